@@ -1,0 +1,34 @@
+"""edge-sdk on the device: pictures in, typed results out. `load(path)` gives a predictor; nothing heavy is imported here."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edge_sdk.bundle.store import Bundle as Bundle
+    from edge_sdk.errors import EdgeError as EdgeError
+    from edge_sdk.predictors.anomaly import AnomalyDetector as AnomalyDetector
+    from edge_sdk.predictors.loading import load as load
+    from edge_sdk.results import AnomalyResult as AnomalyResult
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "AnomalyDetector": "edge_sdk.predictors.anomaly",
+    "AnomalyResult": "edge_sdk.results",
+    "Bundle": "edge_sdk.bundle.store",
+    "EdgeError": "edge_sdk.errors",
+    "load": "edge_sdk.predictors.loading",
+}
+__all__ = ["AnomalyDetector", "AnomalyResult", "Bundle", "EdgeError", "__version__", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'edge_sdk' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,64 @@
+"""Every error that the product raises: what happened, where, what to do. Knows no other module of the product."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class EdgeError(Exception):
+    """What happened, where, what to do. Every subclass sets `exit_code`, the exit code of the command line."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, what: str, *, where: str = "", do: str = "") -> None:
+        super().__init__(what)  # args == (what,): survives pickle, so process pools keep where and do
+        self.where, self.do = where, do
+
+    def __str__(self) -> str:
+        return (f"{self.where}: " if self.where else "") + str(self.args[0]) + (f". {self.do}." if self.do else "")
+
+
+class CheckFailed(EdgeError):
+    """A check did not hold: verify, lint, compare."""
+
+    exit_code = 1
+
+
+class BoundNotMet(CheckFailed):
+    """A promised accuracy bound, or a requested false-reject rate, can't be met with what was given."""
+
+
+class BadUsage(EdgeError):
+    """The call itself is wrong: an option, an argument, a combination of them."""
+
+    exit_code = 2
+
+
+class BadInput(EdgeError):
+    """A picture, a folder, a tensor or a graph that can't be used."""
+
+    exit_code = 3
+
+
+class BadBundle(BadInput):
+    """A bundle that is cut, altered, hostile, or newer than this reader."""
+
+
+class NotTrusted(BadBundle):
+    """The trust policy asks for a signature that is missing, wrong, or from an unknown key."""
+
+
+class NotThere(EdgeError):
+    """An extra, a runtime, a driver or a device that is not on this machine."""
+
+    exit_code = 4
+
+
+class WrongPrecision(NotThere):
+    """A runtime compiled the graph to another device or precision than was asked for."""
+
+
+class Stopped(EdgeError):
+    """Stopped by the user; a checkpoint was kept."""
+
+    exit_code = 5

@@ -1,0 +1,116 @@
+"""What a runtime must offer: tensors in, tensors out, and the truth about what ran. Knows no picture, bundle or family."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from edge_sdk.tensors import Array, TensorSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompileOptions:
+    """How to compile one graph; every default of the product's runtimes stands here and nowhere else.
+
+    device: the runtime's own name ("CPU", "GPU", "GPU.1", "NPU", "CUDA"). precision: of everything that the graph does
+    not type itself: "f32", "f16" or "bf16". threads: None = physical cores of the affinity mask and cgroup quota.
+    int8_convolutions: how many convolutions (Gemm included) must really run in int8; None = not checked.
+    max_batch: the largest size of the free axis 0 that will be asked for. cache_dir: None = no compile cache.
+    reference: ONNX semantics to the letter, no graph optimisation, for comparisons; slow.
+    profile_layers: keep per-layer times (slower; never in the same run as a latency figure).
+    """
+
+    device: str = "CPU"
+    precision: str = "f32"
+    threads: int | None = None
+    graph_name: str = "graph"
+    int8_convolutions: int | None = None
+    max_batch: int = 1
+    cache_dir: Path | None = None
+    reference: bool = False
+    profile_layers: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Availability:
+    """Whether a runtime can be used here, and if not why: a reason, not a boolean."""
+
+    runtime: str
+    version: str | None
+    devices: tuple[str, ...]
+    reason: str = ""  # empty = usable
+    do: str = ""  # what to install or set, if not usable
+
+    @property
+    def usable(self) -> bool:
+        return not self.reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """What was asked for against what was got; printed by `explain()`, kept in every result."""
+
+    runtime: str
+    version: str
+    device_requested: str
+    device: str
+    precision_requested: str
+    precision: str
+    threads: int
+    layers_by_precision: Mapping[str, int] = field(default_factory=dict)  # convolutions: {"i8": 23, "f32": 1}
+    compile_cache: str = "off"  # "off", "hit" or "miss"
+    settings: Mapping[str, str] = field(default_factory=dict)  # every option handed to the vendor
+    workarounds: tuple[str, ...] = ()  # ids of known faults that were avoided, see faults.py
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerTime:
+    """One row of a per-layer profile. ms: milliseconds of one run."""
+
+    name: str
+    op: str
+    kernel: str
+    precision: str
+    ms: float
+
+
+class Session(Protocol):
+    """One compiled graph. `run` may be called from any thread; after `close` it raises."""
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]: ...
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]: ...
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Arrays by output name, owned by the caller. Feeds must match `inputs` exactly: BadInput names the tensor."""
+    def explain(self) -> Explanation: ...
+    def close(self) -> None: ...
+
+
+@runtime_checkable
+class AsyncSession(Protocol):
+    """What only some runtimes have: work in flight."""
+
+    def submit(self, feeds: Mapping[str, Array]) -> Future[dict[str, Array]]: ...
+
+
+@runtime_checkable
+class ProfiledSession(Protocol):
+    """What only some runtimes have: times per layer (compile with profile_layers=True)."""
+
+    def layer_times(self, feeds: Mapping[str, Array]) -> tuple[LayerTime, ...]: ...
+
+
+class Runtime(Protocol):
+    """One vendor's library. Stateless; importing the adapter must not import the vendor."""
+
+    @property
+    def name(self) -> str: ...
+    def probe(self) -> Availability:
+        """Looks, by trial, and never raises."""
+    def compile(self, graph: bytes | Path, options: CompileOptions) -> Session:
+        """Raises NotThere (package, driver, device), WrongPrecision (asked is not got), BadInput (graph refused)."""
