@@ -1,0 +1,122 @@
+"""What a family of models must offer to become a bundle: named steps that the command line and the demo drive.
+
+Knows no network and no runtime. A new family is a folder beside this file and a line in `registry.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from edge_sdk.bundle.manifest import MapGrid, Preprocessing
+from edge_sdk.progress import Progress
+from edge_sdk.tensors import Array
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """One picture file. part: name of the physical part that it shows (its own name where no group was stated).
+
+    label: "good" or the kind of defect. mask: file with the defect's pixels > 0, at the picture's size, if there is one.
+    """
+
+    path: Path
+    part: str
+    label: str = "good"
+    mask: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PictureSet:
+    """Pictures to train on and, where there are labels, to test on.
+
+    grouped: False when one picture a part was assumed because no group was stated. unreadable: (file, why) left out.
+    """
+
+    train: tuple[Picture, ...]
+    test: tuple[Picture, ...] = ()
+    grouped: bool = False
+    unreadable: tuple[tuple[Path, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainOptions:
+    """What a user states about one training run; every default stands here and nowhere else.
+
+    size: the family's own name of a network ("xs", "s", "m"). width, height: of the network input, px. steps and
+    time_budget_s: whichever ends first; None = the size's own default. turns: parts lie in any direction.
+    penalty: folder with foreign pictures; None = shipped textures. teacher: weights file; None = what ships.
+    holdout: share of the good parts kept from training, for map quantiles and the threshold.
+    """
+
+    size: str = "xs"
+    width: int = 256
+    height: int = 256
+    steps: int | None = None
+    time_budget_s: float | None = None
+    seed: int = 0
+    turns: bool = False
+    penalty: Path | None = None
+    teacher: Path | None = None
+    holdout: float = 0.2
+    threads: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FloatGraph:
+    """The merged float32 graph of a trained model: uint8 NHWC "image" in, float32 "map" (N, h, w) and "score" (N,) out.
+
+    onnx: a serialized model, standard domain, inline weights, free axis 0 called "N". float_tail: names of the nodes
+    that must stay float in every quantized variant. reduction: how score comes of map, in words.
+    """
+
+    onnx: bytes
+    preprocessing: Preprocessing
+    grid: MapGrid
+    reduction: str
+    float_tail: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Trained:
+    """A trained model on disk and in figures. folder: its run folder, from which `Family.graph` builds the graph.
+
+    held_out: good pictures that training never saw, for the threshold. scores: raw fp32 scores of `held_out`, same order.
+    history: (step, {loss name: value}). facts: what the manifest's provenance should keep (steps, seconds, clamped ...).
+    """
+
+    folder: Path
+    options: TrainOptions
+    held_out: tuple[Picture, ...]
+    scores: tuple[float, ...]
+    history: tuple[tuple[int, Mapping[str, float]], ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Family(Protocol):
+    """The named steps. Each is a function of its arguments alone; state lives in the run folder."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def task(self) -> str: ...
+    def train(self, data: PictureSet, options: TrainOptions, *, folder: Path, progress: Progress) -> Trained:
+        """Trains, or goes on from the checkpoint that `folder` holds for the same data and options."""
+    def graph(self, trained: Trained) -> FloatGraph:
+        """The merged graph, exact against the training model."""
+    def calibration(self, data: PictureSet, trained: Trained, *, count: int) -> CalibrationFeeds:
+        """Good training pictures, foreign pictures and synthetic damage, prepared: never test pictures."""
+
+
+class CalibrationFeeds(Protocol):
+    """Feeds for one graph, as often as asked: iterating twice gives the same arrays."""
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> FeedIterator: ...
+
+
+class FeedIterator(Protocol):
+    def __next__(self) -> Mapping[str, Array]: ...
+    def __iter__(self) -> FeedIterator: ...
