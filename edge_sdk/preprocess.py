@@ -1,0 +1,306 @@
+"""The only place where a picture becomes a tensor, and where coordinates and maps come back. Knows no graph, no family.
+
+Frames: pixel coordinates are continuous (x, y); (0, 0) is the outer corner of the first pixel, so its centre is (0.5, 0.5).
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_sdk.bundle.manifest import MapGrid, Preprocessing
+from edge_sdk.errors import BadInput, BadUsage
+
+Color: TypeAlias = Literal["rgb", "bgr"]
+Image: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
+
+MAX_PIXELS = 2**27
+"""The largest picture that is decoded, px (134 million): a file can claim any size, memory can't."""
+
+PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".jp2"})
+"""What a folder scan takes for a picture."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where the caller's picture lies in one network input: network = scale * picture + offset, per axis, px."""
+
+    scale_x: float
+    scale_y: float
+    offset_x: float
+    offset_y: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Geometry:
+    """The way back from network inputs to the caller's pixels. width, height: of the caller's picture.
+
+    placements: one per network input of this picture (more than one only for "tiles").
+    """
+
+    width: int
+    height: int
+    placements: tuple[Placement, ...]
+
+    def forward(self, points: NDArray[np.float64], *, tile: int = 0) -> NDArray[np.float64]:
+        """Caller's (n, 2) points to network pixels of input `tile`."""
+        p = self.placements[tile]
+        return np.asarray(points, np.float64) * (p.scale_x, p.scale_y) + (p.offset_x, p.offset_y)
+
+    def back(self, points: NDArray[np.float64], *, tile: int = 0) -> NDArray[np.float64]:
+        """Network (n, 2) points of input `tile` to the caller's pixels."""
+        p = self.placements[tile]
+        return (np.asarray(points, np.float64) - (p.offset_x, p.offset_y)) / (p.scale_x, p.scale_y)
+
+    def back_map(self, maps: NDArray[np.float32], grid: MapGrid) -> NDArray[np.float32]:
+        """Cell maps (tiles, h, w) to one map (height, width) of the caller's picture, bilinear between cell centres.
+
+        Outside the outermost centres the nearest cell is repeated: nothing is invented beyond it. Where tiles
+        overlap the larger value stands.
+        """
+        out: NDArray[np.float32] | None = None
+        for cells, placement in zip(maps, self.placements, strict=True):
+            part = self._placed(np.ascontiguousarray(cells, np.float32), placement, grid)
+            out = part if out is None else np.maximum(out, part)
+        if out is None:
+            raise BadInput("there is no map to bring back")
+        return out
+
+    def _placed(self, cells: NDArray[np.float32], p: Placement, grid: MapGrid) -> NDArray[np.float32]:
+        # Cell index of the caller's pixel centre (x + 0.5): (scale * (x + 0.5) + offset - grid.offset) / grid.stride.
+        ax, ay = p.scale_x / grid.stride_px, p.scale_y / grid.stride_px
+        bx = (p.offset_x - grid.offset_px) / grid.stride_px + 0.5 * ax
+        by = (p.offset_y - grid.offset_px) / grid.stride_px + 0.5 * ay
+        if len(self.placements) == 1:
+            return _sample(cells, ax * np.arange(self.width) + bx, ay * np.arange(self.height) + by)
+        # A tile speaks only for the pixels that it saw.
+        h, w = cells.shape
+        xs, ys = ax * np.arange(self.width) + bx, ay * np.arange(self.height) + by
+        edge = (grid.offset_px / grid.stride_px) + 0.5
+        seen_x = np.flatnonzero((xs >= -edge) & (xs <= w - 1 + edge))
+        seen_y = np.flatnonzero((ys >= -edge) & (ys <= h - 1 + edge))
+        part = np.full((self.height, self.width), -np.inf, np.float32)
+        if seen_x.size and seen_y.size:
+            part[seen_y[0] : seen_y[-1] + 1, seen_x[0] : seen_x[-1] + 1] = _sample(cells, xs[seen_x], ys[seen_y])
+        return part
+
+
+def _sample(cells: NDArray[np.float32], xs: NDArray[Any], ys: NDArray[Any]) -> NDArray[np.float32]:
+    """Bilinear values of `cells` at fractional (column xs, row ys), edges repeated: separable, so two small products."""
+    return np.asarray(_weights(ys, cells.shape[0]) @ cells @ _weights(xs, cells.shape[1]).T, np.float32)
+
+
+def _weights(at: NDArray[Any], cells: int) -> NDArray[np.float32]:
+    """(len(at), cells) matrix of bilinear weights."""
+    at = np.clip(at, 0.0, cells - 1.0)
+    low = np.minimum(at.astype(np.int64), cells - 1)
+    high = np.minimum(low + 1, cells - 1)
+    frac = (at - low).astype(np.float32)
+    out = np.zeros((at.size, cells), np.float32)
+    rows = np.arange(at.size)
+    out[rows, low] += 1.0 - frac
+    out[rows, high] += frac
+    return out
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """tensor: uint8 (tiles, height, width, 3) RGB, contiguous, ready for the graph. geometry: the way back."""
+
+    tensor: NDArray[np.uint8]
+    geometry: Geometry
+
+
+def apply(picture: Image, record: Preprocessing, *, color: Color = "rgb", where: str = "picture") -> Prepared:
+    """One picture to the graph's input: uint8 or uint16, (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), in `color` order.
+
+    The picture is never written to. Raises BadInput for other dtypes or shapes, naming `where`.
+    """
+    rgb = to_rgb8(picture, color=color, bit_depth=record.bit_depth, where=where)
+    height, width = rgb.shape[:2]
+    inner_w, inner_h = record.width - 2 * record.border, record.height - 2 * record.border
+    if inner_w < 1 or inner_h < 1:
+        raise BadUsage(f"a border of {record.border} px leaves nothing of {record.width} x {record.height}")
+    if record.mode == "tiles":
+        inputs, placements = _tiles(rgb, record, inner_w, inner_h)
+    else:
+        placed, placement = _single(rgb, record, inner_w, inner_h)
+        inputs, placements = [placed], [placement]
+    b = record.border
+    if b:
+        inputs = [cv2.copyMakeBorder(i, b, b, b, b, cv2.BORDER_REPLICATE) for i in inputs]
+        placements = [Placement(p.scale_x, p.scale_y, p.offset_x + b, p.offset_y + b) for p in placements]
+    tensor = np.ascontiguousarray(inputs[0][None] if len(inputs) == 1 else np.stack(inputs))
+    return Prepared(tensor, Geometry(width=width, height=height, placements=tuple(placements)))
+
+
+def _single(rgb: NDArray[np.uint8], record: Preprocessing, w: int, h: int) -> tuple[NDArray[np.uint8], Placement]:
+    height, width = rgb.shape[:2]
+    if record.mode == "stretch":
+        return resize(rgb, w, h), Placement(w / width, h / height, 0.0, 0.0)
+    scale = min(w / width, h / height)
+    new_w, new_h = max(1, min(w, round(width * scale))), max(1, min(h, round(height * scale)))
+    left, top = ((w - new_w) // 2, (h - new_h) // 2) if record.mode == "letterbox" else (0, 0)
+    placed = _surround(resize(rgb, new_w, new_h), left, top, w, h, record.fill)
+    return placed, Placement(new_w / width, new_h / height, float(left), float(top))
+
+
+def _surround(
+    rgb: NDArray[np.uint8], left: int, top: int, w: int, h: int, fill: int | Literal["edge"]
+) -> NDArray[np.uint8]:
+    right, bottom = w - left - rgb.shape[1], h - top - rgb.shape[0]
+    if not (left or top or right or bottom):
+        return rgb
+    if fill == "edge":
+        return np.asarray(cv2.copyMakeBorder(rgb, top, bottom, left, right, cv2.BORDER_REPLICATE), np.uint8)
+    grey = (int(fill),) * 3
+    return np.asarray(cv2.copyMakeBorder(rgb, top, bottom, left, right, cv2.BORDER_CONSTANT, value=grey), np.uint8)
+
+
+def _tiles(
+    rgb: NDArray[np.uint8], record: Preprocessing, w: int, h: int
+) -> tuple[list[NDArray[np.uint8]], list[Placement]]:
+    """Windows at native resolution; a picture smaller than one window is filled up at the right and bottom."""
+    filled = _surround(rgb, 0, 0, max(w, rgb.shape[1]), max(h, rgb.shape[0]), record.fill)
+    tiles, placements = [], []
+    for top in _starts(filled.shape[0], h, record.overlap):
+        for left in _starts(filled.shape[1], w, record.overlap):
+            tiles.append(np.asarray(filled[top : top + h, left : left + w]))
+            placements.append(Placement(1.0, 1.0, float(-left), float(-top)))
+    return tiles, placements
+
+
+def _starts(length: int, window: int, overlap: int) -> list[int]:
+    """First pixels of the fewest evenly spread windows that cover `length` and overlap by at least `overlap`."""
+    if not 0 <= overlap < window:
+        raise BadUsage(
+            f"tiles of {window} px can't overlap by {overlap} px", do="Use an overlap from 0 to below the size"
+        )
+    if length <= window:
+        return [0]
+    count = -(-(length - overlap) // (window - overlap))
+    return [round(i * (length - window) / (count - 1)) for i in range(count)]
+
+
+def resize(rgb: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    """The product's one resampling rule, axis by axis: area when an axis shrinks, bit-exact bilinear when it grows."""
+    small_w, small_h = min(width, rgb.shape[1]), min(height, rgb.shape[0])
+    if (small_w, small_h) != (rgb.shape[1], rgb.shape[0]):
+        rgb = np.asarray(cv2.resize(rgb, (small_w, small_h), interpolation=cv2.INTER_AREA), np.uint8)
+    if (small_w, small_h) != (width, height):
+        rgb = np.asarray(cv2.resize(rgb, (width, height), interpolation=cv2.INTER_LINEAR_EXACT), np.uint8)
+    return rgb
+
+
+def to_rgb8(
+    picture: Any, *, color: Color = "rgb", bit_depth: int | None = 16, where: str = "picture"
+) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 RGB of a caller's array. The dtype decides how values are read, never the content.
+
+    Alpha is dropped, grey is repeated, 16-bit values are scaled by `bit_depth`; a value above it is refused, not clipped.
+    """
+    if color not in ("rgb", "bgr"):
+        raise BadUsage(f'color is "rgb" or "bgr", not {color!r}')
+    array = np.asarray(picture)
+    if array.ndim == 2:
+        array = array[:, :, None]
+    if array.ndim != 3 or array.shape[2] not in (1, 3, 4):
+        raise BadInput(
+            f"a picture has shape (H, W), (H, W, 3) or (H, W, 4), not {np.asarray(picture).shape}",
+            where=where, do="Pass one picture, channels last",
+        )  # fmt: skip
+    if array.size == 0:
+        raise BadInput(f"the picture is empty: shape {array.shape}", where=where, do="Check the crop or the camera")
+    if array.shape[0] * array.shape[1] > MAX_PIXELS:
+        raise BadInput(f"{array.shape[1]} x {array.shape[0]} is more than {MAX_PIXELS} px", where=where, do="Crop it")
+    array = array[:, :, :3]
+    if array.dtype == np.uint16:
+        array = _from_16bit(array, bit_depth, where)
+    elif array.dtype != np.uint8:
+        raise BadInput(_why_not(array), where=where, do="Pass uint8, or uint16 with the bit depth in the bundle")
+    if array.shape[2] == 1:
+        return np.ascontiguousarray(np.repeat(array, 3, axis=2), np.uint8)
+    return np.ascontiguousarray(array[:, :, ::-1] if color == "bgr" else array, np.uint8)
+
+
+def _from_16bit(array: NDArray[np.uint16], bit_depth: int | None, where: str) -> NDArray[np.uint8]:
+    if bit_depth is None:
+        raise BadInput("the picture has 16 bits, the bundle was made for 8", where=where, do="Convert it to 8 bits")
+    top = (1 << bit_depth) - 1
+    highest = int(array.max())
+    if highest > top:
+        raise BadInput(
+            f"a value of {highest} does not fit the stated bit depth of {bit_depth} (at most {top})",
+            where=where, do="State the camera's bit depth (10, 12 or 16) when training",
+        )  # fmt: skip
+    return ((array.astype(np.uint32) * 255 + top // 2) // top).astype(np.uint8)
+
+
+def _why_not(array: NDArray[Any]) -> str:
+    if np.issubdtype(array.dtype, np.floating):
+        bad = int(np.count_nonzero(~np.isfinite(array)))
+        found = f", and {bad} of its values are NaN or infinite" if bad else ""
+        return f"the picture is {array.dtype}{found}: a float picture's range can't be known"
+    return f"the picture is {array.dtype}"
+
+
+def decode(source: Path | str | bytes, *, where: str | None = None) -> Image:
+    """(H, W, 3) RGB, uint8 or uint16, of an encoded picture: EXIF orientation applied, alpha dropped, grey repeated.
+
+    Raises BadInput: no such file, not a picture, cut short, or larger than MAX_PIXELS.
+    """
+    if isinstance(source, bytes):
+        data, name = source, where or "picture"
+    else:
+        path = Path(source)
+        name = where or str(path)
+        try:
+            data = path.read_bytes()
+        except IsADirectoryError as exc:
+            raise BadInput("this is a folder, not a picture", where=name, do="Name one picture") from exc
+        except OSError as exc:
+            raise BadInput(f"can't read it: {exc.strerror}", where=name, do="Check the path and its rights") from exc
+    _check_encoded(data, name)
+    try:
+        bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    except cv2.error as exc:
+        raise BadInput(f"the picture can't be decoded: {str(exc).splitlines()[0]}", where=name) from exc
+    if bgr is None:
+        raise BadInput("this is not a picture that OpenCV can decode", where=name, do="Use PNG, JPEG, TIFF or BMP")
+    if bgr.dtype not in (np.uint8, np.uint16):
+        raise BadInput(f"the file holds {bgr.dtype} values", where=name, do="Save it with 8 or 16 bits a channel")
+    return np.ascontiguousarray(bgr[:, :, ::-1])
+
+
+def _check_encoded(data: bytes, where: str) -> None:
+    """What a decoder would take in silence: a file that is cut (grey lower half), or one that claims a huge size."""
+    if not data:
+        raise BadInput("the file is empty", where=where, do="Copy it again")
+    size: tuple[int, int] | None = None
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        if len(data) < 33 or b"IEND" not in data[-64:]:
+            raise BadInput("the PNG is cut short: its end mark is missing", where=where, do="Copy the file again")
+        size = struct.unpack(">II", data[16:24])
+    elif data.startswith(b"\xff\xd8"):
+        if b"\xff\xd9" not in data[-4096:]:
+            raise BadInput("the JPEG is cut short: its end mark is missing", where=where, do="Copy the file again")
+        size = _jpeg_size(data)
+    if size is not None and size[0] * size[1] > MAX_PIXELS:
+        raise BadInput(f"it claims {size[0]} x {size[1]} px, more than {MAX_PIXELS}", where=where, do="Crop it")
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int] | None:
+    at = 2
+    while at + 9 < len(data) and data[at] == 0xFF:
+        marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            height, width = struct.unpack(">HH", data[at + 5 : at + 9])
+            return width, height
+        at += 2 + length
+    return None
