@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_sdk.decision import Decision, canonical_json, check_chain, digest_of, judge, sealed
+from edge_sdk.errors import BadBundle, BadInput
+
+finite = st.floats(allow_nan=False, allow_infinity=False)
+decisions = st.builds(
+    Decision,
+    rule=st.sampled_from(["conformal", "conformal-pac", "cost", "fixed"]),
+    threshold=finite,
+    requested_rate=st.none() | finite,
+    parts=st.integers(0, 10**6),
+    rank=st.none() | st.integers(1, 10**6),
+    rate_interval=st.none() | st.tuples(finite, finite),
+    cross_fit=st.booleans(),
+    words=st.text(),
+    warnings=st.lists(st.text(min_size=1), max_size=2).map(tuple),
+)
+
+
+def chain(*unsealed: Decision) -> list[Decision]:
+    records: list[Decision] = []
+    for one in unsealed:
+        records.append(sealed(one, records[-1] if records else None))
+    return records
+
+
+@given(unsealed=st.lists(decisions, max_size=4))
+def test_a_sealed_chain_checks_out_before_and_after_a_trip_through_json(unsealed: list[Decision]) -> None:
+    records = chain(*unsealed)
+    check_chain(records)
+    text = msgspec.json.encode(records)
+    check_chain(msgspec.json.decode(text, type=list[Decision]))
+    check_chain(json.loads(text))
+    check_chain(json.loads(json.dumps(json.loads(text))))
+
+
+@given(first=decisions, second=decisions, data=st.data())
+def test_any_changed_field_breaks_the_chain_at_that_record(
+    first: Decision, second: Decision, data: st.DataObject
+) -> None:
+    records = chain(first, second)
+    index = data.draw(st.integers(0, 1))
+    changed = msgspec.structs.replace(records[index], threshold=math.nextafter(records[index].threshold, math.inf))
+    forged = [changed if number == index else record for number, record in enumerate(records)]
+    with pytest.raises(BadBundle, match=f"decision {index + 1} of 2 was altered"):
+        check_chain(forged)
+
+
+def test_a_record_taken_out_put_twice_or_moved_is_found() -> None:
+    one, two, three = chain(*(Decision(rule="fixed", threshold=float(value)) for value in (1, 2, 3)))
+    for broken in ([one, three], [two, three], [one, one], [two, one]):
+        with pytest.raises(BadBundle, match=r"x\.edge: .*does not follow the one before it"):
+            check_chain(broken, where="x.edge")
+
+
+def test_the_canonical_form_is_the_documented_one() -> None:
+    record = Decision(rule="fixed", threshold=0.5, author="Åsa", digest="ignored")
+    assert canonical_json(record) == '{"author":"Åsa","parts":0,"pictures":0,"rule":"fixed","threshold":0.5}'.encode()
+    assert digest_of(record) == hashlib.sha256(canonical_json(record)).hexdigest()
+
+
+def test_a_field_of_a_newer_version_is_hashed_where_it_is_read_as_json() -> None:
+    newer: dict[str, Any] = {"rule": "fixed", "threshold": 0.5, "parts": 0, "pictures": 0, "of_tomorrow": "x"}
+    newer["digest"] = digest_of(newer)
+    check_chain([newer])
+    with pytest.raises(BadBundle, match="altered"):
+        check_chain([newer | {"of_tomorrow": "y"}])
+
+
+def test_a_whole_number_given_as_threshold_has_the_digest_of_its_float() -> None:
+    assert sealed(Decision(rule="fixed", threshold=1), None) == sealed(Decision(rule="fixed", threshold=1.0), None)
+
+
+@pytest.mark.parametrize("threshold", [math.nan, math.inf, -math.inf])
+def test_a_threshold_that_is_not_finite_is_not_sealed(threshold: float) -> None:
+    with pytest.raises(BadInput, match="decides nothing"):
+        sealed(Decision(rule="fixed", threshold=threshold), None)
+
+
+def test_a_record_is_not_chained_to_one_without_a_digest() -> None:
+    with pytest.raises(BadInput, match="no digest"):
+        sealed(Decision(rule="fixed", threshold=1.0), Decision(rule="fixed", threshold=1.0))
+
+
+def test_a_score_equal_to_the_threshold_is_good_and_the_next_float_is_a_defect() -> None:
+    decision = sealed(Decision(rule="fixed", threshold=0.5), None)
+    assert judge(0.5, decision).label == "good"
+    assert judge(math.nextafter(0.5, 1.0), decision).label == "defect"
+    assert judge(0.5, decision).record == decision.digest
+    assert judge(0.5, None).label == "undecided"
+
+
+def test_a_nan_score_gets_no_verdict() -> None:
+    with pytest.raises(BadInput, match="NaN"):
+        judge(math.nan, Decision(rule="fixed", threshold=0.5))
