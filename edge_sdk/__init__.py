@@ -1,4 +1,4 @@
-"""edge-sdk on the device: pictures in, typed results out. `load(path)` gives a predictor; nothing heavy is imported here."""
+"""edge-sdk on the device: pictures in, typed results out. `load(path)` gives a predictor; imports nothing heavy."""
 
 from __future__ import annotations
 

@@ -22,7 +22,12 @@ def need(module: str, *, extra: str) -> ModuleType:
 
 @contextmanager
 def vendor_errors(
-    vendor: str, *, where: str, do: str = "", raises: type[EdgeError] = BadInput, catch: tuple[type[Exception], ...] = (Exception,)
+    vendor: str,
+    *,
+    where: str,
+    do: str = "",
+    raises: type[EdgeError] = BadInput,
+    catch: tuple[type[Exception], ...] = (Exception,),
 ) -> Iterator[None]:
     """Whatever `vendor`'s library raises inside the block leaves it as `raises`, with the first line of its text."""
     try:

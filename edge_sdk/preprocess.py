@@ -1,6 +1,6 @@
 """The only place where a picture becomes a tensor, and where coordinates and maps come back. Knows no graph, no family.
 
-Frames: pixel coordinates are continuous (x, y); (0, 0) is the outer corner of the first pixel, so its centre is (0.5, 0.5).
+Frames: pixel coordinates are continuous (x, y); (0, 0) is the outer corner of the first pixel, its centre (0.5, 0.5).
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Geometry:
 
 
 def _sample(cells: NDArray[np.float32], xs: NDArray[Any], ys: NDArray[Any]) -> NDArray[np.float32]:
-    """Bilinear values of `cells` at fractional (column xs, row ys), edges repeated: separable, so two small products."""
+    """Bilinear values of `cells` at fractional (column xs, row ys), edges repeated: separable, two small products."""
     return np.asarray(_weights(ys, cells.shape[0]) @ cells @ _weights(xs, cells.shape[1]).T, np.float32)
 
 
@@ -203,7 +203,7 @@ def to_rgb8(
 ) -> NDArray[np.uint8]:
     """(H, W, 3) uint8 RGB of a caller's array. The dtype decides how values are read, never the content.
 
-    Alpha is dropped, grey is repeated, 16-bit values are scaled by `bit_depth`; a value above it is refused, not clipped.
+    Alpha is dropped, grey is repeated, 16-bit values are scaled by `bit_depth` (above it: refused, not clipped).
     """
     if color not in ("rgb", "bgr"):
         raise BadUsage(f'color is "rgb" or "bgr", not {color!r}')

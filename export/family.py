@@ -48,7 +48,8 @@ class TrainOptions:
     size: the family's own name of a network ("xs", "s", "m"). width, height: of the network input, px. steps and
     time_budget_s: whichever ends first; None = the size's own default. turns: parts lie in any direction.
     penalty: folder with foreign pictures; None = shipped textures. teacher: weights file; None = what ships.
-    holdout: share of the good parts kept from training, for map quantiles and the threshold.
+    holdout: share of the good parts that training, map quantiles and calibration never see: for the threshold.
+    quantiles: share of the good parts kept from training for the map quantiles; the two sets never share a part.
     """
 
     size: str = "xs"
@@ -61,6 +62,7 @@ class TrainOptions:
     penalty: Path | None = None
     teacher: Path | None = None
     holdout: float = 0.2
+    quantiles: float = 0.1
     threads: int | None = None
 
 
@@ -83,7 +85,8 @@ class FloatGraph:
 class Trained:
     """A trained model on disk and in figures. folder: its run folder, from which `Family.graph` builds the graph.
 
-    held_out: good pictures that training never saw, for the threshold. scores: raw fp32 scores of `held_out`, same order.
+    held_out: good pictures that neither training nor map quantiles saw, for the threshold.
+    scores: raw fp32 scores of `held_out`, same order.
     history: (step, {loss name: value}). facts: what the manifest's provenance should keep (steps, seconds, clamped ...).
     """
 

@@ -45,8 +45,8 @@ class Tolerance(msgspec.Struct, frozen=True, kw_only=True):
 class Graph(msgspec.Struct, frozen=True, kw_only=True):
     """One ONNX graph. sha256 and size_bytes are of the whole file, its holes filled.
 
-    role: what it does in its task ("model"; "encoder", "decoder"). variant: numbers ("fp32", "fp16", "int8", "int8-w7").
-    layout: "plain", or where Q/DQ stand for int8: "conv-relu-q" (TensorRT, OpenVINO) or "conv-q-relu-q" (ONNX Runtime).
+    role: what it does in its task ("model"; "encoder", "decoder"). variant: its numbers ("fp32", "fp16", "int8",
+    "int8-w7"). layout: "plain", or where Q/DQ stand for int8: "conv-relu-q" (TensorRT, OpenVINO) or "conv-q-relu-q" (ONNX Runtime).
     int8_convolutions: how many must run in int8 for the variant to be what it says.
     """
 
@@ -86,7 +86,7 @@ class Preprocessing(msgspec.Struct, frozen=True, kw_only=True):
 
 class MapGrid(msgspec.Struct, frozen=True, kw_only=True):
     """Where the cells of a map lie: the centre of cell (row i, column j) is at network pixel
-    (x, y) = (offset_px + stride_px * j, offset_px + stride_px * i), continuous, (0, 0) = the corner of the first pixel."""
+    (x, y) = (offset_px + stride_px * j, offset_px + stride_px * i), continuous; (0, 0) is the first pixel's corner."""
 
     offset_px: float
     stride_px: float

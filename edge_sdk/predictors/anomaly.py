@@ -1,0 +1,192 @@
+"""The anomaly task: a picture in, score, verdict, map, regions out. Knows any graph with map and score, no family."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_sdk import preprocess
+from edge_sdk.bundle.manifest import Graph
+from edge_sdk.bundle.store import Bundle
+from edge_sdk.decision import Decision, judge
+from edge_sdk.errors import BadBundle, BadUsage, CheckFailed
+from edge_sdk.predictors.stages import Stages
+from edge_sdk.preprocess import Color, Prepared
+from edge_sdk.results import AnomalyResult, Ran
+from edge_sdk.runtimes.protocol import Explanation, Session
+
+Source: TypeAlias = Any
+"""A path, encoded bytes, a numpy picture, or a PIL picture."""
+
+_IN_FLIGHT = 16
+
+
+class AnomalyDetector:
+    """A loaded anomaly bundle. `predict` may be called from any thread; use it as a context manager, or `close` it.
+
+    explanation: what was asked of the runtime and what was got. why: why this variant and runtime were chosen.
+    """
+
+    def __init__(
+        self, bundle: Bundle, graph: Graph, session: Session, *, color: Color = "rgb", max_batch: int = 1,
+        why: str = "", self_check: str = "",
+    ) -> None:  # fmt: skip
+        if bundle.manifest.grid is None:
+            raise BadBundle("an anomaly bundle needs the grid of its map", where=str(bundle.path), do="Export it again")
+        self.bundle, self.why = bundle, why
+        self._grid, self._record = bundle.manifest.grid, bundle.manifest.preprocessing
+        self._input, self._session, self._color, self._max_batch = graph.inputs[0].name, session, color, max_batch
+        self._decision: Decision | None = bundle.decision
+        self.explanation: Explanation = session.explain()
+        self._ran = Ran(
+            bundle=bundle.digest, variant=graph.variant, layout=graph.layout, runtime=self.explanation.runtime,
+            runtime_version=self.explanation.version, device=self.explanation.device,
+            precision=self.explanation.precision, threads=self.explanation.threads,
+            decision=self._decision.digest if self._decision else "", stages_ms={}, self_check=self_check,
+        )  # fmt: skip
+        self._lock = threading.Lock()
+        self._pool: ThreadPoolExecutor | None = None
+        self._slots = threading.BoundedSemaphore(_IN_FLIGHT)
+        self._closed = False
+
+    def predict(self, image: Source) -> AnomalyResult:
+        """One picture: a path, encoded bytes, a PIL picture, or an array uint8 or uint16 (H, W), (H, W, 3), (H, W, 4).
+
+        Arrays are in the colour order given to `load`. Raises BadInput (the picture), CheckFailed (the runtime's answer
+        is not finite), BadUsage (closed).
+        """
+        self._open()
+        clock = Stages()
+        picture, color, name = self._pixels(image, clock)
+        prepared = clock("resize", preprocess.apply, picture, self._record, color=color, where=name)
+        cells, scores = clock("infer", self._run, prepared.tensor)
+        result = clock("postprocess", self._read, cells, scores, prepared, name)
+        return replace(result, ran=replace(self._ran, stages_ms=clock.ms()))
+
+    __call__ = predict
+
+    def predict_batch(self, images: Iterable[Source]) -> tuple[AnomalyResult, ...]:
+        """Several pictures, in order; run together up to the `max_batch` given to `load`. Stage times are per batch."""
+        self._open()
+        clock = Stages()
+        names, batch = [], []
+        for image in images:
+            picture, color, name = self._pixels(image, clock)
+            names.append(name)
+            batch.append(clock("resize", preprocess.apply, picture, self._record, color=color, where=name))
+        if not batch:
+            return ()
+        cells, scores = clock("infer", self._run, np.concatenate([p.tensor for p in batch]))
+        results, at = [], 0
+        for prepared, name in zip(batch, names, strict=True):
+            end = at + len(prepared.tensor)
+            results.append(clock("postprocess", self._read, cells[at:end], scores[at:end], prepared, name))
+            at = end
+        ran = replace(self._ran, stages_ms=clock.ms())
+        return tuple(replace(r, ran=ran) for r in results)
+
+    def submit(self, image: Source) -> Future[AnomalyResult]:
+        """`predict` in a thread of this detector; waits when 16 pictures are in flight. An error is in the Future."""
+        with self._lock:
+            self._open()
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(1, thread_name_prefix="edge-sdk-anomaly")
+            pool = self._pool
+        self._slots.acquire()
+        try:
+            future = pool.submit(self.predict, image)
+        except RuntimeError as exc:  # closed between the check and here
+            self._slots.release()
+            raise BadUsage("this detector is closed", do="Load the bundle again") from exc
+        future.add_done_callback(lambda _: self._slots.release())
+        return future
+
+    def warm_up(self, runs: int = 3) -> None:
+        """Runs the graph on a grey picture, so that the first real one does not pay for first-run costs."""
+        self._open()
+        grey = np.full((1, self._record.height, self._record.width, 3), 127, np.uint8)
+        for _ in range(runs):
+            self._run(grey)
+
+    def explain(self) -> str:
+        """What was asked, what runs, and why: lines for a person."""
+        e, d = self.explanation, self._decision
+        lines = [
+            f"bundle     {self.bundle.path} ({self.bundle.digest[:12]}), {self.bundle.signature.words}",
+            f"variant    {self._ran.variant}, layout {self._ran.layout}: {self.why}",
+            f"runtime    {e.runtime} {e.version}, cache {e.compile_cache}",
+            f"device     asked {e.device_requested}, got {e.device}",
+            f"precision  asked {e.precision_requested}, got {e.precision}; convolutions {dict(e.layers_by_precision)}",
+            f"threads    {e.threads}",
+            f"decision   {'none' if d is None else f'{d.rule}, score > {d.threshold:.6g}, {d.words}'}",
+            f"self-check {self._ran.self_check or 'not done'}",
+        ]
+        lines += [f"avoided    known fault {name}" for name in e.workarounds]
+        lines += [f"warning    {text}" for text in e.warnings]
+        return "\n".join(lines)
+
+    def close(self) -> None:
+        """Finishes what was submitted, then frees the session and the file. May be called twice."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            pool = self._pool
+        if pool is not None:
+            pool.shutdown(wait=True)
+        self._session.close()
+        self.bundle.close()
+
+    def __enter__(self) -> AnomalyDetector:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def _open(self) -> None:
+        if self._closed:
+            raise BadUsage("this detector is closed", do="Load the bundle again")
+
+    def _pixels(self, image: Source, clock: Stages) -> tuple[Any, Color, str]:
+        """The caller's picture as an array, its colour order, and a name for error texts."""
+        if isinstance(image, (str, Path, bytes)):
+            name = "bytes" if isinstance(image, bytes) else str(image)
+            return clock("decode", preprocess.decode, image), "rgb", name
+        if hasattr(image, "mode") and hasattr(image, "convert"):  # a PIL picture knows its own colours
+            return np.asarray(image.convert("RGB")), "rgb", "picture"
+        return image, self._color, "picture"
+
+    def _run(self, tensor: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        parts = [
+            self._session.run({self._input: tensor[at : at + self._max_batch]})
+            for at in range(0, len(tensor), self._max_batch)
+        ]
+        if len(parts) == 1:
+            return parts[0]["map"], parts[0]["score"]
+        return np.concatenate([p["map"] for p in parts]), np.concatenate([p["score"] for p in parts])
+
+    def _read(
+        self, cells: NDArray[np.float32], scores: NDArray[np.float32], prepared: Prepared, name: str
+    ) -> AnomalyResult:
+        score = float(scores.max())  # more than one score only for tiles: the worst tile speaks
+        if not np.isfinite(score):
+            raise CheckFailed(f"the runtime answered {score}", where=name, do="Run edge-sdk verify on this device")
+        flat = bool((prepared.tensor == prepared.tensor[0, 0, 0]).all())
+        return AnomalyResult(
+            score=score, verdict=judge(score, self._decision), cells=cells, grid=self._grid,
+            geometry=prepared.geometry, ran=self._ran, source=name,
+            notes=("every pixel has the same value: is the lens covered?",) if flat else (),
+        )  # fmt: skip
+
+
+def scores_of(results: Sequence[AnomalyResult]) -> NDArray[np.float64]:
+    """Raw scores of several results, float64 (n,)."""
+    return np.array([r.score for r in results], np.float64)

@@ -1,0 +1,160 @@
+"""Typed results of predictors: what was found, in the caller's pixels, and what ran. Knows no runtime and no file."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_sdk.bundle.manifest import MapGrid
+from edge_sdk.decision import Verdict
+from edge_sdk.errors import BadInput
+from edge_sdk.preprocess import Geometry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ran:
+    """What produced a result. bundle: sha256 of the sealed part. stages_ms: milliseconds by stage, `total` among them.
+
+    decision: digest of the threshold record used, "" if none. self_check: what the first load on this device found.
+    """
+
+    bundle: str
+    variant: str
+    layout: str
+    runtime: str
+    runtime_version: str
+    device: str
+    precision: str
+    threads: int
+    decision: str
+    stages_ms: Mapping[str, float]
+    self_check: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Region:
+    """One connected area above the map threshold. box: (x0, y0, x1, y1), px of the caller's picture, ends exclusive.
+
+    area_px: pixels. peak: highest map value inside.
+    """
+
+    box: tuple[int, int, int, int]
+    area_px: int
+    peak: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AnomalyResult:
+    """One picture's answer. score: raw, higher = more anomalous, not clamped. verdict: by the bundle's decision.
+
+    cells: float32 (tiles, h, w), the graph's own map. `map` and `regions` are made from it when first asked for.
+    notes: what a person should look at (a picture of one value).
+    """
+
+    score: float
+    verdict: Verdict
+    cells: NDArray[np.float32]
+    grid: MapGrid
+    geometry: Geometry
+    ran: Ran
+    source: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def is_defect(self) -> bool:
+        """True if the verdict is "defect"; False also where there is no threshold (see `verdict.label`)."""
+        return self.verdict.label == "defect"
+
+    @cached_property
+    def map(self) -> NDArray[np.float32]:
+        """float32 (H, W) of the caller's picture: anomaly by pixel, in the score's unit. Read-only."""
+        out = self.geometry.back_map(self.cells, self.grid)
+        out.setflags(write=False)
+        return out
+
+    @cached_property
+    def regions(self) -> tuple[Region, ...]:
+        """Areas of `map` above the decision's threshold (none without one), largest peak first."""
+        if self.verdict.threshold is None:
+            return ()
+        return regions_above(self.map, self.verdict.threshold)
+
+    def to_json(self, *, with_map: bool = False) -> str:
+        """One JSON object. with_map: also the cells, base64 of little-endian float32."""
+        out: dict[str, Any] = {
+            "source": self.source,
+            "score": self.score,
+            "verdict": {
+                "label": self.verdict.label, "threshold": self.verdict.threshold, "record": self.verdict.record,
+            },
+            "notes": list(self.notes),
+            "picture": {"width": self.geometry.width, "height": self.geometry.height},
+            "regions": [{"box": list(r.box), "area_px": r.area_px, "peak": r.peak} for r in self.regions],
+            "ran": {name: getattr(self.ran, name) for name in Ran.__slots__} | {"stages_ms": dict(self.ran.stages_ms)},
+        }  # fmt: skip
+        if with_map:
+            data = np.ascontiguousarray(self.cells, "<f4").tobytes()
+            out["cells"] = {"shape": list(self.cells.shape), "float32": base64.b64encode(data).decode("ascii")}
+        return json.dumps(out, ensure_ascii=False, allow_nan=False)
+
+    def plot(self, picture: NDArray[np.uint8], *, top: float | None = None) -> NDArray[np.uint8]:
+        """uint8 (H, W, 3) RGB: `picture` (the caller's pixels, RGB) with the map laid over it and regions boxed.
+
+        top: map value shown in full colour; default: twice the threshold, or the map's own maximum without one.
+        """
+        return overlay(picture, self.map, self.regions, threshold=self.verdict.threshold, top=top)
+
+    def save_plot(self, path: Path | str, picture: NDArray[np.uint8]) -> None:
+        """`plot` to a PNG or JPEG file, by its suffix."""
+        ok, data = cv2.imencode(Path(path).suffix or ".png", self.plot(picture)[:, :, ::-1])
+        if not ok:
+            raise BadInput("OpenCV can't write this kind of picture", where=str(path), do="Use .png or .jpg")
+        Path(path).write_bytes(data.tobytes())
+
+
+def regions_above(anomaly_map: NDArray[np.float32], threshold: float) -> tuple[Region, ...]:
+    """8-connected areas of (H, W) `anomaly_map` that are > threshold, largest peak first."""
+    mask = (anomaly_map > threshold).astype(np.uint8)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    found = []
+    for i in range(1, count):
+        x, y, w, h, area = (int(v) for v in stats[i])
+        inside = labels[y : y + h, x : x + w] == i
+        peak = float(anomaly_map[y : y + h, x : x + w][inside].max())
+        found.append(Region(box=(x, y, x + w, y + h), area_px=area, peak=peak))
+    return tuple(sorted(found, key=lambda r: -r.peak))
+
+
+def overlay(
+    picture: NDArray[np.uint8],
+    anomaly_map: NDArray[np.float32],
+    regions: tuple[Region, ...],
+    *,
+    threshold: float | None,
+    top: float | None,
+) -> NDArray[np.uint8]:
+    """The picture in grey, heat where the map is above half the threshold, a box around each region."""
+    if picture.shape[:2] != anomaly_map.shape:
+        raise BadInput(
+            f"the picture is {picture.shape[:2]}, the map {anomaly_map.shape}", do="Pass the picture predicted"
+        )
+    high = top if top is not None else (2.0 * threshold if threshold and threshold > 0 else float(anomaly_map.max()))
+    low = 0.5 * threshold if threshold and threshold > 0 else 0.0
+    heat = np.clip((anomaly_map - low) / max(high - low, 1e-9), 0.0, 1.0)
+    colour = cv2.applyColorMap((heat * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[:, :, ::-1]
+    alpha = (0.75 * np.sqrt(heat))[:, :, None]
+    base = picture if picture.ndim == 3 else np.repeat(picture[:, :, None], 3, axis=2)
+    out = np.ascontiguousarray(np.rint(base * (1 - alpha) + colour * alpha), np.uint8)
+    thick = max(1, round(max(out.shape[:2]) / 300))
+    for r in regions:
+        cv2.rectangle(out, (r.box[0], r.box[1]), (r.box[2] - 1, r.box[3] - 1), (255, 40, 40), thick)
+    return out

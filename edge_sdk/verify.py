@@ -1,0 +1,196 @@
+"""Golden samples through every runtime present: alone, at each position of a batch, twice. Knows no task, no family."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_sdk import preprocess
+from edge_sdk.bundle.manifest import Graph
+from edge_sdk.bundle.signing import TrustPolicy
+from edge_sdk.bundle.store import Bundle
+from edge_sdk.errors import BadBundle, BadUsage, EdgeError
+from edge_sdk.predictors.golden import OutputCheck, check_session, compare_output, golden_outputs, golden_tensor
+from edge_sdk.progress import Progress, silent
+from edge_sdk.runtimes import registry, targets
+from edge_sdk.runtimes.cache import default_cache_folder
+from edge_sdk.runtimes.protocol import CompileOptions, Session
+
+BATCH = 3
+"""Positions that a batch is checked at: first, middle, last."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyRow:
+    """One graph on one runtime. worst: the output that used most of its tolerance (share 1.0 = all of it).
+
+    repeatable: two runs gave the same bits. problem: why it could not be run, "" if it ran.
+    """
+
+    graph: str
+    variant: str
+    layout: str
+    runtime: str
+    device: str
+    precision: str
+    outputs: tuple[OutputCheck, ...]
+    batch_outputs: tuple[OutputCheck, ...]
+    repeatable: bool
+    problem: str = ""
+
+    @property
+    def passed(self) -> bool:
+        return not self.problem and self.repeatable and all(c.passed for c in self.outputs + self.batch_outputs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyReport:
+    """What `verify` found. pictures: golden pictures whose tensor came out exactly; absent: (runtime, why)."""
+
+    bundle: str
+    digest: str
+    samples: int
+    pictures: int
+    worst_picture_difference: int
+    rows: tuple[VerifyRow, ...]
+    absent: tuple[tuple[str, str], ...]
+
+    @property
+    def passed(self) -> bool:
+        return bool(self.rows) and self.pictures == self.samples and all(row.passed for row in self.rows)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for one JSON object."""
+        out = asdict(self)
+        for row, plain in zip(self.rows, out["rows"], strict=True):
+            plain["passed"] = row.passed
+        return {**out, "passed": self.passed}
+
+
+def verify(
+    path: Path | str, *, runtimes: Sequence[str] = (), variants: Sequence[str] = (), device: str | None = None,
+    trust: TrustPolicy | None = None, progress: Progress = silent,
+) -> VerifyReport:  # fmt: skip
+    """Replays the bundle's golden samples. runtimes, variants: those to check, () = all that are here.
+
+    A runtime that is asked for by name and is not here raises NotThere; one that is merely absent is listed.
+    """
+    with Bundle.open(Path(path), trust=trust or TrustPolicy()) as bundle:
+        if not bundle.manifest.golden:
+            raise BadBundle("the bundle holds no golden samples", where=str(path), do="Export it again")
+        wanted = [g for g in bundle.manifest.graphs if not variants or g.variant in variants]
+        if not wanted:
+            have = ", ".join(sorted({g.variant for g in bundle.manifest.graphs}))
+            raise BadUsage(f"no variant {' or '.join(variants)} in this bundle", where=str(path), do=f"It has {have}")
+        present, absent = _present(runtimes)
+        jobs = [(g, r) for r in present for g in wanted if targets.takes(r, g.variant, g.layout)]
+        rows = []
+        for done, (graph, runtime) in enumerate(jobs):
+            progress(done, len(jobs), f"{graph.name} on {runtime}")
+            rows.append(_row(bundle, graph, runtime, device))
+        progress(len(jobs), len(jobs), "verified")
+        exact, worst = _pictures(bundle)
+        return VerifyReport(
+            bundle=str(path), digest=bundle.digest, samples=len(bundle.manifest.golden), pictures=exact,
+            worst_picture_difference=worst, rows=tuple(rows), absent=absent,
+        )  # fmt: skip
+
+
+def _present(asked: Sequence[str]) -> tuple[list[str], tuple[tuple[str, str], ...]]:
+    present, absent = [], []
+    for runtime in [registry.runtime(name) for name in asked] or registry.runtimes():
+        found = runtime.probe()
+        if found.usable:
+            present.append(runtime.name)
+        elif asked:
+            registry.require(found)
+        else:
+            absent.append((runtime.name, found.reason))
+    return present, tuple(absent)
+
+
+def _row(bundle: Bundle, graph: Graph, runtime: str, device: str | None) -> VerifyRow:
+    options = CompileOptions(
+        device=device or "CPU", graph_name=graph.name, int8_convolutions=graph.int8_convolutions or None,
+        cache_dir=default_cache_folder(os.environ),
+    )  # fmt: skip
+    blank = VerifyRow(
+        graph=graph.name, variant=graph.variant, layout=graph.layout, runtime=runtime, device=options.device,
+        precision="", outputs=(), batch_outputs=(), repeatable=False,
+    )  # fmt: skip
+    try:
+        session = registry.runtime(runtime).compile(bundle.graph(graph.name), options)
+    except EdgeError as exc:
+        return replace(blank, problem=str(exc))
+    try:
+        told = session.explain()
+        alone = check_session(bundle, graph, session)
+        same = _same_twice(bundle, graph, session)
+    except EdgeError as exc:
+        return replace(blank, problem=str(exc))
+    finally:
+        session.close()
+    batch, problem = _batches(bundle, graph, runtime, options)
+    return replace(
+        blank, device=told.device, precision=told.precision, outputs=tuple(alone), batch_outputs=batch,
+        repeatable=same, problem=problem,
+    )  # fmt: skip
+
+
+def _same_twice(bundle: Bundle, graph: Graph, session: Session) -> bool:
+    feeds = {graph.inputs[0].name: golden_tensor(bundle, bundle.manifest.golden[0])}
+    first, second = session.run(feeds), session.run(feeds)
+    return all(np.array_equal(first[name], second[name], equal_nan=True) for name in first)
+
+
+def _batches(
+    bundle: Bundle, graph: Graph, runtime: str, options: CompileOptions
+) -> tuple[tuple[OutputCheck, ...], str]:
+    """Every golden sample at every position of a batch, other samples beside it."""
+    if not isinstance(graph.inputs[0].shape[0], str):
+        return (), ""
+    golden = bundle.manifest.golden
+    tensors = [golden_tensor(bundle, s) for s in golden]
+    decoy: NDArray[np.uint8] = 255 - tensors[0]
+    checks: list[OutputCheck] = []
+    try:
+        session = registry.runtime(runtime).compile(bundle.graph(graph.name), replace(options, max_batch=BATCH))
+    except EdgeError as exc:
+        return (), f"in a batch: {exc}"
+    try:
+        for i, sample in enumerate(golden):
+            want = golden_outputs(bundle, sample, graph)
+            for position in range(BATCH):
+                rows = [decoy] * BATCH
+                rows[position] = tensors[i]
+                got = session.run({graph.inputs[0].name: np.concatenate(rows)})
+                checks += [
+                    compare_output(i, f"{name}[{position}]", got[name][position : position + 1], value, graph, name)
+                    for name, value in want.items()
+                ]
+    except EdgeError as exc:
+        return tuple(checks), f"in a batch: {exc}"
+    finally:
+        session.close()
+    return tuple(checks), ""
+
+
+def _pictures(bundle: Bundle) -> tuple[int, int]:
+    """How many golden pictures become their golden tensor exactly, and the largest difference in grey levels."""
+    exact, worst = 0, 0
+    for sample in bundle.manifest.golden:
+        picture = preprocess.decode(bytes(bundle.read(sample.picture)), where=sample.picture)
+        tensor = preprocess.apply(picture, bundle.manifest.preprocessing).tensor
+        want = golden_tensor(bundle, sample)
+        if tensor.shape != want.shape:
+            worst = 255
+            continue
+        difference = int(np.abs(tensor.astype(np.int16) - want).max())
+        exact, worst = exact + (difference == 0), max(worst, difference)
+    return exact, worst
