@@ -93,7 +93,12 @@ def canonical_json(record: Decision | Mapping[str, Any]) -> bytes:
     """
     members = msgspec.to_builtins(record)
     kept = {key: value for key, value in members.items() if key != "digest" and not _empty(value)}
-    return json.dumps(kept, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    try:
+        return json.dumps(kept, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    except ValueError as exc:  # NaN, infinity, half of a surrogate pair
+        raise BadInput(
+            f"a decision holds what JSON can't hold: {exc}", do="Give finite numbers and plain text"
+        ) from exc
 
 
 def _empty(value: Any) -> bool:
@@ -126,7 +131,11 @@ def check_chain(decisions: Sequence[Decision | Mapping[str, Any]], *, where: str
     for number, record in enumerate(decisions, start=1):
         members = msgspec.to_builtins(record)
         name = f"decision {number} of {len(decisions)}"
-        if digest_of(record) != members.get("digest"):
+        try:
+            own = digest_of(record)
+        except BadInput as exc:
+            raise BadBundle(f"{name} can't be hashed: {exc}", where=where) from exc
+        if own != members.get("digest"):
             raise BadBundle(
                 f"{name} was altered: its digest does not match", where=where, do="Take the file from its source again"
             )
@@ -203,7 +212,7 @@ def conformal(
         raise BoundNotMet(
             f"{_asked(asked, confidence)} needs at least {needed_parts(asked, confidence)} good {unit}; "
             f"you gave {count}. {lowest.words}",
-            do=f"Ask for {_percent(lowest.rate, up=True)} or more, add good {unit}, or give labelled defects (cost rule)",
+            do=f"Ask for {_percent(lowest.rate, up=True)} or more, add good {unit}, or label defects (cost rule)",
         )
     threshold = float(of_parts[rank - 1])
     ties = int(np.count_nonzero(of_parts == threshold))
@@ -248,7 +257,7 @@ def parse_rate(rate: str | Fraction) -> Fraction:
 
 
 def conformal_rank(count: int, rate: Fraction) -> int:
-    """ceil((count + 1)(1 - rate)) in exact arithmetic (in floats it is one too high for about 1 pair in 15).
+    """ceil((count + 1)(1 - rate)) in exact arithmetic: in floats, 999 and 0.059 give a rank one too high.
 
     Above `count` where that many parts do not support the rate.
     """
@@ -298,7 +307,8 @@ def nearest_supportable(count: int, *, confidence: float | None = None, unit: st
 
 def scores_digest(scores: Sequence[float] | FloatArray) -> str:
     """sha256 over the scores in rising order as little-endian float64: the order of the pictures does not matter."""
-    return hashlib.sha256(np.sort(np.asarray(scores, dtype="<f8")).tobytes()).hexdigest()
+    rising = np.sort(np.asarray(scores, dtype="<f8")) + 0.0  # -0.0 and 0.0 are one score
+    return hashlib.sha256(rising.tobytes()).hexdigest()
 
 
 def fixed(threshold: float, *, evidence: Evidence = Evidence()) -> Decision:
@@ -437,8 +447,8 @@ def _warnings(
     words = list(_part_warnings("good", parts))
     if ties > 1 and ties > 0.01 * count:
         words.append(
-            f"score resolution too coarse: {ties} of {count} good scores equal the threshold; they are accepted, so the "
-            "rate can only be lower than asked"
+            f"score resolution too coarse: {ties} of {count} good scores equal the threshold; they are accepted, "
+            "so the rate can only be lower than asked"
         )
     if evidence.cross_fit:
         words.append(
@@ -455,8 +465,8 @@ def _part_warnings(kind: str, parts: Sequence[str] | None) -> tuple[str, ...]:
     if pictures[0] == pictures[-1]:
         return ()
     return (
-        f"{kind} parts have {pictures[0]} to {pictures[-1]} pictures each: a part with more pictures scores higher, the "
-        "rate holds for this mixture",
+        f"{kind} parts have {pictures[0]} to {pictures[-1]} pictures each: a part with more pictures scores higher, "
+        "so the rate holds for this mixture",
     )
 
 

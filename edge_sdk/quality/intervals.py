@@ -1,4 +1,4 @@
-"""Beta and binomial intervals in plain floats, so that a device needs no scipy. Knows counts and rates; no score, no file.
+"""Beta and binomial intervals in plain floats: no scipy on a device. Knows counts and rates; no score, no file.
 
 The regularised incomplete beta function is Lentz's continued fraction; quantiles are bisection on it.
 """

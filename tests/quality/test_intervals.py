@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from edge_sdk.errors import BadUsage
+from edge_sdk.quality.intervals import at_least, at_most, beta_cdf, beta_quantile, binomial_cdf, clopper_pearson
+
+shape = st.integers(1, 3000) | st.floats(0.05, 3000)
+
+
+@given(x=st.floats(0, 1), a=shape, b=shape)
+@settings(max_examples=300)
+def test_the_beta_distribution_is_scipys(x: float, a: float, b: float) -> None:
+    assert beta_cdf(x, a, b) == pytest.approx(stats.beta.cdf(x, a, b), abs=1e-10)
+
+
+@given(p=st.floats(1e-6, 1 - 1e-6), a=st.integers(1, 2000), b=st.integers(1, 2000))
+@settings(max_examples=60)
+def test_the_beta_quantile_is_scipys_and_the_distribution_takes_it_back(p: float, a: int, b: int) -> None:
+    x = beta_quantile(p, a, b)
+    assert x == pytest.approx(stats.beta.ppf(p, a, b), rel=1e-7, abs=1e-12)
+    assert beta_cdf(x, a, b) == pytest.approx(p, abs=1e-9)
+
+
+@given(trials=st.integers(1, 20_000), share=st.floats(0, 1), rate=st.floats(0.001, 0.999))
+@settings(max_examples=100)
+def test_the_binomial_distribution_is_scipys(trials: int, share: float, rate: float) -> None:
+    successes = round(share * trials)
+    assert binomial_cdf(successes, trials, rate) == pytest.approx(stats.binom.cdf(successes, trials, rate), abs=1e-9)
+
+
+@given(trials=st.integers(1, 400), data=st.data())
+@settings(max_examples=60)
+def test_the_proportion_interval_is_scipys_exact_one(trials: int, data: st.DataObject) -> None:
+    successes = data.draw(st.integers(0, trials))
+    judge = stats.binomtest(successes, trials).proportion_ci(confidence_level=0.9, method="exact")
+    assert clopper_pearson(successes, trials, level=0.9) == pytest.approx((judge.low, judge.high), abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("caught", "of", "lower"),
+    [(5, 5, 0.549), (10, 10, 0.741), (20, 20, 0.861), (30, 30, 0.905), (59, 59, 0.950), (100, 100, 0.970),
+     (9, 10, 0.606), (19, 20, 0.784), (29, 30, 0.851), (58, 59, 0.922), (99, 100, 0.953)],
+)  # fmt: skip
+def test_what_so_many_defects_can_show(caught: int, of: int, lower: float) -> None:
+    assert clopper_pearson(caught, of, side="lower")[0] == pytest.approx(lower, abs=6e-4)
+
+
+def test_counts_are_worded_by_what_they_support() -> None:
+    assert at_least(10, 10) == "10 of 10, at least 74 %"
+    assert at_most(0, 300) == "0 of 300, at most 1.00 %"
+    assert at_most(0, 100) == "0 of 100, at most 2.96 %"
+
+
+@pytest.mark.parametrize(("successes", "trials"), [(1, 0), (-1, 3), (4, 3), (0, 0)])
+def test_an_impossible_count_is_refused(successes: int, trials: int) -> None:
+    with pytest.raises(BadUsage, match="no proportion"):
+        clopper_pearson(successes, trials)
+
+
+def test_a_distribution_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(BadUsage, match="no distribution"):
+        beta_cdf(0.5, 0, 1)
+    with pytest.raises(BadUsage, match=r"0\.\.1"):
+        beta_quantile(1.5, 1, 1)
