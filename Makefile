@@ -1,0 +1,39 @@
+# Two commands, each from a bare clone with only python3 and make: `make demo` and `make test`.
+PYTHON ?= python3
+# The release that demo and tests are run with. On Linux the package index serves a CUDA build of several GB for it;
+# for the small CPU build: make demo TORCH="torch --index-url https://download.pytorch.org/whl/cpu"
+TORCH ?= torch==2.13.0
+OUT ?= demo-report
+PIP = .venv/bin/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: demo test check clean
+
+demo: .venv/demo.stamp
+	.venv/bin/edge-sdk demo --out $(OUT)
+
+test: .venv/dev.stamp
+	.venv/bin/python -m pytest
+
+check: .venv/dev.stamp
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/demo.stamp: pyproject.toml | .venv/bin/python
+	@echo "Installing edge-sdk with its demo into .venv (a few minutes, about 1.5 GB)"
+	$(PIP) $(TORCH)
+	$(PIP) --editable ".[demo]"
+	@touch $@
+
+.venv/dev.stamp: pyproject.toml | .venv/bin/python
+	@echo "Installing edge-sdk with its development tools into .venv (a few minutes, about 2 GB)"
+	$(PIP) $(TORCH)
+	$(PIP) --editable ".[dev]"
+	@touch $@ .venv/demo.stamp
+
+clean:
+	rm -rf .venv build dist *.egg-info $(OUT)

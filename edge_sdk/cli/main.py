@@ -1,0 +1,75 @@
+"""The command line: verbs, exit codes, and how an error is shown. Each verb is a file beside this one."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+
+import click
+import typer
+
+from edge_sdk import __version__
+from edge_sdk.cli import demo, devices, export, inspect, predict, profile, sign, threshold, train, verify
+from edge_sdk.errors import EdgeError, Stopped
+
+app = typer.Typer(
+    name="edge-sdk",
+    help="Bring a model, get one file; bring the file to a device, get the same answer there, fast.",
+    epilog="Exit codes: 0 fine, 1 a check did not hold, 2 wrong usage, 3 bad input, 4 runtime or device not there, "
+    "5 stopped with a checkpoint kept. Start with: edge-sdk demo",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+def _version(show: bool) -> None:
+    if show:
+        typer.echo(f"edge-sdk {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+    log_level: str = typer.Option("warning", help="debug, info, warning or error; to stderr."),
+) -> None:
+    level = logging.getLevelName(log_level.upper())
+    if not isinstance(level, int):
+        raise click.BadParameter(f"{log_level!r} is not a level", param_hint="--log-level")
+    logging.basicConfig(level=level, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+
+
+for _verb in (demo, train, export, verify, predict, threshold, profile, inspect, devices, sign):
+    for _command in _verb.COMMANDS:
+        app.command(name=_command.__name__.replace("_", "-"))(_command)
+
+
+def run(arguments: list[str] | None = None) -> None:
+    """Entry point: runs one verb and exits with its code."""
+    words = sys.argv[1:] if arguments is None else arguments
+    try:
+        code = app(args=words, standalone_mode=False)
+    except EdgeError as exc:
+        _show(exc, as_json="--json" in words)
+        code = exc.exit_code
+    except click.exceptions.Exit as exc:
+        code = exc.exit_code
+    except click.ClickException as exc:
+        exc.show()
+        code = 2
+    except (click.Abort, KeyboardInterrupt):
+        typer.echo("Stopped. Nothing was written by this step.", err=True)
+        code = Stopped.exit_code
+    except BrokenPipeError:  # the reader of our output went away, as `head` does
+        code = 0
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _show(exc: EdgeError, *, as_json: bool) -> None:
+    if as_json:
+        told = {"kind": type(exc).__name__, "what": str(exc.args[0]), "where": exc.where, "do": exc.do}
+        typer.echo(json.dumps({"error": told}, ensure_ascii=False))
+    typer.echo(f"edge-sdk: {exc}", err=True)

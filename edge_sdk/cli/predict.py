@@ -1,0 +1,93 @@
+"""The verb `predict`: pictures through a bundle."""
+
+from __future__ import annotations
+
+import json as jsonlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from edge_sdk.cli import terminal
+from edge_sdk.cli.options import Bundle, Json, Keys, Runtime, Threads, Trust, Variant, policy
+from edge_sdk.errors import BadInput, EdgeError
+
+if TYPE_CHECKING:
+    from edge_sdk.results import AnomalyResult
+
+
+def predict(
+    bundle: Bundle,
+    pictures: Annotated[list[Path], typer.Argument(help="Picture files, or folders of them.", show_default=False)],
+    runtime: Runtime = None, variant: Variant = None, threads: Threads = None, json: Json = False,
+    trust: Trust = "if-present", keys: Keys = None,
+    overlays: Annotated[
+        Optional[Path], typer.Option(help="Folder to write each picture with its map and regions to.")  # noqa: UP045
+    ] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Also tell what runs and why (stderr).")] = False,
+) -> None:  # fmt: skip
+    """Judge pictures: score, verdict and regions of each. Unreadable pictures are named; then the exit code is 3.
+
+    Example: edge-sdk predict line3.edge photos/ --overlays out/
+    """
+    from edge_sdk.predictors.loading import load
+
+    files = _files(pictures)
+    failed = 0
+    with load(bundle, runtime=runtime, variant=variant, threads=threads, trust=policy(trust, keys)) as detector:
+        if explain:
+            terminal.note(detector.explain())
+        for file in files:
+            try:
+                result = detector.predict(file)
+                if overlays is not None:
+                    _overlay(result, file, overlays)
+            except BadInput as exc:
+                failed += 1
+                _refused(exc, file, json)
+                continue
+            terminal.out(result.to_json() if json else _line(result))
+    if failed:
+        terminal.note(f"{failed} of {len(files)} pictures could not be judged")
+    raise typer.Exit(3 if failed else 0)
+
+
+def _files(given: list[Path]) -> list[Path]:
+    from edge_sdk.preprocess import PICTURE_SUFFIXES
+
+    files: list[Path] = []
+    for path in given:
+        if not path.is_dir():
+            files.append(path)
+            continue
+        found = sorted(p for p in path.rglob("*") if p.suffix.lower() in PICTURE_SUFFIXES)
+        if not found:
+            raise BadInput("no pictures in this folder", where=str(path), do="It is searched for PNG, JPEG, TIFF, BMP")
+        files += found
+    return files
+
+
+def _line(result: AnomalyResult) -> str:
+    regions = ", ".join(
+        f"{r.box[2] - r.box[0]}x{r.box[3] - r.box[1]} px at ({r.box[0]}, {r.box[1]})" for r in result.regions[:3]
+    )
+    more = f" and {len(result.regions) - 3} more" if len(result.regions) > 3 else ""
+    notes = "".join(f" [{n}]" for n in result.notes)
+    return f"{result.verdict.label:9s} {result.score:9.4f}  {result.source}  {regions}{more}{notes}".rstrip()
+
+
+def _overlay(result: AnomalyResult, file: Path, folder: Path) -> None:
+    from edge_sdk.preprocess import decode, to_rgb8
+
+    folder.mkdir(parents=True, exist_ok=True)
+    # The parent's name keeps good/001.png and scratch/001.png apart.
+    result.save_plot(folder / f"{file.resolve().parent.name}_{file.stem}.png", to_rgb8(decode(file)))
+
+
+def _refused(exc: EdgeError, file: Path, as_json: bool) -> None:
+    if as_json:
+        terminal.out(jsonlib.dumps({"source": str(file), "error": str(exc)}, ensure_ascii=False))
+    terminal.note(f"edge-sdk: {exc}")
+
+
+COMMANDS = (predict,)

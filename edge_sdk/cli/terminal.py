@@ -1,0 +1,132 @@
+"""What verbs share about the terminal: progress on stderr, results on stdout, units in options. Knows no verb."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+from typing import Any, TextIO
+
+import typer
+
+from edge_sdk.errors import BadUsage
+from edge_sdk.progress import Progress
+
+_UNITS = {"s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+
+
+def seconds(text: str) -> float:
+    """Seconds of "90", "90s", "10min" or "1.5h"."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", text.lower())
+    if not found or (found[2] or "s") not in _UNITS or float(found[1]) <= 0:
+        raise BadUsage(f"{text!r} is not a time", do="Write for example 90s, 10min or 1h")
+    return float(found[1]) * _UNITS[found[2] or "s"]
+
+
+def rate(text: str) -> str:
+    """A rate as an exact decimal string: "1%" and "0.01" are the same. Between 0 and 1, both left out."""
+    try:
+        value = Fraction(text.strip().removesuffix("%").strip()) / (100 if text.strip().endswith("%") else 1)
+    except (ValueError, ZeroDivisionError):
+        value = Fraction(0)
+    if not 0 < value < 1:
+        raise BadUsage(f"{text!r} is not a rate", do="Write for example 1% or 0.01")
+    return str(value)
+
+
+def out(text: str) -> None:
+    """One line of result on stdout."""
+    typer.echo(text)
+
+
+def note(text: str) -> None:
+    """One line for the person on stderr."""
+    typer.echo(text, err=True)
+
+
+def emit(value: Any, *, as_json: bool, text: str) -> None:
+    """One JSON object, or the text of the same thing."""
+    out(json.dumps(value, ensure_ascii=False, default=_plain) if as_json else text)
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "to_json"):
+        told = value.to_json()
+        return json.loads(told) if isinstance(told, str) else told
+    if hasattr(value, "item"):
+        return value.item()
+    return str(value)
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Columns padded to their widest cell; plain text that survives a pipe and a mail."""
+    lines = [list(header), *[list(row) for row in rows]]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines)
+
+
+def on_stderr(*, quiet: bool = False, stream: TextIO | None = None) -> Progress:
+    """A bar with time left on a terminal; elsewhere a plain line at the start of a step and about every 10 seconds."""
+    stream = stream or sys.stderr
+    if quiet:
+        return lambda done, total, text: None
+    return _Bar() if stream.isatty() else _Lines(stream)
+
+
+class _Lines:
+    def __init__(self, stream: TextIO) -> None:
+        self._stream, self._last, self._began, self._text, self._total = stream, 0.0, 0.0, "", -1
+
+    def __call__(self, done: int, total: int, text: str) -> None:
+        now = time.monotonic()
+        if total != self._total or done == 0:
+            self._began, self._total = now, total
+        elif now - self._last < 10.0 and done < total:
+            return
+        if done == total and text == self._text and now - self._last < 1.0:
+            return
+        self._last, self._text = now, text
+        share = f"{100 * done // total:3d} %" if total else "     "
+        left = (now - self._began) / done * (total - done) if done and total else 0.0
+        tail = f", about {clock(left)} left" if done and done < total and now - self._began > 2 else ""
+        print(f"{share} {text}{tail}", file=self._stream, flush=True)  # noqa: T201 - the terminal is this file's job
+
+
+class _Bar:
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as RichProgress
+
+        self._rich = RichProgress(
+            TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn(),
+            console=Console(stderr=True), transient=True,
+        )  # fmt: skip
+        self._task: Any = None
+        self._total = -1
+
+    def __call__(self, done: int, total: int, text: str) -> None:
+        if self._task is None or total != self._total:
+            if self._task is not None:
+                self._rich.remove_task(self._task)
+            else:
+                self._rich.start()
+            self._task, self._total = self._rich.add_task(text, total=total or None), total
+        self._rich.update(self._task, completed=done, description=text)
+        if total and done >= total:
+            self._rich.stop()
+            self._rich.remove_task(self._task)
+            self._task = None
+
+
+def clock(s: float) -> str:
+    """A duration for a person: "45 s", "3 min 20 s", "2 h 5 min"."""
+    whole = round(s)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

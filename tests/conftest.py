@@ -1,0 +1,35 @@
+"""What several test areas share: where the experiment data lie, and tiny pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real pictures beside the checkout; tests that need it are skipped where it is missing."""
+    folder = ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"real pictures are not here: put them at {folder} to run this")
+    return folder
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Seeded: the same numbers in every run."""
+    return np.random.default_rng(20261124)
+
+
+@pytest.fixture
+def photo(rng: np.random.Generator) -> NDArray[np.uint8]:
+    """A small picture with structure at several scales, uint8 (48, 64, 3) RGB."""
+    ys, xs = np.mgrid[0:48, 0:64]
+    waves = 60 * np.sin(xs / 7.0) + 40 * np.cos(ys / 5.0)
+    base = 128 + waves[..., None] * np.array([1.0, 0.6, -0.8]) + rng.normal(0, 8, (48, 64, 3))
+    return np.clip(np.rint(base), 0, 255).astype(np.uint8)
