@@ -82,7 +82,7 @@ class Geometry:
         # A tile speaks only for the pixels that it saw.
         h, w = cells.shape
         xs, ys = ax * np.arange(self.width) + bx, ay * np.arange(self.height) + by
-        edge = (grid.offset_px / grid.stride_px) + 0.5
+        edge = grid.offset_px / grid.stride_px  # from the outermost centre to the rim of the window, in cells
         seen_x = np.flatnonzero((xs >= -edge) & (xs <= w - 1 + edge))
         seen_y = np.flatnonzero((ys >= -edge) & (ys <= h - 1 + edge))
         part = np.full((self.height, self.width), -np.inf, np.float32)
