@@ -1,4 +1,4 @@
-"""What a runtime must offer: tensors in, tensors out, and the truth about what ran. Knows no picture, bundle or family."""
+"""What a runtime must offer: tensors in, tensors out, and the truth about what ran. Knows no picture, no bundle."""
 
 from __future__ import annotations
 
@@ -87,6 +87,7 @@ class Session(Protocol):
     def outputs(self) -> tuple[TensorSpec, ...]: ...
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Arrays by output name, owned by the caller. Feeds must match `inputs` exactly: BadInput names the tensor."""
+
     def explain(self) -> Explanation: ...
     def close(self) -> None: ...
 
@@ -112,5 +113,6 @@ class Runtime(Protocol):
     def name(self) -> str: ...
     def probe(self) -> Availability:
         """Looks, by trial, and never raises."""
+
     def compile(self, graph: bytes | Path, options: CompileOptions) -> Session:
         """Raises NotThere (package, driver, device), WrongPrecision (asked is not got), BadInput (graph refused)."""

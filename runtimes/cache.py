@@ -1,0 +1,220 @@
+"""Compiled graphs kept on disk: keyed, locked, checked before use. Knows no vendor: an entry is bytes with a sidecar.
+
+One entry is `<digest>.bin` with `<digest>.json` beside it, which repeats the whole key and the payload's size and
+sha256. Anything that does not match to the letter (cut, altered, from another machine or version) is refused, said in
+the log and built again. Entries are executable code in effect, so the folder must belong to this user alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from edge_sdk.errors import NotThere, NotTrusted
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheKey:
+    """Everything that decides the compiled form. device: identity, not just a name. cpu: flags and instruction-set cap.
+    options: (name, value) pairs, sorted by the caller or not: the digest sorts them."""
+
+    graph_sha256: str
+    runtime: str
+    version: str
+    device: str
+    cpu: str
+    options: tuple[tuple[str, str], ...] = ()
+
+    def fields(self) -> dict[str, Any]:
+        """The key as the sidecar keeps it."""
+        return {**asdict(self), "options": [list(pair) for pair in sorted(self.options)]}
+
+    @property
+    def digest(self) -> str:
+        """The name of the entry: 40 hex digits of the key's sha256."""
+        return hashlib.sha256(json.dumps(self.fields(), sort_keys=True).encode()).hexdigest()[:40]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry while its lock is held (see CompileCache.entry)."""
+
+    key: CacheKey
+    folder: Path
+
+    @property
+    def payload(self) -> Path:
+        """Where the bytes lie, if there are any."""
+        return self.folder / f"{self.key.digest}.bin"
+
+    @property
+    def sidecar(self) -> Path:
+        """Where the record about them lies."""
+        return self.folder / f"{self.key.digest}.json"
+
+    def read(self) -> bytes | None:
+        """The payload if it is this key's and whole; None if there is none. A bad one is removed, with a warning."""
+        try:
+            record, data = json.loads(self.sidecar.read_bytes()), self.payload.read_bytes()
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as exc:
+            return self._refuse(f"unreadable ({exc})")
+        if not isinstance(record, dict) or record.get("key") != self.key.fields():
+            return self._refuse("made for another graph, version, device or option")
+        if record.get("size_bytes") != len(data) or record.get("sha256") != hashlib.sha256(data).hexdigest():
+            return self._refuse("cut or altered")
+        return data
+
+    def write(self, data: bytes) -> str:
+        """Keep `data`. Empty, or why it could not be kept: a full disk must not stop a run that needs no cache."""
+        record = {
+            "key": self.key.fields(),
+            "size_bytes": len(data),
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "created_unix_s": int(time.time()),
+        }
+        try:
+            self.sidecar.unlink(missing_ok=True)  # never an old sidecar beside a new payload
+            _replace(self.payload, data)
+            _replace(self.sidecar, json.dumps(record, indent=1, sort_keys=True).encode())
+        except OSError as exc:
+            return f"the compiled graph was not kept in {self.folder}: {exc.strerror or exc}"
+        return ""
+
+    def discard(self, why: str) -> None:
+        """Remove the entry: its own runtime did not take it."""
+        self._refuse(why)
+
+    def _refuse(self, why: str) -> None:
+        log.warning("compile cache: %s is %s; it is built again", self.payload, why)
+        for file in (self.sidecar, self.payload):
+            with suppress(OSError):
+                file.unlink(missing_ok=True)
+
+
+class CompileCache:
+    """Entries in one folder. Safe between threads and processes on one machine; not over network file systems that
+    don't lock. Raises NotTrusted if another user can write there, NotThere if it can't be made."""
+
+    def __init__(self, folder: Path, *, patience_s: float = 120.0) -> None:
+        """patience_s: how long to wait for another process that is building the same entry."""
+        self._folder, self._patience_s = folder, patience_s
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as exc:
+            raise NotThere(
+                f"the compile cache can't be made: {exc.strerror or exc}", where=str(folder), do="Choose another folder"
+            ) from exc
+        self._must_be_ours()
+
+    @property
+    def folder(self) -> Path:
+        """Where the entries lie."""
+        return self._folder
+
+    @contextmanager
+    def entry(self, key: CacheKey) -> Iterator[Entry]:
+        """The entry of `key`, locked until the block ends: read it, or build and write it."""
+        with _lock(self._folder / f"{key.digest}.lock", self._patience_s):
+            yield Entry(key, self._folder)
+
+    def _must_be_ours(self) -> None:
+        if sys.platform == "win32":  # a profile's folder is the user's own by its access list
+            return
+        status = self._folder.stat()
+        if status.st_uid != os.geteuid() or status.st_mode & 0o002:
+            raise NotTrusted(
+                "other users can write to the compile cache, and what lies in it is executed",
+                where=str(self._folder),
+                do=f"Own it and close it: chmod go-w {self._folder}, or choose another folder",
+            )
+
+
+def default_cache_folder(environ: Mapping[str, str]) -> Path:
+    """The user's own cache folder by the rules of the system: XDG, LOCALAPPDATA, or ~/Library/Caches."""
+    if sys.platform == "win32" and environ.get("LOCALAPPDATA"):
+        base = Path(environ["LOCALAPPDATA"])
+    elif sys.platform == "darwin":
+        base = Path(environ.get("HOME") or Path.home()) / "Library" / "Caches"
+    elif os.path.isabs(environ.get("XDG_CACHE_HOME", "")):  # XDG: relative ones are invalid and ignored
+        base = Path(environ["XDG_CACHE_HOME"])
+    else:
+        base = Path(environ.get("HOME") or Path.home()) / ".cache"
+    return base / "edge-sdk" / "compiled"
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """The old file or the new one, whatever happens in between."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(name)
+        raise
+
+
+@contextmanager
+def _lock(path: Path, patience_s: float) -> Iterator[None]:
+    """An exclusive lock on `path` between processes and threads; freed by the system if its holder dies.
+
+    The file stays: removing it would let two holders lock two files of the same name.
+    """
+    with path.open("ab") as file:
+        deadline = time.monotonic() + patience_s
+        while not _try_lock(file.fileno()):
+            if time.monotonic() > deadline:
+                raise NotThere(
+                    f"another process holds this entry for more than {patience_s:g} s",
+                    where=str(path),
+                    do="Wait for it, end it, or choose another cache folder",
+                )
+            time.sleep(0.02)
+        try:
+            yield
+        finally:
+            _unlock(file.fileno())
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _try_lock(descriptor: int) -> bool:
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+
+    def _unlock(descriptor: int) -> None:
+        msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
+
+else:
+    import fcntl
+
+    def _try_lock(descriptor: int) -> bool:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def _unlock(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)

@@ -1,0 +1,162 @@
+"""Known faults of runtime versions, as rows of data: what goes wrong, where, and the setting that avoids it.
+
+Knows graphs by pattern and CPUs by facts, no family. Each row has a test that shows the fault on the installed version,
+so that a row can be dropped when its version range ends.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from edge_sdk.runtimes.onnx_read import INT8, UINT8, Node, OnnxFacts, int8_weights_beyond_64
+from edge_sdk.runtimes.probe import CpuFacts
+
+Detector = Callable[[OnnxFacts, CpuFacts], bool]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """since, fixed_in: first version known to have it, first known not to (None: not fixed yet). pattern: a name in
+    DETECTORS. setting: what the adapter hands to the vendor where the pattern holds; empty if no setting helps, and
+    then `avoided_by` says what does."""
+
+    id: str
+    runtime: str
+    since: str
+    fixed_in: str | None = None
+    pattern: str
+    what: str
+    setting: Mapping[str, str] = field(default_factory=dict)
+    avoided_by: str
+
+    def in_version(self, version: str) -> bool:
+        """Whether `version` lies in the range of this row."""
+        have = _numbers(version)
+        return _numbers(self.since) <= have and (self.fixed_in is None or have < _numbers(self.fixed_in))
+
+
+FAULTS: tuple[Fault, ...] = (
+    Fault(
+        id="openvino-int8-mlp-garbage",
+        runtime="openvino",
+        since="2026.4",
+        pattern="chained-int8-matmul",
+        what="chained int8 MatMul or Gemm without bias are fused into one kernel that returns garbage for few rows",
+        setting={"SNIPPETS_MODE": "DISABLE"},
+        avoided_by="SNIPPETS_MODE=DISABLE",
+    ),
+    Fault(
+        id="openvino-bf16-by-itself",
+        runtime="openvino",
+        since="2022.1",
+        pattern="cpu-computes-bf16",
+        what="float32 graphs are computed in bfloat16, about three digits, where the CPU has it",
+        setting={"INFERENCE_PRECISION_HINT": "f32"},
+        avoided_by="INFERENCE_PRECISION_HINT, always set and read back",
+    ),
+    Fault(
+        id="openvino-int8-saturates",
+        runtime="openvino",
+        since="2022.1",
+        pattern="wide-int8-weights-in-16-bit-sums-onednn",
+        what="pairs of int8 products are added in 16 bits and saturate: up to all of the signal is lost",
+        avoided_by="the variant int8-w7, whose weights stay within [-64, 64]",
+    ),
+    Fault(
+        id="onnxruntime-int8-saturates",
+        runtime="onnxruntime",
+        since="1.8",
+        pattern="wide-int8-weights-in-16-bit-sums",
+        what="pairs of int8 products are added in 16 bits and saturate: up to all of the signal is lost",
+        setting={"session.x64quantprecision": "1"},
+        avoided_by="session.x64quantprecision (exact, slower), or the variant int8-w7",
+    ),
+    Fault(
+        id="onnxruntime-int8-relu-in-float",
+        runtime="onnxruntime",
+        since="1.8",
+        pattern="relu-before-symmetric-quantize",
+        what="Conv, Relu, QuantizeLinear in symmetric int8 runs in float and dequantizes the weights in every run",
+        avoided_by="the layout conv-q-relu-q, equal bit by bit; int8_convolutions in CompileOptions refuses the other",
+    ),
+)
+
+
+def present(runtime: str, version: str, graph: OnnxFacts, cpu: CpuFacts) -> tuple[Fault, ...]:
+    """The rows that hold for this graph on this CPU in this version."""
+    rows = (row for row in FAULTS if row.runtime == runtime and row.in_version(version))
+    return tuple(row for row in rows if DETECTORS[row.pattern](graph, cpu))
+
+
+def chained_int8_matmul(graph: OnnxFacts, cpu: CpuFacts) -> bool:
+    """An int8 MatMul or Gemm fed by another through nothing but element-wise steps and Q/DQ. Biases are not looked at:
+    some make the fault go away, but a false alarm costs little and garbage costs all."""
+    producers = graph.producers()
+    multiplies = [
+        node for node in graph.nodes if node.op in ("MatMul", "Gemm") and _int8_weight(node, graph, producers)
+    ]
+    first = {output for node in multiplies for output in node.outputs}
+    return any(_reaches(node.inputs[0], first, producers) for node in multiplies)
+
+
+def relu_before_symmetric_quantize(graph: OnnxFacts, cpu: CpuFacts) -> bool:
+    """A QuantizeLinear to int8 right after the Relu or Clip of a convolution."""
+    producers = graph.producers()
+    for node in graph.nodes:
+        if node.op != "QuantizeLinear" or len(node.inputs) < 3:
+            continue
+        zero = graph.initializers.get(node.inputs[2])
+        activation = producers.get(node.inputs[0])
+        if zero is None or zero.dtype != INT8 or activation is None or activation.op not in ("Relu", "Clip"):
+            continue
+        before = producers.get(activation.inputs[0])
+        if before is not None and before.op == "Conv":
+            return True
+    return False
+
+
+DETECTORS: Mapping[str, Detector] = {
+    "chained-int8-matmul": chained_int8_matmul,
+    "cpu-computes-bf16": lambda graph, cpu: "avx512_bf16" in cpu.flags or "amx_bf16" in cpu.flags,
+    "wide-int8-weights-in-16-bit-sums": lambda graph, cpu: not cpu.adds_in_32_bits and int8_weights_beyond_64(graph),
+    "wide-int8-weights-in-16-bit-sums-onednn": lambda graph, cpu: (
+        cpu.onednn_isa in ("avx2", "sse", "unknown") and int8_weights_beyond_64(graph)
+    ),
+    "relu-before-symmetric-quantize": relu_before_symmetric_quantize,
+}
+
+_PASSES = frozenset(
+    {"QuantizeLinear", "DequantizeLinear", "Relu", "Clip", "LeakyRelu", "Add", "Mul", "Identity", "Reshape", "Flatten",
+     "Squeeze", "Unsqueeze"}
+)  # fmt: skip
+
+
+def _int8_weight(node: Node, graph: OnnxFacts, producers: Mapping[str, Node]) -> bool:
+    source = producers.get(node.inputs[1])
+    if source is None or source.op != "DequantizeLinear":
+        return False
+    stored = graph.initializers.get(source.inputs[0])
+    # a float weight behind QuantizeLinear is int8 as well, once folded
+    return (stored is not None and stored.dtype in (INT8, UINT8)) or source.inputs[0] in producers
+
+
+def _reaches(tensor: str, goals: set[str], producers: Mapping[str, Node]) -> bool:
+    seen: set[str] = set()
+    todo = [tensor]
+    while todo:
+        name = todo.pop()
+        if name in goals:
+            return True
+        node = producers.get(name)
+        if name in seen or node is None or node.op not in _PASSES:
+            continue
+        seen.add(name)
+        todo += node.inputs
+    return False
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """(2026, 4, 1) of "2026.4.1-22982-...": what comes after the dots' numbers is left out."""
+    return tuple(int(part) for part in re.match(r"\d+(?:\.\d+)*", version or "0").group().split("."))  # type: ignore[union-attr]

@@ -1,0 +1,321 @@
+"""ONNX Runtime behind the protocol: CPU, CUDA and TensorRT providers. Knows no picture, bundle or family."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import statistics
+import tempfile
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from edge_sdk.errors import BadInput, BadUsage, EdgeError, NotThere, WrongPrecision
+from edge_sdk.extras import need, vendor_errors
+from edge_sdk.runtimes import faults, onnx_read, probe
+from edge_sdk.runtimes.cache import CacheKey, CompileCache
+from edge_sdk.runtimes.feeds import check
+from edge_sdk.runtimes.protocol import Availability, CompileOptions, Explanation, LayerTime
+from edge_sdk.tensors import Array, DType, TensorSpec
+
+NAME = "onnxruntime"
+PROVIDERS: Mapping[str, tuple[str, ...]] = {
+    "CPU": ("CPUExecutionProvider",),
+    "CUDA": ("CUDAExecutionProvider",),
+    "TENSORRT": ("TensorrtExecutionProvider", "CUDAExecutionProvider"),
+}
+"""Our device names, and the providers each stands for, in order."""
+
+INT8_OPS = frozenset(
+    {"QLinearConv", "ConvInteger", "QGemm", "QLinearMatMul", "MatMulInteger", "MatMulIntegerToFloat",
+     "DynamicQuantizeMatMul", "ConvTransposeInteger"}
+)  # fmt: skip
+FLOAT_OPS = frozenset(
+    {"Conv", "FusedConv", "NhwcConv", "NhwcFusedConv", "ConvTranspose", "Gemm", "FusedGemm", "MatMul", "FusedMatMul"}
+)
+"""What the optimiser makes of a convolution, Gemm or MatMul: int8, or float with weights dequantized in every run."""
+
+_DTYPES: Mapping[str, DType] = {
+    "tensor(uint8)": "uint8", "tensor(int8)": "int8", "tensor(int32)": "int32", "tensor(int64)": "int64",
+    "tensor(float16)": "float16", "tensor(float)": "float32", "tensor(bool)": "bool",
+}  # fmt: skip
+_TIMED_RUNS = 5
+
+
+class OrtRuntime:
+    """The onnxruntime package. Stateless."""
+
+    @property
+    def name(self) -> str:
+        return NAME
+
+    def probe(self) -> Availability:
+        """Version and devices, by importing the package; never raises."""
+        try:
+            ort = need("onnxruntime", extra=NAME)
+        except EdgeError as exc:
+            return Availability(runtime=NAME, version=None, devices=(), reason=str(exc.args[0]), do=exc.do)
+        there = set(ort.get_available_providers())
+        return Availability(
+            runtime=NAME,
+            version=str(ort.__version__),
+            devices=tuple(device for device, wanted in PROVIDERS.items() if wanted[0] in there),
+        )
+
+    def compile(self, graph: bytes | Path, options: CompileOptions) -> OrtSession:
+        """Raises NotThere (package, provider), WrongPrecision (asked is not got), BadInput (graph refused)."""
+        return OrtSession(graph if isinstance(graph, bytes) else graph.read_bytes(), options)
+
+
+class OrtSession:
+    """One graph in one InferenceSession. `run` from any thread; after `close` it raises."""
+
+    def __init__(self, graph: bytes, options: CompileOptions) -> None:
+        self._ort = need("onnxruntime", extra=NAME)
+        self._options, self._graph, self._where = options, graph, options.graph_name
+        self._wanted = _wanted_providers(self._ort, options)
+        self._cpu, self._facts = probe.cpu(), onnx_read.read_facts(graph, where=self._where)
+        self._threads = options.threads or probe.default_threads(self._cpu)
+        self._faults = tuple(row for row in self._known_faults() if row.setting)
+        self._settings = self._choose_settings()
+        self._warnings: tuple[str, ...] = ()
+        self._session: Any = None
+        self._layers, self._cache = self._open()
+        self._inputs = _specs(self._session.get_inputs(), self._where)
+        self._outputs = _specs(self._session.get_outputs(), self._where)
+        self._names = [spec.name for spec in self._outputs]
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        return self._inputs
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        return self._outputs
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Arrays by output name; ONNX Runtime allocates them anew for each call, so they are the caller's."""
+        session = self._live()
+        check(feeds, self._inputs, where=self._where, max_batch=self._options.max_batch)
+        with vendor_errors(NAME, where=self._where):
+            # inputs are read in place, outputs copied once: IO binding saves nothing on a CPU and is not thread-safe
+            return dict(zip(self._names, session.run(self._names, dict(feeds)), strict=True))
+
+    def layer_times(self, feeds: Mapping[str, Array]) -> tuple[LayerTime, ...]:
+        """Median of 5 runs per node, in the order of execution, from a session of its own (profiling slows it)."""
+        if not self._options.profile_layers:
+            raise BadUsage("no layer times were asked for", where=self._where, do="Compile with profile_layers=True")
+        self._live()
+        check(feeds, self._inputs, where=self._where, max_batch=self._options.max_batch)
+        with tempfile.TemporaryDirectory(prefix="edge-sdk-") as folder, vendor_errors(NAME, where=self._where):
+            options = self._session_options()
+            options.enable_profiling, options.profile_file_prefix = True, str(Path(folder) / "layers")
+            session = self._create(options)
+            for _ in range(_TIMED_RUNS + 1):
+                session.run(self._names, dict(feeds))
+            events = json.loads(Path(session.end_profiling()).read_bytes())
+        return _layer_times(events)
+
+    def explain(self) -> Explanation:
+        """What was asked for against what the created session reports."""
+        return Explanation(
+            runtime=NAME,
+            version=self._version,
+            device_requested=self._options.device,
+            device=self._options.device,  # read back in _create: another provider list raises there
+            precision_requested=self._options.precision,
+            precision="f32",
+            threads=self._threads,
+            layers_by_precision=dict(self._layers),
+            compile_cache=self._cache,
+            settings=dict(self._settings),
+            workarounds=tuple(row.id for row in self._faults),
+            warnings=self._warnings,
+        )
+
+    def close(self) -> None:
+        """Free the session once running calls have returned. May be called twice."""
+        self._session, self._graph = None, b""
+
+    @property
+    def _version(self) -> str:
+        return str(self._ort.__version__)
+
+    def _live(self) -> Any:
+        if (session := self._session) is None:
+            raise BadUsage("the session is closed", where=self._where, do="Compile the graph again")
+        return session
+
+    def _known_faults(self) -> tuple[faults.Fault, ...]:
+        # a reference computes in float; GPU providers do not add int8 products in 16 bits
+        if self._options.reference or self._options.device != "CPU":
+            return ()
+        return faults.present(NAME, self._version, self._facts, self._cpu)
+
+    def _choose_settings(self) -> dict[str, str]:
+        settings = {
+            "intra_op_num_threads": str(self._threads),
+            "graph_optimization_level": "ORT_DISABLE_ALL" if self._options.reference else "ORT_ENABLE_ALL",
+        }
+        if self._options.device != "CPU":
+            settings["session.disable_cpu_ep_fallback"] = "1"  # fails at creation instead of moving nodes to the CPU
+        for row in self._faults:
+            settings |= row.setting
+        return settings
+
+    def _session_options(self) -> Any:
+        options = self._ort.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = self._threads, 1
+        level = self._settings["graph_optimization_level"]
+        options.graph_optimization_level = getattr(self._ort.GraphOptimizationLevel, level)
+        options.log_severity_level = 3  # errors; what matters of the rest is read back here
+        for key, value in self._settings.items():
+            if key.startswith("session."):
+                options.add_session_config_entry(key, value)
+        return options
+
+    def _create(self, options: Any) -> Any:
+        providers: list[Any] = list(self._wanted)
+        if self._options.device != "CPU":
+            exact = {"use_tf32": "0"}  # else float32 convolutions keep 10 bits of their mantissa
+            providers = [(name, exact) if name == "CUDAExecutionProvider" else name for name in providers]
+        with vendor_errors(NAME, where=self._where):
+            session = self._ort.InferenceSession(self._graph, options, providers=providers)
+        got = tuple(session.get_providers())
+        if got[: len(self._wanted)] != self._wanted:
+            raise NotThere(
+                f"asked for {self._options.device} ({', '.join(self._wanted)}), ONNX Runtime took {', '.join(got)}",
+                where=self._where,
+                do="edge-sdk devices tells why",
+            )
+        return session
+
+    def _open(self) -> tuple[dict[str, int], str]:
+        """Creates the session; returns its convolutions by precision, and how the compile cache took part."""
+        if self._options.reference or not self._must_read_back():
+            self._session = self._create(self._session_options())
+            return _count(self._facts), "off"
+        if self._options.cache_dir is None:
+            layers, state = self._create_and_read_back(), "off"
+        else:
+            with CompileCache(self._options.cache_dir).entry(self._cache_key()) as entry:
+                if (known := entry.read()) is not None:
+                    layers, state = {str(name): int(count) for name, count in json.loads(known).items()}, "hit"
+                    self._session = self._create(self._session_options())
+                else:
+                    layers, state = self._create_and_read_back(), "miss"
+                    if lost := entry.write(json.dumps(layers).encode()):
+                        self._warnings += (lost,)
+        self._check_int8(layers)
+        return layers, state
+
+    def _must_read_back(self) -> bool:
+        """Whether the graph has more than plain float32: only then the optimiser has a choice of precision."""
+        quantized = any(node.op in ("QuantizeLinear", "DequantizeLinear") for node in self._facts.nodes)
+        half = any(tensor.dtype == onnx_read.FLOAT16 for tensor in self._facts.initializers.values())
+        return quantized or half or bool(self._options.int8_convolutions)
+
+    def _create_and_read_back(self) -> dict[str, int]:
+        """The session, and what its optimiser made of the convolutions, read from the model that it writes."""
+        options = self._session_options()
+        if self._options.device == "TENSORRT":  # engines can't be written back as a model
+            self._session = self._create(options)
+            self._warnings += ("precisions inside TensorRT can't be read back through ONNX Runtime",)
+            return {}
+        with tempfile.TemporaryDirectory(prefix="edge-sdk-") as folder:
+            optimised = Path(folder) / "optimised.onnx"
+            options.optimized_model_filepath = str(optimised)
+            self._session = self._create(options)
+            return _count(onnx_read.read_facts(optimised.read_bytes(), where=self._where))
+
+    def _check_int8(self, layers: Mapping[str, int]) -> None:
+        asked, got = self._options.int8_convolutions or 0, layers.get("i8", 0)
+        if layers and got < asked:
+            self.close()
+            raise WrongPrecision(
+                f"{asked} convolutions should run in int8, ONNX Runtime runs {got} and the rest in float",
+                where=self._where,
+                do="Take the layout conv-q-relu-q of this variant, or export again with --target for this machine",
+            )
+
+    def _cache_key(self) -> CacheKey:
+        return CacheKey(
+            graph_sha256=hashlib.sha256(self._graph).hexdigest(),
+            runtime=NAME,
+            version=self._version,
+            device=self._options.device,
+            cpu=self._cpu.identity,
+            options=(("what", "convolutions by precision"), *sorted(self._settings.items())),
+        )
+
+
+def _wanted_providers(ort: Any, options: CompileOptions) -> tuple[str, ...]:
+    if (wanted := PROVIDERS.get(options.device)) is None:
+        raise BadUsage(
+            f"ONNX Runtime has no device {options.device}",
+            where=options.graph_name,
+            do=f"One of {', '.join(PROVIDERS)}",
+        )
+    if options.precision != "f32":
+        raise WrongPrecision(
+            f"ONNX Runtime computes in the types of the graph, not in {options.precision}",
+            where=options.graph_name,
+            do="Take precision f32, or an fp16 variant",
+        )
+    if wanted[0] not in (there := ort.get_available_providers()):
+        raise NotThere(
+            f"ONNX Runtime has no {wanted[0]} here, only {', '.join(there)}",
+            where=options.graph_name,
+            do="Install onnxruntime-gpu in place of onnxruntime, with the CUDA that it names",
+        )
+    return wanted
+
+
+def _specs(values: Any, where: str) -> tuple[TensorSpec, ...]:
+    specs = []
+    for value in values:
+        if (dtype := _DTYPES.get(value.type)) is None:
+            raise BadInput(f"{value.name} is a {value.type}, which no runtime here shares", where=where)
+        shape = tuple(
+            size if isinstance(size, int) else "N" if axis == 0 else str(size or "?")
+            for axis, size in enumerate(value.shape)
+        )
+        specs.append(TensorSpec(name=value.name, dtype=dtype, shape=shape))
+    return tuple(specs)
+
+
+def _count(facts: onnx_read.OnnxFacts) -> dict[str, int]:
+    """Convolutions, Gemm and MatMul by precision. A float one is f16 where its weight is stored so."""
+    counts: Counter[str] = Counter()
+    for node in facts.nodes:
+        if node.op in INT8_OPS:
+            counts["i8"] += 1
+        elif node.op in FLOAT_OPS:
+            weight = facts.initializers.get(node.inputs[1]) if len(node.inputs) > 1 else None
+            counts["f16" if weight is not None and weight.dtype == onnx_read.FLOAT16 else "f32"] += 1
+    return dict(counts)
+
+
+def _layer_times(events: list[dict[str, Any]]) -> tuple[LayerTime, ...]:
+    """Medians over the runs, without the first one, which allocates."""
+    times: dict[str, list[float]] = {}
+    rows: dict[str, tuple[str, str, str]] = {}
+    for event in events:
+        name, told = str(event.get("name", "")), event.get("args", {})
+        if event.get("cat") != "Node" or not name.endswith("_kernel_time"):
+            continue
+        name = name[: -len("_kernel_time")]
+        times.setdefault(name, []).append(event["dur"] / 1000)  # us
+        taken = [next(iter(kind), "") for kind in told.get("input_type_shape", [])]
+        rows[name] = (str(told.get("op_name", "")), str(told.get("provider", "")), taken[0] if taken else "")
+    return tuple(
+        LayerTime(
+            name=name,
+            op=rows[name][0],
+            kernel=rows[name][1],
+            precision=rows[name][2],
+            ms=statistics.median(ms[1:] or ms),
+        )
+        for name, ms in times.items()
+    )

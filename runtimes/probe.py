@@ -1,0 +1,217 @@
+"""What this machine has: CPU facts, a thread count that fits, which runtimes are usable. Knows no graph, no bundle."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from edge_sdk.runtimes.protocol import Availability
+
+Isa: TypeAlias = Literal["amx", "vnni", "avx2", "sse", "neon", "unknown"]
+
+FLAGS_THAT_CHOOSE_KERNELS = (
+    "sse4_1", "avx2", "fma", "avx512f", "avx512bw", "avx512_vnni", "avx_vnni", "avx_vnni_int8", "amx_int8", "amx_bf16",
+    "avx512_bf16", "avx512_fp16", "asimd", "asimddp", "i8mm", "bf16", "sve",
+)  # fmt: skip
+"""Names as Linux writes them in /proc/cpuinfo; other systems' answers are translated to these."""
+
+CAP_VARIABLE = "ONEDNN_MAX_CPU_ISA"
+_CAPS: Mapping[str, Isa] = {
+    "SSE41": "sse", "AVX": "sse", "AVX2": "avx2", "AVX2_VNNI": "vnni", "AVX2_VNNI_2": "vnni", "AVX512_CORE": "avx2",
+    "AVX512_CORE_VNNI": "vnni", "AVX512_CORE_BF16": "vnni", "AVX512_CORE_FP16": "vnni", "AVX10_1_512": "vnni",
+}  # fmt: skip
+_STRENGTH: Mapping[Isa, int] = {"unknown": 0, "sse": 1, "neon": 1, "avx2": 2, "vnni": 3, "amx": 4}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CpuFacts:
+    """flags: those of FLAGS_THAT_CHOOSE_KERNELS that the CPU has. affinity: logical CPUs this process may use.
+    physical_cores: behind the affinity mask. cgroup_quota: CPUs' worth of time a container may use, None = no limit.
+    isa: the strongest int8 instruction set of the hardware. capped_by: the value of ONEDNN_MAX_CPU_ISA, "" if unset; it
+    changes OpenVINO's kernels and nobody else's."""
+
+    model: str
+    vendor: str
+    machine: str
+    flags: tuple[str, ...]
+    physical_cores: int
+    affinity: tuple[int, ...]
+    cgroup_quota: float | None
+    isa: Isa
+    capped_by: str = ""
+
+    @property
+    def onednn_isa(self) -> Isa:
+        """The instruction set that OpenVINO will use: `isa`, or the weaker one that the environment asks for."""
+        cap = _CAPS.get(self.capped_by.upper())
+        return cap if cap is not None and _STRENGTH[cap] < _STRENGTH[self.isa] else self.isa
+
+    @property
+    def adds_in_32_bits(self) -> bool:
+        """Whether int8 products are summed in 32 bits. Without VNNI, x86 adds pairs in 16 bits, which saturate."""
+        return self.isa in ("amx", "vnni", "neon")
+
+    @property
+    def identity(self) -> str:
+        """What decides the machine code of a compiled graph: part of every cache key."""
+        return "|".join((self.machine, self.vendor, self.model, ",".join(self.flags), self.capped_by))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DevicesReport:
+    """What `edge-sdk devices` prints. threads: the default thread count here."""
+
+    cpu: CpuFacts
+    threads: int
+    runtimes: tuple[Availability, ...]
+    target: str
+    why: str
+
+
+def cpu(*, root: Path = Path("/"), environ: Mapping[str, str] | None = None) -> CpuFacts:
+    """Facts of this machine's CPU. root: where proc/ and sys/ are looked for. environ: None = the process' own, because
+    ONEDNN_MAX_CPU_ISA acts on OpenVINO whether or not somebody passes it on."""
+    fields = _cpuinfo(root / "proc/cpuinfo")
+    have = frozenset((fields.get("flags") or fields.get("Features") or "").split()) or _flags_elsewhere()
+    flags = tuple(name for name in FLAGS_THAT_CHOOSE_KERNELS if name in have)
+    affinity = _affinity()
+    return CpuFacts(
+        model=fields.get("model name") or fields.get("Model") or platform.processor() or "unknown",
+        vendor=fields.get("vendor_id") or fields.get("CPU implementer") or "unknown",
+        machine=platform.machine(),
+        flags=flags,
+        physical_cores=_physical_cores(root, affinity),
+        affinity=affinity,
+        cgroup_quota=_cgroup_quota(root),
+        isa=strongest(flags),
+        capped_by=(os.environ if environ is None else environ).get(CAP_VARIABLE, ""),
+    )
+
+
+def strongest(flags: tuple[str, ...]) -> Isa:
+    """The strongest int8 instruction set among `flags`. AVX-512 without VNNI counts as avx2: it saturates alike."""
+    if "amx_int8" in flags:
+        return "amx"
+    if "avx512_vnni" in flags or "avx_vnni" in flags:
+        return "vnni"
+    if "avx2" in flags:
+        return "avx2"
+    if "sse4_1" in flags:
+        return "sse"
+    return "neon" if "asimd" in flags else "unknown"
+
+
+def default_threads(facts: CpuFacts | None = None) -> int:
+    """Physical cores behind the affinity mask, at most the whole CPUs of the container's quota, at least 1.
+
+    A quota of 1.5 CPUs gives 1: with two threads the container is stopped until the next period, again and again.
+    """
+    facts = cpu() if facts is None else facts
+    quota = facts.physical_cores if facts.cgroup_quota is None else int(facts.cgroup_quota)
+    return max(1, min(facts.physical_cores, quota))
+
+
+def availability() -> tuple[Availability, ...]:
+    """Every runtime that the product knows, usable or not, each with its reason. Imports the vendors' packages."""
+    from edge_sdk.runtimes import registry  # the registry imports the adapters, which import this file
+
+    return tuple(runtime.probe() for runtime in registry.runtimes())
+
+
+def devices_report() -> DevicesReport:
+    """Everything `edge-sdk devices` says: CPU, threads, runtimes, and the target profile that fits."""
+    from edge_sdk.runtimes import targets
+
+    facts, present = cpu(), availability()
+    target = targets.detect(facts, present)
+    return DevicesReport(
+        cpu=facts, threads=default_threads(facts), runtimes=present, target=target.name, why=target.why
+    )
+
+
+def _cpuinfo(path: Path) -> dict[str, str]:
+    """The first CPU's block. Big machines write hundreds of blocks: the rest is not read."""
+    fields: dict[str, str] = {}
+    try:
+        with path.open(encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                if not line.strip() and fields:
+                    break
+                name, _, value = line.partition(":")
+                fields[name.strip()] = value.strip()
+    except OSError:  # not Linux
+        return {}
+    return fields
+
+
+def _flags_elsewhere() -> frozenset[str]:
+    """Flags where there is no /proc/cpuinfo. Windows tells nothing of VNNI: it counts as absent, the safe side."""
+    if sys.platform == "darwin":
+        if platform.machine() == "arm64":
+            return frozenset({"asimd", "asimddp"})  # every Apple chip
+        names = ("machdep.cpu.features", "machdep.cpu.leaf7_features")
+        try:
+            told = subprocess.run(("sysctl", "-n", *names), capture_output=True, text=True, timeout=5, check=False)
+        except (OSError, subprocess.SubprocessError):
+            return frozenset()
+        return frozenset(word.lower().replace("sse4.1", "sse4_1") for word in told.stdout.split())
+    if sys.platform == "win32":
+        import ctypes
+
+        present = ctypes.windll.kernel32.IsProcessorFeaturePresent
+        numbers = {37: "sse4_1", 40: "avx2", 41: "avx512f", 19: "asimd", 43: "asimddp"}  # PF_* of winnt.h
+        return frozenset(name for number, name in numbers.items() if present(number))
+    return frozenset()
+
+
+def _affinity() -> tuple[int, ...]:
+    if sys.platform == "linux":
+        return tuple(sorted(os.sched_getaffinity(0)))
+    return tuple(range(os.cpu_count() or 1))
+
+
+def _physical_cores(root: Path, affinity: tuple[int, ...]) -> int:
+    """Distinct (package, core) pairs behind the mask; where the system doesn't tell, every logical CPU counts."""
+    cores: set[tuple[str, str]] = set()
+    for number in affinity:
+        topology = root / f"sys/devices/system/cpu/cpu{number}/topology"
+        try:
+            cores.add(((topology / "physical_package_id").read_text(), (topology / "core_id").read_text()))
+        except OSError:
+            return len(affinity)
+    return len(cores)
+
+
+def _cgroup_quota(root: Path) -> float | None:
+    """The smallest limit on the way from this process' group to the root, in CPUs (cgroup v2, then v1)."""
+    groups = root / "sys/fs/cgroup"
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        lines = []
+    own = next((line[3:] for line in lines if line.startswith("0::")), "/").strip("/")
+    limits: list[float] = []
+    folder = groups / own
+    while True:
+        limits += _quota(folder / "cpu.max")
+        if folder == groups or groups not in folder.parents:
+            break
+        folder = folder.parent
+    if not limits:
+        limits = _quota(groups / "cpu/cpu.cfs_quota_us", groups / "cpu/cpu.cfs_period_us")
+    return min(limits, default=None)
+
+
+def _quota(*files: Path) -> list[float]:
+    """[CPUs] from "quota period" (v2, one file; v1, two), or [] for no limit."""
+    try:
+        quota, period = " ".join(file.read_text().strip() for file in files).split()
+        return [int(quota) / int(period)] if quota not in ("max", "-1") else []
+    except (OSError, ValueError, ZeroDivisionError):
+        return []
