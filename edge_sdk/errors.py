@@ -48,6 +48,10 @@ class NotTrusted(BadBundle):
     """The trust policy asks for a signature that is missing, wrong, or from an unknown key."""
 
 
+class CantWrite(BadInput):
+    """A file that can't be written: full disk, no permission. What stood there before is untouched."""
+
+
 class NotThere(EdgeError):
     """An extra, a runtime, a driver or a device that is not on this machine."""
 

@@ -46,8 +46,8 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True):
     """One ONNX graph. sha256 and size_bytes are of the whole file, its holes filled.
 
     role: what it does in its task ("model"; "encoder", "decoder"). variant: its numbers ("fp32", "fp16", "int8",
-    "int8-w7"). layout: "plain", or where Q/DQ stand for int8: "conv-relu-q" (TensorRT, OpenVINO) or "conv-q-relu-q" (ONNX Runtime).
-    int8_convolutions: how many must run in int8 for the variant to be what it says.
+    "int8-w7"). layout: "plain", or where Q/DQ stand for int8: "conv-relu-q" (TensorRT, OpenVINO) or "conv-q-relu-q"
+    (ONNX Runtime). int8_convolutions: how many must run in int8 for the variant to be what it says.
     """
 
     name: str

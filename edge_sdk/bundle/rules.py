@@ -1,0 +1,226 @@
+"""What a manifest must hold beyond its types: places, sizes and numbers that agree with each other and the archive.
+
+Pure; knows names and sizes of members, never their content.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from edge_sdk.bundle.layout import name_fault
+from edge_sdk.bundle.manifest import SCHEMA, GoldenSample, Graph, Hole, Manifest, Preprocessing
+from edge_sdk.decision import Decision
+from edge_sdk.errors import BadBundle
+from edge_sdk.tensors import TensorSpec
+
+MANIFEST = "manifest.json"
+DECISIONS = "decision.json"
+SEALED_SIGNATURE = "signatures/sealed.sig"
+SITE_SIGNATURE = "signatures/site.sig"
+RESERVED = (MANIFEST, SEALED_SIGNATURE, DECISIONS, SITE_SIGNATURE)
+"""Members that no manifest declares, in the order in which they stand; sealed members come behind the first."""
+
+MAX_GRAPHS = 64
+MAX_GRAPH_BYTES = 2**31 - 1  # protobuf's own limit
+MAX_GROWTH = 64  # a graph may be this many times larger than the file that brings it: shared weights, not a bomb
+MAX_SIDE_PX = 16_384
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_GRAPH_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,79}")
+_GET_AGAIN = "Get the file again from whoever packed it"
+_VERSION = re.compile(r"[0-9A-Za-z.+-]{1,40}")
+
+
+class Broken(Exception):
+    """A rule that does not hold, as a sentence part; becomes BadBundle in `read_manifest`."""
+
+
+def read_manifest(value: Any, *, where: str) -> Manifest:
+    """The typed manifest of parsed JSON. Raises BadBundle: newer schema, missing or ill-typed fields."""
+    newer = _check_schema(value, where)
+    try:
+        return msgspec.convert(value, Manifest)
+    except msgspec.ValidationError as exc:
+        hint = f" (its schema {value['schema']} is newer than {SCHEMA}, which this version reads)" if newer else ""
+        do = _update(value) if newer else _GET_AGAIN
+        raise BadBundle(f"{MANIFEST} is not a manifest{hint}: {exc}", where=where, do=do) from exc
+
+
+def check_manifest(manifest: Manifest, sizes: Mapping[str, int], archive_bytes: int, *, where: str) -> None:
+    """All rules. sizes: of every sealed member in the archive, the manifest left out. Raises BadBundle."""
+    try:
+        _check_members(manifest, sizes)
+        _check_preprocessing(manifest.preprocessing)
+        _check_grid(manifest)
+        _check_graphs(manifest, archive_bytes)
+        for index, sample in enumerate(manifest.golden):
+            _check_golden(f"golden sample {index}", sample, manifest)
+    except Broken as exc:
+        raise BadBundle(f"{MANIFEST}: {exc}", where=where, do=_GET_AGAIN) from exc
+
+
+def check_decision(decision: Decision, *, name: str, where: str) -> None:
+    """Numbers of one record that could be true. Raises BadBundle."""
+    rates = (decision.requested_rate, decision.confidence, decision.expected_rate, *(decision.rate_interval or ()))
+    sound = (
+        math.isfinite(decision.threshold)
+        and all(rate is None or 0 <= rate <= 1 for rate in rates)
+        and (decision.rate_interval is None or decision.rate_interval[0] <= decision.rate_interval[1])
+        and min(decision.parts, decision.pictures, decision.rank or 0) >= 0
+    )
+    if not sound:
+        raise BadBundle(f"{name} holds a number that can't be", where=where, do="edge-sdk threshold fits a new one")
+
+
+def _check_schema(value: Any, where: str) -> bool:
+    """True if the minor version is newer than this reader's."""
+    schema = value.get("schema") if isinstance(value, dict) else None
+    match = re.fullmatch(r"([0-9]{1,4})\.([0-9]{1,4})", schema) if isinstance(schema, str) else None
+    if match is None:
+        raise BadBundle(f"{MANIFEST} states no schema version", where=where, do=_GET_AGAIN)
+    major, minor = int(match[1]), int(match[2])
+    own_major, own_minor = (int(part) for part in SCHEMA.split("."))
+    if major > own_major:
+        what = f"has schema {schema}; this version reads {own_major}.x"
+        raise BadBundle(what, where=where, do=_update(value))
+    if major < own_major:
+        raise BadBundle(f"has schema {schema}, older than any release", where=where, do="Pack the model again")
+    return minor > own_minor
+
+
+def _update(value: Any) -> str:
+    provenance = value.get("provenance")
+    version = provenance.get("product_version") if isinstance(provenance, dict) else None
+    if isinstance(version, str) and _VERSION.fullmatch(version):
+        return f'It was written by edge-sdk {version}: pip install "edge-sdk>={version}"'
+    return "pip install --upgrade edge-sdk"
+
+
+def _check_members(manifest: Manifest, sizes: Mapping[str, int]) -> None:
+    for name, member in manifest.members.items():
+        if fault := name_fault(name):
+            raise Broken(f"the member name {name[:80]!r} {fault}")
+        _need(name not in RESERVED, f"{name} can't be a sealed member")
+        _need(bool(_SHA256.fullmatch(member.sha256)), f"the sha256 of {name} is not 64 hexadecimal digits")
+    if missing := sorted(set(manifest.members) - set(sizes)):
+        raise Broken(f"the member {missing[0]} is not in the archive")
+    if extra := sorted(set(sizes) - set(manifest.members)):
+        raise Broken(f"the archive holds {extra[0]}, which is not declared")
+    for name, size in sizes.items():
+        stated = manifest.members[name].size_bytes
+        _need(stated == size, f"{name} has {size} bytes, the manifest says {stated}")
+
+
+def _check_preprocessing(record: Preprocessing) -> None:
+    sides = (record.width, record.height)
+    _need(all(1 <= side <= MAX_SIDE_PX for side in sides), f"a network input of {sides[0]} x {sides[1]} px can't be")
+    _need(0 <= 2 * record.border < min(sides), f"a border of {record.border} px leaves no picture")
+    _need(0 <= record.overlap < min(sides), f"tiles can't overlap by {record.overlap} px")
+    _need(record.fill == "edge" or 0 <= record.fill <= 255, f"the fill {record.fill} is not a grey level")
+    _need(record.bit_depth in (None, 10, 12, 16), f"a bit depth of {record.bit_depth} is not known")
+
+
+def _check_grid(manifest: Manifest) -> None:
+    if (grid := manifest.grid) is not None:
+        _need(0 < grid.stride_px <= MAX_SIDE_PX, f"a map stride of {grid.stride_px} px can't be")
+        _need(abs(grid.offset_px) <= MAX_SIDE_PX, f"a map offset of {grid.offset_px} px can't be")
+
+
+def _check_graphs(manifest: Manifest, archive_bytes: int) -> None:
+    names = [graph.name for graph in manifest.graphs]
+    _need(1 <= len(names) <= MAX_GRAPHS, f"{len(names)} graphs; 1 to {MAX_GRAPHS} are read")
+    _need(len(set(names)) == len(names), "two graphs have one name")
+    for graph in manifest.graphs:
+        _need(bool(_GRAPH_NAME.fullmatch(graph.name)), f"the graph name {graph.name[:80]!r} is not plain")
+        _check_graph(graph, manifest, archive_bytes)
+
+
+def _check_graph(graph: Graph, manifest: Manifest, archive_bytes: int) -> None:
+    name = f"graph {graph.name}"
+    _need(graph.member in manifest.members, f"the {name} is in {graph.member[:80]!r}, which is not declared")
+    _need(bool(_SHA256.fullmatch(graph.sha256)), f"the sha256 of the {name} is not 64 hexadecimal digits")
+    limit = min(MAX_GRAPH_BYTES, MAX_GROWTH * archive_bytes)
+    _need(0 < graph.size_bytes <= limit, f"the {name} can't have {graph.size_bytes} bytes (at most {limit})")
+    _need(1 <= graph.opset <= 1000, f"the {name} can't have opset {graph.opset}")
+    _need(graph.int8_convolutions >= 0, f"the {name} counts {graph.int8_convolutions} int8 convolutions")
+    _check_specs(name, graph.inputs)
+    _check_specs(name, graph.outputs)
+    outputs = {spec.name for spec in graph.outputs}
+    for output, tolerance in graph.tolerance.items():
+        _need(output in outputs, f"the {name} has a tolerance for {output[:80]!r}, which is no output")
+        _need(0 <= tolerance.absolute <= 1e9 and 0 <= tolerance.relative <= 1, f"the tolerance of {output} can't be")
+    member = manifest.members[graph.member]
+    _check_holes(name, graph.holes, graph.size_bytes, manifest)
+    stored = graph.size_bytes - sum(hole.length for hole in graph.holes)
+    _need(
+        member.size_bytes == stored,
+        f"the {name} has {stored} bytes outside its holes, {graph.member} {member.size_bytes}",
+    )
+    _need(bool(graph.holes) or member.sha256 == graph.sha256, f"the {name} and {graph.member} have different sha256")
+
+
+def _check_holes(name: str, holes: Sequence[Hole], size: int, manifest: Manifest) -> None:
+    end = 0
+    for index, hole in enumerate(holes):
+        title = f"hole {index} of the {name}"
+        _need(hole.length > 0 and hole.offset >= 0, f"{title} has no place")
+        _need(hole.offset >= end, f"{title} overlaps the one before it, or is out of order")
+        end = hole.offset + hole.length
+        _need(end <= size, f"{title} reaches past the end of the graph")
+        _need(hole.member in manifest.members, f"{title} is filled from {hole.member[:80]!r}, which is not declared")
+        source = manifest.members[hole.member].size_bytes
+        fits = hole.source_offset >= 0 and hole.source_offset + hole.length <= source
+        _need(fits, f"{title} takes bytes past the end of {hole.member}")
+
+
+def _check_specs(name: str, specs: Sequence[TensorSpec]) -> None:
+    names = [spec.name for spec in specs]
+    _need(1 <= len(names) <= 64 and len(set(names)) == len(names), f"the tensors of the {name} have no or one name")
+    for spec in specs:
+        _need(1 <= len(spec.name) <= 200, f"a tensor of the {name} has no name, or a long one")
+        fixed = spec.shape[1:] if spec.shape[:1] == ("N",) else spec.shape
+        _need(len(spec.shape) <= 8 and _is_shape(fixed), f"the shape {spec.shape} of {spec.name} can't be")
+        whole = _count(size for size in fixed if isinstance(size, int)) * np.dtype(spec.dtype).itemsize
+        _need(whole <= MAX_GRAPH_BYTES, f"{spec.name} would need {whole} bytes a sample")
+
+
+def _check_golden(name: str, sample: GoldenSample, manifest: Manifest) -> None:
+    members, graphs = manifest.members, {graph.name: graph for graph in manifest.graphs}
+    _need(sample.picture in members, f"{name}: the picture {sample.picture[:80]!r} is not declared")
+    _check_array(name, sample.tensor, sample.tensor_shape, 1, manifest)
+    for graph, outputs in sample.outputs.items():
+        _need(graph in graphs, f"{name} is for the graph {graph[:80]!r}, which is not there")
+        known = {spec.name for spec in graphs[graph].outputs}
+        for output, member in outputs.items():
+            _need(
+                output in known and output in sample.output_shapes, f"{name}: the output {output[:80]!r} is not known"
+            )
+            _check_array(name, member, sample.output_shapes[output], 4, manifest)
+
+
+def _check_array(name: str, member: str, shape: Sequence[int], item_bytes: int, manifest: Manifest) -> None:
+    _need(member in manifest.members, f"{name}: the array {member[:80]!r} is not declared")
+    _need(len(shape) <= 8 and _is_shape(shape), f"{name}: the shape {tuple(shape)} of {member} can't be")
+    size, stated = _count(shape) * item_bytes, manifest.members[member].size_bytes
+    _need(size == stated, f"{name}: {member} has {stated} bytes, its shape {tuple(shape)} needs {size}")
+
+
+def _is_shape(shape: Iterable[int | str]) -> bool:
+    return all(isinstance(size, int) and 1 <= size <= MAX_GRAPH_BYTES for size in shape)
+
+
+def _count(shape: Iterable[int]) -> int:
+    total = 1
+    for size in shape:
+        total *= size
+    return total
+
+
+def _need(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise Broken(otherwise)

@@ -1,0 +1,285 @@
+"""Ed25519 signatures, key files and the trust policy. Knows bytes that are signed; no archive, no manifest.
+
+`cryptography` (the extra "sign") is imported on first use: a device that checks no signature needs none.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from edge_sdk.bundle.strict_json import canonical, parse
+from edge_sdk.errors import BadBundle, BadInput, BadUsage, NotThere, NotTrusted
+from edge_sdk.extras import need
+
+TrustMode = Literal["required", "if-present", "off"]
+Part = Literal["sealed", "site"]
+
+MAX_KEY_FILE = 4096
+_PREFIX = {"sealed": b"edge-sdk sealed 1\n", "site": b"edge-sdk site 1\n"}  # one part's signature never fits the other
+_PUBLIC_DER = bytes.fromhex("302a300506032b6570032100")  # RFC 8410: SubjectPublicKeyInfo of Ed25519, then 32 bytes
+_PRIVATE_DER = bytes.fromhex("302e020100300506032b657004220420")  # RFC 8410: PKCS #8 of Ed25519, then 32 bytes
+_HEX_KEY, _HEX_SIGNATURE = 64, 128
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublicKey:
+    """raw: 32 bytes. name: of the file that it came from, without .pub; "" for a key that only a signature brought."""
+
+    raw: bytes
+    name: str = ""
+
+    @property
+    def fingerprint(self) -> str:
+        """The first 16 hexadecimal digits of the key's sha256: for reading out, never for comparing."""
+        return hashlib.sha256(self.raw).hexdigest()[:16]
+
+    def save(self, path: Path) -> None:
+        """A PEM file, as OpenSSL reads and writes it. Refuses to overwrite."""
+        _write_new(path, _pem("PUBLIC KEY", _PUBLIC_DER + self.raw), mode=0o644)
+
+    @staticmethod
+    def load(path: Path) -> PublicKey:
+        """Raises BadInput: not an Ed25519 public key."""
+        return PublicKey(raw=_unpem(path, "PUBLIC KEY", _PUBLIC_DER), name=path.stem)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class SigningKey:
+    """seed: the 32 secret bytes. The file is the secret: it is written for its owner alone and shown nowhere."""
+
+    seed: bytes
+
+    def __repr__(self) -> str:
+        return f"SigningKey({self.public.fingerprint})"
+
+    @staticmethod
+    def generate() -> SigningKey:
+        """A new key from the operating system's random source."""
+        return SigningKey(seed=os.urandom(32))
+
+    @staticmethod
+    def load(path: Path) -> SigningKey:
+        """Raises BadInput: not an unencrypted Ed25519 private key."""
+        return SigningKey(seed=_unpem(path, "PRIVATE KEY", _PRIVATE_DER))
+
+    def save(self, path: Path) -> None:
+        """A PEM file (PKCS #8, as OpenSSL reads it), mode 0600. Refuses to overwrite."""
+        _write_new(path, _pem("PRIVATE KEY", _PRIVATE_DER + self.seed), mode=0o600)
+
+    @property
+    def public(self) -> PublicKey:
+        """The key that others need to check signatures. Needs the extra "sign"."""
+        return PublicKey(raw=self._private().public_key().public_bytes_raw())
+
+    def sign(self, message: bytes, part: Part) -> bytes:
+        """The content of a signature member over `message`. Needs the extra "sign"."""
+        private = self._private()
+        public: bytes = private.public_key().public_bytes_raw()
+        signature: bytes = private.sign(_PREFIX[part] + message)
+        fields = {"algorithm": "ed25519", "public_key": public.hex(), "signature": signature.hex()}
+        return canonical(fields, name=f"the signature of the {part} part")
+
+    def _private(self) -> Any:
+        return _ed25519().Ed25519PrivateKey.from_private_bytes(self.seed)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrustPolicy:
+    """What a reader asks of signatures. keys: folder with the .pub files of those who are trusted.
+
+    required: sealed part and decisions (if there are any) carry valid signatures by keys in the folder.
+    if-present: no signature is fine; a wrong one is refused; one by an unknown key is refused where a folder is given,
+    else recorded as "signed by unknown key". It does not notice signatures that were taken away: only `required` does.
+    off: signatures are not looked at, and the status says so.
+    """
+
+    mode: TrustMode = "if-present"
+    keys: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.mode not in ("required", "if-present", "off"):
+            raise BadUsage(f"there is no trust policy {self.mode!r}", do="Use required, if-present or off")
+        if self.mode == "required" and self.keys is None:
+            raise BadUsage("the trust policy required needs a folder of keys", do="Name the folder with the .pub files")
+
+
+DEFAULT_TRUST = TrustPolicy()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartSignature:
+    """signed: a signature is there. verified: it was checked and is right. trusted: the policy's folder holds its key.
+
+    key: fingerprint; name: of the trusted key's file. words: the same as a sentence part.
+    """
+
+    signed: bool = False
+    verified: bool = False
+    trusted: bool = False
+    key: str = ""
+    name: str = ""
+    words: str = "not signed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignatureStatus:
+    """Who signed the two parts, and the policy in force when the bundle was opened. site: None without decisions."""
+
+    policy: TrustMode
+    keys: str
+    sealed: PartSignature
+    site: PartSignature | None
+
+    @property
+    def verified(self) -> bool:
+        """The sealed part carries a right signature by a trusted key."""
+        return self.sealed.verified and self.sealed.trusted
+
+    @property
+    def words(self) -> str:
+        """One line for `explain()` and the command line."""
+        site = f"; decisions: {self.site.words}" if self.site is not None else ""
+        return f"trust policy {self.policy}; sealed part: {self.sealed.words}{site}"
+
+
+def check_signatures(
+    policy: TrustPolicy,
+    *,
+    sealed: tuple[bytes, bytes | None],
+    site: tuple[bytes, bytes | None] | None,
+    where: str,
+) -> SignatureStatus:
+    """Both parts, each (message, signature member or None), under `policy`.
+
+    Raises NotTrusted: missing, wrong, by an unknown key. BadBundle: malformed. NotThere: `cryptography` is needed.
+    """
+    trusted = trusted_keys(policy.keys) if policy.keys is not None and policy.mode != "off" else {}
+    return SignatureStatus(
+        policy=policy.mode,
+        keys=str(policy.keys or ""),
+        sealed=_check_part("sealed", *sealed, policy, trusted, where),
+        site=None if site is None else _check_part("site", *site, policy, trusted, where),
+    )
+
+
+def trusted_keys(folder: Path) -> dict[bytes, PublicKey]:
+    """The keys in the folder's .pub files by their raw bytes. Raises BadUsage: no such folder, BadInput: a bad file."""
+    if not folder.is_dir():
+        raise BadUsage(f"there is no folder of trusted keys {folder}", do="Make it and put .pub files in")
+    return {key.raw: key for key in map(PublicKey.load, sorted(folder.glob("*.pub")))}
+
+
+class _Signature(msgspec.Struct, frozen=True, kw_only=True):
+    algorithm: Literal["ed25519"]
+    public_key: str
+    signature: str
+
+
+_TITLE = {"sealed": "the sealed part", "site": "decision.json"}
+
+
+def _check_part(
+    part: Part, message: bytes, member: bytes | None, policy: TrustPolicy, trusted: dict[bytes, PublicKey], where: str
+) -> PartSignature:
+    title = _TITLE[part]
+    if member is None:
+        if policy.mode == "required":
+            raise NotTrusted(
+                f"{title} is not signed, the trust policy asks for it", where=where, do="edge-sdk sign signs it"
+            )
+        return PartSignature()
+    public, signature = _read_signature(member, part, where)
+    fingerprint = public.fingerprint
+    if policy.mode == "off":
+        return PartSignature(signed=True, key=fingerprint, words=f"signed by key {fingerprint}, not checked")
+    known = trusted.get(public.raw)
+    if known is None and policy.keys is not None:
+        what = f"{title} is signed by the unknown key {fingerprint}"
+        raise NotTrusted(what, where=where, do=f"If you trust its owner, put the .pub file into {policy.keys}")
+    try:
+        right = _verify(public.raw, _PREFIX[part] + message, signature)
+    except NotThere as exc:
+        if policy.keys is not None:
+            raise
+        words = f"signed by key {fingerprint}, not checked: {exc}"
+        return PartSignature(signed=True, key=fingerprint, words=words)
+    if not right:
+        what = f"the signature of {title} by key {fingerprint} is wrong: one of the two was altered"
+        raise NotTrusted(what, where=where, do="Get the file again from whoever signed it")
+    if known is None:
+        words = f"signed by unknown key {fingerprint}"
+        return PartSignature(signed=True, verified=True, key=fingerprint, words=words)
+    words = f"signed by {known.name} (key {fingerprint})"
+    return PartSignature(signed=True, verified=True, trusted=True, key=fingerprint, name=known.name, words=words)
+
+
+def _read_signature(member: bytes, part: Part, where: str) -> tuple[PublicKey, bytes]:
+    name = f"signatures/{part}.sig"
+    do = "Get the file again from whoever signed it"
+    try:
+        found = msgspec.convert(parse(member, name=name, where=where), _Signature)
+        public, signature = bytes.fromhex(found.public_key), bytes.fromhex(found.signature)
+    except (msgspec.ValidationError, ValueError) as exc:
+        raise BadBundle(f"{name} is not a signature: {exc}", where=where, do=do) from exc
+    if (len(found.public_key), len(found.signature)) != (_HEX_KEY, _HEX_SIGNATURE):
+        raise BadBundle(f"{name} is not a signature: its key or signature has the wrong length", where=where, do=do)
+    return PublicKey(raw=public), signature
+
+
+def _verify(public: bytes, message: bytes, signature: bytes) -> bool:
+    exceptions = need("cryptography.exceptions", extra="sign")
+    try:
+        _ed25519().Ed25519PublicKey.from_public_bytes(public).verify(signature, message)
+    except (exceptions.InvalidSignature, ValueError):  # ValueError: 32 bytes that are no point of the curve
+        return False
+    return True
+
+
+def _ed25519() -> Any:
+    return need("cryptography.hazmat.primitives.asymmetric.ed25519", extra="sign")
+
+
+def _pem(label: str, der: bytes) -> bytes:
+    return f"-----BEGIN {label}-----\n{base64.b64encode(der).decode()}\n-----END {label}-----\n".encode()
+
+
+def _unpem(path: Path, label: str, prefix: bytes) -> bytes:
+    """The 32 bytes of an Ed25519 key in a PEM file."""
+    fault = BadInput(
+        f"is not an Ed25519 {label.lower()} in PEM form", where=str(path), do="edge-sdk sign --new-key makes one"
+    )
+    try:
+        if path.stat().st_size > MAX_KEY_FILE:
+            raise fault
+        lines = path.read_text("ascii").split("\n")
+        first, last = lines.index(f"-----BEGIN {label}-----"), lines.index(f"-----END {label}-----")
+        der = base64.b64decode("".join(lines[first + 1 : last]), validate=True)
+    except OSError as exc:
+        raise BadInput(
+            f"can't be read: {exc.strerror}", where=str(path), do="Check the path and its permissions"
+        ) from exc
+    except (UnicodeDecodeError, binascii.Error, ValueError) as exc:
+        raise fault from exc
+    if len(der) != len(prefix) + 32 or not der.startswith(prefix):
+        raise fault
+    return der[len(prefix) :]
+
+
+def _write_new(path: Path, data: bytes, *, mode: int) -> None:
+    try:
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+            file.write(data)
+    except FileExistsError as exc:
+        raise BadUsage(
+            "exists already, and a key is never overwritten", where=str(path), do="Choose another name"
+        ) from exc
+    except OSError as exc:
+        raise BadUsage(f"can't be written: {exc.strerror}", where=str(path), do="Choose another folder") from exc

@@ -1,0 +1,333 @@
+"""Bundles on disk: write one, open one with every check, extend its decisions. Knows no picture, task or runtime.
+
+Opening trusts nothing: sizes before content, headers before sizes, the manifest before what it declares.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import os
+import stat
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import msgspec
+
+from edge_sdk.bundle import layout, strict_json
+from edge_sdk.bundle.atomic import alone, replacing
+from edge_sdk.bundle.holes import Stored, cut, fill
+from edge_sdk.bundle.layout import Entry, Writer, read_entries
+from edge_sdk.bundle.manifest import Graph, Manifest, Member
+from edge_sdk.bundle.onnx_wire import survey
+from edge_sdk.bundle.rules import (
+    DECISIONS,
+    MANIFEST,
+    RESERVED,
+    SEALED_SIGNATURE,
+    SITE_SIGNATURE,
+    check_manifest,
+    read_manifest,
+)
+from edge_sdk.bundle.signing import DEFAULT_TRUST, SignatureStatus, SigningKey, TrustPolicy, check_signatures
+from edge_sdk.bundle.site import Site, read_site
+from edge_sdk.decision import Decision
+from edge_sdk.errors import BadBundle, BadInput, BadUsage
+
+REPORT = "report.json"
+_COPY_AGAIN = "Copy the file again from where it was packed"
+
+
+class Bundle:
+    """One open `.edge` file. All methods may be called from any thread; `close` ends its use, views stay valid.
+
+    path: as given. manifest: what is in it. digest: sha256 of manifest.json, the identity of the sealed part.
+    decisions: oldest first, their chain verified. signature: who signed, and the trust policy in force.
+    entries: every member with its place in the file.
+    """
+
+    def __init__(self, path: Path, data: memoryview, *, trust: TrustPolicy) -> None:
+        """Checks everything but the members' content; `Bundle.open` is what callers want."""
+        self.path, where = path, str(path)
+        self._data: memoryview | None = data
+        self._checked: set[str] = set()
+        self.entries = {entry.name: entry for entry in read_entries(data, where=where)}
+        _check_order(tuple(self.entries), where)
+        raw = self._small(MANIFEST, where)
+        self.digest = hashlib.sha256(raw).hexdigest()
+        self.manifest: Manifest = read_manifest(strict_json.parse(raw, name=MANIFEST, where=where), where=where)
+        sizes = {name: entry.size_bytes for name, entry in self.entries.items() if name not in RESERVED}
+        check_manifest(self.manifest, sizes, len(data), where=where)
+        site_raw = self._small(DECISIONS, where) if DECISIONS in self.entries else None
+        self._site = Site() if site_raw is None else read_site(site_raw, self.digest, where=where)
+        self.signature: SignatureStatus = check_signatures(
+            trust,
+            sealed=(raw, self._optional(SEALED_SIGNATURE, where)),
+            site=None if site_raw is None else (site_raw, self._optional(SITE_SIGNATURE, where)),
+            where=where,
+        )
+
+    @staticmethod
+    def open(path: Path | str, *, trust: TrustPolicy = DEFAULT_TRUST, lazy: bool = False) -> Bundle:
+        """Map the file and check all of it. lazy: the sha256 of a member is checked when it is first read, not now.
+
+        Raises BadBundle: cut, altered, hostile, newer than this version. NotTrusted: the policy is not met.
+        """
+        path = Path(path)
+        bundle = Bundle(path, _mapped(path), trust=trust)
+        if not lazy:
+            for name in bundle.manifest.members:
+                bundle.read(name)
+        return bundle
+
+    @property
+    def decisions(self) -> tuple[Decision, ...]:
+        return self._site.decisions
+
+    @property
+    def decision(self) -> Decision | None:
+        """The one in force: the last. None: the bundle has no threshold yet."""
+        return self._site.decisions[-1] if self._site.decisions else None
+
+    def read(self, member: str) -> memoryview:
+        """The bytes of a sealed member, read-only, mapped. Raises BadInput: no such member; BadBundle: altered."""
+        if member not in self.manifest.members:
+            raise BadInput(
+                f"there is no sealed member {member[:80]!r}", where=str(self.path), do="edge-sdk inspect lists them"
+            )
+        view = self._view(self.entries[member])
+        if member not in self._checked:
+            if hashlib.sha256(view).hexdigest() != self.manifest.members[member].sha256:
+                raise BadBundle(f"the content of {member} was altered", where=str(self.path), do=_COPY_AGAIN)
+            self._checked.add(member)
+        return view
+
+    def graph(self, name: str) -> bytes:
+        """The whole ONNX file of a graph, its holes filled, its sha256 checked, its weights all inside."""
+        graph = self._graph(name)
+        whole = fill(self.read(graph.member), graph.holes, self.read)
+        if hashlib.sha256(whole).hexdigest() != graph.sha256:
+            what = f"the graph {name}, put together, is not the one that was packed"
+            raise BadBundle(what, where=str(self.path), do=_COPY_AGAIN)
+        try:
+            survey(whole, name=name)
+        except BadInput as exc:
+            raise BadBundle(str(exc.args[0]), where=str(self.path), do=exc.do) from exc
+        return whole
+
+    def report(self) -> dict[str, Any] | None:
+        """What the packer measured, if it kept a report."""
+        if REPORT not in self.manifest.members:
+            return None
+        report = strict_json.parse(bytes(self.read(REPORT)), name=REPORT, where=str(self.path))
+        if not isinstance(report, dict):
+            raise BadBundle(f"{REPORT} is not a JSON object", where=str(self.path), do=_COPY_AGAIN)
+        return report
+
+    def close(self) -> None:
+        """Let go of the file. Views that were handed out stay valid; nothing new can be read. May be called twice."""
+        self._data = None  # the map itself goes with the last view of it
+
+    def __enter__(self) -> Bundle:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _graph(self, name: str) -> Graph:
+        for graph in self.manifest.graphs:
+            if graph.name == name:
+                return graph
+        known = ", ".join(graph.name for graph in self.manifest.graphs)
+        raise BadInput(f"there is no graph {name[:80]!r}", where=str(self.path), do=f"It has {known}")
+
+    def _view(self, entry: Entry) -> memoryview:
+        if (data := self._data) is None:
+            raise BadUsage("the bundle is closed", where=str(self.path), do="Read before close(), or open it again")
+        return data[entry.start : entry.end]
+
+    def _small(self, name: str, where: str) -> bytes:
+        """A member that no manifest declares: capped, and held against its checksum."""
+        entry = self.entries[name]
+        if entry.size_bytes > strict_json.MAX_BYTES:
+            what = f"{name} has {entry.size_bytes} bytes, at most {strict_json.MAX_BYTES} are read"
+            raise BadBundle(what, where=where, do="Get the file again from whoever packed it")
+        data = bytes(self._view(entry))
+        if zlib.crc32(data) != entry.crc32:
+            raise BadBundle(f"the content of {name} was altered", where=where, do=_COPY_AGAIN)
+        return data
+
+    def _optional(self, name: str, where: str) -> bytes | None:
+        return self._small(name, where) if name in self.entries else None
+
+
+def write_bundle(
+    path: Path,
+    *,
+    manifest: Manifest,
+    graphs: Mapping[str, bytes],
+    members: Mapping[str, bytes],
+    decisions: Sequence[Decision] = (),
+    key: SigningKey | None = None,
+) -> Bundle:
+    """Pack one file and return it, opened. What stood at `path` stays unless the new file passes every check.
+
+    graphs: whole ONNX files by the names in `manifest.graphs`, whose member, size, sha256 and holes are filled in here,
+    as is `manifest.members`; weights of at least 1 KiB that stand more than once are stored once. members: golden
+    samples, report, whatever else is sealed, by name. decisions: oldest first; their chain is made here. key: signs
+    both parts. Raises BadInput, BadBundle (what was given breaks a rule of the format), CantWrite.
+    """
+    names = [graph.name for graph in manifest.graphs]
+    if sorted(names) != sorted(graphs):
+        raise BadUsage(
+            f"the manifest names the graphs {sorted(names)}, given are {sorted(graphs)}", do="Name all of them"
+        )
+    stored, weights = cut(graphs)
+    graph_members = {_graph_member(name, stored[name]): stored[name].data for name in names}
+    sealed: dict[str, bytes] = {**members, **graph_members, **weights}
+    if len(sealed) != len(members) + len(graph_members) + len(weights):
+        raise BadUsage("a member has the name of a graph or of weights", do="Use other folders than graphs/, weights/")
+    complete = msgspec.structs.replace(
+        manifest,
+        graphs=tuple(_described(graph, graphs[graph.name], stored[graph.name]) for graph in manifest.graphs),
+        members={name: Member(size_bytes=len(data), sha256=_sha256(data)) for name, data in sorted(sealed.items())},
+    )
+    raw = strict_json.canonical(_builtins(complete), name=MANIFEST)
+    site = Site()
+    for decision in decisions:
+        site = site.followed_by(decision)
+
+    def write(archive: Writer) -> None:
+        archive.add(MANIFEST, raw)
+        for name, data in sorted(sealed.items()):
+            archive.add(name, data)
+        if key is not None:
+            archive.add(SEALED_SIGNATURE, key.sign(raw, "sealed"))
+        _add_site(archive, site, _sha256(raw), key)
+
+    return _written(Path(path), write)
+
+
+def append_decision(path: Path, decision: Decision, *, key: SigningKey | None = None) -> Bundle:
+    """Put `decision` in force: the file is rewritten with one record more, its sealed part byte for byte the same.
+
+    key: the site's; signs the whole list. Without one the list is left unsigned, since the old signature is for the old
+    list. Two processes that append at once do so one after the other. Raises BadBundle, BadInput, CantWrite.
+    """
+    path = Path(path)
+    with alone(_existing(path)), Bundle.open(path, trust=TrustPolicy(mode="off")) as old:
+        site = old._site.followed_by(decision)
+
+        def write(archive: Writer) -> None:
+            _copy(archive, old, leave_out=(DECISIONS, SITE_SIGNATURE))
+            _add_site(archive, site, old.digest, key)
+
+        return _written(path, write)
+
+
+def sign_bundle(path: Path, key: SigningKey) -> Bundle:
+    """Sign the sealed part with `key`, in place of a signature that may be there. Decisions keep theirs."""
+    path = Path(path)
+    with alone(_existing(path)), Bundle.open(path, trust=TrustPolicy(mode="off")) as old:
+        raw = bytes(old._view(old.entries[MANIFEST]))
+
+        def write(archive: Writer) -> None:
+            _copy(archive, old, leave_out=(SEALED_SIGNATURE, DECISIONS, SITE_SIGNATURE))
+            archive.add(SEALED_SIGNATURE, key.sign(raw, "sealed"))
+            for name in (DECISIONS, SITE_SIGNATURE):
+                if name in old.entries:
+                    archive.add(name, old._view(old.entries[name]))
+
+        return _written(path, write)
+
+
+def _written(path: Path, write: Callable[[Writer], None]) -> Bundle:
+    """Write, check as a reader would, and only then put the file in its place."""
+    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else None
+    with replacing(path, mode=mode) as (file, temporary):
+        archive = Writer(file)
+        write(archive)
+        archive.finish()
+        file.flush()
+        bundle = Bundle(path, _mapped(temporary), trust=TrustPolicy(mode="off"))
+        for name in bundle.manifest.members:
+            bundle.read(name)
+    bundle.close()
+    return Bundle.open(path, lazy=True)
+
+
+def _add_site(archive: Writer, site: Site, digest: str, key: SigningKey | None) -> None:
+    if site.decisions:
+        raw = site.encode(digest)
+        archive.add(DECISIONS, raw)
+        if key is not None:
+            archive.add(SITE_SIGNATURE, key.sign(raw, "site"))
+
+
+def _copy(archive: Writer, old: Bundle, *, leave_out: Sequence[str]) -> None:
+    assert old._data is not None
+    archive.copy(old._data, [entry for name, entry in old.entries.items() if name not in leave_out])
+
+
+def _graph_member(name: str, stored: Stored) -> str:
+    # A graph with holes is no ONNX file, and should not be taken for one when it is unpacked by hand.
+    return f"graphs/{name}.onnx" + (".holes" if stored.holes else "")
+
+
+def _described(graph: Graph, whole: bytes, stored: Stored) -> Graph:
+    return msgspec.structs.replace(
+        graph,
+        member=_graph_member(graph.name, stored),
+        size_bytes=len(whole),
+        sha256=_sha256(whole),
+        holes=stored.holes,
+    )
+
+
+def _builtins(manifest: Manifest) -> Any:
+    try:
+        return msgspec.to_builtins(manifest)
+    except TypeError as exc:  # something in `extra` that no JSON can hold
+        raise BadInput(f"{MANIFEST} can't be written: {exc}", do="Use numbers, text, lists and maps in extra") from exc
+
+
+def _check_order(names: Sequence[str], where: str) -> None:
+    """manifest.json, sealed members by name, signature, decisions, signature: the sealed part comes first."""
+    if names[0] != MANIFEST:
+        raise BadBundle(f"the first member is {names[0]}, not {MANIFEST}", where=where, do=_COPY_AGAIN)
+    ranks = [(RESERVED.index(name), "") if name in RESERVED[1:] else (0, name) for name in names[1:]]
+    if ranks != sorted(ranks):
+        raise BadBundle("the members are not in their order", where=where, do="Don't use this file; get the original")
+    if SITE_SIGNATURE in names and DECISIONS not in names:
+        raise BadBundle(f"there is a {SITE_SIGNATURE} but no {DECISIONS}", where=where, do=_COPY_AGAIN)
+
+
+def _existing(path: Path) -> Path:
+    _mapped(path)
+    return path
+
+
+def _mapped(path: Path) -> memoryview:
+    """The file's bytes, read-only. Raises BadBundle: not there, not a plain file, too small, too large."""
+    try:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):  # before opening: a named pipe would wait for its writer
+            raise BadBundle("is not a file", where=str(path), do="Name the .edge file itself")
+        if not 0 < status.st_size <= layout.MAX_FILE:
+            what = f"has {status.st_size} bytes, a bundle has 1 to {layout.MAX_FILE}"
+            raise BadBundle(what, where=str(path), do=_COPY_AGAIN)
+        with open(path, "rb") as file:
+            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    except FileNotFoundError as exc:
+        raise BadBundle("there is no such file", where=str(path), do="Check the path") from exc
+    except (OSError, ValueError) as exc:
+        raise BadBundle(f"can't be read: {exc}", where=str(path), do="Check the file and its permissions") from exc
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
