@@ -248,7 +248,12 @@ def by_part(
     grouped: dict[str, list[float]] = {}
     for part, value in zip(parts, values.tolist()):
         grouped.setdefault(part, []).append(value)
-    reduce: Callable[[list[float]], float] = {"max": max, "median": statistics.median, "mean": statistics.fmean}[how]
+    reducers: dict[str, Callable[[list[float]], float]] = {
+        "max": max,
+        "median": statistics.median,
+        "mean": statistics.fmean,
+    }
+    reduce = reducers[how]
     return tuple(grouped), np.array([reduce(group) for group in grouped.values()], dtype=np.float64)
 
 
