@@ -105,7 +105,9 @@ def pack(parts: Parts, out: Path, *, key: SigningKey | None = None, progress: Pr
     )  # fmt: skip
     progress(len(variants), len(variants), f"writing {out.name}")
     onnx_by_name = {graph.name: variant.graph for graph, variant in zip(graphs, variants, strict=True)}
-    return write_bundle(out, manifest=manifest, graphs=onnx_by_name, members=members, decisions=parts.decisions, key=key)
+    return write_bundle(
+        out, manifest=manifest, graphs=onnx_by_name, members=members, decisions=parts.decisions, key=key
+    )
 
 
 def _graph(name: str, variant: Variant) -> Graph:

@@ -32,7 +32,9 @@ def _text(x: float, y: float, words: str, *, anchor: str = "middle", kind: str =
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" class="{kind}">{escape(words)}</text>'
 
 
-def _axes(xticks: Sequence[tuple[float, str]], yticks: Sequence[tuple[float, str]], xname: str, yname: str) -> list[str]:
+def _axes(
+    xticks: Sequence[tuple[float, str]], yticks: Sequence[tuple[float, str]], xname: str, yname: str
+) -> list[str]:
     out = []
     for share, words in xticks:
         out.append(f'<line x1="{_x(share):.1f}" x2="{_x(share):.1f}" y1="{_y(0)}" y2="{_y(1)}" class="grid"/>')

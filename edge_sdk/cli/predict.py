@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as jsonlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,7 +22,7 @@ def predict(
     runtime: Runtime = None, variant: Variant = None, threads: Threads = None, json: Json = False,
     trust: Trust = "if-present", keys: Keys = None,
     overlays: Annotated[
-        Optional[Path], typer.Option(help="Folder to write each picture with its map and regions to.")  # noqa: UP045
+        Path | None, typer.Option(help="Folder to write each picture with its map and regions to.")
     ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Also tell what runs and why (stderr).")] = False,
 ) -> None:  # fmt: skip

@@ -7,7 +7,6 @@ import re
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from fractions import Fraction
 from typing import Any, TextIO
 
 import typer
@@ -24,17 +23,6 @@ def seconds(text: str) -> float:
     if not found or (found[2] or "s") not in _UNITS or float(found[1]) <= 0:
         raise BadUsage(f"{text!r} is not a time", do="Write for example 90s, 10min or 1h")
     return float(found[1]) * _UNITS[found[2] or "s"]
-
-
-def rate(text: str) -> str:
-    """A rate as an exact decimal string: "1%" and "0.01" are the same. Between 0 and 1, both left out."""
-    try:
-        value = Fraction(text.strip().removesuffix("%").strip()) / (100 if text.strip().endswith("%") else 1)
-    except (ValueError, ZeroDivisionError):
-        value = Fraction(0)
-    if not 0 < value < 1:
-        raise BadUsage(f"{text!r} is not a rate", do="Write for example 1% or 0.01")
-    return str(value)
 
 
 def out(text: str) -> None:

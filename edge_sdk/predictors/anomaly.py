@@ -57,6 +57,11 @@ class AnomalyDetector:
         self._slots = threading.BoundedSemaphore(_IN_FLIGHT)
         self._closed = False
 
+    @property
+    def variant(self) -> str:
+        """The variant that runs: "fp32", "fp16", "int8", "int8-w7"."""
+        return self._ran.variant
+
     def predict(self, image: Source) -> AnomalyResult:
         """One picture: a path, encoded bytes, a PIL picture, or an array uint8 or uint16 (H, W), (H, W, 3), (H, W, 4).
 

@@ -1,0 +1,46 @@
+"""The verbs `keygen` and `sign`: keys, and signatures on the sealed part of a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edge_sdk.cli import terminal
+from edge_sdk.cli.options import Bundle
+
+
+def keygen(
+    name: Annotated[Path, typer.Argument(help="Writes NAME.key (secret) and NAME.pub.", show_default=False)],
+) -> None:
+    """Make an Ed25519 key pair. Existing files are never overwritten.
+
+    Example: edge-sdk keygen line3-export
+    """
+    from edge_sdk.bundle.signing import SigningKey
+
+    key = SigningKey.generate()
+    secret, public = name.with_name(name.name + ".key"), name.with_name(name.name + ".pub")
+    key.save(secret)
+    key.public.save(public)
+    terminal.out(
+        f"{secret}  keep it secret\n{public}  put it into the key folder of each device ({key.public.fingerprint})"
+    )
+
+
+def sign(
+    bundle: Bundle, key: Annotated[Path, typer.Option(help="A .key file made by keygen.", show_default=False)]
+) -> None:
+    """Sign the sealed part of a bundle, in place of a signature that it may have.
+
+    Example: edge-sdk sign line3.edge --key line3-export.key
+    """
+    from edge_sdk.bundle.signing import SigningKey
+    from edge_sdk.bundle.store import sign_bundle
+
+    with sign_bundle(bundle, SigningKey.load(key)) as signed:
+        terminal.out(f"{bundle}: {signed.signature.words}")
+
+
+COMMANDS = (keygen, sign)

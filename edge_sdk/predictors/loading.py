@@ -1,0 +1,131 @@
+"""`load`: from a bundle to the predictor of its task, on the runtime that suits this machine. Knows no picture."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from edge_sdk.bundle.manifest import Graph
+from edge_sdk.bundle.signing import TrustPolicy
+from edge_sdk.bundle.store import Bundle
+from edge_sdk.errors import BadBundle, BadUsage, CheckFailed, NotThere
+from edge_sdk.predictors.anomaly import AnomalyDetector
+from edge_sdk.predictors.golden import check_session
+from edge_sdk.preprocess import Color
+from edge_sdk.runtimes import probe, registry, targets
+from edge_sdk.runtimes.cache import default_cache_folder
+from edge_sdk.runtimes.protocol import Availability, CompileOptions, Session
+from edge_sdk.runtimes.targets import Choice, VariantOption
+
+
+def load(
+    path: Path | str, *, target: str | None = None, runtime: str | None = None, variant: str | None = None,
+    device: str | None = None, color: Color = "rgb", threads: int | None = None, max_batch: int = 1,
+    trust: TrustPolicy | Literal["required", "if-present", "off"] = "if-present", cache: Path | None = None,
+    self_check: bool = True,
+) -> AnomalyDetector:  # fmt: skip
+    """Opens a bundle, checks it, and compiles the variant that suits this machine.
+
+    target: a target profile's name; None = found from the CPU and the runtimes here. runtime, variant, device: what is
+    asked for is what runs, or NotThere says why not; nothing is replaced in silence. color: the order of arrays given to
+    `predict` ("bgr" for OpenCV's). threads: None = the physical cores that this process may use. max_batch: pictures run
+    together by `predict_batch`. trust: of signatures. cache: compile cache; None = the user's cache folder. self_check:
+    replay one golden sample when a bundle first meets this device and runtime; the outcome is remembered.
+    Raises BadBundle, NotTrusted, NotThere, WrongPrecision, CheckFailed (the golden sample came out wrong).
+    """
+    if color not in ("rgb", "bgr"):
+        raise BadUsage(f'color is "rgb" or "bgr", not {color!r}')
+    policy = trust if isinstance(trust, TrustPolicy) else TrustPolicy(mode=trust)
+    bundle = Bundle.open(Path(path), trust=policy, lazy=True)
+    try:
+        if bundle.manifest.task != "anomaly":
+            raise BadBundle(
+                f"its task is {bundle.manifest.task!r}, this version knows anomaly", where=str(path),
+                do="Install a newer edge-sdk",
+            )  # fmt: skip
+        folder = cache or default_cache_folder(os.environ)
+        choice = choose(bundle, target=target, runtime=runtime, variant=variant)
+        graph = _graph(bundle, choice)
+        options = CompileOptions(
+            device=device or choice.device, threads=threads, graph_name=graph.name, max_batch=max_batch,
+            int8_convolutions=graph.int8_convolutions or None, cache_dir=folder,
+        )  # fmt: skip
+        session = registry.runtime(choice.runtime).compile(bundle.graph(graph.name), options)
+        try:
+            checked = _self_check(bundle, graph, session, folder) if self_check else ""
+        except BaseException:
+            session.close()
+            raise
+        return AnomalyDetector(
+            bundle, graph, session, color=color, max_batch=max_batch, why=choice.why, self_check=checked
+        )
+    except BaseException:
+        bundle.close()
+        raise
+
+
+def choose(
+    bundle: Bundle, *, target: str | None = None, runtime: str | None = None, variant: str | None = None
+) -> Choice:
+    """Which graph on which runtime. Runtimes are probed in the profile's order and only as far as needed: a probe
+    imports the vendor's package, which costs more than everything else in `load`."""
+    options = [VariantOption(variant=g.variant, layout=g.layout) for g in bundle.manifest.graphs if g.role == "model"]
+    profile = targets.named(target) if target else targets.detect(probe.cpu(), ())
+    present: list[Availability] = []
+    last: NotThere | None = None
+    for found in _probed(profile.runtimes, runtime):
+        present.append(found)
+        if not found.usable:
+            continue
+        try:
+            return targets.choose(options, profile, present, variant=variant, runtime=runtime)
+        except NotThere as exc:
+            last = exc
+    if last is not None:
+        raise last
+    return targets.choose(options, profile, present, variant=variant, runtime=runtime)
+
+
+def _probed(order: tuple[str, ...], asked: str | None) -> Iterator[Availability]:
+    for name in (asked,) if asked else order:
+        yield registry.runtime(name).probe()
+
+
+def _graph(bundle: Bundle, choice: Choice) -> Graph:
+    for graph in bundle.manifest.graphs:
+        if (graph.variant, graph.layout) == (choice.variant, choice.layout):
+            return graph
+    raise BadBundle(f"no graph {choice.variant} in layout {choice.layout}", where=str(bundle.path))
+
+
+def _self_check(bundle: Bundle, graph: Graph, session: Session, cache: Path) -> str:
+    """Replays one golden sample the first time that this graph meets this runtime on this device."""
+    told = session.explain()
+    key = "-".join((graph.sha256[:16], told.runtime, told.version, told.device.replace("/", "_"), told.precision))
+    memory = cache / "self-check" / f"{key}.json"
+    here = probe.cpu().identity
+    try:
+        remembered = json.loads(memory.read_text("utf-8"))
+        if remembered["machine"] == here:
+            return f"passed, remembered ({remembered['words']})"
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # nothing remembered, or not readable: check again
+    checks = check_session(bundle, graph, session, samples=1)
+    worst = max((c.relative for c in checks), default=0.0)
+    for c in checks:
+        if not c.passed:
+            raise CheckFailed(
+                f"{told.runtime} {told.version} answers {graph.name} wrongly here: {c.output} is off by {c.worst:.3g}, "
+                f"allowed {c.allowed:.3g}",
+                where=str(bundle.path), do="edge-sdk verify shows all of it; another --runtime or --variant may be right",
+            )  # fmt: skip
+    words = f"{len(checks)} outputs within {worst:.1e} of the golden sample"
+    try:
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        memory.write_text(json.dumps({"machine": here, "words": words}), "utf-8")
+    except OSError:  # a read-only cache: it is checked again next time
+        return f"passed ({words}), not remembered: the cache is read-only"
+    return f"passed ({words})"

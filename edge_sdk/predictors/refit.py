@@ -1,0 +1,125 @@
+"""A bundle's threshold fitted again where it runs: this camera, this runtime, this variant. Knows no archive layout."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+import numpy as np
+
+from edge_sdk.bundle.signing import TrustPolicy
+from edge_sdk.bundle.store import Bundle
+from edge_sdk.decision import Decision, Evidence, conformal, fixed, from_defects
+from edge_sdk.errors import BadInput, BadUsage
+from edge_sdk.predictors.anomaly import AnomalyDetector
+from edge_sdk.predictors.loading import load
+from edge_sdk.preprocess import PICTURE_SUFFIXES
+from edge_sdk.progress import Progress, silent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What is asked for. rate, confidence: of the conformal rule. defects: folder; then the cost rule is used.
+
+    cost_miss, cost_reject: in any one unit. prevalence: share of defects on the line, 0..1.
+    """
+
+    good: Path
+    defects: Path | None = None
+    rate: str = "0.01"
+    confidence: float | None = None
+    cost_miss: float = 10.0
+    cost_reject: float = 1.0
+    prevalence: float = 0.01
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stated:
+    """What the caller states about the evidence. group: regular expression; its first group, or the whole match, names
+    the part in a file's path below the folder."""
+
+    group: str = ""
+    author: str = ""
+
+
+def part_name(path: str, group: str) -> str:
+    """The part that a picture shows: what `group` finds in `path`. Raises BadInput where it finds nothing."""
+    try:
+        found = re.search(group, path)
+    except re.error as exc:
+        raise BadUsage(f"the group pattern {group!r} is not a regular expression: {exc}") from exc
+    if found is None:
+        raise BadInput(
+            f"the group pattern {group!r} finds no part in this name", where=path, do="Change the pattern or the name"
+        )
+    return found[1] if found.re.groups else found[0]
+
+
+def by_hand(path: Path, threshold: float, stated: Stated, *, trust: TrustPolicy) -> Decision:
+    """A threshold set by a person, for a bundle that opens under `trust`."""
+    Bundle.open(path, trust=trust).close()
+    return fixed(threshold, evidence=Evidence(author=stated.author, created_utc=_now()))
+
+
+def from_pictures(
+    path: Path, request: Request, stated: Stated, *, runtime: str | None = None, variant: str | None = None,
+    threads: int | None = None, trust: TrustPolicy | None = None, progress: Progress = silent,
+) -> Decision:  # fmt: skip
+    """Scores the pictures with the bundle as it runs here, and decides by the conformal or the cost rule.
+
+    Raises BoundNotMet where the number of good parts does not support the rate; BadInput names a picture.
+    """
+    good = pictures_below(request.good)
+    bad = pictures_below(request.defects) if request.defects else []
+    with load(path, runtime=runtime, variant=variant, threads=threads, trust=trust or TrustPolicy()) as detector:
+        scores = _scores(detector, [*good, *bad], progress)
+        evidence = Evidence(
+            grouped_by=stated.group, variant=detector.variant, runtime=detector.explanation.runtime,
+            data_digest=_digest(good + bad), author=stated.author, created_utc=_now(),
+        )  # fmt: skip
+    good_parts = _parts(good, request.good, stated.group)
+    if request.defects is None:
+        return conformal(scores, rate=request.rate, parts=good_parts, confidence=request.confidence, evidence=evidence)
+    return from_defects(
+        scores[: len(good)], scores[len(good) :], cost_miss=request.cost_miss, cost_reject=request.cost_reject,
+        prevalence=request.prevalence, rng=np.random.default_rng(0), good_parts=good_parts,
+        defect_parts=_parts(bad, request.defects, stated.group), evidence=evidence,
+    )  # fmt: skip
+
+
+def pictures_below(folder: Path) -> list[Path]:
+    """Picture files of a folder and its subfolders, by name. Raises BadInput where there are none."""
+    if not folder.is_dir():
+        raise BadInput("this is not a folder", where=str(folder), do="Name a folder of pictures")
+    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURE_SUFFIXES)
+    if not found:
+        raise BadInput("no pictures in this folder", where=str(folder), do="It is searched for PNG, JPEG, TIFF, BMP")
+    return found
+
+
+def _scores(detector: AnomalyDetector, files: list[Path], progress: Progress) -> list[float]:
+    scores = []
+    for done, file in enumerate(files):
+        progress(done, len(files), "scoring pictures")
+        scores.append(detector.predict(file).score)
+    progress(len(files), len(files), "scored pictures")
+    return scores
+
+
+def _parts(files: list[Path], folder: Path, group: str) -> list[str] | None:
+    return [part_name(p.relative_to(folder).as_posix(), group) for p in files] if group else None
+
+
+def _digest(files: list[Path]) -> str:
+    """sha256 over the sha256 of every file, in order of name."""
+    whole = hashlib.sha256()
+    for file in files:
+        whole.update(hashlib.sha256(file.read_bytes()).digest())
+    return whole.hexdigest()
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
