@@ -31,11 +31,9 @@ def replacing(path: Path, *, mode: int | None = None) -> Iterator[tuple[BinaryIO
     real = Path(os.path.realpath(path))  # a link to a bundle stays a link
     with _told(path):
         _sweep(real)
-        temporary = real.with_name(f".{real.name}.{secrets.token_hex(4)}.part")
-        file = os.fdopen(os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY, 0o666), "w+b")
+        file, temporary = _beside(real)
     try:
         with _told(path):
-            _lock(file)
             if mode is not None:
                 temporary.chmod(mode)
         with file, _told(path):
@@ -60,14 +58,36 @@ def alone(path: Path) -> Iterator[None]:
         yield
         return
     while True:
-        with _told(path), open(path, "rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):  # else the file was replaced while we waited
+        with _told(path):
+            file = os.fdopen(os.open(path, os.O_RDONLY), "rb")
+        with file:
+            with _told(path):
+                _lock(file)
+                current = _is_at(file, path)  # else it was replaced while we waited
+            if current:
                 yield
                 return
 
 
 _BINARY: int = getattr(os, "O_BINARY", 0)
+
+
+def _beside(real: Path) -> tuple[BinaryIO, Path]:
+    """A new, locked, empty file in the folder of `real`."""
+    while True:
+        temporary = real.with_name(f".{real.name}.{secrets.token_hex(4)}.part")
+        file = os.fdopen(os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY, 0o666), "w+b")
+        _lock(file)
+        if _is_at(file, temporary):  # else another writer swept it away before it was locked
+            return file, temporary
+        file.close()
+
+
+def _is_at(file: BinaryIO, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+    except FileNotFoundError:
+        return False
 
 
 @contextmanager
@@ -98,7 +118,8 @@ def _escaped(name: str) -> str:
 
 def _lock(file: BinaryIO) -> None:
     if sys.platform != "win32":
-        fcntl.flock(file, fcntl.LOCK_EX)
+        with contextlib.suppress(OSError):  # some network folders have no locks: writing there is still atomic
+            fcntl.flock(file, fcntl.LOCK_EX)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -19,7 +19,7 @@ from edge_sdk.bundle.strict_json import canonical, parse
 from edge_sdk.errors import BadBundle, BadInput, BadUsage, NotThere, NotTrusted
 from edge_sdk.extras import need
 
-TrustMode = Literal["required", "if-present", "off"]
+Mode = Literal["required", "if-present", "off"]
 Part = Literal["sealed", "site"]
 
 MAX_KEY_FILE = 4096
@@ -101,7 +101,7 @@ class TrustPolicy:
     off: signatures are not looked at, and the status says so.
     """
 
-    mode: TrustMode = "if-present"
+    mode: Mode = "if-present"
     keys: Path | None = None
 
     def __post_init__(self) -> None:
@@ -133,7 +133,7 @@ class PartSignature:
 class SignatureStatus:
     """Who signed the two parts, and the policy in force when the bundle was opened. site: None without decisions."""
 
-    policy: TrustMode
+    policy: Mode
     keys: str
     sealed: PartSignature
     site: PartSignature | None
@@ -177,12 +177,15 @@ def trusted_keys(folder: Path) -> dict[bytes, PublicKey]:
     return {key.raw: key for key in map(PublicKey.load, sorted(folder.glob("*.pub")))}
 
 
-class _Signature(msgspec.Struct, frozen=True, kw_only=True):
+class Signature(msgspec.Struct, frozen=True, kw_only=True):
+    """A signature member. public_key: 64, signature: 128 hexadecimal digits."""
+
     algorithm: Literal["ed25519"]
     public_key: str
     signature: str
 
 
+_SIGN = {"sealed": "edge-sdk sign signs it", "site": "edge-sdk threshold --key signs it"}
 _TITLE = {"sealed": "the sealed part", "site": "decision.json"}
 
 
@@ -192,9 +195,8 @@ def _check_part(
     title = _TITLE[part]
     if member is None:
         if policy.mode == "required":
-            raise NotTrusted(
-                f"{title} is not signed, the trust policy asks for it", where=where, do="edge-sdk sign signs it"
-            )
+            what = f"{title} is not signed, the trust policy asks for it"
+            raise NotTrusted(what, where=where, do=_SIGN[part])
         return PartSignature()
     public, signature = _read_signature(member, part, where)
     fingerprint = public.fingerprint
@@ -225,7 +227,7 @@ def _read_signature(member: bytes, part: Part, where: str) -> tuple[PublicKey, b
     name = f"signatures/{part}.sig"
     do = "Get the file again from whoever signed it"
     try:
-        found = msgspec.convert(parse(member, name=name, where=where), _Signature)
+        found = msgspec.convert(parse(member, name=name, where=where), Signature)
         public, signature = bytes.fromhex(found.public_key), bytes.fromhex(found.signature)
     except (msgspec.ValidationError, ValueError) as exc:
         raise BadBundle(f"{name} is not a signature: {exc}", where=where, do=do) from exc
@@ -253,9 +255,7 @@ def _pem(label: str, der: bytes) -> bytes:
 
 def _unpem(path: Path, label: str, prefix: bytes) -> bytes:
     """The 32 bytes of an Ed25519 key in a PEM file."""
-    fault = BadInput(
-        f"is not an Ed25519 {label.lower()} in PEM form", where=str(path), do="edge-sdk sign --new-key makes one"
-    )
+    fault = BadInput(f"is not an Ed25519 {label.lower()} in PEM form", where=str(path), do="edge-sdk keygen makes one")
     try:
         if path.stat().st_size > MAX_KEY_FILE:
             raise fault

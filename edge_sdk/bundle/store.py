@@ -38,6 +38,9 @@ from edge_sdk.decision import Decision
 from edge_sdk.errors import BadBundle, BadInput, BadUsage
 
 REPORT = "report.json"
+_NO_WAIT: int = getattr(os, "O_NONBLOCK", 0) | getattr(
+    os, "O_BINARY", 0
+)  # opening a named pipe would wait for its writer
 _COPY_AGAIN = "Copy the file again from where it was packed"
 
 
@@ -46,12 +49,13 @@ class Bundle:
 
     path: as given. manifest: what is in it. digest: sha256 of manifest.json, the identity of the sealed part.
     decisions: oldest first, their chain verified. signature: who signed, and the trust policy in force.
-    entries: every member with its place in the file.
+    size_bytes: of the file. entries: every member with its place in the file.
     """
 
     def __init__(self, path: Path, data: memoryview, *, trust: TrustPolicy) -> None:
         """Checks everything but the members' content; `Bundle.open` is what callers want."""
         self.path, where = path, str(path)
+        self.size_bytes = len(data)
         self._data: memoryview | None = data
         self._checked: set[str] = set()
         self.entries = {entry.name: entry for entry in read_entries(data, where=where)}
@@ -254,11 +258,18 @@ def _written(path: Path, write: Callable[[Writer], None]) -> Bundle:
         write(archive)
         archive.finish()
         file.flush()
-        bundle = Bundle(path, _mapped(temporary), trust=TrustPolicy(mode="off"))
+        _prove(path, temporary)
+    return Bundle.open(path, lazy=True)
+
+
+def _prove(path: Path, temporary: Path) -> None:
+    """Everything that a reader will ever check, on the file that is about to get its name."""
+    with Bundle(path, _mapped(temporary), trust=TrustPolicy(mode="off")) as bundle:
         for name in bundle.manifest.members:
             bundle.read(name)
-    bundle.close()
-    return Bundle.open(path, lazy=True)
+        for graph in bundle.manifest.graphs:
+            bundle.graph(graph.name)
+        bundle.report()
 
 
 def _add_site(archive: Writer, site: Site, digest: str, key: SigningKey | None) -> None:
@@ -315,13 +326,13 @@ def _existing(path: Path) -> Path:
 def _mapped(path: Path) -> memoryview:
     """The file's bytes, read-only. Raises BadBundle: not there, not a plain file, too small, too large."""
     try:
-        status = os.stat(path)
-        if not stat.S_ISREG(status.st_mode):  # before opening: a named pipe would wait for its writer
-            raise BadBundle("is not a file", where=str(path), do="Name the .edge file itself")
-        if not 0 < status.st_size <= layout.MAX_FILE:
-            what = f"has {status.st_size} bytes, a bundle has 1 to {layout.MAX_FILE}"
-            raise BadBundle(what, where=str(path), do=_COPY_AGAIN)
-        with open(path, "rb") as file:
+        with os.fdopen(os.open(path, os.O_RDONLY | _NO_WAIT), "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise BadBundle("is not a plain file", where=str(path), do="Name the .edge file itself")
+            if not 0 < status.st_size <= layout.MAX_FILE:
+                what = f"has {status.st_size} bytes, a bundle has 1 to {layout.MAX_FILE}"
+                raise BadBundle(what, where=str(path), do=_COPY_AGAIN)
             return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     except FileNotFoundError as exc:
         raise BadBundle("there is no such file", where=str(path), do="Check the path") from exc

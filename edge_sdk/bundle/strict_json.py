@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any
 
 from edge_sdk.errors import BadBundle, BadInput
@@ -15,6 +16,7 @@ MAX_BYTES = 4 << 20
 MAX_DEPTH = 32
 MAX_VALUES = 200_000
 _MAX_DIGITS = 20  # no count or size needs more; int() of a long run of digits takes quadratic time
+_NOT_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")  # drives a terminal, or is no text
 
 
 def canonical(value: object, *, name: str) -> bytes:
@@ -95,6 +97,6 @@ def _check_extent(value: Any, name: str, where: str) -> None:
                 inner.extend(item.values())
             elif isinstance(item, list):
                 inner.extend(item)
-            elif isinstance(item, str) and any("\ud800" <= letter <= "\udfff" for letter in item):
-                raise _refused(f"{name} holds half a surrogate pair: not text", where)
+            elif isinstance(item, str) and _NOT_TEXT.search(item):
+                raise _refused(f"{name} holds control characters, or half a surrogate pair", where)
         level = inner

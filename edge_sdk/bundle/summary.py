@@ -1,0 +1,103 @@
+"""What is in a bundle, for people: `inspect`. Knows no terminal; the command line prints what is returned here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from edge_sdk.bundle.manifest import Graph, Manifest
+from edge_sdk.bundle.rules import DECISIONS, SITE_SIGNATURE
+from edge_sdk.bundle.signing import DEFAULT_TRUST, SignatureStatus, TrustPolicy
+from edge_sdk.bundle.store import Bundle
+from edge_sdk.decision import Decision
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemberSummary:
+    """offset: of the data from the file's start, a multiple of 64."""
+
+    name: str
+    part: Literal["sealed", "site"]
+    offset: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GraphSummary:
+    """size_bytes: of the whole ONNX file; stored_bytes: of its own member, holes left out."""
+
+    name: str
+    role: str
+    variant: str
+    layout: str
+    size_bytes: int
+    stored_bytes: int
+    holes: int
+    opset: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BundleSummary:
+    """One checked bundle. shared_bytes_saved: what holes save: graphs whole, less graphs and weights as stored."""
+
+    path: str
+    size_bytes: int
+    digest: str
+    manifest: Manifest
+    members: tuple[MemberSummary, ...]
+    graphs: tuple[GraphSummary, ...]
+    decisions: tuple[Decision, ...]
+    signature: SignatureStatus
+    shared_bytes_saved: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values, for `--json`."""
+        value: dict[str, Any] = msgspec.to_builtins(self)
+        return value
+
+
+def inspect(path: Path | str, *, trust: TrustPolicy = DEFAULT_TRUST) -> BundleSummary:
+    """Open with every check and tell what is inside. Raises what `Bundle.open` raises."""
+    with Bundle.open(path, trust=trust) as bundle:
+        manifest = bundle.manifest
+        return BundleSummary(
+            path=str(path),
+            size_bytes=bundle.size_bytes,
+            digest=bundle.digest,
+            manifest=manifest,
+            members=tuple(
+                MemberSummary(
+                    name=entry.name,
+                    part="site" if entry.name in (DECISIONS, SITE_SIGNATURE) else "sealed",
+                    offset=entry.start,
+                    size_bytes=entry.size_bytes,
+                )
+                for entry in bundle.entries.values()
+            ),
+            graphs=tuple(_graph(graph, manifest) for graph in manifest.graphs),
+            decisions=bundle.decisions,
+            signature=bundle.signature,
+            shared_bytes_saved=_saved(manifest),
+        )
+
+
+def _graph(graph: Graph, manifest: Manifest) -> GraphSummary:
+    return GraphSummary(
+        name=graph.name,
+        role=graph.role,
+        variant=graph.variant,
+        layout=graph.layout,
+        size_bytes=graph.size_bytes,
+        stored_bytes=manifest.members[graph.member].size_bytes,
+        holes=len(graph.holes),
+        opset=graph.opset,
+    )
+
+
+def _saved(manifest: Manifest) -> int:
+    stored = {graph.member for graph in manifest.graphs}
+    stored |= {hole.member for graph in manifest.graphs for hole in graph.holes}
+    return sum(graph.size_bytes for graph in manifest.graphs) - sum(manifest.members[m].size_bytes for m in stored)
