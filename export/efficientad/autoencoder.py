@@ -52,9 +52,8 @@ class AutoencoderLayout:
     def encoder(self) -> tuple[tuple[int, int, int, int, int], ...]:
         """(inputs, outputs, kernel, stride, pad) of enconv1..6; ReLU after each but the last."""
         half, w = max(1, self.width // 2), self.width
-        return (
-            (3, half, 4, 2, 1), (half, half, 4, 2, 1), (half, w, 4, 2, 1), (w, w, 4, 2, 1), (w, w, 4, 2, 1), (w, w, 8, 1, 0),
-        )  # fmt: skip
+        halving = ((3, half), (half, half), (half, w), (w, w), (w, w))
+        return (*((inputs, outputs, 4, 2, 1) for inputs, outputs in halving), (w, w, 8, 1, 0))
 
     @property
     def decoder(self) -> tuple[tuple[int, int, int, int], ...]:

@@ -39,7 +39,7 @@ def local_loss(target: Tensor, local: Tensor, *, warm: bool) -> Tensor:
 
 
 def penalty_loss(local_on_foreign: Tensor) -> Tensor:
-    """The student's first half on pictures of anything else: pushed to 0, so that it doesn't imitate beyond the product."""
+    """The student's first half on foreign pictures: pushed to 0, so that it doesn't imitate beyond the product."""
     return local_on_foreign.square().mean()
 
 

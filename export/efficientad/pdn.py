@@ -1,7 +1,7 @@
 """The patch description networks PDN-S and PDN-M: layers, sizes, costs. Knows no loss, no data, no file, no graph.
 
 A PDN turns every 33 x 33 px patch into one vector, at stride 4, with four (S) or six (M) convolutions and no
-normalisation layers (Batzner et al., EfficientAD, WACV 2024). Teacher and student are the same network with other widths.
+normalisation layers (Batzner et al., EfficientAD, WACV 2024). Teacher and student differ in their widths alone.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One convolution, stride 1, and what follows it. pad: on each side, where the network is padded. pool: 2 x 2 mean."""
+    """One convolution of stride 1 and what follows. pad: on each side where the network is padded. pool: 2 x 2 mean."""
 
     kernel: int
     pad: int
@@ -148,10 +148,10 @@ class Pdn(nn.Module):
         return x
 
 
-def normalised(pictures: Tensor, *, mean: tuple[float, ...] = IMAGENET_MEAN, std: tuple[float, ...] = IMAGENET_STD) -> Tensor:
-    """uint8 NHWC pictures (N, H, W, 3), or floats 0..255 of that shape, to float32 (N, 3, H, W): (x / 255 - mean) / std."""
-    x = pictures.permute(0, 3, 1, 2).to(torch.float32) / 255.0
-    return (x - x.new_tensor(mean).view(1, 3, 1, 1)) / x.new_tensor(std).view(1, 3, 1, 1)
+def normalised(pictures: Tensor, *, dtype: torch.dtype = torch.float32) -> Tensor:
+    """RGB 0..255 pictures (N, H, W, 3), uint8 or float, to (N, 3, H, W): (x / 255 - IMAGENET_MEAN) / IMAGENET_STD."""
+    x = pictures.permute(0, 3, 1, 2).to(dtype) / 255.0
+    return (x - x.new_tensor(IMAGENET_MEAN).view(1, 3, 1, 1)) / x.new_tensor(IMAGENET_STD).view(1, 3, 1, 1)
 
 
 def _cells(side: int, *, padding: bool) -> int:

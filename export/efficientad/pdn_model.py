@@ -1,0 +1,254 @@
+"""What training leaves and the graph is built from: teacher, student, autoencoder, channel statistics, map quantiles.
+
+Knows no loss, no picture file and no ONNX. `PdnModel.forward` is the reference that the merged graph must equal.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from edge_sdk.errors import BadInput
+from edge_sdk.export.efficientad.autoencoder import Autoencoder, AutoencoderLayout
+from edge_sdk.export.efficientad.pdn import Pdn, PdnLayout, normalised
+
+SIGMA_FLOOR = 1e-3
+"""Of the median sigma: a channel that is dead on one product would otherwise divide by (almost) zero."""
+SPAN_FLOOR = 1e-3
+"""Of q_b: the least q_b - q_a of a map, for pictures that are all but identical."""
+LOW, HIGH = 0.9, 0.995
+"""Which quantiles of the good cells become 0 and 0.1 of a map."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ChannelStatistics:
+    """mean, std: float64 (C,), of a network's outputs over positions and pictures. clamped: channels whose std was
+    below SIGMA_FLOOR of the median one and was set to it."""
+
+    mean: NDArray[np.float64]
+    std: NDArray[np.float64]
+    clamped: int
+
+
+class StatisticsSum:
+    """Mean and variance per channel of any number of feature maps, in float64, merged block by block (Chan et al.).
+
+    A one-pass float32 sum of squares gives negative variances where |mean| is some thousand sigmas.
+    """
+
+    def __init__(self, channels: int) -> None:
+        self._count = 0
+        self._mean = np.zeros(channels)
+        self._squares = np.zeros(channels)
+
+    def add(self, features: Tensor) -> None:
+        """Takes (N, C, h, w)."""
+        block = features.detach().to(torch.float64).movedim(1, 0).flatten(1).numpy()
+        count, mean = block.shape[1], block.mean(axis=1)
+        squares = np.square(block - mean[:, None]).sum(axis=1)
+        total = self._count + count
+        step = mean - self._mean
+        self._squares += squares + step**2 * (self._count * count / total)
+        self._mean += step * (count / total)
+        self._count = total
+
+    def result(self) -> ChannelStatistics:
+        """Raises BadInput if there was nothing, NaN, or no channel that varies."""
+        std = np.sqrt(self._squares / max(self._count, 1))
+        floor = SIGMA_FLOOR * float(np.median(std))
+        if not (np.isfinite(std).all() and np.isfinite(self._mean).all()) or floor <= 0.0:
+            raise BadInput(
+                "the teacher's features are NaN, or most of them never vary on these pictures",
+                do="Look at the pictures and at the teacher file",
+            )
+        return ChannelStatistics(self._mean.copy(), np.maximum(std, floor), int(np.count_nonzero(std < floor)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MapQuantiles:
+    """How one map is scaled: 0.1 (x - low) / (high - low). clamped: high - low was below SPAN_FLOOR of high, or 0,
+    and `high` was raised. pictures_above: how many pictures hold the cells above the measured high quantile."""
+
+    low: float
+    high: float
+    clamped: bool = False
+    pictures_above: int = 0
+
+    @property
+    def gain(self) -> float:
+        return 0.1 / (self.high - self.low)
+
+
+def map_quantiles(maps: NDArray[np.float32], *, low: float = LOW, high: float = HIGH) -> MapQuantiles:
+    """Of maps (pictures, h, w): real cells of good pictures that training never saw, before any resize."""
+    if maps.size == 0 or not np.isfinite(maps).all():
+        raise BadInput(
+            "no finite map cells of good pictures to take quantiles of", do="Hold out at least one good part"
+        )
+    a, b = (float(q) for q in np.quantile(maps.astype(np.float64), (low, high)))
+    above = int(np.count_nonzero(maps.reshape(len(maps), -1).max(axis=1) > b))
+    least = max(SPAN_FLOOR * b, float(np.finfo(np.float32).tiny))
+    return MapQuantiles(low=a, high=max(b, a + least), clamped=b - a < least, pictures_above=above)
+
+
+class PdnModel(nn.Module):
+    """The three networks with their statistics. Input: uint8 (or 0..255 float) NHWC pictures.
+
+    Output: map (N, h, w) and score (N,) = the map's maximum. Computes in the dtype of its weights.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, teacher: Pdn, student: Pdn, autoencoder: Autoencoder, *, statistics: ChannelStatistics | None = None
+    ) -> None:
+        super().__init__()
+        self.teacher, self.student, self.autoencoder = teacher, student, autoencoder
+        channels = teacher.layout.channels
+        self.register_buffer("mean", torch.zeros(channels, dtype=torch.float64))
+        self.register_buffer("std", torch.ones(channels, dtype=torch.float64))
+        self.clamped_channels = 0
+        self.local = self.overall = MapQuantiles(low=0.0, high=1.0)
+        if statistics is not None:
+            self.set_statistics(statistics)
+
+    def set_statistics(self, statistics: ChannelStatistics) -> None:
+        """The teacher's mean and std, kept in float64 whatever dtype the weights have."""
+        self.mean = torch.from_numpy(statistics.mean.copy())
+        self.std = torch.from_numpy(statistics.std.copy())
+        self.clamped_channels = statistics.clamped
+
+    def target(self, pictures: Tensor) -> Tensor:
+        """T' of normalised pictures: the teacher's output, per channel of mean 0 and std 1 on good parts, no gradient."""
+        with torch.no_grad():
+            features = torch.as_tensor(self.teacher(pictures))
+            return (features - self.mean.to(features).view(1, -1, 1, 1)) / self.std.to(features).view(1, -1, 1, 1)
+
+    def decoded(self, pictures: Tensor) -> Tensor:
+        """A of normalised pictures, on the teacher's grid."""
+        grid = self.teacher.layout.grid(pictures.shape[-2], pictures.shape[-1])
+        return torch.as_tensor(self.autoencoder(pictures, grid))
+
+    def halves(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """S of normalised pictures: what it says of the teacher, and of the autoencoder."""
+        first, second = self.student(pictures).chunk(2, dim=1)
+        return first, second
+
+    @torch.no_grad()
+    def maps(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """The two maps before scaling, (N, h, w) each: student against teacher, student against autoencoder."""
+        x = normalised(pictures, dtype=self.student.convolutions[0].weight.dtype)
+        first, second = self.halves(x)
+        local = (self.target(x) - first).square().mean(dim=1)
+        return local, (self.decoded(x) - second).square().mean(dim=1)
+
+    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        local, overall = self.maps(pictures)
+        whole = 0.5 * (self.local.gain * (local - self.local.low) + self.overall.gain * (overall - self.overall.low))
+        return whole, whole.amax(dim=(1, 2))
+
+    def save(self, path: Path, *, facts: dict[str, str] | None = None) -> None:
+        """One safetensors file: weights float32, statistics float64, layouts and quantiles in its metadata."""
+        from safetensors.torch import save_file
+
+        described = {
+            "teacher": asdict(self.teacher.layout),
+            "autoencoder": asdict(self.autoencoder.layout),
+            "local": asdict(self.local),
+            "overall": asdict(self.overall),
+            "clamped_channels": self.clamped_channels,
+        }
+        part = path.with_suffix(".part")
+        tensors = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
+        save_file(tensors, part, metadata={"pdn": json.dumps(described), **(facts or {})})
+        part.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> PdnModel:
+        """Back from `save`, in eval mode."""
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, framework="pt") as file:
+                described: dict[str, Any] = json.loads(file.metadata()["pdn"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as exc:
+            raise BadInput(f"not a trained PDN model: {exc}", where=str(path), do="Train again") from exc
+        layout = dict(described["teacher"])
+        layout["inner"] = tuple(layout["inner"])
+        model = networks(PdnLayout(**layout), AutoencoderLayout(**described["autoencoder"]))
+        model.load_state_dict(tensors)
+        model.local, model.overall = (MapQuantiles(**described[name]) for name in ("local", "overall"))
+        model.clamped_channels = int(described["clamped_channels"])
+        return model.eval()
+
+
+def networks(teacher: PdnLayout, autoencoder: AutoencoderLayout | None = None) -> PdnModel:
+    """The three networks with torch's own initial weights; the student's layout follows from the teacher's."""
+    layout = autoencoder or AutoencoderLayout(channels=teacher.channels)
+    model = PdnModel(Pdn(teacher), Pdn(teacher.student()), Autoencoder(layout))
+    model.teacher.requires_grad_(False)
+    return model
+
+
+@torch.no_grad()
+def random_model(teacher: PdnLayout, autoencoder: AutoencoderLayout | None = None, *, seed: int = 0) -> PdnModel:
+    """A model that was never trained and has the numbers of one that was, for tests and for measuring speed.
+
+    Activations of size 1, a student that is its teacher with 10 % noise, statistics and quantiles of its own outputs.
+    """
+    rng = np.random.default_rng(seed)
+    model = networks(teacher, autoencoder).eval()
+    for module in (model.teacher, model.autoencoder):
+        for weight in module.parameters():
+            weight.copy_(_he(tuple(weight.shape), rng))
+    pictures = torch.from_numpy(_smooth_noise(rng, 3, 256))
+    statistics = StatisticsSum(teacher.channels)
+    statistics.add(model.teacher(normalised(pictures)))
+    model.set_statistics(statistics.result())
+    _student_like_its_teacher(model, rng)
+    local, overall = (m.numpy() for m in model.maps(pictures))
+    model.local, model.overall = map_quantiles(local), map_quantiles(overall)
+    return model
+
+
+def _he(shape: tuple[int, ...], rng: np.random.Generator) -> Tensor:
+    spread = np.sqrt(2.0 / np.prod(shape[1:])) if len(shape) > 1 else 0.1
+    return torch.from_numpy(rng.normal(0.0, spread, shape).astype(np.float32))
+
+
+def _smooth_noise(rng: np.random.Generator, count: int, side: int) -> NDArray[np.uint8]:
+    """Noise at four scales, uint8 (count, side, side, 3)."""
+    total = np.zeros((count, side, side, 3))
+    for scale in (1, 4, 16, 64):
+        cells = rng.normal(0.0, 20.0, (count, side // scale, side // scale, 3))
+        total += cells.repeat(scale, axis=1).repeat(scale, axis=2)
+    return np.clip(np.rint(total + 118.0), 0, 255).astype(np.uint8)
+
+
+def _student_like_its_teacher(model: PdnModel, rng: np.random.Generator) -> None:
+    """Copies the teacher with relative noise; widths that only the student has (its second half) are drawn anew."""
+    last = model.student.convolutions[-1]
+    channels = model.teacher.layout.channels
+    for weight, theirs in zip(model.student.parameters(), model.teacher.parameters(), strict=True):
+        weight.copy_(_he(tuple(weight.shape), rng))
+        out = len(theirs)
+        noisy = theirs * (1.0 + 0.1 * torch.from_numpy(rng.normal(size=tuple(theirs.shape))))
+        if weight.ndim == 1:
+            weight[:out] = theirs
+            continue
+        into = theirs.shape[1]
+        weight[:out, :into] = noisy
+        weight[:out, into:] *= 0.1
+    std, mean = model.std.float(), model.mean.float()
+    weight, bias = last.parameters()
+    weight[:channels] /= std.view(-1, 1, 1, 1)
+    bias[:channels] = (bias[:channels] - mean) / std
