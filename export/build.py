@@ -1,4 +1,4 @@
-"""From a trained model to a bundle: graph, calibration, threshold, quality, file. Knows the steps, no family's insides."""
+"""From a trained model to a bundle: graph, calibration, threshold, quality, file. Knows no family's insides."""
 
 from __future__ import annotations
 

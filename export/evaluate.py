@@ -1,4 +1,4 @@
-"""Quality of every variant on every runtime, on pictures that training never saw. Knows graphs and scores, no family."""
+"""Quality of every variant on every runtime, on pictures that training never saw. Knows scores, no family."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Scored:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """One line of the table. auroc and its interval: None without defects among the pictures. flips: verdicts that
-    differ from the reference row; kept: least share of its reference score that one of the 20 strongest defects keeps."""
+    differ from the reference row; kept: least share of its reference score that a strong defect keeps (20 strongest)."""
 
     variant: str
     layout: str

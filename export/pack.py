@@ -167,6 +167,6 @@ def provenance(*, data_digest: str = "", samples: int = 0, seed: int | None = No
             continue
     return Provenance(
         created_utc=datetime.now(timezone.utc).isoformat(timespec="seconds"), product_version=__version__,
-        command=tuple([Path(sys.argv[0]).name, *sys.argv[1:]]), packages=versions, data_digest=data_digest,
+        command=(Path(sys.argv[0]).name, *sys.argv[1:]), packages=versions, data_digest=data_digest,
         samples=samples, seed=seed, licence=licence,
     )  # fmt: skip

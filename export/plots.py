@@ -71,7 +71,7 @@ def histogram(scores: Mapping[str, NDArray[np.float64]], threshold: float | None
     picks = shift + np.exp(np.linspace(edges_log[0], edges_log[-1], 7)[1:-1])
     body = _axes([(share(v), f"{v:.2g}") for v in picks], _ticks(0, top, 4), "raw score (log scale)", "pictures")
     width = (W - LEFT - RIGHT) / bins / max(1, len(counts))
-    for j, (label, values) in enumerate(counts.items()):
+    for j, values in enumerate(counts.values()):
         for i, n in enumerate(values):
             if n:
                 x = _x(i / bins) + j * width

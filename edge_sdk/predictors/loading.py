@@ -30,10 +30,10 @@ def load(
     """Opens a bundle, checks it, and compiles the variant that suits this machine.
 
     target: a target profile's name; None = found from the CPU and the runtimes here. runtime, variant, device: what is
-    asked for is what runs, or NotThere says why not; nothing is replaced in silence. color: the order of arrays given to
-    `predict` ("bgr" for OpenCV's). threads: None = the physical cores that this process may use. max_batch: pictures run
-    together by `predict_batch`. trust: of signatures. cache: compile cache; None = the user's cache folder. self_check:
-    replay one golden sample when a bundle first meets this device and runtime; the outcome is remembered.
+    asked for is what runs, or NotThere says why not; nothing is replaced in silence. color: the order of arrays that
+    `predict` gets ("bgr" for OpenCV's). threads: None = the physical cores that this process may use. max_batch: how
+    many pictures `predict_batch` runs together. trust: of signatures. cache: compile cache; None = the user's cache
+    folder. self_check: replay one golden sample when a bundle first meets this device and runtime, and remember it.
     Raises BadBundle, NotTrusted, NotThere, WrongPrecision, CheckFailed (the golden sample came out wrong).
     """
     if color not in ("rgb", "bgr"):
@@ -120,7 +120,7 @@ def _self_check(bundle: Bundle, graph: Graph, session: Session, cache: Path) -> 
             raise CheckFailed(
                 f"{told.runtime} {told.version} answers {graph.name} wrongly here: {c.output} is off by {c.worst:.3g}, "
                 f"allowed {c.allowed:.3g}",
-                where=str(bundle.path), do="edge-sdk verify shows all of it; another --runtime or --variant may be right",
+                where=str(bundle.path), do="edge-sdk verify shows all of it; another runtime or variant may be right",
             )  # fmt: skip
     words = f"{len(checks)} outputs within {worst:.1e} of the golden sample"
     try:

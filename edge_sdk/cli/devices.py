@@ -1,0 +1,41 @@
+"""The verb `devices`: what this machine has, and what it would run."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from edge_sdk.cli import terminal
+from edge_sdk.cli.options import Json
+
+
+def devices(json: Json = False) -> None:
+    """Show the CPU, the runtimes that are usable here, and why the others are not.
+
+    Example: edge-sdk devices
+    """
+    from edge_sdk.runtimes import probe
+
+    report = probe.devices_report()
+    cpu = report.cpu
+    lines = [
+        f"cpu      {cpu.model or 'unknown'}, {len(cpu.affinity)} logical, {cpu.physical_cores} physical cores here",
+        f"int8     {cpu.isa}" + (f", capped for OpenVINO to {cpu.capped_by}" if cpu.capped_by else ""),
+        f"flags    {' '.join(cpu.flags)}",
+        f"quota    {'none' if cpu.cgroup_quota is None else f'{cpu.cgroup_quota:g} CPUs'}; {report.threads} threads by default",
+        f"target   {report.target}: {report.why}",
+        "",
+        terminal.table(
+            ("runtime", "version", "devices", "usable", "why not, and what to do"),
+            [
+                (
+                    a.runtime, a.version or "-", ", ".join(a.devices) or "-", "yes" if a.usable else "no",
+                    "" if a.usable else f"{a.reason}. {a.do}",
+                )
+                for a in report.runtimes
+            ],
+        ),
+    ]  # fmt: skip
+    terminal.emit(asdict(report), as_json=json, text="\n".join(lines))
+
+
+COMMANDS = (devices,)

@@ -1,0 +1,131 @@
+"""The verb `train`: from a folder of good parts to a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edge_sdk.cli import terminal
+from edge_sdk.cli.options import Json
+from edge_sdk.errors import BadUsage
+
+if TYPE_CHECKING:
+    from edge_sdk.export.build import Built
+    from edge_sdk.export.family import PictureSet, TrainOptions
+
+
+def train(
+    pictures: Annotated[Path, typer.Argument(help="Folder of good parts, or one with train/good.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="The bundle to write.", show_default=False)],
+    family: Annotated[str, typer.Option(help="Family of models.")] = "efficientad",
+    size: Annotated[str, typer.Option(help="xs (two cores, minutes), s or m (a GPU, or days).")] = "xs",
+    width: Annotated[int, typer.Option(help="Of the network input, px.")] = 256,
+    height: Annotated[int, typer.Option(help="Of the network input, px.")] = 256,
+    steps: Annotated[int | None, typer.Option(min=1, help="Training steps; default: the size's own.")] = None,
+    time_budget: Annotated[str | None, typer.Option(help="Stop training after, for example, 10min.")] = None,
+    group: Annotated[
+        str | None, typer.Option(help="Regular expression that names the part in a file name: several photos a part.")
+    ] = None,
+    turns: Annotated[bool, typer.Option("--turns", help="Parts lie in any direction.")] = False,
+    rate: Annotated[
+        str | None, typer.Option(help="False-reject rate. Default: 1%, or the lowest that your pictures support.")
+    ] = None,
+    confidence: Annotated[float | None, typer.Option(help="Hold the rate with this confidence, percent.")] = None,
+    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    penalty: Annotated[Path | None, typer.Option(help="Folder of foreign pictures; default: textures made here.")] = None,
+    teacher: Annotated[Path | None, typer.Option(help="Teacher weights for size s or m.")] = None,
+    run: Annotated[Path | None, typer.Option(help="Run folder with checkpoints; default: OUT.run beside OUT.")] = None,
+    key: Annotated[Path | None, typer.Option(help="A .key file: sign the bundle.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Default: the physical cores given to us.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Read the pictures, show the plan, train nothing.")] = False,
+    json: Json = False,
+) -> None:  # fmt: skip
+    """Train on photos of good parts, quantize, find the threshold, and write one verified bundle.
+
+    Stopped by Ctrl-C it keeps a checkpoint; the same command goes on from it.
+    Example: edge-sdk train photos/good --out line3.edge --time-budget 10min --rate 1%
+    """
+    from edge_sdk.export.family import TrainOptions
+    from edge_sdk.export.pictures import read_pictures
+
+    if out.suffix != ".edge":
+        raise BadUsage(f"--out {out} does not end in .edge", do=f"Write --out {out.with_suffix('.edge')}")
+    budget = terminal.seconds(time_budget) if time_budget else None
+    options = TrainOptions(
+        size=size, width=width, height=height, steps=steps, time_budget_s=budget, seed=seed, turns=turns,
+        penalty=penalty, teacher=teacher, threads=threads,
+    )  # fmt: skip
+    data = read_pictures(pictures, group=group)
+    for file, why in data.unreadable:
+        terminal.note(f"left out: {file}: {why}")
+    plan = _plan(data, options, out)
+    if dry_run:
+        terminal.emit(plan, as_json=json, text="\n".join(f"{k}: {v}" for k, v in plan.items()))
+        return
+    built = _build(family, data, options, out, run, group, rate, confidence, key)
+    terminal.emit(_told(built), as_json=json, text=_text(built))
+
+
+def _plan(data: PictureSet, options: TrainOptions, out: Path) -> dict[str, object]:
+    parts = len({p.part for p in data.train})
+    return {
+        "good pictures": len(data.train), "parts": parts,
+        "grouped": "by the pattern given" if data.grouped else "no: one picture a part is assumed",
+        "test pictures": len(data.test), "unreadable": len(data.unreadable), "size": options.size,
+        "network input": f"{options.width} x {options.height} px", "bundle": str(out),
+    }  # fmt: skip
+
+
+def _build(
+    family: str, data: PictureSet, options: TrainOptions, out: Path, run: Path | None, group: str | None,
+    rate: str | None, confidence: float | None, key: Path | None,
+) -> Built:  # fmt: skip
+    from edge_sdk.bundle.signing import SigningKey
+    from edge_sdk.export import build as library
+    from edge_sdk.export import registry
+
+    wanted = library.BuildOptions(
+        name=out.stem, out=out, rate=rate, confidence=None if confidence is None else confidence / 100,
+        group=group or "", key=SigningKey.load(key) if key else None,
+    )  # fmt: skip
+    library.check_rate(data, options, wanted)  # before hours of training, not after
+    progress = terminal.on_stderr()
+    maker = registry.family(family)
+    folder = run or out.with_suffix(".run")
+    trained = maker.train(data, options, folder=folder, progress=progress)
+    return library.build(maker, data, trained, wanted, progress=progress)
+
+
+def _told(built: Built) -> dict[str, object]:
+    import msgspec
+
+    return {
+        "bundle": str(built.path), "decision": msgspec.to_builtins(built.decision),
+        "rows": [row.to_json() for row in built.rows],
+    }  # fmt: skip
+
+
+def _text(built: Built) -> str:
+    header = ("variant", "runtime", "AUROC", "flips", "false rejects", "misses", "ran")
+    rows = [
+        (
+            r.variant, r.runtime, "-" if r.auroc is None else f"{r.auroc:.3f}",
+            "-" if r.flips is None else f"{r.flips} of {r.pictures}",
+            "-" if r.false_rejects is None else f"{r.false_rejects} of {r.good}",
+            "-" if r.misses is None or not r.defects else f"{r.misses} of {r.defects}",
+            r.problem or f"{r.precision}; {r.convolutions}",
+        )
+        for r in built.rows
+    ]  # fmt: skip
+    size = built.path.stat().st_size / 1e6
+    return "\n".join([
+        terminal.table(header, rows), "",
+        f"threshold: score > {built.decision.threshold:.4g}. {built.decision.words}",
+        *(f"warning: {w}" for w in built.decision.warnings),
+        f"wrote {built.path} ({size:.1f} MB). Next: edge-sdk verify {built.path}",
+    ])  # fmt: skip
+
+
+COMMANDS = (train,)
