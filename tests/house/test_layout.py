@@ -1,0 +1,119 @@
+"""The house: links point right, the wheel holds each file once, modules have one identity, imports stay light."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+LINKED = ("runtimes", "calibration", "export")
+
+
+@pytest.mark.parametrize("name", LINKED)
+def test_the_link_is_relative_and_points_to_the_top_folder(name: str) -> None:
+    link = ROOT / "edge_sdk" / name
+    assert link.is_symlink()
+    assert os.readlink(link) == f"../{name}"
+
+
+def _run(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd="/", check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_module_behind_a_link_has_one_identity() -> None:
+    code = (
+        "import sys, edge_sdk.runtimes.protocol, edge_sdk.calibration, edge_sdk.export.family\n"
+        "names = [n for n in sys.modules if n.split('.')[-1] in ('protocol', 'family')]\n"
+        "print(sorted(n for n in names if 'edge_sdk' in n))"
+    )
+    assert _run(code).strip() == "['edge_sdk.export.family', 'edge_sdk.runtimes.protocol']"
+
+
+HEAVY = "{'torch', 'onnx', 'nncf', 'onnxruntime', 'openvino', 'cryptography', 'typer', 'rich', 'scipy'}"
+
+
+def test_import_edge_sdk_brings_nothing_heavy() -> None:
+    assert _run(f"import sys, edge_sdk; print(sorted({HEAVY} & set(sys.modules)))").strip() == "[]"
+
+
+def test_the_device_side_brings_no_training_package_and_no_runtime_before_it_is_asked() -> None:
+    code = (
+        "import sys, edge_sdk\n"
+        "edge_sdk.load, edge_sdk.Bundle, edge_sdk.AnomalyDetector, edge_sdk.AnomalyResult\n"
+        "import edge_sdk.verify, edge_sdk.runtimes.registry\n"
+        f"print(sorted({HEAVY} & set(sys.modules)))"
+    )
+    assert _run(code).strip() == "[]"
+
+
+def test_every_package_folder_is_listed_for_the_wheel() -> None:
+    listed = set()
+    inside = False
+    for line in (ROOT / "pyproject.toml").read_text("utf-8").splitlines():
+        inside = inside or line.startswith("packages = [")
+        if inside:
+            listed |= {word for word in line.split('"') if word.startswith("edge_sdk")}
+            if line.strip().endswith("]"):
+                break
+    found = {"edge_sdk"}
+    for top in ("edge_sdk", *LINKED):
+        prefix = "" if top == "edge_sdk" else "edge_sdk."
+        for init in (ROOT / top).rglob("__init__.py"):
+            found.add(prefix + ".".join(init.parent.relative_to(ROOT).parts))
+    assert listed == found
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Names in the wheel of this checkout."""
+    out = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(ROOT)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    (file,) = out.glob("*.whl")
+    return zipfile.ZipFile(file).namelist()
+
+
+def test_the_wheel_holds_each_file_once_and_real_files_behind_the_links(wheel: list[str]) -> None:
+    repeated = [name for name, count in Counter(wheel).items() if count > 1]
+    assert repeated == []
+    for name in ("edge_sdk/runtimes/protocol.py", "edge_sdk/calibration/__init__.py", "edge_sdk/export/family.py"):
+        assert name in wheel
+    assert not [name for name in wheel if name.startswith(("runtimes/", "calibration/", "export/", "tests/"))]
+
+
+def test_the_wheel_holds_every_module_and_every_data_file(wheel: list[str]) -> None:
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split(
+        "\n"
+    )
+    if not any(tracked):
+        pytest.skip("this is no git checkout: the list of files is not known")
+    wanted = set()
+    for name in tracked:
+        top = name.split("/")[0]
+        if top == "edge_sdk" and not (ROOT / name).is_symlink():
+            wanted.add(name)
+        elif top in LINKED:
+            wanted.add(f"edge_sdk/{name}")
+    assert wanted - set(wheel) == set()
+
+
+def test_the_console_script_is_the_command_line(wheel: list[str]) -> None:
+    from importlib.metadata import entry_points
+
+    scripts = {e.name: e.value for e in entry_points(group="console_scripts")}
+    assert scripts["edge-sdk"] == "edge_sdk.cli.main:run"
+
+
+def test_no_folder_is_called_by_a_word_that_says_nothing() -> None:
+    words = {"utils", "util", "helpers", "helper", "common", "misc", "manager"}
+    found = [p for top in ("edge_sdk", *LINKED) for p in (ROOT / top).rglob("*.py") if words & {p.stem, *p.parts}]
+    assert found == []
