@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from edge_sdk.profiling.clock import Clocks, clock_cost
+from edge_sdk.profiling.noise import SpinReference
+from edge_sdk.profiling.warmup import WarmupOptions, settled, warm_up
+
+
+class Recorded:
+    """A model whose call times are known: `calls` hands them out one after the other, the last one for ever."""
+
+    def __init__(self, times_ms: Sequence[float]) -> None:
+        self.times_ms, self.made = times_ms, 0
+
+    def __call__(self, count: int) -> list[float]:
+        out = [self.times_ms[min(self.made + index, len(self.times_ms) - 1)] for index in range(count)]
+        self.made += count
+        return out
+
+
+class Stepping:
+    """A clock that moves by known steps, ns."""
+
+    def __init__(self, steps_ns: Sequence[int]) -> None:
+        self.steps_ns, self.reads, self.now = steps_ns, 0, 0
+
+    def __call__(self) -> int:
+        self.now += self.steps_ns[self.reads % len(self.steps_ns)]
+        self.reads += 1
+        return self.now
+
+
+def test_a_steady_model_is_warm_after_half_a_second() -> None:
+    model = Recorded([20.0])
+    result = warm_up(model, WarmupOptions())
+    assert result.converged
+    assert result.seconds == pytest.approx(0.5, abs=0.1)
+    assert result.calls == model.made
+    assert result.first_over_steady == 1.0
+
+
+def test_a_slow_first_call_is_reported_and_does_not_count_as_steady() -> None:
+    result = warm_up(Recorded([300.0, 20.0]), WarmupOptions())
+    assert result.converged
+    assert (result.first_ms, result.first_over_steady) == (300.0, 15.0)
+
+
+def test_a_model_that_keeps_getting_faster_is_not_warm_yet() -> None:
+    falling = [100.0 * 0.985**index for index in range(150)] + [10.0]
+    result = warm_up(Recorded(falling), WarmupOptions())
+    assert result.converged
+    assert result.calls > 100
+
+
+def test_a_model_that_never_settles_stops_at_the_cap_and_says_so() -> None:
+    swinging = [10.0 if (index // 10) % 2 else 30.0 for index in range(600)]
+    result = warm_up(Recorded(swinging), WarmupOptions(max_calls=200))
+    assert not result.converged
+    assert result.calls == 200
+    slow = warm_up(Recorded([4000.0]), WarmupOptions())
+    assert (slow.calls, slow.converged) == (3, False)
+
+
+def test_short_calls_are_gathered_into_windows_of_a_tenth_of_a_second() -> None:
+    result = warm_up(Recorded([0.5]), WarmupOptions(max_calls=5000))
+    assert result.converged
+    assert 1000 <= result.calls <= 1300
+
+
+def test_settled_needs_three_windows_within_five_percent_and_no_fall() -> None:
+    assert not settled([1.0, 1.0])
+    assert settled([9.0, 1.0, 1.0, 1.0])
+    assert not settled([1.0, 1.0, 1.06])
+    assert not settled([1.0, 1.0, 0.96])
+
+
+def test_equal_reference_loops_are_quiet_and_descheduled_ones_hostile() -> None:
+    # `take` reads the wall clock once, then at the start and the end of each loop
+    even = SpinReference(Clocks(wall=Stepping([300_000, 100]), thread=Stepping([300_000])))
+    even.take("before", times=20)
+    assert even.noise().verdict == "quiet"
+    torn = SpinReference(Clocks(wall=Stepping([300_000, 100, 300_000, 100, 900_000, 100]), thread=Stepping([300_000])))
+    torn.take("during", times=60)
+    noise = torn.noise()
+    assert noise.verdict == "hostile"
+    assert noise.before is None
+    assert noise.floor_shift is None
+
+
+def test_a_cpu_that_became_slower_shows_in_the_floor() -> None:
+    wall = Stepping([300_000])
+    reference = SpinReference(Clocks(wall=wall, thread=Stepping([300_000])))
+    reference.take("before", times=5)
+    wall.steps_ns = [390_000]
+    reference.take("after", times=5)
+    assert reference.noise().floor_shift == pytest.approx(1.3)
+
+
+def test_the_clock_of_this_machine_costs_less_than_a_stage() -> None:
+    cost = clock_cost(Clocks(), readings=2000)
+    assert 0 <= cost.median_ns <= cost.p99_ns
+    exact = clock_cost(Clocks(wall=Stepping([40])), readings=100)
+    assert (exact.median_ns, exact.p99_ns) == (40, 40)
