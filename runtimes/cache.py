@@ -98,11 +98,12 @@ class Entry:
         """Remove the entry: its own runtime did not take it."""
         self._refuse(why)
 
-    def _refuse(self, why: str) -> None:
+    def _refuse(self, why: str) -> bytes | None:
         log.warning("compile cache: %s is %s; it is built again", self.payload, why)
         for file in (self.sidecar, self.payload):
             with suppress(OSError):
                 file.unlink(missing_ok=True)
+        return None
 
 
 class CompileCache:

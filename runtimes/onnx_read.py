@@ -1,7 +1,8 @@
 """Reads the few facts of an ONNX file that adapters need, from its protobuf bytes. Knows no onnx package.
 
-Field numbers are those of onnx.proto: ModelProto.graph 7; GraphProto.node 1, initializer 5; NodeProto.input 1,
-output 2, op_type 4; TensorProto.dims 1, data_type 2, int32_data 5, name 8, raw_data 9.
+Field numbers are those of onnx.proto: ModelProto.graph 7; GraphProto.node 1, initializer 5, input 11, output 12;
+NodeProto.input 1, output 2, op_type 4; TensorProto.dims 1, data_type 2, int32_data 5, name 8, raw_data 9;
+ValueInfoProto.name 1, type 2; TypeProto.tensor_type 1 with elem_type 1, shape 2; shape.dim 1 with dim_value 1.
 """
 
 from __future__ import annotations
@@ -12,9 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge_sdk.errors import BadInput
+from edge_sdk.tensors import DType, TensorSpec
 
-UINT8, INT8, FLOAT, FLOAT16, BFLOAT16 = 2, 3, 1, 10, 16
+UINT8, INT8, FLOAT16 = 2, 3, 10
 """TensorProto.DataType values in use here."""
+_DTYPES: Mapping[int, DType] = {
+    1: "float32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 9: "bool", 10: "float16"
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +43,13 @@ class Initializer:
 
 @dataclass(frozen=True, slots=True)
 class OnnxFacts:
-    """Nodes in file order, initializers by name. Subgraphs of If and Loop are not entered."""
+    """Nodes in file order, initializers by name. Subgraphs of If and Loop are not entered. inputs: those that are no
+    initializers. outputs: an axis that the file leaves open is called "N" at position 0, "?" elsewhere."""
 
     nodes: tuple[Node, ...]
     initializers: Mapping[str, Initializer]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
 
     def producers(self) -> dict[str, Node]:
         """The node that makes each tensor."""
@@ -49,24 +57,28 @@ class OnnxFacts:
 
 
 def read_facts(graph: bytes, *, where: str) -> OnnxFacts:
-    """Nodes and initializers of a model file. Raises BadInput if the bytes aren't one."""
-    nodes: list[Node] = []
-    initializers: dict[str, Initializer] = {}
+    """Nodes, initializers, inputs and outputs of a model file. Raises BadInput if the bytes aren't one."""
+    parts: dict[int, list[memoryview]] = {1: [], 5: [], 11: [], 12: []}
     try:
         for number, body in _fields(memoryview(graph)):
-            if number != 7 or not isinstance(body, memoryview):
-                continue
-            for inner, part in _fields(body):
-                if inner == 1 and isinstance(part, memoryview):
-                    nodes.append(_node(part))
-                elif inner == 5 and isinstance(part, memoryview):
-                    tensor = _initializer(part)
-                    initializers[tensor.name] = tensor
-    except (ValueError, IndexError, UnicodeDecodeError) as exc:
-        raise BadInput("not an ONNX file", where=where, do="Export it again") from exc
+            if number == 7 and isinstance(body, memoryview):
+                for inner, part in _fields(body):
+                    if inner in parts and isinstance(part, memoryview):
+                        parts[inner].append(part)
+        nodes = tuple(map(_node, parts[1]))
+        initializers = {tensor.name: tensor for tensor in map(_initializer, parts[5])}
+        inputs = tuple(spec for spec in map(_spec, parts[11]) if spec.name not in initializers)
+        outputs = tuple(map(_spec, parts[12]))
+    except (ValueError, IndexError) as exc:  # UnicodeDecodeError is a ValueError
+        raise BadInput(f"not an ONNX file that can be used: {exc}", where=where, do="Export it again") from exc
     if not nodes:
         raise BadInput("not an ONNX file: it has no nodes", where=where, do="Export it again")
-    return OnnxFacts(tuple(nodes), initializers)
+    for spec in inputs:
+        if any(isinstance(size, str) for size in spec.shape[1:]):
+            raise BadInput(
+                f"{spec.name} has shape {spec.shape}: only axis 0 may be free", where=where, do="Fix the rest"
+            )
+    return OnnxFacts(nodes, initializers, inputs, outputs)
 
 
 def int8_weights_beyond_64(facts: OnnxFacts) -> bool:
@@ -107,6 +119,32 @@ def _initializer(body: memoryview) -> Initializer:
         elif number == 9 and isinstance(value, memoryview):
             raw = value
     return Initializer(name, dtype, rank, raw)
+
+
+def _spec(body: memoryview) -> TensorSpec:
+    name, dtype = "", 0
+    shape: list[int | str] = []
+    for number, value in _fields(body):
+        if number == 1:
+            name = str(value, "utf-8")  # type: ignore[arg-type]
+    for kind in _inside(body, 2, 1):
+        dtype = next((value for number, value in _fields(kind) if number == 1 and isinstance(value, int)), 0)
+        for dimension in _inside(kind, 2, 1):
+            size = next((value for number, value in _fields(dimension) if number == 1 and isinstance(value, int)), None)
+            shape.append(size if size is not None else "?" if shape else "N")
+    if dtype not in _DTYPES:
+        raise ValueError(f"{name} has ONNX data type {dtype}, which no runtime here shares")
+    return TensorSpec(name=name, dtype=_DTYPES[dtype], shape=tuple(shape))
+
+
+def _inside(body: memoryview, *path: int) -> Iterator[memoryview]:
+    """The messages at the end of a path of field numbers."""
+    for number, value in _fields(body):
+        if number == path[0] and isinstance(value, memoryview):
+            if len(path) == 1:
+                yield value
+            else:
+                yield from _inside(value, *path[1:])
 
 
 def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:

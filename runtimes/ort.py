@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edge_sdk.errors import BadInput, BadUsage, EdgeError, NotThere, WrongPrecision
+from edge_sdk.errors import BadUsage, EdgeError, NotThere, WrongPrecision
 from edge_sdk.extras import need, vendor_errors
 from edge_sdk.runtimes import faults, onnx_read, probe
 from edge_sdk.runtimes.cache import CacheKey, CompileCache
 from edge_sdk.runtimes.feeds import check
 from edge_sdk.runtimes.protocol import Availability, CompileOptions, Explanation, LayerTime
-from edge_sdk.tensors import Array, DType, TensorSpec
+from edge_sdk.tensors import Array, TensorSpec
 
 NAME = "onnxruntime"
 PROVIDERS: Mapping[str, tuple[str, ...]] = {
@@ -36,10 +36,6 @@ FLOAT_OPS = frozenset(
 )
 """What the optimiser makes of a convolution, Gemm or MatMul: int8, or float with weights dequantized in every run."""
 
-_DTYPES: Mapping[str, DType] = {
-    "tensor(uint8)": "uint8", "tensor(int8)": "int8", "tensor(int32)": "int32", "tensor(int64)": "int64",
-    "tensor(float16)": "float16", "tensor(float)": "float32", "tensor(bool)": "bool",
-}  # fmt: skip
 _TIMED_RUNS = 5
 
 
@@ -76,15 +72,14 @@ class OrtSession:
         self._options, self._graph, self._where = options, graph, options.graph_name
         self._wanted = _wanted_providers(self._ort, options)
         self._cpu, self._facts = probe.cpu(), onnx_read.read_facts(graph, where=self._where)
+        self._inputs, self._outputs = self._facts.inputs, self._facts.outputs
+        self._names = [spec.name for spec in self._outputs]
         self._threads = options.threads or probe.default_threads(self._cpu)
         self._faults = tuple(row for row in self._known_faults() if row.setting)
         self._settings = self._choose_settings()
         self._warnings: tuple[str, ...] = ()
         self._session: Any = None
         self._layers, self._cache = self._open()
-        self._inputs = _specs(self._session.get_inputs(), self._where)
-        self._outputs = _specs(self._session.get_outputs(), self._where)
-        self._names = [spec.name for spec in self._outputs]
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -270,19 +265,6 @@ def _wanted_providers(ort: Any, options: CompileOptions) -> tuple[str, ...]:
             do="Install onnxruntime-gpu in place of onnxruntime, with the CUDA that it names",
         )
     return wanted
-
-
-def _specs(values: Any, where: str) -> tuple[TensorSpec, ...]:
-    specs = []
-    for value in values:
-        if (dtype := _DTYPES.get(value.type)) is None:
-            raise BadInput(f"{value.name} is a {value.type}, which no runtime here shares", where=where)
-        shape = tuple(
-            size if isinstance(size, int) else "N" if axis == 0 else str(size or "?")
-            for axis, size in enumerate(value.shape)
-        )
-        specs.append(TensorSpec(name=value.name, dtype=dtype, shape=shape))
-    return tuple(specs)
 
 
 def _count(facts: onnx_read.OnnxFacts) -> dict[str, int]:

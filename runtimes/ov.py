@@ -1,0 +1,305 @@
+"""OpenVINO behind the protocol: a named device and precision, both read back. Knows no picture, bundle or family."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import queue
+import statistics
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge_sdk.errors import BadUsage, EdgeError, NotThere, WrongPrecision
+from edge_sdk.extras import need, vendor_errors
+from edge_sdk.runtimes import faults, onnx_read, probe
+from edge_sdk.runtimes.cache import CacheKey, CompileCache
+from edge_sdk.runtimes.feeds import check
+from edge_sdk.runtimes.in_flight import InFlight
+from edge_sdk.runtimes.protocol import Availability, CompileOptions, Explanation, LayerTime
+from edge_sdk.tensors import Array, TensorSpec
+
+NAME = "openvino"
+COUNTED = frozenset({"Convolution", "Deconvolution", "FullyConnected", "MatMul", "DeformableConvolution"})
+"""Layer types of the compiled model that are convolutions or matrix products. A Subgraph says f32 even inside int8."""
+_VIRTUAL = ("AUTO", "MULTI", "HETERO", "BATCH")
+_PRECISIONS = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}
+"""Ours, and how OpenVINO's type prints when the hint is read back."""
+_TIMED_RUNS = 5
+
+
+class OvRuntime:
+    """The openvino package. Stateless."""
+
+    @property
+    def name(self) -> str:
+        return NAME
+
+    def probe(self) -> Availability:
+        """Version and devices, by asking the package; never raises."""
+        try:
+            ov = need("openvino", extra=NAME)
+            with vendor_errors(NAME, where="devices", raises=NotThere, do="edge-sdk devices in another environment"):
+                devices = tuple(str(device) for device in ov.Core().available_devices)
+        except EdgeError as exc:
+            return Availability(runtime=NAME, version=None, devices=(), reason=str(exc.args[0]), do=exc.do)
+        reason = "" if devices else "OpenVINO sees no device"
+        return Availability(runtime=NAME, version=str(ov.get_version()), devices=devices, reason=reason)
+
+    def compile(self, graph: bytes | Path, options: CompileOptions) -> OvSession:
+        """Raises NotThere (package, device), WrongPrecision (asked is not got), BadInput (graph refused)."""
+        return OvSession(graph if isinstance(graph, bytes) else graph.read_bytes(), options)
+
+
+class OvSession:
+    """One graph on one device, with a few infer requests. `run`, `submit`: from any thread; after `close` they raise."""
+
+    def __init__(self, graph: bytes, options: CompileOptions) -> None:
+        self._ov = need("openvino", extra=NAME)
+        self._core = self._ov.Core()
+        self._options, self._where = options, options.graph_name
+        self._device = _real_device(self._core, options)
+        self._cpu, self._facts = probe.cpu(), onnx_read.read_facts(graph, where=self._where)
+        self._names = tuple(spec.name for spec in self._facts.outputs)
+        self._threads = options.threads or probe.default_threads(self._cpu)
+        self._warnings: tuple[str, ...] = ()
+        self._settings, self._workarounds = self._choose_settings()
+        self._net, self._cache = self._open(graph)
+        self._precision = self._read_back()
+        self._layers = _count(self._net.get_runtime_model())
+        self._check_int8()
+        self._free: queue.LifoQueue[Any] = queue.LifoQueue()  # the request used last has its buffers in the CPU's cache
+        self._requests = self._make_requests()
+        self._in_flight = InFlight(self.run, workers=self._requests, name=f"openvino {self._where}")
+        self._closed = False
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        return self._facts.inputs
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        return self._facts.outputs
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Arrays by output name, copied out of the request. With all requests busy the call waits for one."""
+        check(feeds, self.inputs, where=self._where, max_batch=self._options.max_batch)
+        with self._request() as request, vendor_errors(NAME, where=self._where):
+            return self._infer(request, feeds)
+
+    def submit(self, feeds: Mapping[str, Array]) -> Future[dict[str, Array]]:
+        """`run` on a thread of this session. Waits when twice as many as there are requests are under way."""
+        check(feeds, self.inputs, where=self._where, max_batch=self._options.max_batch)
+        return self._in_flight.submit(feeds)
+
+    def layer_times(self, feeds: Mapping[str, Array]) -> tuple[LayerTime, ...]:
+        """Median of 5 runs per executed layer, in the order of the compiled model."""
+        if not self._options.profile_layers:
+            raise BadUsage("no layer times were asked for", where=self._where, do="Compile with profile_layers=True")
+        check(feeds, self.inputs, where=self._where, max_batch=self._options.max_batch)
+        times: dict[str, list[float]] = {}
+        rows: dict[str, tuple[str, str]] = {}
+        with self._request() as request, vendor_errors(NAME, where=self._where):
+            self._infer(request, feeds)
+            for _ in range(_TIMED_RUNS):
+                self._infer(request, feeds)
+                for layer in request.profiling_info:
+                    if str(layer.status).endswith("EXECUTED"):
+                        times.setdefault(layer.node_name, []).append(layer.real_time.total_seconds() * 1000)
+                        rows[layer.node_name] = (layer.node_type, layer.exec_type)
+        return tuple(
+            LayerTime(
+                name=name, op=op, kernel=kernel, precision=kernel.rpartition("_")[2].lower(), ms=statistics.median(ms)
+            )
+            for name, ms in times.items()
+            for op, kernel in (rows[name],)
+        )
+
+    def explain(self) -> Explanation:
+        """What was asked for against what the compiled model reports."""
+        return Explanation(
+            runtime=NAME,
+            version=str(self._ov.get_version()),
+            device_requested=self._options.device,
+            device=self._device,
+            precision_requested=self._options.precision,
+            precision=self._precision,
+            threads=self._threads,
+            layers_by_precision=dict(self._layers),
+            compile_cache=self._cache,
+            settings={key: str(value) for key, value in self._settings.items()},
+            workarounds=self._workarounds,
+            warnings=self._warnings,
+        )
+
+    def close(self) -> None:
+        """Finish what was submitted, wait for running calls, free the compiled graph. May be called twice."""
+        if self._closed:
+            return
+        self._closed = True
+        self._in_flight.close()
+        for _ in range(self._requests):
+            self._free.get()
+        self._free.put(None)  # wakes those who wait for a request; each hands it on
+        self._net = None
+
+    @contextmanager
+    def _request(self) -> Iterator[Any]:
+        """One request for the time of a block. A closed session has none left."""
+        if (request := self._free.get()) is None:
+            self._free.put(None)
+            raise BadUsage("the session is closed", where=self._where, do="Compile the graph again")
+        try:
+            yield request
+        finally:
+            self._free.put(request)
+
+    def _infer(self, request: Any, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        # tensors that stay with the request, filled by one copy: less per call than OpenVINO's dispatch of a dict,
+        # and the caller may write to the array again at once
+        for tensor, spec in zip(request.input_tensors, self.inputs, strict=True):
+            array = feeds[spec.name]
+            if tuple(tensor.shape) != array.shape:
+                tensor.shape = array.shape
+            np.copyto(tensor.data, array)
+        request.start_async()
+        request.wait()
+        return {name: np.array(tensor.data) for name, tensor in zip(self._names, request.output_tensors, strict=True)}
+
+    def _choose_settings(self) -> tuple[dict[str, Any], tuple[str, ...]]:
+        settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": self._options.precision, "PERFORMANCE_HINT": "LATENCY"}
+        if self._device == "CPU":
+            settings |= {"INFERENCE_NUM_THREADS": self._threads, "NUM_STREAMS": 1, "ENABLE_CPU_PINNING": False}
+        if self._options.profile_layers:
+            settings["PERF_COUNT"] = True
+        avoided = []
+        if self._device == "CPU":
+            for row in faults.present(NAME, self._version, self._facts, self._cpu):
+                if row.setting and all(settings.setdefault(key, value) == value for key, value in row.setting.items()):
+                    avoided.append(row.id)
+                elif not row.setting:
+                    self._warnings += (f"{row.id}: {row.what}; avoided by {row.avoided_by}",)
+        return settings, tuple(avoided)
+
+    @property
+    def _version(self) -> str:
+        return str(self._ov.get_version())
+
+    def _open(self, graph: bytes) -> tuple[Any, str]:
+        """The compiled model, and how the compile cache took part."""
+        if self._options.cache_dir is None:
+            return self._compile(graph), "off"
+        with CompileCache(self._options.cache_dir).entry(self._cache_key(graph)) as entry:
+            if (blob := entry.read()) is not None:
+                try:
+                    return self._core.import_model(io.BytesIO(blob), self._device, self._settings), "hit"
+                except RuntimeError as exc:  # OpenVINO's only type: the entry is whole and still not taken
+                    entry.discard(f"refused by OpenVINO ({str(exc).strip().splitlines()[-1][:200]})")
+            net = self._compile(graph)
+            kept = io.BytesIO()
+            try:
+                net.export_model(kept)
+            except RuntimeError as exc:  # some devices can't export
+                self._warnings += (f"OpenVINO can't keep a compiled graph here: {str(exc).strip()[:200]}",)
+                return net, "off"
+            if lost := entry.write(kept.getvalue()):
+                self._warnings += (lost,)
+            return net, "miss"
+
+    def _compile(self, graph: bytes) -> Any:
+        with vendor_errors(NAME, where=self._where, do="edge-sdk lint names what OpenVINO does not take"):
+            model = self._core.read_model(io.BytesIO(graph))
+            if any("N" in spec.shape[:1] for spec in self.inputs):
+                most = self._options.max_batch
+                batch = self._ov.Dimension(1) if most == 1 else self._ov.Dimension(1, most)
+                shapes = {
+                    port.get_any_name(): self._ov.PartialShape(
+                        [
+                            batch if axis == 0 and size.is_dynamic else size
+                            for axis, size in enumerate(port.partial_shape)
+                        ]
+                    )
+                    for port in model.inputs
+                }
+                model.reshape(shapes)
+            return self._core.compile_model(model, self._device, self._settings)
+
+    def _read_back(self) -> str:
+        """The precision in force, once device and precision are known to be those that were asked for."""
+        devices = [str(device) for device in self._net.get_property("EXECUTION_DEVICES")]
+        if [device.partition(".")[0] for device in devices] != [self._device.partition(".")[0]]:
+            raise NotThere(
+                f"asked for {self._options.device}, OpenVINO took {', '.join(devices)}",
+                where=self._where,
+                do="edge-sdk devices tells why",
+            )
+        wanted, got = _PRECISIONS[self._options.precision], str(self._net.get_property("INFERENCE_PRECISION_HINT"))
+        if wanted not in got or (wanted == "float16" and "bfloat16" in got):
+            raise WrongPrecision(
+                f"asked for {self._options.precision}, OpenVINO computes in {got}",
+                where=self._where,
+                do="Ask for f32, which every device has",
+            )
+        return self._options.precision
+
+    def _check_int8(self) -> None:
+        asked, got = self._options.int8_convolutions or 0, self._layers.get("i8", 0)
+        if got < asked:
+            raise WrongPrecision(
+                f"{asked} convolutions should run in int8, OpenVINO runs {got} (all: {self._layers})",
+                where=self._where,
+                do="edge-sdk lint names the Q/DQ pairs that OpenVINO can't use",
+            )
+
+    def _make_requests(self) -> int:
+        """How many requests were put into the pool: one computes while the next is filled."""
+        count = max(2, int(self._net.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")))
+        for _ in range(count):
+            self._free.put(self._net.create_infer_request())
+        return count
+
+    def _cache_key(self, graph: bytes) -> CacheKey:
+        settings = {**self._settings, "max_batch": self._options.max_batch}
+        return CacheKey(
+            graph_sha256=hashlib.sha256(graph).hexdigest(),
+            runtime=NAME,
+            version=self._version,
+            device=f"{self._device} {self._core.get_property(self._device, 'FULL_DEVICE_NAME')}",
+            cpu=self._cpu.identity,
+            options=tuple(sorted((key, str(value)) for key, value in settings.items())),
+        )
+
+
+def _real_device(core: Any, options: CompileOptions) -> str:
+    """The device asked for, if it is there. Never AUTO and its like: they start on one device and move to another."""
+    name, where = options.device, options.graph_name
+    if name.partition(":")[0] in _VIRTUAL:
+        raise BadUsage(
+            f"{name} is not a device but a choice of devices", where=where, do="Name one: CPU, GPU, GPU.1, NPU"
+        )
+    if options.reference:
+        raise BadUsage("OpenVINO has no reference mode", where=where, do="Take onnxruntime for reference=True")
+    if options.precision not in _PRECISIONS:
+        raise BadUsage(f"no precision {options.precision}", where=where, do=f"One of {', '.join(_PRECISIONS)}")
+    there = [str(device) for device in core.available_devices]
+    if name not in there and not any(device.partition(".")[0] == name for device in there):
+        raise NotThere(
+            f"OpenVINO has no device {name} here, only {', '.join(there)}", where=where, do="edge-sdk devices"
+        )
+    return name
+
+
+def _count(compiled: Any) -> dict[str, int]:
+    """Convolutions and matrix products by precision; u8 kernels (s8 shifted by 128) are int8 as well."""
+    counts: Counter[str] = Counter()
+    for layer in compiled.get_ordered_ops():
+        told = layer.get_rt_info()
+        if str(told["layerType"].astype(str)) in COUNTED:
+            precision = str(told["runtimePrecision"].astype(str))
+            counts["i8" if precision in ("i8", "u8") else precision] += 1
+    return dict(counts)
