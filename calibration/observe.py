@@ -1,0 +1,185 @@
+"""What passes through a graph: range, count and histogram of its tensors, sample by sample. Knows no quantization."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import ModelProto, TensorProto, helper
+
+from edge_sdk.calibration import graphs
+from edge_sdk.errors import BadInput, BadUsage
+from edge_sdk.extras import need, vendor_errors
+from edge_sdk.progress import Progress, silent
+from edge_sdk.tensors import Array
+
+BINS = 2048
+Feeds = Mapping[str, Array]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Observed:
+    """Statistics of one tensor over all samples.
+
+    low, high: smallest and largest value. count: how many values. histogram: float64 (BINS,), counts of |x| in equal
+    bins over [0, top); None if it was not asked for.
+    """
+
+    tensor: str
+    low: float
+    high: float
+    count: int
+    samples: int
+    histogram: NDArray[np.float64] | None = None
+    top: float = 0.0
+
+
+class Watch:
+    """Statistics of one tensor while samples pass: fixed memory, however many there are."""
+
+    def __init__(self, tensor: str, *, histogram: bool) -> None:
+        self._tensor = tensor
+        self._low, self._high, self._count, self._samples = np.inf, -np.inf, 0, 0
+        self._bins: NDArray[np.float64] | None = np.zeros(BINS, np.float64) if histogram else None
+        self._top = 0.0
+
+    def add(self, values: Array) -> None:
+        """Take one sample's values. BadInput if any is NaN or infinite."""
+        low, high = float(values.min()), float(values.max())  # NaN and infinity both come through
+        if not (np.isfinite(low) and np.isfinite(high)):
+            bad = int(np.count_nonzero(~np.isfinite(values)))
+            raise BadInput(
+                f"tensor {self._tensor} holds {bad} values that are NaN or infinite, at sample {self._samples}",
+                do="Look at that sample and at the model's weights: calibration needs finite numbers",
+            )
+        self._low, self._high = min(self._low, low), max(self._high, high)
+        self._count += values.size
+        self._samples += 1
+        if self._bins is not None:
+            self._bins = self._fill(self._bins, np.abs(values.ravel()), max(-low, high, 0.0))
+
+    def result(self) -> Observed:
+        return Observed(
+            tensor=self._tensor,
+            low=self._low,
+            high=self._high,
+            count=self._count,
+            samples=self._samples,
+            histogram=self._bins,
+            top=self._top,
+        )
+
+    def _fill(self, bins: NDArray[np.float64], magnitudes: Array, largest: float) -> NDArray[np.float64]:
+        if largest > 0.0 and self._top == 0.0:
+            self._top = largest * 1.0001
+            bins[0] += bins[1:].sum()
+        while largest >= self._top > 0.0:  # twice the width: neighbouring bins become one, exactly
+            bins = np.concatenate([bins.reshape(-1, 2).sum(axis=1), np.zeros(BINS // 2)])
+            self._top *= 2.0
+        if self._top == 0.0:
+            bins[0] += magnitudes.size
+            return bins
+        return bins + np.histogram(magnitudes, bins=BINS, range=(0.0, self._top))[0]
+
+
+def observe(
+    model: ModelProto,
+    samples: Iterable[Feeds],
+    tensors: Sequence[str],
+    *,
+    histogram: bool = False,
+    optimised: bool = True,
+    threads: int | None = None,
+    progress: Progress = silent,
+) -> dict[str, Observed]:
+    """Run every sample once and watch `tensors` (any float tensors of the graph, by name).
+
+    optimised: ONNX Runtime's graph optimisation; False is the standard to the letter, and slower. BadInput: no samples,
+    a sample that does not fit, values that are not finite.
+    """
+    watches = {name: Watch(name, histogram=histogram) for name in tensors}
+    session = Reader(model, tuple(tensors), optimised=optimised, threads=threads)
+    total = len(samples) if hasattr(samples, "__len__") else 0
+    done = 0
+    for sample in samples:
+        for name, values in session.run(sample, where=f"sample {done}").items():
+            watches[name].add(values)
+        done += 1
+        progress(done, total, "calibration samples")
+    if done == 0:
+        raise BadInput("there are no calibration samples", do="Give at least one, better some hundred good pictures")
+    return {name: watch.result() for name, watch in watches.items()}
+
+
+class Reader:
+    """One graph in ONNX Runtime on the CPU, read at any of its tensors."""
+
+    def __init__(
+        self,
+        model: ModelProto,
+        tensors: tuple[str, ...],
+        *,
+        optimised: bool = True,
+        threads: int | None = None,
+    ) -> None:
+        ort = need("onnxruntime", extra="export")
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        options.intra_op_num_threads = threads or 0
+        level = ort.GraphOptimizationLevel
+        options.graph_optimization_level = level.ORT_ENABLE_ALL if optimised else level.ORT_DISABLE_ALL
+        with vendor_errors("onnxruntime", where="calibration"):
+            graph = graphs.dump(_with_outputs(model, tensors))
+            self._session: Any = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        self._tensors = list(tensors)
+        self._inputs = {i.name: (i.type, i.shape) for i in self._session.get_inputs()}
+
+    def run(self, feeds: Feeds, *, where: str = "") -> dict[str, Array]:
+        """The tensors' values for one sample. BadInput names the feed that does not fit."""
+        missing, unknown = self._inputs.keys() - feeds.keys(), feeds.keys() - self._inputs.keys()
+        if missing or unknown:
+            raise BadInput(f"the graph takes {sorted(self._inputs)}, the sample has {sorted(feeds)}", where=where)
+        for name, array in feeds.items():
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                raise BadInput(f"input {name} holds NaN or infinity", where=where, do="Look at that sample")
+        with vendor_errors("onnxruntime", where=where):
+            return dict(zip(self._tensors, self._session.run(self._tensors, dict(feeds)), strict=True))
+
+
+def extremes(model: ModelProto) -> tuple[Feeds, ...]:
+    """The darkest and the brightest picture that a graph can be given; empty if an input is not uint8."""
+    feeds: list[dict[str, Array]] = [{}, {}]
+    for info in model.graph.input:
+        if info.type.tensor_type.elem_type != TensorProto.UINT8:
+            return ()
+        shape = tuple(d.dim_value or 1 for d in info.type.tensor_type.shape.dim)
+        for feed, value in zip(feeds, (0, 255), strict=True):
+            feed[info.name] = np.full(shape, value, np.uint8)
+    return tuple(feeds)
+
+
+def again(samples: Iterable[Feeds]) -> Iterable[Feeds]:
+    """`samples`, if they can be read more than once. BadUsage for a generator: it is empty the second time."""
+    if iter(samples) is samples:
+        raise BadUsage(
+            "the calibration samples can be read only once",
+            do="Pass a list, or an object whose __iter__ starts anew each time",
+        )
+    return samples
+
+
+def _with_outputs(model: ModelProto, tensors: Sequence[str]) -> ModelProto:
+    index = graphs.Index.of(model)
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    del copy.graph.output[:]
+    known = {v.name: v for v in (*model.graph.output, *model.graph.value_info, *model.graph.input)}
+    for name in tensors:
+        if name not in index.producer and name not in index.inputs:
+            raise BadUsage(f"the graph has no tensor {name}")
+        info = known.get(name)
+        copy.graph.output.append(info if info is not None else helper.make_empty_tensor_value_info(name))
+    return copy

@@ -1,0 +1,120 @@
+"""From statistics of one tensor to its symmetric int8 scale, and numbers to and from int8. Pure; knows no graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_sdk.calibration.observe import BINS, Observed
+from edge_sdk.errors import BadInput, BadUsage
+
+RangeMethod = Literal["minmax", "percentile-99.99", "percentile-99.999"]
+TOP = 127  # symmetric: -128 is never written, so that negation is exact
+SAFE_TOP = 64  # two products of 255 * 64 fit the 16-bit sums of CPUs without VNNI; 65 does not
+SMALLEST_SCALE = float(np.finfo(np.float32).tiny)  # 2^-126: below lie the denormals, which runtimes flush
+# A runtime stores the bias as int32 in units of (activation scale x weight scale); half of the room is kept for sums.
+_BIAS_ROOM = 2.0**30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Range:
+    """top: the largest magnitude that stays exact, > 0 unless the tensor is all zero. cut: share of values beyond."""
+
+    tensor: str
+    low: float
+    high: float
+    top: float
+    cut: float
+
+
+def fit(observed: Observed, method: RangeMethod = "minmax") -> Range:
+    """The range to keep. `minmax` cuts nothing; a percentile cuts the stated share of |x| and says how much it did."""
+    top = max(-observed.low, observed.high, 0.0)
+    cut = 0.0
+    if method != "minmax":
+        top, cut = _percentile(observed, float(method.partition("-")[2]) / 100.0)
+    return Range(tensor=observed.tensor, low=observed.low, high=observed.high, top=top, cut=cut)
+
+
+def scale_of(top: float, *, limit: int = TOP) -> np.float32:
+    """The float32 scale that puts `top` on `limit`; 1 / limit for an all-zero tensor (any positive scale is exact)."""
+    if not np.isfinite(top) or top < 0.0:
+        raise BadInput(f"a range of {top} has no scale")
+    scale = np.float32(top / limit) if top > 0.0 else np.float32(1.0 / limit)
+    return max(scale, np.float32(SMALLEST_SCALE))
+
+
+def quantize(real: NDArray[np.float32], scale: np.float32 | NDArray[np.float32]) -> tuple[NDArray[np.int8], int]:
+    """int8 values of `real` by QuantizeLinear's rule with zero point 0, and how many were clipped.
+
+    scale: float32, () or broadcastable to `real`, > 0.
+    """
+    # float32 division and half-to-even on purpose: QuantizeLinear does both, float64 would move the ties.
+    q = np.rint(np.asarray(real, np.float32) / np.asarray(scale, np.float32))
+    clipped = int(np.count_nonzero((q < -128) | (q > 127)))
+    return np.clip(q, -128, 127).astype(np.int8), clipped
+
+
+def dequantize(q: NDArray[np.int8], scale: np.float32 | NDArray[np.float32]) -> NDArray[np.float32]:
+    """float32 values by DequantizeLinear's rule with zero point 0."""
+    return q.astype(np.float32) * np.asarray(scale, np.float32)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Weights:
+    """int8 weights and their scales. values: as the float weights. scale: float32, () or (channels,). axis: or None.
+
+    dead: channels whose weights are all zero; they took the layer's median scale. widened: channels whose scale was
+    raised because their bias would not have fitted 32 bits.
+    """
+
+    values: NDArray[np.int8]
+    scale: NDArray[np.float32]
+    axis: int | None
+    dead: int = 0
+    widened: int = 0
+
+
+def quantize_weights(
+    weights: NDArray[np.float32],
+    *,
+    axis: int | None,
+    limit: int = TOP,
+    bias: NDArray[np.float32] | None = None,
+    input_scale: float = 1.0,
+) -> Weights:
+    """Symmetric int8 weights in [-limit, limit]; one scale for each entry of `axis`, or one for all if it is None."""
+    if not np.isfinite(weights).all():
+        raise BadInput("a weight is NaN or infinite", do="Train or export the model again")
+    if axis is None:
+        rows = weights.reshape(1, -1)
+    else:
+        rows = np.moveaxis(weights, axis, 0).reshape(weights.shape[axis], -1)
+    tops = np.abs(rows).max(axis=1).astype(np.float64)
+    live = tops > 0.0
+    scales = tops / limit
+    scales[~live] = np.median(scales[live]) if live.any() else 1.0 / limit
+    floor = np.full(len(scales), SMALLEST_SCALE)
+    if bias is not None and axis is not None and bias.size == len(scales):
+        floor = np.maximum(floor, np.abs(bias.astype(np.float64)) / (input_scale * _BIAS_ROOM))
+    widened = int(np.count_nonzero(live & (scales < floor)))
+    scale = np.maximum(scales, floor).astype(np.float32)
+    if axis is None:
+        scale = scale.reshape(())
+    shaped = scale if axis is None else scale.reshape([-1 if i == axis else 1 for i in range(weights.ndim)])
+    q = np.clip(np.rint(weights.astype(np.float32) / shaped), -limit, limit).astype(np.int8)
+    return Weights(values=q, scale=scale, axis=axis, dead=int(np.count_nonzero(~live)), widened=widened)
+
+
+def _percentile(observed: Observed, share: float) -> tuple[float, float]:
+    bins = observed.histogram
+    if bins is None:
+        raise BadUsage("a percentile needs a histogram", do="Observe with histogram=True")
+    total = float(bins.sum())
+    running = np.cumsum(bins)
+    index = int(np.searchsorted(running, share * total))
+    top = min((index + 1) * observed.top / BINS, max(-observed.low, observed.high, 0.0))
+    return top, float(1.0 - running[min(index, BINS - 1)] / total)
