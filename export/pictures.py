@@ -1,0 +1,238 @@
+"""Folders of pictures: which are for training, which for tests, what part each shows. Knows no network and no family.
+
+Pictures of one physical part are not independent, so every split here is by part and never cuts one in two.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edge_sdk import preprocess
+from edge_sdk.errors import BadInput, BadUsage
+from edge_sdk.export.family import Picture, PictureSet
+from edge_sdk.preprocess import PICTURE_SUFFIXES
+
+GOOD = "good"
+GOOD_FOLDERS = (GOOD, "normal", "ok")
+"""Names of a folder of good parts, in any case; the first that exists is taken."""
+GOOD_TEST_FOLDERS = ("normal_test", "good_test", "test_good", "test_normal")
+"""Good parts that were set aside for tests, beside such a folder."""
+MASK_FOLDERS = ("ground_truth", "mask", "masks", "labels")
+
+LAYOUTS = (
+    "Understood: pictures of good parts directly in the folder; train/good with test/<defect> and "
+    "ground_truth/<defect>/<name>_mask.png; or good (normal, ok) beside folders named after defects"
+)
+"""What to tell a user whose folder was not understood."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """Pictures by the folder they lie in, before anything is read."""
+
+    train: list[tuple[Path, str]]
+    test: list[tuple[Path, str]]
+    notes: list[str]
+
+
+def read_pictures(folder: Path, *, group: str | None = None) -> PictureSet:
+    """The pictures of `folder`, in a fixed order; every one is decoded once, and those that can't be are listed.
+
+    group: how pictures of one part are known. A regular expression, searched in the path below `folder` (with /),
+    whose first group, or whole match, names the part; or "FILE.csv:COLUMN", a table in `folder` whose column "file"
+    names the picture (columns "split" and "class", if there, its folders) and whose COLUMN names the part.
+    Raises BadInput where there is nothing to train on, BadUsage for a group that does not fit every picture.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise BadInput("this is not a folder", where=str(folder), do="Name a folder with pictures of good parts")
+    found = _scan(folder)
+    part_of = _Grouping(folder, group)
+    train, bad_train = _readable([Picture(path=p, part=part_of(p), label=label) for p, label in found.train])
+    test, bad_test = _readable([_with_mask(folder, p, label, part_of(p)) for p, label in found.test])
+    unreadable = (*bad_train, *bad_test)
+    if not train:
+        why = f"none of its {len(unreadable)} pictures can be read" if unreadable else "there are no pictures in it"
+        raise BadInput(why, where=str(folder), do=unreadable[0][1] if unreadable else LAYOUTS)
+    return PictureSet(
+        train=train, test=test, grouped=group is not None, unreadable=unreadable, notes=tuple(found.notes)
+    )
+
+
+def _scan(folder: Path) -> _Found:
+    if (folder / "train").is_dir():
+        return _scan_mvtec(folder)
+    good = _first_folder(folder, GOOD_FOLDERS)
+    return _scan_by_name(folder, good) if good is not None else _scan_flat(folder)
+
+
+def _scan_mvtec(folder: Path) -> _Found:
+    notes: list[str] = []
+    good = _first_folder(folder / "train", GOOD_FOLDERS) or folder / "train"
+    train = [(p, GOOD) for p in _pictures(good, notes)]
+    test: list[tuple[Path, str]] = []
+    for kind in _folders(folder / "test"):
+        label = GOOD if kind.name.lower() in GOOD_FOLDERS else kind.name
+        test += [(p, label) for p in _pictures(kind, notes)]
+    return _Found(train=train, test=test, notes=notes)
+
+
+def _scan_by_name(folder: Path, good: Path) -> _Found:
+    notes: list[str] = []
+    test: list[tuple[Path, str]] = []
+    for kind in _folders(folder):
+        name = kind.name.lower()
+        if kind == good or name in MASK_FOLDERS:
+            continue
+        label = GOOD if name in GOOD_TEST_FOLDERS else kind.name
+        test += [(p, label) for p in _pictures(kind, notes)]
+    return _Found(train=[(p, GOOD) for p in _pictures(good, notes)], test=test, notes=notes)
+
+
+def _scan_flat(folder: Path) -> _Found:
+    notes = [
+        f"{inner.name}/: left out, only the pictures directly in the folder were taken" for inner in _folders(folder)
+    ]
+    return _Found(train=[(p, GOOD) for p in _pictures(folder, notes)], test=[], notes=notes)
+
+
+def _folders(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def _first_folder(folder: Path, names: Sequence[str]) -> Path | None:
+    by_name = {p.name.lower(): p for p in _folders(folder)}
+    return next((by_name[name] for name in names if name in by_name), None)
+
+
+def _pictures(folder: Path, notes: list[str]) -> list[Path]:
+    files = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
+    strays = [p.name for p in files if p.suffix.lower() not in PICTURE_SUFFIXES]
+    if strays:
+        notes.append(f"{folder.name}/: {len(strays)} files are no pictures and were left out, such as {strays[0]}")
+    return [p for p in files if p.suffix.lower() in PICTURE_SUFFIXES]
+
+
+def _with_mask(folder: Path, path: Path, label: str, part: str) -> Picture:
+    masks = [
+        folder / name / inner / f"{path.stem}{ending}.png"
+        for name in MASK_FOLDERS
+        for inner in (path.parent.name, ".")
+        for ending in ("_mask", "")
+    ]
+    mask = None if label == GOOD else next((m for m in masks if m.is_file()), None)
+    return Picture(path=path, part=part, label=label, mask=mask)
+
+
+def _readable(pictures: Sequence[Picture]) -> tuple[tuple[Picture, ...], tuple[tuple[Path, str], ...]]:
+    with ThreadPoolExecutor(max_workers=4, thread_name_prefix="decode") as pool:  # cv2 decodes outside the GIL
+        problems = list(pool.map(_problem, pictures))
+    good = tuple(p for p, problem in zip(pictures, problems, strict=True) if problem is None)
+    bad = tuple((p.path, problem) for p, problem in zip(pictures, problems, strict=True) if problem is not None)
+    return good, bad
+
+
+def _problem(picture: Picture) -> str | None:
+    try:
+        preprocess.decode(picture.path)
+    except BadInput as exc:
+        return str(exc.args[0])
+    return None
+
+
+class _Grouping:
+    """Names the part that a picture shows."""
+
+    def __init__(self, folder: Path, group: str | None) -> None:
+        self._folder, self._group = folder, group
+        self._table: Mapping[str, str] | None = None
+        self._pattern: re.Pattern[str] | None = None
+        if group is None:
+            return
+        name, _, column = group.rpartition(":")
+        if name.lower().endswith(".csv"):
+            self._table = parts_of_table(folder / name, column)
+            return
+        try:
+            self._pattern = re.compile(group)
+        except re.error as exc:
+            raise BadUsage(f"{group!r} is not a regular expression: {exc}", where="--group") from exc
+
+    def __call__(self, path: Path) -> str:
+        inside = path.relative_to(self._folder).as_posix()
+        if self._table is not None:
+            for key in (inside, path.name):
+                if key in self._table:
+                    return self._table[key]
+            raise BadUsage(f"no row names {inside}", where=f"--group {self._group}", do="Add it to the table")
+        if self._pattern is None:
+            return inside
+        match = self._pattern.search(inside)
+        if match is None:
+            raise BadUsage(
+                f"it does not fit {inside}", where=f"--group {self._group}", do="Write it so that it fits every picture"
+            )
+        return match.group(1) if self._pattern.groups and match.group(1) is not None else match.group(0)
+
+
+def parts_of_table(table: Path, column: str) -> dict[str, str]:
+    """File below the folder -> part, from a CSV with the columns "file", `column`, and perhaps "split" and "class".
+
+    A file's bare name is a key too where it names one part only.
+    """
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as exc:
+        raise BadInput(f"the table of parts can't be read: {exc}", where=str(table)) from exc
+    missing = [name for name in ("file", column) if not rows or rows[0].get(name) is None]
+    if missing:
+        raise BadInput(
+            f"the table of parts has no column {missing[0]!r}", where=str(table), do="--group FILE.csv:COLUMN"
+        )
+    out: dict[str, str] = {}
+    bare: dict[str, set[str]] = {}
+    for row in rows:
+        folders = [row[name] for name in ("split", "class") if row.get(name)]
+        out["/".join([*folders, row["file"]])] = row[column]
+        bare.setdefault(Path(row["file"]).name, set()).add(row[column])
+    return {name: next(iter(parts)) for name, parts in bare.items() if len(parts) == 1} | out
+
+
+def split(pictures: Sequence[Picture], share: float, seed: int) -> tuple[tuple[Picture, ...], tuple[Picture, ...]]:
+    """(kept, held out): about `share` of the parts are held out, at least one and never all; order is kept.
+
+    Which parts is a matter of their names and `seed` alone, not of the pictures' order or number.
+    """
+    if not 0.0 < share < 1.0:
+        raise BadUsage(f"a share of {share:g} can't be held out", do="Use a number between 0 and 1")
+    parts = sorted({p.part for p in pictures})
+    if len(parts) < 2:
+        raise BadInput(
+            f"{len(parts)} part is too few: one to train on and one to hold out is the least", do="Add good parts"
+        )
+    count = min(max(round(share * len(parts)), 1), len(parts) - 1)
+    out = {parts[i] for i in np.random.default_rng(seed).permutation(len(parts))[:count]}
+    return tuple(p for p in pictures if p.part not in out), tuple(p for p in pictures if p.part in out)
+
+
+def data_digest(data: PictureSet | Iterable[Picture]) -> str:
+    """sha256 over the training pictures: contents, parts and labels, whatever folder they lie in."""
+    total = hashlib.sha256()
+    for picture in data.train if isinstance(data, PictureSet) else data:
+        try:
+            content = hashlib.sha256(picture.path.read_bytes()).hexdigest()
+        except OSError as exc:
+            raise BadInput(f"can't read it: {exc.strerror}", where=str(picture.path)) from exc
+        total.update(f"{picture.path.name}\0{picture.part}\0{picture.label}\0{content}\n".encode())
+    return total.hexdigest()

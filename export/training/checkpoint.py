@@ -1,0 +1,171 @@
+"""One file that a training run can go on from: weights, optimiser, random states, step, time. Knows no loss.
+
+A safetensors file whose metadata holds one JSON object: no pickle, nothing in it is ever executed. It is written beside
+the old one and renamed over it, so a kill at any moment leaves the old file or the new one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from edge_sdk.errors import BadInput, BadUsage
+
+FORMAT = "edge-sdk.checkpoint/1"
+NAME = "checkpoint.safetensors"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Position:
+    """How far a run is. elapsed_s: training time so far, resumes included. bad_steps: steps dropped for NaN gradients.
+
+    history: (step, {loss name: value}). finished: its steps or its time are used up.
+    """
+
+    step: int = 0
+    elapsed_s: float = 0.0
+    bad_steps: int = 0
+    finished: bool = False
+    history: tuple[tuple[int, Mapping[str, float]], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Checkpoint:
+    """What `write` stores. identity: digests of data, options, code's own version; a resume must have the same."""
+
+    position: Position
+    identity: Mapping[str, str]
+    tensors: Mapping[str, Tensor]
+    optimizer_groups: list[dict[str, Any]] = field(default_factory=list)
+    rng: Mapping[str, Any] = field(default_factory=dict)
+
+
+def capture(
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    rng: np.random.Generator,
+    position: Position,
+    identity: Mapping[str, str],
+) -> Checkpoint:
+    """The state of a run between two steps. The tensors are not copied: write it before the next step."""
+    state = optimizer.state_dict()
+    tensors = {f"module/{name}": tensor for name, tensor in module.state_dict().items()}
+    for index, entries in state["state"].items():
+        tensors |= {f"optimizer/{index}/{name}": torch.as_tensor(value) for name, value in entries.items()}
+    tensors["rng/torch"] = torch.get_rng_state()
+    return Checkpoint(
+        position=position, identity=identity, tensors=tensors, optimizer_groups=state["param_groups"],
+        rng=dict(rng.bit_generator.state),
+    )  # fmt: skip
+
+
+def restore(
+    checkpoint: Checkpoint, module: nn.Module, optimizer: torch.optim.Optimizer, rng: np.random.Generator
+) -> None:
+    """Puts the state back: the next step is the one that would have followed. Raises BadInput if it does not fit."""
+    try:
+        module.load_state_dict({n[7:]: t for n, t in checkpoint.tensors.items() if n.startswith("module/")})
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in checkpoint.tensors.items():
+            if name.startswith("optimizer/"):
+                _, index, entry = name.split("/")
+                state.setdefault(int(index), {})[entry] = tensor
+        optimizer.load_state_dict({"state": state, "param_groups": checkpoint.optimizer_groups})
+        rng.bit_generator.state = dict(checkpoint.rng)
+        torch.set_rng_state(checkpoint.tensors["rng/torch"])
+    except (RuntimeError, ValueError, KeyError, TypeError) as exc:
+        raise BadInput(
+            f"the checkpoint is of another network: {str(exc).splitlines()[0]}", do="Train into another folder"
+        ) from exc
+
+
+def write(checkpoint: Checkpoint, folder: Path) -> None:
+    """Replaces the checkpoint of `folder`, atomically: temporary file, fsync, rename, fsync of the folder."""
+    from safetensors.torch import save_file
+
+    position = checkpoint.position
+    described = {
+        "format": FORMAT,
+        "identity": dict(checkpoint.identity),
+        "step": position.step,
+        "elapsed_s": position.elapsed_s,
+        "bad_steps": position.bad_steps,
+        "finished": position.finished,
+        "history": [[step, dict(values)] for step, values in position.history],
+        "optimizer_groups": checkpoint.optimizer_groups,
+        "rng": dict(checkpoint.rng),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / f"{NAME}.part"
+    try:
+        tensors = {name: t.detach().contiguous() for name, t in checkpoint.tensors.items()}
+        save_file(tensors, part, metadata={"edge-sdk": json.dumps(described)})
+        replace_durably(part, folder / NAME)
+    except OSError as exc:
+        part.unlink(missing_ok=True)
+        raise BadInput(
+            f"the checkpoint can't be written: {exc.strerror or exc}", where=str(folder),
+            do="Make room; the checkpoint before it is kept",
+        ) from exc  # fmt: skip
+
+
+def replace_durably(part: Path, final: Path) -> None:
+    """Renames `part` over `final` so that after a power cut either the old or the new content is there, whole."""
+    descriptor = os.open(part, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    os.replace(part, final)
+    if hasattr(os, "O_DIRECTORY"):
+        descriptor = os.open(final.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def read(folder: Path, identity: Mapping[str, str]) -> Checkpoint | None:
+    """The checkpoint of `folder`, or None if there is none. Raises BadUsage if it is of other data or options, BadInput
+    if the file is damaged."""
+    path = folder / NAME
+    if not path.is_file():
+        return None
+    described, tensors = _open(path)
+    theirs = described["identity"]
+    for name in sorted(set(theirs) | set(identity)):
+        if theirs.get(name) != identity.get(name):
+            raise BadUsage(
+                f"this folder holds a run with other {name} (there {theirs.get(name, 'none')}, now "
+                f"{identity.get(name, 'none')})",
+                where=str(folder), do="Give the same data and options to go on, or another folder to start anew",
+            )  # fmt: skip
+    position = Position(
+        step=int(described["step"]), elapsed_s=float(described["elapsed_s"]), bad_steps=int(described["bad_steps"]),
+        finished=bool(described["finished"]), history=tuple((int(s), dict(v)) for s, v in described["history"]),
+    )  # fmt: skip
+    return Checkpoint(
+        position=position, identity=theirs, tensors=tensors, optimizer_groups=described["optimizer_groups"],
+        rng=described["rng"],
+    )  # fmt: skip
+
+
+def _open(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            described: dict[str, Any] = json.loads((file.metadata() or {})["edge-sdk"])
+            if described["format"] != FORMAT:
+                raise BadInput(f"the checkpoint's format is {described['format']}, not {FORMAT}", where=str(path))
+            return described, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError) as exc:
+        raise BadInput(f"the checkpoint is damaged: {exc}", where=str(path), do="Delete it to start anew") from exc

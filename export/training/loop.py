@@ -1,0 +1,219 @@
+"""Steps until the steps or the time are used up, with checkpoints, resume and progress. Knows no network and no loss.
+
+The schedule follows `done`, the share of the run that is behind it: of the steps, of the time budget, or the larger of
+both. With steps alone a run is reproducible; with a time budget it depends on the machine.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from edge_sdk.errors import BadUsage, CheckFailed, Stopped
+from edge_sdk.export.training import checkpoint
+from edge_sdk.export.training.checkpoint import Position
+from edge_sdk.progress import Progress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """When a run ends and what it keeps. steps, time_budget_s: whichever ends first; at least one is needed.
+
+    checkpoint_every_s: seconds of training that a kill may cost. bad_steps: steps whose gradients held NaN or infinity
+    before the run is stopped; such a step changes no weight. history_every: steps behind one row of the history.
+    """
+
+    steps: int | None = None
+    time_budget_s: float | None = None
+    checkpoint_every_s: float = 20.0
+    bad_steps: int = 10
+    history_every: int = 20
+
+    def __post_init__(self) -> None:
+        if self.steps is None and self.time_budget_s is None:
+            raise BadUsage("a training needs a number of steps or a time budget")
+        if (self.steps is not None and self.steps < 1) or (self.time_budget_s is not None and self.time_budget_s <= 0):
+            raise BadUsage("a training of no steps or no time trains nothing", do="Give a positive number")
+
+    def done(self, position: Position) -> float:
+        """0..1: how much of the run is behind `position`."""
+        by_steps = position.step / self.steps if self.steps is not None else 0.0
+        by_time = position.elapsed_s / self.time_budget_s if self.time_budget_s is not None else 0.0
+        return min(max(by_steps, by_time), 1.0)
+
+
+class Trainable(Protocol):
+    """What the loop trains. All that changes from step to step lives in `module`, `optimizer` and the loop's rng."""
+
+    @property
+    def module(self) -> nn.Module:
+        """Everything that is trained, buffers included; frozen parts live elsewhere."""
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer: ...
+
+    def losses(self, rng: np.random.Generator, done: float) -> Mapping[str, Tensor]:
+        """Named scalar terms of one step; their sum is minimised. All randomness comes from `rng` or torch's own."""
+
+    def rate(self, done: float) -> float:
+        """Factor on the optimiser's first learning rates at `done` = 0..1 of the run."""
+
+
+def cosine(done: float, *, last: float = 0.01) -> float:
+    """Half a cosine from 1 to `last`."""
+    return last + (1.0 - last) * 0.5 * (1.0 + math.cos(math.pi * done))
+
+
+def decay_at(done: float, *, at: float = 0.95, factor: float = 0.1) -> float:
+    """1, and `factor` from the share `at` of the run on."""
+    return factor if done >= at else 1.0
+
+
+def run(
+    trainable: Trainable,
+    plan: Plan,
+    *,
+    folder: Path,
+    identity: Mapping[str, str],
+    seed: int,
+    progress: Progress,
+) -> Position:
+    """Trains to the end of `plan`, going on from the checkpoint in `folder` if there is one; returns where it ended.
+
+    identity: digests by name of whatever must be the same for a resume. Raises Stopped on Ctrl-C, checkpoint kept, and
+    CheckFailed after `plan.bad_steps` steps with NaN gradients.
+    """
+    module, optimizer = trainable.module, trainable.optimizer
+    rates = [float(group["lr"]) for group in optimizer.param_groups]  # before a checkpoint brings decayed ones
+    rng = np.random.default_rng(seed)
+    torch.manual_seed(seed)
+    position = Position()
+    stored = checkpoint.read(folder, identity)
+    if stored is not None:
+        checkpoint.restore(stored, module, optimizer, rng)
+        position = stored.position
+
+    def keep(at: Position) -> None:
+        checkpoint.write(checkpoint.capture(module, optimizer, rng, at, identity), folder)
+
+    if position.finished:
+        return position
+    with _interrupt_between_steps() as interrupted:
+        try:
+            return _steps(trainable, plan, position, rng, rates, keep, interrupted, progress)
+        except KeyboardInterrupt as exc:  # pressed twice, or raised by `progress`: the last checkpoint stands
+            raise _stopped(folder) from exc
+
+
+def _steps(
+    trainable: Trainable,
+    plan: Plan,
+    position: Position,
+    rng: np.random.Generator,
+    rates: list[float],
+    keep: Callable[[Position], None],
+    interrupted: Callable[[], bool],
+    progress: Progress,
+) -> Position:
+    recent: dict[str, list[float]] = {}
+    kept_at = position.elapsed_s
+    clock = time.monotonic()
+    began = position
+    trainable.module.train()
+    while plan.done(position) < 1.0:
+        done = plan.done(position)
+        for group, rate in zip(trainable.optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate * trainable.rate(done)
+        values = _step(trainable, rng, done)
+        now = time.monotonic()
+        position = replace(
+            position, step=position.step + 1, elapsed_s=position.elapsed_s + now - clock,
+            bad_steps=position.bad_steps + (values is None),
+        )  # fmt: skip
+        clock = now
+        if position.bad_steps > plan.bad_steps:
+            raise CheckFailed(
+                f"the gradients held NaN or infinity in {position.bad_steps} steps, the last at {position.step}",
+                do="Look at the pictures and the teacher file; the checkpoint before it is kept",
+            )
+        for name, value in (values or {}).items():
+            recent.setdefault(name, []).append(value)
+        if position.step % plan.history_every == 0 or plan.done(position) >= 1.0:
+            row = {name: float(np.mean(v, dtype=np.float64)) for name, v in recent.items()}
+            position, recent = replace(position, history=(*position.history, (position.step, row))), {}
+        if interrupted():
+            keep(position)
+            raise KeyboardInterrupt
+        if position.elapsed_s - kept_at >= plan.checkpoint_every_s:
+            keep(position)
+            kept_at = position.elapsed_s
+        progress(round(1000 * plan.done(position)), 1000, _note(plan, began, position, values))
+    position = replace(position, finished=True)
+    keep(position)
+    trainable.module.eval()
+    return position
+
+
+def _step(trainable: Trainable, rng: np.random.Generator, done: float) -> dict[str, float] | None:
+    """One step's loss values; None if its gradients were not finite, and then no weight has changed."""
+    trainable.optimizer.zero_grad(set_to_none=True)
+    terms = trainable.losses(rng, done)
+    total = torch.stack(list(terms.values())).sum()
+    total.backward()  # type: ignore[no-untyped-call]
+    gradients = [p.grad for p in trainable.module.parameters() if p.grad is not None]
+    if not bool(torch.isfinite(torch.nn.utils.get_total_norm(gradients))) or not bool(torch.isfinite(total)):
+        return None
+    trainable.optimizer.step()
+    return {name: float(term.detach()) for name, term in terms.items()}
+
+
+def _note(plan: Plan, began: Position, now: Position, values: Mapping[str, float] | None) -> str:
+    gone, left = now.elapsed_s - began.elapsed_s, 1.0 - plan.done(now)
+    share = plan.done(now) - plan.done(began)
+    seconds = round(gone * left / share) if share > 0 else 0
+    loss = f"loss {sum(values.values()):.3f}" if values else "step dropped: its gradients were not finite"
+    return f"training, step {now.step}, {loss}, {seconds // 60}:{seconds % 60:02d} left"
+
+
+def _stopped(folder: Path) -> Stopped:
+    kept = (folder / checkpoint.NAME).is_file()
+    return Stopped(
+        "stopped, the checkpoint is kept" if kept else "stopped before the first checkpoint", where=str(folder),
+        do="Give the same command again to go on",
+    )  # fmt: skip
+
+
+@contextmanager
+def _interrupt_between_steps() -> Iterator[Callable[[], bool]]:
+    """Holds the first Ctrl-C back until a step is whole, so that the checkpoint loses nothing; a second is not held.
+
+    Only the main thread may do this; in another thread KeyboardInterrupt can't arrive anyway.
+    """
+    pressed = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield pressed.is_set
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def hold(number: int, frame: FrameType | None) -> None:
+        if pressed.is_set():
+            raise KeyboardInterrupt
+        pressed.set()
+
+    signal.signal(signal.SIGINT, hold)
+    try:
+        yield pressed.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)
