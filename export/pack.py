@@ -24,9 +24,10 @@ from edge_sdk.calibration import Quantized, Variant
 from edge_sdk.decision import Decision
 from edge_sdk.errors import CheckFailed
 from edge_sdk.export.family import FloatGraph
-from edge_sdk.export.onnx_graph import describe
+from edge_sdk.extras import need
 from edge_sdk.progress import Progress, silent
 from edge_sdk.runtimes import registry
+from edge_sdk.runtimes.onnx_read import read_facts
 from edge_sdk.runtimes.protocol import CompileOptions
 
 GOLDEN_SIDE = 640
@@ -111,13 +112,18 @@ def pack(parts: Parts, out: Path, *, key: SigningKey | None = None, progress: Pr
 
 
 def _graph(name: str, variant: Variant) -> Graph:
-    told = describe(variant.graph)
+    told = read_facts(variant.graph, where=name)
     bound = TOLERANCES[variant.variant]
     return Graph(
         name=name, variant=variant.variant, layout=variant.layout, member="", size_bytes=0, sha256="",
-        opset=told.opset, inputs=told.inputs, outputs=told.outputs, int8_convolutions=variant.int8_convolutions,
+        opset=_opset(variant.graph), inputs=told.inputs, outputs=told.outputs, int8_convolutions=variant.int8_convolutions,
         tolerance={spec.name: bound for spec in told.outputs},
     )  # fmt: skip
+
+
+def _opset(graph: bytes) -> int:
+    model = need("onnx", extra="export").load_from_string(graph)
+    return int(max(entry.version for entry in model.opset_import if entry.domain == ""))
 
 
 def _answers(graph: bytes, told: Graph, tensors: Sequence[NDArray[np.uint8]]) -> list[dict[str, NDArray[Any]]]:

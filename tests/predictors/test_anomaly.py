@@ -1,0 +1,196 @@
+"""The anomaly predictor: one shape of use, whatever comes in; every answer tells what ran."""
+
+from __future__ import annotations
+
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import tiny
+
+import edge_sdk
+from edge_sdk.bundle.signing import TrustPolicy
+from edge_sdk.errors import BadInput, BadUsage, NotThere, NotTrusted
+from edge_sdk.predictors.anomaly import AnomalyDetector
+
+
+@pytest.fixture
+def detector(tiny_bundle: Path, tmp_path: Path):  # type: ignore[no-untyped-def]
+    with edge_sdk.load(tiny_bundle, runtime="onnxruntime", threads=1, cache=tmp_path) as loaded:
+        yield loaded
+
+
+def test_a_damaged_part_is_a_defect_and_its_region_is_where_the_damage_is(detector: AnomalyDetector) -> None:
+    result = detector.predict(tiny.picture(31, damaged=True))  # 16 px square at x 60..76, y 30..46
+    assert result.verdict.label == "defect"
+    assert result.is_defect
+    x0, y0, x1, y1 = result.regions[0].box
+    assert x0 < 68 < x1
+    assert y0 < 38 < y1
+    assert (x1 - x0) * (y1 - y0) < 60 * 60
+    assert result.regions[0].area_px <= (x1 - x0) * (y1 - y0)
+    assert result.regions[0].peak == pytest.approx(float(result.map.max()), rel=1e-6)
+
+
+def test_a_good_part_is_good_and_has_no_regions(detector: AnomalyDetector) -> None:
+    result = detector.predict(tiny.picture(32))
+    assert result.verdict.label == "good"
+    assert result.regions == ()
+
+
+def test_the_map_has_the_callers_size_and_the_score_is_not_clamped(detector: AnomalyDetector) -> None:
+    result = detector.predict(tiny.picture(33, height=77, width=201, damaged=True))
+    assert result.map.shape == (77, 201)
+    assert result.map.dtype == np.float32
+    assert not result.map.flags.writeable
+    assert result.score > 1.0
+
+
+def test_path_bytes_rgb_bgr_and_pil_give_the_same_score(tiny_bundle: Path, tmp_path: Path) -> None:
+    rgb = tiny.picture(34, damaged=True)
+    file = tmp_path / "Bild 7 ä.png"
+    file.write_bytes(cv2.imencode(".png", rgb[:, :, ::-1])[1].tobytes())
+    with edge_sdk.load(tiny_bundle, threads=1, cache=tmp_path) as detector:
+        want = detector.predict(rgb).score
+        assert detector(str(file)).score == want
+        assert detector.predict(file).score == want
+        assert detector.predict(file.read_bytes()).score == want
+        image = pytest.importorskip("PIL.Image", reason="needs pillow")
+        assert detector.predict(image.fromarray(rgb)).score == want
+    with edge_sdk.load(tiny_bundle, threads=1, color="bgr", cache=tmp_path) as detector:
+        assert detector.predict(np.ascontiguousarray(rgb[:, :, ::-1])).score == want
+        assert detector.predict(file).score == want  # a file's colours are the decoder's business
+
+
+def test_a_batch_answers_like_its_pictures_alone(tiny_bundle: Path, tmp_path: Path) -> None:
+    pictures = [tiny.picture(40 + i, height=60 + i, damaged=i % 2 == 0) for i in range(5)]
+    with edge_sdk.load(tiny_bundle, variant="fp32", threads=1, max_batch=3, cache=tmp_path) as detector:
+        alone = [detector.predict(p) for p in pictures]
+        together = detector.predict_batch(pictures)
+        assert detector.predict_batch([]) == ()
+    for a, b in zip(alone, together, strict=True):
+        assert b.score == pytest.approx(a.score, rel=1e-5)
+        np.testing.assert_allclose(b.map, a.map, rtol=1e-4, atol=1e-6)
+
+
+def test_submit_answers_in_a_future_and_carries_the_error(detector: AnomalyDetector) -> None:
+    good, bad = detector.submit(tiny.picture(51)), detector.submit(np.zeros((4, 4), np.float32))
+    assert good.result(30).verdict.label == "good"
+    with pytest.raises(BadInput, match="float"):
+        bad.result(30)
+
+
+def test_close_finishes_what_was_submitted_and_refuses_what_comes_later(tiny_bundle: Path, tmp_path: Path) -> None:
+    detector = edge_sdk.load(tiny_bundle, threads=1, cache=tmp_path)
+    futures = [detector.submit(tiny.picture(60 + i)) for i in range(4)]
+    detector.close()
+    detector.close()
+    assert all(f.done() for f in futures)
+    assert not [t for t in threading.enumerate() if t.name.startswith("edge-sdk-anomaly")]
+    for call in (detector.predict, detector.submit):
+        with pytest.raises(BadUsage, match="closed"):
+            call(tiny.picture(1))
+    with pytest.raises(BadUsage, match="closed"):
+        detector.predict_batch([tiny.picture(1)])
+
+
+def test_eight_threads_get_the_same_answers(detector: AnomalyDetector) -> None:
+    pictures = [tiny.picture(70 + i, damaged=i % 3 == 0) for i in range(6)]
+    want = [detector.predict(p).score for p in pictures]
+    with ThreadPoolExecutor(8) as pool:
+        for got in pool.map(lambda _: [detector.predict(p).score for p in pictures], range(16)):
+            assert got == want
+
+
+def test_the_result_tells_what_ran_and_how_long_each_stage_took(detector: AnomalyDetector) -> None:
+    ran = detector.predict(tiny.picture(80)).ran
+    assert (ran.runtime, ran.device, ran.precision, ran.variant) == ("onnxruntime", "CPU", "f32", "int8")
+    assert ran.bundle == detector.bundle.digest
+    assert detector.bundle.decision is not None
+    assert ran.decision == detector.bundle.decision.digest
+    stages = dict(ran.stages_ms)
+    total = stages.pop("total")
+    assert set(stages) == {"resize", "infer", "postprocess", "overhead"}
+    assert sum(stages.values()) == pytest.approx(total, rel=1e-9)
+    assert all(v >= 0 for v in stages.values())
+
+
+def test_explain_names_asked_and_got(detector: AnomalyDetector) -> None:
+    text = detector.explain()
+    for words in ("asked CPU, got CPU", "asked f32, got f32", "'i8': 3", "onnxruntime", "score >", "self-check passed"):
+        assert words in text
+
+
+def test_the_json_has_everything_and_no_infinity(detector: AnomalyDetector) -> None:
+    result = detector.predict(tiny.picture(81, damaged=True))
+    told = json.loads(result.to_json(with_map=True))
+    assert told["score"] == result.score
+    assert told["verdict"]["label"] == "defect"
+    assert told["regions"][0]["box"] == list(result.regions[0].box)
+    assert told["ran"]["runtime"] == "onnxruntime"
+    assert told["cells"]["shape"] == [1, 16, 16]
+
+
+def test_the_plot_has_the_pictures_size_and_leaves_it_alone(detector: AnomalyDetector, tmp_path: Path) -> None:
+    picture = tiny.picture(82, damaged=True)
+    before = picture.copy()
+    result = detector.predict(picture)
+    drawn = result.plot(picture)
+    assert drawn.shape == picture.shape
+    np.testing.assert_array_equal(picture, before)
+    x0, y0, *_ = result.regions[0].box
+    np.testing.assert_array_equal(drawn[y0, x0], [255, 40, 40])  # the box
+    far = drawn[-1, 0].astype(int) - picture[-1, 0]
+    assert np.abs(far).max() <= 40  # no heat far from the damage
+    result.save_plot(tmp_path / "p.png", picture)
+    assert (tmp_path / "p.png").stat().st_size > 100
+    with pytest.raises(BadInput, match="the map"):
+        result.plot(picture[:10])
+
+
+def test_a_black_frame_is_judged_and_noted(detector: AnomalyDetector) -> None:
+    result = detector.predict(np.zeros((50, 50, 3), np.uint8))
+    assert np.isfinite(result.score)
+    assert "lens" in result.notes[0]
+    assert detector.predict(tiny.picture(1)).notes == ()
+
+
+def test_without_a_decision_the_verdict_is_undecided(tmp_path: Path) -> None:
+    path = tmp_path / "undecided.edge"
+    tiny.write(path, decided=False).close()
+    with edge_sdk.load(path, threads=1, cache=tmp_path) as detector:
+        result = detector.predict(tiny.picture(3, damaged=True))
+    assert result.verdict.label == "undecided"
+    assert not result.is_defect
+    assert result.regions == ()
+
+
+def test_what_is_asked_for_is_what_runs_or_it_is_refused(tiny_bundle: Path, tmp_path: Path) -> None:
+    with edge_sdk.load(tiny_bundle, variant="fp32", runtime="openvino", threads=1, cache=tmp_path) as detector:
+        assert (detector.variant, detector.explanation.runtime) == ("fp32", "openvino")
+    with pytest.raises(BadUsage, match="no variant int4"):
+        edge_sdk.load(tiny_bundle, variant="int4")
+    with pytest.raises(BadUsage, match=r"no runtime onnxruntim\b.*Did you mean onnxruntime"):
+        edge_sdk.load(tiny_bundle, runtime="onnxruntim")
+    with pytest.raises(NotThere):
+        edge_sdk.load(tiny_bundle, runtime="onnxruntime", device="CUDA")
+    with pytest.raises(BadUsage, match="color"):
+        edge_sdk.load(tiny_bundle, color="hsv")  # type: ignore[arg-type]
+    with pytest.raises(NotTrusted):
+        edge_sdk.load(tiny_bundle, trust=TrustPolicy(mode="required", keys=tmp_path))
+
+
+def test_the_self_check_is_remembered_per_machine(tiny_bundle: Path, tmp_path: Path) -> None:
+    def first_words() -> str:
+        with edge_sdk.load(tiny_bundle, threads=1, cache=tmp_path) as detector:
+            return detector.predict(tiny.picture(1)).ran.self_check
+
+    assert first_words().startswith("passed (")
+    assert first_words().startswith("passed, remembered")
+    for memory in (tmp_path / "self-check").glob("*.json"):
+        memory.write_text(json.dumps({"machine": "another", "words": "x"}))
+    assert first_words().startswith("passed (")

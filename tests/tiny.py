@@ -1,0 +1,108 @@
+"""A real anomaly bundle that is tiny: three convolutions that answer to sharp edges, packed by the product's own steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_sdk.bundle.manifest import MapGrid, Preprocessing
+from edge_sdk.bundle.store import Bundle
+from edge_sdk.calibration import QuantizeOptions, quantize
+from edge_sdk.decision import Decision, conformal
+from edge_sdk.export.family import FloatGraph
+from edge_sdk.export.onnx_graph import GraphBuilder
+from edge_sdk.export.pack import Parts, pack, provenance
+
+SIDE = 64
+
+
+def picture(seed: int, *, height: int = 90, width: int = 120, damaged: bool = False) -> NDArray[np.uint8]:
+    """A smooth grey-blue surface with a little noise; damaged: a bright square with sharp edges."""
+    rng = np.random.default_rng(seed)
+    ys, xs = np.mgrid[0:height, 0:width]
+    base = 110 + 25 * np.sin(xs / 40 + seed) + 20 * np.cos(ys / 31)
+    out = base[..., None] * np.array([0.9, 1.0, 1.1]) + rng.normal(0, 3, (height, width, 3))
+    if damaged:
+        y, x = height // 3, width // 2
+        out[y : y + 16, x : x + 16] = 250
+    return np.clip(np.rint(out), 0, 255).astype(np.uint8)
+
+
+def graph(*, side: int = SIDE) -> FloatGraph:
+    """uint8 (N, side, side, 3) -> map (N, side / 4, side / 4), score (N,): mean square of random differences."""
+    rng = np.random.default_rng(7)
+    b = GraphBuilder("tiny")
+    x = b.picture(b.input("image", "uint8", ["N", side, side, 3]))
+    x = b.arithmetic("Mul", b.arithmetic("Sub", x, 127.5, name="centre"), 1 / 64, name="scale")
+    edges = rng.normal(0, 0.3, (16, 3, 3, 3)).astype(np.float32)
+    edges -= edges.mean((2, 3), keepdims=True)  # blind to flat areas: what is left is edges
+    x = b.conv(x, edges, np.zeros(16, np.float32), name="conv1", pads=(1, 1, 1, 1))
+    x = b.node("Relu", [x], name="relu1")
+    second = rng.normal(0, 0.15, (16, 16, 3, 3)).astype(np.float32)
+    bias = rng.normal(0, 0.1, 16).astype(np.float32)
+    x = b.node("Relu", [b.conv(x, second, bias, name="conv2", pads=(1, 1, 1, 1), stride=2)], name="relu2")
+    third = rng.normal(0, 0.2, (24, 16, 2, 2)).astype(np.float32)
+    taught = b.conv(x, third, np.zeros(24, np.float32), name="conv3", stride=2)
+    before = len(b.node_names)
+    flat = b.constant("normal", np.zeros((1, 24, 1, 1), np.float32))
+    cells = b.squeeze(b.mean_square(taught, flat, name="map4d"), 1, name="map")
+    score = b.largest_mean(cells, 1, name="score")
+    assert (cells, score) == ("map", "score")
+    b.output("map", "float32", ["N", side // 4, side // 4])
+    b.output("score", "float32", ["N"])
+    return FloatGraph(
+        onnx=b.finish(), preprocessing=Preprocessing(width=side, height=side),
+        grid=MapGrid(offset_px=2.0, stride_px=4.0), reduction="highest cell of the map",
+        float_tail=b.node_names[before:],
+    )  # fmt: skip
+
+
+class Feeds:
+    """Calibration feeds that can be read again and again."""
+
+    def __init__(self, made: FloatGraph, count: int = 8) -> None:
+        self._made, self._count = made, count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[dict[str, NDArray[np.uint8]]]:
+        from edge_sdk import preprocess
+
+        for seed in range(self._count):
+            tensor = preprocess.apply(picture(seed, damaged=seed % 2 == 1), self._made.preprocessing).tensor
+            yield {"image": tensor}
+
+
+def scores(made: FloatGraph, pictures: list[NDArray[np.uint8]]) -> list[float]:
+    """Raw fp32 scores."""
+    from edge_sdk import preprocess
+    from edge_sdk.runtimes import registry
+    from edge_sdk.runtimes.protocol import CompileOptions
+
+    session = registry.runtime("onnxruntime").compile(made.onnx, CompileOptions(reference=True, threads=1))
+    try:
+        inputs = [preprocess.apply(p, made.preprocessing).tensor for p in pictures]
+        return [float(session.run({"image": x})["score"][0]) for x in inputs]
+    finally:
+        session.close()
+
+
+def decision(made: FloatGraph) -> Decision:
+    """From twenty good pictures, 5 % asked for."""
+    return conformal(scores(made, [picture(100 + i) for i in range(20)]), rate="5%")
+
+
+def write(path: Path, *, decided: bool = True) -> Bundle:
+    """Packs the tiny bundle."""
+    made = graph()
+    quantized = quantize(made.onnx, Feeds(made), options=QuantizeOptions(float_tail=made.float_tail, threads=1))
+    parts = Parts(
+        name="tiny", family="tiny", task="anomaly", graph=made, quantized=quantized,
+        golden=[("good", picture(1)), ("good", picture(2)), ("damaged on purpose", picture(3, damaged=True))],
+        decisions=(decision(made),) if decided else (), provenance=provenance(seed=7),
+    )  # fmt: skip
+    return pack(parts, path)
