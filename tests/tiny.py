@@ -1,4 +1,4 @@
-"""A real anomaly bundle that is tiny: three convolutions that answer to sharp edges, packed by the product's own steps."""
+"""A real anomaly bundle that is tiny: three convolutions that answer to sharp edges, packed by the product itself."""
 
 from __future__ import annotations
 
