@@ -1,0 +1,84 @@
+"""What runs in a process that is being compared: makes one callable and times blocks of it on request.
+
+Knows no edge_sdk, and imports the standard library alone: its text is handed to the Python of another environment too,
+by `-c`, so that a file of this package can't shadow a module there. One JSON object a line, in and out.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import sys
+import time
+import traceback
+from typing import Any, Callable, Dict, List, TextIO  # noqa: UP035 (the other Python may be an older one)
+
+Reply = Dict[str, Any]  # noqa: UP006
+
+
+def serve(requests: TextIO, replies: TextIO) -> None:
+    """Answer until "quit" or the end of the input. A factory's exception is an answer; the process then ends."""
+    call: Callable[[], Any] = _nothing
+    for line in requests:
+        request = json.loads(line)
+        try:
+            if "make" in request:
+                call, reply = _make(request["make"])
+            elif "block" in request:
+                reply = _block(call, request["block"])
+            elif "freeze" in request:
+                gc.collect()
+                gc.freeze()
+                gc.disable()
+                reply = {}
+            else:
+                return
+        except Exception as exc:  # noqa: BLE001 (outermost frame of the process: whatever a foreign factory raises)
+            traceback.print_exc()
+            reply = {"error": "%s: %s" % (type(exc).__name__, exc)}  # noqa: UP031
+        replies.write(json.dumps(reply) + "\n")
+        replies.flush()
+        if "error" in reply:
+            return
+
+
+def _make(wanted: Reply) -> tuple[Callable[[], Any], Reply]:
+    if wanted.get("affinity") and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, wanted["affinity"])  # before the runtime loads: thread pools read it when made
+    module, _, name = wanted["factory"].partition(":")
+    factory = getattr(importlib.import_module(module), name)
+    call = factory(**wanted["arguments"])
+    if not callable(call):
+        raise TypeError("%s returned no callable" % wanted["factory"])  # noqa: UP031
+    return call, {"python": sys.version.split()[0], "facts": getattr(call, "facts", {})}
+
+
+def _block(call: Callable[[], Any], count: int) -> Reply:
+    wall: List[int] = []  # noqa: UP006
+    cpu: List[int] = []  # noqa: UP006
+    wall_clock, cpu_clock = time.perf_counter_ns, time.process_time_ns
+    for _ in range(count):
+        cpu_start, start = cpu_clock(), wall_clock()
+        call()
+        elapsed, used = wall_clock() - start, cpu_clock() - cpu_start
+        wall.append(elapsed)
+        cpu.append(used)
+    return {"wall_ns": wall, "cpu_ns": cpu}
+
+
+def _nothing() -> None:
+    raise RuntimeError("nothing was made yet")
+
+
+def _main() -> None:
+    # Whatever a library prints goes to stderr, and what it reads is empty: the pipes are for the answers alone.
+    requests, replies = os.fdopen(os.dup(0), "r"), os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    serve(requests, replies)
+
+
+if __name__ == "__main__":
+    _main()
