@@ -121,6 +121,11 @@ class AnomalyDetector:
         for _ in range(runs):
             self._run(grey)
 
+    def run_tensor(self, tensor: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The graph alone on prepared input uint8 (n, h, w, 3): (map (n, h, w), score (n,)). For profiling."""
+        self._open()
+        return self._run(tensor)
+
     def explain(self) -> str:
         """What was asked, what runs, and why: lines for a person."""
         e, d = self.explanation, self._decision
