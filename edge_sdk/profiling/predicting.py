@@ -47,7 +47,8 @@ def predict(
     detector = load(Path(bundle), variant=variant, runtime=runtime, threads=threads)
     e = detector.explanation
     facts = {
-        "what": "predict", "variant": detector.variant, "runtime": e.runtime, "version": e.version, "threads": e.threads,
+        "what": "predict", "variant": detector.variant, "runtime": e.runtime, "version": e.version,
+        "threads": e.threads,
         "precision": e.precision, "convolutions": dict(e.layers_by_precision), "settings": dict(e.settings),
     }  # fmt: skip
     return Calls(detector.predict, ring(detector.bundle), facts)

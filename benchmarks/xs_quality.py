@@ -1,0 +1,131 @@
+"""Image AUROC of EfficientAD-XS on the three picture sets, three seeds, beside a nearest-neighbour memory.
+
+One configuration for all sets; what differs is only what a user states: parts that turn, several pictures of a part.
+Resumable: a (set, seed) that has its JSON is not run again. Needs the pictures of --data (see --help).
+
+    python benchmarks/xs_quality.py --data ../shared/data --out docs/results/xs_quality
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from memory import memory_scores  # noqa: E402
+from record import write_record  # noqa: E402
+
+from edge_sdk.bundle.manifest import Preprocessing  # noqa: E402
+from edge_sdk.calibration import Variant  # noqa: E402
+from edge_sdk.export import evaluate, registry  # noqa: E402
+from edge_sdk.export.family import PictureSet, TrainOptions  # noqa: E402
+from edge_sdk.export.pictures import read_pictures  # noqa: E402
+from edge_sdk.quality import detection  # noqa: E402
+
+
+@dataclass(frozen=True)
+class Stated:
+    """What a user of this set would state."""
+
+    folder: str
+    turns: bool = False
+    group: str | None = None
+
+
+SETS = {
+    "aliens": Stated("aliens"),
+    "screw": Stated("mvtec_screw", turns=True),
+    "tiles": Stated("magnetic_tile", group="tiles.csv:tile"),
+}
+
+
+def judged(scores: NDArray[np.float64], data: PictureSet, seed: int) -> dict[str, Any]:
+    """AUROC with its interval (resampled by part), by kind of defect, and by part (the pictures of a part averaged)."""
+    labels = np.array([p.label for p in data.test])
+    parts = [p.part for p in data.test]
+    good, bad = labels == "good", labels != "good"
+    units = {"good_units": [parts[i] for i in np.flatnonzero(good)], "bad_units": [parts[i] for i in np.flatnonzero(bad)]}
+    rng = np.random.default_rng(seed)
+    pooled = detection.bootstrap_auroc(scores[good], scores[bad], rng=rng, **units)
+    by_class = detection.auroc_by_class(scores[good], {str(k): scores[labels == k] for k in np.unique(labels[bad])})
+    _, g = detection.by_part(scores[good], units["good_units"], how="mean")
+    _, b = detection.by_part(scores[bad], units["bad_units"], how="mean")
+    return {
+        "auroc": pooled.value, "low": pooled.low, "high": pooled.high, "by_part": detection.auroc(g, b),
+        "by_class": {k: v.value for k, v in by_class.classes.items()}, "mean_of_classes": by_class.mean,
+        "pictures": len(labels), "parts": len(set(parts)),
+    }  # fmt: skip
+
+
+def run(name: str, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Trains one model and judges it."""
+    stated = SETS[name]
+    data = read_pictures(arguments.data / stated.folder, group=stated.group)
+    options = TrainOptions(
+        seed=seed, turns=stated.turns, time_budget_s=arguments.seconds, holdout=arguments.holdout, threads=2
+    )  # fmt: skip
+    family = registry.family("efficientad")
+    folder = arguments.runs / f"{name}-{seed}"
+    cpu, wall = time.process_time(), time.monotonic()
+    trained = family.train(data, options, folder=folder, progress=_quiet)
+    seconds = {"cpu_s": time.process_time() - cpu, "wall_s": time.monotonic() - wall}
+    graph = family.graph(trained)
+    inputs = evaluate.prepared(data.test, graph.preprocessing)
+    fp32 = Variant(variant="fp32", layout="plain", graph=graph.onnx, int8_convolutions=0)
+    scored = evaluate.score_all([fp32], inputs)[0]
+    (folder / "graph.onnx").write_bytes(graph.onnx)
+    return {
+        "set": name, "seed": seed, "training": seconds, "facts": dict(trained.facts),
+        "ours": judged(scored.scores, data, seed), "runtime": f"{scored.runtime} {scored.version}",
+    }  # fmt: skip
+
+
+def baseline(name: str, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
+    """The memory on two pairs of blocks and two scores; all four are told, the best is called the best."""
+    data = read_pictures(arguments.data / SETS[name].folder, group=SETS[name].group)
+    record = Preprocessing(width=256, height=256)
+    train, test = evaluate.prepared(data.train, record), evaluate.prepared(data.test, record)
+    out = {}
+    for blocks in ((4, 10), (10, 14)):
+        for kind, scores in memory_scores(train, test, blocks=blocks, seed=seed).items():
+            out[f"blocks {blocks[0]} and {blocks[1]}, {kind}"] = judged(scores, data, seed)
+    return out
+
+
+def _quiet(done: int, total: int, note: str) -> None:
+    pass
+
+
+def main() -> None:
+    """Runs what is missing, then writes the summary."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with aliens, mvtec_screw, magnetic_tile")
+    parser.add_argument("--out", type=Path, default=Path("docs/results/xs_quality"))
+    parser.add_argument("--runs", type=Path, default=Path("runs/xs_quality"), help="run folders, kept for other figures")
+    parser.add_argument("--sets", nargs="+", default=list(SETS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--seconds", type=float, default=None, help="training time; default: the size's own")
+    parser.add_argument("--holdout", type=float, default=0.1, help="share of good parts kept for the threshold")
+    arguments = parser.parse_args()
+    for seed in arguments.seeds:
+        for name in arguments.sets:
+            file = arguments.out / f"{name}-{seed}.json"
+            if file.exists():
+                continue
+            result = run(name, seed, arguments)
+            if seed == 0:
+                result["memory"] = baseline(name, seed, arguments)
+            write_record(file, result, seeds=[seed], samples=result["ours"]["pictures"])
+            print(name, seed, json.dumps(result["ours"]), flush=True)
+
+
+if __name__ == "__main__":
+    main()
