@@ -49,7 +49,7 @@ class OvRuntime:
         except EdgeError as exc:
             return Availability(runtime=NAME, version=None, devices=(), reason=str(exc.args[0]), do=exc.do)
         reason = "" if devices else "OpenVINO sees no device"
-        return Availability(runtime=NAME, version=str(ov.get_version()), devices=devices, reason=reason)
+        return Availability(runtime=NAME, version=_version(ov), devices=devices, reason=reason)
 
     def compile(self, graph: bytes | Path, options: CompileOptions) -> OvSession:
         """Raises NotThere (package, device), WrongPrecision (asked is not got), BadInput (graph refused)."""
@@ -57,7 +57,7 @@ class OvRuntime:
 
 
 class OvSession:
-    """One graph on one device, with a few infer requests. `run`, `submit`: from any thread; after `close` they raise."""
+    """One graph on one device, with a few infer requests. `run`, `submit`: any thread; after `close` they raise."""
 
     def __init__(self, graph: bytes, options: CompileOptions) -> None:
         self._ov = need("openvino", extra=NAME)
@@ -124,7 +124,7 @@ class OvSession:
         """What was asked for against what the compiled model reports."""
         return Explanation(
             runtime=NAME,
-            version=str(self._ov.get_version()),
+            version=_version(self._ov),
             device_requested=self._options.device,
             device=self._device,
             precision_requested=self._options.precision,
@@ -179,16 +179,12 @@ class OvSession:
             settings["PERF_COUNT"] = True
         avoided = []
         if self._device == "CPU":
-            for row in faults.present(NAME, self._version, self._facts, self._cpu):
+            for row in faults.present(NAME, _version(self._ov), self._facts, self._cpu):
                 if row.setting and all(settings.setdefault(key, value) == value for key, value in row.setting.items()):
                     avoided.append(row.id)
                 elif not row.setting:
                     self._warnings += (f"{row.id}: {row.what}; avoided by {row.avoided_by}",)
         return settings, tuple(avoided)
-
-    @property
-    def _version(self) -> str:
-        return str(self._ov.get_version())
 
     def _open(self, graph: bytes) -> tuple[Any, str]:
         """The compiled model, and how the compile cache took part."""
@@ -268,11 +264,16 @@ class OvSession:
         return CacheKey(
             graph_sha256=hashlib.sha256(graph).hexdigest(),
             runtime=NAME,
-            version=self._version,
+            version=_version(self._ov),
             device=f"{self._device} {self._core.get_property(self._device, 'FULL_DEVICE_NAME')}",
             cpu=self._cpu.identity,
             options=tuple(sorted((key, str(value)) for key, value in settings.items())),
         )
+
+
+def _version(ov: Any) -> str:
+    """Release, build and commit: "2026.4.1-22982-e213a147257", without the branch's name."""
+    return str(ov.get_version()).partition("-releases")[0]
 
 
 def _real_device(core: Any, options: CompileOptions) -> str:

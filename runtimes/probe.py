@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -34,7 +35,8 @@ class CpuFacts:
     """flags: those of FLAGS_THAT_CHOOSE_KERNELS that the CPU has. affinity: logical CPUs this process may use.
     physical_cores: behind the affinity mask. cgroup_quota: CPUs' worth of time a container may use, None = no limit.
     isa: the strongest int8 instruction set of the hardware. capped_by: the value of ONEDNN_MAX_CPU_ISA, "" if unset; it
-    changes OpenVINO's kernels and nobody else's."""
+    changes OpenVINO's kernels and nobody else's. board, l4t: a Jetson's device tree model and release
+    ("36.4"), or ""."""
 
     model: str
     vendor: str
@@ -45,6 +47,8 @@ class CpuFacts:
     cgroup_quota: float | None
     isa: Isa
     capped_by: str = ""
+    board: str = ""
+    l4t: str = ""
 
     @property
     def onednn_isa(self) -> Isa:
@@ -91,6 +95,8 @@ def cpu(*, root: Path = Path("/"), environ: Mapping[str, str] | None = None) -> 
         cgroup_quota=_cgroup_quota(root),
         isa=strongest(flags),
         capped_by=(os.environ if environ is None else environ).get(CAP_VARIABLE, ""),
+        board=_line(root / "proc/device-tree/model").rstrip("\0"),
+        l4t=_l4t(root / "etc/nv_tegra_release"),
     )
 
 
@@ -150,6 +156,19 @@ def _cpuinfo(path: Path) -> dict[str, str]:
     return fields
 
 
+def _line(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").partition("\n")[0]
+    except OSError:
+        return ""
+
+
+def _l4t(path: Path) -> str:
+    """ "36.4.3" from "# R36 (release), REVISION: 4.3, ...", or ""."""
+    found = re.match(r"# R(\d+) \(release\), REVISION: ([\d.]+)", _line(path))
+    return f"{found[1]}.{found[2]}" if found else ""
+
+
 def _flags_elsewhere() -> frozenset[str]:
     """Flags where there is no /proc/cpuinfo. Windows tells nothing of VNNI: it counts as absent, the safe side."""
     if sys.platform == "darwin":
@@ -171,7 +190,7 @@ def _flags_elsewhere() -> frozenset[str]:
 
 
 def _affinity() -> tuple[int, ...]:
-    if sys.platform == "linux":
+    if hasattr(os, "sched_getaffinity"):  # Linux; elsewhere a process can't tell
         return tuple(sorted(os.sched_getaffinity(0)))
     return tuple(range(os.cpu_count() or 1))
 

@@ -1,0 +1,248 @@
+"""Target profiles as data, and the choice of variant, layout and runtime by them. Knows no graph, no vendor."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from edge_sdk.errors import BadUsage, NotThere
+from edge_sdk.runtimes.probe import CpuFacts, Isa
+from edge_sdk.runtimes.protocol import Availability
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A runtime and its device."""
+
+    runtime: str
+    device: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What to take on one kind of machine. variants, places: in order of preference. opset: the highest to export.
+    why: the reason of the order; of `detect`, also what was seen. refusal: why nothing runs there, empty if it does."""
+
+    name: str
+    variants: tuple[str, ...]
+    places: tuple[Place, ...]
+    opset: int
+    why: str
+    refusal: str = ""
+
+    @property
+    def runtimes(self) -> tuple[str, ...]:
+        """Names of the runtimes, each once, in order."""
+        return tuple(dict.fromkeys(place.runtime for place in self.places))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VariantOption:
+    """One graph that a bundle offers: numbers and where its Q/DQ stand (bundle manifest, Graph)."""
+
+    variant: str
+    layout: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """What will run and why. refused: (what, why) of everything better that could not be had."""
+
+    variant: str
+    layout: str
+    runtime: str
+    device: str
+    why: str
+    refused: tuple[tuple[str, str], ...] = ()
+
+
+_ORT, _ORT_CUDA = Place("onnxruntime", "CPU"), Place("onnxruntime", "CUDA")
+_OV, _TRT, _RTX = Place("openvino", "CPU"), Place("tensorrt", "CUDA"), Place("tensorrt-rtx", "CUDA")
+_JETSON = ("int8", "fp16", "fp32")
+
+TARGETS: tuple[Target, ...] = (
+    Target(
+        name="jetson-orin-jp6", variants=_JETSON, places=(_TRT, _ORT), opset=17,
+        why="int8 tensor cores; TensorRT 10.3 of JetPack 6.1 and 6.2, the 8.6 of 6.0 is refused",
+    ),
+    Target(name="jetson-orin-jp7", variants=_JETSON, places=(_TRT, _ORT), opset=21, why="int8 tensor cores"),
+    Target(name="jetson-thor-jp7", variants=_JETSON, places=(_TRT, _ORT), opset=21, why="int8 tensor cores"),
+    Target(
+        name="jetson-xavier", variants=(), places=(), opset=0, why="JetPack 5",
+        refusal="its TensorRT 8.5 and Python 3.8 are older than what is supported (TensorRT 10, Python 3.10)",
+    ),
+    Target(
+        name="jetson-nano", variants=(), places=(), opset=0, why="JetPack 4",
+        refusal="its GPU has no int8, its TensorRT 8.2 and Python 3.6 are older than what is supported",
+    ),
+    Target(
+        name="rtx-pc", variants=_JETSON, places=(_TRT, _RTX, _ORT_CUDA), opset=21,
+        why="int8 tensor cores; TensorRT-RTX compiles its kernels on the first run",
+    ),
+    Target(
+        name="x86-amx", variants=("int8", "int8-w7", "fp32"), places=(_OV, _ORT), opset=21,
+        why="AMX adds int8 products in 32 bits; OpenVINO gains most from it",
+    ),
+    Target(
+        name="x86-vnni", variants=("int8", "int8-w7", "fp32"), places=(_OV, _ORT), opset=21,
+        why="VNNI adds int8 products in 32 bits",
+    ),
+    Target(
+        name="x86-avx2", variants=("int8-w7", "int8", "fp32"), places=(_OV, _ORT), opset=21,
+        why="without VNNI pairs of int8 products saturate in 16 bits: weights within [-64, 64] do not, at equal speed",
+    ),
+    Target(name="x86-sse", variants=("fp32",), places=(_ORT,), opset=17, why="no AVX2: int8 does not pay"),
+    Target(
+        name="intel-igpu", variants=("int8", "fp16", "fp32"), places=(Place("openvino", "GPU"), _OV), opset=17,
+        why="int8 on the integrated GPU",
+    ),
+    Target(
+        name="intel-npu", variants=("int8", "fp16"), places=(Place("openvino", "NPU"), _OV), opset=17,
+        why="int8 on the NPU, static shapes",
+    ),
+    Target(
+        name="arm-cortex-a", variants=("int8", "int8-w7", "fp32"), places=(_ORT, _OV), opset=17,
+        why="dot products are added in 32 bits",
+    ),
+    Target(name="any-cpu", variants=("fp32",), places=(_ORT,), opset=17, why="nothing known of this CPU's int8"),
+)  # fmt: skip
+
+_X86: Mapping[Isa, str] = {"amx": "x86-amx", "vnni": "x86-vnni", "avx2": "x86-avx2", "sse": "x86-sse"}
+_DEFAULT_DEVICE: Mapping[str, str] = {
+    "onnxruntime": "CPU", "openvino": "CPU", "tensorrt": "CUDA", "tensorrt-rtx": "CUDA"
+}  # fmt: skip
+_INT8_LAYOUTS: Mapping[str, tuple[str, ...]] = {
+    "onnxruntime": ("conv-q-relu-q",),  # the other one runs in float there
+    "openvino": ("conv-relu-q", "conv-q-relu-q"),  # the same kernels and values
+    "tensorrt": ("conv-relu-q",),  # the placement that its documentation asks for
+    "tensorrt-rtx": ("conv-relu-q",),
+}
+
+
+def layouts(runtime: str, variant: str) -> tuple[str, ...]:
+    """The layouts of `variant` that `runtime` runs as what they are, best first."""
+    return _INT8_LAYOUTS.get(runtime, ()) if variant.startswith("int8") else ("plain",)
+
+
+def takes(runtime: str, variant: str, layout: str) -> bool:
+    """Whether `runtime` runs this graph as what it is: int8 in int8."""
+    return layout in layouts(runtime, variant)
+
+
+def named(name: str) -> Target:
+    """The profile called `name`. Raises BadUsage with the nearest name if there is none."""
+    known = {target.name: target for target in TARGETS}
+    if name in known:
+        return known[name]
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    raise BadUsage(f"there is no target {name}", do=f"Did you mean {near[0]}" if near else f"One of {', '.join(known)}")
+
+
+def detect(cpu: CpuFacts, present: Sequence[Availability]) -> Target:
+    """The profile that fits this machine: a Jetson by its board and L4T release, an NVIDIA GPU by a usable TensorRT
+    among `present`, else the CPU by its flags, weakened by ONEDNN_MAX_CPU_ISA if that is set."""
+    if (jetson := _jetson(cpu)) is not None:
+        return jetson
+    gpu = next((one for one in present if one.usable and one.runtime.startswith("tensorrt") and one.devices), None)
+    if gpu is not None:
+        return _seen("rtx-pc", f"{gpu.runtime} {gpu.version} sees {', '.join(gpu.devices)}")
+    if cpu.isa == "neon":
+        return _seen("arm-cortex-a", f"{cpu.machine} with NEON")
+    isa = cpu.onednn_isa
+    capped = f", capped to {isa} by ONEDNN_MAX_CPU_ISA={cpu.capped_by}" if isa != cpu.isa else ""
+    return _seen(_X86.get(isa, "any-cpu"), f"the CPU has {cpu.isa}{capped}")
+
+
+def choose(
+    variants: Sequence[VariantOption],
+    target: Target,
+    present: Sequence[Availability],
+    *,
+    variant: str | None = None,
+    runtime: str | None = None,
+) -> Choice:
+    """The best of `variants` on the best runtime of `present` by the order of `target`.
+
+    variant, runtime: asked for by the user, honoured or refused, never replaced. Raises BadUsage if such a name does
+    not exist, NotThere with every reason if nothing that was asked for can run.
+    """
+    if target.refusal:
+        raise NotThere(f"{target.name} is not supported: {target.refusal}", do="Run on a newer device")
+    offered = tuple(dict.fromkeys(option.variant for option in variants))
+    if variant is not None and variant not in offered:
+        raise BadUsage(f"there is no variant {variant} in it", do=f"One of {', '.join(offered)}")
+    if runtime is not None and runtime not in _DEFAULT_DEVICE:
+        raise BadUsage(f"there is no runtime {runtime}", do=f"One of {', '.join(_DEFAULT_DEVICE)}")
+    wanted = (variant,) if variant else target.variants
+    refused: list[tuple[str, str]] = []
+    for name in wanted:
+        for place in _places(target, runtime):
+            layout, reason = _fits(name, place, variants, present)
+            if layout:
+                why = _why(target, variant, runtime)
+                return Choice(
+                    variant=name, layout=layout, runtime=place.runtime, device=place.device, why=why,
+                    refused=tuple(refused),
+                )  # fmt: skip
+            refused.append((f"{name} on {place.runtime} {place.device}", reason))
+    raise NotThere(
+        "nothing here can run it: " + "; ".join(f"{what}: {why}" for what, why in dict.fromkeys(refused)),
+        do=_remedy(target, runtime, present),
+    )
+
+
+def _places(target: Target, runtime: str | None) -> tuple[Place, ...]:
+    if runtime is None:
+        return target.places
+    own = tuple(place for place in target.places if place.runtime == runtime)
+    return own or (Place(runtime, _DEFAULT_DEVICE[runtime]),)
+
+
+def _fits(
+    variant: str, place: Place, variants: Sequence[VariantOption], present: Sequence[Availability]
+) -> tuple[str, str]:
+    """(layout, "") or ("", why not)."""
+    there = [option.layout for option in variants if option.variant == variant]
+    if not there:
+        return "", "the bundle has no such variant"
+    layout = next((one for one in layouts(place.runtime, variant) if one in there), "")
+    if not layout:
+        return "", f"the bundle has it as {', '.join(there)} only, which {place.runtime} does not run in int8"
+    found = next((one for one in present if one.runtime == place.runtime), None)
+    if found is None:
+        return "", "not looked for"
+    if not found.usable:
+        return "", found.reason
+    if not any(device.partition(".")[0].partition(":")[0] == place.device for device in found.devices):
+        return "", f"no device {place.device} among {', '.join(found.devices) or 'none'}"
+    return layout, ""
+
+
+def _why(target: Target, variant: str | None, runtime: str | None) -> str:
+    asked = [f"{what} {name} was asked for" for what, name in (("variant", variant), ("runtime", runtime)) if name]
+    return "; ".join([*asked, f"{target.name}: {target.why}"])
+
+
+def _remedy(target: Target, runtime: str | None, present: Sequence[Availability]) -> str:
+    names = (runtime,) if runtime else target.runtimes
+    return next((one.do for one in present if one.runtime in names and one.do), "edge-sdk devices lists what is here")
+
+
+def _jetson(cpu: CpuFacts) -> Target | None:
+    board = cpu.board.lower()
+    if "jetson" not in board:
+        return None
+    seen = f"{cpu.board}, L4T {cpu.l4t or 'unknown'}"
+    for word in ("xavier", "thor", "nano"):
+        if word in board and "orin" not in board:
+            return _seen("jetson-thor-jp7" if word == "thor" else f"jetson-{word}", seen)
+    if "orin" not in board:
+        return None
+    release = int(cpu.l4t.partition(".")[0] or 0)  # 36: JetPack 6; 38 and up: JetPack 7
+    return _seen("jetson-orin-jp7" if release >= 38 else "jetson-orin-jp6", seen)
+
+
+def _seen(name: str, seen: str) -> Target:
+    target = named(name)
+    return replace(target, why=f"{seen}; {target.why}")
