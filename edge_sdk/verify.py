@@ -21,6 +21,7 @@ from edge_sdk.progress import Progress, silent
 from edge_sdk.runtimes import registry, targets
 from edge_sdk.runtimes.cache import default_cache_folder
 from edge_sdk.runtimes.protocol import CompileOptions, Session
+from edge_sdk.text_table import text_table
 
 BATCH = 3
 """Positions that a batch is checked at: first, middle, last."""
@@ -71,6 +72,35 @@ class VerifyReport:
         for row, plain in zip(self.rows, out["rows"], strict=True):
             plain["passed"] = row.passed
         return {**out, "passed": self.passed}
+
+    def text(self) -> str:
+        """A table of the worst checks, and the verdict, for a person."""
+        header = ("graph", "runtime", "precision", "run", "output", "checks", "relative", "worst", "verdict")
+        lines = [text_table(header, [line for row in self.rows for line in _lines(row)])]
+        lines.append(f"pictures: {self.pictures} of {self.samples} become their tensor exactly")
+        if self.worst_picture_difference:
+            lines[-1] += f" (off by up to {self.worst_picture_difference} grey levels)"
+        lines += [f"not here: {name} ({why})" for name, why in self.absent]
+        lines.append(f"{self.bundle}: {'verified' if self.passed else 'NOT verified'}")
+        return "\n".join(lines)
+
+
+def _lines(row: VerifyRow) -> list[tuple[str, ...]]:
+    """The worst check of every output, alone and in batches; or the problem."""
+    who = (row.graph, row.runtime, row.precision)
+    out = []
+    for run, checks in (("alone", row.outputs), ("batch", row.batch_outputs)):
+        for output in sorted({c.output.split("[")[0] for c in checks}):
+            mine = [c for c in checks if c.output.split("[")[0] == output]
+            worst = max(mine, key=lambda c: c.worst / c.allowed if c.allowed else c.worst)
+            used = f"{worst.worst / worst.allowed:.0%} of allowed" if worst.allowed else "exact"
+            verdict = "pass" if all(c.passed for c in mine) else "FAIL"
+            out.append((*who, run, output, str(len(mine)), f"{worst.relative:.1e}", used, verdict))
+    if row.problem:
+        out.append((*who, "-", "-", "-", "-", row.problem, "FAIL"))
+    elif not row.repeatable:
+        out.append((*who, "twice", "-", "2", "-", "two runs differ", "FAIL"))
+    return out
 
 
 def verify(

@@ -19,7 +19,7 @@ from edge_sdk.export.pictures import read_pictures
 from edge_sdk.predictors.loading import load
 from edge_sdk.progress import Progress
 from edge_sdk.runtimes import probe
-from edge_sdk.verify import verify, verify_text
+from edge_sdk.verify import verify
 
 LICENCE = (
     "Pictures: toy aliens from aws-samples/amazon-lookout-for-vision, Copyright Amazon.com, Inc. or its affiliates, "
@@ -90,9 +90,7 @@ def demo(out: Path, *, family: str, time_budget_s: float, seed: int, progress: P
         lap("profile")
         with load(built.path) as detector:
             pictures = report.shots(detector, data.test)
-    measured = report.Measured(
-        latency=latency, ratios=ratios, verified=verified, verified_text=verify_text(verified), machine=machine()
-    )
+    measured = report.Measured(latency=latency, ratios=ratios, verified=verified, machine=machine())
     page = out / "report.html"
     report.write(page, built, trained, measured, pictures)
     lap("report")

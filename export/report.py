@@ -52,7 +52,6 @@ class Measured:
     latency: Mapping[Key, ProfileReport]
     ratios: Mapping[Key, str]
     verified: VerifyReport
-    verified_text: str
     machine: Mapping[str, str]
 
 
@@ -123,7 +122,7 @@ def _page(built: Built, trained: Trained, measured: Measured, pictures: Sequence
         "table_notes": _notes(built, measured),
         "stage_header": ("variant", "runtime", "", "resize", "infer", "postprocess", "overhead", "total (median), ms"),
         "stage_rows": [_stages(key, told) for key, told in measured.latency.items()],
-        "verified": measured.verified_text,
+        "verified": measured.verified.text(),
         "training_curve": plots.curve(
             [(step, float(values["loss"])) for step, values in trained.history if "loss" in values], "loss"
         ),

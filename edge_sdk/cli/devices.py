@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 from edge_sdk.cli import terminal
 from edge_sdk.cli.options import Json
+from edge_sdk.text_table import text_table
 
 
 def devices(json: Json = False) -> None:
@@ -24,7 +25,7 @@ def devices(json: Json = False) -> None:
         f"quota    {'none' if cpu.cgroup_quota is None else f'{cpu.cgroup_quota:g} CPUs'}; {report.threads} threads by default",
         f"target   {report.target}: {report.why}",
         "",
-        terminal.table(
+        text_table(
             ("runtime", "version", "devices", "usable", "why not, and what to do"),
             [
                 (

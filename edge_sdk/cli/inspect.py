@@ -11,6 +11,7 @@ import typer
 from edge_sdk.bundle.store import Bundle as Opened
 from edge_sdk.cli import terminal
 from edge_sdk.cli.options import Bundle, Json, Keys, Trust, policy
+from edge_sdk.text_table import text_table
 
 
 def inspect(
@@ -55,7 +56,7 @@ def _text(opened: Opened) -> str:
         f"golden     {len(m.golden)} samples ({', '.join(g.label or '-' for g in m.golden)})",
         f"sharing    graphs are {whole / 1e6:.2f} MB, stored in {weights / 1e6:.2f} MB",
         "",
-        terminal.table(
+        text_table(
             ("graph", "variant", "layout", "opset", "MB", "int8 convolutions"),
             [
                 (g.name, g.variant, g.layout, str(g.opset), f"{g.size_bytes / 1e6:.2f}", str(g.int8_convolutions))

@@ -6,7 +6,6 @@ import json
 import re
 import sys
 import time
-from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
 
 import typer
@@ -47,13 +46,6 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "item"):
         return value.item()
     return str(value)
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Columns padded to their widest cell; plain text that survives a pipe and a mail."""
-    lines = [list(header), *[list(row) for row in rows]]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
-    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines)
 
 
 def on_stderr(*, quiet: bool = False, stream: TextIO | None = None) -> Progress:

@@ -10,6 +10,7 @@ import typer
 from edge_sdk.cli import terminal
 from edge_sdk.cli.options import Json
 from edge_sdk.errors import BadUsage
+from edge_sdk.text_table import text_table
 
 if TYPE_CHECKING:
     from edge_sdk.export.build import Built
@@ -121,7 +122,7 @@ def _text(built: Built) -> str:
     ]  # fmt: skip
     size = built.path.stat().st_size / 1e6
     return "\n".join([
-        terminal.table(header, rows), "",
+        text_table(header, rows), "",
         f"threshold: score > {built.decision.threshold:.4g}. {built.decision.words}",
         *(f"warning: {w}" for w in built.decision.warnings),
         f"wrote {built.path} ({size:.1f} MB). Next: edge-sdk verify {built.path}",
