@@ -1,0 +1,105 @@
+"""How a benchmark's figures are kept: one JSON file in docs/results/, written whole or not at all. Knows no benchmark.
+
+Every file says how it was made: command, commit, machine, versions, seeds, sample count. Use from a script:
+
+    from record import read, write        (scripts run from the repository root: python benchmarks/name.py)
+    write("int8_speed", figures={...}, seeds=[0], samples=83, notes=["..."])
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from edge_sdk.profiling.machine import counters, machine, versions
+
+SCHEMA = "edge-sdk.benchmark/1"
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "docs" / "results"
+
+
+def write(
+    name: str,
+    *,
+    figures: Mapping[str, Any],
+    seeds: Sequence[int],
+    samples: int,
+    notes: Sequence[str] = (),
+    command: Sequence[str] | None = None,
+    folder: Path = RESULTS,
+) -> Path:
+    """Replace `folder`/`name`.json; the old file stays until the new one is complete.
+
+    figures: what was found, plain JSON values with their units in the keys; NaN and infinity are refused. samples: what
+    one figure rests on (pictures, calls, pairs). command: None = this process's own.
+    """
+    entry = {
+        "schema": SCHEMA,
+        "name": name,
+        "command": _portable(sys.argv if command is None else command),
+        "created_utc": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "commit": _commit(),
+        "seeds": list(seeds),
+        "samples": samples,
+        "notes": list(notes),
+        "figures": figures,
+        "machine": asdict(machine()),
+        "counters": asdict(counters()),
+        "versions": versions(),
+    }
+    text = json.dumps(entry, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.json"
+    number, temporary = tempfile.mkstemp(dir=folder, prefix=f".{name}.")
+    try:
+        with os.fdopen(number, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)  # temporary files are private; this one is to be read
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return path
+
+
+def read(name: str, *, folder: Path = RESULTS) -> dict[str, Any] | None:
+    """The last record of that name, or None: for a benchmark that goes on where it was stopped."""
+    try:
+        record: dict[str, Any] = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return record
+
+
+def _portable(command: Sequence[str]) -> list[str]:
+    """Paths as seen from the repository root: the record must mean the same in another checkout."""
+    inside, beside = f"{ROOT}{os.sep}", f"{ROOT.parent}{os.sep}"
+    return ["python", *(part.replace(inside, "").replace(beside, f"..{os.sep}") for part in command)]
+
+
+def _commit() -> str | None:
+    """The commit checked out, with "+" if tracked files differ from it; None outside a repository."""
+    try:
+        head = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout.strip()
+        changed = subprocess.run(
+            ["git", "status", "--porcelain", "--untracked-files=no"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return head + ("+" if changed else "")

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import json
+import math
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from edge_sdk.profiling.machine import counters, machine, memory, versions
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
+import record
+
+
+def lay(root: Path, **files: str) -> None:
+    for name, text in files.items():
+        path = root / name.replace("__", "/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+def test_this_machine_can_be_written_as_json() -> None:
+    facts = machine()
+    assert json.loads(json.dumps(asdict(facts)))["cpu_model"]
+    assert facts.affinity
+    assert facts.cores_visible >= 1
+
+
+def test_what_is_not_told_is_none_with_a_reason(tmp_path: Path) -> None:
+    facts = machine(root=tmp_path)
+    for name in ("smt", "l3_bytes", "governor", "turbo", "memory_bytes", "board", "hypervisor"):
+        assert getattr(facts, name) is None
+        assert facts.absent[name]
+    assert facts.gpus == ()
+    assert "NVIDIA" in facts.absent["gpus"]
+
+
+def test_what_is_told_is_read(tmp_path: Path) -> None:
+    cpu = tmp_path / "sys/devices/system/cpu"
+    for path, text in {
+        cpu / "smt/active": "1\n",
+        cpu / "cpu0/cache/index3/size": "32768K\n",
+        cpu / "cpu0/cpufreq/scaling_governor": "performance\n",
+        cpu / "intel_pstate/no_turbo": "1\n",
+        tmp_path / "proc/meminfo": "MemTotal:       16000000 kB\nMemFree: 1 kB\n",
+        tmp_path / "proc/driver/nvidia/gpus/0000/information": "Model: \t A Card\nIRQ: 1\n",
+        tmp_path / "proc/device-tree/model": "Jetson\x00",
+        tmp_path / "sys/fs/cgroup/memory.max": "1048576\n",
+        tmp_path / "proc/cpuinfo": "model name : A CPU\nflags : avx2 hypervisor\n",
+    }.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    facts = machine(root=tmp_path)
+    assert (facts.smt, facts.l3_bytes, facts.governor, facts.turbo) == (True, 32 << 20, "performance", False)
+    assert (facts.memory_bytes, facts.gpus, facts.board) == (16_384_000_000, ("A Card",), "Jetson")
+    assert (facts.memory_max_bytes, facts.hypervisor) == (1 << 20, True)
+    assert not {"smt", "gpus", "board"} & set(facts.absent)
+
+
+def test_counters_are_read_and_missing_ones_are_none(tmp_path: Path) -> None:
+    assert counters(root=tmp_path).steal_ms is None
+    assert counters(root=tmp_path).pressure_percent is None
+    lay(
+        tmp_path,
+        proc__stat="cpu  1 2 3 4 5 6 7 200 0 0\ncpu0 1 2 3 4 5 6 7 8 0 0\n",
+        proc__pressure__cpu="some avg10=97.80 avg60=72.43 avg300=65.75 total=522977995\n",
+        sys__fs__cgroup__cpu_stat="",
+    )
+    (tmp_path / "sys/fs/cgroup/cpu.stat").write_text("nr_periods 9\nnr_throttled 4\nthrottled_usec 1\n")
+    now = counters(root=tmp_path)
+    assert (now.pressure_percent, now.throttled) == (97.8, 4)
+    assert now.steal_ms is not None
+    assert now.steal_ms > 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="smaps_rollup is Linux's")
+def test_memory_of_this_process_is_some_megabytes() -> None:
+    now = memory()
+    assert now.rss_peak_bytes is not None
+    assert now.pss_bytes is not None
+    assert 1 << 20 < now.pss_bytes < 1 << 36
+    assert 1 << 20 < now.rss_peak_bytes < 1 << 36
+
+
+def test_versions_leave_out_what_is_not_there() -> None:
+    found = versions(["numpy", "no-such-package-of-ours"])
+    assert set(found) == {"numpy"}
+
+
+def test_a_benchmark_record_says_how_it_was_made(tmp_path: Path) -> None:
+    command = [f"{record.ROOT}/benchmarks/x.py", "--data", f"{record.ROOT.parent}/shared/data/aliens"]
+    path = record.write("x", figures={"ms": 1.5}, seeds=[0, 1], samples=3, command=command, folder=tmp_path)
+    assert path == tmp_path / "x.json"
+    kept = record.read("x", folder=tmp_path)
+    assert kept is not None
+    assert kept["command"] == ["python", "benchmarks/x.py", "--data", "../shared/data/aliens"]
+    assert kept["figures"] == {"ms": 1.5}
+    assert {"machine", "versions", "commit", "created_utc", "seeds", "samples"} <= set(kept)
+    assert record.read("y", folder=tmp_path) is None
+
+
+def test_a_record_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
+    record.write("x", figures={"ms": 1.5}, seeds=[], samples=1, folder=tmp_path)
+    with pytest.raises(ValueError, match="JSON"):
+        record.write("x", figures={"ms": math.nan}, seeds=[], samples=1, folder=tmp_path)
+    kept = record.read("x", folder=tmp_path)
+    assert kept is not None
+    assert kept["figures"] == {"ms": 1.5}
+    assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
