@@ -18,11 +18,12 @@ def devices(json: Json = False) -> None:
 
     report = probe.devices_report()
     cpu = report.cpu
+    quota = "none" if cpu.cgroup_quota is None else f"{cpu.cgroup_quota:g} CPUs"
     lines = [
         f"cpu      {cpu.model or 'unknown'}, {len(cpu.affinity)} logical, {cpu.physical_cores} physical cores here",
         f"int8     {cpu.isa}" + (f", capped for OpenVINO to {cpu.capped_by}" if cpu.capped_by else ""),
         f"flags    {' '.join(cpu.flags)}",
-        f"quota    {'none' if cpu.cgroup_quota is None else f'{cpu.cgroup_quota:g} CPUs'}; {report.threads} threads by default",
+        f"quota    {quota}; {report.threads} threads by default",
         f"target   {report.target}: {report.why}",
         "",
         text_table(

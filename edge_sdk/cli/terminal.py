@@ -72,7 +72,7 @@ class _Lines:
         share = f"{100 * done // total:3d} %" if total else "     "
         left = (now - self._began) / done * (total - done) if done and total else 0.0
         tail = f", about {clock(left)} left" if done and done < total and now - self._began > 2 else ""
-        print(f"{share} {text}{tail}", file=self._stream, flush=True)  # noqa: T201 - the terminal is this file's job
+        print(f"{share} {text}{tail}", file=self._stream, flush=True)
 
 
 class _Bar:

@@ -35,12 +35,12 @@ def train(
     ] = None,
     confidence: Annotated[float | None, typer.Option(help="Hold the rate with this confidence, percent.")] = None,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
-    penalty: Annotated[Path | None, typer.Option(help="Folder of foreign pictures; default: textures made here.")] = None,
+    penalty: Annotated[Path | None, typer.Option(help="Folder of foreign pictures; default: textures.")] = None,
     teacher: Annotated[Path | None, typer.Option(help="Teacher weights for size s or m.")] = None,
     run: Annotated[Path | None, typer.Option(help="Run folder with checkpoints; default: OUT.run beside OUT.")] = None,
     key: Annotated[Path | None, typer.Option(help="A .key file: sign the bundle.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Default: the physical cores given to us.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Read the pictures, show the plan, train nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Read the pictures and show the plan only.")] = False,
     json: Json = False,
 ) -> None:  # fmt: skip
     """Train on photos of good parts, quantize, find the threshold, and write one verified bundle.
