@@ -127,7 +127,7 @@ class PdnModel(nn.Module):
         self.clamped_channels = statistics.clamped
 
     def target(self, pictures: Tensor) -> Tensor:
-        """T' of normalised pictures: the teacher's output, per channel of mean 0 and std 1 on good parts, no gradient."""
+        """T' of normalised pictures: the teacher's output, per channel of mean 0, std 1 on good parts, no gradient."""
         with torch.no_grad():
             features = torch.as_tensor(self.teacher(pictures))
             return (features - self.mean.to(features).view(1, -1, 1, 1)) / self.std.to(features).view(1, -1, 1, 1)

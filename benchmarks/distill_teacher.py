@@ -1,0 +1,180 @@
+"""Distils the PDN-S teacher that ships: from EfficientNet-Lite0, on pictures whose licence allows it and on textures.
+
+    python benchmarks/distill_teacher.py train RUN_FOLDER [--budget-min 90] [--threads 1]
+    python benchmarks/distill_teacher.py finish RUN_FOLDER [--judge FOLDER ...]
+
+`train` goes on from the checkpoint in RUN_FOLDER and may be stopped at any time. `finish` writes the weights and their
+provenance into export/efficientad/weights/ from whatever checkpoint there is, and judges them on held-out pictures.
+Needs scikit-image for its pictures (pip install scikit-image); only files of a stated free licence are taken.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import logging
+import platform
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from edge_sdk import preprocess
+from edge_sdk.export.efficientad.backbones import Lite0Stages
+from edge_sdk.export.efficientad.distill import (
+    DistillOptions,
+    FeatureTarget,
+    distill,
+    identity_of,
+    judge,
+    read_target,
+)
+from edge_sdk.export.efficientad.pdn import Pdn, PdnLayout
+from edge_sdk.export.efficientad.published import SHIPPED, save_teacher
+from edge_sdk.export.efficientad.textures import texture
+from edge_sdk.export.training import checkpoint
+
+TRAIN = {
+    "astronaut.png": "public domain", "coffee.png": "CC0", "retina.jpg": "CC0", "rocket.jpg": "public domain",
+    "hubble_deep_field.jpg": "public domain", "ihc.png": "no known restrictions", "brick.png": "CC0",
+    "gravel.png": "CC0", "camera.png": "CC0", "cell.png": "CC0", "coins.png": "no known restrictions",
+    "text.png": "no known restrictions", "clock_motion.png": "public domain",
+}  # fmt: skip
+HELD_OUT = {"chelsea.png": "CC0", "grass.png": "CC0"}
+"""Files of the scikit-image wheel (skimage/data) with the licences that its _fetchers.py states."""
+
+OPTIONS = DistillOptions(
+    size="s", channels=384, side=256, window=28, batch=4, statistics_pictures=300, learning_rate=1e-3, warm_steps=100,
+    cosine=True, bf16=True, steps=60_000,
+)  # fmt: skip
+
+TEXTURES = 0.4
+"""Share of the procedural pictures."""
+
+
+class Source:
+    """Random crops of the photographs, 0.5 to 2 times their scale, turned, mirrored, jittered; or a texture."""
+
+    def __init__(self, names: dict[str, str], *, textures: float) -> None:
+        import skimage
+
+        self._textures = textures
+        folder = Path(skimage.__file__).parent / "data"
+        self._photos = [preprocess.to_rgb8(preprocess.decode(folder / name)) for name in names]
+        areas = np.array([photo.shape[0] * photo.shape[1] for photo in self._photos], np.float64)
+        self._odds = np.sqrt(areas) / np.sqrt(areas).sum()
+
+    def __call__(self, rng: np.random.Generator) -> NDArray[np.uint8]:
+        if rng.random() < self._textures:
+            return _jitter(texture(rng, 512), rng)
+        photo = self._photos[int(rng.choice(len(self._photos), p=self._odds))]
+        # A crop of c px becomes 512 px for the backbone and 256 px for the teacher: scale 0.5..2 for the teacher.
+        side = min(int(256 / 2.0 ** rng.uniform(-1.0, 1.0)), *photo.shape[:2])
+        y, x = (int(rng.integers(0, length - side + 1)) for length in photo.shape[:2])
+        crop = np.rot90(photo[y : y + side, x : x + side], int(rng.integers(4)))
+        return _jitter(crop[:, ::-1] if rng.random() < 0.5 else crop, rng)
+
+
+def _jitter(picture: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Contrast, brightness and the balance of the channels; what leaves 0..255 is cut, as a camera cuts it."""
+    gain = rng.uniform(0.6, 1.4) * rng.uniform(0.9, 1.1, 3)
+    values = (picture.astype(np.float32) - 128.0) * gain + 128.0 + rng.uniform(-40, 40)
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+
+
+def train(folder: Path, budget_min: float) -> None:
+    options = DistillOptions(**{**asdict(OPTIONS), "time_budget_s": budget_min * 60.0})
+    last = [time.monotonic()]
+
+    def say(done: int, total: int, note: str) -> None:
+        if time.monotonic() - last[0] > 30.0 or done == total:
+            last[0] = time.monotonic()
+            print(f"{time.strftime('%H:%M:%S')} {done}/{total} {note}", flush=True)
+
+    done = distill(Lite0Stages(), Source(TRAIN, textures=TEXTURES), options, folder=folder, progress=say)
+    print(json.dumps(done.facts))
+
+
+def finish(folder: Path, folders: list[Path]) -> None:
+    """Takes the teacher of the checkpoint, judges it, writes weights, provenance and figures."""
+    target = FeatureTarget(Lite0Stages(), OPTIONS)
+    teacher = Pdn(PdnLayout(size=OPTIONS.size, channels=target.channels, inner=OPTIONS.inner)).eval()
+    found = folder / checkpoint.NAME
+    identity, position, facts = _take(teacher, target, folder)
+    figures = {"skimage held out": judge(teacher, target, _held_out(), side=OPTIONS.side)}
+    figures["textures held out"] = judge(teacher, target, _textures(), side=OPTIONS.side)
+    for pictures in folders:
+        figures[f"{pictures.parent.name}/{pictures.name}"] = judge(
+            teacher, target, _folder(pictures), side=OPTIONS.side
+        )
+    provenance = {
+        "what": "PDN-S teacher, 33 x 33 px field, stride 4, for unpadded use; float16",
+        "backbone": "EfficientNet-Lite0, blocks 4 and 10 at 512 px (Apache-2.0, see efficientnet_lite0_trunk.json)",
+        "pictures": {**TRAIN, f"procedural textures, {TEXTURES:.0%}": "made by this product"},
+        "pictures_source": "scikit-image wheel, skimage/data; licences as stated in its _fetchers.py",
+        "held_out": figures,
+        "options": {k: v for k, v in asdict(OPTIONS).items() if k != "time_budget_s"},
+        "identity": dict(identity), "steps": position.step, "seconds": round(position.elapsed_s), **facts,
+        "input": "RGB / 255, normalised by the ImageNet mean and std",
+        "licence": "Apache-2.0",
+        "command": "python benchmarks/distill_teacher.py train RUN_FOLDER, then finish RUN_FOLDER",
+        "machine": f"{platform.machine()}, 1 thread, torch {torch.__version__}",
+        "checkpoint_sha256": hashlib.sha256(found.read_bytes()).hexdigest(),
+    }  # fmt: skip
+    save_teacher(teacher, SHIPPED, provenance=provenance)
+    print(json.dumps(figures, indent=1), f"{SHIPPED}: {SHIPPED.stat().st_size} bytes", sep="\n")
+
+
+def _take(
+    teacher: Pdn, target: FeatureTarget, folder: Path
+) -> tuple[dict[str, str], checkpoint.Position, dict[str, object]]:
+    identity = identity_of(Lite0Stages(), OPTIONS)
+    stored = checkpoint.read(folder, identity)
+    if stored is None:
+        sys.exit(f"{folder} holds no checkpoint yet")
+    teacher.load_state_dict({n[7:]: t for n, t in stored.tensors.items() if n.startswith("module/")})
+    return identity, stored.position, read_target(target, folder, identity)
+
+
+def _held_out() -> Iterator[NDArray[np.uint8]]:
+    source, rng = Source(HELD_OUT, textures=0.0), np.random.default_rng(99)
+    for _ in range(24):
+        yield source(rng)
+
+
+def _textures() -> Iterator[NDArray[np.uint8]]:
+    rng = np.random.default_rng(98)
+    for _ in range(24):
+        yield texture(rng, 512)
+
+
+def _folder(folder: Path) -> Iterator[NDArray[np.uint8]]:
+    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in preprocess.PICTURE_SUFFIXES)
+    for path in files[:: max(1, len(files) // 24)][:24]:
+        yield preprocess.to_rgb8(preprocess.decode(path))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("step", choices=("train", "finish"))
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--budget-min", type=float, default=90.0)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--judge", type=Path, nargs="*", default=[], help="folders of product pictures, for figures")
+    asked = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    torch.set_num_threads(asked.threads)
+    if asked.step == "train":
+        train(asked.folder, asked.budget_min)
+    else:
+        finish(asked.folder, asked.judge)
+
+
+if __name__ == "__main__":
+    main()
