@@ -36,16 +36,15 @@ def replacing(path: Path, *, mode: int | None = None) -> Iterator[tuple[BinaryIO
         with _told(path):
             if mode is not None:
                 temporary.chmod(mode)
-        with file, _told(path):
             yield file, temporary
             file.flush()
             os.fsync(file.fileno())
-        with _told(path):
+            file.close()
             os.replace(temporary, real)
             _sync_folder(real.parent)
     except BaseException:
         with contextlib.suppress(OSError):
-            file.close()  # closing flushes, and flushing to a full disk fails again
+            file.close()  # closing flushes once more, and flushing to a full disk fails once more
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise

@@ -31,7 +31,7 @@ _FLAGS = 0x0800  # names are UTF-8
 _TIME, _DATE = 0, 0x21  # 1980-01-01 00:00:00: the same input gives the same bytes
 _MODE = 0o100644 << 16
 _ENCRYPTED, _DESCRIPTOR = 0x0001, 0x0008
-_SAFE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._+-]*[A-Za-z0-9_+-])?")  # one step of a name: no dot first or last
+_SAFE = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._+-]*[A-Za-z0-9_+-])?")  # one step of a name: no dot first or last
 _COPY_AGAIN = "Copy the file again from where it was packed"
 _PACK_AGAIN = "Don't use this file; get one that edge-sdk packed"
 
@@ -66,11 +66,9 @@ def name_fault(name: str) -> str:
         return "is an absolute path"
     if ".." in name.split("/"):
         return "leads out of the archive"
-    return (
-        ""
-        if all(map(_SAFE.fullmatch, name.split("/")))
-        else "holds characters other than letters, digits and . _ + - /"
-    )
+    if not all(map(_SAFE.fullmatch, name.split("/"))):
+        return "holds something other than letters, digits and . _ + - /"
+    return ""
 
 
 def local_header(entry: Entry) -> bytes:
@@ -139,15 +137,20 @@ def read_entries(archive: memoryview, *, where: str) -> tuple[Entry, ...]:
     count, table, end = _end_record(archive, where)
     entries: list[Entry] = []
     seen: set[str] = set()
+    folders: set[str] = set()
     at, expected = table, 0
     for _ in range(count):
         entry, at = _central_entry(archive, at, end, where)
-        if entry.name.lower() in seen:  # lower: two names that one folder on Windows could not hold
+        name = entry.name.lower()  # two names that differ in case alone could not lie in one folder on every system
+        if name in seen:
             raise BadBundle(f"the member {entry.name} stands twice", where=where, do=_PACK_AGAIN)
-        seen.add(entry.name.lower())
+        seen.add(name)
+        folders.update(name[:cut] for cut, letter in enumerate(name) if letter == "/")
         _local_entry(archive, entry, expected, table, where)
         entries.append(entry)
         expected = entry.end
+    if both := seen & folders:
+        raise BadBundle(f"the member {min(both)} is also a folder", where=where, do=_PACK_AGAIN)
     if at != end:
         raise BadBundle("the table of contents is longer than its entries", where=where, do=_PACK_AGAIN)
     if expected != table:
@@ -167,7 +170,7 @@ def _end_record(archive: memoryview, where: str) -> tuple[int, int, int]:
     magic, disk, table_disk, here, count, length, table, comment = _END.unpack(archive[size - _END.size :])
     if magic != b"PK\x05\x06":
         behind = bytes(archive[-70_000:]).rfind(b"PK\x05\x06")
-        if behind >= 0:
+        if 0 <= behind <= len(archive[-70_000:]) - _END.size:
             raise BadBundle("bytes stand behind the end of the archive", where=where, do=_PACK_AGAIN)
         raise BadBundle("is cut: the end of the archive is missing", where=where, do=_COPY_AGAIN)
     if disk or table_disk or here != count or comment:

@@ -12,7 +12,7 @@ from edge_sdk.errors import BadInput
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _MAX_DEPTH = 16
-_MAX_FIELDS = 1_000_000  # a second of reading; real graphs have some ten thousand
+_MAX_FIELDS = 500_000  # half a second of reading; real graphs have some ten thousand
 _STANDARD = {b"", b"ai.onnx"}
 
 # Field numbers of onnx.proto3, which its versioning rules never change.

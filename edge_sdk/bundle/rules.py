@@ -28,7 +28,7 @@ RESERVED = (MANIFEST, SEALED_SIGNATURE, DECISIONS, SITE_SIGNATURE)
 
 MAX_GRAPHS = 64
 MAX_GRAPH_BYTES = 2**31 - 1  # protobuf's own limit
-MAX_GROWTH = 64  # a graph may be this many times larger than the file that brings it: shared weights, not a bomb
+MAX_GROWTH = 8  # a graph may be this many times larger than the file that brings it: shared weights, not a bomb
 MAX_SIDE_PX = 16_384
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _GRAPH_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,79}")

@@ -191,6 +191,8 @@ def write_bundle(
         raise BadUsage(
             f"the manifest names the graphs {sorted(names)}, given are {sorted(graphs)}", do="Name all of them"
         )
+    if reserved := sorted(set(members) & set(RESERVED)):
+        raise BadUsage(f"{reserved[0]} is written by the packer itself", do="Give the member another name")
     stored, weights = cut(graphs)
     graph_members = {_graph_member(name, stored[name]): stored[name].data for name in names}
     sealed: dict[str, bytes] = {**members, **graph_members, **weights}
@@ -326,14 +328,17 @@ def _existing(path: Path) -> Path:
 def _mapped(path: Path) -> memoryview:
     """The file's bytes, read-only. Raises BadBundle: not there, not a plain file, too small, too large."""
     try:
-        with os.fdopen(os.open(path, os.O_RDONLY | _NO_WAIT), "rb") as file:
-            status = os.fstat(file.fileno())
+        handle = os.open(path, os.O_RDONLY | _NO_WAIT)
+        try:
+            status = os.fstat(handle)
             if not stat.S_ISREG(status.st_mode):
                 raise BadBundle("is not a plain file", where=str(path), do="Name the .edge file itself")
             if not 0 < status.st_size <= layout.MAX_FILE:
                 what = f"has {status.st_size} bytes, a bundle has 1 to {layout.MAX_FILE}"
                 raise BadBundle(what, where=str(path), do=_COPY_AGAIN)
-            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+            return memoryview(mmap.mmap(handle, 0, access=mmap.ACCESS_READ))
+        finally:
+            os.close(handle)  # the map has its own
     except FileNotFoundError as exc:
         raise BadBundle("there is no such file", where=str(path), do="Check the path") from exc
     except (OSError, ValueError) as exc:

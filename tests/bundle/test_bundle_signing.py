@@ -1,0 +1,182 @@
+"""Who signed, what the trust policy makes of it, and keys as files."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from attacks import archive, members_of
+from tiny_bundle import KEY, OTHER_KEY, decision, write_tiny
+
+from edge_sdk.bundle.signing import PublicKey, SigningKey, TrustPolicy
+from edge_sdk.bundle.store import Bundle, append_decision
+from edge_sdk.errors import BadInput, BadUsage, NotTrusted
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Path:
+    """A folder that trusts KEY alone."""
+    folder = tmp_path / "keys"
+    folder.mkdir()
+    KEY.public.save(folder / "line3.pub")
+    return folder
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """Signed by the key named in the test's parameter."""
+    path = tmp_path / "x.edge"
+    write_tiny(path, key={"known": KEY, "unknown": OTHER_KEY, "none": None}[request.param]).close()
+    return path
+
+
+MATRIX = [
+    # signed by, mode, folder given, words of the status or of the refusal
+    ("none", "off", False, "trust policy off; sealed part: not signed"),
+    ("none", "if-present", False, "trust policy if-present; sealed part: not signed; decisions: not signed"),
+    ("none", "if-present", True, "trust policy if-present; sealed part: not signed; decisions: not signed"),
+    ("none", "required", True, NotTrusted("the sealed part is not signed, the trust policy asks for it")),
+    ("known", "off", True, f"signed by key {KEY.public.fingerprint}, not checked"),
+    ("known", "if-present", False, f"signed by unknown key {KEY.public.fingerprint}"),
+    ("known", "if-present", True, f"sealed part: signed by line3 (key {KEY.public.fingerprint}); decisions: signed by"),
+    ("known", "required", True, f"trust policy required; sealed part: signed by line3 (key {KEY.public.fingerprint})"),
+    ("unknown", "off", True, f"signed by key {OTHER_KEY.public.fingerprint}, not checked"),
+    ("unknown", "if-present", False, f"signed by unknown key {OTHER_KEY.public.fingerprint}"),
+    ("unknown", "if-present", True, NotTrusted(f"signed by the unknown key {OTHER_KEY.public.fingerprint}")),
+    ("unknown", "required", True, NotTrusted(f"signed by the unknown key {OTHER_KEY.public.fingerprint}")),
+]
+
+
+@pytest.mark.parametrize(("bundle", "mode", "folder", "expected"), MATRIX, indirect=["bundle"])
+def test_every_policy_says_what_it_made_of_the_signature(bundle, mode, folder, expected, keys) -> None:  # type: ignore[no-untyped-def]
+    policy = TrustPolicy(mode=mode, keys=keys if folder else None)
+    if isinstance(expected, NotTrusted):
+        with pytest.raises(NotTrusted) as caught:
+            Bundle.open(bundle, trust=policy)
+        assert str(expected) in str(caught.value)
+        assert str(caught.value).startswith(f"{bundle}: ")
+        return
+    with Bundle.open(bundle, trust=policy) as opened:
+        assert expected in opened.signature.words
+        assert opened.signature.policy == mode
+        trusted = mode in ("if-present", "required") and folder and KEY.public.fingerprint in expected
+        assert opened.signature.verified == trusted
+
+
+def test_required_without_keys_is_wrong_usage() -> None:
+    with pytest.raises(BadUsage, match="needs a folder of keys"):
+        TrustPolicy(mode="required")
+
+
+def test_a_folder_of_keys_that_is_not_there_is_wrong_usage(tmp_path: Path) -> None:
+    write_tiny(tmp_path / "x.edge").close()
+    with pytest.raises(BadUsage, match="no folder of trusted keys"):
+        Bundle.open(tmp_path / "x.edge", trust=TrustPolicy(mode="required", keys=tmp_path / "none"))
+
+
+def test_a_decision_without_the_sites_key_takes_the_old_signature_away(keys: Path, tmp_path: Path) -> None:
+    path = tmp_path / "x.edge"
+    write_tiny(path).close()
+    append_decision(path, decision(9.0)).close()
+    with pytest.raises(NotTrusted, match=r"decision\.json is not signed.*edge-sdk threshold --key"):
+        Bundle.open(path, trust=TrustPolicy(mode="required", keys=keys))
+    with Bundle.open(path, trust=TrustPolicy(keys=keys)) as opened:
+        assert opened.signature.sealed.trusted
+        assert opened.signature.site is not None
+        assert not opened.signature.site.signed
+
+
+def test_the_site_signs_decisions_with_a_key_of_its_own(keys: Path, tmp_path: Path) -> None:
+    path = tmp_path / "x.edge"
+    write_tiny(path).close()
+    append_decision(path, decision(9.0), key=OTHER_KEY).close()
+    policy = TrustPolicy(mode="required", keys=keys)
+    with pytest.raises(NotTrusted, match=r"decision\.json is signed by the unknown key"):
+        Bundle.open(path, trust=policy)
+    OTHER_KEY.public.save(keys / "night shift.pub")
+    with Bundle.open(path, trust=policy) as opened:
+        assert opened.signature.site is not None
+        assert (opened.signature.sealed.name, opened.signature.site.name) == ("line3", "night shift")
+
+
+def test_decisions_signed_for_one_bundle_do_not_fit_another(tmp_path: Path) -> None:
+    write_tiny(tmp_path / "a.edge").close()
+    write_tiny(tmp_path / "b.edge", key=None).close()
+    a, b = members_of(tmp_path / "a.edge"), members_of(tmp_path / "b.edge")
+    assert a[0].data == b[0].data  # one sealed part: the decisions may travel between its copies
+    (tmp_path / "c.edge").write_bytes(archive([*b[:-1], *a[-2:]]))
+    with Bundle.open(tmp_path / "c.edge") as opened:
+        assert opened.signature.site is not None
+        assert opened.signature.site.verified
+
+
+def test_keys_come_back_from_their_files_and_are_never_overwritten(tmp_path: Path) -> None:
+    key, secret, public = SigningKey.generate(), tmp_path / "k.key", tmp_path / "k.pub"
+    key.save(secret)
+    key.public.save(public)
+    assert SigningKey.load(secret) == key
+    assert PublicKey.load(public).raw == key.public.raw
+    assert secret.stat().st_mode & 0o777 == 0o600
+    with pytest.raises(BadUsage, match=r"k\.key: exists already"):
+        SigningKey.generate().save(secret)
+    assert key.seed.hex() not in repr(key)
+    assert repr(key.seed)[2:10] not in repr(key)
+
+
+def test_key_files_are_those_of_the_library_that_everyone_uses(tmp_path: Path) -> None:
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
+
+    KEY.save(tmp_path / "k.key")
+    KEY.public.save(tmp_path / "k.pub")
+    private = load_pem_private_key((tmp_path / "k.key").read_bytes(), None)
+    assert private.private_bytes_raw() == KEY.seed  # type: ignore[union-attr]
+    public = load_pem_public_key((tmp_path / "k.pub").read_bytes())
+    assert public.public_bytes_raw() == KEY.public.raw  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "hello", "-----BEGIN PUBLIC KEY-----\n!!!\n-----END PUBLIC KEY-----\n",
+     "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA\n-----END PUBLIC KEY-----\n", "x" * 5000],
+)  # fmt: skip
+def test_a_file_that_is_no_key_is_named(text: str, tmp_path: Path) -> None:
+    (tmp_path / "bad.pub").write_text(text)
+    with pytest.raises(BadInput, match=r"bad\.pub: is not an Ed25519 public key"):
+        PublicKey.load(tmp_path / "bad.pub")
+
+
+def test_a_missing_key_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"none\.key: can't be read: No such file"):
+        SigningKey.load(tmp_path / "none.key")
+
+
+WITHOUT = """
+import sys
+sys.modules["cryptography"] = None  # what a device without the extra sees
+from pathlib import Path
+from edge_sdk.bundle.signing import TrustPolicy
+from edge_sdk.bundle.store import Bundle
+from edge_sdk.errors import NotThere
+path, keys = Path(sys.argv[1]), Path(sys.argv[2])
+print(Bundle.open(path).signature.words)
+try:
+    Bundle.open(path, trust=TrustPolicy(mode="required", keys=keys))
+except NotThere as exc:
+    print("refused:", exc)
+assert not {"torch", "onnx", "nncf"} & set(sys.modules)
+"""
+
+
+def test_without_cryptography_a_signature_is_recorded_as_unchecked_or_required_in_vain(
+    keys: Path, tmp_path: Path
+) -> None:
+    write_tiny(tmp_path / "x.edge").close()
+    run = subprocess.run(
+        [sys.executable, "-c", WITHOUT, str(tmp_path / "x.edge"), str(keys)], capture_output=True, text=True, check=True
+    )
+    unchecked, refused = run.stdout.splitlines()
+    assert f"signed by key {KEY.public.fingerprint}, not checked" in unchecked
+    assert refused.startswith("refused:")
+    assert 'pip install "edge-sdk[sign]"' in refused
