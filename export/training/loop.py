@@ -54,6 +54,14 @@ class Plan:
         return min(max(by_steps, by_time), 1.0)
 
 
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Where a run stands before a step. step: from 0. done: 0..1, the share of the run that is behind."""
+
+    step: int
+    done: float
+
+
 class Trainable(Protocol):
     """What the loop trains. All that changes from step to step lives in `module`, `optimizer` and the loop's rng."""
 
@@ -64,11 +72,11 @@ class Trainable(Protocol):
     @property
     def optimizer(self) -> torch.optim.Optimizer: ...
 
-    def losses(self, rng: np.random.Generator, done: float) -> Mapping[str, Tensor]:
+    def losses(self, rng: np.random.Generator, now: Moment) -> Mapping[str, Tensor]:
         """Named scalar terms of one step; their sum is minimised. All randomness comes from `rng` or torch's own."""
 
-    def rate(self, done: float) -> float:
-        """Factor on the optimiser's first learning rates at `done` = 0..1 of the run."""
+    def rate(self, now: Moment) -> float:
+        """Factor on the optimiser's first learning rates."""
 
 
 def cosine(done: float, *, last: float = 0.01) -> float:
@@ -133,10 +141,10 @@ def _steps(
     began = position
     trainable.module.train()
     while plan.done(position) < 1.0:
-        done = plan.done(position)
+        moment = Moment(position.step, plan.done(position))
         for group, rate in zip(trainable.optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate * trainable.rate(done)
-        values = _step(trainable, rng, done)
+            group["lr"] = rate * trainable.rate(moment)
+        values = _step(trainable, rng, moment)
         now = time.monotonic()
         position = replace(
             position, step=position.step + 1, elapsed_s=position.elapsed_s + now - clock,
@@ -166,10 +174,10 @@ def _steps(
     return position
 
 
-def _step(trainable: Trainable, rng: np.random.Generator, done: float) -> dict[str, float] | None:
+def _step(trainable: Trainable, rng: np.random.Generator, now: Moment) -> dict[str, float] | None:
     """One step's loss values; None if its gradients were not finite, and then no weight has changed."""
     trainable.optimizer.zero_grad(set_to_none=True)
-    terms = trainable.losses(rng, done)
+    terms = trainable.losses(rng, now)
     total = torch.stack(list(terms.values())).sum()
     total.backward()  # type: ignore[no-untyped-call]
     gradients = [p.grad for p in trainable.module.parameters() if p.grad is not None]

@@ -1,0 +1,74 @@
+"""Seeded changes to a picture that leave a good part good: turns, shifts, scale, light. Knows no network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_sdk import preprocess
+from edge_sdk.bundle.manifest import Preprocessing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Augmentation:
+    """How far a view may differ from its picture. Each value is drawn evenly within +- what stands here.
+
+    turns: any angle and mirror image, for parts that lie in any direction. scale: share. shift: share of the side.
+    light, contrast: share, about the picture's mean.
+    """
+
+    turns: bool = False
+    scale: float = 0.0
+    shift: float = 0.0
+    light: float = 0.0
+    contrast: float = 0.0
+
+
+def view(
+    picture: NDArray[np.uint8], record: Preprocessing, how: Augmentation, rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """One view, uint8 (height, width, 3) as the network takes it, of an RGB picture (H, W, 3) of any size.
+
+    Geometry is changed at the picture's own resolution (at most twice the network's) and the product's own resampling
+    comes after it, so that a view is as sharp as the picture that it stands for.
+    """
+    source = _shrunk(picture, 2 * record.width, 2 * record.height)
+    moved = _moved(source, how, rng)
+    tensor = preprocess.apply(moved, record).tensor[0]
+    return _lit(tensor, how, rng)
+
+
+def _shrunk(picture: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    h, w = picture.shape[:2]
+    factor = max(width / w, height / h)
+    return preprocess.resize(picture, round(w * factor), round(h * factor)) if factor < 1.0 else picture
+
+
+def _moved(picture: NDArray[np.uint8], how: Augmentation, rng: np.random.Generator) -> NDArray[np.uint8]:
+    h, w = picture.shape[:2]
+    angle = float(rng.uniform(0.0, 360.0)) if how.turns else 0.0
+    mirrored = how.turns and rng.random() < 0.5
+    scale = 1.0 + how.scale * float(rng.uniform(-1.0, 1.0))
+    shift_x, shift_y = (how.shift * side * float(rng.uniform(-1.0, 1.0)) for side in (w, h))
+    if mirrored:
+        picture = np.ascontiguousarray(picture[:, ::-1])
+    if angle == 0.0 and scale == 1.0 and shift_x == 0.0 and shift_y == 0.0:
+        return picture
+    matrix = cv2.getRotationMatrix2D(((w - 1) / 2, (h - 1) / 2), angle, scale)
+    matrix[:, 2] += (shift_x, shift_y)
+    moved = cv2.warpAffine(picture, matrix, (w, h), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(moved, np.uint8)
+
+
+def _lit(picture: NDArray[np.uint8], how: Augmentation, rng: np.random.Generator) -> NDArray[np.uint8]:
+    gain = 1.0 + how.light * float(rng.uniform(-1.0, 1.0))
+    contrast = 1.0 + how.contrast * float(rng.uniform(-1.0, 1.0))
+    if gain == 1.0 and contrast == 1.0:
+        return picture
+    mean = float(picture.mean(dtype=np.float64))
+    # Saturation is what a camera does with too much light, so clipping is part of the change that is simulated here.
+    table = np.clip(np.rint(((np.arange(256) - mean) * contrast + mean) * gain), 0, 255).astype(np.uint8)
+    return np.asarray(table[picture], np.uint8)

@@ -1,0 +1,101 @@
+"""Trunk features of training views, each computed once: what XS learns from. Knows no student and no loss.
+
+A view is a picture under one seeded augmentation; view 0 of every picture is the picture itself. Features are kept in
+memory as float16 up to a cap; a view beyond it is not made, and `views` says how many there can be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from edge_sdk import preprocess
+from edge_sdk.bundle.manifest import Preprocessing
+from edge_sdk.export.efficientad.augment import Augmentation, view
+from edge_sdk.export.efficientad.trunk import BLOCKS, Trunk, cells, stride_of
+from edge_sdk.export.family import Picture
+from edge_sdk.progress import Progress
+
+CHUNK = 8
+"""Pictures in one pass of the trunk."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Views:
+    """Which views there are. each: per picture at most. memory_bytes: cap on the features kept."""
+
+    augmentation: Augmentation
+    each: int
+    seed: int
+    memory_bytes: int
+
+
+class FeatureBank:
+    """Features of numbered views: view k shows picture k % pictures, changed by the k-th seed (unchanged for the first
+    round). Deterministic: a bank made again after a resume gives the same features."""
+
+    def __init__(
+        self, pictures: Sequence[Picture], record: Preprocessing, trunk: Trunk, blocks: Sequence[int], views: Views
+    ) -> None:
+        self._pictures, self._record, self._trunk, self._views = tuple(pictures), record, trunk, views
+        self._blocks = tuple(sorted(set(blocks)))
+        shapes = {b: shape_of(b, record.width, record.height) for b in self._blocks}
+        view_bytes = 2 * sum(int(np.prod(shape)) for shape in shapes.values())
+        rounds = max(1, min(views.each, views.memory_bytes // max(1, view_bytes * len(self._pictures))))
+        self.views = rounds * len(self._pictures)
+        # np.empty takes pages only when they are written, so an unused cap costs nothing.
+        self._kept: dict[int, NDArray[Any]] = {b: np.empty((self.views, *s), np.float16) for b, s in shapes.items()}
+        self._have = np.zeros(self.views, np.bool_)
+
+    def __len__(self) -> int:
+        """How many pictures."""
+        return len(self._pictures)
+
+    def fill(self, count: int, *, progress: Progress) -> None:
+        """Computes the first `count` views now."""
+        for start in range(0, count, CHUNK):
+            progress(start, count, "features of the training pictures")
+            self._make(range(start, min(start + CHUNK, count)))
+
+    def features(self, views: Sequence[int]) -> dict[int, Tensor]:
+        """Block -> float32 (len(views), C, h, w), channels last, of the trunk's own scale."""
+        missing = sorted({k for k in views if not self._have[k]})
+        for start in range(0, len(missing), CHUNK):
+            self._make(missing[start : start + CHUNK])
+        at = np.asarray(views)
+        return {
+            b: torch.from_numpy(kept[at].astype(np.float32)).contiguous(memory_format=torch.channels_last)
+            for b, kept in self._kept.items()
+        }
+
+    def _make(self, views: Sequence[int]) -> None:
+        images = np.stack([self._image(k) for k in views])
+        with torch.inference_mode():
+            outputs = self._trunk(torch.from_numpy(images), self._blocks)
+        for block, output in outputs.items():
+            self._kept[block][list(views)] = output.numpy().astype(np.float16)
+        self._have[list(views)] = True
+
+    def _image(self, k: int) -> NDArray[np.uint8]:
+        picture = self._pictures[k % len(self._pictures)]
+        if k < len(self._pictures):
+            return prepared(picture, self._record)
+        rgb = preprocess.to_rgb8(preprocess.decode(picture.path), bit_depth=self._record.bit_depth)
+        return view(rgb, self._record, self._views.augmentation, np.random.default_rng([self._views.seed, k]))
+
+
+def prepared(picture: Picture, record: Preprocessing) -> NDArray[np.uint8]:
+    """uint8 (height, width, 3): the picture as the device will see it."""
+    return np.asarray(preprocess.apply(preprocess.decode(picture.path), record, where=str(picture.path)).tensor[0])
+
+
+def shape_of(block: int, width: int, height: int) -> tuple[int, int, int]:
+    """(C, h, w) of a trunk block's output."""
+    stride = stride_of(block)
+    return BLOCKS[block].outputs, cells(height, stride), cells(width, stride)

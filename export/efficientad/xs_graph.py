@@ -1,0 +1,147 @@
+"""The merged ONNX graph of a trained XS model. Knows no training and no picture file.
+
+uint8 NHWC "image" in, float32 "map" (N, h, w) and "score" (N,) out. The trunk runs once for teacher and student. All
+foldings are exact up to float32 rounding: the division by 128 and the batch norms into convolutions, quantiles and
+weights of the maps into one gain each and one constant.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from torch import Tensor, nn
+
+from edge_sdk.export.efficientad.trunk import MEAN, SPREAD, InvertedResidual, SameConv, Trunk, same_pads, stride_of
+from edge_sdk.export.efficientad.trunk import cells as cells_along
+from edge_sdk.export.efficientad.xs import COSINE_FLOOR, Source, StudentConv, XsModel, placing
+from edge_sdk.export.onnx_graph import GraphBuilder
+from edge_sdk.tensors import Array
+
+
+def merged_graph(model: XsModel, *, width: int, height: int) -> tuple[bytes, tuple[str, ...]]:
+    """The serialized graph for inputs of width x height px, and the names of the nodes that must stay float in every
+    quantized variant: those after the last convolutions, whose range on good parts says nothing about defects."""
+    layout = model.layout
+    g = GraphBuilder("efficientad-xs")
+    raw = g.picture(g.input("image", "uint8", ("N", height, width, 3)))
+    used = sorted({source.tap for source in layout.sources})
+    taps = _trunk(g, model.trunk, raw, (height, width), (layout.start, *used))
+    learnt = _student(g, model, _standardised(g, model, layout.start, taps[layout.start]), (height, width))
+    before_tail = len(g.node_names)
+    targets = {tap: _standardised(g, model, tap, taps[tap]) for tap in used}
+    _maps(g, model, learnt, targets, (height, width))
+    g.largest_mean("map", layout.cells_counted(width, height), name="score")
+    g.output("map", "float32", ("N", *layout.grid(width, height)))
+    g.output("score", "float32", ("N",))
+    return g.finish(), g.node_names[before_tail:]
+
+
+def _numpy(tensor: Tensor) -> Array:
+    return tensor.detach().contiguous().numpy()
+
+
+def _trunk(g: GraphBuilder, trunk: Trunk, raw: str, size: tuple[int, int], wanted: tuple[int, ...]) -> dict[int, str]:
+    """Outputs of the blocks `wanted`. The mean is subtracted before the padded first convolution, not folded into it:
+    a zero that pads raw pixels would be black, and the trunk was trained with grey around its pictures."""
+    centred = g.arithmetic("Sub", raw, MEAN, name="picture/centred")
+    x, size = _same(g, trunk.stem, centred, size, name="trunk/stem", divide=SPREAD)
+    x = g.clip(x, 0.0, 6.0, name="trunk/stem/relu6")
+    out: dict[int, str] = {}
+    for i, block in enumerate(trunk.blocks):
+        assert isinstance(block, InvertedResidual)
+        name, entry = f"trunk/{i}", x
+        if block.expand is not None:
+            x, size = _same(g, block.expand, x, size, name=f"{name}/expand")
+            x = g.clip(x, 0.0, 6.0, name=f"{name}/expand/relu6")
+        x, size = _same(g, block.depthwise, x, size, name=f"{name}/depthwise")
+        x = g.clip(x, 0.0, 6.0, name=f"{name}/depthwise/relu6")
+        x, size = _same(g, block.project, x, size, name=f"{name}/project")
+        if block.block.residual:
+            x = g.node("Add", [x, entry], name=f"{name}/residual")
+        if i in wanted:
+            out[i] = x
+        if i == max(wanted):
+            break
+    return out
+
+
+def _same(
+    g: GraphBuilder, conv: SameConv, x: str, size: tuple[int, int], *, name: str, divide: float = 1.0
+) -> tuple[str, tuple[int, int]]:
+    weight, bias = _numpy(conv.weight).astype(np.float64) / divide, _numpy(conv.bias)
+    out = g.conv(x, weight, bias, name=name, stride=conv.stride, pads=conv.pads(*size), groups=conv.groups)
+    return out, (-(-size[0] // conv.stride), -(-size[1] // conv.stride))
+
+
+def _standardised(g: GraphBuilder, model: XsModel, block: int, features: str) -> str:
+    name = f"standard/{block}"
+    gain, shift = (_numpy(model.get_buffer(f"{what}_{block}")).reshape(1, -1, 1, 1) for what in ("gain", "shift"))
+    scaled = g.arithmetic("Mul", features, gain, name=f"{name}/gain")
+    shifted = g.arithmetic("Add", scaled, shift, name=f"{name}/shift")
+    return g.clip(shifted, -model.layout.clamp, model.layout.clamp, name=f"{name}/clamp")
+
+
+def _student(g: GraphBuilder, model: XsModel, start: str, size: tuple[int, int]) -> dict[int, str]:
+    """The heads' outputs by tap, for the taps that a map needs; a stage that none of them needs is left out."""
+    needed = {source.tap for source in model.layout.sources}
+    stride = stride_of(model.layout.start)
+    here = (cells_along(size[0], stride), cells_along(size[1], stride))
+    x, here = _student_conv(g, model.student.stem, start, here, name="student/stem")
+    out: dict[int, str] = {}
+    for tap, stage, head in zip(model.layout.taps, model.student.stages, model.student.heads, strict=True):
+        if tap > max(needed):
+            break
+        assert isinstance(stage, nn.Sequential)
+        for i, conv in enumerate(stage):
+            assert isinstance(conv, StudentConv)
+            x, here = _student_conv(g, conv, x, here, name=f"student/{tap}/{i}")
+        if tap in needed:
+            assert isinstance(head, nn.Conv2d)
+            assert head.bias is not None
+            out[tap] = g.conv(x, _numpy(head.weight), _numpy(head.bias), name=f"student/{tap}/head")
+    return out
+
+
+def _student_conv(
+    g: GraphBuilder, conv: StudentConv, x: str, size: tuple[int, int], *, name: str
+) -> tuple[str, tuple[int, int]]:
+    (top, bottom), (left, right) = (same_pads(n, 3, conv.stride) for n in size)
+    weight, bias = conv.folded()
+    out = g.conv(x, weight, bias, name=name, stride=conv.stride, pads=(top, left, bottom, right))
+    return g.node("Relu", [out], name=f"{name}/relu"), (-(-size[0] // conv.stride), -(-size[1] // conv.stride))
+
+
+def _maps(
+    g: GraphBuilder, model: XsModel, learnt: dict[int, str], targets: dict[int, str], size: tuple[int, int]
+) -> None:
+    """Ends in the tensor "map". A constant passes a resampling unchanged, so all of them are added once, at the end."""
+    total = sum(source.weight for source in model.layout.sources)
+    constant, summed = 0.0, ""
+    for index, (source, quantiles) in enumerate(zip(model.layout.sources, model.quantiles, strict=True)):
+        name = f"maps/{index}"
+        gain = quantiles.gain * source.weight / total
+        constant -= gain * quantiles.low
+        raw = _differ(g, source, learnt[source.tap], targets[source.tap], name=name)
+        scaled = g.arithmetic("Mul", raw, gain, name=f"{name}/gain")
+        ratio, stride = stride_of(source.tap) // model.layout.map_stride, stride_of(source.tap)
+        if ratio > 1:
+            rows, columns = (placing(cells_along(n, stride), ratio) for n in size)
+            scaled = g.resample(scaled, rows, columns, name=f"{name}/placed")
+        summed = g.node("Add", [summed, scaled], name=f"{name}/sum") if summed else scaled
+    g.squeeze(g.arithmetic("Add", summed, constant, name="maps/constant"), 1, name="map")
+
+
+def _differ(g: GraphBuilder, source: Source, learnt: str, target: str, *, name: str) -> str:
+    if source.measure == "square":
+        return g.mean_square(learnt, target, name=name)
+
+    def mean_product(a: str, b: str, what: str) -> str:
+        return g.mean(g.node("Mul", [a, b], name=f"{name}/{what}"), [1], name=f"{name}/{what}/mean", keep=True)
+
+    dot, mine, theirs = (
+        mean_product(a, b, what)
+        for a, b, what in ((learnt, target, "dot"), (learnt, learnt, "learnt"), (target, target, "target"))
+    )
+    sizes = g.arithmetic("Add", g.node("Mul", [mine, theirs], name=f"{name}/sizes"), COSINE_FLOOR, name=f"{name}/floor")
+    cosine = g.node("Div", [dot, g.node("Sqrt", [sizes], name=f"{name}/root")], name=f"{name}/cosine")
+    one = g.constant("one", np.array(1.0, np.float32))
+    return g.node("Sub", [one, cosine], name=f"{name}/apart")

@@ -1,0 +1,187 @@
+"""Trains XS on one product's good parts: statistics, steps, map quantiles, scores of the held-out parts.
+
+Knows the shared loop and the XS networks; no other size of the family, no ONNX.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from edge_sdk.bundle.manifest import MapGrid, Preprocessing
+from edge_sdk.errors import BadInput
+from edge_sdk.export.efficientad.features import FeatureBank, Views, prepared
+from edge_sdk.export.efficientad.pdn_model import ChannelStatistics, MapQuantiles, StatisticsSum, map_quantiles
+from edge_sdk.export.efficientad.trunk import BLOCKS, load_trunk
+from edge_sdk.export.efficientad.xs import XsConfig, XsModel, new_model
+from edge_sdk.export.efficientad.xs_graph import merged_graph
+from edge_sdk.export.family import FloatGraph, Picture, PictureSet, Trained, TrainOptions
+from edge_sdk.export.pictures import data_digest, split
+from edge_sdk.export.training import loop
+from edge_sdk.export.training.checkpoint import Position
+from edge_sdk.export.training.loop import Moment
+from edge_sdk.progress import Progress
+
+MODEL = "model.safetensors"
+CODE = "xs/1"
+"""Raised whenever a checkpoint of the code before can't be gone on from."""
+
+
+class XsTraining:
+    """What one step of XS does (the protocol `Trainable`)."""
+
+    def __init__(self, model: XsModel, bank: FeatureBank, config: XsConfig) -> None:
+        self._model, self._bank, self._config = model, bank, config
+        self._optimizer = torch.optim.AdamW(
+            model.student.parameters(), lr=config.rate, betas=(0.9, 0.99), weight_decay=config.weight_decay
+        )
+
+    @property
+    def module(self) -> nn.Module:
+        return self._model.student
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        return self._optimizer
+
+    def rate(self, now: Moment) -> float:
+        return loop.cosine(now.done) * min(1.0, (now.step + 1) / self._config.warm_steps)
+
+    def losses(self, rng: np.random.Generator, now: Moment) -> Mapping[str, Tensor]:
+        features = self._bank.features(self._draw(rng, now.step))
+        layout = self._model.layout
+        learnt = self._model.student(self._model.standardised(layout.start, features[layout.start]))
+        squared = {tap: (learnt[tap] - self._model.standardised(tap, features[tap])).square() for tap in layout.taps}
+        terms = {f"tap_{tap}": values.mean() for tap, values in squared.items()}
+        if now.done >= self._config.hard_from and self._config.hard_weight > 0.0:
+            terms["hard"] = self._config.hard_weight * torch.stack([self._hard(v) for v in squared.values()]).sum()
+        return terms
+
+    def _hard(self, squared: Tensor) -> Tensor:
+        """Mean of each picture's largest values."""
+        each = squared.flatten(1)
+        count = max(1, int(self._config.hard_share * each.shape[1]))
+        return each.topk(count, dim=1, sorted=False).values.mean()
+
+    def _draw(self, rng: np.random.Generator, step: int) -> list[int]:
+        """View numbers of one step. A few new views come into play with each step, so that the cost of making them is
+        spread; the rest are drawn from those in play, which depend on the step alone and so survive a resume."""
+        config = self._config
+        before = min(len(self._bank) + step * config.fresh, self._bank.views)
+        new = list(range(before, min(before + config.fresh, self._bank.views)))
+        return new + [int(k) for k in rng.integers(0, before, config.batch - len(new))]
+
+
+def train(data: PictureSet, options: TrainOptions, config: XsConfig, *, folder: Path, progress: Progress) -> Trained:
+    """Trains, or goes on from the checkpoint in `folder`; a finished run is measured again, not trained again."""
+    config.layout.check(options.width, options.height)
+    record = preprocessing(options)
+    kept, held_out = split(data.train, options.holdout, options.seed)
+    trunk = load_trunk(config.layout.taps[-1], options.teacher)
+    augmentation = config.turning if options.turns else config.fixed
+    views = Views(augmentation=augmentation, each=config.views, seed=options.seed, memory_bytes=config.memory_bytes)
+    bank = FeatureBank(kept, record, trunk, config.layout.blocks, views)
+    bank.fill(len(bank), progress=progress)
+    statistics = _statistics(bank, config.layout.blocks)
+    model = new_model(config.layout, trunk, statistics, seed=options.seed)
+    budget = config.time_budget_s if options.steps is None and options.time_budget_s is None else options.time_budget_s
+    position = loop.run(
+        XsTraining(model, bank, config), loop.Plan(steps=options.steps, time_budget_s=budget),
+        folder=folder, identity=identity(data, options, config), seed=options.seed, progress=progress,
+    )  # fmt: skip
+    model.eval()
+    progress(0, 0, "map quantiles of the held-out parts")
+    model.quantiles, scores = measure(model, held_out, record, config.quantiles)
+    model.save(folder / MODEL)
+    return Trained(
+        folder=folder, options=options, held_out=held_out, scores=tuple(scores), history=position.history,
+        facts=_facts(model, position, bank, kept, held_out),
+    )  # fmt: skip
+
+
+def preprocessing(options: TrainOptions) -> Preprocessing:
+    """How pictures come to XS: stretched, no border (the trunk's own padding serves the rim)."""
+    return Preprocessing(width=options.width, height=options.height, mode="stretch")
+
+
+def identity(data: PictureSet, options: TrainOptions, config: XsConfig) -> dict[str, str]:
+    """What a checkpoint must have in common with a run that goes on from it."""
+    chosen = {name: value for name, value in asdict(options).items() if name != "threads"}
+    return {
+        "data": data_digest(data),
+        "options": hashlib.sha256(json.dumps(chosen, sort_keys=True, default=str).encode()).hexdigest()[:16],
+        "configuration": hashlib.sha256(json.dumps(asdict(config), sort_keys=True).encode()).hexdigest()[:16],
+        "code": CODE,
+    }
+
+
+def _statistics(bank: FeatureBank, blocks: Sequence[int]) -> dict[int, ChannelStatistics]:
+    """Per block over the unchanged pictures, in float64."""
+    sums = {block: StatisticsSum(BLOCKS[block].outputs) for block in blocks}
+    for k in range(len(bank)):
+        for block, features in bank.features([k]).items():
+            sums[block].add(features)
+    return {block: total.result() for block, total in sums.items()}
+
+
+def measure(
+    model: XsModel, pictures: Sequence[Picture], record: Preprocessing, at: tuple[float, float]
+) -> tuple[tuple[MapQuantiles, ...], list[float]]:
+    """Map quantiles of good `pictures`, each on its tap's own cells, and then the scores that those quantiles give."""
+    maps: list[list[Tensor]] = [[] for _ in model.layout.sources]
+    with torch.inference_mode():
+        for picture in pictures:
+            image = torch.from_numpy(prepared(picture, record)[None])
+            for kept, cells in zip(maps, model.maps(model.trunk(image, model.layout.blocks)), strict=True):
+                kept.append(cells)
+        stacked = [torch.cat(kept) for kept in maps]
+        quantiles = tuple(map_quantiles(m.numpy(), low=at[0], high=at[1]) for m in stacked)
+        model.quantiles = quantiles
+        scores: NDArray[np.float32] = model.reduced(model.combined(stacked)).numpy()
+    return quantiles, [float(score) for score in scores]
+
+
+def _facts(
+    model: XsModel, position: Position, bank: FeatureBank, kept: Sequence[Picture], held_out: Sequence[Picture]
+) -> dict[str, Any]:
+    narrow = [i for i, q in enumerate(model.quantiles) if q.clamped]
+    words = [f"the good parts' map {i} hardly varies: its scale was bounded from below" for i in narrow]
+    return {
+        "steps": position.step,
+        "training_s": round(position.elapsed_s, 1),
+        "bad_steps": position.bad_steps,
+        "pictures": len(kept),
+        "parts": len({p.part for p in kept}),
+        "held_out_pictures": len(held_out),
+        "held_out_parts": len({p.part for p in held_out}),
+        "views": bank.views,
+        "clamped_channels": {str(block): n for block, n in model.clamped_channels.items()},
+        "quantiles": [asdict(q) for q in model.quantiles],
+        "words": words,
+    }
+
+
+def graph(trained: Trained) -> FloatGraph:
+    """The merged graph of the model in the run folder."""
+    path = trained.folder / MODEL
+    if not path.is_file():
+        raise BadInput("there is no trained model in this folder", where=str(trained.folder), do="Train first")
+    model = XsModel.load(path)
+    layout, options = model.layout, trained.options
+    onnx, tail = merged_graph(model, width=options.width, height=options.height)
+    cells = layout.cells_counted(options.width, options.height)
+    return FloatGraph(
+        onnx=onnx, preprocessing=preprocessing(options), float_tail=tail,
+        # A cell of stride 2^L is centred on pixel 2^L - 1 of its square: "same" padding puts what is odd after.
+        grid=MapGrid(offset_px=layout.map_stride - 0.5, stride_px=float(layout.map_stride)),
+        reduction=f"mean of the {cells} largest cells of the map",
+    )  # fmt: skip
