@@ -20,7 +20,41 @@ from edge_sdk.tensors import Array
 LARGEST_HALF = 65504.0
 HEADROOM = 8.0  # samples do not show the largest value that a device will see
 HALF_OPS = frozenset(
-    ["Conv", "ConvTranspose", "Gemm", "MatMul", "Relu", "Clip", "LeakyRelu", "PRelu", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "Elu", "Gelu", "Mish", "AveragePool", "MaxPool", "Add", "Sub", "Mul", "Concat", "Reshape", "Transpose", "Slice", "Flatten", "Squeeze", "Unsqueeze", "Split", "Gather", "DepthToSpace", "SpaceToDepth", "Pad", "Resize"]
+    [
+        "Conv",
+        "ConvTranspose",
+        "Gemm",
+        "MatMul",
+        "Relu",
+        "Clip",
+        "LeakyRelu",
+        "PRelu",
+        "Sigmoid",
+        "HardSigmoid",
+        "HardSwish",
+        "Tanh",
+        "Elu",
+        "Gelu",
+        "Mish",
+        "AveragePool",
+        "MaxPool",
+        "Add",
+        "Sub",
+        "Mul",
+        "Concat",
+        "Reshape",
+        "Transpose",
+        "Slice",
+        "Flatten",
+        "Squeeze",
+        "Unsqueeze",
+        "Split",
+        "Gather",
+        "DepthToSpace",
+        "SpaceToDepth",
+        "Pad",
+        "Resize",
+    ]
 )
 _STAY_FLOAT_INPUTS = {"Resize": (1, 2)}  # roi and scales are coordinates, float32 by the standard
 

@@ -1,7 +1,10 @@
-"""Two layouts of one int8 graph, equal bit for bit: behind the activation function, or on both sides of it.
+"""Two layouts of one int8 graph, equal bit for bit: one for TensorRT and OpenVINO, one for ONNX Runtime's CPU kernels.
 
-"conv-relu-q" (A): convolution, Relu, Q, DQ: what TensorRT documents. "conv-q-relu-q" (B): a pair with the same scale
-before the Relu as well, without which ONNX Runtime runs the convolution in float. Knows no samples, no scales.
+"conv-relu-q" (A, canonical): convolution, Relu, Q, DQ, all int8 with zero point 0: what TensorRT takes.
+"conv-q-relu-q" (B): Q behind the convolution, then the Relu on the quantized numbers; activations are uint8 with zero
+point 128, the same numbers shifted. ONNX Runtime runs A's convolutions in float, and turns int8 tensors into uint8
+only where they have a single reader: every residual branch or shared picture would again leave convolutions in float.
+Knows no samples, no scales.
 """
 
 from __future__ import annotations
@@ -17,40 +20,65 @@ from edge_sdk.calibration.observe import Reader
 from edge_sdk.errors import CheckFailed
 from edge_sdk.tensors import Array
 
-# Q never falls, so it may change places with min and max: Q(clip(x)) = clip'(Q(x)), and Q(DQ(q)) = q. Hence a pair
-# before Relu or Clip (any bounds) changes no bit of the pair behind it. LeakyRelu and the smooth ones scale: not equal.
+# Q never falls, so it may change places with min and max: Q(clip(x, lo, hi)) = clip(Q(x), Q(lo), Q(hi)), whatever the
+# bounds and the scale. LeakyRelu and the smooth functions scale what they cut: no such identity.
 MONOTONE_CUTS = ("Relu", "Clip")
 _FUSED = ("Conv", "Gemm", "MatMul", "Add")
+_SHIFT = 128
 
 
-def both_sides(model: ModelProto) -> ModelProto:
-    """Layout B of a graph in layout A: a Q/DQ pair with the same scale before each Relu or Clip that has one behind.
+def for_onnxruntime(model: ModelProto) -> ModelProto:
+    """Layout B of a graph in layout A."""
+    return _Rewrite(Index.of(model)).model()
 
-    Where the pair behind is read by float operators alone it would change nothing any more, and is left out.
-    """
-    index = Index.of(model)
-    names, node_names = graphs.tensor_names(model), {n.name for n in model.graph.node}
-    before: dict[str, list[NodeProto]] = {}  # activation node -> the pair to put in front of it
-    renamed: dict[str, str] = {}
-    for q in model.graph.node:
-        cut = _cut_before(q, index)
-        if cut is None:
-            continue
-        real = cut.input[0]
-        made = [graphs.fresh(f"{real}_{part}", names) for part in ("q", "dq")]
-        for op, source, target in (("QuantizeLinear", real, made[0]), ("DequantizeLinear", made[0], made[1])):
-            pair = helper.make_node(op, [source, *q.input[1:]], [target], name=graphs.fresh(target, node_names))
-            before.setdefault(cut.name, []).append(pair)
-        renamed[cut.name] = made[1]
-    nodes: list[NodeProto] = []
-    for node in model.graph.node:
-        nodes += before.get(node.name, [])
-        copy = NodeProto()
-        copy.CopyFrom(node)
-        if node.name in renamed:
-            copy.input[0] = renamed[node.name]
-        nodes.append(copy)
-    return graphs.rebuilt(model, nodes, model.graph.initializer)
+
+class _Rewrite:
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        self._names = graphs.tensor_names(index.model)
+        self._node_names = {n.name for n in index.model.graph.node}
+        self._constants: dict[str, Array] = dict(index.constants)
+        self._cuts = {cut.name: q.name for q in index.model.graph.node if (cut := _cut_before(q, index)) is not None}
+        self._moved = {q: cut for cut, q in self._cuts.items()}
+        self._zero = self._constant("zero_point_128", np.asarray(_SHIFT, np.uint8))
+
+    def model(self) -> ModelProto:
+        by_name = {n.name: n for n in self._index.model.graph.node}
+        nodes: list[NodeProto] = []
+        for node in self._index.model.graph.node:
+            if node.name in self._cuts:
+                continue
+            copy = NodeProto()
+            copy.CopyFrom(node)
+            nodes.append(copy)
+            if self._of_activation(node):
+                copy.input[2] = self._zero
+            if node.name in self._moved:
+                cut = by_name[self._moved[node.name]]
+                copy.input[0] = cut.input[0]
+                nodes += self._integer_cut(cut, copy)
+        used = {name for n in nodes for name in n.input} | set(self._index.outputs)
+        tensors = [graphs.tensor(name, array) for name, array in self._constants.items() if name in used]
+        return graphs.rebuilt(self._index.model, nodes, tensors)
+
+    def _of_activation(self, node: NodeProto) -> bool:
+        quantized = node.op_type == "QuantizeLinear"
+        return quantized or (node.op_type == "DequantizeLinear" and node.input[0] not in self._index.constants)
+
+    def _integer_cut(self, cut: NodeProto, q: NodeProto) -> list[NodeProto]:
+        """Relu or Clip on the uint8 numbers: between `q` (which gets a new output) and q's readers."""
+        low, high = _bounds(cut, self._index)
+        scale = self._index.constants[q.input[1]]
+        codes = [int(np.clip(np.rint(np.float32(b) / scale), -128, 127)) + _SHIFT for b in (low, high)]
+        target = q.output[0]
+        q.output[0] = graphs.fresh(f"{target}_uncut", self._names)
+        limits = [self._constant(f"{cut.name}_{part}", np.asarray(c, np.uint8)) for part, c in zip(("lo", "hi"), codes)]
+        return [helper.make_node("Clip", [q.output[0], *limits], [target], name=graphs.fresh(cut.name, set()))]
+
+    def _constant(self, name: str, value: Array) -> str:
+        unique = graphs.fresh(name, self._names)
+        self._constants[unique] = value
+        return unique
 
 
 def assert_equal_layouts(a: bytes, b: bytes, feeds: Iterable[Mapping[str, Array]]) -> int:
@@ -78,14 +106,23 @@ def assert_equal_layouts(a: bytes, b: bytes, feeds: Iterable[Mapping[str, Array]
 
 
 def _cut_before(q: NodeProto, index: Index) -> NodeProto | None:
-    """The Relu or Clip between an int8 operator and this QuantizeLinear, if a pair may stand in front of it."""
-    if q.op_type != "QuantizeLinear" or q.input[0] in index.outputs:
+    """The Relu or Clip between an int8 operator and this QuantizeLinear, if it may change places with it."""
+    if q.op_type != "QuantizeLinear" or q.input[0] in index.outputs or index.only_reader(q.input[0]) is None:
         return None
     cut = index.producer.get(q.input[0])
-    if cut is None or cut.op_type not in MONOTONE_CUTS:
+    if cut is None or cut.op_type not in MONOTONE_CUTS or index.only_reader(cut.input[0]) is None:
+        return None
+    if not all(name in index.constants for name in cut.input[1:] if name):
         return None
     maker = index.producer.get(cut.input[0])
-    if maker is None or maker.op_type not in _FUSED or index.only_reader(cut.input[0]) is None:
+    if maker is None or maker.op_type not in _FUSED:
         return None
     sources = {index.producer[name].op_type for name in maker.input if name in index.producer}
-    return cut if sources <= {"DequantizeLinear"} and "DequantizeLinear" in sources else None
+    return cut if sources == {"DequantizeLinear"} else None
+
+
+def _bounds(cut: NodeProto, index: Index) -> tuple[float, float]:
+    if cut.op_type == "Relu":
+        return 0.0, np.inf
+    low, high = (float(index.constants[cut.input[i]]) if len(cut.input) > i and cut.input[i] else None for i in (1, 2))
+    return (-np.inf if low is None else low), (np.inf if high is None else high)

@@ -264,43 +264,43 @@ class _Writer:
         self._constants: dict[str, Array] = dict(index.constants)
         self._nodes: list[NodeProto] = []
         self._scale_names: dict[str, str] = {}
+        self._dequantized: dict[str, str] = {}
         self._zero = ""
 
     def model(self) -> ModelProto:
-        reads = {name: self._dequantized(name) for name in self._plan.points}
+        points = self._plan.points
         for name in self._index.inputs:
-            self._pair(name, reads, name)
+            if name in points:
+                self._quantize(name, name)
         for node in self._index.model.graph.node:
             copy = NodeProto()
             copy.CopyFrom(node)
-            for i, name in enumerate(copy.input):
-                if i == 0 or name not in self._index.constants:
-                    copy.input[i] = reads.get(name, name)
+            for i, name in enumerate(node.input):
+                if name in points:
+                    copy.input[i] = self._dequantized[name]
             if node.name in self._plan.operators:
                 self._weights(node, copy)
-            for i, name in enumerate(copy.output):
-                if name in reads and name in self._index.outputs:
+            for i, name in enumerate(node.output):
+                if name in points and name in self._index.outputs:
                     copy.output[i] = graphs.fresh(f"{name}_float", self._names)
             self._nodes.append(copy)
-            for before, after in zip(node.output, copy.output, strict=True):
-                self._pair(before, reads, after)
+            for name, real in zip(node.output, copy.output, strict=True):
+                if name in points:
+                    self._quantize(name, real)
         used = {name for n in self._nodes for name in n.input} | set(self._index.outputs)
         tensors = [graphs.tensor(name, array) for name, array in self._constants.items() if name in used]
         return graphs.rebuilt(self._index.model, self._nodes, tensors)
 
-    def _dequantized(self, tensor: str) -> str:
-        # An output of the graph keeps its name: the pair's end takes it, the producer's gets another.
-        return tensor if tensor in self._index.outputs else graphs.fresh(f"{tensor}_dq", self._names)
-
-    def _pair(self, tensor: str, reads: Mapping[str, str], real: str) -> None:
-        if tensor not in reads:
-            return
+    def _quantize(self, tensor: str, real: str) -> None:
         if self._plan.points[tensor].role == "exact-picture":
             real = self._minus_128(real)
-        scale, zero = self._scale(tensor), self._zero_point()
+        # An output of the graph keeps its name: the pair's end takes it, its producer got another.
+        own = tensor in self._index.outputs
         q = graphs.fresh(f"{tensor}_q", self._names)
-        self._add("QuantizeLinear", [real, scale, zero], q, f"{tensor}_q")
-        self._add("DequantizeLinear", [q, scale, zero], reads[tensor], f"{tensor}_dq")
+        self._dequantized[tensor] = dq = tensor if own else graphs.fresh(f"{tensor}_dq", self._names)
+        scale, zero = self._scale(tensor), self._zero_point()
+        self._add("QuantizeLinear", [real, scale, zero], q, q)
+        self._add("DequantizeLinear", [q, scale, zero], dq, f"{tensor}_dq")
 
     def _minus_128(self, tensor: str) -> str:
         if (shift := "picture_shift") not in self._constants:

@@ -12,7 +12,7 @@ from onnx import ModelProto, numpy_helper
 
 from edge_sdk.calibration import graphs
 from edge_sdk.calibration.fp16 import to_half
-from edge_sdk.calibration.layout import assert_equal_layouts, both_sides
+from edge_sdk.calibration.layout import assert_equal_layouts, for_onnxruntime
 from edge_sdk.calibration.lint import lint
 from edge_sdk.calibration.observe import Feeds, Observed, Reader, again, extremes, observe
 from edge_sdk.calibration.place import MATRIX_OPS, Plan, place, plan, scales
@@ -150,7 +150,7 @@ def quantize(
             canonical = place(model, planned, steps, weight_limit=_WEIGHT_LIMITS[name])
             count = len(planned.operators)
             variants.append(_variant(name, "conv-relu-q", canonical, count))
-            variants.append(_variant(name, "conv-q-relu-q", both_sides(canonical), count))
+            variants.append(_variant(name, "conv-q-relu-q", for_onnxruntime(canonical), count))
         elif name == "fp16":
             variants.append(_variant(name, "plain", to_half(model, seen, float_nodes=options.float_tail), 0))
         else:
