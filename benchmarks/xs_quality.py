@@ -52,7 +52,10 @@ def judged(scores: NDArray[np.float64], data: PictureSet, seed: int) -> dict[str
     labels = np.array([p.label for p in data.test])
     parts = [p.part for p in data.test]
     good, bad = labels == "good", labels != "good"
-    units = {"good_units": [parts[i] for i in np.flatnonzero(good)], "bad_units": [parts[i] for i in np.flatnonzero(bad)]}
+    units = {
+        "good_units": [parts[i] for i in np.flatnonzero(good)],
+        "bad_units": [parts[i] for i in np.flatnonzero(bad)],
+    }
     rng = np.random.default_rng(seed)
     pooled = detection.bootstrap_auroc(scores[good], scores[bad], rng=rng, **units)
     by_class = detection.auroc_by_class(scores[good], {str(k): scores[labels == k] for k in np.unique(labels[bad])})
@@ -65,17 +68,21 @@ def judged(scores: NDArray[np.float64], data: PictureSet, seed: int) -> dict[str
     }  # fmt: skip
 
 
+def training_options(stated: Stated, seed: int, arguments: argparse.Namespace) -> TrainOptions:
+    """The one configuration of all sets."""
+    return TrainOptions(
+        seed=seed, turns=stated.turns, time_budget_s=arguments.seconds, holdout=arguments.holdout, threads=2
+    )
+
+
 def run(name: str, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
     """Trains one model and judges it."""
     stated = SETS[name]
     data = read_pictures(arguments.data / stated.folder, group=stated.group)
-    options = TrainOptions(
-        seed=seed, turns=stated.turns, time_budget_s=arguments.seconds, holdout=arguments.holdout, threads=2
-    )  # fmt: skip
     family = registry.family("efficientad")
     folder = arguments.runs / f"{name}-{seed}"
     cpu, wall = time.process_time(), time.monotonic()
-    trained = family.train(data, options, folder=folder, progress=_quiet)
+    trained = family.train(data, training_options(stated, seed, arguments), folder=folder, progress=_quiet)
     seconds = {"cpu_s": time.process_time() - cpu, "wall_s": time.monotonic() - wall}
     graph = family.graph(trained)
     inputs = evaluate.prepared(data.test, graph.preprocessing)
@@ -109,7 +116,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with aliens, mvtec_screw, magnetic_tile")
     parser.add_argument("--out", type=Path, default=Path("docs/results/xs_quality"))
-    parser.add_argument("--runs", type=Path, default=Path("runs/xs_quality"), help="run folders, kept for other figures")
+    parser.add_argument(
+        "--runs", type=Path, default=Path("runs/xs_quality"), help="run folders, kept for other figures"
+    )
     parser.add_argument("--sets", nargs="+", default=list(SETS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--seconds", type=float, default=None, help="training time; default: the size's own")

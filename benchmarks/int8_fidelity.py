@@ -1,0 +1,90 @@
+"""int8 against fp32 of trained XS models on the three picture sets: AUROC, verdict flips, score kept by strong defects.
+
+Both int8 variants in ONNX Runtime and OpenVINO, native and with OpenVINO's instruction set capped to AVX2. Uses the run
+folders that xs_quality.py left, so nothing is trained again.
+
+    python benchmarks/int8_fidelity.py --data ../shared/data --runs runs/xs_quality --out docs/results/int8_fidelity
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from record import write_record  # noqa: E402
+from xs_quality import SETS, training_options  # noqa: E402
+
+from edge_sdk.calibration import QuantizeOptions, Variant, quantize  # noqa: E402
+from edge_sdk.decision import conformal  # noqa: E402
+from edge_sdk.export import build, evaluate, registry  # noqa: E402
+from edge_sdk.export.pictures import read_pictures  # noqa: E402
+from edge_sdk.runtimes import probe  # noqa: E402
+
+CAP = "ONEDNN_MAX_CPU_ISA"
+
+
+def measure(name: str, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
+    """All variants of one trained model on every runtime here, at the lowest rate that its held-out parts support."""
+    stated = SETS[name]
+    data = read_pictures(arguments.data / stated.folder, group=stated.group)
+    family = registry.family("efficientad")
+    folder = arguments.runs / f"{name}-{seed}"
+    trained = family.train(data, training_options(stated, seed, arguments), folder=folder, progress=_quiet)
+    graph = family.graph(trained)
+    feeds = family.calibration(data, trained, count=build.CALIBRATION_SAMPLES)
+    quantized = quantize(graph.onnx, feeds, options=QuantizeOptions(float_tail=graph.float_tail))
+    parts = [p.part for p in trained.held_out]
+    decision = conformal(trained.scores, rate=build.supported_rate(len(set(parts)), None), parts=parts)
+    fp32 = Variant(variant="fp32", layout="plain", graph=graph.onnx, int8_convolutions=0)
+    inputs = evaluate.prepared(data.test, graph.preprocessing)
+    scored = evaluate.score_all((fp32, *quantized.variants), inputs)
+    table = evaluate.rows(scored, [p.label for p in data.test], decision.threshold)
+    cpu = probe.cpu()
+    return {
+        "set": name, "seed": seed, "instruction_set": cpu.isa, "openvino_instruction_set": cpu.onednn_isa,
+        "threshold": decision.threshold, "rows": [row.to_json() for row in table],
+    }  # fmt: skip
+
+
+def _quiet(done: int, total: int, note: str) -> None:
+    pass
+
+
+def main() -> None:
+    """One record a set; the capped half runs in a process of its own, since the cap is read when OpenVINO is loaded."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--runs", type=Path, default=Path("runs/xs_quality"))
+    parser.add_argument("--out", type=Path, default=Path("docs/results/int8_fidelity"))
+    parser.add_argument("--sets", nargs="+", default=list(SETS))
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seconds", type=float, default=None)
+    parser.add_argument("--holdout", type=float, default=0.1)
+    parser.add_argument("--one", choices=list(SETS), help="print one set's figures as JSON, write nothing")
+    arguments = parser.parse_args()
+    if arguments.one:
+        sys.stdout.write(json.dumps(measure(arguments.one, arguments.seed, arguments)))
+        return
+    for name in arguments.sets:
+        native = measure(name, arguments.seed, arguments)
+        command = [sys.executable, __file__, *sys.argv[1:], "--one", name]
+        capped = subprocess.run(command, env={**os.environ, CAP: "AVX2"}, capture_output=True, text=True, check=True)
+        result = {"native": native, "capped_to_avx2": json.loads(capped.stdout.splitlines()[-1])}
+        write_record(
+            arguments.out / f"{name}.json", result, seeds=[arguments.seed], samples=native["rows"][0]["pictures"]
+        )
+        for kind, told in result.items():
+            for row in told["rows"]:
+                print(name, kind, *(f"{k}={row[k]}" for k in KEYS), flush=True)
+
+
+KEYS = ("variant", "layout", "runtime", "auroc", "auroc_change", "flips", "pictures", "kept_least", "problem")
+
+if __name__ == "__main__":
+    main()
