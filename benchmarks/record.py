@@ -2,8 +2,8 @@
 
 Every file says how it was made: command, commit, machine, versions, seeds, sample count. Use from a script:
 
-    from record import read, write        (scripts run from the repository root: python benchmarks/name.py)
-    write("int8_speed", figures={...}, seeds=[0], samples=83, notes=["..."])
+    from record import write_record        (scripts run from the repository root: python benchmarks/name.py)
+    write_record(Path("docs/results/int8_speed.json"), {"speedup": 1.9}, seeds=[0], samples=83)
 """
 
 from __future__ import annotations
@@ -23,27 +23,25 @@ from edge_sdk.profiling.machine import counters, machine, versions
 
 SCHEMA = "edge-sdk.benchmark/1"
 ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "docs" / "results"
 
 
-def write(
-    name: str,
-    *,
+def write_record(
+    path: Path,
     figures: Mapping[str, Any],
+    *,
     seeds: Sequence[int],
     samples: int,
     notes: Sequence[str] = (),
     command: Sequence[str] | None = None,
-    folder: Path = RESULTS,
-) -> Path:
-    """Replace `folder`/`name`.json; the old file stays until the new one is complete.
+) -> None:
+    """Replace the JSON file at `path`; the old one stays until the new one is complete.
 
     figures: what was found, plain JSON values with their units in the keys; NaN and infinity are refused. samples: what
     one figure rests on (pictures, calls, pairs). command: None = this process's own.
     """
     entry = {
         "schema": SCHEMA,
-        "name": name,
+        "name": path.stem,
         "command": _portable(sys.argv if command is None else command),
         "created_utc": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "commit": _commit(),
@@ -56,9 +54,8 @@ def write(
         "versions": versions(),
     }
     text = json.dumps(entry, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}.json"
-    number, temporary = tempfile.mkstemp(dir=folder, prefix=f".{name}.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    number, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.")
     try:
         with os.fdopen(number, "w", encoding="utf-8") as file:
             file.write(text)
@@ -69,13 +66,12 @@ def write(
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    return path
 
 
-def read(name: str, *, folder: Path = RESULTS) -> dict[str, Any] | None:
-    """The last record of that name, or None: for a benchmark that goes on where it was stopped."""
+def read_record(path: Path) -> dict[str, Any] | None:
+    """The record at `path`, or None: for a benchmark that goes on where it was stopped."""
     try:
-        record: dict[str, Any] = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     return record

@@ -41,6 +41,9 @@ class Noise:
     floor_shift: float | None
     cpu_share: float
 
+    def __str__(self) -> str:
+        return self.verdict
+
 
 class SpinReference:
     """Collects reference loops by phase. Not thread-safe: it belongs to the loop that measures."""

@@ -73,6 +73,9 @@ class Stability:
     blocks_ms: tuple[float, ...]
     n_eff: float
 
+    def __str__(self) -> str:
+        return self.verdict
+
 
 def nearest_rank(ordered: Floats, p: float) -> float:
     """Value number ceil(p n) of n rising values, counted from 1. p in (0, 1]."""

@@ -90,22 +90,23 @@ def test_versions_leave_out_what_is_not_there() -> None:
 
 
 def test_a_benchmark_record_says_how_it_was_made(tmp_path: Path) -> None:
+    path = tmp_path / "results" / "x.json"
     command = [f"{record.ROOT}/benchmarks/x.py", "--data", f"{record.ROOT.parent}/shared/data/aliens"]
-    path = record.write("x", figures={"ms": 1.5}, seeds=[0, 1], samples=3, command=command, folder=tmp_path)
-    assert path == tmp_path / "x.json"
-    kept = record.read("x", folder=tmp_path)
+    record.write_record(path, {"ms": 1.5}, seeds=[0, 1], samples=3, command=command)
+    kept = record.read_record(path)
     assert kept is not None
     assert kept["command"] == ["python", "benchmarks/x.py", "--data", "../shared/data/aliens"]
-    assert kept["figures"] == {"ms": 1.5}
+    assert (kept["name"], kept["figures"]) == ("x", {"ms": 1.5})
     assert {"machine", "versions", "commit", "created_utc", "seeds", "samples"} <= set(kept)
-    assert record.read("y", folder=tmp_path) is None
+    assert record.read_record(tmp_path / "y.json") is None
 
 
 def test_a_record_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
-    record.write("x", figures={"ms": 1.5}, seeds=[], samples=1, folder=tmp_path)
+    path = tmp_path / "x.json"
+    record.write_record(path, {"ms": 1.5}, seeds=[], samples=1)
     with pytest.raises(ValueError, match="JSON"):
-        record.write("x", figures={"ms": math.nan}, seeds=[], samples=1, folder=tmp_path)
-    kept = record.read("x", folder=tmp_path)
+        record.write_record(path, {"ms": math.nan}, seeds=[], samples=1)
+    kept = record.read_record(path)
     assert kept is not None
     assert kept["figures"] == {"ms": 1.5}
-    assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
+    assert [each.name for each in tmp_path.iterdir()] == ["x.json"]

@@ -1,0 +1,216 @@
+"""What a profile found, as data, as JSON (schema edge-sdk.profile/1), as a table. Knows no model, measures nothing."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from edge_sdk.profiling.clock import ClockCost
+from edge_sdk.profiling.machine import Counters, Machine, Memory
+from edge_sdk.profiling.noise import Noise
+from edge_sdk.profiling.statistics import Stability, Summary, shown_ms
+from edge_sdk.profiling.warmup import Warmup
+
+SCHEMA = "edge-sdk.profile/1"
+LATER = {
+    "cold_start": "needs fresh processes, not part of this run",
+    "energy": "no source was asked for",
+    "layers": "never in the same run as latencies",
+}
+"""Groups of the schema that this report does not fill, and why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Samples:
+    """One entry a call (or a group of calls, see Run.calls_per_sample), in order. start_ns: since the first one.
+
+    stages_ns: by stage, as the call told them. nivcsw, major_faults: that happened during it; empty where not told.
+    """
+
+    start_ns: Sequence[int]
+    total_ns: Sequence[int]
+    cpu_ns: Sequence[int]
+    stages_ns: Mapping[str, Sequence[int]]
+    nivcsw: Sequence[int]
+    major_faults: Sequence[int]
+
+    def write(self, path: Path) -> None:
+        """A CSV file with one line a call, for comparisons: they need calls, not summaries."""
+        columns: dict[str, Sequence[int]] = {
+            "start_ns": self.start_ns, "total_ns": self.total_ns, "cpu_ns": self.cpu_ns,
+            **{f"{name}_ns": values for name, values in self.stages_ns.items()},
+            **({"nivcsw": self.nivcsw, "major_faults": self.major_faults} if self.nivcsw else {}),
+        }  # fmt: skip
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["index", *columns])
+            writer.writerows([index, *row] for index, row in enumerate(zip(*columns.values())))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """How it was measured. ended_by: "enough", "max_time" or "user". ring: different pictures, called in turn.
+
+    collections: of garbage during the run. calls_per_sample: above 1 where one call is too short for the clock.
+    """
+
+    mode: str
+    batch: int
+    warmup: Warmup
+    calls: int
+    calls_per_sample: int
+    seconds: float
+    ended_by: str
+    gc: str
+    collections: int
+    ring: int
+    clock: ClockCost
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlowCall:
+    """One of the slowest calls and what happened beside it. descheduled: less CPU time per wall time than usual."""
+
+    at_s: float
+    ms: float
+    cpu_over_wall: float
+    descheduled: bool
+    nivcsw: int | None
+    major_faults: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outliers:
+    """Calls above twice the median: never dropped, counted. time_share: of the whole time, 0..1. worst: slowest 5."""
+
+    count: int
+    time_share: float
+    worst: tuple[SlowCall, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProfileReport:
+    """Everything that one profile found. Times in ms. stages: "total" always, and what the call told of itself.
+
+    runtime, subject: what the caller knows of what ran. absent: field -> why there is no figure.
+    """
+
+    created_utc: str
+    tool_version: str
+    command: tuple[str, ...]
+    subject: Mapping[str, Any]
+    runtime: Mapping[str, Any]
+    machine: Machine
+    run: Run
+    stages: Mapping[str, Summary]
+    images_per_s: float
+    stability: Stability
+    outliers: Outliers
+    noise: Noise
+    before: Counters
+    after: Counters
+    memory: Memory
+    samples: Samples
+    notes: tuple[str, ...]
+    absent: Mapping[str, str]
+
+    @property
+    def total(self) -> Summary:
+        """Latency of the whole call."""
+        return self.stages["total"]
+
+    def words(self, name: str, *, stage: str = "total") -> str:
+        """ms of "p50", "p90", ... with the digits that the run supports, and the bound; or why there is none."""
+        summary = self.stages[stage]
+        word = self.stability.verdict
+        if name in ("min", "p5", "p25", "p50", "mean", "p75", "max"):
+            return shown_ms(float(getattr(summary, name)), word)
+        for one in summary.percentiles:
+            if name == f"p{100 * one.p:g}":
+                if one.point is None or one.bound is None:
+                    return one.words
+                mark = ", optimistic" if one.optimistic else ""
+                return f"{shown_ms(one.point, word)} (<= {shown_ms(one.bound, word)}{mark})"
+        return f"{name}: not asked for"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values by the schema: unknown is null, with its reason in `absent`."""
+        deltas = _deltas(self.before, self.after)
+        return {
+            "schema": SCHEMA,
+            "created_utc": self.created_utc,
+            "tool_version": self.tool_version,
+            "command": list(self.command),
+            "seed": None,
+            "like": None,
+            "notes": list(self.notes),
+            "subject": dict(self.subject),
+            "machine": asdict(self.machine),
+            "runtime": dict(self.runtime),
+            "run": asdict(self.run),
+            "stages": {name: _stage(summary) for name, summary in self.stages.items()},
+            "throughput": {"images_per_s": self.images_per_s, "wall_s": self.run.seconds},
+            "stability": {**asdict(self.stability), "outliers": asdict(self.outliers)},
+            "noise": {**asdict(self.noise), **deltas},
+            "cold_start": None,
+            "memory": asdict(self.memory),
+            "energy": None,
+            "layers": [],
+            "samples": None,
+            "absent": {**LATER, **self.absent, "samples": "in memory; Samples.write keeps them as CSV"},
+        }
+
+    def text(self) -> str:
+        """A table for people: one line a stage, then what to think of it."""
+        asked = [f"p{100 * one.p:g}" for one in self.total.percentiles]
+        rows = [("stage, ms", "min", "p50", "mean", *(name for name in asked), "max", "n")]
+        for stage, summary in self.stages.items():
+            points = ["-" if one.point is None else self.words(f"p{100 * one.p:g}", stage=stage)
+                      for one in summary.percentiles]  # fmt: skip
+            few = [self.words(name, stage=stage) for name in ("min", "p50", "mean")]
+            rows.append((stage, *few, *points, self.words("max", stage=stage), str(summary.n)))
+        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+        lines += [one.words for one in self.total.percentiles if one.words]
+        lines.append(
+            f"{self.images_per_s:.3g} images/s; run {self.stability.verdict}, worth {self.stability.n_eff:.0f} "
+            f"independent calls; machine {self.noise.verdict} ({self.noise.ratio:.2f}); "
+            f"{self.outliers.count} calls above twice the median, {100 * self.outliers.time_share:.0f} % of the time"
+        )
+        warm = self.run.warmup
+        lines.append(
+            f"warm-up: {warm.calls} calls, {warm.seconds:.1f} s, first {warm.first_ms:.3g} ms"
+            + ("" if warm.converged else "; did not settle")
+        )
+        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+
+
+def _stage(summary: Summary) -> dict[str, Any]:
+    plain = asdict(summary)
+    bounds = {f"p{100 * one.p:g}": one for one in summary.percentiles}
+    del plain["percentiles"]
+    return {
+        **plain,
+        **{name: one.point for name, one in bounds.items()},
+        "bound": {
+            name: {"value": one.bound, "need_n": one.need_n, "optimistic": one.optimistic, "words": one.words}
+            for name, one in bounds.items()
+        },
+    }
+
+
+def _deltas(before: Counters, after: Counters) -> dict[str, Any]:
+    def grown(name: str) -> float | None:
+        first, last = getattr(before, name), getattr(after, name)
+        return None if first is None or last is None else last - first
+
+    return {
+        "psi_some_avg10": after.pressure_percent,
+        "loadavg_1min": [before.load_1min, after.load_1min],
+        "steal_ms": grown("steal_ms"),
+        "nivcsw": grown("nivcsw"),
+        "nr_throttled": grown("throttled"),
+    }

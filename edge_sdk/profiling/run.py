@@ -1,0 +1,340 @@
+"""One model, one call after the other, on a warm machine: the single-stream profile. Knows callables, no bundle.
+
+A closed loop: the next call starts when the last one returned. Every call is kept; nothing is cut from the tail.
+"""
+
+from __future__ import annotations
+
+import datetime
+import gc
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, is_dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from edge_sdk.errors import BadUsage
+from edge_sdk.profiling.clock import ClockCost, Clocks, clock_cost
+from edge_sdk.profiling.machine import counters, machine, memory, versions
+from edge_sdk.profiling.noise import SpinReference
+from edge_sdk.profiling.report import Outliers, Run, Samples, SlowCall
+from edge_sdk.profiling.report import ProfileReport as ProfileReport
+from edge_sdk.profiling.statistics import Stability, Summary, calls_needed, stability, summarize
+from edge_sdk.profiling.warmup import Warmup, WarmupOptions, warm_up
+from edge_sdk.progress import Progress, silent
+
+_REFERENCE_EVERY_NS = 50_000_000
+_NOT_STAGES = ("total", "overhead")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProfileOptions:
+    """Stop when `min_time_s` has passed AND the highest of `percentiles` has the calls that its bound needs (p99: 662).
+
+    max_time_s: stop anyway; what n does not support is then told in words. gc: "off" collects before the run and not
+    during it; "on" measures with it.
+    """
+
+    min_time_s: float = 10.0
+    max_time_s: float = 60.0
+    percentiles: tuple[float, ...] = (0.9, 0.95, 0.99)
+    gc: Literal["off", "on"] = "off"
+    warmup: WarmupOptions = field(default_factory=WarmupOptions)
+
+    @staticmethod
+    def quick() -> ProfileOptions:
+        """3 to 15 s: for a report in passing."""
+        return ProfileOptions(min_time_s=3.0, max_time_s=15.0)
+
+
+def profile(
+    predict: Any,
+    pictures: Sequence[Any],
+    *,
+    options: ProfileOptions = ProfileOptions(),
+    subject: Mapping[str, Any] | None = None,
+    runtime: Mapping[str, Any] | None = None,
+    command: Sequence[str] = (),
+    progress: Progress = silent,
+    clocks: Clocks | None = None,
+) -> ProfileReport:
+    """Latency of `predict(picture)`, batch 1, pictures taken in turn.
+
+    predict: a callable, or an object with a method of that name. Where the result has `.ran.stages_ms` (ms by stage),
+    the stages are reported too, and `overhead`: the total of the call, as timed here, minus all of them. runtime: what
+    ran; None: `predict.explanation`, if it has one. pictures: at least 1; 8 or more different ones, because a constant
+    picture flatters caches. Ctrl-C ends the run and keeps what was measured.
+    """
+    if not pictures:
+        raise BadUsage("no picture to profile with", do="Give at least 8 different ones")
+    if not 0 <= options.min_time_s <= options.max_time_s:
+        raise BadUsage(f"min_time_s {options.min_time_s:g} is above max_time_s {options.max_time_s:g}")
+    call: Callable[[Any], Any] = getattr(predict, "predict", predict)
+    clocks = Clocks() if clocks is None else clocks
+    cost = clock_cost(clocks, readings=20_000)
+    loop = _Loop(call, pictures, options, clocks, cost, progress)
+    reference = SpinReference(clocks)
+    warmup = warm_up(loop.warm_calls, options.warmup)
+    before = counters()
+    with _garbage(options.gc) as collections:
+        reference.take("before", times=200)
+        ended_by = loop.measure(reference)
+        reference.take("after", times=200)
+    samples = loop.samples()
+    totals = np.asarray(samples.total_ns, np.float64) / 1e6
+    steadiness = stability(totals)
+    stages, absent = _stages(samples, totals, options, cost, loop.group)
+    after = counters()
+    run = Run(
+        mode="single-stream", batch=1, warmup=warmup, calls=len(totals) * loop.group, calls_per_sample=loop.group,
+        seconds=loop.seconds, ended_by=ended_by, gc=options.gc, collections=collections[0],
+        ring=len(pictures), clock=cost,
+    )  # fmt: skip
+    return ProfileReport(
+        created_utc=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        tool_version=versions(["edge-sdk"]).get("edge-sdk", "unknown"),
+        command=tuple(command),
+        subject=dict(subject or {}),
+        runtime=_runtime(predict, runtime),
+        machine=machine(),
+        run=run,
+        stages=stages,
+        images_per_s=run.calls / loop.seconds,
+        stability=steadiness,
+        outliers=_outliers(samples, totals),
+        noise=reference.noise(),
+        before=before,
+        after=after,
+        memory=memory(),
+        samples=samples,
+        notes=_notes(run, warmup, steadiness, stages["total"], throttled=(before.throttled, after.throttled)),
+        absent=absent,
+    )
+
+
+class _Loop:
+    """The timed calls. Everything else that happens, happens between them."""
+
+    def __init__(
+        self,
+        call: Callable[[Any], Any],
+        pictures: Sequence[Any],
+        options: ProfileOptions,
+        clocks: Clocks,
+        cost: ClockCost,
+        progress: Progress,
+    ) -> None:
+        self._call, self._pictures, self._options = call, pictures, options
+        self._clocks, self._cost, self._progress = clocks, cost, progress
+        self._next, self.group, self.seconds = 0, 1, 0.0
+        self._rows: list[tuple[int, int, int, int, int]] = []
+        self._stages: list[Mapping[str, float]] = []
+        self._fastest_ms = math.inf
+        self._usage = _usage_reader()
+
+    def warm_calls(self, count: int) -> list[float]:
+        """`count` calls, their times in ms."""
+        times = []
+        for _ in range(count):
+            start = self._clocks.wall()
+            self._call(self._picture())
+            times.append((self._clocks.wall() - start) / 1e6)
+        self._fastest_ms = min(self._fastest_ms, *times)
+        self._progress(0, 0, "warming up")
+        return times
+
+    def measure(self, reference: SpinReference) -> str:
+        """Calls until the options are met; why it ended."""
+        # below 100 times the clock's own cost, calls are timed in groups
+        floor_ms = 100 * self._cost.median_ns / 1e6
+        self.group = max(1, math.ceil(floor_ms / max(self._fastest_ms, 1e-6)))
+        needed = calls_needed(max(self._options.percentiles, default=0.5))
+        began = last_reference = self._clocks.wall()
+        apart_ns = 0  # reference loops and progress: not the model's time
+        try:
+            while True:
+                end = self._sample()
+                self.seconds = (end - began - apart_ns) / 1e9
+                if end - last_reference >= _REFERENCE_EVERY_NS:
+                    apart = self._clocks.wall()
+                    reference.take("during")
+                    self._progress(len(self._rows), needed, f"{self.seconds:.0f} s")
+                    last_reference = self._clocks.wall()
+                    apart_ns += last_reference - apart
+                if self.seconds >= self._options.min_time_s and len(self._rows) >= needed:
+                    return "enough"
+                if self.seconds >= self._options.max_time_s:
+                    return "max_time"
+        except KeyboardInterrupt:
+            if not self._rows:
+                raise
+            return "user"
+
+    def samples(self) -> Samples:
+        """All of them, in order."""
+        starts, totals, cpu, switches, faults = (list(column) for column in zip(*self._rows))
+        names = [name for name in self._stages[0] if name not in _NOT_STAGES] if self._stages else []
+        complete = len(self._stages) == len(totals) and all(set(names) <= set(told) for told in self._stages)
+        stages = {n: [round(1e6 * told[n]) for told in self._stages] for n in names} if complete else {}
+        known = self._usage() is not None
+        return Samples(
+            start_ns=[start - starts[0] for start in starts],
+            total_ns=totals,
+            cpu_ns=cpu,
+            stages_ns=stages,
+            nivcsw=switches if known else [],
+            major_faults=faults if known else [],
+        )
+
+    def _sample(self) -> int:
+        """One timed call, or one group of them; the time at its end, ns."""
+        wall, cpu, group = self._clocks.wall, self._clocks.cpu, self.group
+        pictures = [self._picture() for _ in range(group)]
+        usage = self._usage() or (0, 0)
+        cpu_start, start = cpu(), wall()
+        for picture in pictures:
+            result = self._call(picture)
+        end, cpu_end = wall(), cpu()
+        later = self._usage() or (0, 0)
+        self._rows.append(
+            (
+                start,
+                max(1, (end - start) // group),
+                (cpu_end - cpu_start) // group,
+                later[0] - usage[0],
+                later[1] - usage[1],
+            )
+        )
+        told = getattr(getattr(result, "ran", None), "stages_ms", None)
+        if group == 1 and isinstance(told, Mapping):
+            self._stages.append(told)
+        return end
+
+    def _picture(self) -> Any:
+        self._next = (self._next + 1) % len(self._pictures)
+        return self._pictures[self._next]
+
+
+@contextmanager
+def _garbage(mode: Literal["off", "on"]) -> Iterator[list[int]]:
+    """Garbage collection as asked for inside the block, as it was after it. Yields [collections so far]."""
+    count = [0]
+
+    def counted(phase: str, _: dict[str, Any]) -> None:
+        count[0] += phase == "stop"
+
+    was_on = gc.isenabled()
+    if mode == "off":
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+    gc.callbacks.append(counted)
+    try:
+        yield count
+    finally:
+        gc.callbacks.remove(counted)
+        if mode == "off":
+            gc.unfreeze()
+            if was_on:
+                gc.enable()
+
+
+def _usage_reader() -> Callable[[], tuple[int, int] | None]:
+    """Reads (involuntary context switches, major page faults) of this process; None where the system has none."""
+    try:
+        import resource  # not on Windows
+    except ImportError:
+        return lambda: None
+
+    def read() -> tuple[int, int]:
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        return usage.ru_nivcsw, usage.ru_majflt
+
+    return read
+
+
+def _stages(
+    samples: Samples,
+    totals: np.ndarray[Any, np.dtype[np.float64]],
+    options: ProfileOptions,
+    cost: ClockCost,
+    group: int,
+) -> tuple[dict[str, Summary], dict[str, str]]:
+    """Summaries by stage, "total" last, and why a stage has none."""
+    told = {name: np.asarray(values, np.float64) / 1e6 for name, values in samples.stages_ns.items()}
+    absent: dict[str, str] = {}
+    if told:
+        told["overhead"] = totals - np.sum(list(told.values()), axis=0)
+    elif group > 1:
+        absent["stages"] = f"a call is too short for the clock: timed in groups of {group}"
+    else:
+        absent["stages"] = "the call tells nothing of its stages"
+    stages = {}
+    floor_ms = 20 * cost.median_ns / 1e6
+    for name, values in told.items():
+        if (values < 0).any():
+            absent[f"stages.{name}"] = "the stages told add up to more than the call took"
+        elif np.median(values) < floor_ms or not values.all():
+            absent[f"stages.{name}"] = (
+                f"below 20 times the cost of the clock ({floor_ms:.2g} ms): not told apart from 0"
+            )
+        else:
+            stages[name] = summarize(values, percentiles=options.percentiles)
+    stages["total"] = summarize(totals, percentiles=options.percentiles)
+    return stages, absent
+
+
+def _outliers(samples: Samples, totals: np.ndarray[Any, np.dtype[np.float64]]) -> Outliers:
+    slow = totals > 2 * np.median(totals)
+    share = np.asarray(samples.cpu_ns, np.float64) / np.asarray(samples.total_ns, np.float64)
+    usual = float(np.median(share))
+    worst = np.argsort(-totals, kind="stable")[:5]
+    return Outliers(
+        count=int(np.count_nonzero(slow)),
+        time_share=float(totals[slow].sum() / totals.sum()),
+        worst=tuple(
+            SlowCall(
+                at_s=samples.start_ns[index] / 1e9,
+                ms=float(totals[index]),
+                cpu_over_wall=float(share[index]),
+                descheduled=bool(share[index] < 0.9 * usual),
+                nivcsw=samples.nivcsw[index] if samples.nivcsw else None,
+                major_faults=samples.major_faults[index] if samples.major_faults else None,
+            )
+            for index in worst.tolist()
+        ),
+    )
+
+
+def _runtime(predict: Any, told: Mapping[str, Any] | None) -> dict[str, Any]:
+    if told is not None:
+        return dict(told)
+    explanation = getattr(predict, "explanation", None)
+    if is_dataclass(explanation) and not isinstance(explanation, type):
+        return asdict(explanation)
+    return {}
+
+
+def _notes(
+    run: Run, warmup: Warmup, steadiness: Stability, total: Summary, *, throttled: tuple[int | None, int | None]
+) -> tuple[str, ...]:
+    notes = []
+    if not warmup.converged:
+        notes.append(f"did not settle in {warmup.calls} calls of warm-up")
+    if run.ended_by == "user":
+        notes.append(f"stopped by the user after {run.calls} calls")
+    if run.calls_per_sample > 1:
+        notes.append(f"timed in groups of {run.calls_per_sample} calls: percentiles are of group means")
+    if run.ring < 8:
+        notes.append(f"only {run.ring} different pictures: caches are flattered")
+    if throttled[0] is not None and throttled[1] is not None and throttled[1] > throttled[0]:
+        notes.append("throttled by the container limit during the run")
+    if any(one.optimistic for one in total.percentiles):
+        notes.append(
+            f"calls correlate: {total.n} calls are worth {steadiness.n_eff:.0f} independent ones, bounds are optimistic"
+        )
+    if steadiness.verdict in ("unstable", "too few"):
+        notes.append("no ratio to another run may be taken from this one: use the interleaved comparison")
+    return tuple(notes)
