@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from edge_sdk import preprocess
 from edge_sdk.errors import BadInput, BadUsage
 from edge_sdk.export.efficientad.backbones import Backbone
-from edge_sdk.export.efficientad.pdn import FIELD_PX, STRIDE_PX, Pdn, PdnLayout, PdnSize, normalised
+from edge_sdk.export.efficientad.pdn import FIELD_PX, STRIDE_PX, Pdn, PdnLayout, PdnSize, normalised, started
 from edge_sdk.export.efficientad.pdn_model import StatisticsSum
 from edge_sdk.export.training import loop
 from edge_sdk.export.training.loop import Plan
@@ -245,13 +245,7 @@ class _Lesson:
 
     def __init__(self, teacher: Pdn, target: FeatureTarget, pictures: Pictures, options: DistillOptions) -> None:
         self._target, self._pictures, self._options = target, pictures, options
-        rng = torch.Generator().manual_seed(options.seed)
-        for weight in teacher.parameters():
-            # torch's own start makes the outputs of four layers all but constant.
-            if weight.ndim > 1:
-                torch.nn.init.kaiming_normal_(weight, nonlinearity="relu", generator=rng)
-            else:
-                torch.nn.init.zeros_(weight)
+        started(teacher, seed=options.seed)
         self.module = teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = torch.optim.Adam(
             teacher.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay

@@ -148,6 +148,17 @@ class Pdn(nn.Module):
         return x
 
 
+def started(net: nn.Module, *, seed: int) -> None:
+    """Draws the initial weights anew (He et al. 2015), biases 0: torch's own start makes the outputs of four layers
+    without norms all but constant, which a short training has to undo first."""
+    rng = torch.Generator().manual_seed(seed)
+    for weight in net.parameters():
+        if weight.ndim > 1:
+            nn.init.kaiming_normal_(weight, nonlinearity="relu", generator=rng)
+        else:
+            nn.init.zeros_(weight)
+
+
 def normalised(pictures: Tensor, *, dtype: torch.dtype = torch.float32) -> Tensor:
     """RGB 0..255 pictures (N, H, W, 3), uint8 or float, to (N, 3, H, W): (x / 255 - IMAGENET_MEAN) / IMAGENET_STD."""
     x = pictures.permute(0, 3, 1, 2).to(dtype) / 255.0

@@ -129,8 +129,11 @@ class PdnModel(nn.Module):
     def target(self, pictures: Tensor) -> Tensor:
         """T' of normalised pictures: the teacher's output, per channel of mean 0, std 1 on good parts, no gradient."""
         with torch.no_grad():
-            features = torch.as_tensor(self.teacher(pictures))
-            return (features - self.mean.to(features).view(1, -1, 1, 1)) / self.std.to(features).view(1, -1, 1, 1)
+            return self.standardised(self.teacher(pictures))
+
+    def standardised(self, features: Tensor) -> Tensor:
+        """T' of the teacher's raw outputs (N, C, h, w)."""
+        return (features - self.mean.to(features).view(1, -1, 1, 1)) / self.std.to(features).view(1, -1, 1, 1)
 
     def decoded(self, pictures: Tensor) -> Tensor:
         """A of normalised pictures, on the teacher's grid."""

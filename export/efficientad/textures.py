@@ -128,7 +128,8 @@ def _standard(field: Field) -> Field:
 
 
 def _pixels(values: NDArray[np.floating]) -> Rgb:
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    pixels: Rgb = np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    return pixels
 
 
 _KINDS: tuple[Callable[[np.random.Generator, int], Rgb], ...] = (

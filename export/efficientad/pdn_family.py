@@ -1,0 +1,386 @@
+"""Trains EfficientAD's published sizes "s" and "m" on one product's good parts, and makes their graph and feeds.
+
+Knows the shared loop and the PDN networks; no command line, no bundle, no runtime.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from edge_sdk import preprocess
+from edge_sdk.bundle.manifest import Preprocessing
+from edge_sdk.errors import BadInput, BadUsage, NotThere
+from edge_sdk.export.efficientad import losses
+from edge_sdk.export.efficientad.augment import Augmentation, view
+from edge_sdk.export.efficientad.autoencoder import Autoencoder, AutoencoderLayout
+from edge_sdk.export.efficientad.features import prepared
+from edge_sdk.export.efficientad.foreign import Feeds, foreign_files
+from edge_sdk.export.efficientad.pdn import BORDER_PX, Pdn, normalised, started
+from edge_sdk.export.efficientad.pdn_graph import REDUCTION, merged_graph
+from edge_sdk.export.efficientad.pdn_model import PdnModel, StatisticsSum, map_quantiles
+from edge_sdk.export.efficientad.published import SHIPPED, load_teacher
+from edge_sdk.export.efficientad.textures import texture
+from edge_sdk.export.family import CalibrationFeeds, FloatGraph, Picture, PictureSet, Trained, TrainOptions
+from edge_sdk.export.pictures import data_digest, split
+from edge_sdk.export.training import loop
+from edge_sdk.export.training.checkpoint import Position
+from edge_sdk.export.training.loop import Moment
+from edge_sdk.progress import Progress
+
+MODEL = "model.safetensors"
+CODE = "pdn/1"
+"""Raised whenever a checkpoint of the code before can't be gone on from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PdnRecipe:
+    """How the published sizes are trained. The defaults are the paper's, apart from what stands here with a reason.
+
+    border: px around each picture, so that its rim has cells of its own (the paper leaves the outer 16 px unjudged).
+    short_steps: a run of fewer steps, or one with a time budget, is short. A short run begins with the plain mean for
+    warm_share of it, and learns at short_rate, since the hard loss at the paper's rate has learnt little by then.
+    penalty_grey: probability of a grey foreign picture. jitter: how far light, contrast or saturation change, as a
+    share, in what the autoencoder sees. student_jitter: the student's first half learns from the jittered picture too:
+    against changing light, and one pass of the student less. cache_bytes: of teacher outputs kept in memory.
+    """
+
+    steps: int = 70_000
+    batch: int = 1
+    learning_rate: float = 1e-4
+    weight_decay: float = 1e-5
+    decay_at: float = 0.95
+    decay: float = 0.1
+    short_steps: int = 10_000
+    short_rate: float = 5e-4
+    warm_share: float = 0.3
+    penalty: bool = True
+    penalty_grey: float = 0.3
+    jitter: float = 0.2
+    student_jitter: bool = False
+    border: int = BORDER_PX
+    autoencoder_width: int = 64
+    cache_bytes: int = 2 * 2**30
+
+    def short(self, options: TrainOptions) -> bool:
+        """Whether a run with these options is a short one."""
+        return options.time_budget_s is not None or (options.steps or self.steps) < self.short_steps
+
+
+PAPER = PdnRecipe()
+
+
+def train(
+    data: PictureSet, options: TrainOptions, *, folder: Path, progress: Progress, recipe: PdnRecipe = PAPER
+) -> Trained:
+    """Trains, or goes on from the checkpoint in `folder`; a finished run is measured again, not trained again.
+
+    Raises NotThere for a missing teacher, BadUsage for a size that can't run or a checkpoint of something else.
+    """
+    record = preprocessing(options, recipe)
+    model = _untrained(options, recipe)
+    model.teacher.layout.grid(record.height, record.width)
+    rest, held_out = split(data.train, options.holdout, options.seed)
+    kept, scaling = split(rest, options.quantiles, options.seed + 1)
+    shelf = Shelf(model.teacher, kept, record, recipe, turns=options.turns)
+    model.set_statistics(shelf.fill(progress).result())
+    lesson = PdnTraining(model, shelf, foreign_of(options, record, recipe), recipe, short=recipe.short(options))
+    steps = options.steps if options.steps is not None or options.time_budget_s is not None else recipe.steps
+    position = loop.run(
+        lesson, loop.Plan(steps=steps, time_budget_s=options.time_budget_s, checkpoint_every_s=60.0),
+        folder=folder, identity=identity(data, options, recipe, model.teacher), seed=options.seed, progress=progress,
+    )  # fmt: skip
+    model.eval()
+    progress(0, 0, "map quantiles and scores of the held-out parts")
+    model.local, model.overall = (map_quantiles(cells) for cells in maps_of(model, scaling, record))
+    model.save(folder / MODEL)
+    return Trained(
+        folder=folder, options=options, held_out=held_out, scores=scores_of(model, held_out, record),
+        history=position.history, facts=_facts(model, position, shelf, kept, scaling, held_out, options, recipe),
+    )  # fmt: skip
+
+
+def preprocessing(options: TrainOptions, recipe: PdnRecipe = PAPER) -> Preprocessing:
+    """A picture is stretched to width x height and surrounded by the border: the network's input is that much larger,
+    and its map has one cell for each 4 x 4 px of the picture."""
+    around = 2 * recipe.border
+    return Preprocessing(
+        width=options.width + around, height=options.height + around, mode="stretch", border=recipe.border
+    )
+
+
+def graph(trained: Trained) -> FloatGraph:
+    """The merged graph of the model in the run folder."""
+    path = trained.folder / MODEL
+    if not path.is_file():
+        raise BadInput("there is no trained model in this folder", where=str(trained.folder), do="Train first")
+    model = PdnModel.load(path)
+    border = int(trained.facts.get("border", PAPER.border))
+    record = preprocessing(trained.options, PdnRecipe(border=border))
+    onnx, tail = merged_graph(model, width=record.width, height=record.height)
+    return FloatGraph(
+        onnx=onnx, preprocessing=record, grid=model.teacher.layout.map_grid(), reduction=REDUCTION, float_tail=tail
+    )
+
+
+def calibration(data: PictureSet, trained: Trained, *, count: int) -> CalibrationFeeds:
+    """Good training pictures, foreign pictures and synthetic damage, prepared as for this model."""
+    record = preprocessing(trained.options, PdnRecipe(border=int(trained.facts.get("border", PAPER.border))))
+    feeds: CalibrationFeeds = Feeds.of(data, trained, record, count=count)
+    return feeds
+
+
+class Shelf:
+    """Training pictures as the network takes them, and what the frozen teacher says of them, each computed once.
+
+    What does not fit into the recipe's memory is computed again whenever it is asked for; `kept` says how many fitted.
+    With `turns`, every view is new and only the statistics are computed beforehand.
+    """
+
+    def __init__(
+        self, teacher: Pdn, pictures: Sequence[Picture], record: Preprocessing, recipe: PdnRecipe, *, turns: bool
+    ) -> None:
+        self._teacher, self._pictures, self._record, self._turns = teacher, tuple(pictures), record, turns
+        rows, columns = teacher.layout.grid(record.height, record.width)
+        each = 4 * teacher.layout.channels * rows * columns
+        self.kept = 0 if turns else min(len(self._pictures), recipe.cache_bytes // each)
+        self._features: list[Tensor] = []
+        self._images = np.zeros((len(self._pictures), record.height, record.width, 3), np.uint8)
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    @torch.no_grad()
+    def fill(self, progress: Progress) -> StatisticsSum:
+        """Prepares every picture, and sums up the teacher's statistics over all of them in float64."""
+        total = StatisticsSum(self._teacher.layout.channels)
+        for k, picture in enumerate(self._pictures):
+            progress(k, len(self._pictures), "teacher's features of the training pictures")
+            self._images[k] = prepared(picture, self._record)
+            features = self._teacher(normalised(torch.from_numpy(self._images[k : k + 1])))
+            total.add(features)
+            if k < self.kept:
+                self._features.append(features)
+        return total
+
+    def draw(self, count: int, rng: np.random.Generator) -> tuple[NDArray[np.uint8], list[Tensor | None]]:
+        """Random pictures, uint8 (count, h, w, 3), and the teacher's raw features (1, C, h, w) where kept."""
+        which = [int(k) for k in rng.integers(0, len(self._pictures), count)]
+        if not self._turns:
+            return self._images[which], [self._features[k] if k < self.kept else None for k in which]
+        how = Augmentation(turns=True)
+        views = [
+            view(preprocess.to_rgb8(preprocess.decode(self._pictures[k].path)), self._record, how, rng) for k in which
+        ]
+        return np.stack(views), [None] * count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Foreign:
+    """Where the penalty's pictures come from: `files`, or procedural textures if there are none.
+
+    A picture is brought to twice the product picture's size and its middle taken: seen at twice the scale.
+    """
+
+    files: tuple[Path, ...]
+    record: Preprocessing
+    grey: float
+
+    def draw(self, rng: np.random.Generator) -> NDArray[np.uint8]:
+        """One picture, uint8 (h, w, 3) of the network's input size."""
+        height, width = self.record.height, self.record.width
+        tall, wide = (2 * (side - 2 * self.record.border) for side in (height, width))
+        tall, wide = max(tall, height), max(wide, width)
+        if self.files:
+            file = self.files[int(rng.integers(len(self.files)))]
+            picture = preprocess.to_rgb8(preprocess.decode(file), where=str(file))
+        else:
+            picture = texture(rng, max(tall, wide))
+        picture = preprocess.resize(picture, wide, tall)
+        top, left = (tall - height) // 2, (wide - width) // 2
+        middle = picture[top : top + height, left : left + width]
+        return greyed(middle) if rng.random() < self.grey else middle
+
+
+def foreign_of(options: TrainOptions, record: Preprocessing, recipe: PdnRecipe) -> Foreign | None:
+    """The penalty's pictures, or None if the recipe has no penalty."""
+    if not recipe.penalty:
+        return None
+    files = foreign_files(options.penalty) if options.penalty is not None else ()
+    return Foreign(files=files, record=record, grey=recipe.penalty_grey)
+
+
+class PdnTraining:
+    """What one step does (the protocol `Trainable`): four terms, summed without weights."""
+
+    def __init__(
+        self, model: PdnModel, shelf: Shelf, foreign: Foreign | None, recipe: PdnRecipe, *, short: bool
+    ) -> None:
+        self._model, self._shelf, self._foreign, self._recipe, self._short = model, shelf, foreign, recipe, short
+        self._module = nn.ModuleDict({"student": model.student, "autoencoder": model.autoencoder})
+        rate = recipe.short_rate if short else recipe.learning_rate
+        self._optimizer = torch.optim.Adam(self._module.parameters(), lr=rate, weight_decay=recipe.weight_decay)
+
+    @property
+    def module(self) -> nn.Module:
+        return self._module
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        return self._optimizer
+
+    def rate(self, now: Moment) -> float:
+        return loop.decay_at(now.done, at=self._recipe.decay_at, factor=self._recipe.decay)
+
+    def losses(self, rng: np.random.Generator, now: Moment) -> Mapping[str, Tensor]:
+        model, recipe = self._model, self._recipe
+        pictures, features = self._shelf.draw(recipe.batch, rng)
+        jittered = normalised(torch.from_numpy(np.stack([jitter(p, recipe.jitter, rng) for p in pictures])))
+        target = model.target(jittered)
+        decoded = model.decoded(jittered)
+        local, learnt = model.halves(jittered)
+        local_target = target
+        if not recipe.student_jitter:
+            clean = normalised(torch.from_numpy(pictures))
+            local_target = self._target(clean, features)
+            local = model.halves(clean)[0]
+        warm = self._short and now.done < recipe.warm_share
+        terms = {
+            "local": losses.local_loss(local_target, local, warm=warm),
+            "autoencoder": losses.autoencoder_loss(target, decoded),
+            "student_autoencoder": losses.student_autoencoder_loss(decoded, learnt),
+        }
+        if self._foreign is not None:
+            foreign = np.stack([self._foreign.draw(rng) for _ in range(recipe.batch)])
+            terms["penalty"] = losses.penalty_loss(model.halves(normalised(torch.from_numpy(foreign)))[0])
+        return terms
+
+    def _target(self, pictures: Tensor, features: Sequence[Tensor | None]) -> Tensor:
+        """T' of clean pictures: from the shelf where it is there."""
+        each = [
+            self._model.target(pictures[k : k + 1]) if found is None else self._model.standardised(found)
+            for k, found in enumerate(features)
+        ]
+        return torch.cat(each)
+
+
+def jitter(picture: NDArray[np.uint8], share: float, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Brightness, contrast or saturation changed by a factor in 1 +- share: float32 (h, w, 3), 0..255.
+
+    A grey picture has no saturation to change, so only the other two are drawn for it. What leaves 0..255 is cut, as a
+    camera cuts it.
+    """
+    values = picture.astype(np.float32)
+    grey = bool((picture[..., 0] == picture[..., 1]).all() and (picture[..., 1] == picture[..., 2]).all())
+    kind, factor = int(rng.integers(2 if grey else 3)), np.float32(rng.uniform(1.0 - share, 1.0 + share))
+    if kind == 0:
+        anchor: Any = np.float32(0.0)
+    elif kind == 1:
+        anchor = np.float32(_luma(picture).mean(dtype=np.float64))
+    else:
+        anchor = _luma(picture)[..., None]
+    return np.asarray(np.clip(anchor + factor * (values - anchor), 0.0, 255.0), np.float32)
+
+
+def greyed(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The picture without colour, uint8 (h, w, 3)."""
+    return np.repeat(np.rint(_luma(picture)).astype(np.uint8)[..., None], 3, axis=2)
+
+
+def _luma(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return np.asarray(picture.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32), np.float32)
+
+
+def maps_of(
+    model: PdnModel, pictures: Sequence[Picture], record: Preprocessing
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Both maps before scaling, float32 (pictures, h, w): real cells, never resized."""
+    both = [model.maps(torch.from_numpy(prepared(picture, record)[None])) for picture in pictures]
+    return (
+        np.concatenate([local.numpy() for local, _ in both]).astype(np.float32),
+        np.concatenate([overall.numpy() for _, overall in both]).astype(np.float32),
+    )
+
+
+def scores_of(model: PdnModel, pictures: Sequence[Picture], record: Preprocessing) -> tuple[float, ...]:
+    """The raw score of each picture."""
+    with torch.inference_mode():
+        return tuple(float(model(torch.from_numpy(prepared(picture, record)[None]))[1]) for picture in pictures)
+
+
+def identity(data: PictureSet, options: TrainOptions, recipe: PdnRecipe, teacher: Pdn) -> dict[str, str]:
+    """What a checkpoint must have in common with a run that goes on from it."""
+    lasting = {"threads", "steps", "time_budget_s", "teacher", "penalty"}
+    chosen = {name: value for name, value in asdict(options).items() if name not in lasting}
+    chosen["short"] = recipe.short(options)
+    weights = hashlib.sha256()
+    for name, tensor in teacher.state_dict().items():
+        weights.update(name.encode() + tensor.numpy().tobytes())
+    return {
+        "data": data_digest(data),
+        "options": _digest(chosen),
+        "recipe": _digest(asdict(recipe)),
+        "teacher": weights.hexdigest()[:16],
+        "penalty": str(options.penalty or "textures") if recipe.penalty else "none",
+        "code": CODE,
+    }
+
+
+def _digest(values: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _untrained(options: TrainOptions, recipe: PdnRecipe) -> PdnModel:
+    if options.size not in ("s", "m"):
+        raise BadUsage(f"the published networks have sizes s and m, not {options.size!r}")
+    if options.size == "m" and options.teacher is None:
+        raise NotThere("no PDN-M teacher ships with the product", do="Name one with --teacher, or use size s")
+    teacher = load_teacher(options.teacher)
+    if teacher.layout.size != options.size:
+        raise BadUsage(
+            f"the teacher is a PDN-{teacher.layout.size.upper()}, the size asked for is {options.size}",
+            where=str(options.teacher or SHIPPED), do=f"Use size {teacher.layout.size}, or another teacher",
+        )  # fmt: skip
+    layout = AutoencoderLayout(channels=teacher.layout.channels, width=recipe.autoencoder_width)
+    model = PdnModel(teacher, Pdn(teacher.layout.student()), Autoencoder(layout))
+    started(model.student, seed=options.seed)
+    started(model.autoencoder, seed=options.seed + 1)
+    return model
+
+
+def _facts(
+    model: PdnModel, position: Position, shelf: Shelf, kept: Sequence[Picture], scaling: Sequence[Picture],
+    held_out: Sequence[Picture], options: TrainOptions, recipe: PdnRecipe,
+) -> dict[str, Any]:  # fmt: skip
+    words = [
+        f"the good parts' {name} map hardly varies: its scale was bounded from below"
+        for name, quantiles in (("local", model.local), ("overall", model.overall))
+        if quantiles.clamped
+    ]
+    return {
+        "steps": position.step,
+        "training_s": round(position.elapsed_s, 1),
+        "bad_steps": position.bad_steps,
+        "short_run": recipe.short(options),
+        "border": recipe.border,
+        "pictures": len(kept),
+        "parts": len({p.part for p in kept}),
+        "quantile_pictures": len(scaling),
+        "held_out_pictures": len(held_out),
+        "held_out_parts": len({p.part for p in held_out}),
+        "teacher_outputs_kept": shelf.kept,
+        "teacher_channels": model.teacher.layout.channels,
+        "autoencoder_view": "whole picture at 256 x 256" if model.autoencoder.layout.whole_picture else "network input",
+        "clamped_channels": model.clamped_channels,
+        "quantiles": {"local": asdict(model.local), "overall": asdict(model.overall)},
+        "words": words,
+    }
