@@ -89,10 +89,8 @@ def quantize_weights(
     """Symmetric int8 weights in [-limit, limit]; one scale for each entry of `axis`, or one for all if it is None."""
     if not np.isfinite(weights).all():
         raise BadInput("a weight is NaN or infinite", do="Train or export the model again")
-    if axis is None:
-        rows = weights.reshape(1, -1)
-    else:
-        rows = np.moveaxis(weights, axis, 0).reshape(weights.shape[axis], -1)
+    rows = weights[None] if axis is None else np.moveaxis(weights, axis, 0)
+    rows = rows.reshape(len(rows), -1)
     tops = np.abs(rows).max(axis=1).astype(np.float64)
     live = tops > 0.0
     scales = tops / limit

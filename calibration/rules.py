@@ -1,0 +1,52 @@
+"""What a linter's rule is: a number, who minds, and a function that finds breaches. Knows no rule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from edge_sdk.calibration.graphs import Index
+
+RUNTIMES = ("tensorrt", "openvino", "onnxruntime")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Violation:
+    """rule: "L03". node: name of the node or tensor. what: what is wrong and who minds. do: how to mend it."""
+
+    rule: str
+    node: str
+    what: str
+    do: str
+
+    def __str__(self) -> str:
+        return f"{self.rule} {self.node}: {self.what}. {self.do}."
+
+
+Breach: TypeAlias = tuple[str, str]
+"""Name of the node or tensor, and what is wrong with it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """minds: the runtimes that refuse the graph, compute something else, or fall back to float because of it."""
+
+    number: str
+    minds: tuple[str, ...]
+    do: str
+    find: Callable[[Index], Iterator[Breach]]
+
+    def check(self, index: Index) -> Iterator[Violation]:
+        """Every breach of this rule in one graph."""
+        for node, what in self.find(index):
+            yield Violation(rule=self.number, node=node, what=what, do=self.do)
+
+
+ALL = RUNTIMES
+TRT = ("tensorrt",)
+OV = ("openvino",)
+ORT = ("onnxruntime",)
+TRT_OV = ("tensorrt", "openvino")
+OV_ORT = ("openvino", "onnxruntime")
+TRT_ORT = ("tensorrt", "onnxruntime")

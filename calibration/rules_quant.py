@@ -1,0 +1,360 @@
+"""The linter's rules on quantization: types, scales, zero points, axes, and where Q and DQ stand. Knows no samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from onnx import NodeProto, TensorProto
+
+from edge_sdk.calibration import graphs
+from edge_sdk.calibration.graphs import Index
+from edge_sdk.calibration.place import ACTIVATIONS, MATRIX_OPS
+from edge_sdk.calibration.ranges import SMALLEST_SCALE
+from edge_sdk.calibration.rules import ALL, ORT, OV, OV_ORT, TRT, TRT_OV, Breach, Rule
+from edge_sdk.tensors import Array
+
+_Q, _DQ = "QuantizeLinear", "DequantizeLinear"
+_WIDE = (TensorProto.INT16, TensorProto.UINT16)
+_PORTABLE = (TensorProto.INT8, TensorProto.UINT8, TensorProto.INT32, *_WIDE)
+
+
+def _pairs(index: Index) -> Iterator[NodeProto]:
+    yield from (n for n in index.model.graph.node if n.op_type in (_Q, _DQ))
+
+
+def _weights(index: Index) -> Iterator[NodeProto]:
+    yield from (n for n in index.model.graph.node if n.op_type == _DQ and n.input[0] in index.constants)
+
+
+def _activations(index: Index) -> Iterator[NodeProto]:
+    """Q and DQ of what varies; a Q of a constant (weights stored as float) counts as weight."""
+    for node in _pairs(index):
+        source = index.producer.get(node.input[0])
+        of_constant = source is not None and source.op_type == _Q and source.input[0] in index.constants
+        if node.input[0] not in index.constants and not of_constant:
+            yield node
+
+
+def _zero(node: NodeProto, index: Index) -> Array | None:
+    return index.constants.get(node.input[2]) if len(node.input) > 2 and node.input[2] else None
+
+
+def _scale(node: NodeProto, index: Index) -> Array | None:
+    return index.constants.get(node.input[1])
+
+
+def _kind(node: NodeProto, index: Index) -> int:
+    """The quantized type of a Q or DQ: of its zero point, its stored weight, or uint8 by ONNX's default."""
+    name = node.input[2] if len(node.input) > 2 and node.input[2] else node.input[0] if node.op_type == _DQ else ""
+    default = graphs.integer(node, "output_dtype", 0) or TensorProto.UINT8
+    return index.types.get(name, default) or default
+
+
+def _read_as_bias(node: NodeProto, index: Index) -> bool:
+    readers = index.readers.get(node.output[0], ())
+    return any(len(r.input) > 2 and r.input[2] == node.output[0] and r.op_type in ("Conv", "Gemm") for r in readers)
+
+
+def _nonzero_points(index: Index) -> Iterator[Breach]:
+    for node in _activations(index):
+        zero = _zero(node, index)
+        if zero is not None and zero.dtype == np.int8 and zero.any():
+            yield node.name, "the zero point is not 0, TensorRT refuses it"
+
+
+def _uint8_shifted(index: Index) -> Iterator[Breach]:
+    for node in _activations(index):
+        zero = _zero(node, index)
+        if zero is not None and zero.dtype == np.uint8 and zero.any():
+            yield node.name, "activations are uint8 with a zero point, TensorRT refuses it"
+
+
+def _uint8_plain(index: Index) -> Iterator[Breach]:
+    for node in _activations(index):
+        zero = _zero(node, index)
+        if zero is not None and zero.dtype == np.uint8 and not zero.any():
+            yield (
+                node.name,
+                "activations are uint8: TensorRT builds int8 and clips all above half range, with a warning",
+            )
+
+
+def _absent_points(index: Index) -> Iterator[Breach]:
+    for node in _pairs(index):
+        if _zero(node, index) is None and not graphs.integer(node, "output_dtype", 0) and not _int32(node, index):
+            yield node.name, "the zero point is absent, so the type is uint8: TensorRT builds int8 without a word"
+
+
+def _int32(node: NodeProto, index: Index) -> bool:
+    return node.op_type == _DQ and index.types.get(node.input[0]) == TensorProto.INT32
+
+
+def _sixteen_bits(index: Index) -> Iterator[Breach]:
+    for node in _pairs(index):
+        if _kind(node, index) in _WIDE:
+            yield node.name, "16-bit quantization: TensorRT refuses it, the others compute in float"
+
+
+def _weight_points(index: Index) -> Iterator[Breach]:
+    for node in _weights(index):
+        zero = _zero(node, index)
+        if zero is not None and zero.dtype == np.int8 and zero.any():
+            yield node.name, "a weight's zero point is not 0: TensorRT refuses it, OpenVINO falls back to float"
+
+
+def _uint8_weights(index: Index) -> Iterator[Breach]:
+    for node in _weights(index):
+        if index.constants[node.input[0]].dtype == np.uint8:
+            yield node.name, "weights are uint8: TensorRT refuses them, OpenVINO falls back to float"
+
+
+def _operators(index: Index) -> Iterator[tuple[NodeProto, NodeProto, int, Array]]:
+    """Matrix operators whose weight is dequantized: node, its DQ, the axis of the scale, the scale."""
+    for node in index.model.graph.node:
+        if node.op_type in MATRIX_OPS and len(node.input) > 1:
+            dq = index.producer.get(node.input[1])
+            scale = None if dq is None or dq.op_type != _DQ else _scale(dq, index)
+            if dq is not None and scale is not None and scale.ndim == 1 and scale.size > 1:
+                yield node, dq, graphs.integer(dq, "axis", 1), scale
+
+
+def _conv_axis(index: Index) -> Iterator[Breach]:
+    for node, dq, axis, _ in _operators(index):
+        if node.op_type == "Conv" and axis % 4 != 0:
+            yield dq.name, f"the scale of {node.name}'s weight lies along axis {axis}, not 0"
+
+
+def _matmul_axis(index: Index) -> Iterator[Breach]:
+    for node, dq, axis, _ in _operators(index):
+        wanted = (0 if graphs.integer(node, "transB", 0) else 1) if node.op_type == "Gemm" else 1
+        if node.op_type in ("MatMul", "Gemm") and axis % 2 != wanted:
+            yield dq.name, f"the scale of {node.name}'s weight lies along the summed axis: OpenVINO answers wrongly"
+
+
+def _transposed_axis(index: Index) -> Iterator[Breach]:
+    for node, dq, axis, _ in _operators(index):
+        if node.op_type == "ConvTranspose" and (axis % 4 != 1 or graphs.integer(node, "group", 1) > 1):
+            yield dq.name, f"the scale of {node.name}'s weight lies along axis {axis}: OpenVINO falls back to float"
+
+
+def _blocked(index: Index) -> Iterator[Breach]:
+    for node in _pairs(index):
+        if graphs.integer(node, "block_size", 0):
+            yield node.name, "blocked quantization: ONNX Runtime refuses it, OpenVINO answers wrongly"
+
+
+def _int32_bias(index: Index) -> Iterator[Breach]:
+    for node in _pairs(index):
+        if _int32(node, index):
+            yield node.name, "an int32 tensor is dequantized (a bias): TensorRT refuses it"
+
+
+def _int8_bias(index: Index) -> Iterator[Breach]:
+    for node in _weights(index):
+        if _read_as_bias(node, index) and index.constants[node.input[0]].dtype == np.int8:
+            yield node.name, "a bias of 8 bits"
+
+
+def _channel_activations(index: Index) -> Iterator[Breach]:
+    for node in _activations(index):
+        scale = _scale(node, index)
+        if scale is not None and scale.ndim >= 1 and scale.size > 1:
+            yield node.name, "an activation has a scale per channel"
+
+
+def _bad_values(index: Index) -> Iterator[Breach]:
+    for node in _activations(index):
+        scale = _scale(node, index)
+        if scale is not None and bool((scale <= 0).any()):
+            yield node.name, f"the scale is {float(scale.min()):g}: TensorRT refuses it, the others disagree"
+
+
+def _unfinished(index: Index) -> Iterator[Breach]:
+    for node in _pairs(index):
+        scale = _scale(node, index)
+        if scale is not None and not np.isfinite(scale).all():
+            yield node.name, "a scale is NaN or infinite"
+
+
+def _denormal(index: Index) -> Iterator[Breach]:
+    for node in _pairs(index):
+        scale = _scale(node, index)
+        if scale is not None and bool(((scale > 0) & (scale < SMALLEST_SCALE)).any()):
+            yield node.name, "a scale is denormal: OpenVINO makes it zero"
+
+
+def _dead_channels(index: Index) -> Iterator[Breach]:
+    for node in _weights(index):
+        scale = _scale(node, index)
+        if scale is not None and bool((scale <= 0).any()):
+            yield (
+                node.name,
+                f"{int((scale <= 0).sum())} channels have a scale that is not positive: TensorRT refuses them",
+            )
+
+
+def _not_scalar(index: Index) -> Iterator[Breach]:
+    for node in _pairs(index):
+        scale = _scale(node, index)
+        channels = _channels(node, index)
+        if scale is not None and scale.shape == (1,) and channels != 1:
+            yield node.name, "a scale for the whole tensor has shape [1]: ONNX Runtime fails at load beside a pool"
+
+
+def _channels(node: NodeProto, index: Index) -> int | None:
+    """Size of a stored weight along the scale's axis; None for what varies."""
+    stored = index.constants.get(node.input[0])
+    return None if stored is None or not stored.ndim else stored.shape[graphs.integer(node, "axis", 1) % stored.ndim]
+
+
+def _computed(index: Index) -> Iterator[Breach]:
+    for node in _pairs(index):
+        if node.input[1] not in index.constants:
+            yield node.name, "the scale is computed in the graph: OpenVINO falls back to float"
+
+
+def _unequal(index: Index) -> Iterator[Breach]:
+    for node in _activations(index):
+        source = index.producer.get(node.input[0]) if node.op_type == _DQ else None
+        if source is None or source.op_type != _Q:
+            continue
+        ours, theirs = _scale(node, index), _scale(source, index)
+        if ours is not None and theirs is not None and not np.array_equal(ours, theirs):
+            yield node.name, "Q and DQ of one tensor have different scales"
+
+
+def _one_branch(index: Index) -> Iterator[Breach]:
+    for node in index.model.graph.node:
+        if node.op_type != "Add" or any(name in index.constants for name in node.input):
+            continue
+        ends = [index.producer.get(name) for name in node.input]
+        covered = [end is not None and end.op_type == _DQ for end in ends]
+        if sum(covered) == 1 and _quantized_behind(node, index):
+            yield node.name, "one branch of a sum has no Q/DQ: the sum, and often the convolution, runs in float"
+
+
+def _quantized_behind(node: NodeProto, index: Index) -> bool:
+    readers = index.readers.get(node.output[0], ())
+    behind = [r for n in readers if n.op_type in ACTIVATIONS for r in index.readers.get(n.output[0], ())]
+    return any(r.op_type == _Q for r in (*readers, *behind))
+
+
+def _between(index: Index) -> Iterator[Breach]:
+    for node in index.model.graph.node:
+        if node.op_type in ("Relu", "Clip") and _is(index.producer.get(node.input[0]), _DQ):
+            source = index.producer.get(index.producer[node.input[0]].input[0])
+            maker = None if source is None else index.producer.get(source.input[0])
+            if maker is not None and maker.op_type in MATRIX_OPS:
+                yield node.name, "Q/DQ stand between a convolution and its Relu: one step more in TensorRT"
+
+
+def _behind(index: Index) -> Iterator[Breach]:
+    for node in index.model.graph.node:
+        if node.op_type not in ("Relu", "Clip") or not any(_is(r, _Q) for r in index.readers.get(node.output[0], ())):
+            continue
+        maker = index.producer.get(node.input[0])
+        if maker is not None and maker.op_type in MATRIX_OPS and _is(index.producer.get(maker.input[1]), _DQ):
+            yield maker.name, "Relu stands between the convolution and Q: ONNX Runtime runs the convolution in float"
+
+
+def _is(node: NodeProto | None, op: str) -> bool:
+    return node is not None and node.op_type == op
+
+
+def _half_quantized(index: Index) -> Iterator[Breach]:
+    for node in index.model.graph.node:
+        if node.op_type not in MATRIX_OPS or len(node.input) < 2:
+            continue
+        data, weight = (_is(index.producer.get(node.input[i]), _DQ) for i in (0, 1))
+        if weight and not data:
+            yield node.name, "the weight is quantized, the activation is not: it runs in float everywhere"
+        if data and not weight and node.input[1] in index.constants and _useless(node.input[0], index):
+            yield node.name, "the activation is quantized, the weight is not: it runs in float everywhere"
+
+
+def _useless(tensor: str, index: Index) -> bool:
+    """True if the Q/DQ pair of `tensor` serves no int8 operator, neither its producer nor any reader."""
+    q = index.producer.get(index.producer[tensor].input[0])
+    maker = None if q is None else index.producer.get(q.input[0])
+    while maker is not None and maker.op_type in ACTIVATIONS:
+        maker = index.producer.get(maker.input[0])
+    makers = maker is not None and (maker.op_type == "Add" or _int8(maker, index))
+    return not makers and not any(_int8(r, index) or r.op_type == "Add" for r in index.readers.get(tensor, ()))
+
+
+def _int8(node: NodeProto, index: Index) -> bool:
+    return node.op_type in MATRIX_OPS and _is(index.producer.get(node.input[1]), _DQ)
+
+
+def _qoperators(index: Index) -> Iterator[Breach]:
+    for node in index.model.graph.node:
+        if node.op_type in ("QLinearConv", "QLinearMatMul"):
+            yield node.name, f"{node.op_type} (QOperator format): TensorRT and OpenVINO refuse it"
+
+
+def _dynamic(index: Index) -> Iterator[Breach]:
+    for node in index.model.graph.node:
+        if node.op_type in ("ConvInteger", "MatMulInteger", "DynamicQuantizeLinear"):
+            yield node.name, f"{node.op_type} (dynamic quantization): TensorRT refuses it, OpenVINO runs it in float"
+
+
+def _exotic(index: Index) -> Iterator[Breach]:
+    for node in _pairs(index):
+        if _kind(node, index) not in _PORTABLE:
+            yield node.name, "quantized to fp8 or four bits: not portable"
+
+
+def _negative_axis(index: Index) -> Iterator[Breach]:
+    for node in _pairs(index):
+        if graphs.integer(node, "axis", 1) < 0:
+            yield node.name, "axis is negative"
+
+
+def _raw_input(index: Index) -> Iterator[Breach]:
+    for node in _pairs(index):
+        if node.op_type == _DQ and node.input[0] in index.inputs:
+            yield node.name, "an int8 input of the graph goes straight to DQ: OpenVINO runs the convolution in float"
+
+
+_SYMMETRIC = "Calibrate symmetric int8: edge-sdk quantize"
+RULES = (
+    Rule(number="L01", minds=TRT, do=_SYMMETRIC, find=_nonzero_points),
+    Rule(number="L02", minds=TRT, do="Shift it: int8 = uint8 - 128, zero point 0, same scale", find=_uint8_shifted),
+    Rule(number="L03", minds=TRT, do="Use int8 with zero point 0 and scale * 255 / 127", find=_uint8_plain),
+    Rule(number="L04", minds=TRT, do="Add an int8 zero point, and scale * 255 / 127", find=_absent_points),
+    Rule(number="L05", minds=ALL, do="Use int8, or leave the tensor float", find=_sixteen_bits),
+    Rule(number="L06", minds=TRT_OV, do="Quantize the weight symmetrically", find=_weight_points),
+    Rule(number="L07", minds=TRT_OV, do="Quantize the weight to int8", find=_uint8_weights),
+    Rule(number="L08", minds=OV, do="Quantize the weight along axis 0", find=_conv_axis),
+    Rule(number="L09", minds=OV_ORT, do="Quantize the weight along its output axis", find=_matmul_axis),
+    Rule(number="L10", minds=OV, do="Use axis 1, and one scale for all with groups", find=_transposed_axis),
+    Rule(number="L11", minds=OV_ORT, do="Quantize the weight per channel", find=_blocked),
+    Rule(number="L12", minds=TRT, do="Store the bias as float32: bias = q * scale", find=_int32_bias),
+    Rule(number="L13", minds=ALL, do="Store the bias as float32", find=_int8_bias),
+    Rule(
+        number="L14",
+        minds=TRT,
+        do="Use the largest scale for all, or fold the ratio into weights",
+        find=_channel_activations,
+    ),
+    Rule(number="L15", minds=ALL, do="Calibrate again", find=_bad_values),
+    Rule(number="L16", minds=ALL, do="Calibrate again", find=_unfinished),
+    Rule(number="L17", minds=OV, do="Drop the pair, or raise the scale to 2^-126", find=_denormal),
+    Rule(number="L18", minds=TRT, do="Give dead channels the layer's median scale", find=_dead_channels),
+    Rule(number="L19", minds=ORT, do="Reshape scale and zero point to rank 0", find=_not_scalar),
+    Rule(number="L20", minds=OV, do="Calibrate: store the scale as an initializer", find=_computed),
+    Rule(number="L21", minds=ALL, do="Use one scale for both", find=_unequal),
+    Rule(number="L22", minds=ALL, do="Add a Q/DQ pair on the other branch", find=_one_branch),
+    Rule(number="L26", minds=ALL, do="Quantize both or none", find=_half_quantized),
+    Rule(number="L29", minds=TRT_OV, do="Convert to Q/DQ", find=_qoperators),
+    Rule(number="L30", minds=TRT_OV, do="Calibrate statically: edge-sdk quantize", find=_dynamic),
+    Rule(number="L64", minds=TRT_OV, do="Use int8", find=_exotic),
+    Rule(number="L76", minds=OV, do="Take uint8 or float pictures, and quantize in the graph", find=_raw_input),
+    Rule(number="C11", minds=ALL, do="Write the axis as a positive number", find=_negative_axis),
+)
+# Which layout is right depends on where the graph will run: reported only for a graph meant for that runtime alone.
+LAYOUT_RULES = (
+    Rule(number="L24", minds=TRT, do="Ship the layout conv-relu-q for TensorRT", find=_between),
+    Rule(number="L25", minds=ORT, do="Ship the layout conv-q-relu-q for ONNX Runtime", find=_behind),
+)
