@@ -1,4 +1,4 @@
-"""Loss terms of EfficientAD: top-k equals the quantile form, each picture counts alone, gradients go where they must."""
+"""Loss terms of EfficientAD: top-k equals the quantile form, each picture counts alone, gradients go where due."""
 
 from __future__ import annotations
 
