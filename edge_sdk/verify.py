@@ -88,7 +88,7 @@ class VerifyReport:
 def _lines(row: VerifyRow) -> list[tuple[str, ...]]:
     """The worst check of every output, alone and in batches; or the problem."""
     who = (row.graph, row.runtime, row.precision)
-    out = []
+    out: list[tuple[str, ...]] = []
     for run, checks in (("alone", row.outputs), ("batch", row.batch_outputs)):
         for output in sorted({c.output.split("[")[0] for c in checks}):
             mine = [c for c in checks if c.output.split("[")[0] == output]

@@ -115,6 +115,15 @@ def supported_rate(parts: int, confidence: float | None) -> Fraction:
     return max(DEFAULT_RATE, nearest_supportable(parts, confidence=confidence).rate)
 
 
+def check_rate(data: PictureSet, holdout: float, options: BuildOptions) -> None:
+    """Before training: whether the parts that will be held out support the rate asked for. Raises BoundNotMet."""
+    if options.rate is None:
+        return
+    parts = len({p.part for p in data.train})
+    kept = max(1, round(parts * holdout))
+    conformal(np.arange(kept, dtype=np.float64), rate=parse_rate(options.rate), confidence=options.confidence)
+
+
 def _golden(trained: Trained, graph: FloatGraph) -> list[tuple[str, NDArray[np.uint8]]]:
     """Two good parts and one damaged by us: a strip of the picture moved and turned, so that the map has a peak."""
     first, second = trained.held_out[0], trained.held_out[-1]
@@ -125,7 +134,7 @@ def _golden(trained: Trained, graph: FloatGraph) -> list[tuple[str, NDArray[np.u
 
 
 def _damaged(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    out = rgb.copy()
+    out: NDArray[np.uint8] = rgb.copy()
     h, w = out.shape[0] // 5, out.shape[1] // 5
     y, x = 2 * out.shape[0] // 5, 2 * out.shape[1] // 5
     out[y : y + h, x : x + w] = 255 - rgb[y : y + h, x : x + w][::-1, ::-1]

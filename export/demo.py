@@ -13,7 +13,7 @@ from typing import Any
 
 from edge_sdk.errors import BadUsage
 from edge_sdk.export import build as builder
-from edge_sdk.export import registry, report
+from edge_sdk.export import registry, report, speeds
 from edge_sdk.export.family import TrainOptions
 from edge_sdk.export.pictures import read_pictures
 from edge_sdk.predictors.loading import load
@@ -86,7 +86,9 @@ def demo(out: Path, *, family: str, time_budget_s: float, seed: int, progress: P
         lap("export, int8, quality")
         verified = verify(built.path, progress=progress)
         lap("verify")
-        latency, ratios = report.speeds(built, data, progress=progress)
+        timed = speeds.measured_rows(built.rows, ("fp32", "int8"))
+        latency = speeds.latencies(built.path, timed, progress=progress)
+        ratios = speeds.ratios(built.path, timed, progress=progress)
         lap("profile")
         with load(built.path) as detector:
             pictures = report.shots(detector, data.test)

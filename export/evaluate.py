@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -39,7 +39,7 @@ class Scored:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """One line of the table. auroc and its interval: None without defects among the pictures. flips: verdicts that
-    differ from the reference row; kept: least share of its reference score that a strong defect keeps (20 strongest)."""
+    differ from the reference row; kept: least share of its reference score kept by a strong defect (20 strongest)."""
 
     variant: str
     layout: str
@@ -111,21 +111,23 @@ def score_all(
 
 
 def _score_one(variant: Variant, runtime: Runtime, inputs: Sequence[NDArray[Any]], tick: Callable[[], None]) -> Scored:
-    common = {"variant": variant.variant, "layout": variant.layout, "runtime": runtime.name}
+    blank = Scored(
+        variant=variant.variant, layout=variant.layout, runtime=runtime.name, scores=np.full(len(inputs), np.nan)
+    )
     options = CompileOptions(graph_name=variant.variant, int8_convolutions=variant.int8_convolutions or None)
     try:
         session = runtime.compile(variant.graph, options)
     except EdgeError as exc:  # a variant that a runtime refuses is a row that says so, not the end of the report
-        return Scored(**common, scores=np.full(len(inputs), np.nan), problem=str(exc))
+        return replace(blank, problem=str(exc))
     try:
         told = session.explain()
-        return Scored(
-            **common, version=told.version, device=told.device, precision=told.precision,
+        return replace(
+            blank, version=told.version, device=told.device, precision=told.precision,
             convolutions=", ".join(f"{n} {kind}" for kind, n in sorted(told.layers_by_precision.items())),
             size_bytes=len(variant.graph), scores=scores(session, inputs, tick=tick),
         )  # fmt: skip
     except EdgeError as exc:
-        return Scored(**common, scores=np.full(len(inputs), np.nan), problem=str(exc))
+        return replace(blank, problem=str(exc))
     finally:
         session.close()
 

@@ -19,7 +19,7 @@ from edge_sdk.tensors import Array
 class Picture:
     """One picture file. part: name of the physical part that it shows (its own name where no group was stated).
 
-    label: "good" or the kind of defect. mask: file with the defect's pixels > 0, at the picture's size, if there is one.
+    label: "good" or the kind of defect. mask: file with the defect's pixels > 0, at the picture's size.
     """
 
     path: Path
@@ -89,7 +89,7 @@ class Trained:
 
     held_out: good pictures that neither training nor map quantiles saw, for the threshold.
     scores: raw fp32 scores of `held_out`, same order.
-    history: (step, {loss name: value}). facts: what the manifest's provenance should keep (steps, seconds, clamped ...).
+    history: (step, {loss name: value}). facts: what provenance should keep (steps, seconds, clamped channels ...).
     """
 
     folder: Path
@@ -109,8 +109,10 @@ class Family(Protocol):
     def task(self) -> str: ...
     def train(self, data: PictureSet, options: TrainOptions, *, folder: Path, progress: Progress) -> Trained:
         """Trains, or goes on from the checkpoint that `folder` holds for the same data and options."""
+
     def graph(self, trained: Trained) -> FloatGraph:
         """The merged graph, exact against the training model."""
+
     def calibration(self, data: PictureSet, trained: Trained, *, count: int) -> CalibrationFeeds:
         """Good training pictures, foreign pictures and synthetic damage, prepared: never test pictures."""
 

@@ -116,7 +116,8 @@ def _graph(name: str, variant: Variant) -> Graph:
     bound = TOLERANCES[variant.variant]
     return Graph(
         name=name, variant=variant.variant, layout=variant.layout, member="", size_bytes=0, sha256="",
-        opset=_opset(variant.graph), inputs=told.inputs, outputs=told.outputs, int8_convolutions=variant.int8_convolutions,
+        opset=_opset(variant.graph), inputs=told.inputs, outputs=told.outputs,
+        int8_convolutions=variant.int8_convolutions,
         tolerance={spec.name: bound for spec in told.outputs},
     )  # fmt: skip
 

@@ -61,10 +61,11 @@ def histogram(scores: Mapping[str, NDArray[np.float64]], threshold: float | None
     """Counts of raw scores by label, stacked side by side, on a logarithmic score axis, the threshold as a line."""
     pooled = np.concatenate([*scores.values(), *([np.array([threshold])] if threshold is not None else [])])
     shift = float(pooled.min()) - 0.02 * max(float(np.ptp(pooled)), 1e-9)
-    edges_log = np.linspace(*np.log([(pooled.min() - shift), (pooled.max() - shift) * 1.02]), bins + 1)
+    low, high = float(np.log(pooled.min() - shift)), float(np.log((pooled.max() - shift) * 1.02))
+    edges_log = np.linspace(low, high, bins + 1)
 
     def share(value: float) -> float:
-        return float((np.log(max(value - shift, 1e-12)) - edges_log[0]) / (edges_log[-1] - edges_log[0]))
+        return float((np.log(max(value - shift, 1e-12)) - low) / (high - low))
 
     counts = {k: np.histogram(np.log(v - shift), edges_log)[0] for k, v in scores.items()}
     top = max(1, max(int(c.max()) for c in counts.values()))

@@ -21,6 +21,7 @@ from edge_sdk.export import plots
 from edge_sdk.export.build import Built
 from edge_sdk.export.evaluate import Row
 from edge_sdk.export.family import Picture, Trained
+from edge_sdk.export.speeds import Key
 from edge_sdk.extras import need
 from edge_sdk.predictors.anomaly import AnomalyDetector
 from edge_sdk.profiling.run import ProfileReport
@@ -28,9 +29,6 @@ from edge_sdk.quality import detection
 from edge_sdk.quality.intervals import clopper_pearson
 from edge_sdk.results import AnomalyResult
 from edge_sdk.verify import VerifyReport
-
-Key = tuple[str, str]
-"""(variant, runtime): which row of the table."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,8 +134,8 @@ def _page(built: Built, trained: Trained, measured: Measured, pictures: Sequence
 def _lead(trained: Trained, when: str, size: int, machine: Mapping[str, str]) -> str:
     facts = " · ".join(f"{k} {v}" for k, v in machine.items())
     return (
-        f"EfficientAD-{trained.options.size.upper()}, seed {trained.options.seed}, {size / 1e6:.1f} MB with all variants. "
-        f"Made {when}. Machine: {facts}."
+        f"EfficientAD-{trained.options.size.upper()}, seed {trained.options.seed}, {size / 1e6:.1f} MB with all variants"
+        f". Made {when}. Machine: {facts}."
     )
 
 
@@ -211,8 +209,10 @@ def _notes(built: Built, measured: Measured) -> list[str]:
         f"{max((r.flips_upper or 0.0) for r in built.rows):.1%} (95 %) for this many pictures."
     ] if built.rows else []  # fmt: skip
     out.append(
-        "Latency: batch 1, one call after the other, whole predict call; p90 and p99 are printed when enough calls were "
-        "made for them. Speed to fp32: same runtime, both sides in one interleaved run in two processes."
+        "Latency: batch 1, one call after the other, whole predict call; p90 and p99 only where enough calls were made "
+        "for them. Speed to fp32: same runtime, both sides in one interleaved run in two processes."
     )
-    out += [f"{k[0]} on {k[1]}: {v.stability} run, machine {v.noise}" for k, v in measured.latency.items()]
+    out += [
+        f"{k[0]} on {k[1]}: {v.stability.verdict} run, machine {v.noise.verdict}" for k, v in measured.latency.items()
+    ]
     return out

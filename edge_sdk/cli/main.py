@@ -10,7 +10,7 @@ import click
 import typer
 
 from edge_sdk import __version__
-from edge_sdk.cli import demo, devices, inspect, predict, sign, threshold, train, verify
+from edge_sdk.cli import demo, devices, inspect, predict, profile, sign, threshold, train, verify
 from edge_sdk.errors import EdgeError, Stopped
 
 app = typer.Typer(
@@ -42,7 +42,7 @@ def _main(
     logging.basicConfig(level=level, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
 
 
-for _verb in (demo, train, verify, predict, threshold, inspect, devices, sign):
+for _verb in (demo, train, verify, predict, threshold, profile, inspect, devices, sign):
     for _command in _verb.COMMANDS:
         app.command(name=_command.__name__.replace("_", "-"))(_command)
 

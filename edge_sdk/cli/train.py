@@ -91,7 +91,7 @@ def _build(
         name=out.stem, out=out, rate=rate, confidence=None if confidence is None else confidence / 100,
         group=group or "", key=SigningKey.load(key) if key else None,
     )  # fmt: skip
-    library.check_rate(data, options, wanted)  # before hours of training, not after
+    library.check_rate(data, options.holdout, wanted)  # before hours of training, not after
     progress = terminal.on_stderr()
     maker = registry.family(family)
     folder = run or out.with_suffix(".run")

@@ -1,0 +1,48 @@
+"""The verb `profile`: how long a bundle takes here."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edge_sdk.cli import terminal
+from edge_sdk.cli.options import Bundle, Json, Keys, Runtime, Threads, Trust, Variant, policy
+
+
+def profile(
+    bundle: Bundle, runtime: Runtime = None, variant: Variant = None, threads: Threads = None,
+    pictures: Annotated[
+        Path | None, typer.Option(help="Folder of pictures to call with; default: made of the golden samples.")
+    ] = None,
+    min_time: Annotated[str, typer.Option(help="Measure at least so long.")] = "10s",
+    max_time: Annotated[str, typer.Option(help="Stop after so long, with what there is.")] = "60s",
+    samples: Annotated[Path | None, typer.Option(help="Also write every call to this CSV file.")] = None,
+    trust: Trust = "if-present", keys: Keys = None, json: Json = False,
+) -> None:  # fmt: skip
+    """Latency of whole predict calls, batch 1: stages, median, p90, p99, and how steady the machine was.
+
+    Example: edge-sdk profile line3.edge --variant int8 --runtime openvino
+    """
+    from edge_sdk.predictors.loading import load
+    from edge_sdk.predictors.refit import pictures_below
+    from edge_sdk.preprocess import decode, to_rgb8
+    from edge_sdk.profiling.predicting import ring
+    from edge_sdk.profiling.run import ProfileOptions
+    from edge_sdk.profiling.run import profile as measure
+
+    options = ProfileOptions(min_time_s=terminal.seconds(min_time), max_time_s=terminal.seconds(max_time))
+    with load(bundle, runtime=runtime, variant=variant, threads=threads, trust=policy(trust, keys)) as detector:
+        called = [to_rgb8(decode(p)) for p in pictures_below(pictures)] if pictures else ring(detector.bundle)
+        report = measure(
+            detector, called, options=options, progress=terminal.on_stderr(), command=sys.argv,
+            subject={"bundle_sha256": detector.bundle.digest, "variant": detector.variant},
+        )  # fmt: skip
+    if samples is not None:
+        report.samples.write(samples)
+    terminal.emit(report.to_json(), as_json=json, text=report.text())
+
+
+COMMANDS = (profile,)
