@@ -134,8 +134,8 @@ def _page(built: Built, trained: Trained, measured: Measured, pictures: Sequence
 def _lead(trained: Trained, when: str, size: int, machine: Mapping[str, str]) -> str:
     facts = " · ".join(f"{k} {v}" for k, v in machine.items())
     return (
-        f"EfficientAD-{trained.options.size.upper()}, seed {trained.options.seed}, {size / 1e6:.1f} MB with all variants"
-        f". Made {when}. Machine: {facts}."
+        f"EfficientAD-{trained.options.size.upper()}, seed {trained.options.seed}, {size / 1e6:.1f} MB"
+        f" with all variants. Made {when}. Machine: {facts}."
     )
 
 
