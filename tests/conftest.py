@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests"))  # tiny.py, the bundle that several areas use
 
 
 @pytest.fixture(scope="session")
@@ -33,3 +35,13 @@ def photo(rng: np.random.Generator) -> NDArray[np.uint8]:
     waves = 60 * np.sin(xs / 7.0) + 40 * np.cos(ys / 5.0)
     base = 128 + waves[..., None] * np.array([1.0, 0.6, -0.8]) + rng.normal(0, 8, (48, 64, 3))
     return np.clip(np.rint(base), 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle with fp32, fp16, int8 and int8-w7 graphs and a decision; don't write to it."""
+    import tiny
+
+    path = tmp_path_factory.mktemp("bundle") / "tiny.edge"
+    tiny.write(path).close()
+    return path

@@ -6,12 +6,14 @@ import json
 import logging
 import sys
 
-import click
 import typer
 
 from edge_sdk import __version__
 from edge_sdk.cli import demo, devices, inspect, predict, profile, sign, threshold, train, verify
 from edge_sdk.errors import EdgeError, Stopped
+
+# Typer carries click inside itself or depends on it, by version; its own names lead to the classes either way.
+CLICK_ERROR: type[Exception] = typer.BadParameter.__mro__[2]  # BadParameter, UsageError, ClickException
 
 app = typer.Typer(
     name="edge-sdk",
@@ -38,7 +40,7 @@ def _main(
 ) -> None:
     level = logging.getLevelName(log_level.upper())
     if not isinstance(level, int):
-        raise click.BadParameter(f"{log_level!r} is not a level", param_hint="--log-level")
+        raise typer.BadParameter(f"{log_level!r} is not a level", param_hint="--log-level")
     logging.basicConfig(level=level, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
 
 
@@ -55,12 +57,12 @@ def run(arguments: list[str] | None = None) -> None:
     except EdgeError as exc:
         _show(exc, as_json="--json" in words)
         code = exc.exit_code
-    except click.exceptions.Exit as exc:
+    except typer.Exit as exc:
         code = exc.exit_code
-    except click.ClickException as exc:
-        exc.show()
+    except CLICK_ERROR as exc:
+        exc.show()  # type: ignore[attr-defined]
         code = 2
-    except (click.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         typer.echo("Stopped. Nothing was written by this step.", err=True)
         code = Stopped.exit_code
     except BrokenPipeError:  # the reader of our output went away, as `head` does

@@ -1,0 +1,199 @@
+"""The command line: every verb helps with an example that is right, exit codes mean what they say."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import cv2
+import pytest
+import tiny
+import typer
+
+from edge_sdk.bundle.store import Bundle
+from edge_sdk.cli import main, terminal
+from edge_sdk.errors import BadUsage
+
+ROOT = Path(__file__).resolve().parents[2]
+VERBS = sorted(c.name or "" for c in main.app.registered_commands)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def edge(*words: str) -> int:
+    """Exit code of one call."""
+    with pytest.raises(SystemExit) as left:
+        main.run(list(words))
+    return int(left.value.code or 0)
+
+
+@pytest.fixture
+def bundle(tiny_bundle: Path, tmp_path: Path) -> Path:
+    """A copy that a verb may write to."""
+    return Path(shutil.copy(tiny_bundle, tmp_path / "line 3 ä.edge"))
+
+
+def _pictures(folder: Path, count: int, *, damaged: bool = False) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for i in range(count):
+        rgb = tiny.picture(200 + i, damaged=damaged)
+        (folder / f"part{i // 2:02d}_{i}.png").write_bytes(cv2.imencode(".png", rgb[:, :, ::-1])[1].tobytes())
+    return folder
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_helps_with_an_example_of_itself(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert edge(verb, "--help") == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert f"Example: edge-sdk {verb} " in text or text.count(f"Example: edge-sdk {verb}") == 1
+
+
+def _parses(words: list[str]) -> None:
+    """Raises if the verb or one of its options does not exist."""
+    group = typer.main.get_command(main.app)
+    command = group.commands[words[0]]  # type: ignore[attr-defined]
+    command.make_context(words[0], words[1:], resilient_parsing=False)
+
+
+def test_every_command_of_the_readme_and_of_the_help_exists() -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    blocks = "\n".join(re.findall(r"```sh\n(.*?)```", text, re.S))
+    lines = [line.split("#")[0] for line in blocks.splitlines() if "edge-sdk " in line and "pip" not in line]
+    lines += [
+        m for c in main.app.registered_commands for m in re.findall(r"Example: (edge-sdk .*)", c.callback.__doc__ or "")
+    ]
+    assert len(lines) >= 12
+    for line in lines:
+        _parses(shlex.split(line)[1:])
+
+
+def test_predict_judges_a_folder_and_names_what_it_could_not_read(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = _pictures(tmp_path / "neue teile", 2)
+    _pictures(tmp_path / "neue teile" / "bad", 1, damaged=True)
+    (folder / "notes.txt").write_text("not a picture")
+    assert edge("predict", str(bundle), str(folder), "--overlays", str(tmp_path / "out")) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["defect", "good", "good"]
+    assert len(list((tmp_path / "out").glob("*.png"))) == 3
+    (folder / "cut.png").write_bytes((folder / "part00_0.png").read_bytes()[:300])
+    assert edge("predict", str(bundle), str(folder), "--json") == 3
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert sum("error" in one for one in told) == 1
+    assert sum("score" in one for one in told) == 3
+
+
+def test_verify_passes_and_a_damaged_bundle_is_bad_input(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert edge("verify", str(bundle), "--runtime", "onnxruntime", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["passed"] is True
+    bundle.write_bytes(bundle.read_bytes()[:-40])
+    assert edge("verify", str(bundle), "--json") == 3
+    captured = capsys.readouterr()
+    assert "line 3 ä.edge" in json.loads(captured.out)["error"]["where"]
+    assert captured.err.startswith("edge-sdk: ")
+
+
+def test_threshold_refits_on_site_keeps_the_history_and_leaves_the_sealed_part(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Bundle.open(bundle) as before:
+        digest, first = before.digest, before.decisions[0]
+    good = _pictures(tmp_path / "good", 24)
+    call = ("threshold", str(bundle), "--good", str(good), "--rate", "10%", "--author", "Ida", "--json")
+    assert edge(*call, "--group", r"(part\d+)_", "--dry-run") == 0
+    with Bundle.open(bundle) as same:
+        assert len(same.decisions) == 1
+    capsys.readouterr()
+    assert edge(*call, "--group", r"(part\d+)_") == 0
+    told = json.loads(capsys.readouterr().out)["decision"]
+    assert (told["parts"], told["pictures"], told["author"]) == (12, 24, "Ida")
+    with Bundle.open(bundle) as after:
+        assert after.digest == digest
+        assert after.decisions[0] == first
+        assert after.decisions[1].predecessor == first.digest
+    assert edge("threshold", str(bundle)) == 0
+    assert capsys.readouterr().out.count("score >") == 2
+
+
+def test_a_rate_that_the_pictures_do_not_support_is_refused_with_what_they_do(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = _pictures(tmp_path / "good", 6)
+    assert edge("threshold", str(bundle), "--good", str(good), "--rate", "0.1%") == 1
+    assert "needs at least 999 good" in capsys.readouterr().err
+    with Bundle.open(bundle) as same:
+        assert len(same.decisions) == 1
+
+
+def test_a_signed_bundle_is_trusted_by_its_key_and_by_no_other(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine, other = tmp_path / "mine", tmp_path / "other"
+    for folder in (mine, other):
+        folder.mkdir()
+        assert edge("keygen", str(folder / "k")) == 0
+    assert edge("keygen", str(mine / "k")) != 0  # never overwritten
+    assert edge("sign", str(bundle), "--key", str(mine / "k.key")) == 0
+    check = ("inspect", str(bundle), "--trust", "if-present", "--keys")
+    assert edge(*check, str(mine)) == 0
+    assert edge(*check, str(other)) == 3
+    assert "edge-sdk: " in capsys.readouterr().err
+
+
+def test_inspect_shows_and_extracts(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert edge("inspect", str(bundle), "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["manifest"]["task"] == "anomaly"
+    assert edge("inspect", str(bundle), "--extract", "fp32", "--to", str(tmp_path / "m.onnx")) == 0
+    import onnx
+
+    onnx.checker.check_model(onnx.load(tmp_path / "m.onnx"))
+
+
+def test_devices_lists_every_runtime_with_a_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    assert edge("devices", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [r["runtime"] for r in told["runtimes"]] == ["onnxruntime", "openvino", "tensorrt", "tensorrt-rtx"]
+    assert all(r["devices"] or r["reason"] for r in told["runtimes"])
+
+
+def test_profile_tells_stages_and_what_ran(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert edge("profile", str(bundle), "--min-time", "0.2s", "--max-time", "2s", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert {"total", "infer", "resize"} <= set(told["stages"])
+    assert told["schema"] == "edge-sdk.profile/1"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("train", "/nowhere", "--out", "x.edge"), 3, "/nowhere"),
+        (("train", ".", "--out", "x.zip"), 2, "x.edge"),
+        (("train", ".", "--out", "x.edge", "--time-budget", "soon"), 2, "10min"),
+        (("verify", "absent.edge"), 3, "absent.edge"),
+        (("verify",), 2, "bundle"),
+        (("nonsense",), 2, "nonsense"),
+        (("verify", "x.edge", "--trust", "maybe"), 2, "maybe"),
+    ],
+)
+def test_a_wrong_call_has_its_exit_code_and_says_what_is_wrong(
+    words: tuple[str, ...], code: int, said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    assert edge(*words) == code
+    assert said in capsys.readouterr().err
+
+
+def test_units_of_time_are_read_and_wrong_ones_are_refused() -> None:
+    assert [terminal.seconds(t) for t in ("90", "90s", "1.5min", "2h")] == [90, 90, 90, 7200]
+    for wrong in ("", "ten", "-3s", "0", "5 parsecs"):
+        with pytest.raises(BadUsage, match="not a time"):
+            terminal.seconds(wrong)
