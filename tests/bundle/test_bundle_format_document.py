@@ -79,9 +79,7 @@ def test_the_schema_files_are_those_of_the_types(name: str) -> None:
 
 def test_a_bundle_satisfies_the_schemas(tmp_path: Path) -> None:
     write_tiny(tmp_path / "x.edge").close()
-    data = {
-        raw.name: json.loads(raw.data) for raw in members_of(tmp_path / "x.edge") if raw.name[-4:] in (b"json", b".sig")
-    }
+    data = {raw.name: raw.data for raw in members_of(tmp_path / "x.edge")}
     for member, schema in {
         b"manifest.json": "bundle-manifest.schema.json",
         b"decision.json": "bundle-decisions.schema.json",
