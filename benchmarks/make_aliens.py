@@ -1,4 +1,4 @@
-"""Makes the demo's pictures that ship: ../shared/data/aliens scaled down, JPEG, with licence and attribution beside them.
+"""Makes the demo pictures that ship: ../shared/data/aliens scaled, as JPEG, with licence and attribution beside them.
 
     python benchmarks/make_aliens.py [SOURCE]
 

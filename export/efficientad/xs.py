@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from edge_sdk.errors import BadInput, BadUsage
 from edge_sdk.export.efficientad.augment import Augmentation
 from edge_sdk.export.efficientad.pdn_model import ChannelStatistics, MapQuantiles
-from edge_sdk.export.efficientad.trunk import BLOCKS, Trunk, cells, same_pads, stride_of
+from edge_sdk.export.efficientad.trunk import BLOCKS, Trunk, cells, stride_of
 
 SIDE_MULTIPLE = 32
 """Width and height must be multiples of this: then every halving is of an even size, and all cells line up."""
@@ -99,6 +99,7 @@ class XsConfig:
     fixed, turning: augmentation of parts with a fixed pose, and of parts that lie in any direction. views: per picture
     at most. fresh: new views in each step. hard_weight, hard_share, hard_from: from that share of the run on, the mean
     of the largest squared differences is added. time_budget_s: where the user states neither steps nor time.
+    checkpoint_every_s: training that a kill may cost.
     """
 
     layout: XsLayout = field(default_factory=XsLayout)
@@ -116,21 +117,20 @@ class XsConfig:
     hard_from: float = 0.3
     quantiles: tuple[float, float] = (0.9, 0.995)
     time_budget_s: float = 300.0
+    checkpoint_every_s: float = 20.0
 
 
 class StudentConv(nn.Module):
-    """3x3 convolution, batch norm, ReLU, padded as the trunk pads, so that cells of both look at one place."""
+    """3x3 convolution, batch norm, ReLU."""
 
     def __init__(self, inputs: int, outputs: int, *, stride: int = 1) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(inputs, outputs, 3, stride=stride, bias=False)
+        self.conv = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
         self.norm = nn.BatchNorm2d(outputs)
         self.stride = stride
 
     def forward(self, x: Tensor) -> Tensor:
-        top, bottom = same_pads(x.shape[-2], 3, self.stride)
-        left, right = same_pads(x.shape[-1], 3, self.stride)
-        return F.relu(self.norm(self.conv(F.pad(x, (left, right, top, bottom)))))
+        return F.relu(self.norm(self.conv(x)))
 
     def folded(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Weight and bias in float64, the batch norm in them: exact, for zero padding comes before both."""
@@ -173,12 +173,12 @@ class Student(nn.Module):
 
 
 def placing(length: int, ratio: int) -> NDArray[np.float64]:
-    """(length * ratio, length) weights that bring a tap's cells to a grid `ratio` times finer, bilinear, ends repeated.
+    """(length * ratio, length) weights of bilinear growth by `ratio`, half-pixel centres, ends repeated.
 
-    "Same" padding puts what is odd after, so cell i of a halved axis sits at 2i + 1 of the axis before, not between 2i
-    and 2i + 1: the coarse cell (j + 1) / ratio - 1 is where the fine cell j looks.
+    Half-pixel, although the trunk pads right and bottom only: trained, it answers a dot at the middle of the cell that
+    holds it, whatever the padding says (a test measures it).
     """
-    at = np.clip((np.arange(length * ratio) + 1.0) / ratio - 1.0, 0.0, length - 1.0)
+    at = np.clip((np.arange(length * ratio) + 0.5) / ratio - 0.5, 0.0, length - 1.0)
     low = np.minimum(at.astype(np.int64), max(length - 2, 0))
     weights = np.zeros((length * ratio, length))
     rows = np.arange(length * ratio)

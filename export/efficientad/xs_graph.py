@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor, nn
 
-from edge_sdk.export.efficientad.trunk import MEAN, SPREAD, InvertedResidual, SameConv, Trunk, same_pads, stride_of
+from edge_sdk.export.efficientad.trunk import MEAN, SPREAD, InvertedResidual, SameConv, Trunk, stride_of
 from edge_sdk.export.efficientad.trunk import cells as cells_along
 from edge_sdk.export.efficientad.xs import COSINE_FLOOR, Source, StudentConv, XsModel, placing
 from edge_sdk.export.onnx_graph import GraphBuilder
@@ -25,7 +25,7 @@ def merged_graph(model: XsModel, *, width: int, height: int) -> tuple[bytes, tup
     raw = g.picture(g.input("image", "uint8", ("N", height, width, 3)))
     used = sorted({source.tap for source in layout.sources})
     taps = _trunk(g, model.trunk, raw, (height, width), (layout.start, *used))
-    learnt = _student(g, model, _standardised(g, model, layout.start, taps[layout.start]), (height, width))
+    learnt = _student(g, model, _standardised(g, model, layout.start, taps[layout.start]))
     before_tail = len(g.node_names)
     targets = {tap: _standardised(g, model, tap, taps[tap]) for tap in used}
     _maps(g, model, learnt, targets, (height, width))
@@ -80,12 +80,10 @@ def _standardised(g: GraphBuilder, model: XsModel, block: int, features: str) ->
     return g.clip(shifted, -model.layout.clamp, model.layout.clamp, name=f"{name}/clamp")
 
 
-def _student(g: GraphBuilder, model: XsModel, start: str, size: tuple[int, int]) -> dict[int, str]:
+def _student(g: GraphBuilder, model: XsModel, start: str) -> dict[int, str]:
     """The heads' outputs by tap, for the taps that a map needs; a stage that none of them needs is left out."""
     needed = {source.tap for source in model.layout.sources}
-    stride = stride_of(model.layout.start)
-    here = (cells_along(size[0], stride), cells_along(size[1], stride))
-    x, here = _student_conv(g, model.student.stem, start, here, name="student/stem")
+    x = _student_conv(g, model.student.stem, start, name="student/stem")
     out: dict[int, str] = {}
     for tap, stage, head in zip(model.layout.taps, model.student.stages, model.student.heads, strict=True):
         if tap > max(needed):
@@ -93,7 +91,7 @@ def _student(g: GraphBuilder, model: XsModel, start: str, size: tuple[int, int])
         assert isinstance(stage, nn.Sequential)
         for i, conv in enumerate(stage):
             assert isinstance(conv, StudentConv)
-            x, here = _student_conv(g, conv, x, here, name=f"student/{tap}/{i}")
+            x = _student_conv(g, conv, x, name=f"student/{tap}/{i}")
         if tap in needed:
             assert isinstance(head, nn.Conv2d)
             assert head.bias is not None
@@ -101,13 +99,10 @@ def _student(g: GraphBuilder, model: XsModel, start: str, size: tuple[int, int])
     return out
 
 
-def _student_conv(
-    g: GraphBuilder, conv: StudentConv, x: str, size: tuple[int, int], *, name: str
-) -> tuple[str, tuple[int, int]]:
-    (top, bottom), (left, right) = (same_pads(n, 3, conv.stride) for n in size)
+def _student_conv(g: GraphBuilder, conv: StudentConv, x: str, *, name: str) -> str:
     weight, bias = conv.folded()
-    out = g.conv(x, weight, bias, name=name, stride=conv.stride, pads=(top, left, bottom, right))
-    return g.node("Relu", [out], name=f"{name}/relu"), (-(-size[0] // conv.stride), -(-size[1] // conv.stride))
+    out = g.conv(x, weight, bias, name=name, stride=conv.stride, pads=(1, 1, 1, 1))
+    return g.node("Relu", [out], name=f"{name}/relu")
 
 
 def _maps(

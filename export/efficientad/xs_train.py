@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -30,8 +30,10 @@ from edge_sdk.export.training import loop
 from edge_sdk.export.training.checkpoint import Position
 from edge_sdk.export.training.loop import Moment
 from edge_sdk.progress import Progress
+from edge_sdk.runtimes.probe import cpu
 
 MODEL = "model.safetensors"
+BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
 CODE = "xs/1"
 """Raised whenever a checkpoint of the code before can't be gone on from."""
 
@@ -39,8 +41,8 @@ CODE = "xs/1"
 class XsTraining:
     """What one step of XS does (the protocol `Trainable`)."""
 
-    def __init__(self, model: XsModel, bank: FeatureBank, config: XsConfig) -> None:
-        self._model, self._bank, self._config = model, bank, config
+    def __init__(self, model: XsModel, bank: FeatureBank, config: XsConfig, *, bf16: bool) -> None:
+        self._model, self._bank, self._config, self._bf16 = model, bank, config, bf16
         self._optimizer = torch.optim.AdamW(
             model.student.parameters(), lr=config.rate, betas=(0.9, 0.99), weight_decay=config.weight_decay
         )
@@ -59,8 +61,12 @@ class XsTraining:
     def losses(self, rng: np.random.Generator, now: Moment) -> Mapping[str, Tensor]:
         features = self._bank.features(self._draw(rng, now.step))
         layout = self._model.layout
-        learnt = self._model.student(self._model.standardised(layout.start, features[layout.start]))
-        squared = {tap: (learnt[tap] - self._model.standardised(tap, features[tap])).square() for tap in layout.taps}
+        start = self._model.standardised(layout.start, features[layout.start])
+        with torch.autocast("cpu", torch.bfloat16, enabled=self._bf16):
+            learnt = self._model.student(start)
+        squared = {
+            tap: (learnt[tap].float() - self._model.standardised(tap, features[tap])).square() for tap in layout.taps
+        }
         terms = {f"tap_{tap}": values.mean() for tap, values in squared.items()}
         if now.done >= self._config.hard_from and self._config.hard_weight > 0.0:
             terms["hard"] = self._config.hard_weight * torch.stack([self._hard(v) for v in squared.values()]).sum()
@@ -91,20 +97,23 @@ def train(data: PictureSet, options: TrainOptions, config: XsConfig, *, folder: 
     views = Views(augmentation=augmentation, each=config.views, seed=options.seed, memory_bytes=config.memory_bytes)
     bank = FeatureBank(kept, record, trunk, config.layout.blocks, views)
     bank.fill(len(bank), progress=progress)
-    statistics = _statistics(bank, config.layout.blocks)
+    statistics = statistics_of((bank.features([k]) for k in range(len(bank))), config.layout.blocks)
     model = new_model(config.layout, trunk, statistics, seed=options.seed)
+    # Where the CPU multiplies bfloat16 by itself the student's passes take half the time; losses stay float32.
+    bf16 = bool(BF16_FLAGS & set(cpu().flags))
     budget = config.time_budget_s if options.steps is None and options.time_budget_s is None else options.time_budget_s
+    plan = loop.Plan(steps=options.steps, time_budget_s=budget, checkpoint_every_s=config.checkpoint_every_s)
     position = loop.run(
-        XsTraining(model, bank, config), loop.Plan(steps=options.steps, time_budget_s=budget),
+        XsTraining(model, bank, config, bf16=bf16), plan,
         folder=folder, identity=identity(data, options, config), seed=options.seed, progress=progress,
     )  # fmt: skip
     model.eval()
     progress(0, 0, "map quantiles of the held-out parts")
-    model.quantiles, scores = measure(model, held_out, record, config.quantiles)
+    _, scores = measure_features(model, _trunk_features(model, held_out, record), config.quantiles)
     model.save(folder / MODEL)
     return Trained(
         folder=folder, options=options, held_out=held_out, scores=tuple(scores), history=position.history,
-        facts=_facts(model, position, bank, kept, held_out),
+        facts=_facts(model, position, bank, kept, held_out) | {"bf16": bf16},
     )  # fmt: skip
 
 
@@ -124,30 +133,36 @@ def identity(data: PictureSet, options: TrainOptions, config: XsConfig) -> dict[
     }
 
 
-def _statistics(bank: FeatureBank, blocks: Sequence[int]) -> dict[int, ChannelStatistics]:
-    """Per block over the unchanged pictures, in float64."""
+def statistics_of(features: Iterable[Mapping[int, Tensor]], blocks: Sequence[int]) -> dict[int, ChannelStatistics]:
+    """Mean and spread per channel of each block over batches of trunk features, in float64."""
     sums = {block: StatisticsSum(BLOCKS[block].outputs) for block in blocks}
-    for k in range(len(bank)):
-        for block, features in bank.features([k]).items():
-            sums[block].add(features)
+    for batch in features:
+        for block, total in sums.items():
+            total.add(batch[block])
     return {block: total.result() for block, total in sums.items()}
 
 
-def measure(
-    model: XsModel, pictures: Sequence[Picture], record: Preprocessing, at: tuple[float, float]
+def measure_features(
+    model: XsModel, features: Iterable[Mapping[int, Tensor]], at: tuple[float, float]
 ) -> tuple[tuple[MapQuantiles, ...], list[float]]:
-    """Map quantiles of good `pictures`, each on its tap's own cells, and then the scores that those quantiles give."""
+    """Map quantiles of good pictures' trunk features, each on its tap's own cells; then the scores that they give."""
     maps: list[list[Tensor]] = [[] for _ in model.layout.sources]
     with torch.inference_mode():
-        for picture in pictures:
-            image = torch.from_numpy(prepared(picture, record)[None])
-            for kept, cells in zip(maps, model.maps(model.trunk(image, model.layout.blocks)), strict=True):
+        for batch in features:
+            for kept, cells in zip(maps, model.maps(batch), strict=True):
                 kept.append(cells)
         stacked = [torch.cat(kept) for kept in maps]
-        quantiles = tuple(map_quantiles(m.numpy(), low=at[0], high=at[1]) for m in stacked)
-        model.quantiles = quantiles
+        model.quantiles = tuple(map_quantiles(m.numpy(), low=at[0], high=at[1]) for m in stacked)
         scores: NDArray[np.float32] = model.reduced(model.combined(stacked)).numpy()
-    return quantiles, [float(score) for score in scores]
+    return model.quantiles, [float(score) for score in scores]
+
+
+def _trunk_features(
+    model: XsModel, pictures: Sequence[Picture], record: Preprocessing
+) -> Iterator[Mapping[int, Tensor]]:
+    with torch.inference_mode():
+        for picture in pictures:
+            yield model.trunk(torch.from_numpy(prepared(picture, record)[None]), model.layout.blocks)
 
 
 def _facts(
@@ -181,7 +196,6 @@ def graph(trained: Trained) -> FloatGraph:
     cells = layout.cells_counted(options.width, options.height)
     return FloatGraph(
         onnx=onnx, preprocessing=preprocessing(options), float_tail=tail,
-        # A cell of stride 2^L is centred on pixel 2^L - 1 of its square: "same" padding puts what is odd after.
-        grid=MapGrid(offset_px=layout.map_stride - 0.5, stride_px=float(layout.map_stride)),
+        grid=MapGrid(offset_px=layout.map_stride / 2, stride_px=float(layout.map_stride)),
         reduction=f"mean of the {cells} largest cells of the map",
     )  # fmt: skip

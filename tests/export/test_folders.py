@@ -1,0 +1,170 @@
+"""Folders of pictures: layouts, what is left out, parts, and splits that never cut a part in two."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_sdk.errors import BadInput, BadUsage
+from edge_sdk.export.family import Picture
+from edge_sdk.export.pictures import data_digest, read_pictures, split
+
+
+def write(path: Path, *, grey: int = 128, side: int = 8) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), np.full((side, side, 3), grey, np.uint8))
+    return path
+
+
+def mvtec(root: Path) -> Path:
+    for i in range(4):
+        write(root / "train" / "good" / f"{i}.png", grey=i)
+    write(root / "test" / "good" / "9.png")
+    write(root / "test" / "crack" / "7.png")
+    write(root / "ground_truth" / "crack" / "7_mask.png", grey=255)
+    return root
+
+
+def test_the_mvtec_layout_gives_labels_and_masks(tmp_path: Path) -> None:
+    data = read_pictures(mvtec(tmp_path))
+    assert [p.path.name for p in data.train] == ["0.png", "1.png", "2.png", "3.png"]
+    assert {(p.label, p.mask is not None) for p in data.test} == {("good", False), ("crack", True)}
+    assert not data.grouped
+    assert len({p.part for p in data.train}) == 4
+
+
+def test_a_folder_named_good_beside_folders_named_after_defects(tmp_path: Path) -> None:
+    write(tmp_path / "Normal" / "a.jpg")
+    write(tmp_path / "scratch" / "b.jpg")
+    write(tmp_path / "normal_test" / "c.jpg")
+    write(tmp_path / "mask" / "scratch" / "b.png", grey=255)
+    data = read_pictures(tmp_path)
+    assert [p.path.name for p in data.train] == ["a.jpg"]
+    assert sorted((p.label, p.mask is not None) for p in data.test) == [("good", False), ("scratch", True)]
+
+
+def test_a_flat_folder_is_good_parts_and_says_what_it_left_out(tmp_path: Path) -> None:
+    write(tmp_path / "b.png")
+    write(tmp_path / "a.png")
+    write(tmp_path / "old" / "c.png")
+    (tmp_path / "notes.txt").write_text("line 3")
+    (tmp_path / ".DS_Store").write_bytes(b"")
+    data = read_pictures(tmp_path)
+    assert [p.path.name for p in data.train] == ["a.png", "b.png"]
+    assert any("notes.txt" in note for note in data.notes)
+    assert any("old/" in note for note in data.notes)
+
+
+def test_a_truncated_picture_among_many_is_listed_and_left_out(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        write(tmp_path / f"{name}.png", side=64)
+    whole = (tmp_path / "b.png").read_bytes()
+    (tmp_path / "b.png").write_bytes(whole[: len(whole) // 2])
+    data = read_pictures(tmp_path)
+    assert [p.path.name for p in data.train] == ["a.png", "c.png"]
+    ((path, why),) = data.unreadable
+    assert path.name == "b.png"
+    assert "cut short" in why
+
+
+def test_a_folder_without_pictures_is_named_and_the_layouts_told(tmp_path: Path) -> None:
+    (tmp_path / "readme.txt").write_text("nothing here")
+    with pytest.raises(BadInput, match=r"no pictures in it.*train/good") as caught:
+        read_pictures(tmp_path)
+    assert str(tmp_path) in str(caught.value)
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="nowhere: this is not a folder"):
+        read_pictures(tmp_path / "nowhere")
+
+
+def test_a_folder_of_broken_pictures_only_is_bad_input(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"not a picture")
+    with pytest.raises(BadInput, match="none of its 1 pictures can be read"):
+        read_pictures(tmp_path)
+
+
+def test_the_first_group_of_a_pattern_names_the_part(tmp_path: Path) -> None:
+    for name in ("p1_left", "p1_right", "p2_left"):
+        write(tmp_path / f"{name}.png")
+    data = read_pictures(tmp_path, group=r"(p\d+)_")
+    assert [p.part for p in data.train] == ["p1", "p1", "p2"]
+    assert data.grouped
+
+
+def test_a_pattern_without_groups_names_the_part_by_its_whole_match(tmp_path: Path) -> None:
+    write(tmp_path / "x17_a.png")
+    assert read_pictures(tmp_path, group=r"x\d+").train[0].part == "x17"
+
+
+def test_a_pattern_that_does_not_fit_every_picture_is_wrong_usage(tmp_path: Path) -> None:
+    write(tmp_path / "p1_a.png")
+    write(tmp_path / "other.png")
+    with pytest.raises(BadUsage, match=r"does not fit other\.png"):
+        read_pictures(tmp_path, group=r"p\d")
+
+
+def test_a_pattern_that_is_no_regular_expression_is_wrong_usage(tmp_path: Path) -> None:
+    write(tmp_path / "a.png")
+    with pytest.raises(BadUsage, match="not a regular expression"):
+        read_pictures(tmp_path, group="(")
+
+
+def test_a_table_names_the_parts(tmp_path: Path) -> None:
+    mvtec(tmp_path)
+    rows = ["split,class,file,tile"]
+    rows += [f"train,good,{i}.png,t{i // 2}" for i in range(4)] + ["test,good,9.png,t9", "test,crack,7.png,t7"]
+    (tmp_path / "tiles.csv").write_text("\n".join(rows))
+    data = read_pictures(tmp_path, group="tiles.csv:tile")
+    assert [p.part for p in data.train] == ["t0", "t0", "t1", "t1"]
+    assert {p.part for p in data.test} == {"t7", "t9"}
+
+
+def test_a_table_without_the_column_is_bad_input(tmp_path: Path) -> None:
+    write(tmp_path / "a.png")
+    (tmp_path / "t.csv").write_text("file,tile\na.png,1\n")
+    with pytest.raises(BadInput, match="no column 'part'"):
+        read_pictures(tmp_path, group="t.csv:part")
+
+
+@given(
+    parts=st.lists(st.integers(0, 12).map(str), min_size=2, max_size=40).filter(lambda names: len(set(names)) > 1),
+    share=st.floats(0.01, 0.99),
+    seed=st.integers(0, 2**31),
+)
+def test_a_split_never_cuts_a_part_and_keeps_every_picture(parts: list[str], share: float, seed: int) -> None:
+    pictures = [Picture(path=Path(f"{i}.png"), part=part) for i, part in enumerate(parts)]
+    kept, held_out = split(pictures, share, seed)
+    assert not {p.part for p in kept} & {p.part for p in held_out}
+    assert sorted((*kept, *held_out), key=lambda p: int(p.path.stem)) == pictures
+    assert kept
+    assert held_out
+
+
+@given(order=st.permutations(range(12)), seed=st.integers(0, 99))
+def test_which_parts_are_held_out_does_not_depend_on_the_order(order: list[int], seed: int) -> None:
+    pictures = [Picture(path=Path(f"{i}.png"), part=str(i // 2)) for i in range(12)]
+    shuffled = [pictures[i] for i in order]
+    assert set(split(pictures, 0.3, seed)[1]) == set(split(shuffled, 0.3, seed)[1])
+
+
+def test_one_part_can_not_be_split() -> None:
+    pictures = [Picture(path=Path(f"{i}.png"), part="same") for i in range(5)]
+    with pytest.raises(BadInput, match="1 part is too few"):
+        split(pictures, 0.2, 0)
+
+
+def test_the_digest_follows_contents_and_parts_but_not_the_folder(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write(tmp_path / name / "x.png", grey=10)
+    one, two = (data_digest(read_pictures(tmp_path / name)) for name in ("a", "b"))
+    assert one == two
+    assert data_digest(read_pictures(tmp_path / "a", group="x")) != one
+    write(tmp_path / "b" / "x.png", grey=11)
+    assert data_digest(read_pictures(tmp_path / "b")) != one

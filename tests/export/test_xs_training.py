@@ -1,0 +1,207 @@
+"""XS trained on a tiny product: the family's three steps, resume, what is held out, calibration pictures, sizes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from xs_parts import CONFIG, SIDE, folder_of_parts
+
+from edge_sdk.bundle.manifest import Preprocessing
+from edge_sdk.errors import BadInput, BadUsage, Stopped
+from edge_sdk.export.efficientad.augment import Augmentation, view
+from edge_sdk.export.efficientad.family import EfficientAD
+from edge_sdk.export.efficientad.features import FeatureBank, Views
+from edge_sdk.export.efficientad.foreign import damage
+from edge_sdk.export.efficientad.trunk import load_trunk
+from edge_sdk.export.efficientad.xs import XsModel
+from edge_sdk.export.efficientad.xs_train import MODEL, identity
+from edge_sdk.export.family import PictureSet, Trained, TrainOptions
+from edge_sdk.export.pictures import read_pictures
+from edge_sdk.export.training import checkpoint
+from edge_sdk.progress import silent
+
+OPTIONS = TrainOptions(width=SIDE, height=SIDE, steps=8, threads=1, holdout=0.25)
+FAMILY = EfficientAD(xs=CONFIG)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> PictureSet:
+    return read_pictures(folder_of_parts(tmp_path_factory.mktemp("parts")))
+
+
+@pytest.fixture(scope="module")
+def trained(data: PictureSet, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    return FAMILY.train(data, OPTIONS, folder=tmp_path_factory.mktemp("run"), progress=silent)
+
+
+def test_training_tells_steps_held_out_parts_and_their_scores(trained: Trained) -> None:
+    assert trained.facts["steps"] == 8
+    assert len(trained.held_out) == len(trained.scores) == 2
+    assert np.isfinite(trained.scores).all()
+    assert trained.history[-1][0] == 8
+    assert set(trained.facts["clamped_channels"]) == {"2", "4", "7", "10", "14"}
+
+
+def test_the_loss_falls(data: PictureSet, tmp_path: Path) -> None:
+    seen = FAMILY.train(data, replace(OPTIONS, steps=40), folder=tmp_path, progress=silent)
+    (_, first), (_, last) = seen.history[0], seen.history[-1]
+    assert last["tap_7"] < first["tap_7"]
+
+
+def test_held_out_scores_are_those_of_the_graph(trained: Trained) -> None:
+    import onnxruntime
+
+    from edge_sdk import preprocess
+
+    graph = FAMILY.graph(trained)
+    session = onnxruntime.InferenceSession(graph.onnx, providers=["CPUExecutionProvider"])
+    for picture, score in zip(trained.held_out, trained.scores, strict=True):
+        tensor = preprocess.apply(preprocess.decode(picture.path), graph.preprocessing).tensor
+        np.testing.assert_allclose(session.run(["score"], {"image": tensor})[0][0], score, rtol=1e-3, atol=1e-4)
+
+
+def test_an_interrupted_training_ends_as_one_that_was_not(data: PictureSet, trained: Trained, tmp_path: Path) -> None:
+    def interrupt(done: int, total: int, note: str) -> None:
+        if "step 3," in note:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Stopped, match="checkpoint is kept"):
+        FAMILY.train(data, OPTIONS, folder=tmp_path, progress=interrupt)
+    again = FAMILY.train(data, OPTIONS, folder=tmp_path, progress=silent)
+    assert again.scores == trained.scores
+
+
+def test_an_interrupt_while_pictures_are_read_is_stopped_too(data: PictureSet, tmp_path: Path) -> None:
+    def interrupt(done: int, total: int, note: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(Stopped) as caught:
+        FAMILY.train(data, OPTIONS, folder=tmp_path, progress=interrupt)
+    assert caught.value.exit_code == 5
+
+
+CHILD = """
+import sys
+sys.path.insert(0, {tests!r})
+from dataclasses import replace
+from pathlib import Path
+from test_xs_training import CONFIG, OPTIONS, EfficientAD, read_pictures, silent
+EfficientAD(xs=CONFIG).train(read_pictures(Path({parts!r})), OPTIONS_HERE, folder=Path({run!r}), progress=silent)
+"""
+
+
+def test_a_training_killed_in_the_middle_goes_on_to_a_valid_model(tmp_path: Path) -> None:
+    parts, run = folder_of_parts(tmp_path / "parts"), tmp_path / "run"
+    options = replace(OPTIONS, steps=200)
+    code = CHILD.format(tests=str(Path(__file__).parent), parts=str(parts), run=str(run))
+    child = subprocess.Popen([sys.executable, "-c", code.replace("OPTIONS_HERE", "replace(OPTIONS, steps=200)")])
+    try:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and child.poll() is None and not (run / checkpoint.NAME).is_file():
+            time.sleep(0.01)
+    finally:
+        child.kill()
+        child.wait()
+    stored = checkpoint.read(run, identity(read_pictures(parts), options, CONFIG))
+    assert stored is not None
+    assert 0 < stored.position.step < 200
+    seen = FAMILY.train(read_pictures(parts), options, folder=run, progress=silent)
+    assert seen.facts["steps"] == 200
+    assert np.isfinite(seen.scores).all()
+    assert XsModel.load(run / MODEL).layout == CONFIG.layout
+
+
+def test_a_run_folder_of_other_pictures_is_refused(trained: Trained, tmp_path: Path) -> None:
+    shutil.copytree(trained.folder, tmp_path / "run")
+    other = read_pictures(folder_of_parts(tmp_path / "parts", good=7))
+    with pytest.raises(BadUsage, match="a run with other data"):
+        FAMILY.train(other, OPTIONS, folder=tmp_path / "run", progress=silent)
+
+
+def test_a_run_folder_of_other_options_is_refused(data: PictureSet, trained: Trained, tmp_path: Path) -> None:
+    shutil.copytree(trained.folder, tmp_path / "run")
+    with pytest.raises(BadUsage, match="a run with other options"):
+        FAMILY.train(data, replace(OPTIONS, seed=1), folder=tmp_path / "run", progress=silent)
+
+
+def test_calibration_gives_the_same_pictures_twice_and_no_held_out_one(data: PictureSet, trained: Trained) -> None:
+    feeds = FAMILY.calibration(data, trained, count=12)
+    first, second = [feed["image"] for feed in feeds], [feed["image"] for feed in feeds]
+    assert len(feeds) == len(first) == 12
+    for a, b in zip(first, second, strict=True):
+        assert a.dtype == np.uint8
+        assert a.shape == (1, SIDE, SIDE, 3)
+        np.testing.assert_array_equal(a, b)
+    held_out = {p.path for p in trained.held_out}
+    assert not held_out & {p.path for p in (*feeds.good, *feeds.damaged)}  # type: ignore[attr-defined]
+    assert feeds.foreign == 3  # type: ignore[attr-defined]
+
+
+def test_a_folder_of_foreign_pictures_without_any_is_named(data: PictureSet, trained: Trained, tmp_path: Path) -> None:
+    with_folder = replace(trained, options=replace(OPTIONS, penalty=tmp_path))
+    with pytest.raises(BadInput, match="there are no pictures in it"):
+        list(FAMILY.calibration(data, with_folder, count=8))
+
+
+def test_damage_changes_a_copy_and_is_seeded() -> None:
+    picture = np.full((64, 64, 3), 90, np.uint8)
+    damaged = [damage(picture, np.random.default_rng(k)) for k in range(20)]
+    assert (picture == 90).all()
+    assert sum((d != picture).any() for d in damaged) >= 18
+    np.testing.assert_array_equal(damaged[3], damage(picture, np.random.default_rng(3)))
+
+
+def test_a_bank_made_again_holds_the_same_features(data: PictureSet) -> None:
+    torch.set_num_threads(1)
+    views = Views(augmentation=Augmentation(turns=True, light=0.1), each=2, seed=3, memory_bytes=1 << 30)
+    record, trunk = Preprocessing(width=SIDE, height=SIDE), load_trunk(4)
+    one, two = (FeatureBank(data.train, record, trunk, (2, 4), views) for _ in range(2))
+    a, b = one.features([0, 9, 11])[4], two.features([11, 9, 0])[4]
+    torch.testing.assert_close(a, b.flip(0), rtol=0, atol=1e-3)
+    assert one.views == 16
+    assert not torch.equal(one.features([0])[4], one.features([8])[4])
+
+
+def test_a_bank_keeps_to_its_memory(data: PictureSet) -> None:
+    views = Views(augmentation=Augmentation(), each=50, seed=0, memory_bytes=4_000_000)
+    bank = FeatureBank(data.train, Preprocessing(width=SIDE, height=SIDE), load_trunk(4), (2, 4), views)
+    assert bank.views < 50 * len(data.train)
+
+
+def test_a_view_without_augmentation_is_the_picture_itself() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+    record = Preprocessing(width=SIDE, height=SIDE)
+    np.testing.assert_array_equal(view(picture, record, Augmentation(), np.random.default_rng(1)), picture)
+
+
+def test_turned_views_differ_by_seed_and_keep_their_size() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (100, 150, 3), dtype=np.uint8)
+    record, how = Preprocessing(width=64, height=32), Augmentation(turns=True)
+    one, two = (view(picture, record, how, np.random.default_rng(k)) for k in (1, 2))
+    assert one.shape == two.shape == (32, 64, 3)
+    assert (one != two).any()
+
+
+def test_an_unknown_size_is_wrong_usage(data: PictureSet, tmp_path: Path) -> None:
+    with pytest.raises(BadUsage, match=r"no size 'xl'.*xs, s, m"):
+        FAMILY.train(data, replace(OPTIONS, size="xl"), folder=tmp_path, progress=silent)
+
+
+def test_an_input_size_that_xs_can_not_have_is_wrong_usage(data: PictureSet, tmp_path: Path) -> None:
+    with pytest.raises(BadUsage, match="XS can't run at 100 x 128"):
+        FAMILY.train(data, replace(OPTIONS, width=100), folder=tmp_path, progress=silent)
+
+
+def test_a_folder_without_a_model_is_named(trained: Trained, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="no trained model in this folder"):
+        FAMILY.graph(replace(trained, folder=tmp_path))
