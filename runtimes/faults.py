@@ -7,6 +7,7 @@ so that a row can be dropped when its version range ends.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -81,6 +82,14 @@ FAULTS: tuple[Fault, ...] = (
         what="Conv, Relu, QuantizeLinear in symmetric int8 runs in float and dequantizes the weights in every run",
         avoided_by="the layout conv-q-relu-q, equal bit by bit; int8_convolutions in CompileOptions refuses the other",
     ),
+    Fault(
+        id="onnxruntime-int8-read-twice-in-float",
+        runtime="onnxruntime",
+        since="1.8",
+        pattern="symmetric-quantize-read-twice",
+        what="an int8 activation with several readers puts the convolution before it, and its readers, into float",
+        avoided_by="uint8 with zero point 128 in the layout conv-q-relu-q, the same numbers shifted",
+    ),
 )
 
 
@@ -117,6 +126,19 @@ def relu_before_symmetric_quantize(graph: OnnxFacts, cpu: CpuFacts) -> bool:
     return False
 
 
+def symmetric_quantize_read_twice(graph: OnnxFacts, cpu: CpuFacts) -> bool:
+    """A QuantizeLinear to int8 whose value, dequantized, goes to more than one reader."""
+    readers = Counter(name for node in graph.nodes for name in set(node.inputs))
+    for node in graph.nodes:
+        if node.op != "DequantizeLinear" or len(node.inputs) < 3:
+            continue
+        zero = graph.initializers.get(node.inputs[2])
+        activation = node.inputs[0] not in graph.initializers and zero is not None and zero.dtype == INT8
+        if activation and (readers[node.outputs[0]] > 1 or readers[node.inputs[0]] > 1):
+            return True
+    return False
+
+
 DETECTORS: Mapping[str, Detector] = {
     "chained-int8-matmul": chained_int8_matmul,
     "cpu-computes-bf16": lambda graph, cpu: "avx512_bf16" in cpu.flags or "amx_bf16" in cpu.flags,
@@ -125,6 +147,7 @@ DETECTORS: Mapping[str, Detector] = {
         cpu.onednn_isa in ("avx2", "sse", "unknown") and int8_weights_beyond_64(graph)
     ),
     "relu-before-symmetric-quantize": relu_before_symmetric_quantize,
+    "symmetric-quantize-read-twice": symmetric_quantize_read_twice,
 }
 
 _PASSES = frozenset(

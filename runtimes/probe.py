@@ -23,11 +23,12 @@ FLAGS_THAT_CHOOSE_KERNELS = (
 """Names as Linux writes them in /proc/cpuinfo; other systems' answers are translated to these."""
 
 CAP_VARIABLE = "ONEDNN_MAX_CPU_ISA"
-_CAPS: Mapping[str, Isa] = {
-    "SSE41": "sse", "AVX": "sse", "AVX2": "avx2", "AVX2_VNNI": "vnni", "AVX2_VNNI_2": "vnni", "AVX512_CORE": "avx2",
-    "AVX512_CORE_VNNI": "vnni", "AVX512_CORE_BF16": "vnni", "AVX512_CORE_FP16": "vnni", "AVX10_1_512": "vnni",
+_CAPS: Mapping[str, tuple[str, ...]] = {
+    "SSE41": (), "AVX": (), "AVX2": ("avx2",), "AVX2_VNNI": ("avx2", "avx_vnni"), "AVX2_VNNI_2": ("avx2", "avx_vnni"),
+    "AVX512_CORE": ("avx2",), "AVX512_CORE_VNNI": ("avx2", "avx512_vnni"), "AVX512_CORE_BF16": ("avx2", "avx512_vnni"),
+    "AVX512_CORE_FP16": ("avx2", "avx512_vnni"),
 }  # fmt: skip
-_STRENGTH: Mapping[Isa, int] = {"unknown": 0, "sse": 1, "neon": 1, "avx2": 2, "vnni": 3, "amx": 4}
+"""Values of ONEDNN_MAX_CPU_ISA that weaken the CPU, and which int8 flags each leaves in use beside sse4_1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +54,9 @@ class CpuFacts:
     @property
     def onednn_isa(self) -> Isa:
         """The instruction set that OpenVINO will use: `isa`, or the weaker one that the environment asks for."""
-        cap = _CAPS.get(self.capped_by.upper())
-        return cap if cap is not None and _STRENGTH[cap] < _STRENGTH[self.isa] else self.isa
+        if (left := _CAPS.get(self.capped_by.upper())) is None:
+            return self.isa
+        return strongest(tuple(flag for flag in self.flags if flag in (*left, "sse4_1")))
 
     @property
     def adds_in_32_bits(self) -> bool:

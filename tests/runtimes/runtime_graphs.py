@@ -1,0 +1,153 @@
+"""Tiny ONNX graphs for the tests of runtimes, as bytes. Real operators, weights from a seeded generator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+SIDE = 12
+"""Height and width of the picture that `detector` takes."""
+ZERO = np.int8(0)
+
+
+class Sketch:
+    """Collects nodes and initializers of one graph."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+
+    def constant(self, name: str, value: Any) -> str:
+        self.constants.append(numpy_helper.from_array(np.asarray(value), name))
+        return name
+
+    def add(self, op: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
+        self.nodes.append(helper.make_node(op, list(inputs), [output], name=f"{op.lower()}_{output}", **attributes))
+        return output
+
+    def qdq(self, tensor: str, scale: float, *, zero: Any = ZERO) -> str:
+        """A QuantizeLinear and DequantizeLinear pair on `tensor`."""
+        s = self.constant(f"{tensor}_scale", np.float32(scale))
+        z = self.constant(f"{tensor}_zero", zero)
+        return self.add(
+            "DequantizeLinear", [self.add("QuantizeLinear", [tensor, s, z], f"{tensor}_q"), s, z], f"{tensor}_d"
+        )
+
+    def int8_weight(self, name: str, weight: np.ndarray, *, axis: int, limit: int = 127) -> str:
+        """`weight` stored in int8 per channel, dequantized in the graph."""
+        others = tuple(a for a in range(weight.ndim) if a != axis)
+        scale = (np.abs(weight).max(axis=others) / limit).astype(np.float32)
+        shape = [-1 if a == axis else 1 for a in range(weight.ndim)]
+        stored = np.clip(np.rint(weight / scale.reshape(shape)), -limit, limit).astype(np.int8)
+        names = [
+            self.constant(f"{name}_int8", stored),
+            self.constant(f"{name}_scale", scale),
+            self.constant(f"{name}_zero", np.zeros(len(scale), np.int8)),
+        ]
+        return self.add("DequantizeLinear", names, name, axis=axis)
+
+    def model(
+        self, inputs: Sequence[tuple[str, int, list[Any]]], outputs: Sequence[tuple[str, int, list[Any]]]
+    ) -> bytes:
+        graph = helper.make_graph(
+            self.nodes,
+            "tiny",
+            [helper.make_tensor_value_info(*one) for one in inputs],
+            [helper.make_tensor_value_info(*one) for one in outputs],
+            self.constants,
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+        onnx.checker.check_model(model)
+        return bytes(model.SerializeToString())
+
+
+def detector(layout: str = "plain", *, limit: int = 127, zero: Any = None, half: bool = False) -> bytes:
+    """uint8 NHWC picture in, map and score out, two convolutions. layout: as in a bundle; limit: of int8 weights.
+    zero: zero point of the activations; None: as a bundle has it, uint8 128 for ONNX Runtime's layout, else int8 0."""
+    if zero is None:
+        zero = np.uint8(128) if layout == "conv-q-relu-q" else ZERO
+    g, rng = Sketch(), np.random.default_rng(0)
+    x = g.add("Transpose", [g.add("Cast", ["image"], "cast", to=TensorProto.FLOAT)], "nchw", perm=[0, 3, 1, 2])
+    x = g.add("Mul", [x, g.constant("gain", np.full((1, 1, 1, 1), 1 / 255, np.float32))], "scaled")
+    if half:
+        x = g.add("Cast", [x], "scaled_half", to=TensorProto.FLOAT16)
+    for index, (channels, previous) in enumerate(((16, 3), (8, 16))):
+        weight = rng.normal(0, previous**-0.5 / 3, (channels, previous, 3, 3)).astype(np.float32)
+        bias = rng.normal(0, 0.1, channels).astype(np.float16 if half else np.float32)
+        if layout == "plain":
+            kernel = g.constant(f"w{index}", weight.astype(np.float16) if half else weight)
+        else:
+            x, kernel = (
+                g.qdq(x, 0.02 if index else 1 / 127, zero=zero),
+                g.int8_weight(f"w{index}", weight, axis=0, limit=limit),
+            )
+        x = g.add("Conv", [x, kernel, g.constant(f"b{index}", bias)], f"conv{index}", kernel_shape=[3, 3])
+        if layout == "conv-q-relu-q" or (layout == "conv-relu-q" and index == 1):
+            x = g.qdq(x, 0.02, zero=zero)
+        if index == 0:
+            x = g.add("Relu", [x], "relu")
+    if half:
+        x = g.add("Cast", [x], "single", to=TensorProto.FLOAT)
+    x = g.add("Mul", [x, x], "squared")
+    g.add("ReduceMean", [x], "map", axes=[1], keepdims=0)
+    g.add("ReduceMax", ["map"], "score", axes=[1, 2], keepdims=0)
+    return g.model(
+        [("image", TensorProto.UINT8, ["N", SIDE, SIDE, 3])],
+        [("map", TensorProto.FLOAT, ["N", SIDE - 4, SIDE - 4]), ("score", TensorProto.FLOAT, ["N"])],
+    )
+
+
+def pictures(count: int, *, seed: int = 1) -> np.ndarray:
+    """(count, SIDE, SIDE, 3) uint8."""
+    return np.random.default_rng(seed).integers(0, 256, (count, SIDE, SIDE, 3), dtype=np.uint8)
+
+
+def weighted_sum() -> bytes:
+    """(a + b) * k: two inputs with a free axis and one scalar; outputs "sum" (N, 4) and "largest" (N,) as int64."""
+    g = Sketch()
+    g.add("Mul", [g.add("Add", ["a", "b"], "added"), "k"], "sum")
+    g.add("ArgMax", ["sum"], "largest", axis=1, keepdims=0)
+    return g.model(
+        [("a", TensorProto.FLOAT, ["N", 4]), ("b", TensorProto.FLOAT, ["N", 4]), ("k", TensorProto.FLOAT, [])],
+        [("sum", TensorProto.FLOAT, ["N", 4]), ("largest", TensorProto.INT64, ["N"])],
+    )
+
+
+def mlp(rows: int | str = "N", *, width: int = 64, relu: bool = False) -> bytes:
+    """Two chained int8 MatMul without bias, (rows, width) in "x" and "y"."""
+    g, rng, x = Sketch(), np.random.default_rng(0), "x"
+    for index in range(2):
+        weight = rng.normal(0, width**-0.5, (width, width)).astype(np.float32)
+        out = "y" if index else "hidden"
+        x = g.add("MatMul", [g.qdq(x, 0.05), g.int8_weight(f"w{index}", weight, axis=1)], out)
+        if relu and not index:
+            x = g.add("Relu", [x], "hidden_relu")
+    shape = [rows, width]
+    return g.model([("x", TensorProto.FLOAT, shape)], [("y", TensorProto.FLOAT, shape)])
+
+
+def full_scale(limit: int) -> bytes:
+    """A 1x1 convolution of 64 channels whose int8 weights are all `limit`: with input 1.0 every pair of products is at
+    its largest. Exact answer for input 1.0: 64 * limit / 100."""
+    g = Sketch()
+    g.constant("w_int8", np.full((4, 64, 1, 1), limit, np.int8))
+    g.constant("w_scale", np.full(4, 0.01, np.float32))
+    g.constant("w_zero", np.zeros(4, np.int8))
+    weight = g.add("DequantizeLinear", ["w_int8", "w_scale", "w_zero"], "w", axis=0)
+    x = g.add("Conv", [g.qdq("x", 1 / 127), weight], "conv", kernel_shape=[1, 1])
+    g.add("Identity", [g.qdq(x, 1.0)], "y")
+    return g.model([("x", TensorProto.FLOAT, [1, 64, 4, 4])], [("y", TensorProto.FLOAT, [1, 4, 4, 4])])
+
+
+def read_twice(zero: Any) -> bytes:
+    """An int8 convolution whose quantized output goes to two readers. zero: zero point of the activations."""
+    g = Sketch()
+    weight = g.int8_weight("w", np.random.default_rng(0).normal(0, 0.2, (8, 4, 3, 3)).astype(np.float32), axis=0)
+    x = g.add("Conv", [g.qdq("x", 0.03, zero=zero), weight], "conv", kernel_shape=[3, 3])
+    x = g.qdq(x, 0.03, zero=zero)
+    g.add("Mul", [g.add("Abs", [x], "size"), g.add("Exp", [x], "grown")], "y")
+    return g.model([("x", TensorProto.FLOAT, [1, 4, 6, 6])], [("y", TensorProto.FLOAT, [1, 8, 4, 4])])

@@ -1,0 +1,168 @@
+"""The compile cache: what it keeps, what it refuses, and that two who want one entry build it once."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from runtime_graphs import detector, pictures
+
+from edge_sdk.errors import NotThere, NotTrusted
+from edge_sdk.runtimes import registry
+from edge_sdk.runtimes.cache import CacheKey, CompileCache, default_cache_folder
+from edge_sdk.runtimes.protocol import CompileOptions
+
+KEY = CacheKey(
+    graph_sha256="ab" * 32, runtime="openvino", version="1.0", device="CPU", cpu="x86|avx2", options=(("threads", "2"),)
+)
+
+
+def kept(folder: Path, key: CacheKey = KEY) -> bytes | None:
+    with CompileCache(folder).entry(key) as entry:
+        return entry.read()
+
+
+def keep(folder: Path, data: bytes, key: CacheKey = KEY) -> None:
+    with CompileCache(folder).entry(key) as entry:
+        assert entry.write(data) == ""
+
+
+def test_what_was_kept_comes_back_and_only_for_its_own_key(tmp_path: Path) -> None:
+    assert kept(tmp_path) is None
+    keep(tmp_path, b"engine")
+    assert kept(tmp_path) == b"engine"
+    for field in ("graph_sha256", "runtime", "version", "device", "cpu"):
+        assert kept(tmp_path, replace(KEY, **{field: "other"})) is None
+    assert kept(tmp_path, replace(KEY, options=(("threads", "1"),))) is None
+
+
+def test_the_order_of_options_does_not_matter() -> None:
+    pairs = (("a", "1"), ("b", "2"))
+    assert replace(KEY, options=pairs).digest == replace(KEY, options=pairs[::-1]).digest
+
+
+@pytest.mark.parametrize("damage", ["cut", "altered", "longer", "sidecar cut", "sidecar missing", "sidecar a list"])
+def test_a_damaged_entry_is_refused_removed_and_built_again(
+    tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    keep(tmp_path, b"engine")
+    payload, sidecar = tmp_path / f"{KEY.digest}.bin", tmp_path / f"{KEY.digest}.json"
+    broken = {"cut": b"engi", "altered": b"Engine", "longer": b"engine!"}
+    if damage in broken:
+        payload.write_bytes(broken[damage])
+    elif damage == "sidecar cut":
+        sidecar.write_bytes(sidecar.read_bytes()[:-5])
+    elif damage == "sidecar a list":
+        sidecar.write_bytes(b"[]")
+    else:
+        sidecar.unlink()
+    assert kept(tmp_path) is None
+    if damage != "sidecar missing":
+        assert not payload.exists()
+        assert "built again" in caplog.text
+    keep(tmp_path, b"second")
+    assert kept(tmp_path) == b"second"
+
+
+def test_an_entry_of_another_machine_under_this_name_is_refused(tmp_path: Path) -> None:
+    keep(tmp_path, b"engine")
+    sidecar = tmp_path / f"{KEY.digest}.json"
+    record = json.loads(sidecar.read_text())
+    record["key"]["cpu"] = "arm64|neon"
+    sidecar.write_text(json.dumps(record))
+    assert kept(tmp_path) is None
+
+
+def test_a_disk_that_takes_nothing_is_said_and_stops_nothing(tmp_path: Path) -> None:
+    with CompileCache(tmp_path).entry(KEY) as entry:
+        entry.payload.mkdir()  # nothing can be renamed onto a folder
+        assert "not kept" in entry.write(b"engine")
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".bin", ".lock"]  # no temporary file is left
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has access lists, not modes")
+def test_a_folder_that_others_can_write_to_is_not_trusted(tmp_path: Path) -> None:
+    folder = tmp_path / "open"
+    folder.mkdir()
+    folder.chmod(0o777)
+    with pytest.raises(NotTrusted, match="chmod go-w"):
+        CompileCache(folder)
+    assert (CompileCache(tmp_path / "own").folder.stat().st_mode & 0o777) == 0o700
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(NotThere, match=r"file"):
+        CompileCache(tmp_path / "file" / "cache")
+
+
+def _build_once(folder: str, start: float) -> bool:
+    """One of several processes: True if it was the one that built."""
+    time.sleep(max(0.0, start - time.time()))
+    with CompileCache(Path(folder)).entry(KEY) as entry:
+        if entry.read() is not None:
+            return False
+        time.sleep(0.2)
+        assert entry.write(b"x" * 100_000) == ""
+        return True
+
+
+def test_four_processes_build_one_entry_once(tmp_path: Path) -> None:
+    with multiprocessing.get_context("spawn").Pool(4) as pool:
+        built = pool.starmap(_build_once, [(str(tmp_path), time.time() + 0.5)] * 4)
+    assert sorted(built) == [False, False, False, True]
+
+
+def test_waiting_for_another_has_an_end(tmp_path: Path) -> None:
+    with (
+        CompileCache(tmp_path).entry(KEY),
+        pytest.raises(NotThere, match="another process"),
+        CompileCache(tmp_path, patience_s=0.1).entry(KEY),
+    ):
+        pass
+
+
+def test_the_default_folder_is_the_users_own() -> None:
+    if sys.platform == "linux":
+        assert default_cache_folder({"HOME": "/home/u"}) == Path("/home/u/.cache/edge-sdk/compiled")
+        assert default_cache_folder({"XDG_CACHE_HOME": "/c", "HOME": "/h"}) == Path("/c/edge-sdk/compiled")
+        assert default_cache_folder({"XDG_CACHE_HOME": "relative", "HOME": "/h"}) == Path("/h/.cache/edge-sdk/compiled")
+    assert default_cache_folder({}).name == "compiled"
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
+def test_a_second_compile_hits_and_answers_alike(tmp_path: Path, name: str) -> None:
+    runtime, image = registry.runtime(name), {"image": pictures(1)}
+    if not (found := runtime.probe()).usable:
+        pytest.skip(f"{name} can't be used here: {found.reason}")
+    graph = detector("conv-q-relu-q")
+    options = CompileOptions(cache_dir=tmp_path, threads=1, int8_convolutions=2)
+    first, second = runtime.compile(graph, options), runtime.compile(graph, options)
+    assert [s.explain().compile_cache for s in (first, second)] == ["miss", "hit"]
+    assert second.explain().layers_by_precision == first.explain().layers_by_precision == {"i8": 2}
+    np.testing.assert_array_equal(first.run(image)["map"], second.run(image)["map"])
+    for other in (replace(options, threads=2), replace(options, profile_layers=True)):
+        if name == "openvino" or other.threads == 2:
+            assert runtime.compile(graph, other).explain().compile_cache == "miss"
+
+
+def test_an_entry_that_openvino_does_not_take_is_built_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    runtime = registry.runtime("openvino")
+    if not (found := runtime.probe()).usable:
+        pytest.skip(f"openvino can't be used here: {found.reason}")
+    options = CompileOptions(cache_dir=tmp_path, threads=1)
+    runtime.compile(detector(), options)
+    (sidecar,) = tmp_path.glob("*.json")
+    record = json.loads(sidecar.read_text())
+    key = CacheKey(**{**record["key"], "options": tuple(map(tuple, record["key"]["options"]))})
+    keep(tmp_path, b"whole, and still no compiled graph", key)
+    session = runtime.compile(detector(), options)
+    assert session.explain().compile_cache == "miss"
+    assert "refused by OpenVINO" in caplog.text
+    assert session.run({"image": pictures(1)})["score"].shape == (1,)

@@ -1,0 +1,211 @@
+"""Each known fault of a runtime, shown on the installed version by the bare library, and shown to be avoided here."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy_runtime import NumpyRuntime
+from runtime_graphs import detector, full_scale, mlp, pictures, read_twice
+
+from edge_sdk.errors import WrongPrecision
+from edge_sdk.runtimes import faults, probe
+from edge_sdk.runtimes.onnx_read import read_facts
+from edge_sdk.runtimes.ort import OrtRuntime
+from edge_sdk.runtimes.ov import OvRuntime
+from edge_sdk.runtimes.probe import CpuFacts
+from edge_sdk.runtimes.protocol import CompileOptions
+
+HERE = Path(__file__).parent
+CPU = probe.cpu()
+VNNI = replace(CPU, flags=("sse4_1", "avx2", "avx512_vnni"), isa="vnni", capped_by="")
+AVX2 = replace(CPU, flags=("sse4_1", "avx2"), isa="avx2", capped_by="")
+
+
+def ids(runtime: str, graph: bytes, cpu: CpuFacts, version: str = "2026.4.1") -> set[str]:
+    return {row.id for row in faults.present(runtime, version, read_facts(graph, where="tiny"), cpu)}
+
+
+def child(code: str, environ: Mapping[str, str], *prefix: str) -> float:
+    """The number that `code` prints in a fresh interpreter: an instruction set can't be capped once a library is in."""
+    paths = os.pathsep.join(path for path in (str(HERE), *sys.path) if path)
+    ran = subprocess.run(
+        (*prefix, sys.executable, "-W", "ignore", "-c", code),
+        env={**os.environ, "PYTHONPATH": paths, **environ},
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    return float(json.loads(ran.stdout.splitlines()[-1]))
+
+
+FULL_SCALE = """
+import numpy as np
+from runtime_graphs import full_scale
+from edge_sdk.runtimes import registry
+from edge_sdk.runtimes.protocol import CompileOptions
+session = registry.runtime({runtime!r}).compile(full_scale({limit}), CompileOptions(threads=1))
+print(session.run({{"x": np.ones((1, 64, 4, 4), np.float32)}})["y"].max())
+"""
+
+
+def test_every_row_has_a_detector_and_says_what_avoids_it() -> None:
+    assert {row.pattern for row in faults.FAULTS} == set(faults.DETECTORS)
+    assert len({row.id for row in faults.FAULTS}) == len(faults.FAULTS)
+    for row in faults.FAULTS:
+        assert row.what
+        assert row.avoided_by
+
+
+def test_rows_hold_for_their_versions_only() -> None:
+    row = replace(faults.FAULTS[0], since="2026.4", fixed_in="2026.5")
+    assert [row.in_version(v) for v in ("2026.3.1", "2026.4", "2026.4.1-22982-e2", "2026.5.0", "2027.0")] == [
+        False, True, True, False, False,
+    ]  # fmt: skip
+
+
+def test_chained_int8_products_are_seen_and_others_are_not() -> None:
+    assert "openvino-int8-mlp-garbage" in ids("openvino", mlp(), VNNI)
+    assert "openvino-int8-mlp-garbage" in ids("openvino", mlp(relu=True), VNNI)
+    assert "openvino-int8-mlp-garbage" not in ids("openvino", detector("conv-relu-q"), VNNI)
+
+
+def test_openvino_fuses_chained_int8_products_into_garbage_and_here_it_may_not() -> None:
+    ov = pytest.importorskip("openvino")
+    worst_bare = worst_ours = 0.0
+    for rows in (1, 2, 4, 8):
+        for threads in (1, 2):
+            graph, x = mlp(rows), np.random.default_rng(3).normal(size=(rows, 64)).astype(np.float32)
+            want = NumpyRuntime().compile(graph, CompileOptions(max_batch=8)).run({"x": x})["y"]
+            core = ov.Core()
+            settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}
+            bare = core.compile_model(core.read_model(io.BytesIO(graph)), "CPU", settings)
+            worst_bare = max(worst_bare, float(np.abs(bare(x)[0] - want).max()))
+            session = OvRuntime().compile(graph, CompileOptions(threads=threads, max_batch=8, int8_convolutions=2))
+            assert session.explain().settings["SNIPPETS_MODE"] == "DISABLE"
+            worst_ours = max(worst_ours, float(np.abs(session.run({"x": x})["y"] - want).max()))
+    assert worst_ours < 0.02
+    if worst_bare < 1:
+        pytest.skip(f"avoided all the same, but this CPU ({CPU.model}, {CPU.isa}) shows no garbage by itself")
+
+
+def test_openvino_computes_in_bf16_by_itself_and_here_in_f32() -> None:
+    ov = pytest.importorskip("openvino")
+    if not {"avx512_bf16", "amx_bf16"} & set(CPU.flags):
+        pytest.skip(f"{CPU.model} has no bfloat16")
+    graph, image = detector(), pictures(1)
+    want = NumpyRuntime().compile(graph, CompileOptions()).run({"image": image})["map"]
+    core = ov.Core()
+    model = core.read_model(io.BytesIO(graph))
+    model.reshape([1, *image.shape[1:]])
+    bare = np.asarray(core.compile_model(model, "CPU")(image)[0])
+    session = OvRuntime().compile(graph, CompileOptions())
+    ours = session.run({"image": image})["map"]
+    assert np.abs(bare - want).max() / np.abs(want).max() > 1e-3
+    assert np.abs(ours - want).max() / np.abs(want).max() < 1e-5
+    assert session.explain().precision == "f32"
+    assert "openvino-bf16-by-itself" in session.explain().workarounds
+
+
+def test_bf16_is_had_where_it_is_asked_for_and_read_back() -> None:
+    pytest.importorskip("openvino")
+    options = CompileOptions(precision="bf16", graph_name="tiny.onnx")
+    if "avx512_bf16" in CPU.flags or "amx_bf16" in CPU.flags:
+        told = OvRuntime().compile(detector(), options).explain()
+        assert told.precision == "bf16"
+        assert "openvino-bf16-by-itself" not in told.workarounds
+        assert told.layers_by_precision == {"bf16": 2}
+    else:
+        with pytest.raises(WrongPrecision, match=r"tiny\.onnx.*bf16"):
+            OvRuntime().compile(detector(), options)
+
+
+@pytest.mark.skipif(CPU.machine not in ("x86_64", "AMD64"), reason="16-bit sums are x86's")
+def test_openvino_without_vnni_loses_wide_weights_and_keeps_narrow_ones() -> None:
+    pytest.importorskip("openvino")
+    capped = {"ONEDNN_MAX_CPU_ISA": "AVX2"}
+    assert child(FULL_SCALE.format(runtime="openvino", limit=64), capped) == pytest.approx(41, abs=0.5)
+    assert child(FULL_SCALE.format(runtime="openvino", limit=127), capped) < 10  # exact: 81.28
+    if not CPU.adds_in_32_bits:
+        pytest.skip(f"{CPU.model} has no VNNI to show the right answer with")
+    assert child(FULL_SCALE.format(runtime="openvino", limit=127), {}) == pytest.approx(81, abs=0.5)
+
+
+def test_saturation_is_seen_by_graph_and_cpu_together() -> None:
+    wide, narrow = detector("conv-relu-q"), detector("conv-relu-q", limit=64)
+    assert "openvino-int8-saturates" in ids("openvino", wide, AVX2)
+    assert "openvino-int8-saturates" in ids("openvino", wide, replace(VNNI, capped_by="AVX2"))
+    assert "openvino-int8-saturates" not in ids("openvino", narrow, AVX2)
+    assert "openvino-int8-saturates" not in ids("openvino", wide, VNNI)
+    assert "onnxruntime-int8-saturates" in ids("onnxruntime", wide, AVX2, "1.32.0")
+    assert "onnxruntime-int8-saturates" not in ids("onnxruntime", narrow, AVX2, "1.32.0")
+    assert "onnxruntime-int8-saturates" not in ids("onnxruntime", wide, replace(VNNI, capped_by="AVX2"), "1.32.0")
+
+
+def test_onnxruntime_without_vnni_is_told_to_add_in_32_bits() -> None:
+    pytest.importorskip("onnxruntime")
+    qemu = shutil.which("qemu-x86_64")
+    if qemu is None:
+        pytest.skip("qemu-x86_64 is not installed: no CPU without VNNI to be had")
+    bare = FULL_SCALE.format(runtime="onnxruntime", limit=127)
+    real = str(Path(sys.executable).resolve())
+    paths = os.pathsep.join(path for path in (str(HERE), *sys.path) if path)
+    ran = subprocess.run(
+        (qemu, "-cpu", "Haswell", real, "-W", "ignore", "-c", bare),
+        env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    assert float(ran.stdout.splitlines()[-1]) == pytest.approx(81, abs=0.5)
+
+
+def test_x64quantprecision_changes_no_value_where_it_is_not_needed() -> None:
+    ort = pytest.importorskip("onnxruntime")
+    x = {"x": np.random.default_rng(4).uniform(-1, 1, (1, 64, 4, 4)).astype(np.float32)}
+    answers = []
+    for precise in ("0", "1"):
+        options = ort.SessionOptions()
+        options.add_session_config_entry("session.x64quantprecision", precise)
+        session = ort.InferenceSession(full_scale(127), options, providers=["CPUExecutionProvider"])
+        answers.append(session.run(None, x)[0])
+    if not CPU.adds_in_32_bits:
+        pytest.skip(f"{CPU.model} needs it")
+    np.testing.assert_array_equal(*answers)
+
+
+def test_int8_that_runs_in_float_is_refused_with_the_layout_that_does_not() -> None:
+    pytest.importorskip("onnxruntime")
+    options = CompileOptions(int8_convolutions=2, graph_name="tiny.onnx")
+    assert "onnxruntime-int8-relu-in-float" in ids("onnxruntime", detector("conv-relu-q"), VNNI, "1.32.0")
+    assert "onnxruntime-int8-relu-in-float" not in ids("onnxruntime", detector("conv-q-relu-q"), VNNI, "1.32.0")
+    with pytest.raises(WrongPrecision, match=r"tiny\.onnx: 2 convolutions .* runs 0 .* conv-q-relu-q"):
+        OrtRuntime().compile(detector("conv-relu-q"), options)
+    assert OrtRuntime().compile(detector("conv-q-relu-q"), options).explain().layers_by_precision == {"i8": 2}
+
+
+def test_an_int8_tensor_with_two_readers_runs_in_float_unless_it_is_uint8_shifted() -> None:
+    pytest.importorskip("onnxruntime")
+    signed, shifted = read_twice(np.int8(0)), read_twice(np.uint8(128))
+    assert "onnxruntime-int8-read-twice-in-float" in ids("onnxruntime", signed, VNNI, "1.32.0")
+    assert "onnxruntime-int8-read-twice-in-float" not in ids("onnxruntime", shifted, VNNI, "1.32.0")
+    options = CompileOptions(threads=1)
+    assert OrtRuntime().compile(signed, options).explain().layers_by_precision == {"f32": 1}
+    assert OrtRuntime().compile(shifted, options).explain().layers_by_precision == {"i8": 1}
+    x = {"x": np.random.default_rng(5).normal(size=(1, 4, 6, 6)).astype(np.float32)}
+    a, b = (OrtRuntime().compile(g, replace(options, reference=True)).run(x)["y"] for g in (signed, shifted))
+    np.testing.assert_array_equal(a, b)
+
+
+def test_the_two_layouts_mean_the_same_bit_by_bit() -> None:
+    image = {"image": pictures(2)}
+    options = CompileOptions(max_batch=2)
+    a, b = (NumpyRuntime().compile(detector(one), options).run(image) for one in ("conv-relu-q", "conv-q-relu-q"))
+    np.testing.assert_array_equal(a["map"], b["map"])
+    pytest.importorskip("openvino")
+    c, d = (OvRuntime().compile(detector(one), options).run(image) for one in ("conv-relu-q", "conv-q-relu-q"))
+    np.testing.assert_allclose(c["map"], d["map"], rtol=1e-6)  # the float tail rounds in another order

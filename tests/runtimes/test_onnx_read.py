@@ -1,0 +1,78 @@
+"""Facts read from ONNX bytes without the onnx package, held against the onnx package."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
+from runtime_graphs import detector, mlp, weighted_sum
+
+from edge_sdk.errors import BadInput
+from edge_sdk.runtimes.onnx_read import INT8, int8_weights_beyond_64, read_facts
+
+
+@pytest.mark.parametrize("graph", [detector(), detector("conv-relu-q"), detector(half=True), mlp(), weighted_sum()])
+def test_facts_are_those_that_the_onnx_package_reads(graph: bytes) -> None:
+    facts, model = read_facts(graph, where="tiny"), onnx.load_from_string(graph)
+    assert [(n.op, n.inputs, n.outputs) for n in facts.nodes] == [
+        (n.op_type, tuple(n.input), tuple(n.output)) for n in model.graph.node
+    ]
+    for tensor in model.graph.initializer:
+        mine = facts.initializers[tensor.name]
+        assert (mine.dtype, mine.rank) == (tensor.data_type, len(tensor.dims))
+        assert bytes(mine.raw) == numpy_helper.to_array(tensor).tobytes()
+    assert [spec.name for spec in facts.inputs] == [value.name for value in model.graph.input]
+    assert [spec.name for spec in facts.outputs] == [value.name for value in model.graph.output]
+
+
+@given(st.lists(st.integers(-128, 127), min_size=1, max_size=20))
+def test_int8_weights_are_read_however_they_are_stored(values: list[int]) -> None:
+    array = np.array([values], np.int8)
+    typed = helper.make_tensor("w", TensorProto.INT8, array.shape, values)
+    raw = numpy_helper.from_array(array, "w")
+    for tensor in (typed, raw):
+        graph = helper.make_graph(
+            [helper.make_node("Identity", ["x"], ["y"])], "g",
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])],
+            [tensor],
+        )  # fmt: skip
+        facts = read_facts(helper.make_model(graph).SerializeToString(), where="tiny")
+        assert facts.initializers["w"].dtype == INT8
+        assert np.frombuffer(facts.initializers["w"].raw, np.int8).tolist() == values
+        assert int8_weights_beyond_64(facts) == (min(values) < -64 or max(values) > 64)
+
+
+def test_weights_within_64_are_told_from_wider_ones() -> None:
+    assert int8_weights_beyond_64(read_facts(detector("conv-relu-q"), where="tiny"))
+    assert not int8_weights_beyond_64(read_facts(detector("conv-relu-q", limit=64), where="tiny"))
+    assert not int8_weights_beyond_64(read_facts(detector(), where="tiny"))
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_read_or_refused_by_our_own_error(content: bytes) -> None:
+    with pytest.raises(BadInput, match="tiny"):
+        read_facts(content, where="tiny")
+
+
+@given(st.data())
+def test_a_graph_with_any_byte_changed_is_read_or_refused(data: st.DataObject) -> None:
+    content = bytearray(weighted_sum())
+    content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        read_facts(bytes(content), where="tiny")
+    except BadInput as exc:
+        assert exc.where == "tiny"  # noqa: PT017 - either outcome is right
+
+
+def test_an_axis_that_is_free_elsewhere_than_at_0_is_refused_by_name() -> None:
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["x"], ["y"])], "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, "width"])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, "width"])],
+    )  # fmt: skip
+    with pytest.raises(BadInput, match=r"x has shape .* only axis 0 may be free"):
+        read_facts(helper.make_model(graph).SerializeToString(), where="tiny")

@@ -1,0 +1,254 @@
+"""CPU facts read from copies of real files, and the choice of what to run by them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_sdk.errors import BadUsage, NotThere
+from edge_sdk.runtimes import probe, registry, targets
+from edge_sdk.runtimes.probe import CpuFacts, Isa
+from edge_sdk.runtimes.protocol import Availability
+from edge_sdk.runtimes.targets import VariantOption
+
+PLAIN = CpuFacts(
+    model="any", vendor="any", machine="x86_64", flags=(), physical_cores=4, affinity=(0, 1, 2, 3), cgroup_quota=None,
+    isa="unknown",
+)  # fmt: skip
+ORT = Availability(runtime="onnxruntime", version="1.32.0", devices=("CPU",))
+OV = Availability(runtime="openvino", version="2026.4", devices=("CPU",))
+TRT = Availability(runtime="tensorrt", version="10.13", devices=("CUDA:0",))
+NO_OV = Availability(runtime="openvino", version=None, devices=(), reason="openvino is not installed", do="install it")
+A, B = "conv-relu-q", "conv-q-relu-q"
+EVERYTHING = [
+    VariantOption(variant=v, layout=layout)
+    for v, layouts in {"fp32": ["plain"], "fp16": ["plain"], "int8": [A, B], "int8-w7": [A, B]}.items()
+    for layout in layouts
+]
+
+
+def machine(root: Path, cpuinfo: str, **files: str) -> Path:
+    (root / "proc").mkdir(parents=True)
+    (root / "proc/cpuinfo").write_text(cpuinfo)
+    for name, text in files.items():
+        path = root / name.replace("__", "/").replace("_DOT_", ".")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return root
+
+
+XEON = """processor\t: 0
+vendor_id\t: GenuineIntel
+model name\t: Intel(R) Xeon(R)
+flags\t\t: fpu sse4_1 avx2 {}
+
+processor\t: 1
+"""
+
+
+@pytest.mark.parametrize(
+    ("flags", "isa"),
+    [
+        ("avx512f avx512_vnni amx_int8", "amx"),
+        ("avx512f avx512_vnni", "vnni"),
+        ("avx_vnni", "vnni"),
+        ("avx512f", "avx2"),  # AVX-512 without VNNI saturates as AVX2 does
+        ("", "avx2"),
+    ],
+)
+def test_the_instruction_set_comes_from_the_flags(tmp_path: Path, flags: str, isa: Isa) -> None:
+    facts = probe.cpu(root=machine(tmp_path, XEON.format(flags)), environ={})
+    assert (facts.isa, facts.model, facts.vendor) == (isa, "Intel(R) Xeon(R)", "GenuineIntel")
+    assert facts.adds_in_32_bits == (isa in ("amx", "vnni"))
+
+
+def test_arm_is_read_from_its_own_words(tmp_path: Path) -> None:
+    arm = "processor\t: 0\nFeatures\t: fp asimd asimddp i8mm\nCPU implementer\t: 0x41\n"
+    facts = probe.cpu(
+        root=machine(
+            tmp_path, arm, proc__device__tree="", **{"proc__device-tree__model": "NVIDIA Jetson AGX Orin\0",
+            "etc__nv_tegra_release": "# R36 (release), REVISION: 4.3, GCID: 1, BOARD: generic\n"},
+        ),
+        environ={},
+    )  # fmt: skip
+    assert (facts.isa, facts.vendor, facts.board, facts.l4t) == ("neon", "0x41", "NVIDIA Jetson AGX Orin", "36.4.3")
+
+
+@pytest.mark.parametrize(
+    ("cap", "flags", "left"),
+    [
+        ("AVX2", ("avx2", "avx512_vnni", "sse4_1"), "avx2"),
+        ("AVX512_CORE", ("avx2", "avx512_vnni", "sse4_1"), "avx2"),
+        ("AVX512_CORE_VNNI", ("avx2", "avx512_vnni", "amx_int8", "sse4_1"), "vnni"),
+        ("AVX2_VNNI", ("avx2", "avx512_vnni", "sse4_1"), "avx2"),  # AVX-VNNI is not AVX512-VNNI
+        ("SSE41", ("avx2", "avx_vnni", "sse4_1"), "sse"),
+        ("ALL", ("avx2", "avx_vnni", "sse4_1"), "vnni"),
+        ("", ("avx2", "avx_vnni", "sse4_1"), "vnni"),
+    ],
+)
+def test_a_cap_weakens_openvino_and_is_told(cap: str, flags: tuple[str, ...], left: Isa) -> None:
+    facts = replace(PLAIN, flags=flags, isa=probe.strongest(flags), capped_by=cap)
+    assert facts.onednn_isa == left
+    assert cap in facts.identity
+
+
+@given(st.sampled_from(sorted(probe.FLAGS_THAT_CHOOSE_KERNELS)), st.sampled_from(["AVX2", "SSE41", "AVX512_CORE", ""]))
+def test_a_cap_never_adds_what_the_cpu_has_not(flag: str, cap: str) -> None:
+    facts = replace(PLAIN, flags=(flag,), isa=probe.strongest((flag,)), capped_by=cap)
+    order = ["unknown", "sse", "neon", "avx2", "vnni", "amx"]
+    assert order.index(facts.onednn_isa) <= order.index(facts.isa)
+
+
+@pytest.mark.parametrize(("quota", "threads"), [(None, 4), (8.0, 4), (3.0, 3), (1.5, 1), (0.5, 1)])
+def test_threads_fit_cores_and_quota(quota: float | None, threads: int) -> None:
+    assert probe.default_threads(replace(PLAIN, cgroup_quota=quota)) == threads
+
+
+@pytest.mark.parametrize(
+    ("files", "quota"),
+    [
+        ({"sys__fs__cgroup__cpu_DOT_max": "150000 100000\n"}, 1.5),
+        ({"sys__fs__cgroup__cpu_DOT_max": "max 100000\n"}, None),
+        (
+            {"proc__self__cgroup": "0::/a/b\n", "sys__fs__cgroup__a__cpu_DOT_max": "200000 100000\n",
+             "sys__fs__cgroup__a__b__cpu_DOT_max": "max 100000\n"},
+            2.0,
+        ),
+        (
+            {"sys__fs__cgroup__cpu__cpu_DOT_cfs_quota_us": "50000\n",
+             "sys__fs__cgroup__cpu__cpu_DOT_cfs_period_us": "100000\n"},
+            0.5,
+        ),
+        ({}, None),
+    ],
+)  # fmt: skip
+def test_the_quota_of_a_container_is_found(tmp_path: Path, files: dict[str, str], quota: float | None) -> None:
+    assert probe.cpu(root=machine(tmp_path, XEON.format(""), **files), environ={}).cgroup_quota == quota
+
+
+def test_hyperthreads_count_once(tmp_path: Path) -> None:
+    files = {}
+    for number in range(256):  # whatever the affinity of this machine is
+        files[f"sys__devices__system__cpu__cpu{number}__topology__physical_package_id"] = "0\n"
+        files[f"sys__devices__system__cpu__cpu{number}__topology__core_id"] = "7\n"
+    assert probe.cpu(root=machine(tmp_path, XEON.format(""), **files), environ={}).physical_cores == 1
+
+
+def test_every_runtime_gives_a_reason_where_it_can_not_be_used() -> None:
+    for found in probe.availability():
+        assert found.usable or (found.reason and not found.devices)
+    report = probe.devices_report()
+    assert [one.runtime for one in report.runtimes] == ["onnxruntime", "openvino", "tensorrt", "tensorrt-rtx"]
+    assert report.threads >= 1
+    assert targets.named(report.target)
+
+
+def test_a_runtime_is_found_by_name_and_a_slip_is_answered() -> None:
+    assert registry.runtime("openvino").name == "openvino"
+    with pytest.raises(BadUsage, match="Did you mean onnxruntime"):
+        registry.runtime("onnx-runtime")
+    with pytest.raises(BadUsage, match="Did you mean x86-avx2"):
+        targets.named("x86-avx")
+    with pytest.raises(NotThere, match=r"openvino is not installed. install it"):
+        registry.require(NO_OV)
+    registry.require(OV)
+
+
+def test_importing_the_runtimes_imports_no_vendor() -> None:
+    code = (
+        "import sys; import edge_sdk.runtimes.registry, edge_sdk.runtimes.targets, edge_sdk.runtimes.probe;"
+        "bad = {'onnxruntime', 'openvino', 'tensorrt', 'tensorrt_rtx_bindings', 'cuda', 'onnx', 'torch', 'cv2'};"
+        "assert not bad & set(sys.modules), bad & set(sys.modules)"
+    )
+    done = subprocess.run((sys.executable, "-c", code), capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("isa", "name", "variant"),
+    [("amx", "x86-amx", "int8"), ("vnni", "x86-vnni", "int8"), ("avx2", "x86-avx2", "int8-w7"),
+     ("sse", "x86-sse", "fp32"),
+     ("neon", "arm-cortex-a", "int8"), ("unknown", "any-cpu", "fp32")],
+)  # fmt: skip
+def test_a_cpu_gets_its_profile_and_the_profile_its_variant(isa: Isa, name: str, variant: str) -> None:
+    target = targets.detect(replace(PLAIN, isa=isa), (ORT, OV))
+    assert target.name == name
+    choice = targets.choose(EVERYTHING, target, (ORT, OV))
+    assert choice.variant == variant
+    assert name in choice.why
+    assert choice.refused == ()
+
+
+def test_a_cap_turns_a_vnni_machine_into_an_avx2_one() -> None:
+    facts = replace(PLAIN, flags=("sse4_1", "avx2", "avx512_vnni"), isa="vnni", capped_by="AVX2")
+    target = targets.detect(facts, ())
+    assert target.name == "x86-avx2"
+    assert "ONEDNN_MAX_CPU_ISA=AVX2" in target.why
+
+
+@pytest.mark.parametrize(
+    ("board", "l4t", "name"),
+    [("NVIDIA Jetson Orin Nano Developer Kit", "36.4.3", "jetson-orin-jp6"),
+     ("Jetson AGX Orin", "39.1", "jetson-orin-jp7"),
+     ("NVIDIA Jetson AGX Thor", "38.2", "jetson-thor-jp7"), ("NVIDIA Jetson Nano", "32.7", "jetson-nano"),
+     ("NVIDIA Jetson Xavier NX", "35.4", "jetson-xavier")],
+)  # fmt: skip
+def test_a_jetson_is_known_by_board_and_release(board: str, l4t: str, name: str) -> None:
+    target = targets.detect(replace(PLAIN, isa="neon", board=board, l4t=l4t), ())
+    assert target.name == name
+    if target.refusal:
+        with pytest.raises(NotThere, match=target.refusal[:20]):
+            targets.choose(EVERYTHING, target, (ORT,))
+    else:
+        choice = targets.choose(EVERYTHING, target, (TRT, ORT))
+        assert (choice.variant, choice.layout, choice.runtime) == ("int8", A, "tensorrt")
+        choice = targets.choose(EVERYTHING, target, (ORT,))
+        assert (choice.layout, choice.runtime, choice.device) == (B, "onnxruntime", "CPU")
+        assert choice.refused[0] == ("int8 on tensorrt CUDA", "not looked for")
+
+
+def test_a_gpu_that_tensorrt_sees_makes_an_rtx_pc() -> None:
+    target = targets.detect(replace(PLAIN, isa="vnni"), (ORT, OV, TRT))
+    assert target.name == "rtx-pc"
+    assert targets.choose(EVERYTHING, target, (ORT, OV, TRT)).runtime == "tensorrt"
+
+
+def test_each_runtime_gets_the_layout_that_it_runs_in_int8() -> None:
+    vnni = targets.named("x86-vnni")
+    assert targets.choose(EVERYTHING, vnni, (ORT, OV)).layout == A
+    assert targets.choose(EVERYTHING, vnni, (ORT, OV), runtime="onnxruntime").layout == B
+    only_b = [option for option in EVERYTHING if option.layout != A]
+    assert targets.choose(only_b, vnni, (ORT, OV)).layout == B
+    assert targets.takes("openvino", "int8", B)
+    assert not targets.takes("onnxruntime", "int8", A)
+    assert not targets.takes("tensorrt", "int8", B)
+    assert targets.takes("tensorrt", "fp16", "plain")
+
+
+def test_what_was_passed_over_is_told() -> None:
+    choice = targets.choose(EVERYTHING, targets.named("x86-vnni"), (NO_OV, ORT))
+    assert (choice.runtime, choice.variant) == ("onnxruntime", "int8")
+    assert choice.refused == (("int8 on openvino CPU", "openvino is not installed"),)
+
+
+def test_what_is_asked_for_is_honoured_or_refused_never_replaced() -> None:
+    vnni = targets.named("x86-vnni")
+    assert targets.choose(EVERYTHING, vnni, (ORT, OV), variant="fp16").variant == "fp16"
+    with pytest.raises(NotThere, match=r"openvino is not installed.*install it"):
+        targets.choose(EVERYTHING, vnni, (NO_OV, ORT), runtime="openvino")
+    with pytest.raises(BadUsage, match="no variant int4"):
+        targets.choose(EVERYTHING, vnni, (ORT,), variant="int4")
+    with pytest.raises(BadUsage, match="no runtime tflite"):
+        targets.choose(EVERYTHING, vnni, (ORT,), runtime="tflite")
+    only_a = [option for option in EVERYTHING if option.layout != B]
+    with pytest.raises(NotThere, match="does not run in int8"):
+        targets.choose(only_a, vnni, (ORT,), variant="int8", runtime="onnxruntime")
+    assert targets.choose(only_a, vnni, (ORT,), runtime="onnxruntime").variant == "fp32"
+    with pytest.raises(NotThere, match="nothing here can run it"):
+        targets.choose(EVERYTHING, vnni, ())

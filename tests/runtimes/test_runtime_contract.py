@@ -1,0 +1,280 @@
+"""What every runtime must hold to, run over each that is present and over a second implementation in numpy."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy_runtime import NumpyRuntime
+from runtime_graphs import SIDE, detector, mlp, pictures, weighted_sum
+from trt_stand_in import TrtStandIn
+
+from edge_sdk.errors import BadInput, BadUsage, EdgeError
+from edge_sdk.runtimes import registry
+from edge_sdk.runtimes.protocol import (
+    AsyncSession,
+    CompileOptions,
+    ProfiledSession,
+    Runtime,
+    Session,
+)
+
+FOUND = {found.runtime: found for found in (runtime.probe() for runtime in registry.runtimes())}
+STAND_INS: dict[str, Runtime] = {"numpy": NumpyRuntime(), "tensorrt-stand-in": TrtStandIn()}
+INT8_LAYOUT = {"onnxruntime": "conv-q-relu-q"}
+
+
+@pytest.fixture(params=(*STAND_INS, *(name for name, found in FOUND.items() if found.usable)))
+def runtime(request: pytest.FixtureRequest) -> Runtime:
+    return STAND_INS.get(request.param) or registry.runtime(request.param)
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_this_runtime_is_here_and_was_held_to_the_contract(name: str) -> None:
+    if not FOUND[name].usable:
+        pytest.skip(f"{name} can't be used here: {FOUND[name].reason}")
+
+
+def options(runtime: Runtime, **changes: object) -> CompileOptions:
+    device = runtime.probe().devices[0]
+    return replace(CompileOptions(device=device, threads=1, graph_name="tiny.onnx"), **changes)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def opened(runtime: Runtime) -> Callable[..., Session]:
+    return lambda graph, **changes: runtime.compile(graph, options(runtime, **changes))
+
+
+def reference(graph: bytes, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return NumpyRuntime().compile(graph, CompileOptions(max_batch=64)).run(feeds)
+
+
+def feeds(rows: int = 1) -> dict[str, np.ndarray]:
+    a = np.arange(4 * rows, dtype=np.float32).reshape(rows, 4)
+    return {"a": a, "b": a[:, ::-1] * 0.5, "k": np.array(2.0, np.float32)}
+
+
+def test_inputs_and_outputs_are_those_of_the_file(opened: Callable[..., Session]) -> None:
+    session = opened(detector())
+    assert [(s.name, s.dtype, s.shape) for s in session.inputs] == [("image", "uint8", ("N", SIDE, SIDE, 3))]
+    assert [(s.name, s.dtype, s.shape) for s in session.outputs] == [
+        ("map", "float32", ("N", SIDE - 4, SIDE - 4)),
+        ("score", "float32", ("N",)),
+    ]
+
+
+def test_the_answer_is_that_of_the_definition(opened: Callable[..., Session]) -> None:
+    graph, image = detector(), pictures(1)
+    got, want = opened(graph).run({"image": image}), reference(graph, {"image": image})
+    assert list(got) == ["map", "score"]
+    for name, array in want.items():
+        assert got[name].dtype == array.dtype
+        np.testing.assert_allclose(got[name], array, rtol=1e-4, atol=1e-6)
+
+
+def test_a_graph_is_taken_from_a_file_as_from_bytes(opened: Callable[..., Session], tmp_path: Path) -> None:
+    (tmp_path / "tiny.onnx").write_bytes(detector())
+    image = {"image": pictures(1)}
+    np.testing.assert_array_equal(
+        opened(tmp_path / "tiny.onnx").run(image)["map"], opened(detector()).run(image)["map"]
+    )
+
+
+def test_several_inputs_a_scalar_and_whole_numbers_pass(opened: Callable[..., Session]) -> None:
+    got = opened(weighted_sum(), max_batch=3).run(feeds(3))
+    np.testing.assert_allclose(got["sum"], reference(weighted_sum(), feeds(3))["sum"], rtol=1e-6)
+    assert got["largest"].dtype == np.int64
+    assert got["largest"].tolist() == [3, 3, 3]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"a": np.zeros((1, 4), np.float64)}, "a is float64, the graph takes float32"),
+        ({"b": np.zeros((1, 5), np.float32)}, r"b has shape \(1, 5\)"),
+        ({"k": np.zeros((1,), np.float32)}, r"k has shape \(1,\)"),
+        ({"a": np.zeros((2, 4), np.float32)}, r"a has 2 items"),
+        ({"a": np.zeros((0, 4), np.float32), "b": np.zeros((0, 4), np.float32)}, r"a has 0 items"),
+        ({"a": np.zeros((1, 4), ">f4")}, "a is >f4"),
+        ({"c": np.zeros((1, 4), np.float32)}, "c"),
+    ],
+)
+def test_a_wrong_array_is_refused_by_name(
+    opened: Callable[..., Session], change: dict[str, np.ndarray], message: str, runtime: Runtime
+) -> None:
+    if runtime.name == "numpy":
+        message = message.split(" has ")[0]  # its sentences are its own, the name of the tensor is the contract
+    session = opened(weighted_sum(), max_batch=1)
+    with pytest.raises(BadInput, match=message) as caught:
+        session.run({**feeds(), **change})
+    assert caught.value.where == "tiny.onnx"
+    assert session.run(feeds())["sum"].shape == (1, 4)  # and the session still works
+
+
+def test_a_missing_array_is_refused_by_name(opened: Callable[..., Session]) -> None:
+    fed = feeds()
+    del fed["b"]
+    with pytest.raises(BadInput, match=r"\bb\b"):
+        opened(weighted_sum()).run(fed)
+
+
+def test_bytes_that_are_no_graph_are_refused(opened: Callable[..., Session]) -> None:
+    whole = detector()
+    for content in (b"", b"not a graph", whole[: len(whole) // 2], whole[:-1]):
+        with pytest.raises(BadInput, match=r"tiny\.onnx"):
+            opened(content)
+
+
+def test_outputs_belong_to_the_caller(opened: Callable[..., Session]) -> None:
+    session = opened(detector())
+    first = session.run({"image": pictures(1, seed=1)})
+    kept = {name: array.copy() for name, array in first.items()}
+    session.run({"image": pictures(1, seed=2)})
+    for name, array in first.items():
+        np.testing.assert_array_equal(array, kept[name])
+        array += 1  # writable
+    again = session.run({"image": pictures(1, seed=1)})
+    session.close()
+    np.testing.assert_array_equal(again["map"], kept["map"])
+
+
+def test_inputs_stay_as_they_are_and_may_be_read_only_or_strided(opened: Callable[..., Session]) -> None:
+    session = opened(detector())
+    image = pictures(1)
+    want = session.run({"image": image})["map"]
+    mirrored = image[:, :, ::-1][:, :, ::-1]
+    assert not mirrored[..., :1].flags.c_contiguous
+    locked = image.copy()
+    locked.setflags(write=False)
+    wide = np.repeat(image, 2, axis=3)[..., ::2]
+    for same in (mirrored, locked, wide):
+        np.testing.assert_array_equal(session.run({"image": same})["map"], want)
+    np.testing.assert_array_equal(image, pictures(1))
+
+
+@pytest.mark.parametrize("layout", ["plain", "int8"])
+def test_a_batch_is_its_singles(opened: Callable[..., Session], runtime: Runtime, layout: str) -> None:
+    graph = detector("plain" if layout == "plain" else INT8_LAYOUT.get(runtime.name, "conv-relu-q"))
+    session, images = opened(graph, max_batch=4), pictures(4)
+    whole = session.run({"image": images})
+    for size in (1, 3):  # sizes may change from call to call
+        part = session.run({"image": images[:size]})
+        np.testing.assert_allclose(part["map"], whole["map"][:size], rtol=1e-5, atol=1e-7)
+    alone = opened(graph)
+    for index in range(4):
+        np.testing.assert_allclose(
+            alone.run({"image": images[index : index + 1]})["score"], whole["score"][index : index + 1], rtol=1e-5
+        )
+
+
+def test_eight_threads_get_the_answers_of_one(opened: Callable[..., Session], runtime: Runtime) -> None:
+    session, images = opened(detector()), pictures(8)
+    want = [session.run({"image": images[i : i + 1]})["map"] for i in range(8)]
+    together = threading.Barrier(8)
+
+    def work(index: int) -> bool:
+        together.wait()
+        runs = 5 if runtime.name == "numpy" else 50
+        image = images[index : index + 1]
+        return all(np.array_equal(session.run({"image": image})["map"], want[index]) for _ in range(runs))
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(work, range(8)))
+
+
+def test_a_closed_session_raises_and_closes_twice(opened: Callable[..., Session]) -> None:
+    session = opened(detector())
+    session.close()
+    session.close()
+    with pytest.raises(BadUsage, match="closed"):
+        session.run({"image": pictures(1)})
+
+
+def test_closing_while_others_run_ends_in_answers_or_closed(opened: Callable[..., Session]) -> None:
+    session, image = opened(detector()), {"image": pictures(1)}
+    want = session.run(image)["map"]
+    started = threading.Barrier(5)
+
+    def work() -> str:
+        started.wait()
+        for _ in range(500):
+            try:
+                np.testing.assert_array_equal(session.run(image)["map"], want)
+            except BadUsage:
+                return "closed"
+        return "done"
+
+    with ThreadPoolExecutor(4) as pool:
+        ends = [pool.submit(work) for _ in range(4)]
+        started.wait()
+        session.close()
+        assert {end.result(timeout=30) for end in ends} <= {"closed", "done"}
+
+
+def test_not_a_number_passes_through_untouched(opened: Callable[..., Session]) -> None:
+    fed = feeds()
+    fed["a"] = np.array([[np.nan, 1.0, np.inf, -np.inf]], np.float32)
+    got = opened(weighted_sum()).run(fed)["sum"]
+    assert np.isnan(got[0, 0])
+    assert got[0, 2:].tolist() == [np.inf, -np.inf]
+
+
+def test_explain_tells_what_was_asked_and_what_was_got(runtime: Runtime) -> None:
+    asked = options(runtime)
+    told = runtime.compile(detector(), asked).explain()
+    assert (told.runtime, told.version) == (runtime.name, runtime.probe().version)
+    assert (told.device_requested, told.precision_requested) == (asked.device, "f32")
+    assert told.device.startswith(asked.device)
+    assert told.precision == "f32"
+    assert told.compile_cache == "off"
+    if told.threads:
+        assert told.threads == 1
+
+
+def test_chained_int8_products_are_right_for_every_number_of_rows(opened: Callable[..., Session]) -> None:
+    rng = np.random.default_rng(2)
+    for rows in (1, 2, 4, 8):
+        x = {"x": rng.normal(size=(rows, 64)).astype(np.float32)}
+        for graph in (mlp(rows), mlp("N", relu=True)):
+            got = opened(graph, max_batch=8).run(x)["y"]
+            np.testing.assert_allclose(got, reference(graph, x)["y"], atol=0.02)
+
+
+def test_what_was_submitted_comes_back_in_its_own_future(opened: Callable[..., Session]) -> None:
+    session, images = opened(detector()), pictures(12)
+    if not isinstance(session, AsyncSession):
+        pytest.skip("this runtime has no work in flight")
+    singles = [session.run({"image": images[i : i + 1]})["map"] for i in range(12)]  # type: ignore[attr-defined]
+    futures = [session.submit({"image": images[i : i + 1]}) for i in range(12)]
+    for future, want in zip(futures, singles, strict=True):
+        np.testing.assert_array_equal(future.result(timeout=30)["map"], want)
+    with pytest.raises(BadInput, match="image"):
+        session.submit({"image": images[0]})
+    session.close()  # type: ignore[attr-defined]
+    with pytest.raises(BadUsage, match="closed"):
+        session.submit({"image": images[:1]})
+
+
+def test_layer_times_name_the_convolutions_and_need_to_be_asked_for(opened: Callable[..., Session]) -> None:
+    session, image = opened(detector(), profile_layers=True), {"image": pictures(1)}
+    if not isinstance(session, ProfiledSession):
+        pytest.skip("this runtime has no layer times")
+    rows = session.layer_times(image)
+    assert sum("Conv" in row.op or row.name.startswith("Conv") for row in rows) == 2
+    assert all(row.ms >= 0 and row.name for row in rows)
+    with pytest.raises(BadUsage, match="profile_layers"):
+        opened(detector()).layer_times(image)  # type: ignore[attr-defined]
+
+
+def test_a_device_that_is_not_there_is_never_replaced(runtime: Runtime) -> None:
+    if runtime.name not in FOUND:
+        pytest.skip("a stand-in has one device")
+    for device in ("GPU.7", "CUDA:7", "TENSORRT", "AUTO", "nonsense"):
+        if device not in runtime.probe().devices:
+            with pytest.raises(EdgeError, match=r"tiny\.onnx"):
+                runtime.compile(detector(), replace(options(runtime), device=device))
