@@ -1,0 +1,281 @@
+"""Training the published sizes on tiny pictures: the four terms, resume, quantiles, scores, graph and feeds."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from edge_sdk import preprocess
+from edge_sdk.errors import BadInput, BadUsage, NotThere, Stopped
+from edge_sdk.export.efficientad import pdn_family
+from edge_sdk.export.efficientad.pdn import Pdn, PdnLayout, PdnSize
+from edge_sdk.export.efficientad.pdn_family import (
+    Foreign,
+    PdnRecipe,
+    PdnTraining,
+    Shelf,
+    foreign_of,
+    greyed,
+    jitter,
+    preprocessing,
+    train,
+)
+from edge_sdk.export.efficientad.pdn_model import PdnModel, networks
+from edge_sdk.export.efficientad.published import load_teacher, save_teacher
+from edge_sdk.export.family import Picture, PictureSet, TrainOptions
+from edge_sdk.export.training.loop import Moment
+from edge_sdk.progress import silent
+
+torch.set_num_threads(1)
+
+RECIPE = PdnRecipe(autoencoder_width=4)
+SIDE = 48
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> PictureSet:
+    """Twelve pictures of a striped part in slightly different light."""
+    folder = tmp_path_factory.mktemp("parts")
+    rng = np.random.default_rng(0)
+    pictures = []
+    for k in range(12):
+        ys, xs = np.mgrid[0:60, 0:60]
+        values = 128 + 60 * np.sin(xs / 4.0) + 10 * np.cos(ys / 9.0) + rng.normal(0, 4, (60, 60)) + rng.uniform(-10, 10)
+        colours = np.clip(values[..., None] * np.array([1.0, 0.9, 0.7]), 0, 255).astype(np.uint8)
+        path = folder / f"part{k:02}.png"
+        cv2.imwrite(str(path), colours)
+        pictures.append(Picture(path=path, part=path.name))
+    return PictureSet(train=tuple(pictures))
+
+
+def teacher_file(folder: Path, size: PdnSize = "s") -> Path:
+    torch.manual_seed(2)
+    inner = (4, 6, 6) if size == "s" else (4, 6, 6, 6)
+    path = folder / f"teacher_{size}.safetensors"
+    save_teacher(Pdn(PdnLayout(size=size, channels=4, inner=inner)), path, provenance={})
+    return path
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> TrainOptions:
+    return TrainOptions(size="s", width=SIDE, height=SIDE, steps=4, teacher=teacher_file(tmp_path))
+
+
+def test_a_short_training_gives_scores_quantiles_and_a_graph_that_agrees(
+    parts: PictureSet, options: TrainOptions, tmp_path: Path
+) -> None:
+    trained = train(parts, options, folder=tmp_path / "run", progress=silent, recipe=RECIPE)
+    assert len(trained.held_out) == len(trained.scores) == 2
+    assert trained.facts["pictures"] + trained.facts["quantile_pictures"] + 2 == 12
+    assert trained.facts["short_run"]
+    assert set(trained.history[-1][1]) == {"local", "autoencoder", "student_autoencoder", "penalty"}
+    graph = pdn_family.graph(trained)
+    assert (graph.preprocessing.width, graph.preprocessing.border) == (SIDE + 32, 16)
+    session = onnxruntime.InferenceSession(graph.onnx, providers=["CPUExecutionProvider"])
+    for picture, score in zip(trained.held_out, trained.scores, strict=True):
+        tensor = preprocess.apply(preprocess.decode(picture.path), graph.preprocessing).tensor
+        cells, found = session.run(["map", "score"], {"image": tensor})
+        assert cells.shape == (1, SIDE // 4, SIDE // 4)
+        assert float(found[0]) == pytest.approx(score, rel=1e-4, abs=1e-5)
+
+
+def test_the_first_cell_lies_on_the_pictures_first_pixels_and_the_last_on_its_last(
+    parts: PictureSet, options: TrainOptions, tmp_path: Path
+) -> None:
+    trained = train(parts, replace(options, steps=1), folder=tmp_path / "run", progress=silent, recipe=RECIPE)
+    graph = pdn_family.graph(trained)
+    picture = np.zeros((SIDE, SIDE, 3), np.uint8)
+    geometry = preprocess.apply(picture, graph.preprocessing).geometry
+    ends = graph.grid.offset_px + graph.grid.stride_px * np.array([[0.0, 0.0], [SIDE / 4 - 1, SIDE / 4 - 1]])
+    back = geometry.back(ends)
+    np.testing.assert_allclose(back, [[0.5, 0.5], [SIDE - 3.5, SIDE - 3.5]])
+
+
+def test_a_finished_run_is_measured_again_not_trained_again(
+    parts: PictureSet, options: TrainOptions, tmp_path: Path
+) -> None:
+    first = train(parts, options, folder=tmp_path / "run", progress=silent, recipe=RECIPE)
+    again = train(parts, options, folder=tmp_path / "run", progress=silent, recipe=RECIPE)
+    assert again.scores == first.scores
+    assert again.history == first.history
+
+
+def test_a_stopped_run_goes_on_to_the_same_model(parts: PictureSet, options: TrainOptions, tmp_path: Path) -> None:
+    whole = train(parts, options, folder=tmp_path / "whole", progress=silent, recipe=RECIPE)
+
+    def stop(done: int, total: int, note: str) -> None:
+        if "step 2," in note:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(Stopped):
+        train(parts, options, folder=tmp_path / "halves", progress=stop, recipe=RECIPE)
+    halves = train(parts, options, folder=tmp_path / "halves", progress=silent, recipe=RECIPE)
+    assert halves.scores == whole.scores
+
+
+def test_the_folder_of_another_product_is_not_gone_on_from(
+    parts: PictureSet, options: TrainOptions, tmp_path: Path
+) -> None:
+    train(parts, options, folder=tmp_path / "run", progress=silent, recipe=RECIPE)
+    fewer = replace(parts, train=parts.train[1:])
+    with pytest.raises(BadUsage, match="other data"):
+        train(fewer, options, folder=tmp_path / "run", progress=silent, recipe=RECIPE)
+
+
+def test_more_steps_of_the_same_run_are_no_other_run(parts: PictureSet, options: TrainOptions, tmp_path: Path) -> None:
+    longer = pdn_family.identity(parts, replace(options, steps=9), RECIPE, load_teacher(options.teacher))
+    assert longer == pdn_family.identity(parts, options, RECIPE, load_teacher(options.teacher))
+
+
+def shelf_of(
+    parts: PictureSet, options: TrainOptions, recipe: PdnRecipe = RECIPE, *, turns: bool = False
+) -> tuple[PdnModel, Shelf]:
+    teacher = load_teacher(options.teacher)
+    model = networks(teacher.layout)
+    model.teacher = teacher
+    shelf = Shelf(teacher, parts.train[:4], preprocessing(options, recipe), recipe, turns=turns)
+    model.set_statistics(shelf.fill(silent).result())
+    return model, shelf
+
+
+def terms_of(
+    model: PdnModel, shelf: Shelf, options: TrainOptions, recipe: PdnRecipe, *, short: bool = True, done: float = 0.0
+) -> dict[str, float]:
+    foreign = foreign_of(options, preprocessing(options, recipe), recipe)
+    lesson = PdnTraining(model.eval(), shelf, foreign, recipe, short=short)
+    found = lesson.losses(np.random.default_rng(5), Moment(step=0, done=done))
+    return {name: float(term.detach()) for name, term in found.items()}
+
+
+def test_teacher_outputs_that_are_kept_and_that_are_not_give_the_same_step(
+    parts: PictureSet, options: TrainOptions
+) -> None:
+    model, shelf = shelf_of(parts, options)
+    none = replace(RECIPE, cache_bytes=0)
+    _, empty = shelf_of(parts, options, none)
+    assert (shelf.kept, empty.kept) == (4, 0)
+    kept, computed = (terms_of(model, s, options, RECIPE) for s in (shelf, empty))
+    assert kept == pytest.approx(computed, rel=1e-6)
+
+
+def test_a_short_run_begins_with_the_mean_and_goes_on_with_the_hard_loss(
+    parts: PictureSet, options: TrainOptions
+) -> None:
+    model, shelf = shelf_of(parts, options)
+    begin, later = (terms_of(model, shelf, options, RECIPE, done=done)["local"] for done in (0.0, 0.31))
+    assert later > 3 * begin
+    assert terms_of(model, shelf, options, RECIPE, short=False)["local"] == later
+
+
+def test_the_students_first_half_may_learn_from_the_jittered_picture(parts: PictureSet, options: TrainOptions) -> None:
+    model, shelf = shelf_of(parts, options)
+    jittered = terms_of(model, shelf, options, replace(RECIPE, student_jitter=True))
+    clean = terms_of(model, shelf, options, RECIPE)
+    assert jittered["local"] != clean["local"]
+    assert jittered["autoencoder"] == clean["autoencoder"]
+
+
+def test_parts_in_any_direction_are_turned_anew_at_every_step(parts: PictureSet, options: TrainOptions) -> None:
+    _, shelf = shelf_of(parts, options, turns=True)
+    pictures, features = shelf.draw(3, np.random.default_rng(1))
+    assert (shelf.kept, features) == (0, [None, None, None])
+    assert pictures.shape == (3, SIDE + 32, SIDE + 32, 3)
+
+
+def test_no_gradient_reaches_the_teacher_and_every_other_weight_gets_one(
+    parts: PictureSet, options: TrainOptions
+) -> None:
+    model, shelf = shelf_of(parts, options)
+    foreign = foreign_of(options, preprocessing(options, RECIPE), RECIPE)
+    lesson = PdnTraining(model, shelf, foreign, RECIPE, short=True)
+    terms = lesson.losses(np.random.default_rng(5), Moment(step=0, done=0.0))
+    torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
+    assert all(weight.grad is None for weight in model.teacher.parameters())
+    assert all(weight.grad is not None for weight in lesson.module.parameters())
+
+
+def test_foreign_pictures_are_seen_at_twice_the_scale(tmp_path: Path) -> None:
+    checks = np.kron(np.indices((2, 2)).sum(axis=0) % 2, np.ones((32, 32))) * 255  # 64 x 64, four squares
+    cv2.imwrite(str(tmp_path / "checks.png"), np.repeat(checks[..., None], 3, axis=2).astype(np.uint8))
+    record = preprocessing(TrainOptions(width=64, height=64), replace(RECIPE, border=0))
+    foreign = Foreign(files=(tmp_path / "checks.png",), record=record, grey=0.0)
+    picture = foreign.draw(np.random.default_rng(0))
+    # Brought to 128 x 128 the squares are 64 px wide; of the middle 64 x 64 each quarter is one of them.
+    assert picture.shape == (64, 64, 3)
+    assert [int(picture[y, x, 0]) for y, x in ((10, 10), (10, 54), (54, 10), (54, 54))] == [0, 255, 255, 0]
+
+
+def test_a_third_of_the_foreign_pictures_are_grey() -> None:
+    record = preprocessing(TrainOptions(width=40, height=40), RECIPE)
+    rng = np.random.default_rng(2)
+    always, never = (Foreign(files=(), record=record, grey=grey).draw(rng) for grey in (1.0, 0.0))
+    assert _is_grey(always)
+    assert PdnRecipe().penalty_grey == 0.3
+    assert always.shape == never.shape == (72, 72, 3)
+
+
+def test_an_empty_penalty_folder_is_named(parts: PictureSet, options: TrainOptions, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BadInput, match="no pictures in it"):
+        train(
+            parts, replace(options, penalty=tmp_path / "empty"), folder=tmp_path / "run", progress=silent, recipe=RECIPE
+        )
+
+
+def test_jitter_changes_light_contrast_or_saturation_and_never_wastes_a_draw_on_grey() -> None:
+    rng = np.random.default_rng(4)
+    colour = rng.integers(60, 180, (8, 8, 3), dtype=np.uint8)
+    grey = greyed(colour)
+    for picture in (colour, grey):
+        drawn = [jitter(picture, 0.2, rng) for _ in range(40)]
+        assert all(np.abs(d - picture).max() > 1e-3 for d in drawn)
+        assert all(d.min() >= 0.0 and d.max() <= 255.0 for d in drawn)
+    assert all(_is_grey(np.rint(jitter(grey, 0.2, rng)).astype(np.uint8)) for _ in range(20))
+
+
+def test_missing_teachers_and_sizes_that_do_not_fit_are_said(
+    parts: PictureSet, options: TrainOptions, tmp_path: Path
+) -> None:
+    with pytest.raises(NotThere, match=r"no PDN-M teacher ships.*--teacher"):
+        train(parts, replace(options, size="m", teacher=None), folder=tmp_path, progress=silent, recipe=RECIPE)
+    with pytest.raises(BadUsage, match=r"teacher_m\.safetensors: the teacher is a PDN-M, the size asked for is s"):
+        train(
+            parts, replace(options, teacher=teacher_file(tmp_path, "m")), folder=tmp_path, progress=silent,
+            recipe=RECIPE,
+        )  # fmt: skip
+    with pytest.raises(BadUsage, match="32 px is smaller than the 33 x 33 px"):
+        train(parts, replace(options, width=32), folder=tmp_path, progress=silent, recipe=replace(RECIPE, border=0))
+
+
+def test_size_m_trains_on_pictures_that_are_not_square(
+    parts: PictureSet, options: TrainOptions, tmp_path: Path
+) -> None:
+    wide = replace(options, size="m", width=60, teacher=teacher_file(tmp_path, "m"), steps=1)
+    trained = train(parts, wide, folder=tmp_path / "run", progress=silent, recipe=RECIPE)
+    record = pdn_family.graph(trained).preprocessing
+    assert (record.width, record.height) == (92, 80)
+
+
+def test_calibration_feeds_fit_the_graph(parts: PictureSet, options: TrainOptions, tmp_path: Path) -> None:
+    trained = train(parts, replace(options, steps=1), folder=tmp_path / "run", progress=silent, recipe=RECIPE)
+    feeds = pdn_family.calibration(parts, trained, count=6)
+    shapes = [feed["image"].shape for feed in feeds]
+    assert shapes == [(1, SIDE + 32, SIDE + 32, 3)] * len(feeds)
+
+
+def test_a_run_folder_without_a_model_is_named(parts: PictureSet, options: TrainOptions, tmp_path: Path) -> None:
+    trained = train(parts, replace(options, steps=1), folder=tmp_path / "run", progress=silent, recipe=RECIPE)
+    with pytest.raises(BadInput, match="no trained model in this folder"):
+        pdn_family.graph(replace(trained, folder=tmp_path / "other"))
+
+
+def _is_grey(picture: NDArray[np.uint8]) -> bool:
+    return bool((picture == picture[..., :1]).all())
