@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper, shape_inference
 
 from edge_sdk.errors import BadInput
@@ -61,6 +61,7 @@ def clean(model: ModelProto) -> ModelProto:
     tensors = [_renamed(t, t.name) for t in graph.initializer] + [_constant(n) for n in constants]
     kept, tensors = _without_identities(kept, {o.name for o in graph.output}), tensors
     nodes = _named(_sorted(kept, {t.name for t in tensors} | {i.name for i in graph.input} | {""}))
+    tensors += _resizes_by_scale(nodes, Index.of(shape_inference.infer_shapes(model)))
     used = {name for node in nodes for name in node.input} | {o.name for o in graph.output}
     inside = {t.name for t in tensors}
     inputs = [i for i in graph.input if i.name not in inside]
@@ -80,7 +81,7 @@ def rebuilt(
         copy = NodeProto()
         copy.CopyFrom(node)
         for field in ("doc_string", "overload"):
-            copy.ClearField(field)  # type: ignore[arg-type]
+            copy.ClearField(field)
         del copy.metadata_props[:]
         copies.append(copy)
     graph = helper.make_graph(
@@ -102,7 +103,7 @@ def opset_of(model: ModelProto) -> int:
     versions = [o.version for o in model.opset_import if o.domain in STANDARD_DOMAINS]
     if not versions:
         raise BadInput("the graph imports no standard operator set", do="Export the model again")
-    return max(versions)
+    return int(max(versions))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -154,7 +155,7 @@ def attribute(node: NodeProto, name: str, default: object = None) -> object:
     """Value of an attribute as onnx gives it (int, float, bytes, list, TensorProto), or `default`."""
     for item in node.attribute:
         if item.name == name:
-            return helper.get_attribute_value(item)  # type: ignore[no-any-return]
+            return helper.get_attribute_value(item)
     return default
 
 
@@ -248,6 +249,35 @@ def _sorted(nodes: list[NodeProto], known: set[str]) -> list[NodeProto]:
         left = {id(n) for n in ready}
         waiting = [n for n in waiting if id(n) not in left]
     return done
+
+
+def resized_by_size(node: NodeProto, index: Index) -> bool:
+    """True for a Resize of some axes to fixed sizes while the batch is free: TensorRT can't tell the batch any more."""
+    shape = index.shapes.get(node.input[0], (None,)) if node.op_type == "Resize" else (1,)
+    return shape[:1] == (None,) and bool(ints(node, "axes")) and len(node.input) > 3 and bool(node.input[3])
+
+
+def _resizes_by_scale(nodes: list[NodeProto], index: Index) -> list[TensorProto]:
+    """Give such a Resize its scales in place of its sizes, where they mean the same; the new initializers."""
+    made = []
+    for node in nodes:
+        sizes = index.constants.get(node.input[3]) if resized_by_size(node, index) else None
+        shape = index.shapes.get(node.input[0], ())
+        before = [shape[axis] for axis in ints(node, "axes")] if sizes is not None and len(shape) == 4 else []
+        if (
+            sizes is None
+            or not before
+            or not all(before)
+            or text(node, "keep_aspect_ratio_policy", "stretch") != "stretch"
+        ):
+            continue
+        olds = np.asarray(before, np.float32)
+        scales = (sizes / olds).astype(np.float32)
+        if np.array_equal(np.floor(olds * scales), sizes):  # runtimes take the floor of this product
+            made.append(tensor(f"{node.name}_scales", scales))
+            del node.input[2:]
+            node.input.append(made[-1].name)
+    return made
 
 
 def _named(nodes: list[NodeProto]) -> list[NodeProto]:

@@ -86,23 +86,25 @@ def assert_equal_layouts(a: bytes, b: bytes, feeds: Iterable[Mapping[str, Array]
 
     CheckFailed names the output and the size of the difference.
     """
-    readers = []
-    for graph in (a, b):
-        model = graphs.load(graph)
-        readers.append(Reader(model, tuple(o.name for o in model.graph.output), optimised=False))
+    readers = [Reader.of_outputs(graphs.load(graph)) for graph in (a, b)]
     count = 0
     for count, sample in enumerate(feeds, 1):
-        ours, theirs = (reader.run(sample, where=f"sample {count - 1}") for reader in readers)
-        for name, left in ours.items():
-            right = theirs[name]
-            if left.dtype != right.dtype or left.shape != right.shape or left.tobytes() != right.tobytes():
-                gap = float(np.abs(left.astype(np.float64) - right.astype(np.float64)).max())
-                raise CheckFailed(
-                    f"the two layouts differ in output {name} by up to {gap:g}",
-                    where=f"sample {count - 1}",
-                    do="This is a fault of the rewrite: please report it with the graph",
-                )
+        left, right = (reader.run(sample, where=f"sample {count - 1}") for reader in readers)
+        assert_equal(left, right, where=f"sample {count - 1}")
     return count
+
+
+def assert_equal(left: Mapping[str, Array], right: Mapping[str, Array], *, where: str) -> None:
+    """CheckFailed unless the outputs of two layouts are equal bit for bit."""
+    for name, ours in left.items():
+        theirs = right[name]
+        if ours.dtype != theirs.dtype or ours.shape != theirs.shape or ours.tobytes() != theirs.tobytes():
+            gap = float(np.abs(ours.astype(np.float64) - theirs.astype(np.float64)).max())
+            raise CheckFailed(
+                f"the two layouts differ in output {name} by up to {gap:g}",
+                where=where,
+                do="This is a fault of the rewrite: please report it with the graph",
+            )
 
 
 def _cut_before(q: NodeProto, index: Index) -> NodeProto | None:

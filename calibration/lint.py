@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import ModelProto, TensorProto, shape_inference
 
 from edge_sdk.calibration.graphs import Index
@@ -38,9 +38,7 @@ def lint(graph: bytes, targets: Sequence[str] = ()) -> tuple[Violation, ...]:
     if outside:  # nothing else can be read
         return outside
     index = Index.of(_typed(model))
-    rules = (*QUANT_RULES, *GRAPH_RULES)
-    if len(set(targets)) == 1:
-        rules += LAYOUT_RULES
+    rules = (*QUANT_RULES, *GRAPH_RULES, *(LAYOUT_RULES if len(set(targets)) == 1 else ()))
     wanted = set(targets or RUNTIMES)
     found = (violation for rule in rules if wanted & set(rule.minds) for violation in rule.check(index))
     return tuple(sorted(found, key=lambda v: v.rule))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,7 +82,8 @@ class Watch:
         if self._top == 0.0:
             bins[0] += magnitudes.size
             return bins
-        return bins + np.histogram(magnitudes, bins=BINS, range=(0.0, self._top))[0]
+        added: NDArray[np.float64] = bins + np.histogram(magnitudes, bins=BINS, range=(0.0, self._top))[0]
+        return added
 
 
 def observe(
@@ -102,7 +103,7 @@ def observe(
     """
     watches = {name: Watch(name, histogram=histogram) for name in tensors}
     session = Reader(model, tuple(tensors), optimised=optimised, threads=threads)
-    total = len(samples) if hasattr(samples, "__len__") else 0
+    total = len(samples) if isinstance(samples, Sized) else 0
     done = 0
     for sample in samples:
         for name, values in session.run(sample, where=f"sample {done}").items():
@@ -136,6 +137,12 @@ class Reader:
             self._session: Any = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         self._tensors = list(tensors)
         self._inputs = {i.name: (i.type, i.shape) for i in self._session.get_inputs()}
+
+    @classmethod
+    def of_outputs(cls, model: ModelProto, *, optimised: bool = False, threads: int | None = None) -> Reader:
+        """Read the graph's own outputs, by the letter of the standard unless `optimised`."""
+        outputs = tuple(o.name for o in model.graph.output)
+        return cls(model, outputs, optimised=optimised, threads=threads)
 
     def run(self, feeds: Feeds, *, where: str = "") -> dict[str, Array]:
         """The tensors' values for one sample. BadInput names the feed that does not fit."""

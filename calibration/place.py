@@ -40,6 +40,7 @@ AVERAGES = ("AveragePool", "GlobalAveragePool", "ReduceMean", "Resize")
 _PICTURE_STEPS = ("Cast", "Transpose", "Add", "Sub", "Mul", "Div")
 
 Role = Literal["inner", "tail", "picture", "exact-picture"]
+FirstConv = Literal["auto", "int8", "float"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,9 +78,14 @@ def plan(
     model: ModelProto,
     *,
     float_nodes: Iterable[str] = (),
-    first_conv: Literal["int8", "float"] = "int8",
+    first_conv: FirstConv = "auto",
 ) -> Plan:
-    """Which operators of a clean float graph become int8, and which tensors need a scale. BadUsage: unknown names."""
+    """Which operators of a clean float graph become int8, and which tensors need a scale.
+
+    float_nodes: names of nodes that stay float. first_conv: what convolutions that read the picture become; "auto" is
+    int8 where the picture enters exactly (raw and unpadded), else float: normalised pixels lose a bit in int8 and win
+    no time. BadUsage: unknown names.
+    """
     return _Planner(Index.of(model), frozenset(float_nodes), first_conv).plan()
 
 
@@ -120,7 +126,9 @@ class _Planner:
             return False
         if self._index.types.get(node.input[0], TensorProto.FLOAT) != TensorProto.FLOAT:
             return False
-        return first_conv == "int8" or node.input[0] not in self._pictures
+        if node.input[0] not in self._pictures or first_conv == "int8":
+            return True
+        return first_conv == "auto" and self._raw(node.input[0]) and node.op_type == "Conv" and _unpadded(node)
 
     def _want(self, tensor: str) -> bool:
         """Give `tensor` a scale, and with it whatever only moves values into it. True if that is new."""
@@ -155,13 +163,16 @@ class _Planner:
 
     def _exact(self, tensor: str) -> bool:
         """True if `tensor` is the raw picture and every reader is an unpadded int8 convolution: minus 128 is exact."""
+        readers = self._index.readers.get(tensor, ())
+        fit = all(r in self._operators and r.op_type == "Conv" and _unpadded(r) for r in readers)
+        return fit and self._raw(tensor) and tensor not in self._index.outputs
+
+    def _raw(self, tensor: str) -> bool:
+        """True if nothing but Cast and Transpose lies between the graph's input and `tensor`."""
         node = self._index.producer.get(tensor)
         while node is not None and node.op_type in ("Cast", "Transpose"):
             node = self._index.producer.get(node.input[0])
-        if node is not None or tensor in self._index.outputs:
-            return False
-        readers = self._index.readers.get(tensor, ())
-        return all(r in self._operators and r.op_type == "Conv" and _unpadded(r) for r in readers)
+        return node is None
 
     def _adds(self) -> int:
         """Residual sums of int8 tensors: Q and DQ on both branches, or the sum runs in float everywhere."""
@@ -203,13 +214,13 @@ class _Planner:
         """`tensor`, or the output of the activation function that fuses into its producer."""
         reader = self._index.only_reader(tensor)
         if reader is not None and reader.op_type in ACTIVATIONS and reader.name not in self._float:
-            return reader.output[0]
+            return str(reader.output[0])
         nodes = self._index.readers.get(tensor, ())
         if len(nodes) == 2 and tensor not in self._index.outputs:  # x * sigmoid(x)
             gate = next((n for n in nodes if n.op_type in ("Sigmoid", "HardSigmoid")), None)
             product = next((n for n in nodes if n.op_type == "Mul"), None)
             if gate is not None and product is not None and gate.output[0] in product.input:
-                return product.output[0]
+                return str(product.output[0])
         return tensor
 
     def _groups(self) -> dict[str, str]:
@@ -332,7 +343,7 @@ class _Writer:
         packed = quantize_weights(
             real,
             axis=axis,
-            limit=self._limit,
+            limit=TOP if depthwise(node, real.shape) else self._limit,
             bias=bias if bias is not None and bias.ndim == 1 else None,
             input_scale=float(self._scales[node.input[0]]),
         )
@@ -355,9 +366,11 @@ class _Writer:
         copy.input.append(name)
 
     def _add(self, op: str, inputs: list[str], output: str, name: str, axis: int | None = None) -> None:
-        attributes = {} if axis is None else {"axis": axis}
         unique = graphs.fresh(name, self._node_names)
-        self._nodes.append(helper.make_node(op, inputs, [output], name=unique, **attributes))
+        node = helper.make_node(op, inputs, [output], name=unique)
+        if axis is not None:
+            node.attribute.append(helper.make_attribute("axis", axis))
+        self._nodes.append(node)
 
 
 def weight_axis(node: NodeProto) -> int | None:
@@ -367,6 +380,15 @@ def weight_axis(node: NodeProto) -> int | None:
     if node.op_type == "Gemm":
         return 0 if graphs.integer(node, "transB", 0) else 1
     return {"Conv": 0, "MatMul": 1}[node.op_type]
+
+
+def depthwise(node: NodeProto, weight: tuple[int, ...]) -> bool:
+    """True if each output channel reads one input channel of its own.
+
+    Kernels for these multiply in 32 bits on every CPU, in ONNX Runtime and OpenVINO: their weights never saturate.
+    """
+    group = graphs.integer(node, "group", 1)
+    return node.op_type == "Conv" and group > 1 and weight[1] == 1 and weight[0] == group
 
 
 def picture_tensors(index: Index) -> frozenset[str]:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
-from onnx import ModelProto, numpy_helper
+from onnx import ModelProto, TensorProto, numpy_helper
 
 from edge_sdk.calibration import graphs
-from edge_sdk.calibration.fp16 import to_half
-from edge_sdk.calibration.layout import assert_equal_layouts, for_onnxruntime
+from edge_sdk.calibration.fp16 import NEVER_LARGER, to_half
+from edge_sdk.calibration.layout import assert_equal, for_onnxruntime
 from edge_sdk.calibration.lint import lint
 from edge_sdk.calibration.observe import Feeds, Observed, Reader, again, extremes, observe
-from edge_sdk.calibration.place import MATRIX_OPS, Plan, place, plan, scales
+from edge_sdk.calibration.place import MATRIX_OPS, FirstConv, Plan, depthwise, place, plan, scales
 from edge_sdk.calibration.ranges import SAFE_TOP, TOP, Range, RangeMethod, fit
 from edge_sdk.calibration.saturation import unsafe_pairs
 from edge_sdk.errors import BadUsage, CheckFailed
@@ -26,17 +26,17 @@ VariantName = Literal["int8", "int8-w7", "fp16", "fp32"]
 LayoutName = Literal["plain", "conv-relu-q", "conv-q-relu-q"]
 VARIANTS: tuple[VariantName, ...] = ("int8", "int8-w7", "fp16", "fp32")
 _WEIGHT_LIMITS = {"int8": TOP, "int8-w7": SAFE_TOP}
-_COMPARED = 4  # samples on which layouts are proven equal and errors are measured
+_COMPARED = 2  # samples on which layouts are proven equal and errors are measured
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuantizeOptions:
     """What to make of a float graph; every default of calibration stands here.
 
-    variants: of "int8", "int8-w7" (weights in [-64, 64]: exact on CPUs without VNNI), "fp16", "fp32" (cleaned only).
+    variants: of "int8", "int8-w7" (weights in [-64, 64] where 16-bit sums could saturate), "fp16", "fp32" (cleaned).
     float_tail: nodes that stay float32 in every variant. exclude: nodes that stay float in the int8 variants.
     output_margin: widening (>= 1) of the ranges that float operators read, so that what goes beyond the samples (a
-    defect) is not cut. first_conv: "int8", or "float" for convolutions that read the picture. range_method: of
+    defect) is not cut. first_conv: of `place.plan`. range_method: of
     `ranges.fit`. threads: of ONNX Runtime while calibrating, None = its own choice.
     """
 
@@ -44,7 +44,7 @@ class QuantizeOptions:
     float_tail: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     output_margin: float = 1.5
-    first_conv: Literal["int8", "float"] = "int8"
+    first_conv: FirstConv = "auto"
     range_method: RangeMethod = "minmax"
     threads: int | None = None
 
@@ -54,8 +54,8 @@ class QuantizeOptions:
             raise BadUsage(f"variants are {', '.join(VARIANTS)}, not {', '.join(unknown) or 'none at all'}")
         if not (np.isfinite(self.output_margin) and self.output_margin >= 1.0):
             raise BadUsage(f"output_margin is a widening, at least 1, not {self.output_margin}")
-        if self.first_conv not in ("int8", "float"):
-            raise BadUsage(f'first_conv is "int8" or "float", not {self.first_conv!r}')
+        if self.first_conv not in get_args(FirstConv):
+            raise BadUsage(f"first_conv is one of {get_args(FirstConv)}, not {self.first_conv!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,9 +156,8 @@ def quantize(
         else:
             variants.append(_variant(name, "plain", model, 0))
     first = list(islice(iter(samples), _COMPARED))
-    for a, b in _layouts(variants):
-        assert_equal_layouts(a.graph, b.graph, first)
-    report = _report(model, planned, ranges, steps, seen, variants, first, options)
+    errors = _compare(model, variants, first, options.threads)
+    report = _report(model, planned, ranges, steps, seen, variants, errors, len(first))
     return Quantized(variants=tuple(variants), report=report)
 
 
@@ -187,9 +186,10 @@ def _observe(
 
 
 def _half_tensors(model: ModelProto) -> tuple[str, ...]:
+    """What must be watched to know that half numbers hold it: all but what can't exceed its own input."""
     index = graphs.Index.of(model)
-    made = (name for node in model.graph.node for name in node.output if name)
-    return tuple(name for name in made if index.types.get(name) == 1)
+    nodes = [n for n in model.graph.node if n.op_type not in NEVER_LARGER]
+    return tuple(name for n in nodes for name in n.output if index.types.get(name) == TensorProto.FLOAT)
 
 
 def _variant(name: str, layout: LayoutName, model: ModelProto, count: int) -> Variant:
@@ -207,13 +207,6 @@ def _variant(name: str, layout: LayoutName, model: ModelProto, count: int) -> Va
     return Variant(variant=name, layout=layout, graph=data, int8_convolutions=count)
 
 
-def _layouts(variants: list[Variant]) -> Iterator[tuple[Variant, Variant]]:
-    for a in variants:
-        for b in variants:
-            if a.variant == b.variant and a.layout == "conv-relu-q" and b.layout == "conv-q-relu-q":
-                yield a, b
-
-
 def _report(
     model: ModelProto,
     planned: Plan,
@@ -221,8 +214,8 @@ def _report(
     steps: Mapping[str, np.float32],
     seen: Mapping[str, Observed],
     variants: list[Variant],
-    first: list[Feeds],
-    options: QuantizeOptions,
+    errors: Mapping[str, Mapping[str, float]],
+    compared: int,
 ) -> CalibrationReport:
     tensors = []
     for name, point in planned.points.items():
@@ -236,12 +229,12 @@ def _report(
     convolutions = [n.name for n in model.graph.node if n.op_type in MATRIX_OPS]
     notes = [f"{r.tensor} is zero on every sample" for r in tensors if r.top == 0.0]
     return CalibrationReport(
-        samples=max((o.samples for o in seen.values()), default=0),
-        compared=len(first),
+        samples=max((o.samples for name, o in seen.items() if name not in planned.pictures()), default=0),
+        compared=compared,
         tensors=tuple(tensors),
         layers=_layers(model, planned, variants),
         float_nodes=tuple(n for n in convolutions if n not in planned.operators),
-        errors=_errors(model, variants, first, options.threads),
+        errors=errors,
         notes=tuple(notes),
     )
 
@@ -258,27 +251,34 @@ def _layers(model: ModelProto, planned: Plan, variants: list[Variant]) -> tuple[
             if node.name in shares:
                 stored = numpy_helper.to_array(weights[sources[node.input[1]]])
                 rows = stored if stored.ndim > 2 or node.op_type == "Gemm" else stored.T
-                shares[node.name][variant.variant] = unsafe_pairs(rows)
+                safe = depthwise(node, stored.shape)
+                shares[node.name][variant.variant] = 0.0 if safe else unsafe_pairs(rows)
     ops = {n.name: n.op_type for n in model.graph.node}
     return tuple(LayerRow(node=name, op=ops[name], unsafe_pairs=share) for name, share in shares.items())
 
 
-def _errors(
+def _compare(
     model: ModelProto, variants: list[Variant], first: list[Feeds], threads: int | None
 ) -> dict[str, dict[str, float]]:
-    outputs = tuple(o.name for o in model.graph.output)
-    exact = Reader(model, outputs, optimised=False, threads=threads)
-    wanted = [exact.run(feeds) for feeds in first]
-    errors: dict[str, dict[str, float]] = {}
+    """Run every graph by the letter of the standard: layouts must be equal bit for bit; the errors against float."""
+    wanted = _outputs(model, first, threads)
+    made: dict[str, list[dict[str, Array]]] = {}
     for variant in variants:
-        if variant.variant in errors:
-            continue
-        reader = Reader(graphs.load(variant.graph), outputs, optimised=False, threads=threads)
-        got = [reader.run(feeds) for feeds in first]
-        errors[variant.variant] = {
-            name: _relative([w[name] for w in wanted], [g[name] for g in got]) for name in outputs
-        }
-    return errors
+        got = _outputs(graphs.load(variant.graph), first, threads)
+        if variant.variant in made:
+            for number, (left, right) in enumerate(zip(made[variant.variant], got, strict=True)):
+                assert_equal(left, right, where=f"{variant.variant}, sample {number}")
+        made.setdefault(variant.variant, got)
+    names = [o.name for o in model.graph.output]
+    return {
+        variant: {name: _relative([w[name] for w in wanted], [g[name] for g in got]) for name in names}
+        for variant, got in made.items()
+    }
+
+
+def _outputs(model: ModelProto, first: list[Feeds], threads: int | None) -> list[dict[str, Array]]:
+    reader = Reader.of_outputs(model, threads=threads)
+    return [reader.run(feeds, where=f"sample {number}") for number, feeds in enumerate(first)]
 
 
 def _relative(wanted: list[Array], got: list[Array]) -> float:

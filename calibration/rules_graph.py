@@ -273,5 +273,11 @@ RULES = (
     Rule(number="L67", minds=TRT_OV, do="Use numbers", find=_type(TensorProto.STRING, "a string tensor")),
     Rule(number="L68", minds=ALL, do="Convert the opset", find=_opset),
     Rule(number="L69", minds=ALL, do="Keep one import", find=_imports),
+    Rule(
+        number="L77",
+        minds=TRT,
+        do="Give scales in place of sizes, or fix the batch",
+        find=_op("Resize", "sizes for some axes while the batch is free: TensorRT refuses it", graphs.resized_by_size),
+    ),
     Rule(number="L75", minds=ALL, do="Sort the nodes", find=_unsorted),
 )

@@ -275,9 +275,8 @@ def _half_quantized(index: Index) -> Iterator[Breach]:
 
 def _useless(tensor: str, index: Index) -> bool:
     """True if the Q/DQ pair of `tensor` serves no int8 operator, neither its producer nor any reader."""
-    q = index.producer.get(index.producer[tensor].input[0])
-    maker = None if q is None else index.producer.get(q.input[0])
-    while maker is not None and maker.op_type in ACTIVATIONS:
+    maker = index.producer.get(index.producer[tensor].input[0])
+    while maker is not None and maker.op_type in (_Q, *ACTIVATIONS):
         maker = index.producer.get(maker.input[0])
     makers = maker is not None and (maker.op_type == "Add" or _int8(maker, index))
     return not makers and not any(_int8(r, index) or r.op_type == "Add" for r in index.readers.get(tensor, ()))

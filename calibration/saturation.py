@@ -15,15 +15,15 @@ SAFE_PAIR = 128  # 255 * 128 = 32640, below 32767
 
 
 def unsafe_pairs(weights: NDArray[np.int8]) -> float:
-    """Share of weight pairs that can saturate for some input; weights (O, I/g, ...), int8.
+    """Share of weight pairs that can saturate for some input; weights (O, I/g, ...), int8, not depthwise.
 
-    Neighbouring input channels of one tap make a pair, as oneDNN pairs them; 0 means that no input can saturate.
-    Depthwise weights (one input channel) make no pairs.
+    Both pairings count, the worse is told: neighbouring input channels of one tap (oneDNN), and neighbours in the
+    order (taps, channels) (MLAS). 0 means that no input can saturate.
     """
-    first, second = _pairs(weights.reshape(*weights.shape[:2], -1))
-    if weights.shape[1] == 1:
-        return 0.0
-    return float(np.mean(np.abs(first) + np.abs(second) > SAFE_PAIR))
+    taps = weights.reshape(*weights.shape[:2], -1)
+    flat = taps.transpose(0, 2, 1).reshape(len(taps), -1, 1)
+    shares = (np.mean(np.abs(first) + np.abs(second) > SAFE_PAIR) for first, second in map(_pairs, (taps, flat)))
+    return float(max(shares))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -64,9 +64,12 @@ def emulate(columns: NDArray[np.int8], weights: NDArray[np.int8]) -> Emulated:
 
 def columns_of(image: NDArray[np.int8], kernel: tuple[int, int], stride: int = 1) -> NDArray[np.int8]:
     """(positions, I, taps) of an unpadded convolution over `image` (I, H, W): what `emulate` takes."""
-    windows = np.lib.stride_tricks.sliding_window_view(image, kernel, axis=(1, 2))[:, ::stride, ::stride]
+    windows: NDArray[np.int8] = np.lib.stride_tricks.sliding_window_view(image, kernel, axis=(1, 2))[
+        :, ::stride, ::stride
+    ]
     channels, rows, cols = windows.shape[:3]
-    return windows.transpose(1, 2, 0, 3, 4).reshape(rows * cols, channels, -1)
+    columns: NDArray[np.int8] = windows.transpose(1, 2, 0, 3, 4).reshape(rows * cols, channels, -1)
+    return columns
 
 
 def _pairs(values: NDArray[np.int8] | NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
