@@ -22,9 +22,6 @@ from edge_sdk.export.efficientad.trunk import BLOCKS, Trunk, cells, stride_of
 from edge_sdk.export.family import Picture
 from edge_sdk.progress import Progress
 
-CHUNK = 8
-"""Pictures in one pass of the trunk."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Views:
@@ -59,28 +56,28 @@ class FeatureBank:
 
     def fill(self, count: int, *, progress: Progress) -> None:
         """Computes the first `count` views now."""
-        for start in range(0, count, CHUNK):
-            progress(start, count, "features of the training pictures")
-            self._make(range(start, min(start + CHUNK, count)))
+        for k in range(count):
+            progress(k, count, "features of the training pictures")
+            self._make(k)
 
     def features(self, views: Sequence[int]) -> dict[int, Tensor]:
         """Block -> float32 (len(views), C, h, w), channels last, of the trunk's own scale."""
-        missing = sorted({k for k in views if not self._have[k]})
-        for start in range(0, len(missing), CHUNK):
-            self._make(missing[start : start + CHUNK])
+        for k in views:
+            if not self._have[k]:
+                self._make(k)
         at = np.asarray(views)
         return {
             b: torch.from_numpy(kept[at].astype(np.float32)).contiguous(memory_format=torch.channels_last)
             for b, kept in self._kept.items()
         }
 
-    def _make(self, views: Sequence[int]) -> None:
-        images = np.stack([self._image(k) for k in views])
+    def _make(self, k: int) -> None:
+        # One picture a pass: on a CPU its activations stay in the cache, those of a batch don't.
         with torch.inference_mode():
-            outputs = self._trunk(torch.from_numpy(images), self._blocks)
+            outputs = self._trunk(torch.from_numpy(self._image(k)[None]), self._blocks)
         for block, output in outputs.items():
-            self._kept[block][list(views)] = output.numpy().astype(np.float16)
-        self._have[list(views)] = True
+            self._kept[block][k] = output[0].numpy()
+        self._have[k] = True
 
     def _image(self, k: int) -> NDArray[np.uint8]:
         picture = self._pictures[k % len(self._pictures)]
