@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,8 @@ class Observed:
     """Statistics of one tensor over all samples.
 
     low, high: smallest and largest value. count: how many values. histogram: float64 (BINS,), counts of |x| in equal
-    bins over [0, top); None if it was not asked for.
+    bins over [0, top); None if it was not asked for. means: float64 (C,), mean per entry of axis 1; empty if the
+    tensor has less than two axes.
     """
 
     tensor: str
@@ -35,6 +36,7 @@ class Observed:
     samples: int
     histogram: NDArray[np.float64] | None = None
     top: float = 0.0
+    means: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
 
 
 class Watch:
@@ -45,6 +47,8 @@ class Watch:
         self._low, self._high, self._count, self._samples = np.inf, -np.inf, 0, 0
         self._bins: NDArray[np.float64] | None = np.zeros(BINS, np.float64) if histogram else None
         self._top = 0.0
+        self._sums: NDArray[np.float64] = np.zeros(0)
+        self._positions = 0
 
     def add(self, values: Array) -> None:
         """Take one sample's values. BadInput if any is NaN or infinite."""
@@ -58,6 +62,11 @@ class Watch:
         self._low, self._high = min(self._low, low), max(self._high, high)
         self._count += values.size
         self._samples += 1
+        if values.ndim > 1:
+            axes = tuple(i for i in range(values.ndim) if i != 1)
+            sums = values.sum(axis=axes, dtype=np.float64)
+            self._sums = sums if not self._sums.size else self._sums + sums
+            self._positions += values.size // values.shape[1]
         if self._bins is not None:
             self._bins = self._fill(self._bins, np.abs(values.ravel()), max(-low, high, 0.0))
 
@@ -70,6 +79,7 @@ class Watch:
             samples=self._samples,
             histogram=self._bins,
             top=self._top,
+            means=self._sums / max(self._positions, 1),
         )
 
     def _fill(self, bins: NDArray[np.float64], magnitudes: Array, largest: float) -> NDArray[np.float64]:

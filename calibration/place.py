@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
 from edge_sdk.calibration import graphs
+from edge_sdk.calibration.correct import bias_shift
 from edge_sdk.calibration.graphs import Index
-from edge_sdk.calibration.ranges import TOP, Range, quantize_weights, scale_of
+from edge_sdk.calibration.ranges import TOP, Range, Weights, quantize_weights, scale_of
 from edge_sdk.errors import BadInput, BadUsage
 from edge_sdk.tensors import Array
 
@@ -64,10 +66,6 @@ class Plan:
     operators: tuple[str, ...]
     points: Mapping[str, Point]
     averages: Mapping[str, str] = field(default_factory=dict)
-
-    def observed(self) -> tuple[str, ...]:
-        """The tensors whose range must be calibrated."""
-        return tuple(p.tensor for p in self.points.values() if p.role in ("inner", "tail"))
 
     def pictures(self) -> tuple[str, ...]:
         """The tensors whose range follows from the picture's 0..255."""
@@ -262,14 +260,26 @@ def place(
     scales: Mapping[str, np.float32],
     *,
     weight_limit: int = TOP,
+    means: Mapping[str, NDArray[np.float64]] | None = None,
 ) -> ModelProto:
-    """The int8 graph in the canonical layout. weight_limit: 127, or 64 where 16-bit sums would saturate."""
-    return _Writer(Index.of(model), plan, scales, weight_limit).model()
+    """The int8 graph in the canonical layout.
+
+    weight_limit: 127, or 64 where 16-bit sums would saturate. means: by tensor, mean per channel (axis 1); biases of
+    the convolutions that read these tensors are corrected for the rounding of their weights.
+    """
+    return _Writer(Index.of(model), plan, scales, weight_limit, means or {}).model()
 
 
 class _Writer:
-    def __init__(self, index: Index, plan: Plan, scales: Mapping[str, np.float32], limit: int) -> None:
-        self._index, self._plan, self._scales, self._limit = index, plan, scales, limit
+    def __init__(
+        self,
+        index: Index,
+        plan: Plan,
+        scales: Mapping[str, np.float32],
+        limit: int,
+        means: Mapping[str, NDArray[np.float64]],
+    ) -> None:
+        self._index, self._plan, self._scales, self._limit, self._means = index, plan, scales, limit, means
         self._names = graphs.tensor_names(index.model)
         self._node_names = {n.name for n in index.model.graph.node}
         self._constants: dict[str, Array] = dict(index.constants)
@@ -337,7 +347,6 @@ class _Writer:
 
     def _weights(self, node: NodeProto, copy: NodeProto) -> None:
         real = self._index.constants[node.input[1]].astype(np.float32)
-        point = self._plan.points[node.input[0]]
         bias = self._index.constants.get(node.input[2]) if len(node.input) > 2 and node.input[2] else None
         axis = weight_axis(node)
         packed = quantize_weights(
@@ -353,15 +362,24 @@ class _Writer:
         out = graphs.fresh(f"{stem}_dq", self._names)
         self._add("DequantizeLinear", [q, scale, zero], out, out, axis=axis)
         copy.input[1] = out
-        if point.role == "exact-picture":
-            self._shifted_bias(node, copy, bias, packed.values, packed.scale)
+        self._bias(node, copy, real, packed, bias)
 
-    def _shifted_bias(self, node: NodeProto, copy: NodeProto, bias: Array | None, q: Array, scale: Array) -> None:
-        # conv(x) = conv(x - 128) + 128 * sum of the weights that really run: exact, in float64.
-        sums = q.reshape(len(q), -1).astype(np.float64).sum(axis=1) * scale.astype(np.float64)
-        whole = 128.0 * sums + (0.0 if bias is None else bias.astype(np.float64))
+    def _bias(self, node: NodeProto, copy: NodeProto, real: Array, packed: Weights, bias: Array | None) -> None:
+        """The float32 bias of a convolution: with the picture's 128 in it, and corrected for rounded weights."""
+        if node.op_type != "Conv":
+            return
+        rounded = packed.values.astype(np.float64) * packed.scale.astype(np.float64).reshape(-1, *[1] * (real.ndim - 1))
+        shift = np.zeros(len(real))
+        if self._plan.points[node.input[0]].role == "exact-picture":
+            # conv(x) = conv(x - 128) + 128 * sum of the weights that really run: exact.
+            shift += 128.0 * rounded.reshape(len(real), -1).sum(axis=1)
+        means = self._means.get(node.input[0])
+        if means is not None and means.size:
+            shift += bias_shift(real, rounded, means, group=graphs.integer(node, "group", 1))
+        if not shift.any():
+            return
         name = graphs.fresh(f"{node.name}_bias", self._names)
-        self._constants[name] = whole.astype(np.float32)
+        self._constants[name] = (shift + (0.0 if bias is None else bias.astype(np.float64))).astype(np.float32)
         del copy.input[2:]
         copy.input.append(name)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Literal, get_args
 
@@ -36,8 +36,8 @@ class QuantizeOptions:
     variants: of "int8", "int8-w7" (weights in [-64, 64] where 16-bit sums could saturate), "fp16", "fp32" (cleaned).
     float_tail: nodes that stay float32 in every variant. exclude: nodes that stay float in the int8 variants.
     output_margin: widening (>= 1) of the ranges that float operators read, so that what goes beyond the samples (a
-    defect) is not cut. first_conv: of `place.plan`. range_method: of
-    `ranges.fit`. threads: of ONNX Runtime while calibrating, None = its own choice.
+    defect) is not cut. first_conv: of `place.plan`. range_method: of `ranges.fit`. bias_correction: take what rounded
+    weights add on average off the bias. threads: of ONNX Runtime while calibrating, None = its own choice.
     """
 
     variants: tuple[str, ...] = ("int8", "int8-w7", "fp16")
@@ -46,6 +46,7 @@ class QuantizeOptions:
     output_margin: float = 1.5
     first_conv: FirstConv = "auto"
     range_method: RangeMethod = "minmax"
+    bias_correction: bool = True
     threads: int | None = None
 
     def __post_init__(self) -> None:
@@ -144,10 +145,11 @@ def quantize(
     ranges = {name: fit(o, options.range_method) for name, o in seen.items() if name in planned.points}
     steps = scales(planned, ranges, output_margin=options.output_margin)
 
+    means = {name: o.means for name, o in seen.items()} if options.bias_correction else {}
     variants: list[Variant] = []
     for name in options.variants:
         if name in _WEIGHT_LIMITS:
-            canonical = place(model, planned, steps, weight_limit=_WEIGHT_LIMITS[name])
+            canonical = place(model, planned, steps, weight_limit=_WEIGHT_LIMITS[name], means=means)
             count = len(planned.operators)
             variants.append(_variant(name, "conv-relu-q", canonical, count))
             variants.append(_variant(name, "conv-q-relu-q", for_onnxruntime(canonical), count))
@@ -169,12 +171,9 @@ def _observe(
     options: QuantizeOptions,
     progress: Progress,
 ) -> dict[str, Observed]:
-    """Ranges of all tensors that need one: from the samples, and for the picture's own from 0 and 255."""
-    seen: dict[str, Observed] = {}
-    if planned.pictures():
-        seen |= observe(model, extremes(model), planned.pictures(), threads=options.threads)
-    tensors = tuple(dict.fromkeys((*planned.observed(), *halves)))
-    seen |= observe(
+    """Statistics of all tensors that need them, from the samples; the picture's own range is that of 0 and 255."""
+    tensors = tuple(dict.fromkeys((*planned.points, *halves)))
+    seen = observe(
         model,
         samples,
         tensors,
@@ -182,6 +181,9 @@ def _observe(
         threads=options.threads,
         progress=progress,
     )
+    if planned.pictures():
+        whole = observe(model, extremes(model), planned.pictures(), threads=options.threads)
+        seen |= {name: replace(seen[name], low=o.low, high=o.high) for name, o in whole.items()}
     return seen
 
 
@@ -229,7 +231,7 @@ def _report(
     convolutions = [n.name for n in model.graph.node if n.op_type in MATRIX_OPS]
     notes = [f"{r.tensor} is zero on every sample" for r in tensors if r.top == 0.0]
     return CalibrationReport(
-        samples=max((o.samples for name, o in seen.items() if name not in planned.pictures()), default=0),
+        samples=max((o.samples for o in seen.values()), default=0),
         compared=compared,
         tensors=tuple(tensors),
         layers=_layers(model, planned, variants),
