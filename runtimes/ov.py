@@ -7,7 +7,7 @@ import io
 import queue
 import statistics
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
@@ -73,7 +73,9 @@ class OvSession:
         self._precision = self._read_back()
         self._layers = _count(self._net.get_runtime_model())
         self._check_int8()
-        self._free: queue.LifoQueue[Any] = queue.LifoQueue()  # the request used last has its buffers in the CPU's cache
+        self._free: queue.LifoQueue[_Request | None] = (
+            queue.LifoQueue()
+        )  # the request used last has its buffers in the CPU's cache
         self._requests = self._make_requests()
         self._in_flight = InFlight(self.run, workers=self._requests, name=f"openvino {self._where}")
         self._closed = False
@@ -108,7 +110,7 @@ class OvSession:
             self._infer(request, feeds)
             for _ in range(_TIMED_RUNS):
                 self._infer(request, feeds)
-                for layer in request.profiling_info:
+                for layer in request.native.profiling_info:
                     if str(layer.status).endswith("EXECUTED"):
                         times.setdefault(layer.node_name, []).append(layer.real_time.total_seconds() * 1000)
                         rows[layer.node_name] = (layer.node_type, layer.exec_type)
@@ -149,7 +151,7 @@ class OvSession:
         self._net = None
 
     @contextmanager
-    def _request(self) -> Iterator[Any]:
+    def _request(self) -> Iterator[_Request]:
         """One request for the time of a block. A closed session has none left."""
         if (request := self._free.get()) is None:
             self._free.put(None)
@@ -159,17 +161,11 @@ class OvSession:
         finally:
             self._free.put(request)
 
-    def _infer(self, request: Any, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        # tensors that stay with the request, filled by one copy: less per call than OpenVINO's dispatch of a dict,
-        # and the caller may write to the array again at once
-        for tensor, spec in zip(request.input_tensors, self.inputs, strict=True):
-            array = feeds[spec.name]
-            if tuple(tensor.shape) != array.shape:
-                tensor.shape = array.shape
-            np.copyto(tensor.data, array)
-        request.start_async()
-        request.wait()
-        return {name: np.array(tensor.data) for name, tensor in zip(self._names, request.output_tensors, strict=True)}
+    def _infer(self, request: _Request, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        request.fill([feeds[spec.name] for spec in self.inputs])
+        request.native.infer(None, share_outputs=True)
+        get = request.native.get_output_tensor
+        return {name: np.array(get(index).data) for index, name in enumerate(self._names)}
 
     def _choose_settings(self) -> tuple[dict[str, Any], tuple[str, ...]]:
         settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": self._options.precision, "PERFORMANCE_HINT": "LATENCY"}
@@ -256,7 +252,7 @@ class OvSession:
         """How many requests were put into the pool: one computes while the next is filled."""
         count = max(2, int(self._net.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")))
         for _ in range(count):
-            self._free.put(self._net.create_infer_request())
+            self._free.put(_Request(self._net.create_infer_request()))
         return count
 
     def _cache_key(self, graph: bytes) -> CacheKey:
@@ -269,6 +265,27 @@ class OvSession:
             cpu=self._cpu.identity,
             options=tuple(sorted((key, str(value)) for key, value in settings.items())),
         )
+
+
+class _Request:
+    """An infer request with numpy views of its input tensors, kept between calls.
+
+    Filling them is one copy, cheaper than OpenVINO's dispatch of a dict, and the caller may write to the array at once.
+    """
+
+    def __init__(self, native: Any) -> None:
+        self.native = native
+        self._tensors = list(native.input_tensors)
+        self._views: list[Array | None] = [None] * len(self._tensors)  # none yet: a free axis has no size before use
+
+    def fill(self, arrays: Sequence[Array]) -> None:
+        """Copy the arrays in, in the order of the graph's inputs."""
+        for index, array in enumerate(arrays):
+            view = self._views[index]
+            if view is None or view.shape != array.shape:
+                self._tensors[index].shape = array.shape
+                self._views[index] = view = self._tensors[index].data
+            np.copyto(view, array)
 
 
 def _version(ov: Any) -> str:
