@@ -101,7 +101,7 @@ def train(folder: Path, budget_min: float) -> None:
     print(json.dumps(done.facts))
 
 
-def finish(folder: Path, folders: list[Path]) -> None:
+def finish(folder: Path, folders: list[Path], out: Path) -> None:
     """Takes the teacher of the checkpoint, judges it, writes weights, provenance and figures."""
     target = FeatureTarget(Lite0Stages(), OPTIONS)
     teacher = Pdn(PdnLayout(size=OPTIONS.size, channels=target.channels, inner=OPTIONS.inner)).eval()
@@ -110,9 +110,7 @@ def finish(folder: Path, folders: list[Path]) -> None:
     figures = {"skimage held out": judge(teacher, target, _held_out(), side=OPTIONS.side)}
     figures["textures held out"] = judge(teacher, target, _textures(), side=OPTIONS.side)
     for pictures in folders:
-        figures[f"{pictures.parent.name}/{pictures.name}"] = judge(
-            teacher, target, _folder(pictures), side=OPTIONS.side
-        )
+        figures["/".join(pictures.resolve().parts[-3:])] = judge(teacher, target, _folder(pictures), side=OPTIONS.side)
     provenance = {
         "what": "PDN-S teacher, 33 x 33 px field, stride 4, for unpadded use; float16",
         "backbone": "EfficientNet-Lite0, blocks 4 and 10 at 512 px (Apache-2.0, see efficientnet_lite0_trunk.json)",
@@ -127,8 +125,8 @@ def finish(folder: Path, folders: list[Path]) -> None:
         "machine": f"{platform.machine()}, 1 thread, torch {torch.__version__}",
         "checkpoint_sha256": hashlib.sha256(found.read_bytes()).hexdigest(),
     }  # fmt: skip
-    save_teacher(teacher, SHIPPED, provenance=provenance)
-    print(json.dumps(figures, indent=1), f"{SHIPPED}: {SHIPPED.stat().st_size} bytes", sep="\n")
+    save_teacher(teacher, out, provenance=provenance)
+    print(json.dumps(figures, indent=1), f"{out}: {out.stat().st_size} bytes", sep="\n")
 
 
 def _take(
@@ -166,6 +164,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--budget-min", type=float, default=90.0)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=SHIPPED, help="where finish writes the weights")
     parser.add_argument("--judge", type=Path, nargs="*", default=[], help="folders of product pictures, for figures")
     asked = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -173,7 +172,7 @@ def main() -> None:
     if asked.step == "train":
         train(asked.folder, asked.budget_min)
     else:
-        finish(asked.folder, asked.judge)
+        finish(asked.folder, asked.judge, asked.out)
 
 
 if __name__ == "__main__":

@@ -48,7 +48,8 @@ class DistillOptions:
     "patchcore" is the published embedding and needs channels * 9 >= 1024 in both stages. reduce: to `channels` by
     adaptive average over neighbouring channels ("pool") or by principal components ("pca", form "mean" alone).
     grey: probability of a greyscale picture. warm_steps: of a linear start of the learning rate; cosine: falls to 0 at
-    the end of the steps or of the time budget, else constant. bf16: convolutions in bfloat16, weights in float32.
+    the end of the steps or of the time budget, else constant. bf16: convolutions in bfloat16, of both networks; weights
+    stay in float32.
     """
 
     size: PdnSize = "s"
@@ -139,7 +140,9 @@ class FeatureTarget:
         self._mean, self._std, self._projection = state["mean"], state["std"], state.get("projection")
 
     def _features(self, pictures: Tensor) -> Tensor:
-        first, second = self._backbone.stages(pictures)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self._options.bf16):
+            first, second = self._backbone.stages(pictures)
+        first, second = first.float(), second.float()
         if self._options.form == "patchcore":
             return patchcore(first, second, self.channels)
         pooled = mean_pooled(first, second)
