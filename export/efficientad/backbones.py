@@ -80,7 +80,7 @@ class WideResNetStages:
     centre = 0
 
     def __init__(self, weights: Path) -> None:
-        models = need("torchvision.models", extra="wide-resnet")
+        models = need("torchvision.models", extra="distill")
         if not weights.is_file():
             raise NotThere(
                 "the weights of WideResNet-101-2 are not there",

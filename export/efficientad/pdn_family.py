@@ -51,7 +51,8 @@ class PdnRecipe:
     warm_share of it, and learns at short_rate, since the hard loss at the paper's rate has learnt little by then.
     penalty_grey: probability of a grey foreign picture. jitter: how far light, contrast or saturation change, as a
     share, in what the autoencoder sees. student_jitter: the student's first half learns from the jittered picture too:
-    against changing light, and one pass of the student less. cache_bytes: of teacher outputs kept in memory.
+    against changing light, and one pass of the student less. bf16: convolutions of a training step in bfloat16, about
+    twice as fast on CPUs that have it; statistics, maps and scores stay float32. cache_bytes: of teacher outputs kept.
     """
 
     steps: int = 70_000
@@ -67,6 +68,7 @@ class PdnRecipe:
     penalty_grey: float = 0.3
     jitter: float = 0.2
     student_jitter: bool = False
+    bf16: bool = False
     border: int = BORDER_PX
     autoencoder_width: int = 64
     cache_bytes: int = 2 * 2**30
@@ -242,17 +244,21 @@ class PdnTraining:
         return loop.decay_at(now.done, at=self._recipe.decay_at, factor=self._recipe.decay)
 
     def losses(self, rng: np.random.Generator, now: Moment) -> Mapping[str, Tensor]:
+        with torch.autocast("cpu", torch.bfloat16, enabled=self._recipe.bf16):
+            return self._terms(rng, now)
+
+    def _terms(self, rng: np.random.Generator, now: Moment) -> Mapping[str, Tensor]:
         model, recipe = self._model, self._recipe
         pictures, features = self._shelf.draw(recipe.batch, rng)
         jittered = normalised(torch.from_numpy(np.stack([jitter(p, recipe.jitter, rng) for p in pictures])))
-        target = model.target(jittered)
-        decoded = model.decoded(jittered)
-        local, learnt = model.halves(jittered)
+        # Whatever the convolutions compute in, differences and their sums are float32.
+        target, decoded = model.target(jittered).float(), model.decoded(jittered).float()
+        local, learnt = (half.float() for half in model.halves(jittered))
         local_target = target
         if not recipe.student_jitter:
             clean = normalised(torch.from_numpy(pictures))
-            local_target = self._target(clean, features)
-            local = model.halves(clean)[0]
+            local_target = self._target(clean, features).float()
+            local = model.halves(clean)[0].float()
         warm = self._short and now.done < recipe.warm_share
         terms = {
             "local": losses.local_loss(local_target, local, warm=warm),
@@ -261,7 +267,7 @@ class PdnTraining:
         }
         if self._foreign is not None:
             foreign = np.stack([self._foreign.draw(rng) for _ in range(recipe.batch)])
-            terms["penalty"] = losses.penalty_loss(model.halves(normalised(torch.from_numpy(foreign)))[0])
+            terms["penalty"] = losses.penalty_loss(model.halves(normalised(torch.from_numpy(foreign)))[0].float())
         return terms
 
     def _target(self, pictures: Tensor, features: Sequence[Tensor | None]) -> Tensor:
@@ -354,7 +360,7 @@ def _untrained(options: TrainOptions, recipe: PdnRecipe) -> PdnModel:
     model = PdnModel(teacher, Pdn(teacher.layout.student()), Autoencoder(layout))
     started(model.student, seed=options.seed)
     started(model.autoencoder, seed=options.seed + 1)
-    return model
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
 def _facts(

@@ -183,6 +183,13 @@ def test_the_students_first_half_may_learn_from_the_jittered_picture(parts: Pict
     assert jittered["autoencoder"] == clean["autoencoder"]
 
 
+def test_steps_in_bfloat16_are_close_to_those_in_float32(parts: PictureSet, options: TrainOptions) -> None:
+    model, shelf = shelf_of(parts, options)
+    exact, rounded = (terms_of(model, shelf, options, replace(RECIPE, bf16=bf16)) for bf16 in (False, True))
+    assert rounded != exact
+    assert rounded == pytest.approx(exact, rel=0.05)
+
+
 def test_parts_in_any_direction_are_turned_anew_at_every_step(parts: PictureSet, options: TrainOptions) -> None:
     _, shelf = shelf_of(parts, options, turns=True)
     pictures, features = shelf.draw(3, np.random.default_rng(1))
