@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -142,6 +142,20 @@ class CompileCache:
                 where=str(self._folder),
                 do=f"Own it and close it: chmod go-w {self._folder}, or choose another folder",
             )
+
+
+@contextmanager
+def entry_if_usable(folder: Path, key: CacheKey) -> Iterator[tuple[Entry | None, str]]:
+    """(entry, ""), locked until the block ends, or (None, why not): on a read-only or shared disk graphs are compiled
+    each time, which is slow and right."""
+    with ExitStack() as stack:
+        entry: Entry | None = None
+        why_not = ""
+        try:
+            entry = stack.enter_context(CompileCache(folder).entry(key))
+        except (NotThere, NotTrusted, OSError) as exc:
+            why_not = f"no compile cache: {exc}"
+        yield entry, why_not
 
 
 def default_cache_folder(environ: Mapping[str, str]) -> Path:

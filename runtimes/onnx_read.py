@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -54,6 +55,16 @@ class OnnxFacts:
     def producers(self) -> dict[str, Node]:
         """The node that makes each tensor."""
         return {output: node for node in self.nodes for output in node.outputs if output}
+
+
+def graph_bytes(graph: bytes | Path, *, where: str) -> bytes:
+    """The content of a graph given as bytes or as a file. Raises BadInput if the file can't be read."""
+    if isinstance(graph, bytes):
+        return graph
+    try:
+        return graph.read_bytes()
+    except OSError as exc:
+        raise BadInput(f"{graph} can't be read: {exc.strerror or exc}", where=where) from exc
 
 
 def read_facts(graph: bytes, *, where: str) -> OnnxFacts:

@@ -14,7 +14,7 @@ from typing import Any
 from edge_sdk.errors import BadUsage, EdgeError, NotThere, WrongPrecision
 from edge_sdk.extras import need, vendor_errors
 from edge_sdk.runtimes import faults, onnx_read, probe
-from edge_sdk.runtimes.cache import CacheKey, CompileCache
+from edge_sdk.runtimes.cache import CacheKey, entry_if_usable
 from edge_sdk.runtimes.feeds import check
 from edge_sdk.runtimes.protocol import Availability, CompileOptions, Explanation, LayerTime
 from edge_sdk.tensors import Array, TensorSpec
@@ -61,17 +61,18 @@ class OrtRuntime:
 
     def compile(self, graph: bytes | Path, options: CompileOptions) -> OrtSession:
         """Raises NotThere (package, provider), WrongPrecision (asked is not got), BadInput (graph refused)."""
-        return OrtSession(graph if isinstance(graph, bytes) else graph.read_bytes(), options)
+        return OrtSession(onnx_read.graph_bytes(graph, where=options.graph_name), options)
 
 
 class OrtSession:
     """One graph in one InferenceSession. `run` from any thread; after `close` it raises."""
 
-    def __init__(self, graph: bytes, options: CompileOptions) -> None:
+    def __init__(self, graph: bytes, options: CompileOptions, *, cpu: probe.CpuFacts | None = None) -> None:
+        """cpu: whose faults to avoid; None = this machine's."""
         self._ort = need("onnxruntime", extra=NAME)
         self._options, self._graph, self._where = options, graph, options.graph_name
         self._wanted = _wanted_providers(self._ort, options)
-        self._cpu, self._facts = probe.cpu(), onnx_read.read_facts(graph, where=self._where)
+        self._cpu, self._facts = cpu or probe.cpu(), onnx_read.read_facts(graph, where=self._where)
         self._inputs, self._outputs = self._facts.inputs, self._facts.outputs
         self._names = [spec.name for spec in self._outputs]
         self._threads = options.threads or probe.default_threads(self._cpu)
@@ -194,8 +195,11 @@ class OrtSession:
         if self._options.cache_dir is None:
             layers, state = self._create_and_read_back(), "off"
         else:
-            with CompileCache(self._options.cache_dir).entry(self._cache_key()) as entry:
-                if (known := entry.read()) is not None:
+            with entry_if_usable(self._options.cache_dir, self._cache_key()) as (entry, why_not):
+                if entry is None:
+                    self._warnings += (why_not,)
+                    layers, state = self._create_and_read_back(), "off"
+                elif (known := entry.read()) is not None:
                     layers, state = {str(name): int(count) for name, count in json.loads(known).items()}, "hit"
                     self._session = self._create(self._session_options())
                 else:
@@ -218,11 +222,18 @@ class OrtSession:
             self._session = self._create(options)
             self._warnings += ("precisions inside TensorRT can't be read back through ONNX Runtime",)
             return {}
-        with tempfile.TemporaryDirectory(prefix="edge-sdk-") as folder:
-            optimised = Path(folder) / "optimised.onnx"
-            options.optimized_model_filepath = str(optimised)
-            self._session = self._create(options)
-            return _count(onnx_read.read_facts(optimised.read_bytes(), where=self._where))
+        try:
+            with tempfile.TemporaryDirectory(prefix="edge-sdk-") as folder:
+                optimised = Path(folder) / "optimised.onnx"
+                options.optimized_model_filepath = str(optimised)
+                self._session = self._create(options)
+                return _count(onnx_read.read_facts(optimised.read_bytes(), where=self._where))
+        except OSError as exc:
+            raise NotThere(
+                f"the precision can't be read back without a temporary folder: {exc.strerror or exc}",
+                where=self._where,
+                do="Set TMPDIR to a folder with some megabytes of room",
+            ) from exc
 
     def _check_int8(self, layers: Mapping[str, int]) -> None:
         asked, got = self._options.int8_convolutions or 0, layers.get("i8", 0)

@@ -18,7 +18,7 @@ import numpy as np
 from edge_sdk.errors import BadUsage, EdgeError, NotThere, WrongPrecision
 from edge_sdk.extras import need, vendor_errors
 from edge_sdk.runtimes import faults, onnx_read, probe
-from edge_sdk.runtimes.cache import CacheKey, CompileCache
+from edge_sdk.runtimes.cache import CacheKey, entry_if_usable
 from edge_sdk.runtimes.feeds import check
 from edge_sdk.runtimes.in_flight import InFlight
 from edge_sdk.runtimes.protocol import Availability, CompileOptions, Explanation, LayerTime
@@ -53,7 +53,7 @@ class OvRuntime:
 
     def compile(self, graph: bytes | Path, options: CompileOptions) -> OvSession:
         """Raises NotThere (package, device), WrongPrecision (asked is not got), BadInput (graph refused)."""
-        return OvSession(graph if isinstance(graph, bytes) else graph.read_bytes(), options)
+        return OvSession(onnx_read.graph_bytes(graph, where=options.graph_name), options)
 
 
 class OvSession:
@@ -186,7 +186,10 @@ class OvSession:
         """The compiled model, and how the compile cache took part."""
         if self._options.cache_dir is None:
             return self._compile(graph), "off"
-        with CompileCache(self._options.cache_dir).entry(self._cache_key(graph)) as entry:
+        with entry_if_usable(self._options.cache_dir, self._cache_key(graph)) as (entry, why_not):
+            if entry is None:
+                self._warnings += (why_not,)
+                return self._compile(graph), "off"
             if (blob := entry.read()) is not None:
                 try:
                     return self._core.import_model(io.BytesIO(blob), self._device, self._settings), "hit"

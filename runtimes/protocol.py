@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from edge_sdk.errors import BadUsage
 from edge_sdk.tensors import Array, TensorSpec
 
 
@@ -32,6 +33,11 @@ class CompileOptions:
     cache_dir: Path | None = None
     reference: bool = False
     profile_layers: bool = False
+
+    def __post_init__(self) -> None:
+        for name, value in (("threads", self.threads), ("max_batch", self.max_batch)):
+            if value is not None and value < 1:
+                raise BadUsage(f"{name} is {value}", where=self.graph_name, do="Take 1 or more")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

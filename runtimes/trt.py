@@ -18,7 +18,7 @@ import numpy as np
 from edge_sdk.errors import BadUsage, EdgeError, NotThere, WrongPrecision
 from edge_sdk.extras import vendor_errors
 from edge_sdk.runtimes import onnx_read, trt_build
-from edge_sdk.runtimes.cache import CacheKey, CompileCache
+from edge_sdk.runtimes.cache import CacheKey, entry_if_usable
 from edge_sdk.runtimes.cuda import Cuda, Device
 from edge_sdk.runtimes.feeds import check
 from edge_sdk.runtimes.protocol import Availability, CompileOptions, Explanation, LayerTime
@@ -52,7 +52,7 @@ class TensorRtRuntime:
 
     def compile(self, graph: bytes | Path, options: CompileOptions) -> TrtSession:
         """Raises NotThere (package, driver, GPU), WrongPrecision (another precision asked for), BadInput (refused)."""
-        content = graph if isinstance(graph, bytes) else graph.read_bytes()
+        content = onnx_read.graph_bytes(graph, where=options.graph_name)
         index = _gpu_index(options)
         trt, cuda = trt_build.load(self.name), Cuda(index, extra=self.name)
         if index >= (count := cuda.count()):
@@ -199,7 +199,10 @@ class TrtSession:
         """The engine, and how the compile cache took part. An engine is code: it comes from this cache or from here."""
         if self._options.cache_dir is None:
             return self._load(self._build(graph)), "off"
-        with CompileCache(self._options.cache_dir).entry(self._cache_key(graph)) as entry:
+        with entry_if_usable(self._options.cache_dir, self._cache_key(graph)) as (entry, why_not):
+            if entry is None:
+                self._warnings += (why_not,)
+                return self._load(self._build(graph)), "off"
             if (kept := entry.read()) is not None:
                 engine = self._loader.deserialize_cuda_engine(kept)
                 if engine is not None:

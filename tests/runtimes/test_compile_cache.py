@@ -166,3 +166,21 @@ def test_an_entry_that_openvino_does_not_take_is_built_again(tmp_path: Path, cap
     assert session.explain().compile_cache == "miss"
     assert "refused by OpenVINO" in caplog.text
     assert session.run({"image": pictures(1)})["score"].shape == (1,)
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
+def test_a_disk_that_keeps_nothing_costs_time_and_not_the_answer(tmp_path: Path, name: str) -> None:
+    runtime = registry.runtime(name)
+    if not (found := runtime.probe()).usable:
+        pytest.skip(f"{name} can't be used here: {found.reason}")
+    (tmp_path / "file").write_bytes(b"")
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o777)
+    folders = [tmp_path / "file" / "cache"] + ([shared] if sys.platform != "win32" else [])
+    for folder in folders:
+        session = runtime.compile(detector("conv-q-relu-q"), CompileOptions(cache_dir=folder, threads=1))
+        assert session.explain().compile_cache == "off"
+        assert "no compile cache" in session.explain().warnings[-1]
+        assert session.run({"image": pictures(1)})["score"].shape == (1,)
+    assert not list(shared.iterdir())

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,10 +18,10 @@ import pytest
 from numpy_runtime import NumpyRuntime
 from runtime_graphs import detector, full_scale, mlp, pictures, read_twice
 
-from edge_sdk.errors import WrongPrecision
+from edge_sdk.errors import NotThere, WrongPrecision
 from edge_sdk.runtimes import faults, probe
 from edge_sdk.runtimes.onnx_read import read_facts
-from edge_sdk.runtimes.ort import OrtRuntime
+from edge_sdk.runtimes.ort import OrtRuntime, OrtSession
 from edge_sdk.runtimes.ov import OvRuntime
 from edge_sdk.runtimes.probe import CpuFacts
 from edge_sdk.runtimes.protocol import CompileOptions
@@ -149,19 +150,48 @@ def test_saturation_is_seen_by_graph_and_cpu_together() -> None:
     assert "onnxruntime-int8-saturates" not in ids("onnxruntime", wide, replace(VNNI, capped_by="AVX2"), "1.32.0")
 
 
-def test_onnxruntime_without_vnni_is_told_to_add_in_32_bits() -> None:
+BARE_ORT = """
+import json, sys
+import numpy as np
+import onnxruntime as ort
+answers = []
+for precise in ("0", "1"):
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.add_session_config_entry("session.x64quantprecision", precise)
+    session = ort.InferenceSession(sys.argv[1], options, providers=["CPUExecutionProvider"])
+    answers.append(float(session.run(None, {"x": np.ones((1, 64, 4, 4), np.float32)})[0].max()))
+print(json.dumps(answers))
+"""
+
+
+def test_onnxruntime_without_vnni_saturates_unless_it_is_told_to_be_precise(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     qemu = shutil.which("qemu-x86_64")
-    if qemu is None:
+    if qemu is None or subprocess.run((qemu, "--version"), capture_output=True, check=False).returncode != 0:
         pytest.skip("qemu-x86_64 is not installed: no CPU without VNNI to be had")
-    bare = FULL_SCALE.format(runtime="onnxruntime", limit=127)
-    real = str(Path(sys.executable).resolve())
-    paths = os.pathsep.join(path for path in (str(HERE), *sys.path) if path)
+    (tmp_path / "full.onnx").write_bytes(full_scale(127))
+    python = str(Path(sys.executable).resolve())  # qemu needs the file itself, not a link
     ran = subprocess.run(
-        (qemu, "-cpu", "Haswell", real, "-W", "ignore", "-c", bare),
-        env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, timeout=120, check=True,
+        (qemu, "-cpu", "Haswell", python, "-W", "ignore", "-c", BARE_ORT, str(tmp_path / "full.onnx")),
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        capture_output=True, text=True, timeout=180, check=False,
     )  # fmt: skip
-    assert float(ran.stdout.splitlines()[-1]) == pytest.approx(81, abs=0.5)
+    assert ran.returncode == 0, ran.stderr[-500:]
+    saturated, exact = json.loads(ran.stdout.splitlines()[-1])
+    assert saturated < 10  # exact: 81.28
+    assert exact == pytest.approx(81, abs=0.5)
+
+
+def test_onnxruntime_is_told_to_be_precise_where_the_cpu_and_the_graph_need_it() -> None:
+    pytest.importorskip("onnxruntime")
+    wide, narrow = detector("conv-q-relu-q"), detector("conv-q-relu-q", limit=64)
+    options = CompileOptions(threads=1)
+    told = OrtSession(wide, options, cpu=AVX2).explain()
+    assert told.settings["session.x64quantprecision"] == "1"
+    assert told.workarounds == ("onnxruntime-int8-saturates",)
+    for graph, cpu in ((narrow, AVX2), (wide, VNNI)):
+        assert "session.x64quantprecision" not in OrtSession(graph, options, cpu=cpu).explain().settings
 
 
 def test_x64quantprecision_changes_no_value_where_it_is_not_needed() -> None:
@@ -186,6 +216,14 @@ def test_int8_that_runs_in_float_is_refused_with_the_layout_that_does_not() -> N
     with pytest.raises(WrongPrecision, match=r"tiny\.onnx: 2 convolutions .* runs 0 .* conv-q-relu-q"):
         OrtRuntime().compile(detector("conv-relu-q"), options)
     assert OrtRuntime().compile(detector("conv-q-relu-q"), options).explain().layers_by_precision == {"i8": 2}
+
+
+def test_int8_that_can_not_be_counted_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(NotThere, match=r"can't be read back.*TMPDIR"):
+        OrtRuntime().compile(detector("conv-q-relu-q"), CompileOptions(int8_convolutions=2))
+    assert OrtRuntime().compile(detector(), CompileOptions()).explain().layers_by_precision == {"f32": 2}
 
 
 def test_an_int8_tensor_with_two_readers_runs_in_float_unless_it_is_uint8_shifted() -> None:

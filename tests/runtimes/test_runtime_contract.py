@@ -85,6 +85,13 @@ def test_a_graph_is_taken_from_a_file_as_from_bytes(opened: Callable[..., Sessio
     )
 
 
+def test_a_half_precision_graph_answers_close_to_the_full_one(opened: Callable[..., Session]) -> None:
+    image = {"image": pictures(2)}
+    got, want = opened(detector(half=True), max_batch=2).run(image), reference(detector(), image)
+    assert got["map"].dtype == np.float32
+    np.testing.assert_allclose(got["map"], want["map"], atol=0.02 * float(want["map"].max()))
+
+
 def test_several_inputs_a_scalar_and_whole_numbers_pass(opened: Callable[..., Session]) -> None:
     got = opened(weighted_sum(), max_batch=3).run(feeds(3))
     np.testing.assert_allclose(got["sum"], reference(weighted_sum(), feeds(3))["sum"], rtol=1e-6)
@@ -128,6 +135,19 @@ def test_bytes_that_are_no_graph_are_refused(opened: Callable[..., Session]) -> 
     for content in (b"", b"not a graph", whole[: len(whole) // 2], whole[:-1]):
         with pytest.raises(BadInput, match=r"tiny\.onnx"):
             opened(content)
+
+
+def test_a_file_that_is_not_there_is_refused_by_name(runtime: Runtime, tmp_path: Path) -> None:
+    if runtime.name not in FOUND:
+        pytest.skip("a stand-in reads files its own way")
+    with pytest.raises(BadInput, match=r"missing\.onnx can't be read"):
+        runtime.compile(tmp_path / "missing.onnx", options(runtime))
+
+
+def test_no_threads_and_no_batch_are_refused() -> None:
+    for wrong in ({"threads": 0}, {"max_batch": -1}):
+        with pytest.raises(BadUsage, match=next(iter(wrong))):
+            CompileOptions(**wrong)  # type: ignore[arg-type]
 
 
 def test_outputs_belong_to_the_caller(opened: Callable[..., Session]) -> None:
