@@ -25,8 +25,8 @@ class Observed:
     """Statistics of one tensor over all samples.
 
     low, high: smallest and largest value. count: how many values. histogram: float64 (BINS,), counts of |x| in equal
-    bins over [0, top); None if it was not asked for. means: float64 (C,), mean per entry of axis 1; empty if the
-    tensor has less than two axes.
+    bins over [0, top); None if it was not asked for. means: float64 (C,), mean per entry of axis 1; empty if it was
+    not asked for.
     """
 
     tensor: str
@@ -42,8 +42,8 @@ class Observed:
 class Watch:
     """Statistics of one tensor while samples pass: fixed memory, however many there are."""
 
-    def __init__(self, tensor: str, *, histogram: bool) -> None:
-        self._tensor = tensor
+    def __init__(self, tensor: str, *, histogram: bool = False, means: bool = False) -> None:
+        self._tensor, self._with_means = tensor, means
         self._low, self._high, self._count, self._samples = np.inf, -np.inf, 0, 0
         self._bins: NDArray[np.float64] | None = np.zeros(BINS, np.float64) if histogram else None
         self._top = 0.0
@@ -62,7 +62,7 @@ class Watch:
         self._low, self._high = min(self._low, low), max(self._high, high)
         self._count += values.size
         self._samples += 1
-        if values.ndim > 1:
+        if self._with_means:
             axes = tuple(i for i in range(values.ndim) if i != 1)
             sums = values.sum(axis=axes, dtype=np.float64)
             self._sums = sums if not self._sums.size else self._sums + sums
@@ -102,16 +102,18 @@ def observe(
     tensors: Sequence[str],
     *,
     histogram: bool = False,
+    means_of: Sequence[str] = (),
     optimised: bool = True,
     threads: int | None = None,
     progress: Progress = silent,
 ) -> dict[str, Observed]:
     """Run every sample once and watch `tensors` (any float tensors of the graph, by name).
 
+    histogram: of all of them. means_of: those whose means per channel (axis 1) are wanted too.
     optimised: ONNX Runtime's graph optimisation; False is the standard to the letter, and slower. BadInput: no samples,
     a sample that does not fit, values that are not finite.
     """
-    watches = {name: Watch(name, histogram=histogram) for name in tensors}
+    watches = {name: Watch(name, histogram=histogram, means=name in means_of) for name in tensors}
     session = Reader(model, tuple(tensors), optimised=optimised, threads=threads)
     total = len(samples) if isinstance(samples, Sized) else 0
     done = 0

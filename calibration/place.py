@@ -18,7 +18,7 @@ from edge_sdk.calibration import graphs
 from edge_sdk.calibration.correct import bias_shift
 from edge_sdk.calibration.graphs import Index
 from edge_sdk.calibration.ranges import TOP, Range, Weights, quantize_weights, scale_of
-from edge_sdk.errors import BadInput, BadUsage
+from edge_sdk.errors import BadInput
 from edge_sdk.tensors import Array
 
 MATRIX_OPS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -67,6 +67,10 @@ class Plan:
     points: Mapping[str, Point]
     averages: Mapping[str, str] = field(default_factory=dict)
 
+    def convolved(self, model: ModelProto) -> tuple[str, ...]:
+        """The tensors that int8 convolutions read: their means per channel correct biases."""
+        return tuple({n.input[0]: None for n in model.graph.node if n.op_type == "Conv" and n.name in self.operators})
+
     def pictures(self) -> tuple[str, ...]:
         """The tensors whose range follows from the picture's 0..255."""
         return tuple(p.tensor for p in self.points.values() if p.role == "picture")
@@ -82,16 +86,13 @@ def plan(
 
     float_nodes: names of nodes that stay float. first_conv: what convolutions that read the picture become; "auto" is
     int8 where the picture enters exactly (raw and unpadded), else float: normalised pixels lose a bit in int8 and win
-    no time. BadUsage: unknown names.
+    no time.
     """
     return _Planner(Index.of(model), frozenset(float_nodes), first_conv).plan()
 
 
 class _Planner:
     def __init__(self, index: Index, float_nodes: frozenset[str], first_conv: str) -> None:
-        unknown = float_nodes - {n.name for n in index.model.graph.node}
-        if unknown:
-            raise BadUsage(f"the graph has no node {', '.join(sorted(unknown))}", do="edge-sdk inspect lists the nodes")
         self._index, self._float = index, float_nodes
         self._pictures = picture_tensors(index)
         self._operators = [n for n in index.model.graph.node if self._becomes_int8(n, first_conv)]
@@ -183,9 +184,8 @@ class _Planner:
         return new
 
     def _residual(self, node: NodeProto) -> bool:
-        return node.input[0] != node.input[1] and all(
-            name not in self._index.constants and (name in self._wanted or self._from_int8(name)) for name in node.input
-        )
+        constant = any(name in self._index.constants for name in node.input)
+        return not constant and any(name in self._wanted or self._from_int8(name) for name in node.input)
 
     def _from_int8(self, tensor: str) -> bool:
         node = self._index.producer.get(tensor)

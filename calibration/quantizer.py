@@ -138,14 +138,16 @@ def quantize(
     CheckFailed (a result that breaks the portable contract: never handed out).
     """
     samples = again(samples)
-    model = graphs.clean(graphs.load(graph))
+    original = graphs.load(graph)
+    _check_names(original, (*options.float_tail, *options.exclude))
+    model = graphs.clean(original)
     planned = plan(model, float_nodes=(*options.float_tail, *options.exclude), first_conv=options.first_conv)
     halves = _half_tensors(model) if "fp16" in options.variants else ()
     seen = _observe(model, samples, planned, halves, options, progress)
     ranges = {name: fit(o, options.range_method) for name, o in seen.items() if name in planned.points}
     steps = scales(planned, ranges, output_margin=options.output_margin)
 
-    means = {name: o.means for name, o in seen.items()} if options.bias_correction else {}
+    means = {name: o.means for name, o in seen.items()}
     variants: list[Variant] = []
     for name in options.variants:
         if name in _WEIGHT_LIMITS:
@@ -178,6 +180,7 @@ def _observe(
         samples,
         tensors,
         histogram=options.range_method != "minmax",
+        means_of=planned.convolved(model) if options.bias_correction else (),
         threads=options.threads,
         progress=progress,
     )
@@ -185,6 +188,12 @@ def _observe(
         whole = observe(model, extremes(model), planned.pictures(), threads=options.threads)
         seen |= {name: replace(seen[name], low=o.low, high=o.high) for name, o in whole.items()}
     return seen
+
+
+def _check_names(model: ModelProto, names: tuple[str, ...]) -> None:
+    unknown = sorted(set(names) - {n.name for n in model.graph.node})
+    if unknown:
+        raise BadUsage(f"the graph has no node {', '.join(unknown)}", do="edge-sdk inspect lists the nodes")
 
 
 def _half_tensors(model: ModelProto) -> tuple[str, ...]:

@@ -1,0 +1,126 @@
+"""Laws of symmetric int8: what scales, rounding and weight limits promise for every input."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from edge_sdk.calibration.correct import bias_shift
+from edge_sdk.calibration.observe import Watch
+from edge_sdk.calibration.ranges import dequantize, fit, quantize, quantize_weights, scale_of
+from edge_sdk.errors import BadInput
+
+REALS = st.floats(-1e4, 1e4, width=32)
+ARRAYS = hnp.arrays(np.float32, hnp.array_shapes(max_dims=3, max_side=6), elements=REALS)
+WEIGHTS = hnp.arrays(
+    np.float32, st.tuples(st.integers(1, 5), st.integers(1, 4), st.integers(1, 3)), elements=st.floats(-4, 4, width=32)
+)
+
+
+@given(real=ARRAYS)
+def test_within_the_range_a_round_trip_moves_no_value_by_more_than_half_a_step(real: np.ndarray) -> None:
+    scale = scale_of(float(np.abs(real).max()))
+    q, clipped = quantize(real, scale)
+    assert clipped == 0
+    assert np.abs(q.astype(int)).max() <= 127
+    gap = np.abs(dequantize(q, scale).astype(np.float64) - real)
+    assert gap.max() <= float(scale) * (0.5 + 1e-4)
+
+
+@given(q=hnp.arrays(np.int8, 20), top=st.floats(1e-6, 1e6))
+def test_what_lies_on_the_grid_comes_back_as_it_was(q: np.ndarray, top: float) -> None:
+    scale = scale_of(top)
+    assert np.array_equal(quantize(dequantize(q, scale), scale)[0], q)
+
+
+@given(x=ARRAYS, low=REALS, high=REALS, top=st.floats(1e-3, 1e4))
+def test_quantizing_may_change_places_with_a_cut_at_any_bounds(
+    x: np.ndarray, low: float, high: float, top: float
+) -> None:
+    low, high = np.float32(min(low, high)), np.float32(max(low, high))
+    scale = scale_of(top)
+    after = quantize(np.clip(x, low, high), scale)[0]
+    ends = (quantize(np.asarray(end), scale)[0] for end in (low, high))
+    assert np.array_equal(after, np.clip(quantize(x, scale)[0], *ends))
+
+
+def test_halves_go_to_the_even_neighbour_as_in_the_runtimes() -> None:
+    halves = np.asarray([0.5, 1.5, 2.5, -0.5, -1.5, -2.5], np.float32)
+    assert quantize(halves, np.float32(1.0))[0].tolist() == [0, 2, 2, 0, -2, -2]
+
+
+def test_values_beyond_the_range_are_cut_and_counted() -> None:
+    q, clipped = quantize(np.asarray([0.0, 200.0, -200.0, 5.0], np.float32), np.float32(1.0))
+    assert (q.tolist(), clipped) == ([0, 127, -128, 5], 2)
+
+
+@given(weights=WEIGHTS, limit=st.sampled_from([127, 64]))
+def test_weights_keep_their_limit_and_every_scale_is_usable(weights: np.ndarray, limit: int) -> None:
+    packed = quantize_weights(weights, axis=0, limit=limit)
+    assert np.abs(packed.values.astype(int)).max() <= limit
+    assert packed.scale.shape == (len(weights),)
+    assert (packed.scale >= np.finfo(np.float32).tiny).all()
+    error = np.abs(packed.values * packed.scale[:, None, None].astype(np.float64) - weights)
+    assert (error <= packed.scale[:, None, None] * (0.5 + 1e-4)).all()
+
+
+def test_a_dead_channel_takes_the_median_scale_of_the_others() -> None:
+    weights = np.zeros((4, 1, 1), np.float32)
+    weights[1:, 0, 0] = [1.0, 2.0, 4.0]
+    packed = quantize_weights(weights, axis=0)
+    assert packed.dead == 1
+    assert packed.scale[0] == np.float32(2.0 / 127)
+    assert not packed.values[0].any()
+
+
+def test_a_nearly_dead_channel_leaves_its_bias_room_in_32_bits() -> None:
+    weights = np.asarray([[[1.0]], [[1e-12]]], np.float32)
+    packed = quantize_weights(weights, axis=0, bias=np.asarray([0.5, 0.5], np.float32), input_scale=0.01)
+    assert packed.widened == 1
+    assert 0.5 / (0.01 * float(packed.scale[1])) < 2**31
+
+
+def test_nan_weights_are_refused() -> None:
+    with pytest.raises(BadInput, match="NaN"):
+        quantize_weights(np.asarray([[np.nan]], np.float32), axis=0)
+
+
+@settings(deadline=None)
+@given(parts=st.lists(ARRAYS, min_size=1, max_size=5))
+def test_a_histogram_filled_in_parts_counts_every_value_once(parts: list[np.ndarray]) -> None:
+    watch = Watch("t", histogram=True)
+    for part in parts:
+        watch.add(part)
+    seen = watch.result()
+    assert seen.histogram is not None
+    assert seen.histogram.sum() == seen.count == sum(p.size for p in parts)
+    assert seen.low == min(p.min() for p in parts)
+    assert seen.high == max(p.max() for p in parts)
+
+
+def test_a_percentile_cuts_about_the_share_it_names() -> None:
+    watch = Watch("t", histogram=True)
+    values = np.abs(np.random.default_rng(0).standard_normal(200_000)).astype(np.float32)
+    for part in np.split(values, 10):
+        watch.add(part)
+    found = fit(watch.result(), "percentile-99.99")
+    assert 0 < found.cut <= 1e-4
+    assert found.top == pytest.approx(np.quantile(values, 0.9999), rel=0.02)
+    assert fit(watch.result(), "minmax").top == values.max()
+
+
+@given(seed=st.integers(0, 1000), group=st.sampled_from([1, 2, 6]))
+def test_the_corrected_bias_gives_every_channel_its_mean_back(seed: int, group: int) -> None:
+    rng = np.random.default_rng(seed)
+    x = rng.random((50, 6))  # 1 x 1 convolution: positions x channels
+    real = rng.standard_normal((6, 6 // group, 1)).astype(np.float32)
+    rounded = np.rint(real * 4).astype(np.float64) / 4
+    shift = bias_shift(real, rounded, x.mean(axis=0), group=group)
+    for o in range(6):
+        width = 6 // group  # input channels of a group, and output channels too
+        own = x[:, o // width * width :][:, :width]
+        gap = own @ (real[o, :, 0].astype(np.float64) - rounded[o, :, 0])
+        assert gap.mean() == pytest.approx(shift[o], abs=1e-9)
