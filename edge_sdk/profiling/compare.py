@@ -18,7 +18,7 @@ import numpy as np
 from edge_sdk.errors import BadUsage
 from edge_sdk.profiling.clock import Clocks
 from edge_sdk.profiling.noise import Noise, SpinReference
-from edge_sdk.profiling.paired import Figures, Pairs, Ruling, decide, figures
+from edge_sdk.profiling.paired import Figures, Pairs, Ruling, decide, figures, needs_confirming
 from edge_sdk.profiling.processes import Side, SubjectProcess
 from edge_sdk.profiling.warmup import Warmup, WarmupOptions, warm_up
 from edge_sdk.progress import Progress, silent
@@ -140,6 +140,7 @@ class _Run:
         self._calls = 0
         self._blocks: tuple[list[list[tuple[int, int]]], ...] = ([], [])
         self._seconds, self._ended_by = 0.0, "all pairs"
+        self._verdict = "inconclusive"
 
     def measure(self) -> None:
         enough, quiet = self._options.pairs[0], self._options.quiet_pairs
@@ -150,7 +151,7 @@ class _Run:
                 break
             if target < enough and self._noise().verdict != "quiet":
                 continue
-            if self._rule()[1].verdict != "inconclusive":
+            if self._settled():
                 self._ended_by = "decided"
                 break
         self._reference.take("after", times=200)
@@ -235,6 +236,13 @@ class _Run:
             rng=np.random.default_rng(self._options.seed),
         )
         return of, decide(of, margin=self._options.margin, noise=self._noise().verdict)
+
+    def _settled(self) -> bool:
+        of, ruling = self._rule()
+        before, self._verdict = self._verdict, ruling.verdict
+        if needs_confirming(of, ruling, noise=self._noise().verdict):
+            return before == ruling.verdict
+        return ruling.verdict != "inconclusive"
 
     def _noise(self) -> Noise:
         return self._reference.noise()

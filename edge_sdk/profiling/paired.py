@@ -21,6 +21,7 @@ VerdictWord: TypeAlias = Literal["slower", "faster", "same", "inconclusive"]
 
 _BLOCK_PAIRS = 5  # resampled together: regimes of a machine last longer than a pair
 _DRAWS = 2000
+_LARGE = 1.3  # with the whole interval beyond it, nothing that a machine does to both sides of a pair explains it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -128,6 +129,16 @@ def decide(of: Figures, *, margin: float, noise: NoiseWord) -> Ruling:
     return Ruling(verdict="inconclusive", clause="", tail_slower=tail, words=words + also)
 
 
+def needs_confirming(of: Figures, ruling: Ruling, *, noise: NoiseWord) -> bool:
+    """Whether the same verdict must come a second time, with more pairs, before it is believed.
+
+    On a hostile machine a difference that wall time alone shows, and that is not large, may be luck of one process.
+    """
+    if noise != "hostile" or ruling.verdict not in ("slower", "faster") or ruling.clause != "ii":
+        return False
+    return of.p.high > 1 / _LARGE and of.p.low < _LARGE
+
+
 def _slower(p: Estimate, c: Estimate | None, quarters: tuple[float, ...], margin: float) -> str:
     """The clauses that say so: "i", "ii", "i and ii", or ""."""
     by_cpu = c is not None and c.low > 1 + margin and p.value > 1
@@ -146,7 +157,8 @@ def _cpu_absent(pairs: Pairs, threads: tuple[int | None, int | None]) -> str:
         fastest = np.argsort(wall, axis=None)[: max(1, wall.size // 4)]
         share = float(np.median(cpu.ravel()[fastest] / (wall.ravel()[fastest] * count)))
         if share < 0.7:
-            return f"{name} uses {100 * share:.0f} % of its {count} threads even in its fastest calls: it sleeps"
+            used = f"{name} uses {100 * share:.0f} % of its {count} threads even in its fastest calls"
+            return f"{used}: it sleeps, or others have the CPU"
     return ""
 
 

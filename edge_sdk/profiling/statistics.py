@@ -79,7 +79,7 @@ class Stability:
 
 def nearest_rank(ordered: Floats, p: float) -> float:
     """Value number ceil(p n) of n rising values, counted from 1. p in (0, 1]."""
-    return float(ordered[max(1, _ceil(p * len(ordered))) - 1])
+    return float(ordered[max(1, math.ceil(p * len(ordered))) - 1])
 
 
 def slow_calls_allowed(n: int, p: float, *, confidence: float = CONFIDENCE) -> int:
@@ -221,11 +221,6 @@ def _median_interval(ordered: Floats, n_eff: float) -> tuple[float, float] | Non
     n = len(ordered)
     below = max(1, math.floor(ranks[-1] * n / worth))
     return float(ordered[below - 1]), float(ordered[n - below])
-
-
-def _ceil(value: float) -> int:
-    # 0.9 * 200 is 180.00000000000003 in floats, and its ceiling one rank too high.
-    return math.ceil(round(value, 6))
 
 
 def _checked(latencies: Latencies) -> Floats:

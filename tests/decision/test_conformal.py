@@ -250,12 +250,17 @@ def cost(good: list[float], defects: list[float], **parts: list[str]) -> Decisio
 )
 @settings(max_examples=50, deadline=None)
 def test_no_observed_score_costs_less_than_the_threshold_chosen(good: list[float], defects: list[float]) -> None:
+    """Equal costs of one miss and one reject, and as many good as defective parts drawn: many scores cost the same."""
+    good, defects = good[: len(defects)], defects[: len(good)]
+
     def cost_at(threshold: float) -> float:
         missed = np.mean(np.array(defects) <= threshold)
         rejected = np.mean(np.array(good) > threshold)
-        return float(100 * 0.01 * missed + 0.99 * rejected)
+        return float(0.5 * missed + 0.5 * rejected)
 
-    chosen = cost(good, defects).threshold
+    chosen = from_defects(
+        good, defects, cost_miss=1, cost_reject=1, prevalence=0.5, rng=np.random.default_rng(0), draws=2
+    ).threshold
     costs = {value: cost_at(value) for value in {*good, *defects}}
     assert chosen in costs
     assert cost_at(chosen) == pytest.approx(min(costs.values()))

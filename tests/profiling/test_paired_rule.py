@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from edge_sdk.errors import BadUsage
 from edge_sdk.profiling.noise import NoiseWord
-from edge_sdk.profiling.paired import Estimate, Figures, Pairs, decide, figures
+from edge_sdk.profiling.paired import Estimate, Figures, Pairs, decide, figures, needs_confirming
 
 
 def simulated(seed: int, *, slower: float = 1.0, pairs: int = 100, hostile: bool = True, sleeps: float = 0.0) -> Pairs:
@@ -143,6 +143,24 @@ def made(p: tuple[float, float, float], *, c: tuple[float, float, float] | None 
 def test_the_rule_clause_by_clause(of: Figures, word: str, clause: str) -> None:
     ruling = decide(of, margin=0.03, noise="hostile")
     assert (ruling.verdict, ruling.clause) == (word, clause)
+
+
+@pytest.mark.parametrize(
+    ("of", "noise", "again"),
+    [
+        (made((1.10, 1.05, 1.15)), "hostile", True),
+        (made((0.90, 0.85, 0.94)), "hostile", True),
+        (made((1.10, 1.05, 1.15)), "busy", False),
+        (made((1.50, 1.35, 1.70)), "hostile", False),
+        (made((0.50, 0.45, 0.60)), "hostile", False),
+        (made((1.10, 1.05, 1.15), c=(1.1, 1.09, 1.11)), "hostile", False),
+        (made((1.0, 0.97, 1.03)), "hostile", False),
+    ],
+)
+def test_a_small_difference_in_wall_time_alone_is_found_twice_on_a_hostile_machine(
+    of: Figures, noise: NoiseWord, again: bool
+) -> None:
+    assert needs_confirming(of, decide(of, margin=0.03, noise=noise), noise=noise) == again
 
 
 def test_what_cannot_be_told_is_worded_with_its_limit() -> None:

@@ -226,3 +226,8 @@ def test_digits_follow_the_size_of_the_set() -> None:
     assert str(auroc_with_interval(GOOD, BAD)).startswith("0.792 [")
     assert str(auroc_with_interval(np.arange(101), np.arange(100) + 50.3)).count("0.") == 3
     assert len(str(auroc_with_interval(np.arange(101), np.arange(100) + 50.3)).split(" ")[0]) == 6
+
+
+def test_the_bootstrap_counts_ties_half_too() -> None:
+    tied = bootstrap_auroc([1.0] * 9, [1.0] * 7, rng=np.random.default_rng(0), draws=20)
+    assert (tied.value, tied.low, tied.high) == (0.5, 0.5, 0.5)

@@ -73,8 +73,10 @@ def test_regions_that_touch_by_a_corner_are_one() -> None:
 @settings(max_examples=15, deadline=None)
 def test_the_sorted_form_is_the_definition_threshold_by_threshold(seed: int, limit: float) -> None:
     samples = synthetic(seed, count=4, size=24)
-    figures = pixel_quality(samples, limit=limit, method="exact")
-    assert figures.aupro == pytest.approx(brute_force_aupro(samples, limit), abs=1e-6)
+    coarse = [Sample(map=np.round(sample.map, 1), mask=sample.mask) for sample in samples]  # the limit cuts a tie
+    for each in (samples, coarse):
+        figures = pixel_quality(each, limit=limit, method="exact")
+        assert figures.aupro == pytest.approx(brute_force_aupro(each, limit), abs=1e-6)
 
 
 def test_pixel_auroc_is_scikit_learns_ties_included() -> None:
