@@ -5,10 +5,8 @@ Pictures of one physical part are not independent, so every split here is by par
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ import numpy as np
 from edge_sdk import preprocess
 from edge_sdk.errors import BadInput, BadUsage
 from edge_sdk.export.family import Picture, PictureSet
+from edge_sdk.grouping import Grouping
 from edge_sdk.preprocess import PICTURE_SUFFIXES
 
 GOOD = "good"
@@ -55,7 +54,7 @@ def read_pictures(folder: Path, *, group: str | None = None) -> PictureSet:
     if not folder.is_dir():
         raise BadInput("this is not a folder", where=str(folder), do="Name a folder with pictures of good parts")
     found = _scan(folder)
-    part_of = _Grouping(folder, group)
+    part_of = Grouping(folder, group)
     train, bad_train = _readable([Picture(path=p, part=part_of(p), label=label) for p, label in found.train])
     test, bad_test = _readable([_with_mask(folder, p, label, part_of(p)) for p, label in found.test])
     unreadable = (*bad_train, *bad_test)
@@ -148,65 +147,6 @@ def _problem(picture: Picture) -> str | None:
     except BadInput as exc:
         return str(exc.args[0])
     return None
-
-
-class _Grouping:
-    """Names the part that a picture shows."""
-
-    def __init__(self, folder: Path, group: str | None) -> None:
-        self._folder, self._group = folder, group
-        self._table: Mapping[str, str] | None = None
-        self._pattern: re.Pattern[str] | None = None
-        if group is None:
-            return
-        name, _, column = group.rpartition(":")
-        if name.lower().endswith(".csv"):
-            self._table = parts_of_table(folder / name, column)
-            return
-        try:
-            self._pattern = re.compile(group)
-        except re.error as exc:
-            raise BadUsage(f"{group!r} is not a regular expression: {exc}", where="--group") from exc
-
-    def __call__(self, path: Path) -> str:
-        inside = path.relative_to(self._folder).as_posix()
-        if self._table is not None:
-            for key in (inside, path.name):
-                if key in self._table:
-                    return self._table[key]
-            raise BadUsage(f"no row names {inside}", where=f"--group {self._group}", do="Add it to the table")
-        if self._pattern is None:
-            return inside
-        match = self._pattern.search(inside)
-        if match is None:
-            raise BadUsage(
-                f"it does not fit {inside}", where=f"--group {self._group}", do="Write it so that it fits every picture"
-            )
-        return match.group(1) if self._pattern.groups and match.group(1) is not None else match.group(0)
-
-
-def parts_of_table(table: Path, column: str) -> dict[str, str]:
-    """File below the folder -> part, from a CSV with the columns "file", `column`, and perhaps "split" and "class".
-
-    A file's bare name is a key too where it names one part only.
-    """
-    try:
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as exc:
-        raise BadInput(f"the table of parts can't be read: {exc}", where=str(table)) from exc
-    missing = [name for name in ("file", column) if not rows or rows[0].get(name) is None]
-    if missing:
-        raise BadInput(
-            f"the table of parts has no column {missing[0]!r}", where=str(table), do="--group FILE.csv:COLUMN"
-        )
-    out: dict[str, str] = {}
-    bare: dict[str, set[str]] = {}
-    for row in rows:
-        folders = [row[name] for name in ("split", "class") if row.get(name)]
-        out["/".join([*folders, row["file"]])] = row[column]
-        bare.setdefault(Path(row["file"]).name, set()).add(row[column])
-    return {name: next(iter(parts)) for name, parts in bare.items() if len(parts) == 1} | out
 
 
 def split(pictures: Sequence[Picture], share: float, seed: int) -> tuple[tuple[Picture, ...], tuple[Picture, ...]]:

@@ -31,7 +31,7 @@ def threshold(
     cost_reject: Annotated[float, typer.Option(help="Cost of a good part rejected.")] = 1.0,
     prevalence: Annotated[float, typer.Option(help="Share of defects on the line, percent.")] = 1.0,
     group: Annotated[
-        str | None, typer.Option(help="Regular expression that names the part in a file name.")
+        str | None, typer.Option(help="Regular expression that names the part in a file name, or TABLE.csv:COLUMN.")
     ] = None,
     author: Annotated[str, typer.Option(help="Who decides; kept in the record.")] = "",
     key: Annotated[Path | None, typer.Option(help="The site's .key file: signs the decisions.")] = None,

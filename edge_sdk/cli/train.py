@@ -27,7 +27,7 @@ def train(
     steps: Annotated[int | None, typer.Option(min=1, help="Training steps; default: the size's own.")] = None,
     time_budget: Annotated[str | None, typer.Option(help="Stop training after, for example, 10min.")] = None,
     group: Annotated[
-        str | None, typer.Option(help="Regular expression that names the part in a file name: several photos a part.")
+        str | None, typer.Option(help="Several photos a part: a regular expression naming it, or TABLE.csv:COLUMN.")
     ] = None,
     turns: Annotated[bool, typer.Option("--turns", help="Parts lie in any direction.")] = False,
     rate: Annotated[

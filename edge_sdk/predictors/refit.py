@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -13,7 +12,8 @@ import numpy as np
 from edge_sdk.bundle.signing import TrustPolicy
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.decision import Decision, Evidence, conformal, fixed, from_defects
-from edge_sdk.errors import BadInput, BadUsage
+from edge_sdk.errors import BadInput
+from edge_sdk.grouping import Grouping
 from edge_sdk.predictors.anomaly import AnomalyDetector
 from edge_sdk.predictors.loading import load
 from edge_sdk.preprocess import PICTURE_SUFFIXES
@@ -38,24 +38,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stated:
-    """What the caller states about the evidence. group: regular expression; its first group, or the whole match, names
-    the part in a file's path below the folder."""
+    """What the caller states about the evidence. group: how pictures of one part are known (see `Grouping`)."""
 
     group: str = ""
     author: str = ""
-
-
-def part_name(path: str, group: str) -> str:
-    """The part that a picture shows: what `group` finds in `path`. Raises BadInput where it finds nothing."""
-    try:
-        found = re.search(group, path)
-    except re.error as exc:
-        raise BadUsage(f"the group pattern {group!r} is not a regular expression: {exc}") from exc
-    if found is None:
-        raise BadInput(
-            f"the group pattern {group!r} finds no part in this name", where=path, do="Change the pattern or the name"
-        )
-    return found[1] if found.re.groups else found[0]
 
 
 def by_hand(path: Path, threshold: float, stated: Stated, *, trust: TrustPolicy) -> Decision:
@@ -110,7 +96,8 @@ def _scores(detector: AnomalyDetector, files: list[Path], progress: Progress) ->
 
 
 def _parts(files: list[Path], folder: Path, group: str) -> list[str] | None:
-    return [part_name(p.relative_to(folder).as_posix(), group) for p in files] if group else None
+    part_of = Grouping(folder, group or None)
+    return [part_of(p) for p in files] if group else None
 
 
 def _digest(files: list[Path]) -> str:

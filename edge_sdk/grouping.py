@@ -1,0 +1,77 @@
+"""Which physical part a picture shows, by what the user states. Knows names and tables; reads no picture.
+
+Pictures of one part are not independent: every split and every count of evidence is by part.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from edge_sdk.errors import BadInput, BadUsage
+
+
+class Grouping:
+    """Names the part that a picture below `folder` shows.
+
+    group: None, each picture is a part of its own; a regular expression, searched in the path below `folder` (with /),
+    whose first group, or whole match, names the part; or "FILE.csv:COLUMN", a table in `folder` (see `parts_of_table`).
+    Raises BadUsage for a group that does not fit a picture, BadInput for a table that can't be read.
+    """
+
+    def __init__(self, folder: Path, group: str | None) -> None:
+        self._folder, self._group = folder, group
+        self._table: Mapping[str, str] | None = None
+        self._pattern: re.Pattern[str] | None = None
+        if group is None:
+            return
+        name, _, column = group.rpartition(":")
+        if name.lower().endswith(".csv"):
+            self._table = parts_of_table(folder / name, column)
+            return
+        try:
+            self._pattern = re.compile(group)
+        except re.error as exc:
+            raise BadUsage(f"{group!r} is not a regular expression: {exc}", where="--group") from exc
+
+    def __call__(self, path: Path) -> str:
+        inside = path.relative_to(self._folder).as_posix()
+        if self._table is not None:
+            for key in (inside, path.name):
+                if key in self._table:
+                    return self._table[key]
+            raise BadUsage(f"no row names {inside}", where=f"--group {self._group}", do="Add it to the table")
+        if self._pattern is None:
+            return inside
+        match = self._pattern.search(inside)
+        if match is None:
+            raise BadUsage(
+                f"it does not fit {inside}", where=f"--group {self._group}", do="Write it so that it fits every picture"
+            )
+        return match.group(1) if self._pattern.groups and match.group(1) is not None else match.group(0)
+
+
+def parts_of_table(table: Path, column: str) -> dict[str, str]:
+    """File below the folder -> part, from a CSV with the columns "file", `column`, and perhaps "split" and "class".
+
+    A file's bare name is a key too where it names one part only.
+    """
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as exc:
+        raise BadInput(f"the table of parts can't be read: {exc}", where=str(table)) from exc
+    missing = [name for name in ("file", column) if not rows or rows[0].get(name) is None]
+    if missing:
+        raise BadInput(
+            f"the table of parts has no column {missing[0]!r}", where=str(table), do="--group FILE.csv:COLUMN"
+        )
+    out: dict[str, str] = {}
+    bare: dict[str, set[str]] = {}
+    for row in rows:
+        folders = [row[name] for name in ("split", "class") if row.get(name)]
+        out["/".join([*folders, row["file"]])] = row[column]
+        bare.setdefault(Path(row["file"]).name, set()).add(row[column])
+    return {name: next(iter(parts)) for name, parts in bare.items() if len(parts) == 1} | out
