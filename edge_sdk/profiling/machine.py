@@ -58,13 +58,14 @@ class Machine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counters:
-    """What changes: read before and after, the differences are reported. steal_ms: of all CPUs since boot.
+    """What changes: read before and after, the differences are reported. load: averages over 1, 5 and 15
+    minutes. steal_ms: of all CPUs since boot.
 
     throttled: times that the container's limit stopped it. pressure_percent: share of the last 10 s in which
     somebody waited for a CPU. nivcsw: times that this process was taken off a CPU. None: not told here.
     """
 
-    load_1min: float | None
+    load: tuple[float, ...] | None
     pressure_percent: float | None
     steal_ms: float | None
     throttled: int | None
@@ -116,12 +117,12 @@ def machine(*, root: Path = Path("/")) -> Machine:
 
 def counters(*, root: Path = Path("/")) -> Counters:
     """The values now."""
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    load = os.getloadavg() if hasattr(os, "getloadavg") else None
     pressure = (_text(root / "proc/pressure/cpu") or "").partition("avg10=")[2].split(" ")[0]
     first = (_text(root / "proc/stat") or "").split("\n")[0].split()
     hertz = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
     return Counters(
-        load_1min=load,
+        load=load,
         pressure_percent=float(pressure) if pressure else None,
         steal_ms=1e3 * int(first[8]) / hertz if len(first) > 8 and first[0] == "cpu" else None,
         throttled=_throttled(root),

@@ -16,11 +16,20 @@ from edge_sdk.profiling.warmup import Warmup
 
 SCHEMA = "edge-sdk.profile/1"
 LATER = {
+    "seed": "a closed loop draws nothing",
+    "like": "no other tool was asked for",
     "cold_start": "needs fresh processes, not part of this run",
     "energy": "no source was asked for",
     "layers": "never in the same run as latencies",
+    "samples": "in memory; Samples.write keeps them as CSV",
+    "machine.power_mode": "not read on this board",
+    "run.k": "one request in flight in this mode",
+    "run.fps": "no schedule in this mode",
+    "run.pinned": "affinity was left alone",
+    "memory.pss_model": "needs a reading before the model was loaded",
+    "memory.device_bytes": "not read",
 }
-"""Groups of the schema that this report does not fill, and why."""
+"""Fields of the schema that this mode does not fill, and why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,8 +146,7 @@ class ProfileReport:
         return f"{name}: not asked for"
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values by the schema: unknown is null, with its reason in `absent`."""
-        deltas = _deltas(self.before, self.after)
+        """Plain values by the schema: unknown is null, with its reason in `absent` under the field's path."""
         return {
             "schema": SCHEMA,
             "created_utc": self.created_utc,
@@ -148,20 +156,61 @@ class ProfileReport:
             "like": None,
             "notes": list(self.notes),
             "subject": dict(self.subject),
-            "machine": asdict(self.machine),
+            "machine": _machine(self.machine, _grown(self.before.throttled, self.after.throttled)),
             "runtime": dict(self.runtime),
-            "run": asdict(self.run),
+            "run": _run(self.run),
             "stages": {name: _stage(summary) for name, summary in self.stages.items()},
             "throughput": {"images_per_s": self.images_per_s, "wall_s": self.run.seconds},
-            "stability": {**asdict(self.stability), "outliers": asdict(self.outliers)},
-            "noise": {**asdict(self.noise), **deltas},
+            "stability": {
+                "verdict": self.stability.verdict,
+                "cv": self.stability.cv,
+                "drift": self.stability.drift,
+                "spread": self.stability.spread,
+                "blocks": list(self.stability.blocks_ms),
+                "n_eff": self.stability.n_eff,
+                "outliers": asdict(self.outliers),
+            },
+            "noise": _noise(self.noise, self.before, self.after),
             "cold_start": None,
-            "memory": asdict(self.memory),
+            "memory": {
+                "rss_peak": self.memory.rss_peak_bytes,
+                "pss_now": self.memory.pss_bytes,
+                "pss_model": None,
+                "device_bytes": None,
+                "source": "getrusage, smaps_rollup",
+            },
             "energy": None,
             "layers": [],
             "samples": None,
-            "absent": {**LATER, **self.absent, "samples": "in memory; Samples.write keeps them as CSV"},
+            "absent": {**LATER, **self._absent()},
         }
+
+    def _absent(self) -> dict[str, str]:
+        told = {
+            **self.absent,
+            **{_MACHINE.get(f"machine.{k}", f"machine.{k}"): v for k, v in self.machine.absent.items()},
+        }
+        few = "fewer than 20 calls" if self.stability.verdict == "too few" else "the system does not tell"
+        for path, value in {
+            "machine.container.nr_throttled_delta": _grown(self.before.throttled, self.after.throttled),
+            "noise.psi_some_avg10": self.after.pressure_percent,
+            "noise.loadavg": self.after.load,
+            "noise.steal_ms": _grown(self.before.steal_ms, self.after.steal_ms),
+            "noise.nivcsw": _grown(self.before.nivcsw, self.after.nivcsw),
+            "memory.rss_peak": self.memory.rss_peak_bytes,
+            "memory.pss_now": self.memory.pss_bytes,
+            "stability.cv": self.stability.cv,
+            "stability.drift": self.stability.drift,
+            "stability.spread": self.stability.spread,
+        }.items():
+            if value is None:
+                told[path] = few
+        if self.noise.during is None:
+            told["noise.ref.during"] = "the run was shorter than 50 ms"
+        for stage, summary in self.stages.items():
+            if summary.ci95_p50 is None:
+                told[f"stages.{stage}.ci95_p50"] = "fewer than 6 independent calls"
+        return told
 
     def text(self) -> str:
         """A table for people: one line a stage, then what to think of it."""
@@ -202,15 +251,74 @@ def _stage(summary: Summary) -> dict[str, Any]:
     }
 
 
-def _deltas(before: Counters, after: Counters) -> dict[str, Any]:
-    def grown(name: str) -> float | None:
-        first, last = getattr(before, name), getattr(after, name)
-        return None if first is None or last is None else last - first
+_MACHINE = {
+    "machine.cpu_max": "machine.container.cpu_max",
+    "machine.memory_max_bytes": "machine.container.memory_max",
+    "machine.memory_bytes": "machine.mem_total",
+    "machine.clocks_khz": "machine.clocks.cpu_khz",
+    "machine.gpus": "machine.gpu",
+}
+"""Where the schema keeps a field of Machine that it names or groups otherwise."""
 
+
+def _machine(facts: Machine, throttled: float | None) -> dict[str, Any]:
     return {
-        "psi_some_avg10": after.pressure_percent,
-        "loadavg_1min": [before.load_1min, after.load_1min],
-        "steal_ms": grown("steal_ms"),
-        "nivcsw": grown("nivcsw"),
-        "nr_throttled": grown("throttled"),
+        "cpu_model": facts.cpu_model,
+        "flags": list(facts.flags),
+        "isa": facts.isa,
+        "isa_cap": facts.isa_cap,
+        "cores_visible": facts.cores_visible,
+        "cores_physical": facts.physical_cores,
+        "affinity": list(facts.affinity),
+        "smt": facts.smt,
+        "l3_bytes": facts.l3_bytes,
+        "hypervisor": facts.hypervisor,
+        "mem_total": facts.memory_bytes,
+        "os": facts.system,
+        "kernel": facts.kernel,
+        "python": facts.python,
+        "board": facts.board,
+        "gpu": list(facts.gpus) or None,
+        "container": {
+            "cpu_max": facts.cpu_max,
+            "nr_throttled_delta": throttled,
+            "memory_max": facts.memory_max_bytes,
+        },
+        "governor": facts.governor,
+        "turbo": facts.turbo,
+        "power_mode": None,
+        "clocks": {"cpu_khz": list(facts.clocks_khz) or None},
     }
+
+
+def _run(run: Run) -> dict[str, Any]:
+    plain = asdict(run)
+    del plain["ring"], plain["collections"]
+    return {
+        **plain,
+        "k": None,
+        "fps": None,
+        "arrivals": "closed loop",
+        "pinned": None,
+        "gc": {"mode": run.gc, "collections": run.collections},
+        "inputs": {"ring": run.ring, "source": "arrays in memory"},
+    }
+
+
+def _noise(noise: Noise, before: Counters, after: Counters) -> dict[str, Any]:
+    phases = {"before": noise.before, "during": noise.during, "after": noise.after}
+    return {
+        "verdict": noise.verdict,
+        "ratio": noise.ratio,
+        "cpu_share": noise.cpu_share,
+        "ref": {name: None if one is None else asdict(one) for name, one in phases.items()},
+        "floor_shift": noise.floor_shift,
+        "psi_some_avg10": after.pressure_percent,
+        "loadavg": None if after.load is None else list(after.load),
+        "steal_ms": _grown(before.steal_ms, after.steal_ms),
+        "nivcsw": _grown(before.nivcsw, after.nivcsw),
+    }
+
+
+def _grown(first: float | None, last: float | None) -> float | None:
+    return None if first is None or last is None else last - first
