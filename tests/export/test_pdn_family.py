@@ -191,10 +191,15 @@ def test_steps_in_bfloat16_are_close_to_those_in_float32(parts: PictureSet, opti
 
 
 def test_parts_in_any_direction_are_turned_anew_at_every_step(parts: PictureSet, options: TrainOptions) -> None:
+    _, still = shelf_of(parts, options)
     _, shelf = shelf_of(parts, options, turns=True)
-    pictures, features = shelf.draw(3, np.random.default_rng(1))
+    rng = np.random.default_rng(1)
+    (first, features), (second, _) = shelf.draw(3, rng), shelf.draw(3, rng)
     assert (shelf.kept, features) == (0, [None, None, None])
-    assert pictures.shape == (3, SIDE + 32, SIDE + 32, 3)
+    assert first.shape == (3, SIDE + 32, SIDE + 32, 3)
+    as_they_are, _ = still.draw(12, rng)
+    for turned in (*first, *second):
+        assert all(np.abs(turned.astype(int) - whole).mean() > 5 for whole in as_they_are)
 
 
 def test_no_gradient_reaches_the_teacher_and_every_other_weight_gets_one(
@@ -210,23 +215,25 @@ def test_no_gradient_reaches_the_teacher_and_every_other_weight_gets_one(
 
 
 def test_foreign_pictures_are_seen_at_twice_the_scale(tmp_path: Path) -> None:
-    checks = np.kron(np.indices((2, 2)).sum(axis=0) % 2, np.ones((32, 32))) * 255  # 64 x 64, four squares
-    cv2.imwrite(str(tmp_path / "checks.png"), np.repeat(checks[..., None], 3, axis=2).astype(np.uint8))
+    stripes = np.tile(np.repeat([0, 255], 8).astype(np.uint8), (64, 4))  # 64 x 64, eight stripes of 8 px
+    cv2.imwrite(str(tmp_path / "stripes.png"), stripes)
     record = preprocessing(TrainOptions(width=64, height=64), replace(RECIPE, border=0))
-    foreign = Foreign(files=(tmp_path / "checks.png",), record=record, grey=0.0)
+    foreign = Foreign(files=(tmp_path / "stripes.png",), record=record, grey=0.0)
     picture = foreign.draw(np.random.default_rng(0))
-    # Brought to 128 x 128 the squares are 64 px wide; of the middle 64 x 64 each quarter is one of them.
+    # Brought to 128 x 128 the stripes are 16 px wide, and four of them fill the middle 64 px.
     assert picture.shape == (64, 64, 3)
-    assert [int(picture[y, x, 0]) for y, x in ((10, 10), (10, 54), (54, 10), (54, 54))] == [0, 255, 255, 0]
+    assert [int(picture[30, x, 0]) for x in (8, 24, 40, 56)] == [0, 255, 0, 255]
 
 
-def test_a_third_of_the_foreign_pictures_are_grey() -> None:
-    record = preprocessing(TrainOptions(width=40, height=40), RECIPE)
+def test_about_a_third_of_the_foreign_pictures_are_made_grey(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "red.png"), np.full((8, 8, 3), (10, 20, 200), np.uint8))
+    foreign = foreign_of(TrainOptions(penalty=tmp_path), preprocessing(TrainOptions(width=40, height=40)), RECIPE)
+    assert foreign is not None
     rng = np.random.default_rng(2)
-    always, never = (Foreign(files=(), record=record, grey=grey).draw(rng) for grey in (1.0, 0.0))
-    assert _is_grey(always)
-    assert PdnRecipe().penalty_grey == 0.3
-    assert always.shape == never.shape == (72, 72, 3)
+    grey = [_is_grey(foreign.draw(rng)) for _ in range(300)]
+    assert 0.2 < np.mean(grey) < 0.4
+    generated = replace(foreign, files=()).draw(rng)
+    assert generated.shape == (72, 72, 3)
 
 
 def test_an_empty_penalty_folder_is_named(parts: PictureSet, options: TrainOptions, tmp_path: Path) -> None:
