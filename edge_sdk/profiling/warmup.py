@@ -15,7 +15,10 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WarmupOptions:
-    """At least `min_calls` and `min_s`; at most `max_calls` or `max_s`. A window: `window_calls` and `window_s`."""
+    """At least `min_calls` and `min_s`; at most `max_s`, or `max_calls` once twice `min_s` has passed.
+
+    (500 calls of a fast model are over before there are three windows.) A window: `window_calls` and `window_s`.
+    """
 
     min_calls: int = 5
     min_s: float = 0.5
@@ -50,10 +53,9 @@ def warm_up(calls: Callable[[int], Sequence[float]], options: WarmupOptions) -> 
     quartiles: list[float] = []
     window: list[float] = []
     while True:
-        left = options.max_calls - len(times)
         # one call at a time until its length is known, then as many as a window lacks
         wanted = 1 if not times else _lacking(window, times, options)
-        new = [max(ms, 1e-6) for ms in calls(max(1, min(wanted, left)))]
+        new = [max(ms, 1e-6) for ms in calls(max(1, wanted))]
         times += new
         window += new
         if len(window) >= options.window_calls and sum(window) >= 1e3 * options.window_s:
@@ -62,7 +64,8 @@ def warm_up(calls: Callable[[int], Sequence[float]], options: WarmupOptions) -> 
         seconds = sum(times) / 1e3
         long_enough = len(times) >= options.min_calls and seconds >= options.min_s
         converged = long_enough and settled(quartiles)
-        if converged or len(times) >= options.max_calls or seconds >= options.max_s:
+        many = len(times) >= options.max_calls and seconds >= 2 * options.min_s
+        if converged or many or seconds >= options.max_s:
             steady = quartiles[-1] if quartiles else float(np.quantile(times, 0.25, method="inverted_cdf"))
             return Warmup(
                 calls=len(times),

@@ -59,13 +59,13 @@ def test_a_model_that_never_settles_stops_at_the_cap_and_says_so() -> None:
     swinging = [10.0 if (index // 10) % 2 else 30.0 for index in range(600)]
     result = warm_up(Recorded(swinging), WarmupOptions(max_calls=200))
     assert not result.converged
-    assert result.calls == 200
+    assert 200 <= result.calls < 210
     slow = warm_up(Recorded([4000.0]), WarmupOptions())
     assert (slow.calls, slow.converged) == (3, False)
 
 
 def test_short_calls_are_gathered_into_windows_of_a_tenth_of_a_second() -> None:
-    result = warm_up(Recorded([0.5]), WarmupOptions(max_calls=5000))
+    result = warm_up(Recorded([0.5]), WarmupOptions())
     assert result.converged
     assert 1000 <= result.calls <= 1300
 
