@@ -118,6 +118,10 @@ class GraphBuilder:
             attributes["axes"] = list(axes)
         return self.node("ReduceMean", inputs, name=name, attributes=attributes)
 
+    def largest(self, x: str, axis: int, *, name: str) -> str:
+        """Maximum over one axis, which stays with size 1."""
+        return self.node("ReduceMax", [x], name=name, attributes={"axes": [axis], "keepdims": 1})
+
     def mean_square(self, a: str, b: str, *, name: str) -> str:
         """mean over channels of (a - b)^2, (N, 1, h, w). Never expanded to a^2 - 2ab + b^2: that cancels."""
         difference = self.node("Sub", [a, b], name=f"{name}/difference")

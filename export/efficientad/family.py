@@ -38,6 +38,7 @@ class EfficientAD:
         """Trains, or goes on from the checkpoint that `folder` holds for the same data and options."""
         _check(options)
         torch.set_num_threads(options.threads or default_threads())
+        torch.set_flush_denormal(True)  # activations of dead channels would otherwise cost as much as ten live ones
         try:
             if options.size == "xs":
                 return xs_train.train(data, options, self.xs, folder=folder, progress=progress)

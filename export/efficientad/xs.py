@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edge_sdk.errors import BadInput, BadUsage
+from edge_sdk.export.efficientad import codebook
 from edge_sdk.export.efficientad.augment import Augmentation
 from edge_sdk.export.efficientad.pdn_model import ChannelStatistics, MapQuantiles
 from edge_sdk.export.efficientad.trunk import BLOCKS, Trunk, cells, stride_of
@@ -26,14 +27,15 @@ from edge_sdk.export.efficientad.trunk import BLOCKS, Trunk, cells, stride_of
 SIDE_MULTIPLE = 32
 """Width and height must be multiples of this: then every halving is of an even size, and all cells line up."""
 
-Measure = Literal["square", "cosine"]
+Measure = Literal["square", "cosine", "nearest"]
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One map: how student and teacher differ at a tap. weight: in the sum, after scaling by the map's own quantiles.
+    """One map of a tap. weight: in the sum, after scaling by the map's own quantiles.
 
-    measure: "square", the mean over channels of the squared difference; "cosine", 1 - the cosine of the two vectors.
+    measure: how student and teacher differ, "square", the mean over channels of the squared difference, or "cosine",
+    1 - the cosine of the two vectors; or "nearest", how far the teacher is from the nearest code of good parts.
     """
 
     tap: int
@@ -47,7 +49,7 @@ class XsLayout:
 
     stem, width: channels of the student's first convolution and of the others. depth: convolutions after each halving,
     and between two taps of one size. clamp: bound on standardised features. map_stride: pixels per cell of the map.
-    top_cells: the score is the mean of that many largest cells.
+    top_cells: the score is the mean of that many largest cells. codes: per tap with a map "nearest".
     """
 
     start: int = 2
@@ -59,12 +61,15 @@ class XsLayout:
     sources: tuple[Source, ...] = (Source(7), Source(10), Source(14))
     map_stride: int = 8
     top_cells: int = 10
+    codes: int = 512
 
     def __post_init__(self) -> None:
         if list(self.taps) != sorted(set(self.taps)) or not self.start < self.taps[0] <= self.taps[-1] < len(BLOCKS):
             raise BadUsage(f"taps {self.taps} must rise, lie after block {self.start} and before block {len(BLOCKS)}")
         if not self.sources or any(s.tap not in self.taps for s in self.sources):
             raise BadUsage("every map needs a tap that the student predicts, and there must be a map")
+        if self.coded and self.codes < 1:
+            raise BadUsage("a map of nearest codes needs codes")
         if any(stride_of(s.tap) < self.map_stride for s in self.sources):
             raise BadUsage(f"a map of one cell per {self.map_stride} px can't hold a finer tap")
 
@@ -72,6 +77,11 @@ class XsLayout:
     def blocks(self) -> tuple[int, ...]:
         """The trunk blocks whose outputs are used: the student's start, then the taps."""
         return (self.start, *self.taps)
+
+    @property
+    def coded(self) -> tuple[int, ...]:
+        """Taps with a map "nearest"."""
+        return tuple(sorted({s.tap for s in self.sources if s.measure == "nearest"}))
 
     def check(self, width: int, height: int) -> None:
         """Raises BadUsage for an input size that this network can't have."""
@@ -97,9 +107,9 @@ class XsConfig:
     """Everything that is chosen about XS, one configuration for all products.
 
     fixed, turning: augmentation of parts with a fixed pose, and of parts that lie in any direction. views: per picture
-    at most. fresh: new views in each step. hard_weight, hard_share, hard_from: from that share of the run on, the mean
-    of the largest squared differences is added. time_budget_s: where the user states neither steps nor time.
-    checkpoint_every_s: training that a kill may cost.
+    at most. fresh: new views in each step. code_views, code_cells: views per picture, and cells, that codes stand for.
+    hard_weight, hard_share, hard_from: from that share of the run on, the mean of the largest squared differences is
+    added. time_budget_s: where the user states neither steps nor time. checkpoint_every_s: what a kill may cost.
     """
 
     layout: XsLayout = field(default_factory=XsLayout)
@@ -112,6 +122,8 @@ class XsConfig:
     rate: float = 2e-3
     warm_steps: int = 50
     weight_decay: float = 1e-4
+    code_views: int = 3
+    code_cells: int = 20_000
     hard_weight: float = 0.05
     hard_share: float = 0.01
     hard_from: float = 0.3
@@ -197,6 +209,8 @@ class XsModel(nn.Module):
         self.student = Student(layout)
         self.quantiles = tuple(MapQuantiles(low=0.0, high=1.0) for _ in layout.sources)
         self.clamped_channels = {block: statistics[block].clamped for block in layout.blocks}
+        for tap in layout.coded:
+            self.register_buffer(f"codes_{tap}", torch.zeros(layout.codes, BLOCKS[tap].outputs))
         for block in layout.blocks:
             gain = 1.0 / statistics[block].std
             self.register_buffer(f"gain_{block}", torch.from_numpy(gain).float())
@@ -208,13 +222,20 @@ class XsModel(nn.Module):
         scaled = features * gain.view(1, -1, 1, 1) + shift.view(1, -1, 1, 1)
         return scaled.clamp(-self.layout.clamp, self.layout.clamp)
 
+    def set_codes(self, tap: int, codes: Tensor) -> None:
+        """The codes (n, C) of standardised, smoothed good cells of `tap`."""
+        self.register_buffer(f"codes_{tap}", codes)
+
     def maps(self, features: Mapping[int, Tensor]) -> list[Tensor]:
         """One (N, h, w) map per source, on its tap's own cells, before scaling."""
         learnt = self.student(self.standardised(self.layout.start, features[self.layout.start]))
         out = []
         for source in self.layout.sources:
             target = self.standardised(source.tap, features[source.tap])
-            out.append(differ(learnt[source.tap], target, source.measure))
+            if source.measure == "nearest":
+                out.append(codebook.distance(codebook.smoothed(target), self.get_buffer(f"codes_{source.tap}")))
+            else:
+                out.append(differ(learnt[source.tap], target, source.measure))
         return out
 
     def combined(self, maps: Sequence[Tensor]) -> Tensor:
@@ -269,13 +290,15 @@ class XsModel(nn.Module):
         layout = layout_of(described["layout"])
         unit = {b: ChannelStatistics(np.zeros(n), np.ones(n), 0) for b in layout.blocks for n in [BLOCKS[b].outputs]}
         model = cls(layout, Trunk(layout.taps[-1]), unit)
+        for tap in layout.coded:
+            model.set_codes(tap, tensors[f"codes_{tap}"])  # there are fewer than asked for where there were few cells
         model.load_state_dict(tensors)
         model.quantiles = tuple(MapQuantiles(**q) for q in described["quantiles"])
         model.clamped_channels = {int(block): int(n) for block, n in described["clamped_channels"].items()}
         return model.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload,no-any-return]
 
 
-def differ(learnt: Tensor, target: Tensor, measure: Measure) -> Tensor:
+def differ(learnt: Tensor, target: Tensor, measure: Literal["square", "cosine"]) -> Tensor:
     """(N, h, w): how far two (N, C, h, w) are apart at each cell."""
     if measure == "square":
         return (learnt - target).square().mean(dim=1)

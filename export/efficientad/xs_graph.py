@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor, nn
 
+from edge_sdk.export.efficientad.codebook import half_square
 from edge_sdk.export.efficientad.trunk import MEAN, SPREAD, InvertedResidual, SameConv, Trunk, stride_of
 from edge_sdk.export.efficientad.trunk import cells as cells_along
 from edge_sdk.export.efficientad.xs import COSINE_FLOOR, Source, StudentConv, XsModel, placing
@@ -25,7 +26,7 @@ def merged_graph(model: XsModel, *, width: int, height: int) -> tuple[bytes, tup
     raw = g.picture(g.input("image", "uint8", ("N", height, width, 3)))
     used = sorted({source.tap for source in layout.sources})
     taps = _trunk(g, model.trunk, raw, (height, width), (layout.start, *used))
-    learnt = _student(g, model, _standardised(g, model, layout.start, taps[layout.start]))
+    learnt = _student(g, model, taps[layout.start])
     before_tail = len(g.node_names)
     targets = {tap: _standardised(g, model, tap, taps[tap]) for tap in used}
     _maps(g, model, learnt, targets, (height, width))
@@ -82,7 +83,10 @@ def _standardised(g: GraphBuilder, model: XsModel, block: int, features: str) ->
 
 def _student(g: GraphBuilder, model: XsModel, start: str) -> dict[int, str]:
     """The heads' outputs by tap, for the taps that a map needs; a stage that none of them needs is left out."""
-    needed = {source.tap for source in model.layout.sources}
+    needed = {source.tap for source in model.layout.sources if source.measure != "nearest"}
+    if not needed:
+        return {}
+    start = _standardised(g, model, model.layout.start, start)
     x = _student_conv(g, model.student.stem, start, name="student/stem")
     out: dict[int, str] = {}
     for tap, stage, head in zip(model.layout.taps, model.student.stages, model.student.heads, strict=True):
@@ -115,7 +119,10 @@ def _maps(
         name = f"maps/{index}"
         gain = quantiles.gain * source.weight / total
         constant -= gain * quantiles.low
-        raw = _differ(g, source, learnt[source.tap], targets[source.tap], name=name)
+        if source.measure == "nearest":
+            raw = _nearest(g, model, source.tap, targets[source.tap], name=name)
+        else:
+            raw = _differ(g, source, learnt[source.tap], targets[source.tap], name=name)
         scaled = g.arithmetic("Mul", raw, gain, name=f"{name}/gain")
         ratio, stride = stride_of(source.tap) // model.layout.map_stride, stride_of(source.tap)
         if ratio > 1:
@@ -123,6 +130,19 @@ def _maps(
             scaled = g.resample(scaled, rows, columns, name=f"{name}/placed")
         summed = g.node("Add", [summed, scaled], name=f"{name}/sum") if summed else scaled
     g.squeeze(g.arithmetic("Add", summed, constant, name="maps/constant"), 1, name="map")
+
+
+def _nearest(g: GraphBuilder, model: XsModel, tap: int, target: str, *, name: str) -> str:
+    """Stays float although it holds a convolution: it is a difference of large terms."""
+    codes = model.get_buffer(f"codes_{tap}")
+    smooth = g.node(
+        "AveragePool", [target], name=f"{name}/smooth",
+        attributes={"kernel_shape": [3, 3], "pads": [1, 1, 1, 1], "strides": [1, 1], "count_include_pad": 0},
+    )  # fmt: skip
+    likeness = g.conv(smooth, _numpy(codes)[:, :, None, None], -_numpy(half_square(codes)), name=f"{name}/codes")
+    most = g.largest(likeness, 1, name=f"{name}/most")
+    square = g.mean(g.node("Mul", [smooth, smooth], name=f"{name}/square"), [1], name=f"{name}/length", keep=True)
+    return g.node("Sub", [square, g.arithmetic("Mul", most, 2.0 / codes.shape[1], name=f"{name}/twice")], name=name)
 
 
 def _differ(g: GraphBuilder, source: Source, learnt: str, target: str, *, name: str) -> str:

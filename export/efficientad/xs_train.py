@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from edge_sdk.bundle.manifest import MapGrid, Preprocessing
 from edge_sdk.errors import BadInput
+from edge_sdk.export.efficientad import codebook
 from edge_sdk.export.efficientad.features import FeatureBank, Views, prepared
 from edge_sdk.export.efficientad.pdn_model import ChannelStatistics, MapQuantiles, StatisticsSum, map_quantiles
 from edge_sdk.export.efficientad.trunk import BLOCKS, load_trunk
@@ -108,6 +109,7 @@ def train(data: PictureSet, options: TrainOptions, config: XsConfig, *, folder: 
         folder=folder, identity=identity(data, options, config), seed=options.seed, progress=progress,
     )  # fmt: skip
     model.eval()
+    _fit_codes(model, bank, config, options.seed, progress=progress)
     progress(0, 0, "map quantiles of the held-out parts")
     _, scores = measure_features(model, _trunk_features(model, held_out, record), config.quantiles)
     model.save(folder / MODEL)
@@ -155,6 +157,25 @@ def measure_features(
         model.quantiles = tuple(map_quantiles(m.numpy(), low=at[0], high=at[1]) for m in stacked)
         scores: NDArray[np.float32] = model.reduced(model.combined(stacked)).numpy()
     return model.quantiles, [float(score) for score in scores]
+
+
+def _fit_codes(model: XsModel, bank: FeatureBank, config: XsConfig, seed: int, *, progress: Progress) -> None:
+    """Codes of the taps that have a map "nearest", of cells drawn evenly from the first views of every picture."""
+    taps = model.layout.coded
+    if not taps:
+        return
+    count = min(bank.views, config.code_views * len(bank))
+    each = max(1, config.code_cells // count)
+    cells: dict[int, list[Tensor]] = {tap: [] for tap in taps}
+    rng = np.random.default_rng([seed, 4])
+    for k in range(count):
+        progress(k, count, "codes of good cells")
+        features = bank.features([k])
+        for tap in taps:
+            smooth = codebook.smoothed(model.standardised(tap, features[tap]))[0].flatten(1).T
+            cells[tap].append(smooth[torch.from_numpy(rng.permutation(len(smooth))[:each])])
+    for tap in taps:
+        model.set_codes(tap, codebook.fit(torch.cat(cells[tap]), model.layout.codes, rng))
 
 
 def _trunk_features(
