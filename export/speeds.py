@@ -13,6 +13,7 @@ from edge_sdk.profiling.processes import Side
 from edge_sdk.profiling.run import ProfileOptions, ProfileReport, profile
 from edge_sdk.progress import Progress, silent
 from edge_sdk.runtimes import targets
+from edge_sdk.runtimes.probe import default_threads
 
 Key = tuple[str, str]
 """(variant, runtime): which row of the table."""
@@ -69,4 +70,4 @@ def ratios(
 
 def _side(bundle: Path, variant: str, runtime: str) -> Side:
     arguments = {"bundle": str(bundle), "variant": variant, "runtime": runtime}
-    return Side(name=f"{variant} on {runtime}", factory=FACTORY, arguments=arguments)
+    return Side(name=f"{variant} on {runtime}", factory=FACTORY, arguments=arguments, threads=default_threads())

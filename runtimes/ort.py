@@ -153,6 +153,8 @@ class OrtSession:
         settings = {
             "intra_op_num_threads": str(self._threads),
             "graph_optimization_level": "ORT_DISABLE_ALL" if self._options.reference else "ORT_ENABLE_ALL",
+            # By default idle threads spin after a call: cycles that belong to whatever else the device does.
+            "session.intra_op.allow_spinning": "0",
         }
         if self._options.device != "CPU":
             settings["session.disable_cpu_ep_fallback"] = "1"  # fails at creation instead of moving nodes to the CPU
