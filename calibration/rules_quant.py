@@ -9,7 +9,7 @@ from onnx import NodeProto, TensorProto
 
 from edge_sdk.calibration import graphs
 from edge_sdk.calibration.graphs import Index
-from edge_sdk.calibration.place import ACTIVATIONS, MATRIX_OPS
+from edge_sdk.calibration.place import ACTIVATIONS, MATRIX_OPS, joined
 from edge_sdk.calibration.ranges import SMALLEST_SCALE
 from edge_sdk.calibration.rules import ALL, ORT, OV, OV_ORT, TRT, TRT_OV, Breach, Rule
 from edge_sdk.tensors import Array
@@ -224,6 +224,12 @@ def _unequal(index: Index) -> Iterator[Breach]:
             yield node.name, "Q and DQ of one tensor have different scales"
 
 
+def _joined_input(index: Index) -> Iterator[Breach]:
+    for node in index.model.graph.node:
+        if node.op_type in MATRIX_OPS and _int8(node, index) and joined(node.input[0], index):
+            yield node.name, "an int8 operator reads a Concat: OpenVINO 2026.4 answers wrongly"
+
+
 def _one_branch(index: Index) -> Iterator[Breach]:
     for node in index.model.graph.node:
         if node.op_type != "Add" or any(name in index.constants for name in node.input):
@@ -350,6 +356,7 @@ RULES = (
     Rule(number="L30", minds=TRT_OV, do="Calibrate statically: edge-sdk quantize", find=_dynamic),
     Rule(number="L64", minds=TRT_OV, do="Use int8", find=_exotic),
     Rule(number="L76", minds=OV, do="Take uint8 or float pictures, and quantize in the graph", find=_raw_input),
+    Rule(number="L78", minds=OV, do="Leave that operator float", find=_joined_input),
     Rule(number="C11", minds=ALL, do="Write the axis as a positive number", find=_negative_axis),
 )
 # Which layout is right depends on where the graph will run: reported only for a graph meant for that runtime alone.
