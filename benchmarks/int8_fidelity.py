@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from record import write_record  # noqa: E402
-from xs_quality import SETS, training_options  # noqa: E402
+from record import write_record
+from xs_quality import SETS, training_options
 
-from edge_sdk.calibration import QuantizeOptions, Variant, quantize  # noqa: E402
-from edge_sdk.decision import conformal  # noqa: E402
-from edge_sdk.export import build, evaluate, registry  # noqa: E402
-from edge_sdk.export.pictures import read_pictures  # noqa: E402
-from edge_sdk.runtimes import probe  # noqa: E402
+from edge_sdk.calibration import QuantizeOptions, Variant, quantize
+from edge_sdk.decision import conformal
+from edge_sdk.export import build, evaluate, registry
+from edge_sdk.export.pictures import read_pictures
+from edge_sdk.runtimes import probe
 
 CAP = "ONEDNN_MAX_CPU_ISA"
 

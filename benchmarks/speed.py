@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from record import write_record  # noqa: E402
+from record import write_record
 
-from edge_sdk.profiling.compare import CompareOptions, compare  # noqa: E402
-from edge_sdk.profiling.processes import Side  # noqa: E402
-from edge_sdk.runtimes import probe  # noqa: E402
+from edge_sdk.profiling.compare import CompareOptions, compare
+from edge_sdk.profiling.processes import Side
+from edge_sdk.runtimes import probe
 
 PREDICT, BARE = "edge_sdk.profiling.predicting:predict", "edge_sdk.profiling.predicting:bare"
 AVX2 = {"ONEDNN_MAX_CPU_ISA": "AVX2"}

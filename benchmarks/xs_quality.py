@@ -20,15 +20,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from memory import memory_scores  # noqa: E402
-from record import write_record  # noqa: E402
+from memory import memory_scores
+from record import write_record
 
-from edge_sdk.bundle.manifest import Preprocessing  # noqa: E402
-from edge_sdk.calibration import Variant  # noqa: E402
-from edge_sdk.export import evaluate, registry  # noqa: E402
-from edge_sdk.export.family import PictureSet, TrainOptions  # noqa: E402
-from edge_sdk.export.pictures import read_pictures  # noqa: E402
-from edge_sdk.quality import detection  # noqa: E402
+from edge_sdk.bundle.manifest import Preprocessing
+from edge_sdk.calibration import Variant
+from edge_sdk.export import evaluate, registry
+from edge_sdk.export.family import PictureSet, TrainOptions
+from edge_sdk.export.pictures import read_pictures
+from edge_sdk.quality import detection
 
 
 @dataclass(frozen=True)

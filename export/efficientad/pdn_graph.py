@@ -70,7 +70,7 @@ def merged_graph(model: PdnModel, *, width: int, height: int) -> tuple[bytes, tu
     outputs |= _pdn(
         g, raw, model.student, {"local": learnt.rows(0, channels), "overall": learnt.rows(channels, 2 * channels)}
     )
-    decoded = _autoencoder(_Resizer(g), raw, model.autoencoder, height, width, grid)
+    decoded = _autoencoder(_Resizer(g, raw), raw, model.autoencoder, height, width, grid)
     before_tail = len(g.node_names)
     _maps(g, model, outputs["target"], outputs["local"], outputs["overall"], decoded)
     g.output("map", "float32", ("N", *grid))
@@ -131,9 +131,9 @@ class _Resizer:
     parser refuses it at a free batch axis; `scales` make shape inference differ from the result by one.
     """
 
-    def __init__(self, graph: GraphBuilder) -> None:
+    def __init__(self, graph: GraphBuilder, raw: str) -> None:
         self.graph = graph
-        self._batch = graph.node("Shape", ["image"], name="batch", attributes={"start": 0, "end": 1})
+        self._batch = graph.node("Shape", [raw], name="batch", attributes={"start": 0, "end": 1})
 
     def __call__(self, x: str, channels: int, size: tuple[int, int], *, name: str) -> str:
         """(N, channels, *size) of `x` (N, channels, h, w)."""
