@@ -50,7 +50,7 @@ HELD_OUT = {"chelsea.png": "CC0", "grass.png": "CC0"}
 """Files of the scikit-image wheel (skimage/data) with the licences that its _fetchers.py states."""
 
 OPTIONS = DistillOptions(
-    size="s", channels=384, side=256, window=28, batch=4, statistics_pictures=300, learning_rate=1e-3, warm_steps=100,
+    size="s", channels=384, side=256, window=28, batch=4, statistics_pictures=300, learning_rate=3e-4, warm_steps=50,
     cosine=True, bf16=True, steps=60_000,
 )  # fmt: skip
 

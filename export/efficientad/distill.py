@@ -39,6 +39,10 @@ PATCH_CHANNELS = 1024
 """Per stage, of the "patchcore" form, before its last pooling."""
 
 
+START_PICTURES = 8
+"""That the initial weights are scaled on."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DistillOptions:
     """How to distil. The defaults are the published recipe, apart from `padding`.
@@ -248,7 +252,9 @@ class _Lesson:
 
     def __init__(self, teacher: Pdn, target: FeatureTarget, pictures: Pictures, options: DistillOptions) -> None:
         self._target, self._pictures, self._options = target, pictures, options
-        started(teacher, seed=options.seed)
+        rng, side = np.random.default_rng((options.seed, 2)), options.side
+        first = np.stack([preprocess.resize(pictures(rng), side, side) for _ in range(START_PICTURES)])
+        started(teacher, normalised(torch.from_numpy(first)), seed=options.seed)
         self.module = teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = torch.optim.Adam(
             teacher.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay

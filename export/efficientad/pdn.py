@@ -148,15 +148,35 @@ class Pdn(nn.Module):
         return x
 
 
-def started(net: nn.Module, *, seed: int) -> None:
-    """Draws the initial weights anew (He et al. 2015), biases 0: torch's own start makes the outputs of four layers
-    without norms all but constant, which a short training has to undo first."""
+def drawn(net: nn.Module, *, seed: int) -> None:
+    """Draws the initial weights anew (He et al. 2015), biases 0."""
     rng = torch.Generator().manual_seed(seed)
     for weight in net.parameters():
         if weight.ndim > 1:
             nn.init.kaiming_normal_(weight, nonlinearity="relu", generator=rng)
         else:
             nn.init.zeros_(weight)
+
+
+@torch.no_grad()
+def started(net: Pdn, pictures: Tensor, *, seed: int) -> None:
+    """Initial weights whose every channel has mean 0 and std 1 before its ReLU on `pictures`, the outputs std 0.1.
+
+    A PDN has no norms. From torch's own start its outputs are all but constant; from He's, the first steps push the
+    common mean of the outputs down so hard that most ReLUs of the last layers never open again.
+    """
+    drawn(net, seed=seed)
+    x = pictures
+    for layer, convolution in zip(net.layout.layers, net.convolutions, strict=True):
+        y = convolution(x)
+        spread, mean = y.std(dim=(0, 2, 3), unbiased=False), y.mean(dim=(0, 2, 3))
+        spread = spread.clamp_min(0.05 * float(spread.mean()) or 1.0)  # a channel that sees nothing stays as it is
+        scale = (1.0 if layer.relu else 0.1) / spread
+        convolution.weight.mul_(scale.view(-1, 1, 1, 1))
+        next(p for p in convolution.parameters() if p.ndim == 1).copy_(-mean * scale)
+        x = torch.relu(y.sub(mean.view(1, -1, 1, 1)).mul(scale.view(1, -1, 1, 1)))
+        if layer.pool:
+            x = nn.functional.avg_pool2d(x, 2, 2, padding=1 if net.layout.padding else 0)
 
 
 def normalised(pictures: Tensor, *, dtype: torch.dtype = torch.float32) -> Tensor:

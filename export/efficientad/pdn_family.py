@@ -25,7 +25,7 @@ from edge_sdk.export.efficientad.augment import Augmentation, view
 from edge_sdk.export.efficientad.autoencoder import Autoencoder, AutoencoderLayout
 from edge_sdk.export.efficientad.features import prepared
 from edge_sdk.export.efficientad.foreign import Feeds, foreign_files
-from edge_sdk.export.efficientad.pdn import BORDER_PX, Pdn, normalised, started
+from edge_sdk.export.efficientad.pdn import BORDER_PX, Pdn, drawn, normalised, started
 from edge_sdk.export.efficientad.pdn_graph import REDUCTION, merged_graph
 from edge_sdk.export.efficientad.pdn_model import PdnModel, StatisticsSum, map_quantiles
 from edge_sdk.export.efficientad.published import SHIPPED, load_teacher
@@ -40,6 +40,8 @@ from edge_sdk.progress import Progress
 MODEL = "model.safetensors"
 CODE = "pdn/1"
 """Raised whenever a checkpoint of the code before can't be gone on from."""
+START_PICTURES = 8
+"""That the student's initial weights are scaled on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +64,7 @@ class PdnRecipe:
     decay_at: float = 0.95
     decay: float = 0.1
     short_steps: int = 10_000
-    short_rate: float = 5e-4
+    short_rate: float = 3e-4
     warm_share: float = 0.3
     penalty: bool = True
     penalty_grey: float = 0.3
@@ -95,6 +97,7 @@ def train(
     kept, scaling = split(rest, options.quantiles, options.seed + 1)
     shelf = Shelf(model.teacher, kept, record, recipe, turns=options.turns)
     model.set_statistics(shelf.fill(progress).result())
+    started(model.student, shelf.first(START_PICTURES), seed=options.seed)
     lesson = PdnTraining(model, shelf, foreign_of(options, record, recipe), recipe, short=recipe.short(options))
     steps = options.steps if options.steps is not None or options.time_budget_s is not None else recipe.steps
     position = loop.run(
@@ -173,6 +176,10 @@ class Shelf:
             if k < self.kept:
                 self._features.append(features)
         return total
+
+    def first(self, count: int) -> Tensor:
+        """The first `count` pictures, normalised."""
+        return normalised(torch.from_numpy(self._images[:count]))
 
     def draw(self, count: int, rng: np.random.Generator) -> tuple[NDArray[np.uint8], list[Tensor | None]]:
         """Random pictures, uint8 (count, h, w, 3), and the teacher's raw features (1, C, h, w) where kept."""
@@ -358,8 +365,7 @@ def _untrained(options: TrainOptions, recipe: PdnRecipe) -> PdnModel:
         )  # fmt: skip
     layout = AutoencoderLayout(channels=teacher.layout.channels, width=recipe.autoencoder_width)
     model = PdnModel(teacher, Pdn(teacher.layout.student()), Autoencoder(layout))
-    started(model.student, seed=options.seed)
-    started(model.autoencoder, seed=options.seed + 1)
+    drawn(model.autoencoder, seed=options.seed + 1)
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from edge_sdk.errors import BadUsage
 from edge_sdk.export.efficientad.autoencoder import Autoencoder, AutoencoderLayout
-from edge_sdk.export.efficientad.pdn import Pdn, PdnLayout, PdnSize, normalised
+from edge_sdk.export.efficientad.pdn import Pdn, PdnLayout, PdnSize, normalised, started
 
 torch.set_num_threads(1)
 
@@ -147,3 +147,27 @@ def test_normalising_is_that_of_imagenet() -> None:
     want = (128 / 255 - torch.tensor([0.485, 0.456, 0.406])) / torch.tensor([0.229, 0.224, 0.225])
     torch.testing.assert_close(normalised(grey)[0, :, 0, 0], want)
     assert normalised(grey, dtype=torch.float64).dtype == torch.float64
+
+
+@pytest.mark.parametrize("size", ["s", "m"])
+def test_initial_weights_leave_no_unit_shut_and_the_outputs_small(size: PdnSize) -> None:
+    net = tiny(size)
+    pictures = 3.0 + torch.randn(4, 3, 60, 50, generator=torch.Generator().manual_seed(1))
+    started(net, pictures, seed=5)
+    seen: list[torch.Tensor] = []
+    for convolution in net.convolutions:
+        convolution.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
+    with torch.no_grad():
+        net(pictures)
+    for number, output in enumerate(seen, start=1):
+        want = 0.1 if number == len(seen) else 1.0
+        torch.testing.assert_close(output.mean(dim=(0, 2, 3)), torch.zeros(output.shape[1]), rtol=0, atol=1e-4)
+        torch.testing.assert_close(
+            output.std(dim=(0, 2, 3), unbiased=False), torch.full((output.shape[1],), want), rtol=1e-3, atol=0
+        )
+
+
+def test_initial_weights_stay_finite_on_a_black_frame() -> None:
+    net = tiny("s")
+    started(net, torch.zeros(1, 3, 40, 40), seed=5)
+    assert all(bool(torch.isfinite(weight).all()) for weight in net.parameters())
