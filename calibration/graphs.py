@@ -140,7 +140,8 @@ class Index:
             readers=MappingProxyType({name: tuple(nodes) for name, nodes in readers.items()}),
             constants=MappingProxyType(constants),
             shapes={v.name: _sizes(v) for v in known},
-            types={v.name: v.type.tensor_type.elem_type for v in known},
+            types={t.name: t.data_type for t in graph.initializer}
+            | {v.name: v.type.tensor_type.elem_type for v in known},
             inputs=tuple(i.name for i in graph.input if i.name not in constants),
             outputs=tuple(o.name for o in graph.output),
         )

@@ -130,10 +130,11 @@ def any_net(seed: int) -> ModelProto:
     """A random chain of what may stand between two int8 convolutions."""
     rng = np.random.default_rng(seed)
     b = Builder(rng)
-    x, channels = b.picture(normalised=bool(rng.integers(2))), 3
+    x, channels, pools = b.picture(normalised=bool(rng.integers(2))), 3, 0
     for _ in range(int(rng.integers(2, 5))):
         after = int(rng.integers(2, 7)) * 2
-        x, channels = b.conv(x, channels, after, int(rng.choice([1, 3])), pad=int(rng.integers(2))), after
+        pad = 1 if pools == 2 else int(rng.integers(2))  # the picture must not shrink to nothing
+        x, channels = b.conv(x, channels, after, int(rng.choice([1, 3])), pad=pad), after
         match rng.integers(7):
             case 0:
                 x = b.relu(x)
@@ -150,7 +151,8 @@ def any_net(seed: int) -> ModelProto:
             case _:
                 x = b.op("Concat", b.relu(x), b.conv(x, channels, 4, 1), axis=1)
                 channels += 4
-        if rng.integers(3) == 0:
+        if rng.integers(3) == 0 and pools < 2:
+            pools += 1
             x = b.average(x) if rng.integers(2) else b.maximum(x)
     return b.model({"out": b.conv(x, channels, 4, 1)}, size=20)
 

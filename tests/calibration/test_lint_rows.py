@@ -1,0 +1,266 @@
+"""Each row of the linter against the smallest graph that breaks it, and silence where nothing is broken."""
+
+# ruff: noqa: E501 - one row a line: a table is read down its columns
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from calibration_nets import TAIL, mobile, pictures
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+
+from edge_sdk.calibration import QuantizeOptions, graphs, quantize
+from edge_sdk.calibration.lint import lint
+from edge_sdk.errors import BadInput, BadUsage
+
+FLOAT = TensorProto.FLOAT
+
+
+def model_of(
+    nodes: list[Any],
+    constants: dict[str, Any],
+    *,
+    kind: int = FLOAT,
+    shape: Any = (1, 4, 8, 8),
+    out: str = "y",
+    opset: int = 17,
+) -> ModelProto:
+    for number, node in enumerate(nodes):
+        node.name = node.name or f"n{number}"
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", kind, list(shape))],
+        [helper.make_tensor_value_info(out, FLOAT, None)],
+        [numpy_helper.from_array(np.asarray(v), k) for k, v in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+    model.ir_version = 8
+    return model
+
+
+def node(op: str, inputs: str, output: str = "y", **attributes: Any) -> Any:
+    names = ["" if n == "_" else n for n in inputs.split()]
+    return helper.make_node(op, names, [output], name=f"{op}_{output}", **attributes)
+
+
+def conv(**changed: Any) -> ModelProto:
+    """A sound int8 convolution; `changed` replaces constants by name, or nodes by output."""
+    constants: dict[str, Any] = {
+        "s": np.float32(0.1),
+        "z": np.int8(0),
+        "w": np.ones((2, 4, 1, 1), np.int8),
+        "ws": np.full(2, 0.1, np.float32),
+        "wz": np.zeros(2, np.int8),
+        "b": np.zeros(2, np.float32),
+    }
+    nodes = {
+        "q": node("QuantizeLinear", "x s z", "q"),
+        "d": node("DequantizeLinear", "q s z", "d"),
+        "wd": node("DequantizeLinear", "w ws wz", "wd", axis=0),
+        "y": node("Conv", "d wd b", "y"),
+    }
+    for name, value in changed.items():
+        (nodes if isinstance(value, type(nodes["q"])) else constants)[name] = value
+    used = {i for n in nodes.values() for i in n.input}
+    order = sorted(nodes, key=lambda name: name == "y")
+    return model_of([nodes[n] for n in order], {k: v for k, v in constants.items() if k in used})
+
+
+def single(
+    op: str, inputs: str = "x", *, constants: dict[str, Any] | None = None, opset: int = 17, **attributes: Any
+) -> ModelProto:
+    return model_of([node(op, inputs, **attributes)], constants or {}, opset=opset)
+
+
+def edited(change: Callable[[ModelProto], Any]) -> ModelProto:
+    model = conv()
+    change(model)
+    return model
+
+
+def residual() -> ModelProto:
+    nodes = [
+        node("QuantizeLinear", "x s z", "q"),
+        node("DequantizeLinear", "q s z", "d"),
+        node("Relu", "x", "r"),
+        node("Add", "d r", "a"),
+        node("QuantizeLinear", "a s z", "aq"),
+        node("DequantizeLinear", "aq s z"),
+    ]
+    return model_of(nodes, {"s": np.float32(0.1), "z": np.int8(0)})
+
+
+def matrix(axis: int) -> ModelProto:
+    constants = {
+        "s": np.float32(0.1), "z": np.int8(0), "w": np.ones((4, 4), np.int8), "ws": np.full(4, 0.1, np.float32),
+        "wz": np.zeros(4, np.int8),
+    }  # fmt: skip
+    nodes = [
+        node("QuantizeLinear", "x s z", "q"),
+        node("DequantizeLinear", "q s z", "d"),
+        node("DequantizeLinear", "w ws wz", "wd", axis=axis),
+        node("MatMul", "d wd"),
+    ]
+    return model_of(nodes, constants, shape=(3, 4))
+
+
+def behind_concat() -> ModelProto:
+    model = conv(q=node("QuantizeLinear", "c s z", "q"))
+    model.graph.node.insert(0, node("Concat", "x x", "c", axis=1))
+    return model
+
+
+def average(**attributes: Any) -> ModelProto:
+    return single("AveragePool", kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4, **attributes)
+
+
+def resize(**attributes: Any) -> ModelProto:
+    sizes = {"n": np.array([1, 4, 5, 5], np.int64)}
+    return single("Resize", "x _ _ n", constants=sizes, mode="linear", opset=18, **attributes)
+
+
+def free_resize() -> ModelProto:
+    nodes = [node("Resize", "x _ _ n", mode="linear", axes=[2, 3])]
+    return model_of(nodes, {"n": np.array([5, 5], np.int64)}, shape=("N", 4, 8, 8), opset=18)
+
+
+def twice(model: ModelProto) -> None:
+    model.graph.node[1].name = model.graph.node[0].name
+
+
+def sparse(model: ModelProto) -> None:
+    values = numpy_helper.from_array(np.ones(1, np.float32), "sp")
+    model.graph.sparse_initializer.append(
+        helper.make_sparse_tensor(values, numpy_helper.from_array(np.zeros(1, np.int64), "i"), [4])
+    )
+
+
+def function(model: ModelProto) -> None:
+    body = [helper.make_node("Relu", ["a"], ["b"])]
+    model.functions.append(helper.make_function("own", "F", ["a"], ["b"], body, [helper.make_opsetid("", 17)]))
+
+
+def external(model: ModelProto) -> None:
+    model.graph.initializer[0].data_location = TensorProto.EXTERNAL
+
+
+u8 = np.uint8
+ROWS: list[tuple[str, Callable[[], ModelProto]]] = [
+    ("L01", lambda: conv(z=np.int8(3))),
+    ("L02", lambda: conv(z=u8(128))),
+    ("L03", lambda: conv(z=u8(0))),
+    ("L04", lambda: conv(q=node("QuantizeLinear", "x s", "q"), d=node("DequantizeLinear", "q s", "d"))),
+    ("L05", lambda: conv(z=np.int16(0))),
+    ("L06", lambda: conv(wz=np.ones(2, np.int8))),
+    ("L07", lambda: conv(w=np.ones((2, 4, 1, 1), u8), wz=np.zeros(2, u8))),
+    ("L08", lambda: conv(wd=node("DequantizeLinear", "w ws wz", "wd", axis=1), ws=np.ones(4, np.float32), wz=np.zeros(4, np.int8))),
+    ("L09", lambda: matrix(0)),
+    ("L12", lambda: conv(b=np.zeros(2, np.int32), y2=node("DequantizeLinear", "b ws", "bd", axis=0), y=node("Conv", "d wd bd"))),
+    ("L14", lambda: conv(s=np.full(4, 0.1, np.float32), z=np.zeros(4, np.int8))),
+    ("L15", lambda: conv(s=np.float32(0))),
+    ("L16", lambda: conv(s=np.float32(np.nan))),
+    ("L17", lambda: conv(s=np.float32(1e-40))),
+    ("L18", lambda: conv(ws=np.array([0.1, 0], np.float32))),
+    ("L19", lambda: conv(s=np.full(1, 0.1, np.float32), z=np.zeros(1, np.int8))),
+    ("L20", lambda: model_of([node("Abs", "x", "s2"), node("QuantizeLinear", "x s2 z", "q"), node("DequantizeLinear", "q s z")], {"s": np.float32(1), "z": np.int8(0)}, shape=())),
+    ("L21", lambda: conv(t=np.float32(0.2), d=node("DequantizeLinear", "q t z", "d"))),
+    ("L22", residual),
+    ("L26", lambda: conv(y=node("Conv", "x wd b"))),
+    ("L26", lambda: conv(w=np.ones((2, 4, 1, 1), np.float32), y=node("Conv", "d w b"))),
+    ("L29", lambda: single("QLinearConv", "x s z w s z s z", constants={"s": np.float32(1), "z": np.int8(0), "w": np.ones((1, 4, 1, 1), np.int8)})),
+    ("L30", lambda: single("DynamicQuantizeLinear")),
+    ("L31", lambda: single("Gelu", domain="com.microsoft")),
+    ("L32", lambda: single("Magic", domain="somebody.else")),
+    ("L33", lambda: edited(function)),
+    ("L34", lambda: edited(sparse)),
+    ("L35", lambda: model_of([node("Cast", "x", to=FLOAT)], {}, kind=TensorProto.DOUBLE)),
+    ("L36", lambda: single("Gather", "x i", constants={"i": np.array([2**40], np.int64)}, axis=1)),
+    ("L38", lambda: model_of([node("Transpose", "x", "t"), node("Cast", "t", to=FLOAT)], {}, kind=TensorProto.UINT8)),
+    ("L39", lambda: model_of([node("Cast", "x", "c", to=TensorProto.UINT8), node("Cast", "c", to=FLOAT)], {})),
+    ("L41", lambda: resize(antialias=1)),
+    ("L42", lambda: resize(keep_aspect_ratio_policy="not_larger")),
+    ("L43", lambda: resize(exclude_outside=1)),
+    ("L44", lambda: resize(coordinate_transformation_mode="half_pixel_symmetric")),
+    ("L46", lambda: average(ceil_mode=1, count_include_pad=1)),
+    ("L53", lambda: model_of([helper.make_node("TopK", ["x", "k"], ["y", "i"])], {"k": np.array([4000], np.int64)}, shape=(1, 5000))),
+    ("L55", lambda: single("RandomNormalLike")),
+    ("L58", lambda: model_of([node("Relu", "x")], {}, shape=("N", 4, "H", 8))),
+    ("L59", lambda: edited(twice)),
+    ("L59", lambda: edited(lambda m: m.graph.node[0].ClearField("name"))),
+    ("L60", lambda: edited(lambda m: m.graph.node.insert(1, node("Relu", "x", "q")))),
+    ("L61", lambda: edited(lambda m: m.graph.input.append(helper.make_tensor_value_info("b", FLOAT, [2])))),
+    ("L62", lambda: conv(b=np.array([0, np.inf], np.float32))),
+    ("L68", lambda: single("Relu", opset=25)),
+    ("L70", lambda: edited(external)),
+    ("L75", lambda: edited(lambda m: m.graph.node.insert(0, node("Relu", "y", "late")))),
+    ("L77", free_resize),
+    ("L78", behind_concat),
+    ("C11", lambda: conv(wd=node("DequantizeLinear", "w ws wz", "wd", axis=-4))),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("rule", "build"), ROWS, ids=[f"{rule}-{n}" for n, (rule, _) in enumerate(ROWS)])
+def test_each_row_is_found_in_its_smallest_graph(rule: str, build: Callable[[], ModelProto]) -> None:
+    found = [v for v in lint(build().SerializeToString()) if v.rule == rule]
+    assert found, f"{rule} was not found"
+    assert all(v.what and v.do and v.node for v in found)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        conv,
+        lambda: matrix(1),
+        average,
+        resize,
+        lambda: single("Relu"),
+        lambda: model_of([node("Cast", "x", to=FLOAT)], {}, kind=TensorProto.UINT8),
+    ],
+)
+def test_sound_graphs_pass_in_silence(build: Callable[[], ModelProto]) -> None:
+    assert lint(build().SerializeToString()) == ()
+
+
+def test_a_row_is_told_only_to_those_who_mind() -> None:
+    shifted = conv(z=np.uint8(128)).SerializeToString()
+    assert "L02" in {v.rule for v in lint(shifted, ("tensorrt",))}
+    assert lint(shifted, ("onnxruntime", "openvino")) == ()
+
+
+def test_the_layout_is_judged_only_for_a_single_runtime() -> None:
+    options = QuantizeOptions(variants=("int8",), float_tail=TAIL, threads=1)
+    made = quantize(mobile().SerializeToString(), pictures(1), options=options)
+    a, b = (made.get("int8", layout).graph for layout in ("conv-relu-q", "conv-q-relu-q"))
+    assert lint(a) == lint(a, ("tensorrt",)) == lint(b, ("onnxruntime",)) == ()
+    assert {v.rule for v in lint(a, ("onnxruntime",))} == {"L25"}
+
+
+def test_between_convolution_and_relu_a_pair_is_one_step_more_for_tensorrt() -> None:
+    model = conv(y=node("Conv", "d wd b", "c"))
+    model.graph.node.extend(
+        [node("QuantizeLinear", "c s z", "cq"), node("DequantizeLinear", "cq s z", "cd"), node("Relu", "cd")]
+    )
+    assert {v.rule for v in lint(model.SerializeToString(), ("tensorrt",))} == {"L24"}
+    assert lint(model.SerializeToString()) == ()
+
+
+def test_rubbish_and_unknown_targets_are_refused() -> None:
+    with pytest.raises(BadInput, match="not an ONNX graph"):
+        lint(b"rubbish")
+    with pytest.raises(BadUsage, match="not tflite"):
+        lint(conv().SerializeToString(), ("tflite",))
+
+
+def test_cleaning_mends_what_needs_no_choice() -> None:
+    """Names, order, constants as nodes, inputs that are initializers, a Resize that loses the batch."""
+    model = free_resize()
+    model.graph.node[0].ClearField("name")
+    model.graph.node[0].doc_string = "/home/somebody/net.py"
+    mended = graphs.clean(model)
+    assert lint(mended.SerializeToString()) == ()
+    assert b"somebody" not in mended.SerializeToString()
+    assert mended.ir_version == 8
