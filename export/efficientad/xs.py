@@ -58,7 +58,7 @@ class XsLayout:
     width: int = 96
     depth: int = 1
     clamp: float = 8.0
-    sources: tuple[Source, ...] = (Source(7), Source(10), Source(14))
+    sources: tuple[Source, ...] = (Source(7), Source(10), Source(14), Source(14, "cosine"))
     map_stride: int = 8
     top_cells: int = 10
     codes: int = 512
