@@ -126,5 +126,7 @@ def _cut_before(q: NodeProto, index: Index) -> NodeProto | None:
 def _bounds(cut: NodeProto, index: Index) -> tuple[float, float]:
     if cut.op_type == "Relu":
         return 0.0, np.inf
-    low, high = (float(index.constants[cut.input[i]]) if len(cut.input) > i and cut.input[i] else None for i in (1, 2))
+    low, high = (
+        float(index.constants[cut.input[i]].item()) if len(cut.input) > i and cut.input[i] else None for i in (1, 2)
+    )
     return (-np.inf if low is None else low), (np.inf if high is None else high)

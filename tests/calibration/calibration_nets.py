@@ -52,7 +52,8 @@ class Builder:
         return self.op("Relu", x)
 
     def clip(self, x: str, low: float = 0.0, high: float = 6.0) -> str:
-        return self.op("Clip", x, self.constant(np.float32(low)), self.constant(np.float32(high)))
+        # both spellings of a bound occur in exported graphs: rank 0 and [1]
+        return self.op("Clip", x, self.constant(np.float32(low)), self.constant(np.full(1, high, np.float32)))
 
     def average(self, x: str) -> str:
         return self.op("AveragePool", x, kernel_shape=[2, 2], strides=[2, 2])

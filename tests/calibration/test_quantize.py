@@ -151,16 +151,21 @@ def test_unknown_names_and_variants_are_refused() -> None:
 
 
 def test_the_raw_picture_enters_the_first_convolution_exactly() -> None:
-    """int8 = uint8 - 128 at scale 1: only the weights are rounded, and their mean effect is taken off."""
-    b = Builder(np.random.default_rng(0))
-    graph = b.model({"out": b.conv(b.picture(), 3, 8, 3)})
-    made = quantize(graph.SerializeToString(), pictures(2), options=PLAIN)
-    row = next(r for r in made.report.tensors if r.role == "exact-picture")
-    assert row.scale == 1.0
-    model = onnx.load_from_string(made.get("int8", "conv-relu-q").graph)
-    shift = next(n for n in model.graph.node if n.op_type == "Add")
-    values = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
-    assert values[shift.input[1]] == -128.0
+    """int8 = uint8 - 128 at scale 1: with weights on the grid too, only the output is rounded."""
+    rng = np.random.default_rng(0)
+    b = Builder(rng)
+    model = b.model({"out": b.conv(b.picture(), 3, 8, 3)})
+    weight = next(t for t in model.graph.initializer if len(t.dims) == 4)
+    whole = rng.integers(-127, 128, tuple(weight.dims)).astype(np.float32)
+    whole[:, 0, 0, 0] = 127  # the channel's scale is then 1 / 1024, exactly
+    weight.CopyFrom(numpy_helper.from_array(whole / 1024, weight.name))
+    made = quantize(model.SerializeToString(), pictures(2), options=PLAIN)
+    rows = {row.role: row for row in made.report.tensors}
+    assert rows["exact-picture"].scale == 1.0
+    feeds = pictures(1)[0]
+    wanted = run(model.SerializeToString(), feeds)["out"]
+    gap = np.abs(run(made.variants[0].graph, feeds)["out"] - wanted)
+    assert gap.max() <= rows["tail"].scale * 0.501
 
 
 def test_a_padded_first_convolution_is_left_float_because_zero_is_not_black_there() -> None:
