@@ -58,7 +58,9 @@ class XsLayout:
     width: int = 96
     depth: int = 1
     clamp: float = 8.0
-    sources: tuple[Source, ...] = (Source(7), Source(10), Source(14), Source(14, "cosine"))
+    sources: tuple[Source, ...] = (
+        Source(4), Source(7), Source(10), Source(14), Source(10, "cosine"), Source(14, "cosine"),
+    )  # fmt: skip
     map_stride: int = 8
     top_cells: int = 10
     codes: int = 512
