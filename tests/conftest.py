@@ -7,7 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 from numpy.typing import NDArray
+
+# No test asserts time: a slow machine must not turn a law red.
+settings.register_profile("edge-sdk", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("edge-sdk")
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))  # tiny.py, the bundle that several areas use
