@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ class OvRuntime:
         try:
             ov = need("openvino", extra=NAME)
             with vendor_errors(NAME, where="devices", raises=NotThere, do="edge-sdk devices in another environment"):
-                devices = tuple(str(device) for device in ov.Core().available_devices)
+                devices = tuple(str(device) for device in _core(ov).available_devices)
         except EdgeError as exc:
             return Availability(runtime=NAME, version=None, devices=(), reason=str(exc.args[0]), do=exc.do)
         reason = "" if devices else "OpenVINO sees no device"
@@ -56,12 +57,19 @@ class OvRuntime:
         return OvSession(onnx_read.graph_bytes(graph, where=options.graph_name), options)
 
 
+@lru_cache(maxsize=1)
+def _core(ov: Any) -> Any:
+    """The one Core of this process, kept to its end. Each Core gives its thread a signal stack; when two of them die in
+    the order in which they were made, the thread is left with one that was freed, and the next Ctrl-C is a crash."""
+    return ov.Core()
+
+
 class OvSession:
     """One graph on one device, with a few infer requests. `run`, `submit`: any thread; after `close` they raise."""
 
     def __init__(self, graph: bytes, options: CompileOptions) -> None:
         self._ov = need("openvino", extra=NAME)
-        self._core = self._ov.Core()
+        self._core = _core(self._ov)
         self._options, self._where = options, options.graph_name
         self._device = _real_device(self._core, options)
         self._cpu, self._facts = probe.cpu(), onnx_read.read_facts(graph, where=self._where)
