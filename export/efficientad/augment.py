@@ -16,8 +16,9 @@ from edge_sdk.bundle.manifest import Preprocessing
 class Augmentation:
     """How far a view may differ from its picture. Each value is drawn evenly within +- what stands here.
 
-    turns: any angle and mirror image, for parts that lie in any direction. scale: share. shift: share of the side.
-    light, contrast: share, about the picture's mean.
+    turns: quarter turns and mirror images, for parts that lie in any direction: all angles are among the pictures
+    already, and these move pixels without resampling them. scale: share. shift: share of the side. light, contrast:
+    share, about the picture's mean.
     """
 
     turns: bool = False
@@ -48,16 +49,15 @@ def _shrunk(picture: NDArray[np.uint8], width: int, height: int) -> NDArray[np.u
 
 
 def _moved(picture: NDArray[np.uint8], how: Augmentation, rng: np.random.Generator) -> NDArray[np.uint8]:
+    if how.turns:
+        turned = np.rot90(picture, int(rng.integers(4)))
+        picture = np.ascontiguousarray(turned[:, ::-1] if rng.random() < 0.5 else turned)
     h, w = picture.shape[:2]
-    angle = float(rng.uniform(0.0, 360.0)) if how.turns else 0.0
-    mirrored = how.turns and rng.random() < 0.5
     scale = 1.0 + how.scale * float(rng.uniform(-1.0, 1.0))
     shift_x, shift_y = (how.shift * side * float(rng.uniform(-1.0, 1.0)) for side in (w, h))
-    if mirrored:
-        picture = np.ascontiguousarray(picture[:, ::-1])
-    if angle == 0.0 and scale == 1.0 and shift_x == 0.0 and shift_y == 0.0:
+    if scale == 1.0 and shift_x == 0.0 and shift_y == 0.0:
         return picture
-    matrix = cv2.getRotationMatrix2D(((w - 1) / 2, (h - 1) / 2), angle, scale)
+    matrix = cv2.getRotationMatrix2D(((w - 1) / 2, (h - 1) / 2), 0.0, scale)
     matrix[:, 2] += (shift_x, shift_y)
     moved = cv2.warpAffine(picture, matrix, (w, h), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(moved, np.uint8)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -37,8 +39,10 @@ class EfficientAD:
     def train(self, data: PictureSet, options: TrainOptions, *, folder: Path, progress: Progress) -> Trained:
         """Trains, or goes on from the checkpoint that `folder` holds for the same data and options."""
         _check(options)
-        torch.set_num_threads(options.threads or default_threads())
-        torch.set_flush_denormal(True)  # activations of dead channels would otherwise cost as much as ten live ones
+        with _computing(options.threads or default_threads()):
+            return self._train(data, options, folder, progress)
+
+    def _train(self, data: PictureSet, options: TrainOptions, folder: Path, progress: Progress) -> Trained:
         try:
             if options.size == "xs":
                 return xs_train.train(data, options, self.xs, folder=folder, progress=progress)
@@ -62,6 +66,19 @@ class EfficientAD:
             return Feeds.of(data, trained, xs_train.preprocessing(trained.options), count=count)
         feeds: CalibrationFeeds = _pdn().calibration(data, trained, count=count)
         return feeds
+
+
+@contextmanager
+def _computing(threads: int) -> Iterator[None]:
+    """torch's process-wide settings for a training, put back after it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)  # activations of dead channels would otherwise cost as much as ten live ones
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+        torch.set_num_threads(before)
 
 
 def _check(options: TrainOptions) -> None:

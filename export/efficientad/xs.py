@@ -116,7 +116,7 @@ class XsConfig:
 
     layout: XsLayout = field(default_factory=XsLayout)
     fixed: Augmentation = field(default_factory=lambda: Augmentation(scale=0.03, shift=0.02, light=0.08))
-    turning: Augmentation = field(default_factory=lambda: Augmentation(turns=True, scale=0.03, shift=0.02, light=0.08))
+    turning: Augmentation = field(default_factory=lambda: Augmentation(turns=True, light=0.08))
     views: int = 16
     fresh: int = 3
     memory_bytes: int = 2 << 30

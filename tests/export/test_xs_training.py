@@ -192,6 +192,19 @@ def test_turned_views_differ_by_seed_and_keep_their_size() -> None:
     assert (one != two).any()
 
 
+def test_turns_move_pixels_and_resample_none() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    record, how = Preprocessing(width=32, height=32), Augmentation(turns=True)
+    kinds = [np.rot90(p, k) for p in (picture, picture[:, ::-1]) for k in range(4)]
+    views = [view(picture, record, how, np.random.default_rng(k)) for k in range(40)]
+    seen = {next(i for i, kind in enumerate(kinds) if np.array_equal(kind, one)) for one in views}
+    assert seen == set(range(8))
+
+
+def test_training_puts_back_how_torch_computes(trained: Trained) -> None:
+    assert np.float32(torch.tensor([1e-40]) * 1.0) > 0.0  # denormals are flushed in training alone
+
+
 def test_an_unknown_size_is_wrong_usage(data: PictureSet, tmp_path: Path) -> None:
     with pytest.raises(BadUsage, match=r"no size 'xl'.*xs, s, m"):
         FAMILY.train(data, replace(OPTIONS, size="xl"), folder=tmp_path, progress=silent)
