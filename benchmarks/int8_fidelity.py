@@ -66,6 +66,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=None)
     parser.add_argument("--holdout", type=float, default=0.1)
+    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--one", choices=list(SETS), help="print one set's figures as JSON, write nothing")
     arguments = parser.parse_args()
     if arguments.one:

@@ -71,7 +71,11 @@ def judged(scores: NDArray[np.float64], data: PictureSet, seed: int) -> dict[str
 def training_options(stated: Stated, seed: int, arguments: argparse.Namespace) -> TrainOptions:
     """The one configuration of all sets."""
     return TrainOptions(
-        seed=seed, turns=stated.turns, time_budget_s=arguments.seconds, holdout=arguments.holdout, threads=2
+        seed=seed,
+        turns=stated.turns,
+        time_budget_s=arguments.seconds,
+        holdout=arguments.holdout,
+        threads=arguments.threads,
     )
 
 
@@ -123,6 +127,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--seconds", type=float, default=None, help="training time; default: the size's own")
     parser.add_argument("--holdout", type=float, default=0.1, help="share of good parts kept for the threshold")
+    parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     for seed in arguments.seeds:
         for name in arguments.sets:

@@ -54,15 +54,15 @@ class XsLayout:
 
     start: int = 2
     taps: tuple[int, ...] = (4, 7, 10, 14)
-    stem: int = 48
-    width: int = 96
+    stem: int = 64
+    width: int = 160
     depth: int = 1
     clamp: float = 8.0
     sources: tuple[Source, ...] = (
-        Source(4), Source(7), Source(10), Source(14), Source(10, "cosine"), Source(14, "cosine"),
+        Source(4), Source(7), Source(10), Source(14), Source(10, "cosine", 0.5), Source(14, "cosine", 0.5),
     )  # fmt: skip
     map_stride: int = 8
-    top_cells: int = 10
+    top_cells: int = 20
     codes: int = 512
 
     def __post_init__(self) -> None:
@@ -119,7 +119,7 @@ class XsConfig:
     turning: Augmentation = field(default_factory=lambda: Augmentation(turns=True, light=0.08))
     views: int = 16
     fresh: int = 3
-    memory_bytes: int = 2 << 30
+    memory_bytes: int = 1 << 30
     batch: int = 16
     rate: float = 2e-3
     warm_steps: int = 50
@@ -130,7 +130,7 @@ class XsConfig:
     hard_share: float = 0.01
     hard_from: float = 0.3
     quantiles: tuple[float, float] = (0.9, 0.995)
-    time_budget_s: float = 300.0
+    time_budget_s: float = 720.0
     checkpoint_every_s: float = 20.0
 
 
