@@ -16,7 +16,7 @@ from edge_sdk.bundle.manifest import Graph
 from edge_sdk.bundle.signing import TrustPolicy
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.errors import BadBundle, BadUsage, EdgeError
-from edge_sdk.predictors.golden import OutputCheck, check_session, compare_output, golden_outputs, golden_tensor
+from edge_sdk.predictors.golden import Judge, OutputCheck, check_session, golden_tensor
 from edge_sdk.progress import Progress, silent
 from edge_sdk.runtimes import registry, targets
 from edge_sdk.runtimes.cache import default_cache_folder
@@ -194,16 +194,13 @@ def _batches(
     except EdgeError as exc:
         return (), f"in a batch: {exc}"
     try:
-        for i, sample in enumerate(golden):
-            want = golden_outputs(bundle, sample, graph)
+        judge = Judge.of(bundle, graph)
+        for i in range(len(golden)):
             for position in range(BATCH):
                 rows = [decoy] * BATCH
                 rows[position] = tensors[i]
                 got = session.run({graph.inputs[0].name: np.concatenate(rows)})
-                checks += [
-                    compare_output(i, f"{name}[{position}]", got[name][position : position + 1], value, graph, name)
-                    for name, value in want.items()
-                ]
+                checks += judge.compare(i, got, position=position)
     except EdgeError as exc:
         return tuple(checks), f"in a batch: {exc}"
     finally:

@@ -36,7 +36,8 @@ class Hole(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Tolerance(msgspec.Struct, frozen=True, kw_only=True):
-    """How far an output may be from its golden value: max |a - b| <= absolute + relative * max |golden|."""
+    """How far an output may be from its golden value: max |a - b| <= absolute + relative * max |golden|, the last
+    over all golden samples of that output."""
 
     absolute: float
     relative: float

@@ -44,24 +44,50 @@ def golden_outputs(bundle: Bundle, sample: GoldenSample, graph: Graph) -> dict[s
     }
 
 
-def compare_output(
-    index: int, label: str, got: NDArray[np.float32], want: NDArray[np.float32], graph: Graph, name: str
-) -> OutputCheck:
-    """Output `name` against its golden value, by the tolerance that the manifest states for it; shown as `label`."""
-    scale = float(np.abs(want).max(initial=0.0))
-    bound = graph.tolerance[name]
-    worst = float(np.abs(got.astype(np.float64) - want).max()) if got.shape == want.shape else float("inf")
-    return OutputCheck(
-        sample=index, output=label, worst=worst, allowed=bound.absolute + bound.relative * scale,
-        relative=worst / scale if scale else worst,
-    )  # fmt: skip
+def golden_scales(bundle: Bundle, graph: Graph) -> dict[str, float]:
+    """Per output the largest magnitude in any golden sample: what a tolerance is relative to. A good part's map is
+    nearly flat, and a share of it would be less than one quantization step."""
+    scales: dict[str, float] = {}
+    for sample in bundle.manifest.golden:
+        for name, value in golden_outputs(bundle, sample, graph).items():
+            scales[name] = max(scales.get(name, 0.0), float(np.abs(value).max(initial=0.0)))
+    return scales
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """Holds outputs of one graph against its golden samples."""
+
+    bundle: Bundle
+    graph: Graph
+    scales: dict[str, float]
+
+    @classmethod
+    def of(cls, bundle: Bundle, graph: Graph) -> Judge:
+        """Reads the scales once."""
+        return cls(bundle, graph, golden_scales(bundle, graph))
+
+    def compare(
+        self, index: int, got: dict[str, NDArray[np.float32]], *, position: int | None = None
+    ) -> list[OutputCheck]:
+        """Every output of sample `index`; in a batch, of the row at `position`."""
+        checks = []
+        for name, want in golden_outputs(self.bundle, self.bundle.manifest.golden[index], self.graph).items():
+            row = got[name] if position is None else got[name][position : position + 1]
+            scale, bound = self.scales[name], self.graph.tolerance[name]
+            worst = float(np.abs(row.astype(np.float64) - want).max()) if row.shape == want.shape else float("inf")
+            checks.append(
+                OutputCheck(
+                    sample=index, output=name if position is None else f"{name}[{position}]", worst=worst,
+                    allowed=bound.absolute + bound.relative * scale, relative=worst / scale if scale else worst,
+                )
+            )  # fmt: skip
+        return checks
 
 
 def check_session(bundle: Bundle, graph: Graph, session: Session, *, samples: int | None = None) -> list[OutputCheck]:
     """Runs golden tensors one by one. samples: how many, None = all."""
-    checks = []
+    judge, checks = Judge.of(bundle, graph), []
     for i, sample in enumerate(bundle.manifest.golden[:samples]):
-        got = session.run({graph.inputs[0].name: golden_tensor(bundle, sample)})
-        for name, want in golden_outputs(bundle, sample, graph).items():
-            checks.append(compare_output(i, name, got[name], want, graph, name))
+        checks += judge.compare(i, session.run({graph.inputs[0].name: golden_tensor(bundle, sample)}))
     return checks
