@@ -1,4 +1,4 @@
-"""Judges a folder of pictures and writes one CSV line a picture. Run: python samples/judge_folder.py line3.edge photos/"""
+"""Judges a folder of pictures, one CSV line a picture. Run: python samples/judge_folder.py line3.edge photos/"""
 
 from __future__ import annotations
 

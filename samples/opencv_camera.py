@@ -1,4 +1,4 @@
-"""A camera in a loop: the verdict is drawn on the frame. Run: python samples/opencv_camera.py line3.edge [camera number]"""
+"""A camera in a loop, the verdict on the frame. Run: python samples/opencv_camera.py line3.edge [camera number]"""
 
 from __future__ import annotations
 
