@@ -198,8 +198,8 @@ def test_parts_in_any_direction_are_turned_anew_at_every_step(parts: PictureSet,
     assert (shelf.kept, features) == (0, [None, None, None])
     assert first.shape == (3, SIDE + 32, SIDE + 32, 3)
     as_they_are, _ = still.draw(12, rng)
-    for turned in (*first, *second):
-        assert all(np.abs(turned.astype(int) - whole).mean() > 5 for whole in as_they_are)
+    turned = [all(np.abs(v.astype(int) - whole).mean() > 5 for whole in as_they_are) for v in (*first, *second)]
+    assert sum(turned) >= 4  # one quarter turn in eight leaves a picture as it is
 
 
 def test_no_gradient_reaches_the_teacher_and_every_other_weight_gets_one(
