@@ -83,8 +83,9 @@ class AnomalyResult:
 
     @cached_property
     def regions(self) -> tuple[Region, ...]:
-        """Areas of `map` above the decision's threshold (none without one), largest peak first."""
-        if self.verdict.threshold is None:
+        """Areas of `map` above the decision's threshold, largest peak first; none where the verdict is not "defect": a
+        good part's highest cells may pass a threshold that its score does not."""
+        if self.verdict.threshold is None or not self.is_defect:
             return ()
         return regions_above(self.map, self.verdict.threshold)
 

@@ -33,13 +33,17 @@ from edge_sdk.runtimes.protocol import CompileOptions
 GOLDEN_SIDE = 640
 """Longest side of a stored golden picture, px: enough to exercise decode and resize, small enough to travel."""
 
-TOLERANCES = {
-    "fp32": Tolerance(absolute=1e-6, relative=1e-4),
-    "fp16": Tolerance(absolute=1e-3, relative=2e-2),
-    "int8": Tolerance(absolute=1e-3, relative=3e-2),
-    "int8-w7": Tolerance(absolute=1e-3, relative=3e-2),
+_INT8 = {"map": Tolerance(absolute=1e-3, relative=0.1), "score": Tolerance(absolute=1e-3, relative=0.05)}
+_ALL = "*"
+TOLERANCES: Mapping[str, Mapping[str, Tolerance]] = {
+    "fp32": {_ALL: Tolerance(absolute=1e-6, relative=1e-4)},
+    "fp16": {_ALL: Tolerance(absolute=1e-3, relative=2e-2)},
+    "int8": _INT8,
+    "int8-w7": _INT8,
 }
-"""How far a runtime may be from ONNX semantics to the letter, by variant; relative to the largest golden value."""
+"""How far a runtime may be from ONNX semantics to the letter, by variant and output; relative to the largest golden
+value. int8: kernels break ties of a rounding their own way, and a residual network carries each step on, so that single
+cells of a map differ by some percent; saturated sums or a wrong scale differ by the map itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -113,12 +117,12 @@ def pack(parts: Parts, out: Path, *, key: SigningKey | None = None, progress: Pr
 
 def _graph(name: str, variant: Variant) -> Graph:
     told = read_facts(variant.graph, where=name)
-    bound = TOLERANCES[variant.variant]
+    bounds = TOLERANCES[variant.variant]
     return Graph(
         name=name, variant=variant.variant, layout=variant.layout, member="", size_bytes=0, sha256="",
         opset=_opset(variant.graph), inputs=told.inputs, outputs=told.outputs,
         int8_convolutions=variant.int8_convolutions,
-        tolerance={spec.name: bound for spec in told.outputs},
+        tolerance={spec.name: bounds.get(spec.name, bounds.get(_ALL, _INT8["score"])) for spec in told.outputs},
     )  # fmt: skip
 
 

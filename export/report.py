@@ -54,14 +54,14 @@ class Measured:
 
 
 def shots(detector: AnomalyDetector, pictures: Sequence[Picture], *, count: int = 12) -> list[Shot]:
-    """Overlays: every wrong verdict first, then the strongest defects and the good parts nearest the threshold."""
+    """Overlays: defects from the strongest to the weakest found, good parts, and last what was judged wrongly."""
     results = [(p, detector.predict(p.path)) for p in pictures]
     wrong = [(p, r) for p, r in results if r.is_defect != (p.label != "good")]
     right = [(p, r) for p, r in results if r.is_defect == (p.label != "good")]
     bad = sorted((x for x in right if x[0].label != "good"), key=lambda x: -x[1].score)
     good = sorted((x for x in right if x[0].label == "good"), key=lambda x: -x[1].score)
     spread = [bad[round(i * (len(bad) - 1) / 6)] for i in range(7)] if len(bad) >= 7 else bad
-    chosen = [*wrong[:3], *spread, *good[:1], *good[-1:]]
+    chosen = [*spread, *good[:1], *good[-1:], *wrong[:3]]
     return [_shot(p, r) for p, r in chosen[:count]]
 
 
@@ -122,7 +122,7 @@ def _page(built: Built, trained: Trained, measured: Measured, pictures: Sequence
         "stage_rows": [_stages(key, told) for key, told in measured.latency.items()],
         "verified": measured.verified.text(),
         "training_curve": plots.curve(
-            [(step, float(values["loss"])) for step, values in trained.history if "loss" in values], "loss"
+            [(step, float(sum(values.values()))) for step, values in trained.history], "loss, all terms"
         ),
         "training_words": f"Training loss over {len(trained.history)} recorded steps.",
         "facts": "\n".join(f"{name}: {value}" for name, value in trained.facts.items()),
