@@ -18,8 +18,8 @@ from edge_sdk.runtimes.probe import default_threads
 Key = tuple[str, str]
 """(variant, runtime): which row of the table."""
 
-QUICK = ProfileOptions(min_time_s=2.0, max_time_s=8.0, percentiles=(0.9, 0.99))
-"""Seconds a row: enough calls for a p99 of anything below 12 ms."""
+QUICK = ProfileOptions(min_time_s=2.0, max_time_s=7.0, percentiles=(0.9, 0.99))
+"""Seconds a row: enough calls for a p99 of anything below 10 ms."""
 FACTORY = "edge_sdk.profiling.predicting:predict"
 
 
@@ -52,7 +52,7 @@ def _noted(progress: Progress, note: str) -> Progress:
 
 
 def ratios(
-    bundle: Path, rows: Sequence[Row], *, max_time_s: float = 12.0, progress: Progress = silent
+    bundle: Path, rows: Sequence[Row], *, max_time_s: float = 10.0, progress: Progress = silent
 ) -> Mapping[Key, str]:
     """How many times faster than fp32 in the same runtime, with its interval: two processes, interleaved."""
     out: dict[Key, str] = {}

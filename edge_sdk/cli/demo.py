@@ -14,7 +14,7 @@ from edge_sdk.cli.options import Json
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the bundle and report.html.")] = Path("demo-report"),
     family: Annotated[str, typer.Option(help="Family of models to show.")] = "efficientad",
-    time_budget: Annotated[str, typer.Option(help="Training time.")] = "60s",
+    time_budget: Annotated[str, typer.Option(help="Training time.")] = "75s",
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     json: Json = False,
 ) -> None:
