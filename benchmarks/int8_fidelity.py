@@ -38,7 +38,8 @@ def measure(name: str, seed: int, arguments: argparse.Namespace) -> dict[str, An
     trained = family.train(data, training_options(stated, seed, arguments), folder=folder, progress=_quiet)
     graph = family.graph(trained)
     feeds = family.calibration(data, trained, count=build.CALIBRATION_SAMPLES)
-    quantized = quantize(graph.onnx, feeds, options=QuantizeOptions(float_tail=graph.float_tail))
+    wanted = QuantizeOptions(float_tail=graph.float_tail, exclude=graph.float_in_int8)
+    quantized = quantize(graph.onnx, feeds, options=wanted)
     parts = [p.part for p in trained.held_out]
     decision = conformal(trained.scores, rate=build.supported_rate(len(set(parts)), None), parts=parts)
     fp32 = Variant(variant="fp32", layout="plain", graph=graph.onnx, int8_convolutions=0)

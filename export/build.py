@@ -62,7 +62,8 @@ def build(
     progress(0, 0, "merging the graph")
     graph = family.graph(trained)
     feeds = family.calibration(data, trained, count=CALIBRATION_SAMPLES)
-    quantized = quantize(graph.onnx, feeds, options=QuantizeOptions(float_tail=graph.float_tail), progress=progress)
+    wanted = QuantizeOptions(float_tail=graph.float_tail, exclude=graph.float_in_int8)
+    quantized = quantize(graph.onnx, feeds, options=wanted, progress=progress)
     variants = (Variant(variant="fp32", layout="plain", graph=graph.onnx, int8_convolutions=0), *quantized.variants)
     decision = decide(trained, options, digest=data_digest(data))
     judged = data.test or trained.held_out

@@ -24,7 +24,7 @@ from edge_sdk.export.efficientad.features import FeatureBank, Views, prepared
 from edge_sdk.export.efficientad.pdn_model import ChannelStatistics, MapQuantiles, StatisticsSum, map_quantiles
 from edge_sdk.export.efficientad.trunk import BLOCKS, load_trunk
 from edge_sdk.export.efficientad.xs import XsConfig, XsModel, new_model
-from edge_sdk.export.efficientad.xs_graph import merged_graph
+from edge_sdk.export.efficientad.xs_graph import float_in_int8, merged_graph
 from edge_sdk.export.family import FloatGraph, Picture, PictureSet, Trained, TrainOptions
 from edge_sdk.export.pictures import data_digest, split
 from edge_sdk.export.training import loop
@@ -218,5 +218,5 @@ def graph(trained: Trained) -> FloatGraph:
     return FloatGraph(
         onnx=onnx, preprocessing=preprocessing(options), float_tail=tail,
         grid=MapGrid(offset_px=layout.map_stride / 2, stride_px=float(layout.map_stride)),
-        reduction=f"mean of the {cells} largest cells of the map",
+        reduction=f"mean of the {cells} largest cells of the map", float_in_int8=float_in_int8(onnx),
     )  # fmt: skip

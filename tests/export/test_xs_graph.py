@@ -14,7 +14,7 @@ from xs_parts import LAYOUT, SIDE, pictures, untrained
 from edge_sdk.errors import BadInput, BadUsage
 from edge_sdk.export.efficientad.trunk import SHIPPED, cells, load_trunk, provenance, same_pads, stride_of
 from edge_sdk.export.efficientad.xs import Source, XsLayout, XsModel, placing
-from edge_sdk.export.efficientad.xs_graph import merged_graph
+from edge_sdk.export.efficientad.xs_graph import float_in_int8, merged_graph
 from edge_sdk.tensors import Array
 
 
@@ -212,3 +212,12 @@ def test_weights_that_are_no_trunk_are_named(tmp_path: Path) -> None:
     (tmp_path / "cut.safetensors").write_bytes(SHIPPED.read_bytes()[:1000])
     with pytest.raises(BadInput, match=r"cut\.safetensors: the weights can't be read"):
         load_trunk(4, tmp_path / "cut.safetensors")
+
+
+def test_the_early_trunk_is_what_stays_float_in_int8(graph: bytes) -> None:
+    names = float_in_int8(graph)
+    convolutions = [node.name for node in onnx.load_from_string(graph).graph.node if node.op_type == "Conv"]
+    kept = [name for name in convolutions if name not in names]
+    assert {name.split("/")[0] for name in names} == {"trunk"}
+    assert {name.split("/")[1] for name in kept if name.startswith("trunk")} == {"11", "12", "13", "14"}
+    assert any(name.startswith("student") for name in kept)
