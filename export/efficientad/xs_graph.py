@@ -39,7 +39,7 @@ def merged_graph(model: XsModel, *, width: int, height: int) -> tuple[bytes, tup
 
 FLOAT_THROUGH = 10
 """Trunk blocks up to this one stay float in int8: they feed teacher and student alike, and their rounding is what moves
-scores. All int8 flips one verdict in six of the screws; with these float none of 80, at 0.6 of the fp32 time."""
+scores (docs/results/int8_fidelity holds what is left of it). Most of the work is behind them."""
 
 
 def float_in_int8(graph: bytes) -> tuple[str, ...]:
