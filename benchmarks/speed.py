@@ -67,6 +67,15 @@ def pairs(pdn: Path, xs: Path, threads: int) -> list[Pair]:
     return out
 
 
+def portable(told: Any) -> Any:
+    """The same without this machine's folders: an interpreter is "python", a bundle its file name."""
+    if isinstance(told, dict):
+        return {key: portable(value) for key, value in told.items()}
+    if isinstance(told, str) and told == sys.executable:
+        return "python"
+    return Path(told).name if isinstance(told, str) and told.startswith("/") else told
+
+
 def main() -> None:
     """Measures every pair and writes one record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -80,7 +89,12 @@ def main() -> None:
     found: list[dict[str, Any]] = []
     for pair in pairs(arguments.pdn, arguments.xs, arguments.threads):
         told = compare(pair.a, pair.b, options=CompareOptions(max_time_s=arguments.max_time))
-        row = {"name": pair.name, "wanted": pair.wanted, "speedup": told.speedup, "comparison": told.to_json()}
+        row = {
+            "name": pair.name,
+            "wanted": pair.wanted,
+            "speedup": told.speedup,
+            "comparison": portable(told.to_json()),
+        }
         found.append(row)
         print(f"{told.speedup:6.2f}x  {pair.name}  (wanted {pair.wanted})", flush=True)
     result = {"instruction_set": cpu.isa, "flags": list(cpu.flags), "ratios": found}
