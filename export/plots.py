@@ -81,8 +81,8 @@ def histogram(scores: Mapping[str, NDArray[np.float64]], threshold: float | None
                     f'height="{_y(0) - _y(n / top):.1f}" fill="{_COLOURS[j]}"/>'
                 )
     for j, label in enumerate(counts):
-        body.append(f'<rect x="{W - 150}" y="{TOP + 18 * j}" width="10" height="10" fill="{_COLOURS[j]}"/>')
-        body.append(_text(W - 134, TOP + 9 + 18 * j, f"{label} ({len(scores[label])})", anchor="start"))
+        body.append(f'<rect x="{LEFT + 12}" y="{TOP + 4 + 18 * j}" width="10" height="10" fill="{_COLOURS[j]}"/>')
+        body.append(_text(LEFT + 28, TOP + 13 + 18 * j, f"{label} ({len(scores[label])})", anchor="start"))
     if threshold is not None:
         x = _x(share(threshold))
         body.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{_y(0)}" y2="{_y(1)}" class="mark"/>')

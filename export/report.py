@@ -185,7 +185,7 @@ def _cells(row: Row, measured: Measured) -> tuple[str, ...]:
     times = (
         ("-",) * 4
         if speed is None
-        else (speed.words("p50"), speed.words("p90"), speed.words("p99"), f"{1000 / speed.total.mean:.0f}")
+        else (_short(speed, "p50"), _short(speed, "p90"), _short(speed, "p99"), f"{1000 / speed.total.mean:.0f}")
     )
     return (
         row.variant, row.runtime, f"{row.device} {row.precision}; {row.convolutions}", f"{row.size_bytes / 1e6:.2f}",
@@ -195,6 +195,12 @@ def _cells(row: Row, measured: Measured) -> tuple[str, ...]:
         "-" if row.misses is None or not row.defects else f"{row.misses} of {row.defects}",
         *times, measured.ratios.get((row.variant, row.runtime), "-"),
     )  # fmt: skip
+
+
+def _short(speed: ProfileReport, name: str) -> str:
+    """The figure, or how many calls it needs; the words in full are in report.json."""
+    words = speed.words(name)
+    return f"{speed.total.n} calls are too few" if words.startswith(f"{name}:") else words
 
 
 def _stages(key: Key, told: ProfileReport) -> tuple[str, ...]:
