@@ -53,6 +53,8 @@ def train(
 
     if out.suffix != ".edge":
         raise BadUsage(f"--out {out} does not end in .edge", do=f"Write --out {out.with_suffix('.edge')}")
+    if not out.parent.is_dir():  # before the training, not after it
+        raise BadUsage(f"the folder of --out {out} is not there", do=f"mkdir -p {out.parent}")
     budget = terminal.seconds(time_budget) if time_budget else None
     options = TrainOptions(
         size=size, width=width, height=height, steps=steps, time_budget_s=budget, seed=seed, turns=turns,

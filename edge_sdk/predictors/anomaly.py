@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -195,8 +195,3 @@ class AnomalyDetector:
             geometry=prepared.geometry, ran=self._ran, source=name,
             notes=("every pixel has the same value: is the lens covered?",) if flat else (),
         )  # fmt: skip
-
-
-def scores_of(results: Sequence[AnomalyResult]) -> NDArray[np.float64]:
-    """Raw scores of several results, float64 (n,)."""
-    return np.array([r.score for r in results], np.float64)

@@ -176,6 +176,7 @@ def test_profile_tells_stages_and_what_ran(bundle: Path, capsys: pytest.CaptureF
     [
         (("train", "/nowhere", "--out", "x.edge"), 3, "/nowhere"),
         (("train", ".", "--out", "x.zip"), 2, "x.edge"),
+        (("train", ".", "--out", "absent/x.edge"), 2, "mkdir -p absent"),
         (("train", ".", "--out", "x.edge", "--time-budget", "soon"), 2, "10min"),
         (("verify", "absent.edge"), 3, "absent.edge"),
         (("verify",), 2, "bundle"),
