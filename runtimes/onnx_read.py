@@ -1,19 +1,16 @@
-"""Reads the few facts of an ONNX file that adapters need, from its protobuf bytes. Knows no onnx package.
-
-Field numbers are those of onnx.proto: ModelProto.graph 7; GraphProto.node 1, initializer 5, input 11, output 12;
-NodeProto.input 1, output 2, op_type 4; TensorProto.dims 1, data_type 2, int32_data 5, name 8, raw_data 9;
-ValueInfoProto.name 1, type 2; TypeProto.tensor_type 1 with elem_type 1, shape 2; shape.dim 1 with dim_value 1.
-"""
+"""Reads the few facts of an ONNX file that adapters need. Knows no onnx package, and what lies in subgraphs neither."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from edge_sdk.errors import BadInput
+from edge_sdk.runtimes import onnx_wire
+from edge_sdk.runtimes.onnx_wire import BYTES, Malformed, Wire
 from edge_sdk.tensors import DType, TensorSpec
 
 UINT8, INT8, FLOAT16 = 2, 3, 10
@@ -34,7 +31,8 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Initializer:
-    """dtype: TensorProto.DataType. raw: its bytes as a view into the file (empty if stored as typed fields)."""
+    """dtype: TensorProto.DataType. raw: its bytes, a view into the file; int8 in typed fields is decoded, other
+    typed fields are not and leave it empty."""
 
     name: str
     dtype: int
@@ -69,19 +67,28 @@ def graph_bytes(graph: bytes | Path, *, where: str) -> bytes:
 
 def read_facts(graph: bytes, *, where: str) -> OnnxFacts:
     """Nodes, initializers, inputs and outputs of a model file. Raises BadInput if the bytes aren't one."""
-    parts: dict[int, list[memoryview]] = {1: [], 5: [], 11: [], 12: []}
+    wire = Wire(graph)
+    nodes: list[Node] = []
+    initializers: dict[str, Initializer] = {}
+    inputs: list[TensorSpec] = []
+    outputs: list[TensorSpec] = []
     try:
-        for number, body in _fields(memoryview(graph)):
-            if number == 7 and isinstance(body, memoryview):
-                for inner, part in _fields(body):
-                    if inner in parts and isinstance(part, memoryview):
-                        parts[inner].append(part)
-        nodes = tuple(map(_node, parts[1]))
-        initializers = {tensor.name: tensor for tensor in map(_initializer, parts[5])}
-        inputs = tuple(spec for spec in map(_spec, parts[11]) if spec.name not in initializers)
-        outputs = tuple(map(_spec, parts[12]))
-    except (ValueError, IndexError) as exc:  # UnicodeDecodeError is a ValueError
-        raise BadInput(f"not an ONNX file that can be used: {exc}", where=where, do="Export it again") from exc
+        for model in wire.messages(0, len(graph), onnx_wire.MODEL_GRAPH):
+            for number, kind, start, end in wire.fields(*model):
+                if kind != BYTES:
+                    continue
+                if number == onnx_wire.GRAPH_NODE:
+                    nodes.append(_node(wire, start, end))
+                elif number == onnx_wire.GRAPH_INITIALIZER:
+                    tensor = _initializer(wire, start, end)
+                    initializers[tensor.name] = tensor
+                elif number == onnx_wire.GRAPH_INPUT:
+                    inputs.append(_spec(wire, start, end))
+                elif number == onnx_wire.GRAPH_OUTPUT:
+                    outputs.append(_spec(wire, start, end))
+    except Malformed as exc:
+        raise BadInput(f"not an ONNX file that can be used: it {exc}", where=where, do="Export it again") from exc
+    inputs = [spec for spec in inputs if spec.name not in initializers]
     if not nodes:
         raise BadInput("not an ONNX file: it has no nodes", where=where, do="Export it again")
     for spec in inputs:
@@ -89,7 +96,7 @@ def read_facts(graph: bytes, *, where: str) -> OnnxFacts:
             raise BadInput(
                 f"{spec.name} has shape {spec.shape}: only axis 0 may be free", where=where, do="Fix the rest"
             )
-    return OnnxFacts(nodes, initializers, inputs, outputs)
+    return OnnxFacts(tuple(nodes), initializers, tuple(inputs), tuple(outputs))
 
 
 def int8_weights_beyond_64(facts: OnnxFacts) -> bool:
@@ -102,99 +109,56 @@ def int8_weights_beyond_64(facts: OnnxFacts) -> bool:
     return False
 
 
-def _node(body: memoryview) -> Node:
+def _node(wire: Wire, at: int, stop: int) -> Node:
     op, inputs, outputs = "", [], []
-    for number, value in _fields(body):
-        if not isinstance(value, memoryview):
+    for number, kind, start, end in wire.fields(at, stop):
+        if kind != BYTES:
             continue
-        if number == 1:
-            inputs.append(str(value, "utf-8"))
-        elif number == 2:
-            outputs.append(str(value, "utf-8"))
-        elif number == 4:
-            op = str(value, "utf-8")
+        if number == onnx_wire.NODE_INPUT:
+            inputs.append(wire.text(start, end))
+        elif number == onnx_wire.NODE_OUTPUT:
+            outputs.append(wire.text(start, end))
+        elif number == onnx_wire.NODE_OP_TYPE:
+            op = wire.text(start, end)
     return Node(op, tuple(inputs), tuple(outputs))
 
 
-def _initializer(body: memoryview) -> Initializer:
+def _initializer(wire: Wire, at: int, stop: int) -> Initializer:
     name, dtype, rank, raw = "", 0, 0, memoryview(b"")
-    for number, value in _fields(body):
-        if number == 1:  # packed or one by one
-            rank += 1 if isinstance(value, int) else sum(1 for byte in value if byte < 0x80)
-        elif number == 2 and isinstance(value, int):
-            dtype = value
-        elif number == 5 and isinstance(value, memoryview) and dtype == INT8:
-            raw = memoryview(np.array(list(_varints(value)), dtype=np.uint64).astype(np.int8).tobytes())
-        elif number == 8 and isinstance(value, memoryview):
-            name = str(value, "utf-8")
-        elif number == 9 and isinstance(value, memoryview):
-            raw = value
+    typed: list[tuple[int, int]] = []
+    for number, _, start, end in wire.fields(at, stop):
+        if number == onnx_wire.TENSOR_DIMS:  # packed or one by one, as int32_data
+            rank += sum(1 for _ in wire.numbers(start, end))
+        elif number == onnx_wire.TENSOR_TYPE:
+            dtype = wire.number(start, end)
+        elif number == onnx_wire.TENSOR_INT32:
+            typed.append((start, end))
+        elif number == onnx_wire.TENSOR_NAME:
+            name = wire.text(start, end)
+        elif number == onnx_wire.TENSOR_RAW:
+            raw = wire.content(start, end)
+    if typed and dtype == INT8:
+        values = np.fromiter((value for part in typed for value in wire.numbers(*part)), dtype=np.uint64)
+        raw = memoryview(values.astype(np.int8).tobytes())
     return Initializer(name, dtype, rank, raw)
 
 
-def _spec(body: memoryview) -> TensorSpec:
+def _spec(wire: Wire, at: int, stop: int) -> TensorSpec:
     name, dtype = "", 0
     shape: list[int | str] = []
-    for number, value in _fields(body):
-        if number == 1:
-            name = str(value, "utf-8")  # type: ignore[arg-type]
-    for kind in _inside(body, 2, 1):
-        dtype = next((value for number, value in _fields(kind) if number == 1 and isinstance(value, int)), 0)
-        for dimension in _inside(kind, 2, 1):
-            size = next((value for number, value in _fields(dimension) if number == 1 and isinstance(value, int)), None)
+    for start, end in wire.messages(at, stop, onnx_wire.VALUE_NAME):
+        name = wire.text(start, end)
+    for start, end in wire.messages(at, stop, onnx_wire.VALUE_TYPE, onnx_wire.TYPE_TENSOR):
+        dtype = _number(wire, start, end, onnx_wire.TYPE_ELEMENT) or 0
+        for first, last in wire.messages(start, end, onnx_wire.TYPE_SHAPE, onnx_wire.SHAPE_DIM):
+            size = _number(wire, first, last, onnx_wire.DIM_VALUE)
             shape.append(size if size is not None else "?" if shape else "N")
     if dtype not in _DTYPES:
-        raise ValueError(f"{name} has ONNX data type {dtype}, which no runtime here shares")
+        raise Malformed(f"has {name} of ONNX data type {dtype}, which no runtime here shares")
     return TensorSpec(name=name, dtype=_DTYPES[dtype], shape=tuple(shape))
 
 
-def _inside(body: memoryview, *path: int) -> Iterator[memoryview]:
-    """The messages at the end of a path of field numbers."""
-    for number, value in _fields(body):
-        if number == path[0] and isinstance(value, memoryview):
-            if len(path) == 1:
-                yield value
-            else:
-                yield from _inside(value, *path[1:])
-
-
-def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """(field number, value) of one message: int for varints, a view for length-delimited, fixed ones as a view."""
-    position, end = 0, len(data)
-    while position < end:
-        tag, position = _varint(data, position)
-        number, kind = tag >> 3, tag & 7
-        if kind == 0:
-            value, position = _varint(data, position)
-            yield number, value
-            continue
-        if kind == 2:
-            size, position = _varint(data, position)
-        elif kind in (1, 5):
-            size = 8 if kind == 1 else 4
-        else:
-            raise ValueError(f"wire type {kind}")
-        if position + size > end:
-            raise ValueError("field leaves its message")
-        yield number, data[position : position + size]
-        position += size
-
-
-def _varints(data: memoryview) -> Iterator[int]:
-    position = 0
-    while position < len(data):
-        value, position = _varint(data, position)
-        yield value
-
-
-def _varint(data: memoryview, position: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = data[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, position
-        shift += 7
-        if shift > 63:
-            raise ValueError("varint is too long")
+def _number(wire: Wire, at: int, stop: int, wanted: int) -> int | None:
+    """The first value of a field, if the message has it."""
+    found = (wire.number(start, end) for number, _, start, end in wire.fields(at, stop) if number == wanted)
+    return next(found, None)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from edge_sdk.bundle.manifest import Hole
-from edge_sdk.bundle.onnx_wire import ByteRange, survey
+from edge_sdk.bundle.onnx_survey import ByteRange, survey
 from edge_sdk.errors import BadInput
 
 MIN_BYTES = 1024

@@ -22,7 +22,7 @@ from edge_sdk.bundle.atomic import alone, replacing
 from edge_sdk.bundle.holes import Stored, cut, fill
 from edge_sdk.bundle.layout import Entry, Writer, read_entries
 from edge_sdk.bundle.manifest import Graph, Manifest, Member
-from edge_sdk.bundle.onnx_wire import survey
+from edge_sdk.bundle.onnx_survey import survey
 from edge_sdk.bundle.rules import (
     DECISIONS,
     MANIFEST,

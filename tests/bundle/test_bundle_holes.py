@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tiny_bundle import onnx_graph, onnx_model, two_layouts, weights
 
 from edge_sdk.bundle.holes import MIN_BYTES, cut, fill
-from edge_sdk.bundle.onnx_wire import survey
+from edge_sdk.bundle.onnx_survey import survey
 from edge_sdk.errors import BadInput
 
 SIZES = st.lists(st.tuples(st.integers(0, 2), st.integers(1, 600)), min_size=1, max_size=6)

@@ -76,3 +76,46 @@ def test_an_axis_that_is_free_elsewhere_than_at_0_is_refused_by_name() -> None:
     )  # fmt: skip
     with pytest.raises(BadInput, match=r"x has shape .* only axis 0 may be free"):
         read_facts(helper.make_model(graph).SerializeToString(), where="tiny")
+
+
+def lengthy(number: int, content: bytes) -> bytes:
+    """A length-delimited field of less than 128 bytes."""
+    return bytes([number << 3 | 2, len(content)]) + content
+
+
+def test_int8_weights_stored_one_by_one_and_before_their_type_are_read_whole() -> None:
+    weight = b"".join(bytes([5 << 3, value]) for value in (1, 100)) + bytes([2 << 3, INT8]) + lengthy(8, b"w")
+    shaped = bytes([1 << 3, 1, 1 << 3, 2]) + weight
+    facts = read_facts(lengthy(7, lengthy(1, lengthy(4, b"Relu")) + lengthy(5, shaped)), where="tiny")
+    assert bytes(facts.initializers["w"].raw) == b"\x01\x64"
+    assert int8_weights_beyond_64(facts)
+
+
+HOSTILE = {
+    "has more than 500000 fields": lengthy(7, lengthy(1, b"\x22\x00")) + b"\x08\x01" * 500_001,
+    "is not a whole protobuf file": lengthy(7, b"\x0a\x7f"),  # a node longer than its graph
+    "is not a protobuf file": b"\x08" + b"\xff" * 11,  # a number without end
+    "not UTF-8": lengthy(7, lengthy(1, lengthy(4, b"\xff"))),
+    "ONNX data type 0": lengthy(7, lengthy(11, lengthy(1, b"x"))),
+}
+
+
+@pytest.mark.parametrize("said", HOSTILE)
+def test_hostile_bytes_are_refused_by_name(said: str) -> None:
+    with pytest.raises(BadInput, match=f"tiny: not an ONNX file that can be used: it .*{said}"):
+        read_facts(HOSTILE[said], where="tiny")
+
+
+def test_numbers_beyond_64_bits_are_cut_as_protobuf_cuts_them() -> None:
+    weight = bytes([2 << 3, INT8]) + lengthy(5, b"\x85" + b"\x80" * 8 + b"\x7f") + lengthy(8, b"w")
+    facts = read_facts(lengthy(7, lengthy(1, lengthy(4, b"Relu")) + lengthy(5, weight)), where="tiny")
+    assert bytes(facts.initializers["w"].raw) == b"\x05"
+
+
+@pytest.mark.parametrize("number", [0, 2**29, 2**29 + 7])
+def test_a_field_number_that_protobuf_forbids_is_refused(number: int) -> None:
+    key, tag = number << 3, b""
+    while key >= 0x80:
+        tag, key = tag + bytes([key & 0x7F | 0x80]), key >> 7
+    with pytest.raises(BadInput, match="not a whole protobuf file"):
+        read_facts(tag + bytes([key, 1]), where="tiny")
