@@ -17,6 +17,7 @@ from edge_sdk.progress import Progress, silent
 from edge_sdk.tensors import Array
 
 BINS = 2048
+_NARROWEST = BINS * float(np.finfo(np.float32).tiny)  # numpy can't cut the denormals into bins
 Feeds = Mapping[str, Array]
 
 
@@ -84,7 +85,7 @@ class Watch:
 
     def _fill(self, bins: NDArray[np.float64], magnitudes: Array, largest: float) -> NDArray[np.float64]:
         if largest > 0.0 and self._top == 0.0:
-            self._top = largest * 1.0001
+            self._top = max(largest * 1.0001, _NARROWEST)
             bins[0] += bins[1:].sum()
         while largest >= self._top > 0.0:  # twice the width: neighbouring bins become one, exactly
             bins = np.concatenate([bins.reshape(-1, 2).sum(axis=1), np.zeros(BINS // 2)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -90,6 +90,7 @@ def test_nan_weights_are_refused() -> None:
 
 @settings(deadline=None)
 @given(parts=st.lists(ARRAYS, min_size=1, max_size=5))
+@example(parts=[np.array([1e-45], np.float32), np.array([1.0], np.float32)])
 def test_a_histogram_filled_in_parts_counts_every_value_once(parts: list[np.ndarray]) -> None:
     watch = Watch("t", histogram=True)
     for part in parts:
