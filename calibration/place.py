@@ -40,6 +40,7 @@ COPIES = (
 )
 AVERAGES = ("AveragePool", "GlobalAveragePool", "ReduceMean", "Resize")
 _PAIR = ("QuantizeLinear", "DequantizeLinear")
+_WITH_CONSTANTS = ("Relu", "Identity", "BatchNormalization", "Neg", "Add", "Sub", "Mul", "Div")
 _PICTURE_STEPS = ("Cast", "Transpose", "Add", "Sub", "Mul", "Div")
 
 Role = Literal["inner", "tail", "picture", "exact-picture"]
@@ -404,14 +405,21 @@ def weight_axis(node: NodeProto) -> int | None:
 
 
 def joined(tensor: str, index: Index) -> bool:
-    """True if `tensor` is a Concat, seen through Q, DQ and operators that only move values.
+    """True if `tensor` is a Concat, seen through Q, DQ, operators that only move values, Relu, and arithmetic with
+    constants.
 
     OpenVINO 2026.4 gives a third of wrong output for an int8 convolution of int8 zero-point-0 Concat, without a word.
     """
-    node = index.producer.get(tensor)
-    while node is not None and node.op_type != "Concat" and node.op_type in (*COPIES, *_PAIR):
-        node = index.producer.get(node.input[0])
-    return node is not None and node.op_type == "Concat"
+    moves, changes = (*COPIES, *_PAIR), (*AVERAGES, *_WITH_CONSTANTS)
+    for _ in index.model.graph.node:  # a cycle ends as well
+        node = index.producer.get(tensor)
+        if node is None or node.op_type == "Concat":
+            return node is not None
+        varying = [name for name in node.input if name and name not in index.constants]
+        if node.op_type not in moves and (node.op_type not in changes or len(varying) != 1):
+            return False
+        tensor = node.input[0] if node.op_type in moves else varying[0]
+    return False
 
 
 def depthwise(node: NodeProto, weight: tuple[int, ...]) -> bool:

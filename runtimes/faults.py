@@ -49,6 +49,15 @@ FAULTS: tuple[Fault, ...] = (
         avoided_by="SNIPPETS_MODE=DISABLE",
     ),
     Fault(
+        id="openvino-int8-behind-concat",
+        runtime="openvino",
+        since="2026.4",
+        pattern="signed-int8-convolution-behind-concat",
+        what="a signed int8 convolution of a Concat answers a third to a half off",
+        setting={"LP_TRANSFORMS_MODE": "NO"},
+        avoided_by="LP_TRANSFORMS_MODE=NO (all runs in float), or int8 of edge_sdk.calibration: that one is float",
+    ),
+    Fault(
         id="openvino-bf16-by-itself",
         runtime="openvino",
         since="2022.1",
@@ -110,6 +119,14 @@ def chained_int8_matmul(graph: OnnxFacts, cpu: CpuFacts) -> bool:
     return any(_reaches(node.inputs[0], first, producers) for node in multiplies)
 
 
+def signed_int8_convolution_behind_concat(graph: OnnxFacts, cpu: CpuFacts) -> bool:
+    """A Conv of int8 weights whose activations are int8, not uint8, and come from a Concat. Depthwise ones come out
+    right, but are not told apart here."""
+    producers = graph.producers()
+    convolutions = [node for node in graph.nodes if node.op == "Conv" and _int8_weight(node, graph, producers)]
+    return any(_joined(node.inputs[0], graph, producers) for node in convolutions)
+
+
 def relu_before_symmetric_quantize(graph: OnnxFacts, cpu: CpuFacts) -> bool:
     """A QuantizeLinear to int8 right after the Relu or Clip of a convolution."""
     producers = graph.producers()
@@ -141,6 +158,7 @@ def symmetric_quantize_read_twice(graph: OnnxFacts, cpu: CpuFacts) -> bool:
 
 DETECTORS: Mapping[str, Detector] = {
     "chained-int8-matmul": chained_int8_matmul,
+    "signed-int8-convolution-behind-concat": signed_int8_convolution_behind_concat,
     "cpu-computes-bf16": lambda graph, cpu: "avx512_bf16" in cpu.flags or "amx_bf16" in cpu.flags,
     "wide-int8-weights-in-16-bit-sums": lambda graph, cpu: not cpu.adds_in_32_bits and int8_weights_beyond_64(graph),
     "wide-int8-weights-in-16-bit-sums-onednn": lambda graph, cpu: (
@@ -178,6 +196,47 @@ def _reaches(tensor: str, goals: set[str], producers: Mapping[str, Node]) -> boo
         seen.add(name)
         todo += node.inputs
     return False
+
+
+_KEEPS_JOIN = frozenset(
+    {"QuantizeLinear", "DequantizeLinear", "Relu", "Add", "Sub", "Mul", "Div", "Neg", "BatchNormalization", "Identity",
+     "Transpose"}
+)  # fmt: skip
+_KEEPS_JOIN_UNPAIRED = _KEEPS_JOIN | {"MaxPool", "AveragePool", "GlobalAveragePool", "ReduceMean", "Resize"}
+"""Without Q/DQ between them and the convolution; with it, the convolution is right."""
+
+
+def _joined(tensor: str, graph: OnnxFacts, producers: Mapping[str, Node]) -> bool:
+    """Whether `tensor` is a Concat in signed int8, seen through what was found to keep the fault."""
+    paired = False
+    for _ in graph.nodes:  # a cycle ends as well
+        node = producers.get(tensor)
+        if node is None:
+            return False
+        if node.op == "Concat":
+            return paired or any(_signed(name, graph, producers) for name in node.inputs)
+        if node.op == "DequantizeLinear" and not paired:
+            paired = _signed(tensor, graph, producers)
+            if not paired:
+                return False
+        varying = [name for name in node.inputs if name and not _constant(name, graph, producers)]
+        if node.op not in (_KEEPS_JOIN if paired else _KEEPS_JOIN_UNPAIRED) or len(varying) != 1:
+            return False
+        tensor = varying[0]
+    return False
+
+
+def _signed(tensor: str, graph: OnnxFacts, producers: Mapping[str, Node]) -> bool:
+    node = producers.get(tensor)
+    zero = graph.initializers.get(node.inputs[2]) if node is not None and len(node.inputs) > 2 else None
+    return node is not None and node.op == "DequantizeLinear" and zero is not None and zero.dtype == INT8
+
+
+def _constant(tensor: str, graph: OnnxFacts, producers: Mapping[str, Node]) -> bool:
+    node = producers.get(tensor)
+    return tensor in graph.initializers or (
+        node is not None and all(name in graph.initializers for name in node.inputs)
+    )
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -108,9 +108,12 @@ def matrix(axis: int) -> ModelProto:
     return model_of(nodes, constants, shape=(3, 4))
 
 
-def behind_concat() -> ModelProto:
+def behind_concat(*between: Any) -> ModelProto:
     model = conv(q=node("QuantizeLinear", "c s z", "q"))
-    model.graph.node.insert(0, node("Concat", "x x", "c", axis=1))
+    names = ["cat", *(f"between{i}" for i in range(1, len(between))), "c"] if between else ["c"]
+    model.graph.node.insert(0, node("Concat", "x x", names[0], axis=1))
+    for i, op in enumerate(between):
+        model.graph.node.insert(i + 1, node(op, names[i] if op == "Relu" else f"{names[i]} s", names[i + 1]))
     return model
 
 
@@ -199,6 +202,8 @@ ROWS: list[tuple[str, Callable[[], ModelProto]]] = [
     ("L75", lambda: edited(lambda m: m.graph.node.insert(0, node("Relu", "y", "late")))),
     ("L77", free_resize),
     ("L78", behind_concat),
+    ("L78", lambda: behind_concat("Relu")),
+    ("L78", lambda: behind_concat("Add", "Relu")),
     ("C11", lambda: conv(wd=node("DequantizeLinear", "w ws wz", "wd", axis=-4))),
 ]  # fmt: skip
 

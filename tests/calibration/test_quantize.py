@@ -62,6 +62,19 @@ def test_all_variants_come_in_the_order_asked_with_int8_in_both_layouts() -> Non
     assert made.report.errors["int8"]["map"] < 0.05
 
 
+@pytest.mark.parametrize("between", ["", "Relu", "MaxPool"])
+def test_a_convolution_behind_a_concat_stays_float_also_through_a_relu(between: str) -> None:
+    b = Builder(np.random.default_rng(0))
+    x = b.picture(normalised=True)
+    joined = b.op("Concat", *(b.relu(b.conv(x, 3, 8, 1)) for _ in range(2)), axis=1)
+    joined = {"": str, "Relu": b.relu, "MaxPool": b.maximum}[between](joined)
+    last = b.conv(b.relu(b.conv(joined, 16, 8, 1)), 8, 4, 1)
+    options = QuantizeOptions(variants=("int8",), threads=1, first_conv="int8")
+    made = quantize(b.model({"map": last}).SerializeToString(), pictures(2), options=options)
+    kinds = list(dequantized_inputs(made.get("int8", "conv-relu-q").graph).values())
+    assert kinds == ["DequantizeLinear"] * 2 + ["constant", "DequantizeLinear"]
+
+
 def test_the_same_call_gives_the_same_bytes() -> None:
     first, second = (quantize(mobile().SerializeToString(), pictures(2), options=INT8) for _ in range(2))
     assert [v.graph for v in first.variants] == [v.graph for v in second.variants]

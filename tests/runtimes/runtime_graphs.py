@@ -151,3 +151,25 @@ def read_twice(zero: Any) -> bytes:
     x = g.qdq(x, 0.03, zero=zero)
     g.add("Mul", [g.add("Abs", [x], "size"), g.add("Exp", [x], "grown")], "y")
     return g.model([("x", TensorProto.FLOAT, [1, 4, 6, 6])], [("y", TensorProto.FLOAT, [1, 8, 4, 4])])
+
+
+def joined(zero: Any, between: str = "", *, pair: bool = True) -> bytes:
+    """An int8 convolution of two int8 convolutions' Concat, (1, 8, 8, 8) in "x" and "y". zero: zero point of the
+    activations. between: a node between the Concat and the convolution; pair: Q/DQ of its own behind it."""
+    g, rng, x = Sketch(), np.random.default_rng(0), "x"
+
+    def convolved(source: str, previous: int, name: str) -> str:
+        weight = g.int8_weight(f"w_{name}", rng.normal(0, 0.3, (8, previous, 1, 1)).astype(np.float32), axis=0)
+        return g.add("Conv", [source, weight], name, kernel_shape=[1, 1])
+
+    x = g.qdq(x, 0.03, zero=zero)
+    halves = [g.qdq(g.add("Relu", [convolved(x, 8, name)], f"relu_{name}"), 0.03, zero=zero) for name in ("a", "b")]
+    x = g.add("Concat", halves, "both", axis=1)
+    if between == "Mul":
+        x = g.add("Mul", [x, g.constant("gain", np.float32(0.7))], "scaled")
+    elif between == "MaxPool":
+        x = g.add("MaxPool", [x], "pooled", kernel_shape=[1, 1])
+    elif between:
+        x = g.add(between, [x], "between")
+    convolved(g.qdq(x, 0.03, zero=zero) if pair else x, 16, "y")
+    return g.model([("x", TensorProto.FLOAT, [1, 8, 8, 8])], [("y", TensorProto.FLOAT, [1, 8, 8, 8])])
