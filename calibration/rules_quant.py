@@ -220,7 +220,7 @@ def _unequal(index: Index) -> Iterator[Breach]:
         if source is None or source.op_type != _Q:
             continue
         ours, theirs = _scale(node, index), _scale(source, index)
-        if ours is not None and theirs is not None and not np.array_equal(ours, theirs):
+        if ours is not None and theirs is not None and not np.array_equal(ours, theirs, equal_nan=True):
             yield node.name, "Q and DQ of one tensor have different scales"
 
 
