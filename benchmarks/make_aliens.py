@@ -1,8 +1,9 @@
-"""Makes the demo pictures that ship: ../shared/data/aliens scaled, as JPEG, with licence and attribution beside them.
+"""Makes the demo pictures that ship: ../shared/data/aliens scaled, as JPEG, with attribution beside them.
 
     python benchmarks/make_aliens.py [SOURCE]
 
-Writes export/efficientad/aliens. Knows no network. Needs the source pictures; nobody needs it to use the product.
+Writes export/efficientad/aliens, but for LICENSE.txt, which is Creative Commons' own text. Knows no network. Needs the
+source pictures; nobody needs it to use the product.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ ATTRIBUTION = """# Toy aliens
 
 - Work: the `aliens-dataset` of amazon-lookout-for-vision, https://github.com/aws-samples/amazon-lookout-for-vision
 - Author: "Copyright Amazon.com, Inc. or its affiliates"
-- Licence: Creative Commons Attribution-ShareAlike 4.0 International (CC BY-SA 4.0), see LICENSE.txt
+- Licence: Creative Commons Attribution-ShareAlike 4.0 International (CC BY-SA 4.0), the full text is in LICENSE.txt
+  and at https://creativecommons.org/licenses/by-sa/4.0/legalcode
 - Changed here: split into training and test pictures (every third normal picture, by number, is a test picture),
   scaled from 550 x 380 to 275 x 190 by area averaging, stored as JPEG of quality 90.
 
@@ -34,36 +36,6 @@ The pictures are data beside the code: the product's Apache-2.0 licence does not
 versions of them does so under CC BY-SA 4.0 too.
 
 Made by `python benchmarks/make_aliens.py`.
-"""
-
-LICENCE = """Creative Commons Attribution-ShareAlike 4.0 International (CC BY-SA 4.0)
-
-The pictures in this folder are licensed under the Creative Commons Attribution-ShareAlike 4.0 International Public
-License. The full legal code, which alone is binding, is at
-
-    https://creativecommons.org/licenses/by-sa/4.0/legalcode
-
-Copyright Amazon.com, Inc. or its affiliates. See ATTRIBUTION.md for the source and for what was changed.
-
-In short (this is a summary of the licence and not a substitute for it):
-
-You are free to
-  share: copy and redistribute the material in any medium or format, for any purpose, even commercially;
-  adapt: remix, transform, and build upon the material, for any purpose, even commercially.
-The licensor cannot revoke these freedoms as long as you follow the licence terms.
-
-Under the following terms
-  attribution: you must give appropriate credit, provide a link to the licence, and indicate if changes were made. You
-    may do so in any reasonable manner, but not in any way that suggests the licensor endorses you or your use.
-  share alike: if you remix, transform, or build upon the material, you must distribute your contributions under the
-    same licence as the original.
-  no additional restrictions: you may not apply legal terms or technological measures that legally restrict others
-    from doing anything the licence permits.
-
-You do not have to comply with the licence for elements of the material in the public domain or where your use is
-permitted by an applicable exception or limitation. No warranties are given: the material is offered as-is, to the
-extent possible, without representations or warranties of any kind. The licence may not give you all of the permissions
-necessary for your intended use; other rights such as publicity, privacy, or moral rights may limit how you use it.
 """
 
 
@@ -82,7 +54,6 @@ def make(source: Path) -> int:
             target.write_bytes(encoded.tobytes())
             total += target.stat().st_size
     (OUT / "ATTRIBUTION.md").write_text(ATTRIBUTION, encoding="utf-8")
-    (OUT / "LICENSE.txt").write_text(LICENCE, encoding="utf-8")
     return total
 
 
