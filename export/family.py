@@ -47,7 +47,8 @@ class PictureSet:
 class TrainOptions:
     """What a user states about one training run; every default stands here and nowhere else.
 
-    size: the family's own name of a network ("xs", "s", "m"). width, height: of the network input, px. steps and
+    size: the family's own name of a network ("xs", "s", "m"). width, height: what a picture is scaled to, px; "s" and
+    "m" then add a border of 16 px on each side, so their network's input is 32 px wider and higher. steps and
     time_budget_s: whichever ends first; None = the size's own default. turns: parts lie in any direction.
     penalty: folder with foreign pictures; None = shipped textures. teacher: weights file; None = what ships.
     holdout: share of the good parts that training, map quantiles and calibration never see: for the threshold.

@@ -22,8 +22,8 @@ def train(
     out: Annotated[Path, typer.Option(help="The bundle to write.", show_default=False)],
     family: Annotated[str, typer.Option(help="Family of models.")] = "efficientad",
     size: Annotated[str, typer.Option(help="xs (two cores, minutes), s or m (a GPU, or days).")] = "xs",
-    width: Annotated[int, typer.Option(help="Of the network input, px.")] = 256,
-    height: Annotated[int, typer.Option(help="Of the network input, px.")] = 256,
+    width: Annotated[int, typer.Option(help="What a picture is scaled to, px; s and m add a 16 px border.")] = 256,
+    height: Annotated[int, typer.Option(help="As width; s and m add 16 px above and 16 px below.")] = 256,
     steps: Annotated[int | None, typer.Option(min=1, help="Training steps; default: the size's own.")] = None,
     time_budget: Annotated[str | None, typer.Option(help="Stop training after, for example, 10min.")] = None,
     group: Annotated[
@@ -77,7 +77,7 @@ def _plan(data: PictureSet, options: TrainOptions, out: Path) -> dict[str, objec
         "good pictures": len(data.train), "parts": parts,
         "grouped": "by the pattern given" if data.grouped else "no: one picture a part is assumed",
         "test pictures": len(data.test), "unreadable": len(data.unreadable), "size": options.size,
-        "network input": f"{options.width} x {options.height} px", "bundle": str(out),
+        "pictures scaled to": f"{options.width} x {options.height} px", "bundle": str(out),
     }  # fmt: skip
 
 
