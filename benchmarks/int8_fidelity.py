@@ -65,7 +65,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/results/int8_fidelity"))
     parser.add_argument("--sets", nargs="+", default=list(SETS))
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--seconds", type=float, default=None)
+    parser.add_argument("--steps", type=int, default=3000, help="as in xs_quality.py")
     parser.add_argument("--holdout", type=float, default=0.1)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--one", choices=list(SETS), help="print one set's figures as JSON, write nothing")

@@ -15,7 +15,7 @@ import numpy as np
 
 from edge_sdk import preprocess
 from edge_sdk.errors import BadInput, BadUsage
-from edge_sdk.export.family import Picture, PictureSet
+from edge_sdk.export.family import Picture, PictureSet, TrainOptions
 from edge_sdk.grouping import Grouping
 from edge_sdk.preprocess import PICTURE_SUFFIXES
 
@@ -164,6 +164,37 @@ def split(pictures: Sequence[Picture], share: float, seed: int) -> tuple[tuple[P
     count = min(max(round(share * len(parts)), 1), len(parts) - 1)
     out = {parts[i] for i in np.random.default_rng(seed).permutation(len(parts))[:count]}
     return tuple(p for p in pictures if p.part not in out), tuple(p for p in pictures if p.part in out)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shares:
+    """Good pictures by what they are for; no part is in two of them. training: the network learns them. scaling: the
+    map quantiles. held_out: the threshold."""
+
+    training: tuple[Picture, ...]
+    scaling: tuple[Picture, ...]
+    held_out: tuple[Picture, ...]
+
+    def facts(self) -> dict[str, int]:
+        """How many pictures and parts each share has, for the provenance."""
+        return {
+            "pictures": len(self.training),
+            "parts": len({p.part for p in self.training}),
+            "quantile_pictures": len(self.scaling),
+            "quantile_parts": len({p.part for p in self.scaling}),
+            "held_out_pictures": len(self.held_out),
+            "held_out_parts": len({p.part for p in self.held_out}),
+        }
+
+
+def shares(pictures: Sequence[Picture], options: TrainOptions) -> Shares:
+    """Good pictures divided by part: `options.holdout` of all, then `options.quantiles` of the rest.
+
+    A threshold from parts that scaled the map would be theirs, not that of the next part.
+    """
+    rest, held_out = split(pictures, options.holdout, options.seed)
+    training, scaling = split(rest, options.quantiles, options.seed + 1)
+    return Shares(training=training, scaling=scaling, held_out=held_out)
 
 
 def data_digest(data: PictureSet | Iterable[Picture]) -> str:

@@ -31,7 +31,7 @@ from edge_sdk.export.efficientad.pdn_model import PdnModel, StatisticsSum, map_q
 from edge_sdk.export.efficientad.published import SHIPPED, load_teacher
 from edge_sdk.export.efficientad.textures import texture
 from edge_sdk.export.family import CalibrationFeeds, FloatGraph, Picture, PictureSet, Trained, TrainOptions
-from edge_sdk.export.pictures import data_digest, split
+from edge_sdk.export.pictures import Shares, data_digest, shares
 from edge_sdk.export.training import loop
 from edge_sdk.export.training.checkpoint import Position
 from edge_sdk.export.training.loop import Moment
@@ -93,9 +93,8 @@ def train(
     record = preprocessing(options, recipe)
     model = _untrained(options, recipe)
     model.teacher.layout.grid(record.height, record.width)
-    rest, held_out = split(data.train, options.holdout, options.seed)
-    kept, scaling = split(rest, options.quantiles, options.seed + 1)
-    shelf = Shelf(model.teacher, kept, record, recipe, turns=options.turns)
+    parts = shares(data.train, options)
+    shelf = Shelf(model.teacher, parts.training, record, recipe, turns=options.turns)
     model.set_statistics(shelf.fill(progress).result())
     started(model.student, shelf.first(START_PICTURES), seed=options.seed)
     lesson = PdnTraining(model, shelf, foreign_of(options, record, recipe), recipe, short=recipe.short(options))
@@ -106,11 +105,11 @@ def train(
     )  # fmt: skip
     model.eval()
     progress(0, 0, "map quantiles and scores of the held-out parts")
-    model.local, model.overall = (map_quantiles(cells) for cells in maps_of(model, scaling, record))
+    model.local, model.overall = (map_quantiles(cells) for cells in maps_of(model, parts.scaling, record))
     model.save(folder / MODEL)
     return Trained(
-        folder=folder, options=options, held_out=held_out, scores=scores_of(model, held_out, record),
-        history=position.history, facts=_facts(model, position, shelf, kept, scaling, held_out, options, recipe),
+        folder=folder, options=options, held_out=parts.held_out, scores=scores_of(model, parts.held_out, record),
+        history=position.history, facts=_facts(model, position, shelf, parts, options, recipe),
     )  # fmt: skip
 
 
@@ -370,9 +369,8 @@ def _untrained(options: TrainOptions, recipe: PdnRecipe) -> PdnModel:
 
 
 def _facts(
-    model: PdnModel, position: Position, shelf: Shelf, kept: Sequence[Picture], scaling: Sequence[Picture],
-    held_out: Sequence[Picture], options: TrainOptions, recipe: PdnRecipe,
-) -> dict[str, Any]:  # fmt: skip
+    model: PdnModel, position: Position, shelf: Shelf, parts: Shares, options: TrainOptions, recipe: PdnRecipe
+) -> dict[str, Any]:
     words = [
         f"the good parts' {name} map hardly varies: its scale was bounded from below"
         for name, quantiles in (("local", model.local), ("overall", model.overall))
@@ -384,11 +382,7 @@ def _facts(
         "bad_steps": position.bad_steps,
         "short_run": recipe.short(options),
         "border": recipe.border,
-        "pictures": len(kept),
-        "parts": len({p.part for p in kept}),
-        "quantile_pictures": len(scaling),
-        "held_out_pictures": len(held_out),
-        "held_out_parts": len({p.part for p in held_out}),
+        **parts.facts(),
         "teacher_outputs_kept": shelf.kept,
         "teacher_channels": model.teacher.layout.channels,
         "autoencoder_view": "whole picture at 256 x 256" if model.autoencoder.layout.whole_picture else "network input",

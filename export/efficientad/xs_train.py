@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edge_sdk.bundle.manifest import MapGrid, Preprocessing
@@ -26,7 +25,7 @@ from edge_sdk.export.efficientad.trunk import BLOCKS, load_trunk
 from edge_sdk.export.efficientad.xs import XsConfig, XsModel, new_model
 from edge_sdk.export.efficientad.xs_graph import float_in_int8, merged_graph
 from edge_sdk.export.family import FloatGraph, Picture, PictureSet, Trained, TrainOptions
-from edge_sdk.export.pictures import data_digest, split
+from edge_sdk.export.pictures import Shares, data_digest, shares
 from edge_sdk.export.training import loop
 from edge_sdk.export.training.checkpoint import Position
 from edge_sdk.export.training.loop import Moment
@@ -92,11 +91,11 @@ def train(data: PictureSet, options: TrainOptions, config: XsConfig, *, folder: 
     """Trains, or goes on from the checkpoint in `folder`; a finished run is measured again, not trained again."""
     config.layout.check(options.width, options.height)
     record = preprocessing(options)
-    kept, held_out = split(data.train, options.holdout, options.seed)
+    parts = shares(data.train, options)
     trunk = load_trunk(config.layout.taps[-1], options.teacher)
     augmentation = config.turning if options.turns else config.fixed
     views = Views(augmentation=augmentation, each=config.views, seed=options.seed, memory_bytes=config.memory_bytes)
-    bank = FeatureBank(kept, record, trunk, config.layout.blocks, views)
+    bank = FeatureBank(parts.training, record, trunk, config.layout.blocks, views)
     bank.fill(len(bank), progress=progress)
     statistics = statistics_of((bank.features([k]) for k in range(len(bank))), config.layout.blocks)
     model = new_model(config.layout, trunk, statistics, seed=options.seed)
@@ -110,12 +109,13 @@ def train(data: PictureSet, options: TrainOptions, config: XsConfig, *, folder: 
     )  # fmt: skip
     model.eval()
     _fit_codes(model, bank, config, options.seed, progress=progress)
-    progress(0, 0, "map quantiles of the held-out parts")
-    _, scores = measure_features(model, _trunk_features(model, held_out, record), config.quantiles)
+    progress(0, 0, "map quantiles and scores of the held-out parts")
+    model.quantiles = quantiles_of(model, _trunk_features(model, parts.scaling, record), config.quantiles)
+    scores = scores_of(model, _trunk_features(model, parts.held_out, record))
     model.save(folder / MODEL)
     return Trained(
-        folder=folder, options=options, held_out=held_out, scores=tuple(scores), history=position.history,
-        facts=_facts(model, position, bank, kept, held_out) | {"bf16": bf16},
+        folder=folder, options=options, held_out=parts.held_out, scores=scores, history=position.history,
+        facts=_facts(model, position, bank, parts) | {"bf16": bf16},
     )  # fmt: skip
 
 
@@ -144,19 +144,23 @@ def statistics_of(features: Iterable[Mapping[int, Tensor]], blocks: Sequence[int
     return {block: total.result() for block, total in sums.items()}
 
 
-def measure_features(
+def quantiles_of(
     model: XsModel, features: Iterable[Mapping[int, Tensor]], at: tuple[float, float]
-) -> tuple[tuple[MapQuantiles, ...], list[float]]:
-    """Map quantiles of good pictures' trunk features, each on its tap's own cells; then the scores that they give."""
+) -> tuple[MapQuantiles, ...]:
+    """Map quantiles of good pictures' trunk features, one pair per source, each on its tap's own cells."""
     maps: list[list[Tensor]] = [[] for _ in model.layout.sources]
     with torch.inference_mode():
         for batch in features:
             for kept, cells in zip(maps, model.maps(batch), strict=True):
                 kept.append(cells)
-        stacked = [torch.cat(kept) for kept in maps]
-        model.quantiles = tuple(map_quantiles(m.numpy(), low=at[0], high=at[1]) for m in stacked)
-        scores: NDArray[np.float32] = model.reduced(model.combined(stacked)).numpy()
-    return model.quantiles, [float(score) for score in scores]
+    return tuple(map_quantiles(torch.cat(kept).numpy(), low=at[0], high=at[1]) for kept in maps)
+
+
+def scores_of(model: XsModel, features: Iterable[Mapping[int, Tensor]]) -> tuple[float, ...]:
+    """Scores of pictures from their trunk features, at the model's own map quantiles."""
+    with torch.inference_mode():
+        each = [model.reduced(model.combined(model.maps(batch))) for batch in features]
+    return tuple(float(score) for batch in each for score in batch)
 
 
 def _fit_codes(model: XsModel, bank: FeatureBank, config: XsConfig, seed: int, *, progress: Progress) -> None:
@@ -186,19 +190,14 @@ def _trunk_features(
             yield model.trunk(torch.from_numpy(prepared(picture, record)[None]), model.layout.blocks)
 
 
-def _facts(
-    model: XsModel, position: Position, bank: FeatureBank, kept: Sequence[Picture], held_out: Sequence[Picture]
-) -> dict[str, Any]:
+def _facts(model: XsModel, position: Position, bank: FeatureBank, parts: Shares) -> dict[str, Any]:
     narrow = [i for i, q in enumerate(model.quantiles) if q.clamped]
     words = [f"the good parts' map {i} hardly varies: its scale was bounded from below" for i in narrow]
     return {
         "steps": position.step,
         "training_s": round(position.elapsed_s, 1),
         "bad_steps": position.bad_steps,
-        "pictures": len(kept),
-        "parts": len({p.part for p in kept}),
-        "held_out_pictures": len(held_out),
-        "held_out_parts": len({p.part for p in held_out}),
+        **parts.facts(),
         "views": bank.views,
         "clamped_channels": {str(block): n for block, n in model.clamped_channels.items()},
         "quantiles": [asdict(q) for q in model.quantiles],

@@ -20,13 +20,13 @@ from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.errors import BadInput, BadUsage, Stopped
 from edge_sdk.export.efficientad.augment import Augmentation, view
 from edge_sdk.export.efficientad.family import EfficientAD
-from edge_sdk.export.efficientad.features import FeatureBank, Views
+from edge_sdk.export.efficientad.features import FeatureBank, Views, prepared
 from edge_sdk.export.efficientad.foreign import damage
 from edge_sdk.export.efficientad.trunk import load_trunk
 from edge_sdk.export.efficientad.xs import XsModel
-from edge_sdk.export.efficientad.xs_train import MODEL, identity
+from edge_sdk.export.efficientad.xs_train import MODEL, identity, quantiles_of
 from edge_sdk.export.family import PictureSet, Trained, TrainOptions
-from edge_sdk.export.pictures import read_pictures
+from edge_sdk.export.pictures import read_pictures, shares
 from edge_sdk.export.training import checkpoint
 from edge_sdk.progress import silent
 
@@ -50,6 +50,19 @@ def test_training_tells_steps_held_out_parts_and_their_scores(trained: Trained) 
     assert np.isfinite(trained.scores).all()
     assert trained.history[-1][0] == 8
     assert set(trained.facts["clamped_channels"]) == {"2", "4", "7", "10", "14"}
+
+
+def test_what_sets_the_map_scale_neither_trains_nor_sets_the_threshold(data: PictureSet, trained: Trained) -> None:
+    parts = shares(data.train, OPTIONS)
+    three = [{p.part for p in share} for share in (parts.training, parts.scaling, parts.held_out)]
+    assert sum(len(share) for share in three) == len(set.union(*three)) == len({p.part for p in data.train})
+    assert parts.held_out == trained.held_out
+    model = XsModel.load(trained.folder / MODEL)
+    features = [
+        model.trunk(torch.from_numpy(prepared(p, FAMILY.graph(trained).preprocessing)[None]), model.layout.blocks)
+        for p in parts.scaling
+    ]
+    assert quantiles_of(model, features, FAMILY.xs.quantiles) == model.quantiles
 
 
 def test_the_loss_falls(data: PictureSet, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from edge_sdk.export.efficientad.augment import Augmentation
 from edge_sdk.export.efficientad.codebook import fit, smoothed
 from edge_sdk.export.efficientad.trunk import load_trunk
 from edge_sdk.export.efficientad.xs import Source, XsConfig, XsLayout, XsModel, new_model
-from edge_sdk.export.efficientad.xs_train import measure_features, statistics_of
+from edge_sdk.export.efficientad.xs_train import quantiles_of, statistics_of
 
 SIDE = 128
 
@@ -79,5 +79,5 @@ def untrained(layout: XsLayout = LAYOUT, *, width: int = SIDE, height: int = SID
         for _ in range(5):
             model.maps(features)
         model.eval()
-        model.quantiles = measure_features(model, [features], (0.9, 0.995))[0]
+        model.quantiles = quantiles_of(model, [features], (0.9, 0.995))
     return model
