@@ -1,0 +1,197 @@
+"""EfficientAD-S end to end: anomalib's own OpenVINO inferencer on its own export, against this project's predict().
+
+`setup` makes an environment of anomalib's own in FOLDER and exports its EfficientAd there (about 2 GB, some minutes);
+`measure` compares, each pair in one interleaved run of two processes, and writes the record:
+
+    python benchmarks/pdn_bundle.py runs/pdn_s.edge
+    python benchmarks/anomalib_peer.py setup runs/peer
+    python benchmarks/anomalib_peer.py measure runs/peer --pdn runs/pdn_s.edge --out docs/results/anomalib_peer.json
+
+Both sides get the same uint8 RGB arrays of 256 x 256 in memory, so that neither decodes nor resizes, the same number of
+threads and the same OpenVINO. anomalib's answer is score, label, map and mask at 256 x 256; ours is taken with its map
+at 256 x 256 and its regions, which it would otherwise make only when asked. Weights are random on both sides.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import venv
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from importlib import metadata, resources
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from anomalib_subject import FACTS, PICTURES, SIDE
+from record import write_record
+from speed import AVX2, portable
+
+import edge_sdk
+from edge_sdk import preprocess
+from edge_sdk.export.pictures import read_pictures
+from edge_sdk.profiling.compare import CompareOptions, Comparison, compare
+from edge_sdk.profiling.predicting import RING, Calls
+from edge_sdk.profiling.processes import Side
+from edge_sdk.runtimes import probe
+
+HERE = Path(__file__).resolve().parent
+ANOMALIB = "anomalib[openvino]==2.7.0"
+TORCH = ("torch==2.13.0", "torchvision==0.28.0")
+NOTES = (
+    "Random weights on both sides: the figures are of speed alone. anomalib's exported graph holds the arithmetic that "
+    "a trained one holds (statistics, quantiles and threshold are set).",
+    "anomalib's graph is its fp32 export of fixed size 256 x 256, its default but for the size; the batch stays free, "
+    "as it exports it. Its int8 exports were not measured.",
+    "Both judge 56 x 56 cells of a 256 x 256 picture. With the 16 px border that this project's training adds by "
+    "default, so that the rim is judged too, PDN-S has 64 x 64 cells and costs about 27 % more.",
+    "OpenVINO's own choice of precision is bfloat16 on some CPUs; what ran is in `facts` of each side.",
+)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One ratio: how many times faster `b` is than `a`, and the figure that is asked of it."""
+
+    name: str
+    a: Side
+    b: Side
+    wanted: str
+
+
+def ours(*, bundle: str, variant: str, threads: int, pictures: str) -> Calls:
+    """Whole predict() calls on OpenVINO, map and regions included."""
+    detector = edge_sdk.load(bundle, variant=variant, runtime="openvino", threads=threads)
+
+    def call(picture: Any) -> Any:
+        result = detector.predict(picture)
+        return result, result.map, result.regions
+
+    ring = list(np.load(pictures))
+    e, (result, anomaly_map, regions) = detector.explanation, call(ring[0])
+    facts = {
+        "what": "predict(), map and regions", "variant": detector.variant, "version": e.version, "threads": e.threads,
+        "precision": e.precision, "settings": dict(e.settings), "convolutions": dict(e.layers_by_precision),
+        "outputs": {"map": list(anomaly_map.shape), "verdict": result.verdict.label, "regions": len(regions)},
+    }  # fmt: skip
+    return Calls(call, ring, facts)
+
+
+def setup(folder: Path, torch: list[str]) -> None:
+    """An environment with anomalib, pictures for both sides, and anomalib's export, all in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if not interpreter(folder).exists():
+        venv.create(folder / "env", with_pip=True)
+    # the same OpenVINO on both sides, or the ratio would tell one version from another
+    wanted = [*torch, ANOMALIB, f"openvino=={metadata.version('openvino')}"]
+    pip = [str(interpreter(folder)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, *wanted], check=True)
+    np.save(folder / PICTURES, np.stack(list(toys())))
+    subprocess.run([str(interpreter(folder)), str(HERE / "anomalib_subject.py"), str(folder)], check=True)
+    print((folder / FACTS).read_text(encoding="utf-8"))
+
+
+def interpreter(folder: Path) -> Path:
+    """anomalib's Python."""
+    return folder / "env" / "bin" / "python"
+
+
+def toys() -> Iterator[np.ndarray]:
+    """RING of the shipped toy pictures, uint8 RGB of SIDE x SIDE."""
+    with resources.as_file(resources.files("edge_sdk.export.efficientad").joinpath("aliens")) as shipped:
+        for picture in islice(read_pictures(shipped).train, RING):
+            yield preprocess.resize(preprocess.to_rgb8(preprocess.decode(picture.path)), SIDE, SIDE)
+
+
+def pairs(folder: Path, pdn: Path, threads: int) -> list[Pair]:
+    """All ratios with so many threads, in the order in which they are told."""
+
+    def theirs(what: str, precision: str | None) -> Side:
+        return Side(
+            name=f"anomalib {what} {precision or 'as it comes'}", factory=f"anomalib_subject:{what}", folder=HERE,
+            arguments={"folder": str(folder), "threads": threads, "precision": precision}, threads=threads,
+            python=str(interpreter(folder)),
+        )  # fmt: skip
+
+    def own(variant: str) -> Side:
+        return Side(
+            name=f"edge-sdk predict {variant}", factory="anomalib_peer:ours", folder=HERE, threads=threads,
+            arguments={
+                "bundle": str(pdn), "variant": variant, "threads": threads, "pictures": str(folder / PICTURES),
+            },
+        )  # fmt: skip
+
+    peer, int8 = theirs("predict", "f32"), own("int8")
+    capped = (replace(side, environment=AVX2) for side in (peer, own("int8-w7")))
+    return [
+        Pair("PDN-S int8 over anomalib in f32", peer, int8, ">= 1.8"),
+        Pair("PDN-S int8 over anomalib as it comes", theirs("predict", None), int8, ">= 1.8"),
+        Pair("PDN-S int8-w7 over anomalib in f32, both capped to AVX2", *capped, ">= 1.8"),
+        Pair("PDN-S fp32 over anomalib in f32", peer, own("fp32"), "no bound"),
+        Pair("bare OpenVINO call over anomalib's predict, its graph, f32", peer, theirs("bare", "f32"), "no bound"),
+    ]
+
+
+def told(pair: Pair, threads: int, found: Comparison) -> dict[str, Any]:
+    """One row of the record."""
+    p = found.ratios.p.inverse()
+    return {
+        "name": pair.name,
+        "threads": threads,
+        "wanted": pair.wanted,
+        "speedup": found.speedup,
+        "speedup_95": [p.low, p.high],
+        "medians_ms": [found.a.median_ms, found.b.median_ms],
+        "ratio_of_medians": found.a.median_ms / found.b.median_ms,
+        "comparison": portable(found.to_json()),
+    }
+
+
+def measure(folder: Path, pdn: Path, out: Path, threads: list[int], max_time_s: float) -> None:
+    """Every pair with every thread count, and one record."""
+    cpu, rows = probe.cpu(), []
+    for count in threads:
+        for pair in pairs(folder, pdn, count):
+            row = told(pair, count, compare(pair.a, pair.b, options=CompareOptions(max_time_s=max_time_s)))
+            rows.append(row)
+            low, high = row["speedup_95"]
+            a, b = row["medians_ms"]
+            print(
+                f"{row['speedup']:6.2f}x [{low:.2f}, {high:.2f}]  {pair.name}, {count} threads: {a:.0f} -> {b:.0f} ms  "
+                f"(wanted {pair.wanted})", flush=True,
+            )  # fmt: skip
+    peer = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+    figures = {"instruction_set": cpu.isa, "flags": list(cpu.flags), "anomalib": peer, "ratios": rows}
+    samples = sum(row["comparison"]["ratios"]["calls"] for row in rows)
+    write_record(out, figures, seeds=[0], samples=samples, notes=NOTES)
+
+
+def main() -> None:
+    """One of the two steps."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    steps = parser.add_subparsers(dest="step", required=True)
+    making = steps.add_parser("setup", help="install anomalib into an environment of its own, export its model")
+    making.add_argument("folder", type=Path)
+    making.add_argument("--torch", nargs="+", default=list(TORCH), help="what pip is asked for; the default is a pair")
+    measuring = steps.add_parser("measure", help="compare, and write the record")
+    measuring.add_argument("folder", type=Path)
+    measuring.add_argument("--pdn", type=Path, required=True, help="PDN-S bundle of pdn_bundle.py, 256 x 256")
+    measuring.add_argument("--out", type=Path, default=Path("docs/results/anomalib_peer.json"))
+    measuring.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    measuring.add_argument("--max-time", type=float, default=60.0, help="seconds of measuring a pair")
+    asked = parser.parse_args()
+    folder = asked.folder.resolve()
+    if asked.step == "setup":
+        setup(folder, asked.torch)
+    else:
+        measure(folder, asked.pdn.resolve(), asked.out, asked.threads, asked.max_time)
+
+
+if __name__ == "__main__":
+    main()
