@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from edge_sdk.bundle.manifest import MapGrid, Preprocessing
 from edge_sdk.progress import Progress
 from edge_sdk.tensors import Array
+
+if TYPE_CHECKING:
+    from importlib.abc import Traversable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +44,21 @@ class PictureSet:
     grouped: bool = False
     unreadable: tuple[tuple[Path, str], ...] = ()
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoPictures:
+    """Pictures that ship with a family, for `demo`. folder: in a layout that `read_pictures` understands.
+
+    name: of the bundle. licence: a sentence for the page. holdout, rate: share of the good parts kept for the
+    threshold, and the false-reject rate that so few support.
+    """
+
+    folder: Traversable
+    name: str
+    licence: str
+    holdout: float
+    rate: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +109,7 @@ class Trained:
     """A trained model on disk and in figures. folder: its run folder, from which `Family.graph` builds the graph.
 
     held_out: good pictures that neither training nor map quantiles saw, for the threshold.
-    scores: raw fp32 scores of `held_out`, same order.
+    scores: raw fp32 scores of `held_out`, same order; scored_by: what computed them, such as "torch".
     history: (step, {loss name: value}). facts: what provenance should keep (steps, seconds, clamped channels ...).
     """
 
@@ -99,6 +117,7 @@ class Trained:
     options: TrainOptions
     held_out: tuple[Picture, ...]
     scores: tuple[float, ...]
+    scored_by: str = ""
     history: tuple[tuple[int, Mapping[str, float]], ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
 
@@ -109,7 +128,13 @@ class Family(Protocol):
     @property
     def name(self) -> str: ...
     @property
+    def title(self) -> str:
+        """The family's name as people write it, such as "EfficientAD"."""
+
+    @property
     def task(self) -> str: ...
+    @property
+    def demo_pictures(self) -> DemoPictures: ...
     def train(self, data: PictureSet, options: TrainOptions, *, folder: Path, progress: Progress) -> Trained:
         """Trains, or goes on from the checkpoint that `folder` holds for the same data and options."""
 

@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib import resources
 from pathlib import Path
 from types import ModuleType
 
@@ -15,7 +16,7 @@ from edge_sdk.errors import BadUsage, Stopped
 from edge_sdk.export.efficientad import xs_train
 from edge_sdk.export.efficientad.foreign import Feeds
 from edge_sdk.export.efficientad.xs import XsConfig
-from edge_sdk.export.family import CalibrationFeeds, FloatGraph, PictureSet, Trained, TrainOptions
+from edge_sdk.export.family import CalibrationFeeds, DemoPictures, FloatGraph, PictureSet, Trained, TrainOptions
 from edge_sdk.progress import Progress
 from edge_sdk.runtimes.probe import default_threads
 
@@ -33,8 +34,25 @@ class EfficientAD:
         return "efficientad"
 
     @property
+    def title(self) -> str:
+        return "EfficientAD"
+
+    @property
     def task(self) -> str:
         return "anomaly"
+
+    @property
+    def demo_pictures(self) -> DemoPictures:
+        return DemoPictures(
+            folder=resources.files("edge_sdk.export.efficientad").joinpath("aliens"),
+            name="Toy aliens",
+            licence=(
+                "Pictures: toy aliens from aws-samples/amazon-lookout-for-vision, Copyright Amazon.com, Inc. or its "
+                "affiliates, CC BY-SA 4.0; scaled and re-encoded."
+            ),
+            holdout=0.27,
+            rate="10%",
+        )
 
     def train(self, data: PictureSet, options: TrainOptions, *, folder: Path, progress: Progress) -> Trained:
         """Trains, or goes on from the checkpoint that `folder` holds for the same data and options."""

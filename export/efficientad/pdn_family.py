@@ -109,7 +109,7 @@ def train(
     model.save(folder / MODEL)
     return Trained(
         folder=folder, options=options, held_out=parts.held_out, scores=scores_of(model, parts.held_out, record),
-        history=position.history, facts=_facts(model, position, shelf, parts, options, recipe),
+        scored_by="torch", history=position.history, facts=_facts(model, position, shelf, parts, options, recipe),
     )  # fmt: skip
 
 

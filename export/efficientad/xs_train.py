@@ -114,8 +114,8 @@ def train(data: PictureSet, options: TrainOptions, config: XsConfig, *, folder: 
     scores = scores_of(model, _trunk_features(model, parts.held_out, record))
     model.save(folder / MODEL)
     return Trained(
-        folder=folder, options=options, held_out=parts.held_out, scores=scores, history=position.history,
-        facts=_facts(model, position, bank, parts) | {"bf16": bf16},
+        folder=folder, options=options, held_out=parts.held_out, scores=scores, scored_by="torch",
+        history=position.history, facts=_facts(model, position, bank, parts) | {"bf16": bf16},
     )  # fmt: skip
 
 
