@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_sdk import preprocess
+from edge_sdk import atomic, preprocess
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.export import plots
 from edge_sdk.export.build import Built
@@ -89,7 +89,7 @@ def write(path: Path, built: Built, trained: Trained, measured: Measured, pictur
     jinja = need("jinja2", extra="export")
     environment = jinja.Environment(autoescape=True, undefined=jinja.StrictUndefined, trim_blocks=True)
     template = resources.files("edge_sdk.export").joinpath("report.html.j2").read_text("utf-8")
-    path.write_text(environment.from_string(template).render(r=page), "utf-8")
+    atomic.write(path, environment.from_string(template).render(r=page))
     figures = {
         "rows": [row.to_json() for row in built.rows],
         "latency": {"/".join(k): v.to_json() for k, v in measured.latency.items()},
@@ -97,7 +97,7 @@ def write(path: Path, built: Built, trained: Trained, measured: Measured, pictur
         "decision": msgspec.to_builtins(built.decision), "machine": dict(measured.machine),
         "verify": measured.verified.to_json(), "training": dict(trained.facts),
     }  # fmt: skip
-    path.with_suffix(".json").write_text(json.dumps(figures, indent=1, default=str, ensure_ascii=False), "utf-8")
+    atomic.write(path.with_suffix(".json"), json.dumps(figures, indent=1, default=str, ensure_ascii=False))
 
 
 def _page(built: Built, trained: Trained, measured: Measured, pictures: Sequence[Shot]) -> dict[str, Any]:

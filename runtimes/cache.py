@@ -12,7 +12,6 @@ import json
 import logging
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -20,7 +19,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_sdk.errors import NotThere, NotTrusted
+from edge_sdk import atomic
+from edge_sdk.errors import CantWrite, NotThere, NotTrusted
 
 log = logging.getLogger(__name__)
 
@@ -88,8 +88,10 @@ class Entry:
         }
         try:
             self.sidecar.unlink(missing_ok=True)  # never an old sidecar beside a new payload
-            _replace(self.payload, data)
-            _replace(self.sidecar, json.dumps(record, indent=1, sort_keys=True).encode())
+            atomic.write(self.payload, data, mode=0o600)
+            atomic.write(self.sidecar, json.dumps(record, indent=1, sort_keys=True), mode=0o600)
+        except CantWrite as exc:
+            return f"the compiled graph was not kept in {self.folder}: {exc.args[0]}"
         except OSError as exc:
             return f"the compiled graph was not kept in {self.folder}: {exc.strerror or exc}"
         return ""
@@ -169,21 +171,6 @@ def default_cache_folder(environ: Mapping[str, str]) -> Path:
     else:
         base = Path(environ.get("HOME") or Path.home()) / ".cache"
     return base / "edge-sdk" / "compiled"
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """The old file or the new one, whatever happens in between."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(name)
-        raise
 
 
 @contextmanager

@@ -17,8 +17,8 @@ from typing import Any
 
 import msgspec
 
+from edge_sdk.atomic import alone, replacing
 from edge_sdk.bundle import layout, strict_json
-from edge_sdk.bundle.atomic import alone, replacing
 from edge_sdk.bundle.holes import Stored, cut, fill
 from edge_sdk.bundle.layout import Entry, Writer, read_entries
 from edge_sdk.bundle.manifest import Graph, Manifest, Member

@@ -24,7 +24,7 @@ def inspect(
 
     Example: edge-sdk inspect line3.edge --extract fp32 --to line3.onnx
     """
-    from edge_sdk.bundle.atomic import replacing
+    from edge_sdk.atomic import replacing
     from edge_sdk.bundle.store import Bundle as Opened
     from edge_sdk.bundle.summary import inspect as summarize
 

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
+from edge_sdk import atomic
 from edge_sdk.bundle.manifest import Graph
 from edge_sdk.bundle.signing import TrustPolicy
 from edge_sdk.bundle.store import Bundle
-from edge_sdk.errors import BadBundle, BadUsage, CheckFailed, NotThere
+from edge_sdk.errors import BadBundle, BadUsage, CantWrite, CheckFailed, NotThere
 from edge_sdk.predictors.anomaly import AnomalyDetector
 from edge_sdk.predictors.golden import check_session
 from edge_sdk.preprocess import Color
@@ -125,7 +126,7 @@ def _self_check(bundle: Bundle, graph: Graph, session: Session, cache: Path) -> 
     words = f"{len(checks)} outputs within {worst:.1e} of the golden sample"
     try:
         memory.parent.mkdir(parents=True, exist_ok=True)
-        memory.write_text(json.dumps({"machine": here, "words": words}), "utf-8")
-    except OSError:  # a read-only cache: it is checked again next time
-        return f"passed ({words}), not remembered: the cache is read-only"
+        atomic.write(memory, json.dumps({"machine": here, "words": words}))
+    except (OSError, CantWrite) as exc:  # a read-only cache, a full disk: it is checked again next time
+        return f"passed ({words}), not remembered: {exc}"
     return f"passed ({words})"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from edge_sdk import atomic
 from edge_sdk.profiling.clock import ClockCost
 from edge_sdk.profiling.machine import Counters, Machine, Memory
 from edge_sdk.profiling.noise import Noise
@@ -53,10 +55,11 @@ class Samples:
             **{f"{name}_ns": values for name, values in self.stages_ns.items()},
             **({"nivcsw": self.nivcsw, "major_faults": self.major_faults} if self.nivcsw else {}),
         }  # fmt: skip
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["index", *columns])
-            writer.writerows([index, *row] for index, row in enumerate(zip(*columns.values())))
+        text = io.StringIO(newline="")
+        writer = csv.writer(text)
+        writer.writerow(["index", *columns])
+        writer.writerows([index, *row] for index, row in enumerate(zip(*columns.values())))
+        atomic.write(path, text.getvalue())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -50,6 +50,12 @@ def replacing(path: Path, *, mode: int | None = None) -> Iterator[tuple[BinaryIO
         raise
 
 
+def write(path: Path, data: bytes | str, *, mode: int | None = None) -> None:
+    """`data` stands at `path`, durably, or what was there stays; text as UTF-8. mode, raises: as `replacing`."""
+    with replacing(path, mode=mode) as (file, _):
+        file.write(data.encode("utf-8") if isinstance(data, str) else data)
+
+
 @contextmanager
 def alone(path: Path) -> Iterator[None]:
     """Inside, no other process that also asks is rewriting `path`: the second to come waits for the first."""

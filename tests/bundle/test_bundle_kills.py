@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from tiny_bundle import write_tiny
 
-from edge_sdk.bundle.atomic import replacing
 from edge_sdk.errors import CantWrite
 
 HERE = Path(__file__).parent
@@ -51,34 +50,9 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(verb: str, limit: int,
     assert [left.name for left in tmp_path.iterdir()] == ["line3.edge"]
 
 
-def test_a_full_device_is_named(tmp_path: Path) -> None:
-    def write() -> None:
-        with replacing(tmp_path / "x.edge"), open("/dev/full", "wb", buffering=0) as full:
-            full.write(b"no room")  # the error of a real full disk
-
-    with pytest.raises(CantWrite, match=r"x\.edge: the disk is full"):
-        write()
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(CantWrite, match=r"none/x\.edge: can't be written: No such file"):
         write_tiny(tmp_path / "none" / "x.edge")
-
-
-def test_an_error_in_the_middle_leaves_the_old_file(tmp_path: Path) -> None:
-    path = tmp_path / "x.edge"
-    path.write_bytes(b"old")
-
-    def write() -> None:
-        with replacing(path) as (file, _):
-            file.write(b"new")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write()
-    assert path.read_bytes() == b"old"
-    assert [left.name for left in tmp_path.iterdir()] == ["x.edge"]
 
 
 def test_a_new_file_has_the_permissions_that_the_umask_gives(tmp_path: Path) -> None:
@@ -158,25 +132,6 @@ def test_killed_at_any_line_the_file_is_the_old_or_the_new_one_and_what_was_left
     assert old > 20  # kills that left the old file
     assert new > 0  # kills behind the rename
     assert left > 0  # kills that left a temporary file, which the next write swept away
-
-
-def test_a_living_writer_is_not_swept_away(tmp_path: Path) -> None:
-    path = tmp_path / "x[1].edge"  # letters that a glob would take for its own
-    with replacing(path) as (file, temporary):
-        with replacing(path) as (second, _):
-            second.write(b"second")
-        assert temporary.exists()
-        file.write(b"first")
-    assert path.read_bytes() == b"first"
-
-
-def test_what_a_killed_writer_left_is_swept_by_the_next(tmp_path: Path) -> None:
-    path = tmp_path / "x[1].edge"
-    (tmp_path / ".x[1].edge.0badcafe.part").write_bytes(b"half")
-    (tmp_path / ".other.edge.0badcafe.part").write_bytes(b"not ours")
-    with replacing(path) as (file, _):
-        file.write(b"whole")
-    assert sorted(left.name for left in tmp_path.iterdir()) == [".other.edge.0badcafe.part", "x[1].edge"]
 
 
 def test_the_limit_of_this_process_is_untouched() -> None:
