@@ -153,7 +153,7 @@ def _textures() -> Iterator[NDArray[np.uint8]]:
 
 
 def _folder(folder: Path) -> Iterator[NDArray[np.uint8]]:
-    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in preprocess.PICTURE_SUFFIXES)
+    files = preprocess.pictures_in(folder, recursive=False)
     for path in files[:: max(1, len(files) // 24)][:24]:
         yield preprocess.to_rgb8(preprocess.decode(path))
 

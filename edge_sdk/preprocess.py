@@ -24,7 +24,7 @@ MAX_PIXELS = 2**27
 """The largest picture that is decoded, px (134 million): a file can claim any size, memory can't."""
 
 PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".jp2"})
-"""What a folder scan takes for a picture."""
+"""What `pictures_in` takes for a picture, in any case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +248,26 @@ def _why_not(array: NDArray[Any]) -> str:
         found = f", and {bad} of its values are NaN or infinite" if bad else ""
         return f"the picture is {array.dtype}{found}: a float picture's range can't be known"
     return f"the picture is {array.dtype}"
+
+
+def pictures_in(folder: Path, *, recursive: bool, at_least: int = 1) -> tuple[Path, ...]:
+    """The picture files of a folder, by name; recursive: those of its subfolders too.
+
+    Hidden files and folders (their name begins with a dot) are left out: systems put thumbnails and halves of files
+    there. Raises BadInput: not a folder, or fewer than `at_least` pictures.
+    """
+    if not folder.is_dir():
+        raise BadInput("this is not a folder", where=str(folder), do="Name a folder of pictures")
+    found = tuple(sorted(
+        path for path in (folder.rglob("*") if recursive else folder.iterdir())
+        if path.suffix.lower() in PICTURE_SUFFIXES
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()
+    ))  # fmt: skip
+    if len(found) < at_least:
+        few = "there are no pictures in it" if not found else f"{len(found)} pictures are too few, {at_least} the least"
+        raise BadInput(few, where=str(folder), do="It is searched for PNG, JPEG, TIFF, BMP and WebP")
+    return found
 
 
 def decode(source: Path | str | bytes, *, where: str | None = None) -> Image:

@@ -17,7 +17,7 @@ from edge_sdk import preprocess
 from edge_sdk.errors import BadInput, BadUsage
 from edge_sdk.export.family import Picture, PictureSet, TrainOptions
 from edge_sdk.grouping import Grouping
-from edge_sdk.preprocess import PICTURE_SUFFIXES
+from edge_sdk.preprocess import pictures_in
 
 GOOD = "good"
 GOOD_FOLDERS = (GOOD, "normal", "ok")
@@ -115,11 +115,12 @@ def _first_folder(folder: Path, names: Sequence[str]) -> Path | None:
 
 
 def _pictures(folder: Path, notes: list[str]) -> list[Path]:
-    files = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
-    strays = [p.name for p in files if p.suffix.lower() not in PICTURE_SUFFIXES]
+    found = pictures_in(folder, recursive=False, at_least=0)
+    known = set(found)
+    strays = sorted(p.name for p in folder.iterdir() if p.is_file() and not p.name.startswith(".") and p not in known)
     if strays:
         notes.append(f"{folder.name}/: {len(strays)} files are no pictures and were left out, such as {strays[0]}")
-    return [p for p in files if p.suffix.lower() in PICTURE_SUFFIXES]
+    return list(found)
 
 
 def _with_mask(folder: Path, path: Path, label: str, part: str) -> Picture:

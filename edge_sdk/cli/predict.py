@@ -53,17 +53,11 @@ def predict(
 
 
 def _files(given: list[Path]) -> list[Path]:
-    from edge_sdk.preprocess import PICTURE_SUFFIXES
+    from edge_sdk.preprocess import pictures_in
 
     files: list[Path] = []
     for path in given:
-        if not path.is_dir():
-            files.append(path)
-            continue
-        found = sorted(p for p in path.rglob("*") if p.suffix.lower() in PICTURE_SUFFIXES)
-        if not found:
-            raise BadInput("no pictures in this folder", where=str(path), do="It is searched for PNG, JPEG, TIFF, BMP")
-        files += found
+        files += pictures_in(path, recursive=True) if path.is_dir() else (path,)
     return files
 
 

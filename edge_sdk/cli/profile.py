@@ -27,15 +27,15 @@ def profile(
     Example: edge-sdk profile line3.edge --variant int8 --runtime openvino
     """
     from edge_sdk.predictors.loading import load
-    from edge_sdk.predictors.refit import pictures_below
-    from edge_sdk.preprocess import decode, to_rgb8
+    from edge_sdk.preprocess import decode, pictures_in, to_rgb8
     from edge_sdk.profiling.predicting import ring
     from edge_sdk.profiling.run import ProfileOptions
     from edge_sdk.profiling.run import profile as measure
 
     options = ProfileOptions(min_time_s=terminal.seconds(min_time), max_time_s=terminal.seconds(max_time))
     with load(bundle, runtime=runtime, variant=variant, threads=threads, trust=policy(trust, keys)) as detector:
-        called = [to_rgb8(decode(p)) for p in pictures_below(pictures)] if pictures else ring(detector.bundle)
+        files = pictures_in(pictures, recursive=True) if pictures else ()
+        called = [to_rgb8(decode(p)) for p in files] or ring(detector.bundle)
         report = measure(
             detector, called, options=options, progress=terminal.on_stderr(), command=sys.argv,
             subject={"bundle_sha256": detector.bundle.digest, "variant": detector.variant},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -12,11 +13,10 @@ import numpy as np
 from edge_sdk.bundle.signing import TrustPolicy
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.decision import Decision, Evidence, conformal, fixed, from_defects
-from edge_sdk.errors import BadInput
 from edge_sdk.grouping import Grouping
 from edge_sdk.predictors.anomaly import AnomalyDetector
 from edge_sdk.predictors.loading import load
-from edge_sdk.preprocess import PICTURE_SUFFIXES
+from edge_sdk.preprocess import pictures_in
 from edge_sdk.progress import Progress, silent
 
 
@@ -58,8 +58,8 @@ def from_pictures(
 
     Raises BoundNotMet where the number of good parts does not support the rate; BadInput names a picture.
     """
-    good = pictures_below(request.good)
-    bad = pictures_below(request.defects) if request.defects else []
+    good = pictures_in(request.good, recursive=True)
+    bad = pictures_in(request.defects, recursive=True) if request.defects else ()
     with load(path, runtime=runtime, variant=variant, threads=threads, trust=trust or TrustPolicy()) as detector:
         scores = _scores(detector, [*good, *bad], progress)
         evidence = Evidence(
@@ -76,17 +76,7 @@ def from_pictures(
     )  # fmt: skip
 
 
-def pictures_below(folder: Path) -> list[Path]:
-    """Picture files of a folder and its subfolders, by name. Raises BadInput where there are none."""
-    if not folder.is_dir():
-        raise BadInput("this is not a folder", where=str(folder), do="Name a folder of pictures")
-    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURE_SUFFIXES)
-    if not found:
-        raise BadInput("no pictures in this folder", where=str(folder), do="It is searched for PNG, JPEG, TIFF, BMP")
-    return found
-
-
-def _scores(detector: AnomalyDetector, files: list[Path], progress: Progress) -> list[float]:
+def _scores(detector: AnomalyDetector, files: Sequence[Path], progress: Progress) -> list[float]:
     scores = []
     for done, file in enumerate(files):
         progress(done, len(files), "scoring pictures")
@@ -95,12 +85,12 @@ def _scores(detector: AnomalyDetector, files: list[Path], progress: Progress) ->
     return scores
 
 
-def _parts(files: list[Path], folder: Path, group: str) -> list[str] | None:
+def _parts(files: Sequence[Path], folder: Path, group: str) -> list[str] | None:
     part_of = Grouping(folder, group or None)
     return [part_of(p) for p in files] if group else None
 
 
-def _digest(files: list[Path]) -> str:
+def _digest(files: Sequence[Path]) -> str:
     """sha256 over the sha256 of every file, in order of name."""
     whole = hashlib.sha256()
     for file in files:

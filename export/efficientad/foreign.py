@@ -19,7 +19,7 @@ from edge_sdk.errors import BadInput
 from edge_sdk.export.efficientad.features import prepared
 from edge_sdk.export.efficientad.textures import texture
 from edge_sdk.export.family import Picture, PictureSet, Trained
-from edge_sdk.preprocess import PICTURE_SUFFIXES
+from edge_sdk.preprocess import pictures_in
 from edge_sdk.tensors import Array
 
 FOREIGN_SHARE, DAMAGED_SHARE = 0.25, 0.25
@@ -72,7 +72,7 @@ class Feeds:
 
 def foreign_files(folder: Path) -> tuple[Path, ...]:
     """The pictures of a folder and of those in it, in a fixed order. Raises BadInput if there are none."""
-    files = tuple(sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in PICTURE_SUFFIXES and p.is_file()))
+    files = pictures_in(Path(folder), recursive=True, at_least=0)
     if not files:
         raise BadInput("there are no pictures in it", where=str(folder), do="Leave it out to take generated textures")
     return files

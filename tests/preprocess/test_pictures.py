@@ -153,3 +153,23 @@ def test_the_callers_picture_is_never_written_to(photo: NDArray[np.uint8]) -> No
     tensor = preprocess.apply(photo, same_size).tensor
     np.testing.assert_array_equal(photo, before)
     assert tensor.flags.c_contiguous
+
+
+def test_a_folder_is_searched_by_one_rule_and_hidden_files_are_never_pictures(tmp_path: Path) -> None:
+    for name in ("b.PNG", "a.jpg", "notes.txt", "._a.jpg", "deeper/c.bmp", ".trash/d.png", "folder.png/e.tif"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    here = preprocess.pictures_in(tmp_path, recursive=False)
+    assert [p.name for p in here] == ["a.jpg", "b.PNG"]
+    below = preprocess.pictures_in(tmp_path, recursive=True)
+    assert [p.relative_to(tmp_path).as_posix() for p in below] == ["a.jpg", "b.PNG", "deeper/c.bmp", "folder.png/e.tif"]
+    hidden = tmp_path / ".trash"
+    assert [p.name for p in preprocess.pictures_in(hidden, recursive=True)] == ["d.png"]  # it was named itself
+
+
+def test_a_folder_without_pictures_is_refused_unless_none_is_fine(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=f"{tmp_path.name}: there are no pictures in it"):
+        preprocess.pictures_in(tmp_path, recursive=True)
+    assert preprocess.pictures_in(tmp_path, recursive=True, at_least=0) == ()
+    with pytest.raises(BadInput, match="not a folder"):
+        preprocess.pictures_in(tmp_path / "absent", recursive=True, at_least=0)
