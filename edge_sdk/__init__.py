@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edge_sdk.bundle.store import Bundle as Bundle
     from edge_sdk.errors import EdgeError as EdgeError
+    from edge_sdk.loading import load as load
     from edge_sdk.predictors.anomaly import AnomalyDetector as AnomalyDetector
-    from edge_sdk.predictors.loading import load as load
     from edge_sdk.results import AnomalyResult as AnomalyResult
 
 __version__ = "0.1.0"
@@ -19,7 +19,7 @@ _HOMES = {
     "AnomalyResult": "edge_sdk.results",
     "Bundle": "edge_sdk.bundle.store",
     "EdgeError": "edge_sdk.errors",
-    "load": "edge_sdk.predictors.loading",
+    "load": "edge_sdk.loading",
 }
 __all__ = ["AnomalyDetector", "AnomalyResult", "Bundle", "EdgeError", "__version__", "load"]
 

@@ -16,7 +16,7 @@ from edge_sdk.bundle.manifest import Graph
 from edge_sdk.bundle.signing import TrustPolicy
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.errors import BadBundle, BadUsage, EdgeError
-from edge_sdk.predictors.golden import Judge, OutputCheck, check_session, golden_tensor
+from edge_sdk.golden import Judge, OutputCheck, check_session, golden_tensor
 from edge_sdk.progress import Progress, silent
 from edge_sdk.runtimes import registry, targets
 from edge_sdk.runtimes.cache import default_cache_folder

@@ -16,7 +16,7 @@ from edge_sdk.export import build as builder
 from edge_sdk.export import registry, report, speeds
 from edge_sdk.export.family import TrainOptions
 from edge_sdk.export.pictures import read_pictures
-from edge_sdk.predictors.loading import load
+from edge_sdk.loading import load
 from edge_sdk.progress import Progress
 from edge_sdk.runtimes import probe
 from edge_sdk.verify import verify

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from edge_sdk.export.evaluate import Row
-from edge_sdk.predictors.loading import load
+from edge_sdk.loading import load
 from edge_sdk.profiling.compare import CompareOptions, compare
 from edge_sdk.profiling.predicting import ring
 from edge_sdk.profiling.processes import Side

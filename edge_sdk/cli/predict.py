@@ -30,7 +30,7 @@ def predict(
 
     Example: edge-sdk predict line3.edge photos/ --overlays out/
     """
-    from edge_sdk.predictors.loading import load
+    from edge_sdk.loading import load
 
     files = _files(pictures)
     failed = 0

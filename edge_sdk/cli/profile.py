@@ -26,7 +26,7 @@ def profile(
 
     Example: edge-sdk profile line3.edge --variant int8 --runtime openvino
     """
-    from edge_sdk.predictors.loading import load
+    from edge_sdk.loading import load
     from edge_sdk.preprocess import decode, pictures_in, to_rgb8
     from edge_sdk.profiling.predicting import ring
     from edge_sdk.profiling.run import ProfileOptions

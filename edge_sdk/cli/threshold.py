@@ -43,10 +43,10 @@ def threshold(
 
     Example: edge-sdk threshold line3.edge --good photos/good --rate 1%
     """
+    from edge_sdk import refit
     from edge_sdk.bundle.signing import SigningKey
     from edge_sdk.bundle.store import Bundle as Opened
     from edge_sdk.bundle.store import append_decision
-    from edge_sdk.predictors import refit
 
     if good is None and fixed is None:
         with Opened.open(bundle, trust=policy(trust, keys)) as opened:

@@ -18,10 +18,10 @@ from edge_sdk.bundle.manifest import Graph
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.decision import Decision, judge
 from edge_sdk.errors import BadBundle, BadUsage, CheckFailed
-from edge_sdk.predictors.stages import Stages
 from edge_sdk.preprocess import Color, Prepared
 from edge_sdk.results import AnomalyResult, Ran
 from edge_sdk.runtimes.protocol import Explanation, Session
+from edge_sdk.stages import Stages
 
 Source: TypeAlias = Any
 """A path, encoded bytes, a numpy picture, or a PIL picture."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edge_sdk import preprocess
 from edge_sdk.bundle.store import Bundle
-from edge_sdk.predictors.loading import load
+from edge_sdk.loading import load
 
 RING = 8
 """Different pictures called in turn: one constant picture flatters caches."""

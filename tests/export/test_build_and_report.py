@@ -18,7 +18,7 @@ from edge_sdk.export import report, speeds
 from edge_sdk.export.demo import machine
 from edge_sdk.export.family import FloatGraph, Picture, PictureSet, Trained, TrainOptions
 from edge_sdk.export.pictures import read_pictures
-from edge_sdk.predictors.loading import load
+from edge_sdk.loading import load
 from edge_sdk.progress import Progress, silent
 from edge_sdk.verify import verify
 

@@ -11,7 +11,7 @@ import tiny
 
 from edge_sdk.bundle.store import Bundle, write_bundle
 from edge_sdk.errors import BadUsage, CheckFailed, NotThere
-from edge_sdk.predictors.loading import load
+from edge_sdk.loading import load
 from edge_sdk.verify import verify
 
 

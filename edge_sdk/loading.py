@@ -13,8 +13,8 @@ from edge_sdk.bundle.manifest import Graph
 from edge_sdk.bundle.signing import TrustPolicy
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.errors import BadBundle, BadUsage, CantWrite, CheckFailed, NotThere
+from edge_sdk.golden import check_session
 from edge_sdk.predictors.anomaly import AnomalyDetector
-from edge_sdk.predictors.golden import check_session
 from edge_sdk.preprocess import Color
 from edge_sdk.runtimes import probe, registry, targets
 from edge_sdk.runtimes.cache import default_cache_folder

@@ -14,8 +14,8 @@ from edge_sdk.bundle.signing import TrustPolicy
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.decision import Decision, Evidence, conformal, fixed, from_defects
 from edge_sdk.grouping import Grouping
+from edge_sdk.loading import load
 from edge_sdk.predictors.anomaly import AnomalyDetector
-from edge_sdk.predictors.loading import load
 from edge_sdk.preprocess import pictures_in
 from edge_sdk.progress import Progress, silent
 
