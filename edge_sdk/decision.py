@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_sdk.errors import BadBundle, BadInput, BadUsage, BoundNotMet
+from edge_sdk.quality.detection import rejected
 from edge_sdk.quality.intervals import at_least, beta_cdf, beta_quantile, clopper_pearson
 
 FloatArray: TypeAlias = NDArray[np.floating[Any]]
@@ -80,7 +81,7 @@ def judge(score: float, decision: Decision | None) -> Verdict:
         )
     if decision is None:
         return Verdict(label="undecided", threshold=None, record="")
-    label: Literal["good", "defect"] = "defect" if score > decision.threshold else "good"
+    label: Literal["good", "defect"] = "defect" if rejected(score, decision.threshold) else "good"
     return Verdict(label=label, threshold=decision.threshold, record=decision.digest)
 
 
@@ -350,21 +351,21 @@ def from_defects(
     drawn = [curve.drawn(rng) for _ in range(draws)]
     low, high = (float(value) for value in np.quantile(drawn, (0.025, 0.975), method="inverted_cdf"))
     caught = sum(curve.caught_without(index) for index in range(len(broken)))
-    rejected = int(np.count_nonzero(sound > threshold))
+    rejects = int(np.count_nonzero(rejected(sound, threshold)))
     return Decision(
         rule="cost",
         threshold=threshold,
         parts=len(sound),
         pictures=len(good),
-        expected_rate=rejected / len(sound),
-        rate_interval=clopper_pearson(rejected, len(sound), level=0.90),
+        expected_rate=rejects / len(sound),
+        rate_interval=clopper_pearson(rejects, len(sound), level=0.90),
         defects=len(broken),
         recall_lower=clopper_pearson(caught, len(broken), side="lower")[0],
         threshold_interval=(float(near.min()), float(near.max())),
         words=(
             f"least cost at a miss {cost_miss:g}, a false reject {cost_reject:g} and {_percent(prevalence)} defects on "
             f"the line. Caught, each by the threshold chosen without it: {at_least(caught, len(broken))}. Good parts "
-            f"rejected: {rejected} of {len(sound)}. 95 % bootstrap interval of the threshold: {low:.4g} to {high:.4g} "
+            f"rejected: {rejects} of {len(sound)}. 95 % bootstrap interval of the threshold: {low:.4g} to {high:.4g} "
             f"({draws} draws)"
         ),
         warnings=(*_part_warnings("good", good_parts), *_part_warnings("defect", defect_parts)),

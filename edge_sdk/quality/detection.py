@@ -67,15 +67,18 @@ class Difference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AtThreshold:
-    """What a user gets at the bundle's threshold. Counts of parts (pictures where no units were named)."""
+    """What a user gets at the bundle's threshold, in counts of what was given (pictures, or parts after `by_part`).
+
+    Intervals: 95 % Clopper-Pearson, 0..1; None where there was nothing of that kind.
+    """
 
     threshold: float
     good: int
     false_rejects: int
     defects: int
     misses: int
-    false_reject_interval: tuple[float, float]
-    miss_interval: tuple[float, float]
+    false_reject_interval: tuple[float, float] | None
+    miss_interval: tuple[float, float] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,12 +116,15 @@ class Flips:
 class Kept:
     """Share of the reference score that the strongest defects keep: saturation that AUROC hides.
 
-    mean, least: over `count` defects; 1 = all kept. ties_at_top: defects that share the variant's highest score.
+    mean, least: over `count` defects; 1 = all kept; None where `count` is 0. unseen: of the strongest, how many the
+    reference itself scores no more than the origin, so that they have nothing to keep; they are not in `count`.
+    ties_at_top: defects that share the variant's highest score.
     """
 
-    mean: float
-    least: float
+    mean: float | None
+    least: float | None
     count: int
+    unseen: int
     ties_at_top: int
     shares: tuple[float, ...]
 
@@ -257,30 +263,24 @@ def by_part(
     return tuple(grouped), np.array([reduce(group) for group in grouped.values()], dtype=np.float64)
 
 
-def at_threshold(
-    good: Scores,
-    bad: Scores,
-    threshold: float,
-    *,
-    good_units: Sequence[str] | None = None,
-    bad_units: Sequence[str] | None = None,
-) -> AtThreshold:
-    """False rejects and misses at `threshold` (rejected: score > threshold), with 95 % Clopper-Pearson intervals.
+def rejected(scores: Scores | float, threshold: float) -> NDArray[np.bool_]:
+    """Whether each score is a defect's: score > threshold, strictly. The one place where the product compares them."""
+    return np.asarray(np.asarray(scores, np.float64) > threshold, dtype=np.bool_)
 
-    With units, a unit is rejected if any of its pictures is, and units are what is counted.
-    """
-    sound, broken = _checked(good, "good"), _checked(bad, "bad")
-    sound = sound if good_units is None else by_part(sound, good_units)[1]
-    broken = broken if bad_units is None else by_part(broken, bad_units)[1]
-    rejects, misses = int(np.count_nonzero(sound > threshold)), int(np.count_nonzero(broken <= threshold))
+
+def at_threshold(good: Scores, bad: Scores, threshold: float) -> AtThreshold:
+    """False rejects and misses at `threshold`. One side may be empty. To count parts, give the scores of `by_part`."""
+    sound, broken = (_checked(s, name) if len(s) else np.empty(0) for s, name in ((good, "good"), (bad, "bad")))
+    rejects = int(np.count_nonzero(rejected(sound, threshold)))
+    misses = int(np.count_nonzero(~rejected(broken, threshold)))
     return AtThreshold(
         threshold=threshold,
         good=len(sound),
         false_rejects=rejects,
         defects=len(broken),
         misses=misses,
-        false_reject_interval=clopper_pearson(rejects, len(sound)),
-        miss_interval=clopper_pearson(misses, len(broken)),
+        false_reject_interval=clopper_pearson(rejects, len(sound)) if len(sound) else None,
+        miss_interval=clopper_pearson(misses, len(broken)) if len(broken) else None,
     )
 
 
@@ -300,8 +300,8 @@ def verdict_flips(
     labels = [str(index) for index in range(len(old))] if names is None else list(names)
     if len(labels) != len(old):
         raise BadUsage(f"{len(old)} scores but {len(labels)} names", do="Name each picture")
-    was = old > threshold
-    now = new > (threshold if variant_threshold is None else variant_threshold)
+    was = rejected(old, threshold)
+    now = rejected(new, threshold if variant_threshold is None else variant_threshold)
 
     def listed(changed: NDArray[np.bool_]) -> tuple[Flip, ...]:
         rows = np.flatnonzero(changed)
@@ -324,16 +324,13 @@ def kept_score(reference: Scores, variant: Scores, *, strongest: int = 20, origi
     """
     old, new = _pair(reference, variant)
     order = np.argsort(-old, kind="stable")[:strongest]
-    if not (old[order] > origin).all():
-        raise BadInput(
-            f"among the {len(order)} strongest defects one scores no more than the origin {origin:g}",
-            do="Give an origin below the scores of defects, such as the median good score",
-        )
-    shares = (new[order] - origin) / (old[order] - origin)
+    seen = order[old[order] > origin]
+    shares = (new[seen] - origin) / (old[seen] - origin)
     return Kept(
-        mean=float(shares.mean()),
-        least=float(shares.min()),
-        count=len(order),
+        mean=float(shares.mean()) if len(seen) else None,
+        least=float(shares.min()) if len(seen) else None,
+        count=len(seen),
+        unseen=len(order) - len(seen),
         ties_at_top=int(np.count_nonzero(new == new.max())),
         shares=tuple(float(share) for share in shares),
     )

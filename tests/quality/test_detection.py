@@ -156,9 +156,18 @@ def test_pictures_become_parts_by_the_highest_or_by_vote() -> None:
 
 
 def test_at_the_threshold_parts_are_counted_and_equal_is_accepted() -> None:
-    figures = at_threshold([1.0, 3.0, 0.0, 0.0], [4.0, 1.0, 2.0], 2.0, good_units=["a", "a", "b", "b"])
+    _, good = by_part([1.0, 3.0, 0.0, 0.0], ["a", "a", "b", "b"])
+    figures = at_threshold(good, [4.0, 1.0, 2.0], 2.0)
     assert (figures.good, figures.false_rejects, figures.defects, figures.misses) == (2, 1, 3, 2)
+    assert figures.miss_interval is not None
     assert figures.miss_interval[0] < 2 / 3 < figures.miss_interval[1]
+
+
+def test_a_side_without_pictures_has_no_interval() -> None:
+    figures = at_threshold([1.0, 3.0], [], 2.0)
+    assert (figures.defects, figures.misses, figures.miss_interval) == (0, 0, None)
+    with pytest.raises(BadInput, match="good: score 1 is NaN"):
+        at_threshold([1.0, math.nan], [], 2.0)
 
 
 def test_flips_are_counted_in_both_directions_with_their_scores() -> None:
@@ -200,8 +209,13 @@ def test_a_saturated_score_keeps_little_while_auroc_says_nothing() -> None:
 
 def test_the_kept_score_is_counted_from_its_origin() -> None:
     assert kept_score([2.0, 3.0], [1.5, 2.0], origin=1.0).shares == (0.5, 0.5)
-    with pytest.raises(BadInput, match="origin"):
-        kept_score([2.0, 0.5], [1.5, 2.0], origin=1.0)
+
+
+def test_a_defect_that_the_reference_did_not_see_has_nothing_to_keep_and_is_told() -> None:
+    kept = kept_score([2.0, 0.5], [1.5, 2.0], origin=1.0)
+    assert (kept.least, kept.count, kept.unseen) == (0.5, 1, 1)
+    nothing = kept_score([0.2, 0.5], [1.5, 2.0], origin=1.0)
+    assert (nothing.least, nothing.mean, nothing.count, nothing.unseen) == (None, None, 0, 2)
 
 
 @given(sides=pairs)
