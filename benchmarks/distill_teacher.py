@@ -26,6 +26,7 @@ import torch
 from numpy.typing import NDArray
 
 from edge_sdk import preprocess
+from edge_sdk.export.anomaly.textures import texture
 from edge_sdk.export.efficientad.backbones import Lite0Stages
 from edge_sdk.export.efficientad.distill import (
     DistillOptions,
@@ -37,7 +38,6 @@ from edge_sdk.export.efficientad.distill import (
 )
 from edge_sdk.export.efficientad.pdn import Pdn, PdnLayout
 from edge_sdk.export.efficientad.published import SHIPPED, save_teacher
-from edge_sdk.export.efficientad.textures import texture
 from edge_sdk.export.training import checkpoint
 
 TRAIN = {

@@ -15,7 +15,7 @@ from edge_sdk import preprocess
 from edge_sdk.bundle.manifest import MapGrid, Preprocessing
 from edge_sdk.calibration import QuantizeOptions, quantize
 from edge_sdk.decision import fixed
-from edge_sdk.export.efficientad.foreign import Feeds
+from edge_sdk.export.anomaly.feeds import Feeds
 from edge_sdk.export.efficientad.pdn import PdnLayout
 from edge_sdk.export.efficientad.pdn_graph import merged_graph
 from edge_sdk.export.efficientad.pdn_model import random_model

@@ -23,6 +23,7 @@ from torch.nn import functional as F
 
 from edge_sdk import preprocess
 from edge_sdk.errors import BadInput, BadUsage
+from edge_sdk.export.anomaly.colour import grey
 from edge_sdk.export.efficientad.backbones import Backbone
 from edge_sdk.export.efficientad.pdn import FIELD_PX, STRIDE_PX, Pdn, PdnLayout, PdnSize, normalised, started
 from edge_sdk.export.efficientad.pdn_model import StatisticsSum
@@ -272,7 +273,7 @@ class _Lesson:
         for _ in range(options.batch):
             picture = self._pictures(rng)
             if rng.random() < options.grey:
-                picture = _grey(picture)
+                picture = grey(picture)
             large.append(preprocess.resize(picture, self._target.backbone_side, self._target.backbone_side))
             small.append(preprocess.resize(picture, options.side, options.side))
         want = self._target(torch.from_numpy(np.stack(large)))
@@ -307,11 +308,6 @@ def _whole(seen: Tensor, want: Tensor, shift: int, *, padding: bool) -> tuple[Te
     if padding:
         return seen, want
     return seen[..., shift:, shift:], want[..., 4:-4, 4:-4]
-
-
-def _grey(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    luma = picture.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
-    return np.repeat(np.rint(luma).astype(np.uint8)[..., None], 3, axis=2)
 
 
 def identity_of(backbone: Backbone, options: DistillOptions) -> dict[str, str]:

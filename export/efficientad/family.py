@@ -13,8 +13,8 @@ from types import ModuleType
 import torch
 
 from edge_sdk.errors import BadUsage, Stopped
+from edge_sdk.export.anomaly.feeds import Feeds
 from edge_sdk.export.efficientad import xs_train
-from edge_sdk.export.efficientad.foreign import Feeds
 from edge_sdk.export.efficientad.xs import XsConfig
 from edge_sdk.export.family import CalibrationFeeds, DemoPictures, FloatGraph, PictureSet, Trained, TrainOptions
 from edge_sdk.progress import Progress

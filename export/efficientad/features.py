@@ -17,7 +17,8 @@ from torch import Tensor
 
 from edge_sdk import preprocess
 from edge_sdk.bundle.manifest import Preprocessing
-from edge_sdk.export.efficientad.augment import Augmentation, view
+from edge_sdk.export.anomaly.augment import Augmentation, view
+from edge_sdk.export.anomaly.inputs import prepared
 from edge_sdk.export.efficientad.trunk import BLOCKS, Trunk, cells, stride_of
 from edge_sdk.export.family import Picture
 from edge_sdk.progress import Progress
@@ -85,11 +86,6 @@ class FeatureBank:
             return prepared(picture, self._record)
         rgb = preprocess.to_rgb8(preprocess.decode(picture.path), bit_depth=self._record.bit_depth)
         return view(rgb, self._record, self._views.augmentation, np.random.default_rng([self._views.seed, k]))
-
-
-def prepared(picture: Picture, record: Preprocessing) -> NDArray[np.uint8]:
-    """uint8 (height, width, 3): the picture as the device will see it."""
-    return np.asarray(preprocess.apply(preprocess.decode(picture.path), record, where=str(picture.path)).tensor[0])
 
 
 def shape_of(block: int, width: int, height: int) -> tuple[int, int, int]:

@@ -20,16 +20,17 @@ from torch import Tensor, nn
 from edge_sdk import preprocess
 from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.errors import BadInput, BadUsage, NotThere
+from edge_sdk.export.anomaly.augment import Augmentation, view
+from edge_sdk.export.anomaly.colour import jitter
+from edge_sdk.export.anomaly.feeds import Feeds
+from edge_sdk.export.anomaly.foreign import ForeignPictures
+from edge_sdk.export.anomaly.inputs import prepared
 from edge_sdk.export.efficientad import losses
-from edge_sdk.export.efficientad.augment import Augmentation, view
 from edge_sdk.export.efficientad.autoencoder import Autoencoder, AutoencoderLayout
-from edge_sdk.export.efficientad.features import prepared
-from edge_sdk.export.efficientad.foreign import Feeds, foreign_files
 from edge_sdk.export.efficientad.pdn import BORDER_PX, Pdn, drawn, normalised, started
 from edge_sdk.export.efficientad.pdn_graph import REDUCTION, merged_graph
 from edge_sdk.export.efficientad.pdn_model import PdnModel, StatisticsSum, map_quantiles
 from edge_sdk.export.efficientad.published import SHIPPED, load_teacher
-from edge_sdk.export.efficientad.textures import texture
 from edge_sdk.export.family import CalibrationFeeds, FloatGraph, Picture, PictureSet, Trained, TrainOptions
 from edge_sdk.export.pictures import Shares, data_digest, shares
 from edge_sdk.export.training import loop
@@ -192,46 +193,18 @@ class Shelf:
         return np.stack(views), [None] * count
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Foreign:
-    """Where the penalty's pictures come from: `files`, or procedural textures if there are none.
-
-    A picture is brought to twice the product picture's size and its middle taken: seen at twice the scale.
-    """
-
-    files: tuple[Path, ...]
-    record: Preprocessing
-    grey: float
-
-    def draw(self, rng: np.random.Generator) -> NDArray[np.uint8]:
-        """One picture, uint8 (h, w, 3) of the network's input size."""
-        height, width = self.record.height, self.record.width
-        tall, wide = (2 * (side - 2 * self.record.border) for side in (height, width))
-        tall, wide = max(tall, height), max(wide, width)
-        if self.files:
-            file = self.files[int(rng.integers(len(self.files)))]
-            picture = preprocess.to_rgb8(preprocess.decode(file), where=str(file))
-        else:
-            picture = texture(rng, max(tall, wide))
-        picture = preprocess.resize(picture, wide, tall)
-        top, left = (tall - height) // 2, (wide - width) // 2
-        middle = picture[top : top + height, left : left + width]
-        return greyed(middle) if rng.random() < self.grey else middle
-
-
-def foreign_of(options: TrainOptions, record: Preprocessing, recipe: PdnRecipe) -> Foreign | None:
-    """The penalty's pictures, or None if the recipe has no penalty."""
+def foreign_of(options: TrainOptions, record: Preprocessing, recipe: PdnRecipe) -> ForeignPictures | None:
+    """The penalty's pictures, seen at twice the scale, or None if the recipe has no penalty."""
     if not recipe.penalty:
         return None
-    files = foreign_files(options.penalty) if options.penalty is not None else ()
-    return Foreign(files=files, record=record, grey=recipe.penalty_grey)
+    return ForeignPictures.of(options.penalty, record, magnified=2, grey=recipe.penalty_grey)
 
 
 class PdnTraining:
     """What one step does (the protocol `Trainable`): four terms, summed without weights."""
 
     def __init__(
-        self, model: PdnModel, shelf: Shelf, foreign: Foreign | None, recipe: PdnRecipe, *, short: bool
+        self, model: PdnModel, shelf: Shelf, foreign: ForeignPictures | None, recipe: PdnRecipe, *, short: bool
     ) -> None:
         self._model, self._shelf, self._foreign, self._recipe, self._short = model, shelf, foreign, recipe, short
         self._module = nn.ModuleDict({"student": model.student, "autoencoder": model.autoencoder})
@@ -283,33 +256,6 @@ class PdnTraining:
             for k, found in enumerate(features)
         ]
         return torch.cat(each)
-
-
-def jitter(picture: NDArray[np.uint8], share: float, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Brightness, contrast or saturation changed by a factor in 1 +- share: float32 (h, w, 3), 0..255.
-
-    A grey picture has no saturation to change, so only the other two are drawn for it. What leaves 0..255 is cut, as a
-    camera cuts it.
-    """
-    values = picture.astype(np.float32)
-    grey = bool((picture[..., 0] == picture[..., 1]).all() and (picture[..., 1] == picture[..., 2]).all())
-    kind, factor = int(rng.integers(2 if grey else 3)), np.float32(rng.uniform(1.0 - share, 1.0 + share))
-    if kind == 0:
-        anchor: Any = np.float32(0.0)
-    elif kind == 1:
-        anchor = np.float32(_luma(picture).mean(dtype=np.float64))
-    else:
-        anchor = _luma(picture)[..., None]
-    return np.asarray(np.clip(anchor + factor * (values - anchor), 0.0, 255.0), np.float32)
-
-
-def greyed(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The picture without colour, uint8 (h, w, 3)."""
-    return np.repeat(np.rint(_luma(picture)).astype(np.uint8)[..., None], 3, axis=2)
-
-
-def _luma(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
-    return np.asarray(picture.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32), np.float32)
 
 
 def maps_of(

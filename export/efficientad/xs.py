@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edge_sdk.errors import BadInput, BadUsage
+from edge_sdk.export.anomaly.augment import Augmentation
 from edge_sdk.export.efficientad import codebook
-from edge_sdk.export.efficientad.augment import Augmentation
 from edge_sdk.export.efficientad.pdn_model import ChannelStatistics, MapQuantiles
 from edge_sdk.export.efficientad.trunk import BLOCKS, Trunk, cells, stride_of
 

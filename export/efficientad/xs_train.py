@@ -18,8 +18,9 @@ from torch import Tensor, nn
 
 from edge_sdk.bundle.manifest import MapGrid, Preprocessing
 from edge_sdk.errors import BadInput
+from edge_sdk.export.anomaly.inputs import prepared
 from edge_sdk.export.efficientad import codebook
-from edge_sdk.export.efficientad.features import FeatureBank, Views, prepared
+from edge_sdk.export.efficientad.features import FeatureBank, Views
 from edge_sdk.export.efficientad.pdn_model import ChannelStatistics, MapQuantiles, StatisticsSum, map_quantiles
 from edge_sdk.export.efficientad.trunk import BLOCKS, load_trunk
 from edge_sdk.export.efficientad.xs import XsConfig, XsModel, new_model

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from edge_sdk import preprocess
 from edge_sdk.errors import BadInput, BadUsage, NotThere, Stopped
+from edge_sdk.export.anomaly.textures import texture
 from edge_sdk.export.efficientad.backbones import Lite0Stages, WideResNetStages
 from edge_sdk.export.efficientad.distill import (
     DistillOptions,
@@ -25,7 +26,6 @@ from edge_sdk.export.efficientad.distill import (
     patchcore,
 )
 from edge_sdk.export.efficientad.pdn import Pdn, PdnLayout
-from edge_sdk.export.efficientad.textures import texture
 
 torch.set_num_threads(1)
 

@@ -15,16 +15,15 @@ from numpy.typing import NDArray
 
 from edge_sdk import preprocess
 from edge_sdk.errors import BadInput, BadUsage, NotThere, Stopped
+from edge_sdk.export.anomaly.colour import grey, jitter
+from edge_sdk.export.anomaly.foreign import ForeignPictures
 from edge_sdk.export.efficientad import pdn_family
 from edge_sdk.export.efficientad.pdn import Pdn, PdnLayout, PdnSize
 from edge_sdk.export.efficientad.pdn_family import (
-    Foreign,
     PdnRecipe,
     PdnTraining,
     Shelf,
     foreign_of,
-    greyed,
-    jitter,
     preprocessing,
     train,
 )
@@ -218,7 +217,7 @@ def test_foreign_pictures_are_seen_at_twice_the_scale(tmp_path: Path) -> None:
     stripes = np.tile(np.repeat([0, 255], 8).astype(np.uint8), (64, 4))  # 64 x 64, eight stripes of 8 px
     cv2.imwrite(str(tmp_path / "stripes.png"), stripes)
     record = preprocessing(TrainOptions(width=64, height=64), replace(RECIPE, border=0))
-    foreign = Foreign(files=(tmp_path / "stripes.png",), record=record, grey=0.0)
+    foreign = ForeignPictures(files=(tmp_path / "stripes.png",), record=record, magnified=2)
     picture = foreign.draw(np.random.default_rng(0))
     # Brought to 128 x 128 the stripes are 16 px wide, and four of them fill the middle 64 px.
     assert picture.shape == (64, 64, 3)
@@ -247,12 +246,12 @@ def test_an_empty_penalty_folder_is_named(parts: PictureSet, options: TrainOptio
 def test_jitter_changes_light_contrast_or_saturation_and_never_wastes_a_draw_on_grey() -> None:
     rng = np.random.default_rng(4)
     colour = rng.integers(60, 180, (8, 8, 3), dtype=np.uint8)
-    grey = greyed(colour)
-    for picture in (colour, grey):
+    without = grey(colour)
+    for picture in (colour, without):
         drawn = [jitter(picture, 0.2, rng) for _ in range(40)]
         assert all(np.abs(d - picture).max() > 1e-3 for d in drawn)
         assert all(d.min() >= 0.0 and d.max() <= 255.0 for d in drawn)
-    assert all(_is_grey(np.rint(jitter(grey, 0.2, rng)).astype(np.uint8)) for _ in range(20))
+    assert all(_is_grey(np.rint(jitter(without, 0.2, rng)).astype(np.uint8)) for _ in range(20))
 
 
 def test_missing_teachers_and_sizes_that_do_not_fit_are_said(

@@ -18,10 +18,11 @@ from xs_parts import CONFIG, SIDE, folder_of_parts
 
 from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.errors import BadInput, BadUsage, Stopped
-from edge_sdk.export.efficientad.augment import Augmentation, view
+from edge_sdk.export.anomaly.augment import Augmentation, view
+from edge_sdk.export.anomaly.damage import damage
+from edge_sdk.export.anomaly.inputs import prepared
 from edge_sdk.export.efficientad.family import EfficientAD
-from edge_sdk.export.efficientad.features import FeatureBank, Views, prepared
-from edge_sdk.export.efficientad.foreign import damage
+from edge_sdk.export.efficientad.features import FeatureBank, Views
 from edge_sdk.export.efficientad.trunk import load_trunk
 from edge_sdk.export.efficientad.xs import XsModel
 from edge_sdk.export.efficientad.xs_train import MODEL, identity, quantiles_of

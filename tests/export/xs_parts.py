@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edge_sdk.export.efficientad.augment import Augmentation
+from edge_sdk.export.anomaly.augment import Augmentation
 from edge_sdk.export.efficientad.codebook import fit, smoothed
 from edge_sdk.export.efficientad.trunk import load_trunk
 from edge_sdk.export.efficientad.xs import Source, XsConfig, XsLayout, XsModel, new_model

@@ -1,0 +1,73 @@
+"""Foreign pictures: of anything but the product, from a folder or generated. Knows no network.
+
+Calibration sees them so that no range ends where good parts end; a penalty may use them so that a student learns
+nothing about what it was not shown.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_sdk import preprocess
+from edge_sdk.bundle.manifest import Preprocessing
+from edge_sdk.errors import BadInput
+from edge_sdk.export.anomaly import colour
+from edge_sdk.export.anomaly.textures import texture
+from edge_sdk.preprocess import pictures_in
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForeignPictures:
+    """Draws them as a network with `record` takes them. files: () = procedural textures.
+
+    magnified: at 1 a picture is seen whole, as the device would see it; above, it is brought to that many times the
+    product picture's size and its middle taken. grey: probability that its colour is taken away.
+    """
+
+    files: tuple[Path, ...]
+    record: Preprocessing
+    magnified: int = 1
+    grey: float = 0.0
+
+    @classmethod
+    def of(
+        cls, folder: Path | None, record: Preprocessing, *, magnified: int = 1, grey: float = 0.0
+    ) -> ForeignPictures:
+        """Those of a folder and of the folders in it, in a fixed order, or textures where there is no folder.
+
+        Raises BadInput for a folder without pictures.
+        """
+        files = pictures_in(Path(folder), recursive=True, at_least=0) if folder is not None else ()
+        if folder is not None and not files:
+            raise BadInput(
+                "there are no pictures in it", where=str(folder), do="Leave it out to take generated textures"
+            )
+        return cls(files=files, record=record, magnified=magnified, grey=grey)
+
+    def draw(self, rng: np.random.Generator) -> NDArray[np.uint8]:
+        """One picture, uint8 (h, w, 3) of the network's input size."""
+        if self.magnified == 1:
+            one = self._one(rng, max(self.record.height, self.record.width))
+            seen = np.asarray(preprocess.apply(one, self.record).tensor[0])
+        else:
+            seen = self._middle(rng)
+        return colour.grey(seen) if rng.random() < self.grey else seen
+
+    def _middle(self, rng: np.random.Generator) -> NDArray[np.uint8]:
+        height, width = self.record.height, self.record.width
+        tall, wide = (self.magnified * (side - 2 * self.record.border) for side in (height, width))
+        tall, wide = max(tall, height), max(wide, width)
+        picture = preprocess.resize(self._one(rng, max(tall, wide)), wide, tall)
+        top, left = (tall - height) // 2, (wide - width) // 2
+        return picture[top : top + height, left : left + width]
+
+    def _one(self, rng: np.random.Generator, side: int) -> NDArray[np.uint8]:
+        """A file's picture as it is, uint8 RGB, or a texture of side x side px."""
+        if not self.files:
+            return texture(rng, side)
+        file = self.files[int(rng.integers(len(self.files)))]
+        return preprocess.to_rgb8(preprocess.decode(file), where=str(file))
