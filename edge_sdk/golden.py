@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,13 +17,17 @@ from edge_sdk.runtimes.protocol import Session
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputCheck:
-    """One output of one golden sample on one session. worst: max |got - golden|; allowed: the manifest's bound."""
+    """One output of one golden sample on one session. worst: max |got - golden|; allowed: the manifest's bound.
+
+    relative: worst over the largest golden value of that output. position: in a batch; None: the sample ran alone.
+    """
 
     sample: int
     output: str
     worst: float
     allowed: float
     relative: float
+    position: int | None = None
 
     @property
     def passed(self) -> bool:
@@ -29,12 +35,12 @@ class OutputCheck:
 
 
 def golden_tensor(bundle: Bundle, sample: GoldenSample) -> NDArray[np.uint8]:
-    """The network input (1, h, w, 3) that the sample's picture must become."""
+    """The network inputs (tiles, h, w, 3) that the sample's picture must become; one but for tiles."""
     return np.frombuffer(bundle.read(sample.tensor), np.uint8).reshape(sample.tensor_shape)
 
 
 def golden_outputs(bundle: Bundle, sample: GoldenSample, graph: Graph) -> dict[str, NDArray[np.float32]]:
-    """What `graph` must answer to the sample's tensor."""
+    """What `graph` must answer to the sample's tensor, by output (tiles, ...)."""
     members = sample.outputs.get(graph.name)
     if members is None:
         raise BadBundle(f"a golden sample has no outputs for graph {graph.name}", where=str(bundle.path))
@@ -44,50 +50,70 @@ def golden_outputs(bundle: Bundle, sample: GoldenSample, graph: Graph) -> dict[s
     }
 
 
-def golden_scales(bundle: Bundle, graph: Graph) -> dict[str, float]:
-    """Per output the largest magnitude in any golden sample: what a tolerance is relative to. A good part's map is
-    nearly flat, and a share of it would be less than one quantization step."""
-    scales: dict[str, float] = {}
-    for sample in bundle.manifest.golden:
-        for name, value in golden_outputs(bundle, sample, graph).items():
-            scales[name] = max(scales.get(name, 0.0), float(np.abs(value).max(initial=0.0)))
-    return scales
+def _largest(bundle: Bundle, graph: Graph) -> list[dict[str, float]]:
+    """By sample and output, the largest magnitude of the golden values."""
+    return [
+        {name: float(np.abs(value).max(initial=0.0)) for name, value in golden_outputs(bundle, sample, graph).items()}
+        for sample in bundle.manifest.golden
+    ]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Judge:
-    """Holds outputs of one graph against its golden samples."""
+    """Holds outputs of one graph against its golden samples.
+
+    scales: per output the largest magnitude in any sample: what a tolerance is relative to. A good part's map is nearly
+    flat, and a share of it would be less than one quantization step. strongest: index of the sample with the largest
+    answers: the one that a wrong runtime can't pass by answering little.
+    """
 
     bundle: Bundle
     graph: Graph
-    scales: dict[str, float]
+    scales: Mapping[str, float]
+    strongest: int
 
     @classmethod
     def of(cls, bundle: Bundle, graph: Graph) -> Judge:
-        """Reads the scales once."""
-        return cls(bundle, graph, golden_scales(bundle, graph))
+        """Reads the golden answers once. Raises BadBundle where there are none."""
+        largest = _largest(bundle, graph)
+        if not largest:
+            raise BadBundle("the bundle holds no golden samples", where=str(bundle.path), do="Export it again")
+        scales = {name: max(one.get(name, 0.0) for one in largest) for name in largest[0]}
+        shares = [sum(one[name] / scale for name, scale in scales.items() if scale) for one in largest]
+        return cls(bundle=bundle, graph=graph, scales=scales, strongest=int(np.argmax(shares)))
 
     def compare(
-        self, index: int, got: dict[str, NDArray[np.float32]], *, position: int | None = None
+        self, index: int, got: Mapping[str, NDArray[np.float32]], *, position: int | None = None
     ) -> list[OutputCheck]:
-        """Every output of sample `index`; in a batch, of the row at `position`."""
+        """Every output of sample `index` as `answers` gives them; position: where in a batch it ran."""
         checks = []
         for name, want in golden_outputs(self.bundle, self.bundle.manifest.golden[index], self.graph).items():
-            row = got[name] if position is None else got[name][position : position + 1]
-            scale, bound = self.scales[name], self.graph.tolerance[name]
+            row, scale, bound = got[name], self.scales[name], self.graph.tolerance[name]
             worst = float(np.abs(row.astype(np.float64) - want).max()) if row.shape == want.shape else float("inf")
             checks.append(
                 OutputCheck(
-                    sample=index, output=name if position is None else f"{name}[{position}]", worst=worst,
-                    allowed=bound.absolute + bound.relative * scale, relative=worst / scale if scale else worst,
+                    sample=index, output=name, worst=worst, allowed=bound.absolute + bound.relative * scale,
+                    relative=worst / scale if scale else worst, position=position,
                 )
             )  # fmt: skip
         return checks
 
 
-def check_session(bundle: Bundle, graph: Graph, session: Session, *, samples: int | None = None) -> list[OutputCheck]:
-    """Runs golden tensors one by one. samples: how many, None = all."""
-    judge, checks = Judge.of(bundle, graph), []
-    for i, sample in enumerate(bundle.manifest.golden[:samples]):
-        checks += judge.compare(i, session.run({graph.inputs[0].name: golden_tensor(bundle, sample)}))
+def answers(session: Session, tensor: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+    """Outputs (tiles, ...) of one picture's network inputs (tiles, h, w, 3), which run one at a time."""
+    name = session.inputs[0].name
+    return joined([session.run({name: tile[None]}) for tile in tensor])
+
+
+def joined(rows: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    """Outputs of several calls, one behind the other."""
+    return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+
+
+def check_session(bundle: Bundle, graph: Graph, session: Session, *, strongest_only: bool = False) -> list[OutputCheck]:
+    """Replays the golden samples, one network input at a time: all of them, or the one with the largest answers."""
+    judge = Judge.of(bundle, graph)
+    checks: list[OutputCheck] = []
+    for i in (judge.strongest,) if strongest_only else range(len(bundle.manifest.golden)):
+        checks += judge.compare(i, answers(session, golden_tensor(bundle, bundle.manifest.golden[i])))
     return checks

@@ -34,8 +34,8 @@ def load(
     asked for is what runs, or NotThere says why not; nothing is replaced in silence. color: the order of arrays that
     `predict` gets ("bgr" for OpenCV's). threads: None = the physical cores that this process may use. max_batch: how
     many pictures `predict_batch` runs together. trust: of signatures. cache: compile cache; None = the user's cache
-    folder. self_check: replay one golden sample when a bundle first meets this device and runtime, and remember it.
-    Raises BadBundle, NotTrusted, NotThere, WrongPrecision, CheckFailed (the golden sample came out wrong).
+    folder. self_check: replay the strongest golden sample when a bundle first meets this device and runtime, and
+    remember it. Raises BadBundle, NotTrusted, NotThere, WrongPrecision, CheckFailed (the golden sample came out wrong).
     """
     if color not in ("rgb", "bgr"):
         raise BadUsage(f'color is "rgb" or "bgr", not {color!r}')
@@ -103,7 +103,9 @@ def _graph(bundle: Bundle, choice: Choice) -> Graph:
 
 
 def _self_check(bundle: Bundle, graph: Graph, session: Session, cache: Path) -> str:
-    """Replays one golden sample the first time that this graph meets this runtime on this device."""
+    """Replays the golden sample with the largest answers when this graph first meets this runtime on this device."""
+    if not bundle.manifest.golden:
+        return "not done: the bundle holds no golden samples"
     told = session.explain()
     key = "-".join((graph.sha256[:16], told.runtime, told.version, told.device.replace("/", "_"), told.precision))
     memory = cache / "self-check" / f"{key}.json"
@@ -114,7 +116,7 @@ def _self_check(bundle: Bundle, graph: Graph, session: Session, cache: Path) -> 
             return f"passed, remembered ({remembered['words']})"
     except (OSError, ValueError, KeyError, TypeError):
         pass  # nothing remembered, or not readable: check again
-    checks = check_session(bundle, graph, session, samples=1)
+    checks = check_session(bundle, graph, session, strongest_only=True)
     worst = max((c.relative for c in checks), default=0.0)
     for c in checks:
         if not c.passed:

@@ -236,8 +236,8 @@ def _from_16bit(array: NDArray[np.uint16], bit_depth: int | None, where: str) ->
     highest = int(array.max())
     if highest > top:
         raise BadInput(
-            f"a value of {highest} does not fit the stated bit depth of {bit_depth} (at most {top})",
-            where=where, do="State the camera's bit depth (10, 12 or 16) when training",
+            f"a value of {highest} does not fit the bundle's bit depth of {bit_depth} (at most {top})",
+            where=where, do="Pass pictures of that depth, or scale them to 8 bits before",
         )  # fmt: skip
     return ((array.astype(np.uint32) * 255 + top // 2) // top).astype(np.uint8)
 

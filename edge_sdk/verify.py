@@ -16,7 +16,7 @@ from edge_sdk.bundle.manifest import Graph
 from edge_sdk.bundle.signing import TrustPolicy
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.errors import BadBundle, BadUsage, EdgeError
-from edge_sdk.golden import Judge, OutputCheck, check_session, golden_tensor
+from edge_sdk.golden import Judge, OutputCheck, answers, check_session, golden_tensor, joined
 from edge_sdk.progress import Progress, silent
 from edge_sdk.runtimes import registry, targets
 from edge_sdk.runtimes.cache import default_cache_folder
@@ -52,7 +52,11 @@ class VerifyRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifyReport:
-    """What `verify` found. pictures: golden pictures whose tensor came out exactly; absent: (runtime, why)."""
+    """What `verify` found. pictures: golden pictures whose tensor came out exactly. absent: (runtime, why).
+
+    left_out: (graph, why) of graphs that none of the runtimes takes; where such a variant was asked for by name, a row
+    with a problem says so instead.
+    """
 
     bundle: str
     digest: str
@@ -61,6 +65,7 @@ class VerifyReport:
     worst_picture_difference: int
     rows: tuple[VerifyRow, ...]
     absent: tuple[tuple[str, str], ...]
+    left_out: tuple[tuple[str, str], ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -81,6 +86,7 @@ class VerifyReport:
         if self.worst_picture_difference:
             lines[-1] += f" (off by up to {self.worst_picture_difference} grey levels)"
         lines += [f"not here: {name} ({why})" for name, why in self.absent]
+        lines += [f"not run: {graph} ({why})" for graph, why in self.left_out]
         lines.append(f"{self.bundle}: {'verified' if self.passed else 'NOT verified'}")
         return "\n".join(lines)
 
@@ -90,8 +96,8 @@ def _lines(row: VerifyRow) -> list[tuple[str, ...]]:
     who = (row.graph, row.runtime, row.precision)
     out: list[tuple[str, ...]] = []
     for run, checks in (("alone", row.outputs), ("batch", row.batch_outputs)):
-        for output in sorted({c.output.split("[")[0] for c in checks}):
-            mine = [c for c in checks if c.output.split("[")[0] == output]
+        for output in sorted({c.output for c in checks}):
+            mine = [c for c in checks if c.output == output]
             worst = max(mine, key=lambda c: c.worst / c.allowed if c.allowed else c.worst)
             used = f"{worst.worst / worst.allowed:.0%} of allowed" if worst.allowed else "exact"
             verdict = "pass" if all(c.passed for c in mine) else "FAIL"
@@ -120,7 +126,7 @@ def verify(
             raise BadUsage(f"no variant {' or '.join(variants)} in this bundle", where=str(path), do=f"It has {have}")
         present, absent = _present(runtimes)
         jobs = [(g, r) for r in present for g in wanted if targets.takes(r, g.variant, g.layout)]
-        rows = []
+        rows, left_out = _not_taken(wanted, present, jobs, asked=variants)
         for done, (graph, runtime) in enumerate(jobs):
             progress(done, len(jobs), f"{graph.name} on {runtime}")
             rows.append(_row(bundle, graph, runtime, device))
@@ -129,6 +135,7 @@ def verify(
         return VerifyReport(
             bundle=str(path), digest=bundle.digest, samples=len(bundle.manifest.golden), pictures=exact,
             worst_picture_difference=worst, rows=tuple(rows), absent=absent,
+            left_out=left_out,
         )  # fmt: skip
 
 
@@ -145,15 +152,37 @@ def _present(asked: Sequence[str]) -> tuple[list[str], tuple[tuple[str, str], ..
     return present, tuple(absent)
 
 
+def _not_taken(
+    wanted: Sequence[Graph], present: Sequence[str], jobs: Sequence[tuple[Graph, str]], *, asked: Sequence[str]
+) -> tuple[list[VerifyRow], tuple[tuple[str, str], ...]]:
+    """What will not run: a row that fails for each variant asked for by name, (graph, why) for every other graph."""
+    taken, ran = {graph.name for graph, _ in jobs}, {graph.variant for graph, _ in jobs}
+    rows: list[VerifyRow] = []
+    left_out: list[tuple[str, str]] = []
+    for graph in wanted:
+        if graph.name in taken:
+            continue
+        why = f"{', '.join(present)} can't run layout {graph.layout} as what it is" if present else "no runtime is here"
+        if graph.variant in asked and graph.variant not in ran:
+            rows.append(replace(_blank(graph, ", ".join(present) or "-", ""), problem=why))
+        else:
+            left_out.append((graph.name, why))
+    return rows, tuple(left_out)
+
+
+def _blank(graph: Graph, runtime: str, device: str) -> VerifyRow:
+    return VerifyRow(
+        graph=graph.name, variant=graph.variant, layout=graph.layout, runtime=runtime, device=device, precision="",
+        outputs=(), batch_outputs=(), repeatable=False,
+    )  # fmt: skip
+
+
 def _row(bundle: Bundle, graph: Graph, runtime: str, device: str | None) -> VerifyRow:
     options = CompileOptions(
         device=device or "CPU", graph_name=graph.name, int8_convolutions=graph.int8_convolutions or None,
         cache_dir=default_cache_folder(os.environ),
     )  # fmt: skip
-    blank = VerifyRow(
-        graph=graph.name, variant=graph.variant, layout=graph.layout, runtime=runtime, device=options.device,
-        precision="", outputs=(), batch_outputs=(), repeatable=False,
-    )  # fmt: skip
+    blank = _blank(graph, runtime, options.device)
     try:
         session = registry.runtime(runtime).compile(bundle.graph(graph.name), options)
     except EdgeError as exc:
@@ -174,20 +203,19 @@ def _row(bundle: Bundle, graph: Graph, runtime: str, device: str | None) -> Veri
 
 
 def _same_twice(bundle: Bundle, graph: Graph, session: Session) -> bool:
-    feeds = {graph.inputs[0].name: golden_tensor(bundle, bundle.manifest.golden[0])}
-    first, second = session.run(feeds), session.run(feeds)
+    tensor = golden_tensor(bundle, bundle.manifest.golden[Judge.of(bundle, graph).strongest])
+    first, second = answers(session, tensor), answers(session, tensor)
     return all(np.array_equal(first[name], second[name], equal_nan=True) for name in first)
 
 
 def _batches(
     bundle: Bundle, graph: Graph, runtime: str, options: CompileOptions
 ) -> tuple[tuple[OutputCheck, ...], str]:
-    """Every golden sample at every position of a batch, other samples beside it."""
+    """Every golden sample at every position of a batch, something else beside it."""
     if not isinstance(graph.inputs[0].shape[0], str):
         return (), ""
-    golden = bundle.manifest.golden
-    tensors = [golden_tensor(bundle, s) for s in golden]
-    decoy: NDArray[np.uint8] = 255 - tensors[0]
+    tensors = [golden_tensor(bundle, sample) for sample in bundle.manifest.golden]
+    decoy: NDArray[np.uint8] = 255 - tensors[0][0]
     checks: list[OutputCheck] = []
     try:
         session = registry.runtime(runtime).compile(bundle.graph(graph.name), replace(options, max_batch=BATCH))
@@ -195,17 +223,22 @@ def _batches(
         return (), f"in a batch: {exc}"
     try:
         judge = Judge.of(bundle, graph)
-        for i in range(len(golden)):
+        for i, tensor in enumerate(tensors):
             for position in range(BATCH):
-                rows = [decoy] * BATCH
-                rows[position] = tensors[i]
-                got = session.run({graph.inputs[0].name: np.concatenate(rows)})
+                got = joined([_at(position, session, tile, decoy) for tile in tensor])
                 checks += judge.compare(i, got, position=position)
     except EdgeError as exc:
         return tuple(checks), f"in a batch: {exc}"
     finally:
         session.close()
     return tuple(checks), ""
+
+
+def _at(position: int, session: Session, tile: NDArray[np.uint8], decoy: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+    """The outputs of one network input that runs at `position` of a batch of decoys."""
+    batch = np.stack([tile if i == position else decoy for i in range(BATCH)])
+    got = session.run({session.inputs[0].name: batch})
+    return {name: value[position : position + 1] for name, value in got.items()}
 
 
 def _pictures(bundle: Bundle) -> tuple[int, int]:

@@ -25,6 +25,7 @@ from edge_sdk.decision import Decision
 from edge_sdk.errors import CheckFailed
 from edge_sdk.export.family import FloatGraph
 from edge_sdk.extras import need
+from edge_sdk.golden import answers
 from edge_sdk.progress import Progress, silent
 from edge_sdk.runtimes import registry
 from edge_sdk.runtimes.onnx_read import read_facts
@@ -76,20 +77,20 @@ def pack(parts: Parts, out: Path, *, key: SigningKey | None = None, progress: Pr
     outputs: list[dict[str, dict[str, str]]] = [{} for _ in pictures]
     shapes: list[dict[str, tuple[int, ...]]] = [{} for _ in pictures]
     graphs: list[Graph] = []
-    answers: dict[str, list[dict[str, NDArray[Any]]]] = {}
+    answered: dict[str, list[dict[str, NDArray[Any]]]] = {}
     for done, variant in enumerate(variants):
         name = variant.variant if variant.layout == "plain" else f"{variant.variant}.{variant.layout}"
         progress(done, len(variants), f"golden answers of {name}")
         graphs.append(_graph(name, variant))
-        answers[name] = _answers(variant.graph, graphs[-1], tensors)
-        for i, answer in enumerate(answers[name]):
+        answered[name] = _answers(variant.graph, graphs[-1], tensors)
+        for i, answer in enumerate(answered[name]):
             outputs[i][name] = {}
             for output, value in answer.items():
                 member = f"golden/{i}/{name}.{output}.f32"
                 members[member] = np.ascontiguousarray(value, "<f4").tobytes()
                 outputs[i][name][output] = member
                 shapes[i][output] = tuple(value.shape)
-    _same_in_both_layouts(graphs, answers)
+    _same_in_both_layouts(graphs, answered)
     for i, (picture, tensor) in enumerate(zip(pictures, tensors, strict=True)):
         members[f"golden/{i}/picture.png"] = _png(picture)
         members[f"golden/{i}/tensor.u8"] = tensor.tobytes()
@@ -132,10 +133,10 @@ def _opset(graph: bytes) -> int:
 
 
 def _answers(graph: bytes, told: Graph, tensors: Sequence[NDArray[np.uint8]]) -> list[dict[str, NDArray[Any]]]:
-    """ONNX semantics to the letter: ONNX Runtime with every graph optimisation off, one picture at a time."""
+    """ONNX semantics to the letter: ONNX Runtime with every graph optimisation off, one network input at a time."""
     session = registry.runtime("onnxruntime").compile(graph, CompileOptions(reference=True, graph_name=told.name))
     try:
-        return [session.run({told.inputs[0].name: tensor[:1]}) for tensor in tensors]
+        return [answers(session, tensor) for tensor in tensors]
     finally:
         session.close()
 

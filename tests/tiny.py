@@ -31,8 +31,10 @@ def picture(seed: int, *, height: int = 90, width: int = 120, damaged: bool = Fa
     return np.clip(np.rint(out), 0, 255).astype(np.uint8)
 
 
-def graph(*, side: int = SIDE) -> FloatGraph:
-    """uint8 (N, side, side, 3) -> map (N, side / 4, side / 4), score (N,): mean square of random differences."""
+def graph(*, side: int = SIDE, preprocessing: Preprocessing | None = None) -> FloatGraph:
+    """preprocessing: None = stretched to side x side.
+
+    uint8 (N, side, side, 3) -> map (N, side / 4, side / 4), score (N,): mean square of random differences."""
     rng = np.random.default_rng(7)
     b = GraphBuilder("tiny")
     x = b.picture(b.input("image", "uint8", ["N", side, side, 3]))
@@ -54,7 +56,7 @@ def graph(*, side: int = SIDE) -> FloatGraph:
     b.output("map", "float32", ["N", side // 4, side // 4])
     b.output("score", "float32", ["N"])
     return FloatGraph(
-        onnx=b.finish(), preprocessing=Preprocessing(width=side, height=side),
+        onnx=b.finish(), preprocessing=preprocessing or Preprocessing(width=side, height=side),
         grid=MapGrid(offset_px=2.0, stride_px=4.0), reduction="highest cell of the map",
         float_tail=b.node_names[before:],
     )  # fmt: skip
@@ -74,19 +76,21 @@ class Feeds:
 
         for seed in range(self._count):
             tensor = preprocess.apply(picture(seed, damaged=seed % 2 == 1), self._made.preprocessing).tensor
-            yield {"image": tensor}
+            for tile in tensor:
+                yield {"image": tile[None]}
 
 
 def scores(made: FloatGraph, pictures: list[NDArray[np.uint8]]) -> list[float]:
-    """Raw fp32 scores."""
+    """Raw fp32 scores; of tiles the highest."""
     from edge_sdk import preprocess
+    from edge_sdk.golden import answers
     from edge_sdk.runtimes import registry
     from edge_sdk.runtimes.protocol import CompileOptions
 
     session = registry.runtime("onnxruntime").compile(made.onnx, CompileOptions(reference=True, threads=1))
     try:
         inputs = [preprocess.apply(p, made.preprocessing).tensor for p in pictures]
-        return [float(session.run({"image": x})["score"][0]) for x in inputs]
+        return [float(answers(session, x)["score"].max()) for x in inputs]
     finally:
         session.close()
 
@@ -96,9 +100,9 @@ def decision(made: FloatGraph) -> Decision:
     return conformal(scores(made, [picture(100 + i) for i in range(20)]), rate="5%")
 
 
-def write(path: Path, *, decided: bool = True) -> Bundle:
+def write(path: Path, *, decided: bool = True, preprocessing: Preprocessing | None = None) -> Bundle:
     """Packs the tiny bundle."""
-    made = graph()
+    made = graph(preprocessing=preprocessing)
     quantized = quantize(made.onnx, Feeds(made), options=QuantizeOptions(float_tail=made.float_tail, threads=1))
     parts = Parts(
         name="tiny", family="tiny", task="anomaly", graph=made, quantized=quantized,

@@ -96,7 +96,8 @@ class MapGrid(msgspec.Struct, frozen=True, kw_only=True):
 class GoldenSample(msgspec.Struct, frozen=True, kw_only=True):
     """One encoded picture with what must come of it. picture: PNG member. tensor: uint8 NHWC member (raw bytes).
 
-    outputs: per graph name, per output name, the member with the expected float32 bytes, little-endian.
+    tensor_shape: (inputs, height, width, 3); more than one input only for tiles. outputs: per graph name, per output
+    name, the member with the expected float32 bytes, little-endian; axis 0 is the inputs, each run alone.
     """
 
     picture: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -9,9 +10,13 @@ import numpy as np
 import pytest
 import tiny
 
+from edge_sdk.bundle.manifest import Graph, Preprocessing
 from edge_sdk.bundle.store import Bundle, write_bundle
 from edge_sdk.errors import BadUsage, CheckFailed, NotThere
+from edge_sdk.golden import check_session
 from edge_sdk.loading import load
+from edge_sdk.runtimes.protocol import Explanation
+from edge_sdk.tensors import Array
 from edge_sdk.verify import verify
 
 
@@ -39,7 +44,9 @@ def test_every_variant_passes_on_every_runtime_alone_and_in_batches(tiny_bundle:
     assert len(ran) == len(report.rows)
     for row in report.rows:
         assert {c.output for c in row.outputs} == {"map", "score"}
-        assert {c.output for c in row.batch_outputs} == {f"{o}[{p}]" for o in ("map", "score") for p in range(3)}
+        assert {c.position for c in row.outputs} == {None}
+        want = {(output, position) for output in ("map", "score") for position in range(3)}
+        assert {(c.output, c.position) for c in row.batch_outputs} == want
 
 
 def test_one_wrong_golden_value_is_found_and_named(tiny_bundle: Path, tmp_path: Path) -> None:
@@ -84,6 +91,103 @@ def test_asking_for_what_is_not_there_is_an_error_not_a_shorter_report(tiny_bund
         verify(tiny_bundle, variants=["int4"])
     with pytest.raises(NotThere, match="tensorrt"):
         verify(tiny_bundle, runtimes=["tensorrt"])
+
+
+def test_a_graph_that_no_asked_runtime_takes_is_named_with_the_reason(tiny_bundle: Path) -> None:
+    report = verify(tiny_bundle, runtimes=["onnxruntime"])
+    assert report.passed
+    assert [graph for graph, _ in report.left_out] == ["int8.conv-relu-q", "int8-w7.conv-relu-q"]
+    assert "not run: int8.conv-relu-q (onnxruntime can't run layout conv-relu-q as what it is)" in report.text()
+    assert report.to_json()["left_out"]
+    assert verify(tiny_bundle, variants=["fp32"]).left_out == ()
+
+
+def test_a_variant_that_was_asked_for_and_can_not_run_is_not_verified(tiny_bundle: Path, tmp_path: Path) -> None:
+    with Bundle.open(tiny_bundle) as b:
+        kept = [g for g in b.manifest.graphs if g.layout != "conv-q-relu-q"]  # what only other runtimes take
+        graphs = {g.name: b.graph(g.name) for g in kept}
+        members = {
+            name: bytes(b.read(name)) for name in b.manifest.members if not name.startswith(("graphs/", "weights/"))
+        }
+        golden = tuple(
+            msgspec.structs.replace(s, outputs={n: o for n, o in s.outputs.items() if n in graphs})
+            for s in b.manifest.golden
+        )
+        used = {m for s in golden for o in s.outputs.values() for m in o.values()}
+        members = {n: d for n, d in members.items() if not n.endswith(".f32") or n in used}
+        manifest = msgspec.structs.replace(b.manifest, graphs=tuple(kept), golden=golden, members={})
+    path = tmp_path / "one-layout.edge"
+    write_bundle(path, manifest=manifest, graphs=graphs, members=members).close()
+    report = verify(path, runtimes=["onnxruntime"], variants=["int8", "fp32"])
+    assert not report.passed
+    assert [(row.graph, row.passed) for row in report.rows] == [("int8.conv-relu-q", False), ("fp32", True)]
+    assert "can't run layout conv-relu-q" in report.rows[0].problem
+    assert report.rows[0].problem in report.text()
+
+
+class _Zeros:
+    """A session that answers zeros, as a runtime whose kernels did not run."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.inputs, self.outputs = graph.inputs, graph.outputs
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        count = len(feeds[self.inputs[0].name])
+        return {spec.name: np.zeros((count, *spec.shape[1:]), np.float32) for spec in self.outputs}  # type: ignore[arg-type]
+
+    def explain(self) -> Explanation:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        pass
+
+
+def test_the_self_check_replays_the_sample_that_a_silent_runtime_fails_worst(tiny_bundle: Path) -> None:
+    with Bundle.open(tiny_bundle) as bundle:
+        graph = next(g for g in bundle.manifest.graphs if g.name == "fp32")
+        checks = check_session(bundle, graph, _Zeros(graph), strongest_only=True)
+        assert {bundle.manifest.golden[c.sample].label for c in checks} == {"damaged on purpose"}
+        assert [c.relative for c in checks] == [1.0, 1.0]  # a flat sample would show a few percent
+        assert not any(c.passed for c in checks)
+
+
+TILES = Preprocessing(width=tiny.SIDE, height=tiny.SIDE, mode="tiles", overlap=16)
+
+
+def test_a_bundle_of_tiles_is_packed_verified_and_loaded(tmp_path: Path) -> None:
+    path = tmp_path / "tiles.edge"
+    with tiny.write(path, preprocessing=TILES) as bundle:
+        assert [s.tensor_shape[0] for s in bundle.manifest.golden] == [6, 6, 6]  # 120 x 90 px in tiles of 64
+        assert bundle.manifest.golden[0].output_shapes == {"map": (6, 16, 16), "score": (6,)}
+    report = verify(path, runtimes=["onnxruntime", "openvino"], variants=["fp32", "int8"])
+    assert report.passed, report.text()
+    assert report.pictures == 3
+    for max_batch in (1, 4):
+        with load(path, threads=1, cache=tmp_path, max_batch=max_batch) as detector:
+            assert "self-check passed" in detector.explain()
+            found = detector.predict(tiny.picture(31, height=90, width=120, damaged=True))
+            assert found.cells.shape == (6, 16, 16)
+            assert found.verdict.label == "defect"
+            x0, y0, x1, y1 = found.regions[0].box
+            assert x0 < 68 < x1
+            assert y0 < 38 < y1
+
+
+def test_a_wrong_value_in_the_last_tile_is_found(tmp_path: Path) -> None:
+    def change(name: str, data: bytes) -> bytes:
+        if name != "golden/2/fp32.score.f32":
+            return data
+        values = np.frombuffer(data, "<f4").copy()
+        values[-1] += values.max()
+        return values.tobytes()
+
+    tiny.write(tmp_path / "tiles.edge", preprocessing=TILES).close()
+    _altered(tmp_path / "tiles.edge", tmp_path / "wrong.edge", change)
+    report = verify(tmp_path / "wrong.edge", runtimes=["onnxruntime"], variants=["fp32"])
+    failed = {
+        (c.sample, c.output, c.position) for r in report.rows for c in (*r.outputs, *r.batch_outputs) if not c.passed
+    }
+    assert failed == {(2, "score", position) for position in (None, 0, 1, 2)}
 
 
 def test_the_golden_picture_starts_encoded(tiny_bundle: Path) -> None:
