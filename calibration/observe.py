@@ -165,6 +165,8 @@ class Reader:
         for name, array in feeds.items():
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 raise BadInput(f"input {name} holds NaN or infinity", where=where, do="Look at that sample")
+        if not self._tensors:  # nothing to watch; ONNX Runtime refuses a run without outputs
+            return {}
         with vendor_errors("onnxruntime", where=where):
             return dict(zip(self._tensors, self._session.run(self._tensors, dict(feeds)), strict=True))
 

@@ -34,6 +34,7 @@ class QuantizeOptions:
     """What to make of a float graph; every default of calibration stands here.
 
     variants: of "int8", "int8-w7" (weights in [-64, 64] where 16-bit sums could saturate), "fp16", "fp32" (cleaned).
+    An int8 variant of a graph in which no operator became int8 is not made, and a note of the report says so.
     float_tail: nodes that stay float32 in every variant. exclude: nodes that stay float in the int8 variants.
     output_margin: widening (>= 1) of the ranges that float operators read, so that what goes beyond the samples (a
     defect) is not cut. first_conv: of `place.plan`. range_method: of `ranges.fit`. bias_correction: take what rounded
@@ -111,7 +112,7 @@ class CalibrationReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quantized:
-    """Variants in the order of the options (int8 ones in both layouts), and the report."""
+    """Variants in the order of the options (int8 ones in both layouts; see the report's notes on what was left out)."""
 
     variants: tuple[Variant, ...]
     report: CalibrationReport
@@ -149,8 +150,11 @@ def quantize(
 
     means = {name: o.means for name, o in seen.items()}
     variants: list[Variant] = []
+    left_out: list[str] = []
     for name in options.variants:
-        if name in _WEIGHT_LIMITS:
+        if name in _WEIGHT_LIMITS and not planned.operators:
+            left_out.append(name)
+        elif name in _WEIGHT_LIMITS:
             canonical = place(model, planned, steps, weight_limit=_WEIGHT_LIMITS[name], means=means)
             count = len(planned.operators)
             variants.append(_variant(name, "conv-relu-q", canonical, count))
@@ -162,6 +166,9 @@ def quantize(
     first = list(islice(iter(samples), _COMPARED))
     errors = _compare(model, variants, first, options.threads)
     report = _report(model, planned, ranges, steps, seen, variants, errors, len(first))
+    if left_out:
+        why = f"no operator became int8, so {', '.join(left_out)} would be float: left out"
+        report = replace(report, notes=(*report.notes, why))
     return Quantized(variants=tuple(variants), report=report)
 
 

@@ -52,7 +52,7 @@ def load(
         graph = _graph(bundle, choice)
         options = CompileOptions(
             device=device or choice.device, threads=threads, graph_name=graph.name, max_batch=max_batch,
-            int8_convolutions=graph.int8_convolutions or None, cache_dir=folder,
+            int8_convolutions=graph.int8_convolutions, cache_dir=folder,
         )  # fmt: skip
         session = registry.runtime(choice.runtime).compile(bundle.graph(graph.name), options)
         try:

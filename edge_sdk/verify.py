@@ -179,7 +179,7 @@ def _blank(graph: Graph, runtime: str, device: str) -> VerifyRow:
 
 def _row(bundle: Bundle, graph: Graph, runtime: str, device: str | None) -> VerifyRow:
     options = CompileOptions(
-        device=device or "CPU", graph_name=graph.name, int8_convolutions=graph.int8_convolutions or None,
+        device=device or "CPU", graph_name=graph.name, int8_convolutions=graph.int8_convolutions,
         cache_dir=default_cache_folder(os.environ),
     )  # fmt: skip
     blank = _blank(graph, runtime, options.device)

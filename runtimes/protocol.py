@@ -18,7 +18,7 @@ class CompileOptions:
 
     device: the runtime's own name ("CPU", "GPU", "GPU.1", "NPU", "CUDA"). precision: of everything that the graph does
     not type itself: "f32", "f16" or "bf16". threads: None = physical cores of the affinity mask and cgroup quota.
-    int8_convolutions: how many convolutions (Gemm included) must really run in int8; None = not checked.
+    int8_convolutions: how many convolutions (Gemm included) must really run in int8; fewer is WrongPrecision.
     max_batch: the largest size of the free axis 0 that will be asked for. cache_dir: None = no compile cache.
     reference: ONNX semantics to the letter, no graph optimisation, for comparisons; slow.
     profile_layers: keep per-layer times (slower; never in the same run as a latency figure).
@@ -28,7 +28,7 @@ class CompileOptions:
     precision: str = "f32"
     threads: int | None = None
     graph_name: str = "graph"
-    int8_convolutions: int | None = None
+    int8_convolutions: int = 0
     max_batch: int = 1
     cache_dir: Path | None = None
     reference: bool = False

@@ -43,6 +43,36 @@ def dequantized_inputs(graph: bytes) -> dict[str, str]:
     return {n.name: makers.get(n.input[1], "constant") for n in model.graph.node if n.op_type == "Conv"}
 
 
+def _float_tail_alone() -> bytes:
+    """uint8 (N, 4, 4, 3) -> map: no convolution, nothing that could run in int8."""
+    nodes = [
+        helper.make_node("Cast", ["image"], ["real"], "cast", to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["real", "real"], ["square"], "square"),
+        helper.make_node("ReduceMean", ["square"], ["map"], "mean", axes=[3], keepdims=0),
+    ]
+    graph = helper.make_graph(
+        nodes, "tail",
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", 4, 4, 3])],
+        [helper.make_tensor_value_info("map", TensorProto.FLOAT, ["N", 4, 4])],
+    )  # fmt: skip
+    made: bytes = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]).SerializeToString()
+    return made
+
+
+def test_a_graph_without_int8_operators_gets_no_int8_variant_and_a_note() -> None:
+    options = QuantizeOptions(variants=("int8", "fp16", "int8-w7"), threads=1)
+    samples = [{"image": np.full((1, 4, 4, 3), value, np.uint8)} for value in (3, 200)]
+    made = quantize(_float_tail_alone(), samples, options=options)
+    assert [v.variant for v in made.variants] == ["fp16"]
+    assert "no operator became int8, so int8, int8-w7 would be float: left out" in made.report.notes
+    excluded = QuantizeOptions(variants=("int8",), float_tail=TAIL, exclude=_convolutions(pdn()), threads=1)
+    assert quantize(pdn().SerializeToString(), pictures(2), options=excluded).variants == ()
+
+
+def _convolutions(model: onnx.ModelProto) -> tuple[str, ...]:
+    return tuple(n.name for n in model.graph.node if n.op_type == "Conv")
+
+
 def test_all_variants_come_in_the_order_asked_with_int8_in_both_layouts() -> None:
     made = quantize(
         pdn().SerializeToString(),
