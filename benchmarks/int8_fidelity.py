@@ -21,8 +21,7 @@ from record import write_record
 from xs_quality import SETS, training_options
 
 from edge_sdk.calibration import QuantizeOptions, Variant, quantize
-from edge_sdk.decision import conformal
-from edge_sdk.export import build, evaluate, registry
+from edge_sdk.export import build, evaluate, figures, registry
 from edge_sdk.export.pictures import read_pictures
 from edge_sdk.runtimes import probe
 
@@ -40,16 +39,15 @@ def measure(name: str, seed: int, arguments: argparse.Namespace) -> dict[str, An
     feeds = family.calibration(data, trained, count=build.CALIBRATION_SAMPLES)
     wanted = QuantizeOptions(float_tail=graph.float_tail, exclude=graph.float_in_int8)
     quantized = quantize(graph.onnx, feeds, options=wanted)
-    parts = [p.part for p in trained.held_out]
-    decision = conformal(trained.scores, rate=build.supported_rate(len(set(parts)), None), parts=parts)
+    decision = build.decide(data, trained, build.BuildOptions(name=name, out=folder))
     fp32 = Variant(variant="fp32", layout="plain", graph=graph.onnx, int8_convolutions=0)
     inputs = evaluate.prepared(data.test, graph.preprocessing)
     scored = evaluate.score_all((fp32, *quantized.variants), inputs)
-    table = evaluate.rows(scored, [p.label for p in data.test], decision.threshold)
+    table = figures.rows(scored, data.test, decision.threshold, group=data.group)
     cpu = probe.cpu()
     return {
         "set": name, "seed": seed, "instruction_set": cpu.isa, "openvino_instruction_set": cpu.onednn_isa,
-        "threshold": decision.threshold, "rows": [row.to_json() for row in table],
+        "threshold": decision.threshold, "pictures": len(data.test), "rows": [row.to_json() for row in table],
     }  # fmt: skip
 
 
@@ -78,15 +76,13 @@ def main() -> None:
         command = [sys.executable, __file__, *sys.argv[1:], "--one", name]
         capped = subprocess.run(command, env={**os.environ, CAP: "AVX2"}, capture_output=True, text=True, check=True)
         result = {"native": native, "capped_to_avx2": json.loads(capped.stdout.splitlines()[-1])}
-        write_record(
-            arguments.out / f"{name}.json", result, seeds=[arguments.seed], samples=native["rows"][0]["pictures"]
-        )
+        write_record(arguments.out / f"{name}.json", result, seeds=[arguments.seed], samples=native["pictures"])
         for kind, told in result.items():
             for row in told["rows"]:
-                print(name, kind, *(f"{k}={row[k]}" for k in KEYS), flush=True)
+                print(name, kind, *(f"{k}={row[k]}" for k in KEYS), row["by_part"] or row["by_picture"], flush=True)
 
 
-KEYS = ("variant", "layout", "runtime", "auroc", "auroc_change", "flips", "pictures", "kept_least", "problem")
+KEYS = ("variant", "layout", "runtime", "kept_least", "problem")
 
 if __name__ == "__main__":
     main()

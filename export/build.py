@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,10 +18,10 @@ from edge_sdk.bundle.store import Bundle
 from edge_sdk.calibration import QuantizeOptions, Variant, quantize
 from edge_sdk.decision import Decision, Evidence, conformal, nearest_supportable, parse_rate
 from edge_sdk.errors import BadInput
-from edge_sdk.export import evaluate
-from edge_sdk.export.family import Family, FloatGraph, Picture, PictureSet, Trained
+from edge_sdk.export import evaluate, figures
+from edge_sdk.export.family import Family, FloatGraph, Picture, PictureSet, Trained, TrainOptions
 from edge_sdk.export.pack import Parts, pack, provenance
-from edge_sdk.export.pictures import data_digest
+from edge_sdk.export.pictures import data_digest, held_out_count
 from edge_sdk.progress import Progress, silent
 
 DEFAULT_RATE = Fraction(1, 100)
@@ -36,7 +37,6 @@ class BuildOptions:
     out: Path
     rate: str | None = None
     confidence: float | None = None
-    group: str = ""
     key: SigningKey | None = None
     licence: str = ""
     evaluate: bool = True
@@ -44,15 +44,18 @@ class BuildOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Built:
-    """A bundle and what was measured while it was made. rows: empty where there were no pictures to judge."""
+    """A bundle and what was measured while it was made. title: of the family. pictures: judged; group: how their parts
+    were named, "" = not stated. scored, rows: empty where nothing was judged; unjudged then says why."""
 
     path: Path
+    title: str
+    trained: Trained
     decision: Decision
-    graph: FloatGraph
-    variants: tuple[Variant, ...]
     pictures: tuple[Picture, ...]
+    group: str
     scored: tuple[evaluate.Scored, ...]
-    rows: tuple[evaluate.Row, ...]
+    rows: tuple[figures.Row, ...]
+    unjudged: str = ""
 
 
 def build(
@@ -65,18 +68,13 @@ def build(
     wanted = QuantizeOptions(float_tail=graph.float_tail, exclude=graph.float_in_int8)
     quantized = quantize(graph.onnx, feeds, options=wanted, progress=progress)
     variants = (Variant(variant="fp32", layout="plain", graph=graph.onnx, int8_convolutions=0), *quantized.variants)
-    decision = decide(trained, options, digest=data_digest(data))
-    judged = data.test or trained.held_out
-    scored: Sequence[evaluate.Scored] = ()
-    rows: Sequence[evaluate.Row] = ()
-    if options.evaluate:
-        inputs = evaluate.prepared(judged, graph.preprocessing, progress=progress)
-        scored = evaluate.score_all(variants, inputs, progress=progress)
-        rows = evaluate.rows(scored, [p.label for p in judged], decision.threshold)
+    decision = decide(data, trained, options)
+    pictures = data.test or trained.held_out
+    judged = _judged(variants, graph, pictures, decision.threshold, data.group, options, progress)
     parts = Parts(
         name=options.name, family=family.name, task=family.task, graph=graph, quantized=quantized,
         golden=_golden(trained, graph), decisions=(decision,),
-        report=_report(rows, judged, trained, quantized.report),
+        report=_report(judged, pictures, trained),
         provenance=provenance(
             data_digest=data_digest(data), samples=len(data.train), seed=trained.options.seed, licence=options.licence
         ),
@@ -84,9 +82,32 @@ def build(
     )  # fmt: skip
     pack(parts, options.out, key=options.key, progress=progress).close()
     return Built(
-        path=options.out, decision=_in_file(options.out), graph=graph, variants=variants,
-        pictures=tuple(judged), scored=tuple(scored), rows=tuple(rows),
+        path=options.out, title=family.title, trained=trained, decision=_in_file(options.out), pictures=tuple(pictures),
+        group=data.group, scored=judged.scored, rows=judged.rows, unjudged=judged.problem,
     )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Judged:
+    """Scores and figures of all variants, or why there are none."""
+
+    scored: tuple[evaluate.Scored, ...] = ()
+    rows: tuple[figures.Row, ...] = ()
+    problem: str = ""
+
+
+def _judged(
+    variants: Sequence[Variant], graph: FloatGraph, pictures: Sequence[Picture], threshold: float, group: str,
+    options: BuildOptions, progress: Progress,
+) -> _Judged:  # fmt: skip
+    if not options.evaluate:
+        return _Judged(problem="quality was not asked for")
+    try:
+        inputs = evaluate.prepared(pictures, graph.preprocessing, progress=progress)
+        scored = evaluate.score_all(variants, inputs, progress=progress)
+        return _Judged(scored=tuple(scored), rows=tuple(figures.rows(scored, pictures, threshold, group=group)))
+    except BadInput as exc:  # a test picture that went away during the training: the bundle is as good as before
+        return _Judged(problem=str(exc))
 
 
 def _in_file(path: Path) -> Decision:
@@ -97,16 +118,16 @@ def _in_file(path: Path) -> Decision:
         return bundle.decision
 
 
-def decide(trained: Trained, options: BuildOptions, *, digest: str) -> Decision:
+def decide(data: PictureSet, trained: Trained, options: BuildOptions) -> Decision:
     """The conformal threshold of the held-out parts. A rate that was asked for and can't be held raises BoundNotMet."""
     parts = [p.part for p in trained.held_out]
     rate = parse_rate(options.rate) if options.rate else supported_rate(len(set(parts)), options.confidence)
     evidence = Evidence(
-        grouped_by=options.group, variant="fp32", runtime="torch", data_digest=digest,
+        grouped_by=data.group, variant="fp32", runtime=trained.scored_by, data_digest=data_digest(data),
         created_utc=provenance().created_utc,
     )  # fmt: skip
     return conformal(
-        trained.scores, rate=rate, parts=parts if options.group else None, confidence=options.confidence,
+        trained.scores, rate=rate, parts=parts if data.group else None, confidence=options.confidence,
         evidence=evidence,
     )  # fmt: skip
 
@@ -116,13 +137,12 @@ def supported_rate(parts: int, confidence: float | None) -> Fraction:
     return max(DEFAULT_RATE, nearest_supportable(parts, confidence=confidence).rate)
 
 
-def check_rate(data: PictureSet, holdout: float, options: BuildOptions) -> None:
+def check_rate(data: PictureSet, options: TrainOptions, wanted: BuildOptions) -> None:
     """Before training: whether the parts that will be held out support the rate asked for. Raises BoundNotMet."""
-    if options.rate is None:
-        return
-    parts = len({p.part for p in data.train})
-    kept = max(1, round(parts * holdout))
-    conformal(np.arange(kept, dtype=np.float64), rate=parse_rate(options.rate), confidence=options.confidence)
+    kept = held_out_count(len({p.part for p in data.train}), options.holdout)
+    if wanted.rate is not None:
+        parts = [str(number) for number in range(kept)] if data.group else None
+        conformal(np.arange(kept, dtype=float), rate=parse_rate(wanted.rate), parts=parts, confidence=wanted.confidence)
 
 
 def _golden(trained: Trained, graph: FloatGraph) -> list[tuple[str, NDArray[np.uint8]]]:
@@ -142,13 +162,10 @@ def _damaged(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return out
 
 
-def _report(
-    rows: Sequence[evaluate.Row], judged: Sequence[Picture], trained: Trained, calibration: Any
-) -> dict[str, Any]:
-    kinds: dict[str, int] = {}
-    for picture in judged:
-        kinds[picture.label] = kinds.get(picture.label, 0) + 1
+def _report(judged: _Judged, pictures: Sequence[Picture], trained: Trained) -> dict[str, Any]:
+    """What the bundle's own report.json holds. unjudged: why there are no rows, "" where there are."""
     return {
-        "schema": "edge-sdk.report/1", "pictures": kinds, "rows": [row.to_json() for row in rows],
+        "schema": "edge-sdk.report/1", "pictures": dict(Counter(p.label for p in pictures)),
+        "rows": [row.to_json() for row in judged.rows], "unjudged": judged.problem,
         "history": [{"step": step, **values} for step, values in trained.history],
     }  # fmt: skip

@@ -35,13 +35,13 @@ class Picture:
 class PictureSet:
     """Pictures to train on and, where there are labels, to test on.
 
-    grouped: False when one picture a part was assumed because no group was stated. unreadable: (file, why) left out.
-    notes: what else was left out, in words.
+    group: how the pictures of one part were named (see `Grouping`); "" = not stated, one picture a part is assumed.
+    unreadable: (file, why) left out. notes: what else was left out, in words.
     """
 
     train: tuple[Picture, ...]
     test: tuple[Picture, ...] = ()
-    grouped: bool = False
+    group: str = ""
     unreadable: tuple[tuple[Path, str], ...] = ()
     notes: tuple[str, ...] = ()
 

@@ -61,9 +61,7 @@ def read_pictures(folder: Path, *, group: str | None = None) -> PictureSet:
     if not train:
         why = f"none of its {len(unreadable)} pictures can be read" if unreadable else "there are no pictures in it"
         raise BadInput(why, where=str(folder), do=unreadable[0][1] if unreadable else LAYOUTS)
-    return PictureSet(
-        train=train, test=test, grouped=group is not None, unreadable=unreadable, notes=tuple(found.notes)
-    )
+    return PictureSet(train=train, test=test, group=group or "", unreadable=unreadable, notes=tuple(found.notes))
 
 
 def _scan(folder: Path) -> _Found:
@@ -155,16 +153,21 @@ def split(pictures: Sequence[Picture], share: float, seed: int) -> tuple[tuple[P
 
     Which parts is a matter of their names and `seed` alone, not of the pictures' order or number.
     """
-    if not 0.0 < share < 1.0:
-        raise BadUsage(f"a share of {share:g} can't be held out", do="Use a number between 0 and 1")
     parts = sorted({p.part for p in pictures})
-    if len(parts) < 2:
-        raise BadInput(
-            f"{len(parts)} part is too few: one to train on and one to hold out is the least", do="Add good parts"
-        )
-    count = min(max(round(share * len(parts)), 1), len(parts) - 1)
+    count = held_out_count(len(parts), share)
     out = {parts[i] for i in np.random.default_rng(seed).permutation(len(parts))[:count]}
     return tuple(p for p in pictures if p.part not in out), tuple(p for p in pictures if p.part in out)
+
+
+def held_out_count(parts: int, share: float) -> int:
+    """How many of `parts` parts `split` holds out. BadInput for fewer than two, BadUsage for a share outside 0..1."""
+    if not 0.0 < share < 1.0:
+        raise BadUsage(f"a share of {share:g} can't be held out", do="Use a number between 0 and 1")
+    if parts < 2:
+        raise BadInput(
+            f"{parts} part is too few: one to train on and one to hold out is the least", do="Add good parts"
+        )
+    return min(max(round(share * parts), 1), parts - 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,10 @@ W, H, LEFT, BOTTOM, TOP, RIGHT = 560, 280, 48, 40, 14, 14
 _COLOURS = ("#2a7f9e", "#d1495b", "#edae49", "#66a182", "#775aa8")
 
 
+def _colour(number: int) -> str:
+    return _COLOURS[number % len(_COLOURS)]
+
+
 def _frame(body: list[str], title: str) -> str:
     return (
         f'<svg viewBox="0 0 {W} {H}" role="img" aria-label="{escape(title)}" xmlns="http://www.w3.org/2000/svg">'
@@ -78,10 +82,10 @@ def histogram(scores: Mapping[str, NDArray[np.float64]], threshold: float | None
                 x = _x(i / bins) + j * width
                 body.append(
                     f'<rect x="{x:.1f}" y="{_y(n / top):.1f}" width="{max(width - 0.6, 1):.1f}" '
-                    f'height="{_y(0) - _y(n / top):.1f}" fill="{_COLOURS[j]}"/>'
+                    f'height="{_y(0) - _y(n / top):.1f}" fill="{_colour(j)}"/>'
                 )
     for j, label in enumerate(counts):
-        body.append(f'<rect x="{LEFT + 12}" y="{TOP + 4 + 18 * j}" width="10" height="10" fill="{_COLOURS[j]}"/>')
+        body.append(f'<rect x="{LEFT + 12}" y="{TOP + 4 + 18 * j}" width="10" height="10" fill="{_colour(j)}"/>')
         body.append(_text(LEFT + 28, TOP + 13 + 18 * j, f"{label} ({len(scores[label])})", anchor="start"))
     if threshold is not None:
         x = _x(share(threshold))
@@ -90,17 +94,17 @@ def histogram(scores: Mapping[str, NDArray[np.float64]], threshold: float | None
     return _frame(body, "Histogram of scores")
 
 
-def roc(good: NDArray[np.float64], bad: NDArray[np.float64], threshold: float | None, area: float) -> str:
-    """Share of defects found over share of good parts rejected; the point of the threshold is marked."""
+def roc(good: NDArray[np.float64], bad: NDArray[np.float64], area: float, point: tuple[float, float] | None) -> str:
+    """Share of defects found over share of good ones rejected. point: where the threshold lies, (rejected, found)."""
     cuts = np.unique(np.concatenate([good, bad]))[::-1]
     fpr = np.concatenate([[0.0], [(good >= c).mean() for c in cuts]])
     tpr = np.concatenate([[0.0], [(bad >= c).mean() for c in cuts]])
     marks = [(v, f"{100 * v:.0f}") for v in (0.0, 0.25, 0.5, 0.75, 1.0)]
-    body = _axes(marks, marks, "good parts rejected, %", "defects found, %")
+    body = _axes(marks, marks, "good pictures rejected, %", "defects found, %")
     points = " ".join(f"{_x(float(a)):.1f},{_y(float(b)):.1f}" for a, b in zip(fpr, tpr, strict=True))
     body.append(f'<polyline points="{points}" fill="none" stroke="{_COLOURS[0]}" stroke-width="2.5"/>')
-    if threshold is not None:
-        x, y = _x(float((good > threshold).mean())), _y(float((bad > threshold).mean()))
+    if point is not None:
+        x, y = _x(point[0]), _y(point[1])
         body.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="{_COLOURS[1]}"/>')
         body.append(_text(x + 10, y + 16, "threshold", anchor="start", kind="axis"))
     body.append(_text(_x(0.97), _y(0.06), f"AUROC {area:.3f}", anchor="end", kind="axis"))
@@ -108,7 +112,7 @@ def roc(good: NDArray[np.float64], bad: NDArray[np.float64], threshold: float | 
 
 
 def curve(history: Sequence[tuple[int, float]], name: str) -> str:
-    """One value over training steps."""
+    """One value over training steps; at least one of them."""
     steps, values = np.array([h[0] for h in history], float), np.array([h[1] for h in history], float)
     high, last = float(values.max()) * 1.05 + 1e-12, max(float(steps.max()), 1.0)
     body = _axes(_ticks(0, last), _ticks(0, high, 4), "training step", name)

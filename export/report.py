@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import cv2
 import msgspec
@@ -17,16 +16,15 @@ from numpy.typing import NDArray
 
 from edge_sdk import atomic, preprocess
 from edge_sdk.bundle.store import Bundle
-from edge_sdk.export import plots
+from edge_sdk.export import plots, table
 from edge_sdk.export.build import Built
-from edge_sdk.export.evaluate import Row
 from edge_sdk.export.family import Picture, Trained
+from edge_sdk.export.figures import Row, reference
 from edge_sdk.export.speeds import Key
+from edge_sdk.export.table import Table
 from edge_sdk.extras import need
 from edge_sdk.predictors.anomaly import AnomalyDetector
 from edge_sdk.profiling.run import ProfileReport
-from edge_sdk.quality import detection
-from edge_sdk.quality.intervals import clopper_pearson
 from edge_sdk.results import AnomalyResult
 from edge_sdk.verify import VerifyReport
 
@@ -83,118 +81,191 @@ def _data_uri(rgb: NDArray[np.uint8]) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode("ascii")
 
 
-def write(path: Path, built: Built, trained: Trained, measured: Measured, pictures: Sequence[Shot]) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """One large figure with its name and what stands behind it."""
+
+    value: str
+    name: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """Everything that the template shows, in its order. Drawings are SVG, "" = nothing to draw.
+
+    by_part: None where no group was stated. unjudged: why there are no figures, "" where there are.
+    """
+
+    name: str
+    lead: str
+    cards: tuple[Card, ...]
+    shots: tuple[Shot, ...]
+    histogram: str
+    roc: str
+    decision_words: str
+    unjudged: str
+    by_picture: Table
+    by_part: Table | None
+    counted: str
+    counted_parts: str
+    notes: tuple[str, ...]
+    stages: Table
+    verified: str
+    training_curve: str
+    training_words: str
+    facts: str
+    provenance: str
+    licence: str
+
+
+def write(path: Path, built: Built, measured: Measured, pictures: Sequence[Shot]) -> None:
     """The page, and `report.json` beside it with every figure on it."""
-    page = _page(built, trained, measured, pictures)
+    page = _page(built, measured, pictures)
     jinja = need("jinja2", extra="export")
     environment = jinja.Environment(autoescape=True, undefined=jinja.StrictUndefined, trim_blocks=True)
     template = resources.files("edge_sdk.export").joinpath("report.html.j2").read_text("utf-8")
     atomic.write(path, environment.from_string(template).render(r=page))
     figures = {
-        "rows": [row.to_json() for row in built.rows],
+        "rows": [row.to_json() for row in built.rows], "unjudged": built.unjudged, "group": built.group,
         "latency": {"/".join(k): v.to_json() for k, v in measured.latency.items()},
         "ratios": {"/".join(k): v for k, v in measured.ratios.items()},
         "decision": msgspec.to_builtins(built.decision), "machine": dict(measured.machine),
-        "verify": measured.verified.to_json(), "training": dict(trained.facts),
+        "verify": measured.verified.to_json(), "training": dict(built.trained.facts),
     }  # fmt: skip
     atomic.write(path.with_suffix(".json"), json.dumps(figures, indent=1, default=str, ensure_ascii=False))
 
 
-def _page(built: Built, trained: Trained, measured: Measured, pictures: Sequence[Shot]) -> dict[str, Any]:
-    scores = built.scored[0].scores
-    labels = np.array([p.label for p in built.pictures])
-    by_label = {str(label): scores[labels == label] for label in dict.fromkeys(["good", *labels.tolist()])}
-    good, bad = scores[labels == "good"], scores[labels != "good"]
+def _page(built: Built, measured: Measured, pictures: Sequence[Shot]) -> Page:
     with Bundle.open(built.path) as bundle:
-        manifest, size = bundle.manifest, built.path.stat().st_size
-    return {
-        "name": manifest.name,
-        "lead": _lead(trained, manifest.provenance.created_utc, size, measured.machine),
-        "cards": _cards(built, good, bad, measured),
-        "shots": pictures,
-        "histogram": plots.histogram(by_label, built.decision.threshold),
-        "roc": plots.roc(good, bad, built.decision.threshold, detection.auroc(good, bad)) if len(bad) else "",
-        "decision_words": " ".join([f"{built.decision.words}.", *(f"{w}." for w in built.decision.warnings)]),
-        "header": HEADER,
-        "rows": [_cells(row, measured) for row in built.rows],
-        "table_notes": _notes(built, measured),
-        "stage_header": ("variant", "runtime", "", "resize", "infer", "postprocess", "overhead", "total (median), ms"),
-        "stage_rows": [_stages(key, told) for key, told in measured.latency.items()],
-        "verified": measured.verified.text(),
-        "training_curve": plots.curve(
-            [(step, float(sum(values.values()))) for step, values in trained.history], "loss, all terms"
-        ),
-        "training_words": f"Training loss over {len(trained.history)} recorded steps.",
-        "facts": "\n".join(f"{name}: {value}" for name, value in trained.facts.items()),
-        "provenance": json.dumps(msgspec.to_builtins(manifest.provenance), indent=1, ensure_ascii=False),
-        "licence": manifest.provenance.licence,
-    }  # fmt: skip
-
-
-def _lead(trained: Trained, when: str, size: int, machine: Mapping[str, str]) -> str:
-    facts = " · ".join(f"{k} {v}" for k, v in machine.items())
-    return (
-        f"EfficientAD-{trained.options.size.upper()}, seed {trained.options.seed}, {size / 1e6:.1f} MB"
-        f" with all variants. Made {when}. Machine: {facts}."
+        manifest = bundle.manifest
+    made, trained = manifest.provenance, built.trained
+    histogram, roc = _drawings(built)
+    return Page(
+        name=manifest.name,
+        lead=_lead(built, made.created_utc, measured.machine),
+        cards=tuple(_cards(built, measured)),
+        shots=tuple(pictures),
+        histogram=histogram,
+        roc=roc,
+        decision_words=" ".join([f"{built.decision.words}.", *(f"{w}." for w in built.decision.warnings)]),
+        unjudged=built.unjudged,
+        by_picture=_with_speed(built.rows, measured),
+        by_part=_without_kept(table.quality(built.rows, "part")) if built.group else None,
+        counted=table.unit_words(built.rows, "picture"),
+        counted_parts=table.unit_words(built.rows, "part"),
+        notes=tuple(_notes(built, measured)),
+        stages=_stages(measured.latency),
+        verified=measured.verified.text(),
+        training_curve=_curve(trained),
+        training_words=f"Training loss over {len(trained.history)} recorded steps.",
+        facts="\n".join(f"{name}: {value}" for name, value in trained.facts.items()),
+        provenance=json.dumps(msgspec.to_builtins(made), indent=1, ensure_ascii=False),
+        licence=made.licence,
     )
 
 
-def _cards(
-    built: Built, good: NDArray[np.float64], bad: NDArray[np.float64], measured: Measured
-) -> list[dict[str, str]]:
-    t = built.decision.threshold
-    rejected, missed = int((good > t).sum()), int((bad <= t).sum())
-    out = []
-    if len(bad):
-        area = detection.auroc_with_interval(good, bad)
-        words = f"95 % interval {area.low:.3f} to {area.high:.3f}"
-        out.append({"value": f"{area.value:.3f}", "name": "image AUROC, fp32", "words": words})
-        low, high = clopper_pearson(len(bad) - missed, len(bad))
-        out.append({
-            "value": f"{len(bad) - missed} of {len(bad)}", "name": "defects found",
-            "words": f"at the bundle's threshold; 95 % interval {low:.0%} to {high:.0%}",
-        })  # fmt: skip
-    low, high = clopper_pearson(rejected, len(good))
-    out.append({
-        "value": f"{rejected} of {len(good)}", "name": "good parts rejected",
-        "words": f"asked for {built.decision.requested_rate:.1%}; 95 % interval {low:.0%} to {high:.0%}",
-    })  # fmt: skip
+def _lead(built: Built, when: str, machine: Mapping[str, str]) -> str:
+    facts = " · ".join(f"{k} {v}" for k, v in machine.items())
+    options, size = built.trained.options, built.path.stat().st_size
+    return (
+        f"{built.title}, size {options.size}, seed {options.seed}, {size / 1e6:.1f} MB with all variants. "
+        f"Made {when}. Machine: {facts}."
+    )
+
+
+def _drawings(built: Built) -> tuple[str, str]:
+    """Histogram and ROC of the reference row, by picture; "" where there is nothing to draw."""
+    scored = reference(built.scored)
+    row = next((r for r in built.rows if r.reference), None)
+    if scored is None or row is None or row.by_picture is None:
+        return "", ""
+    told, labels = row.by_picture, np.array([p.label for p in built.pictures])
+    by_label = {str(label): scored.scores[labels == label] for label in dict.fromkeys(["good", *labels.tolist()])}
+    histogram = plots.histogram({k: v for k, v in by_label.items() if len(v)}, built.decision.threshold)
+    if told.auroc is None:
+        return histogram, ""
+    point = ((told.false_rejects or 0) / told.good, 1 - (told.misses or 0) / told.defects)
+    return histogram, plots.roc(scored.scores[labels == "good"], scored.scores[labels != "good"], told.auroc, point)
+
+
+def _curve(trained: Trained) -> str:
+    losses = [(step, float(sum(values.values()))) for step, values in trained.history]
+    return plots.curve(losses, "loss, all terms") if losses else ""
+
+
+def _cards(built: Built, measured: Measured) -> list[Card]:
+    row = next((r for r in built.rows if r.reference), None)
+    out = [] if row is None else _quality_cards(row, built.decision.requested_rate)
     fastest = min(measured.latency.items(), key=lambda kv: kv[1].total.p50, default=None)
     if fastest is not None:
         (variant, runtime), told = fastest
-        out.append({
-            "value": f"{told.total.p50:.1f} ms", "name": "fastest whole predict, median",
-            "words": f"{variant} on {runtime}, {measured.machine.get('instruction set', '')}",
-        })  # fmt: skip
+        words = f"{variant} on {runtime}, {measured.machine.get('instruction set', '')}"
+        out.append(Card(value=f"{told.total.p50:.1f} ms", name="fastest whole predict, median", words=words))
     return out
 
 
-HEADER = (
-    "variant", "runtime", "ran", "MB", "AUROC [95 %]", "change", "flips", "kept", "false rejects", "misses",
-    "median ms", "p90", "p99", "images/s", "speed to fp32",
-)  # fmt: skip
+def _quality_cards(row: Row, rate: float | None) -> list[Card]:
+    """AUROC, defects found, good ones rejected: by part where parts were named, with the pictures in the words."""
+    told, out = row.by_part or row.by_picture, []
+    if told is None:
+        return []
+    pictures = row.by_picture if row.by_part else None
+    if told.auroc is not None:
+        also = "" if pictures is None or pictures.auroc is None else f"; by picture {pictures.auroc:.3f}"
+        words = f"by {told.unit}{_ends(told.auroc_interval, '.3f')}{also}"
+        out.append(Card(value=f"{told.auroc:.3f}", name=f"image AUROC, {row.variant}", words=words))
+    if told.misses is not None and told.defects:
+        missed = told.misses_interval
+        found = None if missed is None else (1 - missed[1], 1 - missed[0])
+        also = "" if pictures is None or pictures.misses is None else _of_pictures(pictures.misses, pictures.defects)
+        out.append(
+            Card(
+                value=f"{told.defects - told.misses} of {told.defects}", name=f"defective {told.unit}s found",
+                words=f"at the bundle's threshold{_ends(found, '.0%')}{also}",
+            )
+        )  # fmt: skip
+    if told.false_rejects is not None and told.good:
+        also = "" if pictures is None else f"; {table.share(pictures.false_rejects, pictures.good)} pictures"
+        asked = "" if rate is None else f"asked for {rate:.1%}"
+        words = f"{asked}{_ends(told.false_rejects_interval, '.0%')}{also}".removeprefix("; ")
+        out.append(Card(value=f"{told.false_rejects} of {told.good}", name=f"good {told.unit}s rejected", words=words))
+    return out
 
 
-def _cells(row: Row, measured: Measured) -> tuple[str, ...]:
-    """One table line; "-" where there is nothing to say, never an invented zero."""
-    if row.problem:
-        return (row.variant, row.runtime, row.problem, *["-"] * (len(HEADER) - 3))
-    speed = measured.latency.get((row.variant, row.runtime))
-    area = "-" if row.auroc is None else f"{row.auroc:.3f} [{row.auroc_low:.3f}, {row.auroc_high:.3f}]"
-    change = "-" if row.auroc_change is None else f"{100 * row.auroc_change:+.2f} pp"
-    times = (
-        ("-",) * 4
-        if speed is None
-        else (_short(speed, "p50"), _short(speed, "p90"), _short(speed, "p99"), f"{1000 / speed.total.mean:.0f}")
+def _of_pictures(missed: int, defects: int) -> str:
+    return f"; {defects - missed} of {defects} pictures"
+
+
+def _ends(interval: tuple[float, float] | None, digits: str) -> str:
+    return "" if interval is None else f"; 95 % interval {interval[0]:{digits}} to {interval[1]:{digits}}"
+
+
+def _with_speed(rows: Sequence[Row], measured: Measured) -> Table:
+    """The table by picture, with what ran moved to the front and speed at the end."""
+    told = table.quality(rows, "picture")
+    header = (*told.header[:2], "ran", "MB", *told.header[2:-1], *SPEED)
+    cells = tuple(
+        (*line[:2], line[-1], f"{row.size_bytes / 1e6:.2f}", *line[2:-1], *_speed(row, measured))
+        for row, line in zip(rows, told.rows, strict=True)
     )
-    return (
-        row.variant, row.runtime, f"{row.device} {row.precision}; {row.convolutions}", f"{row.size_bytes / 1e6:.2f}",
-        area, change, "-" if row.flips is None else f"{row.flips} of {row.pictures}",
-        "-" if row.kept_least is None else f"{row.kept_least:.2f}",
-        "-" if row.false_rejects is None else f"{row.false_rejects} of {row.good}",
-        "-" if row.misses is None or not row.defects else f"{row.misses} of {row.defects}",
-        *times, measured.ratios.get((row.variant, row.runtime), "-"),
-    )  # fmt: skip
+    return Table(header=header, rows=cells)
+
+
+SPEED = ("median ms", "p90", "p99", "images/s", "speed to fp32")
+
+
+def _speed(row: Row, measured: Measured) -> tuple[str, ...]:
+    key = (row.variant, row.runtime)
+    speed, ratio = measured.latency.get(key), measured.ratios.get(key, "-")
+    if speed is None or row.problem:
+        return (*("-",) * 4, ratio)
+    return (_short(speed, "p50"), _short(speed, "p90"), _short(speed, "p99"), f"{1000 / speed.total.mean:.0f}", ratio)
+
+
+def _without_kept(told: Table) -> Table:
+    """By part: the kept score is of pictures, and what ran stands in the table above."""
+    return Table(header=told.header[:-2], rows=tuple(line[:-2] for line in told.rows))
 
 
 def _short(speed: ProfileReport, name: str) -> str:
@@ -203,21 +274,26 @@ def _short(speed: ProfileReport, name: str) -> str:
     return f"{speed.total.n} calls are too few" if words.startswith(f"{name}:") else words
 
 
-def _stages(key: Key, told: ProfileReport) -> tuple[str, ...]:
+def _stages(latency: Mapping[Key, ProfileReport]) -> Table:
     names = ("resize", "infer", "postprocess", "overhead", "total")
-    return (*key, "", *(f"{told.stages[n].p50:.3f}" if n in told.stages else "-" for n in names))
+    rows = tuple(
+        (*key, "", *(f"{told.stages[n].p50:.3f}" if n in told.stages else "-" for n in names))
+        for key, told in latency.items()
+    )
+    return Table(header=("variant", "runtime", "", *names[:-1], "total (median), ms"), rows=rows)
 
 
 def _notes(built: Built, measured: Measured) -> list[str]:
-    pictures = built.rows[0].pictures if built.rows else 0
-    out = [
-        f"{pictures} test pictures. 'Kept' counts the score above the median good part. Flips have an upper bound of "
-        f"{max((r.flips_upper or 0.0) for r in built.rows):.1%} (95 %) for this many pictures."
-    ] if built.rows else []  # fmt: skip
-    out.append(
-        "Latency: batch 1, one call after the other, whole predict call; p90 and p99 only where enough calls were made "
-        "for them. Speed to fp32: same runtime, both sides in one interleaved run in two processes."
-    )
+    out = table.notes(built.rows)
+    bounds = [f.flips_upper for r in built.rows if (f := r.by_part or r.by_picture) and f.flips_upper is not None]
+    if bounds:
+        unit = "part" if built.group else "picture"
+        out.append(f"Flips: the true share is at most {max(bounds):.1%} (95 %) for this many {unit}s, in every row.")
+    if measured.latency:
+        out.append(
+            "Latency: batch 1, one call after the other, whole predict call; p90 and p99 only where enough calls were "
+            "made for them. Speed to fp32: same runtime, both sides in one interleaved run in two processes."
+        )
     out += [
         f"{k[0]} on {k[1]}: {v.stability.verdict} run, machine {v.noise.verdict}" for k, v in measured.latency.items()
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from edge_sdk.export.evaluate import Row
+from edge_sdk.export.figures import Row
 from edge_sdk.loading import load
 from edge_sdk.profiling.compare import CompareOptions, compare
 from edge_sdk.profiling.predicting import ring

@@ -23,10 +23,12 @@ def demo(
     Example: edge-sdk demo --out demo-report
     """
     from edge_sdk.export import demo as library
+    from edge_sdk.export import registry
 
     shown = library.demo(
-        out, family=family, time_budget_s=terminal.seconds(time_budget), seed=seed, progress=terminal.on_stderr()
-    )
+        out, registry.family(family), time_budget_s=terminal.seconds(time_budget), seed=seed,
+        progress=terminal.on_stderr(),
+    )  # fmt: skip
     terminal.emit(shown.to_json(), as_json=json, text=shown.text())
 
 

@@ -67,7 +67,7 @@ def train(
     if dry_run:
         terminal.emit(plan, as_json=json, text="\n".join(f"{k}: {v}" for k, v in plan.items()))
         return
-    built = _build(family, data, options, out, run, group, rate, confidence, key)
+    built = _build(family, data, options, out, run, rate, confidence, key)
     terminal.emit(_told(built), as_json=json, text=_text(built))
 
 
@@ -75,15 +75,15 @@ def _plan(data: PictureSet, options: TrainOptions, out: Path) -> dict[str, objec
     parts = len({p.part for p in data.train})
     return {
         "good pictures": len(data.train), "parts": parts,
-        "grouped": "by the pattern given" if data.grouped else "no: one picture a part is assumed",
+        "grouped": f"by {data.group}" if data.group else "no: one picture a part is assumed",
         "test pictures": len(data.test), "unreadable": len(data.unreadable), "size": options.size,
         "pictures scaled to": f"{options.width} x {options.height} px", "bundle": str(out),
     }  # fmt: skip
 
 
 def _build(
-    family: str, data: PictureSet, options: TrainOptions, out: Path, run: Path | None, group: str | None,
-    rate: str | None, confidence: float | None, key: Path | None,
+    family: str, data: PictureSet, options: TrainOptions, out: Path, run: Path | None, rate: str | None,
+    confidence: float | None, key: Path | None,
 ) -> Built:  # fmt: skip
     from edge_sdk.bundle.signing import SigningKey
     from edge_sdk.export import build as library
@@ -91,9 +91,9 @@ def _build(
 
     wanted = library.BuildOptions(
         name=out.stem, out=out, rate=rate, confidence=None if confidence is None else confidence / 100,
-        group=group or "", key=SigningKey.load(key) if key else None,
+        key=SigningKey.load(key) if key else None,
     )  # fmt: skip
-    library.check_rate(data, options.holdout, wanted)  # before hours of training, not after
+    library.check_rate(data, options, wanted)  # before hours of training, not after
     progress = terminal.on_stderr()
     maker = registry.family(family)
     folder = run or out.with_suffix(".run")
@@ -106,25 +106,23 @@ def _told(built: Built) -> dict[str, object]:
 
     return {
         "bundle": str(built.path), "decision": msgspec.to_builtins(built.decision),
-        "rows": [row.to_json() for row in built.rows],
+        "rows": [row.to_json() for row in built.rows], "unjudged": built.unjudged,
     }  # fmt: skip
 
 
 def _text(built: Built) -> str:
-    header = ("variant", "runtime", "AUROC", "flips", "false rejects", "misses", "ran")
-    rows = [
-        (
-            r.variant, r.runtime, "-" if r.auroc is None else f"{r.auroc:.3f}",
-            "-" if r.flips is None else f"{r.flips} of {r.pictures}",
-            "-" if r.false_rejects is None else f"{r.false_rejects} of {r.good}",
-            "-" if r.misses is None or not r.defects else f"{r.misses} of {r.defects}",
-            r.problem or f"{r.precision}; {r.convolutions}",
-        )
-        for r in built.rows
-    ]  # fmt: skip
+    from edge_sdk.export import table
+
+    told = table.quality(built.rows, "picture")
+    lines = [f"by picture: {table.unit_words(built.rows, 'picture')}", text_table(told.header, told.rows)]
+    if built.unjudged:
+        lines = [f"quality was not measured: {built.unjudged}"]
+    elif built.group:
+        told = table.quality(built.rows, "part")
+        lines += ["", f"by part: {table.unit_words(built.rows, 'part')}", text_table(told.header, told.rows)]
     size = built.path.stat().st_size / 1e6
     return "\n".join([
-        text_table(header, rows), "",
+        *lines, *(f"note: {note}" for note in table.notes(built.rows)), "",
         f"threshold: score > {built.decision.threshold:.4g}. {built.decision.words}",
         *(f"warning: {w}" for w in built.decision.warnings),
         f"wrote {built.path} ({size:.1f} MB). Next: edge-sdk verify {built.path}",

@@ -4,102 +4,127 @@ from __future__ import annotations
 
 import html.parser
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import pytest
-import tiny
+from edges import Edges, folder_of_plates
 
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.decision import Decision
 from edge_sdk.errors import BoundNotMet
 from edge_sdk.export import build as builder
 from edge_sdk.export import report, speeds
-from edge_sdk.export.demo import machine
-from edge_sdk.export.family import FloatGraph, Picture, PictureSet, Trained, TrainOptions
+from edge_sdk.export.demo import demo, machine
+from edge_sdk.export.family import Picture, PictureSet, TrainOptions
 from edge_sdk.export.pictures import read_pictures
 from edge_sdk.loading import load
-from edge_sdk.progress import Progress, silent
+from edge_sdk.progress import silent
 from edge_sdk.verify import verify
 
-
-class Edges:
-    """The smallest family: its graph answers to sharp edges, and its training is scoring the held-out parts."""
-
-    name, task = "edges", "anomaly"
-
-    def train(self, data: PictureSet, options: TrainOptions, *, folder: Path, progress: Progress) -> Trained:
-        held_out = data.train[-20:]
-        pictures = [cv2.imread(str(p.path))[:, :, ::-1].copy() for p in held_out]
-        return Trained(
-            folder=folder, options=options, held_out=held_out, scores=tuple(tiny.scores(tiny.graph(), pictures)),
-            history=((0, {"loss": 2.0}), (50, {"loss": 1.0})), facts={"steps": 50},
-        )  # fmt: skip
-
-    def graph(self, trained: Trained) -> FloatGraph:
-        return tiny.graph()
-
-    def calibration(self, data: PictureSet, trained: Trained, *, count: int) -> tiny.Feeds:
-        return tiny.Feeds(tiny.graph())
+GROUP = r"(p\d+)_"
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> PictureSet:
-    """24 good pictures to train on; 6 good and 6 damaged ones to test on."""
-    folder = tmp_path_factory.mktemp("parts")
-    for kind, count, damaged in (("train/good", 24, False), ("test/good", 6, False), ("test/square <&>", 6, True)):
-        (folder / kind).mkdir(parents=True)
-        for i in range(count):
-            rgb = tiny.picture(300 + i + (100 if "test" in kind else 0), damaged=damaged)
-            (folder / kind / f"{i:02d}.png").write_bytes(cv2.imencode(".png", rgb[:, :, ::-1])[1].tobytes())
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return folder_of_plates(tmp_path_factory.mktemp("parts"))
+
+
+@pytest.fixture(scope="module")
+def data(folder: Path) -> PictureSet:
+    """No group stated: each picture counts as a part."""
     return read_pictures(folder)
 
 
-def _build(data: PictureSet, out: Path, rate: str | None = None) -> tuple[builder.Built, Trained]:
-    family = Edges()
+def _build(data: PictureSet, out: Path, rate: str | None = None, *, history: bool = True) -> builder.Built:
+    family = Edges(history=history)
     trained = family.train(data, TrainOptions(size="tiny"), folder=out.parent, progress=silent)
     options = builder.BuildOptions(name="Parts <&>", out=out, rate=rate)
-    return builder.build(family, data, trained, options), trained
+    return builder.build(family, data, trained, options)
+
+
+def _page(built: builder.Built, folder: Path) -> str:
+    """Text of the page, written without any latency."""
+    with load(built.path, threads=1, cache=folder) as detector:
+        shots = report.shots(detector, built.pictures)
+    measured = report.Measured(latency={}, ratios={}, verified=verify(built.path), machine=machine())
+    report.write(folder / "report.html", built, measured, shots)
+    return (folder / "report.html").read_text("utf-8")
 
 
 def test_the_bundle_holds_the_decision_the_quality_and_how_it_was_made(data: PictureSet, tmp_path: Path) -> None:
-    built, _ = _build(data, tmp_path / "parts.edge")
-    first = built.rows[0]
-    assert (first.variant, first.auroc, first.misses, first.defects, first.good) == ("fp32", 1.0, 0, 6, 6)
+    built = _build(data, tmp_path / "parts.edge")
+    first, *others = built.rows
+    assert first.reference
+    assert first.by_picture is not None
+    told = first.by_picture
+    assert (first.variant, told.auroc, told.misses, told.defects, told.good) == ("fp32", 1.0, 0, 6, 6)
     assert {r.runtime for r in built.rows} >= {"onnxruntime", "openvino"}
-    assert all(r.problem == "" and r.flips == 0 and (r.kept_least or 0) > 0.9 for r in built.rows)
+    assert all(r.problem == "" and r.by_picture and r.by_picture.flips == 0 for r in others)
+    assert all((r.kept_least or 0) > 0.9 and r.kept_of == 6 and r.by_part is None for r in others)
     with Bundle.open(tmp_path / "parts.edge") as bundle:
         assert bundle.decision == built.decision
         told = bundle.report()
         assert told is not None
-        assert told["rows"] == [row.to_json() for row in built.rows]
+        assert told["rows"] == json.loads(json.dumps([row.to_json() for row in built.rows]))
         assert told["pictures"] == {"good": 6, "square <&>": 6}
         assert bundle.manifest.provenance.samples == 24
     assert verify(tmp_path / "parts.edge").passed
 
 
 def test_the_threshold_comes_from_held_out_good_parts_alone(data: PictureSet, tmp_path: Path) -> None:
-    built, trained = _build(data, tmp_path / "parts.edge", rate="10%")
+    built = _build(data, tmp_path / "parts.edge", rate="10%")
     decision: Decision = built.decision
-    assert decision.threshold == sorted(trained.scores)[18]  # rank ceil(21 * 0.9) = 19 of 20
+    assert decision.threshold == sorted(built.trained.scores)[18]  # rank ceil(21 * 0.9) = 19 of 20
     assert (decision.parts, decision.rank, decision.requested_rate) == (20, 19, 0.1)
     assert "assumed" in " ".join(decision.warnings)
+    assert decision.runtime == "onnxruntime"
+
+
+def test_the_group_stated_with_the_pictures_is_the_one_of_the_decision_and_of_the_figures(
+    folder: Path, tmp_path: Path
+) -> None:
+    built = _build(read_pictures(folder, group=GROUP), tmp_path / "parts.edge")
+    assert (built.decision.grouped_by, built.decision.parts, built.decision.pictures) == (GROUP, 10, 20)
+    told = built.rows[0].by_part
+    assert told is not None
+    assert (told.unit, told.good, told.defects) == ("part", 3, 3)
+    page = _page(built, tmp_path)
+    assert "3 good and 3 defective parts" in page
+    assert "6 good and 6 defective pictures" in page
+    assert "6 of 6 pictures" in page
 
 
 def test_without_a_rate_the_lowest_supportable_one_is_taken_and_said(data: PictureSet, tmp_path: Path) -> None:
-    built, trained = _build(data, tmp_path / "parts.edge")
-    assert built.decision.threshold == max(trained.scores)
+    built = _build(data, tmp_path / "parts.edge")
+    assert built.decision.threshold == max(built.trained.scores)
     assert built.decision.requested_rate == pytest.approx(1 / 21, abs=0.0005)
 
 
-def test_a_rate_that_cannot_be_held_is_refused_before_training(data: PictureSet, tmp_path: Path) -> None:
+def test_a_rate_that_cannot_be_held_is_refused_before_training(data: PictureSet, folder: Path, tmp_path: Path) -> None:
     options = builder.BuildOptions(name="x", out=tmp_path / "x.edge", rate="0.1%")
-    with pytest.raises(BoundNotMet, match="at least 999 good"):
-        builder.check_rate(data, 0.2, options)
+    with pytest.raises(BoundNotMet, match="needs at least 999 good pictures; you gave 5"):
+        builder.check_rate(data, TrainOptions(), options)
+    with pytest.raises(BoundNotMet, match="needs at least 999 good parts; you gave 2"):
+        builder.check_rate(read_pictures(folder, group=GROUP), TrainOptions(), options)
+    with pytest.raises(BoundNotMet, match="you gave 23"):  # the last part is never held out
+        builder.check_rate(data, TrainOptions(holdout=0.999), options)
     assert not (tmp_path / "x.edge").exists()
 
 
-class _Page(html.parser.HTMLParser):
+def test_a_test_picture_that_went_away_costs_the_figures_and_not_the_bundle(folder: Path, tmp_path: Path) -> None:
+    copied = Path(shutil.copytree(folder, tmp_path / "copied"))
+    data = read_pictures(copied)
+    data.test[0].path.unlink()
+    built = _build(data, tmp_path / "parts.edge")
+    assert built.rows == ()
+    assert data.test[0].path.name in built.unjudged
+    with Bundle.open(built.path) as bundle:
+        assert bundle.report()["unjudged"] == built.unjudged
+
+
+class _Tags(html.parser.HTMLParser):
     def __init__(self) -> None:
         super().__init__()
         self.outside: list[str] = []
@@ -113,25 +138,44 @@ class _Page(html.parser.HTMLParser):
 
 
 def test_the_page_needs_no_network_and_escapes_what_users_named(data: PictureSet, tmp_path: Path) -> None:
-    built, trained = _build(data, tmp_path / "parts.edge")
-    with load(built.path, threads=1, cache=tmp_path) as detector:
-        shots = report.shots(detector, data.test)
-        latency = {}
-    measured = report.Measured(latency=latency, ratios={}, verified=verify(built.path), machine=machine())
-    page = tmp_path / "report.html"
-    report.write(page, built, trained, measured, shots)
-    text = page.read_text("utf-8")
-    seen = _Page()
+    text = _page(_build(data, tmp_path / "parts.edge"), tmp_path)
+    seen = _Tags()
     seen.feed(text)
     assert seen.outside == []
-    assert seen.pictures == len(shots) + 3
+    assert seen.pictures == text.count("<figcaption>")
+    assert text.count("<svg") == 3
     assert "Parts &lt;&amp;&gt;" in text
     assert "<&>" not in text
-    assert json.loads((tmp_path / "report.json").read_text("utf-8"))["rows"][0]["auroc"] == 1.0
+    assert "Edges, size tiny" in text
+    told = json.loads((tmp_path / "report.json").read_text("utf-8"))
+    assert told["rows"][0]["by_picture"]["auroc"] == 1.0
+
+
+def test_a_family_without_history_has_a_page_without_a_curve(data: PictureSet, tmp_path: Path) -> None:
+    assert _page(_build(data, tmp_path / "parts.edge", history=False), tmp_path).count("<svg") == 2
+
+
+def test_a_bundle_without_figures_has_a_page_that_says_why(data: PictureSet, tmp_path: Path) -> None:
+    built = replace(_build(data, tmp_path / "parts.edge"), rows=(), scored=(), unjudged="the disk <went> away")
+    text = _page(built, tmp_path)
+    assert "Quality was not measured: the disk &lt;went&gt; away" in text
+    assert text.count("<svg") == 1
+
+
+def test_the_demo_shows_the_pictures_that_its_family_brings(folder: Path, tmp_path: Path) -> None:
+    shown = demo(tmp_path / "out", Edges(folder), time_budget_s=1.0, seed=0, timed=(), progress=silent)
+    assert shown.verified
+    with Bundle.open(Path(shown.bundle)) as bundle:
+        assert bundle.manifest.name == "Grey <&> plates"
+        assert bundle.manifest.provenance.licence == "Drawn by a test."
+        assert bundle.decision is not None
+        assert bundle.decision.requested_rate == 0.1
+    assert "AUROC 1.000; at the bundle's threshold 6 of 6 defects are found" in shown.text()
+    assert "quality was not measured" in replace(shown, figures=None).text()
 
 
 def test_rows_worth_timing_are_those_that_load_would_take(data: PictureSet, tmp_path: Path) -> None:
-    built, _ = _build(data, tmp_path / "parts.edge")
+    built = _build(data, tmp_path / "parts.edge")
     rows = speeds.measured_rows(built.rows, ("fp32", "int8"))
     assert [(r.variant, r.runtime, r.layout) for r in rows] == [
         ("fp32", "onnxruntime", "plain"), ("fp32", "openvino", "plain"), ("int8", "openvino", "conv-relu-q"),
@@ -140,7 +184,7 @@ def test_rows_worth_timing_are_those_that_load_would_take(data: PictureSet, tmp_
 
 
 def test_wrong_verdicts_are_shown_last(data: PictureSet, tmp_path: Path) -> None:
-    built, _ = _build(data, tmp_path / "parts.edge")
+    built = _build(data, tmp_path / "parts.edge")
     relabelled = [Picture(path=data.test[0].path, part="x", label="scratch"), *data.test[1:]]
     with load(built.path, threads=1, cache=tmp_path) as detector:
         shots = report.shots(detector, relabelled)

@@ -34,7 +34,7 @@ def test_the_mvtec_layout_gives_labels_and_masks(tmp_path: Path) -> None:
     data = read_pictures(mvtec(tmp_path))
     assert [p.path.name for p in data.train] == ["0.png", "1.png", "2.png", "3.png"]
     assert {(p.label, p.mask is not None) for p in data.test} == {("good", False), ("crack", True)}
-    assert not data.grouped
+    assert data.group == ""
     assert len({p.part for p in data.train}) == 4
 
 
@@ -95,7 +95,7 @@ def test_the_first_group_of_a_pattern_names_the_part(tmp_path: Path) -> None:
         write(tmp_path / f"{name}.png")
     data = read_pictures(tmp_path, group=r"(p\d+)_")
     assert [p.part for p in data.train] == ["p1", "p1", "p2"]
-    assert data.grouped
+    assert data.group != ""
 
 
 def test_a_pattern_without_groups_names_the_part_by_its_whole_match(tmp_path: Path) -> None:

@@ -1,0 +1,60 @@
+"""The smallest family, and a folder of its parts: its graph answers to sharp edges, its training is scoring."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import tiny
+
+from edge_sdk.export.family import DemoPictures, FloatGraph, PictureSet, Trained, TrainOptions
+from edge_sdk.progress import Progress
+
+
+class Edges:
+    """Needs no training: the last 20 good pictures are held out, fewer if there are fewer."""
+
+    name, title, task = "edges", "Edges", "anomaly"
+
+    def __init__(self, pictures: Path = Path(), *, history: bool = True) -> None:
+        self.demo_pictures = DemoPictures(
+            folder=pictures, name="Grey <&> plates", licence="Drawn by a test.", holdout=0.5, rate="10%"
+        )
+        self._history = history
+
+    def train(self, data: PictureSet, options: TrainOptions, *, folder: Path, progress: Progress) -> Trained:
+        held_out = data.train[-20:]
+        pictures = [cv2.imread(str(p.path))[:, :, ::-1].copy() for p in held_out]
+        return Trained(
+            folder=folder, options=options, held_out=held_out, scores=tuple(tiny.scores(tiny.graph(), pictures)),
+            scored_by="onnxruntime", facts={"steps": 50},
+            history=((0, {"loss": 2.0}), (50, {"loss": 1.0})) if self._history else (),
+        )  # fmt: skip
+
+    def graph(self, trained: Trained) -> FloatGraph:
+        return tiny.graph()
+
+    def calibration(self, data: PictureSet, trained: Trained, *, count: int) -> tiny.Feeds:
+        return tiny.Feeds(tiny.graph())
+
+
+def folder_of_plates(folder: Path, *, masks: bool = False) -> Path:
+    """24 good pictures to train on; 6 good and 6 damaged ones to test on. Two pictures each show one part: "p<n>_"."""
+    for kind, count, damaged in (("train/good", 24, False), ("test/good", 6, False), ("test/square <&>", 6, True)):
+        (folder / kind).mkdir(parents=True)
+        for i in range(count):
+            rgb = tiny.picture(300 + i + (100 if "test" in kind else 0), damaged=damaged)
+            write(folder / kind / f"p{i // 2}_{i:02d}.png", rgb)
+    if masks:
+        (folder / "ground_truth/square <&>").mkdir(parents=True)
+        mask = np.zeros((90, 120, 3), np.uint8)
+        mask[30:46, 60:76] = 255
+        for i in range(6):
+            write(folder / "ground_truth/square <&>" / f"p{i // 2}_{i:02d}_mask.png", mask)
+    return folder
+
+
+def write(path: Path, rgb: np.ndarray) -> None:
+    """A PNG of an RGB picture."""
+    path.write_bytes(cv2.imencode(".png", rgb[:, :, ::-1])[1].tobytes())
