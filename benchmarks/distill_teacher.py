@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 
 from edge_sdk import preprocess
 from edge_sdk.export.anomaly.textures import texture
-from edge_sdk.export.efficientad.backbones import Lite0Stages
-from edge_sdk.export.efficientad.distill import (
+from edge_sdk.export.efficientad.pdn.backbones import Lite0Stages
+from edge_sdk.export.efficientad.pdn.distill import (
     DistillOptions,
     FeatureTarget,
     distill,
@@ -36,8 +36,8 @@ from edge_sdk.export.efficientad.distill import (
     judge,
     read_target,
 )
-from edge_sdk.export.efficientad.pdn import Pdn, PdnLayout
-from edge_sdk.export.efficientad.published import SHIPPED, save_teacher
+from edge_sdk.export.efficientad.pdn.network import Pdn, PdnLayout
+from edge_sdk.export.efficientad.pdn.published import SHIPPED, save_teacher
 from edge_sdk.export.training import checkpoint
 
 TRAIN = {

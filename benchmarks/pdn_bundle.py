@@ -16,9 +16,9 @@ from edge_sdk.bundle.manifest import MapGrid, Preprocessing
 from edge_sdk.calibration import QuantizeOptions, quantize
 from edge_sdk.decision import fixed
 from edge_sdk.export.anomaly.feeds import Feeds
-from edge_sdk.export.efficientad.pdn import PdnLayout
-from edge_sdk.export.efficientad.pdn_graph import merged_graph
-from edge_sdk.export.efficientad.pdn_model import random_model
+from edge_sdk.export.efficientad.pdn.graph import merged_graph
+from edge_sdk.export.efficientad.pdn.model import random_model
+from edge_sdk.export.efficientad.pdn.network import PdnLayout
 from edge_sdk.export.family import FloatGraph
 from edge_sdk.export.pack import Parts, pack, provenance
 from edge_sdk.export.pictures import read_pictures

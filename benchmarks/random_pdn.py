@@ -10,9 +10,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from edge_sdk.export.efficientad.pdn import PdnLayout
-from edge_sdk.export.efficientad.pdn_graph import merged_graph
-from edge_sdk.export.efficientad.pdn_model import random_model
+from edge_sdk.export.efficientad.pdn.graph import merged_graph
+from edge_sdk.export.efficientad.pdn.model import random_model
+from edge_sdk.export.efficientad.pdn.network import PdnLayout
 
 
 def main() -> None:

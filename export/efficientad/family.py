@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import resources
 from pathlib import Path
-from types import ModuleType
+from typing import Protocol
 
 import torch
 
+from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.errors import BadUsage, Stopped
 from edge_sdk.export.anomaly.feeds import Feeds
-from edge_sdk.export.efficientad import xs_train
-from edge_sdk.export.efficientad.xs import XsConfig
+from edge_sdk.export.efficientad.pdn import train as pdn_training
+from edge_sdk.export.efficientad.xs import train as xs_training
+from edge_sdk.export.efficientad.xs.model import XsConfig
 from edge_sdk.export.family import CalibrationFeeds, DemoPictures, FloatGraph, PictureSet, Trained, TrainOptions
 from edge_sdk.progress import Progress
 from edge_sdk.runtimes.probe import default_threads
 
-SIZES = ("xs", "s", "m")
+
+class Train(Protocol):
+    def __call__(self, data: PictureSet, options: TrainOptions, *, folder: Path, progress: Progress) -> Trained:
+        """Trains, or goes on from the checkpoint in `folder`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Maker:
+    """How the models of one size are made: trained, and from a run folder merged into one graph."""
+
+    train: Train
+    graph: Callable[[Trained], FloatGraph]
+    preprocessing: Callable[[Trained], Preprocessing]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +42,22 @@ class EfficientAD:
     """Batzner et al. 2024: student, teacher and autoencoder (s, m), and a form for machines without a GPU (xs)."""
 
     xs: XsConfig = field(default_factory=XsConfig)
+    pdn: pdn_training.PdnRecipe = pdn_training.PAPER
+
+    @property
+    def makers(self) -> Mapping[str, Maker]:
+        """By size; a new size is one line more."""
+        published = Maker(
+            train=partial(pdn_training.train, recipe=self.pdn),
+            graph=pdn_training.graph,
+            preprocessing=pdn_training.preprocessing_of,
+        )
+        small = Maker(
+            train=partial(xs_training.train, config=self.xs),
+            graph=xs_training.graph,
+            preprocessing=xs_training.preprocessing_of,
+        )
+        return {"xs": small, "s": published, "m": published}
 
     @property
     def name(self) -> str:
@@ -56,34 +86,28 @@ class EfficientAD:
 
     def train(self, data: PictureSet, options: TrainOptions, *, folder: Path, progress: Progress) -> Trained:
         """Trains, or goes on from the checkpoint that `folder` holds for the same data and options."""
-        _check(options)
+        train = self._maker(options).train
         with _computing(options.threads or default_threads()):
-            return self._train(data, options, folder, progress)
-
-    def _train(self, data: PictureSet, options: TrainOptions, folder: Path, progress: Progress) -> Trained:
-        try:
-            if options.size == "xs":
-                return xs_train.train(data, options, self.xs, folder=folder, progress=progress)
-            trained: Trained = _pdn().train(data, options, folder=folder, progress=progress)
-            return trained
-        except KeyboardInterrupt as exc:  # outside the loop: while pictures are read or maps measured
-            raise Stopped(
-                "stopped between steps of the training", where=str(folder), do="Give the same command again"
-            ) from exc
+            try:
+                return train(data, options, folder=folder, progress=progress)
+            except KeyboardInterrupt as exc:  # outside the loop: while pictures are read or maps measured
+                raise Stopped(
+                    "stopped between steps of the training", where=str(folder), do="Give the same command again"
+                ) from exc
 
     def graph(self, trained: Trained) -> FloatGraph:
         """The merged graph, exact against the training model."""
-        if trained.options.size == "xs":
-            return xs_train.graph(trained)
-        merged: FloatGraph = _pdn().graph(trained)
-        return merged
+        return self._maker(trained.options).graph(trained)
 
     def calibration(self, data: PictureSet, trained: Trained, *, count: int) -> CalibrationFeeds:
         """Good training pictures, foreign pictures and synthetic damage, prepared: never test pictures."""
-        if trained.options.size == "xs":
-            return Feeds.of(data, trained, xs_train.preprocessing(trained.options), count=count)
-        feeds: CalibrationFeeds = _pdn().calibration(data, trained, count=count)
-        return feeds
+        return Feeds.of(data, trained, self._maker(trained.options).preprocessing(trained), count=count)
+
+    def _maker(self, options: TrainOptions) -> Maker:
+        makers = self.makers
+        if options.size not in makers:
+            raise BadUsage(f"EfficientAD has no size {options.size!r}", do=f"Use one of {', '.join(makers)}")
+        return makers[options.size]
 
 
 @contextmanager
@@ -97,13 +121,3 @@ def _computing(threads: int) -> Iterator[None]:
     finally:
         torch.set_flush_denormal(False)
         torch.set_num_threads(before)
-
-
-def _check(options: TrainOptions) -> None:
-    if options.size not in SIZES:
-        raise BadUsage(f"EfficientAD has no size {options.size!r}", do=f"Use one of {', '.join(SIZES)}")
-
-
-def _pdn() -> ModuleType:
-    """The module with the published networks, imported where it is needed."""
-    return importlib.import_module("edge_sdk.export.efficientad.pdn_family")

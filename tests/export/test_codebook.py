@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_sdk.export.efficientad.codebook import distance, fit, smoothed
+from edge_sdk.export.efficientad.xs.codebook import distance, fit, smoothed
 
 
 def cells(*, count: int, channels: int, seed: int) -> torch.Tensor:

@@ -13,11 +13,11 @@ from xs_parts import SIDE, pictures, untrained
 
 from edge_sdk.calibration import Quantized, QuantizeOptions, quantize
 from edge_sdk.errors import NotThere
-from edge_sdk.export.efficientad.autoencoder import AutoencoderLayout
-from edge_sdk.export.efficientad.pdn import PdnLayout
-from edge_sdk.export.efficientad.pdn_graph import merged_graph as pdn_graph
-from edge_sdk.export.efficientad.pdn_model import random_model
-from edge_sdk.export.efficientad.xs_graph import merged_graph as xs_graph
+from edge_sdk.export.efficientad.pdn.autoencoder import AutoencoderLayout
+from edge_sdk.export.efficientad.pdn.graph import merged_graph as pdn_graph
+from edge_sdk.export.efficientad.pdn.model import random_model
+from edge_sdk.export.efficientad.pdn.network import PdnLayout
+from edge_sdk.export.efficientad.xs.graph import merged_graph as xs_graph
 from edge_sdk.runtimes import registry, trt_confirm
 from edge_sdk.runtimes.protocol import CompileOptions
 

@@ -14,8 +14,8 @@ from torch import Tensor
 from edge_sdk import preprocess
 from edge_sdk.errors import BadInput, BadUsage, NotThere, Stopped
 from edge_sdk.export.anomaly.textures import texture
-from edge_sdk.export.efficientad.backbones import Lite0Stages, WideResNetStages
-from edge_sdk.export.efficientad.distill import (
+from edge_sdk.export.efficientad.pdn.backbones import Lite0Stages, WideResNetStages
+from edge_sdk.export.efficientad.pdn.distill import (
     DistillOptions,
     FeatureTarget,
     _window,
@@ -25,7 +25,7 @@ from edge_sdk.export.efficientad.distill import (
     mean_pooled,
     patchcore,
 )
-from edge_sdk.export.efficientad.pdn import Pdn, PdnLayout
+from edge_sdk.export.efficientad.pdn.network import Pdn, PdnLayout
 
 torch.set_num_threads(1)
 

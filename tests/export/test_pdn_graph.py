@@ -15,15 +15,11 @@ import torch
 from numpy.typing import NDArray
 
 from edge_sdk.errors import BadInput, NotThere
-from edge_sdk.export.efficientad.autoencoder import AutoencoderLayout
-from edge_sdk.export.efficientad.pdn import PdnLayout, PdnSize, normalised
-from edge_sdk.export.efficientad.pdn_graph import Conv, merged_graph
-from edge_sdk.export.efficientad.pdn_model import (
-    PdnModel,
-    StatisticsSum,
-    map_quantiles,
-    random_model,
-)
+from edge_sdk.export.efficientad.pdn.autoencoder import AutoencoderLayout
+from edge_sdk.export.efficientad.pdn.graph import Conv, merged_graph
+from edge_sdk.export.efficientad.pdn.model import PdnModel, random_model
+from edge_sdk.export.efficientad.pdn.network import PdnLayout, PdnSize, normalised
+from edge_sdk.export.efficientad.statistics import StatisticsSum, map_quantiles
 from edge_sdk.runtimes import trt_confirm
 
 torch.set_num_threads(1)

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_sdk.export.efficientad import losses
+from edge_sdk.export.efficientad.pdn import losses
 
 torch.set_num_threads(1)
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_sdk.errors import BadUsage
-from edge_sdk.export.efficientad.autoencoder import Autoencoder, AutoencoderLayout
-from edge_sdk.export.efficientad.pdn import Pdn, PdnLayout, PdnSize, normalised, started
+from edge_sdk.export.efficientad.pdn.autoencoder import Autoencoder, AutoencoderLayout
+from edge_sdk.export.efficientad.pdn.network import Pdn, PdnLayout, PdnSize, normalised, started
 
 torch.set_num_threads(1)
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from edge_sdk.errors import BadInput, NotThere
-from edge_sdk.export.efficientad.pdn import Pdn, PdnLayout, PdnSize
-from edge_sdk.export.efficientad.published import load_teacher, save_teacher
+from edge_sdk.export.efficientad.pdn.network import Pdn, PdnLayout, PdnSize
+from edge_sdk.export.efficientad.pdn.published import load_teacher, save_teacher
 
 torch.set_num_threads(1)
 

@@ -13,8 +13,8 @@ from xs_parts import LAYOUT, SIDE, pictures, untrained
 
 from edge_sdk.errors import BadInput, BadUsage
 from edge_sdk.export.efficientad.trunk import SHIPPED, cells, load_trunk, provenance, same_pads, stride_of
-from edge_sdk.export.efficientad.xs import Source, XsLayout, XsModel, placing
-from edge_sdk.export.efficientad.xs_graph import float_in_int8, merged_graph
+from edge_sdk.export.efficientad.xs.graph import float_in_int8, merged_graph
+from edge_sdk.export.efficientad.xs.model import Source, XsLayout, XsModel, placing
 from edge_sdk.tensors import Array
 
 

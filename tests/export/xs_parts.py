@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 
 from edge_sdk.export.anomaly.augment import Augmentation
-from edge_sdk.export.efficientad.codebook import fit, smoothed
 from edge_sdk.export.efficientad.trunk import load_trunk
-from edge_sdk.export.efficientad.xs import Source, XsConfig, XsLayout, XsModel, new_model
-from edge_sdk.export.efficientad.xs_train import quantiles_of, statistics_of
+from edge_sdk.export.efficientad.xs.codebook import fit, smoothed
+from edge_sdk.export.efficientad.xs.model import Source, XsConfig, XsLayout, XsModel, new_model
+from edge_sdk.export.efficientad.xs.train import quantiles_of, statistics_of
 
 SIDE = 128
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor, nn
 
-from edge_sdk.export.efficientad.codebook import half_square
 from edge_sdk.export.efficientad.trunk import MEAN, SPREAD, InvertedResidual, SameConv, Trunk, stride_of
 from edge_sdk.export.efficientad.trunk import cells as cells_along
-from edge_sdk.export.efficientad.xs import COSINE_FLOOR, Source, StudentConv, XsModel, placing
+from edge_sdk.export.efficientad.xs.codebook import half_square
+from edge_sdk.export.efficientad.xs.model import COSINE_FLOOR, Source, StudentConv, XsModel, placing
 from edge_sdk.export.onnx_graph import GraphBuilder
 from edge_sdk.extras import need
 from edge_sdk.tensors import Array

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from edge_sdk.errors import BadInput, NotThere
-from edge_sdk.export.efficientad.pdn import normalised
+from edge_sdk.export.efficientad.pdn.network import normalised
 from edge_sdk.export.efficientad.trunk import BLOCKS, load_trunk, stride_of
 from edge_sdk.extras import need
 

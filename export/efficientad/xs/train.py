@@ -19,12 +19,12 @@ from torch import Tensor, nn
 from edge_sdk.bundle.manifest import MapGrid, Preprocessing
 from edge_sdk.errors import BadInput
 from edge_sdk.export.anomaly.inputs import prepared
-from edge_sdk.export.efficientad import codebook
-from edge_sdk.export.efficientad.features import FeatureBank, Views
-from edge_sdk.export.efficientad.pdn_model import ChannelStatistics, MapQuantiles, StatisticsSum, map_quantiles
+from edge_sdk.export.efficientad.statistics import ChannelStatistics, MapQuantiles, StatisticsSum, map_quantiles
 from edge_sdk.export.efficientad.trunk import BLOCKS, load_trunk
-from edge_sdk.export.efficientad.xs import XsConfig, XsModel, new_model
-from edge_sdk.export.efficientad.xs_graph import float_in_int8, merged_graph
+from edge_sdk.export.efficientad.xs import codebook
+from edge_sdk.export.efficientad.xs.features import FeatureBank, Views
+from edge_sdk.export.efficientad.xs.graph import float_in_int8, merged_graph
+from edge_sdk.export.efficientad.xs.model import XsConfig, XsModel, new_model
 from edge_sdk.export.family import FloatGraph, Picture, PictureSet, Trained, TrainOptions
 from edge_sdk.export.pictures import Shares, data_digest, shares
 from edge_sdk.export.training import loop
@@ -88,8 +88,11 @@ class XsTraining:
         return new + [int(k) for k in rng.integers(0, before, config.batch - len(new))]
 
 
-def train(data: PictureSet, options: TrainOptions, config: XsConfig, *, folder: Path, progress: Progress) -> Trained:
+def train(
+    data: PictureSet, options: TrainOptions, *, folder: Path, progress: Progress, config: XsConfig | None = None
+) -> Trained:
     """Trains, or goes on from the checkpoint in `folder`; a finished run is measured again, not trained again."""
+    config = config or XsConfig()
     config.layout.check(options.width, options.height)
     record = preprocessing(options)
     parts = shares(data.train, options)
@@ -123,6 +126,11 @@ def train(data: PictureSet, options: TrainOptions, config: XsConfig, *, folder: 
 def preprocessing(options: TrainOptions) -> Preprocessing:
     """How pictures come to XS: stretched, no border (the trunk's own padding serves the rim)."""
     return Preprocessing(width=options.width, height=options.height, mode="stretch")
+
+
+def preprocessing_of(trained: Trained) -> Preprocessing:
+    """How pictures came to this model."""
+    return preprocessing(trained.options)
 
 
 def identity(data: PictureSet, options: TrainOptions, config: XsConfig) -> dict[str, str]:

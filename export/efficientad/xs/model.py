@@ -20,9 +20,9 @@ from torch.nn import functional as F
 
 from edge_sdk.errors import BadInput, BadUsage
 from edge_sdk.export.anomaly.augment import Augmentation
-from edge_sdk.export.efficientad import codebook
-from edge_sdk.export.efficientad.pdn_model import ChannelStatistics, MapQuantiles
+from edge_sdk.export.efficientad.statistics import ChannelStatistics, MapQuantiles
 from edge_sdk.export.efficientad.trunk import BLOCKS, Trunk, cells, stride_of
+from edge_sdk.export.efficientad.xs import codebook
 
 SIDE_MULTIPLE = 32
 """Width and height must be multiples of this: then every halving is of an even size, and all cells line up."""

@@ -20,9 +20,9 @@ import torch
 from torch import Tensor
 
 from edge_sdk.errors import BadInput, NotThere
-from edge_sdk.export.efficientad.pdn import Pdn, PdnLayout, PdnSize
+from edge_sdk.export.efficientad.pdn.network import Pdn, PdnLayout, PdnSize
 
-SHIPPED = Path(__file__).resolve().parent / "weights" / "pdn_s_teacher.safetensors"
+SHIPPED = Path(__file__).resolve().parents[1] / "weights" / "pdn_s_teacher.safetensors"
 """The teacher that ships with the product; its provenance lies beside it as .json."""
 
 _KEY = re.compile(r"(?:(?:model\.)?teacher\.)?(?:conv)?(\d+)\.(weight|bias)")

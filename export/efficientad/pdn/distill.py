@@ -24,9 +24,9 @@ from torch.nn import functional as F
 from edge_sdk import preprocess
 from edge_sdk.errors import BadInput, BadUsage
 from edge_sdk.export.anomaly.colour import grey
-from edge_sdk.export.efficientad.backbones import Backbone
-from edge_sdk.export.efficientad.pdn import FIELD_PX, STRIDE_PX, Pdn, PdnLayout, PdnSize, normalised, started
-from edge_sdk.export.efficientad.pdn_model import StatisticsSum
+from edge_sdk.export.efficientad.pdn.backbones import Backbone
+from edge_sdk.export.efficientad.pdn.network import FIELD_PX, STRIDE_PX, Pdn, PdnLayout, PdnSize, normalised, started
+from edge_sdk.export.efficientad.statistics import StatisticsSum
 from edge_sdk.export.training import loop
 from edge_sdk.export.training.loop import Plan
 from edge_sdk.progress import Progress, silent

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edge_sdk.export.efficientad.autoencoder import Autoencoder
-from edge_sdk.export.efficientad.pdn import IMAGENET_MEAN, IMAGENET_STD, Pdn
-from edge_sdk.export.efficientad.pdn_model import PdnModel
+from edge_sdk.export.efficientad.pdn.autoencoder import Autoencoder
+from edge_sdk.export.efficientad.pdn.model import PdnModel
+from edge_sdk.export.efficientad.pdn.network import IMAGENET_MEAN, IMAGENET_STD, Pdn
 from edge_sdk.export.onnx_graph import GraphBuilder
 
 REDUCTION = "maximum over the cells of the map"

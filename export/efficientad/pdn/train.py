@@ -22,16 +22,16 @@ from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.errors import BadInput, BadUsage, NotThere
 from edge_sdk.export.anomaly.augment import Augmentation, view
 from edge_sdk.export.anomaly.colour import jitter
-from edge_sdk.export.anomaly.feeds import Feeds
 from edge_sdk.export.anomaly.foreign import ForeignPictures
 from edge_sdk.export.anomaly.inputs import prepared
-from edge_sdk.export.efficientad import losses
-from edge_sdk.export.efficientad.autoencoder import Autoencoder, AutoencoderLayout
-from edge_sdk.export.efficientad.pdn import BORDER_PX, Pdn, drawn, normalised, started
-from edge_sdk.export.efficientad.pdn_graph import REDUCTION, merged_graph
-from edge_sdk.export.efficientad.pdn_model import PdnModel, StatisticsSum, map_quantiles
-from edge_sdk.export.efficientad.published import SHIPPED, load_teacher
-from edge_sdk.export.family import CalibrationFeeds, FloatGraph, Picture, PictureSet, Trained, TrainOptions
+from edge_sdk.export.efficientad.pdn import losses
+from edge_sdk.export.efficientad.pdn.autoencoder import Autoencoder, AutoencoderLayout
+from edge_sdk.export.efficientad.pdn.graph import REDUCTION, merged_graph
+from edge_sdk.export.efficientad.pdn.model import PdnModel
+from edge_sdk.export.efficientad.pdn.network import BORDER_PX, Pdn, drawn, normalised, started
+from edge_sdk.export.efficientad.pdn.published import SHIPPED, load_teacher
+from edge_sdk.export.efficientad.statistics import StatisticsSum, map_quantiles
+from edge_sdk.export.family import FloatGraph, Picture, PictureSet, Trained, TrainOptions
 from edge_sdk.export.pictures import Shares, data_digest, shares
 from edge_sdk.export.training import loop
 from edge_sdk.export.training.checkpoint import Position
@@ -129,19 +129,16 @@ def graph(trained: Trained) -> FloatGraph:
     if not path.is_file():
         raise BadInput("there is no trained model in this folder", where=str(trained.folder), do="Train first")
     model = PdnModel.load(path)
-    border = int(trained.facts.get("border", PAPER.border))
-    record = preprocessing(trained.options, PdnRecipe(border=border))
+    record = preprocessing_of(trained)
     onnx, tail = merged_graph(model, width=record.width, height=record.height)
     return FloatGraph(
         onnx=onnx, preprocessing=record, grid=model.teacher.layout.map_grid(), reduction=REDUCTION, float_tail=tail
     )
 
 
-def calibration(data: PictureSet, trained: Trained, *, count: int) -> CalibrationFeeds:
-    """Good training pictures, foreign pictures and synthetic damage, prepared as for this model."""
-    record = preprocessing(trained.options, PdnRecipe(border=int(trained.facts.get("border", PAPER.border))))
-    feeds: CalibrationFeeds = Feeds.of(data, trained, record, count=count)
-    return feeds
+def preprocessing_of(trained: Trained) -> Preprocessing:
+    """How pictures came to this model."""
+    return preprocessing(trained.options, PdnRecipe(border=int(trained.facts.get("border", PAPER.border))))
 
 
 class Shelf:

@@ -17,9 +17,12 @@ from edge_sdk import preprocess
 from edge_sdk.errors import BadInput, BadUsage, NotThere, Stopped
 from edge_sdk.export.anomaly.colour import grey, jitter
 from edge_sdk.export.anomaly.foreign import ForeignPictures
-from edge_sdk.export.efficientad import pdn_family
-from edge_sdk.export.efficientad.pdn import Pdn, PdnLayout, PdnSize
-from edge_sdk.export.efficientad.pdn_family import (
+from edge_sdk.export.efficientad.family import EfficientAD
+from edge_sdk.export.efficientad.pdn import train as training
+from edge_sdk.export.efficientad.pdn.model import PdnModel, networks
+from edge_sdk.export.efficientad.pdn.network import Pdn, PdnLayout, PdnSize
+from edge_sdk.export.efficientad.pdn.published import load_teacher, save_teacher
+from edge_sdk.export.efficientad.pdn.train import (
     PdnRecipe,
     PdnTraining,
     Shelf,
@@ -27,8 +30,6 @@ from edge_sdk.export.efficientad.pdn_family import (
     preprocessing,
     train,
 )
-from edge_sdk.export.efficientad.pdn_model import PdnModel, networks
-from edge_sdk.export.efficientad.published import load_teacher, save_teacher
 from edge_sdk.export.family import Picture, PictureSet, TrainOptions
 from edge_sdk.export.training.loop import Moment
 from edge_sdk.progress import silent
@@ -76,7 +77,7 @@ def test_a_short_training_gives_scores_quantiles_and_a_graph_that_agrees(
     assert trained.facts["pictures"] + trained.facts["quantile_pictures"] + 2 == 12
     assert trained.facts["short_run"]
     assert set(trained.history[-1][1]) == {"local", "autoencoder", "student_autoencoder", "penalty"}
-    graph = pdn_family.graph(trained)
+    graph = training.graph(trained)
     assert (graph.preprocessing.width, graph.preprocessing.border) == (SIDE + 32, 16)
     session = onnxruntime.InferenceSession(graph.onnx, providers=["CPUExecutionProvider"])
     for picture, score in zip(trained.held_out, trained.scores, strict=True):
@@ -90,7 +91,7 @@ def test_the_first_cell_lies_on_the_pictures_first_pixels_and_the_last_on_its_la
     parts: PictureSet, options: TrainOptions, tmp_path: Path
 ) -> None:
     trained = train(parts, replace(options, steps=1), folder=tmp_path / "run", progress=silent, recipe=RECIPE)
-    graph = pdn_family.graph(trained)
+    graph = training.graph(trained)
     picture = np.zeros((SIDE, SIDE, 3), np.uint8)
     geometry = preprocess.apply(picture, graph.preprocessing).geometry
     ends = graph.grid.offset_px + graph.grid.stride_px * np.array([[0.0, 0.0], [SIDE / 4 - 1, SIDE / 4 - 1]])
@@ -130,8 +131,8 @@ def test_the_folder_of_another_product_is_not_gone_on_from(
 
 
 def test_more_steps_of_the_same_run_are_no_other_run(parts: PictureSet, options: TrainOptions, tmp_path: Path) -> None:
-    longer = pdn_family.identity(parts, replace(options, steps=9), RECIPE, load_teacher(options.teacher))
-    assert longer == pdn_family.identity(parts, options, RECIPE, load_teacher(options.teacher))
+    longer = training.identity(parts, replace(options, steps=9), RECIPE, load_teacher(options.teacher))
+    assert longer == training.identity(parts, options, RECIPE, load_teacher(options.teacher))
 
 
 def shelf_of(
@@ -273,13 +274,13 @@ def test_size_m_trains_on_pictures_that_are_not_square(
 ) -> None:
     wide = replace(options, size="m", width=60, teacher=teacher_file(tmp_path, "m"), steps=1)
     trained = train(parts, wide, folder=tmp_path / "run", progress=silent, recipe=RECIPE)
-    record = pdn_family.graph(trained).preprocessing
+    record = training.graph(trained).preprocessing
     assert (record.width, record.height) == (92, 80)
 
 
 def test_calibration_feeds_fit_the_graph(parts: PictureSet, options: TrainOptions, tmp_path: Path) -> None:
     trained = train(parts, replace(options, steps=1), folder=tmp_path / "run", progress=silent, recipe=RECIPE)
-    feeds = pdn_family.calibration(parts, trained, count=6)
+    feeds = EfficientAD().calibration(parts, trained, count=6)
     shapes = [feed["image"].shape for feed in feeds]
     assert shapes == [(1, SIDE + 32, SIDE + 32, 3)] * len(feeds)
 
@@ -287,7 +288,7 @@ def test_calibration_feeds_fit_the_graph(parts: PictureSet, options: TrainOption
 def test_a_run_folder_without_a_model_is_named(parts: PictureSet, options: TrainOptions, tmp_path: Path) -> None:
     trained = train(parts, replace(options, steps=1), folder=tmp_path / "run", progress=silent, recipe=RECIPE)
     with pytest.raises(BadInput, match="no trained model in this folder"):
-        pdn_family.graph(replace(trained, folder=tmp_path / "other"))
+        training.graph(replace(trained, folder=tmp_path / "other"))
 
 
 def _is_grey(picture: NDArray[np.uint8]) -> bool:
