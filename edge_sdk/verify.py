@@ -179,8 +179,8 @@ def _blank(graph: Graph, runtime: str, device: str) -> VerifyRow:
 
 def _row(bundle: Bundle, graph: Graph, runtime: str, device: str | None) -> VerifyRow:
     options = CompileOptions(
-        device=device or "CPU", graph_name=graph.name, int8_convolutions=graph.int8_convolutions,
-        cache_dir=default_cache_folder(os.environ),
+        device=device or registry.runtime(runtime).default_device, graph_name=graph.name,
+        int8_convolutions=graph.int8_convolutions, cache_dir=default_cache_folder(os.environ),
     )  # fmt: skip
     blank = _blank(graph, runtime, options.device)
     try:

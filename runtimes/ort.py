@@ -46,6 +46,14 @@ class OrtRuntime:
     def name(self) -> str:
         return NAME
 
+    @property
+    def default_device(self) -> str:
+        return "CPU"
+
+    @property
+    def int8_layouts(self) -> tuple[str, ...]:
+        return ("conv-q-relu-q",)  # the other one runs in float
+
     def probe(self) -> Availability:
         """Version and devices, by importing the package; never raises."""
         try:

@@ -41,6 +41,14 @@ class OvRuntime:
     def name(self) -> str:
         return NAME
 
+    @property
+    def default_device(self) -> str:
+        return "CPU"
+
+    @property
+    def int8_layouts(self) -> tuple[str, ...]:
+        return ("conv-relu-q", "conv-q-relu-q")  # the same kernels and values
+
     def probe(self) -> Availability:
         """Version and devices, by asking the package; never raises."""
         try:

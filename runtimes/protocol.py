@@ -113,10 +113,18 @@ class ProfiledSession(Protocol):
 
 
 class Runtime(Protocol):
-    """One vendor's library. Stateless; importing the adapter must not import the vendor."""
+    """One vendor's library. Stateless; importing the adapter must not import the vendor.
+
+    default_device: what runs where nobody names a device. int8_layouts: where Q/DQ may stand in an int8 graph for this
+    runtime to compute it in int8 (bundle manifest, Graph), best first.
+    """
 
     @property
     def name(self) -> str: ...
+    @property
+    def default_device(self) -> str: ...
+    @property
+    def int8_layouts(self) -> tuple[str, ...]: ...
     def probe(self) -> Availability:
         """Looks, by trial, and never raises."""
 

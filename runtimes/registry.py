@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 
 from edge_sdk.errors import BadUsage, NotThere
 from edge_sdk.runtimes.ort import OrtRuntime
@@ -12,18 +13,23 @@ from edge_sdk.runtimes.trt import TensorRtRtxRuntime, TensorRtRuntime
 
 
 def runtimes() -> tuple[Runtime, ...]:
-    """All of them, usable here or not, in the order in which reports list them."""
-    return (OrtRuntime(), OvRuntime(), TensorRtRuntime(), TensorRtRtxRuntime())
+    """All of them, usable here or not, in the order in which reports list them. A new one is a line here."""
+    return (
+        OrtRuntime(),
+        OvRuntime(),
+        TensorRtRuntime(),
+        TensorRtRtxRuntime(),
+    )
 
 
-def runtime(name: str) -> Runtime:
-    """The runtime called `name`. Raises BadUsage with the nearest name if there is none."""
-    known = {one.name: one for one in runtimes()}
-    if name in known:
-        return known[name]
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+def runtime(name: str, known: Sequence[Runtime] | None = None) -> Runtime:
+    """The one called `name` of `known`, None = `runtimes()`. Raises BadUsage with the nearest name if there is none."""
+    by_name = {one.name: one for one in (runtimes() if known is None else known)}
+    if name in by_name:
+        return by_name[name]
+    near = difflib.get_close_matches(name, by_name, n=1, cutoff=0.4)
     raise BadUsage(
-        f"there is no runtime {name}", do=f"Did you mean {near[0]}" if near else f"One of {', '.join(known)}"
+        f"there is no runtime {name}", do=f"Did you mean {near[0]}" if near else f"One of {', '.join(by_name)}"
     )
 
 

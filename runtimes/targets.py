@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from edge_sdk.errors import BadUsage, NotThere
+from edge_sdk.runtimes import registry
 from edge_sdk.runtimes.probe import CpuFacts, Isa
-from edge_sdk.runtimes.protocol import Availability
+from edge_sdk.runtimes.protocol import Availability, Runtime
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,25 +110,16 @@ TARGETS: tuple[Target, ...] = (
 )  # fmt: skip
 
 _X86: Mapping[Isa, str] = {"amx": "x86-amx", "vnni": "x86-vnni", "avx2": "x86-avx2", "sse": "x86-sse"}
-_DEFAULT_DEVICE: Mapping[str, str] = {
-    "onnxruntime": "CPU", "openvino": "CPU", "tensorrt": "CUDA", "tensorrt-rtx": "CUDA"
-}  # fmt: skip
-_INT8_LAYOUTS: Mapping[str, tuple[str, ...]] = {
-    "onnxruntime": ("conv-q-relu-q",),  # the other one runs in float there
-    "openvino": ("conv-relu-q", "conv-q-relu-q"),  # the same kernels and values
-    "tensorrt": ("conv-relu-q",),  # the placement that its documentation asks for
-    "tensorrt-rtx": ("conv-relu-q",),
-}
 
 
-def layouts(runtime: str, variant: str) -> tuple[str, ...]:
-    """The layouts of `variant` that `runtime` runs as what they are, best first."""
-    return _INT8_LAYOUTS.get(runtime, ()) if variant.startswith("int8") else ("plain",)
+def layouts(runtime: str, variant: str, *, known: Sequence[Runtime] | None = None) -> tuple[str, ...]:
+    """The layouts of `variant` that `runtime` runs as what they are, best first. known: of `choose`."""
+    return registry.runtime(runtime, known).int8_layouts if variant.startswith("int8") else ("plain",)
 
 
-def takes(runtime: str, variant: str, layout: str) -> bool:
-    """Whether `runtime` runs this graph as what it is: int8 in int8."""
-    return layout in layouts(runtime, variant)
+def takes(runtime: str, variant: str, layout: str, *, known: Sequence[Runtime] | None = None) -> bool:
+    """Whether `runtime` runs this graph as what it is: int8 in int8. known: of `choose`."""
+    return layout in layouts(runtime, variant, known=known)
 
 
 def named(name: str) -> Target:
@@ -161,24 +153,24 @@ def choose(
     *,
     variant: str | None = None,
     runtime: str | None = None,
+    known: Sequence[Runtime] | None = None,
 ) -> Choice:
     """The best of `variants` on the best runtime of `present` by the order of `target`.
 
-    variant, runtime: asked for by the user, honoured or refused, never replaced. Raises BadUsage if such a name does
-    not exist, NotThere with every reason if nothing that was asked for can run.
+    variant, runtime: asked for by the user, honoured or refused, never replaced. known: the runtimes that have these
+    names, None = the registry's. Raises BadUsage if such a name does not exist, NotThere with every reason if nothing
+    that was asked for can run.
     """
     if target.refusal:
         raise NotThere(f"{target.name} is not supported: {target.refusal}", do="Run on a newer device")
     offered = tuple(dict.fromkeys(option.variant for option in variants))
     if variant is not None and variant not in offered:
         raise BadUsage(f"there is no variant {variant} in it", do=f"One of {', '.join(offered)}")
-    if runtime is not None and runtime not in _DEFAULT_DEVICE:
-        raise BadUsage(f"there is no runtime {runtime}", do=f"One of {', '.join(_DEFAULT_DEVICE)}")
-    wanted = (variant,) if variant else target.variants
+    wanted, places = (variant,) if variant else target.variants, _places(target, runtime, known)
     refused: list[tuple[str, str]] = []
     for name in wanted:
-        for place in _places(target, runtime):
-            layout, reason = _fits(name, place, variants, present)
+        for place in places:
+            layout, reason = _fits(name, place, variants, present, known)
             if layout:
                 why = _why(target, variant, runtime)
                 return Choice(
@@ -192,21 +184,26 @@ def choose(
     )
 
 
-def _places(target: Target, runtime: str | None) -> tuple[Place, ...]:
+def _places(target: Target, runtime: str | None, known: Sequence[Runtime] | None) -> tuple[Place, ...]:
     if runtime is None:
         return target.places
+    asked = registry.runtime(runtime, known)
     own = tuple(place for place in target.places if place.runtime == runtime)
-    return own or (Place(runtime, _DEFAULT_DEVICE[runtime]),)
+    return own or (Place(runtime, asked.default_device),)
 
 
 def _fits(
-    variant: str, place: Place, variants: Sequence[VariantOption], present: Sequence[Availability]
+    variant: str,
+    place: Place,
+    variants: Sequence[VariantOption],
+    present: Sequence[Availability],
+    known: Sequence[Runtime] | None,
 ) -> tuple[str, str]:
     """(layout, "") or ("", why not)."""
     there = [option.layout for option in variants if option.variant == variant]
     if not there:
         return "", "the bundle has no such variant"
-    layout = next((one for one in layouts(place.runtime, variant) if one in there), "")
+    layout = next((one for one in layouts(place.runtime, variant, known=known) if one in there), "")
     if not layout:
         return "", f"the bundle has it as {', '.join(there)} only, which {place.runtime} does not run in int8"
     found = next((one for one in present if one.runtime == place.runtime), None)

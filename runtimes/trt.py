@@ -37,6 +37,14 @@ class TensorRtRuntime:
     def name(self) -> str:
         return "tensorrt"
 
+    @property
+    def default_device(self) -> str:
+        return "CUDA"
+
+    @property
+    def int8_layouts(self) -> tuple[str, ...]:
+        return ("conv-relu-q",)  # the placement that TensorRT's documentation asks for
+
     def probe(self) -> Availability:
         """Version and GPUs, by asking; never raises."""
         version: str | None = None

@@ -14,7 +14,7 @@ Bundle: TypeAlias = Annotated[Path, typer.Argument(help="A .edge file.", show_de
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="One JSON object on stdout instead of text.")]
 Runtimes: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option("--runtime", help="onnxruntime, openvino, tensorrt or tensorrt-rtx; may be given several times."),
+    typer.Option("--runtime", help="A runtime that edge-sdk devices lists; may be given several times."),
 ]
 Variants: TypeAlias = Annotated[
     list[str] | None,

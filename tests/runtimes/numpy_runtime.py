@@ -36,6 +36,14 @@ class NumpyRuntime:
     def name(self) -> str:
         return "numpy"
 
+    @property
+    def default_device(self) -> str:
+        return "CPU"
+
+    @property
+    def int8_layouts(self) -> tuple[str, ...]:
+        return ("conv-relu-q", "conv-q-relu-q")
+
     def probe(self) -> Availability:
         return Availability(runtime="numpy", version=onnx.__version__, devices=("CPU",))
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy_runtime import NumpyRuntime
 
 from edge_sdk.errors import BadUsage, NotThere
 from edge_sdk.runtimes import probe, registry, targets
@@ -144,7 +145,7 @@ def test_every_runtime_gives_a_reason_where_it_can_not_be_used() -> None:
     for found in probe.availability():
         assert found.usable or (found.reason and not found.devices)
     report = probe.devices_report()
-    assert [one.runtime for one in report.runtimes] == ["onnxruntime", "openvino", "tensorrt", "tensorrt-rtx"]
+    assert [one.runtime for one in report.runtimes] == [one.name for one in registry.runtimes()]
     assert report.threads >= 1
     assert targets.named(report.target)
 
@@ -229,6 +230,27 @@ def test_each_runtime_gets_the_layout_that_it_runs_in_int8() -> None:
     assert not targets.takes("onnxruntime", "int8", A)
     assert not targets.takes("tensorrt", "int8", B)
     assert targets.takes("tensorrt", "fp16", "plain")
+
+
+def test_a_runtime_that_no_table_names_is_chosen_by_what_it_says_of_itself() -> None:
+    here, known = (NumpyRuntime().probe(),), (NumpyRuntime(),)
+    for profile in ("any-cpu", "x86-vnni"):
+        target = targets.named(profile)
+        choice = targets.choose(EVERYTHING, target, here, variant="int8", runtime="numpy", known=known)
+        assert (choice.runtime, choice.device, choice.layout) == ("numpy", "CPU", A)
+    with pytest.raises(BadUsage, match=r"no runtime onnxruntime.*One of numpy"):
+        targets.choose(EVERYTHING, target, here, runtime="onnxruntime", known=known)
+
+
+def test_every_runtime_of_the_registry_says_where_and_how_it_runs() -> None:
+    every = {layout for option in EVERYTHING if option.variant == "int8" for layout in (option.layout,)}
+    for one in registry.runtimes():
+        assert set(one.int8_layouts) <= every
+        assert one.int8_layouts
+        assert one.default_device in ("CPU", "CUDA")
+    assert {place.runtime for target in targets.TARGETS for place in target.places} <= {
+        one.name for one in registry.runtimes()
+    }
 
 
 def test_what_was_passed_over_is_told() -> None:

@@ -239,6 +239,14 @@ class TrtStandIn:
     def name(self) -> str:
         return "tensorrt-stand-in"
 
+    @property
+    def default_device(self) -> str:
+        return "CUDA"
+
+    @property
+    def int8_layouts(self) -> tuple[str, ...]:
+        return ("conv-relu-q",)
+
     def probe(self) -> Availability:
         return Availability(runtime=self.name, version=LIBRARY.__version__, devices=("CUDA",))
 
