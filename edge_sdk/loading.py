@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from edge_sdk import atomic
 from edge_sdk.bundle.manifest import Graph
@@ -14,12 +14,15 @@ from edge_sdk.bundle.signing import TrustPolicy
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.errors import BadBundle, BadUsage, CantWrite, CheckFailed, NotThere
 from edge_sdk.golden import check_session
-from edge_sdk.predictors.anomaly import AnomalyDetector
+from edge_sdk.predictors import predictor
 from edge_sdk.preprocess import Color
 from edge_sdk.runtimes import probe, registry, targets
 from edge_sdk.runtimes.cache import default_cache_folder
 from edge_sdk.runtimes.protocol import Availability, CompileOptions, Session
 from edge_sdk.runtimes.targets import Choice, VariantOption
+
+if TYPE_CHECKING:
+    from edge_sdk.predictors import Predictor
 
 
 def load(
@@ -27,7 +30,7 @@ def load(
     device: str | None = None, color: Color = "rgb", threads: int | None = None, max_batch: int = 1,
     trust: TrustPolicy | Literal["required", "if-present", "off"] = "if-present", cache: Path | None = None,
     self_check: bool = True,
-) -> AnomalyDetector:  # fmt: skip
+) -> Predictor:  # fmt: skip
     """Opens a bundle, checks it, and compiles the variant that suits this machine.
 
     target: a target profile's name; None = found from the CPU and the runtimes here. runtime, variant, device: what is
@@ -42,11 +45,7 @@ def load(
     policy = trust if isinstance(trust, TrustPolicy) else TrustPolicy(mode=trust)
     bundle = Bundle.open(Path(path), trust=policy, lazy=True)
     try:
-        if bundle.manifest.task != "anomaly":
-            raise BadBundle(
-                f"its task is {bundle.manifest.task!r}, this version knows anomaly", where=str(path),
-                do="Install a newer edge-sdk",
-            )  # fmt: skip
+        made_for = predictor(bundle.manifest.task, where=str(path))
         folder = cache or default_cache_folder(os.environ)
         choice = choose(bundle, target=target, runtime=runtime, variant=variant)
         graph = _graph(bundle, choice)
@@ -57,12 +56,12 @@ def load(
         session = registry.runtime(choice.runtime).compile(bundle.graph(graph.name), options)
         try:
             checked = _self_check(bundle, graph, session, folder) if self_check else ""
+            return made_for(
+                bundle, graph, session, color=color, max_batch=max_batch, why=choice.why, self_check=checked
+            )
         except BaseException:
             session.close()
             raise
-        return AnomalyDetector(
-            bundle, graph, session, color=color, max_batch=max_batch, why=choice.why, self_check=checked
-        )
     except BaseException:
         bundle.close()
         raise

@@ -41,6 +41,11 @@ class AnomalyDetector:
     ) -> None:  # fmt: skip
         if bundle.manifest.grid is None:
             raise BadBundle("an anomaly bundle needs the grid of its map", where=str(bundle.path), do="Export it again")
+        if missing := {"map", "score"} - {spec.name for spec in graph.outputs}:
+            raise BadBundle(
+                f"an anomaly graph answers map and score; {graph.name} has no {' and no '.join(sorted(missing))}",
+                where=str(bundle.path), do="Export it again",
+            )  # fmt: skip
         self.bundle, self.why = bundle, why
         self._grid, self._record = bundle.manifest.grid, bundle.manifest.preprocessing
         self._input, self._session, self._color, self._max_batch = graph.inputs[0].name, session, color, max_batch
