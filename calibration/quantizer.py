@@ -14,6 +14,7 @@ from edge_sdk.calibration import graphs
 from edge_sdk.calibration.fp16 import NEVER_LARGER, to_half
 from edge_sdk.calibration.layout import assert_equal, for_onnxruntime
 from edge_sdk.calibration.lint import lint
+from edge_sdk.calibration.match import Match, applied, fitted
 from edge_sdk.calibration.observe import Feeds, Observed, Reader, again, extremes, observe
 from edge_sdk.calibration.place import MATRIX_OPS, FirstConv, Plan, depthwise, place, plan, scales
 from edge_sdk.calibration.ranges import SAFE_TOP, TOP, Range, RangeMethod, fit
@@ -38,7 +39,8 @@ class QuantizeOptions:
     float_tail: nodes that stay float32 in every variant. exclude: nodes that stay float in the int8 variants.
     output_margin: widening (>= 1) of the ranges that float operators read, so that what goes beyond the samples (a
     defect) is not cut. first_conv: of `place.plan`. range_method: of `ranges.fit`. bias_correction: take what rounded
-    weights add on average off the bias. threads: of ONNX Runtime while calibrating, None = its own choice.
+    weights add on average off the bias. matched: nodes inside the float tail whose output's mean and spread the int8
+    variants get back by one gain and one shift each. threads: of ONNX Runtime while calibrating, None = its own choice.
     """
 
     variants: tuple[str, ...] = ("int8", "int8-w7", "fp16")
@@ -48,6 +50,7 @@ class QuantizeOptions:
     first_conv: FirstConv = "auto"
     range_method: RangeMethod = "minmax"
     bias_correction: bool = True
+    matched: tuple[str, ...] = ()
     threads: int | None = None
 
     def __post_init__(self) -> None:
@@ -96,9 +99,9 @@ class LayerRow:
 class CalibrationReport:
     """What calibration saw and did.
 
-    samples: read. tensors, layers: of the int8 variants. float_nodes: convolutions left float. errors: by variant and
-    output, relative L2 difference from the float graph on the first `compared` samples, by the letter of the standard.
-    notes: sentences on what is unusual.
+    samples: read. tensors, layers: of the int8 variants. float_nodes: convolutions left float. matches: by variant, of
+    the tensors that were asked for. errors: by variant and output, relative L2 difference from the float graph on the
+    first `compared` samples, by the letter of the standard. notes: sentences on what is unusual.
     """
 
     samples: int
@@ -106,6 +109,7 @@ class CalibrationReport:
     tensors: tuple[TensorRow, ...]
     layers: tuple[LayerRow, ...]
     float_nodes: tuple[str, ...]
+    matches: Mapping[str, tuple[Match, ...]]
     errors: Mapping[str, Mapping[str, float]]
     notes: tuple[str, ...]
 
@@ -140,7 +144,7 @@ def quantize(
     """
     samples = again(samples)
     original = graphs.load(graph)
-    _check_names(original, (*options.float_tail, *options.exclude))
+    _check_names(original, (*options.float_tail, *options.exclude, *options.matched))
     model = graphs.clean(original)
     planned = plan(model, float_nodes=(*options.float_tail, *options.exclude), first_conv=options.first_conv)
     halves = _half_tensors(model) if "fp16" in options.variants else ()
@@ -151,21 +155,23 @@ def quantize(
     means = {name: o.means for name, o in seen.items()}
     variants: list[Variant] = []
     left_out: list[str] = []
+    matches: dict[str, tuple[Match, ...]] = {}
     for name in options.variants:
         if name in _WEIGHT_LIMITS and not planned.operators:
             left_out.append(name)
         elif name in _WEIGHT_LIMITS:
             canonical = place(model, planned, steps, weight_limit=_WEIGHT_LIMITS[name], means=means)
-            count = len(planned.operators)
-            variants.append(_variant(name, "conv-relu-q", canonical, count))
-            variants.append(_variant(name, "conv-q-relu-q", for_onnxruntime(canonical), count))
+            if options.matched:
+                matches[name] = fitted(model, canonical, samples, options.matched, threads=options.threads)
+                canonical = applied(canonical, matches[name])
+            variants += _int8_variants(name, canonical, len(planned.operators))
         elif name == "fp16":
             variants.append(_variant(name, "plain", to_half(model, seen, float_nodes=options.float_tail), 0))
         else:
             variants.append(_variant(name, "plain", model, 0))
     first = list(islice(iter(samples), _COMPARED))
     errors = _compare(model, variants, first, options.threads)
-    report = _report(model, planned, ranges, steps, seen, variants, errors, len(first))
+    report = _report(model, planned, ranges, steps, seen, variants, matches, errors, len(first))
     if left_out:
         why = f"no operator became int8, so {', '.join(left_out)} would be float: left out"
         report = replace(report, notes=(*report.notes, why))
@@ -225,6 +231,14 @@ def _variant(name: str, layout: LayoutName, model: ModelProto, count: int) -> Va
     return Variant(variant=name, layout=layout, graph=data, int8_convolutions=count)
 
 
+def _int8_variants(name: str, canonical: ModelProto, count: int) -> list[Variant]:
+    """Both layouts of one int8 graph."""
+    return [
+        _variant(name, "conv-relu-q", canonical, count),
+        _variant(name, "conv-q-relu-q", for_onnxruntime(canonical), count),
+    ]
+
+
 def _report(
     model: ModelProto,
     planned: Plan,
@@ -232,6 +246,7 @@ def _report(
     steps: Mapping[str, np.float32],
     seen: Mapping[str, Observed],
     variants: list[Variant],
+    matches: Mapping[str, tuple[Match, ...]],
     errors: Mapping[str, Mapping[str, float]],
     compared: int,
 ) -> CalibrationReport:
@@ -252,6 +267,7 @@ def _report(
         tensors=tuple(tensors),
         layers=_layers(model, planned, variants),
         float_nodes=tuple(n for n in convolutions if n not in planned.operators),
+        matches=matches,
         errors=errors,
         notes=tuple(notes),
     )

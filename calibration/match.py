@@ -1,0 +1,121 @@
+"""What quantization adds to a float tensor on average is taken off again: one gain and one shift. Knows no family.
+
+Rounding adds its own energy to a squared difference, so every score of an int8 graph lies a little too high, and what
+lay just under a threshold is turned. The gain and shift that bring the quantized graph's tensor nearest to the float
+graph's (least squares over the samples) stand in the graph as two float constants: the same in every runtime.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from onnx import ModelProto, NodeProto, helper, numpy_helper
+
+from edge_sdk.calibration import graphs
+from edge_sdk.calibration.observe import Feeds, Reader
+from edge_sdk.errors import BadUsage
+from edge_sdk.tensors import Array
+
+GAIN_LIMITS = (0.8, 1.25)
+"""Beyond these a gain would hide a broken calibration instead of a rounding: then only the shift is matched."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Match:
+    """quantized * gain + shift is nearest to the float graph's output of `node`. error_before, error_after: relative L2
+    difference."""
+
+    node: str
+    gain: float
+    shift: float
+    error_before: float
+    error_after: float
+
+
+class _Sums:
+    """Moments of pairs (quantized x, float y), sample by sample, in float64."""
+
+    def __init__(self) -> None:
+        self.n, self.x, self.y, self.xx, self.xy, self.yy = 0, 0.0, 0.0, 0.0, 0.0, 0.0
+
+    def add(self, quantized: Array, real: Array) -> None:
+        x, y = quantized.astype(np.float64).ravel(), real.astype(np.float64).ravel()
+        self.n += x.size
+        self.x, self.y = self.x + float(x.sum()), self.y + float(y.sum())
+        self.xx, self.xy, self.yy = self.xx + float(x @ x), self.xy + float(x @ y), self.yy + float(y @ y)
+
+    def match(self, node: str) -> Match:
+        n = max(self.n, 1)
+        spread = self.xx / n - (self.x / n) ** 2
+        gain = (self.xy / n - self.x * self.y / n**2) / spread if spread > 1e-12 * max(self.xx / n, 1e-30) else 1.0
+        if not GAIN_LIMITS[0] <= gain <= GAIN_LIMITS[1]:
+            gain = 1.0
+        shift = (self.y - gain * self.x) / n
+        return Match(
+            node=node, gain=gain, shift=shift,
+            error_before=self._error(1.0, 0.0), error_after=self._error(gain, shift),
+        )  # fmt: skip
+
+    def _error(self, gain: float, shift: float) -> float:
+        gap = (
+            gain**2 * self.xx + shift**2 * self.n + self.yy
+            + 2.0 * (gain * shift * self.x - gain * self.xy - shift * self.y)
+        )  # fmt: skip
+        return float(np.sqrt(max(gap, 0.0) / self.yy)) if self.yy > 0.0 else 0.0
+
+
+def fitted(
+    real: ModelProto, quantized: ModelProto, samples: Iterable[Feeds], nodes: Sequence[str], *, threads: int | None
+) -> tuple[Match, ...]:
+    """One match per node, by the letter of the standard, so that the constants don't depend on the machine's int8."""
+    tensors = [_outputs(model, nodes) for model in (real, quantized)]
+    readers = [
+        Reader(model, names, optimised=optimised, threads=threads)
+        for model, names, optimised in zip((real, quantized), tensors, (True, False), strict=True)
+    ]
+    sums = [_Sums() for _ in nodes]
+    for number, feeds in enumerate(samples):
+        wanted, got = (reader.run(feeds, where=f"sample {number}") for reader in readers)
+        for total, here, there in zip(sums, *tensors, strict=True):
+            total.add(got[there], wanted[here])
+    return tuple(total.match(node) for total, node in zip(sums, nodes, strict=True))
+
+
+def applied(model: ModelProto, matches: Sequence[Match]) -> ModelProto:
+    """`model` with each match behind its node's output."""
+    index = graphs.Index.of(model)
+    taken, names = {*index.producer, *index.constants, *index.inputs}, {n.name for n in model.graph.node}
+    outputs = _outputs(model, [match.node for match in matches])
+    constants = list(model.graph.initializer)
+    behind: dict[str, list[NodeProto]] = {}
+    renamed: dict[str, str] = {}
+    for match, tensor in zip(matches, outputs, strict=True):
+        gain, scaled, shift, out = (
+            graphs.fresh(f"{match.node}/match/{part}", taken) for part in ("gain", "scaled", "shift", "out")
+        )
+        for name, value in ((gain, match.gain), (shift, match.shift)):
+            constants.append(numpy_helper.from_array(np.asarray(value, np.float32), name))
+        behind[match.node] = [
+            helper.make_node("Mul", [tensor, gain], [scaled], name=graphs.fresh(scaled, names)),
+            helper.make_node("Add", [scaled, shift], [out], name=graphs.fresh(out, names)),
+        ]
+        renamed[tensor] = out
+    nodes: list[NodeProto] = []
+    for node in model.graph.node:
+        copy = NodeProto()
+        copy.CopyFrom(node)
+        for slot, name in enumerate(copy.input):
+            copy.input[slot] = renamed.get(name, name)
+        nodes += [copy, *behind.get(node.name, ())]
+    return graphs.rebuilt(model, nodes, constants)
+
+
+def _outputs(model: ModelProto, nodes: Sequence[str]) -> tuple[str, ...]:
+    """What each node makes. BadUsage where that is an output of the graph: it could not keep its name."""
+    made = {node.name: node.output[0] for node in model.graph.node}
+    last = [name for name in nodes if made[name] in {o.name for o in model.graph.output}]
+    if last:
+        raise BadUsage(f"{last[0]} makes an output of the graph, which can't be matched", do="Name the node before it")
+    return tuple(made[name] for name in nodes)
