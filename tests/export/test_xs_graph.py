@@ -100,7 +100,7 @@ def test_the_float_tail_is_all_that_judges_and_none_of_the_networks(model: XsMod
     tail = set(merged_graph(model, width=SIDE, height=SIDE)[1])
     nodes = onnx.load_from_string(graph).graph.node
     in_tail = [n.name for n in nodes if n.op_type == "Conv" and n.name in tail]
-    assert in_tail == ["maps/4/codes"]  # a difference of large terms: stays float
+    assert in_tail == ["maps/4/weights"]  # a difference of large terms: stays float
     squares = [
         n.name for n in nodes if n.op_type in ("Sub", "ReduceMean", "TopK", "MatMul") and "picture" not in n.name
     ]
@@ -140,6 +140,25 @@ def test_a_defect_shows_where_it_is() -> None:
         centre = [float((weight * a).sum() / weight.sum()) for a in (columns, rows)]
         apart.append([centre[0] - x, centre[1] - y])
     assert np.abs(np.mean(apart, axis=0)).max() < 4.0, apart
+
+
+def test_the_weighting_is_the_root_of_the_second_moments_of_good_differences() -> None:
+    model = untrained(LAYOUT)
+    rng = torch.Generator().manual_seed(3)
+    channels = model.get_buffer("weights_14").shape[0]
+    wrong = torch.randn(5000, channels, generator=rng) * torch.linspace(0.1, 3.0, channels)
+    wrong[:, 1] = wrong[:, 0] * 2.0
+    model.set_weights(14, wrong)
+    root = model.get_buffer("weights_14").double()
+    moments = wrong.double().T @ wrong.double() / len(wrong)
+    torch.testing.assert_close(root @ root, moments / moments.diagonal().mean(), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close((root @ root).diagonal().mean().item(), 1.0, rtol=1e-5, atol=0.0)
+
+
+def test_differences_that_are_all_zero_give_a_finite_weighting() -> None:
+    model = untrained(LAYOUT)
+    model.set_weights(14, torch.zeros(10, model.get_buffer("weights_14").shape[0]))
+    assert bool(torch.isfinite(model.get_buffer("weights_14")).all())
 
 
 def test_a_placed_tap_is_bilinear_with_half_pixel_centres() -> None:

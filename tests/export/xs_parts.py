@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from edge_sdk.export.anomaly.augment import Augmentation
 from edge_sdk.export.efficientad.trunk import load_trunk
-from edge_sdk.export.efficientad.xs.codebook import fit, smoothed
 from edge_sdk.export.efficientad.xs.model import Source, XsConfig, XsLayout, XsModel, new_model
 from edge_sdk.export.efficientad.xs.train import quantiles_of, statistics_of
 
@@ -19,7 +18,7 @@ SIDE = 128
 
 LAYOUT = XsLayout(
     taps=(4, 7, 10, 14), stem=8, width=16, map_stride=8, top_cells=5,
-    sources=(Source(4, weight=0.5), Source(7), Source(10, "cosine"), Source(14), Source(14, "nearest")), codes=16,
+    sources=(Source(4, weight=0.5), Source(7), Source(10, "cosine"), Source(14), Source(14, "weighted")),
 )  # fmt: skip
 CONFIG = XsConfig(
     layout=LAYOUT,
@@ -67,17 +66,17 @@ def pictures(count: int, *, width: int = SIDE, height: int = SIDE, seed: int = 0
 
 def untrained(layout: XsLayout = LAYOUT, *, width: int = SIDE, height: int = SIDE) -> XsModel:
     """A model with real statistics and quantiles, and a student whose batch norms have seen a few pictures."""
-    trunk, rng = load_trunk(layout.taps[-1]), np.random.default_rng(8)
+    trunk = load_trunk(layout.taps[-1])
     images = torch.from_numpy(pictures(4, width=width, height=height))
     with torch.no_grad():
         features = trunk(images, layout.blocks)
         model = new_model(layout, trunk, statistics_of([features], layout.blocks), seed=0)
         model.student.train()
-        model.set_codes(
-            14, fit(smoothed(model.standardised(14, features[14])).permute(0, 2, 3, 1).flatten(0, 2), 16, rng)
-        )
         for _ in range(5):
             model.maps(features)
         model.eval()
+        for tap in layout.weighted:
+            wrong = model.difference(tap, model.learnt(features), features)
+            model.set_weights(tap, wrong.permute(0, 2, 3, 1).flatten(0, 2))
         model.quantiles = quantiles_of(model, [features], (0.9, 0.995))
     return model

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 
 from edge_sdk.export.efficientad.trunk import MEAN, SPREAD, InvertedResidual, SameConv, Trunk, stride_of
 from edge_sdk.export.efficientad.trunk import cells as cells_along
-from edge_sdk.export.efficientad.xs.codebook import half_square
-from edge_sdk.export.efficientad.xs.model import COSINE_FLOOR, Source, StudentConv, XsModel, placing
+from edge_sdk.export.efficientad.xs.model import COSINE_FLOOR, StudentConv, XsModel, placing
 from edge_sdk.export.onnx_graph import GraphBuilder
 from edge_sdk.extras import need
 from edge_sdk.tensors import Array
@@ -96,9 +95,7 @@ def _standardised(g: GraphBuilder, model: XsModel, block: int, features: str) ->
 
 def _student(g: GraphBuilder, model: XsModel, start: str) -> dict[int, str]:
     """The heads' outputs by tap, for the taps that a map needs; a stage that none of them needs is left out."""
-    needed = {source.tap for source in model.layout.sources if source.measure != "nearest"}
-    if not needed:
-        return {}
+    needed = {source.tap for source in model.layout.sources}
     start = _standardised(g, model, model.layout.start, start)
     x = _student_conv(g, model.student.stem, start, name="student/stem")
     out: dict[int, str] = {}
@@ -132,10 +129,12 @@ def _maps(
         name = f"maps/{index}"
         gain = quantiles.gain * source.weight / total
         constant -= gain * quantiles.low
-        if source.measure == "nearest":
-            raw = _nearest(g, model, source.tap, targets[source.tap], name=name)
+        if source.measure == "cosine":
+            raw = _apart(g, learnt[source.tap], targets[source.tap], name=name)
+        elif source.measure == "weighted":
+            raw = _weighted(g, model, source.tap, learnt[source.tap], targets[source.tap], name=name)
         else:
-            raw = _differ(g, source, learnt[source.tap], targets[source.tap], name=name)
+            raw = g.mean_square(learnt[source.tap], targets[source.tap], name=name)
         scaled = g.arithmetic("Mul", raw, gain, name=f"{name}/gain")
         ratio, stride = stride_of(source.tap) // model.layout.map_stride, stride_of(source.tap)
         if ratio > 1:
@@ -145,23 +144,15 @@ def _maps(
     g.squeeze(g.arithmetic("Add", summed, constant, name="maps/constant"), 1, name="map")
 
 
-def _nearest(g: GraphBuilder, model: XsModel, tap: int, target: str, *, name: str) -> str:
-    """Stays float although it holds a convolution: it is a difference of large terms."""
-    codes = model.get_buffer(f"codes_{tap}")
-    smooth = g.node(
-        "AveragePool", [target], name=f"{name}/smooth",
-        attributes={"kernel_shape": [3, 3], "pads": [1, 1, 1, 1], "strides": [1, 1], "count_include_pad": 0},
-    )  # fmt: skip
-    likeness = g.conv(smooth, _numpy(codes)[:, :, None, None], -_numpy(half_square(codes)), name=f"{name}/codes")
-    most = g.largest(likeness, 1, name=f"{name}/most")
-    square = g.mean(g.node("Mul", [smooth, smooth], name=f"{name}/square"), [1], name=f"{name}/length", keep=True)
-    return g.node("Sub", [square, g.arithmetic("Mul", most, 2.0 / codes.shape[1], name=f"{name}/twice")], name=name)
+def _weighted(g: GraphBuilder, model: XsModel, tap: int, learnt: str, target: str, *, name: str) -> str:
+    """Stays float although it holds a convolution: its input is a difference of large terms."""
+    weights = _numpy(model.get_buffer(f"weights_{tap}"))
+    difference = g.node("Sub", [learnt, target], name=f"{name}/difference")
+    turned = g.conv(difference, weights[:, :, None, None], np.zeros(len(weights), np.float32), name=f"{name}/weights")
+    return g.mean(g.node("Mul", [turned, turned], name=f"{name}/square"), [1], name=f"{name}/mean", keep=True)
 
 
-def _differ(g: GraphBuilder, source: Source, learnt: str, target: str, *, name: str) -> str:
-    if source.measure == "square":
-        return g.mean_square(learnt, target, name=name)
-
+def _apart(g: GraphBuilder, learnt: str, target: str, *, name: str) -> str:
     def mean_product(a: str, b: str, what: str) -> str:
         return g.mean(g.node("Mul", [a, b], name=f"{name}/{what}"), [1], name=f"{name}/{what}/mean", keep=True)
 

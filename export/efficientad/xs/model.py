@@ -22,20 +22,20 @@ from edge_sdk.errors import BadInput, BadUsage
 from edge_sdk.export.anomaly.augment import Augmentation
 from edge_sdk.export.efficientad.statistics import ChannelStatistics, MapQuantiles
 from edge_sdk.export.efficientad.trunk import BLOCKS, Trunk, cells, stride_of
-from edge_sdk.export.efficientad.xs import codebook
 
 SIDE_MULTIPLE = 32
 """Width and height must be multiples of this: then every halving is of an even size, and all cells line up."""
 
-Measure = Literal["square", "cosine", "nearest"]
+Measure = Literal["square", "weighted", "cosine"]
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
     """One map of a tap. weight: in the sum, after scaling by the map's own quantiles.
 
-    measure: how student and teacher differ, "square", the mean over channels of the squared difference, or "cosine",
-    1 - the cosine of the two vectors; or "nearest", how far the teacher is from the nearest code of good parts.
+    measure: how student and teacher differ. "square": mean over channels of the squared difference. "weighted": the
+    same, each direction weighted by how much good parts differ along it, for there the features speak and elsewhere is
+    noise (whitening, the opposite, loses: docs/results/README.md). "cosine": 1 - the cosine of the two.
     """
 
     tap: int
@@ -49,7 +49,7 @@ class XsLayout:
 
     stem, width: channels of the student's first convolution and of the others. depth: convolutions after each halving,
     and between two taps of one size. clamp: bound on standardised features. map_stride: pixels per cell of the map.
-    top_cells: the score is the mean of that many largest cells. codes: per tap with a map "nearest".
+    top_cells: the score is the mean of that many largest cells.
     """
 
     start: int = 2
@@ -59,19 +59,17 @@ class XsLayout:
     depth: int = 1
     clamp: float = 8.0
     sources: tuple[Source, ...] = (
-        Source(4), Source(7), Source(10), Source(14), Source(10, "cosine", 0.5), Source(14, "cosine", 0.5),
+        Source(4, "weighted"), Source(7, "weighted"), Source(10, "weighted"), Source(14, "weighted"),
+        Source(10, "cosine", 0.5), Source(14, "cosine", 0.5),
     )  # fmt: skip
     map_stride: int = 8
     top_cells: int = 20
-    codes: int = 512
 
     def __post_init__(self) -> None:
         if list(self.taps) != sorted(set(self.taps)) or not self.start < self.taps[0] <= self.taps[-1] < len(BLOCKS):
             raise BadUsage(f"taps {self.taps} must rise, lie after block {self.start} and before block {len(BLOCKS)}")
         if not self.sources or any(s.tap not in self.taps for s in self.sources):
             raise BadUsage("every map needs a tap that the student predicts, and there must be a map")
-        if self.coded and self.codes < 1:
-            raise BadUsage("a map of nearest codes needs codes")
         if any(stride_of(s.tap) < self.map_stride for s in self.sources):
             raise BadUsage(f"a map of one cell per {self.map_stride} px can't hold a finer tap")
 
@@ -81,9 +79,9 @@ class XsLayout:
         return (self.start, *self.taps)
 
     @property
-    def coded(self) -> tuple[int, ...]:
-        """Taps with a map "nearest"."""
-        return tuple(sorted({s.tap for s in self.sources if s.measure == "nearest"}))
+    def weighted(self) -> tuple[int, ...]:
+        """Taps with a map "weighted"."""
+        return tuple(sorted({s.tap for s in self.sources if s.measure == "weighted"}))
 
     def check(self, width: int, height: int) -> None:
         """Raises BadUsage for an input size that this network can't have."""
@@ -109,9 +107,10 @@ class XsConfig:
     """Everything that is chosen about XS, one configuration for all products.
 
     fixed, turning: augmentation of parts with a fixed pose, and of parts that lie in any direction. views: per picture
-    at most. fresh: new views in each step. code_views, code_cells: views per picture, and cells, that codes stand for.
-    hard_weight, hard_share, hard_from: from that share of the run on, the mean of the largest squared differences is
-    added. time_budget_s: where the user states neither steps nor time. checkpoint_every_s: what a kill may cost.
+    at most. fresh: new views in each step. weight_views, weight_cells: views per picture, and cells, that the weighting
+    of differences comes from. hard_weight, hard_share, hard_from: from that share of the run on, the mean of the
+    largest squared differences is added. time_budget_s: where the user states neither steps nor time.
+    checkpoint_every_s: what a kill may cost.
     """
 
     layout: XsLayout = field(default_factory=XsLayout)
@@ -124,8 +123,8 @@ class XsConfig:
     rate: float = 2e-3
     warm_steps: int = 50
     weight_decay: float = 1e-4
-    code_views: int = 3
-    code_cells: int = 20_000
+    weight_views: int = 3
+    weight_cells: int = 20_000
     hard_weight: float = 0.05
     hard_share: float = 0.01
     hard_from: float = 0.3
@@ -211,8 +210,8 @@ class XsModel(nn.Module):
         self.student = Student(layout)
         self.quantiles = tuple(MapQuantiles(low=0.0, high=1.0) for _ in layout.sources)
         self.clamped_channels = {block: statistics[block].clamped for block in layout.blocks}
-        for tap in layout.coded:
-            self.register_buffer(f"codes_{tap}", torch.zeros(layout.codes, BLOCKS[tap].outputs))
+        for tap in layout.weighted:
+            self.register_buffer(f"weights_{tap}", torch.eye(BLOCKS[tap].outputs))
         for block in layout.blocks:
             gain = 1.0 / statistics[block].std
             self.register_buffer(f"gain_{block}", torch.from_numpy(gain).float())
@@ -224,20 +223,34 @@ class XsModel(nn.Module):
         scaled = features * gain.view(1, -1, 1, 1) + shift.view(1, -1, 1, 1)
         return scaled.clamp(-self.layout.clamp, self.layout.clamp)
 
-    def set_codes(self, tap: int, codes: Tensor) -> None:
-        """The codes (n, C) of standardised, smoothed good cells of `tap`."""
-        self.register_buffer(f"codes_{tap}", codes)
+    def set_weights(self, tap: int, differences: Tensor) -> None:
+        """The weighting of `tap` from differences (n, C) on good cells: the root of their second moments, of mean 1."""
+        moments = differences.double().T @ differences.double() / len(differences)
+        values, directions = torch.linalg.eigh(moments / moments.diagonal().mean().clamp_min(1e-12))
+        root = (directions * values.clamp_min(0.0).sqrt()) @ directions.T
+        self.get_buffer(f"weights_{tap}").copy_(root)
+
+    def difference(self, tap: int, learnt: Mapping[int, Tensor], features: Mapping[int, Tensor]) -> Tensor:
+        """(N, C, h, w): what the student got wrong at `tap`."""
+        return learnt[tap] - self.standardised(tap, features[tap])
+
+    def learnt(self, features: Mapping[int, Tensor]) -> dict[int, Tensor]:
+        """The student's answers by tap."""
+        answers: dict[int, Tensor] = self.student(self.standardised(self.layout.start, features[self.layout.start]))
+        return answers
 
     def maps(self, features: Mapping[int, Tensor]) -> list[Tensor]:
         """One (N, h, w) map per source, on its tap's own cells, before scaling."""
-        learnt = self.student(self.standardised(self.layout.start, features[self.layout.start]))
+        learnt = self.learnt(features)
         out = []
         for source in self.layout.sources:
-            target = self.standardised(source.tap, features[source.tap])
-            if source.measure == "nearest":
-                out.append(codebook.distance(codebook.smoothed(target), self.get_buffer(f"codes_{source.tap}")))
-            else:
-                out.append(differ(learnt[source.tap], target, source.measure))
+            if source.measure == "cosine":
+                out.append(apart(learnt[source.tap], self.standardised(source.tap, features[source.tap])))
+                continue
+            difference = self.difference(source.tap, learnt, features)
+            if source.measure == "weighted":
+                difference = F.conv2d(difference, self.get_buffer(f"weights_{source.tap}")[:, :, None, None])
+            out.append(difference.square().mean(dim=1))
         return out
 
     def combined(self, maps: Sequence[Tensor]) -> Tensor:
@@ -292,18 +305,14 @@ class XsModel(nn.Module):
         layout = layout_of(described["layout"])
         unit = {b: ChannelStatistics(np.zeros(n), np.ones(n), 0) for b in layout.blocks for n in [BLOCKS[b].outputs]}
         model = cls(layout, Trunk(layout.taps[-1]), unit)
-        for tap in layout.coded:
-            model.set_codes(tap, tensors[f"codes_{tap}"])  # there are fewer than asked for where there were few cells
         model.load_state_dict(tensors)
         model.quantiles = tuple(MapQuantiles(**q) for q in described["quantiles"])
         model.clamped_channels = {int(block): int(n) for block, n in described["clamped_channels"].items()}
         return model.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload,no-any-return]
 
 
-def differ(learnt: Tensor, target: Tensor, measure: Literal["square", "cosine"]) -> Tensor:
-    """(N, h, w): how far two (N, C, h, w) are apart at each cell."""
-    if measure == "square":
-        return (learnt - target).square().mean(dim=1)
+def apart(learnt: Tensor, target: Tensor) -> Tensor:
+    """(N, h, w): 1 - the cosine of two (N, C, h, w) at each cell."""
     dot, mine, theirs = ((a * b).mean(dim=1) for a, b in ((learnt, target), (learnt, learnt), (target, target)))
     return 1.0 - dot / torch.sqrt(mine * theirs + COSINE_FLOOR)
 

@@ -21,7 +21,6 @@ from edge_sdk.errors import BadInput
 from edge_sdk.export.anomaly.inputs import prepared
 from edge_sdk.export.efficientad.statistics import ChannelStatistics, MapQuantiles, StatisticsSum, map_quantiles
 from edge_sdk.export.efficientad.trunk import BLOCKS, load_trunk
-from edge_sdk.export.efficientad.xs import codebook
 from edge_sdk.export.efficientad.xs.features import FeatureBank, Views
 from edge_sdk.export.efficientad.xs.graph import float_in_int8, merged_graph
 from edge_sdk.export.efficientad.xs.model import XsConfig, XsModel, new_model
@@ -112,7 +111,7 @@ def train(
         folder=folder, identity=identity(data, options, config), seed=options.seed, progress=progress,
     )  # fmt: skip
     model.eval()
-    _fit_codes(model, bank, config, options.seed, progress=progress)
+    _fit_weights(model, bank, config, options.seed, progress=progress)
     progress(0, 0, "map quantiles and scores of the held-out parts")
     model.quantiles = quantiles_of(model, _trunk_features(model, parts.scaling, record), config.quantiles)
     scores = scores_of(model, _trunk_features(model, parts.held_out, record))
@@ -172,23 +171,25 @@ def scores_of(model: XsModel, features: Iterable[Mapping[int, Tensor]]) -> tuple
     return tuple(float(score) for batch in each for score in batch)
 
 
-def _fit_codes(model: XsModel, bank: FeatureBank, config: XsConfig, seed: int, *, progress: Progress) -> None:
-    """Codes of the taps that have a map "nearest", of cells drawn evenly from the first views of every picture."""
-    taps = model.layout.coded
+def _fit_weights(model: XsModel, bank: FeatureBank, config: XsConfig, seed: int, *, progress: Progress) -> None:
+    """Weighting of the taps that have a map "weighted", from cells drawn evenly from the first views of every part."""
+    taps = model.layout.weighted
     if not taps:
         return
-    count = min(bank.views, config.code_views * len(bank))
-    each = max(1, config.code_cells // count)
+    count = min(bank.views, config.weight_views * len(bank))
+    each = max(1, config.weight_cells // count)
     cells: dict[int, list[Tensor]] = {tap: [] for tap in taps}
     rng = np.random.default_rng([seed, 4])
-    for k in range(count):
-        progress(k, count, "codes of good cells")
-        features = bank.features([k])
+    with torch.inference_mode():
+        for k in range(count):
+            progress(k, count, "what the student gets wrong on good cells")
+            features = bank.features([k])
+            learnt = model.learnt(features)
+            for tap in taps:
+                wrong = model.difference(tap, learnt, features)[0].flatten(1).T
+                cells[tap].append(wrong[torch.from_numpy(rng.permutation(len(wrong))[:each])])
         for tap in taps:
-            smooth = codebook.smoothed(model.standardised(tap, features[tap]))[0].flatten(1).T
-            cells[tap].append(smooth[torch.from_numpy(rng.permutation(len(smooth))[:each])])
-    for tap in taps:
-        model.set_codes(tap, codebook.fit(torch.cat(cells[tap]), model.layout.codes, rng))
+            model.set_weights(tap, torch.cat(cells[tap]))
 
 
 def _trunk_features(
