@@ -20,7 +20,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from record import write_record
 from xs_quality import SETS, training_options
 
-from edge_sdk.calibration import QuantizeOptions, Variant, quantize
 from edge_sdk.export import build, evaluate, figures, registry
 from edge_sdk.export.pictures import read_pictures
 from edge_sdk.runtimes import probe
@@ -35,14 +34,10 @@ def measure(name: str, seed: int, arguments: argparse.Namespace) -> dict[str, An
     family = registry.family("efficientad")
     folder = arguments.runs / f"{name}-{seed}"
     trained = family.train(data, training_options(stated, seed, arguments), folder=folder, progress=_quiet)
-    graph = family.graph(trained)
-    feeds = family.calibration(data, trained, count=build.CALIBRATION_SAMPLES)
-    wanted = QuantizeOptions(float_tail=graph.float_tail, exclude=graph.float_in_int8)
-    quantized = quantize(graph.onnx, feeds, options=wanted)
+    made = build.variants(family, data, trained)
     decision = build.decide(data, trained, build.BuildOptions(name=name, out=folder))
-    fp32 = Variant(variant="fp32", layout="plain", graph=graph.onnx, int8_convolutions=0)
-    inputs = evaluate.prepared(data.test, graph.preprocessing)
-    scored = evaluate.score_all((fp32, *quantized.variants), inputs)
+    inputs = evaluate.prepared(data.test, made.graph.preprocessing)
+    scored = evaluate.score_all(made.all, inputs, threads=arguments.threads)
     table = figures.rows(scored, data.test, decision.threshold, group=data.group)
     cpu = probe.cpu()
     return {

@@ -28,9 +28,9 @@ from record import write_record
 
 from edge_sdk import preprocess
 from edge_sdk.bundle.manifest import Preprocessing
-from edge_sdk.calibration import Variant
 from edge_sdk.export import evaluate, registry
 from edge_sdk.export.family import FloatGraph, PictureSet, TrainOptions
+from edge_sdk.export.pack import float_variant
 from edge_sdk.export.pictures import read_pictures
 from edge_sdk.quality import detection, pixel
 from edge_sdk.runtimes import registry as runtime_registry
@@ -119,8 +119,7 @@ def run(name: str, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
     seconds = {"cpu_s": time.process_time() - cpu, "wall_s": time.monotonic() - wall}
     graph = family.graph(trained)
     inputs = evaluate.prepared(data.test, graph.preprocessing)
-    fp32 = Variant(variant="fp32", layout="plain", graph=graph.onnx, int8_convolutions=0)
-    scored = evaluate.score_all([fp32], inputs)[0]
+    scored = evaluate.score_all([float_variant(graph)], inputs, threads=arguments.threads)[0]
     (folder / "graph.onnx").write_bytes(graph.onnx)
     return {
         "set": name, "seed": seed, "training": seconds, "facts": dict(trained.facts),

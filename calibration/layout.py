@@ -9,14 +9,13 @@ Knows no samples, no scales.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 from onnx import ModelProto, NodeProto, helper
 
 from edge_sdk.calibration import graphs
 from edge_sdk.calibration.graphs import Index
-from edge_sdk.calibration.observe import Reader
 from edge_sdk.errors import CheckFailed
 from edge_sdk.tensors import Array
 
@@ -79,19 +78,6 @@ class _Rewrite:
         unique = graphs.fresh(name, self._names)
         self._constants[unique] = value
         return unique
-
-
-def assert_equal_layouts(a: bytes, b: bytes, feeds: Iterable[Mapping[str, Array]]) -> int:
-    """Run both graphs by the letter of the standard and compare every output bit for bit; how many feeds agreed.
-
-    CheckFailed names the output and the size of the difference.
-    """
-    readers = [Reader.of_outputs(graphs.load(graph)) for graph in (a, b)]
-    count = 0
-    for count, sample in enumerate(feeds, 1):
-        left, right = (reader.run(sample, where=f"sample {count - 1}") for reader in readers)
-        assert_equal(left, right, where=f"sample {count - 1}")
-    return count
 
 
 def assert_equal(left: Mapping[str, Array], right: Mapping[str, Array], *, where: str) -> None:

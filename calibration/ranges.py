@@ -1,4 +1,4 @@
-"""From statistics of one tensor to its symmetric int8 scale, and numbers to and from int8. Pure; knows no graph."""
+"""From statistics of one tensor to its symmetric int8 scale, and numbers to int8. Pure; knows no graph."""
 
 from __future__ import annotations
 
@@ -56,11 +56,6 @@ def quantize(real: NDArray[np.float32], scale: np.float32 | NDArray[np.float32])
     q = np.rint(np.asarray(real, np.float32) / np.asarray(scale, np.float32))
     clipped = int(np.count_nonzero((q < -128) | (q > 127)))
     return np.clip(q, -128, 127).astype(np.int8), clipped
-
-
-def dequantize(q: NDArray[np.int8], scale: np.float32 | NDArray[np.float32]) -> NDArray[np.float32]:
-    """float32 values by DequantizeLinear's rule with zero point 0."""
-    return q.astype(np.float32) * np.asarray(scale, np.float32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_sdk import preprocess
 from edge_sdk.bundle.signing import SigningKey
 from edge_sdk.bundle.store import Bundle
-from edge_sdk.calibration import QuantizeOptions, Variant, quantize
+from edge_sdk.calibration import CalibrationReport, Quantized, QuantizeOptions, Variant, quantize
 from edge_sdk.decision import Decision, Evidence, conformal, nearest_supportable, parse_rate
 from edge_sdk.errors import BadInput
 from edge_sdk.export import evaluate, figures
 from edge_sdk.export.family import Family, FloatGraph, Picture, PictureSet, Trained, TrainOptions
-from edge_sdk.export.pack import Parts, pack, provenance
+from edge_sdk.export.pack import Parts, float_variant, pack, provenance
 from edge_sdk.export.pictures import data_digest, held_out_count
 from edge_sdk.progress import Progress, silent
+from edge_sdk.runtimes.probe import default_threads
 
 DEFAULT_RATE = Fraction(1, 100)
 CALIBRATION_SAMPLES = 64
@@ -44,13 +46,17 @@ class BuildOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Built:
-    """A bundle and what was measured while it was made. title: of the family. pictures: judged; group: how their parts
-    were named, "" = not stated. scored, rows: empty where nothing was judged; unjudged then says why."""
+    """A bundle and what was measured while it was made. title: of the family. calibration: what it saw and did.
+
+    pictures: judged; group: how their parts were named, "" = not stated. scored, rows: empty where nothing was judged;
+    unjudged then says why.
+    """
 
     path: Path
     title: str
     trained: Trained
     decision: Decision
+    calibration: CalibrationReport
     pictures: tuple[Picture, ...]
     group: str
     scored: tuple[evaluate.Scored, ...]
@@ -58,33 +64,77 @@ class Built:
     unjudged: str = ""
 
 
+Lap: TypeAlias = Callable[[str], None]
+"""lap(name): called as a long step ends, for whoever measures how long it took."""
+
+
+def _no_lap(name: str) -> None:
+    """Nobody measures."""
+
+
+def make(
+    family: Family, data: PictureSet, options: TrainOptions, wanted: BuildOptions, *, folder: Path,
+    progress: Progress = silent, lap: Lap = _no_lap,
+) -> Built:  # fmt: skip
+    """From pictures to a bundle, or on from the checkpoint in `folder`: the steps of `train` and of `demo`."""
+    check_rate(data, options, wanted)  # before hours of training, not after
+    trained = family.train(data, options, folder=folder, progress=progress)
+    lap("training")
+    built = build(family, data, trained, wanted, progress=progress)
+    lap("export, int8, quality")
+    return built
+
+
 def build(
     family: Family, data: PictureSet, trained: Trained, options: BuildOptions, *, progress: Progress = silent
 ) -> Built:
     """Graph, int8 and fp16, threshold, quality of every variant on every runtime here, and one file written at once."""
-    progress(0, 0, "merging the graph")
-    graph = family.graph(trained)
-    feeds = family.calibration(data, trained, count=CALIBRATION_SAMPLES)
-    wanted = QuantizeOptions(float_tail=graph.float_tail, exclude=graph.float_in_int8)
-    quantized = quantize(graph.onnx, feeds, options=wanted, progress=progress)
-    variants = (Variant(variant="fp32", layout="plain", graph=graph.onnx, int8_convolutions=0), *quantized.variants)
+    made = variants(family, data, trained, progress=progress)
     decision = decide(data, trained, options)
     pictures = data.test or trained.held_out
-    judged = _judged(variants, graph, pictures, decision.threshold, data.group, options, progress)
+    judged = _judged(made, pictures, decision.threshold, data.group, trained, options, progress)
     parts = Parts(
-        name=options.name, family=family.name, task=family.task, graph=graph, quantized=quantized,
-        golden=_golden(trained, graph), decisions=(decision,),
-        report=_report(judged, pictures, trained),
+        name=options.name, family=family.name, task=family.task, graph=made.graph, quantized=made.quantized,
+        golden=_golden(trained, made.graph), decisions=(decision,),
+        report=_report(judged, pictures, trained, made.quantized.report),
         provenance=provenance(
             data_digest=data_digest(data), samples=len(data.train), seed=trained.options.seed, licence=options.licence
         ),
         extra={"training": dict(trained.facts)},
     )  # fmt: skip
-    pack(parts, options.out, key=options.key, progress=progress).close()
+    pack(parts, options.out, key=options.key, threads=trained.options.threads, progress=progress).close()
     return Built(
-        path=options.out, title=family.title, trained=trained, decision=_in_file(options.out), pictures=tuple(pictures),
-        group=data.group, scored=judged.scored, rows=judged.rows, unjudged=judged.problem,
+        path=options.out, title=family.title, trained=trained, decision=_in_file(options.out),
+        calibration=made.quantized.report, pictures=tuple(pictures), group=data.group, scored=judged.scored,
+        rows=judged.rows, unjudged=judged.problem,
     )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Made:
+    """The graphs of one trained model."""
+
+    graph: FloatGraph
+    quantized: Quantized
+
+    @property
+    def all(self) -> tuple[Variant, ...]:
+        """fp32 first, then what calibration made."""
+        return (float_variant(self.graph), *self.quantized.variants)
+
+
+def variants(family: Family, data: PictureSet, trained: Trained, *, progress: Progress = silent) -> Made:
+    """The merged graph and what calibration makes of it, on as many threads as the training was given."""
+    progress(0, 0, "merging the graph")
+    graph = family.graph(trained)
+    feeds = family.calibration(data, trained, count=CALIBRATION_SAMPLES)
+    wanted = QuantizeOptions(
+        float_tail=graph.float_tail,
+        exclude=graph.float_in_int8,
+        matched=graph.matched,
+        threads=trained.options.threads or default_threads(),
+    )
+    return Made(graph=graph, quantized=quantize(graph.onnx, feeds, options=wanted, progress=progress))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -97,14 +147,14 @@ class _Judged:
 
 
 def _judged(
-    variants: Sequence[Variant], graph: FloatGraph, pictures: Sequence[Picture], threshold: float, group: str,
-    options: BuildOptions, progress: Progress,
+    made: Made, pictures: Sequence[Picture], threshold: float, group: str, trained: Trained, options: BuildOptions,
+    progress: Progress,
 ) -> _Judged:  # fmt: skip
     if not options.evaluate:
         return _Judged(problem="quality was not asked for")
     try:
-        inputs = evaluate.prepared(pictures, graph.preprocessing, progress=progress)
-        scored = evaluate.score_all(variants, inputs, progress=progress)
+        inputs = evaluate.prepared(pictures, made.graph.preprocessing, progress=progress)
+        scored = evaluate.score_all(made.all, inputs, threads=trained.options.threads, progress=progress)
         return _Judged(scored=tuple(scored), rows=tuple(figures.rows(scored, pictures, threshold, group=group)))
     except BadInput as exc:  # a test picture that went away during the training: the bundle is as good as before
         return _Judged(problem=str(exc))
@@ -162,10 +212,13 @@ def _damaged(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return out
 
 
-def _report(judged: _Judged, pictures: Sequence[Picture], trained: Trained) -> dict[str, Any]:
+def _report(
+    judged: _Judged, pictures: Sequence[Picture], trained: Trained, calibration: CalibrationReport
+) -> dict[str, Any]:
     """What the bundle's own report.json holds. unjudged: why there are no rows, "" where there are."""
     return {
         "schema": "edge-sdk.report/1", "pictures": dict(Counter(p.label for p in pictures)),
         "rows": [row.to_json() for row in judged.rows], "unjudged": judged.problem,
+        "calibration": msgspec.to_builtins(calibration),
         "history": [{"step": step, **values} for step, values in trained.history],
     }  # fmt: skip

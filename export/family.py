@@ -92,8 +92,9 @@ class FloatGraph:
     """The merged float32 graph of a trained model: uint8 NHWC "image" in, float32 "map" (N, h, w) and "score" (N,) out.
 
     onnx: a serialized model, standard domain, inline weights, free axis 0 called "N". float_tail: names of the nodes
-    that must stay float32 in every variant; float_in_int8: those that stay float in the int8 variants. reduction: how
-    score comes of map, in words.
+    that must stay float32 in every variant; float_in_int8: those that stay float in the int8 variants; matched: those
+    of the tail that make unscaled maps, whose mean and spread the int8 variants get back. reduction: how score comes of
+    map, in words.
     """
 
     onnx: bytes
@@ -102,6 +103,7 @@ class FloatGraph:
     reduction: str
     float_tail: tuple[str, ...] = ()
     float_in_int8: tuple[str, ...] = ()
+    matched: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -60,17 +60,23 @@ class Parts:
     decisions: Sequence[Decision] = ()
     report: Mapping[str, Any] = field(default_factory=dict)
     provenance: Provenance
-    targets: Mapping[str, str] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
-def pack(parts: Parts, out: Path, *, key: SigningKey | None = None, progress: Progress = silent) -> Bundle:
+def float_variant(graph: FloatGraph) -> Variant:
+    """The float graph as the variant "fp32"."""
+    return Variant(variant="fp32", layout="plain", graph=graph.onnx, int8_convolutions=0)
+
+
+def pack(
+    parts: Parts, out: Path, *, key: SigningKey | None = None, threads: int | None = None, progress: Progress = silent
+) -> Bundle:
     """Writes `out` in one step (the old file stays if anything fails) and returns it, opened.
 
+    threads: for the golden answers, as in `CompileOptions`.
     Raises CheckFailed if two layouts of one variant do not answer the same, bit by bit, on the golden samples.
     """
-    float32 = Variant(variant="fp32", layout="plain", graph=parts.graph.onnx, int8_convolutions=0)
-    variants = (float32, *parts.quantized.variants)
+    variants = (float_variant(parts.graph), *parts.quantized.variants)
     members: dict[str, bytes] = {}
     pictures = [_shrunk(rgb) for _, rgb in parts.golden]
     tensors = [preprocess.apply(p, parts.graph.preprocessing).tensor for p in pictures]
@@ -82,7 +88,7 @@ def pack(parts: Parts, out: Path, *, key: SigningKey | None = None, progress: Pr
         name = variant.variant if variant.layout == "plain" else f"{variant.variant}.{variant.layout}"
         progress(done, len(variants), f"golden answers of {name}")
         graphs.append(_graph(name, variant))
-        answered[name] = _answers(variant.graph, graphs[-1], tensors)
+        answered[name] = _answers(variant.graph, graphs[-1], tensors, threads)
         for i, answer in enumerate(answered[name]):
             outputs[i][name] = {}
             for output, value in answer.items():
@@ -106,8 +112,7 @@ def pack(parts: Parts, out: Path, *, key: SigningKey | None = None, progress: Pr
     manifest = Manifest(
         name=parts.name, family=parts.family, task=parts.task, preprocessing=parts.graph.preprocessing,
         graphs=tuple(graphs), golden=golden, labels=("good", "defect"), grid=parts.graph.grid,
-        reduction=parts.graph.reduction, targets=dict(parts.targets), provenance=parts.provenance,
-        extra=dict(parts.extra),
+        reduction=parts.graph.reduction, provenance=parts.provenance, extra=dict(parts.extra),
     )  # fmt: skip
     progress(len(variants), len(variants), f"writing {out.name}")
     onnx_by_name = {graph.name: variant.graph for graph, variant in zip(graphs, variants, strict=True)}
@@ -132,9 +137,12 @@ def _opset(graph: bytes) -> int:
     return int(max(entry.version for entry in model.opset_import if entry.domain == ""))
 
 
-def _answers(graph: bytes, told: Graph, tensors: Sequence[NDArray[np.uint8]]) -> list[dict[str, NDArray[Any]]]:
+def _answers(
+    graph: bytes, told: Graph, tensors: Sequence[NDArray[np.uint8]], threads: int | None
+) -> list[dict[str, NDArray[Any]]]:
     """ONNX semantics to the letter: ONNX Runtime with every graph optimisation off, one network input at a time."""
-    session = registry.runtime("onnxruntime").compile(graph, CompileOptions(reference=True, graph_name=told.name))
+    options = CompileOptions(reference=True, graph_name=told.name, threads=threads)
+    session = registry.runtime("onnxruntime").compile(graph, options)
     try:
         return [answers(session, tensor) for tensor in tensors]
     finally:

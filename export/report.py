@@ -112,6 +112,8 @@ class Page:
     notes: tuple[str, ...]
     stages: Table
     verified: str
+    calibration: Table
+    calibration_words: str
     training_curve: str
     training_words: str
     facts: str
@@ -132,6 +134,7 @@ def write(path: Path, built: Built, measured: Measured, pictures: Sequence[Shot]
         "ratios": {"/".join(k): v for k, v in measured.ratios.items()},
         "decision": msgspec.to_builtins(built.decision), "machine": dict(measured.machine),
         "verify": measured.verified.to_json(), "training": dict(built.trained.facts),
+        "calibration": msgspec.to_builtins(built.calibration),
     }  # fmt: skip
     atomic.write(path.with_suffix(".json"), json.dumps(figures, indent=1, default=str, ensure_ascii=False))
 
@@ -157,6 +160,8 @@ def _page(built: Built, measured: Measured, pictures: Sequence[Shot]) -> Page:
         notes=tuple(_notes(built, measured)),
         stages=_stages(measured.latency),
         verified=measured.verified.text(),
+        calibration=table.calibration(built.calibration),
+        calibration_words=table.calibration_words(built.calibration),
         training_curve=_curve(trained),
         training_words=f"Training loss over {len(trained.history)} recorded steps.",
         facts="\n".join(f"{name}: {value}" for name, value in trained.facts.items()),

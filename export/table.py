@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from edge_sdk.calibration import CalibrationReport
 from edge_sdk.export.figures import Figures, Row, Unit
 
 Interval = tuple[float, float]
@@ -31,6 +32,39 @@ def unit_words(rows: Sequence[Row], unit: Unit) -> str:
     """What was counted, such as "151 good and 57 defective parts"; "" where nothing was."""
     told = next((f for f in (_of(row, unit) for row in rows) if f is not None), None)
     return "" if told is None else f"{told.good} good and {told.defects} defective {unit}s"
+
+
+def calibration(report: CalibrationReport) -> Table:
+    """By variant: relative difference from the float graph of each output, and the worst operator's unsafe pairs."""
+    outputs = tuple(dict.fromkeys(name for told in report.errors.values() for name in told))
+    header = ("variant", *(f"difference of {name}" for name in outputs), "pairs that can saturate without VNNI")
+    cells = tuple(
+        (variant, *(_percent(told.get(name)) for name in outputs), _percent(_worst_pairs(report, variant)))
+        for variant, told in report.errors.items()
+    )
+    return Table(header=header, rows=cells)
+
+
+def calibration_words(report: CalibrationReport) -> str:
+    """What was read, what became int8 and what stayed float, and the tensor that is cut most."""
+    left = ", ".join(report.float_nodes) or "none"
+    out = [
+        f"{report.samples} samples read, differences measured on {report.compared} of them. "
+        f"In int8: {len(report.layers)} operators; convolutions left in float: {left}."
+    ]
+    worst = max(report.tensors, key=lambda t: t.cut, default=None)
+    if worst is not None:
+        cut = f"at most {_percent(worst.cut)} of its values ({worst.tensor})" if worst.cut else "nothing"
+        out.append(f"Ranges cut {cut}.")
+    return " ".join([*out, *(f"{note}." for note in report.notes)])
+
+
+def _worst_pairs(report: CalibrationReport, variant: str) -> float | None:
+    return max((row.unsafe_pairs[variant] for row in report.layers if variant in row.unsafe_pairs), default=None)
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.2g} %"
 
 
 def notes(rows: Sequence[Row]) -> list[str]:

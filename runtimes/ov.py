@@ -8,7 +8,6 @@ import queue
 import statistics
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -21,7 +20,6 @@ from edge_sdk.extras import need, vendor_errors
 from edge_sdk.runtimes import faults, onnx_read, probe
 from edge_sdk.runtimes.cache import CacheKey, entry_if_usable
 from edge_sdk.runtimes.feeds import check
-from edge_sdk.runtimes.in_flight import InFlight
 from edge_sdk.runtimes.protocol import Availability, CompileOptions, Explanation, LayerTime
 from edge_sdk.tensors import Array, TensorSpec
 
@@ -73,7 +71,7 @@ def _core(ov: Any) -> Any:
 
 
 class OvSession:
-    """One graph on one device, with a few infer requests. `run`, `submit`: any thread; after `close` they raise."""
+    """One graph on one device, with a few infer requests. `run`: any thread; after `close` it raises."""
 
     def __init__(self, graph: bytes, options: CompileOptions) -> None:
         self._ov = need("openvino", extra=NAME)
@@ -93,7 +91,6 @@ class OvSession:
             queue.LifoQueue()
         )  # the request used last has its buffers in the CPU's cache
         self._requests = self._make_requests()
-        self._in_flight = InFlight(self.run, workers=self._requests, name=f"openvino {self._where}")
         self._closed = False
 
     @property
@@ -109,11 +106,6 @@ class OvSession:
         check(feeds, self.inputs, where=self._where, max_batch=self._options.max_batch)
         with self._request() as request, vendor_errors(NAME, where=self._where):
             return self._infer(request, feeds)
-
-    def submit(self, feeds: Mapping[str, Array]) -> Future[dict[str, Array]]:
-        """`run` on a thread of this session. Waits when twice as many as there are requests are under way."""
-        check(feeds, self.inputs, where=self._where, max_batch=self._options.max_batch)
-        return self._in_flight.submit(feeds)
 
     def layer_times(self, feeds: Mapping[str, Array]) -> tuple[LayerTime, ...]:
         """Median of 5 runs per executed layer, in the order of the compiled model."""
@@ -156,11 +148,10 @@ class OvSession:
         )
 
     def close(self) -> None:
-        """Finish what was submitted, wait for running calls, free the compiled graph. May be called twice."""
+        """Wait for running calls, free the compiled graph. May be called twice."""
         if self._closed:
             return
         self._closed = True
-        self._in_flight.close()
         for _ in range(self._requests):
             self._free.get()
         self._free.put(None)  # wakes those who wait for a request; each hands it on

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -96,13 +95,6 @@ class Session(Protocol):
 
     def explain(self) -> Explanation: ...
     def close(self) -> None: ...
-
-
-@runtime_checkable
-class AsyncSession(Protocol):
-    """What only some runtimes have: work in flight."""
-
-    def submit(self, feeds: Mapping[str, Array]) -> Future[dict[str, Array]]: ...
 
 
 @runtime_checkable

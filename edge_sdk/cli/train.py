@@ -93,12 +93,8 @@ def _build(
         name=out.stem, out=out, rate=rate, confidence=None if confidence is None else confidence / 100,
         key=SigningKey.load(key) if key else None,
     )  # fmt: skip
-    library.check_rate(data, options, wanted)  # before hours of training, not after
-    progress = terminal.on_stderr()
-    maker = registry.family(family)
     folder = run or out.with_suffix(".run")
-    trained = maker.train(data, options, folder=folder, progress=progress)
-    return library.build(maker, data, trained, wanted, progress=progress)
+    return library.make(registry.family(family), data, options, wanted, folder=folder, progress=terminal.on_stderr())
 
 
 def _told(built: Built) -> dict[str, object]:

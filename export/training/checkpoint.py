@@ -1,13 +1,10 @@
 """One file that a training run can go on from: weights, optimiser, random states, step, time. Knows no loss.
 
-A safetensors file whose metadata holds one JSON object: no pickle, nothing in it is ever executed. It is written beside
-the old one and renamed over it, so a kill at any moment leaves the old file or the new one.
+It is written beside the old one and renamed over it, so a kill at any moment leaves the old file or the new one.
 """
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from edge_sdk.errors import BadInput, BadUsage
+from edge_sdk.export import tensors_file
+from edge_sdk.export.tensors_file import TensorsFile
 
 FORMAT = "edge-sdk.checkpoint/1"
 NAME = "checkpoint.safetensors"
@@ -88,12 +87,9 @@ def restore(
 
 
 def write(checkpoint: Checkpoint, folder: Path) -> None:
-    """Replaces the checkpoint of `folder`, atomically: temporary file, fsync, rename, fsync of the folder."""
-    from safetensors.torch import save_file
-
+    """Replaces the checkpoint of `folder`, atomically. Raises CantWrite, and the one before it is kept."""
     position = checkpoint.position
     described = {
-        "format": FORMAT,
         "identity": dict(checkpoint.identity),
         "step": position.step,
         "elapsed_s": position.elapsed_s,
@@ -104,33 +100,7 @@ def write(checkpoint: Checkpoint, folder: Path) -> None:
         "rng": dict(checkpoint.rng),
     }
     folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f"{NAME}.part"
-    try:
-        tensors = {name: t.detach().contiguous() for name, t in checkpoint.tensors.items()}
-        save_file(tensors, part, metadata={"edge-sdk": json.dumps(described)})
-        replace_durably(part, folder / NAME)
-    except OSError as exc:
-        part.unlink(missing_ok=True)
-        raise BadInput(
-            f"the checkpoint can't be written: {exc.strerror or exc}", where=str(folder),
-            do="Make room; the checkpoint before it is kept",
-        ) from exc  # fmt: skip
-
-
-def replace_durably(part: Path, final: Path) -> None:
-    """Renames `part` over `final` so that after a power cut either the old or the new content is there, whole."""
-    descriptor = os.open(part, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    os.replace(part, final)
-    if hasattr(os, "O_DIRECTORY"):
-        descriptor = os.open(final.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    tensors_file.write(folder / NAME, checkpoint.tensors, kind=FORMAT, described=described)
 
 
 def read(folder: Path, identity: Mapping[str, str]) -> Checkpoint | None:
@@ -139,33 +109,25 @@ def read(folder: Path, identity: Mapping[str, str]) -> Checkpoint | None:
     path = folder / NAME
     if not path.is_file():
         return None
-    described, tensors = _open(path)
-    theirs = described["identity"]
-    for name in sorted(set(theirs) | set(identity)):
-        if theirs.get(name) != identity.get(name):
+    with tensors_file.opened(path, kind=FORMAT, what="the checkpoint is damaged", do="Delete it to start anew") as file:
+        stored = _stored(file)
+    for name in sorted(set(stored.identity) | set(identity)):
+        theirs, mine = stored.identity.get(name, "none"), identity.get(name, "none")
+        if theirs != mine:
             raise BadUsage(
-                f"this folder holds a run with other {name} (there {theirs.get(name, 'none')}, now "
-                f"{identity.get(name, 'none')})",
+                f"this folder holds a run with other {name} (there {theirs}, now {mine})",
                 where=str(folder), do="Give the same data and options to go on, or another folder to start anew",
             )  # fmt: skip
+    return stored
+
+
+def _stored(file: TensorsFile) -> Checkpoint:
+    described = file.described
     position = Position(
         step=int(described["step"]), elapsed_s=float(described["elapsed_s"]), bad_steps=int(described["bad_steps"]),
         finished=bool(described["finished"]), history=tuple((int(s), dict(v)) for s, v in described["history"]),
     )  # fmt: skip
     return Checkpoint(
-        position=position, identity=theirs, tensors=tensors, optimizer_groups=described["optimizer_groups"],
-        rng=described["rng"],
+        position=position, identity=described["identity"], tensors=file.tensors,
+        optimizer_groups=described["optimizer_groups"], rng=described["rng"],
     )  # fmt: skip
-
-
-def _open(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            described: dict[str, Any] = json.loads((file.metadata() or {})["edge-sdk"])
-            if described["format"] != FORMAT:
-                raise BadInput(f"the checkpoint's format is {described['format']}, not {FORMAT}", where=str(path))
-            return described, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, KeyError, ValueError, TypeError) as exc:
-        raise BadInput(f"the checkpoint is damaged: {exc}", where=str(path), do="Delete it to start anew") from exc

@@ -113,6 +113,51 @@ def test_a_rate_that_cannot_be_held_is_refused_before_training(data: PictureSet,
     assert not (tmp_path / "x.edge").exists()
 
 
+def test_making_a_bundle_trains_nothing_for_a_rate_that_cannot_be_held(folder: Path, tmp_path: Path) -> None:
+    options, laps = builder.BuildOptions(name="x", out=tmp_path / "x.edge", rate="0.1%"), []
+    with pytest.raises(BoundNotMet, match="at least 999"):
+        builder.make(Edges(), read_pictures(folder), TrainOptions(), options, folder=tmp_path / "run", lap=laps.append)
+    assert laps == []
+
+
+def test_what_calibration_saw_is_in_the_bundle_and_on_the_page(data: PictureSet, tmp_path: Path) -> None:
+    built = _build(data, tmp_path / "parts.edge")
+    with Bundle.open(built.path) as bundle:
+        told = bundle.report()["calibration"]
+    assert told["samples"] == 8
+    assert [layer["node"] for layer in told["layers"]] == ["conv2", "conv3"]
+    assert set(told["errors"]) == {"int8", "int8-w7", "fp16"}
+    assert all(0 < told["errors"][v]["score"] < 0.2 for v in told["errors"])
+    assert all("cut" in tensor for tensor in told["tensors"])
+    page = _page(built, tmp_path)
+    assert (
+        "8 samples read, differences measured on 2 of them. In int8: 2 operators; convolutions left in float: conv1."
+        in page
+    )
+    assert f"<td>{100 * told['errors']['int8']['map']:.2g} %</td>" in page
+
+
+def test_the_threads_that_were_asked_for_are_those_of_calibration_and_scoring(data: PictureSet, tmp_path: Path) -> None:
+    """A pool of n threads in ONNX Runtime starts n - 1: the kernel counts them."""
+    pools: dict[int, int] = {}
+    for threads in (1, 4):
+        family, before = Edges(), _threads_alive()
+
+        def count(done: int, total: int, note: str, threads: int = threads, before: int = before) -> None:
+            if note == "calibration samples":
+                pools[threads] = max(pools.get(threads, 0), _threads_alive() - before)
+
+        trained = family.train(data, TrainOptions(threads=threads), folder=tmp_path, progress=silent)
+        options = builder.BuildOptions(name="x", out=tmp_path / "x.edge")
+        built = builder.build(family, data, trained, options, progress=count)
+        assert {row.threads for row in built.rows} == {threads}
+    assert pools == {1: 0, 4: 3}
+
+
+def _threads_alive() -> int:
+    return len(list(Path("/proc/self/task").iterdir()))
+
+
 def test_a_test_picture_that_went_away_costs_the_figures_and_not_the_bundle(folder: Path, tmp_path: Path) -> None:
     copied = Path(shutil.copytree(folder, tmp_path / "copied"))
     data = read_pictures(copied)

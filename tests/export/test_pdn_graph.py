@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from edge_sdk.errors import BadInput, NotThere
 from edge_sdk.export.efficientad.pdn.autoencoder import AutoencoderLayout
-from edge_sdk.export.efficientad.pdn.graph import Conv, merged_graph
+from edge_sdk.export.efficientad.pdn.graph import RAW_MAPS, Conv, merged_graph
 from edge_sdk.export.efficientad.pdn.model import PdnModel, random_model
 from edge_sdk.export.efficientad.pdn.network import PdnLayout, PdnSize, normalised
 from edge_sdk.export.efficientad.statistics import StatisticsSum, map_quantiles
@@ -127,6 +127,8 @@ def test_the_student_is_split_in_two_convolutions_and_the_tail_names_what_follow
     assert {"student/local", "student/overall", "teacher/target", "autoencoder/deconv8"} <= set(nodes)
     assert {nodes[name].op_type for name in tail} <= {"Sub", "Mul", "ReduceMean", "Squeeze", "Add", "ReduceMax"}
     assert tail[-2:] == ("map", "score")
+    assert set(RAW_MAPS) < set(tail)
+    assert {nodes[name].op_type for name in RAW_MAPS} == {"ReduceMean"}
     assert not any(nodes[name].op_type == "Conv" for name in tail)
 
 

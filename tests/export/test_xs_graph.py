@@ -13,7 +13,7 @@ from xs_parts import LAYOUT, SIDE, pictures, untrained
 
 from edge_sdk.errors import BadInput, BadUsage
 from edge_sdk.export.efficientad.trunk import SHIPPED, cells, load_trunk, provenance, same_pads, stride_of
-from edge_sdk.export.efficientad.xs.graph import float_in_int8, merged_graph
+from edge_sdk.export.efficientad.xs.graph import float_in_int8, merged_graph, raw_maps
 from edge_sdk.export.efficientad.xs.model import Source, XsLayout, XsModel, placing
 from edge_sdk.tensors import Array
 
@@ -94,6 +94,13 @@ def test_the_graph_is_plain_and_only_its_batch_is_free(graph: bytes) -> None:
     names = [node.name for node in parsed.graph.node]
     assert all(names)
     assert len(set(names)) == len(names)
+
+
+def test_each_source_has_one_raw_map_and_it_is_what_the_gain_reads(model: XsModel) -> None:
+    graph, tail = merged_graph(model, width=SIDE, height=SIDE)
+    nodes = {node.name: node for node in onnx.load_from_string(graph).graph.node}
+    read = [nodes[f"maps/{i}/gain"].input[0] for i in range(len(model.layout.sources))]
+    assert [nodes[name].output[0] for name in raw_maps(tail)] == read
 
 
 def test_the_float_tail_is_all_that_judges_and_none_of_the_networks(model: XsModel, graph: bytes) -> None:

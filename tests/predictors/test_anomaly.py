@@ -90,7 +90,8 @@ def test_close_finishes_what_was_submitted_and_refuses_what_comes_later(tiny_bun
     detector.close()
     detector.close()
     assert all(f.done() for f in futures)
-    assert not [t for t in threading.enumerate() if t.name.startswith("edge-sdk-anomaly")]
+    assert [f.exception() for f in futures] == [None] * 4
+    assert not [t for t in threading.enumerate() if t.name.startswith("edge-sdk anomaly")]
     for call in (detector.predict, detector.submit):
         with pytest.raises(BadUsage, match="closed"):
             call(tiny.picture(1))

@@ -17,7 +17,6 @@ from trt_stand_in import TrtStandIn
 from edge_sdk.errors import BadInput, BadUsage, EdgeError
 from edge_sdk.runtimes import registry
 from edge_sdk.runtimes.protocol import (
-    AsyncSession,
     CompileOptions,
     ProfiledSession,
     Runtime,
@@ -263,21 +262,6 @@ def test_chained_int8_products_are_right_for_every_number_of_rows(opened: Callab
         for graph in (mlp(rows), mlp("N", relu=True)):
             got = opened(graph, max_batch=8).run(x)["y"]
             np.testing.assert_allclose(got, reference(graph, x)["y"], atol=0.02)
-
-
-def test_what_was_submitted_comes_back_in_its_own_future(opened: Callable[..., Session]) -> None:
-    session, images = opened(detector()), pictures(12)
-    if not isinstance(session, AsyncSession):
-        pytest.skip("this runtime has no work in flight")
-    singles = [session.run({"image": images[i : i + 1]})["map"] for i in range(12)]  # type: ignore[attr-defined]
-    futures = [session.submit({"image": images[i : i + 1]}) for i in range(12)]
-    for future, want in zip(futures, singles, strict=True):
-        np.testing.assert_array_equal(future.result(timeout=30)["map"], want)
-    with pytest.raises(BadInput, match="image"):
-        session.submit({"image": images[0]})
-    session.close()  # type: ignore[attr-defined]
-    with pytest.raises(BadUsage, match="closed"):
-        session.submit({"image": images[:1]})
 
 
 def test_layer_times_name_the_convolutions_and_need_to_be_asked_for(opened: Callable[..., Session]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 from typing import Protocol
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from edge_sdk.errors import BadInput, NotThere
+from edge_sdk.export import tensors_file
 from edge_sdk.export.efficientad.pdn.network import normalised
 from edge_sdk.export.efficientad.trunk import BLOCKS, load_trunk, stride_of
 from edge_sdk.extras import need
@@ -88,8 +88,8 @@ class WideResNetStages:
             )  # fmt: skip
         net = models.wide_resnet101_2(weights=None)
         try:
-            net.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-        except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as exc:
+            net.load_state_dict(tensors_file.weights_of(weights))
+        except RuntimeError as exc:
             raise BadInput(
                 f"not a state dict of WideResNet-101-2: {str(exc).splitlines()[0]}", where=str(weights)
             ) from exc

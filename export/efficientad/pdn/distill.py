@@ -23,6 +23,7 @@ from torch.nn import functional as F
 
 from edge_sdk import preprocess
 from edge_sdk.errors import BadInput, BadUsage
+from edge_sdk.export import tensors_file
 from edge_sdk.export.anomaly.colour import grey
 from edge_sdk.export.efficientad.pdn.backbones import Backbone
 from edge_sdk.export.efficientad.pdn.network import FIELD_PX, STRIDE_PX, Pdn, PdnLayout, PdnSize, normalised, started
@@ -39,6 +40,7 @@ Pictures: TypeAlias = Callable[[np.random.Generator], NDArray[np.uint8]]
 PATCH_CHANNELS = 1024
 """Per stage, of the "patchcore" form, before its last pooling."""
 
+TARGET = "edge-sdk.distill-target/1"
 
 START_PICTURES = 8
 """That the initial weights are scaled on."""
@@ -320,15 +322,10 @@ def identity_of(backbone: Backbone, options: DistillOptions) -> dict[str, str]:
 
 def read_target(target: FeatureTarget, folder: Path, identity: Mapping[str, str]) -> dict[str, Any]:
     """Fills `target` with what a run in `folder` has fitted, and returns the facts that `fit` gave."""
-    from safetensors import SafetensorError, safe_open
-
     path = _target_file(folder, identity)
-    try:
-        with safe_open(path, framework="pt") as file:
-            target.load_state({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
-            facts: dict[str, Any] = json.loads(file.metadata()["facts"])
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as exc:
-        raise BadInput(f"the targets can't be read: {exc}", where=str(path), do="Delete it to start anew") from exc
+    with tensors_file.opened(path, kind=TARGET, what="the targets can't be read", do="Delete it to start anew") as file:
+        target.load_state(file.tensors)
+        facts: dict[str, Any] = file.described["facts"]
     return facts
 
 
@@ -336,15 +333,11 @@ def _fitted(
     target: FeatureTarget, pictures: Pictures, folder: Path, identity: Mapping[str, str], progress: Progress
 ) -> dict[str, Any]:
     """The target's statistics: read if a run before this one has computed them."""
-    from safetensors.torch import save_file
-
     path = _target_file(folder, identity)
     if path.is_file():
         return read_target(target, folder, identity)
     facts = target.fit(pictures, progress=progress)
-    part = path.with_suffix(".part")
-    save_file({n: t.contiguous() for n, t in target.state().items()}, part, metadata={"facts": json.dumps(facts)})
-    part.replace(path)
+    tensors_file.write(path, target.state(), kind=TARGET, described={"facts": facts})
     return facts
 
 

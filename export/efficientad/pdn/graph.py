@@ -143,6 +143,10 @@ class _Resizer:
         return self.graph.node("Resize", [x, "", "", sizes], name=name, attributes=attributes)
 
 
+RAW_MAPS = ("map/local/mean", "map/overall/mean")
+"""The nodes that make the two maps, before their quantiles scale them."""
+
+
 def _maps(g: GraphBuilder, model: PdnModel, target: str, local: str, overall: str, decoded: str) -> None:
     """Both maps, scaled and added, and the score."""
     gains = 0.5 * model.local.gain, 0.5 * model.overall.gain

@@ -5,20 +5,20 @@ Knows no loss, no picture file and no ONNX. `PdnModel.forward` is the reference 
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edge_sdk.errors import BadInput
+from edge_sdk.export import tensors_file
 from edge_sdk.export.efficientad.pdn.autoencoder import Autoencoder, AutoencoderLayout
 from edge_sdk.export.efficientad.pdn.network import Pdn, PdnLayout, normalised
 from edge_sdk.export.efficientad.statistics import ChannelStatistics, MapQuantiles, StatisticsSum, map_quantiles
+
+FORMAT = "edge-sdk.efficientad-pdn/1"
 
 
 class PdnModel(nn.Module):
@@ -81,10 +81,8 @@ class PdnModel(nn.Module):
         whole = 0.5 * (self.local.gain * (local - self.local.low) + self.overall.gain * (overall - self.overall.low))
         return whole, whole.amax(dim=(1, 2))
 
-    def save(self, path: Path, *, facts: dict[str, str] | None = None) -> None:
-        """One safetensors file: weights float32, statistics float64, layouts and quantiles in its metadata."""
-        from safetensors.torch import save_file
-
+    def save(self, path: Path) -> None:
+        """One file: weights float32, statistics float64, layouts and quantiles. Raises CantWrite."""
         described = {
             "teacher": asdict(self.teacher.layout),
             "autoencoder": asdict(self.autoencoder.layout),
@@ -92,28 +90,19 @@ class PdnModel(nn.Module):
             "overall": asdict(self.overall),
             "clamped_channels": self.clamped_channels,
         }
-        part = path.with_suffix(".part")
-        tensors = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
-        save_file(tensors, part, metadata={"pdn": json.dumps(described), **(facts or {})})
-        part.replace(path)
+        tensors_file.write(path, self.state_dict(), kind=FORMAT, described=described)
 
     @classmethod
     def load(cls, path: Path) -> PdnModel:
-        """Back from `save`, in eval mode."""
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(path, framework="pt") as file:
-                described: dict[str, Any] = json.loads(file.metadata()["pdn"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as exc:
-            raise BadInput(f"not a trained PDN model: {exc}", where=str(path), do="Train again") from exc
-        layout = dict(described["teacher"])
-        layout["inner"] = tuple(layout["inner"])
-        model = networks(PdnLayout(**layout), AutoencoderLayout(**described["autoencoder"]))
-        model.load_state_dict(tensors)
-        model.local, model.overall = (MapQuantiles(**described[name]) for name in ("local", "overall"))
-        model.clamped_channels = int(described["clamped_channels"])
+        """Back from `save`, in eval mode. Raises BadInput."""
+        with tensors_file.opened(path, kind=FORMAT, what="not a trained PDN model", do="Train again") as file:
+            described = file.described
+            layout = dict(described["teacher"])
+            layout["inner"] = tuple(layout["inner"])
+            model = networks(PdnLayout(**layout), AutoencoderLayout(**described["autoencoder"]))
+            model.load_state_dict(file.tensors)
+            model.local, model.overall = (MapQuantiles(**described[name]) for name in ("local", "overall"))
+            model.clamped_channels = int(described["clamped_channels"])
         return model.eval()
 
 

@@ -1,7 +1,5 @@
 """Reads PDN teachers from files: the one that ships, and published ones in both spellings of their keys. Knows no loss.
 
-Runs no code of a file: PyTorch files are read with weights_only=True.
-
 Spellings of the same tensors: "0.weight", "3.weight", ... (indices of an nn.Sequential), "conv1.weight",
 "conv2.weight", ..., and the latter inside a Lightning checkpoint, as "model.teacher.conv1.weight".
 """
@@ -10,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from edge_sdk import atomic
 from edge_sdk.errors import BadInput, NotThere
+from edge_sdk.export import tensors_file
 from edge_sdk.export.efficientad.pdn.network import Pdn, PdnLayout, PdnSize
 
 SHIPPED = Path(__file__).resolve().parents[1] / "weights" / "pdn_s_teacher.safetensors"
@@ -38,7 +37,7 @@ def load_teacher(path: Path | None = None, *, padding: bool = False) -> Pdn:
     path = SHIPPED if path is None else path
     if not path.is_file():
         raise NotThere("there is no such teacher file", where=str(path), do="Name a teacher's weights file")
-    pairs = _convolutions(read_state(path), str(path))
+    pairs = _convolutions(tensors_file.weights_of(path), str(path))
     layout = _layout(pairs, str(path), padding=padding)
     teacher = Pdn(layout)
     with torch.no_grad():
@@ -51,49 +50,14 @@ def load_teacher(path: Path | None = None, *, padding: bool = False) -> Pdn:
 
 def save_teacher(teacher: Pdn, path: Path, *, provenance: Mapping[str, Any]) -> None:
     """Writes `path` (safetensors, float16) and `path`.json. Raises BadInput if a weight does not fit into float16."""
-    from safetensors.torch import save_file
-
-    tensors = {name: tensor.detach().to(torch.float16).contiguous() for name, tensor in teacher.state_dict().items()}
+    tensors = {name: tensor.detach().to(torch.float16) for name, tensor in teacher.state_dict().items()}
     beyond = [name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]
     if beyond:
         raise BadInput(f"{beyond[0]} holds values that float16 can't hold", where=str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    save_file(tensors, part)
-    facts = {**provenance, "sha256": hashlib.sha256(part.read_bytes()).hexdigest()}
-    part.replace(path)
-    path.with_suffix(".json").write_text(json.dumps(facts, indent=1, default=str) + "\n", encoding="utf-8")
-
-
-def read_state(path: Path) -> Mapping[str, Tensor]:
-    """The named tensors of a safetensors file, a PyTorch state dict, or a Lightning checkpoint."""
-    if path.suffix == ".safetensors":
-        return _read_safetensors(path)
-    try:
-        found: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as exc:
-        raise BadInput(
-            "the file holds more than tensors (a whole pickled module?), and loading that would run its code",
-            where=str(path), do="Save its state_dict() where you trust it, and name that file",
-        ) from exc  # fmt: skip
-    except (RuntimeError, EOFError, OSError, ValueError) as exc:
-        text = (str(exc).splitlines() or [type(exc).__name__])[0]
-        raise BadInput(f"not a PyTorch file: {text}", where=str(path), do="Name a .pth or .safetensors file") from exc
-    if isinstance(found, Mapping) and isinstance(found.get("state_dict"), Mapping):
-        found = found["state_dict"]
-    if not isinstance(found, Mapping) or not all(isinstance(v, Tensor) for v in found.values()):
-        raise BadInput("the file holds no state dict", where=str(path), do="Save the network's state_dict()")
-    return found
-
-
-def _read_safetensors(path: Path) -> Mapping[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as exc:
-        raise BadInput(f"not a safetensors file: {exc}", where=str(path), do="Copy it again") from exc
+    tensors_file.write(path, tensors)
+    facts = {**provenance, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    atomic.write(path.with_suffix(".json"), json.dumps(facts, indent=1, default=str) + "\n")
 
 
 def _convolutions(state: Mapping[str, Tensor], where: str) -> list[tuple[Tensor, Tensor]]:

@@ -26,7 +26,7 @@ from edge_sdk.export.anomaly.foreign import ForeignPictures
 from edge_sdk.export.anomaly.inputs import prepared
 from edge_sdk.export.efficientad.pdn import losses
 from edge_sdk.export.efficientad.pdn.autoencoder import Autoencoder, AutoencoderLayout
-from edge_sdk.export.efficientad.pdn.graph import REDUCTION, merged_graph
+from edge_sdk.export.efficientad.pdn.graph import RAW_MAPS, REDUCTION, merged_graph
 from edge_sdk.export.efficientad.pdn.model import PdnModel
 from edge_sdk.export.efficientad.pdn.network import BORDER_PX, Pdn, drawn, normalised, started
 from edge_sdk.export.efficientad.pdn.published import SHIPPED, load_teacher
@@ -132,8 +132,9 @@ def graph(trained: Trained) -> FloatGraph:
     record = preprocessing_of(trained)
     onnx, tail = merged_graph(model, width=record.width, height=record.height)
     return FloatGraph(
-        onnx=onnx, preprocessing=record, grid=model.teacher.layout.map_grid(), reduction=REDUCTION, float_tail=tail
-    )
+        onnx=onnx, preprocessing=record, grid=model.teacher.layout.map_grid(), reduction=REDUCTION, float_tail=tail,
+        matched=RAW_MAPS,
+    )  # fmt: skip
 
 
 def preprocessing_of(trained: Trained) -> Preprocessing:

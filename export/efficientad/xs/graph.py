@@ -7,6 +7,8 @@ weights of the maps into one gain each and one constant.
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 from torch import Tensor, nn
 
@@ -46,6 +48,11 @@ def float_in_int8(graph: bytes) -> tuple[str, ...]:
     model = need("onnx", extra="export").load_from_string(graph)
     early = ("trunk/stem", *(f"trunk/{block}/" for block in range(FLOAT_THROUGH + 1)))
     return tuple(node.name for node in model.graph.node if node.op_type == "Conv" and node.name.startswith(early))
+
+
+def raw_maps(float_tail: tuple[str, ...]) -> tuple[str, ...]:
+    """The nodes of a merged graph's tail that make a source's map, before its quantiles scale it."""
+    return tuple(name for name in float_tail if re.fullmatch(r"maps/\d+/(mean|apart)", name))
 
 
 def _numpy(tensor: Tensor) -> Array:

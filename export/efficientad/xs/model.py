@@ -6,7 +6,6 @@ reference that the merged graph must equal.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,10 +17,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edge_sdk.errors import BadInput, BadUsage
+from edge_sdk.errors import BadUsage
+from edge_sdk.export import tensors_file
 from edge_sdk.export.anomaly.augment import Augmentation
 from edge_sdk.export.efficientad.statistics import ChannelStatistics, MapQuantiles
 from edge_sdk.export.efficientad.trunk import BLOCKS, Trunk, cells, stride_of
+
+FORMAT = "edge-sdk.efficientad-xs/1"
 
 SIDE_MULTIPLE = 32
 """Width and height must be multiples of this: then every halving is of an even size, and all cells line up."""
@@ -276,38 +278,27 @@ class XsModel(nn.Module):
         return cells_, self.reduced(cells_)
 
     def save(self, path: Path) -> None:
-        """One safetensors file, everything in it; written beside and renamed."""
-        from safetensors.torch import save_file
-
-        from edge_sdk.export.training.checkpoint import replace_durably
-
+        """One file, everything in it. Raises CantWrite."""
         described = {
             "layout": asdict(self.layout),
             "quantiles": [asdict(q) for q in self.quantiles],
             "clamped_channels": {str(block): n for block, n in self.clamped_channels.items()},
         }
-        part = path.with_suffix(".part")
-        tensors = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
-        save_file(tensors, part, metadata={"xs": json.dumps(described)})
-        replace_durably(part, path)
+        tensors_file.write(path, self.state_dict(), kind=FORMAT, described=described)
 
     @classmethod
     def load(cls, path: Path) -> XsModel:
-        """Back from `save`, in eval mode."""
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(path, framework="pt") as file:
-                described: dict[str, Any] = json.loads((file.metadata() or {})["xs"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError, KeyError, ValueError) as exc:
-            raise BadInput(f"not a trained XS model: {exc}", where=str(path), do="Train again") from exc
-        layout = layout_of(described["layout"])
-        unit = {b: ChannelStatistics(np.zeros(n), np.ones(n), 0) for b in layout.blocks for n in [BLOCKS[b].outputs]}
-        model = cls(layout, Trunk(layout.taps[-1]), unit)
-        model.load_state_dict(tensors)
-        model.quantiles = tuple(MapQuantiles(**q) for q in described["quantiles"])
-        model.clamped_channels = {int(block): int(n) for block, n in described["clamped_channels"].items()}
+        """Back from `save`, in eval mode. Raises BadInput."""
+        with tensors_file.opened(path, kind=FORMAT, what="not a trained XS model", do="Train again") as file:
+            described, tensors = file.described, file.tensors
+            layout = layout_of(described["layout"])
+            unit = {
+                b: ChannelStatistics(np.zeros(n), np.ones(n), 0) for b in layout.blocks for n in [BLOCKS[b].outputs]
+            }
+            model = cls(layout, Trunk(layout.taps[-1]), unit)
+            model.load_state_dict(tensors)
+            model.quantiles = tuple(MapQuantiles(**q) for q in described["quantiles"])
+            model.clamped_channels = {int(block): int(n) for block, n in described["clamped_channels"].items()}
         return model.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload,no-any-return]
 
 

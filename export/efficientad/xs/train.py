@@ -22,7 +22,7 @@ from edge_sdk.export.anomaly.inputs import prepared
 from edge_sdk.export.efficientad.statistics import ChannelStatistics, MapQuantiles, StatisticsSum, map_quantiles
 from edge_sdk.export.efficientad.trunk import BLOCKS, load_trunk
 from edge_sdk.export.efficientad.xs.features import FeatureBank, Views
-from edge_sdk.export.efficientad.xs.graph import float_in_int8, merged_graph
+from edge_sdk.export.efficientad.xs.graph import float_in_int8, merged_graph, raw_maps
 from edge_sdk.export.efficientad.xs.model import XsConfig, XsModel, new_model
 from edge_sdk.export.family import FloatGraph, Picture, PictureSet, Trained, TrainOptions
 from edge_sdk.export.pictures import Shares, data_digest, shares
@@ -228,4 +228,5 @@ def graph(trained: Trained) -> FloatGraph:
         onnx=onnx, preprocessing=preprocessing(options), float_tail=tail,
         grid=MapGrid(offset_px=layout.map_stride / 2, stride_px=float(layout.map_stride)),
         reduction=f"mean of the {cells} largest cells of the map", float_in_int8=float_in_int8(onnx),
+        matched=raw_maps(tail),
     )  # fmt: skip

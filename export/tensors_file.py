@@ -1,0 +1,99 @@
+"""Files of named tensors: ours, with what is said of them, and weights of others. Knows no network.
+
+Ours are safetensors files whose metadata holds one JSON object; they appear whole or not at all. Nothing in any file is
+ever executed.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from edge_sdk import atomic
+from edge_sdk.errors import BadInput
+
+DESCRIPTION = "edge-sdk"
+"""Key of the metadata entry that holds the JSON object."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TensorsFile:
+    """described: the JSON object, its "format" included. tensors: by name, on the CPU."""
+
+    described: Mapping[str, Any]
+    tensors: Mapping[str, Tensor]
+
+
+def write(
+    path: Path, tensors: Mapping[str, Tensor], *, kind: str = "", described: Mapping[str, Any] | None = None
+) -> None:
+    """Replaces `path`, durably. kind: name and version of what is written, which `opened` asks for; "" = tensors alone.
+
+    Raises CantWrite, and what stood there is untouched.
+    """
+    from safetensors.torch import save  # not save_file: that writes to another file and renames, with other permissions
+
+    metadata = {DESCRIPTION: json.dumps({"format": kind, **(described or {})})} if kind else None
+    atomic.write(path, save({name: t.detach().contiguous() for name, t in tensors.items()}, metadata))
+
+
+@contextmanager
+def opened(path: Path, *, kind: str, what: str, do: str) -> Iterator[TensorsFile]:
+    """What `write` stored under that `kind`. Whatever fails in reading it, and in the block that takes it apart, is
+    raised as BadInput: `what` is wrong with the file, and what to `do`."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            described: dict[str, Any] = json.loads((file.metadata() or {})[DESCRIPTION])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if described["format"] != kind:
+            raise ValueError(f"its format is {described['format']}, not {kind}")
+        yield TensorsFile(described, tensors)
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError, RuntimeError) as exc:
+        reason = f"it holds no {exc}" if isinstance(exc, KeyError) else _first_line(exc)
+        raise BadInput(f"{what}: {reason}", where=str(path), do=do) from exc
+
+
+def weights_of(path: Path) -> Mapping[str, Tensor]:
+    """The named tensors of a safetensors file, a PyTorch state dict, or a Lightning checkpoint. Raises BadInput."""
+    if path.suffix == ".safetensors":
+        return _safetensors(path)
+    try:
+        found: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as exc:
+        raise BadInput(
+            "the file holds more than tensors (a whole pickled module?), and loading that would run its code",
+            where=str(path), do="Save its state_dict() where you trust it, and name that file",
+        ) from exc  # fmt: skip
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as exc:
+        raise BadInput(
+            f"not a PyTorch file: {_first_line(exc)}", where=str(path), do="Name a .pth or .safetensors file"
+        ) from exc
+    if isinstance(found, Mapping) and isinstance(found.get("state_dict"), Mapping):
+        found = found["state_dict"]
+    if not isinstance(found, Mapping) or not all(isinstance(v, Tensor) for v in found.values()):
+        raise BadInput("the file holds no state dict", where=str(path), do="Save the network's state_dict()")
+    return found
+
+
+def _safetensors(path: Path) -> Mapping[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as exc:
+        raise BadInput(f"the weights can't be read: {exc}", where=str(path), do="Copy the file again") from exc
+
+
+def _first_line(exc: Exception) -> str:
+    return (str(exc).splitlines() or [type(exc).__name__])[0]
