@@ -102,6 +102,8 @@ def training_options(stated: Stated, seed: int, arguments: argparse.Namespace) -
         seed=seed,
         turns=stated.turns,
         steps=arguments.steps,
+        width=arguments.side,
+        height=arguments.side,
         holdout=arguments.holdout,
         quantiles=arguments.quantiles,
         threads=arguments.threads,
@@ -131,7 +133,7 @@ def run(name: str, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
 def baseline(name: str, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
     """The memory on two pairs of blocks and two scores; all four are told, the best is called the best."""
     data = read_pictures(arguments.data / SETS[name].folder, group=SETS[name].group)
-    record = Preprocessing(width=256, height=256)
+    record = Preprocessing(width=arguments.side, height=arguments.side)
     train, test = evaluate.prepared(data.train, record), evaluate.prepared(data.test, record)
     out = {}
     for blocks in ((4, 10), (10, 14)):
@@ -154,7 +156,8 @@ def main() -> None:
     )
     parser.add_argument("--sets", nargs="+", default=list(SETS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, default=2400, help="about 15 minutes on one quiet core with bfloat16")
+    parser.add_argument("--side", type=int, default=320, help="px of the network's input")
+    parser.add_argument("--steps", type=int, default=1500, help="about 15 minutes on one quiet core with bfloat16")
     parser.add_argument("--holdout", type=float, default=0.1, help="share of good parts kept for the threshold")
     parser.add_argument("--quantiles", type=float, default=0.05, help="share of the rest kept for the map's scale")
     parser.add_argument("--threads", type=int, default=2)
