@@ -109,7 +109,7 @@ class GoldenSample(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Provenance(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the bundle comes from: enough to make it again."""
+    """Where the bundle comes from: enough to make it again. samples, data_digest: of the pictures to train on."""
 
     created_utc: str
     product_version: str
