@@ -285,6 +285,18 @@ def test_calibration_feeds_fit_the_graph(parts: PictureSet, options: TrainOption
     assert shapes == [(1, SIDE + 32, SIDE + 32, 3)] * len(feeds)
 
 
+def test_how_pictures_come_to_a_model_lies_in_its_file_and_nowhere_else(
+    parts: PictureSet, options: TrainOptions, tmp_path: Path
+) -> None:
+    narrow = replace(RECIPE, border=8)
+    trained = train(parts, replace(options, steps=1), folder=tmp_path / "run", progress=silent, recipe=narrow)
+    told_nothing = replace(trained, facts={}, options=replace(options, width=256))
+    record = training.graph(told_nothing).preprocessing
+    assert (record.width, record.border) == (SIDE + 16, 8)
+    feeds = EfficientAD().calibration(parts, told_nothing, count=4)
+    assert {feed["image"].shape for feed in feeds} == {(1, SIDE + 16, SIDE + 16, 3)}
+
+
 def test_a_run_folder_without_a_model_is_named(parts: PictureSet, options: TrainOptions, tmp_path: Path) -> None:
     trained = train(parts, replace(options, steps=1), folder=tmp_path / "run", progress=silent, recipe=RECIPE)
     with pytest.raises(BadInput, match="no trained model in this folder"):

@@ -22,10 +22,11 @@ from edge_sdk.export.anomaly.augment import Augmentation, view
 from edge_sdk.export.anomaly.damage import damage
 from edge_sdk.export.anomaly.inputs import prepared
 from edge_sdk.export.efficientad.family import EfficientAD
+from edge_sdk.export.efficientad.saved import MODEL
 from edge_sdk.export.efficientad.trunk import load_trunk
 from edge_sdk.export.efficientad.xs.features import FeatureBank, Views
 from edge_sdk.export.efficientad.xs.model import XsModel
-from edge_sdk.export.efficientad.xs.train import MODEL, identity, quantiles_of
+from edge_sdk.export.efficientad.xs.train import identity, quantiles_of
 from edge_sdk.export.family import PictureSet, Trained, TrainOptions
 from edge_sdk.export.pictures import read_pictures, shares
 from edge_sdk.export.training import checkpoint

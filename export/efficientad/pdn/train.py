@@ -19,15 +19,16 @@ from torch import Tensor, nn
 
 from edge_sdk import preprocess
 from edge_sdk.bundle.manifest import Preprocessing
-from edge_sdk.errors import BadInput, BadUsage, NotThere
+from edge_sdk.errors import BadUsage, NotThere
 from edge_sdk.export.anomaly.augment import Augmentation, view
 from edge_sdk.export.anomaly.colour import jitter
 from edge_sdk.export.anomaly.foreign import ForeignPictures
 from edge_sdk.export.anomaly.inputs import prepared
+from edge_sdk.export.efficientad import saved
 from edge_sdk.export.efficientad.pdn import losses
 from edge_sdk.export.efficientad.pdn.autoencoder import Autoencoder, AutoencoderLayout
 from edge_sdk.export.efficientad.pdn.graph import REDUCTION, merged_graph
-from edge_sdk.export.efficientad.pdn.model import PdnModel
+from edge_sdk.export.efficientad.pdn.model import FORMAT, PdnModel
 from edge_sdk.export.efficientad.pdn.network import BORDER_PX, Pdn, drawn, normalised, started
 from edge_sdk.export.efficientad.pdn.published import SHIPPED, load_teacher
 from edge_sdk.export.efficientad.statistics import StatisticsSum, map_quantiles
@@ -38,7 +39,6 @@ from edge_sdk.export.training.checkpoint import Position
 from edge_sdk.export.training.loop import Moment
 from edge_sdk.progress import Progress
 
-MODEL = "model.safetensors"
 CODE = "pdn/1"
 """Raised whenever a checkpoint of the code before can't be gone on from."""
 START_PICTURES = 8
@@ -107,7 +107,7 @@ def train(
     model.eval()
     progress(0, 0, "map quantiles and scores of the held-out parts")
     model.local, model.overall = (map_quantiles(cells) for cells in maps_of(model, parts.scaling, record))
-    model.save(folder / MODEL)
+    model.save(folder / saved.MODEL, record)
     return Trained(
         folder=folder, options=options, held_out=parts.held_out, scores=scores_of(model, parts.held_out, record),
         scored_by="torch", history=position.history, facts=_facts(model, position, shelf, parts, options, recipe),
@@ -125,20 +125,11 @@ def preprocessing(options: TrainOptions, recipe: PdnRecipe = PAPER) -> Preproces
 
 def graph(trained: Trained) -> FloatGraph:
     """The merged graph of the model in the run folder."""
-    path = trained.folder / MODEL
-    if not path.is_file():
-        raise BadInput("there is no trained model in this folder", where=str(trained.folder), do="Train first")
-    model = PdnModel.load(path)
-    record = preprocessing_of(trained)
+    record, model = saved.preprocessing_of(trained, kind=FORMAT), PdnModel.load(saved.file_of(trained))
     onnx, tail = merged_graph(model, width=record.width, height=record.height)
     return FloatGraph(
         onnx=onnx, preprocessing=record, grid=model.teacher.layout.map_grid(), reduction=REDUCTION, float_tail=tail
     )
-
-
-def preprocessing_of(trained: Trained) -> Preprocessing:
-    """How pictures came to this model."""
-    return preprocessing(trained.options, PdnRecipe(border=int(trained.facts.get("border", PAPER.border))))
 
 
 class Shelf:
@@ -324,7 +315,6 @@ def _facts(
         "training_s": round(position.elapsed_s, 1),
         "bad_steps": position.bad_steps,
         "short_run": recipe.short(options),
-        "border": recipe.border,
         **parts.facts(),
         "teacher_outputs_kept": shelf.kept,
         "teacher_channels": model.teacher.layout.channels,

@@ -17,14 +17,14 @@ import torch
 from torch import Tensor, nn
 
 from edge_sdk.bundle.manifest import MapGrid, Preprocessing
-from edge_sdk.errors import BadInput
 from edge_sdk.export.anomaly.inputs import prepared
+from edge_sdk.export.efficientad import saved
 from edge_sdk.export.efficientad.statistics import ChannelStatistics, MapQuantiles, StatisticsSum, map_quantiles
 from edge_sdk.export.efficientad.trunk import BLOCKS, load_trunk
 from edge_sdk.export.efficientad.xs import codebook
 from edge_sdk.export.efficientad.xs.features import FeatureBank, Views
 from edge_sdk.export.efficientad.xs.graph import float_in_int8, merged_graph
-from edge_sdk.export.efficientad.xs.model import XsConfig, XsModel, new_model
+from edge_sdk.export.efficientad.xs.model import FORMAT, XsConfig, XsModel, new_model
 from edge_sdk.export.family import FloatGraph, Picture, PictureSet, Trained, TrainOptions
 from edge_sdk.export.pictures import Shares, data_digest, shares
 from edge_sdk.export.training import loop
@@ -33,7 +33,6 @@ from edge_sdk.export.training.loop import Moment
 from edge_sdk.progress import Progress
 from edge_sdk.runtimes.probe import cpu
 
-MODEL = "model.safetensors"
 BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
 CODE = "xs/1"
 """Raised whenever a checkpoint of the code before can't be gone on from."""
@@ -116,7 +115,7 @@ def train(
     progress(0, 0, "map quantiles and scores of the held-out parts")
     model.quantiles = quantiles_of(model, _trunk_features(model, parts.scaling, record), config.quantiles)
     scores = scores_of(model, _trunk_features(model, parts.held_out, record))
-    model.save(folder / MODEL)
+    model.save(folder / saved.MODEL, record)
     return Trained(
         folder=folder, options=options, held_out=parts.held_out, scores=scores, scored_by="torch",
         history=position.history, facts=_facts(model, position, bank, parts) | {"bf16": bf16},
@@ -126,11 +125,6 @@ def train(
 def preprocessing(options: TrainOptions) -> Preprocessing:
     """How pictures come to XS: stretched, no border (the trunk's own padding serves the rim)."""
     return Preprocessing(width=options.width, height=options.height, mode="stretch")
-
-
-def preprocessing_of(trained: Trained) -> Preprocessing:
-    """How pictures came to this model."""
-    return preprocessing(trained.options)
 
 
 def identity(data: PictureSet, options: TrainOptions, config: XsConfig) -> dict[str, str]:
@@ -216,15 +210,11 @@ def _facts(model: XsModel, position: Position, bank: FeatureBank, parts: Shares)
 
 def graph(trained: Trained) -> FloatGraph:
     """The merged graph of the model in the run folder."""
-    path = trained.folder / MODEL
-    if not path.is_file():
-        raise BadInput("there is no trained model in this folder", where=str(trained.folder), do="Train first")
-    model = XsModel.load(path)
-    layout, options = model.layout, trained.options
-    onnx, tail = merged_graph(model, width=options.width, height=options.height)
-    cells = layout.cells_counted(options.width, options.height)
+    record, model = saved.preprocessing_of(trained, kind=FORMAT), XsModel.load(saved.file_of(trained))
+    onnx, tail = merged_graph(model, width=record.width, height=record.height)
+    layout, cells = model.layout, model.layout.cells_counted(record.width, record.height)
     return FloatGraph(
-        onnx=onnx, preprocessing=preprocessing(options), float_tail=tail,
+        onnx=onnx, preprocessing=record, float_tail=tail,
         grid=MapGrid(offset_px=layout.map_stride / 2, stride_px=float(layout.map_stride)),
         reduction=f"mean of the {cells} largest cells of the map", float_in_int8=float_in_int8(onnx),
     )  # fmt: skip
