@@ -126,13 +126,30 @@ def test_the_folder_of_another_product_is_not_gone_on_from(
 ) -> None:
     train(parts, options, folder=tmp_path / "run", progress=silent, recipe=RECIPE)
     fewer = replace(parts, train=parts.train[1:])
-    with pytest.raises(BadUsage, match="other data"):
+    with pytest.raises(BadUsage, match="another run: data was"):
         train(fewer, options, folder=tmp_path / "run", progress=silent, recipe=RECIPE)
 
 
-def test_more_steps_of_the_same_run_are_no_other_run(parts: PictureSet, options: TrainOptions, tmp_path: Path) -> None:
-    longer = training.identity(parts, replace(options, steps=9), RECIPE, load_teacher(options.teacher))
-    assert longer == training.identity(parts, options, RECIPE, load_teacher(options.teacher))
+def test_more_steps_of_a_finished_run_go_on_from_it(parts: PictureSet, options: TrainOptions, tmp_path: Path) -> None:
+    recipe = replace(RECIPE, short_steps=5)  # four steps are a short run, six are none
+    train(parts, options, folder=tmp_path / "run", progress=silent, recipe=recipe)
+    longer = train(parts, replace(options, steps=6), folder=tmp_path / "run", progress=silent, recipe=recipe)
+    assert (longer.facts["steps"], longer.facts["short_run"]) == (6, False)
+
+
+def test_a_teacher_that_was_moved_is_the_same_run_and_another_teacher_is_not(
+    parts: PictureSet, options: TrainOptions, tmp_path: Path
+) -> None:
+    first = train(parts, options, folder=tmp_path / "run", progress=silent, recipe=RECIPE)
+    moved = tmp_path / "moved.safetensors"
+    assert options.teacher is not None
+    moved.write_bytes(options.teacher.read_bytes())
+    again = train(parts, replace(options, teacher=moved), folder=tmp_path / "run", progress=silent, recipe=RECIPE)
+    assert again.scores == first.scores
+    torch.manual_seed(3)
+    save_teacher(Pdn(PdnLayout(channels=4, inner=(4, 6, 6))), moved, provenance={})
+    with pytest.raises(BadUsage, match="another run: teacher was"):
+        train(parts, replace(options, teacher=moved), folder=tmp_path / "run", progress=silent, recipe=RECIPE)
 
 
 def shelf_of(

@@ -5,8 +5,6 @@ Knows the shared loop and the PDN networks; no command line, no bundle, no runti
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -36,6 +34,7 @@ from edge_sdk.export.family import FloatGraph, Picture, PictureSet, Trained, Tra
 from edge_sdk.export.pictures import Shares, data_digest, shares
 from edge_sdk.export.training import loop
 from edge_sdk.export.training.checkpoint import Position
+from edge_sdk.export.training.identity import digest_of_weights, identify
 from edge_sdk.export.training.loop import Moment
 from edge_sdk.progress import Progress
 
@@ -50,8 +49,9 @@ class PdnRecipe:
     """How the published sizes are trained. The defaults are the paper's, apart from what stands here with a reason.
 
     border: px around each picture, so that its rim has cells of its own (the paper leaves the outer 16 px unjudged).
-    short_steps: a run of fewer steps, or one with a time budget, is short. A short run begins with the plain mean for
-    warm_share of it, and learns at short_rate, since the hard loss at the paper's rate has learnt little by then.
+    short_steps: a run of fewer steps, or one with a time budget, is short, whatever it was before it was lengthened. A
+    short run begins with the plain mean for warm_share of it, and learns at short_rate, since the hard loss at the
+    paper's rate has learnt little by then.
     penalty_grey: probability of a grey foreign picture. jitter: how far light, contrast or saturation change, as a
     share, in what the autoencoder sees. student_jitter: the student's first half learns from the jittered picture too:
     against changing light, and one pass of the student less. bf16: convolutions of a training step in bfloat16, about
@@ -102,7 +102,7 @@ def train(
     steps = options.steps if options.steps is not None or options.time_budget_s is not None else recipe.steps
     position = loop.run(
         lesson, loop.Plan(steps=steps, time_budget_s=options.time_budget_s, checkpoint_every_s=60.0),
-        folder=folder, identity=identity(data, options, recipe, model.teacher), seed=options.seed, progress=progress,
+        folder=folder, identity=identity_of(data, options, recipe, model.teacher), seed=options.seed, progress=progress,
     )  # fmt: skip
     model.eval()
     progress(0, 0, "map quantiles and scores of the held-out parts")
@@ -263,26 +263,12 @@ def scores_of(model: PdnModel, pictures: Sequence[Picture], record: Preprocessin
         return tuple(float(model(torch.from_numpy(prepared(picture, record)[None]))[1]) for picture in pictures)
 
 
-def identity(data: PictureSet, options: TrainOptions, recipe: PdnRecipe, teacher: Pdn) -> dict[str, str]:
+def identity_of(data: PictureSet, options: TrainOptions, recipe: PdnRecipe, teacher: Pdn) -> dict[str, str]:
     """What a checkpoint must have in common with a run that goes on from it."""
-    lasting = {"threads", "steps", "time_budget_s", "teacher", "penalty"}
-    chosen = {name: value for name, value in asdict(options).items() if name not in lasting}
-    chosen["short"] = recipe.short(options)
-    weights = hashlib.sha256()
-    for name, tensor in teacher.state_dict().items():
-        weights.update(name.encode() + tensor.numpy().tobytes())
-    return {
-        "data": data_digest(data),
-        "options": _digest(chosen),
-        "recipe": _digest(asdict(recipe)),
-        "teacher": weights.hexdigest()[:16],
-        "penalty": str(options.penalty or "textures") if recipe.penalty else "none",
-        "code": CODE,
-    }
-
-
-def _digest(values: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    return identify(
+        options, recipe, code=CODE, data=data_digest(data)[:16], teacher=digest_of_weights(teacher),
+        penalty=str(options.penalty or "textures") if recipe.penalty else "none",
+    )  # fmt: skip
 
 
 def _untrained(options: TrainOptions, recipe: PdnRecipe) -> PdnModel:
@@ -314,6 +300,7 @@ def _facts(
         "steps": position.step,
         "training_s": round(position.elapsed_s, 1),
         "bad_steps": position.bad_steps,
+        "legs": [asdict(leg) for leg in position.legs],
         "short_run": recipe.short(options),
         **parts.facts(),
         "teacher_outputs_kept": shelf.kept,

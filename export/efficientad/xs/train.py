@@ -5,8 +5,6 @@ Knows the shared loop and the XS networks; no other size of the family, no ONNX.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -20,7 +18,7 @@ from edge_sdk.bundle.manifest import MapGrid, Preprocessing
 from edge_sdk.export.anomaly.inputs import prepared
 from edge_sdk.export.efficientad import saved
 from edge_sdk.export.efficientad.statistics import ChannelStatistics, MapQuantiles, StatisticsSum, map_quantiles
-from edge_sdk.export.efficientad.trunk import BLOCKS, load_trunk
+from edge_sdk.export.efficientad.trunk import BLOCKS, Trunk, load_trunk
 from edge_sdk.export.efficientad.xs import codebook
 from edge_sdk.export.efficientad.xs.features import FeatureBank, Views
 from edge_sdk.export.efficientad.xs.graph import float_in_int8, merged_graph
@@ -29,6 +27,7 @@ from edge_sdk.export.family import FloatGraph, Picture, PictureSet, Trained, Tra
 from edge_sdk.export.pictures import Shares, data_digest, shares
 from edge_sdk.export.training import loop
 from edge_sdk.export.training.checkpoint import Position
+from edge_sdk.export.training.identity import digest_of_weights, identify
 from edge_sdk.export.training.loop import Moment
 from edge_sdk.progress import Progress
 from edge_sdk.runtimes.probe import cpu
@@ -108,7 +107,7 @@ def train(
     plan = loop.Plan(steps=options.steps, time_budget_s=budget, checkpoint_every_s=config.checkpoint_every_s)
     position = loop.run(
         XsTraining(model, bank, config, bf16=bf16), plan,
-        folder=folder, identity=identity(data, options, config), seed=options.seed, progress=progress,
+        folder=folder, identity=identity_of(data, options, config, trunk), seed=options.seed, progress=progress,
     )  # fmt: skip
     model.eval()
     _fit_codes(model, bank, config, options.seed, progress=progress)
@@ -127,15 +126,9 @@ def preprocessing(options: TrainOptions) -> Preprocessing:
     return Preprocessing(width=options.width, height=options.height, mode="stretch")
 
 
-def identity(data: PictureSet, options: TrainOptions, config: XsConfig) -> dict[str, str]:
+def identity_of(data: PictureSet, options: TrainOptions, config: XsConfig, trunk: Trunk) -> dict[str, str]:
     """What a checkpoint must have in common with a run that goes on from it."""
-    chosen = {name: value for name, value in asdict(options).items() if name != "threads"}
-    return {
-        "data": data_digest(data),
-        "options": hashlib.sha256(json.dumps(chosen, sort_keys=True, default=str).encode()).hexdigest()[:16],
-        "configuration": hashlib.sha256(json.dumps(asdict(config), sort_keys=True).encode()).hexdigest()[:16],
-        "code": CODE,
-    }
+    return identify(options, config, code=CODE, data=data_digest(data)[:16], teacher=digest_of_weights(trunk))
 
 
 def statistics_of(features: Iterable[Mapping[int, Tensor]], blocks: Sequence[int]) -> dict[int, ChannelStatistics]:
@@ -200,6 +193,7 @@ def _facts(model: XsModel, position: Position, bank: FeatureBank, parts: Shares)
         "steps": position.step,
         "training_s": round(position.elapsed_s, 1),
         "bad_steps": position.bad_steps,
+        "legs": [asdict(leg) for leg in position.legs],
         **parts.facts(),
         "views": bank.views,
         "clamped_channels": {str(block): n for block, n in model.clamped_channels.items()},
