@@ -275,7 +275,7 @@ def test_jitter_changes_light_contrast_or_saturation_and_never_wastes_a_draw_on_
 def test_missing_teachers_and_sizes_that_do_not_fit_are_said(
     parts: PictureSet, options: TrainOptions, tmp_path: Path
 ) -> None:
-    with pytest.raises(NotThere, match=r"no PDN-M teacher ships.*--teacher"):
+    with pytest.raises(NotThere, match=r"no PDN teacher comes with the product yet.*--teacher"):
         train(parts, replace(options, size="m", teacher=None), folder=tmp_path, progress=silent, recipe=RECIPE)
     with pytest.raises(BadUsage, match=r"teacher_m\.safetensors: the teacher is a PDN-M, the size asked for is s"):
         train(

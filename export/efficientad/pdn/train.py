@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from edge_sdk import preprocess
 from edge_sdk.bundle.manifest import Preprocessing
-from edge_sdk.errors import BadUsage, NotThere
+from edge_sdk.errors import BadUsage
 from edge_sdk.export.anomaly.augment import Augmentation, view
 from edge_sdk.export.anomaly.colour import jitter
 from edge_sdk.export.anomaly.foreign import ForeignPictures
@@ -28,7 +28,7 @@ from edge_sdk.export.efficientad.pdn.autoencoder import Autoencoder, Autoencoder
 from edge_sdk.export.efficientad.pdn.graph import REDUCTION, merged_graph
 from edge_sdk.export.efficientad.pdn.model import FORMAT, PdnModel
 from edge_sdk.export.efficientad.pdn.network import BORDER_PX, Pdn, drawn, normalised, started
-from edge_sdk.export.efficientad.pdn.published import SHIPPED, load_teacher
+from edge_sdk.export.efficientad.pdn.published import OURS, load_teacher
 from edge_sdk.export.efficientad.statistics import StatisticsSum, map_quantiles
 from edge_sdk.export.family import FloatGraph, Picture, PictureSet, Trained, TrainOptions
 from edge_sdk.export.pictures import Shares, data_digest, shares
@@ -274,13 +274,11 @@ def identity_of(data: PictureSet, options: TrainOptions, recipe: PdnRecipe, teac
 def _untrained(options: TrainOptions, recipe: PdnRecipe) -> PdnModel:
     if options.size not in ("s", "m"):
         raise BadUsage(f"the published networks have sizes s and m, not {options.size!r}")
-    if options.size == "m" and options.teacher is None:
-        raise NotThere("no PDN-M teacher ships with the product", do="Name one with --teacher, or use size s")
     teacher = load_teacher(options.teacher)
     if teacher.layout.size != options.size:
         raise BadUsage(
             f"the teacher is a PDN-{teacher.layout.size.upper()}, the size asked for is {options.size}",
-            where=str(options.teacher or SHIPPED), do=f"Use size {teacher.layout.size}, or another teacher",
+            where=str(options.teacher or OURS), do=f"Use size {teacher.layout.size}, or another teacher",
         )  # fmt: skip
     layout = AutoencoderLayout(channels=teacher.layout.channels, width=recipe.autoencoder_width)
     model = PdnModel(teacher, Pdn(teacher.layout.student()), Autoencoder(layout))
