@@ -39,6 +39,7 @@ from edge_sdk.export.pictures import read_pictures
 from edge_sdk.profiling.compare import CompareOptions, Comparison, compare
 from edge_sdk.profiling.predicting import RING, Calls
 from edge_sdk.profiling.processes import Side
+from edge_sdk.profiling.warmup import WarmupOptions
 from edge_sdk.runtimes import probe
 
 HERE = Path(__file__).resolve().parent
@@ -153,12 +154,15 @@ def told(pair: Pair, threads: int, found: Comparison) -> dict[str, Any]:
     }
 
 
-def measure(folder: Path, pdn: Path, out: Path, threads: list[int], max_time_s: float) -> None:
+def measure(asked: argparse.Namespace) -> None:
     """Every pair with every thread count, and one record."""
+    folder, pdn = asked.folder.resolve(), asked.pdn.resolve()
     cpu, rows = probe.cpu(), []
-    for count in threads:
+    # 15 calls at least tell whether it is warm, and anomalib's take 0.7 s
+    options = CompareOptions(max_time_s=asked.max_time, warmup=WarmupOptions(max_s=20.0))
+    for count in asked.threads:
         for pair in pairs(folder, pdn, count):
-            row = told(pair, count, compare(pair.a, pair.b, options=CompareOptions(max_time_s=max_time_s)))
+            row = told(pair, count, compare(pair.a, pair.b, options=options))
             rows.append(row)
             low, high = row["speedup_95"]
             a, b = row["medians_ms"]
@@ -169,7 +173,7 @@ def measure(folder: Path, pdn: Path, out: Path, threads: list[int], max_time_s: 
     peer = json.loads((folder / FACTS).read_text(encoding="utf-8"))
     figures = {"instruction_set": cpu.isa, "flags": list(cpu.flags), "anomalib": peer, "ratios": rows}
     samples = sum(row["comparison"]["ratios"]["calls"] for row in rows)
-    write_record(out, figures, seeds=[0], samples=samples, notes=NOTES)
+    write_record(asked.out, figures, seeds=[0], samples=samples, notes=[*NOTES, *asked.note])
 
 
 def main() -> None:
@@ -185,12 +189,12 @@ def main() -> None:
     measuring.add_argument("--out", type=Path, default=Path("docs/results/anomalib_peer.json"))
     measuring.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     measuring.add_argument("--max-time", type=float, default=60.0, help="seconds of measuring a pair")
+    measuring.add_argument("--note", nargs="*", default=[], help="kept in the record: what else the machine was doing")
     asked = parser.parse_args()
-    folder = asked.folder.resolve()
     if asked.step == "setup":
-        setup(folder, asked.torch)
+        setup(asked.folder.resolve(), asked.torch)
     else:
-        measure(folder, asked.pdn.resolve(), asked.out, asked.threads, asked.max_time)
+        measure(asked)
 
 
 if __name__ == "__main__":

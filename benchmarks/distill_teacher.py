@@ -1,4 +1,4 @@
-"""Distils the PDN-S teacher that ships: from EfficientNet-Lite0, on pictures whose licence allows it and on textures.
+"""Distils a PDN-S teacher that may ship: from EfficientNet-Lite0, on pictures whose licence allows it and on textures.
 
     python benchmarks/distill_teacher.py train RUN_FOLDER [--budget-min 90] [--threads 1]
     python benchmarks/distill_teacher.py finish RUN_FOLDER [--judge FOLDER ...]
@@ -37,7 +37,7 @@ from edge_sdk.export.efficientad.pdn.distill import (
     read_target,
 )
 from edge_sdk.export.efficientad.pdn.network import Pdn, PdnLayout
-from edge_sdk.export.efficientad.pdn.published import SHIPPED, save_teacher
+from edge_sdk.export.efficientad.pdn.published import OURS, save_teacher
 from edge_sdk.export.training import checkpoint
 
 TRAIN = {
@@ -164,7 +164,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--budget-min", type=float, default=90.0)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=SHIPPED, help="where finish writes the weights")
+    parser.add_argument("--out", type=Path, default=OURS, help="where finish writes the weights")
     parser.add_argument("--judge", type=Path, nargs="*", default=[], help="folders of product pictures, for figures")
     asked = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")

@@ -322,7 +322,7 @@ def _raw_input(index: Index) -> Iterator[Breach]:
             yield node.name, "an int8 input of the graph goes straight to DQ: OpenVINO runs the convolution in float"
 
 
-_SYMMETRIC = "Calibrate symmetric int8: edge-sdk quantize"
+_SYMMETRIC = "Calibrate symmetric int8: edge_sdk.calibration.quantize makes it"
 RULES = (
     Rule(number="L01", minds=TRT, do=_SYMMETRIC, find=_nonzero_points),
     Rule(number="L02", minds=TRT, do="Shift it: int8 = uint8 - 128, zero point 0, same scale", find=_uint8_shifted),
@@ -353,7 +353,7 @@ RULES = (
     Rule(number="L22", minds=ALL, do="Add a Q/DQ pair on the other branch", find=_one_branch),
     Rule(number="L26", minds=ALL, do="Quantize both or none", find=_half_quantized),
     Rule(number="L29", minds=TRT_OV, do="Convert to Q/DQ", find=_qoperators),
-    Rule(number="L30", minds=TRT_OV, do="Calibrate statically: edge-sdk quantize", find=_dynamic),
+    Rule(number="L30", minds=TRT_OV, do="Calibrate statically: edge_sdk.calibration.quantize makes it", find=_dynamic),
     Rule(number="L64", minds=TRT_OV, do="Use int8", find=_exotic),
     Rule(number="L76", minds=OV, do="Take uint8 or float pictures, and quantize in the graph", find=_raw_input),
     Rule(number="L78", minds=OV, do="Leave that operator float", find=_joined_input),

@@ -31,7 +31,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     rank-th smallest part score. expected_rate: mean of the true rate over calibration sets of this size (rule "cost":
     share observed). rate_interval: 90 % interval of the true rate that this sample size allows. lowest_rate: the lowest
     rate that `parts` supports. ties: part scores equal to the threshold. cross_fit: the scores come from several
-    models, each judging what it had not seen. defects: labelled defective parts used; recall_lower: one-sided 95 %
+    models, each judging what it had not seen. data_digest: of the pictures behind the scores (contents, names, labels,
+    and parts where a group was stated). defects: labelled defective parts used; recall_lower: one-sided 95 %
     lower bound of the share of them caught; threshold_interval: thresholds that cost within 5 % of the least.
     predecessor: digest of the record before it, "" for the first. digest: `digest_of` this record.
     """
@@ -153,8 +154,8 @@ def check_chain(decisions: Sequence[Decision | Mapping[str, Any]], *, where: str
 class Evidence:
     """Where scores come from; copied into the record as it is. grouped_by: pattern or column that names the part.
 
-    data_digest: sha256 over the pictures. cross_fit: the scores come from several models, each judging what it had not
-    seen. created_utc: ISO 8601.
+    data_digest: `grouping.data_digest` of the pictures behind the scores. cross_fit: the scores come from several
+    models, each judging what it had not seen. created_utc: ISO 8601.
     """
 
     grouped_by: str = ""

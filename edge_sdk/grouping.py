@@ -1,4 +1,4 @@
-"""Which physical part a picture shows, by what the user states. Knows names and tables; reads no picture.
+"""Which physical part a picture shows, by what the user states. Knows names, tables, bytes; decodes no picture.
 
 Pictures of one part are not independent: every split and every count of evidence is by part.
 """
@@ -6,8 +6,9 @@ Pictures of one part are not independent: every split and every count of evidenc
 from __future__ import annotations
 
 import csv
+import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from edge_sdk.errors import BadInput, BadUsage
@@ -75,3 +76,17 @@ def parts_of_table(table: Path, column: str) -> dict[str, str]:
         out["/".join([*folders, row["file"]])] = row[column]
         bare.setdefault(Path(row["file"]).name, set()).add(row[column])
     return {name: next(iter(parts)) for name, parts in bare.items() if len(parts) == 1} | out
+
+
+def data_digest(pictures: Iterable[tuple[Path, str, str]]) -> str:
+    """sha256 over (file, part, label) of pictures, in their order: contents, bare names, parts, labels, so that it is
+    the same in whatever folder they lie. part: "" where no group was stated. Raises BadInput for a file that is gone.
+    """
+    total = hashlib.sha256()
+    for path, part, label in pictures:
+        try:
+            content = hashlib.sha256(path.read_bytes()).hexdigest()
+        except OSError as exc:
+            raise BadInput(f"can't read it: {exc.strerror}", where=str(path)) from exc
+        total.update(f"{path.name}\0{part}\0{label}\0{content}\n".encode())
+    return total.hexdigest()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -48,12 +49,8 @@ def load(
         made_for = predictor(bundle.manifest.task, where=str(path))
         folder = cache or default_cache_folder(os.environ)
         choice = choose(bundle, target=target, runtime=runtime, variant=variant)
-        graph = _graph(bundle, choice)
-        options = CompileOptions(
-            device=device or choice.device, threads=threads, graph_name=graph.name, max_batch=max_batch,
-            int8_convolutions=graph.int8_convolutions, cache_dir=folder,
-        )  # fmt: skip
-        session = registry.runtime(choice.runtime).compile(bundle.graph(graph.name), options)
+        options = CompileOptions(threads=threads, max_batch=max_batch, cache_dir=folder)
+        graph, session = compiled(bundle, choice, options, device=device)
         try:
             checked = _self_check(bundle, graph, session, folder) if self_check else ""
             return made_for(
@@ -87,6 +84,17 @@ def choose(
     if last is not None:
         raise last
     return targets.choose(options, profile, present, variant=variant, runtime=runtime)
+
+
+def compiled(
+    bundle: Bundle, choice: Choice, options: CompileOptions, *, device: str | None = None
+) -> tuple[Graph, Session]:
+    """The graph of `choice` and its session. options: device, name and int8 count are filled in from the graph."""
+    graph = _graph(bundle, choice)
+    filled = replace(
+        options, device=device or choice.device, graph_name=graph.name, int8_convolutions=graph.int8_convolutions
+    )
+    return graph, registry.runtime(choice.runtime).compile(bundle.graph(graph.name), filled)
 
 
 def _probed(order: tuple[str, ...], asked: str | None) -> Iterator[Availability]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -13,7 +12,7 @@ import numpy as np
 from edge_sdk.bundle.signing import TrustPolicy
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.decision import Decision, Evidence, conformal, fixed, from_defects
-from edge_sdk.grouping import Grouping
+from edge_sdk.grouping import Grouping, data_digest
 from edge_sdk.loading import load
 from edge_sdk.predictors.anomaly import AnomalyDetector
 from edge_sdk.preprocess import pictures_in
@@ -64,7 +63,7 @@ def from_pictures(
         scores = _scores(detector, [*good, *bad], progress)
         evidence = Evidence(
             grouped_by=stated.group, variant=detector.variant, runtime=detector.explanation.runtime,
-            data_digest=_digest(good + bad), author=stated.author, created_utc=_now(),
+            data_digest=_digest(request, good, bad, stated.group), author=stated.author, created_utc=_now(),
         )  # fmt: skip
     good_parts = _parts(good, request.good, stated.group)
     if request.defects is None:
@@ -90,12 +89,13 @@ def _parts(files: Sequence[Path], folder: Path, group: str) -> list[str] | None:
     return [part_of(p) for p in files] if group else None
 
 
-def _digest(files: Sequence[Path]) -> str:
-    """sha256 over the sha256 of every file, in order of name."""
-    whole = hashlib.sha256()
-    for file in files:
-        whole.update(hashlib.sha256(file.read_bytes()).digest())
-    return whole.hexdigest()
+def _digest(request: Request, good: Sequence[Path], bad: Sequence[Path], group: str) -> str:
+    """Of the pictures behind the scores, as at export: the same pictures give the same digest."""
+    parts = [*(_parts(good, request.good, group) or [""] * len(good))]
+    if request.defects is not None:
+        parts += _parts(bad, request.defects, group) or [""] * len(bad)
+    labels = ["good"] * len(good) + ["defect"] * len(bad)
+    return data_digest(zip([*good, *bad], parts, labels, strict=True))
 
 
 def _now() -> str:

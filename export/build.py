@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_sdk import preprocess
+from edge_sdk import grouping, preprocess
 from edge_sdk.bundle.signing import SigningKey
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.calibration import CalibrationReport, Quantized, QuantizeOptions, Variant, quantize
@@ -173,7 +173,8 @@ def decide(data: PictureSet, trained: Trained, options: BuildOptions) -> Decisio
     parts = [p.part for p in trained.held_out]
     rate = parse_rate(options.rate) if options.rate else supported_rate(len(set(parts)), options.confidence)
     evidence = Evidence(
-        grouped_by=data.group, variant="fp32", runtime=trained.scored_by, data_digest=data_digest(data),
+        grouped_by=data.group, variant="fp32", runtime=trained.scored_by,
+        data_digest=grouping.data_digest((p.path, p.part if data.group else "", p.label) for p in trained.held_out),
         created_utc=provenance().created_utc,
     )  # fmt: skip
     return conformal(

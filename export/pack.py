@@ -21,8 +21,10 @@ from edge_sdk.bundle.manifest import GoldenSample, Graph, Manifest, Provenance, 
 from edge_sdk.bundle.signing import SigningKey
 from edge_sdk.bundle.store import Bundle, write_bundle
 from edge_sdk.calibration import Quantized, Variant
+from edge_sdk.calibration.layout import assert_equal
 from edge_sdk.decision import Decision
 from edge_sdk.errors import CheckFailed
+from edge_sdk.export.checked import checked
 from edge_sdk.export.family import FloatGraph
 from edge_sdk.extras import need
 from edge_sdk.golden import answers
@@ -112,7 +114,9 @@ def pack(
     manifest = Manifest(
         name=parts.name, family=parts.family, task=parts.task, preprocessing=parts.graph.preprocessing,
         graphs=tuple(graphs), golden=golden, labels=("good", "defect"), grid=parts.graph.grid,
-        reduction=parts.graph.reduction, provenance=parts.provenance, extra=dict(parts.extra),
+        reduction=parts.graph.reduction,
+        targets=checked([(graph, variant.graph) for graph, variant in zip(graphs, variants, strict=True)]),
+        provenance=parts.provenance, extra=dict(parts.extra),
     )  # fmt: skip
     progress(len(variants), len(variants), f"writing {out.name}")
     onnx_by_name = {graph.name: variant.graph for graph, variant in zip(graphs, variants, strict=True)}
@@ -154,13 +158,7 @@ def _same_in_both_layouts(graphs: Sequence[Graph], answers: Mapping[str, list[di
     for graph in graphs:
         twin = first.setdefault(graph.variant, graph.name)
         for sample, (a, b) in enumerate(zip(answers[twin], answers[graph.name], strict=True)):
-            for output, value in a.items():
-                if not np.array_equal(value, b[output]):
-                    raise CheckFailed(
-                        f"{twin} and {graph.name} answer differently: {output} of golden sample {sample} by "
-                        f"{float(np.abs(value - b[output]).max()):.3g}",
-                        do="This is a fault of the layout rewrite: please report it with the graph",
-                    )  # fmt: skip
+            assert_equal(a, b, where=f"{twin} and {graph.name}, golden sample {sample}")
 
 
 def _shrunk(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:

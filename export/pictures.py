@@ -5,15 +5,14 @@ Pictures of one physical part are not independent, so every split here is by par
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from edge_sdk import preprocess
+from edge_sdk import grouping, preprocess
 from edge_sdk.errors import BadInput, BadUsage
 from edge_sdk.export.family import Picture, PictureSet, TrainOptions
 from edge_sdk.grouping import Grouping
@@ -201,13 +200,6 @@ def shares(pictures: Sequence[Picture], options: TrainOptions) -> Shares:
     return Shares(training=training, scaling=scaling, held_out=held_out)
 
 
-def data_digest(data: PictureSet | Iterable[Picture]) -> str:
+def data_digest(data: PictureSet) -> str:
     """sha256 over the training pictures: contents, parts and labels, whatever folder they lie in."""
-    total = hashlib.sha256()
-    for picture in data.train if isinstance(data, PictureSet) else data:
-        try:
-            content = hashlib.sha256(picture.path.read_bytes()).hexdigest()
-        except OSError as exc:
-            raise BadInput(f"can't read it: {exc.strerror}", where=str(picture.path)) from exc
-        total.update(f"{picture.path.name}\0{picture.part}\0{picture.label}\0{content}\n".encode())
-    return total.hexdigest()
+    return grouping.data_digest((p.path, p.part, p.label) for p in data.train)

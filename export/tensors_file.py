@@ -26,10 +26,15 @@ DESCRIPTION = "edge-sdk"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TensorsFile:
-    """described: the JSON object, its "format" included. tensors: by name, on the CPU."""
+    """described: the JSON object, its "format" included. The tensors are read when asked for."""
 
     described: Mapping[str, Any]
-    tensors: Mapping[str, Tensor]
+    _handle: Any
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """By name, on the CPU, read anew each time."""
+        return {name: self._handle.get_tensor(name) for name in self._handle.keys()}  # noqa: SIM118
 
 
 def write(
@@ -52,12 +57,11 @@ def opened(path: Path, *, kind: str, what: str, do: str) -> Iterator[TensorsFile
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, framework="pt") as file:
-            described: dict[str, Any] = json.loads((file.metadata() or {})[DESCRIPTION])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if described["format"] != kind:
-            raise ValueError(f"its format is {described['format']}, not {kind}")
-        yield TensorsFile(described, tensors)
+        with safe_open(path, framework="pt") as handle:
+            described: dict[str, Any] = json.loads((handle.metadata() or {})[DESCRIPTION])
+            if described["format"] != kind:
+                raise ValueError(f"its format is {described['format']}, not {kind}")
+            yield TensorsFile(described, handle)
     except (SafetensorError, OSError, KeyError, ValueError, TypeError, RuntimeError) as exc:
         reason = f"it holds no {exc}" if isinstance(exc, KeyError) else _first_line(exc)
         raise BadInput(f"{what}: {reason}", where=str(path), do=do) from exc

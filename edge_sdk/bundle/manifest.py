@@ -109,7 +109,7 @@ class GoldenSample(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Provenance(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the bundle comes from: enough to make it again."""
+    """Where the bundle comes from: enough to make it again. samples, data_digest: of the pictures to train on."""
 
     created_utc: str
     product_version: str
@@ -125,8 +125,9 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """manifest.json. task: the predictor's ("anomaly"). family: who made it; the device never looks at it.
 
-    grid: for tasks with a map. reduction: how the graph made its score of the map, in words. targets: target
-    profiles that the graphs were checked for, with the result in words. extra: whatever a family wants to keep.
+    grid: for tasks with a map. reduction: how the graph made its score of the map, in words. targets: by
+    target profile, which graph fits it by linter and opset, or why none does, in words; nothing was run there. extra:
+    whatever a family wants to keep.
     """
 
     schema: str = SCHEMA

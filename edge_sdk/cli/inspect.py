@@ -64,6 +64,8 @@ def _text(told: BundleSummary) -> str:
             ],
         ),
         "",
+        *(f"target     {name}: {words}" for name, words in m.targets.items()),
+        "",
     ]  # fmt: skip
     for i, d in enumerate(told.decisions, start=1):
         lines.append(f"decision {i}  score > {d.threshold:.6g}, {d.rule}, {d.created_utc} {d.author}".rstrip())

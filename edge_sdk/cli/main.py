@@ -9,7 +9,7 @@ import sys
 import typer
 
 from edge_sdk import __version__
-from edge_sdk.cli import demo, devices, inspect, predict, profile, sign, threshold, train, verify
+from edge_sdk.cli import demo, devices, inspect, lint, predict, profile, sign, threshold, train, verify
 from edge_sdk.errors import EdgeError, Stopped
 
 # Typer carries click inside itself or depends on it, by version; its own names lead to the classes either way.
@@ -44,7 +44,7 @@ def _main(
     logging.basicConfig(level=level, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
 
 
-for _verb in (demo, train, verify, predict, threshold, profile, inspect, devices, sign):
+for _verb in (demo, train, verify, predict, threshold, profile, inspect, lint, devices, sign):
     for _command in _verb.COMMANDS:
         app.command(name=_command.__name__.replace("_", "-"))(_command)
 

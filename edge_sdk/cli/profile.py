@@ -10,6 +10,7 @@ import typer
 
 from edge_sdk.cli import terminal
 from edge_sdk.cli.options import Bundle, Json, Keys, Runtime, Threads, Trust, Variant, policy
+from edge_sdk.errors import BadUsage
 
 
 def profile(
@@ -20,9 +21,14 @@ def profile(
     min_time: Annotated[str, typer.Option(help="Measure at least so long.")] = "10s",
     max_time: Annotated[str, typer.Option(help="Stop after so long, with what there is.")] = "60s",
     samples: Annotated[Path | None, typer.Option(help="Also write every call to this CSV file.")] = None,
+    layers: Annotated[
+        bool, typer.Option("--layers", help="Times of single layers instead, in a run of their own.")
+    ] = False,
     trust: Trust = "if-present", keys: Keys = None, json: Json = False,
 ) -> None:  # fmt: skip
     """Latency of whole predict calls, batch 1: stages, median, p90, p99, and how steady the machine was.
+
+    --layers shows instead where the time goes inside the runtime.
 
     Example: edge-sdk profile line3.edge --variant int8 --runtime openvino
     """
@@ -32,6 +38,14 @@ def profile(
     from edge_sdk.profiling.run import ProfileOptions
     from edge_sdk.profiling.run import profile as measure
 
+    if layers:
+        from edge_sdk.profiling.layers import layers as of_layers
+
+        if pictures is not None or samples is not None:
+            raise BadUsage("--layers is a run of its own", do="Leave out --pictures and --samples")
+        told = of_layers(bundle, runtime=runtime, variant=variant, threads=threads, trust=policy(trust, keys))
+        terminal.emit(told.to_json(), as_json=json, text=told.text())
+        return
     options = ProfileOptions(min_time_s=terminal.seconds(min_time), max_time_s=terminal.seconds(max_time))
     with load(bundle, runtime=runtime, variant=variant, threads=threads, trust=policy(trust, keys)) as detector:
         files = pictures_in(pictures, recursive=True) if pictures else ()

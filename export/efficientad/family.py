@@ -12,12 +12,13 @@ from typing import Protocol
 
 import torch
 
-from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.errors import BadUsage, Stopped
 from edge_sdk.export.anomaly.feeds import Feeds
+from edge_sdk.export.efficientad import saved
+from edge_sdk.export.efficientad.pdn import model as pdn_model
 from edge_sdk.export.efficientad.pdn import train as pdn_training
+from edge_sdk.export.efficientad.xs import model as xs_model
 from edge_sdk.export.efficientad.xs import train as xs_training
-from edge_sdk.export.efficientad.xs.model import XsConfig
 from edge_sdk.export.family import CalibrationFeeds, DemoPictures, FloatGraph, PictureSet, Trained, TrainOptions
 from edge_sdk.progress import Progress
 from edge_sdk.runtimes.probe import default_threads
@@ -30,18 +31,18 @@ class Train(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Maker:
-    """How the models of one size are made: trained, and from a run folder merged into one graph."""
+    """How the models of one size are made: trained, and from a run folder merged into one graph. kind: of its file."""
 
     train: Train
     graph: Callable[[Trained], FloatGraph]
-    preprocessing: Callable[[Trained], Preprocessing]
+    kind: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EfficientAD:
     """Batzner et al. 2024: student, teacher and autoencoder (s, m), and a form for machines without a GPU (xs)."""
 
-    xs: XsConfig = field(default_factory=XsConfig)
+    xs: xs_model.XsConfig = field(default_factory=xs_model.XsConfig)
     pdn: pdn_training.PdnRecipe = pdn_training.PAPER
 
     @property
@@ -50,12 +51,12 @@ class EfficientAD:
         published = Maker(
             train=partial(pdn_training.train, recipe=self.pdn),
             graph=pdn_training.graph,
-            preprocessing=pdn_training.preprocessing_of,
+            kind=pdn_model.FORMAT,
         )
         small = Maker(
             train=partial(xs_training.train, config=self.xs),
             graph=xs_training.graph,
-            preprocessing=xs_training.preprocessing_of,
+            kind=xs_model.FORMAT,
         )
         return {"xs": small, "s": published, "m": published}
 
@@ -101,7 +102,8 @@ class EfficientAD:
 
     def calibration(self, data: PictureSet, trained: Trained, *, count: int) -> CalibrationFeeds:
         """Good training pictures, foreign pictures and synthetic damage, prepared: never test pictures."""
-        return Feeds.of(data, trained, self._maker(trained.options).preprocessing(trained), count=count)
+        record = saved.preprocessing_of(trained, kind=self._maker(trained.options).kind)
+        return Feeds.of(data, trained, record, count=count)
 
     def _maker(self, options: TrainOptions) -> Maker:
         makers = self.makers

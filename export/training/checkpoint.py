@@ -17,16 +17,29 @@ from torch import Tensor, nn
 from edge_sdk.errors import BadInput, BadUsage
 from edge_sdk.export import tensors_file
 from edge_sdk.export.tensors_file import TensorsFile
+from edge_sdk.export.training.identity import differences
 
-FORMAT = "edge-sdk.checkpoint/1"
+FORMAT = "edge-sdk.checkpoint/2"
 NAME = "checkpoint.safetensors"
+TOLD = 3
+"""Differences at most, in the message of a checkpoint of another run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """A stretch of a run under one plan: the step that it began at, and what was to end it."""
+
+    began: int
+    steps: int | None
+    time_budget_s: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Position:
     """How far a run is. elapsed_s: training time so far, resumes included. bad_steps: steps dropped for NaN gradients.
 
-    history: (step, {loss name: value}). finished: its steps or its time are used up.
+    history: (step, {loss name: value}). finished: its steps or its time are used up. legs: more than one where the run
+    was lengthened or shortened on the way, and then it can't be made again by one command.
     """
 
     step: int = 0
@@ -34,11 +47,12 @@ class Position:
     bad_steps: int = 0
     finished: bool = False
     history: tuple[tuple[int, Mapping[str, float]], ...] = ()
+    legs: tuple[Leg, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Checkpoint:
-    """What `write` stores. identity: digests of data, options, code's own version; a resume must have the same."""
+    """What `write` stores. identity: text by name (see `identify`); a resume must have the same."""
 
     position: Position
     identity: Mapping[str, str]
@@ -96,6 +110,7 @@ def write(checkpoint: Checkpoint, folder: Path) -> None:
         "bad_steps": position.bad_steps,
         "finished": position.finished,
         "history": [[step, dict(values)] for step, values in position.history],
+        "legs": [[leg.began, leg.steps, leg.time_budget_s] for leg in position.legs],
         "optimizer_groups": checkpoint.optimizer_groups,
         "rng": dict(checkpoint.rng),
     }
@@ -111,13 +126,12 @@ def read(folder: Path, identity: Mapping[str, str]) -> Checkpoint | None:
         return None
     with tensors_file.opened(path, kind=FORMAT, what="the checkpoint is damaged", do="Delete it to start anew") as file:
         stored = _stored(file)
-    for name in sorted(set(stored.identity) | set(identity)):
-        theirs, mine = stored.identity.get(name, "none"), identity.get(name, "none")
-        if theirs != mine:
-            raise BadUsage(
-                f"this folder holds a run with other {name} (there {theirs}, now {mine})",
-                where=str(folder), do="Give the same data and options to go on, or another folder to start anew",
-            )  # fmt: skip
+    changed = differences(stored.identity, identity)
+    if changed:
+        raise BadUsage(
+            f"this folder holds another run: {'; '.join(changed[:TOLD])}",
+            where=str(folder), do="Give the same pictures and options to go on, or another folder to start anew",
+        )  # fmt: skip
     return stored
 
 
@@ -126,6 +140,7 @@ def _stored(file: TensorsFile) -> Checkpoint:
     position = Position(
         step=int(described["step"]), elapsed_s=float(described["elapsed_s"]), bad_steps=int(described["bad_steps"]),
         finished=bool(described["finished"]), history=tuple((int(s), dict(v)) for s, v in described["history"]),
+        legs=tuple(Leg(*leg) for leg in described["legs"]),
     )  # fmt: skip
     return Checkpoint(
         position=position, identity=described["identity"], tensors=file.tensors,

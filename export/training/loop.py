@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from edge_sdk.errors import BadUsage, CheckFailed, Stopped
 from edge_sdk.export.training import checkpoint
-from edge_sdk.export.training.checkpoint import Position
+from edge_sdk.export.training.checkpoint import Leg, Position
 from edge_sdk.progress import Progress
 
 
@@ -100,7 +100,12 @@ def run(
 ) -> Position:
     """Trains to the end of `plan`, going on from the checkpoint in `folder` if there is one; returns where it ended.
 
-    identity: digests by name of whatever must be the same for a resume. Raises Stopped on Ctrl-C, checkpoint kept, and
+    The plan may differ from the one that the checkpoint was written under. From there on the schedule is that of the
+    new plan, at the share of it that is behind: a finished run that is asked for more goes on from its last weights,
+    its learning rate rises to where a run of the new length would have it, and falls to the new end. A run that is
+    behind its new end already stays as it is. `Position.legs` tells of every such change.
+
+    identity: what must be the same for a resume (see `identify`). Raises Stopped on Ctrl-C, checkpoint kept, and
     CheckFailed after `plan.bad_steps` steps with NaN gradients.
     """
     module, optimizer = trainable.module, trainable.optimizer
@@ -112,17 +117,27 @@ def run(
     if stored is not None:
         checkpoint.restore(stored, module, optimizer, rng)
         position = stored.position
+        progress(round(1000 * plan.done(position)), 1000, f"going on from step {position.step}")
 
     def keep(at: Position) -> None:
         checkpoint.write(checkpoint.capture(module, optimizer, rng, at, identity), folder)
 
-    if position.finished:
+    if position.finished and plan.done(position) >= 1.0:
         return position
+    position = replace(position, finished=False, legs=_legs(position, plan))
     with _interrupt_between_steps() as interrupted:
         try:
             return _steps(trainable, plan, position, rng, rates, keep, interrupted, progress)
         except KeyboardInterrupt as exc:  # pressed twice, or raised by `progress`: the last checkpoint stands
             raise _stopped(folder) from exc
+
+
+def _legs(position: Position, plan: Plan) -> tuple[Leg, ...]:
+    """Those of the run so far, and one more if its plan is another now."""
+    now = Leg(position.step, plan.steps, plan.time_budget_s)
+    if position.legs and replace(position.legs[-1], began=now.began) == now:
+        return position.legs
+    return (*position.legs, now)
 
 
 def _steps(

@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 
 import cv2
+import onnx
 import pytest
 import tiny
 import typer
@@ -99,6 +100,24 @@ def test_verify_passes_and_a_damaged_bundle_is_bad_input(bundle: Path, capsys: p
     captured = capsys.readouterr()
     assert "line 3 ä.edge" in json.loads(captured.out)["error"]["where"]
     assert captured.err.startswith("edge-sdk: ")
+
+
+def test_lint_names_the_rule_the_node_and_what_to_do(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    broken = bundle.parent / "broken.onnx"
+    with Bundle.open(bundle) as opened:
+        whole = onnx.load_from_string(opened.graph("fp32"))
+    assert edge("lint", str(bundle), "--for", "onnxruntime") == 0
+    assert "portable" in capsys.readouterr().out
+    whole.graph.node[0].domain = "com.example"
+    broken.write_bytes(whole.SerializeToString())
+    assert edge("lint", str(broken), "--json") == 1
+    faults = json.loads(capsys.readouterr().out)["faults"]
+    assert faults
+    assert all(fault["rule"] and fault["what"] and fault["do"] for fault in faults)
+    broken.write_bytes(b"no graph")
+    assert edge("lint", str(broken)) == 3
+    assert edge("lint", str(broken.with_name("nowhere.onnx"))) == 3
+    assert edge("lint", str(bundle), "--for", "abacus") == 2
 
 
 def test_threshold_refits_on_site_keeps_the_history_and_leaves_the_sealed_part(

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from edges import Edges, folder_of_plates
 
+from edge_sdk import refit
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.decision import Decision
 from edge_sdk.errors import BoundNotMet
@@ -80,6 +81,24 @@ def test_the_threshold_comes_from_held_out_good_parts_alone(data: PictureSet, tm
     assert (decision.parts, decision.rank, decision.requested_rate) == (20, 19, 0.1)
     assert "assumed" in " ".join(decision.warnings)
     assert decision.runtime == "onnxruntime"
+
+
+@pytest.mark.parametrize("group", [None, GROUP])
+def test_a_refit_on_the_pictures_that_were_held_out_names_the_same_data(
+    folder: Path, tmp_path: Path, group: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    built = _build(read_pictures(folder, group=group), tmp_path / "parts.edge")
+    apart = tmp_path / "held out"
+    apart.mkdir()
+    for picture in built.trained.held_out:
+        shutil.copy(picture.path, apart)
+    request, stated = refit.Request(good=apart, rate="10%"), refit.Stated(group=group or "")
+    again = refit.from_pictures(built.path, request, stated, runtime="onnxruntime", threads=1)
+    assert again.data_digest == built.decision.data_digest
+    (apart / built.trained.held_out[0].path.name).unlink()
+    fewer = refit.from_pictures(built.path, request, stated, runtime="onnxruntime", threads=1)
+    assert fewer.data_digest != again.data_digest
 
 
 def test_the_group_stated_with_the_pictures_is_the_one_of_the_decision_and_of_the_figures(

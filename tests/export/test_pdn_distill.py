@@ -165,7 +165,7 @@ def test_a_stopped_distillation_goes_on_to_the_same_teacher(tmp_path: Path) -> N
 
 def test_a_run_with_other_options_is_not_gone_on_from(tmp_path: Path) -> None:
     distill(Averages(), small_texture, replace(OPTIONS, steps=1), folder=tmp_path)
-    with pytest.raises(BadUsage, match="other options"):
+    with pytest.raises(BadUsage, match="another run: channels was 6, is 5 now"):
         distill(Averages(), small_texture, replace(OPTIONS, steps=1, channels=5), folder=tmp_path)
 
 

@@ -14,6 +14,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.errors import BadInput, NotThere
 from edge_sdk.export.efficientad.pdn.autoencoder import AutoencoderLayout
 from edge_sdk.export.efficientad.pdn.graph import RAW_MAPS, Conv, merged_graph
@@ -157,7 +158,7 @@ def test_tensorrt_parses_and_builds_the_graph_without_a_warning_about_types(size
 def test_what_was_saved_comes_back_with_statistics_and_quantiles(tmp_path: Path) -> None:
     model = model_of("m", seed=4)
     path = tmp_path / "model.safetensors"
-    model.save(path)
+    model.save(path, Preprocessing(width=256, height=256))
     again = PdnModel.load(path)
     images = torch.from_numpy(pictures(1, 256, 256))
     assert torch.equal(again(images)[0], model(images)[0])

@@ -126,13 +126,30 @@ def test_the_folder_of_another_product_is_not_gone_on_from(
 ) -> None:
     train(parts, options, folder=tmp_path / "run", progress=silent, recipe=RECIPE)
     fewer = replace(parts, train=parts.train[1:])
-    with pytest.raises(BadUsage, match="other data"):
+    with pytest.raises(BadUsage, match="another run: data was"):
         train(fewer, options, folder=tmp_path / "run", progress=silent, recipe=RECIPE)
 
 
-def test_more_steps_of_the_same_run_are_no_other_run(parts: PictureSet, options: TrainOptions, tmp_path: Path) -> None:
-    longer = training.identity(parts, replace(options, steps=9), RECIPE, load_teacher(options.teacher))
-    assert longer == training.identity(parts, options, RECIPE, load_teacher(options.teacher))
+def test_more_steps_of_a_finished_run_go_on_from_it(parts: PictureSet, options: TrainOptions, tmp_path: Path) -> None:
+    recipe = replace(RECIPE, short_steps=5)  # four steps are a short run, six are none
+    train(parts, options, folder=tmp_path / "run", progress=silent, recipe=recipe)
+    longer = train(parts, replace(options, steps=6), folder=tmp_path / "run", progress=silent, recipe=recipe)
+    assert (longer.facts["steps"], longer.facts["short_run"]) == (6, False)
+
+
+def test_a_teacher_that_was_moved_is_the_same_run_and_another_teacher_is_not(
+    parts: PictureSet, options: TrainOptions, tmp_path: Path
+) -> None:
+    first = train(parts, options, folder=tmp_path / "run", progress=silent, recipe=RECIPE)
+    moved = tmp_path / "moved.safetensors"
+    assert options.teacher is not None
+    moved.write_bytes(options.teacher.read_bytes())
+    again = train(parts, replace(options, teacher=moved), folder=tmp_path / "run", progress=silent, recipe=RECIPE)
+    assert again.scores == first.scores
+    torch.manual_seed(3)
+    save_teacher(Pdn(PdnLayout(channels=4, inner=(4, 6, 6))), moved, provenance={})
+    with pytest.raises(BadUsage, match="another run: teacher was"):
+        train(parts, replace(options, teacher=moved), folder=tmp_path / "run", progress=silent, recipe=RECIPE)
 
 
 def shelf_of(
@@ -258,7 +275,7 @@ def test_jitter_changes_light_contrast_or_saturation_and_never_wastes_a_draw_on_
 def test_missing_teachers_and_sizes_that_do_not_fit_are_said(
     parts: PictureSet, options: TrainOptions, tmp_path: Path
 ) -> None:
-    with pytest.raises(NotThere, match=r"no PDN-M teacher ships.*--teacher"):
+    with pytest.raises(NotThere, match=r"no PDN teacher comes with the product yet.*--teacher"):
         train(parts, replace(options, size="m", teacher=None), folder=tmp_path, progress=silent, recipe=RECIPE)
     with pytest.raises(BadUsage, match=r"teacher_m\.safetensors: the teacher is a PDN-M, the size asked for is s"):
         train(
@@ -283,6 +300,18 @@ def test_calibration_feeds_fit_the_graph(parts: PictureSet, options: TrainOption
     feeds = EfficientAD().calibration(parts, trained, count=6)
     shapes = [feed["image"].shape for feed in feeds]
     assert shapes == [(1, SIDE + 32, SIDE + 32, 3)] * len(feeds)
+
+
+def test_how_pictures_come_to_a_model_lies_in_its_file_and_nowhere_else(
+    parts: PictureSet, options: TrainOptions, tmp_path: Path
+) -> None:
+    narrow = replace(RECIPE, border=8)
+    trained = train(parts, replace(options, steps=1), folder=tmp_path / "run", progress=silent, recipe=narrow)
+    told_nothing = replace(trained, facts={}, options=replace(options, width=256))
+    record = training.graph(told_nothing).preprocessing
+    assert (record.width, record.border) == (SIDE + 16, 8)
+    feeds = EfficientAD().calibration(parts, told_nothing, count=4)
+    assert {feed["image"].shape for feed in feeds} == {(1, SIDE + 16, SIDE + 16, 3)}
 
 
 def test_a_run_folder_without_a_model_is_named(parts: PictureSet, options: TrainOptions, tmp_path: Path) -> None:

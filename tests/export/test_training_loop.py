@@ -118,7 +118,7 @@ def test_a_run_killed_at_any_moment_goes_on(tmp_path: Path) -> None:
 def test_a_checkpoint_of_other_options_is_refused_and_left_alone(tmp_path: Path) -> None:
     go(Line(), tmp_path, steps=3)
     before = (tmp_path / checkpoint.NAME).read_bytes()
-    with pytest.raises(BadUsage, match=r"other options \(there o1, now o2\)"):
+    with pytest.raises(BadUsage, match=r"another run: options was o1, is o2 now\. Give the same"):
         loop.run(Line(), Plan(steps=9), folder=tmp_path, identity={**ME, "options": "o2"}, seed=1, progress=silent)
     assert (tmp_path / checkpoint.NAME).read_bytes() == before
 
@@ -149,6 +149,42 @@ def test_a_finished_run_is_not_trained_again(tmp_path: Path) -> None:
     go(Line(), tmp_path, steps=3)
     again = Line()
     assert go(again, tmp_path, steps=3).step == 3
+
+
+def test_a_finished_run_that_is_asked_for_more_goes_on_with_the_schedule_of_the_longer_one(tmp_path: Path) -> None:
+    first, second = Line(), Line()
+    go(first, tmp_path, steps=10, every=1e9)
+    shortest = first.optimizer.param_groups[0]["lr"]
+    seen: list[float] = []
+    notes: list[str] = []
+
+    def watch(done: int, total: int, note: str) -> None:
+        notes.append(note)
+        seen.append(second.optimizer.param_groups[0]["lr"])
+
+    end = go(second, tmp_path, steps=20, every=1e9, progress=watch)
+    assert (end.step, end.finished) == (20, True)
+    assert [(leg.began, leg.steps) for leg in end.legs] == [(0, 10), (10, 20)]
+    assert notes[0] == "going on from step 10"
+    # One step after the half of 20, not at the end of 10; and then down to the new end.
+    assert seen[1] == pytest.approx(0.05 * loop.cosine(0.5))
+    assert seen[1] > 10 * seen[-1]
+    assert seen[-1] < shortest
+
+
+def test_the_end_of_an_unfinished_run_may_be_moved(tmp_path: Path) -> None:
+    with pytest.raises(Stopped):
+        go(Line(), tmp_path, progress=stop_at(4), steps=30)
+    end = go(Line(), tmp_path, steps=12)
+    assert (end.step, end.finished) == (12, True)
+    assert [leg.steps for leg in end.legs] == [30, 12]
+    assert 4 <= end.legs[1].began < 12
+
+
+def test_a_run_that_is_behind_its_new_end_stays_as_it_is(tmp_path: Path) -> None:
+    go(Line(), tmp_path, steps=9)
+    end = go(Line(), tmp_path, steps=5)
+    assert (end.step, end.finished, len(end.legs)) == (9, True, 1)
 
 
 def test_steps_with_nan_gradients_change_nothing_and_are_counted(tmp_path: Path) -> None:

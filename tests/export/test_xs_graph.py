@@ -11,6 +11,7 @@ import pytest
 import torch
 from xs_parts import LAYOUT, SIDE, pictures, untrained
 
+from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.errors import BadInput, BadUsage
 from edge_sdk.export.efficientad.trunk import SHIPPED, cells, load_trunk, provenance, same_pads, stride_of
 from edge_sdk.export.efficientad.xs.graph import float_in_int8, merged_graph, raw_maps
@@ -115,7 +116,7 @@ def test_the_float_tail_is_all_that_judges_and_none_of_the_networks(model: XsMod
 
 
 def test_a_saved_model_comes_back_the_same(model: XsModel, tmp_path: Path) -> None:
-    model.save(tmp_path / "model.safetensors")
+    model.save(tmp_path / "model.safetensors", Preprocessing(width=SIDE, height=SIDE))
     again = XsModel.load(tmp_path / "model.safetensors")
     assert again.layout == model.layout
     assert again.quantiles == model.quantiles

@@ -22,10 +22,11 @@ from edge_sdk.export.anomaly.augment import Augmentation, view
 from edge_sdk.export.anomaly.damage import damage
 from edge_sdk.export.anomaly.inputs import prepared
 from edge_sdk.export.efficientad.family import EfficientAD
+from edge_sdk.export.efficientad.saved import MODEL
 from edge_sdk.export.efficientad.trunk import load_trunk
 from edge_sdk.export.efficientad.xs.features import FeatureBank, Views
 from edge_sdk.export.efficientad.xs.model import XsModel
-from edge_sdk.export.efficientad.xs.train import MODEL, identity, quantiles_of
+from edge_sdk.export.efficientad.xs.train import identity_of, quantiles_of
 from edge_sdk.export.family import PictureSet, Trained, TrainOptions
 from edge_sdk.export.pictures import read_pictures, shares
 from edge_sdk.export.training import checkpoint
@@ -126,7 +127,9 @@ def test_a_training_killed_in_the_middle_goes_on_to_a_valid_model(tmp_path: Path
     finally:
         child.kill()
         child.wait()
-    stored = checkpoint.read(run, identity(read_pictures(parts), options, CONFIG))
+    stored = checkpoint.read(
+        run, identity_of(read_pictures(parts), options, CONFIG, load_trunk(CONFIG.layout.taps[-1]))
+    )
     assert stored is not None
     assert 0 < stored.position.step < 200
     seen = FAMILY.train(read_pictures(parts), options, folder=run, progress=silent)
@@ -138,14 +141,24 @@ def test_a_training_killed_in_the_middle_goes_on_to_a_valid_model(tmp_path: Path
 def test_a_run_folder_of_other_pictures_is_refused(trained: Trained, tmp_path: Path) -> None:
     shutil.copytree(trained.folder, tmp_path / "run")
     other = read_pictures(folder_of_parts(tmp_path / "parts", good=7))
-    with pytest.raises(BadUsage, match="a run with other data"):
+    with pytest.raises(BadUsage, match=r"another run: data was [0-9a-f]{16}, is [0-9a-f]{16} now"):
         FAMILY.train(other, OPTIONS, folder=tmp_path / "run", progress=silent)
 
 
 def test_a_run_folder_of_other_options_is_refused(data: PictureSet, trained: Trained, tmp_path: Path) -> None:
     shutil.copytree(trained.folder, tmp_path / "run")
-    with pytest.raises(BadUsage, match="a run with other options"):
+    with pytest.raises(BadUsage, match=r"another run: seed was 0, is 1 now"):
         FAMILY.train(data, replace(OPTIONS, seed=1), folder=tmp_path / "run", progress=silent)
+
+
+def test_a_run_that_is_asked_for_more_time_or_steps_goes_on(data: PictureSet, trained: Trained, tmp_path: Path) -> None:
+    shutil.copytree(trained.folder, tmp_path / "run")
+    longer = FAMILY.train(data, replace(OPTIONS, steps=12), folder=tmp_path / "run", progress=silent)
+    assert longer.facts["steps"] == 12
+    assert [leg["steps"] for leg in longer.facts["legs"]] == [8, 12]
+    assert longer.scores != trained.scores
+    spent = replace(OPTIONS, steps=None, time_budget_s=1e-6)
+    assert FAMILY.train(data, spent, folder=tmp_path / "run", progress=silent).scores == longer.scores
 
 
 def test_calibration_gives_the_same_pictures_twice_and_no_held_out_one(data: PictureSet, trained: Trained) -> None:

@@ -44,7 +44,7 @@ def test_16_bits_are_scaled_by_the_stated_depth_to_the_whole_range(depth: int, t
 
 
 def test_a_value_above_the_stated_depth_is_refused_not_clipped() -> None:
-    with pytest.raises(BadInput, match=r"value of 1024 does not fit the bundle.s bit depth of 10"):
+    with pytest.raises(BadInput, match="value of 1024 does not fit the bundle's bit depth of 10"):
         preprocess.to_rgb8(np.full((4, 4), 1024, np.uint16), bit_depth=10, where="cam")
 
 

@@ -7,11 +7,9 @@ target grid that it can see whole, so that it never meets the zeros that it won'
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -29,6 +27,7 @@ from edge_sdk.export.efficientad.pdn.backbones import Backbone
 from edge_sdk.export.efficientad.pdn.network import FIELD_PX, STRIDE_PX, Pdn, PdnLayout, PdnSize, normalised, started
 from edge_sdk.export.efficientad.statistics import StatisticsSum
 from edge_sdk.export.training import loop
+from edge_sdk.export.training.identity import digest, identify
 from edge_sdk.export.training.loop import Plan
 from edge_sdk.progress import Progress, silent
 
@@ -41,6 +40,8 @@ PATCH_CHANNELS = 1024
 """Per stage, of the "patchcore" form, before its last pooling."""
 
 TARGET = "edge-sdk.distill-target/1"
+CODE = "distill/1"
+"""Raised whenever a checkpoint of the code before can't be gone on from."""
 
 START_PICTURES = 8
 """That the initial weights are scaled on."""
@@ -313,11 +314,8 @@ def _whole(seen: Tensor, want: Tensor, shift: int, *, padding: bool) -> tuple[Te
 
 
 def identity_of(backbone: Backbone, options: DistillOptions) -> dict[str, str]:
-    """Digests of all that changes what is learnt: a run can be gone on with only if they agree. How long it lasts may
-    be changed on the way."""
-    fixed = replace(options, steps=0, time_budget_s=None, checkpoint_every_s=0.0)
-    digest = hashlib.sha256(json.dumps(asdict(fixed), sort_keys=True).encode()).hexdigest()[:16]
-    return {"options": digest, "backbone": backbone.name}
+    """What a checkpoint must have in common with a run that goes on from it."""
+    return identify(options, code=CODE, backbone=backbone.name)
 
 
 def read_target(target: FeatureTarget, folder: Path, identity: Mapping[str, str]) -> dict[str, Any]:
@@ -342,4 +340,4 @@ def _fitted(
 
 
 def _target_file(folder: Path, identity: Mapping[str, str]) -> Path:
-    return folder / f"target-{identity['options']}.safetensors"
+    return folder / f"target-{digest(identity)}.safetensors"

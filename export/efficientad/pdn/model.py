@@ -13,7 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.export import tensors_file
+from edge_sdk.export.efficientad import saved
 from edge_sdk.export.efficientad.pdn.autoencoder import Autoencoder, AutoencoderLayout
 from edge_sdk.export.efficientad.pdn.network import Pdn, PdnLayout, normalised
 from edge_sdk.export.efficientad.statistics import ChannelStatistics, MapQuantiles, StatisticsSum, map_quantiles
@@ -81,8 +83,8 @@ class PdnModel(nn.Module):
         whole = 0.5 * (self.local.gain * (local - self.local.low) + self.overall.gain * (overall - self.overall.low))
         return whole, whole.amax(dim=(1, 2))
 
-    def save(self, path: Path) -> None:
-        """One file: weights float32, statistics float64, layouts and quantiles. Raises CantWrite."""
+    def save(self, path: Path, preprocessing: Preprocessing) -> None:
+        """One file: weights float32, statistics float64, layouts, quantiles, how pictures came. Raises CantWrite."""
         described = {
             "teacher": asdict(self.teacher.layout),
             "autoencoder": asdict(self.autoencoder.layout),
@@ -90,7 +92,7 @@ class PdnModel(nn.Module):
             "overall": asdict(self.overall),
             "clamped_channels": self.clamped_channels,
         }
-        tensors_file.write(path, self.state_dict(), kind=FORMAT, described=described)
+        saved.save(path, self.state_dict(), kind=FORMAT, described=described, preprocessing=preprocessing)
 
     @classmethod
     def load(cls, path: Path) -> PdnModel:

@@ -1,4 +1,4 @@
-"""Reads PDN teachers from files: the one that ships, and published ones in both spellings of their keys. Knows no loss.
+"""Reads PDN teachers from files: our own, and published ones in both spellings of their keys. Knows no loss.
 
 Spellings of the same tensors: "0.weight", "3.weight", ... (indices of an nn.Sequential), "conv1.weight",
 "conv2.weight", ..., and the latter inside a Lightning checkpoint, as "model.teacher.conv1.weight".
@@ -21,8 +21,9 @@ from edge_sdk.errors import BadInput, NotThere
 from edge_sdk.export import tensors_file
 from edge_sdk.export.efficientad.pdn.network import Pdn, PdnLayout, PdnSize
 
-SHIPPED = Path(__file__).resolve().parents[1] / "weights" / "pdn_s_teacher.safetensors"
-"""The teacher that ships with the product; its provenance lies beside it as .json."""
+OURS = Path(__file__).resolve().parents[1] / "weights" / "pdn_s_teacher.safetensors"
+"""Taken where no file is named. The product comes without it until one is good enough; benchmarks/distill_teacher.py
+makes it, and writes its provenance beside it as .json."""
 
 _KEY = re.compile(r"(?:(?:model\.)?teacher\.)?(?:conv)?(\d+)\.(weight|bias)")
 _OTHERS = ("student.", "ae.", "mean_std.", "quantiles.")
@@ -30,11 +31,13 @@ _SIZES: dict[int, PdnSize] = {4: "s", 6: "m"}
 
 
 def load_teacher(path: Path | None = None, *, padding: bool = False) -> Pdn:
-    """The teacher in `path` (None: the shipped one), in eval mode, frozen; size and widths follow from the tensors.
+    """The teacher in `path` (None: `OURS`), in eval mode, frozen; size and widths follow from the tensors.
 
     padding: how it shall run; the weights are the same. Raises NotThere or BadInput, naming the file and the tensor.
     """
-    path = SHIPPED if path is None else path
+    if path is None and not OURS.is_file():
+        raise NotThere("no PDN teacher comes with the product yet", do="Name one with --teacher, or use size xs")
+    path = path or OURS
     if not path.is_file():
         raise NotThere("there is no such teacher file", where=str(path), do="Name a teacher's weights file")
     pairs = _convolutions(tensors_file.weights_of(path), str(path))

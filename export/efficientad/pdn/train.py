@@ -5,8 +5,6 @@ Knows the shared loop and the PDN networks; no command line, no bundle, no runti
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,26 +17,27 @@ from torch import Tensor, nn
 
 from edge_sdk import preprocess
 from edge_sdk.bundle.manifest import Preprocessing
-from edge_sdk.errors import BadInput, BadUsage, NotThere
+from edge_sdk.errors import BadUsage
 from edge_sdk.export.anomaly.augment import Augmentation, view
 from edge_sdk.export.anomaly.colour import jitter
 from edge_sdk.export.anomaly.foreign import ForeignPictures
 from edge_sdk.export.anomaly.inputs import prepared
+from edge_sdk.export.efficientad import saved
 from edge_sdk.export.efficientad.pdn import losses
 from edge_sdk.export.efficientad.pdn.autoencoder import Autoencoder, AutoencoderLayout
 from edge_sdk.export.efficientad.pdn.graph import RAW_MAPS, REDUCTION, merged_graph
-from edge_sdk.export.efficientad.pdn.model import PdnModel
+from edge_sdk.export.efficientad.pdn.model import FORMAT, PdnModel
 from edge_sdk.export.efficientad.pdn.network import BORDER_PX, Pdn, drawn, normalised, started
-from edge_sdk.export.efficientad.pdn.published import SHIPPED, load_teacher
+from edge_sdk.export.efficientad.pdn.published import OURS, load_teacher
 from edge_sdk.export.efficientad.statistics import StatisticsSum, map_quantiles
 from edge_sdk.export.family import FloatGraph, Picture, PictureSet, Trained, TrainOptions
 from edge_sdk.export.pictures import Shares, data_digest, shares
 from edge_sdk.export.training import loop
 from edge_sdk.export.training.checkpoint import Position
+from edge_sdk.export.training.identity import digest_of_weights, identify
 from edge_sdk.export.training.loop import Moment
 from edge_sdk.progress import Progress
 
-MODEL = "model.safetensors"
 CODE = "pdn/1"
 """Raised whenever a checkpoint of the code before can't be gone on from."""
 START_PICTURES = 8
@@ -50,8 +49,9 @@ class PdnRecipe:
     """How the published sizes are trained. The defaults are the paper's, apart from what stands here with a reason.
 
     border: px around each picture, so that its rim has cells of its own (the paper leaves the outer 16 px unjudged).
-    short_steps: a run of fewer steps, or one with a time budget, is short. A short run begins with the plain mean for
-    warm_share of it, and learns at short_rate, since the hard loss at the paper's rate has learnt little by then.
+    short_steps: a run of fewer steps, or one with a time budget, is short, whatever it was before it was lengthened. A
+    short run begins with the plain mean for warm_share of it, and learns at short_rate, since the hard loss at the
+    paper's rate has learnt little by then.
     penalty_grey: probability of a grey foreign picture. jitter: how far light, contrast or saturation change, as a
     share, in what the autoencoder sees. student_jitter: the student's first half learns from the jittered picture too:
     against changing light, and one pass of the student less. bf16: convolutions of a training step in bfloat16, about
@@ -102,12 +102,12 @@ def train(
     steps = options.steps if options.steps is not None or options.time_budget_s is not None else recipe.steps
     position = loop.run(
         lesson, loop.Plan(steps=steps, time_budget_s=options.time_budget_s, checkpoint_every_s=60.0),
-        folder=folder, identity=identity(data, options, recipe, model.teacher), seed=options.seed, progress=progress,
+        folder=folder, identity=identity_of(data, options, recipe, model.teacher), seed=options.seed, progress=progress,
     )  # fmt: skip
     model.eval()
     progress(0, 0, "map quantiles and scores of the held-out parts")
     model.local, model.overall = (map_quantiles(cells) for cells in maps_of(model, parts.scaling, record))
-    model.save(folder / MODEL)
+    model.save(folder / saved.MODEL, record)
     return Trained(
         folder=folder, options=options, held_out=parts.held_out, scores=scores_of(model, parts.held_out, record),
         scored_by="torch", history=position.history, facts=_facts(model, position, shelf, parts, options, recipe),
@@ -125,21 +125,12 @@ def preprocessing(options: TrainOptions, recipe: PdnRecipe = PAPER) -> Preproces
 
 def graph(trained: Trained) -> FloatGraph:
     """The merged graph of the model in the run folder."""
-    path = trained.folder / MODEL
-    if not path.is_file():
-        raise BadInput("there is no trained model in this folder", where=str(trained.folder), do="Train first")
-    model = PdnModel.load(path)
-    record = preprocessing_of(trained)
+    record, model = saved.preprocessing_of(trained, kind=FORMAT), PdnModel.load(saved.file_of(trained))
     onnx, tail = merged_graph(model, width=record.width, height=record.height)
     return FloatGraph(
         onnx=onnx, preprocessing=record, grid=model.teacher.layout.map_grid(), reduction=REDUCTION, float_tail=tail,
         matched=RAW_MAPS,
     )  # fmt: skip
-
-
-def preprocessing_of(trained: Trained) -> Preprocessing:
-    """How pictures came to this model."""
-    return preprocessing(trained.options, PdnRecipe(border=int(trained.facts.get("border", PAPER.border))))
 
 
 class Shelf:
@@ -273,38 +264,22 @@ def scores_of(model: PdnModel, pictures: Sequence[Picture], record: Preprocessin
         return tuple(float(model(torch.from_numpy(prepared(picture, record)[None]))[1]) for picture in pictures)
 
 
-def identity(data: PictureSet, options: TrainOptions, recipe: PdnRecipe, teacher: Pdn) -> dict[str, str]:
+def identity_of(data: PictureSet, options: TrainOptions, recipe: PdnRecipe, teacher: Pdn) -> dict[str, str]:
     """What a checkpoint must have in common with a run that goes on from it."""
-    lasting = {"threads", "steps", "time_budget_s", "teacher", "penalty"}
-    chosen = {name: value for name, value in asdict(options).items() if name not in lasting}
-    chosen["short"] = recipe.short(options)
-    weights = hashlib.sha256()
-    for name, tensor in teacher.state_dict().items():
-        weights.update(name.encode() + tensor.numpy().tobytes())
-    return {
-        "data": data_digest(data),
-        "options": _digest(chosen),
-        "recipe": _digest(asdict(recipe)),
-        "teacher": weights.hexdigest()[:16],
-        "penalty": str(options.penalty or "textures") if recipe.penalty else "none",
-        "code": CODE,
-    }
-
-
-def _digest(values: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    return identify(
+        options, recipe, code=CODE, data=data_digest(data)[:16], teacher=digest_of_weights(teacher),
+        penalty=str(options.penalty or "textures") if recipe.penalty else "none",
+    )  # fmt: skip
 
 
 def _untrained(options: TrainOptions, recipe: PdnRecipe) -> PdnModel:
     if options.size not in ("s", "m"):
         raise BadUsage(f"the published networks have sizes s and m, not {options.size!r}")
-    if options.size == "m" and options.teacher is None:
-        raise NotThere("no PDN-M teacher ships with the product", do="Name one with --teacher, or use size s")
     teacher = load_teacher(options.teacher)
     if teacher.layout.size != options.size:
         raise BadUsage(
             f"the teacher is a PDN-{teacher.layout.size.upper()}, the size asked for is {options.size}",
-            where=str(options.teacher or SHIPPED), do=f"Use size {teacher.layout.size}, or another teacher",
+            where=str(options.teacher or OURS), do=f"Use size {teacher.layout.size}, or another teacher",
         )  # fmt: skip
     layout = AutoencoderLayout(channels=teacher.layout.channels, width=recipe.autoencoder_width)
     model = PdnModel(teacher, Pdn(teacher.layout.student()), Autoencoder(layout))
@@ -324,8 +299,8 @@ def _facts(
         "steps": position.step,
         "training_s": round(position.elapsed_s, 1),
         "bad_steps": position.bad_steps,
+        "legs": [asdict(leg) for leg in position.legs],
         "short_run": recipe.short(options),
-        "border": recipe.border,
         **parts.facts(),
         "teacher_outputs_kept": shelf.kept,
         "teacher_channels": model.teacher.layout.channels,

@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.errors import BadUsage
 from edge_sdk.export import tensors_file
 from edge_sdk.export.anomaly.augment import Augmentation
+from edge_sdk.export.efficientad import saved
 from edge_sdk.export.efficientad.statistics import ChannelStatistics, MapQuantiles
 from edge_sdk.export.efficientad.trunk import BLOCKS, Trunk, cells, stride_of
 
@@ -277,14 +279,14 @@ class XsModel(nn.Module):
         cells_ = self.combined(self.maps(self.trunk(images, self.layout.blocks)))
         return cells_, self.reduced(cells_)
 
-    def save(self, path: Path) -> None:
-        """One file, everything in it. Raises CantWrite."""
+    def save(self, path: Path, preprocessing: Preprocessing) -> None:
+        """One file, everything in it, how pictures came to the model too. Raises CantWrite."""
         described = {
             "layout": asdict(self.layout),
             "quantiles": [asdict(q) for q in self.quantiles],
             "clamped_channels": {str(block): n for block, n in self.clamped_channels.items()},
         }
-        tensors_file.write(path, self.state_dict(), kind=FORMAT, described=described)
+        saved.save(path, self.state_dict(), kind=FORMAT, described=described, preprocessing=preprocessing)
 
     @classmethod
     def load(cls, path: Path) -> XsModel:

@@ -5,8 +5,6 @@ Knows the shared loop and the XS networks; no other size of the family, no ONNX.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -17,22 +15,22 @@ import torch
 from torch import Tensor, nn
 
 from edge_sdk.bundle.manifest import MapGrid, Preprocessing
-from edge_sdk.errors import BadInput
 from edge_sdk.export.anomaly.inputs import prepared
+from edge_sdk.export.efficientad import saved
 from edge_sdk.export.efficientad.statistics import ChannelStatistics, MapQuantiles, StatisticsSum, map_quantiles
-from edge_sdk.export.efficientad.trunk import BLOCKS, load_trunk
+from edge_sdk.export.efficientad.trunk import BLOCKS, Trunk, load_trunk
 from edge_sdk.export.efficientad.xs.features import FeatureBank, Views
 from edge_sdk.export.efficientad.xs.graph import float_in_int8, merged_graph, raw_maps
-from edge_sdk.export.efficientad.xs.model import XsConfig, XsModel, new_model
+from edge_sdk.export.efficientad.xs.model import FORMAT, XsConfig, XsModel, new_model
 from edge_sdk.export.family import FloatGraph, Picture, PictureSet, Trained, TrainOptions
 from edge_sdk.export.pictures import Shares, data_digest, shares
 from edge_sdk.export.training import loop
 from edge_sdk.export.training.checkpoint import Position
+from edge_sdk.export.training.identity import digest_of_weights, identify
 from edge_sdk.export.training.loop import Moment
 from edge_sdk.progress import Progress
 from edge_sdk.runtimes.probe import cpu
 
-MODEL = "model.safetensors"
 BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
 CODE = "xs/1"
 """Raised whenever a checkpoint of the code before can't be gone on from."""
@@ -108,14 +106,14 @@ def train(
     plan = loop.Plan(steps=options.steps, time_budget_s=budget, checkpoint_every_s=config.checkpoint_every_s)
     position = loop.run(
         XsTraining(model, bank, config, bf16=bf16), plan,
-        folder=folder, identity=identity(data, options, config), seed=options.seed, progress=progress,
+        folder=folder, identity=identity_of(data, options, config, trunk), seed=options.seed, progress=progress,
     )  # fmt: skip
     model.eval()
     _fit_weights(model, bank, config, options.seed, progress=progress)
     progress(0, 0, "map quantiles and scores of the held-out parts")
     model.quantiles = quantiles_of(model, _trunk_features(model, parts.scaling, record), config.quantiles)
     scores = scores_of(model, _trunk_features(model, parts.held_out, record))
-    model.save(folder / MODEL)
+    model.save(folder / saved.MODEL, record)
     return Trained(
         folder=folder, options=options, held_out=parts.held_out, scores=scores, scored_by="torch",
         history=position.history, facts=_facts(model, position, bank, parts) | {"bf16": bf16},
@@ -127,20 +125,9 @@ def preprocessing(options: TrainOptions) -> Preprocessing:
     return Preprocessing(width=options.width, height=options.height, mode="stretch")
 
 
-def preprocessing_of(trained: Trained) -> Preprocessing:
-    """How pictures came to this model."""
-    return preprocessing(trained.options)
-
-
-def identity(data: PictureSet, options: TrainOptions, config: XsConfig) -> dict[str, str]:
+def identity_of(data: PictureSet, options: TrainOptions, config: XsConfig, trunk: Trunk) -> dict[str, str]:
     """What a checkpoint must have in common with a run that goes on from it."""
-    chosen = {name: value for name, value in asdict(options).items() if name != "threads"}
-    return {
-        "data": data_digest(data),
-        "options": hashlib.sha256(json.dumps(chosen, sort_keys=True, default=str).encode()).hexdigest()[:16],
-        "configuration": hashlib.sha256(json.dumps(asdict(config), sort_keys=True).encode()).hexdigest()[:16],
-        "code": CODE,
-    }
+    return identify(options, config, code=CODE, data=data_digest(data)[:16], teacher=digest_of_weights(trunk))
 
 
 def statistics_of(features: Iterable[Mapping[int, Tensor]], blocks: Sequence[int]) -> dict[int, ChannelStatistics]:
@@ -207,6 +194,7 @@ def _facts(model: XsModel, position: Position, bank: FeatureBank, parts: Shares)
         "steps": position.step,
         "training_s": round(position.elapsed_s, 1),
         "bad_steps": position.bad_steps,
+        "legs": [asdict(leg) for leg in position.legs],
         **parts.facts(),
         "views": bank.views,
         "clamped_channels": {str(block): n for block, n in model.clamped_channels.items()},
@@ -217,15 +205,11 @@ def _facts(model: XsModel, position: Position, bank: FeatureBank, parts: Shares)
 
 def graph(trained: Trained) -> FloatGraph:
     """The merged graph of the model in the run folder."""
-    path = trained.folder / MODEL
-    if not path.is_file():
-        raise BadInput("there is no trained model in this folder", where=str(trained.folder), do="Train first")
-    model = XsModel.load(path)
-    layout, options = model.layout, trained.options
-    onnx, tail = merged_graph(model, width=options.width, height=options.height)
-    cells = layout.cells_counted(options.width, options.height)
+    record, model = saved.preprocessing_of(trained, kind=FORMAT), XsModel.load(saved.file_of(trained))
+    onnx, tail = merged_graph(model, width=record.width, height=record.height)
+    layout, cells = model.layout, model.layout.cells_counted(record.width, record.height)
     return FloatGraph(
-        onnx=onnx, preprocessing=preprocessing(options), float_tail=tail,
+        onnx=onnx, preprocessing=record, float_tail=tail,
         grid=MapGrid(offset_px=layout.map_stride / 2, stride_px=float(layout.map_stride)),
         reduction=f"mean of the {cells} largest cells of the map", float_in_int8=float_in_int8(onnx),
         matched=raw_maps(tail),

@@ -1,0 +1,86 @@
+"""Where the time of one call goes inside the runtime: times of single layers, as the runtime tells them.
+
+A run of its own, by the runtime's profiler, which makes the call slower: never a latency figure. Knows no picture.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge_sdk.bundle.signing import TrustPolicy
+from edge_sdk.bundle.store import Bundle
+from edge_sdk.errors import BadUsage
+from edge_sdk.golden import Judge, golden_tensor
+from edge_sdk.loading import choose, compiled
+from edge_sdk.runtimes.cache import default_cache_folder
+from edge_sdk.runtimes.protocol import CompileOptions, Explanation, LayerTime, ProfiledSession
+from edge_sdk.text_table import text_table
+
+SHOWN = 25
+"""Layers that the text names; the rest is one line with its sum."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerReport:
+    """layers: in the order of execution, ms of one run each. explanation: what was asked for, and what ran."""
+
+    bundle_sha256: str
+    variant: str
+    explanation: Explanation
+    layers: tuple[LayerTime, ...]
+
+    @property
+    def total_ms(self) -> float:
+        """Sum over all layers, ms; what the runtime does between them is not in it."""
+        return float(sum(layer.ms for layer in self.layers))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for one JSON object."""
+        return {"schema": "edge-sdk.layers/1", **asdict(self), "total_ms": self.total_ms}
+
+    def text(self) -> str:
+        """The slowest layers first, for a person."""
+        e, total = self.explanation, self.total_ms
+        slowest = sorted(self.layers, key=lambda layer: -layer.ms)
+        rows = [
+            (one.name, one.op, one.kernel or "-", one.precision or "-", f"{one.ms:.3f}", f"{one.ms / (total or 1):.0%}")
+            for one in slowest[:SHOWN]
+        ]
+        lines = [
+            f"{self.variant} on {e.runtime} {e.version}, {e.device}, {e.threads} threads",
+            text_table(("layer", "op", "kernel", "precision", "ms", "share"), rows),
+        ]
+        if rest := slowest[SHOWN:]:
+            lines.append(f"and {len(rest)} more layers, {sum(layer.ms for layer in rest):.3f} ms")
+        return "\n".join([*lines, f"sum {total:.3f} ms, by the runtime's own profiler: slower than a plain call"])
+
+
+def layers(
+    path: Path | str, *, runtime: str | None = None, variant: str | None = None, device: str | None = None,
+    threads: int | None = None, trust: TrustPolicy | None = None, cache: Path | None = None,
+) -> LayerReport:  # fmt: skip
+    """Runs the golden sample with the largest answers, one network input, through the graph that `load` would take.
+
+    Arguments and errors: as `edge_sdk.load`. Raises BadUsage where the runtime tells nothing of its layers.
+    """
+    with Bundle.open(Path(path), trust=trust or TrustPolicy(), lazy=True) as bundle:
+        choice = choose(bundle, runtime=runtime, variant=variant)
+        folder = cache or default_cache_folder(os.environ)
+        options = CompileOptions(threads=threads, cache_dir=folder, profile_layers=True)
+        graph, session = compiled(bundle, choice, options, device=device)
+        try:
+            if not isinstance(session, ProfiledSession):
+                raise BadUsage(f"{choice.runtime} tells no times of layers", do="Take another --runtime")
+            sample = bundle.manifest.golden[Judge.of(bundle, graph).strongest]
+            feeds = {graph.inputs[0].name: np.ascontiguousarray(golden_tensor(bundle, sample)[:1])}
+            return LayerReport(
+                bundle_sha256=bundle.digest, variant=graph.variant, explanation=session.explain(),
+                layers=session.layer_times(feeds),
+            )  # fmt: skip
+        finally:
+            session.close()

@@ -1,0 +1,51 @@
+"""For which target profiles the graphs of a bundle are fit, by linter and opset. Knows no family; runs nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+
+from edge_sdk.bundle.manifest import Graph
+from edge_sdk.calibration.lint import RUNTIMES, lint
+from edge_sdk.runtimes import targets
+from edge_sdk.runtimes.targets import Target
+
+
+def checked(graphs: Sequence[tuple[Graph, bytes]]) -> dict[str, str]:
+    """Target profile -> what it would run, or why nothing fits, in words. graphs: each with its ONNX bytes.
+
+    The order is that of `targets.choose`; whether the runtime is there is for the device to say.
+    """
+
+    @cache
+    def faults(name: str, runtime: str) -> str:
+        data = next(data for graph, data in graphs if graph.name == name)
+        found = lint(data, tuple(known for known in RUNTIMES if runtime.startswith(known)))
+        return f"{found[0].rule} {found[0].what}" if found else ""
+
+    def first_fit(target: Target) -> str:
+        problems = []
+        for variant in target.variants:
+            for place in target.places:
+                graph = _taken([graph for graph, _ in graphs], variant, place.runtime)
+                what = f"{variant} on {place.runtime}"
+                if graph is None:
+                    problems.append(f"no {what}")
+                elif graph.opset > target.opset:
+                    problems.append(f"{what} has opset {graph.opset}, it reads up to {target.opset}")
+                elif fault := faults(graph.name, place.runtime):
+                    problems.append(f"{what}: {fault}")
+                else:
+                    return f"{what} {place.device} ({graph.name}): clean by the linter, opset {graph.opset}; not run"
+        return "nothing fits: " + "; ".join(problems)
+
+    return {target.name: first_fit(target) for target in targets.TARGETS if not target.refusal}
+
+
+def _taken(graphs: Sequence[Graph], variant: str, runtime: str) -> Graph | None:
+    """The graph of `variant` in the layout that `runtime` likes best."""
+    for layout in targets.layouts(runtime, variant):
+        for graph in graphs:
+            if (graph.variant, graph.layout) == (variant, layout):
+                return graph
+    return None

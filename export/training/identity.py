@@ -1,0 +1,72 @@
+"""What a run must have in common with the checkpoint that it goes on from, as text that can be shown.
+
+Knows no network, no picture and no family: whoever trains says what its pictures and weights are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from torch import nn
+
+LASTING = frozenset({"steps", "time_budget_s", "checkpoint_every_s", "threads"})
+"""May change on the way, in options and recipes alike: how long a run lasts and how it is computed, not what is learnt.
+"""
+FILES = frozenset({"teacher", "penalty"})
+"""Options that are paths: what lies there counts, not where it lies, and is told apart from them."""
+
+
+def identify(options: object, recipe: object = None, *, code: str, **made_of: str) -> dict[str, str]:
+    """Text by name, in the order in which differences are worth telling.
+
+    options, recipe: dataclasses; a recipe's names begin with "recipe.". made_of: digests or names of data and weights.
+    code: raised whenever a checkpoint of the code before can't be gone on from.
+    """
+    chosen = {name: text for name, text in _texts("", options) if name not in FILES}
+    learnt_by = {} if recipe is None else dict(_texts("recipe.", recipe))
+    return {**chosen, **made_of, **learnt_by, "code": code}
+
+
+def differences(stored: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """What differs, each in words."""
+    names = [*now, *(name for name in stored if name not in now)]
+    return [
+        f"{name} was {stored.get(name, 'not there')}, is {now.get(name, 'not there')} now"
+        for name in names
+        if stored.get(name) != now.get(name)
+    ]
+
+
+def digest(identified: Mapping[str, str]) -> str:
+    """16 hexadecimal digits, for the name of a file."""
+    return hashlib.sha256(json.dumps(dict(identified), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def digest_of_weights(net: nn.Module) -> str:
+    """16 hexadecimal digits of all tensors of a network and their names."""
+    total = hashlib.sha256()
+    for name, tensor in net.state_dict().items():
+        total.update(name.encode() + tensor.numpy().tobytes())
+    return total.hexdigest()[:16]
+
+
+def _texts(prefix: str, value: object) -> Iterator[tuple[str, str]]:
+    """(name, text) of each field, those of dataclasses inside too."""
+    assert is_dataclass(value)
+    for field in fields(value):
+        inner: Any = getattr(value, field.name)
+        if field.name in LASTING:
+            continue
+        if is_dataclass(inner):
+            yield from _texts(f"{prefix}{field.name}.", inner)
+        else:
+            yield prefix + field.name, inner if isinstance(inner, str) else json.dumps(inner, default=_plain)
+
+
+def _plain(value: object) -> object:
+    """What JSON has no word for: a dataclass in a tuple, or a path."""
+    return dict(_texts("", value)) if is_dataclass(value) else str(value)

@@ -1,0 +1,81 @@
+"""What a run must have in common with its checkpoint: what lasts may change, what differs is named."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+from torch import nn
+
+from edge_sdk.export.efficientad.xs.model import XsConfig
+from edge_sdk.export.family import TrainOptions
+from edge_sdk.export.training.identity import differences, digest, digest_of_weights, identify
+
+OPTIONS = TrainOptions(steps=8, seed=3)
+
+
+@dataclass(frozen=True)
+class Inner:
+    layers: tuple[int, ...] = (1, 2)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    inner: Inner = field(default_factory=Inner)
+    rate: float = 0.1
+    many: tuple[Inner, ...] = (Inner(),)
+    checkpoint_every_s: float = 20.0
+
+
+def told(options: TrainOptions = OPTIONS, recipe: object = None, **made_of: str) -> dict[str, str]:
+    return identify(options, recipe or Recipe(), code="t/1", **{"data": "d1", **made_of})
+
+
+@pytest.mark.parametrize("change", [{"steps": 9}, {"time_budget_s": 60.0}, {"threads": 2}])
+def test_how_long_a_run_lasts_and_on_how_many_threads_is_not_what_it_is(change: dict[str, float]) -> None:
+    assert told(replace(OPTIONS, **change)) == told()
+
+
+def test_how_often_it_is_kept_is_not_either() -> None:
+    assert told(recipe=Recipe(checkpoint_every_s=1.0)) == told()
+
+
+def test_where_a_file_lies_does_not_count_but_what_is_in_it(tmp_path: Path) -> None:
+    assert told(replace(OPTIONS, teacher=tmp_path / "t.pth", penalty=tmp_path)) == told()
+    assert differences(told(teacher="a"), told(teacher="b")) == ["teacher was a, is b now"]
+
+
+@pytest.mark.parametrize(
+    ("now", "words"),
+    [
+        (told(replace(OPTIONS, seed=4)), "seed was 3, is 4 now"),
+        (told(replace(OPTIONS, size="s")), "size was xs, is s now"),
+        (told(replace(OPTIONS, turns=True)), "turns was false, is true now"),
+        (told(data="d2"), "data was d1, is d2 now"),
+        (told(recipe=Recipe(rate=0.2)), "recipe.rate was 0.1, is 0.2 now"),
+        (told(recipe=Recipe(inner=Inner((1, 3)))), "recipe.inner.layers was [1, 2], is [1, 3] now"),
+        (told(recipe=Recipe(many=())), 'recipe.many was [{"layers": "[1, 2]"}], is [] now'),
+        (told(penalty="photos"), "penalty was not there, is photos now"),
+    ],
+)
+def test_what_differs_is_named_as_text(now: dict[str, str], words: str) -> None:
+    assert differences(told(), now) == [words]
+    assert digest(now) != digest(told())
+
+
+def test_every_option_but_those_that_last_counts() -> None:
+    names = set(told())
+    assert {"seed", "width", "height", "holdout", "quantiles", "turns", "size"} <= names
+    assert not {"steps", "time_budget_s", "threads"} & names
+    xs = identify(OPTIONS, XsConfig(), code="xs/1")
+    assert {"recipe.layout.taps", "recipe.fixed.scale", "recipe.views"} <= set(xs)
+    assert "recipe.time_budget_s" not in xs
+
+
+def test_weights_are_told_apart_by_value_and_by_name() -> None:
+    one, same = nn.Linear(2, 2), nn.Linear(2, 2)
+    same.load_state_dict(one.state_dict())
+    assert digest_of_weights(one) == digest_of_weights(same)
+    assert digest_of_weights(one) != digest_of_weights(nn.Linear(2, 2))
+    assert digest_of_weights(nn.Sequential(one)) != digest_of_weights(one)
