@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from edge_sdk.bundle.manifest import MapGrid, Preprocessing
+from edge_sdk.errors import BadUsage
 from edge_sdk.progress import Progress
 from edge_sdk.tensors import Array
 
@@ -65,17 +66,17 @@ class DemoPictures:
 class TrainOptions:
     """What a user states about one training run; every default stands here and nowhere else.
 
-    size: the family's own name of a network ("xs", "s", "m"). width, height: what a picture is scaled to, px; "s" and
-    "m" then add a border of 16 px on each side, so their network's input is 32 px wider and higher. steps and
-    time_budget_s: whichever ends first; None = the size's own default. turns: parts lie in any direction.
-    penalty: folder with foreign pictures; None = shipped textures. teacher: weights file; None = what ships.
+    size: the family's own name of a network ("xs", "s", "m"). width, height: what a picture is scaled to, px, None =
+    the size's own; "s" and "m" then add a border of 16 px on each side, so their network's input is 32 px wider and
+    higher. steps and time_budget_s: whichever ends first; None = the size's own default. turns: parts lie in any
+    direction. penalty: folder with foreign pictures; None = shipped textures. teacher: weights file; None = what ships.
     holdout: share of the good parts that training, map quantiles and calibration never see: for the threshold.
     quantiles: share of the good parts kept from training for the map quantiles; the two sets never share a part.
     """
 
     size: str = "xs"
-    width: int = 256
-    height: int = 256
+    width: int | None = None
+    height: int | None = None
     steps: int | None = None
     time_budget_s: float | None = None
     seed: int = 0
@@ -85,6 +86,13 @@ class TrainOptions:
     holdout: float = 0.2
     quantiles: float = 0.1
     threads: int | None = None
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """(width, height), px. BadUsage where they were left open: `Family.completed` fills them in."""
+        if self.width is None or self.height is None:
+            raise BadUsage("width and height were left open", do="Take the options that Family.completed answers")
+        return self.width, self.height
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -137,6 +145,9 @@ class Family(Protocol):
     def task(self) -> str: ...
     @property
     def demo_pictures(self) -> DemoPictures: ...
+    def completed(self, options: TrainOptions) -> TrainOptions:
+        """`options` with the size's own width and height where they were left open. BadUsage for an unknown size."""
+
     def train(self, data: PictureSet, options: TrainOptions, *, folder: Path, progress: Progress) -> Trained:
         """Trains, or goes on from the checkpoint that `folder` holds for the same data and options."""
 

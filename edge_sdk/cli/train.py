@@ -14,7 +14,7 @@ from edge_sdk.text_table import text_table
 
 if TYPE_CHECKING:
     from edge_sdk.export.build import Built
-    from edge_sdk.export.family import PictureSet, TrainOptions
+    from edge_sdk.export.family import Family, PictureSet, TrainOptions
 
 
 def train(
@@ -22,8 +22,10 @@ def train(
     out: Annotated[Path, typer.Option(help="The bundle to write.", show_default=False)],
     family: Annotated[str, typer.Option(help="Family of models.")] = "efficientad",
     size: Annotated[str, typer.Option(help="xs (two cores, minutes), s or m (a GPU, or days).")] = "xs",
-    width: Annotated[int, typer.Option(help="What a picture is scaled to, px; s and m add a 16 px border.")] = 256,
-    height: Annotated[int, typer.Option(help="As width; s and m add 16 px above and 16 px below.")] = 256,
+    width: Annotated[
+        int | None, typer.Option(min=1, help="Pictures are scaled to it, px. Default: 320 (xs), 256 (s, m).")
+    ] = None,
+    height: Annotated[int | None, typer.Option(min=1, help="As width; s and m add a border of 16 px around.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Training steps; default: the size's own.")] = None,
     time_budget: Annotated[str | None, typer.Option(help="Stop training after, for example, 10min.")] = None,
     group: Annotated[
@@ -48,6 +50,7 @@ def train(
     Stopped by Ctrl-C it keeps a checkpoint; the same command goes on from it.
     Example: edge-sdk train photos/good --out line3.edge --time-budget 10min --rate 1%
     """
+    from edge_sdk.export import registry
     from edge_sdk.export.family import TrainOptions
     from edge_sdk.export.pictures import read_pictures
 
@@ -56,10 +59,11 @@ def train(
     if not out.parent.is_dir():  # before the training, not after it
         raise BadUsage(f"the folder of --out {out} is not there", do=f"mkdir -p {out.parent}")
     budget = terminal.seconds(time_budget) if time_budget else None
-    options = TrainOptions(
+    maker = registry.family(family)
+    options = maker.completed(TrainOptions(
         size=size, width=width, height=height, steps=steps, time_budget_s=budget, seed=seed, turns=turns,
         penalty=penalty, teacher=teacher, threads=threads,
-    )  # fmt: skip
+    ))  # fmt: skip
     data = read_pictures(pictures, group=group)
     for file, why in data.unreadable:
         terminal.note(f"left out: {file}: {why}")
@@ -67,7 +71,7 @@ def train(
     if dry_run:
         terminal.emit(plan, as_json=json, text="\n".join(f"{k}: {v}" for k, v in plan.items()))
         return
-    built = _build(family, data, options, out, run, rate, confidence, key)
+    built = _build(maker, data, options, out, run, rate, confidence, key)
     terminal.emit(_told(built), as_json=json, text=_text(built))
 
 
@@ -82,19 +86,18 @@ def _plan(data: PictureSet, options: TrainOptions, out: Path) -> dict[str, objec
 
 
 def _build(
-    family: str, data: PictureSet, options: TrainOptions, out: Path, run: Path | None, rate: str | None,
+    family: Family, data: PictureSet, options: TrainOptions, out: Path, run: Path | None, rate: str | None,
     confidence: float | None, key: Path | None,
 ) -> Built:  # fmt: skip
     from edge_sdk.bundle.signing import SigningKey
     from edge_sdk.export import build as library
-    from edge_sdk.export import registry
 
     wanted = library.BuildOptions(
         name=out.stem, out=out, rate=rate, confidence=None if confidence is None else confidence / 100,
         key=SigningKey.load(key) if key else None,
     )  # fmt: skip
     folder = run or out.with_suffix(".run")
-    return library.make(registry.family(family), data, options, wanted, folder=folder, progress=terminal.on_stderr())
+    return library.make(family, data, options, wanted, folder=folder, progress=terminal.on_stderr())
 
 
 def _told(built: Built) -> dict[str, object]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib import resources
 from pathlib import Path
@@ -31,11 +31,15 @@ class Train(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Maker:
-    """How the models of one size are made: trained, and from a run folder merged into one graph. kind: of its file."""
+    """How the models of one size are made: trained, and from a run folder merged into one graph. kind: of its file.
+
+    side: px of a picture's width and height, unless the user says otherwise.
+    """
 
     train: Train
     graph: Callable[[Trained], FloatGraph]
     kind: str
+    side: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,11 +56,13 @@ class EfficientAD:
             train=partial(pdn_training.train, recipe=self.pdn),
             graph=pdn_training.graph,
             kind=pdn_model.FORMAT,
+            side=self.pdn.side,
         )
         small = Maker(
             train=partial(xs_training.train, config=self.xs),
             graph=xs_training.graph,
             kind=xs_model.FORMAT,
+            side=self.xs.side,
         )
         return {"xs": small, "s": published, "m": published}
 
@@ -85,9 +91,14 @@ class EfficientAD:
             rate="10%",
         )
 
+    def completed(self, options: TrainOptions) -> TrainOptions:
+        """`options` with the size's own width and height where they were left open."""
+        side = self._maker(options).side
+        return replace(options, width=options.width or side, height=options.height or side)
+
     def train(self, data: PictureSet, options: TrainOptions, *, folder: Path, progress: Progress) -> Trained:
         """Trains, or goes on from the checkpoint that `folder` holds for the same data and options."""
-        train = self._maker(options).train
+        train, options = self._maker(options).train, self.completed(options)
         with _computing(options.threads or default_threads()):
             try:
                 return train(data, options, folder=folder, progress=progress)

@@ -23,6 +23,9 @@ class Edges:
         )
         self._history = history
 
+    def completed(self, options: TrainOptions) -> TrainOptions:
+        return options
+
     def train(self, data: PictureSet, options: TrainOptions, *, folder: Path, progress: Progress) -> Trained:
         held_out = data.train[-20:]
         pictures = [cv2.imread(str(p.path))[:, :, ::-1].copy() for p in held_out]

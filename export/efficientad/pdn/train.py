@@ -48,16 +48,17 @@ START_PICTURES = 8
 class PdnRecipe:
     """How the published sizes are trained. The defaults are the paper's, apart from what stands here with a reason.
 
-    border: px around each picture, so that its rim has cells of its own (the paper leaves the outer 16 px unjudged).
-    short_steps: a run of fewer steps, or one with a time budget, is short, whatever it was before it was lengthened. A
-    short run begins with the plain mean for warm_share of it, and learns at short_rate, since the hard loss at the
-    paper's rate has learnt little by then.
+    side: px of a picture's width and height. border: px around each picture, so that its rim has cells of its own (the
+    paper leaves the outer 16 px unjudged). short_steps: a run of fewer steps, or one with a time budget, is short,
+    whatever it was before it was lengthened. A short run begins with the plain mean for warm_share of it, and learns at
+    short_rate, since the hard loss at the paper's rate has learnt little by then.
     penalty_grey: probability of a grey foreign picture. jitter: how far light, contrast or saturation change, as a
     share, in what the autoencoder sees. student_jitter: the student's first half learns from the jittered picture too:
     against changing light, and one pass of the student less. bf16: convolutions of a training step in bfloat16, about
     twice as fast on CPUs that have it; statistics, maps and scores stay float32. cache_bytes: of teacher outputs kept.
     """
 
+    side: int = 256
     steps: int = 70_000
     batch: int = 1
     learning_rate: float = 1e-4
@@ -117,10 +118,8 @@ def train(
 def preprocessing(options: TrainOptions, recipe: PdnRecipe = PAPER) -> Preprocessing:
     """A picture is stretched to width x height and surrounded by the border: the network's input is that much larger,
     and its map has one cell for each 4 x 4 px of the picture."""
-    around = 2 * recipe.border
-    return Preprocessing(
-        width=options.width + around, height=options.height + around, mode="stretch", border=recipe.border
-    )
+    around, (width, height) = 2 * recipe.border, options.sides
+    return Preprocessing(width=width + around, height=height + around, mode="stretch", border=recipe.border)
 
 
 def graph(trained: Trained) -> FloatGraph:

@@ -90,7 +90,7 @@ def train(
 ) -> Trained:
     """Trains, or goes on from the checkpoint in `folder`; a finished run is measured again, not trained again."""
     config = config or XsConfig()
-    config.layout.check(options.width, options.height)
+    config.layout.check(*options.sides)
     record = preprocessing(options)
     parts = shares(data.train, options)
     trunk = load_trunk(config.layout.taps[-1], options.teacher)
@@ -122,7 +122,8 @@ def train(
 
 def preprocessing(options: TrainOptions) -> Preprocessing:
     """How pictures come to XS: stretched, no border (the trunk's own padding serves the rim)."""
-    return Preprocessing(width=options.width, height=options.height, mode="stretch")
+    width, height = options.sides
+    return Preprocessing(width=width, height=height, mode="stretch")
 
 
 def identity_of(data: PictureSet, options: TrainOptions, config: XsConfig, trunk: Trunk) -> dict[str, str]:
