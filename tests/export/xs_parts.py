@@ -17,7 +17,7 @@ from edge_sdk.export.efficientad.xs.train import quantiles_of, statistics_of
 SIDE = 128
 
 LAYOUT = XsLayout(
-    taps=(4, 7, 10, 14), stem=8, width=16, map_stride=8, top_cells=5,
+    taps=(4, 7, 10, 14), stem=8, width=16, map_stride=8,
     sources=(Source(4, weight=0.5), Source(7), Source(10, "cosine"), Source(14), Source(14, "weighted")),
 )  # fmt: skip
 CONFIG = XsConfig(

@@ -53,7 +53,7 @@ class XsLayout:
 
     stem, width: channels of the student's first convolution and of the others. depth: convolutions after each halving,
     and between two taps of one size. clamp: bound on standardised features. map_stride: pixels per cell of the map.
-    top_cells: the score is the mean of that many largest cells.
+    top_share: of the map's cells, whose largest are averaged to the score.
     """
 
     start: int = 2
@@ -67,7 +67,7 @@ class XsLayout:
         Source(10, "cosine", 0.5), Source(14, "cosine", 0.5),
     )  # fmt: skip
     map_stride: int = 8
-    top_cells: int = 20
+    top_share: float = 0.02
 
     def __post_init__(self) -> None:
         if list(self.taps) != sorted(set(self.taps)) or not self.start < self.taps[0] <= self.taps[-1] < len(BLOCKS):
@@ -101,9 +101,9 @@ class XsLayout:
         return cells(height, self.map_stride), cells(width, self.map_stride)
 
     def cells_counted(self, width: int, height: int) -> int:
-        """`top_cells`, or all cells of a smaller map."""
+        """How many cells the score is the mean of: `top_share` of the map, at least one."""
         rows, columns = self.grid(width, height)
-        return min(self.top_cells, rows * columns)
+        return max(1, round(self.top_share * rows * columns))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,11 +230,9 @@ class XsModel(nn.Module):
         return scaled.clamp(-self.layout.clamp, self.layout.clamp)
 
     def set_weights(self, tap: int, differences: Tensor) -> None:
-        """The weighting of `tap` from differences (n, C) on good cells: the root of their second moments, of mean 1."""
+        """The weighting of `tap` from differences (n, C) on good cells: their second moments, 1 on average."""
         moments = differences.double().T @ differences.double() / len(differences)
-        values, directions = torch.linalg.eigh(moments / moments.diagonal().mean().clamp_min(1e-12))
-        root = (directions * values.clamp_min(0.0).sqrt()) @ directions.T
-        self.get_buffer(f"weights_{tap}").copy_(root)
+        self.get_buffer(f"weights_{tap}").copy_(moments / moments.diagonal().mean().clamp_min(1e-12))
 
     def difference(self, tap: int, learnt: Mapping[int, Tensor], features: Mapping[int, Tensor]) -> Tensor:
         """(N, C, h, w): what the student got wrong at `tap`."""
@@ -275,7 +273,8 @@ class XsModel(nn.Module):
     def reduced(self, cells_: Tensor) -> Tensor:
         """(N,) scores of maps (N, h, w)."""
         flat = cells_.flatten(1)
-        return flat.topk(min(self.layout.top_cells, flat.shape[1]), dim=1).values.mean(dim=1)
+        count = max(1, round(self.layout.top_share * flat.shape[1]))
+        return flat.topk(count, dim=1).values.mean(dim=1)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         cells_ = self.combined(self.maps(self.trunk(images, self.layout.blocks)))
