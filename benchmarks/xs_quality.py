@@ -14,7 +14,6 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,15 +25,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from memory import memory_scores
 from record import write_record
 
-from edge_sdk import preprocess
 from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.export import evaluate, registry
-from edge_sdk.export.family import FloatGraph, PictureSet, TrainOptions
+from edge_sdk.export.family import PictureSet, TrainOptions
+from edge_sdk.export.masks import Masks
 from edge_sdk.export.pack import float_variant
 from edge_sdk.export.pictures import read_pictures
-from edge_sdk.quality import detection, pixel
-from edge_sdk.runtimes import registry as runtime_registry
-from edge_sdk.runtimes.protocol import CompileOptions
+from edge_sdk.quality import detection
 
 
 @dataclass(frozen=True)
@@ -74,28 +71,6 @@ def judged(scores: NDArray[np.float64], data: PictureSet, seed: int) -> dict[str
     }  # fmt: skip
 
 
-def judged_by_pixel(graph: FloatGraph, data: PictureSet) -> dict[str, Any] | None:
-    """Pixel AUROC and AU-PRO of the maps at the pictures' own size; None where the set has no masks."""
-    if not any(p.mask for p in data.test):
-        return None
-    session = runtime_registry.runtime("onnxruntime").compile(graph.onnx, CompileOptions())
-    name = session.inputs[0].name
-
-    def samples() -> Iterator[pixel.Sample]:
-        for picture in data.test:
-            if picture.label != "good" and picture.mask is None:
-                sys.exit(f"{picture.path}: a defect without its mask would count as background")
-            prepared = preprocess.apply(preprocess.decode(picture.path), graph.preprocessing)
-            placed = prepared.geometry.back_map(session.run({name: prepared.tensor})["map"], graph.grid)
-            mask = None if picture.mask is None else np.asarray(preprocess.to_rgb8(preprocess.decode(picture.mask)))
-            yield pixel.Sample(map=placed, mask=None if mask is None else mask[..., 0], name=str(picture.path))
-
-    try:
-        return asdict(pixel.pixel_quality(samples()))
-    finally:
-        session.close()
-
-
 def training_options(stated: Stated, seed: int, arguments: argparse.Namespace) -> TrainOptions:
     """The one configuration of all sets."""
     return TrainOptions(
@@ -121,11 +96,13 @@ def run(name: str, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
     seconds = {"cpu_s": time.process_time() - cpu, "wall_s": time.monotonic() - wall}
     graph = family.graph(trained)
     inputs = evaluate.prepared(data.test, graph.preprocessing)
-    scored = evaluate.score_all([float_variant(graph)], inputs, threads=arguments.threads)[0]
+    masks = Masks.of(data.test, graph.grid)
+    scored = evaluate.score_all([float_variant(graph)], inputs, masks=masks, threads=arguments.threads)[0]
     (folder / "graph.onnx").write_bytes(graph.onnx)
     return {
         "set": name, "seed": seed, "training": seconds, "facts": dict(trained.facts),
-        "ours": judged(scored.scores, data, seed), "pixels": judged_by_pixel(graph, data),
+        "ours": judged(scored.scores, data, seed), "pixels": None if scored.pixels is None else asdict(scored.pixels),
+        "notes": scored.notes,
         "runtime": f"{scored.runtime} {scored.version}",
     }  # fmt: skip
 
@@ -134,7 +111,7 @@ def baseline(name: str, seed: int, arguments: argparse.Namespace) -> dict[str, A
     """The memory on two pairs of blocks and two scores; all four are told, the best is called the best."""
     data = read_pictures(arguments.data / SETS[name].folder, group=SETS[name].group)
     record = Preprocessing(width=arguments.side, height=arguments.side)
-    train, test = evaluate.prepared(data.train, record), evaluate.prepared(data.test, record)
+    train, test = ([p.tensor for p in evaluate.prepared(some, record)] for some in (data.train, data.test))
     out = {}
     for blocks in ((4, 10), (10, 14)):
         for kind, scores in memory_scores(train, test, blocks=blocks, seed=seed).items():

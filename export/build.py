@@ -21,6 +21,7 @@ from edge_sdk.decision import Decision, Evidence, conformal, nearest_supportable
 from edge_sdk.errors import BadInput
 from edge_sdk.export import evaluate, figures
 from edge_sdk.export.family import Family, FloatGraph, Picture, PictureSet, Trained, TrainOptions
+from edge_sdk.export.masks import Masks
 from edge_sdk.export.pack import Parts, float_variant, pack, provenance
 from edge_sdk.export.pictures import data_digest, held_out_count
 from edge_sdk.progress import Progress, silent
@@ -154,7 +155,8 @@ def _judged(
         return _Judged(problem="quality was not asked for")
     try:
         inputs = evaluate.prepared(pictures, made.graph.preprocessing, progress=progress)
-        scored = evaluate.score_all(made.all, inputs, threads=trained.options.threads, progress=progress)
+        masks = Masks.of(pictures, made.graph.grid)
+        scored = evaluate.score_all(made.all, inputs, masks=masks, threads=trained.options.threads, progress=progress)
         return _Judged(scored=tuple(scored), rows=tuple(figures.rows(scored, pictures, threshold, group=group)))
     except BadInput as exc:  # a test picture that went away during the training: the bundle is as good as before
         return _Judged(problem=str(exc))

@@ -17,6 +17,7 @@ from edge_sdk.errors import EdgeError
 from edge_sdk.export.evaluate import Scored
 from edge_sdk.export.family import Picture
 from edge_sdk.quality import detection
+from edge_sdk.quality.pixel import PixelQuality
 
 Floats = NDArray[np.float64]
 Unit = Literal["picture", "part"]
@@ -62,7 +63,8 @@ class Figures:
 class Row:
     """One line of the table: one variant in one layout on one runtime, and what ran.
 
-    reference: the others are held against this row. by_part: None where no group was stated. kept_least: least share of
+    reference: the others are held against this row. by_part: None where no group was stated. pixels: of the maps, by
+    picture; None without masks, and where another runtime of the same variant has them. kept_least: least share of
     its reference score kept by a strong defect, of `kept_of` defects; None without any. spearman: rank correlation with
     the reference. notes: why a figure is missing or what it leaves out. problem: why there are no figures at all.
     """
@@ -79,6 +81,7 @@ class Row:
     reference: bool = False
     by_picture: Figures | None = None
     by_part: Figures | None = None
+    pixels: PixelQuality | None = None
     kept_least: float | None = None
     kept_of: int = 0
     spearman: float | None = None
@@ -143,7 +146,7 @@ def _row(
     blank = Row(
         variant=s.variant, layout=s.layout, runtime=s.runtime, version=s.version, device=s.device,
         precision=s.precision, convolutions=s.convolutions, threads=s.threads, size_bytes=s.size_bytes,
-        reference=is_reference, problem=s.problem,
+        reference=is_reference, pixels=s.pixels, notes=s.notes, problem=s.problem,
     )  # fmt: skip
     if s.problem:
         return blank

@@ -154,7 +154,7 @@ def _page(built: Built, measured: Measured, pictures: Sequence[Shot]) -> Page:
         decision_words=" ".join([f"{built.decision.words}.", *(f"{w}." for w in built.decision.warnings)]),
         unjudged=built.unjudged,
         by_picture=_with_speed(built.rows, measured),
-        by_part=_without_kept(table.quality(built.rows, "part")) if built.group else None,
+        by_part=table.quality(built.rows, "part") if built.group else None,
         counted=table.unit_words(built.rows, "picture"),
         counted_parts=table.unit_words(built.rows, "part"),
         notes=tuple(_notes(built, measured)),
@@ -235,6 +235,9 @@ def _quality_cards(row: Row, rate: float | None) -> list[Card]:
         asked = "" if rate is None else f"asked for {rate:.1%}"
         words = f"{asked}{_ends(told.false_rejects_interval, '.0%')}{also}".removeprefix("; ")
         out.append(Card(value=f"{told.false_rejects} of {told.good}", name=f"good {told.unit}s rejected", words=words))
+    if row.pixels is not None:
+        words = f"AU-PRO {row.pixels.aupro:.3f}; {row.pixels.regions} regions in {row.pixels.pictures} pictures"
+        out.append(Card(value=f"{row.pixels.auroc:.3f}", name=f"pixel AUROC, {row.variant}", words=words))
     return out
 
 
@@ -266,11 +269,6 @@ def _speed(row: Row, measured: Measured) -> tuple[str, ...]:
     if speed is None or row.problem:
         return (*("-",) * 4, ratio)
     return (_short(speed, "p50"), _short(speed, "p90"), _short(speed, "p99"), f"{1000 / speed.total.mean:.0f}", ratio)
-
-
-def _without_kept(told: Table) -> Table:
-    """By part: the kept score is of pictures, and what ran stands in the table above."""
-    return Table(header=told.header[:-2], rows=tuple(line[:-2] for line in told.rows))
 
 
 def _short(speed: ProfileReport, name: str) -> str:

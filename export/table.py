@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from edge_sdk.calibration import CalibrationReport
@@ -20,12 +20,24 @@ class Table:
 
 
 def quality(rows: Sequence[Row], unit: Unit) -> Table:
-    """Variant, runtime, figures counted by `unit`, and what ran. "-": nothing to say, never an invented zero."""
-    header = ("variant", "runtime", "AUROC [95 %]", "change [95 %]", "flips", "false rejects", "misses", "kept", "ran")
-    cells = tuple(
-        (row.variant, row.runtime, *_cells(_of(row, unit)), _kept(row), row.problem or ran(row)) for row in rows
+    """Variant, runtime, figures counted by `unit`, and what ran. "-": nothing to say, never an invented zero.
+
+    By picture also the kept score and, where a row has them, pixel figures.
+    """
+    columns: list[tuple[str, Callable[[Row], str]]] = [
+        ("variant", lambda row: row.variant),
+        ("runtime", lambda row: row.runtime),
+        *((name, _of_figures(unit, cell)) for name, cell in _FIGURES),
+    ]
+    if unit == "picture":
+        columns.append(("kept", _kept))
+        if any(row.pixels for row in rows):
+            columns.append(("pixel AUROC", lambda row: "-" if row.pixels is None else f"{row.pixels.auroc:.3f}"))
+            columns.append(("AU-PRO", lambda row: "-" if row.pixels is None else f"{row.pixels.aupro:.3f}"))
+    columns.append(("ran", lambda row: row.problem or ran(row)))
+    return Table(
+        header=tuple(name for name, _ in columns), rows=tuple(tuple(cell(row) for _, cell in columns) for row in rows)
     )
-    return Table(header=header, rows=cells)
 
 
 def unit_words(rows: Sequence[Row], unit: Unit) -> str:
@@ -69,7 +81,16 @@ def _percent(value: float | None) -> str:
 
 def notes(rows: Sequence[Row]) -> list[str]:
     """What rows say of missing figures, each sentence once."""
-    return list(dict.fromkeys(f"{row.variant} on {row.runtime}: {note}" for row in rows for note in row.notes))
+    out = list(dict.fromkeys(f"{row.variant} on {row.runtime}: {note}" for row in rows for note in row.notes))
+    seen = [(row, row.pixels) for row in rows if row.pixels]
+    if seen:
+        told = seen[0][1]
+        where = ", ".join(f"{row.variant} on {row.runtime}" for row, _ in seen)
+        out.append(
+            f"Pixel figures: {told.pictures} pictures with {told.regions} defect regions, at the pictures' own size; "
+            f"AU-PRO up to a false positive rate of {told.limit:g}. Maps were looked at of {where}"
+        )
+    return out
 
 
 def ran(row: Row) -> str:
@@ -81,18 +102,31 @@ def _of(row: Row, unit: Unit) -> Figures | None:
     return row.by_picture if unit == "picture" else row.by_part
 
 
-def _cells(told: Figures | None) -> tuple[str, ...]:
-    if told is None:
-        return ("-",) * 5
-    return (
-        "-" if told.auroc is None else f"{told.auroc:.3f}{_interval(told.auroc_interval, '.3f')}",
-        "-"
-        if told.auroc_change is None
-        else f"{100 * told.auroc_change:+.2f}{_interval(told.auroc_change_interval, '+.2f', 100)} pp",
-        share(told.flips, told.count),
-        share(told.false_rejects, told.good),
-        share(told.misses, told.defects),
-    )
+def _of_figures(unit: Unit, cell: Callable[[Figures], str]) -> Callable[[Row], str]:
+    def told(row: Row) -> str:
+        figures = _of(row, unit)
+        return "-" if figures is None else cell(figures)
+
+    return told
+
+
+def _auroc(told: Figures) -> str:
+    return "-" if told.auroc is None else f"{told.auroc:.3f}{_interval(told.auroc_interval, '.3f')}"
+
+
+def _change(told: Figures) -> str:
+    if told.auroc_change is None:
+        return "-"
+    return f"{100 * told.auroc_change:+.2f}{_interval(told.auroc_change_interval, '+.2f', 100)} pp"
+
+
+_FIGURES: tuple[tuple[str, Callable[[Figures], str]], ...] = (
+    ("AUROC [95 %]", _auroc),
+    ("change [95 %]", _change),
+    ("flips", lambda told: share(told.flips, told.count)),
+    ("false rejects", lambda told: share(told.false_rejects, told.good)),
+    ("misses", lambda told: share(told.misses, told.defects)),
+)
 
 
 def _kept(row: Row) -> str:

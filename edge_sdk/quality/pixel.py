@@ -6,7 +6,6 @@ share found, as a function of the share of defect-free pixels wrongly found, ave
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeAlias
 
@@ -52,29 +51,44 @@ class Sample:
     name: str = ""
 
 
-def pixel_quality(
-    samples: Iterable[Sample], *, limit: float = 0.30, method: Literal["exact", "histogram"] = "histogram"
-) -> PixelQuality:
-    """Both figures over a stream of pictures, the good ones included.
+Method: TypeAlias = Literal["exact", "histogram"]
+
+
+class PixelTally:
+    """Both figures over pictures that come one after the other, the good ones included.
 
     "histogram" groups scores by the leading 18 bits of their float32 pattern: constant memory, off by about 1e-4.
-    "exact" keeps and sorts every pixel. BadInput where a map and its mask differ in size, where a map holds
-    NaN, or where the whole set has no defect or no background.
+    "exact" keeps and sorts every pixel. limit: of the false positive rate, for AU-PRO.
     """
-    if not 0 < limit <= 1:
-        raise BadUsage(f"a limit of {limit} must lie in 0..1", do="The usual limit is 0.3")
-    counts: _Counts = _Sorted() if method == "exact" else _Histogram()
-    pictures = regions = unseen = excluded = 0
-    for sample in samples:
+
+    def __init__(self, *, limit: float = 0.30, method: Method = "histogram") -> None:
+        if not 0 < limit <= 1:
+            raise BadUsage(f"a limit of {limit} must lie in 0..1", do="The usual limit is 0.3")
+        self._limit = limit
+        self._counts: _Counts = _Sorted() if method == "exact" else _Histogram()
+        self._pictures = self._regions = self._unseen = self._excluded = 0
+
+    def add(self, sample: Sample) -> None:
+        """One more picture. BadInput where its map and its mask differ in size, or its map holds NaN."""
         scores, labels, seen = _checked(sample)
-        pictures += 1
-        excluded += labels.size - int(np.count_nonzero(seen))
+        self._pictures += 1
+        self._excluded += labels.size - int(np.count_nonzero(seen))
         found = int(labels.max())
-        size = np.bincount(labels[seen], minlength=found + 1)[1:]
-        unseen += int(np.count_nonzero(size == 0))
-        counts.add(scores[seen], labels[seen], size)
-        regions += found
-    return _result(counts, limit, pictures=pictures, regions=regions, unseen=unseen, excluded=excluded)
+        if sample.seen is None:
+            scores, labels = scores.ravel(), labels.ravel()
+        else:
+            scores, labels = scores[seen], labels[seen]
+        size = np.bincount(labels, minlength=found + 1)[1:]
+        self._unseen += int(np.count_nonzero(size == 0))
+        self._counts.add(scores, labels, size)
+        self._regions += found
+
+    def quality(self) -> PixelQuality:
+        """Of all pictures so far. BadInput where they have no defect, or no background."""
+        return _result(
+            self._counts, self._limit, pictures=self._pictures, regions=self._regions, unseen=self._unseen,
+            excluded=self._excluded,
+        )  # fmt: skip
 
 
 def regions_of(mask: Mask) -> NDArray[np.int32]:
@@ -130,12 +144,12 @@ class _Histogram:
         self.method = f"histogram of {self._bins} float32 bins"
 
     def add(self, scores: NDArray[np.float32], labels: NDArray[np.int32], sizes: NDArray[np.int64]) -> None:
-        bins = (_rising_bits(scores) >> self._SHIFT).astype(np.int64)
-        inside = labels > 0
-        weights = _weights(labels, sizes)
-        self._overlap += np.bincount(bins[inside], weights=weights[inside], minlength=self._bins)
-        self._defect += np.bincount(bins[inside], minlength=self._bins)
-        self._background += np.bincount(bins[~inside], minlength=self._bins)
+        bins = (_rising_bits(scores) >> self._SHIFT).astype(np.intp)
+        inside = np.flatnonzero(labels)
+        found = np.bincount(bins[inside], minlength=self._bins)
+        self._overlap += np.bincount(bins[inside], weights=_weights(labels[inside], sizes), minlength=self._bins)
+        self._defect += found
+        self._background += np.bincount(bins, minlength=self._bins) - found
 
     def groups(self) -> tuple[Floats, NDArray[np.int64], NDArray[np.int64]]:
         return self._overlap[::-1], self._defect[::-1], self._background[::-1]
@@ -143,8 +157,10 @@ class _Histogram:
 
 def _rising_bits(scores: NDArray[np.float32]) -> NDArray[np.uint32]:
     """float32 bit patterns turned so that they rise with the value, negative ones included."""
-    bits = (scores + np.float32(0)).view(np.uint32)  # + 0: -0.0 and 0.0 are one score
-    return np.asarray(np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31)), dtype=np.uint32)
+    bits: NDArray[np.uint32] = (scores + np.float32(0)).view(np.uint32)  # + 0: -0.0 and 0.0 are one score
+    negative = (bits.view(np.int32) >> 31).view(np.uint32)  # every bit set where the sign is
+    bits ^= negative | np.uint32(1 << 31)
+    return bits
 
 
 def _weights(labels: NDArray[np.int32], sizes: NDArray[np.int64]) -> Floats:

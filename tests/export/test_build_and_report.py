@@ -8,8 +8,9 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
-from edges import Edges, folder_of_plates
+from edges import Edges, folder_of_plates, write
 
 from edge_sdk import refit
 from edge_sdk.bundle.store import Bundle
@@ -175,6 +176,39 @@ def test_the_threads_that_were_asked_for_are_those_of_calibration_and_scoring(da
 
 def _threads_alive() -> int:
     return len(list(Path("/proc/self/task").iterdir()))
+
+
+def test_masks_of_the_defects_bring_pixel_figures_of_each_variant_once(tmp_path: Path) -> None:
+    data = read_pictures(folder_of_plates(tmp_path / "parts", masks=True))
+    built = _build(data, tmp_path / "parts.edge")
+    told = [row.pixels for row in built.rows if row.pixels]
+    assert [row.variant for row in built.rows if row.pixels] == ["fp32", "int8", "int8-w7", "fp16"]
+    assert all((t.pictures, t.regions, t.defect_pixels) == (12, 6, 6 * 16 * 16) for t in told)
+    assert all(0.9 < t.auroc < 1 and 0.7 < t.aupro < 1 for t in told)
+    page = _page(built, tmp_path)
+    assert "<th>pixel AUROC</th><th>AU-PRO</th>" in page
+    assert "pixel AUROC, fp32" in page
+    assert "12 pictures with 6 defect regions" in page
+
+
+def test_a_mask_that_cannot_be_used_costs_the_pixel_figures_alone(tmp_path: Path) -> None:
+    data = read_pictures(folder_of_plates(tmp_path / "parts", masks=True))
+    write(next((tmp_path / "parts/ground_truth").rglob("*.png")), np.zeros((9, 9, 3), np.uint8))
+    row = _build(data, tmp_path / "parts.edge").rows[0]
+    assert row.pixels is None
+    assert row.by_picture is not None
+    assert row.by_picture.auroc == 1.0
+    assert "no pixel figures" in row.notes[0]
+    assert "its mask (9, 9)" in row.notes[0]
+
+
+def test_a_defect_without_a_mask_is_left_out_of_pixel_figures_and_said(tmp_path: Path) -> None:
+    folder_of_plates(tmp_path / "parts", masks=True)
+    next((tmp_path / "parts/ground_truth").rglob("*.png")).unlink()
+    row = _build(read_pictures(tmp_path / "parts"), tmp_path / "parts.edge").rows[0]
+    assert row.pixels is not None
+    assert (row.pixels.pictures, row.pixels.regions) == (11, 5)
+    assert row.notes == ("defective pictures without a mask, left out of pixel figures: 1",)
 
 
 def test_a_test_picture_that_went_away_costs_the_figures_and_not_the_bundle(folder: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from scipy import ndimage
 from sklearn.metrics import roc_auc_score
 
 from edge_sdk.errors import BadInput, BadUsage
-from edge_sdk.quality.pixel import Sample, pixel_quality, regions_of
+from edge_sdk.quality.pixel import Method, PixelQuality, PixelTally, Sample, regions_of
 
 MAP = np.array([[0.3, 0.9, 0.1, 0.1], [0.2, 0.1, 0.2, 0.1], [0.1, 0.2, 0.8, 0.7], [0.1, 0.4, 0.6, 0.3]], np.float32)
 MASK = np.zeros((4, 4), np.uint8)
@@ -28,6 +28,14 @@ def synthetic(seed: int, count: int = 12, size: int = 48) -> list[Sample]:
         found = ndimage.gaussian_filter(mask.astype(float), 1.5) * rng.uniform(0, 1) + 1.5 * noise + 1
         samples.append(Sample(map=found.astype(np.float32), mask=None if index % 3 == 0 else mask))
     return samples
+
+
+def pixel_quality(samples: list[Sample], *, limit: float = 0.30, method: Method = "histogram") -> PixelQuality:
+    """Of pictures given one after the other."""
+    tally = PixelTally(limit=limit, method=method)
+    for sample in samples:
+        tally.add(sample)
+    return tally.quality()
 
 
 def brute_force_aupro(samples: list[Sample], limit: float) -> float:
