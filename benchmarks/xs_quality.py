@@ -31,6 +31,7 @@ from edge_sdk.export.family import PictureSet, TrainOptions
 from edge_sdk.export.masks import Masks
 from edge_sdk.export.pack import float_variant
 from edge_sdk.export.pictures import read_pictures
+from edge_sdk.export.training import checkpoint
 from edge_sdk.quality import detection
 
 
@@ -91,9 +92,12 @@ def run(name: str, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
     data = read_pictures(arguments.data / stated.folder, group=stated.group)
     family = registry.family("efficientad")
     folder = arguments.runs / f"{name}-{seed}"
+    trained_before = (folder / checkpoint.NAME).exists()
     cpu, wall = time.process_time(), time.monotonic()
     trained = family.train(data, training_options(stated, seed, arguments), folder=folder, progress=_quiet)
-    seconds = {"cpu_s": time.process_time() - cpu, "wall_s": time.monotonic() - wall}
+    seconds = {"steps_s": trained.facts["training_s"], "threads": arguments.threads}
+    if not trained_before:  # else this process did not do all of it
+        seconds |= {"cpu_s": time.process_time() - cpu, "wall_s": time.monotonic() - wall}
     graph = family.graph(trained)
     inputs = evaluate.prepared(data.test, graph.preprocessing)
     masks = Masks.of(data.test, graph.grid)
@@ -138,6 +142,7 @@ def main() -> None:
     parser.add_argument("--holdout", type=float, default=0.1, help="share of good parts kept for the threshold")
     parser.add_argument("--quantiles", type=float, default=0.05, help="share of the rest kept for the map's scale")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--note", action="append", default=[], help="a remark for the record")
     arguments = parser.parse_args()
     for seed in arguments.seeds:
         for name in arguments.sets:
@@ -147,7 +152,7 @@ def main() -> None:
             result = run(name, seed, arguments)
             if seed == 0:
                 result["memory"] = baseline(name, seed, arguments)
-            write_record(file, result, seeds=[seed], samples=result["ours"]["pictures"])
+            write_record(file, result, seeds=[seed], samples=result["ours"]["pictures"], notes=arguments.note)
             print(name, seed, json.dumps(result["ours"]), flush=True)
 
 
