@@ -39,7 +39,7 @@ class Source:
 
     measure: how student and teacher differ. "square": mean over channels of the squared difference. "weighted": the
     same, each direction weighted by how much good parts differ along it, for there the features speak and elsewhere is
-    noise (whitening, the opposite, loses: docs/results/README.md). "cosine": 1 - the cosine of the two.
+    noise (whitening, the opposite, loses: docs/results/xs_choices.json). "cosine": 1 - the cosine of the two.
     """
 
     tap: int
