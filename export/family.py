@@ -72,6 +72,7 @@ class TrainOptions:
     direction. penalty: folder with foreign pictures; None = shipped textures. teacher: weights file; None = what ships.
     holdout: share of the good parts that training, map quantiles and calibration never see: for the threshold.
     quantiles: share of the good parts kept from training for the map quantiles; the two sets never share a part.
+    bit_depth: of 16-bit pictures, 10, 12 or 16: what the camera's white is.
     """
 
     size: str = "xs"
@@ -85,6 +86,7 @@ class TrainOptions:
     teacher: Path | None = None
     holdout: float = 0.2
     quantiles: float = 0.1
+    bit_depth: int = 16
     threads: int | None = None
 
     @property

@@ -31,6 +31,7 @@ def train(
     group: Annotated[
         str | None, typer.Option(help="Several photos a part: a regular expression naming it, or TABLE.csv:COLUMN.")
     ] = None,
+    bit_depth: Annotated[int, typer.Option(help="Of 16-bit pictures: 10, 12 or 16, what the camera's white is.")] = 16,
     turns: Annotated[bool, typer.Option("--turns", help="Parts lie in any direction.")] = False,
     rate: Annotated[
         str | None, typer.Option(help="False-reject rate. Default: 1%, or the lowest that your pictures support.")
@@ -56,13 +57,15 @@ def train(
 
     if out.suffix != ".edge":
         raise BadUsage(f"--out {out} does not end in .edge", do=f"Write --out {out.with_suffix('.edge')}")
+    if bit_depth not in (10, 12, 16):
+        raise BadUsage(f"--bit-depth is 10, 12 or 16, not {bit_depth}")
     if not out.parent.is_dir():  # before the training, not after it
         raise BadUsage(f"the folder of --out {out} is not there", do=f"mkdir -p {out.parent}")
     budget = terminal.seconds(time_budget) if time_budget else None
     maker = registry.family(family)
     options = maker.completed(TrainOptions(
         size=size, width=width, height=height, steps=steps, time_budget_s=budget, seed=seed, turns=turns,
-        penalty=penalty, teacher=teacher, threads=threads,
+        penalty=penalty, teacher=teacher, bit_depth=bit_depth, threads=threads,
     ))  # fmt: skip
     data = read_pictures(pictures, group=group)
     for file, why in data.unreadable:

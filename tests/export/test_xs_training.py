@@ -22,11 +22,12 @@ from edge_sdk.export.anomaly.augment import Augmentation, view
 from edge_sdk.export.anomaly.damage import damage
 from edge_sdk.export.anomaly.inputs import prepared
 from edge_sdk.export.efficientad.family import EfficientAD
+from edge_sdk.export.efficientad.pdn.train import preprocessing as pdn_preprocessing
 from edge_sdk.export.efficientad.saved import MODEL
 from edge_sdk.export.efficientad.trunk import load_trunk
 from edge_sdk.export.efficientad.xs.features import FeatureBank, Views
 from edge_sdk.export.efficientad.xs.model import XsModel
-from edge_sdk.export.efficientad.xs.train import identity_of, quantiles_of
+from edge_sdk.export.efficientad.xs.train import identity_of, preprocessing, quantiles_of
 from edge_sdk.export.family import PictureSet, Trained, TrainOptions
 from edge_sdk.export.pictures import read_pictures, shares
 from edge_sdk.export.training import checkpoint
@@ -65,6 +66,12 @@ def test_what_sets_the_map_scale_neither_trains_nor_sets_the_threshold(data: Pic
         for p in parts.scaling
     ]
     assert quantiles_of(model, features, FAMILY.xs.quantiles) == model.quantiles
+
+
+def test_the_bit_depth_that_the_user_states_stands_in_the_record() -> None:
+    assert preprocessing(OPTIONS).bit_depth == 16
+    assert preprocessing(replace(OPTIONS, bit_depth=12)).bit_depth == 12
+    assert pdn_preprocessing(replace(OPTIONS, bit_depth=12)).bit_depth == 12
 
 
 def test_the_loss_falls(data: PictureSet, tmp_path: Path) -> None:

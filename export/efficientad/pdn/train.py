@@ -119,7 +119,9 @@ def preprocessing(options: TrainOptions, recipe: PdnRecipe = PAPER) -> Preproces
     """A picture is stretched to width x height and surrounded by the border: the network's input is that much larger,
     and its map has one cell for each 4 x 4 px of the picture."""
     around, (width, height) = 2 * recipe.border, options.sides
-    return Preprocessing(width=width + around, height=height + around, mode="stretch", border=recipe.border)
+    return Preprocessing(
+        width=width + around, height=height + around, mode="stretch", border=recipe.border, bit_depth=options.bit_depth
+    )
 
 
 def graph(trained: Trained) -> FloatGraph:

@@ -123,7 +123,7 @@ def train(
 def preprocessing(options: TrainOptions) -> Preprocessing:
     """How pictures come to XS: stretched, no border (the trunk's own padding serves the rim)."""
     width, height = options.sides
-    return Preprocessing(width=width, height=height, mode="stretch")
+    return Preprocessing(width=width, height=height, mode="stretch", bit_depth=options.bit_depth)
 
 
 def identity_of(data: PictureSet, options: TrainOptions, config: XsConfig, trunk: Trunk) -> dict[str, str]:
