@@ -157,8 +157,7 @@ def auroc_with_interval(good: Scores, bad: Scores, *, level: float = 0.95) -> Au
     if fewest < 2:
         return Auroc(value=value, low=0.0, high=1.0, se=None, method="one picture on a side: no interval", **counts)
     if value in (0.0, 1.0):
-        bound = (1.0 - level) ** (1.0 / fewest)
-        low, high = (bound, 1.0) if value == 1.0 else (0.0, 1.0 - bound)
+        low, high = _without_inversion(value, fewest, level)
         return Auroc(value=value, low=low, high=high, se=None, method="no inversion", **counts)
     above, below = _placements(sound, broken)
     se = math.sqrt(float(above.var(ddof=1)) / len(broken) + float(below.var(ddof=1)) / len(sound))
@@ -200,14 +199,19 @@ def bootstrap_auroc(
     draws: int = 2000,
     level: float = 0.95,
 ) -> Auroc:
-    """AUROC with a percentile interval; good and bad units are drawn separately, all pictures of a unit together."""
+    """AUROC with a percentile interval; good and bad units are drawn separately, all pictures of a unit together.
+
+    At exactly 1 (or 0) every draw is the same: then the bound is that of `auroc_with_interval`, for as many units.
+    """
     sound, broken = _checked(good, "good"), _checked(bad, "bad")
     weighted = _WeightedAuroc(sound, broken)
     good_groups, bad_groups = _Groups(sound, good_units), _Groups(broken, bad_units)
     drawn = np.array([weighted(good_groups.draw(rng), bad_groups.draw(rng)) for _ in range(draws)])
-    low, high = _percentiles(drawn, level)
+    value, (low, high) = auroc(sound, broken), _percentiles(drawn, level)
+    if value in (0.0, 1.0):
+        low, high = _without_inversion(value, min(good_groups.count, bad_groups.count), level)
     return Auroc(
-        value=auroc(sound, broken),
+        value=value,
         low=low,
         high=high,
         se=float(drawn.std(ddof=1)),
@@ -383,6 +387,12 @@ def _placements(sound: Floats, broken: Floats) -> tuple[Floats, Floats]:
         return np.asarray(sides / (2.0 * len(others)), dtype=np.float64)
 
     return below(broken, sound), 1.0 - below(sound, broken)
+
+
+def _without_inversion(value: float, fewest: int, level: float) -> tuple[float, float]:
+    """The interval at exactly 1 or 0, as of `fewest` independent pairs without an inversion."""
+    bound = (1.0 - level) ** (1.0 / fewest)
+    return (bound, 1.0) if value == 1.0 else (0.0, 1.0 - bound)
 
 
 def _percentiles(drawn: Floats, level: float) -> tuple[float, float]:

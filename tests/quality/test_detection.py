@@ -129,6 +129,16 @@ def test_copies_of_a_part_do_not_narrow_the_interval_by_part() -> None:
     assert "30 good and 30 bad units" in copies.method
 
 
+def test_parts_that_are_all_told_apart_leave_the_bound_that_their_number_supports() -> None:
+    """Resampling never finds an inversion that is not there: without the bound, three parts would be certainty."""
+    units = [str(number // 10) for number in range(30)]
+    figure = bootstrap_auroc(
+        np.arange(30), np.arange(50, 80), good_units=units, bad_units=units, rng=np.random.default_rng(0), draws=20
+    )
+    assert (figure.value, figure.high) == (1.0, 1.0)
+    assert figure.low == pytest.approx(0.05 ** (1 / 3))
+
+
 def test_a_difference_on_the_same_pictures_is_narrower_than_either_interval() -> None:
     rng = np.random.default_rng(2)
     good, bad = rng.normal(size=80), rng.normal(1, size=80)
