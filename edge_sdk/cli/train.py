@@ -21,7 +21,7 @@ def train(
     pictures: Annotated[Path, typer.Argument(help="Folder of good parts, or one with train/good.", show_default=False)],
     out: Annotated[Path, typer.Option(help="The bundle to write.", show_default=False)],
     family: Annotated[str, typer.Option(help="Family of models.")] = "efficientad",
-    size: Annotated[str, typer.Option(help="xs (two cores, minutes), s or m (a GPU, or days).")] = "xs",
+    size: Annotated[str, typer.Option(help="xs (two cores, minutes), s or m (a GPU; need --teacher).")] = "xs",
     width: Annotated[
         int | None, typer.Option(min=1, help="Pictures are scaled to it, px. Default: 320 (xs), 256 (s, m).")
     ] = None,
@@ -39,7 +39,7 @@ def train(
     confidence: Annotated[float | None, typer.Option(help="Hold the rate with this confidence, percent.")] = None,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     penalty: Annotated[Path | None, typer.Option(help="Folder of foreign pictures; default: textures.")] = None,
-    teacher: Annotated[Path | None, typer.Option(help="Teacher weights for size s or m.")] = None,
+    teacher: Annotated[Path | None, typer.Option(help="Teacher weights (s, m), or trunk weights (xs).")] = None,
     run: Annotated[Path | None, typer.Option(help="Run folder with checkpoints; default: OUT.run beside OUT.")] = None,
     key: Annotated[Path | None, typer.Option(help="A .key file: sign the bundle.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Default: the physical cores given to us.")] = None,
