@@ -38,16 +38,14 @@ def merged_graph(model: XsModel, *, width: int, height: int) -> tuple[bytes, tup
     return g.finish(), g.node_names[before_tail:]
 
 
-FLOAT_THROUGH = 10
-"""Trunk blocks up to this one stay float in int8: they feed teacher and student alike, and their rounding is what moves
-scores (docs/results/int8_fidelity holds what is left of it). Most of the work is behind them."""
-
-
 def float_in_int8(graph: bytes) -> tuple[str, ...]:
-    """Names of the convolutions of the trunk's stem and blocks up to FLOAT_THROUGH in a merged graph."""
+    """Names of the trunk's convolutions in a merged graph: they stay float in int8.
+
+    The trunk feeds teacher and student alike, and its rounding is what moves scores (docs/results/int8_fidelity holds
+    what is left of it). Most of the work is the student's, which runs in int8.
+    """
     model = need("onnx", extra="export").load_from_string(graph)
-    early = ("trunk/stem", *(f"trunk/{block}/" for block in range(FLOAT_THROUGH + 1)))
-    return tuple(node.name for node in model.graph.node if node.op_type == "Conv" and node.name.startswith(early))
+    return tuple(node.name for node in model.graph.node if node.op_type == "Conv" and node.name.startswith("trunk/"))
 
 
 def raw_maps(float_tail: tuple[str, ...]) -> tuple[str, ...]:
