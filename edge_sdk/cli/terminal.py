@@ -6,6 +6,7 @@ import json
 import re
 import sys
 import time
+from collections.abc import Callable
 from typing import Any, TextIO
 
 import typer
@@ -48,30 +49,35 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
-def on_stderr(*, quiet: bool = False, stream: TextIO | None = None) -> Progress:
+def on_stderr(
+    *, quiet: bool = False, stream: TextIO | None = None, seconds_now: Callable[[], float] = time.monotonic
+) -> Progress:
     """A bar with time left on a terminal; elsewhere a plain line at the start of a step and about every 10 seconds."""
     stream = stream or sys.stderr
     if quiet:
         return lambda done, total, text: None
-    return _Bar() if stream.isatty() else _Lines(stream)
+    return _Bar() if stream.isatty() else _Lines(stream, seconds_now)
 
 
 class _Lines:
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, seconds_now: Callable[[], float]) -> None:
+        self._seconds_now = seconds_now
         self._stream, self._last, self._began, self._text, self._total = stream, 0.0, 0.0, "", -1
+        self._first = 0  # what was done before this process: a training that goes on does not begin at 0
 
     def __call__(self, done: int, total: int, text: str) -> None:
-        now = time.monotonic()
+        now = self._seconds_now()
         if total != self._total or done == 0:
-            self._began, self._total = now, total
+            self._began, self._total, self._first = now, total, done
         elif now - self._last < 10.0 and done < total:
             return
         if done == total and text == self._text and now - self._last < 1.0:
             return
         self._last, self._text = now, text
         share = f"{100 * done // total:3d} %" if total else "     "
-        left = (now - self._began) / done * (total - done) if done and total else 0.0
-        tail = f", about {clock(left)} left" if done and done < total and now - self._began > 2 else ""
+        ours = done - self._first
+        left = (now - self._began) / ours * (total - done) if ours > 0 else 0.0
+        tail = f", about {clock(left)} left" if ours > 0 and done < total and now - self._began > 2 else ""
         print(f"{share} {text}{tail}", file=self._stream, flush=True)
 
 

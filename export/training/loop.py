@@ -153,7 +153,6 @@ def _steps(
     recent: dict[str, list[float]] = {}
     kept_at = position.elapsed_s
     clock = time.monotonic()
-    began = position
     trainable.module.train()
     while plan.done(position) < 1.0:
         moment = Moment(position.step, plan.done(position))
@@ -182,7 +181,7 @@ def _steps(
         if position.elapsed_s - kept_at >= plan.checkpoint_every_s:
             keep(position)
             kept_at = position.elapsed_s
-        progress(round(1000 * plan.done(position)), 1000, _note(plan, began, position, values))
+        progress(round(1000 * plan.done(position)), 1000, _note(position, values))
     position = replace(position, finished=True)
     keep(position)
     trainable.module.eval()
@@ -202,12 +201,9 @@ def _step(trainable: Trainable, rng: np.random.Generator, now: Moment) -> dict[s
     return {name: float(term.detach()) for name, term in terms.items()}
 
 
-def _note(plan: Plan, began: Position, now: Position, values: Mapping[str, float] | None) -> str:
-    gone, left = now.elapsed_s - began.elapsed_s, 1.0 - plan.done(now)
-    share = plan.done(now) - plan.done(began)
-    seconds = round(gone * left / share) if share > 0 else 0
+def _note(now: Position, values: Mapping[str, float] | None) -> str:
     loss = f"loss {sum(values.values()):.3f}" if values else "step dropped: its gradients were not finite"
-    return f"training, step {now.step}, {loss}, {seconds // 60}:{seconds % 60:02d} left"
+    return f"training, step {now.step}, {loss}"
 
 
 def _stopped(folder: Path) -> Stopped:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shlex
@@ -218,3 +219,11 @@ def test_units_of_time_are_read_and_wrong_ones_are_refused() -> None:
     for wrong in ("", "ten", "-3s", "0", "5 parsecs"):
         with pytest.raises(BadUsage, match="not a time"):
             terminal.seconds(wrong)
+
+
+def test_the_time_left_of_a_training_that_goes_on_is_judged_by_what_this_process_did() -> None:
+    clock, stream = iter([100.0, 120.0]), io.StringIO()
+    progress = terminal.on_stderr(stream=stream, seconds_now=lambda: next(clock))
+    progress(500, 1000, "training")
+    progress(600, 1000, "training")
+    assert stream.getvalue().splitlines() == [" 50 % training", " 60 % training, about 1 min 20 s left"]

@@ -211,11 +211,11 @@ def test_a_time_budget_counts_over_resumes(tmp_path: Path) -> None:
     assert end.step == stored.position.step
 
 
-def test_progress_ends_at_its_total_and_tells_the_time_left(tmp_path: Path) -> None:
+def test_progress_ends_at_its_total_and_tells_step_and_loss(tmp_path: Path) -> None:
     seen: list[tuple[int, int, str]] = []
     go(Line(), tmp_path, steps=5, progress=lambda *row: seen.append(row))
     assert [done for done, _, _ in seen] == [200, 400, 600, 800, 1000]
-    assert "left" in seen[0][2]
+    assert seen[0][2].startswith("training, step 1, loss ")
 
 
 def test_a_plan_without_an_end_is_refused() -> None:
