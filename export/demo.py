@@ -84,7 +84,9 @@ def demo(
         shutil.rmtree(run)  # a demo starts from nothing; `train` is what resumes
     with resources.as_file(shown.folder) as folder:
         data = read_pictures(folder)
-        options = TrainOptions(time_budget_s=time_budget_s, seed=seed, holdout=shown.holdout)
+        options = TrainOptions(
+            width=shown.side, height=shown.side, time_budget_s=time_budget_s, seed=seed, holdout=shown.holdout
+        )
         wanted = builder.BuildOptions(name=shown.name, out=out / "demo.edge", rate=shown.rate, licence=shown.licence)
         built = builder.make(family, data, options, wanted, folder=run, progress=progress, lap=lap)
         verified = verify(built.path, progress=progress)

@@ -52,7 +52,8 @@ class DemoPictures:
     """Pictures that ship with a family, for `demo`. folder: in a layout that `read_pictures` understands.
 
     name: of the bundle. licence: a sentence for the page. holdout, rate: share of the good parts kept for the
-    threshold, and the false-reject rate that so few support.
+    threshold, and the false-reject rate that so few support. side: px of the network's input, None = the size's own:
+    what is shown in a minute may be smaller than what is used.
     """
 
     folder: Traversable
@@ -60,6 +61,7 @@ class DemoPictures:
     licence: str
     holdout: float
     rate: str
+    side: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -89,6 +89,7 @@ class EfficientAD:
             ),
             holdout=0.27,
             rate="10%",
+            side=256,
         )
 
     def completed(self, options: TrainOptions) -> TrainOptions:
