@@ -110,6 +110,7 @@ class Page:
     counted: str
     counted_parts: str
     notes: tuple[str, ...]
+    speeds: Table
     stages: Table
     verified: str
     calibration: Table
@@ -153,11 +154,12 @@ def _page(built: Built, measured: Measured, pictures: Sequence[Shot]) -> Page:
         roc=roc,
         decision_words=" ".join([f"{built.decision.words}.", *(f"{w}." for w in built.decision.warnings)]),
         unjudged=built.unjudged,
-        by_picture=_with_speed(built.rows, measured),
+        by_picture=table.quality(built.rows, "picture"),
         by_part=table.quality(built.rows, "part") if built.group else None,
         counted=table.unit_words(built.rows, "picture"),
         counted_parts=table.unit_words(built.rows, "part"),
         notes=tuple(_notes(built, measured)),
+        speeds=_speeds(built.rows, measured),
         stages=_stages(measured.latency),
         verified=measured.verified.text(),
         calibration=table.calibration(built.calibration),
@@ -249,26 +251,21 @@ def _ends(interval: tuple[float, float] | None, digits: str) -> str:
     return "" if interval is None else f"; 95 % interval {interval[0]:{digits}} to {interval[1]:{digits}}"
 
 
-def _with_speed(rows: Sequence[Row], measured: Measured) -> Table:
-    """The table by picture, with what ran moved to the front and speed at the end."""
-    told = table.quality(rows, "picture")
-    header = (*told.header[:2], "ran", "MB", *told.header[2:-1], *SPEED)
+def _speeds(rows: Sequence[Row], measured: Measured) -> Table:
+    """How fast a variant is on a runtime, for those that were timed; two layouts of one variant were timed as one."""
+    first = {(row.variant, row.runtime): row for row in reversed(rows)}
     cells = tuple(
-        (*line[:2], line[-1], f"{row.size_bytes / 1e6:.2f}", *line[2:-1], *_speed(row, measured))
-        for row, line in zip(rows, told.rows, strict=True)
+        (*key, f"{first[key].size_bytes / 1e6:.2f}", *_speed(speed), measured.ratios.get(key, "-"))
+        for key, speed in measured.latency.items()
     )
-    return Table(header=header, rows=cells)
+    return Table(header=("variant", "runtime", "MB", *SPEED), rows=cells)
 
 
 SPEED = ("median ms", "p90", "p99", "images/s", "speed to fp32")
 
 
-def _speed(row: Row, measured: Measured) -> tuple[str, ...]:
-    key = (row.variant, row.runtime)
-    speed, ratio = measured.latency.get(key), measured.ratios.get(key, "-")
-    if speed is None or row.problem:
-        return (*("-",) * 4, ratio)
-    return (_short(speed, "p50"), _short(speed, "p90"), _short(speed, "p99"), f"{1000 / speed.total.mean:.0f}", ratio)
+def _speed(speed: ProfileReport) -> tuple[str, ...]:
+    return (_short(speed, "p50"), _short(speed, "p90"), _short(speed, "p99"), f"{1000 / speed.total.mean:.0f}")
 
 
 def _short(speed: ProfileReport, name: str) -> str:

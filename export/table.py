@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -59,16 +60,22 @@ def calibration(report: CalibrationReport) -> Table:
 
 def calibration_words(report: CalibrationReport) -> str:
     """What was read, what became int8 and what stayed float, and the tensor that is cut most."""
-    left = ", ".join(report.float_nodes) or "none"
+    left = ", ".join(_by_place(report.float_nodes)) or "none"
     out = [
         f"{report.samples} samples read, differences measured on {report.compared} of them. "
-        f"In int8: {len(report.layers)} operators; convolutions left in float: {left}."
+        f"In int8: {len(report.layers)} operators; convolutions and products left in float: {left}."
     ]
     worst = max(report.tensors, key=lambda t: t.cut, default=None)
     if worst is not None:
         cut = f"at most {_percent(worst.cut)} of its values ({worst.tensor})" if worst.cut else "nothing"
         out.append(f"Ranges cut {cut}.")
     return " ".join([*out, *(f"{note}." for note in report.notes)])
+
+
+def _by_place(nodes: Sequence[str]) -> list[str]:
+    """Nodes counted by the first part of their names: "trunk (45)"; the rest of sixty names helps nobody."""
+    counts = Counter(name.split("/")[0] for name in nodes)
+    return [f"{place} ({count})" if count > 1 else place for place, count in counts.items()]
 
 
 def _worst_pairs(report: CalibrationReport, variant: str) -> float | None:

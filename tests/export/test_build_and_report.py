@@ -151,8 +151,8 @@ def test_what_calibration_saw_is_in_the_bundle_and_on_the_page(data: PictureSet,
     assert all("cut" in tensor for tensor in told["tensors"])
     page = _page(built, tmp_path)
     assert (
-        "8 samples read, differences measured on 2 of them. In int8: 2 operators; convolutions left in float: conv1."
-        in page
+        "8 samples read, differences measured on 2 of them. In int8: 2 operators; "
+        "convolutions and products left in float: conv1." in page
     )
     assert f"<td>{100 * told['errors']['int8']['map']:.2g} %</td>" in page
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edge_sdk.calibration import CalibrationReport
+from edge_sdk.export import table as table_words
 from edge_sdk.export.evaluate import Scored
 from edge_sdk.export.family import Picture
 from edge_sdk.export.figures import reference, rows
@@ -126,3 +128,11 @@ def test_a_change_of_auroc_comes_with_its_interval() -> None:
     assert low < told.auroc_change < high
     assert quality(table, "picture").rows[1][3].endswith("] pp")
     assert quality(table, "picture").rows[0][3] == "-"
+
+
+def test_operators_left_in_float_are_counted_by_place() -> None:
+    report = CalibrationReport(
+        samples=1, compared=1, tensors=(), layers=(), float_nodes=("trunk/0", "trunk/1", "head"), matches={}, errors={},
+        notes=(),
+    )  # fmt: skip
+    assert "left in float: trunk (2), head." in table_words.calibration_words(report)
