@@ -13,6 +13,7 @@ import signal, sys
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.runtimes import registry
 from edge_sdk.runtimes.protocol import CompileOptions
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite started in the background inherits "ignored"
 graph = Bundle.open(sys.argv[1]).graph("fp32")
 runtime = registry.runtime(sys.argv[2])
 first, second = (runtime.compile(graph, CompileOptions(threads=1)) for _ in range(2))
