@@ -20,7 +20,7 @@ import subprocess
 import sys
 import venv
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib import metadata, resources
 from itertools import islice
 from pathlib import Path
@@ -31,7 +31,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from anomalib_subject import FACTS, PICTURES, SIDE
 from record import write_record
-from speed import AVX2, portable
+from speed import AVX2, Pair, portable
 
 import edge_sdk
 from edge_sdk import preprocess
@@ -51,19 +51,9 @@ NOTES = (
     "anomalib's graph is its fp32 export of fixed size 256 x 256, its default but for the size; the batch stays free, "
     "as it exports it. Its int8 exports were not measured.",
     "Both judge 56 x 56 cells of a 256 x 256 picture. With the 16 px border that this project's training adds by "
-    "default, so that the rim is judged too, PDN-S has 64 x 64 cells and costs about 27 % more.",
+    "default, so that the rim is judged too, PDN-S has 64 x 64 cells and costs more; that is not measured here.",
     "OpenVINO's own choice of precision is bfloat16 on some CPUs; what ran is in `facts` of each side.",
 )
-
-
-@dataclass(frozen=True)
-class Pair:
-    """One ratio: how many times faster `b` is than `a`, and the figure that is asked of it."""
-
-    name: str
-    a: Side
-    b: Side
-    wanted: str
 
 
 def ours(*, bundle: str, variant: str, threads: int, pictures: str) -> Calls:

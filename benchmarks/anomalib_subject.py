@@ -9,13 +9,13 @@ Heavy imports stand inside the functions: torchvision is mended before anomalib 
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
-import sys
 from collections import Counter
 from collections.abc import Callable
 from functools import cache
-from importlib import metadata, util
+from importlib import metadata
 from itertools import cycle
 from pathlib import Path
 from types import SimpleNamespace
@@ -41,7 +41,7 @@ def mend_torchvision() -> str:
     """
     import torch
 
-    folder = Path(str(util.find_spec("torchvision").origin)).parent  # type: ignore[union-attr]
+    folder = Path(metadata.distribution("torchvision").locate_file("torchvision"))
     try:
         for compiled in folder.glob("_C*.so"):
             torch.ops.load_library(str(compiled))
@@ -94,26 +94,25 @@ def export(folder: Path) -> dict[str, Any]:
     }
 
 
-def in_turn(call: Callable[[Any], Any], ring: list[Any], facts: dict[str, Any]) -> Callable[[], Any]:
-    """Calls with the next of `ring` each time; `facts` is what a comparison keeps of it."""
-    following = cycle(ring)
+class InTurn:
+    """A callable without arguments that takes the next of `ring` at each call. facts: what a comparison keeps of it."""
 
-    def once() -> Any:
-        return call(next(following))
+    def __init__(self, call: Callable[[Any], Any], ring: list[Any], facts: dict[str, Any]) -> None:
+        self._call, self._following, self.facts = call, cycle(ring), facts
 
-    once.facts = facts  # type: ignore[attr-defined]
-    return once
+    def __call__(self) -> Any:
+        return self._call(next(self._following))
 
 
-def predict(*, folder: str, threads: int, precision: str | None = None) -> Callable[[], Any]:
+def predict(*, folder: str, threads: int, precision: str | None = None) -> InTurn:
     """Whole `OpenVINOInferencer.predict` calls on arrays in memory, batch 1. precision None: OpenVINO's own choice."""
     inferencer, pictures, facts = _opened(Path(folder), threads, precision)
     answer = inferencer.predict(pictures[0])
     shapes = {name: list(getattr(answer, name).shape) for name in ("pred_score", "anomaly_map", "pred_mask")}
-    return in_turn(inferencer.predict, pictures, {"what": "OpenVINOInferencer.predict", **facts, "outputs": shapes})
+    return InTurn(inferencer.predict, pictures, {"what": "OpenVINOInferencer.predict", **facts, "outputs": shapes})
 
 
-def bare(*, folder: str, threads: int, precision: str | None = None) -> Callable[[], Any]:
+def bare(*, folder: str, threads: int, precision: str | None = None) -> InTurn:
     """The OpenVINO call alone on the same compiled model, its input prepared, nothing copied but by OpenVINO."""
     inferencer, pictures, facts = _opened(Path(folder), threads, precision)
     request = inferencer.model.create_infer_request()
@@ -122,7 +121,7 @@ def bare(*, folder: str, threads: int, precision: str | None = None) -> Callable
     def call(tensor: Any) -> Any:
         return request.infer([tensor], share_inputs=True, share_outputs=True)
 
-    return in_turn(call, tensors, {"what": "bare OpenVINO call", **facts})
+    return InTurn(call, tensors, {"what": "bare OpenVINO call", **facts})
 
 
 def _opened(folder: Path, threads: int, precision: str | None) -> tuple[Any, list[Any], dict[str, Any]]:
@@ -153,7 +152,9 @@ def _by_precision(compiled: Any) -> dict[str, int]:
 
 def main() -> None:
     """Exports into the folder given, and writes beside it what was exported."""
-    folder = Path(sys.argv[1]).resolve()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="where setup put the pictures; the export comes beside them")
+    folder = parser.parse_args().folder.resolve()
     (folder / FACTS).write_text(json.dumps(export(folder), indent=1) + "\n", encoding="utf-8")
 
 

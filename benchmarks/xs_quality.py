@@ -16,7 +16,7 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,8 +51,12 @@ SETS = {
 }
 
 
+PARTS: tuple[Literal["max", "median", "mean"], ...] = ("max", "median", "mean")
+
+
 def judged(scores: NDArray[np.float64], data: PictureSet, seed: int) -> dict[str, Any]:
-    """AUROC with its interval (resampled by part), by kind of defect, and by part (the pictures of a part averaged)."""
+    """AUROC with its interval (resampled by part), by kind of defect, and by part: its highest picture, as the product
+    counts; the median of its pictures, a vote; and their mean."""
     labels = np.array([p.label for p in data.test])
     parts = [p.part for p in data.test]
     good, bad = labels == "good", labels != "good"
@@ -63,10 +67,15 @@ def judged(scores: NDArray[np.float64], data: PictureSet, seed: int) -> dict[str
     rng = np.random.default_rng(seed)
     pooled = detection.bootstrap_auroc(scores[good], scores[bad], rng=rng, **units)
     by_class = detection.auroc_by_class(scores[good], {str(k): scores[labels == k] for k in np.unique(labels[bad])})
-    _, g = detection.by_part(scores[good], units["good_units"], how="mean")
-    _, b = detection.by_part(scores[bad], units["bad_units"], how="mean")
+    by_part = {
+        how: detection.auroc(
+            detection.by_part(scores[good], units["good_units"], how=how)[1],
+            detection.by_part(scores[bad], units["bad_units"], how=how)[1],
+        )
+        for how in PARTS
+    }
     return {
-        "auroc": pooled.value, "low": pooled.low, "high": pooled.high, "by_part": detection.auroc(g, b),
+        "auroc": pooled.value, "low": pooled.low, "high": pooled.high, "by_part": by_part,
         "by_class": {k: v.value for k, v in by_class.classes.items()}, "mean_of_classes": by_class.mean,
         "pictures": len(labels), "parts": len(set(parts)),
     }  # fmt: skip
