@@ -40,10 +40,15 @@ def golden_tensor(bundle: Bundle, sample: GoldenSample) -> NDArray[np.uint8]:
 
 
 def golden_outputs(bundle: Bundle, sample: GoldenSample, graph: Graph) -> dict[str, NDArray[np.float32]]:
-    """What `graph` must answer to the sample's tensor, by output (tiles, ...)."""
-    members = sample.outputs.get(graph.name)
-    if members is None:
-        raise BadBundle(f"a golden sample has no outputs for graph {graph.name}", where=str(bundle.path))
+    """What `graph` must answer to the sample's tensor, by output (tiles, ...). BadBundle if any output is left out:
+    what is not promised can't be checked, and would pass."""
+    members = sample.outputs.get(graph.name, {})
+    silent = [spec.name for spec in graph.outputs if spec.name not in members]
+    if silent:
+        raise BadBundle(
+            f"a golden sample does not say what graph {graph.name} answers as {', '.join(silent)}",
+            where=str(bundle.path), do="Export it again",
+        )  # fmt: skip
     return {
         name: np.frombuffer(bundle.read(member), "<f4").reshape(sample.output_shapes[name]).astype(np.float32)
         for name, member in members.items()
@@ -74,11 +79,18 @@ class Judge:
 
     @classmethod
     def of(cls, bundle: Bundle, graph: Graph) -> Judge:
-        """Reads the golden answers once. Raises BadBundle where there are none."""
+        """Reads the golden answers once. Raises BadBundle where there are none, or where answering nothing would do."""
         largest = _largest(bundle, graph)
         if not largest:
             raise BadBundle("the bundle holds no golden samples", where=str(bundle.path), do="Export it again")
         scales = {name: max(one.get(name, 0.0) for one in largest) for name in largest[0]}
+        for name, scale in scales.items():
+            bound = graph.tolerance.get(name)
+            if bound is None or (scale and bound.absolute + bound.relative * scale >= scale):
+                what = "no tolerance" if bound is None else "a tolerance as large as its answers"
+                raise BadBundle(
+                    f"output {name} of graph {graph.name} has {what}", where=str(bundle.path), do="Export it again"
+                )
         shares = [sum(one[name] / scale for name, scale in scales.items() if scale) for one in largest]
         return cls(bundle=bundle, graph=graph, scales=scales, strongest=int(np.argmax(shares)))
 

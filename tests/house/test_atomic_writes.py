@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -94,7 +95,7 @@ def _cache_entry(path: Path) -> None:
     ],
     ids=["benchmark record", "samples of a profile", "compile cache"],
 )
-def test_a_file_is_replaced_and_never_written_over(write, name: str, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_file_is_replaced_and_never_written_over(write: Callable[[Path], object], name: str, tmp_path: Path) -> None:
     path = tmp_path / name
     path.write_text("old")
     os.link(path, tmp_path / "kept")

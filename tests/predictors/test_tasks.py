@@ -61,4 +61,4 @@ def test_an_anomaly_bundle_without_grid_or_score_is_refused_when_it_is_loaded(
         graph = next(g for g in b.manifest.graphs if g.name == "fp32")
         blind = msgspec.structs.replace(graph, outputs=tuple(o for o in graph.outputs if o.name != "score"))
         with pytest.raises(BadBundle, match="fp32 has no score"):
-            predictors.predictor("anomaly")(b, blind, None)  # type: ignore[arg-type]
+            predictors.predictor("anomaly")(b, blind, session=None)  # refused before a session is looked at

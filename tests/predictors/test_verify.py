@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -10,9 +11,9 @@ import numpy as np
 import pytest
 import tiny
 
-from edge_sdk.bundle.manifest import Graph, Preprocessing
+from edge_sdk.bundle.manifest import Graph, Manifest, Preprocessing, Tolerance
 from edge_sdk.bundle.store import Bundle, write_bundle
-from edge_sdk.errors import BadUsage, CheckFailed, NotThere
+from edge_sdk.errors import BadBundle, BadUsage, CheckFailed, NotThere
 from edge_sdk.golden import check_session
 from edge_sdk.loading import load
 from edge_sdk.runtimes.protocol import Explanation
@@ -20,7 +21,14 @@ from edge_sdk.tensors import Array
 from edge_sdk.verify import verify
 
 
-def _altered(source: Path, target: Path, change) -> None:  # type: ignore[no-untyped-def]
+def _as_it_is(manifest: Manifest) -> Manifest:
+    return manifest
+
+
+def _altered(
+    source: Path, target: Path, change: Callable[[str, bytes], bytes] = lambda name, data: data,
+    described: Callable[[Manifest], Manifest] = _as_it_is,
+) -> None:  # fmt: skip
     """The same bundle with members changed by `change(name, bytes) -> bytes`, hashes made right again."""
     with Bundle.open(source) as b:
         graphs = {g.name: b.graph(g.name) for g in b.manifest.graphs}
@@ -29,7 +37,9 @@ def _altered(source: Path, target: Path, change) -> None:  # type: ignore[no-unt
             for name in b.manifest.members
             if not name.startswith(("graphs/", "weights/"))
         }
-        manifest = msgspec.structs.replace(b.manifest, members={})
+        manifest = described(msgspec.structs.replace(b.manifest, members={}))
+    used = {m for g in manifest.golden for o in g.outputs.values() for m in o.values()}
+    members = {name: data for name, data in members.items() if not name.endswith(".f32") or name in used}
     write_bundle(target, manifest=manifest, graphs=graphs, members=members).close()
 
 
@@ -63,6 +73,49 @@ def test_one_wrong_golden_value_is_found_and_named(tiny_bundle: Path, tmp_path: 
     assert not report.passed
     failed = [(row.graph, c.sample, c.output) for row in report.rows for c in row.outputs if not c.passed]
     assert failed == [("fp32", 1, "map")]
+
+
+def _silent_on(output: str) -> Callable[[Manifest], Manifest]:
+    def described(manifest: Manifest) -> Manifest:
+        golden = tuple(
+            msgspec.structs.replace(
+                g, outputs={n: {o: m for o, m in told.items() if o != output} for n, told in g.outputs.items()}
+            )
+            for g in manifest.golden
+        )
+        return msgspec.structs.replace(manifest, golden=golden)
+
+    return described
+
+
+def _bounded(bounds: dict[str, Tolerance]) -> Callable[[Manifest], Manifest]:
+    def described(manifest: Manifest) -> Manifest:
+        graphs = tuple(msgspec.structs.replace(g, tolerance=bounds) for g in manifest.graphs)
+        return msgspec.structs.replace(manifest, graphs=graphs)
+
+    return described
+
+
+@pytest.mark.parametrize(
+    ("described", "what"),
+    [
+        (_silent_on("map"), "does not say what graph .* answers as map"),
+        (_silent_on("score"), "does not say what graph .* answers as score"),
+        (_bounded({}), "has no tolerance"),
+        (_bounded(dict.fromkeys(("map", "score"), Tolerance(absolute=1e9, relative=0.0))), "as large as its answers"),
+        (_bounded(dict.fromkeys(("map", "score"), Tolerance(absolute=0.0, relative=1.0))), "as large as its answers"),
+    ],
+)
+def test_a_bundle_that_promises_nothing_is_neither_verified_nor_loaded(
+    tiny_bundle: Path, tmp_path: Path, described: Callable[[Manifest], Manifest], what: str
+) -> None:
+    path = tmp_path / "silent.edge"
+    _altered(tiny_bundle, path, described=described)
+    report = verify(path)
+    assert not report.passed
+    assert all(re.search(what, row.problem) for row in report.rows)
+    with pytest.raises(BadBundle, match=what):
+        load(path, cache=tmp_path / "cache")
 
 
 def test_a_picture_that_no_longer_becomes_its_tensor_is_found(tiny_bundle: Path, tmp_path: Path) -> None:
@@ -133,10 +186,10 @@ class _Zeros:
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         count = len(feeds[self.inputs[0].name])
-        return {spec.name: np.zeros((count, *spec.shape[1:]), np.float32) for spec in self.outputs}  # type: ignore[arg-type]
+        return {o.name: np.zeros((count, *(int(n) for n in o.shape[1:])), np.float32) for o in self.outputs}
 
     def explain(self) -> Explanation:
-        raise NotImplementedError
+        raise AssertionError("a replay asks for answers alone")
 
     def close(self) -> None:
         pass
