@@ -6,7 +6,7 @@ TORCH ?= torch==2.13.0
 OUT ?= demo-report
 PIP = .venv/bin/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test check clean
+.PHONY: demo test check wheel clean
 
 demo: .venv/demo.stamp
 	.venv/bin/edge-sdk demo --out $(OUT)
@@ -19,6 +19,9 @@ check: .venv/dev.stamp
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+
+wheel: | .venv/bin/python
+	.venv/bin/python -m pip --disable-pip-version-check wheel --quiet --no-deps --wheel-dir dist .
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

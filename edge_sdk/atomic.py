@@ -50,6 +50,19 @@ def replacing(path: Path, *, mode: int | None = None) -> Iterator[tuple[BinaryIO
         raise
 
 
+def folder(path: Path) -> Path:
+    """`path`, made if it was not there, and proven to take a file: before the work whose result goes there.
+
+    Raises CantWrite.
+    """
+    with _told(path):
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / f".{secrets.token_hex(4)}.probe"
+        probe.write_bytes(b"")
+        probe.unlink()
+    return path
+
+
 def write(path: Path, data: bytes | str, *, mode: int | None = None) -> None:
     """`data` stands at `path`, durably, or what was there stays; text as UTF-8. mode, raises: as `replacing`."""
     with replacing(path, mode=mode) as (file, _):

@@ -5,9 +5,23 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import metadata
 from types import ModuleType
 
 from edge_sdk.errors import BadInput, EdgeError, NotThere
+
+UPDATE = "Install a newer edge-sdk, from where this one came"
+"""Never "pip install edge-sdk": on the package index that name is another company's."""
+
+
+def how_to_install(extra: str) -> str:
+    """The command that brings what the extra needs, by the names of those packages; read from this installation."""
+    try:
+        asked = metadata.requires("edge-sdk") or []
+    except metadata.PackageNotFoundError:  # run from a folder without being installed
+        asked = []
+    found = [f'"{one.split(";")[0].strip()}"' for one in asked if f'extra == "{extra}"' in one.replace("'", '"')]
+    return f"pip install {' '.join(found)}" if found else f"Install edge-sdk with its extra {extra}"
 
 
 def need(module: str, *, extra: str) -> ModuleType:
@@ -16,8 +30,14 @@ def need(module: str, *, extra: str) -> ModuleType:
         return importlib.import_module(module)
     except (ImportError, OSError) as exc:
         if isinstance(exc, ModuleNotFoundError) and exc.name is not None and f"{module}.".startswith(f"{exc.name}."):
-            raise NotThere(f"{module} is not installed", do=f'pip install "edge-sdk[{extra}]"') from exc
+            raise NotThere(f"{module} is not installed", do=how_to_install(extra)) from exc
         raise NotThere(f"{module} is installed but does not load: {exc}", do="edge-sdk devices says why") from exc
+
+
+def need_exporting() -> None:
+    """Nothing if models can be trained and exported here, else NotThere: before the first of many imports fails."""
+    for module in ("torch", "onnx"):
+        need(module, extra="export")
 
 
 @contextmanager

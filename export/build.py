@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_sdk import grouping, preprocess
+from edge_sdk import atomic, grouping, preprocess
 from edge_sdk.bundle.signing import SigningKey
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.calibration import CalibrationReport, Quantized, QuantizeOptions, Variant, quantize
@@ -78,7 +78,9 @@ def make(
     progress: Progress = silent, lap: Lap = _no_lap,
 ) -> Built:  # fmt: skip
     """From pictures to a bundle, or on from the checkpoint in `folder`: the steps of `train` and of `demo`."""
-    check_rate(data, options, wanted)  # before hours of training, not after
+    check_rate(data, options, wanted)  # before hours of training, not after; so with the folders
+    for needed in (folder, wanted.out.parent):
+        atomic.folder(needed)
     trained = family.train(data, options, folder=folder, progress=progress)
     lap("training")
     built = build(family, data, trained, wanted, progress=progress)

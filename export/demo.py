@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from edge_sdk import atomic
 from edge_sdk.errors import BadUsage
 from edge_sdk.export import build as builder
 from edge_sdk.export import report, speeds
@@ -71,7 +72,7 @@ def demo(
     """
     if out.exists() and not out.is_dir():
         raise BadUsage(f"--out {out} is a file", do="Name a folder")
-    out.mkdir(parents=True, exist_ok=True)
+    atomic.folder(out)
     began, seconds = time.monotonic(), {}
 
     def lap(name: str) -> None:

@@ -5,12 +5,20 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import pkgutil
+import subprocess
 import sys
 
 import edge_sdk
 from edge_sdk.errors import NotThere
 from edge_sdk.extras import need
 
+CALL = "import sys; from edge_sdk.cli.main import run; run(sys.argv[1:])"
+VERBS = (
+    ("devices",), ("demo", "--out", "no-demo"), ("train", ".", "--out", "x.edge"), ("lint", "x.onnx"),
+    ("verify", "x.edge"), ("predict", "x.edge", "x.png"), ("threshold", "x.edge"), ("profile", "x.edge"),
+    ("inspect", "x.edge"), ("keygen", "key"), ("sign", "x.edge", "--key", "x.key"),
+)  # fmt: skip
+"""Each verb once, as someone calls it who has nothing installed for it and no file for it."""
 EXPORT_SIDE = ("edge_sdk.export", "edge_sdk.calibration")
 
 
@@ -27,6 +35,13 @@ def _refusal() -> str:
     raise AssertionError("torch was found")
 
 
+def _called(words: tuple[str, ...]) -> None:
+    """The verb answers with one of our exit codes and no traceback."""
+    done = subprocess.run([sys.executable, "-c", CALL, *words], capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr, f"{words}: {done.stderr[-800:]}"
+    assert done.returncode in (0, 2, 3, 4), f"{words}: exit code {done.returncode}"
+
+
 def main() -> None:
     """Imports every device module; none may have brought torch, onnx or nncf along."""
     for absent in ("torch", "onnx", "nncf"):
@@ -36,7 +51,9 @@ def main() -> None:
     for name in names:
         importlib.import_module(name)
     assert not {"torch", "onnx", "nncf"} & set(sys.modules)
-    assert "edge-sdk[export]" in _refusal()
+    assert 'pip install "torch>=' in _refusal()
+    for verb in VERBS:
+        _called(verb)
     sys.stdout.write(f"{len(names)} device modules import without torch, onnx, nncf\n")
 
 

@@ -17,6 +17,7 @@ from edge_sdk.bundle.layout import name_fault
 from edge_sdk.bundle.manifest import SCHEMA, GoldenSample, Graph, Hole, Manifest, Preprocessing
 from edge_sdk.decision import Decision
 from edge_sdk.errors import BadBundle
+from edge_sdk.extras import UPDATE
 from edge_sdk.tensors import TensorSpec
 
 MANIFEST = "manifest.json"
@@ -97,8 +98,8 @@ def _update(value: Any) -> str:
     provenance = value.get("provenance")
     version = provenance.get("product_version") if isinstance(provenance, dict) else None
     if isinstance(version, str) and _VERSION.fullmatch(version):
-        return f'It was written by edge-sdk {version}: pip install "edge-sdk>={version}"'
-    return "pip install --upgrade edge-sdk"
+        return f"It was written by edge-sdk {version}. {UPDATE}"
+    return UPDATE
 
 
 def _check_members(manifest: Manifest, sizes: Mapping[str, int]) -> None:

@@ -14,6 +14,7 @@ from edge_sdk.bundle import strict_json
 from edge_sdk.bundle.rules import DECISIONS, check_decision
 from edge_sdk.decision import Decision, check_chain, sealed
 from edge_sdk.errors import BadBundle
+from edge_sdk.extras import UPDATE
 
 SCHEMA = "1.0"
 MAX_DECISIONS = 10_000
@@ -55,7 +56,7 @@ def read_site(data: bytes, sealed_digest: str, *, where: str) -> Site:
         raise BadBundle(f"{DECISIONS} is not a list of decisions: {exc}", where=where, do=_PACK_AGAIN) from exc
     if typed.schema.split(".")[0] != SCHEMA.split(".")[0]:
         what = f"{DECISIONS} has schema {typed.schema[:20]!r}; this version reads {SCHEMA.split('.')[0]}.x"
-        raise BadBundle(what, where=where, do="pip install --upgrade edge-sdk")
+        raise BadBundle(what, where=where, do=UPDATE)
     if typed.sealed != sealed_digest:
         raise BadBundle(f"{DECISIONS} was made for another bundle", where=where, do=_PACK_AGAIN)
     if not 1 <= len(typed.decisions) <= MAX_DECISIONS:

@@ -9,19 +9,21 @@ import typer
 
 from edge_sdk.cli import terminal
 from edge_sdk.cli.options import Json
+from edge_sdk.extras import need_exporting
 
 
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the bundle and report.html.")] = Path("demo-report"),
     family: Annotated[str, typer.Option(help="Family of models to show.")] = "efficientad",
     time_budget: Annotated[str, typer.Option(help="Training time.")] = "75s",
-    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
     json: Json = False,
 ) -> None:
     """Train, export, quantize, verify, judge and profile on shipped pictures, offline, in under 4 minutes.
 
     Example: edge-sdk demo --out demo-report
     """
+    need_exporting()
     from edge_sdk.export import demo as library
     from edge_sdk.export import registry
 

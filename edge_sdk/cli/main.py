@@ -10,7 +10,7 @@ import typer
 
 from edge_sdk import __version__
 from edge_sdk.cli import demo, devices, inspect, lint, predict, profile, sign, threshold, train, verify
-from edge_sdk.errors import EdgeError, Stopped
+from edge_sdk.errors import CantWrite, EdgeError, Stopped
 
 # Typer carries click inside itself or depends on it, by version; its own names lead to the classes either way.
 CLICK_ERROR: type[Exception] = typer.BadParameter.__mro__[2]  # BadParameter, UsageError, ClickException
@@ -67,6 +67,11 @@ def run(arguments: list[str] | None = None) -> None:
         code = Stopped.exit_code
     except BrokenPipeError:  # the reader of our output went away, as `head` does
         code = 0
+    except OSError as exc:  # the last net: a file or folder that no step had looked at before
+        reason = exc.strerror or str(exc)
+        failed = CantWrite(reason, where=str(exc.filename or ""), do="Check that it is there, and its permissions")
+        _show(failed, as_json="--json" in words)
+        code = failed.exit_code
     sys.exit(code if isinstance(code, int) else 0)
 
 

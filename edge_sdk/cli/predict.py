@@ -30,8 +30,11 @@ def predict(
 
     Example: edge-sdk predict line3.edge photos/ --overlays out/
     """
+    from edge_sdk import atomic
     from edge_sdk.loading import load
 
+    if overlays is not None:
+        atomic.folder(overlays)
     files = _files(pictures)
     failed = 0
     with load(bundle, runtime=runtime, variant=variant, threads=threads, trust=policy(trust, keys)) as detector:
@@ -73,7 +76,6 @@ def _line(result: AnomalyResult) -> str:
 def _overlay(result: AnomalyResult, file: Path, folder: Path) -> None:
     from edge_sdk.preprocess import decode, to_rgb8
 
-    folder.mkdir(parents=True, exist_ok=True)
     # The parent's name keeps good/001.png and scratch/001.png apart.
     result.save_plot(folder / f"{file.resolve().parent.name}_{file.stem}.png", to_rgb8(decode(file)))
 

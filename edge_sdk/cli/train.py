@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +11,7 @@ import typer
 from edge_sdk.cli import terminal
 from edge_sdk.cli.options import Json
 from edge_sdk.errors import BadUsage
+from edge_sdk.extras import need_exporting
 from edge_sdk.text_table import text_table
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ def train(
         str | None, typer.Option(help="False-reject rate. Default: 1%, or the lowest that your pictures support.")
     ] = None,
     confidence: Annotated[float | None, typer.Option(help="Hold the rate with this confidence, percent.")] = None,
-    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
     penalty: Annotated[Path | None, typer.Option(help="Folder of foreign pictures; default: textures.")] = None,
     teacher: Annotated[Path | None, typer.Option(help="Teacher weights (s, m), or trunk weights (xs).")] = None,
     run: Annotated[Path | None, typer.Option(help="Run folder with checkpoints; default: OUT.run beside OUT.")] = None,
@@ -51,6 +53,7 @@ def train(
     Stopped by Ctrl-C it keeps a checkpoint; the same command goes on from it.
     Example: edge-sdk train photos/good --out line3.edge --time-budget 10min --rate 1%
     """
+    need_exporting()
     from edge_sdk.export import registry
     from edge_sdk.export.family import TrainOptions
     from edge_sdk.export.pictures import read_pictures
@@ -127,7 +130,7 @@ def _text(built: Built) -> str:
         *lines, *(f"note: {note}" for note in table.notes(built.rows)), "",
         f"threshold: score > {built.decision.threshold:.4g}. {built.decision.words}",
         *(f"warning: {w}" for w in built.decision.warnings),
-        f"wrote {built.path} ({size:.1f} MB). Next: edge-sdk verify {built.path}",
+        f"wrote {built.path} ({size:.1f} MB). Next: edge-sdk verify {shlex.quote(str(built.path))}",
     ])  # fmt: skip
 
 

@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, TypeAlias
 
 from edge_sdk.errors import BadBundle
+from edge_sdk.extras import UPDATE
 
 if TYPE_CHECKING:
     from edge_sdk.predictors.anomaly import AnomalyDetector
@@ -32,7 +33,7 @@ def predictor(task: str, *, where: str = "") -> type[Predictor]:
     if task not in _HOMES:
         raise BadBundle(
             f"its task is {task!r}, this version knows {', '.join(_HOMES)}", where=where,
-            do="pip install --upgrade edge-sdk",
+            do=UPDATE,
         )  # fmt: skip
     module, name = _HOMES[task]
     made: type[Predictor] = getattr(importlib.import_module(module), name)

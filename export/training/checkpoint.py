@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from edge_sdk import atomic
 from edge_sdk.errors import BadInput, BadUsage
 from edge_sdk.export import tensors_file
 from edge_sdk.export.tensors_file import TensorsFile
@@ -114,8 +115,7 @@ def write(checkpoint: Checkpoint, folder: Path) -> None:
         "optimizer_groups": checkpoint.optimizer_groups,
         "rng": dict(checkpoint.rng),
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    tensors_file.write(folder / NAME, checkpoint.tensors, kind=FORMAT, described=described)
+    tensors_file.write(atomic.folder(folder) / NAME, checkpoint.tensors, kind=FORMAT, described=described)
 
 
 def read(folder: Path, identity: Mapping[str, str]) -> Checkpoint | None:

@@ -361,7 +361,7 @@ ARCHIVES = [
 ]
 
 MANIFESTS = [
-    Attack("newer_major", r"schema 3\.1; this version reads 1\.x.*edge-sdk>=3\.1\.4", _manifest(_newer)),
+    Attack("newer_major", r"schema 3\.1; this version reads 1\.x.*edge-sdk 3\.1\.4", _manifest(_newer)),
     Attack("newer_minor", r"its schema 1\.9 is newer than 1\.0", _manifest(_newer_minor)),
     Attack("no_schema", "states no schema version", _set("schema", to=1)),
     Attack("old_schema", "older than any release", _set("schema", to="0.9")),

@@ -227,3 +227,30 @@ def test_the_time_left_of_a_training_that_goes_on_is_judged_by_what_this_process
     progress(500, 1000, "training")
     progress(600, 1000, "training")
     assert stream.getvalue().splitlines() == [" 50 % training", " 60 % training, about 1 min 20 s left"]
+
+
+@pytest.mark.parametrize("verb", ["predict", "train", "demo"])
+def test_a_folder_that_takes_no_file_is_told_before_any_work(
+    verb: str, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good, file = _pictures(tmp_path / "good", 6), tmp_path / "a file"
+    file.write_text("no folder")
+    call = {
+        "predict": ("predict", str(bundle), str(good), "--overlays", str(file)),
+        "train": ("train", str(good), "--out", str(tmp_path / "x.edge"), "--run", str(file), "--steps", "1"),
+        "demo": ("demo", "--out", str(file / "inside")),
+    }[verb]
+    assert edge(*call) == 3
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert f"edge-sdk: {file}" in told.err
+    assert "training" not in told.err
+
+
+def test_an_error_of_the_operating_system_that_no_step_foresaw_is_one_line(
+    bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert edge("predict", str(bundle), "x" * 300) == 3
+    told = capsys.readouterr().err
+    assert told.startswith(f"edge-sdk: {'x' * 300}: ")
+    assert "File name too long" in told
