@@ -17,7 +17,7 @@ from edge_sdk import atomic
 from edge_sdk.errors import BadUsage
 from edge_sdk.export import build as builder
 from edge_sdk.export import report, speeds
-from edge_sdk.export.family import Family, TrainOptions
+from edge_sdk.export.family import Family, Trained, TrainOptions
 from edge_sdk.export.figures import Figures
 from edge_sdk.export.pictures import read_pictures
 from edge_sdk.loading import load
@@ -28,13 +28,17 @@ from edge_sdk.verify import verify
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
-    """What the demo made. figures: of fp32, by picture; None where nothing could be judged. seconds: by step."""
+    """What the demo made. figures: of fp32, by picture; None where nothing could be judged. seconds: by lap.
+
+    cut_short: what to say where the time was used up before the steps were done, else "".
+    """
 
     bundle: str
     page: str
     figures: Figures | None
     verified: bool
     seconds: Mapping[str, float]
+    cut_short: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for one JSON object."""
@@ -49,6 +53,7 @@ class Shown:
             f"{'verified' if self.verified else 'NOT VERIFIED'} on every runtime here ({steps})",
             f"bundle  {self.bundle}",
             f"report  {self.page}  <- open this in a browser",
+            *([self.cut_short] if self.cut_short else []),
             "Your own parts: edge-sdk train FOLDER_OF_GOOD_PHOTOS --out mine.edge --time-budget 10min",
         ])  # fmt: skip
 
@@ -86,8 +91,9 @@ def demo(
     with resources.as_file(shown.folder) as folder:
         data = read_pictures(folder)
         options = TrainOptions(
-            width=shown.side, height=shown.side, time_budget_s=time_budget_s, seed=seed, holdout=shown.holdout
-        )
+            width=shown.side, height=shown.side, steps=shown.steps, time_budget_s=time_budget_s, seed=seed,
+            holdout=shown.holdout,
+        )  # fmt: skip
         wanted = builder.BuildOptions(name=shown.name, out=out / "demo.edge", rate=shown.rate, licence=shown.licence)
         built = builder.make(family, data, options, wanted, folder=run, progress=progress, lap=lap)
         verified = verify(built.path, progress=progress)
@@ -105,8 +111,18 @@ def demo(
     row = next((r for r in built.rows if r.reference), None)
     return Shown(
         bundle=str(built.path), page=str(page), figures=None if row is None else row.by_picture,
-        verified=verified.passed, seconds=seconds,
+        verified=verified.passed, seconds=seconds, cut_short=_cut_short(built.trained, shown.steps),
     )  # fmt: skip
+
+
+def _cut_short(trained: Trained, wanted: int | None) -> str:
+    done = int(trained.facts.get("steps", wanted or 0))
+    if wanted is None or done >= wanted:
+        return ""
+    return (
+        f"Only {done} of {wanted} training steps fitted into the time: the machine is busy or slow, and the figures "
+        "above are worse for it. Give it more with --time-budget"
+    )
 
 
 def machine() -> dict[str, str]:

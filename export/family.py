@@ -53,7 +53,8 @@ class DemoPictures:
 
     name: of the bundle. licence: a sentence for the page. holdout, rate: share of the good parts kept for the
     threshold, and the false-reject rate that so few support. side: px of the network's input, None = the size's own:
-    what is shown in a minute may be smaller than what is used.
+    what is shown in a minute may be smaller than what is used. steps: of training, enough to show what the family can;
+    None = the size's own.
     """
 
     folder: Traversable
@@ -62,6 +63,7 @@ class DemoPictures:
     holdout: float
     rate: str
     side: int | None = None
+    steps: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

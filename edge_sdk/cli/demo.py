@@ -15,11 +15,11 @@ from edge_sdk.extras import need_exporting
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the bundle and report.html.")] = Path("demo-report"),
     family: Annotated[str, typer.Option(help="Family of models to show.")] = "efficientad",
-    time_budget: Annotated[str, typer.Option(help="Training time.")] = "75s",
+    time_budget: Annotated[str, typer.Option(help="Training ends after it, done or not.")] = "5min",
     seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
     json: Json = False,
 ) -> None:
-    """Train, export, quantize, verify, judge and profile on shipped pictures, offline, in under 4 minutes.
+    """Train, export, quantize, verify, judge and profile on shipped pictures, offline, in about 4 minutes.
 
     Example: edge-sdk demo --out demo-report
     """

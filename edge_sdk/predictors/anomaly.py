@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_sdk import preprocess
-from edge_sdk.bundle.manifest import Graph
+from edge_sdk.bundle.manifest import Graph, Preprocessing
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.decision import Decision, judge
-from edge_sdk.errors import BadBundle, BadUsage, CheckFailed
+from edge_sdk.errors import BadBundle, BadInput, BadUsage, CheckFailed
 from edge_sdk.in_flight import InFlight
-from edge_sdk.preprocess import Color, Prepared
+from edge_sdk.preprocess import Color, Geometry, Prepared
 from edge_sdk.results import AnomalyResult, Ran
 from edge_sdk.runtimes.protocol import Explanation, Session
 from edge_sdk.stages import Stages
@@ -69,8 +69,8 @@ class AnomalyDetector:
     def predict(self, image: Source) -> AnomalyResult:
         """One picture: a path, encoded bytes, a PIL picture, or an array uint8 or uint16 (H, W), (H, W, 3), (H, W, 4).
 
-        Arrays are in the colour order given to `load`. Raises BadInput (the picture), CheckFailed (the runtime's answer
-        is not finite), BadUsage (closed).
+        Arrays are in the colour order given to `load`. Raises BadInput (the picture, one of a single colour too),
+        CheckFailed (the runtime's answer is not finite), BadUsage (closed).
         """
         self._open()
         clock = Stages()
@@ -179,9 +179,26 @@ class AnomalyDetector:
         score = float(scores.max())  # more than one score only for tiles: the worst tile speaks
         if not np.isfinite(score):
             raise CheckFailed(f"the runtime answered {score}", where=name, do="Run edge-sdk verify on this device")
-        flat = bool((prepared.tensor == prepared.tensor[0, 0, 0]).all())
+        if bool((prepared.tensor == prepared.tensor[0, 0, 0]).all()):
+            # Whatever the network answers to it, a line reads the verdict, and "good" would let the part pass.
+            raise BadInput(
+                "every pixel has the same value, which is no picture of a part", where=name, do="Is the lens covered?"
+            )
         return AnomalyResult(
             score=score, verdict=judge(score, self._decision), cells=cells, grid=self._grid,
-            geometry=prepared.geometry, ran=self._ran, source=name,
-            notes=("every pixel has the same value: is the lens covered?",) if flat else (),
+            geometry=prepared.geometry, ran=self._ran, source=name, notes=_unusual(prepared.geometry, self._record),
         )  # fmt: skip
+
+
+SMALL = 0.25
+"""Share of the network's side below which a picture is noted: most of what the network then sees is interpolated."""
+
+
+def _unusual(geometry: Geometry, record: Preprocessing) -> tuple[str, ...]:
+    """What a person should know of a picture beside its verdict."""
+    if min(geometry.width / record.width, geometry.height / record.height) >= SMALL:
+        return ()
+    return (
+        f"the picture has {geometry.width} x {geometry.height} px, the network looks at {record.width} x "
+        f"{record.height}: is it the right one?",
+    )

@@ -90,6 +90,7 @@ class EfficientAD:
             holdout=0.27,
             rate="10%",
             side=256,
+            steps=200,
         )
 
     def completed(self, options: TrainOptions) -> TrainOptions:

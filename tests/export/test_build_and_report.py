@@ -272,6 +272,17 @@ def test_the_demo_shows_the_pictures_that_its_family_brings(folder: Path, tmp_pa
     assert "quality was not measured" in replace(shown, figures=None).text()
 
 
+@pytest.mark.parametrize(("steps", "told"), [(None, False), (50, False), (80, True)])
+def test_a_demo_whose_training_was_cut_short_says_so(
+    folder: Path, tmp_path: Path, steps: int | None, told: bool
+) -> None:
+    family = Edges(folder)
+    family.demo_pictures = replace(family.demo_pictures, steps=steps)
+    shown = demo(tmp_path / "out", family, time_budget_s=1.0, seed=0, timed=(), progress=silent)
+    assert ("Only 50 of 80 training steps" in shown.text()) == told
+    assert bool(shown.cut_short) == told
+
+
 def test_rows_worth_timing_are_those_that_load_would_take(data: PictureSet, tmp_path: Path) -> None:
     built = _build(data, tmp_path / "parts.edge")
     rows = speeds.measured_rows(built.rows, ("fp32", "int8"))

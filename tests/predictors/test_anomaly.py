@@ -153,11 +153,19 @@ def test_the_plot_has_the_pictures_size_and_leaves_it_alone(detector: AnomalyDet
         result.plot(picture[:10])
 
 
-def test_a_black_frame_is_judged_and_noted(detector: AnomalyDetector) -> None:
-    result = detector.predict(np.zeros((50, 50, 3), np.uint8))
-    assert np.isfinite(result.score)
-    assert "lens" in result.notes[0]
+@pytest.mark.parametrize("shape", [(50, 50, 3), (50, 50), (1, 1, 3)])
+def test_a_picture_of_one_colour_is_no_part_and_gets_no_verdict(
+    detector: AnomalyDetector, shape: tuple[int, ...]
+) -> None:
+    for value in (0, 90, 255):
+        with pytest.raises(BadInput, match="the lens covered"):
+            detector.predict(np.full(shape, value, np.uint8))
+
+
+def test_a_picture_far_below_the_networks_size_is_judged_and_noted(detector: AnomalyDetector) -> None:
     assert detector.predict(tiny.picture(1)).notes == ()
+    (note,) = detector.predict(tiny.picture(1)[:7, :5]).notes
+    assert note.startswith("the picture has 5 x 7 px")
 
 
 def test_without_a_decision_the_verdict_is_undecided(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def _changed(source: Path, target: Path, **changes: Any) -> Path:
 
 def test_a_task_of_a_newer_version_is_refused_by_name(tiny_bundle: Path, tmp_path: Path) -> None:
     path = _changed(tiny_bundle, tmp_path / "newer.edge", task="pose")
-    with pytest.raises(BadBundle, match=r"newer\.edge: its task is 'pose', this version knows anomaly.*upgrade"):
+    with pytest.raises(BadBundle, match=r"newer\.edge: its task is 'pose', this version knows anomaly.*newer edge-sdk"):
         edge_sdk.load(path)
 
 
