@@ -277,10 +277,10 @@ def _short(speed: ProfileReport, name: str) -> str:
 def _stages(latency: Mapping[Key, ProfileReport]) -> Table:
     names = ("resize", "infer", "postprocess", "overhead", "total")
     rows = tuple(
-        (*key, "", *(f"{told.stages[n].p50:.3f}" if n in told.stages else "-" for n in names))
+        (*key, *(f"{told.stages[n].p50:.3f}" if n in told.stages else "-" for n in names))
         for key, told in latency.items()
     )
-    return Table(header=("variant", "runtime", "", *names[:-1], "total (median), ms"), rows=rows)
+    return Table(header=("variant", "runtime", *names[:-1], "total (median), ms"), rows=rows)
 
 
 def _notes(built: Built, measured: Measured) -> list[str]:
