@@ -90,7 +90,7 @@ def test_a_package_that_is_not_there_is_named_with_its_extra() -> None:
     if found.usable or found.version:
         pytest.skip("TensorRT is installed here")
     assert "tensorrt is not installed" in found.reason
-    with pytest.raises(NotThere, match="pip install .*tensorrt"):
+    with pytest.raises(NotThere, match=r"pip install .*tensorrt"):
         registry.runtime("tensorrt").compile(detector(), OPTIONS)
 
 
