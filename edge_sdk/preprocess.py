@@ -5,7 +5,7 @@ Frames: pixel coordinates are continuous (x, y); (0, 0) is the outer corner of t
 
 from __future__ import annotations
 
-import struct
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_sdk import encoded
 from edge_sdk.bundle.manifest import MapGrid, Preprocessing
 from edge_sdk.errors import BadInput, BadUsage
 
@@ -22,9 +23,6 @@ Image: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
 
 MAX_PIXELS = 2**27
 """The largest picture that is decoded, px (134 million): a file can claim any size, memory can't."""
-
-PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".jp2"})
-"""What `pictures_in` takes for a picture, in any case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,26 +252,46 @@ def pictures_in(folder: Path, *, recursive: bool, at_least: int = 1) -> tuple[Pa
     """The picture files of a folder, by name; recursive: those of its subfolders too.
 
     Hidden files and folders (their name begins with a dot) are left out: systems put thumbnails and halves of files
-    there. Raises BadInput: not a folder, or fewer than `at_least` pictures.
+    there. `left_out` tells of the others. Raises BadInput: not a folder, or fewer than `at_least` pictures.
     """
     if not folder.is_dir():
         raise BadInput("this is not a folder", where=str(folder), do="Name a folder of pictures")
-    found = tuple(sorted(
-        path for path in (folder.rglob("*") if recursive else folder.iterdir())
-        if path.suffix.lower() in PICTURE_SUFFIXES
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.is_file()
-    ))  # fmt: skip
+    found = tuple(path for path in _files(folder, recursive=recursive) if path.suffix.lower() in encoded.SUFFIXES)
     if len(found) < at_least:
         few = "there are no pictures in it" if not found else f"{len(found)} pictures are too few, {at_least} the least"
-        raise BadInput(few, where=str(folder), do="It is searched for PNG, JPEG, TIFF, BMP and WebP")
+        others = left_out(folder, recursive=recursive)
+        raise BadInput(
+            f"{few}; {others}" if others else few, where=str(folder), do=f"It is searched for {encoded.KINDS}"
+        )
     return found
+
+
+def left_out(folder: Path, *, recursive: bool) -> str:
+    """What `pictures_in` does not take, in words: "left out: 12 files that are not read as a picture (.heic 10,
+    .gif 2)", or ""."""
+    kinds = Counter(
+        path.suffix.lower() or "no suffix"
+        for path in _files(folder, recursive=recursive) if path.suffix.lower() not in encoded.SUFFIXES
+    )  # fmt: skip
+    if not kinds:
+        return ""
+    listed = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common(5)) + (", ..." if len(kinds) > 5 else "")
+    counted = "1 file that is" if kinds.total() == 1 else f"{kinds.total()} files that are"
+    return f"left out: {counted} not read as a picture ({listed})"
+
+
+def _files(folder: Path, *, recursive: bool) -> list[Path]:
+    return sorted(
+        path for path in (folder.rglob("*") if recursive else folder.iterdir())
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts) and path.is_file()
+    )  # fmt: skip
 
 
 def decode(source: Path | str | bytes, *, where: str | None = None) -> Image:
     """(H, W, 3) RGB, uint8 or uint16, of an encoded picture: EXIF orientation applied, alpha dropped, grey repeated.
 
-    Raises BadInput: no such file, not a picture, cut short, or larger than MAX_PIXELS.
+    Raises BadInput: no such file, not a picture of a kind that is read (`encoded.KINDS`), cut short, or larger than
+    MAX_PIXELS.
     """
     if isinstance(source, bytes):
         data, name = source, where or "picture"
@@ -286,41 +304,18 @@ def decode(source: Path | str | bytes, *, where: str | None = None) -> Image:
             raise BadInput("this is a folder, not a picture", where=name, do="Name one picture") from exc
         except OSError as exc:
             raise BadInput(f"can't read it: {exc.strerror}", where=name, do="Check the path and its rights") from exc
-    _check_encoded(data, name)
+    width, height = encoded.size(data, where=name)
+    if width * height > MAX_PIXELS:
+        raise BadInput(f"it claims {width} x {height} px, more than {MAX_PIXELS}", where=name, do="Crop it")
     try:
         bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
-    except cv2.error as exc:
-        raise BadInput(f"the picture can't be decoded: {str(exc).splitlines()[0]}", where=name) from exc
+    except cv2.error:  # some damage is raised, some is answered with nothing
+        bgr = None
     if bgr is None:
-        raise BadInput("this is not a picture that OpenCV can decode", where=name, do="Use PNG, JPEG, TIFF or BMP")
+        raise BadInput(
+            "OpenCV can't decode it: the picture is damaged, cut short, or of a rare form", where=name,
+            do="Copy it again, or save it as PNG",
+        )  # fmt: skip
     if bgr.dtype not in (np.uint8, np.uint16):
         raise BadInput(f"the file holds {bgr.dtype} values", where=name, do="Save it with 8 or 16 bits a channel")
     return np.ascontiguousarray(bgr[:, :, ::-1])
-
-
-def _check_encoded(data: bytes, where: str) -> None:
-    """What a decoder would take in silence: a file that is cut (grey lower half), or one that claims a huge size."""
-    if not data:
-        raise BadInput("the file is empty", where=where, do="Copy it again")
-    size: tuple[int, int] | None = None
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        if len(data) < 33 or b"IEND" not in data[-64:]:
-            raise BadInput("the PNG is cut short: its end mark is missing", where=where, do="Copy the file again")
-        size = struct.unpack(">II", data[16:24])
-    elif data.startswith(b"\xff\xd8"):
-        if b"\xff\xd9" not in data[-4096:]:
-            raise BadInput("the JPEG is cut short: its end mark is missing", where=where, do="Copy the file again")
-        size = _jpeg_size(data)
-    if size is not None and size[0] * size[1] > MAX_PIXELS:
-        raise BadInput(f"it claims {size[0]} x {size[1]} px, more than {MAX_PIXELS}", where=where, do="Crop it")
-
-
-def _jpeg_size(data: bytes) -> tuple[int, int] | None:
-    at = 2
-    while at + 9 < len(data) and data[at] == 0xFF:
-        marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            height, width = struct.unpack(">HH", data[at + 5 : at + 9])
-            return width, height
-        at += 2 + length
-    return None

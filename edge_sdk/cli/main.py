@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 
 import typer
@@ -52,6 +53,7 @@ for _verb in (demo, train, verify, predict, threshold, profile, inspect, lint, d
 def run(arguments: list[str] | None = None) -> None:
     """Entry point: runs one verb and exits with its code."""
     words = sys.argv[1:] if arguments is None else arguments
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # read when cv2 is imported; our own error names the file
     try:
         code = app(args=words, standalone_mode=False)
     except EdgeError as exc:

@@ -60,7 +60,11 @@ def _files(given: list[Path]) -> list[Path]:
 
     files: list[Path] = []
     for path in given:
-        files += pictures_in(path, recursive=True) if path.is_dir() else (path,)
+        if path.is_dir():
+            files += pictures_in(path, recursive=True)
+            terminal.left_out(path)
+        else:
+            files.append(path)
     return files
 
 

@@ -49,6 +49,8 @@ def profile(
     options = ProfileOptions(min_time_s=terminal.seconds(min_time), max_time_s=terminal.seconds(max_time))
     with load(bundle, runtime=runtime, variant=variant, threads=threads, trust=policy(trust, keys)) as detector:
         files = pictures_in(pictures, recursive=True) if pictures else ()
+        if pictures is not None:
+            terminal.left_out(pictures)
         called = [to_rgb8(decode(p)) for p in files] or ring(detector.bundle)
         report = measure(
             detector, called, options=options, progress=terminal.on_stderr(), command=sys.argv,

@@ -7,6 +7,7 @@ import re
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TextIO
 
 import typer
@@ -33,6 +34,14 @@ def out(text: str) -> None:
 def note(text: str) -> None:
     """One line for the person on stderr."""
     typer.echo(text, err=True)
+
+
+def left_out(folder: Path) -> None:
+    """Tells what a search of `folder` and its subfolders did not take for pictures, if there is any."""
+    from edge_sdk import preprocess
+
+    if words := preprocess.left_out(folder, recursive=True):
+        note(f"{folder}: {words}")
 
 
 def emit(value: Any, *, as_json: bool, text: str) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -83,14 +86,16 @@ def test_predict_judges_a_folder_and_names_what_it_could_not_read(
     _pictures(tmp_path / "neue teile" / "bad", 1, damaged=True)
     (folder / "notes.txt").write_text("not a picture")
     assert edge("predict", str(bundle), str(folder), "--overlays", str(tmp_path / "out")) == 0
-    lines = capsys.readouterr().out.splitlines()
+    told = capsys.readouterr()
+    assert "neue teile: left out: 1 file that is not read as a picture (.txt 1)" in told.err
+    lines = told.out.splitlines()
     assert [line.split()[0] for line in lines] == ["defect", "good", "good"]
     assert len(list((tmp_path / "out").glob("*.png"))) == 3
     (folder / "cut.png").write_bytes((folder / "part00_0.png").read_bytes()[:300])
     assert edge("predict", str(bundle), str(folder), "--json") == 3
-    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert sum("error" in one for one in told) == 1
-    assert sum("score" in one for one in told) == 3
+    answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert sum("error" in one for one in answers) == 1
+    assert sum("score" in one for one in answers) == 3
 
 
 def test_verify_passes_and_a_damaged_bundle_is_bad_input(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -254,3 +259,13 @@ def test_an_error_of_the_operating_system_that_no_step_foresaw_is_one_line(
     told = capsys.readouterr().err
     assert told.startswith(f"edge-sdk: {'x' * 300}: ")
     assert "File name too long" in told
+
+
+def test_a_picture_that_opencv_can_not_decode_is_one_line_of_ours(bundle: Path, tmp_path: Path) -> None:
+    file = tmp_path / "cut.bmp"
+    file.write_bytes(cv2.imencode(".bmp", tiny.picture(1))[1].tobytes()[:-300])
+    command = [sys.executable, "-c", "from edge_sdk.cli.main import run; run()", "predict", str(bundle), str(file)]
+    environ = {name: value for name, value in os.environ.items() if name != "OPENCV_LOG_LEVEL"}
+    told = subprocess.run(command, capture_output=True, text=True, check=False, env=environ)
+    assert told.returncode == 3
+    assert [line[:10] for line in told.stderr.splitlines()] == ["edge-sdk: ", "1 of 1 pic"]
