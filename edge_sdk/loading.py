@@ -13,12 +13,12 @@ from edge_sdk import atomic
 from edge_sdk.bundle.manifest import Graph
 from edge_sdk.bundle.signing import TrustPolicy
 from edge_sdk.bundle.store import Bundle
-from edge_sdk.errors import BadBundle, BadUsage, CantWrite, CheckFailed, NotThere
+from edge_sdk.errors import BadBundle, BadUsage, CantWrite, CheckFailed, NotThere, NotTrusted
 from edge_sdk.golden import check_session
 from edge_sdk.predictors import predictor
 from edge_sdk.preprocess import Color
 from edge_sdk.runtimes import probe, registry, targets
-from edge_sdk.runtimes.cache import default_cache_folder
+from edge_sdk.runtimes.cache import default_cache_folder, own_folder
 from edge_sdk.runtimes.protocol import Availability, CompileOptions, Session
 from edge_sdk.runtimes.targets import Choice, VariantOption
 
@@ -118,10 +118,11 @@ def _self_check(bundle: Bundle, graph: Graph, session: Session, cache: Path) -> 
     memory = cache / "self-check" / f"{key}.json"
     here = probe.cpu().identity
     try:
+        own_folder(cache)  # what others can write says nothing
         remembered = json.loads(memory.read_text("utf-8"))
         if remembered["machine"] == here:
             return f"passed, remembered ({remembered['words']})"
-    except (OSError, ValueError, KeyError, TypeError):
+    except (NotThere, NotTrusted, OSError, ValueError, KeyError, TypeError):
         pass  # nothing remembered, or not readable: check again
     checks = check_session(bundle, graph, session, strongest_only=True)
     worst = max((c.relative for c in checks), default=0.0)
@@ -134,8 +135,14 @@ def _self_check(bundle: Bundle, graph: Graph, session: Session, cache: Path) -> 
             )  # fmt: skip
     words = f"{len(checks)} outputs within {worst:.1e} of the golden sample"
     try:
-        memory.parent.mkdir(parents=True, exist_ok=True)
+        own_folder(cache)
+        memory.parent.mkdir(exist_ok=True)
         atomic.write(memory, json.dumps({"machine": here, "words": words}))
-    except (OSError, CantWrite) as exc:  # a read-only cache, a full disk: it is checked again next time
+    except (
+        NotThere,
+        NotTrusted,
+        OSError,
+        CantWrite,
+    ) as exc:  # a shared or read-only cache, a full disk: it is checked again next time
         return f"passed ({words}), not remembered: {exc}"
     return f"passed ({words})"

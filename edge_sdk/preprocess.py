@@ -227,6 +227,12 @@ def to_rgb8(
     return np.ascontiguousarray(array[:, :, ::-1] if color == "bgr" else array, np.uint8)
 
 
+def is_grey(tensor: NDArray[np.uint8]) -> bool:
+    """Whether every pixel of network inputs (tiles, h, w, 3) has three equal values."""
+    red = tensor[..., 0]
+    return all(np.array_equal(red, tensor[..., other]) for other in (1, 2))
+
+
 def _from_16bit(array: NDArray[np.uint16], bit_depth: int | None, where: str) -> NDArray[np.uint8]:
     if bit_depth is None:
         raise BadInput("the picture has 16 bits, the bundle was made for 8", where=where, do="Convert it to 8 bits")

@@ -1,4 +1,4 @@
-"""Typed results of predictors: what was found, in the caller's pixels, and what ran. Knows no runtime and no file."""
+"""Typed results of predictors: what was found, in the caller's pixels, and what ran. Knows no runtime."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 from edge_sdk.bundle.manifest import MapGrid
 from edge_sdk.decision import Verdict
 from edge_sdk.errors import BadInput
-from edge_sdk.preprocess import Geometry
+from edge_sdk.preprocess import Geometry, decode, to_rgb8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ran:
     """What produced a result. bundle: sha256 of the sealed part. stages_ms: milliseconds by stage, `total` among them.
 
+    precision: what the convolutions and the rest computed in, "convolutions in int8, rest f32".
     decision: digest of the threshold record used, "" if none. self_check: what the first load on this device found.
     """
 
@@ -57,7 +58,8 @@ class AnomalyResult:
     """One picture's answer. score: raw, higher = more anomalous, not clamped. verdict: by the bundle's decision.
 
     cells: float32 (tiles, h, w), the graph's own map. `map` and `regions` are made from it when first asked for.
-    notes: what a person should look at (a picture of one value).
+    source: the picture's name in texts; file: where it lies, None if pixels or bytes were given. bit_depth: by which
+    16-bit values are read. notes: what a person should look at (a picture far too small, or grey instead of in colour).
     """
 
     score: float
@@ -67,7 +69,16 @@ class AnomalyResult:
     geometry: Geometry
     ran: Ran
     source: str = ""
+    file: Path | None = None
+    bit_depth: int | None = 16
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        limit = "no threshold" if self.verdict.threshold is None else f"threshold {self.verdict.threshold:.6g}"
+        size = f"{self.geometry.width} x {self.geometry.height} px"
+        return (
+            f"<AnomalyResult {self.verdict.label}: score {self.score:.6g}, {limit}, {self.source or 'picture'}, {size}>"
+        )
 
     @property
     def is_defect(self) -> bool:
@@ -107,19 +118,27 @@ class AnomalyResult:
             out["cells"] = {"shape": list(self.cells.shape), "float32": base64.b64encode(data).decode("ascii")}
         return json.dumps(out, ensure_ascii=False, allow_nan=False)
 
-    def plot(self, picture: NDArray[np.uint8], *, top: float | None = None) -> NDArray[np.uint8]:
-        """uint8 (H, W, 3) RGB: `picture` (the caller's pixels, RGB) with the map laid over it and regions boxed.
+    def plot(self, picture: NDArray[np.uint8] | None = None, *, top: float | None = None) -> NDArray[np.uint8]:
+        """uint8 (H, W, 3) RGB: the picture with the map laid over it and regions boxed.
 
-        top: map value shown in full colour; default: twice the threshold, or the map's own maximum without one.
+        picture: the pixels that were predicted, RGB or grey; None = read again from `file`. top: map value shown in
+        full colour; default: twice the threshold, or the map's own maximum without one. Raises BadInput: None, and the
+        picture did not come from a file; a picture of another size.
         """
-        return overlay(picture, self.map, self.regions, threshold=self.verdict.threshold, top=top)
+        shown = self._read_again() if picture is None else picture
+        return overlay(shown, self.map, self.regions, threshold=self.verdict.threshold, top=top)
 
-    def save_plot(self, path: Path | str, picture: NDArray[np.uint8]) -> None:
+    def save_plot(self, path: Path | str, picture: NDArray[np.uint8] | None = None) -> None:
         """`plot` to a PNG or JPEG file, by its suffix."""
         ok, data = cv2.imencode(Path(path).suffix or ".png", self.plot(picture)[:, :, ::-1])
         if not ok:
             raise BadInput("OpenCV can't write this kind of picture", where=str(path), do="Use .png or .jpg")
         Path(path).write_bytes(data.tobytes())
+
+    def _read_again(self) -> NDArray[np.uint8]:
+        if self.file is None:
+            raise BadInput("this picture came as pixels, which are not kept", do="Call plot(picture), RGB")
+        return to_rgb8(decode(self.file), bit_depth=self.bit_depth, where=str(self.file))
 
 
 def regions_above(anomaly_map: NDArray[np.float32], threshold: float) -> tuple[Region, ...]:

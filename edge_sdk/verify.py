@@ -31,7 +31,8 @@ BATCH = 3
 class VerifyRow:
     """One graph on one runtime. worst: the output that used most of its tolerance (share 1.0 = all of it).
 
-    repeatable: two runs gave the same bits. problem: why it could not be run, "" if it ran.
+    precision: of the convolutions, then of the rest. repeatable: two runs gave the same bits.
+    problem: why it could not be run, "" if it ran.
     """
 
     graph: str
@@ -197,7 +198,7 @@ def _row(bundle: Bundle, graph: Graph, runtime: str, device: str | None) -> Veri
         session.close()
     batch, problem = _batches(bundle, graph, runtime, options)
     return replace(
-        blank, device=told.device, precision=told.precision, outputs=tuple(alone), batch_outputs=batch,
+        blank, device=told.device, precision=told.computes, outputs=tuple(alone), batch_outputs=batch,
         repeatable=same, problem=problem,
     )  # fmt: skip
 

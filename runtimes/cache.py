@@ -110,18 +110,12 @@ class Entry:
 
 class CompileCache:
     """Entries in one folder. Safe between threads and processes on one machine; not over network file systems that
-    don't lock. Raises NotTrusted if another user can write there, NotThere if it can't be made."""
+    don't lock. Raises as `own_folder`."""
 
     def __init__(self, folder: Path, *, patience_s: float = 120.0) -> None:
         """patience_s: how long to wait for another process that is building the same entry."""
         self._folder, self._patience_s = folder, patience_s
-        try:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        except OSError as exc:
-            raise NotThere(
-                f"the compile cache can't be made: {exc.strerror or exc}", where=str(folder), do="Choose another folder"
-            ) from exc
-        self._must_be_ours()
+        own_folder(folder)
 
     @property
     def folder(self) -> Path:
@@ -134,16 +128,26 @@ class CompileCache:
         with _lock(self._folder / f"{key.digest}.lock", self._patience_s):
             yield Entry(key, self._folder)
 
-    def _must_be_ours(self) -> None:
-        if sys.platform == "win32":  # a profile's folder is the user's own by its access list
-            return
-        status = self._folder.stat()
-        if status.st_uid != os.geteuid() or status.st_mode & 0o002:
-            raise NotTrusted(
-                "other users can write to the compile cache, and what lies in it is executed",
-                where=str(self._folder),
-                do=f"Own it and close it: chmod go-w {self._folder}, or choose another folder",
-            )
+
+def own_folder(folder: Path) -> None:
+    """Nothing if `folder` can be written by this user alone; it is made if it is missing.
+
+    Raises NotThere if it can't be made, NotTrusted if its owner is another, or its group or others may write there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        status = folder.stat()
+    except OSError as exc:
+        raise NotThere(
+            f"the compile cache can't be made: {exc.strerror or exc}", where=str(folder), do="Choose another folder"
+        ) from exc
+    if sys.platform == "win32":  # a profile's folder is the user's own by its access list
+        return
+    if status.st_uid != os.geteuid() or status.st_mode & 0o022:
+        raise NotTrusted(
+            "other users can write to the compile cache, and what lies in it is executed", where=str(folder),
+            do=f"Own it and close it: chmod go-w {folder}, or choose another folder",
+        )  # fmt: skip
 
 
 @contextmanager

@@ -71,6 +71,16 @@ class Explanation:
     workarounds: tuple[str, ...] = ()  # ids of known faults that were avoided, see faults.py
     warnings: tuple[str, ...] = ()
 
+    @property
+    def computes(self) -> str:
+        """The types of the convolutions, then of the rest: "convolutions in int8, rest f32", or "f32" where all is."""
+        total = sum(self.layers_by_precision.values())
+        words = [
+            f"{'' if count == total else f'{count} of {total} '}convolutions in {'int8' if kind == 'i8' else kind}"
+            for kind, count in sorted(self.layers_by_precision.items()) if kind != self.precision
+        ]  # fmt: skip
+        return f"{' and '.join(words)}, rest {self.precision}" if words else self.precision
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerTime:

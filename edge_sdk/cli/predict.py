@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json as jsonlib
+import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,7 +24,7 @@ def predict(
     runtime: Runtime = None, variant: Variant = None, threads: Threads = None, json: Json = False,
     trust: Trust = "if-present", keys: Keys = None,
     overlays: Annotated[
-        Path | None, typer.Option(help="Folder to write each picture with its map and regions to.")
+        Path | None, typer.Option(help="Folder to write each picture with its map and regions to, by its own folders.")
     ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Also tell what runs and why (stderr).")] = False,
 ) -> None:  # fmt: skip
@@ -36,15 +38,17 @@ def predict(
     if overlays is not None:
         atomic.folder(overlays)
     files = _files(pictures)
+    places = _places(files)
     failed = 0
     with load(bundle, runtime=runtime, variant=variant, threads=threads, trust=policy(trust, keys)) as detector:
         if explain:
             terminal.note(detector.explain())
-        for file in files:
+        for file, place in zip(files, places, strict=True):
             try:
                 result = detector.predict(file)
                 if overlays is not None:
-                    _overlay(result, file, overlays)
+                    (overlays / place).parent.mkdir(parents=True, exist_ok=True)
+                    result.save_plot(overlays / place)
             except BadInput as exc:
                 failed += 1
                 _refused(exc, file, json)
@@ -68,6 +72,23 @@ def _files(given: list[Path]) -> list[Path]:
     return files
 
 
+def _places(files: list[Path]) -> list[Path]:
+    """Where each picture's overlay goes, below the folder for them: in the order of folders that the pictures have,
+    from the one on that all of them share, and never two in one place."""
+    whole = [file.resolve() for file in files]
+    shared: Path | None = None
+    with suppress(ValueError):  # on two drives
+        shared = Path(os.path.commonpath([file.parent for file in whole])).parent
+    places: dict[Path, None] = {}
+    for file in whole:
+        below = file.relative_to(shared or file.anchor)
+        place, number = below.with_suffix(".png"), 2
+        while place in places:  # part.png and part.jpg, or one picture named twice
+            place, number = below.with_name(f"{below.stem}_{number}.png"), number + 1
+        places[place] = None
+    return list(places)
+
+
 def _line(result: AnomalyResult) -> str:
     regions = ", ".join(
         f"{r.box[2] - r.box[0]}x{r.box[3] - r.box[1]} px at ({r.box[0]}, {r.box[1]})" for r in result.regions[:3]
@@ -75,13 +96,6 @@ def _line(result: AnomalyResult) -> str:
     more = f" and {len(result.regions) - 3} more" if len(result.regions) > 3 else ""
     notes = "".join(f" [{n}]" for n in result.notes)
     return f"{result.verdict.label:9s} {result.score:9.4f}  {result.source}  {regions}{more}{notes}".rstrip()
-
-
-def _overlay(result: AnomalyResult, file: Path, folder: Path) -> None:
-    from edge_sdk.preprocess import decode, to_rgb8
-
-    # The parent's name keeps good/001.png and scratch/001.png apart.
-    result.save_plot(folder / f"{file.resolve().parent.name}_{file.stem}.png", to_rgb8(decode(file)))
 
 
 def _refused(exc: EdgeError, file: Path, as_json: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 from concurrent.futures import Future
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeAlias
@@ -14,12 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_sdk import preprocess
-from edge_sdk.bundle.manifest import Graph, Preprocessing
+from edge_sdk.bundle.manifest import Graph
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.decision import Decision, judge
 from edge_sdk.errors import BadBundle, BadInput, BadUsage, CheckFailed
+from edge_sdk.golden import golden_tensor
 from edge_sdk.in_flight import InFlight
-from edge_sdk.preprocess import Color, Geometry, Prepared
+from edge_sdk.preprocess import Color, Prepared
 from edge_sdk.results import AnomalyResult, Ran
 from edge_sdk.runtimes.protocol import Explanation, Session
 from edge_sdk.stages import Stages
@@ -28,6 +29,19 @@ Source: TypeAlias = Any
 """A path, encoded bytes, a numpy picture, or a PIL picture."""
 
 _IN_FLIGHT = 16
+
+SMALL = 0.25
+"""Share of the network's side below which a picture is noted: most of what the network then sees is interpolated."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Taken:
+    """One picture on its way. name: for errors and results. file: where it came from, None for pixels and bytes."""
+
+    name: str
+    file: Path | None
+    prepared: Prepared
+    notes: tuple[str, ...]
 
 
 class AnomalyDetector:
@@ -55,11 +69,18 @@ class AnomalyDetector:
         self._ran = Ran(
             bundle=bundle.digest, variant=graph.variant, layout=graph.layout, runtime=self.explanation.runtime,
             runtime_version=self.explanation.version, device=self.explanation.device,
-            precision=self.explanation.precision, threads=self.explanation.threads,
+            precision=self.explanation.computes, threads=self.explanation.threads,
             decision=self._decision.digest if self._decision else "", stages_ms={}, self_check=self_check,
         )  # fmt: skip
+        tones = {preprocess.is_grey(golden_tensor(bundle, sample)) for sample in bundle.manifest.golden}
+        self._golden_grey = tones.pop() if len(tones) == 1 else None  # None: both, or nothing to tell it from
         self._lock, self._closed = threading.Lock(), False
         self._in_flight = InFlight(self.predict, workers=1, most=_IN_FLIGHT, name="anomaly detector")
+
+    def __repr__(self) -> str:
+        e = self.explanation
+        closed = ", closed" if self._closed else ""
+        return f"<AnomalyDetector {self.bundle.path}: {self.variant} on {e.runtime} {e.device}{closed}>"
 
     @property
     def variant(self) -> str:
@@ -74,10 +95,9 @@ class AnomalyDetector:
         """
         self._open()
         clock = Stages()
-        picture, color, name = self._pixels(image, clock)
-        prepared = clock("resize", preprocess.apply, picture, self._record, color=color, where=name)
-        cells, scores = clock("infer", self._run, prepared.tensor)
-        result = clock("postprocess", self._read, cells, scores, prepared, name)
+        taken = self._taken(image, clock)
+        cells, scores = clock("infer", self._run, taken.prepared.tensor)
+        result = clock("postprocess", self._read, cells, scores, taken)
         return replace(result, ran=replace(self._ran, stages_ms=clock.ms()))
 
     __call__ = predict
@@ -85,19 +105,17 @@ class AnomalyDetector:
     def predict_batch(self, images: Iterable[Source]) -> tuple[AnomalyResult, ...]:
         """Several pictures, in order; run together up to the `max_batch` given to `load`. Stage times are per batch."""
         self._open()
+        if isinstance(images, (str, bytes, Path)) or (isinstance(images, np.ndarray) and images.ndim < 4):
+            raise BadInput("predict_batch takes several pictures, this is one", do="Use predict, or put it into a list")
         clock = Stages()
-        names, batch = [], []
-        for image in images:
-            picture, color, name = self._pixels(image, clock)
-            names.append(name)
-            batch.append(clock("resize", preprocess.apply, picture, self._record, color=color, where=name))
+        batch = [self._taken(image, clock) for image in images]
         if not batch:
             return ()
-        cells, scores = clock("infer", self._run, np.concatenate([p.tensor for p in batch]))
+        cells, scores = clock("infer", self._run, np.concatenate([one.prepared.tensor for one in batch]))
         results, at = [], 0
-        for prepared, name in zip(batch, names, strict=True):
-            end = at + len(prepared.tensor)
-            results.append(clock("postprocess", self._read, cells[at:end], scores[at:end], prepared, name))
+        for one in batch:
+            end = at + len(one.prepared.tensor)
+            results.append(clock("postprocess", self._read, cells[at:end], scores[at:end], one))
             at = end
         ran = replace(self._ran, stages_ms=clock.ms())
         return tuple(replace(r, ran=ran) for r in results)
@@ -126,7 +144,7 @@ class AnomalyDetector:
             f"variant    {self._ran.variant}, layout {self._ran.layout}: {self.why}",
             f"runtime    {e.runtime} {e.version}, cache {e.compile_cache}",
             f"device     asked {e.device_requested}, got {e.device}",
-            f"precision  asked {e.precision_requested}, got {e.precision}; convolutions {dict(e.layers_by_precision)}",
+            f"precision  {e.computes}; of what the graph leaves open: asked {e.precision_requested}, got {e.precision}",
             f"threads    {e.threads}",
             f"decision   {'none' if d is None else f'{d.rule}, score > {d.threshold:.6g}, {d.words}'}",
             f"self-check {self._ran.self_check or 'not done'}",
@@ -155,14 +173,21 @@ class AnomalyDetector:
         if self._closed:
             raise BadUsage("this detector is closed", do="Load the bundle again")
 
-    def _pixels(self, image: Source, clock: Stages) -> tuple[Any, Color, str]:
-        """The caller's picture as an array, its colour order, and a name for error texts."""
-        if isinstance(image, (str, Path, bytes)):
-            name = "bytes" if isinstance(image, bytes) else str(image)
-            return clock("decode", preprocess.decode, image), "rgb", name
-        if hasattr(image, "mode") and hasattr(image, "convert"):  # a PIL picture knows its own colours
-            return np.asarray(image.convert("RGB")), "rgb", "picture"
-        return image, self._color, "picture"
+    def _taken(self, image: Source, clock: Stages) -> _Taken:
+        """The caller's picture, decoded and prepared."""
+        file, name, color, pixels = None, "picture", self._color, image
+        if isinstance(image, (str, Path)):
+            file, name = Path(image), str(image)
+            color, pixels = "rgb", clock("decode", preprocess.decode, file)
+        elif isinstance(image, bytes):
+            name, color, pixels = "bytes", "rgb", clock("decode", preprocess.decode, image)
+        elif hasattr(image, "mode") and hasattr(image, "convert"):  # a PIL picture knows its own colours
+            color, pixels = "rgb", np.asarray(image.convert("RGB"))
+        elif not hasattr(image, "__array__"):
+            raise _no_picture(image)
+        pixels = np.asarray(pixels)
+        prepared = clock("resize", preprocess.apply, pixels, self._record, color=color, where=name)
+        return _Taken(name=name, file=file, prepared=prepared, notes=self._unusual(pixels, prepared))
 
     def _run(self, tensor: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         parts = [
@@ -173,32 +198,49 @@ class AnomalyDetector:
             return parts[0]["map"], parts[0]["score"]
         return np.concatenate([p["map"] for p in parts]), np.concatenate([p["score"] for p in parts])
 
-    def _read(
-        self, cells: NDArray[np.float32], scores: NDArray[np.float32], prepared: Prepared, name: str
-    ) -> AnomalyResult:
-        score = float(scores.max())  # more than one score only for tiles: the worst tile speaks
+    def _read(self, cells: NDArray[np.float32], scores: NDArray[np.float32], taken: _Taken) -> AnomalyResult:
+        score, tensor = float(scores.max()), taken.prepared.tensor  # several scores only for tiles: the worst speaks
         if not np.isfinite(score):
-            raise CheckFailed(f"the runtime answered {score}", where=name, do="Run edge-sdk verify on this device")
-        if bool((prepared.tensor == prepared.tensor[0, 0, 0]).all()):
+            raise CheckFailed(
+                f"the runtime answered {score}", where=taken.name, do="Run edge-sdk verify on this device"
+            )
+        if bool((tensor == tensor[0, 0, 0]).all()):
             # Whatever the network answers to it, a line reads the verdict, and "good" would let the part pass.
             raise BadInput(
-                "every pixel has the same value, which is no picture of a part", where=name, do="Is the lens covered?"
-            )
+                "every pixel has the same value, which is no picture of a part", where=taken.name,
+                do="Is the lens covered?",
+            )  # fmt: skip
         return AnomalyResult(
             score=score, verdict=judge(score, self._decision), cells=cells, grid=self._grid,
-            geometry=prepared.geometry, ran=self._ran, source=name, notes=_unusual(prepared.geometry, self._record),
+            geometry=taken.prepared.geometry, ran=self._ran, source=taken.name, file=taken.file,
+            bit_depth=self._record.bit_depth, notes=taken.notes,
         )  # fmt: skip
 
+    def _unusual(self, pixels: NDArray[Any], prepared: Prepared) -> tuple[str, ...]:
+        """What a person should know of a picture beside its verdict."""
+        geometry, record = prepared.geometry, self._record
+        notes = []
+        if min(geometry.width / record.width, geometry.height / record.height) < SMALL:
+            notes.append(
+                f"the picture has {geometry.width} x {geometry.height} px, the network looks at {record.width} x "
+                f"{record.height}: is it the right one?"
+            )
+        if self._golden_grey is not None and (grey := preprocess.is_grey(prepared.tensor)) != self._golden_grey:
+            here, there = ("grey", "in colour") if grey else ("in colour", "grey")
+            notes.append(f"the picture is {here}, the bundle's golden samples are {there}: its score may be off")
+        depth = record.bit_depth
+        if pixels.dtype == np.uint16 and depth and (top := int(pixels.max())).bit_length() < depth - 1:
+            notes.append(f"no value is above {top}, and they are read as {depth} bits: is the camera's depth another?")
+        return tuple(notes)
 
-SMALL = 0.25
-"""Share of the network's side below which a picture is noted: most of what the network then sees is interpolated."""
 
-
-def _unusual(geometry: Geometry, record: Preprocessing) -> tuple[str, ...]:
-    """What a person should know of a picture beside its verdict."""
-    if min(geometry.width / record.width, geometry.height / record.height) >= SMALL:
-        return ()
-    return (
-        f"the picture has {geometry.width} x {geometry.height} px, the network looks at {record.width} x "
-        f"{record.height}: is it the right one?",
-    )
+def _no_picture(given: object) -> BadInput:
+    accepted = "Pass a path, encoded bytes, a PIL picture or a numpy array"
+    if given is None:
+        return BadInput("None is not a picture: the file or camera it came from gave nothing", do=accepted)
+    if isinstance(given, (list, tuple)):
+        return BadInput(
+            f"this is a {type(given).__name__} of {len(given)}, predict takes one picture",
+            do=f"Use predict_batch for several. {accepted}",
+        )
+    return BadInput(f"an object of type {type(given).__name__} is not a picture", do=accepted)

@@ -90,12 +90,21 @@ def test_predict_judges_a_folder_and_names_what_it_could_not_read(
     assert "neue teile: left out: 1 file that is not read as a picture (.txt 1)" in told.err
     lines = told.out.splitlines()
     assert [line.split()[0] for line in lines] == ["defect", "good", "good"]
-    assert len(list((tmp_path / "out").glob("*.png"))) == 3
+    drawn = [p.relative_to(tmp_path / "out").as_posix() for p in sorted((tmp_path / "out").rglob("*.png"))]
+    assert drawn == ["neue teile/bad/part00_0.png", "neue teile/part00_0.png", "neue teile/part00_1.png"]
     (folder / "cut.png").write_bytes((folder / "part00_0.png").read_bytes()[:300])
     assert edge("predict", str(bundle), str(folder), "--json") == 3
     answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert sum("error" in one for one in answers) == 1
     assert sum("score" in one for one in answers) == 3
+
+
+def test_overlays_of_pictures_with_one_name_do_not_overwrite_each_other(bundle: Path, tmp_path: Path) -> None:
+    first, second = _pictures(tmp_path / "a" / "good", 1), _pictures(tmp_path / "b" / "good", 1)
+    (first / "part00_0.bmp").write_bytes(cv2.imencode(".bmp", tiny.picture(5))[1].tobytes())
+    assert edge("predict", str(bundle), str(first), str(second), "--overlays", str(tmp_path / "out")) == 0
+    drawn = [p.relative_to(tmp_path / "out" / tmp_path.name).as_posix() for p in (tmp_path / "out").rglob("*.png")]
+    assert sorted(drawn) == ["a/good/part00_0.png", "a/good/part00_0_2.png", "b/good/part00_0.png"]
 
 
 def test_verify_passes_and_a_damaged_bundle_is_bad_input(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -109,7 +110,8 @@ def test_eight_threads_get_the_same_answers(detector: AnomalyDetector) -> None:
 
 def test_the_result_tells_what_ran_and_how_long_each_stage_took(detector: AnomalyDetector) -> None:
     ran = detector.predict(tiny.picture(80)).ran
-    assert (ran.runtime, ran.device, ran.precision, ran.variant) == ("onnxruntime", "CPU", "f32", "int8")
+    assert (ran.runtime, ran.device, ran.variant) == ("onnxruntime", "CPU", "int8")
+    assert ran.precision == "2 of 3 convolutions in int8, rest f32"
     assert ran.bundle == detector.bundle.digest
     assert detector.bundle.decision is not None
     assert ran.decision == detector.bundle.decision.digest
@@ -122,7 +124,14 @@ def test_the_result_tells_what_ran_and_how_long_each_stage_took(detector: Anomal
 
 def test_explain_names_asked_and_got(detector: AnomalyDetector) -> None:
     text = detector.explain()
-    for words in ("asked CPU, got CPU", "asked f32, got f32", "'i8': 2", "onnxruntime", "score >", "self-check passed"):
+    for words in (
+        "asked CPU, got CPU",
+        "asked f32, got f32",
+        "convolutions in int8",
+        "onnxruntime",
+        "score >",
+        "self-check passed",
+    ):
         assert words in text
 
 
@@ -151,6 +160,63 @@ def test_the_plot_has_the_pictures_size_and_leaves_it_alone(detector: AnomalyDet
     assert (tmp_path / "p.png").stat().st_size > 100
     with pytest.raises(BadInput, match="the map"):
         result.plot(picture[:10])
+
+
+def test_a_picture_from_a_file_is_plotted_without_giving_it_again(
+    tiny_bundle: Path, detector: AnomalyDetector, tmp_path: Path
+) -> None:
+    rgb = tiny.picture(82, damaged=True)
+    file = tmp_path / "part.png"
+    file.write_bytes(cv2.imencode(".png", rgb[:, :, ::-1])[1].tobytes())
+    result = detector.predict(file)
+    np.testing.assert_array_equal(result.plot(), result.plot(rgb))
+    result.save_plot(tmp_path / "drawn.png")
+    np.testing.assert_array_equal(cv2.imread(str(tmp_path / "drawn.png"))[:, :, ::-1], result.plot(rgb))
+    for pixels in (rgb, file.read_bytes()):
+        with pytest.raises(BadInput, match=r"came as pixels, which are not kept\. Call plot\(picture\)"):
+            detector.predict(pixels).plot()
+
+
+def test_results_and_detectors_are_shown_in_one_line(detector: AnomalyDetector, tiny_bundle: Path) -> None:
+    assert repr(detector) == f"<AnomalyDetector {tiny_bundle}: int8 on onnxruntime CPU>"
+    result = detector.predict(tiny.picture(31, damaged=True))
+    shown = repr(result)
+    assert shown.startswith(f"<AnomalyResult defect: score {result.score:.6g}, threshold ")
+    assert shown.endswith("picture, 120 x 90 px>")
+    detector.close()
+    assert repr(detector).endswith("CPU, closed>")
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (None, "None is not a picture"),
+        ([np.zeros((4, 4, 3), np.uint8)] * 2, "a list of 2, predict takes one picture. Use predict_batch"),
+        (7, "an object of type int is not a picture. Pass a path, encoded bytes, a PIL picture or a numpy array"),
+    ],
+)
+def test_what_is_no_picture_is_told_what_is(detector: AnomalyDetector, given: object, words: str) -> None:
+    with pytest.raises(BadInput, match=words):
+        detector.predict(given)
+
+
+@pytest.mark.parametrize("given", [tiny.picture(1), "photo.png", b"bytes", Path("photo.png")])
+def test_one_picture_is_never_taken_for_a_batch(detector: AnomalyDetector, given: object) -> None:
+    with pytest.raises(BadInput, match=r"this is one\. Use predict"):
+        detector.predict_batch(given)  # type: ignore[arg-type]
+
+
+def test_a_grey_picture_for_a_bundle_in_colour_is_judged_and_noted(detector: AnomalyDetector) -> None:
+    grey = tiny.picture(5)[:, :, 1]
+    (note,) = detector.predict(grey).notes
+    assert note == "the picture is grey, the bundle's golden samples are in colour: its score may be off"
+
+
+def test_a_camera_of_12_bits_in_a_bundle_for_16_is_noted(detector: AnomalyDetector) -> None:
+    wide = tiny.picture(5).astype(np.uint16) * 257
+    assert detector.predict(wide).notes == ()
+    (note,) = detector.predict(wide >> 4).notes
+    assert "read as 16 bits" in note
 
 
 @pytest.mark.parametrize("shape", [(50, 50, 3), (50, 50), (1, 1, 3)])
@@ -203,3 +269,15 @@ def test_the_self_check_is_remembered_per_machine(tiny_bundle: Path, tmp_path: P
     for memory in (tmp_path / "self-check").glob("*.json"):
         memory.write_text(json.dumps({"machine": "another", "words": "x"}))
     assert first_words().startswith("passed (")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has access lists, not modes")
+def test_a_self_check_that_others_could_have_written_is_not_believed(tiny_bundle: Path, tmp_path: Path) -> None:
+    def first_words() -> str:
+        with edge_sdk.load(tiny_bundle, threads=1, cache=tmp_path) as detector:
+            return detector.predict(tiny.picture(1)).ran.self_check
+
+    assert first_words().startswith("passed (")
+    tmp_path.chmod(0o775)
+    assert "not remembered" in first_words()
+    assert "chmod go-w" in first_words()

@@ -87,10 +87,11 @@ def test_a_disk_that_takes_nothing_is_said_and_stops_nothing(tmp_path: Path) -> 
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has access lists, not modes")
-def test_a_folder_that_others_can_write_to_is_not_trusted(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", [0o777, 0o770, 0o702])
+def test_a_folder_that_others_can_write_to_is_not_trusted(tmp_path: Path, mode: int) -> None:
     folder = tmp_path / "open"
     folder.mkdir()
-    folder.chmod(0o777)
+    folder.chmod(mode)
     with pytest.raises(NotTrusted, match="chmod go-w"):
         CompileCache(folder)
     assert (CompileCache(tmp_path / "own").folder.stat().st_mode & 0o777) == 0o700
