@@ -20,11 +20,12 @@ from edge_sdk.errors import BadInput, BadUsage
 __all__ = ["RUNTIMES", "Violation", "lint"]
 
 
-def lint(graph: bytes, targets: Sequence[str] = ()) -> tuple[Violation, ...]:
+def lint(graph: bytes, targets: Sequence[str] = (), *, where: str = "") -> tuple[Violation, ...]:
     """Every breach of the contract in one ONNX graph, in the order of the rules; empty if it is portable.
 
     targets: of "tensorrt", "openvino", "onnxruntime"; only what one of them minds is reported. None given: all three,
-    and then the layout is not judged, because no layout serves all three best. BadInput: not ONNX at all.
+    and then the layout is not judged, because no layout serves all three best. BadInput, naming `where`: not ONNX at
+    all.
     """
     unknown = set(targets) - set(RUNTIMES)
     if unknown:
@@ -33,7 +34,7 @@ def lint(graph: bytes, targets: Sequence[str] = ()) -> tuple[Violation, ...]:
     try:
         model.ParseFromString(graph)
     except DecodeError as exc:
-        raise BadInput("these bytes are not an ONNX graph", do="Export the model again") from exc
+        raise BadInput("this is not an ONNX graph", where=where, do="Export the model again") from exc
     outside = tuple(_outside(model))
     if outside:  # nothing else can be read
         return outside

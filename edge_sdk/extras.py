@@ -30,8 +30,10 @@ def need(module: str, *, extra: str) -> ModuleType:
         return importlib.import_module(module)
     except (ImportError, OSError) as exc:
         if isinstance(exc, ModuleNotFoundError) and exc.name is not None and f"{module}.".startswith(f"{exc.name}."):
-            raise NotThere(f"{module} is not installed", do=how_to_install(extra)) from exc
-        raise NotThere(f"{module} is installed but does not load: {exc}", do="edge-sdk devices says why") from exc
+            raise NotThere(f"{exc.name} is not installed", do=how_to_install(extra)) from exc
+        raise NotThere(
+            f"{module} is installed but does not load: {exc}", do=f"Install it again: {how_to_install(extra)}"
+        ) from exc
 
 
 def need_exporting() -> None:

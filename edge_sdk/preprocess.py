@@ -309,7 +309,9 @@ def decode(source: Path | str | bytes, *, where: str | None = None) -> Image:
         except IsADirectoryError as exc:
             raise BadInput("this is a folder, not a picture", where=name, do="Name one picture") from exc
         except OSError as exc:
-            raise BadInput(f"can't read it: {exc.strerror}", where=name, do="Check the path and its rights") from exc
+            raise BadInput(
+                f"can't read it: {exc.strerror}", where=name, do="Check the path and its permissions"
+            ) from exc
     width, height = encoded.size(data, where=name)
     if width * height > MAX_PIXELS:
         raise BadInput(f"it claims {width} x {height} px, more than {MAX_PIXELS}", where=name, do="Crop it")

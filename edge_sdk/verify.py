@@ -15,7 +15,7 @@ from edge_sdk import preprocess
 from edge_sdk.bundle.manifest import Graph
 from edge_sdk.bundle.signing import TrustPolicy
 from edge_sdk.bundle.store import Bundle
-from edge_sdk.errors import BadBundle, BadUsage, EdgeError
+from edge_sdk.errors import BadBundle, BadUsage, EdgeError, NotThere
 from edge_sdk.golden import Judge, OutputCheck, answers, check_session, golden_tensor, joined
 from edge_sdk.progress import Progress, silent
 from edge_sdk.runtimes import registry, targets
@@ -116,7 +116,8 @@ def verify(
 ) -> VerifyReport:  # fmt: skip
     """Replays the bundle's golden samples. runtimes, variants: those to check, () = all that are here.
 
-    A runtime that is asked for by name and is not here raises NotThere; one that is merely absent is listed.
+    device: the runtime's own name; only runtimes that have it are checked. A runtime that is asked for by name and is
+    not here, and a device that none has, raise NotThere; a runtime that is merely absent is listed.
     """
     with Bundle.open(Path(path), trust=trust or TrustPolicy()) as bundle:
         if not bundle.manifest.golden:
@@ -125,7 +126,7 @@ def verify(
         if not wanted:
             have = ", ".join(sorted({g.variant for g in bundle.manifest.graphs}))
             raise BadUsage(f"no variant {' or '.join(variants)} in this bundle", where=str(path), do=f"It has {have}")
-        present, absent = _present(runtimes)
+        present, absent = _present(runtimes, device)
         jobs = [(g, r) for r in present for g in wanted if targets.takes(r, g.variant, g.layout)]
         rows, left_out = _not_taken(wanted, present, jobs, asked=variants)
         for done, (graph, runtime) in enumerate(jobs):
@@ -140,17 +141,27 @@ def verify(
         )  # fmt: skip
 
 
-def _present(asked: Sequence[str]) -> tuple[list[str], tuple[tuple[str, str], ...]]:
+def _present(asked: Sequence[str], device: str | None) -> tuple[list[str], tuple[tuple[str, str], ...]]:
+    """The runtimes that are here and have `device`, and (runtime, why) of the others."""
     present, absent = [], []
     for runtime in [registry.runtime(name) for name in asked] or registry.runtimes():
         found = runtime.probe()
+        if found.usable and device is not None and not found.has(device):
+            found = replace(
+                found, reason=f"it has no device {device} here, only {', '.join(found.devices)}", do=_LISTED
+            )
         if found.usable:
             present.append(runtime.name)
         elif asked:
             registry.require(found)
         else:
             absent.append((runtime.name, found.reason))
+    if device is not None and not present:
+        raise NotThere(f"no runtime here has a device {device}", do=_LISTED)
     return present, tuple(absent)
+
+
+_LISTED = "edge-sdk devices lists what each runtime has"
 
 
 def _not_taken(

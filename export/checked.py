@@ -36,7 +36,8 @@ def checked(graphs: Sequence[tuple[Graph, bytes]]) -> dict[str, str]:
                 elif fault := faults(graph.name, place.runtime):
                     problems.append(f"{what}: {fault}")
                 else:
-                    return f"{what} {place.device} ({graph.name}): clean by the linter, opset {graph.opset}; not run"
+                    found = f"the linter finds no fault, opset {graph.opset}; not tried on such a device"
+                    return f"{what} {place.device} ({graph.name}): {found}"
         return "nothing fits: " + "; ".join(problems)
 
     return {target.name: first_fit(target) for target in targets.TARGETS if not target.refusal}

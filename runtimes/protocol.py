@@ -53,6 +53,10 @@ class Availability:
     def usable(self) -> bool:
         return not self.reason
 
+    def has(self, device: str) -> bool:
+        """Whether `device` is listed, by its whole name or without a number: "GPU" of "GPU.1", "CUDA" of "CUDA:0"."""
+        return any(device in (one, one.partition(".")[0].partition(":")[0]) for one in self.devices)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:

@@ -22,12 +22,17 @@ def runtimes() -> tuple[Runtime, ...]:
     )
 
 
+_SHORT = {"ort": "onnxruntime", "onnx": "onnxruntime", "ov": "openvino", "trt": "tensorrt", "rtx": "tensorrt-rtx"}
+"""What people say for them, for the suggestion alone: "ort" looks more like tensorrt."""
+
+
 def runtime(name: str, known: Sequence[Runtime] | None = None) -> Runtime:
     """The one called `name` of `known`, None = `runtimes()`. Raises BadUsage with the nearest name if there is none."""
     by_name = {one.name: one for one in (runtimes() if known is None else known)}
     if name in by_name:
         return by_name[name]
-    near = difflib.get_close_matches(name, by_name, n=1, cutoff=0.4)
+    near = [_SHORT[name.lower()]] if _SHORT.get(name.lower()) in by_name else []
+    near = near or difflib.get_close_matches(name, by_name, n=1, cutoff=0.4)
     raise BadUsage(
         f"there is no runtime {name}", do=f"Did you mean {near[0]}" if near else f"One of {', '.join(by_name)}"
     )

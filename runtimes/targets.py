@@ -211,7 +211,7 @@ def _fits(
         return "", "not looked for"
     if not found.usable:
         return "", found.reason
-    if not any(device.partition(".")[0].partition(":")[0] == place.device for device in found.devices):
+    if not found.has(place.device):
         return "", f"no device {place.device} among {', '.join(found.devices) or 'none'}"
     return layout, ""
 

@@ -64,7 +64,9 @@ class TensorRtRuntime:
         index = _gpu_index(options)
         trt, cuda = trt_build.load(self.name), Cuda(index, extra=self.name)
         if index >= (count := cuda.count()):
-            raise NotThere(f"no GPU {index}, the driver shows {count}", where=options.graph_name, do="edge-sdk devices")
+            raise NotThere(
+                f"no GPU {index}, the driver shows {count}", where=options.graph_name, do="edge-sdk devices lists them"
+            )
         return TrtSession(trt, cuda, content, options, runtime=self.name, gpu=cuda.identity())
 
 

@@ -1,4 +1,7 @@
-"""A camera in a loop, the verdict on the frame. Run: python samples/opencv_camera.py line3.edge [camera number]"""
+"""A camera in a loop, the verdict on the frame. Run: python samples/opencv_camera.py line3.edge [camera number]
+
+It shows a window, which opencv-python has and opencv-python-headless has not.
+"""
 
 from __future__ import annotations
 
@@ -27,4 +30,6 @@ def main(bundle: Path, camera: int) -> None:
 
 
 if __name__ == "__main__":
+    if not 2 <= len(sys.argv) <= 3:
+        raise SystemExit(__doc__)
     main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0)

@@ -58,6 +58,7 @@ class Bundle:
         self.size_bytes = len(data)
         self._data: memoryview | None = data
         self._checked: set[str] = set()
+        _check_kind(data, where)
         self.entries = {entry.name: entry for entry in read_entries(data, where=where)}
         _check_order(tuple(self.entries), where)
         raw = self._small(MANIFEST, where)
@@ -309,10 +310,17 @@ def _builtins(manifest: Manifest) -> Any:
         raise BadInput(f"{MANIFEST} can't be written: {exc}", do="Use numbers, text, lists and maps in extra") from exc
 
 
+def _check_kind(data: memoryview, where: str) -> None:
+    """Other ZIP archives are told so at once, before they are told which of many rules they break."""
+    length = int.from_bytes(data[26:28], "little")
+    first = bytes(data[30 : 30 + length]).decode("ascii", errors="backslashreplace")
+    if bytes(data[:4]) == b"PK\x03\x04" and len(data) > 30 and first != MANIFEST:
+        what = f"is a ZIP archive, but no bundle: the first member is {first[:80]!r}, not {MANIFEST}"
+        raise BadBundle(what, where=where, do="Name a .edge file that edge-sdk wrote")
+
+
 def _check_order(names: Sequence[str], where: str) -> None:
     """manifest.json, sealed members by name, signature, decisions, signature: the sealed part comes first."""
-    if names[0] != MANIFEST:
-        raise BadBundle(f"the first member is {names[0]}, not {MANIFEST}", where=where, do=_COPY_AGAIN)
     ranks = [(RESERVED.index(name), "") if name in RESERVED[1:] else (0, name) for name in names[1:]]
     if ranks != sorted(ranks):
         raise BadBundle("the members are not in their order", where=where, do="Don't use this file; get the original")

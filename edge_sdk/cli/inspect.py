@@ -22,6 +22,8 @@ def inspect(
 ) -> None:  # fmt: skip
     """Check every hash and signature of a bundle and show what it holds.
 
+    verify checks all of it too; predict and profile check the parts that they read, and no others.
+
     Example: edge-sdk inspect line3.edge --extract fp32 --to line3.onnx
     """
     from edge_sdk.atomic import replacing

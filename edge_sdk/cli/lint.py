@@ -33,7 +33,7 @@ def lint(graph: Graph, target: For = None, json: Json = False, trust: Trust = "i
     found = [
         (name, fault.rule, fault.node, fault.what, fault.do)
         for name, data, targets in _graphs(graph, tuple(target or ()), trust, keys)
-        for fault in judge(data, targets)
+        for fault in judge(data, targets, where=str(graph))
     ]
     told = {
         "graph": str(graph), "for": list(target or ()),
@@ -56,7 +56,9 @@ def _graphs(
         try:
             yield path.name, path.read_bytes(), asked
         except OSError as exc:
-            raise BadInput(f"can't read it: {exc.strerror}", where=str(path)) from exc
+            raise BadInput(
+                f"can't read it: {exc.strerror}", where=str(path), do="Check the path and its permissions"
+            ) from exc
         return
     with Bundle.open(path, trust=policy(trust, keys)) as bundle:
         for graph in bundle.manifest.graphs:

@@ -22,6 +22,10 @@ Variants: TypeAlias = Annotated[
 ]
 Runtime: TypeAlias = Annotated[str | None, typer.Option("--runtime", help="Use this runtime or fail.")]
 Variant: TypeAlias = Annotated[str | None, typer.Option("--variant", help="Use this variant or fail.")]
+Device: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--device", help="Use this device or fail: CPU, GPU, NPU, CUDA, as edge-sdk devices lists."),
+]
 Threads: TypeAlias = Annotated[int | None, typer.Option(min=1, help="Default: the physical cores given to us.")]
 Trust: TypeAlias = Annotated[str, typer.Option(help="required, if-present or off: what to ask of the signature.")]
 Keys: TypeAlias = Annotated[Path | None, typer.Option(help="Folder of trusted .pub keys.")]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge_sdk.cli import terminal
-from edge_sdk.cli.options import Bundle, Json, Keys, Runtime, Threads, Trust, Variant, policy
+from edge_sdk.cli.options import Bundle, Device, Json, Keys, Runtime, Threads, Trust, Variant, policy
 from edge_sdk.errors import BadInput, EdgeError
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 def predict(
     bundle: Bundle,
     pictures: Annotated[list[Path], typer.Argument(help="Picture files, or folders of them.", show_default=False)],
-    runtime: Runtime = None, variant: Variant = None, threads: Threads = None, json: Json = False,
-    trust: Trust = "if-present", keys: Keys = None,
+    runtime: Runtime = None, variant: Variant = None, device: Device = None, threads: Threads = None,
+    json: Json = False, trust: Trust = "if-present", keys: Keys = None,
     overlays: Annotated[
         Path | None, typer.Option(help="Folder to write each picture with its map and regions to, by its own folders.")
     ] = None,
@@ -40,7 +40,9 @@ def predict(
     files = _files(pictures)
     places = _places(files)
     failed = 0
-    with load(bundle, runtime=runtime, variant=variant, threads=threads, trust=policy(trust, keys)) as detector:
+    with load(
+        bundle, runtime=runtime, variant=variant, device=device, threads=threads, trust=policy(trust, keys)
+    ) as detector:
         if explain:
             terminal.note(detector.explain())
         for file, place in zip(files, places, strict=True):

@@ -9,12 +9,12 @@ from typing import Annotated
 import typer
 
 from edge_sdk.cli import terminal
-from edge_sdk.cli.options import Bundle, Json, Keys, Runtime, Threads, Trust, Variant, policy
+from edge_sdk.cli.options import Bundle, Device, Json, Keys, Runtime, Threads, Trust, Variant, policy
 from edge_sdk.errors import BadUsage
 
 
 def profile(
-    bundle: Bundle, runtime: Runtime = None, variant: Variant = None, threads: Threads = None,
+    bundle: Bundle, runtime: Runtime = None, variant: Variant = None, device: Device = None, threads: Threads = None,
     pictures: Annotated[
         Path | None, typer.Option(help="Folder of pictures to call with; default: made of the golden samples.")
     ] = None,
@@ -43,11 +43,15 @@ def profile(
 
         if pictures is not None or samples is not None:
             raise BadUsage("--layers is a run of its own", do="Leave out --pictures and --samples")
-        told = of_layers(bundle, runtime=runtime, variant=variant, threads=threads, trust=policy(trust, keys))
+        told = of_layers(
+            bundle, runtime=runtime, variant=variant, device=device, threads=threads, trust=policy(trust, keys)
+        )
         terminal.emit(told.to_json(), as_json=json, text=told.text())
         return
     options = ProfileOptions(min_time_s=terminal.seconds(min_time), max_time_s=terminal.seconds(max_time))
-    with load(bundle, runtime=runtime, variant=variant, threads=threads, trust=policy(trust, keys)) as detector:
+    with load(
+        bundle, runtime=runtime, variant=variant, device=device, threads=threads, trust=policy(trust, keys)
+    ) as detector:
         files = pictures_in(pictures, recursive=True) if pictures else ()
         if pictures is not None:
             terminal.left_out(pictures)

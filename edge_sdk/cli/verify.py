@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
 from edge_sdk.cli import terminal
-from edge_sdk.cli.options import Bundle, Json, Keys, Runtimes, Trust, Variants, policy
+from edge_sdk.cli.options import Bundle, Device, Json, Keys, Runtimes, Trust, Variants, policy
 
 
 def verify(
     bundle: Bundle, runtime: Runtimes = None, variant: Variants = None, json: Json = False,
     trust: Trust = "if-present", keys: Keys = None,
-    device: Annotated[str | None, typer.Option(help="The runtime's own device name.")] = None,
+    device: Device = None,
 ) -> None:  # fmt: skip
     """Replay the golden samples on every runtime present, alone and in batches, twice. Exit 1 if one answer is off.
 

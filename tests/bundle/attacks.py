@@ -355,7 +355,7 @@ ARCHIVES = [
     Attack("hidden_bytes", "belong to no member", _second(gap=b"hidden")),
     Attack("undeclared", "which is not declared", _added(b"zzz.bin")),
     Attack("gone", "report.json is not in the archive", _without(b"report.json")),
-    Attack("no_manifest", "the first member is golden", _without(b"manifest.json")),
+    Attack("no_manifest", "is a ZIP archive, but no bundle: the first member is 'golden", _without(b"manifest.json")),
     Attack("manifest_last", "the first member is", _members(lambda found: [*found[1:], found[0]])),
     Attack("other_order", "not in their order", _members(lambda found: [found[0], *reversed(found[1:])])),
 ]

@@ -131,6 +131,7 @@ def test_lint_names_the_rule_the_node_and_what_to_do(bundle: Path, capsys: pytes
     assert all(fault["rule"] and fault["what"] and fault["do"] for fault in faults)
     broken.write_bytes(b"no graph")
     assert edge("lint", str(broken)) == 3
+    assert f"{broken}: this is not an ONNX graph" in capsys.readouterr().err
     assert edge("lint", str(broken.with_name("nowhere.onnx"))) == 3
     assert edge("lint", str(bundle), "--for", "abacus") == 2
 
@@ -217,6 +218,7 @@ def test_profile_tells_stages_and_what_ran(bundle: Path, capsys: pytest.CaptureF
         (("verify",), 2, "bundle"),
         (("nonsense",), 2, "nonsense"),
         (("verify", "x.edge", "--trust", "maybe"), 2, "maybe"),
+        (("lint", "absent.onnx"), 3, "absent.onnx: can't read it"),
     ],
 )
 def test_a_wrong_call_has_its_exit_code_and_says_what_is_wrong(
@@ -278,3 +280,41 @@ def test_a_picture_that_opencv_can_not_decode_is_one_line_of_ours(bundle: Path, 
     told = subprocess.run(command, capture_output=True, text=True, check=False, env=environ)
     assert told.returncode == 3
     assert [line[:10] for line in told.stderr.splitlines()] == ["edge-sdk: ", "1 of 1 pic"]
+
+
+@pytest.mark.parametrize("verb", ["verify", "predict", "profile"])
+def test_a_device_that_is_not_here_is_exit_code_4_and_no_failed_check(
+    verb: str, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = (str(_pictures(tmp_path / "new", 1)),) if verb == "predict" else ()
+    assert edge(verb, str(bundle), *more, "--device", "GPU.7") == 4
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "device GPU.7" in told.err
+    assert "edge-sdk devices lists what each runtime has" in told.err
+
+
+def test_verify_checks_the_runtimes_that_have_the_device(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert edge("verify", str(bundle), "--device", "CPU", "--variant", "fp32", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert {row["device"] for row in told["rows"]} == {"CPU"}
+    assert edge("verify", str(bundle), "--device", "NPU", "--runtime", "onnxruntime") == 4
+    assert "onnxruntime can't be used here: it has no device NPU here, only CPU" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("short", "meant"), [("ort", "onnxruntime"), ("ov", "openvino"), ("TRT", "tensorrt"), ("openvin", "openvino")]
+)
+def test_a_short_name_of_a_runtime_gets_the_right_suggestion(
+    short: str, meant: str, bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert edge("verify", str(bundle), "--runtime", short) == 2
+    assert f"there is no runtime {short}. Did you mean {meant}." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("sample", ["judge_folder.py", "opencv_camera.py"])
+def test_a_sample_that_is_run_without_arguments_tells_how(sample: str) -> None:
+    told = subprocess.run([sys.executable, str(ROOT / "samples" / sample)], capture_output=True, text=True, check=False)
+    assert told.returncode == 1
+    assert f"Run: python samples/{sample} line3.edge" in told.stderr
+    assert "Traceback" not in told.stderr

@@ -24,10 +24,12 @@ def test_a_bundle_says_for_every_supported_target_what_it_would_run(tiny_bundle:
     with Bundle.open(tiny_bundle) as b:
         told = b.manifest.targets
     assert set(told) == {target.name for target in TARGETS if not target.refusal}
-    assert told["jetson-orin-jp6"].startswith("int8 on tensorrt CUDA (int8.conv-relu-q): clean by the linter, opset")
+    assert told["jetson-orin-jp6"].startswith(
+        "int8 on tensorrt CUDA (int8.conv-relu-q): the linter finds no fault, opset"
+    )
     assert told["x86-avx2"].startswith("int8-w7 on openvino CPU")
     assert told["any-cpu"].startswith("fp32 on onnxruntime CPU (fp32)")
-    assert all(words.endswith("; not run") for words in told.values())
+    assert all(words.endswith("; not tried on such a device") for words in told.values())
 
 
 def test_a_newer_opset_and_a_fault_are_passed_over_with_the_reason(graphs: list[tuple[Graph, bytes]]) -> None:
