@@ -16,7 +16,7 @@ from edge_sdk import grouping, preprocess
 from edge_sdk.errors import BadInput, BadUsage
 from edge_sdk.export.family import Picture, PictureSet, TrainOptions
 from edge_sdk.grouping import Grouping
-from edge_sdk.preprocess import pictures_in
+from edge_sdk.preprocess import left_out, pictures_in
 
 GOOD = "good"
 GOOD_FOLDERS = (GOOD, "normal", "ok")
@@ -58,7 +58,8 @@ def read_pictures(folder: Path, *, group: str | None = None) -> PictureSet:
     test, bad_test = _readable([_with_mask(folder, p, label, part_of(p)) for p, label in found.test])
     unreadable = (*bad_train, *bad_test)
     if not train:
-        why = f"none of its {len(unreadable)} pictures can be read" if unreadable else "there are no pictures in it"
+        none = f"none of its {len(unreadable)} pictures can be read" if unreadable else "there are no pictures in it"
+        why = "; ".join((none, *found.notes))
         raise BadInput(why, where=str(folder), do=unreadable[0][1] if unreadable else LAYOUTS)
     return PictureSet(train=train, test=test, group=group or "", unreadable=unreadable, notes=tuple(found.notes))
 
@@ -113,10 +114,8 @@ def _first_folder(folder: Path, names: Sequence[str]) -> Path | None:
 
 def _pictures(folder: Path, notes: list[str]) -> list[Path]:
     found = pictures_in(folder, recursive=False, at_least=0)
-    known = set(found)
-    strays = sorted(p.name for p in folder.iterdir() if p.is_file() and not p.name.startswith(".") and p not in known)
-    if strays:
-        notes.append(f"{folder.name}/: {len(strays)} files are no pictures and were left out, such as {strays[0]}")
+    if words := left_out(folder, recursive=False):
+        notes.append(f"{folder.name}/: {words}")
     return list(found)
 
 

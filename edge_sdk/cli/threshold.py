@@ -68,6 +68,8 @@ def threshold(
             bundle, request, evidence, runtime=runtime, variant=variant, threads=threads, trust=policy(trust, keys),
             progress=terminal.on_stderr(),
         )  # fmt: skip
+        for folder in filter(None, (good, defects)):
+            terminal.left_out(folder)
     if not dry_run:
         with append_decision(bundle, record, key=SigningKey.load(key) if key else None) as written:
             record = written.decisions[-1]

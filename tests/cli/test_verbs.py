@@ -147,8 +147,11 @@ def test_threshold_refits_on_site_keeps_the_history_and_leaves_the_sealed_part(
     with Bundle.open(bundle) as same:
         assert len(same.decisions) == 1
     capsys.readouterr()
+    (good / "phone.heic").write_bytes(b"")
     assert edge(*call, "--group", r"(part\d+)_") == 0
-    told = json.loads(capsys.readouterr().out)["decision"]
+    said = capsys.readouterr()
+    assert "good: left out: 1 file that is not read as a picture (.heic 1)" in said.err
+    told = json.loads(said.out)["decision"]
     assert (told["parts"], told["pictures"], told["author"]) == (12, 24, "Ida")
     with Bundle.open(bundle) as after:
         assert after.digest == digest

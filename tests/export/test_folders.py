@@ -56,7 +56,7 @@ def test_a_flat_folder_is_good_parts_and_says_what_it_left_out(tmp_path: Path) -
     (tmp_path / ".DS_Store").write_bytes(b"")
     data = read_pictures(tmp_path)
     assert [p.path.name for p in data.train] == ["a.png", "b.png"]
-    assert any("notes.txt" in note for note in data.notes)
+    assert any("left out: 1 file that is not read as a picture (.txt 1)" in note for note in data.notes)
     assert any("old/" in note for note in data.notes)
 
 
@@ -152,6 +152,13 @@ def test_which_parts_are_held_out_does_not_depend_on_the_order(order: list[int],
     pictures = [Picture(path=Path(f"{i}.png"), part=str(i // 2)) for i in range(12)]
     shuffled = [pictures[i] for i in order]
     assert set(split(pictures, 0.3, seed)[1]) == set(split(shuffled, 0.3, seed)[1])
+
+
+def test_a_folder_of_other_kinds_of_files_is_told_which(tmp_path: Path) -> None:
+    for name in ("a.heic", "b.heic"):
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(BadInput, match=r"no pictures in it; .*left out: 2 files .*\.heic 2"):
+        read_pictures(tmp_path)
 
 
 def test_one_part_can_not_be_split() -> None:
