@@ -44,12 +44,13 @@ def inspect(
 
 def _text(told: BundleSummary) -> str:
     m, p = told.manifest, told.manifest.preprocessing
+    wide = f"are read as {p.bit_depth} bits" if p.bit_depth else "are refused"
     border = f", border {p.border} px" if p.border else ""
     lines = [
         f"{told.path}  {told.size_bytes / 1e6:.2f} MB, schema {m.schema}, {told.signature.words}",
         f"digest     {told.digest}",
         f"model      {m.name}: family {m.family}, task {m.task}; score = {m.reduction}",
-        f"input      {p.width} x {p.height} px, {p.mode}{border}, 16-bit pictures: {p.bit_depth or 'refused'}",
+        f"input      {p.width} x {p.height} px, {p.mode}{border}, 16-bit pictures {wide}",
         f"made       {m.provenance.created_utc} by edge-sdk {m.provenance.product_version}: "
         f"{' '.join(m.provenance.command)}",
         f"golden     {len(m.golden)} samples ({', '.join(g.label or '-' for g in m.golden)})",
