@@ -24,7 +24,7 @@ def predict(
     runtime: Runtime = None, variant: Variant = None, device: Device = None, threads: Threads = None,
     json: Json = False, trust: Trust = "if-present", keys: Keys = None,
     overlays: Annotated[
-        Path | None, typer.Option(help="Folder to write each picture with its map and regions to, in folders like its own.")
+        Path | None, typer.Option(help="Folder to write pictures with their maps and regions to, by their folders.")
     ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Also tell what runs and why (stderr).")] = False,
 ) -> None:  # fmt: skip
