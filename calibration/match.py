@@ -24,8 +24,11 @@ GAIN_LIMITS = (0.8, 1.25)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Match:
-    """quantized * gain + shift is nearest to the float graph's output of `node`. error_before, error_after: relative L2
-    difference."""
+    """quantized * gain + shift is nearest to the float graph's output of `node` over all samples.
+
+    error_before, error_after: relative L2 difference. After: each half of the samples (every other one) with the gain
+    and shift of the other half, so that no sample is judged by what was fitted on it.
+    """
 
     node: str
     gain: float
@@ -46,24 +49,36 @@ class _Sums:
         self.x, self.y = self.x + float(x.sum()), self.y + float(y.sum())
         self.xx, self.xy, self.yy = self.xx + float(x @ x), self.xy + float(x @ y), self.yy + float(y @ y)
 
-    def match(self, node: str) -> Match:
+    def __add__(self, other: _Sums) -> _Sums:
+        out = _Sums()
+        for name in ("n", "x", "y", "xx", "xy", "yy"):
+            setattr(out, name, getattr(self, name) + getattr(other, name))
+        return out
+
+    def fit(self) -> tuple[float, float]:
+        """(gain, shift); of nothing (1, 0)."""
         n = max(self.n, 1)
         spread = self.xx / n - (self.x / n) ** 2
         gain = (self.xy / n - self.x * self.y / n**2) / spread if spread > 1e-12 * max(self.xx / n, 1e-30) else 1.0
         if not GAIN_LIMITS[0] <= gain <= GAIN_LIMITS[1]:
             gain = 1.0
-        shift = (self.y - gain * self.x) / n
-        return Match(
-            node=node, gain=gain, shift=shift,
-            error_before=self._error(1.0, 0.0), error_after=self._error(gain, shift),
-        )  # fmt: skip
+        return gain, (self.y - gain * self.x) / n
 
-    def _error(self, gain: float, shift: float) -> float:
+    def gap(self, gain: float, shift: float) -> float:
+        """Sum of squares of what is left after that gain and shift."""
         gap = (
             gain**2 * self.xx + shift**2 * self.n + self.yy
             + 2.0 * (gain * shift * self.x - gain * self.xy - shift * self.y)
         )  # fmt: skip
-        return float(np.sqrt(max(gap, 0.0) / self.yy)) if self.yy > 0.0 else 0.0
+        return max(gap, 0.0)
+
+
+def _match(node: str, even: _Sums, odd: _Sums) -> Match:
+    both = even + odd
+    gain, shift = both.fit()
+    before, after = both.gap(1.0, 0.0), even.gap(*odd.fit()) + odd.gap(*even.fit())
+    before, after = (float(np.sqrt(gap / both.yy)) if both.yy > 0.0 else 0.0 for gap in (before, after))
+    return Match(node=node, gain=gain, shift=shift, error_before=before, error_after=after)
 
 
 def fitted(
@@ -75,12 +90,12 @@ def fitted(
         Reader(model, names, optimised=optimised, threads=threads)
         for model, names, optimised in zip((real, quantized), tensors, (True, False), strict=True)
     ]
-    sums = [_Sums() for _ in nodes]
+    halves = [(_Sums(), _Sums()) for _ in nodes]
     for number, feeds in enumerate(samples):
         wanted, got = (reader.run(feeds, where=f"sample {number}") for reader in readers)
-        for total, here, there in zip(sums, *tensors, strict=True):
-            total.add(got[there], wanted[here])
-    return tuple(total.match(node) for total, node in zip(sums, nodes, strict=True))
+        for half, here, there in zip(halves, *tensors, strict=True):
+            half[number % 2].add(got[there], wanted[here])
+    return tuple(_match(node, *half) for half, node in zip(halves, nodes, strict=True))
 
 
 def applied(model: ModelProto, matches: Sequence[Match]) -> ModelProto:

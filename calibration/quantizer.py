@@ -27,7 +27,7 @@ VariantName = Literal["int8", "int8-w7", "fp16", "fp32"]
 LayoutName = Literal["plain", "conv-relu-q", "conv-q-relu-q"]
 VARIANTS: tuple[VariantName, ...] = ("int8", "int8-w7", "fp16", "fp32")
 _WEIGHT_LIMITS = {"int8": TOP, "int8-w7": SAFE_TOP}
-_COMPARED = 2  # samples on which layouts are proven equal and errors are measured
+_COMPARED = 4  # samples, spread over all kinds, on which layouts are proven equal and errors are measured
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,8 +100,8 @@ class CalibrationReport:
     """What calibration saw and did.
 
     samples: read. tensors, layers: of the int8 variants. float_nodes: convolutions left float. matches: by variant, of
-    the tensors that were asked for. errors: by variant and output, relative L2 difference from the float graph on the
-    first `compared` samples, by the letter of the standard. notes: sentences on what is unusual.
+    the tensors that were asked for. errors: by variant and output, relative L2 difference from the float graph on
+    `compared` of the samples, evenly spread, by the letter of the standard. notes: sentences on what is unusual.
     """
 
     samples: int
@@ -169,9 +169,9 @@ def quantize(
             variants.append(_variant(name, "plain", to_half(model, seen, float_nodes=options.float_tail), 0))
         else:
             variants.append(_variant(name, "plain", model, 0))
-    first = list(islice(iter(samples), _COMPARED))
-    errors = _compare(model, variants, first, options.threads)
-    report = _report(model, planned, ranges, steps, seen, variants, matches, errors, len(first))
+    compared = _spread(samples, max((o.samples for o in seen.values()), default=0))
+    errors = _compare(model, variants, compared, options.threads)
+    report = _report(model, planned, ranges, steps, seen, variants, matches, errors, len(compared))
     if left_out:
         why = f"no operator became int8, so {', '.join(left_out)} would be float: left out"
         report = replace(report, notes=(*report.notes, why))
@@ -201,6 +201,12 @@ def _observe(
         whole = observe(model, extremes(model), planned.pictures(), threads=options.threads)
         seen |= {name: replace(seen[name], low=o.low, high=o.high) for name, o in whole.items()}
     return seen
+
+
+def _spread(samples: Iterable[Feeds], count: int) -> list[Feeds]:
+    """_COMPARED of the `count` samples, evenly spread: callers give one kind after the other, good parts first."""
+    wanted = {(2 * k + 1) * count // (2 * _COMPARED) for k in range(_COMPARED)}
+    return [feeds for number, feeds in enumerate(islice(samples, max(wanted) + 1)) if number in wanted]
 
 
 def _check_names(model: ModelProto, names: tuple[str, ...]) -> None:
@@ -292,16 +298,16 @@ def _layers(model: ModelProto, planned: Plan, variants: list[Variant]) -> tuple[
 
 
 def _compare(
-    model: ModelProto, variants: list[Variant], first: list[Feeds], threads: int | None
+    model: ModelProto, variants: list[Variant], compared: list[Feeds], threads: int | None
 ) -> dict[str, dict[str, float]]:
     """Run every graph by the letter of the standard: layouts must be equal bit for bit; the errors against float."""
-    wanted = _outputs(model, first, threads)
+    wanted = _outputs(model, compared, threads)
     made: dict[str, list[dict[str, Array]]] = {}
     for variant in variants:
-        got = _outputs(graphs.load(variant.graph), first, threads)
+        got = _outputs(graphs.load(variant.graph), compared, threads)
         if variant.variant in made:
             for number, (left, right) in enumerate(zip(made[variant.variant], got, strict=True)):
-                assert_equal(left, right, where=f"{variant.variant}, sample {number}")
+                assert_equal(left, right, where=f"{variant.variant}, compared sample {number}")
         made.setdefault(variant.variant, got)
     names = [o.name for o in model.graph.output]
     return {
@@ -310,9 +316,9 @@ def _compare(
     }
 
 
-def _outputs(model: ModelProto, first: list[Feeds], threads: int | None) -> list[dict[str, Array]]:
+def _outputs(model: ModelProto, compared: list[Feeds], threads: int | None) -> list[dict[str, Array]]:
     reader = Reader.of_outputs(model, threads=threads)
-    return [reader.run(feeds, where=f"sample {number}") for number, feeds in enumerate(first)]
+    return [reader.run(feeds, where=f"compared sample {number}") for number, feeds in enumerate(compared)]
 
 
 def _relative(wanted: list[Array], got: list[Array]) -> float:

@@ -27,10 +27,11 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """One threshold record. A picture is rejected when score > threshold, strictly.
 
     requested_rate: false-reject rate asked for, 0..1. confidence: of the promise (rule "conformal-pac"). parts:
-    independent physical good parts behind the scores; pictures: good pictures scored. rank: the threshold is the
-    rank-th smallest part score. expected_rate: mean of the true rate over calibration sets of this size (rule "cost":
-    share observed). rate_interval: 90 % interval of the true rate that this sample size allows. lowest_rate: the lowest
-    rate that `parts` supports. ties: part scores equal to the threshold. cross_fit: the scores come from several
+    independent physical good parts behind the scores; pictures: good pictures scored. rank: the rank-th smallest part
+    score decides, and the threshold is `hair_above` it (rule "cost": above the observed score that costs least).
+    expected_rate: mean of the true rate over calibration sets of this size (rule "cost": share observed).
+    rate_interval: 90 % interval of the true rate that this sample size allows. lowest_rate: the lowest
+    rate that `parts` supports. ties: part scores equal to the one that decides. cross_fit: the scores come from several
     models, each judging what it had not seen. data_digest: of the pictures behind the scores (contents, names, labels,
     and parts where a group was stated). defects: labelled defective parts used; recall_lower: one-sided 95 %
     lower bound of the share of them caught; threshold_interval: thresholds that cost within 5 % of the least.
@@ -216,13 +217,13 @@ def conformal(
             f"you gave {count}. {lowest.words}",
             do=f"Ask for {_percent(lowest.rate, up=True)} or more, add good {unit}, or label defects (cost rule)",
         )
-    threshold = float(of_parts[rank - 1])
-    ties = int(np.count_nonzero(of_parts == threshold))
+    deciding = float(of_parts[rank - 1])
+    ties = int(np.count_nonzero(of_parts == deciding))
     expected = (count + 1 - rank) / (count + 1)
     low, high = (beta_quantile(p, count + 1 - rank, rank) for p in (0.05, 0.95))
     return Decision(
         rule="conformal" if confidence is None else "conformal-pac",
-        threshold=threshold,
+        threshold=hair_above(deciding, of_parts),
         requested_rate=float(asked),
         confidence=confidence,
         parts=count,
@@ -233,7 +234,8 @@ def conformal(
         lowest_rate=float(lowest.rate),
         ties=ties,
         words=(
-            f"{_asked(asked, confidence)}: score {rank} of {count} good {unit}, in rising order. The next good one is "
+            f"{_asked(asked, confidence)}: {_HAIR_WORDS} above score {rank} ({deciding:.6g}) of {count} good {unit}, "
+            f"in rising order. The next good one is "
             f"rejected with {_percent(expected)} on average; with {count} {unit} the true rate lies between "
             f"{_percent(low)} and {_percent(high)} (90 % interval)"
         ),
@@ -243,18 +245,45 @@ def conformal(
     )
 
 
-def parse_rate(rate: str | Fraction) -> Fraction:
-    """ "0.01", "1%", "1/100" or a Fraction as an exact Fraction between 0 and 1. BadUsage for anything else."""
+HAIR = 2.0**-13
+"""Share of the deciding score by which a threshold lies above it: 1024 steps of float32, about 0.01 %. Another runtime
+adds the same numbers in another order and may be off by that much; `verify` allows fp32 graphs the same."""
+
+_HAIR_WORDS = f"a hair (at most {100 * HAIR:.2g} %)"
+
+
+def hair_above(score: float, observed: FloatArray) -> float:
+    """The threshold that `score` decides: HAIR * |score| above it, but at most half the way to the next higher of the
+    `observed` scores, so that the observed ones get the verdicts that they would get at `score` itself.
+
+    A threshold equal to a score would leave that part's verdict to the last bit of a runtime's sums.
+    """
+    higher = observed[observed > score]
+    raised = score + HAIR * abs(score)
+    if not higher.size:
+        return raised
+    following = float(higher.min())
+    return min(raised, (score + following) / 2, float(np.nextafter(following, -np.inf)))
+
+
+def parse_rate(rate: str | Fraction, name: str = "rate") -> Fraction:
+    """A share as it is written everywhere: "0.01", "1%", "1/100" or a Fraction, exact, between 0 and 1.
+
+    name: what it is, for the message ("confidence"). BadUsage for anything else; a bare 95 or 1.5 could mean two
+    things and is refused with both spellings.
+    """
     do = 'Give a decimal string such as "0.01" or "1%"'
     if not isinstance(rate, (str, Fraction)):
-        raise BadUsage(f"the rate {rate!r} is a {type(rate).__name__}, which has no exact rank", do=do)
+        raise BadUsage(f"the {name} {rate!r} is a {type(rate).__name__}, which has no exact rank", do=do)
     text = str(rate).strip()
     try:
         exact = Fraction(text[:-1].strip()) / 100 if text.endswith("%") else Fraction(text)
     except (ValueError, ZeroDivisionError) as exc:
-        raise BadUsage(f"the rate {text!r} is not a number", do=do) from exc
+        raise BadUsage(f"the {name} {text!r} is not a number", do=do) from exc
     if not 0 < exact < 1:
-        raise BadUsage(f"the rate {text} must lie between 0 and 1 (0 % and 100 %)", do=do)
+        if 1 <= exact < 100 and not text.endswith("%"):
+            do = f"Write {float(exact):g}% or {float(exact / 100):g}"
+        raise BadUsage(f"the {name} {text} must lie between 0 and 1 (0% and 100%)", do=do)
     return exact
 
 
@@ -334,7 +363,9 @@ def from_defects(
     draws: int = 2000,
     evidence: Evidence = Evidence(),
 ) -> Decision:
-    """The observed score that costs least: cost_miss * prevalence * missed + cost_reject * (1 - prevalence) * rejected.
+    """A hair above the observed score that costs least.
+
+    Cost: cost_miss * prevalence * missed + cost_reject * (1 - prevalence) * rejected.
 
     good, defects: one score per held-out picture. prevalence: share of defective parts on the LINE, 0..1, not in the
     test folder. Equal costs: the highest threshold. Parts as in `conformal`. The recall is counted with each defective
@@ -347,7 +378,7 @@ def from_defects(
     curve = _CostCurve(sound, broken, miss=cost_miss * prevalence, reject=cost_reject * (1 - prevalence))
     costs = curve.costs(np.ones(len(sound)), np.ones(len(broken)))
     best = _last_minimum(costs)
-    threshold = float(curve.candidates[best])
+    threshold = hair_above(float(curve.candidates[best]), curve.candidates)
     near = curve.candidates[costs <= 1.05 * costs[best]]
     drawn = [curve.drawn(rng) for _ in range(draws)]
     low, high = (float(value) for value in np.quantile(drawn, (0.025, 0.975), method="inverted_cdf"))
@@ -362,12 +393,12 @@ def from_defects(
         rate_interval=clopper_pearson(rejects, len(sound), level=0.90),
         defects=len(broken),
         recall_lower=clopper_pearson(caught, len(broken), side="lower")[0],
-        threshold_interval=(float(near.min()), float(near.max())),
+        threshold_interval=(float(near.min()), max(float(near.max()), threshold)),
         words=(
-            f"least cost at a miss {cost_miss:g}, a false reject {cost_reject:g} and {_percent(prevalence)} defects on "
-            f"the line. Caught, each by the threshold chosen without it: {at_least(caught, len(broken))}. Good parts "
-            f"rejected: {rejects} of {len(sound)}. 95 % bootstrap interval of the threshold: {low:.4g} to {high:.4g} "
-            f"({draws} draws)"
+            f"{_HAIR_WORDS} above the score of least cost ({curve.candidates[best]:.6g}) at a miss {cost_miss:g}, a "
+            f"false reject {cost_reject:g} and {_percent(prevalence)} defects on the line. Caught, each by the "
+            f"threshold chosen without it: {at_least(caught, len(broken))}. Good parts rejected: {rejects} of "
+            f"{len(sound)}. 95 % bootstrap interval of the threshold: {low:.4g} to {high:.4g} ({draws} draws)"
         ),
         warnings=(*_part_warnings("good", good_parts), *_part_warnings("defect", defect_parts)),
         scores_digest=scores_digest(np.concatenate([np.asarray(good, np.float64), np.asarray(defects, np.float64)])),

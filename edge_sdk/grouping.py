@@ -1,6 +1,7 @@
-"""Which physical part a picture shows, by what the user states. Knows names, tables, bytes; decodes no picture.
+"""Which physical part a picture shows, by what the user states, and which pictures are the same file twice.
 
-Pictures of one part are not independent: every split and every count of evidence is by part.
+Pictures of one part are not independent: every split and every count of evidence is by part. Knows names, tables,
+bytes; decodes no picture.
 """
 
 from __future__ import annotations
@@ -12,6 +13,17 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from edge_sdk.errors import BadInput, BadUsage
+
+GOOD = "good"
+GOOD_FOLDERS = (GOOD, "normal", "ok")
+"""Names of a folder of good parts, in any case; the first that exists is taken."""
+GOOD_TEST_FOLDERS = ("normal_test", "good_test", "test_good", "test_normal")
+"""Good parts that were set aside for tests, beside such a folder."""
+MASK_FOLDERS = ("ground_truth", "mask", "masks", "labels")
+SEEN = "training_pictures"
+"""Note in a bundle's provenance that holds the `seen_note` of its model."""
+SEEN_DIGITS = 16
+"""Hexadecimal digits kept of the sha256 of each picture that a model learned from: 64 bits, no content, no name."""
 
 
 class Grouping:
@@ -78,15 +90,29 @@ def parts_of_table(table: Path, column: str) -> dict[str, str]:
     return {name: next(iter(parts)) for name, parts in bare.items() if len(parts) == 1} | out
 
 
+def content(path: Path) -> str:
+    """sha256 of a file, in hex. Two pictures with the same one are copies. Raises BadInput for a file that is gone."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as exc:
+        raise BadInput(f"can't read it: {exc.strerror}", where=str(path)) from exc
+
+
+def seen_note(contents: Iterable[str]) -> str:
+    """What a bundle keeps of the pictures that its model learned from: the first digits of each `content`, sorted."""
+    return "".join(sorted({one[:SEEN_DIGITS] for one in contents}))
+
+
+def seen_in(note: str) -> frozenset[str]:
+    """The first SEEN_DIGITS of each content in a `seen_note`."""
+    return frozenset(note[at : at + SEEN_DIGITS] for at in range(0, len(note), SEEN_DIGITS))
+
+
 def data_digest(pictures: Iterable[tuple[Path, str, str]]) -> str:
     """sha256 over (file, part, label) of pictures, in their order: contents, bare names, parts, labels, so that it is
     the same in whatever folder they lie. part: "" where no group was stated. Raises BadInput for a file that is gone.
     """
     total = hashlib.sha256()
     for path, part, label in pictures:
-        try:
-            content = hashlib.sha256(path.read_bytes()).hexdigest()
-        except OSError as exc:
-            raise BadInput(f"can't read it: {exc.strerror}", where=str(path)) from exc
-        total.update(f"{path.name}\0{part}\0{label}\0{content}\n".encode())
+        total.update(f"{path.name}\0{part}\0{label}\0{content(path)}\n".encode())
     return total.hexdigest()

@@ -3,32 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import numpy as np
 
 from edge_sdk.bundle.signing import TrustPolicy
 from edge_sdk.bundle.store import Bundle
-from edge_sdk.decision import Decision, Evidence, conformal, fixed, from_defects
-from edge_sdk.grouping import Grouping, data_digest
+from edge_sdk.decision import Decision, Evidence, conformal, fixed, from_defects, parse_rate
+from edge_sdk.errors import BadInput
+from edge_sdk.evidence import DEFECTS_OPTION, GOOD_OPTION, Gathered, LeftOut, Sample, gather
+from edge_sdk.grouping import GOOD, data_digest
 from edge_sdk.loading import load
 from edge_sdk.predictors.anomaly import AnomalyDetector
-from edge_sdk.preprocess import pictures_in
 from edge_sdk.progress import Progress, silent
+from edge_sdk.quality.detection import rejected
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What is asked for. rate, confidence: of the conformal rule. defects: folder; then the cost rule is used.
+    """What is asked for. rate: as in `parse_rate`, and confidence, 0..1: of the conformal rule. good, defects: folders
+    as in `evidence.gather`; with defects the cost rule is used, and rate and confidence are not.
 
     cost_miss, cost_reject: in any one unit. prevalence: share of defects on the line, 0..1.
     """
 
     good: Path
     defects: Path | None = None
-    rate: str = "0.01"
+    rate: str = "1%"
     confidence: float | None = None
     cost_miss: float = 10.0
     cost_reject: float = 1.0
@@ -43,59 +48,125 @@ class Stated:
     author: str = ""
 
 
-def by_hand(path: Path, threshold: float, stated: Stated, *, trust: TrustPolicy) -> Decision:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refit:
+    """A new decision, not yet in the bundle. before: the one in force until then, None = there was none.
+
+    above_before: how many of the good pictures that count score above the threshold before; None: no picture was
+    scored, or there was no threshold. left_out: pictures that don't count, for the person who gave them.
+    """
+
+    decision: Decision
+    before: Decision | None
+    above_before: int | None = None
+    left_out: tuple[LeftOut, ...] = ()
+
+    @property
+    def change(self) -> str:
+        """What changes, in words: old and new threshold, and the good pictures that the old one would reject."""
+        if self.before is None:
+            return f"threshold: none -> {self.decision.threshold:.6g}"
+        words = f"threshold: {self.before.threshold:.6g} -> {self.decision.threshold:.6g}"
+        if self.above_before is None:
+            return words
+        return f"{words}; the old one would reject {self.above_before} of the {self.decision.pictures} good pictures"
+
+    def to_json(self) -> dict[str, Any]:
+        """Every field, as JSON types."""
+        return {
+            "decision": msgspec.to_builtins(self.decision), "before": msgspec.to_builtins(self.before),
+            "above_before": self.above_before,
+            "left_out": [{"why": one.why, "files": [str(path) for path in one.files]} for one in self.left_out],
+        }  # fmt: skip
+
+
+def by_hand(path: Path, threshold: float, stated: Stated, *, trust: TrustPolicy) -> Refit:
     """A threshold set by a person, for a bundle that opens under `trust`."""
-    Bundle.open(path, trust=trust).close()
-    return fixed(threshold, evidence=Evidence(author=stated.author, created_utc=_now()))
+    with Bundle.open(path, trust=trust) as bundle:
+        before = bundle.decision
+    return Refit(decision=fixed(threshold, evidence=Evidence(author=stated.author, created_utc=_now())), before=before)
 
 
 def from_pictures(
     path: Path, request: Request, stated: Stated, *, runtime: str | None = None, variant: str | None = None,
     threads: int | None = None, trust: TrustPolicy | None = None, progress: Progress = silent,
-) -> Decision:  # fmt: skip
+) -> Refit:  # fmt: skip
     """Scores the pictures with the bundle as it runs here, and decides by the conformal or the cost rule.
 
-    Raises BoundNotMet where the number of good parts does not support the rate; BadInput names a picture.
+    Only pictures that `evidence.gather` lets count are scored, and of those the ones that can be judged count. Raises
+    BoundNotMet where the number of good parts does not support the rate, BadInput where no picture is left.
     """
-    good = pictures_in(request.good, recursive=True)
-    bad = pictures_in(request.defects, recursive=True) if request.defects else ()
+    parse_rate(request.rate)  # before any picture is read
     with load(path, runtime=runtime, variant=variant, threads=threads, trust=trust or TrustPolicy()) as detector:
-        scores = _scores(detector, [*good, *bad], progress)
+        manifest, before = detector.bundle.manifest, detector.bundle.decision
+        given = gather(request.good, request.defects, group=stated.group, notes=manifest.provenance.notes)
+        used, scores = _scored(detector, given, progress)
         evidence = Evidence(
             grouped_by=stated.group, variant=detector.variant, runtime=detector.explanation.runtime,
-            data_digest=_digest(request, good, bad, stated.group), author=stated.author, created_utc=_now(),
+            data_digest=_digest(used, stated.group), author=stated.author, created_utc=_now(),
         )  # fmt: skip
-    good_parts = _parts(good, request.good, stated.group)
+    decision = _decided(request, used, scores, evidence)
+    sound = scores[: len(used.good)]
+    above = None if before is None else sum(bool(rejected(score, before.threshold)) for score in sound)
+    warnings = (*decision.warnings, *(one.why for one in used.left_out), *used.warnings)
+    if before is not None and above is not None and 2 * above > len(sound):
+        warnings = (*warnings, _strange(above, len(sound), before.threshold))
+    decision = msgspec.structs.replace(decision, warnings=warnings)
+    return Refit(decision=decision, before=before, above_before=above, left_out=used.left_out)
+
+
+def _strange(above: int, count: int, threshold: float) -> str:
+    return (
+        f"{above} of {count} good pictures score above the threshold in force before ({threshold:.6g}): are they of "
+        "the product, camera and light that this bundle was made for? edge-sdk predict --overlays shows where they "
+        "differ. If they are not, train a bundle of their own"
+    )
+
+
+def _decided(request: Request, used: Gathered, scores: Sequence[float], evidence: Evidence) -> Decision:
+    grouped, sound = bool(evidence.grouped_by), len(used.good)
+    good_parts = [sample.part for sample in used.good] if grouped else None
     if request.defects is None:
         return conformal(scores, rate=request.rate, parts=good_parts, confidence=request.confidence, evidence=evidence)
     return from_defects(
-        scores[: len(good)], scores[len(good) :], cost_miss=request.cost_miss, cost_reject=request.cost_reject,
+        scores[:sound], scores[sound:], cost_miss=request.cost_miss, cost_reject=request.cost_reject,
         prevalence=request.prevalence, rng=np.random.default_rng(0), good_parts=good_parts,
-        defect_parts=_parts(bad, request.defects, stated.group), evidence=evidence,
+        defect_parts=[sample.part for sample in used.defects] if grouped else None, evidence=evidence,
     )  # fmt: skip
 
 
-def _scores(detector: AnomalyDetector, files: Sequence[Path], progress: Progress) -> list[float]:
-    scores = []
-    for done, file in enumerate(files):
-        progress(done, len(files), "scoring pictures")
-        scores.append(detector.predict(file).score)
-    progress(len(files), len(files), "scored pictures")
-    return scores
+def _scored(detector: AnomalyDetector, given: Gathered, progress: Progress) -> tuple[Gathered, list[float]]:
+    """Scores of good pictures, then of defective ones, and `given` without those that can't be judged."""
+    total = len(given.good) + len(given.defects)
+    kept: list[list[Sample]] = []
+    scores: list[float] = []
+    left_out = list(given.left_out)
+    done = 0
+    for option, samples in ((GOOD_OPTION, given.good), (DEFECTS_OPTION, given.defects)):
+        judged, problems = [], []
+        for sample in samples:
+            progress(done, total, "scoring pictures")
+            done += 1
+            try:
+                scores.append(detector.predict(sample.path).score)
+            except BadInput as exc:  # cut short, of one colour, beyond the bit depth: one such file stops nothing
+                problems.append((sample.path, exc))
+                continue
+            judged.append(sample)
+        kept.append(judged)
+        if problems:
+            why, do = str(problems[0][1].args[0]), problems[0][1].do
+            if not judged:
+                raise BadInput(f"none of the {len(samples)} pictures of {option} can be judged: {why}", do=do)
+            left_out.append(LeftOut.of([path for path, _ in problems], option, f"can't be judged ({why})"))
+    progress(total, total, "scored pictures")
+    return replace(given, good=kept[0], defects=kept[1], left_out=tuple(left_out)), scores
 
 
-def _parts(files: Sequence[Path], folder: Path, group: str) -> list[str] | None:
-    part_of = Grouping(folder, group or None)
-    return [part_of(p) for p in files] if group else None
-
-
-def _digest(request: Request, good: Sequence[Path], bad: Sequence[Path], group: str) -> str:
+def _digest(used: Gathered, group: str) -> str:
     """Of the pictures behind the scores, as at export: the same pictures give the same digest."""
-    parts = [*(_parts(good, request.good, group) or [""] * len(good))]
-    if request.defects is not None:
-        parts += _parts(bad, request.defects, group) or [""] * len(bad)
-    labels = ["good"] * len(good) + ["defect"] * len(bad)
-    return data_digest(zip([*good, *bad], parts, labels, strict=True))
+    labelled = [*((sample, GOOD) for sample in used.good), *((sample, "defect") for sample in used.defects)]
+    return data_digest((sample.path, sample.part if group else "", label) for sample, label in labelled)
 
 
 def _now() -> str:

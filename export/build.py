@@ -49,8 +49,8 @@ class BuildOptions:
 class Built:
     """A bundle and what was measured while it was made. title: of the family. calibration: what it saw and did.
 
-    pictures: judged; group: how their parts were named, "" = not stated. scored, rows: empty where nothing was judged;
-    unjudged then says why.
+    pictures: scored; group: how their parts were named, "" = not stated. scored, rows: empty where nothing was scored;
+    unjudged says why, or why the rows say nothing of the threshold.
     """
 
     path: Path
@@ -95,13 +95,15 @@ def build(
     made = variants(family, data, trained, progress=progress)
     decision = decide(data, trained, options)
     pictures = data.test or trained.held_out
-    judged = _judged(made, pictures, decision.threshold, data.group, trained, options, progress)
+    threshold = decision.threshold if data.test else None
+    judged = _judged(made, pictures, threshold, data.group, trained, options, progress)
     parts = Parts(
         name=options.name, family=family.name, task=family.task, graph=made.graph, quantized=made.quantized,
         golden=_golden(trained, made.graph), decisions=(decision,),
         report=_report(judged, pictures, trained, made.quantized.report),
         provenance=provenance(
-            data_digest=data_digest(data), samples=len(data.train), seed=trained.options.seed, licence=options.licence
+            data_digest=data_digest(data), samples=len(data.train), seed=trained.options.seed,
+            licence=options.licence, notes={grouping.SEEN: _seen(data, trained)},
         ),
         extra={"training": dict(trained.facts)},
     )  # fmt: skip
@@ -111,6 +113,12 @@ def build(
         calibration=made.quantized.report, pictures=tuple(pictures), group=data.group, scored=judged.scored,
         rows=judged.rows, unjudged=judged.problem,
     )  # fmt: skip
+
+
+def _seen(data: PictureSet, trained: Trained) -> str:
+    """What `threshold` later needs to tell new parts from those that the network and the map quantiles learned from."""
+    held_out = {picture.path for picture in trained.held_out}
+    return grouping.seen_note(grouping.content(p.path) for p in data.train if p.path not in held_out)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -142,16 +150,22 @@ def variants(family: Family, data: PictureSet, trained: Trained, *, progress: Pr
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Judged:
-    """Scores and figures of all variants, or why there are none."""
+    """Scores and figures of all variants, or why there are none, or none of the threshold."""
 
     scored: tuple[evaluate.Scored, ...] = ()
     rows: tuple[figures.Row, ...] = ()
     problem: str = ""
 
 
+NO_TEST_PICTURES = (
+    "the threshold was not judged, as there are no test pictures: the held-out good parts set it, and verdicts on them "
+    "would say nothing. Put good parts that are not in train/good into test/good, and defects into test/<kind>"
+)
+
+
 def _judged(
-    made: Made, pictures: Sequence[Picture], threshold: float, group: str, trained: Trained, options: BuildOptions,
-    progress: Progress,
+    made: Made, pictures: Sequence[Picture], threshold: float | None, group: str, trained: Trained,
+    options: BuildOptions, progress: Progress,
 ) -> _Judged:  # fmt: skip
     if not options.evaluate:
         return _Judged(problem="quality was not asked for")
@@ -159,7 +173,10 @@ def _judged(
         inputs = evaluate.prepared(pictures, made.graph.preprocessing, progress=progress)
         masks = Masks.of(pictures, made.graph.grid)
         scored = evaluate.score_all(made.all, inputs, masks=masks, threads=trained.options.threads, progress=progress)
-        return _Judged(scored=tuple(scored), rows=tuple(figures.rows(scored, pictures, threshold, group=group)))
+        rows = figures.rows(scored, pictures, threshold, group=group)
+        return _Judged(
+            scored=tuple(scored), rows=tuple(rows), problem="" if threshold is not None else NO_TEST_PICTURES
+        )
     except BadInput as exc:  # a test picture that went away during the training: the bundle is as good as before
         return _Judged(problem=str(exc))
 
@@ -220,7 +237,7 @@ def _damaged(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _report(
     judged: _Judged, pictures: Sequence[Picture], trained: Trained, calibration: CalibrationReport
 ) -> dict[str, Any]:
-    """What the bundle's own report.json holds. unjudged: why there are no rows, "" where there are."""
+    """What the bundle's own report.json holds. unjudged: why there are no rows, or no verdicts in them."""
     return {
         "schema": "edge-sdk.report/1", "pictures": dict(Counter(p.label for p in pictures)),
         "rows": [row.to_json() for row in judged.rows], "unjudged": judged.problem,

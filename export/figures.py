@@ -121,8 +121,11 @@ def reference(scored: Sequence[Scored]) -> Scored | None:
     return next(sound, None)
 
 
-def rows(scored: Sequence[Scored], pictures: Sequence[Picture], threshold: float, *, group: str = "") -> list[Row]:
-    """The table, each row held against `reference`. pictures: those that were scored, same order.
+def rows(
+    scored: Sequence[Scored], pictures: Sequence[Picture], threshold: float | None, *, group: str = ""
+) -> list[Row]:
+    """The table, each row held against `reference`. pictures: those that were scored, same order. threshold: None where
+    these very pictures set it, so that verdicts on them say nothing: no figure that needs one is there.
 
     group: how parts were named; "" = not stated, so that each picture is taken for a part of its own. A figure that
     can't be computed never raises: its row says why.
@@ -141,8 +144,13 @@ def _sides(scores: Floats, pictures: Sequence[Picture], group: str) -> _Sides:
 
 
 def _row(
-    s: Scored, pictures: Sequence[Picture], threshold: float, group: str, against: _Sides | None, is_reference: bool
-) -> Row:
+    s: Scored,
+    pictures: Sequence[Picture],
+    threshold: float | None,
+    group: str,
+    against: _Sides | None,
+    is_reference: bool,
+) -> Row:  # fmt: skip
     blank = Row(
         variant=s.variant, layout=s.layout, runtime=s.runtime, version=s.version, device=s.device,
         precision=s.precision, convolutions=s.convolutions, threads=s.threads, size_bytes=s.size_bytes,
@@ -161,7 +169,9 @@ def _row(
         return replace(blank, problem=str(exc))
 
 
-def _figures(unit: Unit, own: _Sides, threshold: float, against: _Sides | None) -> Figures:
+def _figures(unit: Unit, own: _Sides, threshold: float | None, against: _Sides | None) -> Figures:
+    if threshold is None:
+        return Figures(unit=unit, good=len(own.good), defects=len(own.bad))
     told = detection.at_threshold(own.good, own.bad, threshold)
     independent = own.good_parts is None
     out = Figures(

@@ -175,7 +175,10 @@ def _png(rgb: NDArray[np.uint8]) -> bytes:
     return bytes(data)
 
 
-def provenance(*, data_digest: str = "", samples: int = 0, seed: int | None = None, licence: str = "") -> Provenance:
+def provenance(
+    *, data_digest: str = "", samples: int = 0, seed: int | None = None, licence: str = "",
+    notes: Mapping[str, str] | None = None,
+) -> Provenance:  # fmt: skip
     """What made this bundle, read from the running process; no path outside the command line itself."""
     versions = {"python": platform.python_version()}
     for package in ("numpy", "torch", "onnx", "onnxruntime", "openvino", "opencv-python-headless"):
@@ -186,5 +189,5 @@ def provenance(*, data_digest: str = "", samples: int = 0, seed: int | None = No
     return Provenance(
         created_utc=datetime.now(timezone.utc).isoformat(timespec="seconds"), product_version=__version__,
         command=(Path(sys.argv[0]).name, *sys.argv[1:]), packages=versions, data_digest=data_digest,
-        samples=samples, seed=seed, licence=licence,
+        samples=samples, seed=seed, licence=licence, notes=dict(notes or {}),
     )  # fmt: skip

@@ -15,15 +15,8 @@ import numpy as np
 from edge_sdk import grouping, preprocess
 from edge_sdk.errors import BadInput, BadUsage
 from edge_sdk.export.family import Picture, PictureSet, TrainOptions
-from edge_sdk.grouping import Grouping
+from edge_sdk.grouping import GOOD, GOOD_FOLDERS, GOOD_TEST_FOLDERS, MASK_FOLDERS, Grouping, content
 from edge_sdk.preprocess import left_out, pictures_in
-
-GOOD = "good"
-GOOD_FOLDERS = (GOOD, "normal", "ok")
-"""Names of a folder of good parts, in any case; the first that exists is taken."""
-GOOD_TEST_FOLDERS = ("normal_test", "good_test", "test_good", "test_normal")
-"""Good parts that were set aside for tests, beside such a folder."""
-MASK_FOLDERS = ("ground_truth", "mask", "masks", "labels")
 
 LAYOUTS = (
     "Understood: pictures of good parts directly in the folder; train/good with test/<defect> and "
@@ -44,16 +37,19 @@ class _Found:
 def read_pictures(folder: Path, *, group: str | None = None) -> PictureSet:
     """The pictures of `folder`, in a fixed order; every one is decoded once, and those that can't be are listed.
 
+    Files with the same content are one picture of one part: the first counts, the others are left out and noted, so
+    that no copy is in two shares, or in training and test.
     group: how pictures of one part are known. A regular expression, searched in the path below `folder` (with /),
     whose first group, or whole match, names the part; or "FILE.csv:COLUMN", a table in `folder` whose column "file"
     names the picture (columns "split" and "class", if there, its folders) and whose COLUMN names the part.
-    Raises BadInput where there is nothing to train on, BadUsage for a group that does not fit every picture.
+    Raises BadInput where there is nothing to train on or one picture is good and defective, BadUsage for a group that
+    does not fit every picture.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise BadInput("this is not a folder", where=str(folder), do="Name a folder with pictures of good parts")
+    part_of = Grouping(folder, group)  # a pattern or table that is wrong is told before pictures are looked for
     found = _scan(folder)
-    part_of = Grouping(folder, group)
     train, bad_train = _readable([Picture(path=p, part=part_of(p), label=label) for p, label in found.train])
     test, bad_test = _readable([_with_mask(folder, p, label, part_of(p)) for p, label in found.test])
     unreadable = (*bad_train, *bad_test)
@@ -61,7 +57,9 @@ def read_pictures(folder: Path, *, group: str | None = None) -> PictureSet:
         none = f"none of its {len(unreadable)} pictures can be read" if unreadable else "there are no pictures in it"
         why = "; ".join((none, *found.notes))
         raise BadInput(why, where=str(folder), do=unreadable[0][1] if unreadable else LAYOUTS)
-    return PictureSet(train=train, test=test, group=group or "", unreadable=unreadable, notes=tuple(found.notes))
+    train, test, copies = _once(folder, train, test)
+    notes = (*found.notes, *copies)
+    return PictureSet(train=train, test=test, group=group or "", unreadable=unreadable, notes=notes)
 
 
 def _scan(folder: Path) -> _Found:
@@ -144,6 +142,34 @@ def _problem(picture: Picture) -> str | None:
     except BadInput as exc:
         return str(exc.args[0])
     return None
+
+
+def _once(
+    folder: Path, train: tuple[Picture, ...], test: tuple[Picture, ...]
+) -> tuple[tuple[Picture, ...], tuple[Picture, ...], list[str]]:
+    """Each content once, training pictures before test pictures, and a note on the copies left out."""
+    first: dict[str, Picture] = {}
+    copies: list[tuple[Picture, Picture]] = []
+    for picture in (*train, *test):
+        kept = first.setdefault(content(picture.path), picture)
+        if kept is picture:
+            continue
+        copies.append((picture, kept))
+        if (kept.label == GOOD) != (picture.label == GOOD):
+            here, there = (p.path.relative_to(folder).as_posix() for p in (picture, kept))
+            raise BadInput(
+                f"{here} ({picture.label}) and {there} ({kept.label}) are the same picture", where=str(folder),
+                do="Decide what it shows, and remove the other one",
+            )  # fmt: skip
+    if not copies:
+        return train, test, []
+    out = {id(picture) for picture, _ in copies}
+    here, there = (p.path.relative_to(folder).as_posix() for p in copies[0])
+    note = (
+        f"{len(copies)} pictures are copies of others, with the same content, and were left out: a part counts once. "
+        f"Such as {here}, a copy of {there}"
+    )
+    return tuple(p for p in train if id(p) not in out), tuple(p for p in test if id(p) not in out), [note]
 
 
 def split(pictures: Sequence[Picture], share: float, seed: int) -> tuple[tuple[Picture, ...], tuple[Picture, ...]]:

@@ -94,7 +94,7 @@ class Card:
 class Page:
     """Everything that the template shows, in its order. Drawings are SVG, "" = nothing to draw.
 
-    by_part: None where no group was stated. unjudged: why there are no figures, "" where there are.
+    by_part: None where no group was stated. unjudged: a sentence on figures that are not there.
     """
 
     name: str
@@ -153,7 +153,7 @@ def _page(built: Built, measured: Measured, pictures: Sequence[Shot]) -> Page:
         histogram=histogram,
         roc=roc,
         decision_words=" ".join([f"{built.decision.words}.", *(f"{w}." for w in built.decision.warnings)]),
-        unjudged=built.unjudged,
+        unjudged=_unjudged(built),
         by_picture=table.quality(built.rows, "picture"),
         by_part=table.quality(built.rows, "part") if built.group else None,
         counted=table.unit_words(built.rows, "picture"),
@@ -170,6 +170,12 @@ def _page(built: Built, measured: Measured, pictures: Sequence[Shot]) -> Page:
         provenance=json.dumps(msgspec.to_builtins(made), indent=1, ensure_ascii=False),
         licence=made.licence,
     )
+
+
+def _unjudged(built: Built) -> str:
+    if built.rows:
+        return built.unjudged[:1].upper() + built.unjudged[1:]
+    return f"Quality was not measured: {built.unjudged}"
 
 
 def _lead(built: Built, when: str, machine: Mapping[str, str]) -> str:

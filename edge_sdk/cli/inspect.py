@@ -71,7 +71,8 @@ def _text(told: BundleSummary) -> str:
         "",
     ]  # fmt: skip
     for i, d in enumerate(told.decisions, start=1):
-        lines.append(f"decision {i}  score > {d.threshold:.6g}, {d.rule}, {d.created_utc} {d.author}".rstrip())
+        state = "in force" if d is told.decisions[-1] else "replaced"
+        lines.append(f"decision {i}  {state}: score > {d.threshold:.6g}, {d.rule}, {d.created_utc} {d.author}".rstrip())
         lines.append(f"            {d.words}")
         lines += [f"            warning: {w}" for w in d.warnings]
     if not told.decisions:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
@@ -13,23 +14,28 @@ from edge_sdk.cli.options import Bundle, Json, Keys, Runtime, Threads, Trust, Va
 from edge_sdk.errors import BadUsage
 
 if TYPE_CHECKING:
+    from edge_sdk.bundle.signing import TrustPolicy
     from edge_sdk.decision import Decision
 
 
 def threshold(
     bundle: Bundle,
-    good: Annotated[Path | None, typer.Option(help="Folder of good pictures from this camera.")] = None,
+    good: Annotated[
+        Path | None, typer.Option(help="Folder of pictures of new good parts from this camera.")
+    ] = None,
     defects: Annotated[
-        Path | None, typer.Option(help="Folder of defective pictures: the cost rule is used.")
+        Path | None, typer.Option(help="Folder of defective pictures: costs decide, not --rate.")
     ] = None,
-    rate: Annotated[str, typer.Option(help="False-reject rate asked for, of good parts.")] = "1%",
-    confidence: Annotated[
-        float | None, typer.Option(help="Hold the rate with this confidence, percent.")
+    rate: Annotated[
+        str | None, typer.Option(help="False-reject rate asked for, of good parts. Default: 1%.")
     ] = None,
+    confidence: Annotated[str | None, typer.Option(help="Hold the rate with this confidence, such as 95%.")] = None,
     fixed: Annotated[float | None, typer.Option(help="Set this threshold by hand.")] = None,
-    cost_miss: Annotated[float, typer.Option(help="Cost of a missed defect, against --cost-reject.")] = 10.0,
-    cost_reject: Annotated[float, typer.Option(help="Cost of a good part rejected.")] = 1.0,
-    prevalence: Annotated[float, typer.Option(help="Share of defects on the line, percent.")] = 1.0,
+    cost_miss: Annotated[
+        float | None, typer.Option(help="Cost of a missed defect, against --cost-reject. Default: 10.")
+    ] = None,
+    cost_reject: Annotated[float | None, typer.Option(help="Cost of a good part rejected. Default: 1.")] = None,
+    prevalence: Annotated[str | None, typer.Option(help="Share of defects on the line. Default: 1%.")] = None,
     group: Annotated[
         str | None, typer.Option(help="Regular expression that names the part in a file name, or TABLE.csv:COLUMN.")
     ] = None,
@@ -45,49 +51,81 @@ def threshold(
     """
     from edge_sdk import refit
     from edge_sdk.bundle.signing import SigningKey
-    from edge_sdk.bundle.store import Bundle as Opened
     from edge_sdk.bundle.store import append_decision
+    from edge_sdk.decision import parse_rate
 
-    if good is None and fixed is None:
-        with Opened.open(bundle, trust=policy(trust, keys)) as opened:
-            told = msgspec.to_builtins(opened.decisions)
-            terminal.emit({"decisions": told}, as_json=json, text=_text(opened.decisions))
-        return
+    costs = {"--cost-miss": cost_miss, "--cost-reject": cost_reject, "--prevalence": prevalence}
+    rates = {"--rate": rate, "--confidence": confidence}
+    where = {"--group": group, "--runtime": runtime, "--variant": variant, "--threads": threads}
+    kept = {"--author": author or None, "--key": key, "--dry-run": dry_run or None}
     if good is not None and fixed is not None:
         raise BadUsage("--good and --fixed are two ways to decide", do="Give one of them")
+    if good is None:
+        pictures = {"--defects": defects, **rates, **costs, **where}
+        _refuse(pictures if fixed is not None else {**pictures, **kept}, "without --good", "Add --good FOLDER")
+    elif defects is None:
+        _refuse(costs, "without --defects", "Add --defects FOLDER, or leave it out")
+    else:
+        _refuse(rates, "with --defects, where the costs decide", "Use --cost-miss, --cost-reject and --prevalence")
+    if good is None and fixed is None:
+        _show(bundle, policy(trust, keys), as_json=json)
+        return
     evidence = refit.Stated(group=group or "", author=author)
     if fixed is not None:
-        record = refit.by_hand(bundle, fixed, evidence, trust=policy(trust, keys))
+        made = refit.by_hand(bundle, fixed, evidence, trust=policy(trust, keys))
     else:
-        assert good is not None
-        request = refit.Request(
-            good=good, defects=defects, rate=rate, confidence=None if confidence is None else confidence / 100,
-            cost_miss=cost_miss, cost_reject=cost_reject, prevalence=prevalence / 100,
-        )  # fmt: skip
-        record = refit.from_pictures(
+        asked: dict[str, Any] = {
+            "good": good, "defects": defects, "rate": rate, "cost_miss": cost_miss, "cost_reject": cost_reject,
+            "confidence": None if confidence is None else float(parse_rate(confidence, "confidence")),
+            "prevalence": None if prevalence is None else float(parse_rate(prevalence, "prevalence")),
+        }  # fmt: skip
+        request = refit.Request(**{name: value for name, value in asked.items() if value is not None})
+        made = refit.from_pictures(
             bundle, request, evidence, runtime=runtime, variant=variant, threads=threads, trust=policy(trust, keys),
             progress=terminal.on_stderr(),
         )  # fmt: skip
         for folder in filter(None, (good, defects)):
             terminal.left_out(folder)
+    record = made.decision
     if not dry_run:
         with append_decision(bundle, record, key=SigningKey.load(key) if key else None) as written:
             record = written.decisions[-1]
-    terminal.emit({"decision": msgspec.to_builtins(record)}, as_json=json, text=_text((record,)))
+    for one in made.left_out:
+        terminal.note(f"note: {one}")
+    text = f"{_text(record, 'not written' if dry_run else 'in force')}\n{made.change}"
+    terminal.emit({**made.to_json(), "decision": msgspec.to_builtins(record)}, as_json=json, text=text)
     terminal.note("dry run: nothing was written" if dry_run else f"{bundle}: decision {record.digest[:12]} is in force")
 
 
-def _text(decisions: tuple[Decision, ...]) -> str:
+def _show(bundle: Path, trust: TrustPolicy, *, as_json: bool) -> None:
+    """The history, and which decision is in force."""
+    from edge_sdk.bundle.store import Bundle as Opened
+
+    with Opened.open(bundle, trust=trust) as opened:
+        told, last = msgspec.to_builtins(opened.decisions), opened.decision
+        in_force = "" if last is None else last.digest
+        terminal.emit({"decisions": told, "in_force": in_force}, as_json=as_json, text=_history(opened.decisions))
+
+
+def _refuse(options: Mapping[str, object], why: str, do: str) -> None:
+    """BadUsage for the options that were given and would change nothing."""
+    given = [name for name, value in options.items() if value is not None]
+    if given:
+        raise BadUsage(f"{', '.join(given)} would change nothing {why}", do=do)
+
+
+def _history(decisions: Sequence[Decision]) -> str:
     if not decisions:
         return "no decision yet: verdicts are undecided. Give --good FOLDER"
-    lines = []
-    for d in decisions:
-        lines.append(
-            f"score > {d.threshold:.6g}  ({d.rule}, {d.pictures} pictures of {d.parts} parts, {d.created_utc})"
-        )
-        lines.append(f"  {d.words}")
-        lines += [f"  warning: {w}" for w in d.warnings]
-    return "\n".join(lines)
+    *earlier, last = decisions
+    return "\n".join([*(_text(d, "replaced") for d in earlier), _text(last, "in force")])
+
+
+def _text(d: Decision, state: str) -> str:
+    behind = f"{d.pictures} pictures of {d.parts} parts, " if d.pictures else ""
+    by = f" by {d.author}" if d.author else ""
+    lines = [f"{state}: score > {d.threshold:.6g}  ({d.rule}, {behind}{d.created_utc}{by})", f"  {d.words}"]
+    return "\n".join([*lines, *(f"  warning: {w}" for w in d.warnings)])
 
 
 COMMANDS = (threshold,)

@@ -38,7 +38,7 @@ def train(
     rate: Annotated[
         str | None, typer.Option(help="False-reject rate. Default: 1%, or the lowest that your pictures support.")
     ] = None,
-    confidence: Annotated[float | None, typer.Option(help="Hold the rate with this confidence, percent.")] = None,
+    confidence: Annotated[str | None, typer.Option(help="Hold the rate with this confidence, such as 95%.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
     penalty: Annotated[Path | None, typer.Option(help="Folder of foreign pictures; default: textures.")] = None,
     teacher: Annotated[Path | None, typer.Option(help="Teacher weights (s, m), or trunk weights (xs).")] = None,
@@ -54,6 +54,7 @@ def train(
     Example: edge-sdk train photos/good --out line3.edge --time-budget 10min --rate 1%
     """
     need_exporting()
+    from edge_sdk.decision import parse_rate
     from edge_sdk.export import registry
     from edge_sdk.export.family import TrainOptions
     from edge_sdk.export.pictures import read_pictures
@@ -70,14 +71,19 @@ def train(
         size=size, width=width, height=height, steps=steps, time_budget_s=budget, seed=seed, turns=turns,
         penalty=penalty, teacher=teacher, bit_depth=bit_depth, threads=threads,
     ))  # fmt: skip
+    if rate is not None:
+        parse_rate(rate)  # before the pictures are read
+    sure = None if confidence is None else float(parse_rate(confidence, "confidence"))
     data = read_pictures(pictures, group=group)
     for file, why in data.unreadable:
         terminal.note(f"left out: {file}: {why}")
+    for note in data.notes:
+        terminal.note(f"note: {note}")
     plan = _plan(data, options, out)
     if dry_run:
         terminal.emit(plan, as_json=json, text="\n".join(f"{k}: {v}" for k, v in plan.items()))
         return
-    built = _build(maker, data, options, out, run, rate, confidence, key)
+    built = _build(maker, data, options, out, run, rate, sure, key)
     terminal.emit(_told(built), as_json=json, text=_text(built))
 
 
@@ -99,7 +105,7 @@ def _build(
     from edge_sdk.export import build as library
 
     wanted = library.BuildOptions(
-        name=out.stem, out=out, rate=rate, confidence=None if confidence is None else confidence / 100,
+        name=out.stem, out=out, rate=rate, confidence=confidence,
         key=SigningKey.load(key) if key else None,
     )  # fmt: skip
     folder = run or out.with_suffix(".run")
@@ -120,8 +126,10 @@ def _text(built: Built) -> str:
 
     told = table.quality(built.rows, "picture")
     lines = [f"by picture: {table.unit_words(built.rows, 'picture')}", text_table(told.header, told.rows)]
-    if built.unjudged:
+    if not built.rows:
         lines = [f"quality was not measured: {built.unjudged}"]
+    elif built.unjudged:
+        lines.append(built.unjudged)
     elif built.group:
         told = table.quality(built.rows, "part")
         lines += ["", f"by part: {table.unit_words(built.rows, 'part')}", text_table(told.header, told.rows)]

@@ -48,6 +48,14 @@ def test_the_match_undoes_a_gain_and_a_shift(gain: float, shift: float) -> None:
     assert match.error_after <= min(match.error_before, 1e-2)
 
 
+def test_no_sample_is_judged_by_the_gain_and_shift_that_were_fitted_on_it() -> None:
+    """Of one sample the other half is empty: nothing is known of how well its match does elsewhere."""
+    model = graphs.clean(mobile())
+    (match,) = fitted(model, _scaled(model, 0.9, 1.0), pictures(1), (INSIDE,), threads=1)
+    assert match.gain == pytest.approx(1.0 / 0.9, rel=1e-3)
+    assert match.error_after == match.error_before > 0.01
+
+
 @pytest.mark.parametrize("gain", [0.1, 10.0])
 def test_a_gain_that_no_rounding_explains_is_not_matched(gain: float) -> None:
     model = graphs.clean(mobile())

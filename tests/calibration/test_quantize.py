@@ -117,7 +117,18 @@ def test_samples_are_read_one_by_one_and_counted() -> None:
     )
     assert made.report.samples == 7
     assert told == [(n, 0) for n in range(1, 8)]
-    assert samples.made <= 7 + 2 + 1
+    assert made.report.compared == 4
+    assert samples.made <= 7 + 7
+
+
+def test_differences_are_measured_on_every_kind_of_sample_whichever_comes_first() -> None:
+    """Callers give good parts first; a comparison of the first samples alone would never see a damaged one."""
+    kinds = [pictures(1, seed=seed) * 8 for seed in (1, 2)]
+    errors = [
+        quantize(pdn().SerializeToString(), samples, options=INT8).report.errors["int8"]
+        for samples in (kinds[0] + kinds[1], kinds[1] + kinds[0])
+    ]
+    assert errors[0] == pytest.approx(errors[1], rel=1e-3)
 
 
 def test_memory_does_not_grow_with_the_number_of_samples() -> None:

@@ -13,11 +13,13 @@ import sys
 from pathlib import Path
 
 import cv2
+import numpy as np
 import onnx
 import pytest
 import tiny
 import typer
 
+from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.cli import main, terminal
 from edge_sdk.errors import BadUsage
@@ -158,7 +160,86 @@ def test_threshold_refits_on_site_keeps_the_history_and_leaves_the_sealed_part(
         assert after.decisions[0] == first
         assert after.decisions[1].predecessor == first.digest
     assert edge("threshold", str(bundle)) == 0
-    assert capsys.readouterr().out.count("score >") == 2
+    states = [line.split(":")[0] for line in capsys.readouterr().out.splitlines() if "score >" in line]
+    assert states == ["replaced", "in force"]
+    assert edge("threshold", str(bundle), "--json") == 0
+    assert json.loads(capsys.readouterr().out)["in_force"] == told["digest"]
+
+
+def test_a_cut_picture_is_left_out_of_a_refit_with_its_name(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = _pictures(tmp_path / "good", 24)
+    cut = good / "part03_6.png"
+    cut.write_bytes(cut.read_bytes()[:300])
+    assert edge("threshold", str(bundle), "--good", str(good), "--rate", "10%") == 0
+    told = capsys.readouterr()
+    assert "23 pictures of 23 parts" in told.out
+    assert "warning: 1 picture of --good left out: can't be judged (the PNG is cut short" in told.out
+    assert "note: 1 picture of --good left out: can't be judged (the PNG is cut short" in told.err
+    assert str(cut) in told.err
+
+
+def test_a_refit_shows_the_old_threshold_and_asks_about_pictures_that_it_would_reject(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Bundle.open(bundle) as opened:
+        before = opened.decisions[0].threshold
+    call = ("threshold", str(bundle), "--rate", "10%", "--dry-run", "--json", "--good")
+    assert edge(*call, str(_pictures(tmp_path / "good", 12))) == 0
+    alike = json.loads(capsys.readouterr().out)
+    assert (alike["before"]["threshold"], alike["above_before"] < 6) == (before, True)
+    assert not any("are they of the product" in words for words in alike["decision"]["warnings"])
+    assert edge(*call[:-2], "--good", str(_pictures(tmp_path / "other", 12, damaged=True))) == 0
+    told = capsys.readouterr().out
+    assert "not written: score > " in told
+    assert f"threshold: {before:.6g} -> " in told
+    assert "the old one would reject 12 of the 12 good pictures" in told
+    assert "12 of 12 good pictures score above the threshold in force before" in told
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--rate", "5%"), "--rate would change nothing without --good"),
+        (("--author", "Ida", "--dry-run"), "--author, --dry-run would change nothing without --good"),
+        (("--fixed", "1", "--confidence", "95%"), "--confidence would change nothing without --good"),
+        (("--fixed", "1", "--defects", "bad", "--cost-miss", "3"), "--defects, --cost-miss would change nothing"),
+        (("--good", "good", "--prevalence", "2%"), "--prevalence would change nothing without --defects"),
+        (("--good", "good", "--defects", "bad", "--rate", "5%"), "--rate would change nothing with --defects"),
+        (("--good", "good", "--fixed", "1"), "two ways to decide"),
+        (("--good", "good", "--confidence", "95"), "Write 95% or 0.95"),
+        (("--good", "good", "--rate", "5"), "Write 5% or 0.05"),
+        (("--good", "good", "--defects", "bad", "--prevalence", "2"), "Write 2% or 0.02"),
+    ],
+)
+def test_an_option_of_threshold_that_would_be_ignored_or_misread_is_wrong_usage(
+    bundle: Path, tmp_path: Path, words: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "good").mkdir()
+    assert edge("threshold", str(bundle), *words) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_refit_reads_12_bit_pictures_as_the_bundle_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bundle = tmp_path / "camera.edge"
+    tiny.write(bundle, preprocessing=Preprocessing(width=64, height=64, bit_depth=12)).close()
+    for depth in (8, 12):
+        (tmp_path / str(depth)).mkdir()
+    for i in range(12):
+        rgb = tiny.picture(200 + i)[:, :, ::-1]
+        cv2.imwrite(str(tmp_path / f"8/{i:02d}.png"), rgb)
+        cv2.imwrite(str(tmp_path / f"12/{i:02d}.png"), np.rint(rgb * (4095 / 255)).astype(np.uint16))
+    cv2.imwrite(str(tmp_path / "12/16-bit.png"), np.arange(65536, dtype=np.uint16).reshape(256, 256))
+    digests = []
+    for depth in (8, 12):
+        assert edge("threshold", str(bundle), "--good", str(tmp_path / str(depth)), "--rate", "10%", "--json") == 0
+        digests.append(json.loads((told := capsys.readouterr()).out)["decision"]["scores_digest"])
+    assert digests[0] == digests[1]
+    assert "does not fit the bundle's bit depth of 12" in told.err
+    assert "16-bit.png" in told.err
 
 
 def test_a_rate_that_the_pictures_do_not_support_is_refused_with_what_they_do(
@@ -217,6 +298,8 @@ def test_profile_tells_stages_and_what_ran(bundle: Path, capsys: pytest.CaptureF
         (("train", ".", "--out", "x.zip"), 2, "x.edge"),
         (("train", ".", "--out", "absent/x.edge"), 2, "mkdir -p absent"),
         (("train", ".", "--out", "x.edge", "--time-budget", "soon"), 2, "10min"),
+        (("train", ".", "--out", "x.edge", "--confidence", "95"), 2, "Write 95% or 0.95"),
+        (("train", ".", "--out", "x.edge", "--rate", "5"), 2, "Write 5% or 0.05"),
         (("verify", "absent.edge"), 3, "absent.edge"),
         (("verify",), 2, "bundle"),
         (("nonsense",), 2, "nonsense"),

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from edges import Edges, folder_of_plates, write
 
-from edge_sdk import refit
+from edge_sdk import grouping, refit
 from edge_sdk.bundle.store import Bundle
-from edge_sdk.decision import Decision
+from edge_sdk.decision import Decision, hair_above
 from edge_sdk.errors import BoundNotMet
 from edge_sdk.export import build as builder
 from edge_sdk.export import report, speeds
@@ -78,7 +78,8 @@ def test_the_bundle_holds_the_decision_the_quality_and_how_it_was_made(data: Pic
 def test_the_threshold_comes_from_held_out_good_parts_alone(data: PictureSet, tmp_path: Path) -> None:
     built = _build(data, tmp_path / "parts.edge", rate="10%")
     decision: Decision = built.decision
-    assert decision.threshold == sorted(built.trained.scores)[18]  # rank ceil(21 * 0.9) = 19 of 20
+    rising = np.sort(built.trained.scores)
+    assert decision.threshold == hair_above(rising[18], rising)  # rank ceil(21 * 0.9) = 19 of 20
     assert (decision.parts, decision.rank, decision.requested_rate) == (20, 19, 0.1)
     assert "assumed" in " ".join(decision.warnings)
     assert decision.runtime == "onnxruntime"
@@ -95,11 +96,44 @@ def test_a_refit_on_the_pictures_that_were_held_out_names_the_same_data(
     for picture in built.trained.held_out:
         shutil.copy(picture.path, apart)
     request, stated = refit.Request(good=apart, rate="10%"), refit.Stated(group=group or "")
-    again = refit.from_pictures(built.path, request, stated, runtime="onnxruntime", threads=1)
+    again = refit.from_pictures(built.path, request, stated, runtime="onnxruntime", threads=1).decision
     assert again.data_digest == built.decision.data_digest
     (apart / built.trained.held_out[0].path.name).unlink()
-    fewer = refit.from_pictures(built.path, request, stated, runtime="onnxruntime", threads=1)
+    fewer = refit.from_pictures(built.path, request, stated, runtime="onnxruntime", threads=1).decision
     assert fewer.data_digest != again.data_digest
+
+
+@pytest.mark.parametrize("group", [None, GROUP])
+def test_a_refit_leaves_out_what_the_model_was_trained_on_and_says_how_many(
+    folder: Path, tmp_path: Path, group: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    built = _build(read_pictures(folder, group=group), tmp_path / "parts.edge")
+    request = refit.Request(good=folder / "train/good", rate="10%")
+    made = refit.from_pictures(built.path, request, refit.Stated(group=group or ""), runtime="onnxruntime", threads=1)
+    assert made.decision.data_digest == built.decision.data_digest  # what is left are the held-out pictures
+    (left_out,) = made.left_out
+    assert left_out.why in made.decision.warnings
+    assert left_out.why.startswith("4 pictures of --good left out: the model was trained on these parts")
+    with Bundle.open(built.path) as bundle:
+        kept = bundle.manifest.provenance.notes[grouping.SEEN]
+    assert len(kept) == 4 * grouping.SEEN_DIGITS
+    assert not any(picture.path.name in kept for picture in read_pictures(folder).train)
+
+
+def test_without_test_pictures_no_verdict_is_counted_on_the_parts_that_set_the_threshold(
+    folder: Path, tmp_path: Path
+) -> None:
+    built = _build(read_pictures(folder / "train/good"), tmp_path / "parts.edge")
+    assert "no test pictures" in built.unjudged
+    assert built.rows
+    assert all(r.by_picture and r.by_picture.good == 20 for r in built.rows)
+    assert all(r.by_picture and r.by_picture.false_rejects is None and r.by_picture.flips is None for r in built.rows)
+    page = _page(built, tmp_path)
+    assert "The threshold was not judged, as there are no test pictures" in page
+    assert "good pictures rejected" not in page
+    with Bundle.open(built.path) as bundle:
+        assert bundle.report()["unjudged"] == built.unjudged
 
 
 def test_the_group_stated_with_the_pictures_is_the_one_of_the_decision_and_of_the_figures(
@@ -118,7 +152,8 @@ def test_the_group_stated_with_the_pictures_is_the_one_of_the_decision_and_of_th
 
 def test_without_a_rate_the_lowest_supportable_one_is_taken_and_said(data: PictureSet, tmp_path: Path) -> None:
     built = _build(data, tmp_path / "parts.edge")
-    assert built.decision.threshold == max(built.trained.scores)
+    highest = max(built.trained.scores)
+    assert highest < built.decision.threshold < 1.001 * highest
     assert built.decision.requested_rate == pytest.approx(1 / 21, abs=0.0005)
 
 
@@ -151,7 +186,7 @@ def test_what_calibration_saw_is_in_the_bundle_and_on_the_page(data: PictureSet,
     assert all("cut" in tensor for tensor in told["tensors"])
     page = _page(built, tmp_path)
     assert (
-        "8 samples read, differences measured on 2 of them. In int8: 2 operators; "
+        "8 samples read, differences measured on 4 of them. In int8: 2 operators; "
         "convolutions and products left in float: conv1." in page
     )
     assert f"<td>{100 * told['errors']['int8']['map']:.2g} %</td>" in page

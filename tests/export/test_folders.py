@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import zlib
 from pathlib import Path
 
 import cv2
@@ -15,9 +17,11 @@ from edge_sdk.export.family import Picture
 from edge_sdk.export.pictures import data_digest, read_pictures, split
 
 
-def write(path: Path, *, grey: int = 128, side: int = 8) -> Path:
+def write(path: Path, *, grey: int | None = None, side: int = 8) -> Path:
+    """grey None: a colour of its own for each folder and name, so that no picture is another's copy."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), np.full((side, side, 3), grey, np.uint8))
+    colour = zlib.crc32(f"{path.parent.name}/{path.name}".encode()).to_bytes(4, "big")[:3]
+    cv2.imwrite(str(path), np.full((side, side, 3), list(colour) if grey is None else grey, np.uint8))
     return path
 
 
@@ -72,6 +76,28 @@ def test_a_truncated_picture_among_many_is_listed_and_left_out(tmp_path: Path) -
     assert "cut short" in why
 
 
+def test_copies_of_a_picture_count_once_and_are_told(tmp_path: Path) -> None:
+    """Else one copy could be in training and another in the share for the threshold, or in the test."""
+    mvtec(tmp_path)
+    for name in ("train/good/copy.png", "train/good/again.png", "test/good/copy.png"):
+        shutil.copy(tmp_path / "train/good/1.png", tmp_path / name)
+    data = read_pictures(tmp_path)
+    assert [p.path.name for p in data.train] == ["0.png", "1.png", "2.png", "3.png"]
+    assert [p.path.name for p in data.test] == ["7.png", "9.png"]
+    (note,) = data.notes
+    assert "3 pictures are copies of others" in note
+    assert "train/good/again.png, a copy of train/good/1.png" in note
+
+
+def test_a_picture_that_is_good_and_defective_is_refused(tmp_path: Path) -> None:
+    mvtec(tmp_path)
+    shutil.copy(tmp_path / "train/good/1.png", tmp_path / "test/crack/8.png")
+    with pytest.raises(
+        BadInput, match=r"test/crack/8\.png \(crack\) and train/good/1\.png \(good\) are the same picture"
+    ):
+        read_pictures(tmp_path)
+
+
 def test_a_folder_without_pictures_is_named_and_the_layouts_told(tmp_path: Path) -> None:
     (tmp_path / "readme.txt").write_text("nothing here")
     with pytest.raises(BadInput, match=r"no pictures in it.*train/good") as caught:
@@ -110,8 +136,9 @@ def test_a_pattern_that_does_not_fit_every_picture_is_wrong_usage(tmp_path: Path
         read_pictures(tmp_path, group=r"p\d")
 
 
-def test_a_pattern_that_is_no_regular_expression_is_wrong_usage(tmp_path: Path) -> None:
-    write(tmp_path / "a.png")
+def test_a_pattern_that_is_no_regular_expression_is_wrong_usage_before_any_picture_is_looked_for(
+    tmp_path: Path,
+) -> None:
     with pytest.raises(BadUsage, match="not a regular expression"):
         read_pictures(tmp_path, group="(")
 

@@ -1,0 +1,182 @@
+"""The pictures that a threshold fitted on site may rest on: which count, and which are left out and why.
+
+Fresh parts, each once, good ones apart from defective ones. Knows files, names and contents; decodes no picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edge_sdk.errors import BadInput
+from edge_sdk.grouping import (
+    GOOD_FOLDERS,
+    GOOD_TEST_FOLDERS,
+    MASK_FOLDERS,
+    SEEN,
+    SEEN_DIGITS,
+    Grouping,
+    content,
+    seen_in,
+)
+from edge_sdk.preprocess import pictures_in
+
+GOOD_OPTION, DEFECTS_OPTION = "--good", "--defects"
+_NO_DEFECTS = frozenset((*GOOD_FOLDERS, *GOOD_TEST_FOLDERS, *MASK_FOLDERS))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One picture. part: name of the physical part, the picture's own name where no group was stated. content: sha256
+    of the file."""
+
+    path: Path
+    part: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOut:
+    """Pictures that don't count. why: a sentence with their number, for the record. files: which, for the person."""
+
+    why: str
+    files: tuple[Path, ...]
+
+    @classmethod
+    def of(cls, files: Sequence[Path], option: str, why: str) -> LeftOut:
+        """option: the folder that was given. why: a phrase such as "can't be read"."""
+        pictures = "picture" if len(files) == 1 else "pictures"
+        return cls(why=f"{len(files)} {pictures} of {option} left out: {why}", files=tuple(files))
+
+    def __str__(self) -> str:
+        names = ", ".join(str(path) for path in self.files[:3])
+        return f"{self.why}: {names}" + (f" and {len(self.files) - 3} more" if len(self.files) > 3 else "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gathered:
+    """The pictures that count, by name; what was left out; warnings for the record beside those."""
+
+    good: Sequence[Sample]
+    defects: Sequence[Sample]
+    left_out: tuple[LeftOut, ...]
+    warnings: tuple[str, ...] = ()
+
+
+def gather(good: Path, defects: Path | None, *, group: str, notes: Mapping[str, str]) -> Gathered:
+    """Looks through both folders before anything is scored.
+
+    good: its own pictures are taken, not those of folders in it, which may hold anything. defects: folders in it are
+    kinds of defects, but for those whose name says good parts or masks. group: as in `Grouping`, "" = not stated.
+    notes: of the bundle's provenance. Raises BadUsage for a group that is wrong or does not fit, BadInput for a folder
+    that is no such folder, and for a picture that is in both.
+    """
+    tally = _Tally()
+    sound = _samples(_good_files(good, tally), good, group, GOOD_OPTION, tally)
+    broken: list[Sample] = []
+    if defects is not None:
+        broken = _samples(_defect_files(defects, tally), defects, group, DEFECTS_OPTION, tally)
+    _check_apart(sound, broken)
+    sound, broken = _once(sound, GOOD_OPTION, tally), _once(broken, DEFECTS_OPTION, tally)
+    if SEEN not in notes:
+        untold = "the bundle does not keep which pictures it was trained on: whether these are new can't be checked"
+        return Gathered(good=sound, defects=broken, left_out=tuple(tally.left_out), warnings=(untold,))
+    seen = seen_in(notes[SEEN])
+    _check_not_learned(broken, seen)
+    return Gathered(good=_fresh(sound, seen, good, tally), defects=broken, left_out=tuple(tally.left_out))
+
+
+@dataclass(slots=True)
+class _Tally:
+    left_out: list[LeftOut] = field(default_factory=list)
+
+    def add(self, files: Iterable[Path], option: str, why: str) -> None:
+        listed = tuple(files)
+        if listed:
+            self.left_out.append(LeftOut.of(listed, option, why))
+
+
+def _good_files(folder: Path, tally: _Tally) -> Sequence[Path]:
+    own = pictures_in(folder, recursive=False, at_least=0)
+    inside = [path for path in pictures_in(folder, recursive=True) if path.parent != folder]
+    if not own:
+        names = sorted({path.relative_to(folder).parts[0] for path in inside})
+        sound = next((p.parent for p in inside if p.parent.name.lower() in GOOD_FOLDERS), None)
+        raise BadInput(
+            f"no pictures lie in it, only in the folders {', '.join(names)} inside, which may hold anything",
+            where=f"{GOOD_OPTION} {folder}", do=f"Name one folder of good parts{f', such as {sound}' if sound else ''}",
+        )  # fmt: skip
+    tally.add(inside, GOOD_OPTION, "they lie in folders inside it, which may hold anything")
+    return own
+
+
+def _defect_files(folder: Path, tally: _Tally) -> Sequence[Path]:
+    everything = pictures_in(folder, recursive=True)
+    kept: list[Path] = []
+    wrong: list[Path] = []
+    for path in everything:
+        named = {name.lower() for name in path.relative_to(folder).parts[:-1]}
+        (wrong if named & _NO_DEFECTS else kept).append(path)
+    tally.add(wrong, DEFECTS_OPTION, "the name of their folder says good parts or masks")
+    if not kept:
+        raise BadInput(
+            "no pictures of defects are in it", where=f"{DEFECTS_OPTION} {folder}", do="Name a folder of defects"
+        )
+    return kept
+
+
+def _samples(files: Sequence[Path], folder: Path, group: str, option: str, tally: _Tally) -> list[Sample]:
+    part_of = Grouping(folder, group or None)
+    parts = [part_of(path) for path in files]  # a group that does not fit is told before anything is read
+    out, gone = [], []
+    for path, part in zip(files, parts, strict=True):
+        try:
+            out.append(Sample(path=path, part=part, content=content(path)))
+        except BadInput:
+            gone.append(path)
+    tally.add(gone, option, "can't be read")
+    return out
+
+
+def _check_apart(good: Sequence[Sample], defects: Sequence[Sample]) -> None:
+    sound = {sample.content: sample.path for sample in good}
+    both = [sample for sample in defects if sample.content in sound]
+    if both:
+        raise BadInput(
+            f"{len(both)} of the pictures in {DEFECTS_OPTION} are in {GOOD_OPTION} too, with the same content: "
+            f"{both[0].path} is {sound[both[0].content]}",
+            do="Decide what such a picture shows, and take it out of the other folder",
+        )
+
+
+def _once(samples: Sequence[Sample], option: str, tally: _Tally) -> list[Sample]:
+    first: dict[str, Sample] = {}
+    for sample in samples:
+        first.setdefault(sample.content, sample)
+    copies = [sample.path for sample in samples if first[sample.content] is not sample]
+    tally.add(copies, option, "copies of others with the same content, and a part counts once")
+    return list(first.values())
+
+
+def _fresh(samples: Sequence[Sample], seen: frozenset[str], folder: Path, tally: _Tally) -> list[Sample]:
+    """Without the parts that the model learned from: of a part that it saw in one picture it knows the others too."""
+    known = {sample.part for sample in samples if sample.content[:SEEN_DIGITS] in seen}
+    kept = [sample for sample in samples if sample.part not in known]
+    why = "the model was trained on these parts, which therefore score lower than new ones"
+    if samples and not kept:
+        raise BadInput(
+            f"none of the {len(samples)} pictures is new: {why}, and a threshold from them would reject too many good "
+            "parts", where=f"{GOOD_OPTION} {folder}", do="Give pictures of good parts that the training did not have",
+        )  # fmt: skip
+    tally.add((sample.path for sample in samples if sample.part in known), GOOD_OPTION, why)
+    return kept
+
+
+def _check_not_learned(defects: Sequence[Sample], seen: frozenset[str]) -> None:
+    known = [sample for sample in defects if sample.content[:SEEN_DIGITS] in seen]
+    if known:
+        raise BadInput(
+            f"the model was trained on {len(known)} of the pictures in {DEFECTS_OPTION}, as good parts, such as "
+            f"{known[0].path}", do="Train again without them: the model has learned that such a defect is good",
+        )  # fmt: skip

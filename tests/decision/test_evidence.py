@@ -1,0 +1,113 @@
+"""Which pictures a threshold fitted on site may rest on; contents are all that counts, so any bytes do here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edge_sdk.errors import BadInput, BadUsage
+from edge_sdk.evidence import Gathered, gather
+from edge_sdk.grouping import SEEN, content, seen_note
+
+UNTOLD: dict[str, str] = {}
+
+
+def files(folder: Path, **contents: str) -> Path:
+    """NAME="content" becomes NAME.png."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in contents.items():
+        (folder / f"{name}.png").write_text(text)
+    return folder
+
+
+def names(samples: Gathered) -> list[str]:
+    return [sample.path.stem for sample in samples.good]
+
+
+def seen(*paths: Path) -> dict[str, str]:
+    return {SEEN: seen_note(content(path) for path in paths)}
+
+
+def test_a_data_set_with_defects_in_it_is_not_taken_for_a_folder_of_good_parts(tmp_path: Path) -> None:
+    files(tmp_path / "train/good", a="1")
+    files(tmp_path / "test/crack", b="2")
+    files(tmp_path / "test/good", c="3")
+    with pytest.raises(BadInput, match="only in the folders test, train inside") as caught:
+        gather(tmp_path, None, group="", notes=UNTOLD)
+    assert caught.value.do == f"Name one folder of good parts, such as {tmp_path / 'test/good'}"
+
+
+def test_folders_inside_good_are_left_out_and_told(tmp_path: Path) -> None:
+    files(tmp_path, a="1")
+    files(tmp_path / "scratch", b="2", c="3")
+    found = gather(tmp_path, None, group="", notes=seen())
+    assert names(found) == ["a"]
+    (left_out,) = found.left_out
+    assert left_out.why == "2 pictures of --good left out: they lie in folders inside it, which may hold anything"
+    assert str(left_out).endswith(f"{tmp_path / 'scratch/b.png'}, {tmp_path / 'scratch/c.png'}")
+
+
+def test_good_parts_and_masks_are_no_defects_whatever_folder_they_were_given_in(tmp_path: Path) -> None:
+    good = files(tmp_path / "new", a="1")
+    for kind in ("test/crack", "test/Good", "ground_truth/crack"):
+        files(tmp_path / "set" / kind, x=kind)
+    found = gather(good, tmp_path / "set", group="", notes=seen())
+    assert [sample.path.parent.name for sample in found.defects] == ["crack"]
+    assert [left_out.why[:33] for left_out in found.left_out] == ["2 pictures of --defects left out:"]
+    (tmp_path / "set/test/crack/x.png").unlink()
+    with pytest.raises(BadInput, match="no pictures of defects"):
+        gather(good, tmp_path / "set", group="", notes=UNTOLD)
+
+
+def test_a_picture_in_both_folders_is_refused_by_its_content(tmp_path: Path) -> None:
+    good, bad = files(tmp_path / "good", a="1", b="2"), files(tmp_path / "bad", c="2", d="3")
+    with pytest.raises(BadInput, match=r"1 of the pictures in --defects are in --good too.*c\.png is .*b\.png"):
+        gather(good, bad, group="", notes=UNTOLD)
+
+
+def test_copies_count_once(tmp_path: Path) -> None:
+    found = gather(files(tmp_path, a="1", b="1", c="2", d="1"), None, group="", notes=seen())
+    assert names(found) == ["a", "c"]
+    assert found.left_out[0].why.startswith("2 pictures of --good left out: copies of others")
+
+
+def test_parts_that_the_model_was_trained_on_are_left_out_with_all_their_pictures(tmp_path: Path) -> None:
+    files(tmp_path, p1_a="1", p1_b="2", p2_a="3")
+    told = seen(tmp_path / "p1_a.png")
+    assert names(gather(tmp_path, None, group="", notes=told)) == ["p1_b", "p2_a"]
+    by_part = gather(tmp_path, None, group=r"p\d", notes=told)
+    assert names(by_part) == ["p2_a"]
+    assert by_part.left_out[0].why.startswith("2 pictures of --good left out: the model was trained on these parts")
+    assert by_part.warnings == ()
+
+
+def test_nothing_but_training_pictures_is_refused_with_the_reason(tmp_path: Path) -> None:
+    files(tmp_path, a="1", b="2")
+    with pytest.raises(BadInput, match=r"none of the 2 pictures is new.*would reject too many good parts"):
+        gather(tmp_path, None, group="", notes=seen(tmp_path / "a.png", tmp_path / "b.png"))
+
+
+def test_a_defect_that_the_model_learned_as_good_is_refused(tmp_path: Path) -> None:
+    good, bad = files(tmp_path / "good", a="1"), files(tmp_path / "bad", b="2")
+    with pytest.raises(BadInput, match="trained on 1 of the pictures in --defects, as good parts"):
+        gather(good, bad, group="", notes=seen(bad / "b.png"))
+
+
+def test_a_bundle_that_does_not_keep_its_training_pictures_says_that_nothing_was_checked(tmp_path: Path) -> None:
+    (warning,) = gather(files(tmp_path, a="1"), None, group="", notes=UNTOLD).warnings
+    assert "whether these are new can't be checked" in warning
+
+
+def test_a_group_that_does_not_fit_is_told_before_a_file_is_read(tmp_path: Path) -> None:
+    (files(tmp_path, a="1") / "gone.png").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(BadUsage, match="it does not fit"):
+        gather(tmp_path, None, group=r"p\d", notes=UNTOLD)
+    with pytest.raises(BadUsage, match="not a regular expression"):
+        gather(tmp_path, None, group="(", notes=UNTOLD)
+
+
+def test_what_is_kept_of_five_thousand_training_pictures_is_small_and_holds_nothing_of_them() -> None:
+    note = seen_note(f"{number:064x}"[::-1] for number in range(5000))
+    assert len(note) == 80_000
+    assert set(note) <= set("0123456789abcdef")
