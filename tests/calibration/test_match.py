@@ -45,7 +45,7 @@ def test_the_match_undoes_a_gain_and_a_shift(gain: float, shift: float) -> None:
     (match,) = fitted(model, _scaled(model, gain, shift), pictures(2), (INSIDE,), threads=1)
     assert match.gain == pytest.approx(1.0 / gain, rel=1e-3)
     assert match.shift == pytest.approx(-shift / gain, abs=1e-3 * (1.0 + abs(shift)))
-    assert match.error_after <= min(match.error_before, 1e-2)
+    assert match.error_after <= min(match.error_before, 1e-2) + 1e-6
 
 
 def test_no_sample_is_judged_by_the_gain_and_shift_that_were_fitted_on_it() -> None:
