@@ -234,8 +234,8 @@ def conformal(
         lowest_rate=float(lowest.rate),
         ties=ties,
         words=(
-            f"{_asked(asked, confidence)}: {_HAIR_WORDS} above score {rank} ({deciding:.6g}) of {count} good {unit}, "
-            f"in rising order. The next good one is "
+            f"{_asked(asked, confidence)}: just above score {rank} ({deciding:.6g}) of {count} good {unit}, in rising "
+            f"order. The next good one is "
             f"rejected with {_percent(expected)} on average; with {count} {unit} the true rate lies between "
             f"{_percent(low)} and {_percent(high)} (90 % interval)"
         ),
@@ -246,20 +246,19 @@ def conformal(
 
 
 HAIR = 2.0**-13
-"""Share of the deciding score by which a threshold lies above it: 1024 steps of float32, about 0.01 %. Another runtime
-adds the same numbers in another order and may be off by that much; `verify` allows fp32 graphs the same."""
-
-_HAIR_WORDS = f"a hair (at most {100 * HAIR:.2g} %)"
+"""How far a threshold lies above the score that decides, as a share of the largest magnitude among the scores: 1024
+steps of float32, about 0.01 %. Another runtime adds the same numbers in another order and may be off by that much of
+what it adds, also where a score is near 0; `verify` allows fp32 graphs about the same."""
 
 
 def hair_above(score: float, observed: FloatArray) -> float:
-    """The threshold that `score` decides: HAIR * |score| above it, but at most half the way to the next higher of the
-    `observed` scores, so that the observed ones get the verdicts that they would get at `score` itself.
+    """The threshold that `score`, one of `observed`, decides: HAIR * max |observed| above it, but at most half the way
+    to the next higher one, so that the observed ones get the verdicts that they would get at `score` itself.
 
     A threshold equal to a score would leave that part's verdict to the last bit of a runtime's sums.
     """
+    raised = score + HAIR * float(np.abs(observed).max())
     higher = observed[observed > score]
-    raised = score + HAIR * abs(score)
     if not higher.size:
         return raised
     following = float(higher.min())
@@ -395,7 +394,7 @@ def from_defects(
         recall_lower=clopper_pearson(caught, len(broken), side="lower")[0],
         threshold_interval=(float(near.min()), max(float(near.max()), threshold)),
         words=(
-            f"{_HAIR_WORDS} above the score of least cost ({curve.candidates[best]:.6g}) at a miss {cost_miss:g}, a "
+            f"just above the score of least cost ({curve.candidates[best]:.6g}) at a miss {cost_miss:g}, a "
             f"false reject {cost_reject:g} and {_percent(prevalence)} defects on the line. Caught, each by the "
             f"threshold chosen without it: {at_least(caught, len(broken))}. Good parts rejected: {rejects} of "
             f"{len(sound)}. 95 % bootstrap interval of the threshold: {low:.4g} to {high:.4g} ({draws} draws)"

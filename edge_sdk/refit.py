@@ -117,9 +117,9 @@ def from_pictures(
 
 def _strange(above: int, count: int, threshold: float) -> str:
     return (
-        f"{above} of {count} good pictures score above the threshold in force before ({threshold:.6g}): are they of "
-        "the product, camera and light that this bundle was made for? edge-sdk predict --overlays shows where they "
-        "differ. If they are not, train a bundle of their own"
+        f"{above} of {count} good pictures score above the threshold in force before ({threshold:.6g}): are they good "
+        "parts, of the product, camera and light that this bundle was made for? edge-sdk predict --overlays shows "
+        "where they differ. Another product needs a bundle of its own"
     )
 
 

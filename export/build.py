@@ -159,7 +159,7 @@ class _Judged:
 
 NO_TEST_PICTURES = (
     "the threshold was not judged, as there are no test pictures: the held-out good parts set it, and verdicts on them "
-    "would say nothing. Put good parts that are not in train/good into test/good, and defects into test/<kind>"
+    "would say nothing. Lay the pictures out as train/good, test/good (other good parts) and test/<kind of defect>"
 )
 
 

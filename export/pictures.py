@@ -166,8 +166,8 @@ def _once(
     out = {id(picture) for picture, _ in copies}
     here, there = (p.path.relative_to(folder).as_posix() for p in copies[0])
     note = (
-        f"{len(copies)} pictures are copies of others, with the same content, and were left out: a part counts once. "
-        f"Such as {here}, a copy of {there}"
+        f"copies left out, since a part counts once: {len(copies)} of {len(train) + len(test)} pictures have the "
+        f"content of another one, such as {here} that of {there}"
     )
     return tuple(p for p in train if id(p) not in out), tuple(p for p in test if id(p) not in out), [note]
 

@@ -129,7 +129,7 @@ def _text(built: Built) -> str:
     if not built.rows:
         lines = [f"quality was not measured: {built.unjudged}"]
     elif built.unjudged:
-        lines.append(built.unjudged)
+        lines.append(f"note: {built.unjudged}")
     elif built.group:
         told = table.quality(built.rows, "part")
         lines += ["", f"by part: {table.unit_words(built.rows, 'part')}", text_table(told.header, told.rows)]

@@ -189,7 +189,7 @@ def test_a_refit_shows_the_old_threshold_and_asks_about_pictures_that_it_would_r
     assert edge(*call, str(_pictures(tmp_path / "good", 12))) == 0
     alike = json.loads(capsys.readouterr().out)
     assert (alike["before"]["threshold"], alike["above_before"] < 6) == (before, True)
-    assert not any("are they of the product" in words for words in alike["decision"]["warnings"])
+    assert not any("are they good parts" in words for words in alike["decision"]["warnings"])
     assert edge(*call[:-2], "--good", str(_pictures(tmp_path / "other", 12, damaged=True))) == 0
     told = capsys.readouterr().out
     assert "not written: score > " in told

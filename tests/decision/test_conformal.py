@@ -46,7 +46,8 @@ def test_a_higher_good_score_never_lowers_the_threshold(
     values: list[float], rate: str, index: int, more: float
 ) -> None:
     raised = [value + more if number == index else value for number, value in enumerate(values)]
-    assert conformal(raised, rate=rate).threshold >= conformal(values, rate=rate).threshold
+    hair = HAIR * max(map(abs, values))
+    assert conformal(raised, rate=rate).threshold >= conformal(values, rate=rate).threshold - hair
 
 
 @given(values=scores, rate=rates)
@@ -66,19 +67,17 @@ def test_the_observed_scores_get_the_verdicts_of_the_score_that_decides(values: 
 
 
 @given(
-    values=st.lists(st.integers(1, 10**6).map(lambda whole: whole / 64), min_size=19, max_size=60, unique=True),
+    values=st.lists(st.integers(-(10**4), 10**4).map(lambda whole: whole / 64), min_size=19, max_size=60, unique=True),
     rate=rates, off=st.floats(-0.5, 0.5),
 )  # fmt: skip
 def test_rounding_in_another_runtime_does_not_turn_the_verdict_on_the_part_that_decides(
     values: list[float], rate: str, off: float
 ) -> None:
-    """Half a hair off, or a quarter of the way to the next score where that is nearer."""
+    """512 steps of float32 off, at the largest of the scores: also where the one that decides is near 0."""
+    largest = np.float32(max(map(abs, values)))
     decision, rising = conformal(values, rate=rate), sorted(values)
-    rank = decision.rank or 0
-    deciding = rising[rank - 1]
-    nearest = min([HAIR * deciding, *((rising[rank] - deciding) / 2 for _ in range(rank < len(rising)))])
-    assert judge(deciding + off * nearest, decision).label == "good"
-    assert nearest >= 512 * np.spacing(np.float32(deciding)) or nearest < HAIR * deciding
+    judged = rising[(decision.rank or 0) - 1] + 2 * off * 512 * float(np.spacing(largest))
+    assert judge(judged, decision).label == "good"
 
 
 @given(values=scores, rate=rates)
@@ -101,7 +100,7 @@ def test_ranks_are_exact(count: int, rate: str, rank: int) -> None:
     assert conformal_rank(count, parse_rate(rate)) == rank
     decision = conformal(np.arange(count), rate=rate)
     assert decision.rank == rank
-    assert rank - 1 < decision.threshold < rank - 1 + 0.001 * rank
+    assert rank - 1 < decision.threshold < rank - 1 + 0.001 * count
 
 
 @given(count=st.integers(1, 5000), thousandths=st.integers(1, 999))
@@ -238,7 +237,7 @@ def test_the_record_says_what_was_assumed() -> None:
 def test_the_words_tell_rank_and_interval() -> None:
     words = conformal(np.arange(160), rate="5%", parts=[str(number) for number in range(160)]).words
     assert words == (
-        "5 %: a hair (at most 0.012 %) above score 153 (152) of 160 good parts, in rising order. The next good one is "
+        "5 %: just above score 153 (152) of 160 good parts, in rising order. The next good one is "
         "rejected with 4.97 % on average; with 160 parts the true rate lies between 2.51 % and 8.06 % (90 % interval)"
     )
 
@@ -312,7 +311,7 @@ def test_recall_is_counted_without_the_defect_that_is_judged() -> None:
 
 def test_clear_defects_are_all_caught_and_the_words_do_not_say_100_percent() -> None:
     decision = cost([float(number) for number in range(50)], [100.0 + number for number in range(10)])
-    assert decision.threshold == pytest.approx(49.0, rel=2 * HAIR)
+    assert decision.threshold == pytest.approx(49.0, abs=HAIR * 110)
     assert "10 of 10, at least 74 %" in decision.words
     assert decision.defects == 10
     assert decision.threshold_interval is not None
@@ -322,7 +321,7 @@ def test_clear_defects_are_all_caught_and_the_words_do_not_say_100_percent() -> 
 def test_defective_parts_count_once() -> None:
     decision = cost([0.0, 1.0, 2.0], [5.0, 0.5, 6.0, 0.5], defect_parts=["a", "a", "b", "b"])
     assert decision.defects == 2
-    assert decision.threshold == pytest.approx(2.0, rel=2 * HAIR)
+    assert decision.threshold == pytest.approx(2.0, abs=HAIR * 7)
 
 
 def test_costs_and_prevalence_must_make_sense() -> None:

@@ -85,8 +85,8 @@ def test_copies_of_a_picture_count_once_and_are_told(tmp_path: Path) -> None:
     assert [p.path.name for p in data.train] == ["0.png", "1.png", "2.png", "3.png"]
     assert [p.path.name for p in data.test] == ["7.png", "9.png"]
     (note,) = data.notes
-    assert "3 pictures are copies of others" in note
-    assert "train/good/again.png, a copy of train/good/1.png" in note
+    assert "copies left out, since a part counts once: 3 of 9 pictures" in note
+    assert "train/good/again.png that of train/good/1.png" in note
 
 
 def test_a_picture_that_is_good_and_defective_is_refused(tmp_path: Path) -> None:
