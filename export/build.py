@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,17 +14,17 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_sdk import atomic, grouping, preprocess
-from edge_sdk.bundle.signing import SigningKey
+from edge_sdk import atomic, grouping, locks, preprocess
+from edge_sdk.bundle.signing import SigningKey, TrustPolicy
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.calibration import CalibrationReport, Quantized, QuantizeOptions, Variant, quantize
-from edge_sdk.decision import Decision, Evidence, conformal, nearest_supportable, parse_rate
-from edge_sdk.errors import BadInput
+from edge_sdk.decision import Decision, Evidence, conformal, nearest_supportable, needed_parts, parse_rate
+from edge_sdk.errors import BadInput, BadUsage, BoundNotMet, Stopped
 from edge_sdk.export import evaluate, figures
-from edge_sdk.export.family import Family, FloatGraph, Picture, PictureSet, Trained, TrainOptions
+from edge_sdk.export.family import Family, FloatGraph, Picture, PictureSet, Trained, TrainingPlan, TrainOptions
 from edge_sdk.export.masks import Masks
 from edge_sdk.export.pack import Parts, float_variant, pack, provenance
-from edge_sdk.export.pictures import data_digest, held_out_count
+from edge_sdk.export.pictures import Shares, data_digest, shares
 from edge_sdk.progress import Progress, silent
 from edge_sdk.runtimes.probe import default_threads
 
@@ -34,7 +35,8 @@ CALIBRATION_SAMPLES = 64
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildOptions:
     """What a user states about one bundle. rate: false-reject rate, exact ("1%"); None = 1 %, or the lowest that the
-    held-out parts support if that is higher, which the record then says. confidence: 0..1, None = on average."""
+    held-out parts support if that is higher, which the record then says. confidence: 0..1, None = on average.
+    overwrite: what stands at `out` may be lost, whatever it is."""
 
     name: str
     out: Path
@@ -43,6 +45,34 @@ class BuildOptions:
     key: SigningKey | None = None
     licence: str = ""
     evaluate: bool = True
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        needed_parts(parse_rate(self.rate) if self.rate else DEFAULT_RATE, self.confidence)  # BadUsage, before any work
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Plan:
+    """One bundle to be made, and everything looked at that it needs: `plan` answers nothing else.
+
+    shares: which good pictures are for what. promise: the decision as it will be, but for its threshold. replaces: a
+    bundle of this run stands at `wanted.out` and will be written anew.
+    """
+
+    family: Family
+    data: PictureSet
+    options: TrainOptions
+    wanted: BuildOptions
+    folder: Path
+    shares: Shares
+    training: TrainingPlan
+    promise: Decision
+    replaces: bool
+
+    @property
+    def threads(self) -> int:
+        """Those of training, calibration and scoring."""
+        return self.options.threads or default_threads()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -73,19 +103,67 @@ def _no_lap(name: str) -> None:
     """Nobody measures."""
 
 
-def make(
-    family: Family, data: PictureSet, options: TrainOptions, wanted: BuildOptions, *, folder: Path,
-    progress: Progress = silent, lap: Lap = _no_lap,
-) -> Built:  # fmt: skip
-    """From pictures to a bundle, or on from the checkpoint in `folder`: the steps of `train` and of `demo`."""
-    check_rate(data, options, wanted)  # before hours of training, not after; so with the folders
+def plan(family: Family, data: PictureSet, options: TrainOptions, wanted: BuildOptions, *, folder: Path) -> Plan:
+    """What `make` will do with `folder` as run folder. Nothing stays written, and whatever would stop it later stops it
+    here: sizes, files, folders, a rate that the held-out parts don't support, a bundle that would be lost."""
+    options = family.completed(options)
     for needed in (folder, wanted.out.parent):
+        atomic.folder(next(p for p in (needed, *needed.absolute().parents) if p.exists()))
+    if wanted.key is not None:
+        _ = wanted.key.public  # needs a package that nothing else here needs
+    divided = shares(data.train, options)
+    promise = _promise(data, len({p.part for p in divided.held_out}), wanted, options.holdout)
+    training = family.planned(data, options, folder=folder)
+    return Plan(
+        family=family, data=data, options=options, wanted=wanted, folder=folder, shares=divided, training=training,
+        promise=promise, replaces=_replaces(wanted, training.run),
+    )  # fmt: skip
+
+
+def make(planned: Plan, *, progress: Progress = silent, lap: Lap = _no_lap) -> Built:
+    """From pictures to a bundle, or on from the checkpoint in the run folder: the steps of `train` and of `demo`.
+
+    Raises Stopped on Ctrl-C, and BadUsage where another process works in the run folder.
+    """
+    family, data, folder = planned.family, planned.data, planned.folder
+    for needed in (folder, planned.wanted.out.parent):
         atomic.folder(needed)
-    trained = family.train(data, options, folder=folder, progress=progress)
-    lap("training")
-    built = build(family, data, trained, wanted, progress=progress)
-    lap("export, int8, quality")
+    with locks.sole(folder, what="training", do="Wait until it is done, end it, or name another folder with --run"):
+        try:
+            trained = family.train(data, planned.options, folder=folder, progress=progress)
+            lap("training")
+            built = build(family, data, trained, planned.wanted, progress=progress)
+        except KeyboardInterrupt as exc:
+            raise Stopped(
+                "stopped while the bundle was made of the trained model, which is kept", where=str(folder),
+                do="Give the same command again: it goes on after the training",
+            ) from exc  # fmt: skip
+        lap("export, int8, quality")
     return built
+
+
+def _replaces(wanted: BuildOptions, run: str) -> bool:
+    """Whether a bundle of this run stands where it will be written. Raises BadUsage for what would be lost there."""
+    out = wanted.out
+    if out.is_dir():
+        raise BadUsage("this is a folder", where=str(out), do="Name a file ending in .edge with --out")
+    if wanted.overwrite or not out.exists():
+        return False
+    do = "Name another file with --out, or give --overwrite to lose it"
+    try:
+        with Bundle.open(out, trust=TrustPolicy(mode="off"), lazy=True) as old:
+            later, training = old.decisions[1:], old.manifest.extra.get("training")
+    except BadInput as exc:
+        raise BadUsage("there is a file already, and it is no bundle that can be read", where=str(out), do=do) from exc
+    if later:
+        raise BadUsage(
+            f"this bundle got {len(later)} threshold{'s'[: len(later) > 1]} after it was packed, the last at "
+            f"{later[-1].created_utc or 'an unknown time'}, which writing it anew would lose",
+            where=str(out), do=do,
+        )  # fmt: skip
+    if not isinstance(training, dict) or training.get("run") != run:
+        raise BadUsage("this bundle was made of other pictures, options or weights", where=str(out), do=do)
+    return True
 
 
 def build(
@@ -192,7 +270,7 @@ def _in_file(path: Path) -> Decision:
 def decide(data: PictureSet, trained: Trained, options: BuildOptions) -> Decision:
     """The conformal threshold of the held-out parts. A rate that was asked for and can't be held raises BoundNotMet."""
     parts = [p.part for p in trained.held_out]
-    rate = parse_rate(options.rate) if options.rate else supported_rate(len(set(parts)), options.confidence)
+    rate = _rate(len(set(parts)), options)
     evidence = Evidence(
         grouped_by=data.group, variant="fp32", runtime=trained.scored_by,
         data_digest=grouping.data_digest((p.path, p.part if data.group else "", p.label) for p in trained.held_out),
@@ -204,17 +282,39 @@ def decide(data: PictureSet, trained: Trained, options: BuildOptions) -> Decisio
     )  # fmt: skip
 
 
-def supported_rate(parts: int, confidence: float | None) -> Fraction:
-    """1 %, or the lowest rate that `parts` good parts support if that is higher."""
-    return max(DEFAULT_RATE, nearest_supportable(parts, confidence=confidence).rate)
+def _rate(parts: int, options: BuildOptions) -> Fraction:
+    """As asked for; else 1 %, or the lowest rate that `parts` good parts support if that is higher."""
+    if options.rate is not None:
+        return parse_rate(options.rate)
+    return max(DEFAULT_RATE, nearest_supportable(parts, confidence=options.confidence).rate)
 
 
-def check_rate(data: PictureSet, options: TrainOptions, wanted: BuildOptions) -> None:
-    """Before training: whether the parts that will be held out support the rate asked for. Raises BoundNotMet."""
-    kept = held_out_count(len({p.part for p in data.train}), options.holdout)
-    if wanted.rate is not None:
-        parts = [str(number) for number in range(kept)] if data.group else None
-        conformal(np.arange(kept, dtype=float), rate=parse_rate(wanted.rate), parts=parts, confidence=wanted.confidence)
+def _promise(data: PictureSet, held_out: int, wanted: BuildOptions, holdout: float) -> Decision:
+    """What a threshold from so many parts, `holdout` of all, will promise: all but its value. Raises BoundNotMet."""
+    parts = [str(number) for number in range(held_out)] if data.group else None
+    scores, evidence = np.arange(held_out, dtype=float), Evidence(grouped_by=data.group)
+    rate = _rate(held_out, wanted)
+    try:
+        return conformal(scores, rate=rate, parts=parts, confidence=wanted.confidence, evidence=evidence)
+    except BoundNotMet as exc:
+        unit, given = ("parts" if data.group else "pictures"), len({p.part for p in data.train})
+        lowest = nearest_supportable(held_out, confidence=wanted.confidence).rate
+        enough = math.ceil(needed_parts(rate, wanted.confidence) / holdout)
+        raise BoundNotMet(
+            f"{held_out} of the {given} good {unit} are kept for the threshold, and {exc.args[0]}",
+            do=f"Ask for {float(100 * lowest):g}% or more, or train with about {enough} good {unit}",
+        ) from exc
+
+
+def short_of_default(decision: Decision, holdout: float) -> str:
+    """What it takes for the default rate, where a decision from a share `holdout` of the parts is above it; else ""."""
+    if decision.requested_rate is None or decision.requested_rate <= DEFAULT_RATE:
+        return ""
+    needed, unit = needed_parts(DEFAULT_RATE, decision.confidence), "parts" if decision.grouped_by else "pictures"
+    return (
+        f"{decision.parts} good {unit} for the threshold are too few for the usual {float(100 * DEFAULT_RATE):g} %: "
+        f"that takes {needed} of them, from about {math.ceil(needed / holdout)} good {unit} in all"
+    )
 
 
 def _golden(trained: Trained, graph: FloatGraph) -> list[tuple[str, NDArray[np.uint8]]]:

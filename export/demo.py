@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from edge_sdk import atomic
+from edge_sdk import atomic, locks
 from edge_sdk.errors import BadUsage
 from edge_sdk.export import build as builder
 from edge_sdk.export import report, speeds
@@ -86,16 +86,21 @@ def demo(
         seconds[name], began = now - began, now
 
     run, shown = out / "run", family.demo_pictures
-    if run.exists():
-        shutil.rmtree(run)  # a demo starts from nothing; `train` is what resumes
+    if run.exists():  # a demo starts from nothing; `train` is what resumes
+        with locks.sole(run, what="training", do="Wait until it is done, end it, or name another folder with --out"):
+            pass
+        shutil.rmtree(run)
     with resources.as_file(shown.folder) as folder:
         data = read_pictures(folder)
         options = TrainOptions(
             width=shown.side, height=shown.side, steps=shown.steps, time_budget_s=time_budget_s, seed=seed,
             holdout=shown.holdout,
         )  # fmt: skip
-        wanted = builder.BuildOptions(name=shown.name, out=out / "demo.edge", rate=shown.rate, licence=shown.licence)
-        built = builder.make(family, data, options, wanted, folder=run, progress=progress, lap=lap)
+        wanted = builder.BuildOptions(
+            name=shown.name, out=out / "demo.edge", rate=shown.rate, licence=shown.licence, overwrite=True
+        )
+        planned = builder.plan(family, data, options, wanted, folder=run)
+        built = builder.make(planned, progress=progress, lap=lap)
         verified = verify(built.path, progress=progress)
         lap("verify")
         rows = speeds.measured_rows(built.rows, timed)

@@ -126,7 +126,8 @@ class Trained:
 
     held_out: good pictures that neither training nor map quantiles saw, for the threshold.
     scores: raw fp32 scores of `held_out`, same order; scored_by: what computed them, such as "torch".
-    history: (step, {loss name: value}). facts: what provenance should keep (steps, seconds, clamped channels ...).
+    history: (step, {loss name: value}). facts: what provenance should keep: "steps" and "training_s", seconds, of
+    training with all resumes; "pictures" to train on; "run" (see `TrainingPlan`); and what else the family knows.
     """
 
     folder: Path
@@ -136,6 +137,22 @@ class Trained:
     scored_by: str = ""
     history: tuple[tuple[int, Mapping[str, float]], ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingPlan:
+    """What a training will do, its files and sizes looked at. steps, time_budget_s: whichever comes first ends it.
+
+    run: digest of what is learnt from what (pictures, options, weights); whatever goes on from it has the same, and so
+    has `Trained.facts["run"]`. kept_step: of the checkpoint that it goes on from, None = there is none. finished: that
+    checkpoint is at the end, and nothing will be trained.
+    """
+
+    run: str
+    steps: int | None
+    time_budget_s: float | None
+    kept_step: int | None = None
+    finished: bool = False
 
 
 class Family(Protocol):
@@ -153,6 +170,10 @@ class Family(Protocol):
     def demo_pictures(self) -> DemoPictures: ...
     def completed(self, options: TrainOptions) -> TrainOptions:
         """`options` with the size's own width and height where they were left open. BadUsage for an unknown size."""
+
+    def planned(self, data: PictureSet, options: TrainOptions, *, folder: Path) -> TrainingPlan:
+        """What `train` would do with the same arguments. Within a second, and whatever is wrong with them is raised
+        here: a size that can't be, a weights file or a folder that isn't there, a checkpoint of another run."""
 
     def train(self, data: PictureSet, options: TrainOptions, *, folder: Path, progress: Progress) -> Trained:
         """Trains, or goes on from the checkpoint that `folder` holds for the same data and options."""

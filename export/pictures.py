@@ -220,9 +220,21 @@ def shares(pictures: Sequence[Picture], options: TrainOptions) -> Shares:
 
     A threshold from parts that scaled the map would be theirs, not that of the next part.
     """
+    parts = len({p.part for p in pictures})
+    if parts < 3:
+        raise BadInput(
+            f"{parts} good part{'s are' if parts > 1 else ' is'} too few: one to train on, one to scale the map and "
+            "one for the threshold are the least",
+            do="Add pictures of good parts; a hundred and more are usual",
+        )  # fmt: skip
     rest, held_out = split(pictures, options.holdout, options.seed)
     training, scaling = split(rest, options.quantiles, options.seed + 1)
     return Shares(training=training, scaling=scaling, held_out=held_out)
+
+
+def data_identity(data: PictureSet) -> dict[str, str]:
+    """Of the training pictures, for a run's identity: their digest, which decides, and names, to tell what changed."""
+    return {"data": data_digest(data)[:16], "pictures": "\n".join(p.path.name for p in data.train)}
 
 
 def data_digest(data: PictureSet) -> str:

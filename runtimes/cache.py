@@ -21,6 +21,7 @@ from typing import Any
 
 from edge_sdk import atomic
 from edge_sdk.errors import CantWrite, NotThere, NotTrusted
+from edge_sdk.locks import try_lock, unlock
 
 log = logging.getLogger(__name__)
 
@@ -179,13 +180,10 @@ def default_cache_folder(environ: Mapping[str, str]) -> Path:
 
 @contextmanager
 def _lock(path: Path, patience_s: float) -> Iterator[None]:
-    """An exclusive lock on `path` between processes and threads; freed by the system if its holder dies.
-
-    The file stays: removing it would let two holders lock two files of the same name.
-    """
+    """An exclusive lock on `path` between processes and threads; its file stays."""
     with path.open("ab") as file:
         deadline = time.monotonic() + patience_s
-        while not _try_lock(file.fileno()):
+        while not try_lock(file.fileno()):
             if time.monotonic() > deadline:
                 raise NotThere(
                     f"another process holds this entry for more than {patience_s:g} s",
@@ -196,31 +194,4 @@ def _lock(path: Path, patience_s: float) -> Iterator[None]:
         try:
             yield
         finally:
-            _unlock(file.fileno())
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _try_lock(descriptor: int) -> bool:
-        try:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-
-    def _unlock(descriptor: int) -> None:
-        msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
-
-else:
-    import fcntl
-
-    def _try_lock(descriptor: int) -> bool:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
-
-    def _unlock(descriptor: int) -> None:
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
+            unlock(file.fileno())

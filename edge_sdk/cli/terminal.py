@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 import time
@@ -19,11 +20,15 @@ _UNITS = {"s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 
 def seconds(text: str) -> float:
-    """Seconds of "90", "90s", "10min" or "1.5h"."""
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", text.lower())
-    if not found or (found[2] or "s") not in _UNITS or float(found[1]) <= 0:
-        raise BadUsage(f"{text!r} is not a time", do="Write for example 90s, 10min or 1h")
-    return float(found[1]) * _UNITS[found[2] or "s"]
+    """Seconds of "90s", "10min", "1.5h" or "1h30min". BadUsage for anything else, a number without its unit too."""
+    told = text.strip().lower()
+    if re.fullmatch(r"\d+(\.\d+)?", told):
+        raise BadUsage(f"the time {text!r} has no unit", do=f"Write {told}s for seconds or {told}min for minutes")
+    parts = re.findall(r"(\d+(?:\.\d+)?)\s*([a-z]+)\s*", told)
+    total = sum(float(number) * _UNITS.get(unit, math.nan) for number, unit in parts)
+    if "".join(number + unit for number, unit in parts) != re.sub(r"\s", "", told) or not 0 < total < math.inf:
+        raise BadUsage(f"{text!r} is not a time", do="Write for example 90s, 10min or 1h30min")
+    return total
 
 
 def out(text: str) -> None:
@@ -118,10 +123,11 @@ class _Bar:
 
 
 def clock(s: float) -> str:
-    """A duration for a person: "45 s", "3 min 20 s", "2 h 5 min"."""
+    """A duration for a person: "45 s", "3 min 20 s", "2 h 5 min", "12 min"."""
     whole = round(s)
     if whole < 60:
         return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+    large, small, names = (
+        (*divmod(whole, 60), ("min", "s")) if whole < 3600 else (*divmod(whole // 60, 60), ("h", "min"))
+    )
+    return f"{large} {names[0]}" + (f" {small} {names[1]}" if small else "")

@@ -8,18 +8,30 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib import resources
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import torch
 
+from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.errors import BadUsage, Stopped
 from edge_sdk.export.anomaly.feeds import Feeds
+from edge_sdk.export.anomaly.foreign import ForeignPictures
 from edge_sdk.export.efficientad import saved
 from edge_sdk.export.efficientad.pdn import model as pdn_model
 from edge_sdk.export.efficientad.pdn import train as pdn_training
 from edge_sdk.export.efficientad.xs import model as xs_model
 from edge_sdk.export.efficientad.xs import train as xs_training
-from edge_sdk.export.family import CalibrationFeeds, DemoPictures, FloatGraph, PictureSet, Trained, TrainOptions
+from edge_sdk.export.family import (
+    CalibrationFeeds,
+    DemoPictures,
+    FloatGraph,
+    PictureSet,
+    Trained,
+    TrainingPlan,
+    TrainOptions,
+)  # fmt: skip
+from edge_sdk.export.training import checkpoint, loop
+from edge_sdk.export.training.identity import digest
 from edge_sdk.progress import Progress
 from edge_sdk.runtimes.probe import default_threads
 
@@ -29,14 +41,24 @@ class Train(Protocol):
         """Trains, or goes on from the checkpoint in `folder`."""
 
 
+MOST_PX = 2048
+"""Longest side of a training picture: beyond it, one step needs more memory than machines without a GPU have."""
+
+Outlook: TypeAlias = tuple[loop.Plan, Mapping[str, str]]
+"""How long a training lasts, and its identity (see `identify`)."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Maker:
     """How the models of one size are made: trained, and from a run folder merged into one graph. kind: of its file.
 
+    outlook: how long a training lasts and what it is, raising what it would raise. preprocessing: of its pictures.
     side: px of a picture's width and height, unless the user says otherwise.
     """
 
     train: Train
+    outlook: Callable[[PictureSet, TrainOptions], Outlook]
+    preprocessing: Callable[[TrainOptions], Preprocessing]
     graph: Callable[[Trained], FloatGraph]
     kind: str
     side: int
@@ -54,12 +76,16 @@ class EfficientAD:
         """By size; a new size is one line more."""
         published = Maker(
             train=partial(pdn_training.train, recipe=self.pdn),
+            outlook=partial(pdn_training.outlook, recipe=self.pdn),
+            preprocessing=partial(pdn_training.preprocessing, recipe=self.pdn),
             graph=pdn_training.graph,
             kind=pdn_model.FORMAT,
             side=self.pdn.side,
         )
         small = Maker(
             train=partial(xs_training.train, config=self.xs),
+            outlook=partial(xs_training.outlook, config=self.xs),
+            preprocessing=xs_training.preprocessing,
             graph=xs_training.graph,
             kind=xs_model.FORMAT,
             side=self.xs.side,
@@ -97,6 +123,23 @@ class EfficientAD:
         """`options` with the size's own width and height where they were left open."""
         side = self._maker(options).side
         return replace(options, width=options.width or side, height=options.height or side)
+
+    def planned(self, data: PictureSet, options: TrainOptions, *, folder: Path) -> TrainingPlan:
+        """What `train` would do with the same arguments; whatever is wrong with them is raised here."""
+        maker, options = self._maker(options), self.completed(options)
+        if max(options.sides) > MOST_PX:
+            raise BadUsage(
+                f"pictures can't be scaled to {options.width} x {options.height} px: {MOST_PX} a side is the most",
+                do=f"Leave --width and --height out to take {maker.side}",
+            )
+        ForeignPictures.of(options.penalty, maker.preprocessing(options))
+        length, identity = maker.outlook(data, options)
+        stored = checkpoint.read(folder, identity)
+        at = None if stored is None else stored.position
+        return TrainingPlan(
+            run=digest(identity), steps=length.steps, time_budget_s=length.time_budget_s,
+            kept_step=None if at is None else at.step, finished=at is not None and length.over(at),
+        )  # fmt: skip
 
     def train(self, data: PictureSet, options: TrainOptions, *, folder: Path, progress: Progress) -> Trained:
         """Trains, or goes on from the checkpoint that `folder` holds for the same data and options."""

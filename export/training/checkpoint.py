@@ -130,7 +130,9 @@ def read(folder: Path, identity: Mapping[str, str]) -> Checkpoint | None:
     if changed:
         raise BadUsage(
             f"this folder holds another run: {'; '.join(changed[:TOLD])}",
-            where=str(folder), do="Give the same pictures and options to go on, or another folder to start anew",
+            where=str(folder),
+            do="To start anew, name another folder (--run NEW_FOLDER, or another --out); to go on, give what was given "
+            "before",
         )  # fmt: skip
     return stored
 

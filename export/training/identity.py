@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
@@ -32,13 +33,21 @@ def identify(options: object, recipe: object = None, *, code: str, **made_of: st
 
 
 def differences(stored: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """What differs, each in words."""
+    """What differs, each in words. "pictures", names of files by line, only serves to tell how "data" changed."""
     names = [*now, *(name for name in stored if name not in now)]
     return [
-        f"{name} was {stored.get(name, 'not there')}, is {now.get(name, 'not there')} now"
-        for name in names
-        if stored.get(name) != now.get(name)
+        _difference(name, stored, now) for name in names if stored.get(name) != now.get(name) and name != "pictures"
     ]
+
+
+def _difference(name: str, stored: Mapping[str, str], now: Mapping[str, str]) -> str:
+    if name == "data" and "pictures" in stored and "pictures" in now:
+        before, after = (Counter(told["pictures"].split("\n")) for told in (stored, now))
+        added, removed = (after - before).total(), (before - after).total()
+        if added or removed:
+            return f"the pictures changed since it began: {added} added, {removed} removed"
+        return "the pictures have the names that they had when it began, but other contents or parts"
+    return f"{name} was {stored.get(name, 'not there')}, is {now.get(name, 'not there')} now"
 
 
 def digest(identified: Mapping[str, str]) -> str:

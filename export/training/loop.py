@@ -53,6 +53,10 @@ class Plan:
         by_time = position.elapsed_s / self.time_budget_s if self.time_budget_s is not None else 0.0
         return min(max(by_steps, by_time), 1.0)
 
+    def over(self, position: Position) -> bool:
+        """Whether a run that came to an end at `position` has nothing left to do."""
+        return position.finished and self.done(position) >= 1.0
+
 
 @dataclass(frozen=True, slots=True)
 class Moment:
@@ -122,7 +126,7 @@ def run(
     def keep(at: Position) -> None:
         checkpoint.write(checkpoint.capture(module, optimizer, rng, at, identity), folder)
 
-    if position.finished and plan.done(position) >= 1.0:
+    if plan.over(position):
         return position
     position = replace(position, finished=False, legs=_legs(position, plan))
     with _interrupt_between_steps() as interrupted:

@@ -317,10 +317,12 @@ def test_a_wrong_call_has_its_exit_code_and_says_what_is_wrong(
 
 
 def test_units_of_time_are_read_and_wrong_ones_are_refused() -> None:
-    assert [terminal.seconds(t) for t in ("90", "90s", "1.5min", "2h")] == [90, 90, 90, 7200]
-    for wrong in ("", "ten", "-3s", "0", "5 parsecs"):
+    assert [terminal.seconds(t) for t in ("90s", "1.5min", "2 H", "1h30min", "1h 5s")] == [90, 90, 7200, 5400, 3605]
+    for wrong in ("", "ten", "-3s", "0s", "5 parsecs", "5min soon", "min", "1h30"):
         with pytest.raises(BadUsage, match="not a time"):
             terminal.seconds(wrong)
+    with pytest.raises(BadUsage, match=r"'10' has no unit\. Write 10s for seconds or 10min for minutes"):
+        terminal.seconds("10")
 
 
 def test_the_time_left_of_a_training_that_goes_on_is_judged_by_what_this_process_did() -> None:

@@ -15,7 +15,6 @@ from edges import Edges, folder_of_plates, write
 from edge_sdk import grouping, refit
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.decision import Decision, hair_above
-from edge_sdk.errors import BoundNotMet
 from edge_sdk.export import build as builder
 from edge_sdk.export import report, speeds
 from edge_sdk.export.demo import demo, machine
@@ -155,24 +154,6 @@ def test_without_a_rate_the_lowest_supportable_one_is_taken_and_said(data: Pictu
     highest = max(built.trained.scores)
     assert highest < built.decision.threshold < 1.001 * highest
     assert built.decision.requested_rate == pytest.approx(1 / 21, abs=0.0005)
-
-
-def test_a_rate_that_cannot_be_held_is_refused_before_training(data: PictureSet, folder: Path, tmp_path: Path) -> None:
-    options = builder.BuildOptions(name="x", out=tmp_path / "x.edge", rate="0.1%")
-    with pytest.raises(BoundNotMet, match="needs at least 999 good pictures; you gave 5"):
-        builder.check_rate(data, TrainOptions(), options)
-    with pytest.raises(BoundNotMet, match="needs at least 999 good parts; you gave 2"):
-        builder.check_rate(read_pictures(folder, group=GROUP), TrainOptions(), options)
-    with pytest.raises(BoundNotMet, match="you gave 23"):  # the last part is never held out
-        builder.check_rate(data, TrainOptions(holdout=0.999), options)
-    assert not (tmp_path / "x.edge").exists()
-
-
-def test_making_a_bundle_trains_nothing_for_a_rate_that_cannot_be_held(folder: Path, tmp_path: Path) -> None:
-    options, laps = builder.BuildOptions(name="x", out=tmp_path / "x.edge", rate="0.1%"), []
-    with pytest.raises(BoundNotMet, match="at least 999"):
-        builder.make(Edges(), read_pictures(folder), TrainOptions(), options, folder=tmp_path / "run", lap=laps.append)
-    assert laps == []
 
 
 def test_what_calibration_saw_is_in_the_bundle_and_on_the_page(data: PictureSet, tmp_path: Path) -> None:

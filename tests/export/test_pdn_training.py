@@ -126,7 +126,7 @@ def test_the_folder_of_another_product_is_not_gone_on_from(
 ) -> None:
     train(parts, options, folder=tmp_path / "run", progress=silent, recipe=RECIPE)
     fewer = replace(parts, train=parts.train[1:])
-    with pytest.raises(BadUsage, match="another run: data was"):
+    with pytest.raises(BadUsage, match="the pictures changed since it began: 0 added, 1 removed"):
         train(fewer, options, folder=tmp_path / "run", progress=silent, recipe=RECIPE)
 
 

@@ -53,6 +53,7 @@ def test_where_a_file_lies_does_not_count_but_what_is_in_it(tmp_path: Path) -> N
         (told(replace(OPTIONS, size="s")), "size was xs, is s now"),
         (told(replace(OPTIONS, turns=True)), "turns was false, is true now"),
         (told(data="d2"), "data was d1, is d2 now"),
+        (told(data="d2", pictures="a\nb"), "data was d1, is d2 now"),  # a checkpoint of before names were kept
         (told(recipe=Recipe(rate=0.2)), "recipe.rate was 0.1, is 0.2 now"),
         (told(recipe=Recipe(inner=Inner((1, 3)))), "recipe.inner.layers was [1, 2], is [1, 3] now"),
         (told(recipe=Recipe(many=())), 'recipe.many was [{"layers": "[1, 2]"}], is [] now'),
@@ -62,6 +63,19 @@ def test_where_a_file_lies_does_not_count_but_what_is_in_it(tmp_path: Path) -> N
 def test_what_differs_is_named_as_text(now: dict[str, str], words: str) -> None:
     assert differences(told(), now) == [words]
     assert digest(now) != digest(told())
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        ("a b c d", "1 added, 0 removed"),
+        ("b c e f", "2 added, 1 removed"),
+        ("a b c", "the pictures have the names that they had when it began, but other contents or parts"),
+    ],
+)
+def test_how_the_pictures_changed_is_told_by_their_names(names: str, words: str) -> None:
+    before, now = told(pictures="a\nb\nc"), told(data="d2", pictures=names.replace(" ", "\n"))
+    assert [words in difference for difference in differences(before, now)] == [True]
 
 
 def test_every_option_but_those_that_last_counts() -> None:

@@ -118,7 +118,7 @@ def test_a_run_killed_at_any_moment_goes_on(tmp_path: Path) -> None:
 def test_a_checkpoint_of_other_options_is_refused_and_left_alone(tmp_path: Path) -> None:
     go(Line(), tmp_path, steps=3)
     before = (tmp_path / checkpoint.NAME).read_bytes()
-    with pytest.raises(BadUsage, match=r"another run: options was o1, is o2 now\. Give the same"):
+    with pytest.raises(BadUsage, match=r"another run: options was o1, is o2 now\. .*--run NEW_FOLDER"):
         loop.run(Line(), Plan(steps=9), folder=tmp_path, identity={**ME, "options": "o2"}, seed=1, progress=silent)
     assert (tmp_path / checkpoint.NAME).read_bytes() == before
 

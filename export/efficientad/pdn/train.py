@@ -31,10 +31,10 @@ from edge_sdk.export.efficientad.pdn.network import BORDER_PX, Pdn, drawn, norma
 from edge_sdk.export.efficientad.pdn.published import OURS, load_teacher
 from edge_sdk.export.efficientad.statistics import StatisticsSum, map_quantiles
 from edge_sdk.export.family import FloatGraph, Picture, PictureSet, Trained, TrainOptions
-from edge_sdk.export.pictures import Shares, data_digest, shares
+from edge_sdk.export.pictures import Shares, data_identity, shares
 from edge_sdk.export.training import loop
 from edge_sdk.export.training.checkpoint import Position
-from edge_sdk.export.training.identity import digest_of_weights, identify
+from edge_sdk.export.training.identity import digest, digest_of_weights, identify
 from edge_sdk.export.training.loop import Moment
 from edge_sdk.progress import Progress
 
@@ -92,26 +92,37 @@ def train(
 
     Raises NotThere for a missing teacher, BadUsage for a size that can't run or a checkpoint of something else.
     """
+    plan, identity = outlook(data, options, recipe=recipe)
     record = preprocessing(options, recipe)
     model = _untrained(options, recipe)
-    model.teacher.layout.grid(record.height, record.width)
     parts = shares(data.train, options)
     shelf = Shelf(model.teacher, parts.training, record, recipe, turns=options.turns)
     model.set_statistics(shelf.fill(progress).result())
     started(model.student, shelf.first(START_PICTURES), seed=options.seed)
     lesson = PdnTraining(model, shelf, foreign_of(options, record, recipe), recipe, short=recipe.short(options))
-    steps = options.steps if options.steps is not None or options.time_budget_s is not None else recipe.steps
-    position = loop.run(
-        lesson, loop.Plan(steps=steps, time_budget_s=options.time_budget_s, checkpoint_every_s=60.0),
-        folder=folder, identity=identity_of(data, options, recipe, model.teacher), seed=options.seed, progress=progress,
-    )  # fmt: skip
+    position = loop.run(lesson, plan, folder=folder, identity=identity, seed=options.seed, progress=progress)
     model.eval()
     progress(0, 0, "map quantiles and scores of the held-out parts")
     model.local, model.overall = (map_quantiles(cells) for cells in maps_of(model, parts.scaling, record))
     model.save(folder / saved.MODEL, record)
+    facts = _facts(model, position, shelf, parts, options, recipe)
     return Trained(
         folder=folder, options=options, held_out=parts.held_out, scores=scores_of(model, parts.held_out, record),
-        scored_by="torch", history=position.history, facts=_facts(model, position, shelf, parts, options, recipe),
+        scored_by="torch", history=position.history, facts=facts | {"run": digest(identity)},
+    )  # fmt: skip
+
+
+def outlook(data: PictureSet, options: TrainOptions, *, recipe: PdnRecipe = PAPER) -> tuple[loop.Plan, dict[str, str]]:
+    """How long a training lasts, and what a checkpoint must have in common with it to be gone on from.
+
+    Raises as `train`.
+    """
+    steps = options.steps if options.steps is not None or options.time_budget_s is not None else recipe.steps
+    teacher, record = _teacher(options), preprocessing(options, recipe)
+    teacher.layout.grid(record.height, record.width)
+    return loop.Plan(steps=steps, time_budget_s=options.time_budget_s, checkpoint_every_s=60.0), identify(
+        options, recipe, code=CODE, **data_identity(data), teacher=digest_of_weights(teacher),
+        penalty=str(options.penalty or "textures") if recipe.penalty else "none",
     )  # fmt: skip
 
 
@@ -265,15 +276,7 @@ def scores_of(model: PdnModel, pictures: Sequence[Picture], record: Preprocessin
         return tuple(float(model(torch.from_numpy(prepared(picture, record)[None]))[1]) for picture in pictures)
 
 
-def identity_of(data: PictureSet, options: TrainOptions, recipe: PdnRecipe, teacher: Pdn) -> dict[str, str]:
-    """What a checkpoint must have in common with a run that goes on from it."""
-    return identify(
-        options, recipe, code=CODE, data=data_digest(data)[:16], teacher=digest_of_weights(teacher),
-        penalty=str(options.penalty or "textures") if recipe.penalty else "none",
-    )  # fmt: skip
-
-
-def _untrained(options: TrainOptions, recipe: PdnRecipe) -> PdnModel:
+def _teacher(options: TrainOptions) -> Pdn:
     if options.size not in ("s", "m"):
         raise BadUsage(f"the published networks have sizes s and m, not {options.size!r}")
     teacher = load_teacher(options.teacher)
@@ -282,6 +285,11 @@ def _untrained(options: TrainOptions, recipe: PdnRecipe) -> PdnModel:
             f"the teacher is a PDN-{teacher.layout.size.upper()}, the size asked for is {options.size}",
             where=str(options.teacher or OURS), do=f"Use size {teacher.layout.size}, or another teacher",
         )  # fmt: skip
+    return teacher
+
+
+def _untrained(options: TrainOptions, recipe: PdnRecipe) -> PdnModel:
+    teacher = _teacher(options)
     layout = AutoencoderLayout(channels=teacher.layout.channels, width=recipe.autoencoder_width)
     model = PdnModel(teacher, Pdn(teacher.layout.student()), Autoencoder(layout))
     drawn(model.autoencoder, seed=options.seed + 1)

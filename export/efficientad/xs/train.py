@@ -18,15 +18,15 @@ from edge_sdk.bundle.manifest import MapGrid, Preprocessing
 from edge_sdk.export.anomaly.inputs import prepared
 from edge_sdk.export.efficientad import saved
 from edge_sdk.export.efficientad.statistics import ChannelStatistics, MapQuantiles, StatisticsSum, map_quantiles
-from edge_sdk.export.efficientad.trunk import BLOCKS, Trunk, load_trunk
+from edge_sdk.export.efficientad.trunk import BLOCKS, load_trunk
 from edge_sdk.export.efficientad.xs.features import FeatureBank, Views
 from edge_sdk.export.efficientad.xs.graph import float_in_int8, merged_graph, raw_maps
 from edge_sdk.export.efficientad.xs.model import FORMAT, XsConfig, XsModel, new_model
 from edge_sdk.export.family import FloatGraph, Picture, PictureSet, Trained, TrainOptions
-from edge_sdk.export.pictures import Shares, data_digest, shares
+from edge_sdk.export.pictures import Shares, data_identity, shares
 from edge_sdk.export.training import loop
 from edge_sdk.export.training.checkpoint import Position
-from edge_sdk.export.training.identity import digest_of_weights, identify
+from edge_sdk.export.training.identity import digest, digest_of_weights, identify
 from edge_sdk.export.training.loop import Moment
 from edge_sdk.progress import Progress
 from edge_sdk.runtimes.probe import cpu
@@ -90,7 +90,7 @@ def train(
 ) -> Trained:
     """Trains, or goes on from the checkpoint in `folder`; a finished run is measured again, not trained again."""
     config = config or XsConfig()
-    config.layout.check(*options.sides)
+    plan, identity = outlook(data, options, config=config)
     record = preprocessing(options)
     parts = shares(data.train, options)
     trunk = load_trunk(config.layout.taps[-1], options.teacher)
@@ -102,11 +102,9 @@ def train(
     model = new_model(config.layout, trunk, statistics, seed=options.seed)
     # Where the CPU multiplies bfloat16 by itself the student's passes take half the time; losses stay float32.
     bf16 = bool(BF16_FLAGS & set(cpu().flags))
-    budget = config.time_budget_s if options.steps is None and options.time_budget_s is None else options.time_budget_s
-    plan = loop.Plan(steps=options.steps, time_budget_s=budget, checkpoint_every_s=config.checkpoint_every_s)
     position = loop.run(
-        XsTraining(model, bank, config, bf16=bf16), plan,
-        folder=folder, identity=identity_of(data, options, config, trunk), seed=options.seed, progress=progress,
+        XsTraining(model, bank, config, bf16=bf16), plan, folder=folder, identity=identity, seed=options.seed,
+        progress=progress,
     )  # fmt: skip
     model.eval()
     _fit_weights(model, bank, config, options.seed, progress=progress)
@@ -116,19 +114,26 @@ def train(
     model.save(folder / saved.MODEL, record)
     return Trained(
         folder=folder, options=options, held_out=parts.held_out, scores=scores, scored_by="torch",
-        history=position.history, facts=_facts(model, position, bank, parts) | {"bf16": bf16},
+        history=position.history, facts=_facts(model, position, bank, parts) | {"bf16": bf16, "run": digest(identity)},
     )  # fmt: skip
+
+
+def outlook(data: PictureSet, options: TrainOptions, *, config: XsConfig) -> tuple[loop.Plan, dict[str, str]]:
+    """How long a training lasts, and what a checkpoint must have in common with it to be gone on from.
+
+    Raises BadUsage for a size that can't run, BadInput for weights that aren't the trunk's.
+    """
+    config.layout.check(*options.sides)
+    budget = config.time_budget_s if options.steps is None and options.time_budget_s is None else options.time_budget_s
+    plan = loop.Plan(steps=options.steps, time_budget_s=budget, checkpoint_every_s=config.checkpoint_every_s)
+    trunk = load_trunk(config.layout.taps[-1], options.teacher)
+    return plan, identify(options, config, code=CODE, **data_identity(data), teacher=digest_of_weights(trunk))
 
 
 def preprocessing(options: TrainOptions) -> Preprocessing:
     """How pictures come to XS: stretched, no border (the trunk's own padding serves the rim)."""
     width, height = options.sides
     return Preprocessing(width=width, height=height, mode="stretch", bit_depth=options.bit_depth)
-
-
-def identity_of(data: PictureSet, options: TrainOptions, config: XsConfig, trunk: Trunk) -> dict[str, str]:
-    """What a checkpoint must have in common with a run that goes on from it."""
-    return identify(options, config, code=CODE, data=data_digest(data)[:16], teacher=digest_of_weights(trunk))
 
 
 def statistics_of(features: Iterable[Mapping[int, Tensor]], blocks: Sequence[int]) -> dict[int, ChannelStatistics]:
