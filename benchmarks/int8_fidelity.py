@@ -18,7 +18,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from record import write_record
-from xs_quality import SETS, training_options
+from xs_quality import SETS, add_configuration, training_options
 
 from edge_sdk.export import build, evaluate, figures, registry
 from edge_sdk.export.pictures import read_pictures
@@ -58,11 +58,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/results/int8_fidelity"))
     parser.add_argument("--sets", nargs="+", default=list(SETS))
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--side", type=int, default=320, help="as in xs_quality.py")
-    parser.add_argument("--steps", type=int, default=1500, help="as in xs_quality.py")
-    parser.add_argument("--holdout", type=float, default=0.1)
-    parser.add_argument("--quantiles", type=float, default=0.05)
-    parser.add_argument("--threads", type=int, default=2)
+    add_configuration(parser)
     parser.add_argument("--one", choices=list(SETS), help="print one set's figures as JSON, write nothing")
     arguments = parser.parse_args()
     if arguments.one:

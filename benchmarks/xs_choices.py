@@ -9,6 +9,7 @@ Uses the run folders that xs_quality.py left, so nothing is trained again: what 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,15 +22,18 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from record import write_record
-from xs_quality import SETS, training_options
+from xs_quality import SETS
 
+from edge_sdk.export import tensors_file
 from edge_sdk.export.anomaly.inputs import prepared
+from edge_sdk.export.efficientad import saved
 from edge_sdk.export.efficientad.statistics import map_quantiles
 from edge_sdk.export.efficientad.trunk import stride_of
 from edge_sdk.export.efficientad.xs.model import XsConfig, XsModel, apart, placing
 from edge_sdk.export.efficientad.xs.train import preprocessing
-from edge_sdk.export.family import Picture
-from edge_sdk.export.pictures import read_pictures, shares
+from edge_sdk.export.family import Picture, PictureSet, TrainOptions
+from edge_sdk.export.pictures import data_digest, read_pictures, shares
+from edge_sdk.export.training import checkpoint
 from edge_sdk.quality import detection
 
 Floats: TypeAlias = NDArray[np.float32]
@@ -101,9 +105,10 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """AUROC of each map alone, and of each mixture at several shares of the map."""
     stated = SETS[name]
     data = read_pictures(arguments.data / stated.folder, group=stated.group)
-    options = training_options(stated, 0, arguments)
+    run = arguments.runs / f"{name}-0"
+    options = trained_options(run, data)
     parts = shares(data.train, options)
-    model = XsModel.load(arguments.runs / f"{name}-0" / "model.safetensors")
+    model = XsModel.load(run / saved.MODEL)
     compared = Compared(model, parts.training, preprocessing(options))
     scale, test = compared.maps(parts.scaling), compared.maps(data.test)
     placed = {names: _placed(cells, scale[names], names[1]) for names, cells in test.items()}
@@ -126,6 +131,18 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     return {"pictures": len(data.test), "alone": alone, "together": together}
 
 
+def trained_options(run: Path, data: PictureSet) -> TrainOptions:
+    """How pictures came to the model of a run folder, and which, as its checkpoint says."""
+    with tensors_file.opened(
+        run / checkpoint.NAME, kind=checkpoint.FORMAT, what="no checkpoint", do="Run xs_quality.py first"
+    ) as file:
+        told = file.described["identity"]
+    if told["data"] != data_digest(data)[:16]:
+        raise SystemExit(f"{run} was trained on other pictures than those of --data")
+    names = ("width", "height", "seed", "holdout", "quantiles", "bit_depth")
+    return TrainOptions(**{name: json.loads(told[name]) for name in names})
+
+
 def _placed(cells: Floats, good: Floats, tap: int) -> Floats:
     low, high = XsConfig().quantiles
     quantiles = map_quantiles(good, low=low, high=high)
@@ -144,7 +161,6 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    arguments.side, arguments.steps, arguments.holdout, arguments.quantiles = 320, 1500, 0.1, 0.05
     found = {name: measure(name, arguments) for name in SETS}
     write_record(
         arguments.out, found, seeds=[0], samples=sum(one["pictures"] for one in found.values()),

@@ -27,6 +27,7 @@ from record import write_record
 
 from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.export import evaluate, registry
+from edge_sdk.export.efficientad.xs.model import XsConfig
 from edge_sdk.export.family import PictureSet, TrainOptions
 from edge_sdk.export.masks import Masks
 from edge_sdk.export.pack import float_variant
@@ -95,6 +96,15 @@ def training_options(stated: Stated, seed: int, arguments: argparse.Namespace) -
     )
 
 
+def add_configuration(parser: argparse.ArgumentParser) -> None:
+    """The arguments that `training_options` reads; their defaults are those of every record of XS."""
+    parser.add_argument("--side", type=int, default=XsConfig().side, help="px of the network's input")
+    parser.add_argument("--steps", type=int, default=1500, help="about 15 minutes on one quiet core with bfloat16")
+    parser.add_argument("--holdout", type=float, default=0.1, help="share of good parts kept for the threshold")
+    parser.add_argument("--quantiles", type=float, default=0.05, help="share of the rest kept for the map's scale")
+    parser.add_argument("--threads", type=int, default=2)
+
+
 def run(name: str, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
     """Trains one model and judges it."""
     stated = SETS[name]
@@ -146,11 +156,7 @@ def main() -> None:
     )
     parser.add_argument("--sets", nargs="+", default=list(SETS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--side", type=int, default=320, help="px of the network's input")
-    parser.add_argument("--steps", type=int, default=1500, help="about 15 minutes on one quiet core with bfloat16")
-    parser.add_argument("--holdout", type=float, default=0.1, help="share of good parts kept for the threshold")
-    parser.add_argument("--quantiles", type=float, default=0.05, help="share of the rest kept for the map's scale")
-    parser.add_argument("--threads", type=int, default=2)
+    add_configuration(parser)
     parser.add_argument("--note", action="append", default=[], help="a remark for the record")
     arguments = parser.parse_args()
     for seed in arguments.seeds:
