@@ -37,8 +37,8 @@ def need(module: str, *, extra: str) -> ModuleType:
 
 
 def need_exporting() -> None:
-    """Nothing if models can be trained and exported here, else NotThere: before the first of many imports fails."""
-    for module in ("torch", "onnx"):
+    """Nothing if models can be trained and exported here, else NotThere: before the training, not at what needs it."""
+    for module in ("torch", "onnx", "onnxruntime", "safetensors", "jinja2"):
         need(module, extra="export")
 
 

@@ -211,9 +211,10 @@ def _text(built: Built, plan: Plan) -> str:
 
 def _trained(built: Built, plan: Plan) -> str:
     facts, training = built.trained.facts, plan.training
-    text = f"trained: {facts['steps']} steps in {terminal.clock(facts['training_s'])} on {facts['pictures']} pictures"
+    text = f"{facts['steps']} steps in {terminal.clock(facts['training_s'])} on {facts['pictures']} good pictures"
     if training.finished:
-        return f"{text}, before: nothing was trained by this command"
+        return f"trained before: {text}; nothing was trained by this command"
+    text = f"trained: {text}"
     if training.steps is not None and facts["steps"] < training.steps:
         return f"{text}; the time budget ended it before the {training.steps} steps"
     return text

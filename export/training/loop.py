@@ -121,7 +121,8 @@ def run(
     if stored is not None:
         checkpoint.restore(stored, module, optimizer, rng)
         position = stored.position
-        progress(round(1000 * plan.done(position)), 1000, f"going on from step {position.step}")
+        words = "trained before, to step" if plan.over(position) else "going on from step"
+        progress(round(1000 * plan.done(position)), 1000, f"{words} {position.step}")
 
     def keep(at: Position) -> None:
         checkpoint.write(checkpoint.capture(module, optimizer, rng, at, identity), folder)

@@ -28,7 +28,7 @@ from edge_sdk.export.efficientad.trunk import load_trunk
 from edge_sdk.export.efficientad.xs.features import FeatureBank, Views
 from edge_sdk.export.efficientad.xs.model import XsModel
 from edge_sdk.export.efficientad.xs.train import preprocessing, quantiles_of
-from edge_sdk.export.family import PictureSet, Trained, TrainOptions
+from edge_sdk.export.family import Picture, PictureSet, Trained, TrainOptions
 from edge_sdk.export.pictures import read_pictures, shares
 from edge_sdk.export.training import checkpoint
 from edge_sdk.progress import silent
@@ -248,6 +248,12 @@ def test_an_unknown_size_is_wrong_usage(data: PictureSet, tmp_path: Path) -> Non
 def test_an_input_size_that_xs_can_not_have_is_wrong_usage(data: PictureSet, tmp_path: Path) -> None:
     with pytest.raises(BadUsage, match="XS can't run at 100 x 128"):
         FAMILY.train(data, replace(OPTIONS, width=100), folder=tmp_path, progress=silent)
+
+
+def test_pictures_that_no_memory_can_hold_are_refused_before_the_first_is_read(tmp_path: Path) -> None:
+    many = PictureSet(train=tuple(Picture(path=tmp_path / f"{i}.png", part=str(i)) for i in range(50_000)))
+    with pytest.raises(BadUsage, match=r"36000 pictures at 2048 x 2048 px take \d+\.\d GB of memory"):
+        FAMILY.planned(many, replace(OPTIONS, width=2048, height=2048, holdout=0.2), folder=tmp_path)
 
 
 def test_a_folder_without_a_model_is_named(trained: Trained, tmp_path: Path) -> None:

@@ -44,8 +44,8 @@ class FeatureBank:
         self._pictures, self._record, self._trunk, self._views = tuple(pictures), record, trunk, views
         self._blocks = tuple(sorted(set(blocks)))
         shapes = {b: shape_of(b, record.width, record.height) for b in self._blocks}
-        view_bytes = 2 * sum(int(np.prod(shape)) for shape in shapes.values())
-        rounds = max(1, min(views.each, views.memory_bytes // max(1, view_bytes * len(self._pictures))))
+        one_round = view_bytes(self._blocks, record.width, record.height) * len(self._pictures)
+        rounds = max(1, min(views.each, views.memory_bytes // max(1, one_round)))
         self.views = rounds * len(self._pictures)
         # np.empty takes pages only when they are written, so an unused cap costs nothing.
         self._kept: dict[int, NDArray[Any]] = {b: np.empty((self.views, *s), np.float16) for b, s in shapes.items()}
@@ -86,6 +86,11 @@ class FeatureBank:
             return prepared(picture, self._record)
         rgb = preprocess.to_rgb8(preprocess.decode(picture.path), bit_depth=self._record.bit_depth)
         return view(rgb, self._record, self._views.augmentation, np.random.default_rng([self._views.seed, k]))
+
+
+def view_bytes(blocks: Sequence[int], width: int, height: int) -> int:
+    """Memory that the kept features of one view take."""
+    return 2 * sum(int(np.prod(shape_of(block, width, height))) for block in set(blocks))
 
 
 def shape_of(block: int, width: int, height: int) -> tuple[int, int, int]:

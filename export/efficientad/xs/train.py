@@ -5,6 +5,7 @@ Knows the shared loop and the XS networks; no other size of the family, no ONNX.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,11 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from edge_sdk.bundle.manifest import MapGrid, Preprocessing
+from edge_sdk.errors import BadUsage
 from edge_sdk.export.anomaly.inputs import prepared
 from edge_sdk.export.efficientad import saved
 from edge_sdk.export.efficientad.statistics import ChannelStatistics, MapQuantiles, StatisticsSum, map_quantiles
 from edge_sdk.export.efficientad.trunk import BLOCKS, load_trunk
-from edge_sdk.export.efficientad.xs.features import FeatureBank, Views
+from edge_sdk.export.efficientad.xs.features import FeatureBank, Views, view_bytes
 from edge_sdk.export.efficientad.xs.graph import float_in_int8, merged_graph, raw_maps
 from edge_sdk.export.efficientad.xs.model import FORMAT, XsConfig, XsModel, new_model
 from edge_sdk.export.family import FloatGraph, Picture, PictureSet, Trained, TrainOptions
@@ -28,6 +30,7 @@ from edge_sdk.export.training import loop
 from edge_sdk.export.training.checkpoint import Position
 from edge_sdk.export.training.identity import digest, digest_of_weights, identify
 from edge_sdk.export.training.loop import Moment
+from edge_sdk.profiling.machine import machine
 from edge_sdk.progress import Progress
 from edge_sdk.runtimes.probe import cpu
 
@@ -121,13 +124,28 @@ def train(
 def outlook(data: PictureSet, options: TrainOptions, *, config: XsConfig) -> tuple[loop.Plan, dict[str, str]]:
     """How long a training lasts, and what a checkpoint must have in common with it to be gone on from.
 
-    Raises BadUsage for a size that can't run, BadInput for weights that aren't the trunk's.
+    Raises BadUsage for a size that can't run or that this machine has no memory for with so many pictures, BadInput for
+    weights that aren't the trunk's.
     """
     config.layout.check(*options.sides)
+    _check_memory(len(shares(data.train, options).training), options, config)
     budget = config.time_budget_s if options.steps is None and options.time_budget_s is None else options.time_budget_s
     plan = loop.Plan(steps=options.steps, time_budget_s=budget, checkpoint_every_s=config.checkpoint_every_s)
     trunk = load_trunk(config.layout.taps[-1], options.teacher)
     return plan, identify(options, config, code=CODE, **data_identity(data), teacher=digest_of_weights(trunk))
+
+
+def _check_memory(pictures: int, options: TrainOptions, config: XsConfig) -> None:
+    """One view of every picture is kept; running out of memory would end the process without a word."""
+    here = machine()
+    room = min(size for size in (here.memory_bytes, here.memory_max_bytes, sys.maxsize) if size is not None)
+    kept = pictures * view_bytes(config.layout.blocks, *options.sides)
+    if kept > room:
+        raise BadUsage(
+            f"{pictures} pictures at {options.width} x {options.height} px take {kept / 1e9:.1f} GB of memory, and "
+            f"there are {room / 1e9:.1f}",
+            do="Give a smaller --width and --height, or fewer pictures",
+        )
 
 
 def preprocessing(options: TrainOptions) -> Preprocessing:
