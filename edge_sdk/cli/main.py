@@ -20,7 +20,7 @@ app = typer.Typer(
     name="edge-sdk",
     help="Bring a model, get one file; bring the file to a device, get the same answer there, fast.",
     epilog="Exit codes: 0 fine, 1 a check did not hold, 2 wrong usage, 3 bad input, 4 runtime or device not there, "
-    "5 stopped with a checkpoint kept. Start with: edge-sdk demo",
+    "5 stopped; train goes on from its checkpoint. Start with: edge-sdk demo",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
