@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -30,6 +31,8 @@ from edge_sdk.runtimes.probe import default_threads
 
 DEFAULT_RATE = Fraction(1, 100)
 CALIBRATION_SAMPLES = 64
+WORK = "training"
+"""What one process at a time does in a run folder."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +112,9 @@ def plan(family: Family, data: PictureSet, options: TrainOptions, wanted: BuildO
     options = family.completed(options)
     for needed in (folder, wanted.out.parent):
         atomic.folder(next(p for p in (needed, *needed.absolute().parents) if p.exists()))
+    if (folder / f"{WORK}.lock").exists():
+        with _alone_in(folder):
+            pass
     if wanted.key is not None:
         _ = wanted.key.public  # needs a package that nothing else here needs
     divided = shares(data.train, options)
@@ -128,7 +134,7 @@ def make(planned: Plan, *, progress: Progress = silent, lap: Lap = _no_lap) -> B
     family, data, folder = planned.family, planned.data, planned.folder
     for needed in (folder, planned.wanted.out.parent):
         atomic.folder(needed)
-    with locks.sole(folder, what="training", do="Wait until it is done, end it, or name another folder with --run"):
+    with _alone_in(folder):
         try:
             trained = family.train(data, planned.options, folder=folder, progress=progress)
             lap("training")
@@ -140,6 +146,10 @@ def make(planned: Plan, *, progress: Progress = silent, lap: Lap = _no_lap) -> B
             ) from exc  # fmt: skip
         lap("export, int8, quality")
     return built
+
+
+def _alone_in(folder: Path) -> AbstractContextManager[None]:
+    return locks.sole(folder, what=WORK, do="Wait until it is done, end it, or name another folder with --run")
 
 
 def _replaces(wanted: BuildOptions, run: str) -> bool:

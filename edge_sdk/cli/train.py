@@ -40,13 +40,13 @@ def train(
         str | None, typer.Option(help="Several photos a part: a regular expression naming it, or TABLE.csv:COLUMN.")
     ] = None,
     bit_depth: Annotated[int, typer.Option(help="Of 16-bit pictures: 10, 12 or 16, what the camera's white is.")] = 16,
-    turns: Annotated[bool, typer.Option("--turns", help="Parts lie in any direction: learn them turned and mirrored too.")] = False,
+    turns: Annotated[bool, typer.Option("--turns", help="Parts lie in any direction, or mirrored.")] = False,
     rate: Annotated[
         str | None,
         typer.Option(help="Good parts wrongly rejected. Default: 1%, or the lowest that your pictures support."),
     ] = None,
-    confidence: Annotated[str | None, typer.Option(help="Hold the rate with this confidence, such as 95%. Default: on average.")] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of everything random; another one holds other parts out.")] = 0,
+    confidence: Annotated[str | None, typer.Option(help="Hold the rate with this confidence, such as 95%.")] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of all that is random.")] = 0,
     penalty: Annotated[
         Path | None,
         typer.Option(help="Folder of pictures of other things, for int8 ranges and to train s, m. Default: textures."),
@@ -54,7 +54,7 @@ def train(
     teacher: Annotated[Path | None, typer.Option(help="Teacher weights (s, m), or trunk weights (xs).")] = None,
     run: Annotated[Path | None, typer.Option(help="Run folder with checkpoints; default: OUT.run beside OUT.")] = None,
     key: Annotated[Path | None, typer.Option(help="Sign the bundle with this .key file (edge-sdk keygen).")] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="To compute with. Default: the physical cores that we may use.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Default: the physical cores we may use.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Lose what stands at OUT, whatever it is.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything that the run needs, show the plan, train nothing.")

@@ -163,11 +163,10 @@ def test_a_bundle_is_made_anew_by_its_own_run_alone_and_never_over_later_decisio
 def test_two_trainings_never_work_in_one_run_folder(data: PictureSet, tmp_path: Path) -> None:
     planned, laps = plan(data, tmp_path), []
     (tmp_path / "run").mkdir()
-    with (
-        sole(tmp_path / "run", what="training", do=""),
-        pytest.raises(BadUsage, match=rf"another training works here: process {os.getpid()}.*--run"),
-    ):
-        builder.make(planned, lap=laps.append)
+    with sole(tmp_path / "run", what=builder.WORK, do=""):
+        for work in (lambda: builder.make(planned, lap=laps.append), lambda: plan(data, tmp_path)):
+            with pytest.raises(BadUsage, match=rf"another training works here: process {os.getpid()}.*--run"):
+                work()
     assert laps == []
 
 
