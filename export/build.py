@@ -138,6 +138,7 @@ def make(planned: Plan, *, progress: Progress = silent, lap: Lap = _no_lap) -> B
         try:
             trained = family.train(data, planned.options, folder=folder, progress=progress)
             lap("training")
+            _replaces(planned.wanted, planned.training.run)  # a threshold may have been refitted meanwhile
             built = build(family, data, trained, planned.wanted, progress=progress)
         except KeyboardInterrupt as exc:
             raise Stopped(

@@ -160,6 +160,14 @@ def test_a_bundle_is_made_anew_by_its_own_run_alone_and_never_over_later_decisio
         assert len(bundle.decisions) == 1
 
 
+def test_a_threshold_that_was_refitted_during_the_training_is_kept_too(data: PictureSet, tmp_path: Path) -> None:
+    out = builder.make(plan(data, tmp_path)).path
+    with pytest.raises(BadUsage, match="got 1 threshold after it was packed"):
+        builder.make(plan(data, tmp_path), lap=lambda _: append_decision(out, fixed(0.5)).close())
+    with Bundle.open(out) as bundle:
+        assert len(bundle.decisions) == 2
+
+
 def test_two_trainings_never_work_in_one_run_folder(data: PictureSet, tmp_path: Path) -> None:
     planned, laps = plan(data, tmp_path), []
     (tmp_path / "run").mkdir()
