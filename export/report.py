@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_sdk import atomic, preprocess
+from edge_sdk.bundle.manifest import Provenance
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.export import plots, table
 from edge_sdk.export.build import Built
@@ -23,6 +24,7 @@ from edge_sdk.export.figures import Row, reference
 from edge_sdk.export.speeds import Key
 from edge_sdk.export.table import Table
 from edge_sdk.extras import need
+from edge_sdk.grouping import SEEN
 from edge_sdk.predictors.anomaly import AnomalyDetector
 from edge_sdk.profiling.run import ProfileReport
 from edge_sdk.results import AnomalyResult
@@ -52,14 +54,16 @@ class Measured:
 
 
 def shots(detector: AnomalyDetector, pictures: Sequence[Picture], *, count: int = 12) -> list[Shot]:
-    """Overlays: defects from the strongest to the weakest found, good parts, and last what was judged wrongly."""
+    """Overlays: defects from the strongest to the weakest found, good parts, and last the worst mistakes: good ones
+    with the highest scores, defects with the lowest."""
     results = [(p, detector.predict(p.path)) for p in pictures]
-    wrong = [(p, r) for p, r in results if r.is_defect != (p.label != "good")]
+    rejected = sorted((x for x in results if x[1].is_defect and x[0].label == "good"), key=lambda x: -x[1].score)
+    missed = sorted((x for x in results if not x[1].is_defect and x[0].label != "good"), key=lambda x: x[1].score)
     right = [(p, r) for p, r in results if r.is_defect == (p.label != "good")]
     bad = sorted((x for x in right if x[0].label != "good"), key=lambda x: -x[1].score)
     good = sorted((x for x in right if x[0].label == "good"), key=lambda x: -x[1].score)
     spread = [bad[round(i * (len(bad) - 1) / 6)] for i in range(7)] if len(bad) >= 7 else bad
-    chosen = [*spread, *good[:1], *good[-1:], *wrong[:3]]
+    chosen = [*spread, *good[:1], *good[-1:], *rejected[:1], *missed[:2]]
     return [_shot(p, r) for p, r in chosen[:count]]
 
 
@@ -111,8 +115,10 @@ class Page:
     counted_parts: str
     notes: tuple[str, ...]
     speeds: Table
+    speed_notes: tuple[str, ...]
     stages: Table
-    verified: str
+    verified: bool
+    verified_text: str
     calibration: Table
     calibration_words: str
     training_curve: str
@@ -152,30 +158,36 @@ def _page(built: Built, measured: Measured, pictures: Sequence[Shot]) -> Page:
         shots=tuple(pictures),
         histogram=histogram,
         roc=roc,
-        decision_words=" ".join([f"{built.decision.words}.", *(f"{w}." for w in built.decision.warnings)]),
+        decision_words=" ".join(f"{_sentence(words)}." for words in (built.decision.words, *built.decision.warnings)),
         unjudged=_unjudged(built),
         by_picture=table.quality(built.rows, "picture"),
         by_part=table.quality(built.rows, "part") if built.group else None,
         counted=table.unit_words(built.rows, "picture"),
         counted_parts=table.unit_words(built.rows, "part"),
-        notes=tuple(_notes(built, measured)),
+        notes=tuple(_notes(built)),
         speeds=_speeds(built.rows, measured),
+        speed_notes=tuple(_speed_notes(measured.latency)),
         stages=_stages(measured.latency),
-        verified=measured.verified.text(),
+        verified=measured.verified.passed,
+        verified_text=measured.verified.text(),
         calibration=table.calibration(built.calibration),
         calibration_words=table.calibration_words(built.calibration),
         training_curve=_curve(trained),
         training_words=f"Training loss over {len(trained.history)} recorded steps.",
         facts="\n".join(f"{name}: {value}" for name, value in trained.facts.items()),
-        provenance=json.dumps(msgspec.to_builtins(made), indent=1, ensure_ascii=False),
+        provenance=_provenance(made),
         licence=made.licence,
     )
 
 
 def _unjudged(built: Built) -> str:
     if built.rows:
-        return built.unjudged[:1].upper() + built.unjudged[1:]
+        return _sentence(built.unjudged)
     return f"Quality was not measured: {built.unjudged}"
+
+
+def _sentence(words: str) -> str:
+    return words[:1].upper() + words[1:]
 
 
 def _lead(built: Built, when: str, machine: Mapping[str, str]) -> str:
@@ -213,8 +225,8 @@ def _cards(built: Built, measured: Measured) -> list[Card]:
     fastest = min(measured.latency.items(), key=lambda kv: kv[1].total.p50, default=None)
     if fastest is not None:
         (variant, runtime), told = fastest
-        words = f"{variant} on {runtime}, {measured.machine.get('instruction set', '')}"
-        out.append(Card(value=f"{told.total.p50:.1f} ms", name="fastest whole predict, median", words=words))
+        words = f"{variant} on {runtime}, {measured.machine.get('instruction set', '')}; machine {told.noise.verdict}"
+        out.append(Card(value=f"{told.total.p50:.2g} ms", name="fastest whole predict, median", words=words))
     return out
 
 
@@ -289,18 +301,31 @@ def _stages(latency: Mapping[Key, ProfileReport]) -> Table:
     return Table(header=("variant", "runtime", *names[:-1], "total (median), ms"), rows=rows)
 
 
-def _notes(built: Built, measured: Measured) -> list[str]:
+def _notes(built: Built) -> list[str]:
     out = table.notes(built.rows)
     bounds = [f.flips_upper for r in built.rows if (f := r.by_part or r.by_picture) and f.flips_upper is not None]
     if bounds:
         unit = "part" if built.group else "picture"
         out.append(f"Flips: the true share is at most {max(bounds):.1%} (95 %) for this many {unit}s, in every row.")
-    if measured.latency:
-        out.append(
-            "Latency: batch 1, one call after the other, whole predict call; p90 and p99 only where enough calls were "
-            "made for them. Speed to fp32: same runtime, both sides in one interleaved run in two processes."
-        )
-    out += [
-        f"{k[0]} on {k[1]}: {v.stability.verdict} run, machine {v.noise.verdict}" for k, v in measured.latency.items()
-    ]
     return out
+
+
+def _speed_notes(latency: Mapping[Key, ProfileReport]) -> list[str]:
+    """How the figures were taken, and how quiet the machine was: one sentence where that is the same for all."""
+    words: dict[str, list[str]] = {}
+    for (variant, runtime), told in latency.items():
+        verdict = f"{told.stability.verdict} run on a {told.noise.verdict} machine"
+        words.setdefault(verdict, []).append(f"{variant} on {runtime}")
+    return [
+        "One call after the other. p90 and p99 only where enough calls were made for them; in brackets the upper end "
+        "of what they may be. Speed to fp32: same runtime, both sides in one interleaved run in two processes.",
+        *(f"{', '.join(rows)}: {verdict}." for verdict, rows in words.items()),
+    ]
+
+
+def _provenance(made: Provenance) -> str:
+    """As JSON, without the licence, which stands below it, and without the sums of the training pictures."""
+    told = msgspec.to_builtins(made)
+    del told["licence"]
+    told["notes"] = {name: value for name, value in made.notes.items() if name != SEEN}
+    return json.dumps(told, indent=1, ensure_ascii=False)

@@ -23,11 +23,12 @@ class Table:
 def quality(rows: Sequence[Row], unit: Unit) -> Table:
     """Variant, runtime, figures counted by `unit`, and what ran. "-": nothing to say, never an invented zero.
 
-    By picture also the kept score and, where a row has them, pixel figures.
+    By picture also the kept score and, where a row has them, pixel figures. Figures that no row has get no column.
     """
     columns: list[tuple[str, Callable[[Row], str]]] = [
         ("variant", lambda row: row.variant),
         ("runtime", lambda row: row.runtime),
+        ("layout", lambda row: "-" if row.layout == "plain" else row.layout),
         *((name, _of_figures(unit, cell)) for name, cell in _FIGURES),
     ]
     if unit == "picture":
@@ -36,9 +37,8 @@ def quality(rows: Sequence[Row], unit: Unit) -> Table:
             columns.append(("pixel AUROC", lambda row: "-" if row.pixels is None else f"{row.pixels.auroc:.3f}"))
             columns.append(("AU-PRO", lambda row: "-" if row.pixels is None else f"{row.pixels.aupro:.3f}"))
     columns.append(("ran", lambda row: row.problem or ran(row)))
-    return Table(
-        header=tuple(name for name, _ in columns), rows=tuple(tuple(cell(row) for _, cell in columns) for row in rows)
-    )
+    shown = [(name, cells) for name, cell in columns if set(cells := [cell(row) for row in rows]) != {"-"}]
+    return Table(header=tuple(name for name, _ in shown), rows=tuple(zip(*(cells for _, cells in shown), strict=True)))
 
 
 def unit_words(rows: Sequence[Row], unit: Unit) -> str:
@@ -101,8 +101,8 @@ def notes(rows: Sequence[Row]) -> list[str]:
 
 
 def ran(row: Row) -> str:
-    """Device, precision and the types that its convolutions ran in."""
-    return f"{row.device} {row.precision}; {row.convolutions}"
+    """Device, and the types that its convolutions ran in; where a runtime doesn't tell those, the graph's precision."""
+    return f"{row.device}, {f'convolutions: {row.convolutions}' if row.convolutions else row.precision}"
 
 
 def _of(row: Row, unit: Unit) -> Figures | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html.parser
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from edge_sdk import grouping, refit
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.decision import Decision, hair_above
 from edge_sdk.export import build as builder
-from edge_sdk.export import report, speeds
+from edge_sdk.export import plots, report, speeds
 from edge_sdk.export.demo import demo, machine
 from edge_sdk.export.family import Picture, PictureSet, TrainOptions
 from edge_sdk.export.pictures import read_pictures
@@ -315,3 +316,43 @@ def test_wrong_verdicts_are_shown_last(data: PictureSet, tmp_path: Path) -> None
         shots = report.shots(detector, relabelled)
     assert shots[-1].wrong
     assert not any(s.wrong for s in shots[:-1])
+
+
+def test_the_worst_mistakes_are_shown_the_highest_good_score_and_the_lowest_defects(
+    data: PictureSet, tmp_path: Path
+) -> None:
+    """Labels turned round: every verdict is wrong."""
+    built = _build(data, tmp_path / "parts.edge")
+    turned = [Picture(path=p.path, part=p.part, label="scratch" if p.label == "good" else "good") for p in data.test]
+    with load(built.path, threads=1, cache=tmp_path) as detector:
+        scores = {f"{p.path.parent.name}/{p.path.name}": (p.label, detector.predict(p.path).score) for p in turned}
+        shots = report.shots(detector, turned)
+    rejected = [name for name, (label, _) in scores.items() if label == "good"]
+    missed = sorted((s, name) for name, (label, s) in scores.items() if label != "good")
+    shown = [s.file for s in shots if s.wrong]
+    assert shown[0] == max(rejected, key=lambda name: scores[name][1])
+    assert shown[1:] == [name for _, name in missed[:2]]
+
+
+def test_the_page_tells_neither_the_licence_twice_nor_the_sums_of_the_training_pictures(
+    data: PictureSet, tmp_path: Path
+) -> None:
+    page = _page(_build(data, tmp_path / "parts.edge"), tmp_path)
+    with Bundle.open(tmp_path / "parts.edge") as bundle:
+        made = bundle.manifest.provenance
+    assert made.notes[grouping.SEEN]
+    assert made.notes[grouping.SEEN] not in page
+    assert made.data_digest in page
+
+
+def test_ticks_of_a_histogram_are_round_and_apart() -> None:
+    scores = {"good": np.linspace(-0.07, 0.2, 20), "scratch": np.linspace(0.1, 3.2, 40)}
+    drawn = plots.histogram(scores, 0.31)
+    ticks = re.findall(r'<text x="([0-9.]+)" y="([0-9.]+)" text-anchor="middle" class="tick">([^<]+)<', drawn)
+    below = [(float(x), words) for x, _, words in ticks]
+    assert len({y for _, y, _ in ticks}) == 1
+    assert len(below) >= 5
+    assert all(len(words.lstrip("-")) <= 5 for _, words in below)
+    places = sorted(x for x, _ in below)
+    assert min(np.diff(places)) >= 0.1 * 500
+    assert sorted(below) == sorted(below, key=lambda pair: float(pair[1]))

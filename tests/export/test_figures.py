@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +42,7 @@ def test_a_defect_that_the_model_does_not_see_costs_a_note_and_not_the_row() -> 
 def test_no_defect_seen_at_all_leaves_the_kept_score_empty() -> None:
     table = rows([scored(1, 2, 0, 0.5), scored(1, 2, 0, 0.5, variant="int8")], FOUR, 3.0)
     assert (table[1].kept_least, table[1].kept_of) == (None, 0)
-    assert quality(table, "picture").rows[1][7] == "-"
+    assert "kept" not in quality(table, "picture").header
     assert notes(table) == [f"int8 on onnxruntime: {table[1].notes[0]}"]
 
 
@@ -79,7 +80,29 @@ def test_good_pictures_alone_have_rejects_and_no_auroc() -> None:
     told = table[0].by_picture
     assert told is not None
     assert (told.auroc, told.false_rejects, told.good, told.misses_interval) == (None, 1, 2, None)
-    assert quality(table, "picture").rows[0][2:7] == ("-", "-", "-", "1 of 2", "-")
+    assert quality(table, "picture").header == ("variant", "runtime", "false rejects", "ran")
+
+
+def test_a_figure_that_one_row_alone_has_keeps_its_column() -> None:
+    table = quality(rows([scored(1, 2, 8, 9), scored(1, 2, 8, 9, variant="int8")], FOUR, 3.0), "picture")
+    kept = table.header.index("kept")
+    assert [row[kept] for row in table.rows] == ["-", "1.00"]
+
+
+def test_the_layout_is_told_where_two_rows_differ_by_it_alone() -> None:
+    first, second = (
+        replace(scored(1, 2, 8, 9, variant="int8"), layout=layout) for layout in ("conv-relu-q", "conv-q-relu-q")
+    )
+    told = quality(rows([scored(1, 2, 8, 9), first, second], FOUR, 3.0), "picture")
+    at = told.header.index("layout")
+    assert [row[at] for row in told.rows] == ["-", "conv-relu-q", "conv-q-relu-q"]
+    assert "layout" not in quality(rows([scored(1, 2, 8, 9)], FOUR, 3.0), "picture").header
+
+
+def test_what_ran_is_told_by_the_types_of_the_convolutions() -> None:
+    row = rows([replace(scored(1, 2, 8, 9), device="CPU", precision="f32", convolutions="59 f32, 12 i8")], FOUR, 3.0)[0]
+    assert table_words.ran(row) == "CPU, convolutions: 59 f32, 12 i8"
+    assert table_words.ran(replace(row, convolutions="")) == "CPU, f32"
 
 
 def test_parts_are_counted_where_they_were_named_and_are_the_unit_of_every_interval() -> None:
