@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -102,3 +103,21 @@ def test_a_file_is_replaced_and_never_written_over(write: Callable[[Path], objec
     write(path)
     assert path.read_bytes() != b"old"
     assert (tmp_path / "kept").read_bytes() == b"old"  # written over, this name would show the new bytes too
+
+
+def test_the_file_is_on_the_disk_before_it_is_renamed_and_its_folder_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise a power cut may leave the new name on an empty file."""
+    flushed: list[tuple[str, str]] = []
+    really = os.fsync
+
+    def fsync(handle: int) -> None:
+        standing = (tmp_path / "x.edge").read_bytes().decode()
+        flushed.append(("folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else "file", standing))
+        really(handle)
+
+    (tmp_path / "x.edge").write_bytes(b"old")
+    monkeypatch.setattr(os, "fsync", fsync)
+    atomic.write(tmp_path / "x.edge", b"new")
+    assert flushed == [("file", "old"), ("folder", "new")]

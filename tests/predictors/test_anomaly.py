@@ -14,6 +14,8 @@ import pytest
 import tiny
 
 import edge_sdk
+from edge_sdk import preprocess
+from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.bundle.signing import TrustPolicy
 from edge_sdk.errors import BadInput, BadUsage, NotThere, NotTrusted
 from edge_sdk.predictors.anomaly import AnomalyDetector
@@ -281,3 +283,21 @@ def test_a_self_check_that_others_could_have_written_is_not_believed(tiny_bundle
     tmp_path.chmod(0o775)
     assert "not remembered" in first_words()
     assert "chmod go-w" in first_words()
+
+
+def test_of_tiles_the_worst_one_is_the_score(tmp_path: Path) -> None:
+    record = Preprocessing(width=tiny.SIDE, height=tiny.SIDE, mode="tiles", overlap=16)
+    tiny.write(tmp_path / "tiles.edge", preprocessing=record).close()
+    with edge_sdk.load(tmp_path / "tiles.edge", threads=1, cache=tmp_path) as detector:
+        tiles = preprocess.apply(tiny.picture(31, damaged=True), record).tensor
+        each = detector.run_tensor(tiles)[1]
+        assert len(each) == 6
+        assert each.max() > 1.05 * each.mean()
+        assert detector.predict(tiny.picture(31, damaged=True)).score == each.max()
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_the_threads_asked_for_are_the_threads_that_run(tiny_bundle: Path, tmp_path: Path, runtime: str) -> None:
+    for threads in (1, 2):
+        with edge_sdk.load(tiny_bundle, runtime=runtime, threads=threads, cache=tmp_path) as detector:
+            assert detector.explanation.threads == threads

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import onnx
 import pytest
 import tiny
 
@@ -248,3 +249,54 @@ def test_the_golden_picture_starts_encoded(tiny_bundle: Path) -> None:
         sample = bundle.manifest.golden[0]
         assert bytes(bundle.read(sample.picture)).startswith(b"\x89PNG")
         assert sample.tensor_shape == (1, tiny.SIDE, tiny.SIDE, 3)
+
+
+def _map_also(source: Path, target: Path, nodes: Callable[[str], list[onnx.NodeProto]]) -> None:
+    """The same bundle, its fp32 graph with `nodes(old)` between the old map and the output of that name."""
+    with Bundle.open(source) as bundle:
+        graph = onnx.load_from_string(bytes(bundle.graph("fp32")))
+        manifest = bundle.manifest
+        graphs = {g.name: bundle.graph(g.name) for g in manifest.graphs}
+        members = {
+            name: bytes(bundle.read(name)) for name in manifest.members if not name.startswith(("graphs/", "weights/"))
+        }
+    for node in graph.graph.node:
+        node.output[:] = ["old" if name == "map" else name for name in node.output]
+        node.input[:] = ["old" if name == "map" else name for name in node.input]
+    graph.graph.node.extend(nodes("old"))
+    graphs["fp32"] = graph.SerializeToString()
+    described = msgspec.structs.replace(manifest, members={})
+    write_bundle(target, manifest=described, graphs=graphs, members=members).close()
+
+
+def test_a_graph_whose_answer_depends_on_its_neighbours_in_the_batch_fails(tiny_bundle: Path, tmp_path: Path) -> None:
+    """The mean over the batch: of a picture alone, and of a batch of copies, it is the picture's own map."""
+    _map_also(
+        tiny_bundle, tmp_path / "mixed.edge",
+        lambda old: [
+            onnx.helper.make_node("ReduceMean", [old], ["mean"], axes=[0], keepdims=1),
+            onnx.helper.make_node("Sub", [old, old], ["nothing"]),
+            onnx.helper.make_node("Add", ["mean", "nothing"], ["map"]),
+        ],
+    )  # fmt: skip
+    report = verify(tmp_path / "mixed.edge", runtimes=["onnxruntime"], variants=["fp32"])
+    (row,) = report.rows
+    assert all(check.passed for check in row.outputs)
+    assert not all(check.passed for check in row.batch_outputs)
+    assert not report.passed
+
+
+def test_a_graph_that_answers_differently_the_second_time_fails(tiny_bundle: Path, tmp_path: Path) -> None:
+    """By less than the bundle allows, so that nothing else finds it."""
+    _map_also(
+        tiny_bundle, tmp_path / "random.edge",
+        lambda old: [
+            onnx.helper.make_node("RandomNormalLike", [old], ["noise"], scale=1e-6),
+            onnx.helper.make_node("Add", [old, "noise"], ["map"]),
+        ],
+    )  # fmt: skip
+    report = verify(tmp_path / "random.edge", runtimes=["onnxruntime"], variants=["fp32"])
+    (row,) = report.rows
+    assert all(check.passed for check in (*row.outputs, *row.batch_outputs))
+    assert not row.repeatable
+    assert not report.passed

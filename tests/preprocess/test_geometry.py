@@ -122,3 +122,18 @@ def test_an_overlap_as_large_as_the_tile_is_refused(overlap: int) -> None:
 def test_a_border_that_leaves_nothing_is_refused() -> None:
     with pytest.raises(BadUsage, match="leaves nothing"):
         preprocess.apply(_random(8, 8), Preprocessing(width=32, height=32, border=16))
+
+
+@given(height=sides, width=sides, mode=modes, border=st.integers(0, 9))
+def test_a_map_of_coordinates_comes_back_as_coordinates(height: int, width: int, mode: Any, border: int) -> None:
+    """Each cell says where its centre lies in the network's input; each pixel must then say where its own centre does,
+    in both directions, but for pixels outside all centres, which take the nearest cell."""
+    record = Preprocessing(width=64, height=48, mode=mode, border=border)
+    grid = MapGrid(offset_px=1.5, stride_px=4.0)
+    columns, rows = (grid.offset_px + grid.stride_px * np.arange(n, dtype=np.float32) for n in (16, 12))
+    geometry = preprocess.apply(_random(height, width), record).geometry
+    centres = geometry.forward(np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).reshape(-1, 2) + 0.5)
+    for axis, cells, ends in ((0, columns[None].repeat(12, 0), columns), (1, rows[:, None].repeat(16, 1), rows)):
+        back = geometry.back_map(cells[None], grid)
+        want = np.clip(centres[:, axis], ends[0], ends[-1]).reshape(height, width)
+        np.testing.assert_allclose(back, want, atol=1e-3)
