@@ -10,7 +10,8 @@ from hypothesis.extra import numpy as hnp
 
 from edge_sdk.calibration.correct import bias_shift
 from edge_sdk.calibration.observe import Watch
-from edge_sdk.calibration.ranges import fit, quantize, quantize_weights, scale_of
+from edge_sdk.calibration.place import Plan, Point, scales
+from edge_sdk.calibration.ranges import Range, fit, quantize, quantize_weights, scale_of
 from edge_sdk.errors import BadInput
 
 REALS = st.floats(-1e4, 1e4, width=32)
@@ -125,3 +126,29 @@ def test_the_corrected_bias_gives_every_channel_its_mean_back(seed: int, group: 
         own = x[:, o // width * width :][:, :width]
         gap = own @ (real[o, :, 0].astype(np.float64) - rounded[o, :, 0])
         assert gap.mean() == pytest.approx(shift[o], abs=1e-9)
+
+
+def _range(tensor: str, top: float) -> Range:
+    return Range(tensor=tensor, low=-top, high=top, top=top, cut=0.0)
+
+
+@given(tops=st.lists(st.floats(0.01, 100.0), min_size=2, max_size=5))
+def test_tensors_that_share_a_scale_take_the_widest_range_of_them(tops: list[float]) -> None:
+    names = [f"t{i}" for i in range(len(tops))]
+    plan = Plan(operators=(), points={name: Point(tensor=name, group="one") for name in names})
+    found = scales(plan, {name: _range(name, top) for name, top in zip(names, tops, strict=True)})
+    assert set(found.values()) == {scale_of(max(tops))}
+
+
+@given(before=st.floats(0.01, 100.0), ratio=st.one_of(st.floats(0.2, 4.0), st.sampled_from([0.25, 0.5, 1.0, 2.0])))
+def test_a_mean_of_four_on_one_grid_never_falls_half_way_on_the_next(before: float, ratio: float) -> None:
+    """Runtimes round halves differently. The range after the pool is widened for that, by little, and never cut."""
+    points = {"x": Point(tensor="x", group="x"), "y": Point(tensor="y", group="y")}
+    plan = Plan(operators=(), points=points, averages={"y": "x"})
+    asked = scale_of(before * ratio)
+    found = scales(plan, {"x": _range("x", before), "y": _range("y", before * ratio)})
+    assert asked <= found["y"] < 1.3 * asked
+    sums = np.arange(-4 * 127, 4 * 127 + 1)
+    on_the_next = sums / 4 * float(found["x"]) / float(found["y"])
+    halves = np.abs(on_the_next - np.floor(on_the_next) - 0.5) < 1e-6
+    assert halves.mean() < 0.02

@@ -11,15 +11,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny
 from edges import Edges, folder_of_plates, write
 
 from edge_sdk import grouping, refit
 from edge_sdk.bundle.store import Bundle
+from edge_sdk.calibration import QuantizeOptions, quantize
 from edge_sdk.decision import Decision, hair_above
 from edge_sdk.export import build as builder
 from edge_sdk.export import plots, report, speeds
 from edge_sdk.export.demo import demo, machine
-from edge_sdk.export.family import Picture, PictureSet, TrainOptions
+from edge_sdk.export.family import FloatGraph, Picture, PictureSet, Trained, TrainOptions
 from edge_sdk.export.pictures import read_pictures
 from edge_sdk.loading import load
 from edge_sdk.progress import silent
@@ -356,3 +358,36 @@ def test_ticks_of_a_histogram_are_round_and_apart() -> None:
     places = sorted(x for x, _ in below)
     assert min(np.diff(places)) >= 0.1 * 500
     assert sorted(below) == sorted(below, key=lambda pair: float(pair[1]))
+
+
+def test_a_confidence_that_is_asked_for_makes_the_promise_of_it(data: PictureSet, tmp_path: Path) -> None:
+    family = Edges()
+    trained = family.train(data, TrainOptions(size="tiny"), folder=tmp_path, progress=silent)
+    wanted = builder.BuildOptions(name="x", out=tmp_path / "x.edge", rate="20%")
+    mean, sure = (builder.decide(data, trained, replace(wanted, confidence=c)) for c in (None, 0.8))
+    assert (mean.rule, sure.rule) == ("conformal", "conformal-pac")
+    assert sure.confidence == 0.8
+    assert sure.threshold > mean.threshold
+
+
+class _Choosy(Edges):
+    """Its graph has a float tail, an operator that int8 would hurt, and a map to be matched."""
+
+    def graph(self, trained: Trained) -> FloatGraph:
+        return replace(tiny.graph(), float_in_int8=("conv2",), matched=("map4d/mean",))
+
+
+@pytest.mark.parametrize("ignored", ["float_tail", "exclude", "matched"])
+def test_what_a_family_says_of_its_graph_reaches_the_calibration(
+    data: PictureSet, tmp_path: Path, ignored: str
+) -> None:
+    family = _Choosy()
+    trained = family.train(data, TrainOptions(size="tiny", threads=1), folder=tmp_path, progress=silent)
+    made, graph = builder.variants(family, data, trained), family.graph(trained)
+    options = QuantizeOptions(
+        float_tail=graph.float_tail, exclude=graph.float_in_int8, matched=graph.matched, threads=1
+    )
+    with_all = quantize(graph.onnx, tiny.Feeds(graph), options=options)
+    without = quantize(graph.onnx, tiny.Feeds(graph), options=replace(options, **{ignored: ()}))
+    assert made.quantized.variants == with_all.variants
+    assert made.quantized.variants != without.variants

@@ -159,3 +159,13 @@ def test_operators_left_in_float_are_counted_by_place() -> None:
         notes=(),
     )  # fmt: skip
     assert "left in float: trunk (2), head." in table_words.calibration_words(report)
+
+
+def test_a_change_of_auroc_is_a_share_in_the_row_and_points_in_the_table() -> None:
+    told = rows([scored(1, 2, 8, 9), scored(1, 8.5, 8, 9, variant="int8")], FOUR, 3.0)
+    change = told[1].by_picture
+    assert change is not None
+    assert change.auroc == pytest.approx(0.75)
+    assert change.auroc_change == pytest.approx(-0.25)
+    table = quality(told, "picture")
+    assert table.rows[1][table.header.index("change [95 %]")].startswith("-25.00 [")

@@ -26,11 +26,12 @@ from edge_sdk.export.efficientad.pdn.train import preprocessing as pdn_preproces
 from edge_sdk.export.efficientad.saved import MODEL
 from edge_sdk.export.efficientad.trunk import load_trunk
 from edge_sdk.export.efficientad.xs.features import FeatureBank, Views
-from edge_sdk.export.efficientad.xs.model import XsModel
-from edge_sdk.export.efficientad.xs.train import preprocessing, quantiles_of
+from edge_sdk.export.efficientad.xs.model import XsModel, new_model
+from edge_sdk.export.efficientad.xs.train import XsTraining, preprocessing, quantiles_of, statistics_of
 from edge_sdk.export.family import Picture, PictureSet, Trained, TrainOptions
 from edge_sdk.export.pictures import read_pictures, shares
 from edge_sdk.export.training import checkpoint
+from edge_sdk.export.training.loop import Moment
 from edge_sdk.progress import silent
 
 OPTIONS = TrainOptions(width=SIDE, height=SIDE, steps=8, threads=1, holdout=0.25)
@@ -259,3 +260,53 @@ def test_pictures_that_no_memory_can_hold_are_refused_before_the_first_is_read(t
 def test_a_folder_without_a_model_is_named(trained: Trained, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="no trained model in this folder"):
         FAMILY.graph(replace(trained, folder=tmp_path))
+
+
+def _lesson(data: PictureSet, **changes: object) -> XsTraining:
+    """One that has learnt nothing; the same views and weights whenever it is made."""
+    config = replace(CONFIG, **changes)
+    trunk = load_trunk(config.layout.taps[-1])
+    views = Views(augmentation=config.fixed, each=config.views, seed=0, memory_bytes=config.memory_bytes)
+    bank = FeatureBank(data.train, preprocessing(OPTIONS), trunk, config.layout.blocks, views)
+    statistics = statistics_of((bank.features([k]) for k in range(len(bank))), config.layout.blocks)
+    return XsTraining(new_model(config.layout, trunk, statistics, seed=0), bank, config, bf16=False)
+
+
+def _terms(data: PictureSet, done: float, **changes: object) -> dict[str, float]:
+    lesson = _lesson(data, **changes)
+    lesson.module.eval()
+    terms = lesson.losses(np.random.default_rng(1), Moment(0, done))
+    return {name: float(value.detach()) for name, value in terms.items()}
+
+
+def test_the_hardest_values_count_from_their_share_of_the_run_on(data: PictureSet) -> None:
+    assert "hard" not in _terms(data, 0.39, hard_from=0.4)
+    assert "hard" in _terms(data, 0.4, hard_from=0.4)
+
+
+def test_hard_values_are_the_largest_of_each_picture(data: PictureSet) -> None:
+    """Of all values it is the plain mean; of fewer it grows, to the largest one."""
+    hard = {share: _terms(data, 1.0, hard_weight=0.5, hard_share=share) for share in (1.0, 0.1, 0.01, 0.0)}
+    plain = sum(value for name, value in hard[1.0].items() if name != "hard")
+    assert hard[1.0]["hard"] == pytest.approx(0.5 * plain, rel=1e-5)
+    assert hard[1.0]["hard"] < hard[0.1]["hard"] < hard[0.01]["hard"] < hard[0.0]["hard"]
+
+
+def test_parts_that_lie_in_any_direction_are_seen_turned(data: PictureSet, trained: Trained, tmp_path: Path) -> None:
+    turning = FAMILY.train(data, replace(OPTIONS, turns=True), folder=tmp_path, progress=silent)
+    assert turning.history != trained.history
+
+
+def test_differences_are_weighted_by_cells_of_every_part(data: PictureSet, tmp_path: Path) -> None:
+    family = EfficientAD(xs=replace(CONFIG, weight_views=1, weight_cells=1_000_000))
+    model = XsModel.load(family.train(data, OPTIONS, folder=tmp_path, progress=silent).folder / MODEL)
+    record, want = preprocessing(OPTIONS), model.get_buffer("weights_14").clone()
+    wrong = []
+    with torch.inference_mode():
+        for part in shares(data.train, OPTIONS).training:
+            features = model.trunk(torch.from_numpy(prepared(part, record)[None]), model.layout.blocks)
+            wrong.append(model.difference(14, model.learnt(features), features)[0].flatten(1).T)
+    model.set_weights(14, torch.cat(wrong))
+    torch.testing.assert_close(model.get_buffer("weights_14"), want, rtol=0.02, atol=0.02)  # features kept as float16
+    model.set_weights(14, wrong[0])
+    assert (model.get_buffer("weights_14") - want).abs().max() > 0.1
