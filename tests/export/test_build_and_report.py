@@ -15,13 +15,15 @@ import tiny
 from edges import Edges, folder_of_plates, write
 
 from edge_sdk import grouping, refit
+from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.calibration import QuantizeOptions, quantize
 from edge_sdk.decision import Decision, hair_above
 from edge_sdk.export import build as builder
-from edge_sdk.export import plots, report, speeds
+from edge_sdk.export import evaluate, plots, report, speeds
 from edge_sdk.export.demo import demo, machine
 from edge_sdk.export.family import FloatGraph, Picture, PictureSet, Trained, TrainOptions
+from edge_sdk.export.pack import float_variant
 from edge_sdk.export.pictures import read_pictures
 from edge_sdk.loading import load
 from edge_sdk.progress import silent
@@ -391,3 +393,34 @@ def test_what_a_family_says_of_its_graph_reaches_the_calibration(
     without = quantize(graph.onnx, tiny.Feeds(graph), options=replace(options, **{ignored: ()}))
     assert made.quantized.variants == with_all.variants
     assert made.quantized.variants != without.variants
+
+
+def test_a_refit_from_defects_tells_good_and_defective_parts_apart(
+    folder: Path, data: PictureSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Six new good pictures of three parts, six defective ones of three: each side counts its own, by part, and the
+    record says which variant scored them."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    built = _build(data, tmp_path / "parts.edge")
+    request = refit.Request(good=folder / "test/good", defects=folder / "test/square <&>", prevalence=0.2)
+    stated = refit.Stated(group=GROUP)
+    made = refit.from_pictures(built.path, request, stated, runtime="onnxruntime", variant="fp32", threads=1)
+    told = made.decision
+    assert (told.rule, told.pictures, told.parts, told.defects) == ("cost", 6, 3, 3)
+    assert (told.variant, told.runtime) == ("fp32", "onnxruntime")
+    with load(built.path, runtime="onnxruntime", variant="fp32", threads=1) as detector:
+        good, bad = ([detector.predict(p).score for p in sorted(f.iterdir())] for f in (request.good, request.defects))
+    assert max(good) < told.threshold < min(bad)
+    assert made.above_before == sum(score > built.decision.threshold for score in good)
+
+
+def test_of_the_tiles_of_a_test_picture_the_worst_is_its_score(tmp_path: Path) -> None:
+    record = Preprocessing(width=tiny.SIDE, height=tiny.SIDE, mode="tiles", overlap=16)
+    made = tiny.graph(preprocessing=record)
+    path = tmp_path / "damaged.png"
+    write(path, tiny.picture(31, damaged=True))
+    inputs = evaluate.prepared([Picture(path=path, part="a", label="square")], record)
+    told = evaluate.score_all([float_variant(made)], inputs, threads=1)
+    want = tiny.scores(made, [tiny.picture(31, damaged=True)])
+    assert [row.scores.tolist() for row in told] == [pytest.approx(want, rel=1e-5)] * len(told)
+    assert told
