@@ -23,7 +23,7 @@ def train(
     pictures: Annotated[Path, typer.Argument(help="Folder of good parts, or one with train/good.", show_default=False)],
     out: Annotated[Path, typer.Option(help="The bundle to write, NAME.edge.", show_default=False)],
     family: Annotated[str, typer.Option(help="Family of models.")] = "efficientad",
-    size: Annotated[str, typer.Option(help="xs (two cores, minutes), s or m (a GPU; need --teacher).")] = "xs",
+    size: Annotated[str, typer.Option(help="xs (two cores, minutes), s or m (for a GPU; m needs --teacher).")] = "xs",
     width: Annotated[
         int | None,
         typer.Option(min=1, help="Pictures are scaled to it, px; xs: a multiple of 32. Default: 320 (xs), 256 (s, m)."),
@@ -51,7 +51,7 @@ def train(
         Path | None,
         typer.Option(help="Folder of pictures of other things, for int8 ranges and to train s, m. Default: textures."),
     ] = None,
-    teacher: Annotated[Path | None, typer.Option(help="Teacher weights (s, m), or trunk weights (xs).")] = None,
+    teacher: Annotated[Path | None, typer.Option(help="Teacher (s, m) or trunk (xs) weights; default: ours.")] = None,
     run: Annotated[Path | None, typer.Option(help="Run folder with checkpoints; default: OUT.run beside OUT.")] = None,
     key: Annotated[Path | None, typer.Option(help="Sign the bundle with this .key file (edge-sdk keygen).")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Default: the physical cores we may use.")] = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from edge_sdk.errors import BadInput, NotThere
 from edge_sdk.export.efficientad.pdn.network import Pdn, PdnLayout, PdnSize
-from edge_sdk.export.efficientad.pdn.published import load_teacher, save_teacher
+from edge_sdk.export.efficientad.pdn.published import OURS, load_teacher, save_teacher
 
 torch.set_num_threads(1)
 
@@ -134,3 +135,13 @@ def test_a_damaged_or_missing_file_is_named(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(b"PK\x03\x04 not really" * 20)
     with pytest.raises(BadInput, match=f"{name}: "):
         load_teacher(tmp_path / name)
+
+
+def test_the_teacher_that_ships_is_the_one_that_its_provenance_describes() -> None:
+    teacher, told = load_teacher(), json.loads(OURS.with_suffix(".json").read_text("utf-8"))
+    assert hashlib.sha256(OURS.read_bytes()).hexdigest() == told["sha256"]
+    assert (teacher.layout.size, teacher.layout.padding) == ("s", told["options"]["padding"])
+    assert OURS.stat().st_size < 5_000_000
+    assert {"error", "variance", "explained", "pictures"} == set(told["held_out"]["textures held out"])
+    assert told["held_out"]["textures held out"]["explained"] > 0.2
+    assert told["steps"] > 0

@@ -275,13 +275,15 @@ def test_jitter_changes_light_contrast_or_saturation_and_never_wastes_a_draw_on_
 def test_missing_teachers_and_sizes_that_do_not_fit_are_said(
     parts: PictureSet, options: TrainOptions, tmp_path: Path
 ) -> None:
-    with pytest.raises(NotThere, match=r"no PDN teacher comes with the product yet.*--teacher"):
+    with pytest.raises(BadUsage, match=r"pdn_s_teacher\.safetensors: the teacher is a PDN-S, the size asked for is m"):
         train(parts, replace(options, size="m", teacher=None), folder=tmp_path, progress=silent, recipe=RECIPE)
     with pytest.raises(BadUsage, match=r"teacher_m\.safetensors: the teacher is a PDN-M, the size asked for is s"):
         train(
             parts, replace(options, teacher=teacher_file(tmp_path, "m")), folder=tmp_path, progress=silent,
             recipe=RECIPE,
         )  # fmt: skip
+    with pytest.raises(NotThere, match="there is no such teacher file"):
+        train(parts, replace(options, teacher=tmp_path / "gone.pth"), folder=tmp_path, progress=silent, recipe=RECIPE)
     with pytest.raises(BadUsage, match="32 px is smaller than the 33 x 33 px"):
         train(parts, replace(options, width=32), folder=tmp_path, progress=silent, recipe=replace(RECIPE, border=0))
 

@@ -57,7 +57,7 @@ def plan(
 MISTAKES: Sequence[tuple[Sequence[str], int, str]] = [
     (("--width", "100000"), 2, "100000 x 320 px: 2048 a side is the most"),
     (("--width", "100"), 2, "multiples of 32"),
-    (("--size", "s"), 4, "no PDN teacher comes with the product yet. Name one with --teacher, or use size xs"),
+    (("--size", "m"), 2, "the teacher is a PDN-S, the size asked for is m. Use size s, or another teacher"),
     (("--size", "xl"), 2, "no size 'xl'"),
     (("--teacher", "absent.pth"), 3, "absent.pth: there is no such weights file"),
     (("--size", "s", "--teacher", "absent.pth"), 4, "absent.pth: there is no such teacher file"),

@@ -22,8 +22,8 @@ from edge_sdk.export import tensors_file
 from edge_sdk.export.efficientad.pdn.network import Pdn, PdnLayout, PdnSize
 
 OURS = Path(__file__).resolve().parents[1] / "weights" / "pdn_s_teacher.safetensors"
-"""Taken where no file is named. The product comes without it until one is good enough; benchmarks/distill_teacher.py
-makes it, and writes its provenance beside it as .json."""
+"""A PDN-S teacher, taken where no file is named. benchmarks/distill_teacher.py makes it, and writes beside it as .json
+what it was taught on, for how long, and how well it does."""
 
 _KEY = re.compile(r"(?:(?:model\.)?teacher\.)?(?:conv)?(\d+)\.(weight|bias)")
 _OTHERS = ("student.", "ae.", "mean_std.", "quantiles.")
@@ -35,8 +35,6 @@ def load_teacher(path: Path | None = None, *, padding: bool = False) -> Pdn:
 
     padding: how it shall run; the weights are the same. Raises NotThere or BadInput, naming the file and the tensor.
     """
-    if path is None and not OURS.is_file():
-        raise NotThere("no PDN teacher comes with the product yet", do="Name one with --teacher, or use size xs")
     path = path or OURS
     if not path.is_file():
         raise NotThere("there is no such teacher file", where=str(path), do="Name a teacher's weights file")
