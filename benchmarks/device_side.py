@@ -31,7 +31,7 @@ import edge_sdk
 with edge_sdk.load(sys.argv[1], runtime=sys.argv[2], variant=sys.argv[3], cache=Path(sys.argv[4])) as detector:
     loaded = time.perf_counter()
     import numpy
-    detector.predict(numpy.zeros((256, 256, 3), numpy.uint8))
+    detector.predict(numpy.random.default_rng(0).integers(0, 256, (256, 256, 3), numpy.uint8))
     print(time.perf_counter() - began, loaded - began, detector.explanation.compile_cache)
 """
 
