@@ -1,7 +1,8 @@
 """int8 against fp32 of trained XS models on the three picture sets: AUROC, verdict flips, score kept by strong defects.
 
-Both int8 variants in ONNX Runtime and OpenVINO, native and with OpenVINO's instruction set capped to AVX2. Uses the run
-folders that xs_quality.py left, so nothing is trained again.
+Both int8 variants in ONNX Runtime and OpenVINO, native and capped to AVX2 (how: avx2_cpu.py). Verdict flips are counted
+at the product's threshold and at the hardest one, amid the scores, where fp32 errs alike on good parts and on defects.
+Uses the run folders that xs_quality.py left, so nothing is trained again.
 
     python benchmarks/int8_fidelity.py --data ../shared/data --runs runs/xs_quality --out docs/results/int8_fidelity
 """
@@ -13,18 +14,25 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+import avx2_cpu
 from record import write_record
 from xs_quality import SETS, add_configuration, training_options
 
 from edge_sdk.export import build, evaluate, figures, registry
+from edge_sdk.export.evaluate import Scored
+from edge_sdk.export.family import Picture
 from edge_sdk.export.pictures import read_pictures
+from edge_sdk.quality import detection
 from edge_sdk.runtimes import probe
-
-CAP = "ONEDNN_MAX_CPU_ISA"
 
 
 def measure(name: str, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -43,7 +51,34 @@ def measure(name: str, seed: int, arguments: argparse.Namespace) -> dict[str, An
     return {
         "set": name, "seed": seed, "instruction_set": cpu.isa, "openvino_instruction_set": cpu.onednn_isa,
         "threshold": decision.threshold, "pictures": len(data.test), "rows": [row.to_json() for row in table],
+        "hardest": hardest(scored, data.test),
     }  # fmt: skip
+
+
+def hardest(scored: Sequence[Scored], pictures: Sequence[Picture]) -> dict[str, Any]:
+    """Flips, by picture, at the threshold where fp32's share of false rejects and its share of misses are nearest."""
+    against = figures.reference(scored)
+    if against is None:
+        raise SystemExit("no fp32 graph ran")
+    good = np.array([p.label == "good" for p in pictures])
+    told = [
+        detection.at_threshold(against.scores[good], against.scores[~good], t) for t in _between(against.scores)
+    ]  # fmt: skip
+    at = min(told, key=lambda t: abs(t.false_rejects / t.good - t.misses / t.defects))
+    return {
+        "threshold": at.threshold, "false_rejects": at.false_rejects, "misses": at.misses,
+        "flips": [
+            {"variant": s.variant, "layout": s.layout, "runtime": s.runtime,
+             "flips": detection.verdict_flips(against.scores, s.scores, threshold=at.threshold).count}
+            for s in scored if s is not against and not s.problem
+        ],
+    }  # fmt: skip
+
+
+def _between(scores: NDArray[np.float64]) -> list[float]:
+    """Thresholds that no score equals, half the way from each score to the next."""
+    found = np.unique(scores)
+    return [float(t) for t in (found[1:] + found[:-1]) / 2]
 
 
 def _quiet(done: int, total: int, note: str) -> None:
@@ -67,12 +102,16 @@ def main() -> None:
     for name in arguments.sets:
         native = measure(name, arguments.seed, arguments)
         command = [sys.executable, __file__, *sys.argv[1:], "--one", name]
-        capped = subprocess.run(command, env={**os.environ, CAP: "AVX2"}, capture_output=True, text=True, check=True)
-        result = {"native": native, "capped_to_avx2": json.loads(capped.stdout.splitlines()[-1])}
+        with tempfile.TemporaryDirectory() as folder:
+            avx2 = avx2_cpu.environment(Path(folder))
+            avx2_cpu.proven(avx2)
+            ran = subprocess.run(command, env={**os.environ, **avx2}, capture_output=True, text=True, check=True)
+        result = {"native": native, "capped_to_avx2": json.loads(ran.stdout.splitlines()[-1])}
         write_record(arguments.out / f"{name}.json", result, seeds=[arguments.seed], samples=native["pictures"])
         for kind, told in result.items():
             for row in told["rows"]:
                 print(name, kind, *(f"{k}={row[k]}" for k in KEYS), row["by_part"] or row["by_picture"], flush=True)
+            print(name, kind, "hardest", told["hardest"], flush=True)
 
 
 KEYS = ("variant", "layout", "runtime", "kept_least", "problem")
