@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
@@ -37,9 +37,13 @@ def need(module: str, *, extra: str) -> ModuleType:
 
 
 def need_exporting() -> None:
-    """Nothing if models can be trained and exported here, else NotThere: before the training, not at what needs it."""
+    """Nothing if models can be trained and exported here, else NotThere: before the training, not at what needs it.
+
+    Looks, and imports nothing: torch takes seconds, and what is wrong with a command can be said before.
+    """
     for module in ("torch", "onnx", "onnxruntime", "safetensors", "jinja2"):
-        need(module, extra="export")
+        if importlib.util.find_spec(module) is None:
+            raise NotThere(f"{module} is not installed", do=how_to_install("export"))
 
 
 @contextmanager

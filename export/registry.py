@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-
 from edge_sdk.errors import BadUsage
 from edge_sdk.export.family import Family
+from edge_sdk.extras import need
 
 _HOMES = {"efficientad": ("edge_sdk.export.efficientad.family", "EfficientAD")}
 
@@ -20,5 +19,5 @@ def family(name: str) -> Family:
     if name not in _HOMES:
         raise BadUsage(f"there is no family {name}", do=f"One of {', '.join(_HOMES)}")
     module, attribute = _HOMES[name]
-    made: Family = getattr(importlib.import_module(module), attribute)()
+    made: Family = getattr(need(module, extra="export"), attribute)()
     return made

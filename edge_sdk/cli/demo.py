@@ -24,11 +24,11 @@ def demo(
 
     Example: edge-sdk demo --out demo-report
     """
+    budget = terminal.seconds(time_budget)
     need_exporting()
     from edge_sdk.export import demo as library
     from edge_sdk.export import registry
 
-    budget = terminal.seconds(time_budget)
     try:
         shown = library.demo(
             out, registry.family(family), time_budget_s=budget, seed=seed, progress=terminal.on_stderr()

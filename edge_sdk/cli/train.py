@@ -90,9 +90,8 @@ def train(
         name=out.stem, out=out, rate=rate, confidence=sure,
         key=SigningKey.load(key) if key else None, overwrite=overwrite,
     )  # fmt: skip
+    data = read_pictures(pictures, group=group)  # before the family, whose packages take seconds to load
     maker = registry.family(family)
-    maker.completed(options)  # an unknown size, before the pictures are read
-    data = read_pictures(pictures, group=group)
     for file, why in data.unreadable:
         terminal.note(f"left out: {file}: {why}")
     for note in data.notes:

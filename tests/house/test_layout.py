@@ -56,6 +56,32 @@ def test_the_device_side_brings_no_training_package_and_no_runtime_before_it_is_
     assert _run(code).strip() == "[]"
 
 
+MISTAKES = (
+    ("train", "nowhere", "--out", "a.edge"),
+    ("train", ".", "--out", "a.edge"),
+    ("train", ".", "--out", "a.edge", "--rate", "95"),
+    ("train", ".", "--out", "a.edge", "--group", "(("),
+    ("demo", "--family", "nobody"),
+    ("demo", "--time-budget", "10"),
+)
+
+
+def test_what_is_wrong_with_a_command_is_said_before_torch_is_loaded(tmp_path: Path) -> None:
+    code = (
+        "import os, sys\n"
+        "from edge_sdk.cli.main import run\n"
+        f"os.chdir({str(tmp_path)!r})\n"
+        f"for mistake in {MISTAKES}:\n"
+        "    try:\n"
+        "        run(list(mistake))\n"
+        "    except SystemExit as left:\n"
+        "        assert left.code in (2, 3), mistake\n"
+        "    assert 'torch' not in sys.modules, mistake\n"
+    )
+    _run(code)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Names in the wheel of a copy of this checkout with one more family, which has a folder inside and one of data."""
