@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from edge_sdk import encoded
 from edge_sdk.bundle.manifest import MapGrid, Preprocessing
 from edge_sdk.errors import BadInput, BadUsage
+from edge_sdk.extras import vendor_errors
 
 Color: TypeAlias = Literal["rgb", "bgr"]
 Image: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
@@ -327,3 +328,13 @@ def decode(source: Path | str | bytes, *, where: str | None = None) -> Image:
     if bgr.dtype not in (np.uint8, np.uint16):
         raise BadInput(f"the file holds {bgr.dtype} values", where=name, do="Save it with 8 or 16 bits a channel")
     return np.ascontiguousarray(bgr[:, :, ::-1])
+
+
+def of_pil(picture: Any, *, where: str) -> Image:
+    """Pixels of a PIL picture, uint8 (H, W, 3) RGB or uint16 (H, W): turned as its EXIF says, 16 bits kept, so that it
+    is judged as its file would be. Raises BadInput where Pillow can't read the rest of that file."""
+    with vendor_errors("Pillow", where=where, do="Copy the file again, or save it as PNG"):
+        from PIL import ImageOps  # here: a device needs no Pillow until somebody comes with such a picture
+
+        turned = ImageOps.exif_transpose(picture)
+        return np.asarray(turned if turned.mode[0] in "IF" else turned.convert("RGB"))

@@ -182,7 +182,7 @@ class AnomalyDetector:
         elif isinstance(image, bytes):
             name, color, pixels = "bytes", "rgb", clock("decode", preprocess.decode, image)
         elif hasattr(image, "mode") and hasattr(image, "convert"):  # a PIL picture knows its own colours
-            color, pixels = "rgb", np.asarray(image.convert("RGB"))
+            color, pixels = "rgb", preprocess.of_pil(image, where=name)
         elif not hasattr(image, "__array__"):
             raise _no_picture(image)
         pixels = np.asarray(pixels)

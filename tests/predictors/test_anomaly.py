@@ -69,6 +69,29 @@ def test_path_bytes_rgb_bgr_and_pil_give_the_same_score(tiny_bundle: Path, tmp_p
         assert detector.predict(file).score == want  # a file's colours are the decoder's business
 
 
+def test_a_picture_that_pillow_opened_is_judged_as_its_file_is(tiny_bundle: Path, tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image", reason="needs pillow")
+    rgb = tiny.picture(34, damaged=True)
+    turned, deep = tmp_path / "turned.png", tmp_path / "deep.png"
+    lies_on_its_side = image.Exif()
+    lies_on_its_side[0x0112] = 6
+    image.fromarray(rgb).save(turned, exif=lies_on_its_side)
+    cv2.imwrite(str(deep), cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.uint16) * 257)
+    with edge_sdk.load(tiny_bundle, threads=1, cache=tmp_path) as detector:
+        for file in (turned, deep):
+            want = detector.predict(file)
+            with image.open(file) as opened:
+                got = detector.predict(opened)
+            assert (got.score, got.geometry) == (want.score, want.geometry), file
+        assert want.geometry != detector.predict(turned).geometry
+        cut = tmp_path / "cut.png"
+        cut.write_bytes(turned.read_bytes()[:-2000])
+        with image.open(cut) as begun, pytest.raises(BadInput, match="Pillow"):
+            detector.predict(begun)
+        with pytest.raises(BadInput, match="float32"):
+            detector.predict(image.fromarray(rgb[:, :, 0].astype(np.float32)))
+
+
 def test_a_batch_answers_like_its_pictures_alone(tiny_bundle: Path, tmp_path: Path) -> None:
     pictures = [tiny.picture(40 + i, height=60 + i, damaged=i % 2 == 0) for i in range(5)]
     with edge_sdk.load(tiny_bundle, variant="fp32", threads=1, max_batch=3, cache=tmp_path) as detector:
