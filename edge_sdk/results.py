@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_sdk import atomic
 from edge_sdk.bundle.manifest import MapGrid
 from edge_sdk.decision import Verdict
 from edge_sdk.errors import BadInput
@@ -129,11 +130,12 @@ class AnomalyResult:
         return overlay(shown, self.map, self.regions, threshold=self.verdict.threshold, top=top)
 
     def save_plot(self, path: Path | str, picture: NDArray[np.uint8] | None = None) -> None:
-        """`plot` to a PNG or JPEG file, by its suffix."""
-        ok, data = cv2.imencode(Path(path).suffix or ".png", self.plot(picture)[:, :, ::-1])
-        if not ok:
-            raise BadInput("OpenCV can't write this kind of picture", where=str(path), do="Use .png or .jpg")
-        Path(path).write_bytes(data.tobytes())
+        """`plot` to a PNG or JPEG file, by its suffix. Raises BadInput: another suffix, and as `plot`; CantWrite."""
+        suffix = Path(path).suffix.lower()
+        if suffix not in (".png", ".jpg", ".jpeg"):
+            raise BadInput(f"a plot can't be written as {suffix or 'this'}", where=str(path), do="Use .png or .jpg")
+        _, data = cv2.imencode(suffix, self.plot(picture)[:, :, ::-1])
+        atomic.write(Path(path), data.tobytes())
 
     def _read_again(self) -> NDArray[np.uint8]:
         if self.file is None:

@@ -275,8 +275,15 @@ def _unpem(path: Path, label: str, prefix: bytes) -> bytes:
 
 def _write_new(path: Path, data: bytes, *, mode: int) -> None:
     try:
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-            file.write(data)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        try:
+            with open(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(descriptor)
+        except OSError:
+            path.unlink()  # half a key would be in the way of the whole one
+            raise
     except FileExistsError as exc:
         raise BadUsage(
             "exists already, and a key is never overwritten", where=str(path), do="Choose another name"

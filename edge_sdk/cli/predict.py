@@ -48,14 +48,14 @@ def predict(
         for file, place in zip(files, places, strict=True):
             try:
                 result = detector.predict(file)
-                if overlays is not None:
-                    (overlays / place).parent.mkdir(parents=True, exist_ok=True)
-                    result.save_plot(overlays / place)
             except BadInput as exc:
                 failed += 1
                 _refused(exc, file, json)
                 continue
-            terminal.out(result.to_json() if json else _line(result))
+            terminal.out(result.to_json() if json else _line(result))  # before the plot: a full disk hides no verdict
+            if overlays is not None:
+                (overlays / place).parent.mkdir(parents=True, exist_ok=True)
+                result.save_plot(overlays / place)
     if failed:
         terminal.note(f"{failed} of {len(files)} pictures could not be judged")
     raise typer.Exit(3 if failed else 0)

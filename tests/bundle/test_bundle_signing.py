@@ -112,6 +112,28 @@ def test_decisions_signed_for_one_bundle_do_not_fit_another(tmp_path: Path) -> N
         assert opened.signature.site.verified
 
 
+FULL = """
+import resource, sys
+from pathlib import Path
+from edge_sdk.bundle.signing import SigningKey
+from edge_sdk.errors import BadUsage
+resource.setrlimit(resource.RLIMIT_FSIZE, (20, 20))
+try:
+    SigningKey.generate().save(Path(sys.argv[1]))
+except BadUsage as exc:
+    assert "can't be written" in str(exc), exc
+else:
+    raise AssertionError("written beyond the limit")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of POSIX")
+def test_a_full_disk_leaves_no_half_of_a_key(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", FULL, str(tmp_path / "a.key")], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_keys_come_back_from_their_files_and_are_never_overwritten(tmp_path: Path) -> None:
     key, secret, public = SigningKey.generate(), tmp_path / "k.key", tmp_path / "k.pub"
     key.save(secret)

@@ -17,7 +17,7 @@ import edge_sdk
 from edge_sdk import preprocess
 from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.bundle.signing import TrustPolicy
-from edge_sdk.errors import BadInput, BadUsage, NotThere, NotTrusted
+from edge_sdk.errors import BadInput, BadUsage, CantWrite, NotThere, NotTrusted
 from edge_sdk.predictors.anomaly import AnomalyDetector
 
 
@@ -183,6 +183,10 @@ def test_the_plot_has_the_pictures_size_and_leaves_it_alone(detector: AnomalyDet
     assert np.abs(far).max() <= 40  # no heat far from the damage
     result.save_plot(tmp_path / "p.png", picture)
     assert (tmp_path / "p.png").stat().st_size > 100
+    with pytest.raises(BadInput, match=r"can't be written as \.gif"):
+        result.save_plot(tmp_path / "p.gif", picture)
+    with pytest.raises(CantWrite, match="can't be written"):
+        result.save_plot(tmp_path / "nowhere" / "p.png", picture)
     with pytest.raises(BadInput, match="the map"):
         result.plot(picture[:10])
 
