@@ -102,6 +102,21 @@ def test_a_pair_that_was_cut_was_named_by_the_static_bound(weights: np.ndarray, 
     assert emulate(columns, weights).pairs_cut == 0.0 or unsafe_pairs(weights) > 0.0
 
 
+@pytest.mark.parametrize(("second", "cut"), [(64, 0.0), (65, 1.0)])
+def test_the_static_bound_is_the_last_pair_that_a_full_scale_input_does_not_cut(second: int, cut: float) -> None:
+    weights, brightest = np.array([[[64], [second]]], np.int8), np.full((1, 2, 1), 127, np.int8)
+    assert emulate(brightest, weights).pairs_cut == cut
+    assert unsafe_pairs(weights) == cut
+
+
+def test_neighbours_count_across_channels_and_across_taps_and_the_worse_is_told() -> None:
+    """oneDNN pairs channels of one tap; MLAS goes through all channels of a tap and on into the next one."""
+    across_taps = np.array([[[1, 127], [1, 1], [127, 1]]], np.int8)  # in the order (taps, channels): 1 1 127 127 1 1
+    across_channels = np.array([[[127, 1], [127, 1], [1, 1]]], np.int8)  # 127 127 1 1 1 1: a pair in both orders
+    assert unsafe_pairs(across_taps) == pytest.approx(1 / 3)
+    assert unsafe_pairs(across_channels) == pytest.approx(1 / 3)
+
+
 def test_full_scale_saturates_almost_entirely() -> None:
     """64 products of 127 x 127 make 1032256; pairs of 255 * 127 * 2 are cut at 32767, then 128 * sum(w) goes off."""
     found = emulate(np.full((1, 64, 1), 127, np.int8), np.full((1, 64, 1), 127, np.int8))
