@@ -237,6 +237,17 @@ def test_turns_move_pixels_and_resample_none() -> None:
     assert seen == set(range(8))
 
 
+def test_contrast_keeps_a_pictures_mean_and_light_its_contrast() -> None:
+    picture = np.random.default_rng(0).integers(90, 120, (64, 64, 3), dtype=np.uint8)
+    record, mean, spread = Preprocessing(width=64, height=64), picture.mean(), picture.std() / picture.mean()
+    for k in range(8):
+        sharper = view(picture, record, Augmentation(contrast=0.3), np.random.default_rng(k))
+        assert sharper.mean() == pytest.approx(mean, abs=0.5)
+        brighter = view(picture, record, Augmentation(light=0.3), np.random.default_rng(k))
+        assert brighter.std() / brighter.mean() == pytest.approx(spread, rel=0.05)
+        assert abs(brighter.mean() / mean - 1) > 0.01 or abs(sharper.std() / picture.std() - 1) > 0.01
+
+
 def test_training_puts_back_how_torch_computes(trained: Trained) -> None:
     assert np.float32(torch.tensor([1e-40]) * 1.0) > 0.0  # denormals are flushed in training alone
 
