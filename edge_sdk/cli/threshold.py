@@ -14,7 +14,7 @@ from edge_sdk.cli.options import Bundle, Json, Keys, Runtime, Threads, Trust, Va
 from edge_sdk.errors import BadUsage
 
 if TYPE_CHECKING:
-    from edge_sdk.bundle.signing import TrustPolicy
+    from edge_sdk.bundle.signing import SigningKey, TrustPolicy
     from edge_sdk.decision import Decision
 
 
@@ -49,9 +49,8 @@ def threshold(
 
     Example: edge-sdk threshold line3.edge --good photos/good --rate 1%
     """
-    from edge_sdk import refit
+    from edge_sdk import atomic, refit
     from edge_sdk.bundle.signing import SigningKey
-    from edge_sdk.bundle.store import append_decision
     from edge_sdk.decision import parse_rate
 
     costs = {"--cost-miss": cost_miss, "--cost-reject": cost_reject, "--prevalence": prevalence}
@@ -70,6 +69,9 @@ def threshold(
     if good is None and fixed is None:
         _show(bundle, policy(trust, keys), as_json=json)
         return
+    signer = SigningKey.load(key) if key else None
+    if not dry_run and bundle.is_file():
+        atomic.folder(bundle.parent)  # before the pictures are scored, not after
     evidence = refit.Stated(group=group or "", author=author)
     if fixed is not None:
         made = refit.by_hand(bundle, fixed, evidence, trust=policy(trust, keys))
@@ -88,13 +90,29 @@ def threshold(
             terminal.left_out(folder)
     record = made.decision
     if not dry_run:
-        with append_decision(bundle, record, key=SigningKey.load(key) if key else None) as written:
-            record = written.decisions[-1]
+        record = _put_in_force(bundle, record, signer)
     for one in made.left_out:
         terminal.note(f"note: {one}")
     text = f"{_text(record, 'not written' if dry_run else 'in force')}\n{made.change}"
     terminal.emit({**made.to_json(), "decision": msgspec.to_builtins(record)}, as_json=json, text=text)
     terminal.note("dry run: nothing was written" if dry_run else f"{bundle}: decision {record.digest[:12]} is in force")
+
+
+def _put_in_force(bundle: Path, decision: Decision, signer: SigningKey | None) -> Decision:
+    """The record as it stands in the file."""
+    from edge_sdk.bundle.signing import TrustPolicy
+    from edge_sdk.bundle.store import Bundle as Opened
+    from edge_sdk.bundle.store import append_decision
+
+    with Opened.open(bundle, trust=TrustPolicy(mode="off"), lazy=True) as before:
+        signed = before.signature.site
+    with append_decision(bundle, decision, key=signer) as written:
+        if signed is not None and signed.signed and signer is None:
+            terminal.note(
+                f"warning: the decisions were signed by key {signed.key} and are not any more: who asks for signatures "
+                "(--trust required) refuses this bundle now. With --key FILE they are signed again"
+            )
+        return written.decisions[-1]
 
 
 def _show(bundle: Path, trust: TrustPolicy, *, as_json: bool) -> None:

@@ -267,6 +267,28 @@ def test_a_signed_bundle_is_trusted_by_its_key_and_by_no_other(
     assert "edge-sdk: " in capsys.readouterr().err
 
 
+def test_a_refit_without_the_key_says_that_the_decisions_lost_their_signature(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert edge("keygen", str(tmp_path / "k")) == 0
+    assert edge("threshold", str(bundle), "--fixed", "0.5", "--key", str(tmp_path / "k.key")) == 0
+    assert "warning" not in capsys.readouterr().err
+    assert edge("threshold", str(bundle), "--fixed", "0.6") == 0
+    assert "the decisions were signed by key" in capsys.readouterr().err
+    assert edge("threshold", str(bundle), "--fixed", "0.7") == 0
+    assert "warning" not in capsys.readouterr().err
+
+
+def test_a_key_that_is_not_there_is_told_before_any_picture_is_scored(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = _pictures(tmp_path / "good", 24)
+    assert edge("threshold", str(bundle), "--good", str(good), "--rate", "10%", "--key", "no.key") == 3
+    said = capsys.readouterr().err
+    assert "no.key" in said
+    assert "scor" not in said
+
+
 def test_inspect_shows_and_extracts(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert edge("inspect", str(bundle), "--json") == 0
     told = json.loads(capsys.readouterr().out)
