@@ -74,13 +74,13 @@ def _portable(command: Sequence[str]) -> list[str]:
 
 
 def _commit() -> str | None:
-    """The commit checked out, with "+" if tracked files differ from it; None outside a repository."""
+    """The commit checked out, with "+" if tracked files but records differ from it; None outside a repository."""
     try:
         head = subprocess.run(
             ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
         ).stdout.strip()
         changed = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no"],
+            ["git", "status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs/results"],
             cwd=ROOT,
             capture_output=True,
             text=True,
