@@ -61,6 +61,18 @@ def test_tiles_see_every_pixel_and_overlap_as_asked(height: int, width: int, ove
         assert all(b - a <= window - overlap for a, b in itertools.pairwise(starts))
 
 
+@pytest.mark.parametrize(("mode", "left", "top"), [("letterbox", 1, 0), ("longest-side", 0, 0)])
+def test_a_kept_aspect_lies_where_the_format_says_also_with_an_odd_rest(mode: Any, left: int, top: int) -> None:
+    picture = np.full((16, 13, 3), 200, np.uint8)
+    record = Preprocessing(width=16, height=16, mode=mode, fill=7)
+    (tensor,) = preprocess.apply(picture, record).tensor
+    rows, columns = np.flatnonzero((tensor == 200).all(axis=(1, 2))), np.flatnonzero((tensor[0] == 200).all(axis=1))
+    assert (rows.size, columns.tolist()) == (0, list(range(left, left + 13)))
+    assert (tensor[:, columns] == 200).all()
+    wide = preprocess.apply(picture.transpose(1, 0, 2), record).tensor[0]
+    np.testing.assert_array_equal(wide, tensor.transpose(1, 0, 2))
+
+
 def test_a_dot_in_the_map_comes_back_where_the_defect_is() -> None:
     record = Preprocessing(width=64, height=64, mode="letterbox")
     geometry = preprocess.apply(_random(100, 200), record).geometry

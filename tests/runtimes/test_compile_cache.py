@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
+import platform
+import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -151,6 +154,43 @@ def test_a_second_compile_hits_and_answers_alike(tmp_path: Path, name: str) -> N
     for other in (replace(options, threads=2), replace(options, profile_layers=True)):
         if name == "openvino" or other.threads == 2:
             assert runtime.compile(graph, other).explain().compile_cache == "miss"
+
+
+def test_a_graph_compiled_for_one_picture_is_not_taken_for_a_batch(tmp_path: Path) -> None:
+    runtime, options = registry.runtime("openvino"), CompileOptions(cache_dir=tmp_path, threads=1)
+    if not (found := runtime.probe()).usable:
+        pytest.skip(f"openvino can't be used here: {found.reason}")
+    for most in (1, 3):
+        session = runtime.compile(detector("conv-q-relu-q"), replace(options, max_batch=most))
+        assert session.explain().compile_cache == "miss"
+        assert session.run({"image": pictures(most)})["score"].shape == (most,)
+
+
+COMPILED = """
+import sys
+from pathlib import Path
+from edge_sdk.runtimes import registry
+from edge_sdk.runtimes.protocol import CompileOptions
+graph, folder = Path(sys.argv[1]).read_bytes(), Path(sys.argv[2])
+print(registry.runtime("openvino").compile(graph, CompileOptions(cache_dir=folder, threads=1)).explain().compile_cache)
+"""
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="instruction sets of x86")
+def test_a_graph_compiled_for_one_instruction_set_is_not_taken_for_another(tmp_path: Path) -> None:
+    if not (found := registry.runtime("openvino").probe()).usable:
+        pytest.skip(f"openvino can't be used here: {found.reason}")
+    (tmp_path / "tiny.onnx").write_bytes(detector("conv-q-relu-q"))
+    told = []
+    for cap in ("", "SSE41", ""):
+        command = [sys.executable, "-c", COMPILED, str(tmp_path / "tiny.onnx"), str(tmp_path / "cache")]
+        environment = {name: value for name, value in os.environ.items() if name != "ONEDNN_MAX_CPU_ISA"}
+        if cap:
+            environment["ONEDNN_MAX_CPU_ISA"] = cap
+        ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert ran.returncode == 0, ran.stderr
+        told.append(ran.stdout.split()[-1])
+    assert told == ["miss", "miss", "hit"]
 
 
 def test_an_entry_that_openvino_does_not_take_is_built_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
