@@ -55,11 +55,13 @@ def vendor_errors(
     raises: type[EdgeError] = BadInput,
     catch: tuple[type[Exception], ...] = (Exception,),
 ) -> Iterator[None]:
-    """Whatever `vendor`'s library raises inside the block leaves it as `raises`, with the first line of its text."""
+    """Whatever `vendor`'s library raises inside the block leaves it as `raises`, with the first line of its text that
+    says more than where in its sources it was raised."""
     try:
         yield
     except EdgeError:
         raise
     except catch as exc:
-        text = (str(exc).strip().splitlines() or [type(exc).__name__])[0][:400]
+        lines = [line.strip() for line in str(exc).splitlines() if not line.lstrip().startswith("Exception from ")]
+        text = next(filter(None, lines), type(exc).__name__)[:400]
         raise raises(f"{vendor} refused: {text}", where=where, do=do) from exc

@@ -231,22 +231,28 @@ class OvSession:
             return net, "miss"
 
     def _compile(self, graph: bytes) -> Any:
-        with vendor_errors(NAME, where=self._where, do="edge-sdk lint names what OpenVINO does not take"):
+        taken = "edge-sdk lint names what OpenVINO does not take"
+        with vendor_errors(NAME, where=self._where, do=taken):
             model = self._core.read_model(io.BytesIO(graph))
             if any("N" in spec.shape[:1] for spec in self.inputs):
-                most = self._options.max_batch
-                batch = self._ov.Dimension(1) if most == 1 else self._ov.Dimension(1, most)
-                shapes = {
-                    port.get_any_name(): self._ov.PartialShape(
-                        [
-                            batch if axis == 0 and size.is_dynamic else size
-                            for axis, size in enumerate(port.partial_shape)
-                        ]
-                    )
-                    for port in model.inputs
-                }
-                model.reshape(shapes)
+                model.reshape(self._batched(model))
+            if self._options.precision == "f32":  # every device has it
+                return self._core.compile_model(model, self._device, self._settings)
+        # What a device can't compute in, it refuses here, or grants as something else, which `_read_back` sees.
+        do = "Ask for f32, which every device has"
+        with vendor_errors(f"{NAME} in {self._options.precision}", where=self._where, do=do, raises=WrongPrecision):
             return self._core.compile_model(model, self._device, self._settings)
+
+    def _batched(self, model: Any) -> dict[str, Any]:
+        """Shapes of the inputs by name, their batch as large as it may become."""
+        most = self._options.max_batch
+        batch = self._ov.Dimension(1) if most == 1 else self._ov.Dimension(1, most)
+        return {
+            port.get_any_name(): self._ov.PartialShape(
+                [batch if axis == 0 and size.is_dynamic else size for axis, size in enumerate(port.partial_shape)]
+            )
+            for port in model.inputs
+        }
 
     def _read_back(self) -> str:
         """The precision in force, once device and precision are known to be those that were asked for."""

@@ -167,6 +167,33 @@ def test_bf16_is_had_where_it_is_asked_for_and_read_back() -> None:
             OvRuntime().compile(detector(), options)
 
 
+@pytest.mark.skipif(CPU.machine not in ("x86_64", "AMD64"), reason="asks x86 for what it has not")
+def test_a_precision_that_the_device_does_not_have_is_refused_and_never_replaced() -> None:
+    pytest.importorskip("openvino")
+    if not {"avx512_fp16", "amx_fp16"} & set(CPU.flags):
+        with pytest.raises(WrongPrecision, match=r"tiny\.onnx"):
+            OvRuntime().compile(detector(), CompileOptions(precision="f16", graph_name="tiny.onnx"))
+    told = subprocess.run(
+        (sys.executable, "-c", ASKED_FOR_BF16), input=detector(), capture_output=True, check=False,
+        env={**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"},
+    )  # fmt: skip
+    assert told.returncode == 0, told.stderr.decode()
+
+
+ASKED_FOR_BF16 = """
+import sys
+from edge_sdk.errors import WrongPrecision
+from edge_sdk.runtimes.ov import OvRuntime
+from edge_sdk.runtimes.protocol import CompileOptions
+try:
+    OvRuntime().compile(sys.stdin.buffer.read(), CompileOptions(precision="bf16", graph_name="tiny.onnx"))
+except WrongPrecision as exc:
+    assert "Ask for f32" in exc.do and "Exception from" not in str(exc), exc
+else:
+    raise AssertionError("a CPU with AVX2 alone does not compute in bf16")
+"""
+
+
 @pytest.mark.skipif(CPU.machine not in ("x86_64", "AMD64"), reason="16-bit sums are x86's")
 def test_openvino_without_vnni_loses_wide_weights_and_keeps_narrow_ones() -> None:
     pytest.importorskip("openvino")
