@@ -64,6 +64,42 @@ class Gathered:
     warnings: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """A good picture and its score, among those behind a threshold."""
+
+    path: Path
+    score: float
+
+    def __str__(self) -> str:
+        return f"{self.path} ({self.score:.6g})"
+
+    def to_json(self) -> dict[str, object]:
+        """Both, as JSON types."""
+        return {"file": str(self.path), "score": self.score}
+
+
+LOOKED_AT = 3
+"""So many of the good pictures with the highest scores are named to whoever fits a threshold."""
+
+
+def highest(paths: Iterable[Path], scores: Iterable[float]) -> tuple[Judged, ...]:
+    """The good pictures with the highest scores, highest first: one that is no good part after all sets the threshold
+    too high, and nothing but a look at it can tell."""
+    judged = [Judged(path=path, score=float(score)) for path, score in zip(paths, scores, strict=True)]
+    return tuple(sorted(judged, key=lambda one: -one.score)[:LOOKED_AT])
+
+
+def look_at(pictures: Sequence[Judged]) -> str:
+    """What to say of `highest`; "" of none."""
+    if not pictures:
+        return ""
+    return (
+        f"look at the good pictures with the highest scores: {', '.join(map(str, pictures))}; one that shows no good "
+        "part raises the threshold: take it out, and fit again"
+    )
+
+
 def gather(good: Path, defects: Path | None, *, group: str, notes: Mapping[str, str]) -> Gathered:
     """Looks through both folders before anything is scored.
 

@@ -15,7 +15,7 @@ from edge_sdk.bundle.signing import TrustPolicy
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.decision import Decision, Evidence, conformal, fixed, from_defects, parse_rate
 from edge_sdk.errors import BadInput
-from edge_sdk.evidence import DEFECTS_OPTION, GOOD_OPTION, Gathered, LeftOut, Sample, gather
+from edge_sdk.evidence import DEFECTS_OPTION, GOOD_OPTION, Gathered, Judged, LeftOut, Sample, gather, highest
 from edge_sdk.grouping import GOOD, data_digest
 from edge_sdk.loading import load
 from edge_sdk.predictors.anomaly import AnomalyDetector
@@ -53,13 +53,15 @@ class Refit:
     """A new decision, not yet in the bundle. before: the one in force until then, None = there was none.
 
     above_before: how many of the good pictures that count score above the threshold before; None: no picture was
-    scored, or there was no threshold. left_out: pictures that don't count, for the person who gave them.
+    scored, or there was no threshold. left_out: pictures that don't count, for the person who gave them. highest: good
+    pictures with the highest scores, to be looked at.
     """
 
     decision: Decision
     before: Decision | None
     above_before: int | None = None
     left_out: tuple[LeftOut, ...] = ()
+    highest: tuple[Judged, ...] = ()
 
     @property
     def change(self) -> str:
@@ -77,6 +79,7 @@ class Refit:
             "decision": msgspec.to_builtins(self.decision), "before": msgspec.to_builtins(self.before),
             "above_before": self.above_before,
             "left_out": [{"why": one.why, "files": [str(path) for path in one.files]} for one in self.left_out],
+            "highest": [one.to_json() for one in self.highest],
         }  # fmt: skip
 
 
@@ -112,7 +115,10 @@ def from_pictures(
     if before is not None and above is not None and 2 * above > len(sound):
         warnings = (*warnings, _strange(above, len(sound), before.threshold))
     decision = msgspec.structs.replace(decision, warnings=warnings)
-    return Refit(decision=decision, before=before, above_before=above, left_out=used.left_out)
+    return Refit(
+        decision=decision, before=before, above_before=above, left_out=used.left_out,
+        highest=highest((sample.path for sample in used.good), sound),
+    )  # fmt: skip
 
 
 def _strange(above: int, count: int, threshold: float) -> str:

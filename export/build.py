@@ -21,6 +21,7 @@ from edge_sdk.bundle.store import Bundle
 from edge_sdk.calibration import CalibrationReport, Quantized, QuantizeOptions, Variant, quantize
 from edge_sdk.decision import Decision, Evidence, conformal, nearest_supportable, needed_parts, parse_rate
 from edge_sdk.errors import BadInput, BadUsage, BoundNotMet, Stopped
+from edge_sdk.evidence import Judged, highest
 from edge_sdk.export import evaluate, figures
 from edge_sdk.export.family import Family, FloatGraph, Picture, PictureSet, Trained, TrainingPlan, TrainOptions
 from edge_sdk.export.masks import Masks
@@ -96,6 +97,11 @@ class Built:
     scored: tuple[evaluate.Scored, ...]
     rows: tuple[figures.Row, ...]
     unjudged: str = ""
+
+    @property
+    def highest(self) -> tuple[Judged, ...]:
+        """Of the good pictures behind the threshold those with the highest scores, to be looked at."""
+        return highest((picture.path for picture in self.trained.held_out), self.trained.scores)
 
 
 Lap: TypeAlias = Callable[[str], None]

@@ -52,6 +52,7 @@ def threshold(
     from edge_sdk import atomic, refit
     from edge_sdk.bundle.signing import SigningKey
     from edge_sdk.decision import parse_rate
+    from edge_sdk.evidence import look_at
 
     costs = {"--cost-miss": cost_miss, "--cost-reject": cost_reject, "--prevalence": prevalence}
     rates = {"--rate": rate, "--confidence": confidence}
@@ -91,8 +92,8 @@ def threshold(
     record = made.decision
     if not dry_run:
         record = _put_in_force(bundle, record, signer)
-    for one in made.left_out:
-        terminal.note(f"note: {one}")
+    for told in (*made.left_out, *filter(None, [look_at(made.highest)])):
+        terminal.note(f"note: {told}")
     text = f"{_text(record, 'not written' if dry_run else 'in force')}\n{made.change}"
     terminal.emit({**made.to_json(), "decision": msgspec.to_builtins(record)}, as_json=json, text=text)
     terminal.note("dry run: nothing was written" if dry_run else f"{bundle}: decision {record.digest[:12]} is in force")

@@ -178,10 +178,12 @@ def _told(built: Built) -> dict[str, object]:
     return {
         "bundle": str(built.path), "decision": msgspec.to_builtins(built.decision),
         "rows": [row.to_json() for row in built.rows], "unjudged": built.unjudged,
+        "highest": [one.to_json() for one in built.highest],
     }  # fmt: skip
 
 
 def _text(built: Built, plan: Plan) -> str:
+    from edge_sdk.evidence import look_at
     from edge_sdk.export import table
 
     told = table.quality(built.rows, "picture")
@@ -199,6 +201,7 @@ def _text(built: Built, plan: Plan) -> str:
         _trained(built, plan),
         f"threshold: a picture is rejected when its score is above {built.decision.threshold:.6g}",
         f"  {built.decision.words}",
+        f"  {look_at(built.highest)}",
         *_short_of_default(plan),
         *(f"warning: {w}" for w in built.decision.warnings),
         "",

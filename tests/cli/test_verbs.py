@@ -155,6 +155,10 @@ def test_threshold_refits_on_site_keeps_the_history_and_leaves_the_sealed_part(
     assert "good: left out: 1 file that is not read as a picture (.heic 1)" in said.err
     told = json.loads(said.out)["decision"]
     assert (told["parts"], told["pictures"], told["author"]) == (12, 24, "Ida")
+    top = json.loads(said.out)["highest"]
+    assert len({one["file"] for one in top}) == 3
+    assert top[0]["score"] >= top[1]["score"] >= top[2]["score"]
+    assert f"look at the good pictures with the highest scores: {top[0]['file']}" in said.err
     with Bundle.open(bundle) as after:
         assert after.digest == digest
         assert after.decisions[0] == first

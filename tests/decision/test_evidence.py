@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edge_sdk.errors import BadInput, BadUsage
-from edge_sdk.evidence import Gathered, gather
+from edge_sdk.evidence import Gathered, gather, highest, look_at
 from edge_sdk.grouping import SEEN, content, seen_note
 
 UNTOLD: dict[str, str] = {}
@@ -111,3 +111,11 @@ def test_what_is_kept_of_five_thousand_training_pictures_is_small_and_holds_noth
     note = seen_note(f"{number:064x}"[::-1] for number in range(5000))
     assert len(note) == 80_000
     assert set(note) <= set("0123456789abcdef")
+
+
+def test_the_good_pictures_to_look_at_are_those_with_the_highest_scores() -> None:
+    scores = {"a.png": 0.1, "b.png": 0.9, "c.png": 0.3, "d.png": 0.2}
+    found = highest(map(Path, scores), scores.values())
+    assert [(str(one.path), one.score) for one in found] == [("b.png", 0.9), ("c.png", 0.3), ("d.png", 0.2)]
+    assert "b.png (0.9), c.png (0.3), d.png (0.2); one that shows no good part" in look_at(found)
+    assert look_at(highest([], [])) == ""

@@ -76,6 +76,8 @@ def test_the_bundle_holds_the_decision_the_quality_and_how_it_was_made(data: Pic
         assert told["rows"] == json.loads(json.dumps([row.to_json() for row in built.rows]))
         assert told["pictures"] == {"good": 6, "square <&>": 6}
         assert bundle.manifest.provenance.samples == 24
+    by_path = dict(zip((p.path for p in built.trained.held_out), built.trained.scores, strict=True))
+    assert [by_path[one.path] for one in built.highest] == sorted(built.trained.scores)[: -len(built.highest) - 1 : -1]
     assert verify(tmp_path / "parts.edge").passed
 
 
