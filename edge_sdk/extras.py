@@ -29,8 +29,10 @@ def need(module: str, *, extra: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except (ImportError, OSError) as exc:
-        if isinstance(exc, ModuleNotFoundError) and exc.name is not None and f"{module}.".startswith(f"{exc.name}."):
-            raise NotThere(f"{exc.name} is not installed", do=how_to_install(extra)) from exc
+        missing = exc.name if isinstance(exc, ModuleNotFoundError) else None
+        ours = module.startswith("edge_sdk.")  # which is here: what it imports is not
+        if missing and (ours or f"{module}.".startswith(f"{missing}.")):
+            raise NotThere(f"{missing} is not installed", do=how_to_install(extra)) from exc
         raise NotThere(
             f"{module} is installed but does not load: {exc}", do=f"Install it again: {how_to_install(extra)}"
         ) from exc

@@ -27,12 +27,12 @@ def _broken(name: str) -> None:
         raise AssertionError(f"{name} does not import")
 
 
-def _refusal() -> str:
+def _refusal(module: str) -> str:
     try:
-        need("torch", extra="export")
+        need(module, extra="export")
     except NotThere as exc:
         return str(exc)
-    raise AssertionError("torch was found")
+    raise AssertionError(f"{module} was found")
 
 
 def _called(words: tuple[str, ...]) -> None:
@@ -51,7 +51,10 @@ def main() -> None:
     for name in names:
         importlib.import_module(name)
     assert not {"torch", "onnx", "nncf"} & set(sys.modules)
-    assert 'pip install "torch>=' in _refusal()
+    for module in ("torch", "edge_sdk.export.efficientad.family"):  # theirs, and ours that needs theirs
+        said = _refusal(module)
+        assert " is not installed" in said, said
+        assert 'pip install "torch>=' in said, said
     for verb in VERBS:
         _called(verb)
     sys.stdout.write(f"{len(names)} device modules import without torch, onnx, nncf\n")

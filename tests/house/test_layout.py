@@ -93,6 +93,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     for name in NEW_FAMILY:
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
         (copy / name).touch()
+    left_over = copy / "build" / "lib" / "edge_sdk" / "moved_since.py"
+    left_over.parent.mkdir(parents=True)
+    left_over.touch()
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(copy)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
@@ -110,6 +113,10 @@ def test_the_wheel_holds_each_file_once_and_real_files_behind_the_links(wheel: l
     for name in ("edge_sdk/runtimes/protocol.py", "edge_sdk/calibration/__init__.py", "edge_sdk/export/family.py"):
         assert name in wheel
     assert not [name for name in wheel if name.startswith(("runtimes/", "calibration/", "export/", "tests/"))]
+
+
+def test_the_wheel_holds_nothing_that_an_earlier_build_left(wheel: list[str]) -> None:
+    assert not [name for name in wheel if "moved_since" in name]
 
 
 def test_the_wheel_holds_every_module_and_every_data_file(wheel: list[str]) -> None:
