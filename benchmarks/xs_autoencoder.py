@@ -33,11 +33,12 @@ from edge_sdk.export.efficientad.statistics import map_quantiles
 from edge_sdk.export.efficientad.trunk import BLOCKS, stride_of
 from edge_sdk.export.efficientad.xs.features import FeatureBank, Views
 from edge_sdk.export.efficientad.xs.model import XsConfig, XsModel, placing
-from edge_sdk.export.efficientad.xs.train import preprocessing
+from edge_sdk.export.efficientad.xs.train import BF16_FLAGS, preprocessing
 from edge_sdk.export.family import Picture, TrainOptions
 from edge_sdk.export.pictures import read_pictures, shares
 from edge_sdk.progress import silent
 from edge_sdk.quality import detection
+from edge_sdk.runtimes import probe
 
 Floats = NDArray[np.float32]
 TAPS = (10, 14)
@@ -83,14 +84,16 @@ def learnt(model: XsModel, pictures: Sequence[Picture], turns: bool, side: int, 
     bank = FeatureBank(pictures, record, model.trunk, TAPS, views)
     bank.fill(bank.views, progress=silent)
     torch.manual_seed(0)
-    net, rng = Autoencoder(side).train(), np.random.default_rng(0)
+    net, rng = Autoencoder(side).to(memory_format=torch.channels_last).train(), np.random.default_rng(0)
+    bf16 = bool(BF16_FLAGS & set(probe.cpu().flags))
     optimizer = torch.optim.AdamW(net.parameters(), RATE, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in range(steps):
         features = bank.features([int(k) for k in rng.integers(0, bank.views, BATCH)])
         wanted = {tap: model.standardised(tap, features[tap]) for tap in TAPS}
-        rebuilt = net(wanted)
-        loss = torch.stack([F.mse_loss(rebuilt[tap], wanted[tap]) for tap in TAPS]).sum()
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            rebuilt = net(wanted)
+        loss = torch.stack([F.mse_loss(rebuilt[tap].float(), wanted[tap]) for tap in TAPS]).sum()
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -160,7 +163,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--runs", type=Path, default=Path("runs/xs_quality"))
     parser.add_argument("--out", type=Path, default=Path("docs/results/xs_autoencoder.json"))
-    parser.add_argument("--steps", type=int, default=2000, help="of the autoencoder")
+    parser.add_argument("--steps", type=int, default=600, help="of the autoencoder")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
