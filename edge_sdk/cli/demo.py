@@ -30,9 +30,8 @@ def demo(
     from edge_sdk.export import registry
 
     try:
-        shown = library.demo(
-            out, registry.family(family), time_budget_s=budget, seed=seed, progress=terminal.on_stderr()
-        )
+        with terminal.progress() as progress:
+            shown = library.demo(out, registry.family(family), time_budget_s=budget, seed=seed, progress=progress)
     except (KeyboardInterrupt, Stopped) as exc:
         raise Stopped("the demo was stopped", where=str(out), do="Given again, it begins anew") from exc
     terminal.emit(shown.to_json(), as_json=json, text=shown.text())

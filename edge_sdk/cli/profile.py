@@ -32,6 +32,7 @@ def profile(
 
     Example: edge-sdk profile line3.edge --variant int8 --runtime openvino
     """
+    from edge_sdk import atomic
     from edge_sdk.loading import load
     from edge_sdk.preprocess import decode, pictures_in, to_rgb8
     from edge_sdk.profiling.predicting import ring
@@ -48,6 +49,8 @@ def profile(
         )
         terminal.emit(told.to_json(), as_json=json, text=told.text())
         return
+    if samples is not None:
+        atomic.folder(samples.parent)  # before the measuring, not after it
     options = ProfileOptions(min_time_s=terminal.seconds(min_time), max_time_s=terminal.seconds(max_time))
     with load(
         bundle, runtime=runtime, variant=variant, device=device, threads=threads, trust=policy(trust, keys)
@@ -56,10 +59,11 @@ def profile(
         if pictures is not None:
             terminal.left_out(pictures)
         called = [to_rgb8(decode(p)) for p in files] or ring(detector.bundle)
-        report = measure(
-            detector, called, options=options, progress=terminal.on_stderr(), command=sys.argv,
-            subject={"bundle_sha256": detector.bundle.digest, "variant": detector.variant},
-        )  # fmt: skip
+        with terminal.progress() as progress:
+            report = measure(
+                detector, called, options=options, progress=progress, command=sys.argv,
+                subject={"bundle_sha256": detector.bundle.digest, "variant": detector.variant},
+            )  # fmt: skip
     if samples is not None:
         report.samples.write(samples)
     terminal.emit(report.to_json(), as_json=json, text=report.text())

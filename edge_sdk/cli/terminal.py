@@ -7,7 +7,8 @@ import math
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -63,14 +64,21 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
-def on_stderr(
-    *, quiet: bool = False, stream: TextIO | None = None, seconds_now: Callable[[], float] = time.monotonic
-) -> Progress:
-    """A bar with time left on a terminal; elsewhere a plain line at the start of a step and about every 10 seconds."""
+@contextmanager
+def progress(*, stream: TextIO | None = None, seconds_now: Callable[[], float] = time.monotonic) -> Iterator[Progress]:
+    """A bar with time left on a terminal; elsewhere a plain line at the start of a step and about every 10 seconds.
+
+    Left by whatever way, the bar is gone, and the cursor that it hid is back.
+    """
     stream = stream or sys.stderr
-    if quiet:
-        return lambda done, total, text: None
-    return _Bar() if stream.isatty() else _Lines(stream, seconds_now)
+    if not stream.isatty():
+        yield _Lines(stream, seconds_now)
+        return
+    bar = _Bar()
+    try:
+        yield bar
+    finally:
+        bar.close()
 
 
 class _Lines:
@@ -117,6 +125,11 @@ class _Bar:
             self._task, self._total = self._rich.add_task(text, total=total or None), total
         self._rich.update(self._task, completed=done, description=text)
         if total and done >= total:
+            self.close()
+
+    def close(self) -> None:
+        """Clears the line, if there is one."""
+        if self._task is not None:
             self._rich.stop()
             self._rich.remove_task(self._task)
             self._task = None

@@ -83,10 +83,11 @@ def threshold(
             "prevalence": None if prevalence is None else float(parse_rate(prevalence, "prevalence")),
         }  # fmt: skip
         request = refit.Request(**{name: value for name, value in asked.items() if value is not None})
-        made = refit.from_pictures(
-            bundle, request, evidence, runtime=runtime, variant=variant, threads=threads, trust=policy(trust, keys),
-            progress=terminal.on_stderr(),
-        )  # fmt: skip
+        with terminal.progress() as progress:
+            made = refit.from_pictures(
+                bundle, request, evidence, runtime=runtime, variant=variant, threads=threads,
+                trust=policy(trust, keys), progress=progress,
+            )  # fmt: skip
         for folder in filter(None, (good, defects)):
             terminal.left_out(folder)
     record = made.decision

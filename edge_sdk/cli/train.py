@@ -102,7 +102,8 @@ def train(
         return
     for told in (f"training: {_ending(plan)}", *_short_of_default(plan)):
         terminal.note(told)
-    built = library.make(plan, progress=terminal.on_stderr())
+    with terminal.progress() as progress:
+        built = library.make(plan, progress=progress)
     terminal.emit(_told(built), as_json=json, text=_text(built, plan))
 
 

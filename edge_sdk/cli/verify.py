@@ -19,10 +19,11 @@ def verify(
     """
     from edge_sdk import verify as library
 
-    report = library.verify(
-        bundle, runtimes=runtime or (), variants=variant or (), device=device, trust=policy(trust, keys),
-        progress=terminal.on_stderr(),
-    )  # fmt: skip
+    with terminal.progress() as progress:
+        report = library.verify(
+            bundle, runtimes=runtime or (), variants=variant or (), device=device, trust=policy(trust, keys),
+            progress=progress,
+        )  # fmt: skip
     terminal.emit(report.to_json(), as_json=json, text=report.text())
     raise typer.Exit(0 if report.passed else 1)
 

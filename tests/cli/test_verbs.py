@@ -10,6 +10,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -353,13 +354,38 @@ def test_units_of_time_are_read_and_wrong_ones_are_refused() -> None:
 
 def test_the_time_left_of_a_training_that_goes_on_is_judged_by_what_this_process_did() -> None:
     clock, stream = iter([100.0, 120.0]), io.StringIO()
-    progress = terminal.on_stderr(stream=stream, seconds_now=lambda: next(clock))
-    progress(500, 1000, "training")
-    progress(600, 1000, "training")
+    with terminal.progress(stream=stream, seconds_now=lambda: next(clock)) as progress:
+        progress(500, 1000, "training")
+        progress(600, 1000, "training")
     assert stream.getvalue().splitlines() == [" 50 % training", " 60 % training, about 1 min 20 s left"]
 
 
-@pytest.mark.parametrize("verb", ["predict", "train", "demo"])
+BREAKS = """
+from edge_sdk.cli import terminal
+with terminal.progress() as progress:
+    progress(1, 10, "working")
+    raise SystemExit("it broke")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="terminals of POSIX")
+def test_a_step_that_breaks_leaves_the_terminal_a_clean_line_and_its_cursor() -> None:
+    ours, theirs = os.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-c", BREAKS], stdin=theirs, stdout=theirs, stderr=theirs, env={**os.environ, "TERM": "xterm"}
+    ):
+        os.close(theirs)
+        shown = b""
+        with suppress(OSError):  # how the end of a terminal is told
+            while more := os.read(ours, 65536):
+                shown += more
+    os.close(ours)
+    hidden, back, line, error = (shown.rindex(part) for part in (b"\x1b[?25l", b"\x1b[?25h", b"working", b"it broke"))
+    assert hidden < line < back < error
+    assert b"\x1b[2K" in shown[line:error]  # the bar's line is wiped
+
+
+@pytest.mark.parametrize("verb", ["predict", "profile", "train", "demo"])
 def test_a_folder_that_takes_no_file_is_told_before_any_work(
     verb: str, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -369,6 +395,7 @@ def test_a_folder_that_takes_no_file_is_told_before_any_work(
         "predict": ("predict", str(bundle), str(good), "--overlays", str(file)),
         "train": ("train", str(good), "--out", str(tmp_path / "x.edge"), "--run", str(file), "--steps", "1"),
         "demo": ("demo", "--out", str(file / "inside")),
+        "profile": ("profile", str(bundle), "--samples", str(file / "calls.csv")),
     }[verb]
     assert edge(*call) == 3
     told = capsys.readouterr()
