@@ -58,7 +58,8 @@ def profile(
         files = pictures_in(pictures, recursive=True) if pictures else ()
         if pictures is not None:
             terminal.left_out(pictures)
-        called = [to_rgb8(decode(p)) for p in files] or ring(detector.bundle)
+        depth = detector.bundle.manifest.preprocessing.bit_depth
+        called = [to_rgb8(decode(p), bit_depth=depth, where=str(p)) for p in files] or ring(detector.bundle)
         with terminal.progress() as progress:
             report = measure(
                 detector, called, options=options, progress=progress, command=sys.argv,

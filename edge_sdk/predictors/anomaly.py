@@ -200,9 +200,12 @@ class AnomalyDetector:
 
     def _read(self, cells: NDArray[np.float32], scores: NDArray[np.float32], taken: _Taken) -> AnomalyResult:
         score, tensor = float(scores.max()), taken.prepared.tensor  # several scores only for tiles: the worst speaks
-        if not np.isfinite(score):
+        if not (np.isfinite(score) and bool(np.isfinite(cells).all())):
             raise CheckFailed(
-                f"the runtime answered {score}", where=taken.name, do="Run edge-sdk verify on this device"
+                f"the runtime answered score {score} and a map with {int(np.count_nonzero(~np.isfinite(cells)))} cells "
+                "that are no number",
+                where=taken.name,
+                do="Run edge-sdk verify on this device",
             )
         if bool((tensor == tensor[0, 0, 0]).all()):
             # Whatever the network answers to it, a line reads the verdict, and "good" would let the part pass.

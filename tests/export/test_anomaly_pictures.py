@@ -45,3 +45,9 @@ def test_grey_is_the_rounded_luma_in_all_three_channels() -> None:
     assert grey(picture)[0, :, 0].tolist() == [76, 150, 29, 7]
     assert (grey(picture) == grey(picture)[..., :1]).all()
     np.testing.assert_allclose(luma(picture), [[76.245, 149.685, 29.07, 7.0]], rtol=1e-6)
+
+
+def test_a_foreign_picture_is_read_by_the_bundles_bit_depth(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "deep.png"), np.full((32, 32), 2000, np.uint16))
+    twelve = ForeignPictures.of(tmp_path, Preprocessing(width=16, height=16, bit_depth=12))
+    assert abs(int(twelve.draw(np.random.default_rng(0)).mean()) - 2000 * 255 // 4095) <= 2

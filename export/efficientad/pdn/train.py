@@ -188,9 +188,9 @@ class Shelf:
         if not self._turns:
             return self._images[which], [self._features[k] if k < self.kept else None for k in which]
         how = Augmentation(turns=True)
-        views = [
-            view(preprocess.to_rgb8(preprocess.decode(self._pictures[k].path)), self._record, how, rng) for k in which
-        ]
+        depth, files = self._record.bit_depth, [self._pictures[k].path for k in which]
+        read = (preprocess.to_rgb8(preprocess.decode(file), bit_depth=depth) for file in files)
+        views = [view(picture, self._record, how, rng) for picture in read]
         return np.stack(views), [None] * count
 
 
