@@ -289,6 +289,7 @@ class _Writer:
         self._constants: dict[str, Array] = dict(index.constants)
         self._nodes: list[NodeProto] = []
         self._scale_names: dict[str, str] = {}
+        self._shift = ""
         self._dequantized: dict[str, str] = {}
         self._zero = ""
 
@@ -328,10 +329,11 @@ class _Writer:
         self._add("DequantizeLinear", [q, scale, zero], dq, f"{tensor}_dq")
 
     def _minus_128(self, tensor: str) -> str:
-        if (shift := "picture_shift") not in self._constants:
-            self._constants[graphs.fresh(shift, self._names)] = np.asarray(-128.0, np.float32)
+        if not self._shift:
+            self._shift = graphs.fresh("picture_shift", self._names)
+            self._constants[self._shift] = np.asarray(-128.0, np.float32)
         centred = graphs.fresh(f"{tensor}_centred", self._names)
-        self._add("Add", [tensor, shift], centred, f"{tensor}_centred")
+        self._add("Add", [tensor, self._shift], centred, f"{tensor}_centred")
         return centred
 
     def _scale(self, tensor: str) -> str:
