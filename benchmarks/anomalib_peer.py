@@ -97,7 +97,7 @@ def toys() -> Iterator[np.ndarray]:
     """RING of the shipped toy pictures, uint8 RGB of SIDE x SIDE."""
     with resources.as_file(resources.files("edge_sdk.export.efficientad").joinpath("aliens")) as shipped:
         for picture in islice(read_pictures(shipped).train, RING):
-            yield preprocess.resize(preprocess.to_rgb8(preprocess.decode(picture.path)), SIDE, SIDE)
+            yield preprocess.resize(preprocess.read_rgb8(picture.path, bit_depth=None), SIDE, SIDE)
 
 
 def pairs(folder: Path, pdn: Path, threads: int) -> list[Pair]:

@@ -66,7 +66,7 @@ class Source:
 
         self._textures = textures
         folder = Path(skimage.__file__).parent / "data"
-        self._photos = [preprocess.to_rgb8(preprocess.decode(folder / name)) for name in names]
+        self._photos = [preprocess.read_rgb8(folder / name, bit_depth=None) for name in names]
         areas = np.array([photo.shape[0] * photo.shape[1] for photo in self._photos], np.float64)
         self._odds = np.sqrt(areas) / np.sqrt(areas).sum()
 
@@ -155,7 +155,7 @@ def _textures() -> Iterator[NDArray[np.uint8]]:
 def _folder(folder: Path) -> Iterator[NDArray[np.uint8]]:
     files = preprocess.pictures_in(folder, recursive=False)
     for path in files[:: max(1, len(files) // 24)][:24]:
-        yield preprocess.to_rgb8(preprocess.decode(path))
+        yield preprocess.read_rgb8(path, bit_depth=None)
 
 
 def main() -> None:

@@ -45,7 +45,7 @@ def make(source: Path) -> int:
     for folder in FOLDERS:
         (OUT / folder).mkdir(parents=True, exist_ok=True)
         for path in sorted((source / folder).glob("*.png")):
-            rgb = preprocess.resize(preprocess.to_rgb8(preprocess.decode(path)), WIDTH, HEIGHT)
+            rgb = preprocess.resize(preprocess.read_rgb8(path, bit_depth=None), WIDTH, HEIGHT)
             bgr = np.ascontiguousarray(rgb[:, :, ::-1])
             done, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
             if not done:

@@ -45,7 +45,7 @@ def main() -> None:
             folder=None, record=record, seed=0,
         )  # fmt: skip
         quantized = quantize(onnx, feeds, options=QuantizeOptions(float_tail=tail))
-        pictures = [preprocess.to_rgb8(preprocess.decode(p.path)) for p in good[:3]]
+        pictures = [preprocess.read_rgb8(p.path, bit_depth=None) for p in good[:3]]
     asked.out.parent.mkdir(parents=True, exist_ok=True)
     parts = Parts(
         name=f"random PDN-{asked.size.upper()}", family="efficientad", task="anomaly", graph=graph, quantized=quantized,

@@ -197,9 +197,7 @@ def resize(rgb: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]
     return rgb
 
 
-def to_rgb8(
-    picture: Any, *, color: Color = "rgb", bit_depth: int | None = 16, where: str = "picture"
-) -> NDArray[np.uint8]:
+def to_rgb8(picture: Any, *, bit_depth: int | None, color: Color = "rgb", where: str = "picture") -> NDArray[np.uint8]:
     """(H, W, 3) uint8 RGB of a caller's array. The dtype decides how values are read, never the content.
 
     Alpha is dropped, grey is repeated, 16-bit values are scaled by `bit_depth` (above it: refused, not clipped).
@@ -330,6 +328,12 @@ def decode(source: Path | str | bytes, *, where: str | None = None) -> Image:
     return np.ascontiguousarray(bgr[:, :, ::-1])
 
 
+def read_rgb8(file: Path, *, bit_depth: int | None) -> NDArray[np.uint8]:
+    """A file's picture at its own size, (H, W, 3) uint8 RGB. bit_depth: the bundle's. Raises as `decode` and
+    `to_rgb8`."""
+    return to_rgb8(decode(file), bit_depth=bit_depth, where=str(file))
+
+
 def of_pil(picture: Any, *, where: str) -> Image:
     """Pixels of a PIL picture, uint8 (H, W, 3) RGB or uint16 (H, W): turned as its EXIF says, 16 bits kept, so that it
     is judged as its file would be. Raises BadInput where Pillow can't read the rest of that file."""
@@ -337,4 +341,5 @@ def of_pil(picture: Any, *, where: str) -> Image:
         from PIL import ImageOps  # here: a device needs no Pillow until somebody comes with such a picture
 
         turned = ImageOps.exif_transpose(picture)
+        # More than 8 bits ("I;16", "I", "F") stay as they are: `convert` would clip them at 255.
         return np.asarray(turned if turned.mode[0] in "IF" else turned.convert("RGB"))

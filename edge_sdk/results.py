@@ -18,7 +18,7 @@ from edge_sdk import atomic
 from edge_sdk.bundle.manifest import MapGrid
 from edge_sdk.decision import Verdict
 from edge_sdk.errors import BadInput
-from edge_sdk.preprocess import Geometry, decode, to_rgb8
+from edge_sdk.preprocess import Geometry, read_rgb8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +140,7 @@ class AnomalyResult:
     def _read_again(self) -> NDArray[np.uint8]:
         if self.file is None:
             raise BadInput("this picture came as pixels, which are not kept", do="Call plot(picture), RGB")
-        return to_rgb8(decode(self.file), bit_depth=self.bit_depth, where=str(self.file))
+        return read_rgb8(self.file, bit_depth=self.bit_depth)
 
 
 def regions_above(anomaly_map: NDArray[np.float32], threshold: float) -> tuple[Region, ...]:

@@ -337,9 +337,7 @@ def short_of_default(decision: Decision, holdout: float) -> str:
 def _golden(trained: Trained, graph: FloatGraph) -> list[tuple[str, NDArray[np.uint8]]]:
     """Two good parts and one damaged by us: a strip of the picture moved and turned, so that the map has a peak."""
     first, second = trained.held_out[0], trained.held_out[-1]
-    good = [
-        preprocess.to_rgb8(preprocess.decode(p.path), bit_depth=graph.preprocessing.bit_depth) for p in (first, second)
-    ]
+    good = [preprocess.read_rgb8(p.path, bit_depth=graph.preprocessing.bit_depth) for p in (first, second)]
     return [("good", good[0]), ("good", good[1]), ("damaged on purpose", _damaged(good[0]))]
 
 

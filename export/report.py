@@ -68,8 +68,7 @@ def shots(detector: AnomalyDetector, pictures: Sequence[Picture], *, count: int 
 
 
 def _shot(picture: Picture, result: AnomalyResult) -> Shot:
-    rgb = preprocess.to_rgb8(preprocess.decode(picture.path), bit_depth=result.bit_depth)
-    drawn = result.plot(rgb)
+    drawn = result.plot()
     scale = 480 / max(drawn.shape[:2])
     if scale < 1:
         drawn = preprocess.resize(drawn, round(drawn.shape[1] * scale), round(drawn.shape[0] * scale))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +42,31 @@ def photo(rng: np.random.Generator) -> NDArray[np.uint8]:
     waves = 60 * np.sin(xs / 7.0) + 40 * np.cos(ys / 5.0)
     base = 128 + waves[..., None] * np.array([1.0, 0.6, -0.8]) + rng.normal(0, 8, (48, 64, 3))
     return np.clip(np.rint(base), 0, 255).astype(np.uint8)
+
+
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+import pytest
+path = Path(sys.argv[1])
+def room_for(size: int) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+"""
+
+
+@pytest.fixture
+def on_a_full_disk() -> Callable[[str, Path], None]:
+    """Runs code, which knows `path` and pytest, in a process of its own; after `room_for(bytes)` no file may grow
+    beyond that."""
+    if sys.platform == "win32":
+        pytest.skip("limits on the size of files are POSIX's")
+
+    def run(code: str, path: Path) -> None:
+        call = [sys.executable, "-c", FULL_DISK + code, str(path)]
+        done = subprocess.run(call, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+    return run
 
 
 @pytest.fixture(scope="session")

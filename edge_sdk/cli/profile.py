@@ -34,7 +34,7 @@ def profile(
     """
     from edge_sdk import atomic
     from edge_sdk.loading import load
-    from edge_sdk.preprocess import decode, pictures_in, to_rgb8
+    from edge_sdk.preprocess import pictures_in, read_rgb8
     from edge_sdk.profiling.predicting import ring
     from edge_sdk.profiling.run import ProfileOptions
     from edge_sdk.profiling.run import profile as measure
@@ -59,7 +59,7 @@ def profile(
         if pictures is not None:
             terminal.left_out(pictures)
         depth = detector.bundle.manifest.preprocessing.bit_depth
-        called = [to_rgb8(decode(p), bit_depth=depth, where=str(p)) for p in files] or ring(detector.bundle)
+        called = [read_rgb8(p, bit_depth=depth) for p in files] or ring(detector.bundle)
         with terminal.progress() as progress:
             report = measure(
                 detector, called, options=options, progress=progress, command=sys.argv,

@@ -70,4 +70,4 @@ class ForeignPictures:
         if not self.files:
             return texture(rng, side)
         file = self.files[int(rng.integers(len(self.files)))]
-        return preprocess.to_rgb8(preprocess.decode(file), bit_depth=self.record.bit_depth, where=str(file))
+        return preprocess.read_rgb8(file, bit_depth=self.record.bit_depth)

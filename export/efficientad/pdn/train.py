@@ -189,8 +189,7 @@ class Shelf:
             return self._images[which], [self._features[k] if k < self.kept else None for k in which]
         how = Augmentation(turns=True)
         depth, files = self._record.bit_depth, [self._pictures[k].path for k in which]
-        read = (preprocess.to_rgb8(preprocess.decode(file), bit_depth=depth) for file in files)
-        views = [view(picture, self._record, how, rng) for picture in read]
+        views = [view(preprocess.read_rgb8(file, bit_depth=depth), self._record, how, rng) for file in files]
         return np.stack(views), [None] * count
 
 

@@ -84,7 +84,7 @@ class FeatureBank:
         picture = self._pictures[k % len(self._pictures)]
         if k < len(self._pictures):
             return prepared(picture, self._record)
-        rgb = preprocess.to_rgb8(preprocess.decode(picture.path), bit_depth=self._record.bit_depth)
+        rgb = preprocess.read_rgb8(picture.path, bit_depth=self._record.bit_depth)
         return view(rgb, self._record, self._views.augmentation, np.random.default_rng([self._views.seed, k]))
 
 
