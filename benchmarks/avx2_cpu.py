@@ -21,7 +21,7 @@ from pathlib import Path
 from edge_sdk.runtimes.probe import CAP_VARIABLE
 
 CPUID, TRAP = b"\x0f\xa2", b"\x0f\x0b"
-OLDER = re.compile(r"\b(?:avx512\w*|avx_vnni\w*|avx_ifma|avx_ne_convert|amx_\w+)\s?")
+AFTER_AVX2 = re.compile(r"\b(?:avx512\w*|avx_vnni\w*|avx_ifma|avx_ne_convert|amx_\w+)\s?")
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -33,7 +33,7 @@ def environment(folder: Path) -> dict[str, str]:
     preloaded, cpuinfo, site = folder / "avx2_cpu.so", folder / "cpuinfo", folder / "site"
     source = Path(__file__).with_suffix(".c")
     subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", preloaded, source, "-ldl"], check=True)
-    cpuinfo.write_text(OLDER.sub("", Path("/proc/cpuinfo").read_text(encoding="utf-8")), encoding="utf-8")
+    cpuinfo.write_text(AFTER_AVX2.sub("", Path("/proc/cpuinfo").read_text(encoding="utf-8")), encoding="utf-8")
     found = importlib.util.find_spec("onnxruntime")
     if found is None or found.origin is None:
         raise SystemExit("onnxruntime is missing: pip install onnxruntime")
@@ -48,8 +48,8 @@ def environment(folder: Path) -> dict[str, str]:
     }  # fmt: skip
 
 
-def trap(library: Path) -> int:
-    """Replaces every `cpuid` in the code of `library` by `ud2`; how many there were."""
+def trap(library: Path) -> None:
+    """Replaces every `cpuid` in the code of `library` by `ud2`."""
     code = subprocess.run(["objdump", "-d", "--no-show-raw-insn", library], capture_output=True, text=True, check=True)
     addresses = [int(at, 16) for at in re.findall(r"^\s*([0-9a-f]+):\s+cpuid\b", code.stdout, re.MULTILINE)]
     headers = subprocess.run(["readelf", "-lW", library], capture_output=True, text=True, check=True).stdout
@@ -62,7 +62,6 @@ def trap(library: Path) -> int:
             raise SystemExit(f"{library}: no cpuid at {at:#x} after all")
         data[place : place + 2] = TRAP
     library.write_bytes(data)
-    return len(addresses)
 
 
 SATURATING = """

@@ -1,7 +1,7 @@
 """int8 against fp32 of trained XS models on the three picture sets: AUROC, verdict flips, score kept by strong defects.
 
 Both int8 variants in ONNX Runtime and OpenVINO, native and capped to AVX2 (how: avx2_cpu.py). Verdict flips are counted
-at the product's threshold and at the hardest one, amid the scores, where fp32 errs alike on good parts and on defects.
+at the product's threshold, and amid the scores, at the one where fp32 errs alike on good parts and on defects.
 Uses the run folders that xs_quality.py left, so nothing is trained again.
 
     python benchmarks/int8_fidelity.py --data ../shared/data --runs runs/xs_quality --out docs/results/int8_fidelity
@@ -51,11 +51,11 @@ def measure(name: str, seed: int, arguments: argparse.Namespace) -> dict[str, An
     return {
         "set": name, "seed": seed, "instruction_set": cpu.isa, "openvino_instruction_set": cpu.onednn_isa,
         "threshold": decision.threshold, "pictures": len(data.test), "rows": [row.to_json() for row in table],
-        "hardest": hardest(scored, data.test),
+        "equal_error": equal_error(scored, data.test),
     }  # fmt: skip
 
 
-def hardest(scored: Sequence[Scored], pictures: Sequence[Picture]) -> dict[str, Any]:
+def equal_error(scored: Sequence[Scored], pictures: Sequence[Picture]) -> dict[str, Any]:
     """Flips, by picture, at the threshold where fp32's share of false rejects and its share of misses are nearest."""
     against = figures.reference(scored)
     if against is None:
@@ -111,7 +111,7 @@ def main() -> None:
         for kind, told in result.items():
             for row in told["rows"]:
                 print(name, kind, *(f"{k}={row[k]}" for k in KEYS), row["by_part"] or row["by_picture"], flush=True)
-            print(name, kind, "hardest", told["hardest"], flush=True)
+            print(name, kind, "equal_error", told["equal_error"], flush=True)
 
 
 KEYS = ("variant", "layout", "runtime", "kept_least", "problem")

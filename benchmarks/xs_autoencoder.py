@@ -17,30 +17,26 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from record import write_record
-from xs_choices import trained_options
+from xs_choices import Floats, auroc_of, placed_by, trained_options
 from xs_quality import SETS
 
 from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.export.anomaly.inputs import prepared
 from edge_sdk.export.efficientad import saved
-from edge_sdk.export.efficientad.statistics import map_quantiles
 from edge_sdk.export.efficientad.trunk import BLOCKS, stride_of
 from edge_sdk.export.efficientad.xs.features import FeatureBank, Views
-from edge_sdk.export.efficientad.xs.model import XsConfig, XsModel, placing
+from edge_sdk.export.efficientad.xs.model import XsConfig, XsModel
 from edge_sdk.export.efficientad.xs.train import BF16_FLAGS, preprocessing
 from edge_sdk.export.family import Picture, TrainOptions
 from edge_sdk.export.pictures import read_pictures, shares
 from edge_sdk.progress import silent
-from edge_sdk.quality import detection
 from edge_sdk.runtimes import probe
 
-Floats = NDArray[np.float32]
 TAPS = (10, 14)
 WIDTH, BOTTLENECK, BATCH, RATE = 192, 64, 32, 1e-3
 WEIGHTS = (0.1, 0.25, 0.5, 1.0)
@@ -95,7 +91,7 @@ def learnt(model: XsModel, pictures: Sequence[Picture], turns: bool, side: int, 
             rebuilt = net(wanted)
         loss = torch.stack([F.mse_loss(rebuilt[tap].float(), wanted[tap]) for tap in TAPS]).sum()
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
         schedule.step()
     print("  last loss", round(float(loss.detach()), 3), flush=True)
@@ -134,27 +130,19 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     net = learnt(model, parts.training, stated.turns, side, arguments.steps)
     scale, test = (maps(model, net, pictures, side) for pictures in (parts.scaling, data.test))
     good = np.array([p.label == "good" for p in data.test])
-    placed = {key: cells if key == "own" else _placed(cells, scale[key], int(key[-2:])) for key, cells in test.items()}
+    placed = {
+        key: cells if key == "own" else placed_by(cells, scale[key], int(key[-2:])) for key, cells in test.items()
+    }
 
-    def auroc(cells: Floats) -> float:
-        flat = np.sort(cells.reshape(len(cells), -1), axis=1)
-        scores = flat[:, -max(1, round(XsConfig().layout.top_share * flat.shape[1])) :].mean(axis=1, dtype=np.float64)
-        return round(detection.auroc(scores[good], scores[~good]), 4)
-
-    found: dict[str, Any] = {"pictures": len(data.test), "alone": {key: auroc(cells) for key, cells in placed.items()}}
+    share = XsConfig().layout.top_share
+    found: dict[str, Any] = {
+        "pictures": len(data.test),
+        "alone": {key: auroc_of(cells, good, share) for key, cells in placed.items()},
+    }
     for against in ("teacher", "student"):
         branch = np.mean([placed[f"{against}, {tap}"] for tap in TAPS], axis=0)
-        found[f"with {against}"] = {f"{w:g}": auroc(placed["own"] + w * branch) for w in WEIGHTS}
+        found[f"with {against}"] = {f"{w:g}": auroc_of(placed["own"] + w * branch, good, share) for w in WEIGHTS}
     return found
-
-
-def _placed(cells: Floats, good: Floats, tap: int) -> Floats:
-    low, high = XsConfig().quantiles
-    quantiles = map_quantiles(good, low=low, high=high)
-    ratio = stride_of(tap) // XsConfig().layout.map_stride
-    rows, columns = (placing(n, ratio).astype(np.float32) for n in cells.shape[1:])
-    scaled = ((cells - quantiles.low) * quantiles.gain).astype(np.float32)
-    return np.asarray(rows @ scaled @ columns.T, np.float32)
 
 
 def main() -> None:

@@ -111,13 +111,8 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     model = XsModel.load(run / saved.MODEL)
     compared = Compared(model, parts.training, preprocessing(options))
     scale, test = compared.maps(parts.scaling), compared.maps(data.test)
-    placed = {names: _placed(cells, scale[names], names[1]) for names, cells in test.items()}
+    placed = {names: placed_by(cells, scale[names], names[1]) for names, cells in test.items()}
     good = np.array([p.label == "good" for p in data.test])
-
-    def auroc(cells: Floats, share: float) -> float:
-        flat = np.sort(cells.reshape(len(cells), -1), axis=1)
-        scores = flat[:, -max(1, round(share * flat.shape[1])) :].mean(axis=1, dtype=np.float64)
-        return round(detection.auroc(scores[good], scores[~good]), 4)
 
     def mixed(weights: Mapping[str, tuple[float, ...]]) -> Floats:
         taps = model.layout.taps
@@ -125,9 +120,12 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
         return np.asarray(sum(terms) / sum(sum(each) for each in weights.values()), np.float32)
 
     alone = {
-        f"{measure}, tap {tap}": auroc(cells, XsConfig().layout.top_share) for (measure, tap), cells in placed.items()
+        f"{measure}, tap {tap}": auroc_of(cells, good, XsConfig().layout.top_share)
+        for (measure, tap), cells in placed.items()
     }
-    together = {label: {f"{s:.2%} of the map": auroc(mixed(w), s) for s in SHARES} for label, w in TOGETHER.items()}
+    together = {
+        label: {f"{s:.2%} of the map": auroc_of(mixed(w), good, s) for s in SHARES} for label, w in TOGETHER.items()
+    }
     return {"pictures": len(data.test), "alone": alone, "together": together}
 
 
@@ -143,7 +141,15 @@ def trained_options(run: Path, data: PictureSet) -> TrainOptions:
     return TrainOptions(**{name: json.loads(told[name]) for name in names})
 
 
-def _placed(cells: Floats, good: Floats, tap: int) -> Floats:
+def auroc_of(cells: Floats, good: NDArray[np.bool_], share: float) -> float:
+    """Image AUROC of maps (pictures, h, w), by the mean of the largest `share` of each."""
+    flat = np.sort(cells.reshape(len(cells), -1), axis=1)
+    scores = flat[:, -max(1, round(share * flat.shape[1])) :].mean(axis=1, dtype=np.float64)
+    return round(detection.auroc(scores[good], scores[~good]), 4)
+
+
+def placed_by(cells: Floats, good: Floats, tap: int) -> Floats:
+    """Maps on the tap's cells, scaled by the quantiles of those of good pictures, on the grid of the whole map."""
     low, high = XsConfig().quantiles
     quantiles = map_quantiles(good, low=low, high=high)
     scaled = (cells - quantiles.low) * quantiles.gain
