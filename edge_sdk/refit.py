@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from edge_sdk.bundle.signing import TrustPolicy
-from edge_sdk.bundle.store import Bundle
+from edge_sdk.bundle.signing import SigningKey, TrustPolicy
+from edge_sdk.bundle.store import Bundle, append_decision
 from edge_sdk.decision import Decision, Evidence, conformal, fixed, from_defects, parse_rate
 from edge_sdk.errors import BadInput
 from edge_sdk.evidence import DEFECTS_OPTION, GOOD_OPTION, Gathered, Judged, LeftOut, Sample, gather, highest
@@ -54,11 +54,14 @@ class Refit:
 
     above_before: how many of the good pictures that count score above the threshold before; None: no picture was
     scored, or there was no threshold. left_out: pictures that don't count, for the person who gave them. highest: good
-    pictures with the highest scores, to be looked at.
+    pictures with the highest scores, to be looked at. bundle: digest of the one it is for. signed_by: fingerprint of
+    the key that signed the decisions until then, "" = none did.
     """
 
     decision: Decision
     before: Decision | None
+    bundle: str
+    signed_by: str
     above_before: int | None = None
     left_out: tuple[LeftOut, ...] = ()
     highest: tuple[Judged, ...] = ()
@@ -85,9 +88,25 @@ class Refit:
 
 def by_hand(path: Path, threshold: float, stated: Stated, *, trust: TrustPolicy) -> Refit:
     """A threshold set by a person, for a bundle that opens under `trust`."""
+    decision = fixed(threshold, evidence=Evidence(author=stated.author, created_utc=_now()))
     with Bundle.open(path, trust=trust) as bundle:
-        before = bundle.decision
-    return Refit(decision=fixed(threshold, evidence=Evidence(author=stated.author, created_utc=_now())), before=before)
+        return Refit(
+            decision=decision, before=bundle.decision, bundle=bundle.digest, signed_by=_signed_by(bundle)
+        )  # fmt: skip
+
+
+def put_in_force(path: Path, made: Refit, *, key: SigningKey | None = None) -> Decision:
+    """Writes the decision into the bundle that it was made for; the record as it stands there. key: the site's.
+
+    Raises as `append_decision`: BadUsage where another bundle has taken its place, CantWrite.
+    """
+    with append_decision(path, made.decision, key=key, sealed=made.bundle) as written:
+        return written.decisions[-1]
+
+
+def _signed_by(bundle: Bundle) -> str:
+    site = bundle.signature.site
+    return "" if site is None else site.key
 
 
 def from_pictures(
@@ -102,6 +121,7 @@ def from_pictures(
     parse_rate(request.rate)  # before any picture is read
     with load(path, runtime=runtime, variant=variant, threads=threads, trust=trust or TrustPolicy()) as detector:
         manifest, before = detector.bundle.manifest, detector.bundle.decision
+        digest, signed_by = detector.bundle.digest, _signed_by(detector.bundle)
         given = gather(request.good, request.defects, group=stated.group, notes=manifest.provenance.notes)
         used, scores = _scored(detector, given, progress)
         evidence = Evidence(
@@ -116,7 +136,8 @@ def from_pictures(
         warnings = (*warnings, _strange(above, len(sound), before.threshold))
     decision = msgspec.structs.replace(decision, warnings=warnings)
     return Refit(
-        decision=decision, before=before, above_before=above, left_out=used.left_out,
+        decision=decision, before=before, bundle=digest, signed_by=signed_by, above_before=above,
+        left_out=used.left_out,
         highest=highest((sample.path for sample in used.good), sound),
     )  # fmt: skip
 

@@ -220,14 +220,22 @@ def write_bundle(
     return _written(Path(path), write)
 
 
-def append_decision(path: Path, decision: Decision, *, key: SigningKey | None = None) -> Bundle:
+def append_decision(
+    path: Path, decision: Decision, *, key: SigningKey | None = None, sealed: str | None = None
+) -> Bundle:
     """Put `decision` in force: the file is rewritten with one record more, its sealed part byte for byte the same.
 
     key: the site's; signs the whole list. Without one the list is left unsigned, since the old signature is for the old
-    list. Two processes that append at once do so one after the other. Raises BadBundle, BadInput, CantWrite.
+    list. sealed: digest of the bundle that the decision is for; None = whichever stands there. Two processes that
+    append at once do so one after the other. Raises BadBundle, BadInput, CantWrite, BadUsage (another bundle is there).
     """
     path = Path(path)
     with alone(_existing(path)), Bundle.open(path, trust=TrustPolicy(mode="off")) as old:
+        if sealed not in (None, old.digest):
+            raise BadUsage(
+                "this is not the bundle any more that the threshold was fitted for: it was replaced meanwhile",
+                where=str(path), do="Fit the threshold again",
+            )  # fmt: skip
         site = old._site.followed_by(decision)
 
         def write(archive: Writer) -> None:

@@ -14,7 +14,7 @@ from edge_sdk.cli.options import Bundle, Json, Keys, Runtime, Threads, Trust, Va
 from edge_sdk.errors import BadUsage
 
 if TYPE_CHECKING:
-    from edge_sdk.bundle.signing import SigningKey, TrustPolicy
+    from edge_sdk.bundle.signing import TrustPolicy
     from edge_sdk.decision import Decision
 
 
@@ -70,6 +70,11 @@ def threshold(
     if good is None and fixed is None:
         _show(bundle, policy(trust, keys), as_json=json)
         return
+    if trust == "required" and key is None and not dry_run:
+        raise BadUsage(
+            "without --key the decisions would not be signed, and --trust required refuses such a bundle",
+            do="Add --key FILE, the site's",
+        )
     signer = SigningKey.load(key) if key else None
     if not dry_run and bundle.is_file():
         atomic.folder(bundle.parent)  # before the pictures are scored, not after
@@ -92,29 +97,17 @@ def threshold(
             terminal.left_out(folder)
     record = made.decision
     if not dry_run:
-        record = _put_in_force(bundle, record, signer)
+        record = refit.put_in_force(bundle, made, key=signer)
+        if made.signed_by and signer is None:
+            terminal.note(
+                f"warning: the decisions were signed by key {made.signed_by} and are not any more: who asks for "
+                "signatures (--trust required) refuses this bundle now. With --key FILE they are signed again"
+            )
     for told in (*made.left_out, *filter(None, [look_at(made.highest)])):
         terminal.note(f"note: {told}")
     text = f"{_text(record, 'not written' if dry_run else 'in force')}\n{made.change}"
     terminal.emit({**made.to_json(), "decision": msgspec.to_builtins(record)}, as_json=json, text=text)
     terminal.note("dry run: nothing was written" if dry_run else f"{bundle}: decision {record.digest[:12]} is in force")
-
-
-def _put_in_force(bundle: Path, decision: Decision, signer: SigningKey | None) -> Decision:
-    """The record as it stands in the file."""
-    from edge_sdk.bundle.signing import TrustPolicy
-    from edge_sdk.bundle.store import Bundle as Opened
-    from edge_sdk.bundle.store import append_decision
-
-    with Opened.open(bundle, trust=TrustPolicy(mode="off"), lazy=True) as before:
-        signed = before.signature.site
-    with append_decision(bundle, decision, key=signer) as written:
-        if signed is not None and signed.signed and signer is None:
-            terminal.note(
-                f"warning: the decisions were signed by key {signed.key} and are not any more: who asks for signatures "
-                "(--trust required) refuses this bundle now. With --key FILE they are signed again"
-            )
-        return written.decisions[-1]
 
 
 def _show(bundle: Path, trust: TrustPolicy, *, as_json: bool) -> None:

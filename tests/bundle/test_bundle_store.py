@@ -189,6 +189,18 @@ def test_the_first_decision_can_be_made_on_site(tmp_path: Path) -> None:
         assert [record.predecessor for record in bundle.decisions] == [""]
 
 
+def test_a_decision_is_not_appended_to_another_bundle_than_it_was_made_for(tmp_path: Path) -> None:
+    path = tmp_path / "x.edge"
+    write_tiny(path).close()
+    before = path.read_bytes()
+    with pytest.raises(BadUsage, match=r"x\.edge: .* replaced meanwhile"):
+        append_decision(path, decision(3.0), sealed="0" * 64)
+    assert path.read_bytes() == before
+    with Bundle.open(path) as bundle:
+        append_decision(path, decision(3.0), sealed=bundle.digest).close()
+    assert path.read_bytes() != before
+
+
 def test_a_decision_that_decides_nothing_is_not_appended(tmp_path: Path) -> None:
     path = tmp_path / "x.edge"
     write_tiny(path).close()

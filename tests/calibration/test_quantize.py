@@ -222,6 +222,19 @@ def test_the_raw_picture_enters_the_first_convolution_exactly() -> None:
     assert gap.max() <= rows["tail"].scale * 0.501
 
 
+def test_a_graphs_own_tensor_keeps_the_name_that_ours_would_take() -> None:
+    """`picture_shift` is what the constant is called that moves a picture to -128..127."""
+    errors = []
+    for name in ("of_theirs", "picture_shift"):
+        b = Builder(np.random.default_rng(0))
+        model = b.model({"out": b.op("Add", b.relu(b.conv(b.picture(), 3, 8, 3)), b.constant(np.float32(3.0)))})
+        last = next(node for node in reversed(model.graph.node) if node.op_type == "Add")
+        constant = next(t for t in model.graph.initializer if t.name == last.input[1])
+        constant.name = last.input[1] = name
+        errors.append(quantize(model.SerializeToString(), pictures(2), options=PLAIN).report.errors["int8"]["out"])
+    assert errors[0] == errors[1] < 0.03
+
+
 def test_a_padded_first_convolution_is_left_float_because_zero_is_not_black_there() -> None:
     b = Builder(np.random.default_rng(0))
     h = b.relu(b.conv(b.picture(), 3, 8, 3, pad=1))

@@ -284,6 +284,17 @@ def test_a_refit_without_the_key_says_that_the_decisions_lost_their_signature(
     assert "warning" not in capsys.readouterr().err
 
 
+def test_a_refit_that_its_own_trust_policy_would_refuse_is_not_begun(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert edge("keygen", str(tmp_path / "k")) == 0
+    asked = ("threshold", str(bundle), "--fixed", "0.5", "--trust", "required", "--keys", str(tmp_path))
+    before = bundle.read_bytes()
+    assert edge(*asked) == 2
+    assert "Add --key FILE" in capsys.readouterr().err
+    assert bundle.read_bytes() == before
+
+
 def test_a_key_that_is_not_there_is_told_before_any_picture_is_scored(
     bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

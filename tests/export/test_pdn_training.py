@@ -219,6 +219,22 @@ def test_parts_in_any_direction_are_turned_anew_at_every_step(parts: PictureSet,
     assert sum(turned) >= 4  # one quarter turn in eight leaves a picture as it is
 
 
+def test_a_turned_picture_of_12_bits_is_as_bright_as_one_that_is_not(
+    parts: PictureSet, options: TrainOptions, tmp_path: Path
+) -> None:
+    deep = []
+    for part in parts.train[:4]:
+        file = tmp_path / f"{part.path.stem}.png"
+        cv2.imwrite(str(file), cv2.imread(str(part.path)).astype(np.uint16) * 16)
+        deep.append(replace(part, path=file))
+    twelve = replace(options, bit_depth=12)
+    (_, still), (_, shelf) = (
+        shelf_of(replace(parts, train=tuple(deep)), twelve, turns=turns) for turns in (False, True)
+    )
+    as_they_are, turned = (one.draw(12, np.random.default_rng(1))[0].mean() for one in (still, shelf))
+    assert turned == pytest.approx(as_they_are, rel=0.1)
+
+
 def test_no_gradient_reaches_the_teacher_and_every_other_weight_gets_one(
     parts: PictureSet, options: TrainOptions
 ) -> None:

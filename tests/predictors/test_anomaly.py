@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import sys
 import threading
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,8 +19,12 @@ import edge_sdk
 from edge_sdk import preprocess
 from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.bundle.signing import TrustPolicy
-from edge_sdk.errors import BadInput, BadUsage, CantWrite, NotThere, NotTrusted
+from edge_sdk.bundle.store import Bundle
+from edge_sdk.errors import BadInput, BadUsage, CantWrite, CheckFailed, NotThere, NotTrusted
 from edge_sdk.predictors.anomaly import AnomalyDetector
+from edge_sdk.runtimes import registry
+from edge_sdk.runtimes.protocol import CompileOptions, Session
+from edge_sdk.tensors import Array
 
 
 @pytest.fixture
@@ -43,6 +49,30 @@ def test_a_good_part_is_good_and_has_no_regions(detector: AnomalyDetector) -> No
     result = detector.predict(tiny.picture(32))
     assert result.verdict.label == "good"
     assert result.regions == ()
+
+
+class Unsound:
+    """The session of a runtime that leaves one cell of the map undefined."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        answers = {name: np.array(value) for name, value in self._session.run(feeds).items()}
+        answers["map"][0, 0, 0] = np.nan
+        return answers
+
+
+def test_a_map_with_a_cell_that_is_no_number_gets_no_verdict(tiny_bundle: Path) -> None:
+    bundle = Bundle.open(tiny_bundle)
+    graph = next(g for g in bundle.manifest.graphs if g.variant == "fp32")
+    session = registry.runtime("onnxruntime").compile(bundle.graph(graph.name), CompileOptions(threads=1))
+    said = pytest.raises(CheckFailed, match="a map with 1 cells that are no number")
+    with AnomalyDetector(bundle, graph, Unsound(session)) as detector, said:
+        detector.predict(tiny.picture(31))
 
 
 def test_the_map_has_the_callers_size_and_the_score_is_not_clamped(detector: AnomalyDetector) -> None:

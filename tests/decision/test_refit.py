@@ -1,0 +1,31 @@
+"""A threshold fitted on site goes into the bundle that it was fitted for, and into no other."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import tiny
+
+from edge_sdk import refit
+from edge_sdk.bundle.manifest import Preprocessing
+from edge_sdk.bundle.signing import TrustPolicy
+from edge_sdk.bundle.store import Bundle
+from edge_sdk.errors import BadUsage
+
+
+def test_a_bundle_that_took_the_place_of_the_one_scored_keeps_its_own_threshold(
+    tiny_bundle: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "line3.edge"
+    shutil.copy(tiny_bundle, path)
+    made = refit.by_hand(path, 0.25, refit.Stated(author="Ida"), trust=TrustPolicy())
+    tiny.write(path, preprocessing=Preprocessing(width=64, height=64, bit_depth=12)).close()
+    with pytest.raises(BadUsage, match="replaced meanwhile"):
+        refit.put_in_force(path, made)
+    with Bundle.open(path) as other:
+        assert other.decision is not None
+        assert other.decision.threshold != 0.25
+    shutil.copy(tiny_bundle, path)
+    assert refit.put_in_force(path, made).threshold == 0.25
