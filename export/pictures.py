@@ -73,23 +73,25 @@ def _scan_mvtec(folder: Path) -> _Found:
     notes: list[str] = []
     good = _first_folder(folder / "train", GOOD_FOLDERS) or folder / "train"
     train = [(p, GOOD) for p in _pictures(good, notes)]
-    test: list[tuple[Path, str]] = []
-    for kind in _folders(folder / "test"):
-        label = GOOD if kind.name.lower() in GOOD_FOLDERS else kind.name
-        test += [(p, label) for p in _pictures(kind, notes)]
-    return _Found(train=train, test=test, notes=notes)
+    return _Found(train=train, test=_kinds(folder / "test", notes), notes=notes)
 
 
 def _scan_by_name(folder: Path, good: Path) -> _Found:
     notes: list[str] = []
+    test = _kinds(folder, notes, but=good)
+    return _Found(train=[(p, GOOD) for p in _pictures(good, notes)], test=test, notes=notes)
+
+
+def _kinds(folder: Path, notes: list[str], *, but: Path | None = None) -> list[tuple[Path, str]]:
+    """Test pictures with their labels: folders are kinds of defects, unless their name says good parts or masks."""
     test: list[tuple[Path, str]] = []
     for kind in _folders(folder):
         name = kind.name.lower()
-        if kind == good or name in MASK_FOLDERS:
+        if kind == but or name in MASK_FOLDERS:
             continue
-        label = GOOD if name in GOOD_TEST_FOLDERS else kind.name
+        label = GOOD if name in (*GOOD_FOLDERS, *GOOD_TEST_FOLDERS) else kind.name
         test += [(p, label) for p in _pictures(kind, notes)]
-    return _Found(train=[(p, GOOD) for p in _pictures(good, notes)], test=test, notes=notes)
+    return test
 
 
 def _scan_flat(folder: Path) -> _Found:

@@ -22,7 +22,7 @@ FLAGS_THAT_CHOOSE_KERNELS = (
 )  # fmt: skip
 """Names as Linux writes them in /proc/cpuinfo; other systems' answers are translated to these."""
 
-CAP_VARIABLE = "ONEDNN_MAX_CPU_ISA"
+CAP_VARIABLE, OLD_CAP_VARIABLE = "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"
 _CAPS: Mapping[str, tuple[str, ...]] = {
     "SSE41": (), "AVX": (), "AVX2": ("avx2",), "AVX2_VNNI": ("avx2", "avx_vnni"), "AVX2_VNNI_2": ("avx2", "avx_vnni"),
     "AVX512_CORE": ("avx2",), "AVX512_CORE_VNNI": ("avx2", "avx512_vnni"), "AVX512_CORE_BF16": ("avx2", "avx512_vnni"),
@@ -35,9 +35,9 @@ _CAPS: Mapping[str, tuple[str, ...]] = {
 class CpuFacts:
     """flags: those of FLAGS_THAT_CHOOSE_KERNELS that the CPU has. affinity: logical CPUs this process may use.
     physical_cores: behind the affinity mask. cgroup_quota: CPUs' worth of time a container may use, None = no limit.
-    isa: the strongest int8 instruction set of the hardware. capped_by: the value of ONEDNN_MAX_CPU_ISA, "" if unset; it
-    changes OpenVINO's kernels and nobody else's. board, l4t: a Jetson's device tree model and release
-    ("36.4"), or ""."""
+    isa: the strongest int8 instruction set of the hardware. capped_by: the value of ONEDNN_MAX_CPU_ISA or, by its old
+    name, DNNL_MAX_CPU_ISA, "" if unset; it changes OpenVINO's kernels and nobody else's. board, l4t: a Jetson's device
+    tree model and release ("36.4"), or ""."""
 
     model: str
     vendor: str
@@ -96,10 +96,15 @@ def cpu(*, root: Path = Path("/"), environ: Mapping[str, str] | None = None) -> 
         affinity=affinity,
         cgroup_quota=_cgroup_quota(root),
         isa=strongest(flags),
-        capped_by=(os.environ if environ is None else environ).get(CAP_VARIABLE, ""),
+        capped_by=_cap(os.environ if environ is None else environ),
         board=_line(root / "proc/device-tree/model").rstrip("\0"),
         l4t=_l4t(root / "etc/nv_tegra_release"),
     )
+
+
+def _cap(environ: Mapping[str, str]) -> str:
+    """oneDNN reads its present name first, and its old one where that is not set."""
+    return environ.get(CAP_VARIABLE) or environ.get(OLD_CAP_VARIABLE, "")
 
 
 def strongest(flags: tuple[str, ...]) -> Isa:

@@ -52,6 +52,16 @@ def test_a_folder_named_good_beside_folders_named_after_defects(tmp_path: Path) 
     assert sorted((p.label, p.mask is not None) for p in data.test) == [("good", False), ("scratch", True)]
 
 
+def test_good_parts_and_masks_are_never_defects_whatever_their_folder_is_called(tmp_path: Path) -> None:
+    write(mvtec(tmp_path / "a") / "test" / "normal_test" / "n.png")
+    write(tmp_path / "a" / "test" / "masks" / "m.png")
+    write(tmp_path / "b" / "good" / "g.png")
+    write(tmp_path / "b" / "ok" / "o.png")
+    write(tmp_path / "b" / "dent" / "d.png")
+    found = [sorted((p.path.name, p.label) for p in read_pictures(tmp_path / name).test) for name in ("a", "b")]
+    assert found == [[("7.png", "crack"), ("9.png", "good"), ("n.png", "good")], [("d.png", "dent"), ("o.png", "good")]]
+
+
 def test_a_flat_folder_is_good_parts_and_says_what_it_left_out(tmp_path: Path) -> None:
     write(tmp_path / "b.png")
     write(tmp_path / "a.png")

@@ -82,6 +82,20 @@ def test_arm_is_read_from_its_own_words(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("environment", "cap"),
+    [
+        ({}, ""),
+        ({"ONEDNN_MAX_CPU_ISA": "AVX2"}, "AVX2"),
+        ({"DNNL_MAX_CPU_ISA": "SSE41"}, "SSE41"),
+        ({"ONEDNN_MAX_CPU_ISA": "AVX2", "DNNL_MAX_CPU_ISA": "SSE41"}, "AVX2"),
+        ({"ONEDNN_MAX_CPU_ISA": "", "DNNL_MAX_CPU_ISA": "AVX2"}, "AVX2"),
+    ],
+)
+def test_a_cap_counts_by_either_name_that_onednn_reads(environment: dict[str, str], cap: str) -> None:
+    assert probe.cpu(environ=environment).capped_by == cap
+
+
+@pytest.mark.parametrize(
     ("cap", "flags", "left"),
     [
         ("AVX2", ("avx2", "avx512_vnni", "sse4_1"), "avx2"),
