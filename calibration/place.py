@@ -465,7 +465,7 @@ def _untied(scale: np.float32, source: np.float32) -> np.float32:
     """`scale`, widened a little if a mean of values on the source's grid could fall half-way on its own.
 
     Half-way values are where runtimes round differently: with a ratio of small whole numbers a quarter of all means
-    of four are such ties.
+    of four are such ties, and with one of p / n still up to one in 2 n.
     """
     while _simple(float(source) / float(scale)):
         scale = np.float32(float(scale) * 1.0137)
@@ -473,4 +473,6 @@ def _untied(scale: np.float32, source: np.float32) -> np.float32:
 
 
 def _simple(ratio: float) -> bool:
-    return any(abs(ratio * n - round(ratio * n)) < 2e-3 * n for n in range(1, 9)) and ratio > 0.05
+    """Whether more than 2 % of all means could be ties: the ratio is a fraction of up to 25, or near one of up to 8."""
+    near = (n * (2e-3 if n <= 8 else 1e-4) for n in range(1, 26))
+    return ratio > 0.05 and any(abs(ratio * n - round(ratio * n)) < d for n, d in enumerate(near, start=1))
