@@ -55,6 +55,7 @@ class VerifyRow:
 class VerifyReport:
     """What `verify` found. pictures: golden pictures whose tensor came out exactly. absent: (runtime, why).
 
+    threshold: the one in force, None = the bundle has none: what an error of a score is to be held against.
     left_out: (graph, why) of graphs that none of the runtimes takes; where such a variant was asked for by name, a row
     with a problem says so instead.
     """
@@ -67,6 +68,13 @@ class VerifyReport:
     rows: tuple[VerifyRow, ...]
     absent: tuple[tuple[str, str], ...]
     left_out: tuple[tuple[str, str], ...] = ()
+    threshold: float | None = None
+
+    @property
+    def worst_score(self) -> float | None:
+        """The largest error of a score among all rows, in the score's unit; None where no graph answers one."""
+        of_scores = (c.worst for row in self.rows for c in row.outputs + row.batch_outputs if c.output == "score")
+        return max(of_scores, default=None)
 
     @property
     def passed(self) -> bool:
@@ -77,7 +85,7 @@ class VerifyReport:
         out = asdict(self)
         for row, plain in zip(self.rows, out["rows"], strict=True):
             plain["passed"] = row.passed
-        return {**out, "passed": self.passed}
+        return {**out, "worst_score": self.worst_score, "passed": self.passed}
 
     def text(self) -> str:
         """A table of the worst checks, and the verdict, for a person."""
@@ -86,6 +94,9 @@ class VerifyReport:
         lines.append(f"pictures: {self.pictures} of {self.samples} become their tensor exactly")
         if self.worst_picture_difference:
             lines[-1] += f" (off by up to {self.worst_picture_difference} grey levels)"
+        if self.worst_score is not None and self.threshold:
+            share = self.worst_score / abs(self.threshold)
+            lines.append(f"scores: off by up to {share:.1%} of the threshold in force, {self.threshold:.6g}")
         lines += [f"not here: {name} ({why})" for name, why in self.absent]
         lines += [f"not run: {graph} ({why})" for graph, why in self.left_out]
         lines.append(f"{self.bundle}: {'verified' if self.passed else 'NOT verified'}")
@@ -137,7 +148,7 @@ def verify(
         return VerifyReport(
             bundle=str(path), digest=bundle.digest, samples=len(bundle.manifest.golden), pictures=exact,
             worst_picture_difference=worst, rows=tuple(rows), absent=absent,
-            left_out=left_out,
+            left_out=left_out, threshold=None if bundle.decision is None else bundle.decision.threshold,
         )  # fmt: skip
 
 

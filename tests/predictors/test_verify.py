@@ -300,3 +300,39 @@ def test_a_graph_that_answers_differently_the_second_time_fails(tiny_bundle: Pat
     assert all(check.passed for check in (*row.outputs, *row.batch_outputs))
     assert not row.repeatable
     assert not report.passed
+
+
+@pytest.mark.parametrize("output", ["map", "score"])
+def test_int8_that_is_off_by_what_would_change_verdicts_is_refused(
+    tiny_bundle: Path, tmp_path: Path, output: str
+) -> None:
+    """Of the int8 graphs' strongest answers, 8 %: sums that saturate are no nearer."""
+
+    def change(name: str, data: bytes) -> bytes:
+        return (
+            (np.frombuffer(data, "<f4") * np.float32(1.08)).tobytes()
+            if "/int8.conv" in name and output in name
+            else data
+        )
+
+    path = tmp_path / "off.edge"
+    _altered(tiny_bundle, path, change)
+    report = verify(path, runtimes=["onnxruntime"], variants=["int8"])
+    assert {c.output for row in report.rows for c in row.outputs if not c.passed} == {output}
+
+
+def test_the_largest_error_of_a_score_is_told_as_a_share_of_the_threshold(tiny_bundle: Path, tmp_path: Path) -> None:
+    def change(name: str, data: bytes) -> bytes:
+        shift = np.float32(0.25) if name == "golden/1/fp32.score.f32" else np.float32(0.0)
+        return (np.frombuffer(data, "<f4") + shift).tobytes() if "score" in name else data
+
+    path = tmp_path / "off.edge"
+    _altered(tiny_bundle, path, change)
+    undecided = verify(path, runtimes=["onnxruntime"], variants=["fp32"])
+    assert undecided.worst_score == pytest.approx(0.25, rel=1e-3)
+    assert undecided.threshold is None
+    assert "of the threshold" not in undecided.text()
+    report = verify(tiny_bundle, runtimes=["onnxruntime"])
+    told = re.search(r"scores: off by up to ([\d.]+)% of the threshold in force", report.text())
+    assert told and report.worst_score is not None and report.threshold
+    assert float(told[1]) == pytest.approx(100 * report.worst_score / report.threshold, abs=0.06)
