@@ -1,7 +1,7 @@
 """How far int8 answers are from ONNX semantics where the kernels are right, and where their sums saturate.
 
-`verify` must pass the first and refuse the second: export/pack.py's TOLERANCES stand between. Replays the golden samples
-of bundles natively and on AVX2 kernels (how: avx2_cpu.py), where the variant "int8" saturates and "int8-w7" does not.
+`verify` must pass the first and refuse the second: export/pack.py's TOLERANCES stand between. Replays the golden
+samples of bundles natively and on AVX2 kernels (how: avx2_cpu.py), where "int8" saturates and "int8-w7" does not.
 
     python benchmarks/verify_margins.py demo-report/demo.edge line3.edge --out docs/results/verify_margins.json
 """
@@ -46,8 +46,8 @@ def worst(bundle: Path, environment: Mapping[str, str]) -> list[dict[str, Any]]:
 
 
 def summary(bundles: list[dict[str, Any]], output: str) -> dict[str, Any]:
-    """The largest error of right kernels, and by bundle the largest of the variant "int8" on AVX2 kernels, where sums of
-    16 bits may saturate: where few do, the answer is as good as right."""
+    """The largest error of right kernels, and by bundle the largest of "int8" on AVX2 kernels, whose sums of 16 bits
+    may saturate: where few do, the answer is as good as right."""
     right, capped = [], {}
     for bundle in bundles:
         right += [row["relative"][output] for row in bundle["native"]]

@@ -334,5 +334,7 @@ def test_the_largest_error_of_a_score_is_told_as_a_share_of_the_threshold(tiny_b
     assert "of the threshold" not in undecided.text()
     report = verify(tiny_bundle, runtimes=["onnxruntime"])
     told = re.search(r"scores: off by up to ([\d.]+)% of the threshold in force", report.text())
-    assert told and report.worst_score is not None and report.threshold
+    assert told
+    assert report.worst_score is not None
+    assert report.threshold
     assert float(told[1]) == pytest.approx(100 * report.worst_score / report.threshold, abs=0.06)
