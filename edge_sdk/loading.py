@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from edge_sdk import atomic
+from edge_sdk import __version__, atomic
 from edge_sdk.bundle.manifest import Graph
 from edge_sdk.bundle.signing import TrustPolicy
 from edge_sdk.bundle.store import Bundle
@@ -48,11 +48,11 @@ def load(
     try:
         made_for = predictor(bundle.manifest.task, where=str(path))
         folder = cache or default_cache_folder(os.environ)
-        choice = choose(bundle, target=target, runtime=runtime, variant=variant)
+        choice = choose(bundle, target=target, runtime=runtime, variant=variant, device=device)
         options = CompileOptions(threads=threads, max_batch=max_batch, cache_dir=folder)
-        graph, session = compiled(bundle, choice, options, device=device)
+        graph, session = compiled(bundle, choice, options)
         try:
-            checked = _self_check(bundle, graph, session, folder) if self_check else ""
+            checked = _self_check(bundle, graph, session, folder, max_batch=max_batch) if self_check else ""
             return made_for(
                 bundle, graph, session, color=color, max_batch=max_batch, why=choice.why, self_check=checked
             )
@@ -65,41 +65,47 @@ def load(
 
 
 def choose(
-    bundle: Bundle, *, target: str | None = None, runtime: str | None = None, variant: str | None = None
-) -> Choice:
-    """Which graph on which runtime. Runtimes are probed in the profile's order and only as far as needed: a probe
-    imports the vendor's package, which costs more than everything else in `load`."""
+    bundle: Bundle, *, target: str | None = None, runtime: str | None = None, variant: str | None = None,
+    device: str | None = None,
+) -> Choice:  # fmt: skip
+    """Which graph on which runtime and device; arguments as of `load`.
+
+    Runtimes are probed in the profile's order and only as far as needed: a probe imports the vendor's package, which
+    costs more than everything else in `load`.
+    """
     options = [VariantOption(variant=g.variant, layout=g.layout) for g in bundle.manifest.graphs if g.role == "model"]
-    profile = targets.named(target) if target else targets.detect(probe.cpu(), ())
-    present: list[Availability] = []
+    probed: dict[str, Availability] = {}
+
+    def found(name: str) -> Availability:
+        if name not in probed:
+            probed[name] = registry.runtime(name).probe()
+        return probed[name]
+
+    if target:
+        profile = targets.named(target)
+    else:
+        looked_at = (runtime,) if runtime else registry.of_gpus() if device is None else ()
+        profile = targets.detect(probe.cpu(), [found(name) for name in looked_at], device=device)
     last: NotThere | None = None
-    for found in _probed(profile.runtimes, runtime):
-        present.append(found)
-        if not found.usable:
+    for place in targets.places_for(profile, runtime, device):
+        if not found(place.runtime).usable:
             continue
         try:
-            return targets.choose(options, profile, present, variant=variant, runtime=runtime)
+            return targets.choose(
+                options, profile, tuple(probed.values()), variant=variant, runtime=runtime, device=device
+            )
         except NotThere as exc:
             last = exc
     if last is not None:
         raise last
-    return targets.choose(options, profile, present, variant=variant, runtime=runtime)
+    return targets.choose(options, profile, tuple(probed.values()), variant=variant, runtime=runtime, device=device)
 
 
-def compiled(
-    bundle: Bundle, choice: Choice, options: CompileOptions, *, device: str | None = None
-) -> tuple[Graph, Session]:
+def compiled(bundle: Bundle, choice: Choice, options: CompileOptions) -> tuple[Graph, Session]:
     """The graph of `choice` and its session. options: device, name and int8 count are filled in from the graph."""
     graph = _graph(bundle, choice)
-    filled = replace(
-        options, device=device or choice.device, graph_name=graph.name, int8_convolutions=graph.int8_convolutions
-    )
+    filled = replace(options, device=choice.device, graph_name=graph.name, int8_convolutions=graph.int8_convolutions)
     return graph, registry.runtime(choice.runtime).compile(bundle.graph(graph.name), filled)
-
-
-def _probed(order: tuple[str, ...], asked: str | None) -> Iterator[Availability]:
-    for name in (asked,) if asked else order:
-        yield registry.runtime(name).probe()
 
 
 def _graph(bundle: Bundle, choice: Choice) -> Graph:
@@ -109,18 +115,19 @@ def _graph(bundle: Bundle, choice: Choice) -> Graph:
     raise BadBundle(f"no graph {choice.variant} in layout {choice.layout}", where=str(bundle.path))
 
 
-def _self_check(bundle: Bundle, graph: Graph, session: Session, cache: Path) -> str:
-    """Replays the golden sample with the largest answers when this graph first meets this runtime on this device."""
+def _self_check(bundle: Bundle, graph: Graph, session: Session, cache: Path, *, max_batch: int) -> str:
+    """Replays the golden sample with the largest answers when this bundle first meets this runtime as it is set."""
     if not bundle.manifest.golden:
         return "not done: the bundle holds no golden samples"
     told = session.explain()
-    key = "-".join((graph.sha256[:16], told.runtime, told.version, told.device.replace("/", "_"), told.precision))
-    memory = cache / "self-check" / f"{key}.json"
-    here = probe.cpu().identity
+    here = "|".join(
+        (bundle.digest, graph.name, __version__, told.runtime, told.version, told.device, told.precision)
+    ) + f"|{told.threads} threads|batch {max_batch}|{probe.cpu().identity}"
+    memory = cache / "self-check" / f"{hashlib.sha256(here.encode()).hexdigest()[:32]}.json"
     try:
         own_folder(cache)  # what others can write says nothing
         remembered = json.loads(memory.read_text("utf-8"))
-        if remembered["machine"] == here:
+        if remembered["of"] == here:
             return f"passed, remembered ({remembered['words']})"
     except (NotThere, NotTrusted, OSError, ValueError, KeyError, TypeError):
         pass  # nothing remembered, or not readable: check again
@@ -137,7 +144,7 @@ def _self_check(bundle: Bundle, graph: Graph, session: Session, cache: Path) -> 
     try:
         own_folder(cache)
         memory.parent.mkdir(exist_ok=True)
-        atomic.write(memory, json.dumps({"machine": here, "words": words}))
+        atomic.write(memory, json.dumps({"of": here, "words": words}))
     except (
         NotThere,
         NotTrusted,

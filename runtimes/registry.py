@@ -22,6 +22,11 @@ def runtimes() -> tuple[Runtime, ...]:
     )
 
 
+def of_gpus() -> tuple[str, ...]:
+    """Names of those that run on GPUs alone: where one is usable, it is what the machine is for."""
+    return tuple(one.name for one in runtimes() if one.default_device != "CPU")
+
+
 _SHORT = {"ort": "onnxruntime", "onnx": "onnxruntime", "ov": "openvino", "trt": "tensorrt", "rtx": "tensorrt-rtx"}
 """What people say for them, for the suggestion alone: "ort" looks more like tensorrt."""
 

@@ -131,13 +131,19 @@ def named(name: str) -> Target:
     raise BadUsage(f"there is no target {name}", do=f"Did you mean {near[0]}" if near else f"One of {', '.join(known)}")
 
 
-def detect(cpu: CpuFacts, present: Sequence[Availability]) -> Target:
+_OF_DEVICE: Mapping[str, str] = {"CUDA": "rtx-pc", "GPU": "intel-igpu", "NPU": "intel-npu"}
+
+
+def detect(cpu: CpuFacts, present: Sequence[Availability], *, device: str | None = None) -> Target:
     """The profile that fits this machine: a Jetson by its board and L4T release, an NVIDIA GPU by a usable TensorRT
-    among `present`, else the CPU by its flags, weakened by ONEDNN_MAX_CPU_ISA if that is set."""
+    among `present`, else the CPU by its flags, weakened by ONEDNN_MAX_CPU_ISA if that is set. device: the one that is
+    asked for, None = whatever is there."""
     if (jetson := _jetson(cpu)) is not None:
         return jetson
+    if device is not None and (asked := _OF_DEVICE.get(kind_of(device))):
+        return _seen(asked, f"device {device} was asked for")
     gpu = next((one for one in present if one.usable and one.runtime.startswith("tensorrt") and one.devices), None)
-    if gpu is not None:
+    if gpu is not None and device is None:
         return _seen("rtx-pc", f"{gpu.runtime} {gpu.version} sees {', '.join(gpu.devices)}")
     if cpu.isa == "neon":
         return _seen("arm-cortex-a", f"{cpu.machine} with NEON")
@@ -153,26 +159,27 @@ def choose(
     *,
     variant: str | None = None,
     runtime: str | None = None,
+    device: str | None = None,
     known: Sequence[Runtime] | None = None,
 ) -> Choice:
     """The best of `variants` on the best runtime of `present` by the order of `target`.
 
-    variant, runtime: asked for by the user, honoured or refused, never replaced. known: the runtimes that have these
-    names, None = the registry's. Raises BadUsage if such a name does not exist, NotThere with every reason if nothing
-    that was asked for can run.
+    variant, runtime, device: asked for by the user, honoured or refused, never replaced. known: the runtimes that have
+    these names, None = the registry's. Raises BadUsage if such a name does not exist, NotThere with every reason if
+    nothing that was asked for can run.
     """
     if target.refusal:
         raise NotThere(f"{target.name} is not supported: {target.refusal}", do="Run on a newer device")
     offered = tuple(dict.fromkeys(option.variant for option in variants))
     if variant is not None and variant not in offered:
         raise BadUsage(f"there is no variant {variant} in it", do=f"One of {', '.join(offered)}")
-    wanted, places = (variant,) if variant else target.variants, _places(target, runtime, known)
+    wanted, places = (variant,) if variant else target.variants, places_for(target, runtime, device, known=known)
     refused: list[tuple[str, str]] = []
     for name in wanted:
         for place in places:
             layout, reason = _fits(name, place, variants, present, known)
             if layout:
-                why = _why(target, variant, runtime)
+                why = _why(target, variant=variant, runtime=runtime, device=device)
                 return Choice(
                     variant=name, layout=layout, runtime=place.runtime, device=place.device, why=why,
                     refused=tuple(refused),
@@ -184,12 +191,22 @@ def choose(
     )
 
 
-def _places(target: Target, runtime: str | None, known: Sequence[Runtime] | None) -> tuple[Place, ...]:
-    if runtime is None:
+def places_for(
+    target: Target, runtime: str | None, device: str | None, *, known: Sequence[Runtime] | None = None
+) -> tuple[Place, ...]:
+    """Where to look, in order: all places of `target`; for a runtime that is asked for, its own of them and its default
+    device; for a device that is asked for, every runtime, those of `target` first. known: of `choose`."""
+    if runtime is None and device is None:
         return target.places
-    asked = registry.runtime(runtime, known)
-    own = tuple(place for place in target.places if place.runtime == runtime)
-    return own or (Place(runtime, asked.default_device),)
+    if runtime is not None:
+        names: tuple[str, ...] = (registry.runtime(runtime, known).name,)
+    else:
+        every = registry.runtimes() if known is None else known
+        names = tuple(dict.fromkeys((*target.runtimes, *(one.name for one in every))))
+    if device is not None:
+        return tuple(Place(name, device) for name in names)
+    own = (place for place in target.places if place.runtime in names)
+    return tuple(dict.fromkeys((*own, *(Place(name, registry.runtime(name, known).default_device) for name in names))))
 
 
 def _fits(
@@ -216,9 +233,14 @@ def _fits(
     return layout, ""
 
 
-def _why(target: Target, variant: str | None, runtime: str | None) -> str:
-    asked = [f"{what} {name} was asked for" for what, name in (("variant", variant), ("runtime", runtime)) if name]
+def _why(target: Target, **wanted: str | None) -> str:
+    asked = [f"{what} {name} was asked for" for what, name in wanted.items() if name]
     return "; ".join([*asked, f"{target.name}: {target.why}"])
+
+
+def kind_of(device: str) -> str:
+    """What a device is, without its number: "GPU" of "GPU.1", "CUDA" of "CUDA:0"."""
+    return device.partition(".")[0].partition(":")[0]
 
 
 def _remedy(target: Target, runtime: str | None, present: Sequence[Availability]) -> str:

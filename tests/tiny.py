@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_sdk.bundle.manifest import MapGrid, Preprocessing
-from edge_sdk.bundle.store import Bundle
+from edge_sdk.bundle.manifest import Manifest, MapGrid, Preprocessing
+from edge_sdk.bundle.store import Bundle, write_bundle
 from edge_sdk.calibration import QuantizeOptions, quantize
 from edge_sdk.decision import Decision, conformal
 from edge_sdk.export.family import FloatGraph
@@ -110,3 +111,25 @@ def write(path: Path, *, decided: bool = True, preprocessing: Preprocessing | No
         decisions=(decision(made),) if decided else (), provenance=provenance(seed=7),
     )  # fmt: skip
     return pack(parts, path)
+
+
+def _as_it_is(manifest: Manifest) -> Manifest:
+    return manifest
+
+
+def rewritten(
+    source: Path, target: Path, change: Callable[[str, bytes], bytes] = lambda name, data: data,
+    described: Callable[[Manifest], Manifest] = _as_it_is,
+) -> None:  # fmt: skip
+    """The same bundle with members changed by `change(name, bytes) -> bytes`, hashes made right again."""
+    with Bundle.open(source) as b:
+        graphs = {g.name: b.graph(g.name) for g in b.manifest.graphs}
+        members = {
+            name: change(name, bytes(b.read(name)))
+            for name in b.manifest.members
+            if not name.startswith(("graphs/", "weights/"))
+        }
+        manifest = described(msgspec.structs.replace(b.manifest, members={}))
+    used = {m for g in manifest.golden for o in g.outputs.values() for m in o.values()}
+    members = {name: data for name, data in members.items() if not name.endswith(".f32") or name in used}
+    write_bundle(target, manifest=manifest, graphs=graphs, members=members).close()

@@ -69,10 +69,10 @@ def layers(
     Arguments and errors: as `edge_sdk.load`. Raises BadUsage where the runtime tells nothing of its layers.
     """
     with Bundle.open(Path(path), trust=trust or TrustPolicy(), lazy=True) as bundle:
-        choice = choose(bundle, runtime=runtime, variant=variant)
+        choice = choose(bundle, runtime=runtime, variant=variant, device=device)
         folder = cache or default_cache_folder(os.environ)
         options = CompileOptions(threads=threads, cache_dir=folder, profile_layers=True)
-        graph, session = compiled(bundle, choice, options, device=device)
+        graph, session = compiled(bundle, choice, options)
         try:
             if not isinstance(session, ProfiledSession):
                 raise BadUsage(f"{choice.runtime} tells no times of layers", do="Take another --runtime")

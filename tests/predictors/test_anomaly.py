@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import threading
 from collections.abc import Mapping
@@ -310,24 +311,68 @@ def test_what_is_asked_for_is_what_runs_or_it_is_refused(tiny_bundle: Path, tmp_
         edge_sdk.load(tiny_bundle, variant="int4")
     with pytest.raises(BadUsage, match=r"no runtime onnxruntim\b.*Did you mean onnxruntime"):
         edge_sdk.load(tiny_bundle, runtime="onnxruntim")
-    with pytest.raises(NotThere):
+    with pytest.raises(NotThere, match="no device CUDA among CPU"):
         edge_sdk.load(tiny_bundle, runtime="onnxruntime", device="CUDA")
+    with pytest.raises(NotThere, match="on openvino NPU: no device NPU among CPU"):
+        edge_sdk.load(tiny_bundle, device="NPU")
     with pytest.raises(BadUsage, match="color"):
         edge_sdk.load(tiny_bundle, color="hsv")  # type: ignore[arg-type]
     with pytest.raises(NotTrusted):
         edge_sdk.load(tiny_bundle, trust=TrustPolicy(mode="required", keys=tmp_path))
 
 
-def test_the_self_check_is_remembered_per_machine(tiny_bundle: Path, tmp_path: Path) -> None:
-    def first_words() -> str:
-        with edge_sdk.load(tiny_bundle, threads=1, cache=tmp_path) as detector:
+A_GPU = {
+    "tensorrt/__init__.py": "__version__ = '10.13'\nclass NetworkDefinitionCreationFlag:\n    STRONGLY_TYPED = 0\n",
+    "cuda/__init__.py": "",
+    "cuda/bindings/__init__.py": "",
+    "cuda/bindings/runtime.py": "def cudaGetDeviceCount():\n    return 0, 1\n",
+}
+"""Packages of NVIDIA that see one GPU."""
+
+
+def test_where_tensorrt_sees_a_gpu_the_bundle_goes_there_unless_told_otherwise(
+    tiny_bundle: Path, tmp_path: Path
+) -> None:
+    for name, text in A_GPU.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[2])\n"
+        "from edge_sdk.bundle.store import Bundle; from edge_sdk.loading import choose\n"
+        "for wanted in ({}, {'device': 'CUDA'}, {'device': 'CPU'}, {'runtime': 'openvino'}):\n"
+        "    with Bundle.open(sys.argv[1]) as bundle: made = choose(bundle, **wanted)\n"
+        "    print(made.runtime, made.device, made.variant, made.layout)\n"
+    )
+    run = [sys.executable, "-c", code, str(tiny_bundle), str(tmp_path)]
+    told = subprocess.run(run, capture_output=True, text=True, check=False)
+    assert told.stdout.splitlines()[:2] == ["tensorrt CUDA int8 conv-relu-q"] * 2, told.stderr
+    assert [line.split()[:2] for line in told.stdout.splitlines()[2:]] == [["openvino", "CPU"]] * 2
+
+
+def test_the_self_check_is_remembered_for_this_machine_and_these_settings(tiny_bundle: Path, tmp_path: Path) -> None:
+    def words(*, threads: int = 1, max_batch: int = 1) -> str:
+        with edge_sdk.load(tiny_bundle, threads=threads, max_batch=max_batch, cache=tmp_path) as detector:
             return detector.predict(tiny.picture(1)).ran.self_check
 
-    assert first_words().startswith("passed (")
-    assert first_words().startswith("passed, remembered")
+    assert words().startswith("passed (")
+    assert words().startswith("passed, remembered")
+    assert words(threads=2).startswith("passed (")
+    assert words(max_batch=3).startswith("passed (")
     for memory in (tmp_path / "self-check").glob("*.json"):
-        memory.write_text(json.dumps({"machine": "another", "words": "x"}))
-    assert first_words().startswith("passed (")
+        memory.write_text(json.dumps({"of": "another", "words": "x"}))
+    assert words().startswith("passed (")
+
+
+def test_another_golden_sample_is_checked_though_the_graph_is_the_same(tiny_bundle: Path, tmp_path: Path) -> None:
+    edge_sdk.load(tiny_bundle, threads=1, cache=tmp_path / "cache").close()
+    other = tmp_path / "other.edge"
+    tiny.rewritten(
+        tiny_bundle,
+        other,
+        lambda name, data: (np.frombuffer(data, "<f4") * 2).tobytes() if ".score.f32" in name else data,
+    )
+    with pytest.raises(CheckFailed, match="score is off by"):
+        edge_sdk.load(other, threads=1, cache=tmp_path / "cache")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has access lists, not modes")

@@ -22,28 +22,6 @@ from edge_sdk.tensors import Array
 from edge_sdk.verify import verify
 
 
-def _as_it_is(manifest: Manifest) -> Manifest:
-    return manifest
-
-
-def _altered(
-    source: Path, target: Path, change: Callable[[str, bytes], bytes] = lambda name, data: data,
-    described: Callable[[Manifest], Manifest] = _as_it_is,
-) -> None:  # fmt: skip
-    """The same bundle with members changed by `change(name, bytes) -> bytes`, hashes made right again."""
-    with Bundle.open(source) as b:
-        graphs = {g.name: b.graph(g.name) for g in b.manifest.graphs}
-        members = {
-            name: change(name, bytes(b.read(name)))
-            for name in b.manifest.members
-            if not name.startswith(("graphs/", "weights/"))
-        }
-        manifest = described(msgspec.structs.replace(b.manifest, members={}))
-    used = {m for g in manifest.golden for o in g.outputs.values() for m in o.values()}
-    members = {name: data for name, data in members.items() if not name.endswith(".f32") or name in used}
-    write_bundle(target, manifest=manifest, graphs=graphs, members=members).close()
-
-
 def test_every_variant_passes_on_every_runtime_alone_and_in_batches(tiny_bundle: Path) -> None:
     report = verify(tiny_bundle)
     assert report.passed
@@ -69,7 +47,7 @@ def test_one_wrong_golden_value_is_found_and_named(tiny_bundle: Path, tmp_path: 
         return values.tobytes()
 
     path = tmp_path / "wrong.edge"
-    _altered(tiny_bundle, path, change)
+    tiny.rewritten(tiny_bundle, path, change)
     report = verify(path, runtimes=["onnxruntime"])
     assert not report.passed
     failed = [(row.graph, c.sample, c.output) for row in report.rows for c in row.outputs if not c.passed]
@@ -111,7 +89,7 @@ def test_a_bundle_that_promises_nothing_is_neither_verified_nor_loaded(
     tiny_bundle: Path, tmp_path: Path, described: Callable[[Manifest], Manifest], what: str
 ) -> None:
     path = tmp_path / "silent.edge"
-    _altered(tiny_bundle, path, described=described)
+    tiny.rewritten(tiny_bundle, path, described=described)
     report = verify(path)
     assert not report.passed
     assert all(re.search(what, row.problem) for row in report.rows)
@@ -124,7 +102,7 @@ def test_a_picture_that_no_longer_becomes_its_tensor_is_found(tiny_bundle: Path,
         return bytes([data[0] ^ 1]) + data[1:] if name == "golden/0/tensor.u8" else data
 
     path = tmp_path / "resized.edge"
-    _altered(tiny_bundle, path, change)
+    tiny.rewritten(tiny_bundle, path, change)
     report = verify(path, runtimes=["onnxruntime"], variants=["fp32"])
     assert (report.pictures, report.worst_picture_difference) == (2, 1)
     assert not report.passed
@@ -135,7 +113,7 @@ def test_the_first_load_refuses_a_runtime_that_answers_wrongly(tiny_bundle: Path
         return (np.frombuffer(data, "<f4") * 2).tobytes() if ".score.f32" in name else data
 
     path = tmp_path / "lying.edge"
-    _altered(tiny_bundle, path, change)
+    tiny.rewritten(tiny_bundle, path, change)
     with pytest.raises(CheckFailed, match=r"lying\.edge.*score is off by"):
         load(path, threads=1, cache=tmp_path)
 
@@ -236,7 +214,7 @@ def test_a_wrong_value_in_the_last_tile_is_found(tmp_path: Path) -> None:
         return values.tobytes()
 
     tiny.write(tmp_path / "tiles.edge", preprocessing=TILES).close()
-    _altered(tmp_path / "tiles.edge", tmp_path / "wrong.edge", change)
+    tiny.rewritten(tmp_path / "tiles.edge", tmp_path / "wrong.edge", change)
     report = verify(tmp_path / "wrong.edge", runtimes=["onnxruntime"], variants=["fp32"])
     failed = {
         (c.sample, c.output, c.position) for r in report.rows for c in (*r.outputs, *r.batch_outputs) if not c.passed
@@ -316,7 +294,7 @@ def test_int8_that_is_off_by_what_would_change_verdicts_is_refused(
         )
 
     path = tmp_path / "off.edge"
-    _altered(tiny_bundle, path, change)
+    tiny.rewritten(tiny_bundle, path, change)
     report = verify(path, runtimes=["onnxruntime"], variants=["int8"])
     assert {c.output for row in report.rows for c in row.outputs if not c.passed} == {output}
 
@@ -327,7 +305,7 @@ def test_the_largest_error_of_a_score_is_told_as_a_share_of_the_threshold(tiny_b
         return (np.frombuffer(data, "<f4") + shift).tobytes() if "score" in name else data
 
     path = tmp_path / "off.edge"
-    _altered(tiny_bundle, path, change)
+    tiny.rewritten(tiny_bundle, path, change)
     undecided = verify(path, runtimes=["onnxruntime"], variants=["fp32"])
     assert undecided.worst_score == pytest.approx(0.25, rel=1e-3)
     assert undecided.threshold is None

@@ -234,6 +234,31 @@ def test_a_gpu_that_tensorrt_sees_makes_an_rtx_pc() -> None:
     assert targets.choose(EVERYTHING, target, (ORT, OV, TRT)).runtime == "tensorrt"
 
 
+@pytest.mark.parametrize(
+    ("device", "profile", "runtime"),
+    [("GPU", "intel-igpu", "openvino"), ("GPU.1", "intel-igpu", "openvino"), ("NPU", "intel-npu", "openvino"),
+     ("CUDA", "rtx-pc", "tensorrt"), ("CUDA:0", "rtx-pc", "tensorrt"), ("CPU", "x86-vnni", "openvino")],
+)  # fmt: skip
+def test_a_device_that_is_asked_for_chooses_the_runtime_that_has_it(device: str, profile: str, runtime: str) -> None:
+    present = (ORT, replace(OV, devices=("CPU", "GPU.0", "GPU.1", "NPU")), TRT)
+    target = targets.detect(replace(PLAIN, isa="vnni"), present, device=device)
+    assert target.name == profile
+    choice = targets.choose(EVERYTHING, target, present, device=device)
+    assert (choice.runtime, choice.device, choice.variant) == (runtime, device, "int8")
+    assert f"device {device} was asked for" in choice.why
+
+
+def test_a_device_that_none_has_is_refused_with_every_reason() -> None:
+    with pytest.raises(NotThere, match=r"int8 on openvino GPU: no device GPU among CPU.*on onnxruntime GPU: no device"):
+        targets.choose(EVERYTHING, targets.named("x86-vnni"), (ORT, OV), device="GPU")
+
+
+def test_a_runtime_that_is_asked_for_may_run_where_it_does_by_itself() -> None:
+    choice = targets.choose(EVERYTHING, targets.named("rtx-pc"), (ORT, TRT), runtime="onnxruntime")
+    assert (choice.runtime, choice.device) == ("onnxruntime", "CPU")
+    assert ("int8 on onnxruntime CUDA", "no device CUDA among CPU") in choice.refused
+
+
 def test_each_runtime_gets_the_layout_that_it_runs_in_int8() -> None:
     vnni = targets.named("x86-vnni")
     assert targets.choose(EVERYTHING, vnni, (ORT, OV)).layout == A
