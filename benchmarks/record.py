@@ -58,15 +58,6 @@ def write_record(
     atomic.write(path, text)
 
 
-def read_record(path: Path) -> dict[str, Any] | None:
-    """The record at `path`, or None: for a benchmark that goes on where it was stopped."""
-    try:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    return record
-
-
 def _portable(command: Sequence[str]) -> list[str]:
     """Paths as seen from the repository root: the record must mean the same in another checkout."""
     inside, beside = f"{ROOT}{os.sep}", f"{ROOT.parent}{os.sep}"

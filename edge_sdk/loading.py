@@ -120,9 +120,10 @@ def _self_check(bundle: Bundle, graph: Graph, session: Session, cache: Path, *, 
     if not bundle.manifest.golden:
         return "not done: the bundle holds no golden samples"
     told = session.explain()
-    here = "|".join(
-        (bundle.digest, graph.name, __version__, told.runtime, told.version, told.device, told.precision)
-    ) + f"|{told.threads} threads|batch {max_batch}|{probe.cpu().identity}"
+    here = (
+        "|".join((bundle.digest, graph.name, __version__, told.runtime, told.version, told.device, told.precision))
+        + f"|{told.threads} threads|batch {max_batch}|{probe.cpu().identity}"
+    )
     memory = cache / "self-check" / f"{hashlib.sha256(here.encode()).hexdigest()[:32]}.json"
     try:
         own_folder(cache)  # what others can write says nothing

@@ -40,12 +40,14 @@ class Placement:
 class Geometry:
     """The way back from network inputs to the caller's pixels. width, height: of the caller's picture.
 
-    placements: one per network input of this picture (more than one only for "tiles").
+    placements: one per network input of this picture (more than one only for "tiles"). border: px of a network input on
+    each side that repeat its rim.
     """
 
     width: int
     height: int
     placements: tuple[Placement, ...]
+    border: int = 0
 
     def forward(self, points: NDArray[np.float64], *, tile: int = 0) -> NDArray[np.float64]:
         """Caller's (n, 2) points to network pixels of input `tile`."""
@@ -81,7 +83,7 @@ class Geometry:
         # A tile speaks only for the pixels that it saw.
         h, w = cells.shape
         xs, ys = ax * np.arange(self.width) + bx, ay * np.arange(self.height) + by
-        edge = grid.offset_px / grid.stride_px  # from the outermost centre to the rim of the window, in cells
+        edge = (grid.offset_px - self.border) / grid.stride_px  # from the outermost centre to the window's rim, cells
         seen_x = np.flatnonzero((xs >= -edge) & (xs <= w - 1 + edge))
         seen_y = np.flatnonzero((ys >= -edge) & (ys <= h - 1 + edge))
         part = np.full((self.height, self.width), -np.inf, np.float32)
@@ -115,6 +117,18 @@ class Prepared:
     tensor: NDArray[np.uint8]
     geometry: Geometry
 
+    @property
+    def is_one_colour(self) -> bool:
+        """Whether the network sees a picture whose pixels are all the same, whatever surrounds it."""
+        seen = [self._seen(i, p) for i, p in enumerate(self.geometry.placements)]
+        return all(bool((part == seen[0][0, 0]).all()) for part in seen)
+
+    def _seen(self, index: int, p: Placement) -> NDArray[np.uint8]:
+        """The part of one network input where the picture lies."""
+        left, right = p.offset_x, p.offset_x + p.scale_x * self.geometry.width
+        top, bottom = p.offset_y, p.offset_y + p.scale_y * self.geometry.height
+        return self.tensor[index, max(0, round(top)) : round(bottom), max(0, round(left)) : round(right)]
+
 
 def apply(picture: Image, record: Preprocessing, *, color: Color = "rgb", where: str = "picture") -> Prepared:
     """One picture to the graph's input: uint8 or uint16, (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), in `color` order.
@@ -136,7 +150,7 @@ def apply(picture: Image, record: Preprocessing, *, color: Color = "rgb", where:
         inputs = [cv2.copyMakeBorder(i, b, b, b, b, cv2.BORDER_REPLICATE) for i in inputs]
         placements = [Placement(p.scale_x, p.scale_y, p.offset_x + b, p.offset_y + b) for p in placements]
     tensor = np.ascontiguousarray(inputs[0][None] if len(inputs) == 1 else np.stack(inputs))
-    return Prepared(tensor, Geometry(width=width, height=height, placements=tuple(placements)))
+    return Prepared(tensor, Geometry(width=width, height=height, placements=tuple(placements), border=b))
 
 
 def _single(rgb: NDArray[np.uint8], record: Preprocessing, w: int, h: int) -> tuple[NDArray[np.uint8], Placement]:

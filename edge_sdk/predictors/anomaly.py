@@ -199,7 +199,7 @@ class AnomalyDetector:
         return np.concatenate([p["map"] for p in parts]), np.concatenate([p["score"] for p in parts])
 
     def _read(self, cells: NDArray[np.float32], scores: NDArray[np.float32], taken: _Taken) -> AnomalyResult:
-        score, tensor = float(scores.max()), taken.prepared.tensor  # several scores only for tiles: the worst speaks
+        score = float(scores.max())  # several scores only for tiles: the worst speaks
         if not (np.isfinite(score) and bool(np.isfinite(cells).all())):
             raise CheckFailed(
                 f"the runtime answered score {score} and a map with {int(np.count_nonzero(~np.isfinite(cells)))} cells "
@@ -207,7 +207,7 @@ class AnomalyDetector:
                 where=taken.name,
                 do="Run edge-sdk verify on this device",
             )
-        if bool((tensor == tensor[0, 0, 0]).all()):
+        if taken.prepared.is_one_colour:
             # Whatever the network answers to it, a line reads the verdict, and "good" would let the part pass.
             raise BadInput(
                 "every pixel has the same value, which is no picture of a part", where=taken.name,

@@ -61,6 +61,28 @@ def test_tiles_see_every_pixel_and_overlap_as_asked(height: int, width: int, ove
         assert all(b - a <= window - overlap for a, b in itertools.pairwise(starts))
 
 
+@given(height=sides, width=sides, mode=st.sampled_from(["stretch", "letterbox", "longest-side", "tiles"]),
+       border=st.integers(0, 9), fill=st.sampled_from(["edge", 0, 114]), colour=st.integers(0, 255))  # fmt: skip
+def test_a_picture_of_one_colour_is_known_whatever_surrounds_it(
+    height: int, width: int, mode: Any, border: int, fill: Any, colour: int
+) -> None:
+    record = Preprocessing(width=64, height=48, mode=mode, border=border, fill=fill)
+    picture = np.full((height, width, 3), colour, np.uint8)
+    assert preprocess.apply(picture, record).is_one_colour
+    picture[: (height + 1) // 2, : (width + 1) // 2] ^= 128
+    assert preprocess.apply(picture, record).is_one_colour == (height == width == 1)
+
+
+def test_a_tile_does_not_speak_for_what_its_border_repeats() -> None:
+    """Two windows of 64 px side by side, 16 px around each: the left one's right rim ends at column 64."""
+    record = Preprocessing(width=96, height=96, mode="tiles", border=16)
+    geometry = preprocess.apply(_random(64, 128), record).geometry
+    cells = np.zeros((2, 16, 16), np.float32)
+    cells[0, :, -1] = 1.0
+    hot = np.flatnonzero(geometry.back_map(cells, MapGrid(offset_px=18.0, stride_px=4.0))[30] > 0.5)
+    assert hot.tolist() == [60, 61, 62, 63]
+
+
 @pytest.mark.parametrize(("mode", "left", "top"), [("letterbox", 1, 0), ("longest-side", 0, 0)])
 def test_a_kept_aspect_lies_where_the_format_says_also_with_an_odd_rest(mode: Any, left: int, top: int) -> None:
     picture = np.full((16, 13, 3), 200, np.uint8)

@@ -93,12 +93,10 @@ def test_a_benchmark_record_says_how_it_was_made(tmp_path: Path) -> None:
     path = tmp_path / "results" / "x.json"
     command = [f"{record.ROOT}/benchmarks/x.py", "--data", f"{record.ROOT.parent}/shared/data/aliens"]
     record.write_record(path, {"ms": 1.5}, seeds=[0, 1], samples=3, command=command)
-    kept = record.read_record(path)
-    assert kept is not None
+    kept = json.loads(path.read_text("utf-8"))
     assert kept["command"] == ["python", "benchmarks/x.py", "--data", "../shared/data/aliens"]
     assert (kept["name"], kept["figures"]) == ("x", {"ms": 1.5})
     assert {"machine", "versions", "commit", "created_utc", "seeds", "samples"} <= set(kept)
-    assert record.read_record(tmp_path / "y.json") is None
 
 
 def test_a_record_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
@@ -106,7 +104,6 @@ def test_a_record_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> N
     record.write_record(path, {"ms": 1.5}, seeds=[], samples=1)
     with pytest.raises(ValueError, match="JSON"):
         record.write_record(path, {"ms": math.nan}, seeds=[], samples=1)
-    kept = record.read_record(path)
-    assert kept is not None
+    kept = json.loads(path.read_text("utf-8"))
     assert kept["figures"] == {"ms": 1.5}
     assert [each.name for each in tmp_path.iterdir()] == ["x.json"]
