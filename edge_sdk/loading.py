@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -86,18 +87,12 @@ def choose(
     else:
         looked_at = (runtime,) if runtime else registry.of_gpus() if device is None else ()
         profile = targets.detect(probe.cpu(), [found(name) for name in looked_at], device=device)
-    last: NotThere | None = None
     for place in targets.places_for(profile, runtime, device):
-        if not found(place.runtime).usable:
-            continue
-        try:
-            return targets.choose(
-                options, profile, tuple(probed.values()), variant=variant, runtime=runtime, device=device
-            )
-        except NotThere as exc:
-            last = exc
-    if last is not None:
-        raise last
+        if found(place.runtime).usable:
+            with contextlib.suppress(NotThere):  # the next one may have it; else all of them are told below
+                return targets.choose(
+                    options, profile, tuple(probed.values()), variant=variant, runtime=runtime, device=device
+                )
     return targets.choose(options, profile, tuple(probed.values()), variant=variant, runtime=runtime, device=device)
 
 

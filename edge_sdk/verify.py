@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,10 @@ from edge_sdk.bundle.store import Bundle
 from edge_sdk.errors import BadBundle, BadUsage, EdgeError, NotThere
 from edge_sdk.golden import Judge, OutputCheck, answers, check_session, golden_tensor, joined
 from edge_sdk.progress import Progress, silent
-from edge_sdk.runtimes import registry, targets
+from edge_sdk.runtimes import faults, probe, registry, targets
 from edge_sdk.runtimes.cache import default_cache_folder
-from edge_sdk.runtimes.protocol import CompileOptions, Session
+from edge_sdk.runtimes.onnx_read import read_facts
+from edge_sdk.runtimes.protocol import Availability, CompileOptions, Session
 from edge_sdk.text_table import text_table
 
 BATCH = 3
@@ -56,8 +57,8 @@ class VerifyReport:
     """What `verify` found. pictures: golden pictures whose tensor came out exactly. absent: (runtime, why).
 
     threshold: the one in force, None = the bundle has none: what an error of a score is to be held against.
-    left_out: (graph, why) of graphs that none of the runtimes takes; where such a variant was asked for by name, a row
-    with a problem says so instead.
+    left_out: (graph, why) of graphs that none of the runtimes takes, or that a known fault spoils on this CPU; where
+    such a variant was asked for by name, a row says so instead, or is run all the same.
     """
 
     bundle: str
@@ -138,21 +139,43 @@ def verify(
             have = ", ".join(sorted({g.variant for g in bundle.manifest.graphs}))
             raise BadUsage(f"no variant {' or '.join(variants)} in this bundle", where=str(path), do=f"It has {have}")
         present, absent = _present(runtimes, device)
-        jobs = [(g, r) for r in present for g in wanted if targets.takes(r, g.variant, g.layout)]
-        rows, left_out = _not_taken(wanted, present, jobs, asked=variants)
+        names = [one.runtime for one in present]
+        jobs = [(g, one) for one in present for g in wanted if targets.takes(one.runtime, g.variant, g.layout)]
+        rows, left_out = _not_taken(wanted, names, jobs, asked=variants)
+        jobs, spoilt = _sound(bundle, jobs, asked=variants)
         for done, (graph, runtime) in enumerate(jobs):
-            progress(done, len(jobs), f"{graph.name} on {runtime}")
-            rows.append(_row(bundle, graph, runtime, device))
+            progress(done, len(jobs), f"{graph.name} on {runtime.runtime}")
+            rows.append(_row(bundle, graph, runtime.runtime, device))
         progress(len(jobs), len(jobs), "verified")
         exact, worst = _pictures(bundle)
         return VerifyReport(
             bundle=str(path), digest=bundle.digest, samples=len(bundle.manifest.golden), pictures=exact,
             worst_picture_difference=worst, rows=tuple(rows), absent=absent,
-            left_out=left_out, threshold=None if bundle.decision is None else bundle.decision.threshold,
+            left_out=left_out + spoilt, threshold=None if bundle.decision is None else bundle.decision.threshold,
         )  # fmt: skip
 
 
-def _present(asked: Sequence[str], device: str | None) -> tuple[list[str], tuple[tuple[str, str], ...]]:
+_Job: TypeAlias = tuple[Graph, Availability]
+
+
+def _sound(
+    bundle: Bundle, jobs: Sequence[_Job], *, asked: Sequence[str]
+) -> tuple[list[_Job], tuple[tuple[str, str], ...]]:
+    """The jobs without those that a known fault spoils here and nobody asked for, and (graph, why) of these."""
+    kept, spoilt, cpu = [], [], probe.cpu()
+    for graph, runtime in jobs:
+        why = ""
+        if graph.variant not in asked:
+            facts = read_facts(bundle.graph(graph.name), where=graph.name)
+            why = faults.spoilt(runtime.runtime, runtime.version or "", facts, cpu)
+        if why:
+            spoilt.append((f"{graph.name} on {runtime.runtime}", why))
+        else:
+            kept.append((graph, runtime))
+    return kept, tuple(spoilt)
+
+
+def _present(asked: Sequence[str], device: str | None) -> tuple[list[Availability], tuple[tuple[str, str], ...]]:
     """The runtimes that are here and have `device`, and (runtime, why) of the others."""
     present, absent = [], []
     for runtime in [registry.runtime(name) for name in asked] or registry.runtimes():
@@ -162,7 +185,7 @@ def _present(asked: Sequence[str], device: str | None) -> tuple[list[str], tuple
                 found, reason=f"it has no device {device} here, only {', '.join(found.devices)}", do=_LISTED
             )
         if found.usable:
-            present.append(runtime.name)
+            present.append(found)
         elif asked:
             registry.require(found)
         else:
@@ -176,7 +199,7 @@ _LISTED = "edge-sdk devices lists what each runtime has"
 
 
 def _not_taken(
-    wanted: Sequence[Graph], present: Sequence[str], jobs: Sequence[tuple[Graph, str]], *, asked: Sequence[str]
+    wanted: Sequence[Graph], present: Sequence[str], jobs: Sequence[_Job], *, asked: Sequence[str]
 ) -> tuple[list[VerifyRow], tuple[tuple[str, str], ...]]:
     """What will not run: a row that fails for each variant asked for by name, (graph, why) for every other graph."""
     taken, ran = {graph.name for graph, _ in jobs}, {graph.variant for graph, _ in jobs}

@@ -20,7 +20,6 @@ from edge_sdk.export import report, speeds
 from edge_sdk.export.family import Family, Trained, TrainOptions
 from edge_sdk.export.figures import Figures
 from edge_sdk.export.pictures import read_pictures
-from edge_sdk.loading import load
 from edge_sdk.progress import Progress
 from edge_sdk.runtimes import probe
 from edge_sdk.verify import verify
@@ -68,12 +67,12 @@ class Shown:
 
 
 def demo(
-    out: Path, family: Family, *, time_budget_s: float, seed: int, timed: Sequence[str] = ("fp32", "int8"),
+    out: Path, family: Family, *, time_budget_s: float, seed: int, timed: Sequence[str] | None = None,
     progress: Progress,
 ) -> Shown:  # fmt: skip
     """Trains on the family's own pictures, packs, verifies, judges, profiles: `out`/demo.edge and `out`/report.html.
 
-    timed: variants whose latency is measured, some ten seconds each.
+    timed: variants whose latency is measured, some ten seconds each; None = `speeds.worth_timing`.
     """
     if out.exists() and not out.is_dir():
         raise BadUsage(f"--out {out} is a file", do="Name a folder")
@@ -103,12 +102,11 @@ def demo(
         built = builder.make(planned, progress=progress, lap=lap)
         verified = verify(built.path, progress=progress)
         lap("verify")
-        rows = speeds.measured_rows(built.rows, timed)
+        rows = speeds.measured_rows(built.rows, speeds.worth_timing() if timed is None else timed, verified)
         latency = speeds.latencies(built.path, rows, progress=progress)
         ratios = speeds.ratios(built.path, rows, progress=progress)
         lap("profile")
-        with load(built.path) as detector:
-            pictures = report.shots(detector, data.test)
+        pictures = report.shots_of(built.path, verified, data.test)
     measured = report.Measured(latency=latency, ratios=ratios, verified=verified, machine=machine())
     page = out / "report.html"
     report.write(page, built, measured, pictures)

@@ -25,6 +25,7 @@ from edge_sdk.export.speeds import Key
 from edge_sdk.export.table import Table
 from edge_sdk.extras import need
 from edge_sdk.grouping import SEEN
+from edge_sdk.loading import load
 from edge_sdk.predictors.anomaly import AnomalyDetector
 from edge_sdk.profiling.run import ProfileReport
 from edge_sdk.results import AnomalyResult
@@ -51,6 +52,17 @@ class Measured:
     ratios: Mapping[Key, str]
     verified: VerifyReport
     machine: Mapping[str, str]
+
+
+def shots_of(bundle: Path, verified: VerifyReport, pictures: Sequence[Picture]) -> list[Shot]:
+    """`shots` by what `load` takes here; where something answers wrongly, by the first that doesn't; by none if all
+    do."""
+    right = next((row for row in verified.rows if row.passed), None)
+    if right is None:
+        return []
+    variant, runtime = (None, None) if verified.passed else (right.variant, right.runtime)
+    with load(bundle, variant=variant, runtime=runtime) as detector:
+        return shots(detector, pictures)
 
 
 def shots(detector: AnomalyDetector, pictures: Sequence[Picture], *, count: int = 12) -> list[Shot]:

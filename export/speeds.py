@@ -12,8 +12,9 @@ from edge_sdk.profiling.predicting import ring
 from edge_sdk.profiling.processes import Side
 from edge_sdk.profiling.run import ProfileOptions, ProfileReport, profile
 from edge_sdk.progress import Progress, silent
-from edge_sdk.runtimes import targets
+from edge_sdk.runtimes import probe, targets
 from edge_sdk.runtimes.probe import default_threads
+from edge_sdk.verify import VerifyReport
 
 Key = tuple[str, str]
 """(variant, runtime): which row of the table."""
@@ -23,11 +24,19 @@ QUICK = ProfileOptions(min_time_s=2.0, max_time_s=7.0, percentiles=(0.9, 0.99))
 FACTORY = "edge_sdk.profiling.predicting:predict"
 
 
-def measured_rows(rows: Sequence[Row], variants: Sequence[str]) -> list[Row]:
-    """The rows worth timing: of each variant and runtime the layout that `load` would take."""
+def worth_timing() -> tuple[str, ...]:
+    """fp32, and the int8 variant that suits this CPU, if any does."""
+    of_cpu = targets.detect(probe.cpu(), ()).variants
+    return ("fp32", *[name for name in of_cpu if name.startswith("int8")][:1])
+
+
+def measured_rows(rows: Sequence[Row], variants: Sequence[str], verified: VerifyReport) -> list[Row]:
+    """The rows to time: of each variant and runtime the layout that `load` would take, if its answers are right."""
+    right = {(r.variant, r.layout, r.runtime) for r in verified.rows if r.passed}
     return [
         r for r in rows
-        if r.variant in variants and not r.problem and targets.layouts(r.runtime, r.variant)[0] == r.layout
+        if r.variant in variants and targets.layouts(r.runtime, r.variant)[0] == r.layout
+        and (r.variant, r.layout, r.runtime) in right
     ]  # fmt: skip
 
 

@@ -21,7 +21,7 @@ Detector = Callable[[OnnxFacts, CpuFacts], bool]
 class Fault:
     """since, fixed_in: first version known to have it, first known not to (None: not fixed yet). pattern: a name in
     DETECTORS. setting: what the adapter hands to the vendor where the pattern holds; empty if no setting helps, and
-    then `avoided_by` says what does."""
+    then `avoided_by` says what does. spoils: without that, answers are wrong, not merely slow."""
 
     id: str
     runtime: str
@@ -31,6 +31,7 @@ class Fault:
     what: str
     setting: Mapping[str, str] = field(default_factory=dict)
     avoided_by: str
+    spoils: bool = False
 
     def in_version(self, version: str) -> bool:
         """Whether `version` lies in the range of this row."""
@@ -73,6 +74,7 @@ FAULTS: tuple[Fault, ...] = (
         pattern="wide-int8-weights-in-16-bit-sums-onednn",
         what="pairs of int8 products are added in 16 bits and saturate: up to all of the signal is lost",
         avoided_by="the variant int8-w7, whose weights stay within [-64, 64]",
+        spoils=True,
     ),
     Fault(
         id="onnxruntime-int8-saturates",
@@ -106,6 +108,12 @@ def present(runtime: str, version: str, graph: OnnxFacts, cpu: CpuFacts) -> tupl
     """The rows that hold for this graph on this CPU in this version."""
     rows = (row for row in FAULTS if row.runtime == runtime and row.in_version(version))
     return tuple(row for row in rows if DETECTORS[row.pattern](graph, cpu))
+
+
+def spoilt(runtime: str, version: str, graph: OnnxFacts, cpu: CpuFacts) -> str:
+    """Why this graph answers wrongly here whatever is set, in words; "" = no such fault is known."""
+    rows = [row for row in present(runtime, version, graph, cpu) if row.spoils]
+    return "; ".join(f"{row.what}; avoided by {row.avoided_by}" for row in rows)
 
 
 def chained_int8_matmul(graph: OnnxFacts, cpu: CpuFacts) -> bool:

@@ -174,6 +174,9 @@ def choose(
     if variant is not None and variant not in offered:
         raise BadUsage(f"there is no variant {variant} in it", do=f"One of {', '.join(offered)}")
     wanted, places = (variant,) if variant else target.variants, places_for(target, runtime, device, known=known)
+    if device is not None and not any(one.usable and one.has(device) for one in present):
+        has = "; ".join(f"{one.runtime} {', '.join(one.devices)}" for one in present if one.usable)
+        raise NotThere(f"no runtime here has a device {device}, only {has or 'none'}", do=_LISTED)
     refused: list[tuple[str, str]] = []
     for name in wanted:
         for place in places:
@@ -243,9 +246,12 @@ def kind_of(device: str) -> str:
     return device.partition(".")[0].partition(":")[0]
 
 
+_LISTED = "edge-sdk devices lists what each runtime has"
+
+
 def _remedy(target: Target, runtime: str | None, present: Sequence[Availability]) -> str:
     names = (runtime,) if runtime else target.runtimes
-    return next((one.do for one in present if one.runtime in names and one.do), "edge-sdk devices lists what is here")
+    return next((one.do for one in present if one.runtime in names and one.do), _LISTED)
 
 
 def _jetson(cpu: CpuFacts) -> Target | None:

@@ -308,11 +308,25 @@ def test_a_demo_whose_training_was_cut_short_says_so(
 
 def test_rows_worth_timing_are_those_that_load_would_take(data: PictureSet, tmp_path: Path) -> None:
     built = _build(data, tmp_path / "parts.edge")
-    rows = speeds.measured_rows(built.rows, ("fp32", "int8"))
+    verified = verify(built.path)
+    rows = speeds.measured_rows(built.rows, ("fp32", "int8"), verified)
+    wrong = replace(verified, rows=tuple(replace(r, repeatable=r.runtime != "openvino") for r in verified.rows))
+    assert speeds.measured_rows(built.rows, ("fp32", "int8"), wrong) == [r for r in rows if r.runtime != "openvino"]
     assert [(r.variant, r.runtime, r.layout) for r in rows] == [
         ("fp32", "onnxruntime", "plain"), ("fp32", "openvino", "plain"), ("int8", "openvino", "conv-relu-q"),
         ("int8", "onnxruntime", "conv-q-relu-q"),
     ]  # fmt: skip
+
+
+def test_pictures_are_not_judged_by_a_runtime_that_answers_wrongly(data: PictureSet, tmp_path: Path) -> None:
+    built = _build(data, tmp_path / "parts.edge")
+    verified = verify(built.path)
+    only = replace(verified, rows=tuple(replace(r, repeatable=r.variant == "fp16") for r in verified.rows))
+    assert (
+        len(report.shots_of(built.path, only, data.test)) == len(report.shots_of(built.path, verified, data.test)) > 0
+    )
+    none = replace(verified, rows=tuple(replace(r, repeatable=False) for r in verified.rows))
+    assert report.shots_of(built.path, none, data.test) == []
 
 
 def test_wrong_verdicts_are_shown_last(data: PictureSet, tmp_path: Path) -> None:

@@ -311,9 +311,9 @@ def test_what_is_asked_for_is_what_runs_or_it_is_refused(tiny_bundle: Path, tmp_
         edge_sdk.load(tiny_bundle, variant="int4")
     with pytest.raises(BadUsage, match=r"no runtime onnxruntim\b.*Did you mean onnxruntime"):
         edge_sdk.load(tiny_bundle, runtime="onnxruntim")
-    with pytest.raises(NotThere, match="no device CUDA among CPU"):
+    with pytest.raises(NotThere, match="no runtime here has a device CUDA, only onnxruntime CPU"):
         edge_sdk.load(tiny_bundle, runtime="onnxruntime", device="CUDA")
-    with pytest.raises(NotThere, match="on openvino NPU: no device NPU among CPU"):
+    with pytest.raises(NotThere, match="no runtime here has a device NPU, only openvino CPU; onnxruntime CPU"):
         edge_sdk.load(tiny_bundle, device="NPU")
     with pytest.raises(BadUsage, match="color"):
         edge_sdk.load(tiny_bundle, color="hsv")  # type: ignore[arg-type]

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
+import platform
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -316,3 +322,31 @@ def test_the_largest_error_of_a_score_is_told_as_a_share_of_the_threshold(tiny_b
     assert report.worst_score is not None
     assert report.threshold
     assert float(told[1]) == pytest.approx(100 * report.worst_score / report.threshold, abs=0.06)
+
+
+AVX2 = {"ONEDNN_MAX_CPU_ISA": "AVX2"}
+"""OpenVINO's kernels as on a CPU without VNNI: int8 products are added in 16 bits."""
+
+
+def _verified_on_avx2(bundle: Path, *options: str) -> dict[str, Any]:
+    code = "from edge_sdk.cli.main import run; run()"
+    call = [sys.executable, "-c", code, "verify", str(bundle), "--runtime=openvino", "--json", *options]
+    done = subprocess.run(call, env={**os.environ, **AVX2}, capture_output=True, text=True, check=False)
+    assert done.returncode in (0, 1), done.stderr
+    report: dict[str, Any] = json.loads(done.stdout)
+    return report
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="other CPUs add int8 products in 32 bits")
+def test_a_graph_that_this_cpu_is_known_to_spoil_is_named_and_left_out_unless_it_is_asked_for(
+    tiny_bundle: Path,
+) -> None:
+    report = _verified_on_avx2(tiny_bundle)
+    assert report["passed"]
+    assert {row["variant"] for row in report["rows"]} == {"fp32", "fp16", "int8-w7"}
+    left = {graph: why for graph, why in report["left_out"] if "saturate" in why}
+    assert set(left) == {"int8.conv-relu-q on openvino", "int8.conv-q-relu-q on openvino"}
+    assert all("avoided by the variant int8-w7" in why for why in left.values())
+    asked = _verified_on_avx2(tiny_bundle, "--variant=int8")
+    assert {row["variant"] for row in asked["rows"]} == {"int8"}
+    assert asked["left_out"] == []
