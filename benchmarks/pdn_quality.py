@@ -107,7 +107,7 @@ def judge(arguments: argparse.Namespace, data: PictureSet) -> dict[str, Any]:
     for step, folder in copies:
         trained = pdn.train(data, options_of(arguments, step), folder=folder, progress=Copies(folder), recipe=recipe)
         runtime, scores = scores_of(trained, inputs, arguments.threads)
-        facts = dict(trained.facts)
+        facts = trained.told()
         points.append({
             "step": step, "training_s": facts["training_s"], "runtime": runtime, **judged(scores, data, arguments.seed),
         })  # fmt: skip

@@ -114,7 +114,7 @@ def run(name: str, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
     trained_before = (folder / checkpoint.NAME).exists()
     cpu, wall = time.process_time(), time.monotonic()
     trained = family.train(data, training_options(stated, seed, arguments), folder=folder, progress=_quiet)
-    seconds = {"steps_s": trained.facts["training_s"], "threads": arguments.threads}
+    seconds = {"steps_s": trained.training_s, "threads": arguments.threads}
     if not trained_before:  # else this process did not do all of it
         seconds |= {"cpu_s": time.process_time() - cpu, "wall_s": time.monotonic() - wall}
     graph = family.graph(trained)
@@ -123,7 +123,7 @@ def run(name: str, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
     scored = evaluate.score_all([float_variant(graph)], inputs, masks=masks, threads=arguments.threads)[0]
     (folder / "graph.onnx").write_bytes(graph.onnx)
     return {
-        "set": name, "seed": seed, "training": seconds, "facts": dict(trained.facts),
+        "set": name, "seed": seed, "training": seconds, "facts": trained.told(),
         "ours": judged(scored.scores, data, seed), "pixels": None if scored.pixels is None else asdict(scored.pixels),
         "notes": scored.notes,
         "runtime": f"{scored.runtime} {scored.version}",

@@ -200,7 +200,7 @@ def build(
             data_digest=data_digest(data), samples=len(data.train), seed=trained.options.seed,
             licence=options.licence, notes={grouping.SEEN: _seen(data, trained)},
         ),
-        extra={"training": dict(trained.facts)},
+        extra={"training": trained.told()},
     )  # fmt: skip
     pack(parts, options.out, key=options.key, threads=trained.options.threads, progress=progress).close()
     return Built(

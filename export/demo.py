@@ -119,12 +119,11 @@ def demo(
 
 
 def _cut_short(trained: Trained, wanted: int | None) -> str:
-    done = int(trained.facts.get("steps", wanted or 0))
-    if wanted is None or done >= wanted:
+    if wanted is None or trained.steps >= wanted:
         return ""
     return (
-        f"Only {done} of {wanted} training steps fitted into the time: the machine is busy or slow, and the figures "
-        "above are worse for it. Give it more with --time-budget"
+        f"Only {trained.steps} of {wanted} training steps fitted into the time: the machine is busy or slow, and the "
+        "figures above are worse for it. Give it more with --time-budget"
     )
 
 

@@ -126,17 +126,27 @@ class Trained:
 
     held_out: good pictures that neither training nor map quantiles saw, for the threshold.
     scores: raw fp32 scores of `held_out`, same order; scored_by: what computed them, such as "torch".
-    history: (step, {loss name: value}). facts: what provenance should keep: "steps" and "training_s", seconds, of
-    training with all resumes; "pictures" to train on; "run" (see `TrainingPlan`); and what else the family knows.
+    run: see `TrainingPlan`. steps, training_s: of the training with all resumes, the latter in seconds. pictures: how
+    many it learnt from. history: (step, {loss name: value}). facts: what else of it the provenance should keep, by the
+    family's own names.
     """
 
     folder: Path
     options: TrainOptions
     held_out: tuple[Picture, ...]
     scores: tuple[float, ...]
-    scored_by: str = ""
+    scored_by: str
+    run: str
+    steps: int
+    training_s: float
+    pictures: int
     history: tuple[tuple[int, Mapping[str, float]], ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def told(self) -> dict[str, Any]:
+        """For provenance and page: the figures that every family has, then the family's own."""
+        every = {"run": self.run, "steps": self.steps, "training_s": self.training_s, "pictures": self.pictures}
+        return {**every, **self.facts}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +154,7 @@ class TrainingPlan:
     """What a training will do, its files and sizes looked at. steps, time_budget_s: whichever comes first ends it.
 
     run: digest of what is learnt from what (pictures, options, weights); whatever goes on from it has the same, and so
-    has `Trained.facts["run"]`. kept_step: of the checkpoint that it goes on from, None = there is none. finished: that
+    has `Trained.run`. kept_step: of the checkpoint that it goes on from, None = there is none. finished: that
     checkpoint is at the end, and nothing will be trained.
     """
 

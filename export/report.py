@@ -151,7 +151,7 @@ def write(path: Path, built: Built, measured: Measured, pictures: Sequence[Shot]
         "latency": {"/".join(k): v.to_json() for k, v in measured.latency.items()},
         "ratios": {"/".join(k): v for k, v in measured.ratios.items()},
         "decision": msgspec.to_builtins(built.decision), "machine": dict(measured.machine),
-        "verify": measured.verified.to_json(), "training": dict(built.trained.facts),
+        "verify": measured.verified.to_json(), "training": built.trained.told(),
         "calibration": msgspec.to_builtins(built.calibration),
     }  # fmt: skip
     atomic.write(path.with_suffix(".json"), json.dumps(figures, indent=1, default=str, ensure_ascii=False))
@@ -185,7 +185,7 @@ def _page(built: Built, measured: Measured, pictures: Sequence[Shot]) -> Page:
         calibration_words=table.calibration_words(built.calibration),
         training_curve=_curve(trained),
         training_words=f"Training loss over {len(trained.history)} recorded steps.",
-        facts="\n".join(f"{name}: {value}" for name, value in trained.facts.items()),
+        facts="\n".join(f"{name}: {value}" for name, value in trained.told().items()),
         provenance=_provenance(made),
         licence=made.licence,
     )

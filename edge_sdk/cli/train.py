@@ -213,12 +213,12 @@ def _text(built: Built, plan: Plan) -> str:
 
 
 def _trained(built: Built, plan: Plan) -> str:
-    facts, training = built.trained.facts, plan.training
-    text = f"{facts['steps']} steps in {terminal.clock(facts['training_s'])} on {facts['pictures']} good pictures"
+    done, training = built.trained, plan.training
+    text = f"{done.steps} steps in {terminal.clock(done.training_s)} on {done.pictures} good pictures"
     if training.finished:
         return f"trained before: {text}; nothing was trained by this command"
     text = f"trained: {text}"
-    if training.steps is not None and facts["steps"] < training.steps:
+    if training.steps is not None and done.steps < training.steps:
         return f"{text}; the time budget ended it before the {training.steps} steps"
     return text
 

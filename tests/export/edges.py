@@ -34,7 +34,7 @@ class Edges:
         pictures = [cv2.imread(str(p.path))[:, :, ::-1].copy() for p in held_out]
         return Trained(
             folder=folder, options=options, held_out=held_out, scores=tuple(tiny.scores(tiny.graph(), pictures)),
-            scored_by="onnxruntime", facts={"steps": 50, "training_s": 1.0, "pictures": 4, "run": "edges"},
+            scored_by="onnxruntime", run="edges", steps=50, training_s=1.0, pictures=4,
             history=((0, {"loss": 2.0}), (50, {"loss": 1.0})) if self._history else (),
         )  # fmt: skip
 

@@ -74,7 +74,7 @@ def test_a_short_training_gives_scores_quantiles_and_a_graph_that_agrees(
 ) -> None:
     trained = train(parts, options, folder=tmp_path / "run", progress=silent, recipe=RECIPE)
     assert len(trained.held_out) == len(trained.scores) == 2
-    assert trained.facts["pictures"] + trained.facts["quantile_pictures"] + 2 == 12
+    assert trained.pictures + trained.facts["quantile_pictures"] + 2 == 12
     assert trained.facts["short_run"]
     assert set(trained.history[-1][1]) == {"local", "autoencoder", "student_autoencoder", "penalty"}
     graph = training.graph(trained)
@@ -134,7 +134,7 @@ def test_more_steps_of_a_finished_run_go_on_from_it(parts: PictureSet, options: 
     recipe = replace(RECIPE, short_steps=5)  # four steps are a short run, six are none
     train(parts, options, folder=tmp_path / "run", progress=silent, recipe=recipe)
     longer = train(parts, replace(options, steps=6), folder=tmp_path / "run", progress=silent, recipe=recipe)
-    assert (longer.facts["steps"], longer.facts["short_run"]) == (6, False)
+    assert (longer.steps, longer.facts["short_run"]) == (6, False)
 
 
 def test_a_teacher_that_was_moved_is_the_same_run_and_another_teacher_is_not(

@@ -49,7 +49,7 @@ def trained(data: PictureSet, tmp_path_factory: pytest.TempPathFactory) -> Train
 
 
 def test_training_tells_steps_held_out_parts_and_their_scores(trained: Trained) -> None:
-    assert trained.facts["steps"] == 8
+    assert trained.steps == 8
     assert len(trained.held_out) == len(trained.scores) == 2
     assert np.isfinite(trained.scores).all()
     assert trained.history[-1][0] == 8
@@ -139,8 +139,8 @@ def test_a_training_killed_in_the_middle_goes_on_to_a_valid_model(tmp_path: Path
     assert 0 < (kept.kept_step or 0) < 200
     assert not kept.finished
     seen = FAMILY.train(read_pictures(parts), options, folder=run, progress=silent)
-    assert seen.facts["steps"] == 200
-    assert seen.facts["run"] == kept.run
+    assert seen.steps == 200
+    assert seen.run == kept.run
     assert FAMILY.planned(read_pictures(parts), options, folder=run).finished
     assert np.isfinite(seen.scores).all()
     assert XsModel.load(run / MODEL).layout == CONFIG.layout
@@ -163,7 +163,7 @@ def test_a_run_folder_of_other_options_is_refused(data: PictureSet, trained: Tra
 def test_a_run_that_is_asked_for_more_time_or_steps_goes_on(data: PictureSet, trained: Trained, tmp_path: Path) -> None:
     shutil.copytree(trained.folder, tmp_path / "run")
     longer = FAMILY.train(data, replace(OPTIONS, steps=12), folder=tmp_path / "run", progress=silent)
-    assert longer.facts["steps"] == 12
+    assert longer.steps == 12
     assert [leg["steps"] for leg in longer.facts["legs"]] == [8, 12]
     assert longer.scores != trained.scores
     spent = replace(OPTIONS, steps=None, time_budget_s=1e-6)

@@ -105,10 +105,11 @@ def train(
     progress(0, 0, "map quantiles and scores of the held-out parts")
     model.local, model.overall = (map_quantiles(cells) for cells in maps_of(model, parts.scaling, record))
     model.save(folder / saved.MODEL, record)
-    facts = _facts(model, position, shelf, parts, options, recipe)
     return Trained(
         folder=folder, options=options, held_out=parts.held_out, scores=scores_of(model, parts.held_out, record),
-        scored_by="torch", history=position.history, facts=facts | {"run": digest(identity)},
+        scored_by="torch", run=digest(identity), steps=position.step, training_s=round(position.elapsed_s, 1),
+        pictures=len(parts.training), history=position.history,
+        facts=_facts(model, position, shelf, parts, options, recipe),
     )  # fmt: skip
 
 
@@ -304,8 +305,6 @@ def _facts(
         if quantiles.clamped
     ]
     return {
-        "steps": position.step,
-        "training_s": round(position.elapsed_s, 1),
         "bad_steps": position.bad_steps,
         "legs": [asdict(leg) for leg in position.legs],
         "short_run": recipe.short(options),

@@ -117,7 +117,9 @@ def train(
     model.save(folder / saved.MODEL, record)
     return Trained(
         folder=folder, options=options, held_out=parts.held_out, scores=scores, scored_by="torch",
-        history=position.history, facts=_facts(model, position, bank, parts) | {"bf16": bf16, "run": digest(identity)},
+        run=digest(identity), steps=position.step, training_s=round(position.elapsed_s, 1),
+        pictures=len(parts.training), history=position.history,
+        facts=_facts(model, position, bank, parts) | {"bf16": bf16},
     )  # fmt: skip
 
 
@@ -215,8 +217,6 @@ def _facts(model: XsModel, position: Position, bank: FeatureBank, parts: Shares)
     narrow = [i for i, q in enumerate(model.quantiles) if q.clamped]
     words = [f"the good parts' map {i} hardly varies: its scale was bounded from below" for i in narrow]
     return {
-        "steps": position.step,
-        "training_s": round(position.elapsed_s, 1),
         "bad_steps": position.bad_steps,
         "legs": [asdict(leg) for leg in position.legs],
         **parts.facts(),
