@@ -40,7 +40,8 @@ class Feeds:
     @classmethod
     def of(cls, data: PictureSet, trained: Trained, record: Preprocessing, *, count: int) -> Feeds:
         """`count` feeds: half good training pictures, a quarter damaged ones, a quarter foreign pictures; never a test
-        picture, never one that is held out for the threshold."""
+        picture, never one that is held out for the threshold. Each good picture is there once: where they are too few
+        for the half, more of them are damaged, each in its own way."""
         out = {p.path for p in trained.held_out}
         kept = [p for p in data.train if p.path not in out]
         rng = np.random.default_rng([trained.options.seed, 1])

@@ -12,12 +12,38 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_sdk import preprocess
+from edge_sdk import encoded, grouping, preprocess
 from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.errors import BadInput
 from edge_sdk.export.anomaly import colour
 from edge_sdk.export.anomaly.textures import texture
 from edge_sdk.preprocess import pictures_in
+
+
+def identity_of(folder: Path | None) -> str:
+    """Of what will be drawn: a digest of the pictures' names and contents, or "textures" where there is no folder.
+
+    Every file is read once. Raises BadInput: no folder, no pictures in it, or one that is damaged, by its name.
+    """
+    if folder is None:
+        return "textures"
+    files = _files(folder)
+    for file in files:
+        encoded.size(_bytes(file), where=str(file))
+    return grouping.data_digest((file, "", "") for file in files)[:16]
+
+
+def _bytes(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as exc:
+        raise BadInput(f"can't read it: {exc.strerror}", where=str(file), do="Check its permissions") from exc
+
+
+def _files(folder: Path) -> tuple[Path, ...]:
+    if not (files := pictures_in(folder, recursive=True, at_least=0)):
+        raise BadInput("there are no pictures in it", where=str(folder), do="Leave it out to take generated textures")
+    return files
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,12 +67,7 @@ class ForeignPictures:
 
         Raises BadInput for a folder without pictures.
         """
-        files = pictures_in(Path(folder), recursive=True, at_least=0) if folder is not None else ()
-        if folder is not None and not files:
-            raise BadInput(
-                "there are no pictures in it", where=str(folder), do="Leave it out to take generated textures"
-            )
-        return cls(files=files, record=record, magnified=magnified, grey=grey)
+        return cls(files=() if folder is None else _files(folder), record=record, magnified=magnified, grey=grey)
 
     def draw(self, rng: np.random.Generator) -> NDArray[np.uint8]:
         """One picture, uint8 (h, w, 3) of the network's input size."""

@@ -12,10 +12,9 @@ from typing import Protocol, TypeAlias
 
 import torch
 
-from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.errors import BadUsage, Stopped
+from edge_sdk.export.anomaly import foreign
 from edge_sdk.export.anomaly.feeds import Feeds
-from edge_sdk.export.anomaly.foreign import ForeignPictures
 from edge_sdk.export.efficientad import saved
 from edge_sdk.export.efficientad.pdn import model as pdn_model
 from edge_sdk.export.efficientad.pdn import train as pdn_training
@@ -52,13 +51,12 @@ Outlook: TypeAlias = tuple[loop.Plan, Mapping[str, str]]
 class Maker:
     """How the models of one size are made: trained, and from a run folder merged into one graph. kind: of its file.
 
-    outlook: how long a training lasts and what it is, raising what it would raise. preprocessing: of its pictures.
-    side: px of a picture's width and height, unless the user says otherwise.
+    outlook: how long a training lasts and what it is, raising what it would raise. side: px of a picture's width and
+    height, unless the user says otherwise.
     """
 
     train: Train
     outlook: Callable[[PictureSet, TrainOptions], Outlook]
-    preprocessing: Callable[[TrainOptions], Preprocessing]
     graph: Callable[[Trained], FloatGraph]
     kind: str
     side: int
@@ -77,7 +75,6 @@ class EfficientAD:
         published = Maker(
             train=partial(pdn_training.train, recipe=self.pdn),
             outlook=partial(pdn_training.outlook, recipe=self.pdn),
-            preprocessing=partial(pdn_training.preprocessing, recipe=self.pdn),
             graph=pdn_training.graph,
             kind=pdn_model.FORMAT,
             side=self.pdn.side,
@@ -85,7 +82,6 @@ class EfficientAD:
         small = Maker(
             train=partial(xs_training.train, config=self.xs),
             outlook=partial(xs_training.outlook, config=self.xs),
-            preprocessing=xs_training.preprocessing,
             graph=xs_training.graph,
             kind=xs_model.FORMAT,
             side=self.xs.side,
@@ -132,7 +128,7 @@ class EfficientAD:
                 f"pictures can't be scaled to {options.width} x {options.height} px: {MOST_PX} a side is the most",
                 do=f"Leave --width and --height out to take {maker.side}",
             )
-        ForeignPictures.of(options.penalty, maker.preprocessing(options))
+        foreign.identity_of(options.penalty)  # calibration draws from it too
         length, identity = maker.outlook(data, options)
         stored = checkpoint.read(folder, identity)
         at = None if stored is None else stored.position

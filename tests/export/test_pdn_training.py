@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from edge_sdk import preprocess
 from edge_sdk.errors import BadInput, BadUsage, NotThere, Stopped
 from edge_sdk.export.anomaly.colour import grey, jitter
-from edge_sdk.export.anomaly.foreign import ForeignPictures
+from edge_sdk.export.anomaly.foreign import ForeignPictures, identity_of
 from edge_sdk.export.efficientad.family import EfficientAD
 from edge_sdk.export.efficientad.pdn import train as training
 from edge_sdk.export.efficientad.pdn.model import PdnModel, networks
@@ -267,6 +267,15 @@ def test_about_a_third_of_the_foreign_pictures_are_made_grey(tmp_path: Path) -> 
     assert 0.2 < np.mean(grey) < 0.4
     generated = replace(foreign, files=()).draw(rng)
     assert generated.shape == (72, 72, 3)
+
+
+def test_what_a_penalty_folder_holds_counts_not_where_it_lies(tmp_path: Path) -> None:
+    for name, value in (("here", 9), ("there", 9), ("other", 90)):
+        (tmp_path / name).mkdir()
+        cv2.imwrite(str(tmp_path / name / "a.png"), np.full((8, 8, 3), value, np.uint8))
+    here, there, other = (identity_of(tmp_path / name) for name in ("here", "there", "other"))
+    assert here == there
+    assert len({here, other, identity_of(None)}) == 3
 
 
 def test_an_empty_penalty_folder_is_named(parts: PictureSet, options: TrainOptions, tmp_path: Path) -> None:

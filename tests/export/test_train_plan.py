@@ -9,6 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from edges import Edges, folder_of_plates
 from xs_parts import folder_of_parts
@@ -66,6 +68,8 @@ MISTAKES: Sequence[tuple[Sequence[str], int, str]] = [
     (("--key", "no.key"), 3, "no.key: is not an Ed25519 private key"),
     (("--penalty", "absent"), 3, "absent"),
     (("--penalty", "empty"), 3, "empty: there are no pictures in it"),
+    (("--penalty", "foreign"), 3, "cut.jpg: the JPEG"),
+    (("--size", "s", "--penalty", "foreign"), 3, "cut.jpg: the JPEG"),
     (("--rate", "1%"), 1, "2 of the 8 good pictures are kept for the threshold, and 1 % needs at least 99"),
     (("--rate", "much"), 2, "'much' is not a number"),
     (("--seed", str(2**40)), 2, "--seed"),
@@ -85,6 +89,10 @@ def test_a_mistake_is_told_before_the_first_picture_is_computed(
     monkeypatch.chdir(tmp_path)
     for name in ("empty", "folder.edge"):
         Path(name).mkdir()
+    Path("foreign").mkdir()
+    whole = cv2.imencode(".jpg", np.zeros((40, 40, 3), np.uint8))[1].tobytes()
+    Path("foreign/whole.jpg").write_bytes(whole)
+    Path("foreign/cut.jpg").write_bytes(whole[:-30])
     for name in ("no.key", "text.edge"):
         Path(name).write_text("not what it is called")
     before = sorted(os.listdir())

@@ -20,7 +20,7 @@ from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.errors import BadUsage
 from edge_sdk.export.anomaly.augment import Augmentation, view
 from edge_sdk.export.anomaly.colour import jitter
-from edge_sdk.export.anomaly.foreign import ForeignPictures
+from edge_sdk.export.anomaly.foreign import ForeignPictures, identity_of
 from edge_sdk.export.anomaly.inputs import prepared
 from edge_sdk.export.efficientad import saved
 from edge_sdk.export.efficientad.pdn import losses
@@ -123,7 +123,7 @@ def outlook(data: PictureSet, options: TrainOptions, *, recipe: PdnRecipe = PAPE
     teacher.layout.grid(record.height, record.width)
     return loop.Plan(steps=steps, time_budget_s=options.time_budget_s, checkpoint_every_s=60.0), identify(
         options, recipe, code=CODE, **data_identity(data), teacher=digest_of_weights(teacher),
-        penalty=str(options.penalty or "textures") if recipe.penalty else "none",
+        penalty=identity_of(options.penalty) if recipe.penalty else "none",
     )  # fmt: skip
 
 
