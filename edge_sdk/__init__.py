@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from edge_sdk.bundle.signing import TrustPolicy as TrustPolicy
     from edge_sdk.bundle.store import Bundle as Bundle
     from edge_sdk.errors import EdgeError as EdgeError
     from edge_sdk.loading import load as load
@@ -19,9 +20,10 @@ _HOMES = {
     "AnomalyResult": "edge_sdk.results",
     "Bundle": "edge_sdk.bundle.store",
     "EdgeError": "edge_sdk.errors",
+    "TrustPolicy": "edge_sdk.bundle.signing",
     "load": "edge_sdk.loading",
 }
-__all__ = ["AnomalyDetector", "AnomalyResult", "Bundle", "EdgeError", "__version__", "load"]
+__all__ = ["AnomalyDetector", "AnomalyResult", "Bundle", "EdgeError", "TrustPolicy", "__version__", "load"]
 
 
 def __getattr__(name: str) -> Any:

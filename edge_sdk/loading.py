@@ -8,11 +8,11 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from edge_sdk import __version__, atomic
 from edge_sdk.bundle.manifest import Graph
-from edge_sdk.bundle.signing import TrustPolicy
+from edge_sdk.bundle.signing import Trust
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.errors import BadBundle, BadUsage, CantWrite, CheckFailed, NotThere, NotTrusted
 from edge_sdk.golden import check_session
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def load(
     path: Path | str, *, target: str | None = None, runtime: str | None = None, variant: str | None = None,
     device: str | None = None, color: Color = "rgb", threads: int | None = None, max_batch: int = 1,
-    trust: TrustPolicy | Literal["required", "if-present", "off"] = "if-present", cache: Path | None = None,
+    trust: Trust = "if-present", cache: Path | None = None,
     self_check: bool = True,
 ) -> Predictor:  # fmt: skip
     """Opens a bundle, checks it, and compiles the variant that suits this machine.
@@ -38,14 +38,14 @@ def load(
     target: a target profile's name; None = found from the CPU and the runtimes here. runtime, variant, device: what is
     asked for is what runs, or NotThere says why not; nothing is replaced in silence. color: the order of arrays that
     `predict` gets ("bgr" for OpenCV's). threads: None = the physical cores that this process may use. max_batch: how
-    many pictures `predict_batch` runs together. trust: of signatures. cache: compile cache; None = the user's cache
-    folder. self_check: replay the strongest golden sample when a bundle first meets this device and runtime, and
-    remember it. Raises BadBundle, NotTrusted, NotThere, WrongPrecision, CheckFailed (the golden sample came out wrong).
+    many pictures `predict_batch` runs together. trust: of signatures, see `TrustPolicy`; to require them, give one with
+    keys. cache: compile cache; None = the user's cache folder. self_check: replay the strongest golden sample when a
+    bundle first meets this device and runtime, and remember it. Raises BadBundle, NotTrusted, NotThere, WrongPrecision,
+    CheckFailed (the golden sample came out wrong).
     """
     if color not in ("rgb", "bgr"):
         raise BadUsage(f'color is "rgb" or "bgr", not {color!r}')
-    policy = trust if isinstance(trust, TrustPolicy) else TrustPolicy(mode=trust)
-    bundle = Bundle.open(Path(path), trust=policy, lazy=True)
+    bundle = Bundle.open(Path(path), trust=trust, lazy=True)
     try:
         made_for = predictor(bundle.manifest.task, where=str(path))
         folder = cache or default_cache_folder(os.environ)

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from edge_sdk.bundle.signing import SigningKey, TrustPolicy
+from edge_sdk.bundle.signing import SigningKey, Trust
 from edge_sdk.bundle.store import Bundle, append_decision
 from edge_sdk.decision import Decision, Evidence, conformal, fixed, from_defects, parse_rate
 from edge_sdk.errors import BadInput
@@ -86,7 +86,7 @@ class Refit:
         }  # fmt: skip
 
 
-def by_hand(path: Path, threshold: float, stated: Stated, *, trust: TrustPolicy) -> Refit:
+def by_hand(path: Path, threshold: float, stated: Stated, *, trust: Trust) -> Refit:
     """A threshold set by a person, for a bundle that opens under `trust`."""
     decision = fixed(threshold, evidence=Evidence(author=stated.author, created_utc=_now()))
     with Bundle.open(path, trust=trust) as bundle:
@@ -111,7 +111,7 @@ def _signed_by(bundle: Bundle) -> str:
 
 def from_pictures(
     path: Path, request: Request, stated: Stated, *, runtime: str | None = None, variant: str | None = None,
-    threads: int | None = None, trust: TrustPolicy | None = None, progress: Progress = silent,
+    threads: int | None = None, trust: Trust = "if-present", progress: Progress = silent,
 ) -> Refit:  # fmt: skip
     """Scores the pictures with the bundle as it runs here, and decides by the conformal or the cost rule.
 
@@ -119,7 +119,7 @@ def from_pictures(
     BoundNotMet where the number of good parts does not support the rate, BadInput where no picture is left.
     """
     parse_rate(request.rate)  # before any picture is read
-    with load(path, runtime=runtime, variant=variant, threads=threads, trust=trust or TrustPolicy()) as detector:
+    with load(path, runtime=runtime, variant=variant, threads=threads, trust=trust) as detector:
         manifest, before = detector.bundle.manifest, detector.bundle.decision
         digest, signed_by = detector.bundle.digest, _signed_by(detector.bundle)
         given = gather(request.good, request.defects, group=stated.group, notes=manifest.provenance.notes)

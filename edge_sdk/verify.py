@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from edge_sdk import preprocess
 from edge_sdk.bundle.manifest import Graph
-from edge_sdk.bundle.signing import TrustPolicy
+from edge_sdk.bundle.signing import Trust
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.errors import BadBundle, BadUsage, EdgeError, NotThere
 from edge_sdk.golden import Judge, OutputCheck, answers, check_session, golden_tensor, joined
@@ -124,14 +124,14 @@ def _lines(row: VerifyRow) -> list[tuple[str, ...]]:
 
 def verify(
     path: Path | str, *, runtimes: Sequence[str] = (), variants: Sequence[str] = (), device: str | None = None,
-    trust: TrustPolicy | None = None, progress: Progress = silent,
+    trust: Trust = "if-present", progress: Progress = silent,
 ) -> VerifyReport:  # fmt: skip
     """Replays the bundle's golden samples. runtimes, variants: those to check, () = all that are here.
 
     device: the runtime's own name; only runtimes that have it are checked. A runtime that is asked for by name and is
     not here, and a device that none has, raise NotThere; a runtime that is merely absent is listed.
     """
-    with Bundle.open(Path(path), trust=trust or TrustPolicy()) as bundle:
+    with Bundle.open(Path(path), trust=trust) as bundle:
         if not bundle.manifest.golden:
             raise BadBundle("the bundle holds no golden samples", where=str(path), do="Export it again")
         wanted = [g for g in bundle.manifest.graphs if not variants or g.variant in variants]

@@ -11,7 +11,7 @@ import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
@@ -108,10 +108,19 @@ class TrustPolicy:
         if self.mode not in ("required", "if-present", "off"):
             raise BadUsage(f"there is no trust policy {self.mode!r}", do="Use required, if-present or off")
         if self.mode == "required" and self.keys is None:
-            raise BadUsage("the trust policy required needs a folder of keys", do="Name the folder with the .pub files")
+            raise BadUsage(
+                "the trust policy required needs a folder of keys",
+                do='Name the folder with the .pub files: --keys, or TrustPolicy(mode="required", keys=...) in Python',
+            )
+
+    @classmethod
+    def of(cls, trust: Trust) -> TrustPolicy:
+        """`trust` itself, or the policy of that name without keys."""
+        return trust if isinstance(trust, TrustPolicy) else cls(mode=trust)
 
 
-DEFAULT_TRUST = TrustPolicy()
+Trust: TypeAlias = TrustPolicy | Literal["if-present", "off"]
+"""What functions take: "required" needs keys, and so a whole policy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

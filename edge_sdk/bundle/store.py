@@ -32,7 +32,7 @@ from edge_sdk.bundle.rules import (
     check_manifest,
     read_manifest,
 )
-from edge_sdk.bundle.signing import DEFAULT_TRUST, SignatureStatus, SigningKey, TrustPolicy, check_signatures
+from edge_sdk.bundle.signing import SignatureStatus, SigningKey, Trust, TrustPolicy, check_signatures
 from edge_sdk.bundle.site import Site, read_site
 from edge_sdk.decision import Decision
 from edge_sdk.errors import BadBundle, BadInput, BadUsage
@@ -76,13 +76,13 @@ class Bundle:
         )
 
     @staticmethod
-    def open(path: Path | str, *, trust: TrustPolicy = DEFAULT_TRUST, lazy: bool = False) -> Bundle:
+    def open(path: Path | str, *, trust: Trust = "if-present", lazy: bool = False) -> Bundle:
         """Map the file and check all of it. lazy: the sha256 of a member is checked when it is first read, not now.
 
         Raises BadBundle: cut, altered, hostile, newer than this version. NotTrusted: the policy is not met.
         """
         path = Path(path)
-        bundle = Bundle(path, _mapped(path), trust=trust)
+        bundle = Bundle(path, _mapped(path), trust=TrustPolicy.of(trust))
         if not lazy:
             for name in bundle.manifest.members:
                 bundle.read(name)
@@ -230,7 +230,7 @@ def append_decision(
     append at once do so one after the other. Raises BadBundle, BadInput, CantWrite, BadUsage (another bundle is there).
     """
     path = Path(path)
-    with alone(_existing(path)), Bundle.open(path, trust=TrustPolicy(mode="off")) as old:
+    with alone(_existing(path)), Bundle.open(path, trust="off") as old:
         if sealed not in (None, old.digest):
             raise BadUsage(
                 "this is not the bundle any more that the threshold was fitted for: it was replaced meanwhile",
@@ -248,7 +248,7 @@ def append_decision(
 def sign_bundle(path: Path, key: SigningKey) -> Bundle:
     """Sign the sealed part with `key`, in place of a signature that may be there. Decisions keep theirs."""
     path = Path(path)
-    with alone(_existing(path)), Bundle.open(path, trust=TrustPolicy(mode="off")) as old:
+    with alone(_existing(path)), Bundle.open(path, trust="off") as old:
         raw = bytes(old._view(old.entries[MANIFEST]))
 
         def write(archive: Writer) -> None:

@@ -10,7 +10,7 @@ import msgspec
 
 from edge_sdk.bundle.manifest import Graph, Manifest
 from edge_sdk.bundle.rules import DECISIONS, SITE_SIGNATURE
-from edge_sdk.bundle.signing import DEFAULT_TRUST, SignatureStatus, TrustPolicy
+from edge_sdk.bundle.signing import SignatureStatus, Trust
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.decision import Decision
 
@@ -59,7 +59,7 @@ class BundleSummary:
         return value
 
 
-def inspect(path: Path | str, *, trust: TrustPolicy = DEFAULT_TRUST) -> BundleSummary:
+def inspect(path: Path | str, *, trust: Trust = "if-present") -> BundleSummary:
     """Open with every check and tell what is inside. Raises what `Bundle.open` raises."""
     with Bundle.open(path, trust=trust) as bundle:
         manifest = bundle.manifest

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_sdk.bundle.signing import TrustPolicy
+from edge_sdk.bundle.signing import Trust
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.errors import BadUsage
 from edge_sdk.golden import Judge, golden_tensor
@@ -62,13 +62,13 @@ class LayerReport:
 
 def layers(
     path: Path | str, *, runtime: str | None = None, variant: str | None = None, device: str | None = None,
-    threads: int | None = None, trust: TrustPolicy | None = None, cache: Path | None = None,
+    threads: int | None = None, trust: Trust = "if-present", cache: Path | None = None,
 ) -> LayerReport:  # fmt: skip
     """Runs the golden sample with the largest answers, one network input, through the graph that `load` would take.
 
     Arguments and errors: as `edge_sdk.load`. Raises BadUsage where the runtime tells nothing of its layers.
     """
-    with Bundle.open(Path(path), trust=trust or TrustPolicy(), lazy=True) as bundle:
+    with Bundle.open(Path(path), trust=trust, lazy=True) as bundle:
         choice = choose(bundle, runtime=runtime, variant=variant, device=device)
         folder = cache or default_cache_folder(os.environ)
         options = CompileOptions(threads=threads, cache_dir=folder, profile_layers=True)

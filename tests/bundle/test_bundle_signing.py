@@ -11,9 +11,12 @@ import pytest
 from attacks import archive, members_of
 from tiny_bundle import KEY, OTHER_KEY, decision, write_tiny
 
+import edge_sdk
 from edge_sdk.bundle.signing import PublicKey, SigningKey, TrustPolicy
 from edge_sdk.bundle.store import Bundle, append_decision
+from edge_sdk.bundle.summary import inspect
 from edge_sdk.errors import BadInput, BadUsage, NotTrusted
+from edge_sdk.verify import verify
 
 
 @pytest.fixture
@@ -69,6 +72,21 @@ def test_every_policy_says_what_it_made_of_the_signature(bundle, mode, folder, e
 def test_required_without_keys_is_wrong_usage() -> None:
     with pytest.raises(BadUsage, match="needs a folder of keys"):
         TrustPolicy(mode="required")
+
+
+def test_a_policy_may_be_named_wherever_a_bundle_is_opened_and_required_says_what_it_needs(
+    tiny_bundle: Path, tmp_path: Path
+) -> None:
+    with Bundle.open(tiny_bundle, trust="off") as opened:
+        assert opened.signature.policy == "off"
+    assert verify(tiny_bundle, runtimes=["onnxruntime"], variants=["fp32"], trust="off").passed
+    opens: list[Callable[..., object]] = [Bundle.open, verify, edge_sdk.load, inspect]
+    for opening in opens:
+        with pytest.raises(BadUsage, match=r'TrustPolicy\(mode="required", keys=\.\.\.\) in Python'):
+            opening(tiny_bundle, trust="required")
+        with pytest.raises(BadUsage, match="no trust policy 'always'"):
+            opening(tiny_bundle, trust="always")
+    assert edge_sdk.TrustPolicy is TrustPolicy
 
 
 def test_a_folder_of_keys_that_is_not_there_is_wrong_usage(tmp_path: Path) -> None:
