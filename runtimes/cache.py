@@ -2,7 +2,8 @@
 
 One entry is `<digest>.bin` with `<digest>.json` beside it, which repeats the whole key and the payload's size and
 sha256. Anything that does not match to the letter (cut, altered, from another machine or version) is refused, said in
-the log and built again. Entries are executable code in effect, so the folder must belong to this user alone.
+the log and built again. The folder keeps at most KEPT_BYTES: what was used longest ago goes first. Entries are
+executable code in effect, so the folder must belong to this user alone.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ from edge_sdk.errors import CantWrite, NotThere, NotTrusted
 from edge_sdk.locks import try_lock, unlock
 
 log = logging.getLogger(__name__)
+
+KEPT_BYTES = 2**30
+"""Of all payloads in one folder, 1 GiB: about thirty compiled graphs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +58,7 @@ class Entry:
 
     key: CacheKey
     folder: Path
+    kept_bytes: int
 
     @property
     def payload(self) -> Path:
@@ -77,6 +82,8 @@ class Entry:
             return self._refuse("made for another graph, version, device or option")
         if record.get("size_bytes") != len(data) or record.get("sha256") != hashlib.sha256(data).hexdigest():
             return self._refuse("cut or altered")
+        with suppress(OSError):  # a folder that may only be read
+            os.utime(self.payload)  # used now
         return data
 
     def write(self, data: bytes) -> str:
@@ -95,6 +102,7 @@ class Entry:
             return f"the compiled graph was not kept in {self.folder}: {exc.args[0]}"
         except OSError as exc:
             return f"the compiled graph was not kept in {self.folder}: {exc.strerror or exc}"
+        _shrink(self.folder, self.kept_bytes, but=self.payload)
         return ""
 
     def discard(self, why: str) -> None:
@@ -109,13 +117,32 @@ class Entry:
         return None
 
 
+def _shrink(folder: Path, most_bytes: int, *, but: Path) -> None:
+    """Removes entries other than `but`, the one used longest ago first, until the rest fits. Who reads one of them at
+    this moment finds it gone, and builds it again."""
+    found = []
+    for path in folder.glob("*.bin"):
+        with suppress(OSError):  # gone since
+            status = path.stat()
+            found.append((status.st_mtime_ns, status.st_size, path))
+    total = sum(size for _, size, _ in found)
+    for _, size, path in sorted(found):
+        if total <= most_bytes:
+            return
+        if path != but:
+            with suppress(OSError):
+                path.with_suffix(".json").unlink(missing_ok=True)
+                path.unlink(missing_ok=True)
+                total -= size
+
+
 class CompileCache:
     """Entries in one folder. Safe between threads and processes on one machine; not over network file systems that
     don't lock. Raises as `own_folder`."""
 
-    def __init__(self, folder: Path, *, patience_s: float = 120.0) -> None:
-        """patience_s: how long to wait for another process that is building the same entry."""
-        self._folder, self._patience_s = folder, patience_s
+    def __init__(self, folder: Path, *, patience_s: float = 120.0, kept_bytes: int = KEPT_BYTES) -> None:
+        """patience_s: how long to wait for another process that is building the same entry. kept_bytes: of payloads."""
+        self._folder, self._patience_s, self._kept_bytes = folder, patience_s, kept_bytes
         own_folder(folder)
 
     @property
@@ -127,7 +154,7 @@ class CompileCache:
     def entry(self, key: CacheKey) -> Iterator[Entry]:
         """The entry of `key`, locked until the block ends: read it, or build and write it."""
         with _lock(self._folder / f"{key.digest}.lock", self._patience_s):
-            yield Entry(key, self._folder)
+            yield Entry(key, self._folder, self._kept_bytes)
 
 
 def own_folder(folder: Path) -> None:

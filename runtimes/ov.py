@@ -7,6 +7,7 @@ import io
 import queue
 import statistics
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -108,7 +109,7 @@ class OvSession:
             queue.LifoQueue()
         )  # the request used last has its buffers in the CPU's cache
         self._requests = self._make_requests()
-        self._closed = False
+        self._closing = threading.Lock()
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -166,13 +167,13 @@ class OvSession:
 
     def close(self) -> None:
         """Wait for running calls, free the compiled graph. May be called twice."""
-        if self._closed:
-            return
-        self._closed = True
-        for _ in range(self._requests):
-            self._free.get()
-        self._free.put(None)  # wakes those who wait for a request; each hands it on
-        self._net = None
+        with self._closing:  # of two that close at once, the second would wait for requests that never come back
+            if self._net is None:
+                return
+            for _ in range(self._requests):
+                self._free.get()
+            self._free.put(None)  # wakes those who wait for a request; each hands it on
+            self._net = None
 
     @contextmanager
     def _request(self) -> Iterator[_Request]:

@@ -45,6 +45,22 @@ def test_what_was_kept_comes_back_and_only_for_its_own_key(tmp_path: Path) -> No
     assert kept(tmp_path, replace(KEY, options=(("threads", "1"),))) is None
 
 
+def test_what_was_used_longest_ago_goes_where_there_is_no_more_room(tmp_path: Path) -> None:
+    keys = [replace(KEY, version=str(number)) for number in range(4)]
+    for age, key in enumerate(keys[:3]):
+        keep(tmp_path, b"x" * 40, key)
+        long_ago = time.time() - 1000 + age
+        os.utime(tmp_path / f"{key.digest}.bin", (long_ago, long_ago))
+    assert kept(tmp_path, keys[0]) is not None  # used again: now the second is the oldest
+    with CompileCache(tmp_path, kept_bytes=120).entry(keys[3]) as entry:
+        assert entry.write(b"x" * 40) == ""
+    assert [kept(tmp_path, key) is not None for key in keys] == [True, False, True, True]
+    assert not (tmp_path / f"{keys[1].digest}.json").exists()
+    with CompileCache(tmp_path, kept_bytes=30).entry(keys[1]) as entry:
+        assert entry.write(b"x" * 40) == ""
+    assert [kept(tmp_path, key) is not None for key in keys] == [False, True, False, False]  # what is new stays
+
+
 def test_the_order_of_options_does_not_matter() -> None:
     pairs = (("a", "1"), ("b", "2"))
     assert replace(KEY, options=pairs).digest == replace(KEY, options=pairs[::-1]).digest

@@ -37,6 +37,8 @@ def runtime(request: pytest.FixtureRequest) -> Runtime:
 def test_this_runtime_is_here_and_was_held_to_the_contract(name: str) -> None:
     if not FOUND[name].usable:
         pytest.skip(f"{name} can't be used here: {FOUND[name].reason}")
+    assert FOUND[name].version
+    assert registry.runtime(name).default_device in FOUND[name].devices
 
 
 def options(runtime: Runtime, **changes: object) -> CompileOptions:
