@@ -43,7 +43,8 @@ def measure(name: str, seed: int, arguments: argparse.Namespace) -> dict[str, An
     folder = arguments.runs / f"{name}-{seed}"
     trained = family.train(data, training_options(stated, seed, arguments), folder=folder, progress=_quiet)
     made = build.variants(family, data, trained)
-    decision = build.decide(data, trained, build.BuildOptions(name=name, out=folder))
+    wanted = build.BuildOptions(name=name, out=folder)
+    decision = build.decide(data, trained, wanted, build.scored_by(made, trained, wanted))
     inputs = evaluate.prepared(data.test, made.graph.preprocessing)
     scored = evaluate.score_all(made.all, inputs, threads=arguments.threads)
     table = figures.rows(scored, data.test, decision.threshold, group=data.group)

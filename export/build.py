@@ -22,11 +22,12 @@ from edge_sdk.calibration import CalibrationReport, Quantized, QuantizeOptions, 
 from edge_sdk.decision import Decision, Evidence, conformal, nearest_supportable, needed_parts, parse_rate
 from edge_sdk.errors import BadInput, BadUsage, BoundNotMet, Stopped
 from edge_sdk.evidence import Judged, highest
-from edge_sdk.export import evaluate, figures
+from edge_sdk.export import evaluate, figures, promise
 from edge_sdk.export.family import Family, FloatGraph, Picture, PictureSet, Trained, TrainingPlan, TrainOptions
 from edge_sdk.export.masks import Masks
 from edge_sdk.export.pack import Parts, float_variant, pack, provenance
 from edge_sdk.export.pictures import Shares, data_digest, shares
+from edge_sdk.export.promise import Highest
 from edge_sdk.progress import Progress, silent
 from edge_sdk.runtimes.probe import default_threads
 
@@ -188,7 +189,7 @@ def build(
 ) -> Built:
     """Graph, int8 and fp16, threshold, quality of every variant on every runtime here, and one file written at once."""
     made = variants(family, data, trained, progress=progress)
-    decision = decide(data, trained, options)
+    decision = decide(data, trained, options, scored_by(made, trained, options, progress=progress))
     pictures = data.test or trained.held_out
     threshold = decision.threshold if data.test else None
     judged = _judged(made, pictures, threshold, data.group, trained, options, progress)
@@ -208,6 +209,13 @@ def build(
         calibration=made.quantized.report, pictures=tuple(pictures), group=data.group, scored=judged.scored,
         rows=judged.rows, unjudged=judged.problem,
     )  # fmt: skip
+
+
+def scored_by(made: Made, trained: Trained, options: BuildOptions, *, progress: Progress = silent) -> Highest:
+    """The scores that the threshold is fitted to: of all graphs, or the training's own where quality is not wanted."""
+    if not options.evaluate:
+        return promise.of(trained.scores, trained.scored_by, ())
+    return promise.highest(trained, made.quantized.variants, made.graph.preprocessing, progress=progress)
 
 
 def _seen(data: PictureSet, trained: Trained) -> str:
@@ -284,19 +292,20 @@ def _in_file(path: Path) -> Decision:
         return bundle.decision
 
 
-def decide(data: PictureSet, trained: Trained, options: BuildOptions) -> Decision:
+def decide(data: PictureSet, trained: Trained, options: BuildOptions, scored: Highest) -> Decision:
     """The conformal threshold of the held-out parts. A rate that was asked for and can't be held raises BoundNotMet."""
     parts = [p.part for p in trained.held_out]
     rate = _rate(len(set(parts)), options)
     evidence = Evidence(
-        grouped_by=data.group, variant="fp32", runtime=trained.scored_by,
+        grouped_by=data.group, variant=scored.variants, runtime=scored.runtimes,
         data_digest=grouping.data_digest((p.path, p.part if data.group else "", p.label) for p in trained.held_out),
         created_utc=provenance().created_utc,
     )  # fmt: skip
-    return conformal(
-        trained.scores, rate=rate, parts=parts if data.group else None, confidence=options.confidence,
+    decision = conformal(
+        scored.scores, rate=rate, parts=parts if data.group else None, confidence=options.confidence,
         evidence=evidence,
     )  # fmt: skip
+    return msgspec.structs.replace(decision, warnings=(*decision.warnings, *scored.warnings))
 
 
 def _rate(parts: int, options: BuildOptions) -> Fraction:

@@ -45,7 +45,7 @@ def prepared(pictures: Sequence[Picture], record: Preprocessing, *, progress: Pr
     """Network inputs of pictures, and the way back to their pixels."""
     out = []
     for done, picture in enumerate(pictures):
-        progress(done, len(pictures), "reading test pictures")
+        progress(done, len(pictures), "reading pictures")
         out.append(preprocess.apply(preprocess.decode(picture.path), record, where=str(picture.path)))
     return out
 

@@ -146,7 +146,7 @@ class AnomalyDetector:
             f"device     asked {e.device_requested}, got {e.device}",
             f"precision  {e.computes}; of what the graph leaves open: asked {e.precision_requested}, got {e.precision}",
             f"threads    {e.threads}",
-            f"decision   {'none' if d is None else f'{d.rule}, score > {d.threshold:.6g}, {d.words}'}",
+            f"decision   {'none' if d is None else _in_words(d)}",
             f"self-check {self._ran.self_check or 'not done'}",
         ]
         lines += [f"avoided    known fault {name}" for name in e.workarounds]
@@ -235,6 +235,11 @@ class AnomalyDetector:
         if pixels.dtype == np.uint16 and depth and (top := int(pixels.max())).bit_length() < depth - 1:
             notes.append(f"no value is above {top}, and they are read as {depth} bits: is the camera's depth another?")
         return tuple(notes)
+
+
+def _in_words(d: Decision) -> str:
+    of = f"; by the scores of {d.variant} on {d.runtime}" if d.variant else ""
+    return f"{d.rule}, score > {d.threshold:.6g}, {d.words}{of}"
 
 
 def _no_picture(given: object) -> BadInput:

@@ -20,7 +20,7 @@ from edge_sdk.bundle.store import Bundle
 from edge_sdk.calibration import QuantizeOptions, quantize
 from edge_sdk.decision import Decision, hair_above
 from edge_sdk.export import build as builder
-from edge_sdk.export import evaluate, plots, report, speeds
+from edge_sdk.export import evaluate, plots, promise, report, speeds
 from edge_sdk.export.demo import demo, machine
 from edge_sdk.export.family import FloatGraph, Picture, PictureSet, Trained, TrainOptions
 from edge_sdk.export.pack import float_variant
@@ -43,10 +43,12 @@ def data(folder: Path) -> PictureSet:
     return read_pictures(folder)
 
 
-def _build(data: PictureSet, out: Path, rate: str | None = None, *, history: bool = True) -> builder.Built:
+def _build(
+    data: PictureSet, out: Path, rate: str | None = None, *, history: bool = True, evaluate: bool = True
+) -> builder.Built:
     family = Edges(history=history)
     trained = family.train(data, TrainOptions(size="tiny"), folder=out.parent, progress=silent)
-    options = builder.BuildOptions(name="Parts <&>", out=out, rate=rate)
+    options = builder.BuildOptions(name="Parts <&>", out=out, rate=rate, evaluate=evaluate)
     return builder.build(family, data, trained, options)
 
 
@@ -82,13 +84,25 @@ def test_the_bundle_holds_the_decision_the_quality_and_how_it_was_made(data: Pic
 
 
 def test_the_threshold_comes_from_held_out_good_parts_alone(data: PictureSet, tmp_path: Path) -> None:
-    built = _build(data, tmp_path / "parts.edge", rate="10%")
+    built = _build(data, tmp_path / "parts.edge", rate="10%", evaluate=False)
     decision: Decision = built.decision
     rising = np.sort(built.trained.scores)
     assert decision.threshold == hair_above(rising[18], rising)  # rank ceil(21 * 0.9) = 19 of 20
     assert (decision.parts, decision.rank, decision.requested_rate) == (20, 19, 0.1)
     assert "assumed" in " ".join(decision.warnings)
-    assert decision.runtime == "onnxruntime"
+    assert (decision.variant, decision.runtime) == ("fp32", "onnxruntime")
+
+
+def test_the_threshold_holds_for_whatever_runs(data: PictureSet, tmp_path: Path) -> None:
+    """Every variant on every runtime rejects at most the one of 20 that the rank leaves."""
+    built = _build(data, tmp_path / "parts.edge", rate="10%")
+    assert built.decision.variant == "fp32, int8, int8-w7, fp16"
+    assert set(built.decision.runtime.split(", ")) >= {"onnxruntime", "openvino"}
+    for row in (row for row in verify(built.path).rows if row.passed):
+        with load(built.path, variant=row.variant, runtime=row.runtime, threads=1, cache=tmp_path / "c") as detector:
+            rejected = [detector.predict(p.path).is_defect for p in built.trained.held_out]
+        assert sum(rejected) <= 1, (row.variant, row.runtime)
+    assert built.decision.threshold >= np.sort(built.trained.scores)[18]
 
 
 @pytest.mark.parametrize("group", [None, GROUP])
@@ -157,7 +171,7 @@ def test_the_group_stated_with_the_pictures_is_the_one_of_the_decision_and_of_th
 
 
 def test_without_a_rate_the_lowest_supportable_one_is_taken_and_said(data: PictureSet, tmp_path: Path) -> None:
-    built = _build(data, tmp_path / "parts.edge")
+    built = _build(data, tmp_path / "parts.edge", evaluate=False)
     highest = max(built.trained.scores)
     assert highest < built.decision.threshold < 1.001 * highest
     assert built.decision.requested_rate == pytest.approx(1 / 21, abs=0.0005)
@@ -382,7 +396,8 @@ def test_a_confidence_that_is_asked_for_makes_the_promise_of_it(data: PictureSet
     family = Edges()
     trained = family.train(data, TrainOptions(size="tiny"), folder=tmp_path, progress=silent)
     wanted = builder.BuildOptions(name="x", out=tmp_path / "x.edge", rate="20%")
-    mean, sure = (builder.decide(data, trained, replace(wanted, confidence=c)) for c in (None, 0.8))
+    scored = promise.of(trained.scores, trained.scored_by, ())
+    mean, sure = (builder.decide(data, trained, replace(wanted, confidence=c), scored) for c in (None, 0.8))
     assert (mean.rule, sure.rule) == ("conformal", "conformal-pac")
     assert sure.confidence == 0.8
     assert sure.threshold > mean.threshold

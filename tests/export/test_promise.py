@@ -1,0 +1,45 @@
+"""The rate of a threshold holds for every graph that was scored, and none that answers wrongly raises it."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_sdk.decision import conformal
+from edge_sdk.export.evaluate import Scored
+from edge_sdk.export.promise import FAR, of
+from edge_sdk.quality.detection import rejected
+
+near = st.lists(st.floats(-0.9 * FAR, 0.9 * FAR), min_size=20, max_size=20)
+
+
+def scored(name: str, scores: list[float], runtime: str = "openvino") -> Scored:
+    return Scored(variant=name, layout="plain", runtime=runtime, scores=np.array(scores))
+
+
+@given(own=st.lists(st.floats(0.01, 1.0), min_size=20, max_size=20), others=st.lists(near, min_size=1, max_size=4))
+def test_no_graph_rejects_more_of_the_parts_behind_the_threshold_than_was_promised(
+    own: list[float], others: list[list[float]]
+) -> None:
+    own[0] = 1.0
+    graphs = [scored(f"v{i}", [a + b for a, b in zip(own, more, strict=True)]) for i, more in enumerate(others)]
+    told = of(own, "torch", graphs)
+    assert told.warnings == ()
+    decision = conformal(told.scores, rate="20%")
+    for scores in (np.array(own), *(one.scores for one in graphs)):
+        assert rejected(scores, decision.threshold).sum() <= decision.parts - (decision.rank or 0) == 3
+    assert told.scores == tuple(np.max([own, *(one.scores for one in graphs)], axis=0))
+    assert told.variants.split(", ") == ["fp32", *(one.variant for one in graphs)]
+
+
+def test_a_graph_that_answers_wrongly_does_not_raise_the_threshold_and_is_named() -> None:
+    own = [0.2, 0.5, 1.0]
+    wrong = scored("int8", [0.2, 0.5, 1.37])
+    right = scored("int8-w7", [0.25, 0.5, 0.99], runtime="onnxruntime")
+    told = of(own, "torch", [wrong, right])
+    assert told.scores == (0.25, 0.5, 1.0)
+    assert (told.variants, told.runtimes) == ("fp32, int8-w7", "torch, onnxruntime")
+    assert told.warnings == (
+        "the threshold does not count int8 on openvino: its scores of good parts are off by up to 37% of the largest",
+    )
