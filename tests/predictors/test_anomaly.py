@@ -341,12 +341,14 @@ def test_where_tensorrt_sees_a_gpu_the_bundle_goes_there_unless_told_otherwise(
         "from edge_sdk.bundle.store import Bundle; from edge_sdk.loading import choose\n"
         "for wanted in ({}, {'device': 'CUDA'}, {'device': 'CPU'}, {'runtime': 'openvino'}):\n"
         "    with Bundle.open(sys.argv[1]) as bundle: made = choose(bundle, **wanted)\n"
-        "    print(made.runtime, made.device, made.variant, made.layout)\n"
+        "    print(made.runtime, made.device, made.variant, made.layout, '|', made.why)\n"
     )
     run = [sys.executable, "-c", code, str(tiny_bundle), str(tmp_path)]
     told = subprocess.run(run, capture_output=True, text=True, check=False)
-    assert told.stdout.splitlines()[:2] == ["tensorrt CUDA int8 conv-relu-q"] * 2, told.stderr
-    assert [line.split()[:2] for line in told.stdout.splitlines()[2:]] == [["openvino", "CPU"]] * 2
+    seen, asked, *elsewhere = told.stdout.splitlines()
+    assert seen.startswith("tensorrt CUDA int8 conv-relu-q | rtx-pc: tensorrt 10.13 sees CUDA:0"), told.stderr
+    assert asked.startswith("tensorrt CUDA int8 conv-relu-q | device CUDA was asked for; rtx-pc:")
+    assert [line.split()[:2] for line in elsewhere] == [["openvino", "CPU"]] * 2
 
 
 def test_the_self_check_is_remembered_for_this_machine_and_these_settings(tiny_bundle: Path, tmp_path: Path) -> None:
@@ -360,6 +362,20 @@ def test_the_self_check_is_remembered_for_this_machine_and_these_settings(tiny_b
     assert words(max_batch=3).startswith("passed (")
     for memory in (tmp_path / "self-check").glob("*.json"):
         memory.write_text(json.dumps({"of": "another", "words": "x"}))
+    assert words().startswith("passed (")
+
+
+def test_the_self_check_of_another_cpu_does_not_count(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def words() -> str:
+        wanted: dict[str, str] = {"variant": "fp32", "runtime": "onnxruntime"}
+        with edge_sdk.load(tiny_bundle, threads=1, cache=tmp_path, **wanted) as detector:  # type: ignore[arg-type]
+            return detector.predict(tiny.picture(1)).ran.self_check
+
+    assert words().startswith("passed (")
+    assert words().startswith("passed, remembered")
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")  # part of what a CPU is: other kernels run
     assert words().startswith("passed (")
 
 

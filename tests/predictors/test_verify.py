@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -314,6 +315,10 @@ def test_the_largest_error_of_a_score_is_told_as_a_share_of_the_threshold(tiny_b
     tiny.rewritten(tiny_bundle, path, change)
     undecided = verify(path, runtimes=["onnxruntime"], variants=["fp32"])
     assert undecided.worst_score == pytest.approx(0.25, rel=1e-3)
+    alone = replace(undecided, rows=tuple(replace(row, batch_outputs=()) for row in undecided.rows))
+    batched = replace(undecided, rows=tuple(replace(row, outputs=()) for row in undecided.rows))
+    assert alone.worst_score == pytest.approx(0.25, rel=1e-3)
+    assert batched.worst_score == pytest.approx(0.25, rel=1e-3)
     assert undecided.threshold is None
     assert "of the threshold" not in undecided.text()
     report = verify(tiny_bundle, runtimes=["onnxruntime"])
