@@ -452,7 +452,7 @@ def _last_minimum(costs: FloatArray) -> int:
 
 def _part_scores(scores: Sequence[float] | FloatArray, parts: Sequence[str] | None) -> FloatArray:
     """Score of each part, rising: the highest of its pictures. float64 (number of parts,)."""
-    values = np.asarray(scores, dtype=np.float64)
+    values = np.asarray(scores, dtype=np.float64) + 0.0  # -0.0 and 0.0 are one score, also in words
     if values.ndim != 1 or values.size == 0:
         raise BadInput(
             f"scores of shape {values.shape}: a list of at least one number is needed", do="Score some pictures"

@@ -108,11 +108,11 @@ def seen_in(note: str) -> frozenset[str]:
     return frozenset(note[at : at + SEEN_DIGITS] for at in range(0, len(note), SEEN_DIGITS))
 
 
-def data_digest(pictures: Iterable[tuple[Path, str, str]]) -> str:
-    """sha256 over (file, part, label) of pictures, in their order: contents, bare names, parts, labels, so that it is
-    the same in whatever folder they lie. part: "" where no group was stated. Raises BadInput for a file that is gone.
+def data_digest(pictures: Iterable[tuple[str, str, str, str]]) -> str:
+    """sha256 over (bare name, part, label, `content`) of pictures, in their order, so that it is the same in whatever
+    folder they lie. part: "" where no group was stated.
     """
     total = hashlib.sha256()
-    for path, part, label in pictures:
-        total.update(f"{path.name}\0{part}\0{label}\0{content(path)}\n".encode())
+    for name, part, label, contents in pictures:
+        total.update(f"{name}\0{part}\0{label}\0{contents}\n".encode())
     return total.hexdigest()

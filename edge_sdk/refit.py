@@ -193,7 +193,9 @@ def _scored(detector: AnomalyDetector, given: Gathered, progress: Progress) -> t
 def _digest(used: Gathered, group: str) -> str:
     """Of the pictures behind the scores, as at export: the same pictures give the same digest."""
     labelled = [*((sample, GOOD) for sample in used.good), *((sample, "defect") for sample in used.defects)]
-    return data_digest((sample.path, sample.part if group else "", label) for sample, label in labelled)
+    return data_digest(
+        (sample.path.name, sample.part if group else "", label, sample.content) for sample, label in labelled
+    )
 
 
 def _now() -> str:

@@ -26,7 +26,7 @@ from edge_sdk.export import evaluate, figures, promise
 from edge_sdk.export.family import Family, FloatGraph, Picture, PictureSet, Trained, TrainingPlan, TrainOptions
 from edge_sdk.export.masks import Masks
 from edge_sdk.export.pack import Parts, float_variant, pack, provenance
-from edge_sdk.export.pictures import Shares, data_digest, shares
+from edge_sdk.export.pictures import Shares, content_of, data_digest, shares
 from edge_sdk.export.promise import Highest
 from edge_sdk.progress import Progress, silent
 from edge_sdk.runtimes.probe import default_threads
@@ -221,7 +221,7 @@ def scored_by(made: Made, trained: Trained, options: BuildOptions, *, progress: 
 def _seen(data: PictureSet, trained: Trained) -> str:
     """What `threshold` later needs to tell new parts from those that the network and the map quantiles learned from."""
     held_out = {picture.path for picture in trained.held_out}
-    return grouping.seen_note(grouping.content(p.path) for p in data.train if p.path not in held_out)
+    return grouping.seen_note(content_of(p) for p in data.train if p.path not in held_out)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -298,7 +298,9 @@ def decide(data: PictureSet, trained: Trained, options: BuildOptions, scored: Hi
     rate = _rate(len(set(parts)), options)
     evidence = Evidence(
         grouped_by=data.group, variant=scored.variants, runtime=scored.runtimes,
-        data_digest=grouping.data_digest((p.path, p.part if data.group else "", p.label) for p in trained.held_out),
+        data_digest=grouping.data_digest(
+            (p.path.name, p.part if data.group else "", p.label, content_of(p)) for p in trained.held_out
+        ),
         created_utc=provenance().created_utc,
     )  # fmt: skip
     decision = conformal(

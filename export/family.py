@@ -23,13 +23,15 @@ if TYPE_CHECKING:
 class Picture:
     """One picture file. part: name of the physical part that it shows (its own name where no group was stated).
 
-    label: "good" or the kind of defect. mask: file with the defect's pixels > 0, at the picture's size.
+    label: "good" or the kind of defect. mask: file with the defect's pixels > 0, at the picture's size. content: sha256
+    of the file in hex (`grouping.content`), "" = it was not read yet.
     """
 
     path: Path
     part: str
     label: str = "good"
     mask: Path | None = None
+    content: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -152,8 +152,9 @@ def _once(
     """Each content once, training pictures before test pictures, and a note on the copies left out."""
     first: dict[str, Picture] = {}
     copies: list[tuple[Picture, Picture]] = []
+    train, test = (tuple(replace(p, content=content_of(p)) for p in some) for some in (train, test))
     for picture in (*train, *test):
-        kept = first.setdefault(content(picture.path), picture)
+        kept = first.setdefault(picture.content, picture)
         if kept is picture:
             continue
         copies.append((picture, kept))
@@ -241,4 +242,9 @@ def data_identity(data: PictureSet) -> dict[str, str]:
 
 def data_digest(data: PictureSet) -> str:
     """sha256 over the training pictures: contents, parts and labels, whatever folder they lie in."""
-    return grouping.data_digest((p.path, p.part, p.label) for p in data.train)
+    return grouping.data_digest((p.path.name, p.part, p.label, content_of(p)) for p in data.train)
+
+
+def content_of(picture: Picture) -> str:
+    """`grouping.content`, read again only where nobody has. Raises BadInput for a file that is gone."""
+    return picture.content or content(picture.path)

@@ -40,12 +40,13 @@ def highest(
     former."""
     inputs = prepared(trained.held_out, record, progress=progress)
     scored = score_all(variants, inputs, threads=trained.options.threads, progress=progress)
-    return of(trained.scores, trained.scored_by, [one for one in scored if not one.problem])
+    return of(trained.scores, trained.scored_by, scored)
 
 
 def of(scores: Sequence[float], scored_by: str, scored: Sequence[Scored]) -> Highest:
-    """scores: fp32's, one per picture, by `scored_by`; scored: the other graphs', of the same pictures."""
-    own = np.array(scores, np.float64)
+    """scores: fp32's, one per picture, by `scored_by`; scored: the other graphs', of the same pictures. Those that did
+    not run are told in the table, not here."""
+    own, scored = np.array(scores, np.float64), [one for one in scored if not one.problem]
     most = FAR * float(np.abs(own).max())
     counted = [one for one in scored if float(np.abs(one.scores - own).max()) <= most]
     left_out = [one for one in scored if not any(one is other for other in counted)]

@@ -30,7 +30,7 @@ def identity_of(folder: Path | None) -> str:
     files = _files(folder)
     for file in files:
         encoded.size(_bytes(file), where=str(file))
-    return grouping.data_digest((file, "", "") for file in files)[:16]
+    return grouping.data_digest((file.name, "", "", grouping.content(file)) for file in files)[:16]
 
 
 def _bytes(file: Path) -> bytes:

@@ -29,6 +29,10 @@ scores = st.lists(st.floats(-1e6, 1e6), min_size=19, max_size=60)
 rates = st.sampled_from(["0.5", "0.1", "0.05"])
 
 
+def test_minus_zero_is_zero_also_in_words() -> None:
+    assert conformal([0.0, *[-0.0] * 18], rate="0.5") == conformal([*[-0.0] * 18, 0.0], rate="0.5")
+
+
 @given(values=scores, rate=rates, rng=st.randoms(use_true_random=False))
 def test_the_order_of_the_pictures_does_not_matter(values: list[float], rate: str, rng: object) -> None:
     shuffled = sorted(values, key=lambda _: rng.random())  # type: ignore[attr-defined]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html.parser
 import json
+import platform
 import re
 import shutil
 from dataclasses import replace
@@ -332,6 +333,15 @@ def test_rows_worth_timing_are_those_that_load_would_take(data: PictureSet, tmp_
     ]  # fmt: skip
 
 
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the cap is for x86")
+@pytest.mark.parametrize(("cap", "timed"), [("AVX2", ("fp32", "int8-w7")), ("SSE41", ("fp32",))])
+def test_what_is_timed_is_fp32_and_the_int8_of_this_cpu(
+    cap: str, timed: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", cap)
+    assert speeds.worth_timing() == timed
+
+
 def test_pictures_are_not_judged_by_a_runtime_that_answers_wrongly(data: PictureSet, tmp_path: Path) -> None:
     built = _build(data, tmp_path / "parts.edge")
     verified = verify(built.path)
@@ -397,6 +407,8 @@ def test_a_confidence_that_is_asked_for_makes_the_promise_of_it(data: PictureSet
     trained = family.train(data, TrainOptions(size="tiny"), folder=tmp_path, progress=silent)
     wanted = builder.BuildOptions(name="x", out=tmp_path / "x.edge", rate="20%")
     scored = promise.of(trained.scores, trained.scored_by, ())
+    warned = replace(scored, warnings=("int8 is far off",))
+    assert builder.decide(data, trained, wanted, warned).warnings[-1] == "int8 is far off"
     mean, sure = (builder.decide(data, trained, replace(wanted, confidence=c), scored) for c in (None, 0.8))
     assert (mean.rule, sure.rule) == ("conformal", "conformal-pac")
     assert sure.confidence == 0.8

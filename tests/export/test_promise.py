@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -37,7 +39,8 @@ def test_a_graph_that_answers_wrongly_does_not_raise_the_threshold_and_is_named(
     own = [0.2, 0.5, 1.0]
     wrong = scored("int8", [0.2, 0.5, 1.37])
     right = scored("int8-w7", [0.25, 0.5, 0.99], runtime="onnxruntime")
-    told = of(own, "torch", [wrong, right])
+    refused = replace(scored("fp16", [np.nan] * 3), problem="it was refused")
+    told = of(own, "torch", [wrong, refused, right])
     assert told.scores == (0.25, 0.5, 1.0)
     assert (told.variants, told.runtimes) == ("fp32, int8-w7", "torch, onnxruntime")
     assert told.warnings == (
