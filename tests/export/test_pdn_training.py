@@ -278,6 +278,14 @@ def test_what_a_penalty_folder_holds_counts_not_where_it_lies(tmp_path: Path) ->
     assert len({here, other, identity_of(None)}) == 3
 
 
+def test_a_run_is_another_with_other_foreign_pictures(parts: PictureSet, options: TrainOptions, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.full((8, 8, 3), 9, np.uint8))
+    _, identity = training.outlook(parts, replace(options, penalty=tmp_path), recipe=RECIPE)
+    assert identity["penalty"] == identity_of(tmp_path)
+    _, without = training.outlook(parts, options, recipe=RECIPE)
+    assert without["penalty"] == "textures"
+
+
 def test_an_empty_penalty_folder_is_named(parts: PictureSet, options: TrainOptions, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(BadInput, match="no pictures in it"):
