@@ -155,6 +155,8 @@ def check_chain(decisions: Sequence[Decision | Mapping[str, Any]], *, where: str
 class Evidence:
     """Where scores come from; copied into the record as it is. grouped_by: pattern or column that names the part.
 
+    variant, runtime: whose scores; several, with commas, where the highest of what they give a picture counts.
+
     data_digest: `grouping.data_digest` of the pictures behind the scores. cross_fit: the scores come from several
     models, each judging what it had not seen. created_utc: ISO 8601.
     """
