@@ -18,6 +18,8 @@ from edge_sdk.calibration import Variant
 from edge_sdk.export.evaluate import Scored, prepared, score_all
 from edge_sdk.export.family import Trained
 from edge_sdk.progress import Progress, silent
+from edge_sdk.runtimes import faults, probe
+from edge_sdk.runtimes.onnx_read import read_facts
 
 FAR = 0.1
 """Of the largest score: a graph that is further off on one picture is wrong, and would only raise the threshold."""
@@ -37,10 +39,25 @@ def highest(
     trained: Trained, variants: Sequence[Variant], record: Preprocessing, *, progress: Progress = silent
 ) -> Highest:
     """Of `trained.scores` and those of every variant on every runtime that takes it, without what is far from the
-    former."""
+    former, and without what this CPU is known to spoil: `load` does not take it here."""
     inputs = prepared(trained.held_out, record, progress=progress)
     scored = score_all(variants, inputs, threads=trained.options.threads, progress=progress)
-    return of(trained.scores, trained.scored_by, scored)
+    spoilt = _spoilt(variants)
+    sound = [one for one in scored if (one.variant, one.layout, one.runtime) not in spoilt]
+    return of(trained.scores, trained.scored_by, sound)
+
+
+def _spoilt(variants: Sequence[Variant]) -> set[tuple[str, str, str]]:
+    """(variant, layout, runtime) of graphs that a known fault makes wrong on this CPU."""
+    cpu, present = probe.cpu(), [found for found in probe.availability() if found.usable]
+    out: set[tuple[str, str, str]] = set()
+    for variant in variants:
+        facts = read_facts(variant.graph, where=variant.variant)
+        out |= {
+            (variant.variant, variant.layout, found.runtime)
+            for found in present if faults.spoilt(found.runtime, found.version or "", facts, cpu)
+        }  # fmt: skip
+    return out
 
 
 def of(scores: Sequence[float], scored_by: str, scored: Sequence[Scored]) -> Highest:

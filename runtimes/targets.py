@@ -188,10 +188,16 @@ def choose(
                     refused=tuple(refused),
                 )  # fmt: skip
             refused.append((f"{name} on {place.runtime} {place.device}", reason))
-    raise NotThere(
-        "nothing here can run it: " + "; ".join(f"{what}: {why}" for what, why in dict.fromkeys(refused)),
-        do=_remedy(target, runtime, present),
-    )
+    raise NotThere(f"nothing here can run it: {_reasons(refused)}", do=_remedy(target, runtime, present))
+
+
+def _reasons(refused: Sequence[tuple[str, str]]) -> str:
+    """Each place and reason once, with the variants that they hold for."""
+    held: dict[tuple[str, str], list[str]] = {}
+    for what, why in dict.fromkeys(refused):
+        name, _, place = what.partition(" on ")
+        held.setdefault((place, why), []).append(name)
+    return "; ".join(f"{', '.join(names)} on {place}: {why}" for (place, why), names in held.items())
 
 
 def places_for(

@@ -333,7 +333,25 @@ def test_rows_worth_timing_are_those_that_load_would_take(data: PictureSet, tmp_
     ]  # fmt: skip
 
 
-@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the cap is for x86")
+ON_X86 = pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the cap is for x86")
+
+
+@ON_X86
+def test_a_graph_that_this_cpu_is_known_to_spoil_does_not_set_the_threshold(
+    data: PictureSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    family = Edges()
+    trained = family.train(data, TrainOptions(size="tiny", threads=1), folder=tmp_path, progress=silent)
+    made = builder.variants(family, data, trained)
+    int8 = [v for v in made.quantized.variants if v.variant == "int8"]
+    here = promise.highest(trained, int8, made.graph.preprocessing)
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    capped = promise.highest(trained, int8, made.graph.preprocessing)
+    assert "openvino" not in capped.runtimes
+    assert capped.warnings == here.warnings == ()
+
+
+@ON_X86
 @pytest.mark.parametrize(("cap", "timed"), [("AVX2", ("fp32", "int8-w7")), ("SSE41", ("fp32",))])
 def test_what_is_timed_is_fp32_and_the_int8_of_this_cpu(
     cap: str, timed: tuple[str, ...], monkeypatch: pytest.MonkeyPatch

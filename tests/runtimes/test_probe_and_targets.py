@@ -313,5 +313,7 @@ def test_what_is_asked_for_is_honoured_or_refused_never_replaced() -> None:
     with pytest.raises(NotThere, match="does not run in int8"):
         targets.choose(only_a, vnni, (ORT,), variant="int8", runtime="onnxruntime")
     assert targets.choose(only_a, vnni, (ORT,), runtime="onnxruntime").variant == "fp32"
-    with pytest.raises(NotThere, match="nothing here can run it"):
+    with pytest.raises(
+        NotThere, match="run it: int8, int8-w7, fp32 on openvino CPU: not looked for; int8, int8-w7, fp32"
+    ):
         targets.choose(EVERYTHING, vnni, ())
