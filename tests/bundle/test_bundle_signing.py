@@ -13,7 +13,7 @@ from tiny_bundle import KEY, OTHER_KEY, decision, write_tiny
 
 import edge_sdk
 from edge_sdk.bundle.signing import PublicKey, SigningKey, TrustPolicy
-from edge_sdk.bundle.store import Bundle, append_decision
+from edge_sdk.bundle.store import Bundle, append_decision, sign_bundle
 from edge_sdk.bundle.summary import inspect
 from edge_sdk.errors import BadInput, BadUsage, NotTrusted
 from edge_sdk.verify import verify
@@ -87,6 +87,17 @@ def test_a_policy_may_be_named_wherever_a_bundle_is_opened_and_required_says_wha
         with pytest.raises(BadUsage, match="no trust policy 'always'"):
             opening(tiny_bundle, trust="always")
     assert edge_sdk.TrustPolicy is TrustPolicy
+
+
+def test_signing_the_sealed_part_anew_keeps_the_sites_signature_once(tmp_path: Path) -> None:
+    path = tmp_path / "x.edge"
+    write_tiny(path, key=KEY).close()
+    append_decision(path, decision(9.0), key=OTHER_KEY).close()
+    with sign_bundle(path, OTHER_KEY) as opened:
+        assert opened.signature.sealed.key == OTHER_KEY.public.fingerprint
+        assert opened.signature.site is not None
+        assert opened.signature.site.key == OTHER_KEY.public.fingerprint
+    assert path.read_bytes().count(b"signatures/site.sig") == 2  # once where it lies, once in the directory
 
 
 def test_a_folder_of_keys_that_is_not_there_is_wrong_usage(tmp_path: Path) -> None:

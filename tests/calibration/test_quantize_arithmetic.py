@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from edge_sdk.calibration.correct import bias_shift
-from edge_sdk.calibration.observe import Watch
+from edge_sdk.calibration.observe import Observed, Watch
 from edge_sdk.calibration.place import Plan, Point, scales
 from edge_sdk.calibration.ranges import Range, fit, quantize, quantize_weights, scale_of
 from edge_sdk.errors import BadInput
@@ -56,6 +56,18 @@ def test_halves_go_to_the_even_neighbour_as_in_the_runtimes() -> None:
 def test_values_beyond_the_range_are_cut_and_counted() -> None:
     q, clipped = quantize(np.asarray([0.0, 200.0, -200.0, 5.0], np.float32), np.float32(1.0))
     assert (q.tolist(), clipped) == ([0, 127, -128, 5], 2)
+
+
+def test_the_lowest_of_256_values_is_no_cut() -> None:
+    q, clipped = quantize(np.asarray([-128.0, -128.4, 127.4], np.float32), np.float32(1.0))
+    assert (q.tolist(), clipped) == ([-128, -128, 127], 0)
+    assert quantize(np.asarray([-128.6, 127.6], np.float32), np.float32(1.0))[1] == 2
+
+
+def test_a_range_reaches_as_far_as_the_farther_side_of_zero() -> None:
+    assert fit(Observed(tensor="t", low=-5.0, high=1.0, count=2, samples=1)).top == 5.0
+    assert fit(Observed(tensor="t", low=-1.0, high=5.0, count=2, samples=1)).top == 5.0
+    assert fit(Observed(tensor="t", low=0.0, high=0.0, count=2, samples=1)).top == 0.0
 
 
 @given(weights=WEIGHTS, limit=st.sampled_from([127, 64]))

@@ -305,6 +305,22 @@ def test_no_observed_score_costs_less_than_the_threshold_chosen(good: list[float
     assert chosen == hair_above(max(equal), np.array(sorted(costs)))
 
 
+def test_a_hair_is_at_most_half_the_way_to_the_next_score() -> None:
+    assert hair_above(1.0, np.array([0.5, 1.0, 3.0])) == 1.0 + 3.0 * HAIR
+    assert hair_above(1.0, np.array([0.5, 1.0, 1.00002])) == pytest.approx(1.00001, abs=1e-9)
+    assert hair_above(3.0, np.array([0.5, 1.0, 3.0])) == 3.0 + 3.0 * HAIR
+
+
+def test_thresholds_that_cost_within_5_percent_of_the_least_are_the_interval() -> None:
+    good = [float(value) for value in range(100)]
+    defects = [20.5] + [200.0] * 19  # one defect lies among the good parts: 1/20 is lost in any case
+    rng = np.random.default_rng(0)
+    decision = from_defects(good, defects, cost_miss=1.0, cost_reject=0.1, prevalence=0.5, rng=rng, draws=2)
+    # Least: 0.5 * 1/20 = 0.025. One reject more costs 0.05 * 1/100 = 0.0005, 5 % are 0.00125: two more, not three.
+    assert decision.threshold_interval is not None
+    assert decision.threshold_interval[0] == 97.0
+
+
 def test_recall_is_counted_without_the_defect_that_is_judged() -> None:
     """One weak defect pulls the threshold below itself; judged by the others' threshold it is missed."""
     decision = cost([1.0, 2.0, 3.0, 5.0] * 10, [4.0, 9.0, 9.5, 10.0])

@@ -46,6 +46,15 @@ def test_int8_weights_are_read_however_they_are_stored(values: list[int]) -> Non
         assert int8_weights_beyond_64(facts) == (min(values) < -64 or max(values) > 64)
 
 
+def test_weights_that_an_old_file_lists_among_its_inputs_are_no_inputs() -> None:
+    model = onnx.load_from_string(weighted_sum())
+    wanted = [value.name for value in model.graph.input]
+    tensor = numpy_helper.from_array(np.ones((2, 2), np.float32), "old_weight")
+    model.graph.initializer.append(tensor)
+    model.graph.input.append(helper.make_tensor_value_info("old_weight", TensorProto.FLOAT, [2, 2]))
+    assert [spec.name for spec in read_facts(model.SerializeToString(), where="old").inputs] == wanted
+
+
 def test_weights_within_64_are_told_from_wider_ones() -> None:
     assert int8_weights_beyond_64(read_facts(detector("conv-relu-q"), where="tiny"))
     assert not int8_weights_beyond_64(read_facts(detector("conv-relu-q", limit=64), where="tiny"))
