@@ -272,6 +272,17 @@ def _flip(offset: Callable[[bytes], int]) -> Callable[[bytes], bytes]:
     return change
 
 
+def _gap_before_table(data: bytes) -> bytes:
+    """64 bytes more behind the last member, and an end record that knows of them."""
+    end = len(data) - 22
+    (table,) = struct.unpack_from("<I", data, end + 16)
+    return data[:table] + b"hidden__" * 8 + data[table:end] + data[end : end + 16] + struct.pack("<IH", table + 64, 0)
+
+
+def _claims_a_comment(data: bytes) -> bytes:
+    return data[:-2] + struct.pack("<H", 5)
+
+
 def _fifo(path: Path) -> None:
     os.mkfifo(path)
 
@@ -324,6 +335,8 @@ FILES = [
 ]
 
 ARCHIVES = [
+    Attack("gap_before_table", "64 bytes before the table belong to no member", _bytes(_gap_before_table)),
+    Attack("comment_claimed", "the end record is not that of a bundle", _bytes(_claims_a_comment)),
     Attack("comment", "bytes stand behind|end record", _members(lambda found: found, comment=b"hello")),
     Attack("count_too_low", "longer than its entries", _members(lambda found: found, count=3)),
     Attack("count_too_high", "shorter than its entries|damaged", _members(lambda found: found, count=60)),

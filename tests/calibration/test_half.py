@@ -55,6 +55,37 @@ def test_what_comes_near_the_largest_half_number_stays_float() -> None:
     assert by_op[1:] == [TensorProto.FLOAT16, TensorProto.FLOAT, TensorProto.FLOAT, TensorProto.FLOAT16]
 
 
+def test_what_is_far_below_zero_stays_float_as_well() -> None:
+    b = Builder(np.random.default_rng(0))
+    low = b.op("Mul", b.relu(b.conv(b.picture(normalised=True), 3, 4)), b.constant(np.float32(-9e3)))
+    small = b.op("Mul", low, b.constant(np.float32(-1e-4)))
+    model = halved(b.model({"out": b.conv(small, 4, 4)}), QuantizeOptions(variants=("fp16",), threads=1))
+    types = kinds(model)
+    products = [types[n.output[0]] for n in model.graph.node if n.op_type == "Mul" and n.output[0] in types][-2:]
+    assert products == [TensorProto.FLOAT, TensorProto.FLOAT]
+
+
+def test_a_square_stays_float_and_a_product_of_two_does_not() -> None:
+    b = Builder(np.random.default_rng(0))
+    one, other = (b.conv(b.picture(normalised=True), 3, 4) for _ in range(2))
+    squared, product = b.op("Mul", one, one), b.op("Mul", one, other)
+    out = b.conv(b.op("Add", squared, product), 4, 4)
+    model = halved(b.model({"out": out}), QuantizeOptions(variants=("fp16",), threads=1))
+    types = kinds(model)
+    made = [n for n in model.graph.node if n.op_type == "Mul" and len(n.input) == 2][-2:]
+    assert [types[n.output[0]] for n in made] == [TensorProto.FLOAT, TensorProto.FLOAT16]
+
+
+def test_the_scales_of_a_resize_stay_float() -> None:
+    b = Builder(np.random.default_rng(0))
+    h = b.conv(b.picture(normalised=True), 3, 4)
+    larger = b.op("Resize", h, "", b.constant(np.asarray([1, 1, 2, 2], np.float32)), mode="linear")
+    model = halved(b.model({"out": b.conv(larger, 4, 4)}), QuantizeOptions(variants=("fp16",), threads=1))
+    types = kinds(model)
+    (node,) = (n for n in model.graph.node if n.op_type == "Resize")
+    assert (types[node.input[0]], types[node.input[2]]) == (TensorProto.FLOAT16, TensorProto.FLOAT)
+
+
 def test_an_output_that_is_half_inside_is_cast_back_under_its_own_name() -> None:
     b = Builder(np.random.default_rng(0))
     h = b.conv(b.picture(normalised=True), 3, 4)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from edge_sdk.errors import BadInput, BadUsage
 from edge_sdk.export.family import Picture
 from edge_sdk.export.pictures import data_digest, read_pictures, split
+from edge_sdk.grouping import Grouping
 
 
 def write(path: Path, *, grey: int | None = None, side: int = 8) -> Path:
@@ -161,6 +162,20 @@ def test_a_table_names_the_parts(tmp_path: Path) -> None:
     data = read_pictures(tmp_path, group="tiles.csv:tile")
     assert [p.part for p in data.train] == ["t0", "t0", "t1", "t1"]
     assert {p.part for p in data.test} == {"t7", "t9"}
+
+
+def test_a_table_is_asked_for_the_whole_path_first_and_for_a_bare_name_only_where_it_is_one_part(
+    tmp_path: Path,
+) -> None:
+    rows = ["split,class,file,tile", ",,a.png,root", "train,good,a.png,t1", "train,good,b.png,t2", "test,bad,b.png,t3"]
+    rows.append("train,good,c.png,t4")
+    (tmp_path / "tiles.csv").write_text("\n".join(rows), encoding="utf-8-sig")  # as spreadsheets write it
+    part_of = Grouping(tmp_path, "tiles.csv:tile")
+    assert part_of(tmp_path / "train/good/a.png") == "t1"
+    assert part_of(tmp_path / "a.png") == "root"
+    assert part_of(tmp_path / "elsewhere/c.png") == "t4"
+    with pytest.raises(BadUsage, match=r"no row names elsewhere/b\.png"):
+        part_of(tmp_path / "elsewhere/b.png")
 
 
 def test_a_table_without_the_column_is_bad_input(tmp_path: Path) -> None:

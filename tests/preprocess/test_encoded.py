@@ -159,3 +159,24 @@ def test_no_bytes_raise_anything_but_bad_input(start: bytes, rest: bytes) -> Non
         return
     assert width >= 0
     assert height >= 0
+
+
+def test_a_jpeg_whose_tables_stand_before_its_header_is_read_by_its_header() -> None:
+    """Marks 0xC4, 0xC8 and 0xCC lie among those of the headers and are tables; decoders take them in any order."""
+    data = cv2.imencode(".jpg", np.zeros((30, 50, 3), np.uint8))[1].tobytes()
+    table = data.index(b"\xff\xc4")
+    length = 2 + int.from_bytes(data[table + 2 : table + 4], "big")
+    header = data.index(b"\xff\xc0")
+    moved = data[:header] + data[table : table + length] + data[header:table] + data[table + length :]
+    assert cv2.imdecode(np.frombuffer(moved, np.uint8), cv2.IMREAD_COLOR).shape == (30, 50, 3)
+    assert encoded.size(moved, where="x.jpg") == (50, 30)
+
+
+@pytest.mark.parametrize(("tile", "told"), [(64, (1000, 500)), (4096, (4096, 4096))])
+def test_a_tiled_tiff_claims_its_own_size_or_that_of_its_tiles_whichever_is_larger(
+    tile: int, told: tuple[int, int]
+) -> None:
+    entries = [(256, 1000), (257, 500), (322, tile), (323, tile)]
+    listed = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries)
+    data = b"II*\0" + struct.pack("<IH", 8, len(entries)) + listed + bytes(4)
+    assert encoded.size(data, where="x.tif") == told

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,17 @@ def test_twenty_times_the_work_is_slower_whatever_the_machine_does(folder: Path)
     assert (result.ratios.pairs, result.ratios.calls, result.block_calls) == (8, 24, 4)
     assert result.a.facts == {"steps": 2000, "cap": ""}
     assert result.speedup == pytest.approx(1 / result.ratios.p.value)
+
+
+def test_a_slower_tail_alone_fails_too_and_what_can_not_be_told_only_where_that_is_asked(folder: Path) -> None:
+    result = compare(side(folder, "a", steps=500), side(folder, "b", steps=500), options=FAST)
+
+    def code(verdict: str, *, tail: bool, strict: bool = False) -> int:
+        ruling = replace(result.ruling, verdict=verdict, tail_slower=tail)  # type: ignore[arg-type]
+        return replace(result, ruling=ruling).exit_code(strict=strict)
+
+    assert code("same", tail=True) == code("slower", tail=False) == code("inconclusive", tail=False, strict=True) == 1
+    assert code("same", tail=False) == code("inconclusive", tail=False) == code("faster", tail=False, strict=True) == 0
 
 
 def test_the_report_is_plain_json_and_a_few_lines(folder: Path) -> None:

@@ -131,6 +131,12 @@ def test_a_missing_array_is_refused_by_name(opened: Callable[..., Session]) -> N
         opened(weighted_sum()).run(fed)
 
 
+def test_inputs_of_different_batches_are_refused_by_name(opened: Callable[..., Session]) -> None:
+    session = opened(weighted_sum(), max_batch=3)
+    with pytest.raises(BadInput, match=r"\b[ab] has .* items"):
+        session.run({**feeds(2), "b": feeds(1)["b"]})
+
+
 def test_bytes_that_are_no_graph_are_refused(opened: Callable[..., Session]) -> None:
     whole = detector()
     for content in (b"", b"not a graph", whole[: len(whole) // 2], whole[:-1]):
