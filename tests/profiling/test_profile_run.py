@@ -110,6 +110,53 @@ def test_a_call_that_tells_no_stages_has_a_total_and_a_reason() -> None:
     assert report.absent["stages"] == "the call tells nothing of its stages"
 
 
+def test_a_stage_below_20_times_the_cost_of_the_clock_is_not_told_apart_from_0() -> None:
+    class Reads(Model):
+        def predict(self, picture: Any) -> Any:
+            result = super().predict(picture)
+            result.ran.stages_ms |= {"read": 0.0009, "write": 0.0011}  # a reading of the clock costs 50 ns
+            return result
+
+    machine = Simulated()
+    options = ProfileOptions(min_time_s=1.0, max_time_s=2.0)
+    report = profile(Reads(machine, [10.0], stages=True), PICTURES, options=options, clocks=machine.clocks())
+    assert "not told apart from 0" in report.absent["stages.read"]
+    assert report.stages["write"].p50 == pytest.approx(0.0011)
+
+
+def test_a_slow_call_whose_thread_was_off_the_cpu_is_told_apart_from_one_that_computed() -> None:
+    class Shared(Simulated):
+        idle = 0
+
+        def clocks(self) -> Clocks:
+            return Clocks(wall=self.read, cpu=lambda: self.now - self.idle, thread=self.read_slowly)
+
+    class Waits(Model):
+        def predict(self, picture: Any) -> Any:
+            result = super().predict(picture)
+            if len(self.seen) % 100 == 50:
+                machine.now, machine.idle = machine.now + 60_000_000, machine.idle + 30_000_000
+            return result
+
+    machine = Shared()
+    report = profile(Waits(machine, [5.0] * 99 + [50.0]), PICTURES, clocks=machine.clocks())
+    told = {round(one.ms): one.descheduled for one in report.outliers.worst}
+    assert told == {65: True}
+    busy = measured([5.0] * 99 + [50.0]).outliers.worst
+    assert {round(one.ms): one.descheduled for one in busy} == {50: False}
+
+
+def test_garbage_collection_that_was_off_stays_off() -> None:
+    gc.disable()
+    try:
+        measured([5.0], min_time_s=0.1, max_time_s=0.5)
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+    measured([5.0], min_time_s=0.1, max_time_s=0.5)
+    assert gc.isenabled()
+
+
 def test_slow_calls_are_kept_counted_and_listed() -> None:
     report = measured([5.0] * 99 + [50.0])
     assert report.outliers.count == report.run.calls // 100
