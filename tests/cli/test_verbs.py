@@ -371,6 +371,14 @@ def test_the_time_left_of_a_training_that_goes_on_is_judged_by_what_this_process
     assert stream.getvalue().splitlines() == [" 50 % training", " 60 % training, about 1 min 20 s left"]
 
 
+def test_the_end_of_a_step_is_told_however_soon_it_comes() -> None:
+    clock, stream = iter([100.0, 101.0, 101.5]), io.StringIO()
+    with terminal.progress(stream=stream, seconds_now=lambda: next(clock)) as progress:
+        for done in range(3):
+            progress(done, 2, "reading")
+    assert stream.getvalue().splitlines() == ["  0 % reading", "100 % reading"]
+
+
 BREAKS = """
 from edge_sdk.cli import terminal
 with terminal.progress() as progress:

@@ -89,6 +89,27 @@ def test_principal_components_keep_more_variance_than_pooled_channels() -> None:
     assert spread["pool"] < spread["pca"] <= float(pooled.var(dim=(0, 2, 3)).sum()) * 1.001
 
 
+def test_principal_components_are_those_of_all_cells_of_all_pictures_together() -> None:
+    """Pictures differ in their means, which are part of the variance."""
+    options = replace(OPTIONS, channels=3, reduce="pca")
+    target = FeatureTarget(Averages(), options)
+    target.fit(clouds)
+    rng = np.random.default_rng((options.seed, 1))
+    drawn = [torch.from_numpy(_resized(clouds(rng), 32))[None] for _ in range(options.statistics_pictures)]
+    cells = torch.cat([mean_pooled(*Averages().stages(one)).movedim(1, 0).flatten(1) for one in drawn], dim=1)
+    values, vectors = np.linalg.eigh(np.cov(cells.double().numpy()))
+    assert values[-3] > 1.05 * values[-4]
+    found = target.state()["projection"].double().numpy()
+    overlap = np.abs(found @ vectors[:, ::-1][:, :3])
+    np.testing.assert_allclose(overlap, np.eye(3), atol=1e-3)
+
+
+def test_the_deep_stage_comes_to_the_shallow_grid_by_half_pixel_centres() -> None:
+    ramp = torch.arange(6.0).expand(1, 1, 6, 6)
+    pooled = mean_pooled(torch.zeros(1, 1, 12, 12), ramp)
+    np.testing.assert_allclose(pooled[0, 1, 6, 4:8].numpy(), [(j + 0.5) / 2 - 0.5 for j in range(4, 8)], atol=1e-6)
+
+
 def test_the_published_embedding_is_unfold_then_adaptive_pooling_and_its_deep_half_a_3_x_3_mean() -> None:
     torch.manual_seed(0)
     first, second = torch.randn(1, 512, 6, 6), torch.randn(1, 1024, 3, 3)

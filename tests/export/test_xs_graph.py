@@ -13,9 +13,9 @@ from xs_parts import LAYOUT, SIDE, pictures, untrained
 
 from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.errors import BadInput, BadUsage
-from edge_sdk.export.efficientad.trunk import SHIPPED, cells, load_trunk, provenance, same_pads, stride_of
+from edge_sdk.export.efficientad.trunk import BLOCKS, SHIPPED, cells, load_trunk, provenance, same_pads, stride_of
 from edge_sdk.export.efficientad.xs.graph import float_in_int8, merged_graph, raw_maps
-from edge_sdk.export.efficientad.xs.model import Source, XsLayout, XsModel, placing
+from edge_sdk.export.efficientad.xs.model import Source, Student, XsLayout, XsModel, placing
 from edge_sdk.tensors import Array
 
 
@@ -246,3 +246,17 @@ def test_the_trunk_is_what_stays_float_in_int8(model: XsModel, graph: bytes) -> 
     convolutions = [node.name for node in onnx.load_from_string(graph).graph.node if node.op_type == "Conv"]
     assert {name.split("/")[0] for name in names} == {"trunk"}
     assert {name.split("/")[0] for name in convolutions if name not in names and name not in tail} == {"student"}
+
+
+def test_the_score_is_the_mean_of_the_nearest_number_of_cells_to_the_share() -> None:
+    assert XsLayout().cells_counted(288, 288) == 26  # 2 % of 36 x 36 are 25.92
+    assert XsLayout().cells_counted(320, 320) == 32
+    assert XsLayout(top_share=1e-6).cells_counted(320, 320) == 1
+
+
+def test_a_student_reaches_a_tap_that_is_two_strides_coarser_at_once() -> None:
+    layout = XsLayout(taps=(10,), stem=8, width=16, sources=(Source(10, "weighted"),), map_stride=16)
+    height = cells(SIDE, stride_of(layout.start))
+    learnt = Student(layout)(torch.zeros(1, BLOCKS[layout.start].outputs, height, height))
+    assert learnt[10].shape == (1, BLOCKS[10].outputs, cells(SIDE, stride_of(10)), cells(SIDE, stride_of(10)))
+    assert stride_of(10) == 4 * stride_of(layout.start)

@@ -69,6 +69,19 @@ def test_what_sets_the_map_scale_neither_trains_nor_sets_the_threshold(data: Pic
     assert quantiles_of(model, features, FAMILY.xs.quantiles) == model.quantiles
 
 
+def test_a_maps_scale_reaches_from_the_lower_to_the_upper_quantile_of_its_cells(
+    data: PictureSet, trained: Trained
+) -> None:
+    model = XsModel.load(trained.folder / MODEL)
+    record = FAMILY.graph(trained).preprocessing
+    features = [model.trunk(torch.from_numpy(prepared(p, record)[None]), model.layout.blocks) for p in data.train[:3]]
+    with torch.inference_mode():
+        maps = [model.maps(each) for each in features]
+    for number, told in enumerate(quantiles_of(model, features, (0.25, 0.75))):
+        cells = torch.cat([each[number] for each in maps]).double().numpy()
+        assert (told.low, told.high) == pytest.approx(tuple(np.quantile(cells, (0.25, 0.75))), rel=1e-6)
+
+
 def test_the_bit_depth_that_the_user_states_stands_in_the_record() -> None:
     assert preprocessing(OPTIONS).bit_depth == 16
     assert preprocessing(replace(OPTIONS, bit_depth=12)).bit_depth == 12
