@@ -252,7 +252,7 @@ class OrtSession:
             raise WrongPrecision(
                 f"{asked} convolutions should run in int8, ONNX Runtime runs {got} and the rest in float",
                 where=self._where,
-                do="Take the layout conv-q-relu-q of this variant, or export again with --target for this machine",
+                do="Take the layout conv-q-relu-q of this variant; edge-sdk lint names what stands in its way",
             )
 
     def _cache_key(self) -> CacheKey:

@@ -1,0 +1,39 @@
+"""Messages and documents send people to options of the command line: each must exist."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import typer.main
+
+from edge_sdk.cli.main import app
+
+ROOT = Path(__file__).resolve().parents[2]
+OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
+OF_OTHERS = {"--index-url"}
+"""Of programs that are not ours: pip."""
+
+
+def _known() -> set[str]:
+    top = typer.main.get_command(app)
+    commands = [top, *getattr(top, "commands", {}).values()]
+    return {
+        name for command in commands for option in command.params for name in (*option.opts, *option.secondary_opts)
+    }
+
+
+def _texts() -> Iterator[tuple[str, str]]:
+    for folder in ("edge_sdk", "runtimes", "calibration", "export"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            yield path.relative_to(ROOT).as_posix(), path.read_text("utf-8")
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        yield path.relative_to(ROOT).as_posix(), path.read_text("utf-8")
+
+
+def test_every_option_that_a_message_or_a_document_names_exists() -> None:
+    known = _known() | OF_OTHERS | {"--help"}
+    assert len(known) > 30
+    wrong = [(where, name) for where, text in _texts() for name in OPTION.findall(text) if name not in known]
+    assert wrong == []
