@@ -283,6 +283,12 @@ def _claims_a_comment(data: bytes) -> bytes:
     return data[:-2] + struct.pack("<H", 5)
 
 
+def _stored(value: dict[str, Any]) -> int:
+    """Bytes of the first graph's member."""
+    size: int = value["members"][value["graphs"][0]["member"]]["size_bytes"]
+    return size
+
+
 def _fifo(path: Path) -> None:
     os.mkfifo(path)
 
@@ -417,6 +423,25 @@ MANIFESTS = [
     Attack("golden_shape", "its shape .* needs", _set("golden", 0, "tensor_shape", to=[1, 9, 9, 3])),
     Attack("golden_gone", "is not declared", _set("golden", 0, "picture", to="none.png")),
     Attack("golden_graph", "which is not there", _set("golden", 0, "outputs", to={"fp64": {}})),
+    Attack("tile_overlap", "tiles can't overlap by 8 px", _set("preprocessing", "overlap", to=8)),
+    Attack("fill", "the fill 256 is not a grey level", _set("preprocessing", "fill", to=256)),
+    Attack("offset", "a map offset of .* px can't be", _set("grid", "offset_px", to=1e9)),
+    Attack("twin_graphs", "two graphs have one name", _set("graphs", 1, "name", to="int8.a")),
+    Attack("graph_hash", "the sha256 of the graph int8.a is not 64 hexadecimal", _set("graphs", 0, "sha256", to="no")),
+    Attack("opset", "can't have opset 0", _set("graphs", 0, "opset", to=0)),
+    Attack("int8_count", "counts -1 int8 convolutions", _set("graphs", 0, "int8_convolutions", to=-1)),
+    Attack("stray_tolerance", "a tolerance for 'depth', which is no output", _set(
+        "graphs", 0, "tolerance", "depth", to={"absolute": 0.0, "relative": 0.0})),
+    Attack("whole_graph_hash", "have different sha256", _manifest(
+        lambda value: value["graphs"][0].update(holes=[], size_bytes=_stored(value), sha256="0" * 64))),
+    Attack("twin_tensors", "have no or one name", _manifest(
+        lambda value: value["graphs"][0].update(outputs=2 * value["graphs"][0]["outputs"]))),
+    Attack("nameless_tensor", "has no name, or a long one", _set("graphs", 0, "inputs", 0, "name", to="")),
+    Attack("golden_output", "the output 'depth' is not known", _set(
+        "golden", 0, "outputs", "int8.a", "depth", to="golden/0/map.f32")),
+    Attack("golden_array", "the array 'nowhere.u8' is not declared", _set("golden", 0, "tensor", to="nowhere.u8")),
+    Attack("golden_axis", "the shape .* of golden/0/tensor.u8 can't be", _set(
+        "golden", 0, "tensor_shape", to=[1, 1, 1, 1, 1, 8, 8, 3, 1])),
     Attack("member_hash", "is not 64 hexadecimal", _set("members", "report.json", "sha256", to="no")),
     Attack("member_size", "the manifest says 99", _set("members", "report.json", "size_bytes", to=99)),
     Attack("other_hash", "report.json was altered", _set("members", "report.json", "sha256", to="0" * 64)),
