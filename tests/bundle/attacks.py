@@ -289,6 +289,12 @@ def _stored(value: dict[str, Any]) -> int:
     return size
 
 
+def _torn_table(data: bytes) -> bytes:
+    """The second entry of the table of contents begins with other letters."""
+    second = data.index(b"PK\x01\x02", data.index(b"PK\x01\x02") + 4)
+    return data[:second] + b"PX" + data[second + 2 :]
+
+
 def _fifo(path: Path) -> None:
     os.mkfifo(path)
 
@@ -343,6 +349,7 @@ FILES = [
 ARCHIVES = [
     Attack("gap_before_table", "64 bytes before the table belong to no member", _bytes(_gap_before_table)),
     Attack("comment_claimed", "the end record is not that of a bundle", _bytes(_claims_a_comment)),
+    Attack("torn_table", "the table of contents is damaged", _bytes(_torn_table)),
     Attack("comment", "bytes stand behind|end record", _members(lambda found: found, comment=b"hello")),
     Attack("count_too_low", "longer than its entries", _members(lambda found: found, count=3)),
     Attack("count_too_high", "shorter than its entries|damaged", _members(lambda found: found, count=60)),

@@ -224,3 +224,11 @@ def test_without_cryptography_a_signature_is_recorded_as_unchecked_or_required_i
     assert f"signed by key {KEY.public.fingerprint}, not checked" in unchecked
     assert refused.startswith("refused:")
     assert 'pip install "cryptography>=' in refused
+
+
+def test_a_file_too_long_for_a_key_is_not_read(tmp_path: Path) -> None:
+    KEY.public.save(tmp_path / "site.pub")
+    padded = (tmp_path / "site.pub").read_text() + "\n" * 5000
+    (tmp_path / "site.pub").write_text(padded)
+    with pytest.raises(BadInput, match=r"site\.pub: is not an Ed25519 public key"):
+        PublicKey.load(tmp_path / "site.pub")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import threading
 import zipfile
@@ -17,6 +18,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tiny_bundle import KEY, decision, manifest, members, onnx_graph, two_layouts, weights, write_tiny
 
+from edge_sdk.bundle.layout import MAX_MEMBERS, Writer
 from edge_sdk.bundle.manifest import Manifest
 from edge_sdk.bundle.signing import TrustPolicy
 from edge_sdk.bundle.store import Bundle, append_decision, sign_bundle, write_bundle
@@ -303,6 +305,7 @@ def altered(*, opset: int = 17, extra: dict[str, object] | None = None) -> Manif
         ({"members": {"golden/0/picture.png": b"1"}}, BadBundle, "is not declared"),
         ({"members": {"graphs/int8.a.onnx.holes": b"1"}}, BadUsage, "has the name of a graph"),
         ({"members": {**members(), "report.json": b"[NaN]"}}, BadBundle, "report.json is not JSON"),
+        ({"members": {**members(), "report.json": b"[1]"}}, BadBundle, "report.json is not a JSON object"),
         ({"members": {**members(), "x/a": b"", "X/A": b""}}, BadBundle, "stands twice"),
         ({"members": {**members(), "x/a": b"", "x": b""}}, BadBundle, "is also a folder"),
         ({"graphs": {"int8.a": b"no", "int8.b": b"no"}}, BadInput, "the graph int8.a"),
@@ -320,3 +323,13 @@ def test_what_breaks_a_rule_is_not_written(changes, error, message, tmp_path: Pa
         write_bundle(path, **given)
     assert path.read_bytes() == b"the old file"
     assert [left.name for left in tmp_path.iterdir()] == ["x.edge"]
+
+
+def test_a_writer_takes_safe_names_alone_and_so_many_members() -> None:
+    writer = Writer(io.BytesIO())
+    with pytest.raises(BadInput, match="leads out of the archive"):
+        writer.add("../up", b"")
+    for number in range(MAX_MEMBERS):
+        writer.add(f"m{number}", b"")
+    with pytest.raises(BadInput, match=f"at most {MAX_MEMBERS} members"):
+        writer.add("one-more", b"")

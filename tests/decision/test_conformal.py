@@ -29,6 +29,14 @@ scores = st.lists(st.floats(-1e6, 1e6), min_size=19, max_size=60)
 rates = st.sampled_from(["0.5", "0.1", "0.05"])
 
 
+def test_nothing_supports_no_rate_and_a_confidence_lies_between_0_and_1() -> None:
+    with pytest.raises(BadInput, match="no good parts"):
+        nearest_supportable(0)
+    for wrong in (0.0, 1.0, 1.5):
+        with pytest.raises(BadUsage, match="must lie between 0 and 1"):
+            conformal([1.0, 2.0, 3.0], rate="50%", confidence=wrong)
+
+
 def test_minus_zero_is_zero_also_in_words() -> None:
     assert conformal([0.0, *[-0.0] * 18], rate="0.5") == conformal([*[-0.0] * 18, 0.0], rate="0.5")
 

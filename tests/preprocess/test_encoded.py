@@ -180,3 +180,32 @@ def test_a_tiled_tiff_claims_its_own_size_or_that_of_its_tiles_whichever_is_larg
     listed = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries)
     data = b"II*\0" + struct.pack("<IH", 8, len(entries)) + listed + bytes(4)
     assert encoded.size(data, where="x.tif") == told
+
+
+def _tags(*entries: tuple[int, int, int, int], at: int = 8) -> bytes:
+    """A little-endian TIFF that is nothing but its list of (tag, kind, count, value)."""
+    listed = b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    return b"II*\0" + struct.pack("<IH", at, len(entries)) + listed + bytes(4)
+
+
+WIDE, HIGH = (256, 4, 1, 100), (257, 4, 1, 50)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"", "the file is empty"),
+        (b"\x89PNG\r\n\x1a\n" + struct.pack(">I4s", 0, b"IEND") + struct.pack(">I", zlib.crc32(b"IEND")) + bytes(30),
+         "its first part is not the header"),
+        (_tags((256, 2, 1, 100), HIGH), "its size can't be read"),
+        (_tags((256, 4, 2, 100), HIGH), "its size can't be read"),
+        (_tags((256, 16, 1, 100), HIGH), "its size can't be read"),
+        (_tags(WIDE, (258, 3, 1, 8)), "it does not tell its size"),
+        (_tags(WIDE, HIGH, at=10**6), "its list of contents is missing"),
+        (b"RIFF" + struct.pack("<I", 26) + b"WAVEVP8L" + bytes(30), "not that of a WebP"),
+        (b"RIFF" + struct.pack("<I", 500) + b"WEBPVP8L" + bytes(30), "bytes are missing"),
+    ],
+)  # fmt: skip
+def test_a_header_that_can_not_be_is_told_apart(data: bytes, said: str) -> None:
+    with pytest.raises(BadInput, match=said):
+        encoded.size(data, where="x")

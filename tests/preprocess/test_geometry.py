@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from edge_sdk import preprocess
 from edge_sdk.bundle.manifest import MapGrid, Preprocessing
-from edge_sdk.errors import BadUsage
+from edge_sdk.errors import BadInput, BadUsage
 
 sides = st.integers(1, 97)
 modes: Any = st.sampled_from(["stretch", "letterbox", "longest-side"])
@@ -171,3 +171,9 @@ def test_a_map_of_coordinates_comes_back_as_coordinates(height: int, width: int,
         back = geometry.back_map(cells[None], grid)
         want = np.clip(centres[:, axis], ends[0], ends[-1]).reshape(height, width)
         np.testing.assert_allclose(back, want, atol=1e-3)
+
+
+def test_no_map_at_all_is_refused() -> None:
+    geometry = preprocess.Geometry(width=4, height=4, placements=())
+    with pytest.raises(BadInput, match="no map to bring back"):
+        geometry.back_map(np.zeros((0, 2, 2), np.float32), MapGrid(offset_px=1.0, stride_px=2.0))

@@ -130,6 +130,18 @@ def test_the_dtype_decides_and_never_the_content() -> None:
         assert int(out.min()) == int(out.max()) == level
 
 
+def test_an_array_larger_than_any_picture_is_refused_before_it_is_copied() -> None:
+    seen = np.broadcast_to(np.uint8(0), (12_000, 12_000))
+    with pytest.raises(BadInput, match="12000 x 12000 is more than"):
+        preprocess.to_rgb8(seen, bit_depth=None)
+
+
+def test_a_file_of_floats_is_refused() -> None:
+    data = bytes(cv2.imencode(".tiff", np.full((8, 8, 3), 0.5, np.float32))[1])
+    with pytest.raises(BadInput, match="the file holds float32 values"):
+        preprocess.decode(data, where="heat.tiff")
+
+
 def test_bgr_is_turned_and_an_unknown_order_is_refused(photo: NDArray[np.uint8]) -> None:
     rgb = preprocess.apply(photo, RECORD).tensor
     bgr = preprocess.apply(np.ascontiguousarray(photo[:, :, ::-1]), RECORD, color="bgr").tensor
