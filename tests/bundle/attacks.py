@@ -449,6 +449,8 @@ MANIFESTS = [
     Attack("golden_array", "the array 'nowhere.u8' is not declared", _set("golden", 0, "tensor", to="nowhere.u8")),
     Attack("golden_axis", "the shape .* of golden/0/tensor.u8 can't be", _set(
         "golden", 0, "tensor_shape", to=[1, 1, 1, 1, 1, 8, 8, 3, 1])),
+    Attack("declared_name", r"the member name '\.\./up' leads out of the archive", _manifest(
+        lambda value: value["members"].update({"../up": {"size_bytes": 1, "sha256": "0" * 64}}))),
     Attack("member_hash", "is not 64 hexadecimal", _set("members", "report.json", "sha256", to="no")),
     Attack("member_size", "the manifest says 99", _set("members", "report.json", "size_bytes", to=99)),
     Attack("other_hash", "report.json was altered", _set("members", "report.json", "sha256", to="0" * 64)),

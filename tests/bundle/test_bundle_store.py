@@ -18,6 +18,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tiny_bundle import KEY, decision, manifest, members, onnx_graph, two_layouts, weights, write_tiny
 
+from edge_sdk.bundle import strict_json
 from edge_sdk.bundle.layout import MAX_MEMBERS, Writer
 from edge_sdk.bundle.manifest import Manifest
 from edge_sdk.bundle.signing import TrustPolicy
@@ -333,3 +334,8 @@ def test_a_writer_takes_safe_names_alone_and_so_many_members() -> None:
         writer.add(f"m{number}", b"")
     with pytest.raises(BadInput, match=f"at most {MAX_MEMBERS} members"):
         writer.add("one-more", b"")
+
+
+def test_json_of_more_than_4_mib_is_not_parsed() -> None:
+    with pytest.raises(BadBundle, match=f"has {strict_json.MAX_BYTES + 2} bytes, at most {strict_json.MAX_BYTES} are"):
+        strict_json.parse(b"[]" + b" " * strict_json.MAX_BYTES, name="manifest.json", where="x.edge")
