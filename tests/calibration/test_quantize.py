@@ -14,6 +14,7 @@ from calibration_nets import TAIL, Builder, Feeds, mobile, pdn, pictures, raw_pd
 from onnx import TensorProto, helper, numpy_helper
 
 from edge_sdk.calibration import QuantizeOptions, quantize
+from edge_sdk.calibration.observe import observe
 from edge_sdk.errors import BadInput, BadUsage
 
 PLAIN = QuantizeOptions(variants=("int8",), threads=1)
@@ -193,6 +194,25 @@ def test_a_tensor_that_overflows_inside_is_named() -> None:
 def test_bytes_that_are_no_graph_are_refused(graph: bytes, text: str) -> None:
     with pytest.raises(BadInput, match=text):
         quantize(graph, pictures(1))
+
+
+def test_weights_in_another_file_are_refused_by_name() -> None:
+    model = onnx.load_from_string(float_net())
+    weight = model.graph.initializer[0]
+    weight.data_location = TensorProto.EXTERNAL
+    weight.external_data.add(key="location", value="weights.bin")
+    with pytest.raises(BadInput, match=f"1 weights lie outside the graph, the first is {weight.name}"):
+        quantize(model.SerializeToString(), pictures(1))
+
+
+def test_a_tensor_that_the_graph_does_not_have_can_not_be_observed() -> None:
+    with pytest.raises(BadUsage, match="no tensor nowhere"):
+        observe(onnx.load_from_string(float_net()), pictures(1), ["nowhere"])
+
+
+def test_a_first_convolution_is_treated_in_a_known_way() -> None:
+    with pytest.raises(BadUsage, match="first_conv is one of"):
+        QuantizeOptions(first_conv="sometimes")  # type: ignore[arg-type]
 
 
 def test_unknown_names_and_variants_are_refused() -> None:

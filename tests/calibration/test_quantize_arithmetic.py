@@ -12,7 +12,7 @@ from edge_sdk.calibration.correct import bias_shift
 from edge_sdk.calibration.observe import Observed, Watch
 from edge_sdk.calibration.place import Plan, Point, scales
 from edge_sdk.calibration.ranges import Range, fit, quantize, quantize_weights, scale_of
-from edge_sdk.errors import BadInput
+from edge_sdk.errors import BadInput, BadUsage
 
 REALS = st.floats(-1e4, 1e4, width=32)
 ARRAYS = hnp.arrays(np.float32, hnp.array_shapes(max_dims=3, max_side=6), elements=REALS)
@@ -68,6 +68,17 @@ def test_a_range_reaches_as_far_as_the_farther_side_of_zero() -> None:
     assert fit(Observed(tensor="t", low=-5.0, high=1.0, count=2, samples=1)).top == 5.0
     assert fit(Observed(tensor="t", low=-1.0, high=5.0, count=2, samples=1)).top == 5.0
     assert fit(Observed(tensor="t", low=0.0, high=0.0, count=2, samples=1)).top == 0.0
+
+
+@pytest.mark.parametrize("top", [float("nan"), float("inf"), -1.0])
+def test_a_range_that_can_not_be_has_no_scale(top: float) -> None:
+    with pytest.raises(BadInput, match="has no scale"):
+        scale_of(top)
+
+
+def test_a_percentile_needs_a_histogram() -> None:
+    with pytest.raises(BadUsage, match="a percentile needs a histogram"):
+        fit(Observed(tensor="t", low=-1.0, high=1.0, count=2, samples=1), "percentile-99.99")
 
 
 @given(weights=WEIGHTS, limit=st.sampled_from([127, 64]))

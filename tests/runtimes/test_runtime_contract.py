@@ -14,7 +14,7 @@ from numpy_runtime import NumpyRuntime
 from runtime_graphs import SIDE, detector, mlp, pictures, weighted_sum
 from trt_stand_in import TrtStandIn
 
-from edge_sdk.errors import BadInput, BadUsage, EdgeError
+from edge_sdk.errors import BadInput, BadUsage, EdgeError, WrongPrecision
 from edge_sdk.runtimes import registry
 from edge_sdk.runtimes.protocol import (
     CompileOptions,
@@ -149,6 +149,13 @@ def test_a_file_that_is_not_there_is_refused_by_name(runtime: Runtime, tmp_path:
         pytest.skip("a stand-in reads files its own way")
     with pytest.raises(BadInput, match=r"missing\.onnx can't be read"):
         runtime.compile(tmp_path / "missing.onnx", options(runtime))
+
+
+@pytest.mark.skipif(not FOUND["onnxruntime"].usable, reason="onnxruntime is not installed")
+def test_onnxruntime_computes_in_the_types_of_the_graph_alone() -> None:
+    runtime = registry.runtime("onnxruntime")
+    with pytest.raises(WrongPrecision, match="in the types of the graph, not in f16"):
+        runtime.compile(detector(), options(runtime, precision="f16"))
 
 
 def test_no_threads_and_no_batch_are_refused() -> None:
