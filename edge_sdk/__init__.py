@@ -1,4 +1,4 @@
-"""edge-sdk on the device: pictures in, typed results out. `load(path)` gives a predictor; imports nothing heavy."""
+"""edge-sdk on the device: a bundle in, typed results out. `load(path)` gives a predictor; imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -10,20 +10,29 @@ if TYPE_CHECKING:
     from edge_sdk.bundle.store import Bundle as Bundle
     from edge_sdk.errors import EdgeError as EdgeError
     from edge_sdk.loading import load as load
-    from edge_sdk.predictors.anomaly import AnomalyDetector as AnomalyDetector
-    from edge_sdk.results import AnomalyResult as AnomalyResult
+    from edge_sdk.loading import load_as as load_as
+    from edge_sdk.tasks.anomaly.detector import AnomalyDetector as AnomalyDetector
+    from edge_sdk.tasks.anomaly.result import AnomalyResult as AnomalyResult
+    from edge_sdk.tasks.tensor import TensorModel as TensorModel
+    from edge_sdk.tasks.tensor import TensorResult as TensorResult
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "AnomalyDetector": "edge_sdk.predictors.anomaly",
-    "AnomalyResult": "edge_sdk.results",
+    "AnomalyDetector": "edge_sdk.tasks.anomaly.detector",
+    "AnomalyResult": "edge_sdk.tasks.anomaly.result",
     "Bundle": "edge_sdk.bundle.store",
     "EdgeError": "edge_sdk.errors",
+    "TensorModel": "edge_sdk.tasks.tensor",
+    "TensorResult": "edge_sdk.tasks.tensor",
     "TrustPolicy": "edge_sdk.bundle.signing",
     "load": "edge_sdk.loading",
+    "load_as": "edge_sdk.loading",
 }
-__all__ = ["AnomalyDetector", "AnomalyResult", "Bundle", "EdgeError", "TrustPolicy", "__version__", "load"]
+__all__ = [
+    "AnomalyDetector", "AnomalyResult", "Bundle", "EdgeError", "TensorModel", "TensorResult", "TrustPolicy",
+    "__version__", "load", "load_as",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

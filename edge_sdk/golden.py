@@ -1,18 +1,17 @@
-"""Golden samples: what a bundle promises, held against what a compiled graph answers. Knows no task."""
+"""Golden samples: what a bundle's graphs must answer, held against what a compiled graph does answer. Knows no task."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edge_sdk.bundle.manifest import GoldenSample, Graph
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.errors import BadBundle
 from edge_sdk.runtimes.protocol import Session
+from edge_sdk.tensors import Array, Feeds, batch_size, joined, rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,8 +19,10 @@ class OutputCheck:
     """One output of one golden sample on one session. worst: max |got - golden|; allowed: the manifest's bound.
 
     relative: worst over the largest golden value of that output. position: in a batch; None: the sample ran alone.
+    role: of the graph.
     """
 
+    role: str
     sample: int
     output: str
     worst: float
@@ -34,42 +35,37 @@ class OutputCheck:
         return self.worst <= self.allowed  # False for NaN, on purpose
 
 
-def golden_tensor(bundle: Bundle, sample: GoldenSample) -> NDArray[np.uint8]:
-    """The network inputs (tiles, h, w, 3) that the sample's picture must become; one but for tiles."""
-    return np.frombuffer(bundle.read(sample.tensor), np.uint8).reshape(sample.tensor_shape)
+def golden_feeds(bundle: Bundle, sample: GoldenSample, role: str) -> dict[str, Array]:
+    """What the graphs of `role` are fed for one sample. Raises BadBundle where it has no feeds for them."""
+    if role not in sample.feeds:
+        raise BadBundle(f"a golden sample has no feeds for {role}", where=str(bundle.path), do="Export it again")
+    return {name: bundle.array(array) for name, array in sample.feeds[role].items()}
 
 
-def golden_outputs(bundle: Bundle, sample: GoldenSample, graph: Graph) -> dict[str, NDArray[np.float32]]:
-    """What `graph` must answer to the sample's tensor, by output (tiles, ...). BadBundle if any output is left out:
-    what is not promised can't be checked, and would pass."""
-    members = sample.outputs.get(graph.name, {})
-    silent = [spec.name for spec in graph.outputs if spec.name not in members]
+def golden_outputs(bundle: Bundle, sample: GoldenSample, graph: Graph) -> dict[str, Array]:
+    """What `graph` must answer to the sample's feeds, by output. BadBundle if any output is left out: what is not
+    stated can't be checked, and would pass."""
+    stored = sample.outputs.get(graph.name, {})
+    silent = [spec.name for spec in graph.outputs if spec.name not in stored]
     if silent:
         raise BadBundle(
             f"a golden sample does not say what graph {graph.name} answers as {', '.join(silent)}",
             where=str(bundle.path), do="Export it again",
         )  # fmt: skip
-    return {
-        name: np.frombuffer(bundle.read(member), "<f4").reshape(sample.output_shapes[name]).astype(np.float32)
-        for name, member in members.items()
-    }
+    return {name: bundle.array(array) for name, array in stored.items()}
 
 
-def _largest(bundle: Bundle, graph: Graph) -> list[dict[str, float]]:
-    """By sample and output, the largest magnitude of the golden values."""
-    return [
-        {name: float(np.abs(value).max(initial=0.0)) for name, value in golden_outputs(bundle, sample, graph).items()}
-        for sample in bundle.manifest.golden
-    ]
+def _magnitude(array: Array) -> float:
+    return float(np.abs(array.astype(np.float64)).max(initial=0.0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judge:
-    """Holds outputs of one graph against its golden samples.
+class Expected:
+    """What one graph must answer to a bundle's golden samples.
 
-    scales: per output the largest magnitude in any sample: what a tolerance is relative to. A good part's map is nearly
-    flat, and a share of it would be less than one quantization step. strongest: index of the sample with the largest
-    answers: the one that a wrong runtime can't pass by answering little.
+    scales: per output the largest magnitude in any sample: what a tolerance is relative to. An answer that is nearly
+    zero everywhere has a share that is less than one quantization step. strongest: index of the sample with the largest
+    answers: the sample hardest to pass with near-zero output.
     """
 
     bundle: Bundle
@@ -78,12 +74,16 @@ class Judge:
     strongest: int
 
     @classmethod
-    def of(cls, bundle: Bundle, graph: Graph) -> Judge:
+    def of(cls, bundle: Bundle, graph: Graph) -> Expected:
         """Reads the golden answers once. Raises BadBundle where there are none, or where answering nothing would do."""
-        largest = _largest(bundle, graph)
-        if not largest:
+        samples = bundle.manifest.golden
+        if not samples:
             raise BadBundle("the bundle holds no golden samples", where=str(bundle.path), do="Export it again")
-        scales = {name: max(one.get(name, 0.0) for one in largest) for name in largest[0]}
+        largest = [
+            {name: _magnitude(value) for name, value in golden_outputs(bundle, sample, graph).items()}
+            for sample in samples
+        ]
+        scales = {name: max(one[name] for one in largest) for name in largest[0]}
         for name, scale in scales.items():
             bound = graph.tolerance.get(name)
             if bound is None or (scale and bound.absolute + bound.relative * scale >= scale):
@@ -94,38 +94,77 @@ class Judge:
         shares = [sum(one[name] / scale for name, scale in scales.items() if scale) for one in largest]
         return cls(bundle=bundle, graph=graph, scales=scales, strongest=int(np.argmax(shares)))
 
-    def compare(
-        self, index: int, got: Mapping[str, NDArray[np.float32]], *, position: int | None = None
-    ) -> list[OutputCheck]:
+    def feeds(self, index: int) -> dict[str, Array]:
+        """Feeds of sample `index` for this graph."""
+        return golden_feeds(self.bundle, self.bundle.manifest.golden[index], self.graph.role)
+
+    def compare(self, index: int, got: Mapping[str, Array], *, position: int | None = None) -> list[OutputCheck]:
         """Every output of sample `index` as `answers` gives them; position: where in a batch it ran."""
         checks = []
         for name, want in golden_outputs(self.bundle, self.bundle.manifest.golden[index], self.graph).items():
-            row, scale, bound = got[name], self.scales[name], self.graph.tolerance[name]
-            worst = float(np.abs(row.astype(np.float64) - want).max()) if row.shape == want.shape else float("inf")
+            answer, scale, bound = got[name], self.scales[name], self.graph.tolerance[name]
+            worst = difference(answer, want)
             checks.append(
                 OutputCheck(
-                    sample=index, output=name, worst=worst, allowed=bound.absolute + bound.relative * scale,
-                    relative=worst / scale if scale else worst, position=position,
+                    role=self.graph.role, sample=index, output=name, worst=worst,
+                    allowed=bound.absolute + bound.relative * scale, relative=worst / scale if scale else worst,
+                    position=position,
                 )
             )  # fmt: skip
         return checks
 
 
-def answers(session: Session, tensor: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
-    """Outputs (tiles, ...) of one picture's network inputs (tiles, h, w, 3), which run one at a time."""
-    name = session.inputs[0].name
-    return joined([session.run({name: tile[None]}) for tile in tensor])
+def difference(got: Array, want: Array) -> float:
+    """max |got - want|; infinity where shapes differ, NaN where one of them has a NaN that the other has not."""
+    if got.shape != want.shape:
+        return float("inf")
+    a, b = got.astype(np.float64), want.astype(np.float64)
+    apart = np.abs(a - b)
+    apart[(a == b) | (np.isnan(a) & np.isnan(b))] = 0.0  # equal infinities and equal NaN are equal answers
+    return float(apart.max(initial=0.0))
 
 
-def joined(rows: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
-    """Outputs of several calls, one behind the other."""
-    return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+def answers(session: Session, feeds: Feeds) -> dict[str, Array]:
+    """Outputs for one sample's feeds; rows of the batch axis run one at a time."""
+    count = batch_size(feeds, session.inputs)
+    if count is None or count == 1:
+        return session.run(feeds)
+    return joined([session.run(rows(feeds, session.inputs, i, i + 1)) for i in range(count)], session.outputs)
+
+
+def in_batches(session: Session, feeds: Feeds, decoy: Feeds, *, size: int, position: int) -> dict[str, Array]:
+    """As `answers`, each row at `position` of a batch of `size` whose other rows are the first row of `decoy`."""
+
+    def beside(row: Feeds, others: Feeds) -> dict[str, Array]:
+        return {
+            spec.name: np.concatenate([row[spec.name] if i == position else others[spec.name] for i in range(size)])
+            if spec.batched
+            else row[spec.name]
+            for spec in session.inputs
+        }
+
+    others = rows(decoy, session.inputs, 0, 1)
+    out = []
+    for i in range(batch_size(feeds, session.inputs) or 0):
+        got = session.run(beside(rows(feeds, session.inputs, i, i + 1), others))
+        batched = {spec.name for spec in session.outputs if spec.batched}
+        out.append({name: value[position : position + 1] if name in batched else value for name, value in got.items()})
+    return joined(out, session.outputs)
+
+
+def decoy_of(feeds: Feeds) -> dict[str, Array]:
+    """Feeds of the same types and shapes with other values, as valid as those: what stands beside a row in a batch."""
+    # Pixels are inverted; of other arrays, whose valid values are not known here, the order is.
+    return {
+        name: np.asarray(255 - array, np.uint8) if array.dtype == np.uint8 else np.asarray(np.flip(array))
+        for name, array in feeds.items()
+    }
 
 
 def check_session(bundle: Bundle, graph: Graph, session: Session, *, strongest_only: bool = False) -> list[OutputCheck]:
-    """Replays the golden samples, one network input at a time: all of them, or the one with the largest answers."""
-    judge = Judge.of(bundle, graph)
+    """Replays the golden samples, rows of a batch one at a time: all of them, or the one with the largest answers."""
+    expected = Expected.of(bundle, graph)
     checks: list[OutputCheck] = []
-    for i in (judge.strongest,) if strongest_only else range(len(bundle.manifest.golden)):
-        checks += judge.compare(i, answers(session, golden_tensor(bundle, bundle.manifest.golden[i])))
+    for i in (expected.strongest,) if strongest_only else range(len(bundle.manifest.golden)):
+        checks += expected.compare(i, answers(session, expected.feeds(i)))
     return checks

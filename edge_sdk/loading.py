@@ -1,4 +1,4 @@
-"""`load`: from a bundle to the predictor of its task, on the runtime that suits this machine. Knows no picture."""
+"""`load`: from a bundle to the predictor of its task, on the runtimes that suit this machine. Knows no picture."""
 
 from __future__ import annotations
 
@@ -6,75 +6,132 @@ import contextlib
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, TypeAlias, TypeVar
 
-from edge_sdk import __version__, atomic
+from edge_sdk import __version__, atomic, tasks
 from edge_sdk.bundle.manifest import Graph
 from edge_sdk.bundle.signing import Trust
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.errors import BadBundle, BadUsage, CantWrite, CheckFailed, NotThere, NotTrusted
 from edge_sdk.golden import check_session
-from edge_sdk.predictors import predictor
 from edge_sdk.preprocess import Color
 from edge_sdk.runtimes import probe, registry, targets
 from edge_sdk.runtimes.cache import default_cache_folder, own_folder
 from edge_sdk.runtimes.protocol import Availability, CompileOptions, Session
 from edge_sdk.runtimes.targets import Choice, VariantOption
+from edge_sdk.tasks.base import Loaded, Model, Predictor, Running, Setup, Task
+from edge_sdk.tensors import BATCH
 
-if TYPE_CHECKING:
-    from edge_sdk.predictors import Predictor
+VariantWanted: TypeAlias = "str | Mapping[str, str] | None"
+"""A variant for every role, or by role; None = what suits this machine."""
+P = TypeVar("P", bound=Running[Any, Any])
 
 
 def load(
-    path: Path | str, *, target: str | None = None, runtime: str | None = None, variant: str | None = None,
+    path: Path | str, *, target: str | None = None, runtime: str | None = None, variant: VariantWanted = None,
     device: str | None = None, color: Color = "rgb", threads: int | None = None, max_batch: int = 1,
-    trust: Trust = "if-present", cache: Path | None = None,
-    self_check: bool = True,
-) -> Predictor:  # fmt: skip
-    """Opens a bundle, checks it, and compiles the variant that suits this machine.
+    trust: Trust = "if-present", cache: Path | None = None, self_check: bool = True,
+) -> Predictor[Any, Any]:  # fmt: skip
+    """Opens a bundle, checks it, and compiles for each role the variant that suits this machine.
 
     target: a target profile's name; None = found from the CPU and the runtimes here. runtime, variant, device: what is
-    asked for is what runs, or NotThere says why not; nothing is replaced in silence. color: the order of arrays that
-    `predict` gets ("bgr" for OpenCV's). threads: None = the physical cores that this process may use. max_batch: how
-    many pictures `predict_batch` runs together. trust: of signatures, see `TrustPolicy`; to require them, give one with
-    keys. cache: compile cache; None = the user's cache folder. self_check: replay the strongest golden sample when a
-    bundle first meets this device and runtime, and remember it. Raises BadBundle, NotTrusted, NotThere, WrongPrecision,
-    CheckFailed (the golden sample came out wrong).
+    asked for is what runs, or NotThere says why not; nothing is replaced in silence. variant: one for every role, or
+    {"encoder": "int8"} for some. color: the order of arrays that `predict` gets ("bgr" for OpenCV's). threads: None =
+    the physical cores that this process may use. max_batch: how many rows run together. trust: of signatures, see
+    `TrustPolicy`; to require them, give one with keys. cache: compile cache; None = the user's cache folder.
+    self_check: replay the strongest golden sample when a bundle first meets this device and runtime, and remember it.
+
+    What it returns depends on the bundle's task; `load_as` names the class, for whoever reads the code and checks its
+    types. Raises BadBundle, NotTrusted, NotThere, WrongPrecision, CheckFailed (the golden sample came out wrong).
     """
+    return _load(
+        path, None, target=target, runtime=runtime, variant=variant, device=device, color=color, threads=threads,
+        max_batch=max_batch, trust=trust, cache=cache, self_check=self_check,
+    )  # fmt: skip
+
+
+def load_as(
+    kind: type[P], path: Path | str, *, target: str | None = None, runtime: str | None = None,
+    variant: VariantWanted = None, device: str | None = None, color: Color = "rgb", threads: int | None = None,
+    max_batch: int = 1, trust: Trust = "if-present", cache: Path | None = None, self_check: bool = True,
+) -> P:  # fmt: skip
+    """`load`, for a bundle whose predictor must be a `kind`: `load_as(AnomalyDetector, path)`.
+
+    Raises BadUsage for a bundle of another task, before anything is compiled; else as `load`.
+    """
+    loaded = _load(
+        path, kind, target=target, runtime=runtime, variant=variant, device=device, color=color, threads=threads,
+        max_batch=max_batch, trust=trust, cache=cache, self_check=self_check,
+    )  # fmt: skip
+    assert isinstance(loaded, kind)  # `_load` has looked
+    return loaded
+
+
+def _load(
+    path: Path | str, kind: type[Running[Any, Any]] | None, *, target: str | None, runtime: str | None,
+    variant: VariantWanted, device: str | None, color: Color, threads: int | None, max_batch: int, trust: Trust,
+    cache: Path | None, self_check: bool,
+) -> Running[Any, Any]:  # fmt: skip
     if color not in ("rgb", "bgr"):
         raise BadUsage(f'color is "rgb" or "bgr", not {color!r}')
     bundle = Bundle.open(Path(path), trust=trust, lazy=True)
+    models: dict[str, Model] = {}
     try:
-        made_for = predictor(bundle.manifest.task, where=str(path))
+        task = checked_task(bundle)
+        if kind is not None and not issubclass(task.predictor, kind):
+            raise BadUsage(
+                f"this is a bundle for {task.name}, whose predictor is {task.predictor.__name__}, not {kind.__name__}",
+                where=str(path), do=f"load_as({task.predictor.__name__}, ...)",
+            )  # fmt: skip
         folder = cache or default_cache_folder(os.environ)
-        choice = choose(bundle, target=target, runtime=runtime, variant=variant, device=device)
-        options = CompileOptions(threads=threads, max_batch=max_batch, cache_dir=folder)
-        graph, session = compiled(bundle, choice, options)
-        try:
-            checked = _self_check(bundle, graph, session, folder, max_batch=max_batch) if self_check else ""
-            return made_for(
-                bundle, graph, session, color=color, max_batch=max_batch, why=choice.why, self_check=checked
-            )
-        except BaseException:
-            session.close()
-            raise
+        choices = choose(bundle, target=target, runtime=runtime, variant=variant, device=device)
+        options = CompileOptions(threads=threads, cache_dir=folder)
+        words: dict[str, str] = {}
+        for role, choice in choices.items():
+            graph, session = compiled(bundle, role, choice, options, max_batch=max_batch)
+            models[role] = Model(graph=graph, session=session, why=choice.why)
+            if self_check:
+                words[role] = _self_check(bundle, graph, session, folder, max_batch=max_batch)
+        return task.open(
+            Loaded(bundle=bundle, models=models, color=color, max_batch=max_batch, self_check=_words(words))
+        )
     except BaseException:
+        for model in models.values():
+            model.session.close()
         bundle.close()
         raise
 
 
+def checked_task(bundle: Bundle) -> Task:
+    """The task of a bundle, its settings and tensors looked at. Raises BadBundle."""
+    where = str(bundle.path)
+    task = tasks.task(bundle.manifest.task, where=where)
+    if missing := [role for role in task.roles if not any(g.role == role for g in bundle.manifest.graphs)]:
+        raise BadBundle(f"a bundle for {task.name} needs a graph for {missing[0]}", where=where, do="Export it again")
+    task.check(Setup.of(bundle, task.settings), where=where)
+    return task
+
+
+def _words(by_role: Mapping[str, str]) -> str:
+    if len(by_role) == 1:
+        return next(iter(by_role.values()))
+    return "; ".join(f"{role}: {words}" for role, words in by_role.items())
+
+
 def choose(
-    bundle: Bundle, *, target: str | None = None, runtime: str | None = None, variant: str | None = None,
+    bundle: Bundle, *, target: str | None = None, runtime: str | None = None, variant: VariantWanted = None,
     device: str | None = None,
-) -> Choice:  # fmt: skip
-    """Which graph on which runtime and device; arguments as of `load`.
+) -> dict[str, Choice]:  # fmt: skip
+    """For each role, in the task's order, which graph on which runtime and device; arguments as of `load`.
 
     Runtimes are probed in the profile's order and only as far as needed: a probe imports the vendor's package, which
     costs more than everything else in `load`.
     """
-    options = [VariantOption(variant=g.variant, layout=g.layout) for g in bundle.manifest.graphs if g.role == "model"]
+    roles = tasks.task(bundle.manifest.task, where=str(bundle.path)).roles
+    wanted = _by_role(variant, roles)
     probed: dict[str, Availability] = {}
 
     def found(name: str) -> Availability:
@@ -87,37 +144,78 @@ def choose(
     else:
         looked_at = (runtime,) if runtime else registry.of_gpus() if device is None else ()
         profile = targets.detect(probe.cpu(), [found(name) for name in looked_at], device=device)
-    for place in targets.places_for(profile, runtime, device):
-        if found(place.runtime).usable:
-            with contextlib.suppress(NotThere):  # the next one may have it; else all of them are told below
-                return targets.choose(
-                    options, profile, tuple(probed.values()), variant=variant, runtime=runtime, device=device
-                )
-    return targets.choose(options, profile, tuple(probed.values()), variant=variant, runtime=runtime, device=device)
+
+    def choice(role: str) -> Choice:
+        options = [
+            VariantOption(variant=g.variant, layout=g.layout, runtimes=g.runtimes)
+            for g in bundle.manifest.graphs if g.role == role
+        ]  # fmt: skip
+        asked = wanted.get(role)
+        for place in targets.places_for(profile, runtime, device):
+            if found(place.runtime).usable:
+                with contextlib.suppress(NotThere):  # the next one may have it; else all of them are told below
+                    return targets.choose(
+                        options, profile, tuple(probed.values()), variant=asked, runtime=runtime, device=device
+                    )
+        return targets.choose(options, profile, tuple(probed.values()), variant=asked, runtime=runtime, device=device)
+
+    return {role: choice(role) for role in roles}
 
 
-def compiled(bundle: Bundle, choice: Choice, options: CompileOptions) -> tuple[Graph, Session]:
-    """The graph of `choice` and its session. options: device, name and int8 count are filled in from the graph."""
-    graph = _graph(bundle, choice)
-    filled = replace(options, device=choice.device, graph_name=graph.name, int8_convolutions=graph.int8_convolutions)
-    return graph, registry.runtime(choice.runtime).compile(bundle.graph(graph.name), filled)
+def _by_role(variant: VariantWanted, roles: tuple[str, ...]) -> dict[str, str]:
+    if variant is None:
+        return {}
+    if isinstance(variant, str):
+        return dict.fromkeys(roles, variant)
+    if unknown := sorted(set(variant) - set(roles)):
+        raise BadUsage(f"there is no role {unknown[0]}", do=f"One of {', '.join(roles)}")
+    return dict(variant)
 
 
-def _graph(bundle: Bundle, choice: Choice) -> Graph:
+def compiled(
+    bundle: Bundle, role: str, choice: Choice, options: CompileOptions, *, max_batch: int = 1
+) -> tuple[Graph, Session]:
+    """The graph of `choice` and its session. options: device, name, axes and int8 count are filled in here."""
+    graph = graph_of(bundle, role, choice)
+    return graph, registry.runtime(choice.runtime).compile(
+        bundle.graph(graph.name), options_for(graph, choice.runtime, options, device=choice.device, max_batch=max_batch)
+    )
+
+
+def options_for(
+    graph: Graph, runtime: str, options: CompileOptions, *, device: str, max_batch: int = 1
+) -> CompileOptions:
+    """`options` for one graph of a bundle. max_batch: rows of the batch axis; other free axes go to their maximum.
+
+    Raises BadUsage for more rows than the graph was exported for.
+    """
+    most = graph.axes.get(BATCH)
+    if most is not None and max_batch > most:
+        raise BadUsage(f"max_batch is {max_batch}, the bundle was exported for up to {most}", where=graph.name)
+    axes = {name: size for name, size in graph.axes.items() if name != BATCH}
+    return replace(
+        options, device=device, graph_name=graph.name, axes=axes if most is None else {**axes, BATCH: max_batch},
+        int8_convolutions=graph.int8_ops.get(runtime, graph.int8_convolutions),
+    )  # fmt: skip
+
+
+def graph_of(bundle: Bundle, role: str, choice: Choice) -> Graph:
+    """The graph that was chosen for a role."""
     for graph in bundle.manifest.graphs:
-        if (graph.variant, graph.layout) == (choice.variant, choice.layout):
+        fits = (graph.role, graph.variant, graph.layout) == (role, choice.variant, choice.layout)
+        if fits and (not graph.runtimes or choice.runtime in graph.runtimes):
             return graph
-    raise BadBundle(f"no graph {choice.variant} in layout {choice.layout}", where=str(bundle.path))
+    raise BadBundle(f"no graph {choice.variant} in layout {choice.layout} for {role}", where=str(bundle.path))
 
 
 def _self_check(bundle: Bundle, graph: Graph, session: Session, cache: Path, *, max_batch: int) -> str:
     """Replays the golden sample with the largest answers when this bundle first meets this runtime as it is set."""
     if not bundle.manifest.golden:
         return "not done: the bundle holds no golden samples"
-    told = session.explain()
+    e = session.explain()
     here = (
-        "|".join((bundle.digest, graph.name, __version__, told.runtime, told.version, told.device, told.precision))
-        + f"|{told.threads} threads|batch {max_batch}|{probe.cpu().identity}"
+        "|".join((bundle.digest, graph.name, __version__, e.runtime, e.version, e.device, e.precision))
+        + f"|{e.threads} threads|batch {max_batch}|{probe.cpu().identity}"
     )
     memory = cache / "self-check" / f"{hashlib.sha256(here.encode()).hexdigest()[:32]}.json"
     try:
@@ -132,7 +230,7 @@ def _self_check(bundle: Bundle, graph: Graph, session: Session, cache: Path, *, 
     for c in checks:
         if not c.passed:
             raise CheckFailed(
-                f"{told.runtime} {told.version} answers {graph.name} wrongly here: {c.output} is off by {c.worst:.3g}, "
+                f"{e.runtime} {e.version} answers {graph.name} wrongly here: {c.output} is off by {c.worst:.3g}, "
                 f"allowed {c.allowed:.3g}",
                 where=str(bundle.path), do="edge-sdk verify shows all of it; another runtime or variant may be right",
             )  # fmt: skip
@@ -141,11 +239,7 @@ def _self_check(bundle: Bundle, graph: Graph, session: Session, cache: Path, *, 
         own_folder(cache)
         memory.parent.mkdir(exist_ok=True)
         atomic.write(memory, json.dumps({"of": here, "words": words}))
-    except (
-        NotThere,
-        NotTrusted,
-        OSError,
-        CantWrite,
-    ) as exc:  # a shared or read-only cache, a full disk: it is checked again next time
+    except (NotThere, NotTrusted, OSError, CantWrite) as exc:
+        # a shared or read-only cache, a full disk: it is checked again next time
         return f"passed ({words}), not remembered: {exc}"
     return f"passed ({words})"

@@ -11,19 +11,37 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import cv2
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_sdk import encoded
-from edge_sdk.bundle.manifest import MapGrid, Preprocessing
+from edge_sdk.bundle.manifest import Preprocessing
+from edge_sdk.bundle.rules import MAX_SIDE_PX
 from edge_sdk.errors import BadInput, BadUsage
 from edge_sdk.extras import vendor_errors
 
 Color: TypeAlias = Literal["rgb", "bgr"]
+"""The order of the channels in arrays that a caller gives."""
 Image: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
 
 MAX_PIXELS = 2**27
 """The largest picture that is decoded, px (134 million): a file can claim any size, memory can't."""
+
+
+class Grid(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the cells of a network's dense output lie: the centre of cell (row i, column j) is at network pixel
+    (x, y) = (offset_px + stride_px * j, offset_px + stride_px * i), continuous; (0, 0) is the first pixel's corner."""
+
+    offset_px: float
+    stride_px: float
+
+
+def grid_problem(grid: Grid) -> str:
+    """What about a grid can't be, as a sentence part; "" if it could be true."""
+    if not 0 < grid.stride_px <= MAX_SIDE_PX:
+        return f"a map stride of {grid.stride_px} px can't be"
+    return "" if abs(grid.offset_px) <= MAX_SIDE_PX else f"a map offset of {grid.offset_px} px can't be"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +77,7 @@ class Geometry:
         p = self.placements[tile]
         return (np.asarray(points, np.float64) - (p.offset_x, p.offset_y)) / (p.scale_x, p.scale_y)
 
-    def back_map(self, maps: NDArray[np.float32], grid: MapGrid) -> NDArray[np.float32]:
+    def back_map(self, maps: NDArray[np.float32], grid: Grid) -> NDArray[np.float32]:
         """Cell maps (tiles, h, w) to one map (height, width) of the caller's picture, bilinear between cell centres.
 
         Outside the outermost centres the nearest cell is repeated: nothing is invented beyond it. Where tiles
@@ -73,7 +91,7 @@ class Geometry:
             raise BadInput("there is no map to bring back")
         return out
 
-    def _placed(self, cells: NDArray[np.float32], p: Placement, grid: MapGrid) -> NDArray[np.float32]:
+    def _placed(self, cells: NDArray[np.float32], p: Placement, grid: Grid) -> NDArray[np.float32]:
         # Cell index of the caller's pixel centre (x + 0.5): (scale * (x + 0.5) + offset - grid.offset) / grid.stride.
         ax, ay = p.scale_x / grid.stride_px, p.scale_y / grid.stride_px
         bx = (p.offset_x - grid.offset_px) / grid.stride_px + 0.5 * ax

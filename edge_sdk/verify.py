@@ -1,27 +1,42 @@
-"""Golden samples through every runtime present: alone, at each position of a batch, twice. Knows no task, no family."""
+"""Golden samples through every runtime present: alone, at each position of a batch, twice, and the whole way.
+
+Knows no task and no family; what an error means is said by the task.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
-from edge_sdk import preprocess
 from edge_sdk.bundle.manifest import Graph
 from edge_sdk.bundle.signing import Trust
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.errors import BadBundle, BadUsage, EdgeError, NotThere
-from edge_sdk.golden import Judge, OutputCheck, answers, check_session, golden_tensor, joined
+from edge_sdk.golden import (
+    Expected,
+    OutputCheck,
+    answers,
+    check_session,
+    decoy_of,
+    difference,
+    golden_feeds,
+    golden_outputs,
+    in_batches,
+)
+from edge_sdk.loading import checked_task, options_for
 from edge_sdk.progress import Progress, silent
 from edge_sdk.runtimes import faults, probe, registry, targets
 from edge_sdk.runtimes.cache import default_cache_folder
 from edge_sdk.runtimes.onnx_read import read_facts
 from edge_sdk.runtimes.protocol import Availability, CompileOptions, Session
+from edge_sdk.tasks.base import Headline, Setup, Task
+from edge_sdk.tensors import BATCH as BATCH_AXIS
+from edge_sdk.tensors import Array
 from edge_sdk.text_table import text_table
 
 BATCH = 3
@@ -30,13 +45,14 @@ BATCH = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifyRow:
-    """One graph on one runtime. worst: the output that used most of its tolerance (share 1.0 = all of it).
+    """One graph on one runtime.
 
     precision: of the convolutions, then of the rest. repeatable: two runs gave the same bits.
     problem: why it could not be run, "" if it ran.
     """
 
     graph: str
+    role: str
     variant: str
     layout: str
     runtime: str
@@ -54,54 +70,83 @@ class VerifyRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifyReport:
-    """What `verify` found. pictures: golden pictures whose tensor came out exactly. absent: (runtime, why).
+    """What `verify` found. reproduced: golden samples whose source became exactly their feeds here, in every role;
+    worst_feed_difference: of the others, the largest difference. absent: (runtime, why).
 
-    threshold: the one in force, None = the bundle has none: what an error of a score is to be held against.
-    left_out: (graph, why) of graphs that none of the runtimes takes, or that a known fault spoils on this CPU; where
-    such a variant was asked for by name, a row says so instead, or is run all the same.
+    headline: what the errors mean, by the task. left_out: (graph, why) of graphs that none of the runtimes takes, or
+    that a known fault makes wrong on this CPU; where such a variant was asked for by name, a row says so instead, or is
+    run all the same. whole_way: one row per runtime, where the task has several roles.
     """
 
     bundle: str
     digest: str
     samples: int
-    pictures: int
-    worst_picture_difference: int
+    reproduced: int
+    worst_feed_difference: float
     rows: tuple[VerifyRow, ...]
     absent: tuple[tuple[str, str], ...]
     left_out: tuple[tuple[str, str], ...] = ()
-    threshold: float | None = None
-
-    @property
-    def worst_score(self) -> float | None:
-        """The largest error of a score among all rows, in the score's unit; None where no graph answers one."""
-        of_scores = (c.worst for row in self.rows for c in row.outputs + row.batch_outputs if c.output == "score")
-        return max(of_scores, default=None)
+    headline: Headline = field(default_factory=Headline)
+    whole_way: tuple[WholeWay, ...] = ()
 
     @property
     def passed(self) -> bool:
-        return bool(self.rows) and self.pictures == self.samples and all(row.passed for row in self.rows)
+        return (
+            bool(self.rows)
+            and self.reproduced == self.samples
+            and all(row.passed for row in self.rows)
+            and all(way.passed for way in self.whole_way)
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for one JSON object."""
         out = asdict(self)
         for row, plain in zip(self.rows, out["rows"], strict=True):
             plain["passed"] = row.passed
-        return {**out, "worst_score": self.worst_score, "passed": self.passed}
+        for way, plain in zip(self.whole_way, out["whole_way"], strict=True):
+            plain["passed"] = way.passed
+        return {**out, "passed": self.passed}
 
     def text(self) -> str:
         """A table of the worst checks, and the verdict, for a person."""
         header = ("graph", "runtime", "precision", "run", "output", "checks", "relative", "worst", "verdict")
         lines = [text_table(header, [line for row in self.rows for line in _lines(row)])]
-        lines.append(f"pictures: {self.pictures} of {self.samples} become their tensor exactly")
-        if self.worst_picture_difference:
-            lines[-1] += f" (off by up to {self.worst_picture_difference} grey levels)"
-        if self.worst_score is not None and self.threshold:
-            share = self.worst_score / abs(self.threshold)
-            lines.append(f"scores: off by up to {share:.1%} of the threshold in force, {self.threshold:.6g}")
+        lines.append(f"preprocessing: {self.reproduced} of {self.samples} golden samples reproduced bit-exactly")
+        if self.worst_feed_difference:
+            lines[-1] += f" (off by up to {self.worst_feed_difference:g})"
+        lines += [way.line() for way in self.whole_way]
+        lines += self.headline.lines
         lines += [f"not here: {name} ({why})" for name, why in self.absent]
         lines += [f"not run: {graph} ({why})" for graph, why in self.left_out]
         lines.append(f"{self.bundle}: {'verified' if self.passed else 'NOT verified'}")
         return "\n".join(lines)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WholeWay:
+    """All roles of a task in turn, each fed by the one before it, from source to last answer. variants: by role.
+
+    relative: largest difference to the golden answers of the fp32 graphs, over the largest golden value. allowed: None
+    where the difference is a figure and no check: of quantized graphs it is their own error.
+    """
+
+    runtime: str
+    variants: dict[str, str]
+    relative: float
+    allowed: float | None
+    problem: str = ""
+
+    @property
+    def passed(self) -> bool:
+        if self.problem or not np.isfinite(self.relative):
+            return False
+        return self.allowed is None or self.relative <= self.allowed
+
+    def line(self) -> str:
+        """For a person."""
+        names = ", ".join(f"{role} {variant}" for role, variant in self.variants.items())
+        told = self.problem or f"off from fp32 by {self.relative:.1e} of the largest answer"
+        return f"whole way on {self.runtime} ({names}): {told}{'' if self.passed else '  FAIL'}"
 
 
 def _lines(row: VerifyRow) -> list[tuple[str, ...]]:
@@ -134,24 +179,26 @@ def verify(
     with Bundle.open(Path(path), trust=trust) as bundle:
         if not bundle.manifest.golden:
             raise BadBundle("the bundle holds no golden samples", where=str(path), do="Export it again")
+        task = checked_task(bundle)
         wanted = [g for g in bundle.manifest.graphs if not variants or g.variant in variants]
         if not wanted:
             have = ", ".join(sorted({g.variant for g in bundle.manifest.graphs}))
             raise BadUsage(f"no variant {' or '.join(variants)} in this bundle", where=str(path), do=f"It has {have}")
         present, absent = _present(runtimes, device)
         names = [one.runtime for one in present]
-        jobs = [(g, one) for one in present for g in wanted if targets.takes(one.runtime, g.variant, g.layout)]
+        jobs = [(g, one) for one in present for g in wanted if _takes(one.runtime, g)]
         rows, left_out = _not_taken(wanted, names, jobs, asked=variants)
-        jobs, spoilt = _sound(bundle, jobs, asked=variants)
+        jobs, unusable = _sound(bundle, jobs, asked=variants)
         for done, (graph, runtime) in enumerate(jobs):
             progress(done, len(jobs), f"{graph.name} on {runtime.runtime}")
             rows.append(_row(bundle, graph, runtime.runtime, device))
         progress(len(jobs), len(jobs), "verified")
-        exact, worst = _pictures(bundle)
+        exact, worst = _reproduced(bundle, task)
+        checks = [check for row in rows for check in row.outputs + row.batch_outputs]
         return VerifyReport(
-            bundle=str(path), digest=bundle.digest, samples=len(bundle.manifest.golden), pictures=exact,
-            worst_picture_difference=worst, rows=tuple(rows), absent=absent,
-            left_out=left_out + spoilt, threshold=None if bundle.decision is None else bundle.decision.threshold,
+            bundle=str(path), digest=bundle.digest, samples=len(bundle.manifest.golden), reproduced=exact,
+            worst_feed_difference=worst, rows=tuple(rows), absent=absent, left_out=left_out + unusable,
+            headline=task.headline(bundle, checks), whole_way=_whole_ways(bundle, task, jobs, device),
         )  # fmt: skip
 
 
@@ -161,18 +208,18 @@ _Job: TypeAlias = tuple[Graph, Availability]
 def _sound(
     bundle: Bundle, jobs: Sequence[_Job], *, asked: Sequence[str]
 ) -> tuple[list[_Job], tuple[tuple[str, str], ...]]:
-    """The jobs without those that a known fault spoils here and nobody asked for, and (graph, why) of these."""
-    kept, spoilt, cpu = [], [], probe.cpu()
+    """The jobs without those that a known fault makes wrong here and nobody asked for, and (graph, why) of these."""
+    kept, unusable, cpu = [], [], probe.cpu()
     for graph, runtime in jobs:
         why = ""
         if graph.variant not in asked:
             facts = read_facts(bundle.graph(graph.name), where=graph.name)
             why = faults.spoilt(runtime.runtime, runtime.version or "", facts, cpu)
         if why:
-            spoilt.append((f"{graph.name} on {runtime.runtime}", why))
+            unusable.append((f"{graph.name} on {runtime.runtime}", why))
         else:
             kept.append((graph, runtime))
-    return kept, tuple(spoilt)
+    return kept, tuple(unusable)
 
 
 def _present(asked: Sequence[str], device: str | None) -> tuple[list[Availability], tuple[tuple[str, str], ...]]:
@@ -218,61 +265,67 @@ def _not_taken(
 
 def _blank(graph: Graph, runtime: str, device: str) -> VerifyRow:
     return VerifyRow(
-        graph=graph.name, variant=graph.variant, layout=graph.layout, runtime=runtime, device=device, precision="",
-        outputs=(), batch_outputs=(), repeatable=False,
+        graph=graph.name, role=graph.role, variant=graph.variant, layout=graph.layout, runtime=runtime, device=device,
+        precision="", outputs=(), batch_outputs=(), repeatable=False,
     )  # fmt: skip
 
 
 def _row(bundle: Bundle, graph: Graph, runtime: str, device: str | None) -> VerifyRow:
-    options = CompileOptions(
-        device=device or registry.runtime(runtime).default_device, graph_name=graph.name,
-        int8_convolutions=graph.int8_convolutions, cache_dir=default_cache_folder(os.environ),
-    )  # fmt: skip
-    blank = _blank(graph, runtime, options.device)
+    blank = _blank(graph, runtime, device or registry.runtime(runtime).default_device)
     try:
-        session = registry.runtime(runtime).compile(bundle.graph(graph.name), options)
+        session = _compiled(bundle, graph, runtime, blank.device)
     except EdgeError as exc:
         return replace(blank, problem=str(exc))
     try:
-        told = session.explain()
+        e = session.explain()
         alone = check_session(bundle, graph, session)
         same = _same_twice(bundle, graph, session)
     except EdgeError as exc:
         return replace(blank, problem=str(exc))
     finally:
         session.close()
-    batch, problem = _batches(bundle, graph, runtime, options)
+    batch, problem = _batches(bundle, graph, runtime, blank.device)
     return replace(
-        blank, device=told.device, precision=told.computes, outputs=tuple(alone), batch_outputs=batch,
+        blank, device=e.device, precision=e.computes, outputs=tuple(alone), batch_outputs=batch,
         repeatable=same, problem=problem,
     )  # fmt: skip
 
 
+def _takes(runtime: str, graph: Graph) -> bool:
+    return (not graph.runtimes or runtime in graph.runtimes) and targets.takes(runtime, graph.variant, graph.layout)
+
+
+def _compiled(bundle: Bundle, graph: Graph, runtime: str, device: str, *, max_batch: int = 1) -> Session:
+    """A session as `load` would make it."""
+    cache = CompileOptions(cache_dir=default_cache_folder(os.environ))
+    options = options_for(graph, runtime, cache, device=device, max_batch=max_batch)
+    return registry.runtime(runtime).compile(bundle.graph(graph.name), options)
+
+
 def _same_twice(bundle: Bundle, graph: Graph, session: Session) -> bool:
-    tensor = golden_tensor(bundle, bundle.manifest.golden[Judge.of(bundle, graph).strongest])
-    first, second = answers(session, tensor), answers(session, tensor)
-    return all(np.array_equal(first[name], second[name], equal_nan=True) for name in first)
+    expected = Expected.of(bundle, graph)
+    feeds = expected.feeds(expected.strongest)
+    first, second = answers(session, feeds), answers(session, feeds)
+    return all(np.array_equal(first[name], second[name], equal_nan=first[name].dtype.kind == "f") for name in first)
 
 
-def _batches(
-    bundle: Bundle, graph: Graph, runtime: str, options: CompileOptions
-) -> tuple[tuple[OutputCheck, ...], str]:
+def _batches(bundle: Bundle, graph: Graph, runtime: str, device: str) -> tuple[tuple[OutputCheck, ...], str]:
     """Every golden sample at every position of a batch, something else beside it."""
-    if not isinstance(graph.inputs[0].shape[0], str):
+    size = min(BATCH, graph.axes.get(BATCH_AXIS, 1))
+    if size < 2:
         return (), ""
-    tensors = [golden_tensor(bundle, sample) for sample in bundle.manifest.golden]
-    decoy: NDArray[np.uint8] = 255 - tensors[0][0]
     checks: list[OutputCheck] = []
     try:
-        session = registry.runtime(runtime).compile(bundle.graph(graph.name), replace(options, max_batch=BATCH))
+        session = _compiled(bundle, graph, runtime, device, max_batch=size)
     except EdgeError as exc:
         return (), f"in a batch: {exc}"
     try:
-        judge = Judge.of(bundle, graph)
-        for i, tensor in enumerate(tensors):
-            for position in range(BATCH):
-                got = joined([_at(position, session, tile, decoy) for tile in tensor])
-                checks += judge.compare(i, got, position=position)
+        expected = Expected.of(bundle, graph)
+        decoy = decoy_of(expected.feeds(0))
+        for i in range(len(bundle.manifest.golden)):
+            for position in range(size):
+                got = in_batches(session, expected.feeds(i), decoy, size=size, position=position)
+                checks += expected.compare(i, got, position=position)
     except EdgeError as exc:
         return tuple(checks), f"in a batch: {exc}"
     finally:
@@ -280,23 +333,73 @@ def _batches(
     return tuple(checks), ""
 
 
-def _at(position: int, session: Session, tile: NDArray[np.uint8], decoy: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
-    """The outputs of one network input that runs at `position` of a batch of decoys."""
-    batch = np.stack([tile if i == position else decoy for i in range(BATCH)])
-    got = session.run({session.inputs[0].name: batch})
-    return {name: value[position : position + 1] for name, value in got.items()}
-
-
-def _pictures(bundle: Bundle) -> tuple[int, int]:
-    """How many golden pictures become their golden tensor exactly, and the largest difference in grey levels."""
-    exact, worst = 0, 0
-    for sample in bundle.manifest.golden:
-        picture = preprocess.decode(bytes(bundle.read(sample.picture)), where=sample.picture)
-        tensor = preprocess.apply(picture, bundle.manifest.preprocessing).tensor
-        want = golden_tensor(bundle, sample)
-        if tensor.shape != want.shape:
-            worst = 255
-            continue
-        difference = int(np.abs(tensor.astype(np.int16) - want).max())
-        exact, worst = exact + (difference == 0), max(worst, difference)
+def _reproduced(bundle: Bundle, task: Task) -> tuple[int, float]:
+    """How many golden sources become their feeds exactly, in every role, and the largest difference."""
+    setup = Setup.of(bundle, task.settings)
+    exact, worst = 0, 0.0
+    for index, sample in enumerate(bundle.manifest.golden):
+        source = {name: bundle.array(stored) for name, stored in sample.source.items()}
+        before: dict[str, dict[str, Array]] = {}
+        apart = 0.0
+        for role in task.roles:
+            made, want = task.feeds(setup, source, role, before), golden_feeds(bundle, sample, role)
+            apart = max([apart, *(difference(made[name], want[name]) if name in made else np.inf for name in want)])
+            before[role] = golden_outputs(bundle, bundle.manifest.golden[index], _reference(bundle, role))
+        exact, worst = exact + (apart == 0.0), max(worst, apart)
     return exact, worst
+
+
+def _reference(bundle: Bundle, role: str) -> Graph:
+    """The float graph of a role: what later roles' golden feeds were made by."""
+    found = next((g for g in bundle.manifest.graphs if (g.role, g.variant) == (role, "fp32")), None)
+    if found is None:
+        raise BadBundle(f"there is no fp32 graph for {role}", where=str(bundle.path), do="Export it again")
+    return found
+
+
+WHOLE_WAY = {"fp32": 1e-3}
+"""By variant, how far the last answer may be from golden after all roles in turn, relative to the largest golden value:
+ten times the tolerance of one fp32 graph, since the rounding of each is carried through the next."""
+
+
+def _whole_ways(bundle: Bundle, task: Task, jobs: Sequence[_Job], device: str | None) -> tuple[WholeWay, ...]:
+    """For tasks with several roles: every runtime and variant that all roles have there, from source to last answer."""
+    if len(task.roles) == 1:
+        return ()
+    out = []
+    for runtime in dict.fromkeys(one.runtime for _, one in jobs):
+        for variant in dict.fromkeys(graph.variant for graph, one in jobs if one.runtime == runtime):
+            by_role = {g.role: g for g, one in reversed(jobs) if (one.runtime, g.variant) == (runtime, variant)}
+            if set(by_role) == set(task.roles):
+                out.append(_whole_way(bundle, task, by_role, runtime, device))
+    return tuple(out)
+
+
+def _whole_way(bundle: Bundle, task: Task, graphs: dict[str, Graph], runtime: str, device: str | None) -> WholeWay:
+    setup, last = Setup.of(bundle, task.settings), task.roles[-1]
+    variants = {role: graphs[role].variant for role in task.roles}
+    blank = WholeWay(
+        runtime=runtime, variants=variants, relative=0.0,
+        allowed=WHOLE_WAY["fp32"] if set(variants.values()) == {"fp32"} else None,
+    )  # fmt: skip
+    sessions: dict[str, Session] = {}
+    worst = 0.0
+    try:
+        for role in task.roles:
+            where = device or registry.runtime(runtime).default_device
+            sessions[role] = _compiled(bundle, graphs[role], runtime, where)
+        scales = Expected.of(bundle, _reference(bundle, last)).scales
+        for sample in bundle.manifest.golden:
+            source = {name: bundle.array(stored) for name, stored in sample.source.items()}
+            got: dict[str, dict[str, Array]] = {}
+            for role in task.roles:
+                got[role] = answers(sessions[role], task.feeds(setup, source, role, got))
+            for name, want in golden_outputs(bundle, sample, _reference(bundle, last)).items():
+                apart = difference(got[last][name], want)
+                worst = max(worst, apart / scales[name] if scales[name] else apart)
+    except EdgeError as exc:
+        return replace(blank, problem=str(exc))
+    finally:
+        for session in sessions.values():
+            session.close()
+    return replace(blank, relative=worst)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from edge_sdk.tensors import TensorSpec
+from edge_sdk.tensors import DType, TensorSpec
 
 SCHEMA = "1.0"
 """major.minor of the manifests written; readers take any minor of this major."""
@@ -22,7 +22,7 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str
 
 
-class Hole(msgspec.Struct, frozen=True, kw_only=True):
+class ElidedRange(msgspec.Struct, frozen=True, kw_only=True):
     """A byte range of a graph that is stored elsewhere: `length` bytes at `offset` of the whole graph file.
 
     They are the `length` bytes at `source_offset` of `member` (coder "raw").
@@ -44,25 +44,31 @@ class Tolerance(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Graph(msgspec.Struct, frozen=True, kw_only=True):
-    """One ONNX graph. sha256 and size_bytes are of the whole file, its holes filled.
+    """One ONNX graph. sha256 and size_bytes are of the whole file, its elided ranges filled.
 
     role: what it does in its task ("model"; "encoder", "decoder"). variant: its numbers ("fp32", "fp16", "int8",
     "int8-w7"). layout: "plain", or where Q/DQ stand for int8: "conv-relu-q" (TensorRT, OpenVINO) or "conv-q-relu-q"
-    (ONNX Runtime). int8_convolutions: how many must run in int8 for the variant to be what it says.
+    (ONNX Runtime). runtimes: those that it was planned for, () = every one that takes its layout. axes: the largest
+    size of each free axis that is named in `inputs`; "N" is the batch: its rows do not depend on each other.
+    int8_convolutions: operators that the graph has in int8. int8_ops: by runtime, how many of them it really ran in
+    int8 when the bundle was packed; a runtime that was not there is not in it.
     """
 
     name: str
     role: str = "model"
     variant: str
     layout: Literal["plain", "conv-relu-q", "conv-q-relu-q"] = "plain"
+    runtimes: tuple[str, ...] = ()
     member: str
     size_bytes: int
     sha256: str
     opset: int
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
-    holes: tuple[Hole, ...] = ()
+    axes: dict[str, int] = {}
+    elided: tuple[ElidedRange, ...] = ()
     int8_convolutions: int = 0
+    int8_ops: dict[str, int] = {}
     tolerance: dict[str, Tolerance] = {}
 
 
@@ -85,31 +91,31 @@ class Preprocessing(msgspec.Struct, frozen=True, kw_only=True):
     bit_depth: int | None = 16
 
 
-class MapGrid(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the cells of a map lie: the centre of cell (row i, column j) is at network pixel
-    (x, y) = (offset_px + stride_px * j, offset_px + stride_px * i), continuous; (0, 0) is the first pixel's corner."""
+class StoredArray(msgspec.Struct, frozen=True, kw_only=True):
+    """One array as a sealed member: raw bytes, little-endian, C order."""
 
-    offset_px: float
-    stride_px: float
+    member: str
+    dtype: DType
+    shape: tuple[int, ...]
 
 
 class GoldenSample(msgspec.Struct, frozen=True, kw_only=True):
-    """One encoded picture with what must come of it. picture: PNG member. tensor: uint8 NHWC member (raw bytes).
+    """What a user would give, what must become of it, and what each graph must answer to that.
 
-    tensor_shape: (inputs, height, width, 3); more than one input only for tiles. outputs: per graph name, per output
-    name, the member with the expected float32 bytes, little-endian; axis 0 is the inputs, each run alone.
+    source: the user's input as the task stores it (an encoded picture, a seed, points), by the task's own names. feeds:
+    by role and input; the feeds of a later role hold what the fp32 graphs of earlier roles answered, so that each graph
+    is checked alone. outputs: by graph and output. Where an input's first axis is the batch "N", the sample's rows ran
+    one at a time, and outputs are joined along it.
     """
 
-    picture: str
-    tensor: str
-    tensor_shape: tuple[int, ...]
-    outputs: dict[str, dict[str, str]]
-    output_shapes: dict[str, tuple[int, ...]]
+    source: dict[str, StoredArray] = {}
+    feeds: dict[str, dict[str, StoredArray]]
+    outputs: dict[str, dict[str, StoredArray]]
     label: str = ""
 
 
 class Provenance(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the bundle comes from: enough to make it again. samples, data_digest: of the pictures to train on."""
+    """Where the bundle comes from: enough to make it again. samples, data_digest: of the data to train on."""
 
     created_utc: str
     product_version: str
@@ -123,10 +129,10 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """manifest.json. task: the predictor's ("anomaly"). family: who made it; the device never looks at it.
+    """manifest.json. task: whose predictor runs it ("anomaly"). family: who made it; the device never looks at it.
 
-    grid: for tasks with a map. reduction: how the graph made its score of the map, in words. targets: by
-    target profile, which graph fits it by linter and opset, or why none does, in words; nothing was run there. extra:
+    settings: what the task keeps; only the task reads it. preprocessing: None for tasks without pictures. targets: by
+    target profile, which graphs fit it by linter and opset, or why none does, in words; nothing was run there. extra:
     whatever a family wants to keep.
     """
 
@@ -134,12 +140,10 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     family: str
     task: str
-    preprocessing: Preprocessing
+    settings: dict[str, Any] = {}
+    preprocessing: Preprocessing | None = None
     graphs: tuple[Graph, ...]
     golden: tuple[GoldenSample, ...] = ()
-    labels: tuple[str, ...] = ()
-    grid: MapGrid | None = None
-    reduction: str = ""
     targets: dict[str, str] = {}
     provenance: Provenance
     members: dict[str, Member] = {}

@@ -5,7 +5,6 @@ Pure; knows names and sizes of members, never their content.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -14,8 +13,15 @@ import msgspec
 import numpy as np
 
 from edge_sdk.bundle.layout import name_fault
-from edge_sdk.bundle.manifest import SCHEMA, GoldenSample, Graph, Hole, Manifest, Preprocessing
-from edge_sdk.decision import Decision
+from edge_sdk.bundle.manifest import (
+    SCHEMA,
+    ElidedRange,
+    GoldenSample,
+    Graph,
+    Manifest,
+    Preprocessing,
+    StoredArray,
+)
 from edge_sdk.errors import BadBundle
 from edge_sdk.extras import UPDATE
 from edge_sdk.tensors import TensorSpec
@@ -29,10 +35,14 @@ RESERVED = (MANIFEST, SEALED_SIGNATURE, DECISIONS, SITE_SIGNATURE)
 
 MAX_GRAPHS = 64
 MAX_GRAPH_BYTES = 2**31 - 1  # protobuf's own limit
-MAX_GROWTH = 8  # a graph may be this many times larger than the file that brings it: shared weights, not a bomb
+MAX_GROWTH = {"raw": 8}
+"""By coder, how many times the size of its members all elided ranges of one graph may fill: shared weights, not a bomb.
+"""
+MAX_AXIS = 2**20
 MAX_SIDE_PX = 16_384
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _GRAPH_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,79}")
+_AXIS = re.compile(r"[A-Za-z0-9_][^\x00-\x1f]{0,79}")
 _GET_AGAIN = "Get the file again from whoever packed it"
 _VERSION = re.compile(r"[0-9A-Za-z.+-]{1,40}")
 
@@ -52,30 +62,17 @@ def read_manifest(value: Any, *, where: str) -> Manifest:
         raise BadBundle(f"{MANIFEST} is not a manifest{hint}: {exc}", where=where, do=do) from exc
 
 
-def check_manifest(manifest: Manifest, sizes: Mapping[str, int], archive_bytes: int, *, where: str) -> None:
+def check_manifest(manifest: Manifest, sizes: Mapping[str, int], *, where: str) -> None:
     """All rules. sizes: of every sealed member in the archive, the manifest left out. Raises BadBundle."""
     try:
         _check_members(manifest, sizes)
-        _check_preprocessing(manifest.preprocessing)
-        _check_grid(manifest)
-        _check_graphs(manifest, archive_bytes)
+        if manifest.preprocessing is not None:
+            _check_preprocessing(manifest.preprocessing)
+        _check_graphs(manifest)
         for index, sample in enumerate(manifest.golden):
             _check_golden(f"golden sample {index}", sample, manifest)
     except Broken as exc:
         raise BadBundle(f"{MANIFEST}: {exc}", where=where, do=_GET_AGAIN) from exc
-
-
-def check_decision(decision: Decision, *, name: str, where: str) -> None:
-    """Numbers of one record that could be true. Raises BadBundle."""
-    rates = (decision.requested_rate, decision.confidence, decision.expected_rate, *(decision.rate_interval or ()))
-    sound = (
-        math.isfinite(decision.threshold)
-        and all(rate is None or 0 <= rate <= 1 for rate in rates)
-        and (decision.rate_interval is None or decision.rate_interval[0] <= decision.rate_interval[1])
-        and min(decision.parts, decision.pictures, decision.rank or 0) >= 0
-    )
-    if not sound:
-        raise BadBundle(f"{name} holds a number that can't be", where=where, do="edge-sdk threshold fits a new one")
 
 
 def _check_schema(value: Any, where: str) -> bool:
@@ -126,93 +123,132 @@ def _check_preprocessing(record: Preprocessing) -> None:
     _need(record.bit_depth in (None, 10, 12, 16), f"a bit depth of {record.bit_depth} is not known")
 
 
-def _check_grid(manifest: Manifest) -> None:
-    if (grid := manifest.grid) is not None:
-        _need(0 < grid.stride_px <= MAX_SIDE_PX, f"a map stride of {grid.stride_px} px can't be")
-        _need(abs(grid.offset_px) <= MAX_SIDE_PX, f"a map offset of {grid.offset_px} px can't be")
-
-
-def _check_graphs(manifest: Manifest, archive_bytes: int) -> None:
+def _check_graphs(manifest: Manifest) -> None:
     names = [graph.name for graph in manifest.graphs]
     _need(1 <= len(names) <= MAX_GRAPHS, f"{len(names)} graphs; 1 to {MAX_GRAPHS} are read")
     _need(len(set(names)) == len(names), "two graphs have one name")
     for graph in manifest.graphs:
         _need(bool(_GRAPH_NAME.fullmatch(graph.name)), f"the graph name {graph.name[:80]!r} is not plain")
-        _check_graph(graph, manifest, archive_bytes)
+        _need(bool(_GRAPH_NAME.fullmatch(graph.role)), f"the role {graph.role[:80]!r} is not plain")
+        _check_graph(graph, manifest)
 
 
-def _check_graph(graph: Graph, manifest: Manifest, archive_bytes: int) -> None:
+def _check_graph(graph: Graph, manifest: Manifest) -> None:
     name = f"graph {graph.name}"
     _need(graph.member in manifest.members, f"the {name} is in {graph.member[:80]!r}, which is not declared")
     _need(bool(_SHA256.fullmatch(graph.sha256)), f"the sha256 of the {name} is not 64 hexadecimal digits")
-    limit = min(MAX_GRAPH_BYTES, MAX_GROWTH * archive_bytes)
-    _need(0 < graph.size_bytes <= limit, f"the {name} can't have {graph.size_bytes} bytes (at most {limit})")
     _need(1 <= graph.opset <= 1000, f"the {name} can't have opset {graph.opset}")
-    _need(graph.int8_convolutions >= 0, f"the {name} counts {graph.int8_convolutions} int8 convolutions")
-    _check_specs(name, graph.inputs)
-    _check_specs(name, graph.outputs)
+    counts = (graph.int8_convolutions, *graph.int8_ops.values())
+    _need(min(counts) >= 0, f"the {name} counts {min(counts)} int8 convolutions")
+    _check_specs(name, graph)
     outputs = {spec.name for spec in graph.outputs}
     for output, tolerance in graph.tolerance.items():
         _need(output in outputs, f"the {name} has a tolerance for {output[:80]!r}, which is no output")
         _need(0 <= tolerance.absolute <= 1e9 and 0 <= tolerance.relative <= 1, f"the tolerance of {output} can't be")
     member = manifest.members[graph.member]
-    _check_holes(name, graph.holes, graph.size_bytes, manifest)
-    stored = graph.size_bytes - sum(hole.length for hole in graph.holes)
+    limit = min(MAX_GRAPH_BYTES, member.size_bytes + _most_filled(graph, manifest))
+    _need(0 < graph.size_bytes <= limit, f"the {name} can't have {graph.size_bytes} bytes (at most {limit})")
+    _check_elided(name, graph.elided, graph.size_bytes, manifest)
+    stored = graph.size_bytes - sum(part.length for part in graph.elided)
     _need(
         member.size_bytes == stored,
-        f"the {name} has {stored} bytes outside its holes, {graph.member} {member.size_bytes}",
+        f"the {name} has {stored} bytes outside its elided ranges, {graph.member} {member.size_bytes}",
     )
-    _need(bool(graph.holes) or member.sha256 == graph.sha256, f"the {name} and {graph.member} have different sha256")
+    _need(bool(graph.elided) or member.sha256 == graph.sha256, f"the {name} and {graph.member} have different sha256")
 
 
-def _check_holes(name: str, holes: Sequence[Hole], size: int, manifest: Manifest) -> None:
+def _most_filled(graph: Graph, manifest: Manifest) -> int:
+    """How many bytes the elided ranges of a graph may fill at most, by the members that they take them from."""
+    sources = {(part.coder, part.member) for part in graph.elided if part.member in manifest.members}
+    return sum(MAX_GROWTH[coder] * manifest.members[member].size_bytes for coder, member in sources)
+
+
+def _check_elided(name: str, elided: Sequence[ElidedRange], size: int, manifest: Manifest) -> None:
     end = 0
-    for index, hole in enumerate(holes):
-        title = f"hole {index} of the {name}"
-        _need(hole.length > 0 and hole.offset >= 0, f"{title} has no place")
-        _need(hole.offset >= end, f"{title} overlaps the one before it, or is out of order")
-        end = hole.offset + hole.length
+    for index, part in enumerate(elided):
+        title = f"elided range {index} of the {name}"
+        _need(part.length > 0 and part.offset >= 0, f"{title} has no place")
+        _need(part.offset >= end, f"{title} overlaps the one before it, or is out of order")
+        end = part.offset + part.length
         _need(end <= size, f"{title} reaches past the end of the graph")
-        _need(hole.member in manifest.members, f"{title} is filled from {hole.member[:80]!r}, which is not declared")
-        source = manifest.members[hole.member].size_bytes
-        fits = hole.source_offset >= 0 and hole.source_offset + hole.length <= source
-        _need(fits, f"{title} takes bytes past the end of {hole.member}")
+        _need(part.member in manifest.members, f"{title} is filled from {part.member[:80]!r}, which is not declared")
+        source = manifest.members[part.member].size_bytes
+        fits = part.source_offset >= 0 and part.source_offset + part.length <= source
+        _need(fits, f"{title} takes bytes past the end of {part.member}")
 
 
-def _check_specs(name: str, specs: Sequence[TensorSpec]) -> None:
-    names = [spec.name for spec in specs]
-    _need(1 <= len(names) <= 64 and len(set(names)) == len(names), f"the tensors of the {name} have no or one name")
-    for spec in specs:
-        _need(1 <= len(spec.name) <= 200, f"a tensor of the {name} has no name, or a long one")
-        fixed = spec.shape[1:] if spec.shape[:1] == ("N",) else spec.shape
-        _need(len(spec.shape) <= 8 and _is_shape(fixed), f"the shape {spec.shape} of {spec.name} can't be")
-        whole = _count(size for size in fixed if isinstance(size, int)) * np.dtype(spec.dtype).itemsize
-        _need(whole <= MAX_GRAPH_BYTES, f"{spec.name} would need {whole} bytes a sample")
+def _check_specs(name: str, graph: Graph) -> None:
+    for specs in (graph.inputs, graph.outputs):
+        names = [spec.name for spec in specs]
+        _need(1 <= len(names) <= 64 and len(set(names)) == len(names), f"the tensors of the {name} have no or one name")
+        for spec in specs:
+            _check_spec(name, spec)
+    named = {axis for spec in graph.inputs for axis in spec.axes}
+    if missing := sorted(named - set(graph.axes)):
+        raise Broken(f"the {name} states no largest size of its axis {missing[0][:80]!r}")
+    for axis, most in graph.axes.items():
+        _need(axis in named, f"the {name} has no axis {axis[:80]!r}")
+        _need(1 <= most <= MAX_AXIS, f"the axis {axis} of the {name} can't be {most} long")
+
+
+def _check_spec(name: str, spec: TensorSpec) -> None:
+    _need(1 <= len(spec.name) <= 200, f"a tensor of the {name} has no name, or a long one")
+    fixed = [size for size in spec.shape if isinstance(size, int)]
+    plain = all(_AXIS.fullmatch(axis) for axis in spec.axes)
+    _need(plain and len(spec.shape) <= 8 and _is_shape(fixed), f"the shape {spec.shape} of {spec.name} can't be")
+    whole = _count(fixed) * np.dtype(spec.dtype).itemsize
+    _need(whole <= MAX_GRAPH_BYTES, f"{spec.name} would need {whole} bytes a sample")
 
 
 def _check_golden(name: str, sample: GoldenSample, manifest: Manifest) -> None:
-    members, graphs = manifest.members, {graph.name: graph for graph in manifest.graphs}
-    _need(sample.picture in members, f"{name}: the picture {sample.picture[:80]!r} is not declared")
-    _check_array(name, sample.tensor, sample.tensor_shape, 1, manifest)
-    for graph, outputs in sample.outputs.items():
-        _need(graph in graphs, f"{name} is for the graph {graph[:80]!r}, which is not there")
-        known = {spec.name for spec in graphs[graph].outputs}
-        for output, member in outputs.items():
-            _need(
-                output in known and output in sample.output_shapes, f"{name}: the output {output[:80]!r} is not known"
-            )
-            _check_array(name, member, sample.output_shapes[output], 4, manifest)
+    graphs = {graph.name: graph for graph in manifest.graphs}
+    for key, array in sample.source.items():
+        _need(len(key) <= 200, f"{name}: a source has a long name")
+        _check_array(name, array, manifest)
+    inputs: dict[str, list[TensorSpec]] = {}
+    for graph in manifest.graphs:
+        inputs.setdefault(graph.role, []).extend(graph.inputs)
+    for role, feeds in sample.feeds.items():
+        _need(role in inputs, f"{name} feeds the role {role[:80]!r}, which is not there")
+        _check_fed(name, feeds, inputs[role], manifest)
+    for graph_name, outputs in sample.outputs.items():
+        _need(graph_name in graphs, f"{name} is for the graph {graph_name[:80]!r}, which is not there")
+        graph = graphs[graph_name]
+        fed = sample.feeds.get(graph.role, {})
+        unfed = [spec.name for spec in graph.inputs if spec.name not in fed]
+        _need(not unfed, f"{name} has answers of the graph {graph_name} and no feed for its input {unfed[:1]}")
+        _check_fed(name, outputs, graph.outputs, manifest)
 
 
-def _check_array(name: str, member: str, shape: Sequence[int], item_bytes: int, manifest: Manifest) -> None:
+def _check_fed(name: str, arrays: Mapping[str, StoredArray], specs: Sequence[TensorSpec], manifest: Manifest) -> None:
+    """Golden arrays fit the tensors of every graph that they are for: dtype, rank, fixed sizes.
+
+    A sample of another rank than its graph's input would end the first load in a bare IndexError.
+    """
+    known = {spec.name for spec in specs}
+    for key, array in arrays.items():
+        _need(key in known, f"{name}: the tensor {key[:80]!r} is not known")
+        _check_array(name, array, manifest)
+    for spec in specs:
+        if (found := arrays.get(spec.name)) is None:
+            continue
+        wrong = spec.misfit(found.dtype, found.shape)
+        _need(not wrong, f"{name}: {wrong}")
+
+
+def _check_array(name: str, array: StoredArray, manifest: Manifest) -> None:
+    member = array.member
     _need(member in manifest.members, f"{name}: the array {member[:80]!r} is not declared")
-    _need(len(shape) <= 8 and _is_shape(shape), f"{name}: the shape {tuple(shape)} of {member} can't be")
-    size, stated = _count(shape) * item_bytes, manifest.members[member].size_bytes
-    _need(size == stated, f"{name}: {member} has {stated} bytes, its shape {tuple(shape)} needs {size}")
+    _need(
+        len(array.shape) <= 8 and all(0 <= size <= MAX_GRAPH_BYTES for size in array.shape),
+        f"{name}: the shape {array.shape} of {member} can't be",
+    )
+    size, stated = _count(array.shape) * np.dtype(array.dtype).itemsize, manifest.members[member].size_bytes
+    _need(size == stated, f"{name}: {member} has {stated} bytes, its shape {array.shape} needs {size}")
 
 
-def _is_shape(shape: Iterable[int | str]) -> bool:
-    return all(isinstance(size, int) and 1 <= size <= MAX_GRAPH_BYTES for size in shape)
+def _is_shape(shape: Iterable[int]) -> bool:
+    return all(0 <= size <= MAX_GRAPH_BYTES for size in shape)
 
 
 def _count(shape: Iterable[int]) -> int:

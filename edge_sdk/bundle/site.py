@@ -1,6 +1,7 @@
-"""decision.json, the part of a bundle that lives on site: a hash-chained list of decisions, bound to one sealed part.
+"""decision.json, the part of a bundle that lives on site: a hash-chained list of records, bound to one sealed part.
 
-Knows no archive. Records of a newer minor schema keep the fields that this version does not know.
+Knows no archive and no kind of record. Records of a newer minor schema, and of kinds that this version does not know,
+keep all their fields.
 """
 
 from __future__ import annotations
@@ -11,39 +12,39 @@ from typing import Any
 import msgspec
 
 from edge_sdk.bundle import strict_json
-from edge_sdk.bundle.rules import DECISIONS, check_decision
-from edge_sdk.decision import Decision, check_chain, sealed
+from edge_sdk.bundle.rules import DECISIONS
+from edge_sdk.decision.record import Record, check_chain, members_of, read, sealed
 from edge_sdk.errors import BadBundle
 from edge_sdk.extras import UPDATE
 
 SCHEMA = "1.0"
 MAX_DECISIONS = 10_000
-_PACK_AGAIN = "Get the file again, or fit the threshold again with edge-sdk threshold"
+_PACK_AGAIN = "Get the file again, or decide again on site"
 
 
 class Decisions(msgspec.Struct, frozen=True, kw_only=True):
-    """decision.json. sealed: sha256 of the manifest that the decisions are for. decisions: oldest first."""
+    """decision.json. sealed: sha256 of the manifest that the records are for. decisions: oldest first, each with its
+    kind, digest and predecessor."""
 
     schema: str = SCHEMA
     sealed: str
-    decisions: tuple[Decision, ...]
+    decisions: tuple[dict[str, Any], ...]
 
 
 class Site:
-    """The decisions of one bundle. `records` are the JSON objects as they stand in the file, known fields or not."""
+    """The records of one bundle. `members` are the JSON objects as they stand in the file, known fields or not."""
 
-    def __init__(self, records: Sequence[Mapping[str, Any]] = (), decisions: Sequence[Decision] = ()) -> None:
-        self.records, self.decisions = tuple(records), tuple(decisions)
+    def __init__(self, members: Sequence[Mapping[str, Any]] = (), decisions: Sequence[Record] = ()) -> None:
+        self.members, self.decisions = tuple(members), tuple(decisions)
 
-    def followed_by(self, decision: Decision) -> Site:
-        """One decision more, its predecessor and digest filled in. Raises BadInput: a threshold not finite."""
-        link = sealed(decision, self.decisions[-1] if self.decisions else None)
-        check_decision(link, name="the new decision", where="")
-        return Site((*self.records, msgspec.to_builtins(link)), (*self.decisions, link))
+    def followed_by(self, record: Record) -> Site:
+        """One record more, its predecessor and digest filled in. Raises BadInput: numbers that can't be."""
+        link = sealed(record, self.decisions[-1] if self.decisions else None)
+        return Site((*self.members, members_of(link)), (*self.decisions, link))
 
     def encode(self, sealed_digest: str) -> bytes:
         """The bytes of decision.json for the sealed part with this digest."""
-        value = {"schema": SCHEMA, "sealed": sealed_digest, "decisions": list(self.records)}
+        value = {"schema": SCHEMA, "sealed": sealed_digest, "decisions": list(self.members)}
         return strict_json.canonical(value, name=DECISIONS)
 
 
@@ -52,6 +53,7 @@ def read_site(data: bytes, sealed_digest: str, *, where: str) -> Site:
     value = strict_json.parse(data, name=DECISIONS, where=where)
     try:
         typed = msgspec.convert(value, Decisions)
+        records = tuple(read(members) for members in typed.decisions)
     except msgspec.ValidationError as exc:
         raise BadBundle(f"{DECISIONS} is not a list of decisions: {exc}", where=where, do=_PACK_AGAIN) from exc
     if typed.schema.split(".")[0] != SCHEMA.split(".")[0]:
@@ -59,11 +61,11 @@ def read_site(data: bytes, sealed_digest: str, *, where: str) -> Site:
         raise BadBundle(what, where=where, do=UPDATE)
     if typed.sealed != sealed_digest:
         raise BadBundle(f"{DECISIONS} was made for another bundle", where=where, do=_PACK_AGAIN)
-    if not 1 <= len(typed.decisions) <= MAX_DECISIONS:
-        what = f"{DECISIONS} holds {len(typed.decisions)} decisions; 1 to {MAX_DECISIONS} are read"
+    if not 1 <= len(records) <= MAX_DECISIONS:
+        what = f"{DECISIONS} holds {len(records)} decisions; 1 to {MAX_DECISIONS} are read"
         raise BadBundle(what, where=where, do=_PACK_AGAIN)
-    records = value["decisions"]
-    check_chain(records, where=where)
-    for number, decision in enumerate(typed.decisions, start=1):
-        check_decision(decision, name=f"decision {number}", where=where)
-    return Site(records, typed.decisions)
+    check_chain(typed.decisions, where=where)
+    for number, record in enumerate(records, start=1):
+        if problem := record.problem():
+            raise BadBundle(f"decision {number}: {problem}", where=where, do=_PACK_AGAIN)
+    return Site(typed.decisions, records)

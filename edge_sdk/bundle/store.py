@@ -1,4 +1,4 @@
-"""Bundles on disk: write one, open one with every check, extend its decisions. Knows no picture, task or runtime.
+"""Bundles on disk: write one, open one with every check, extend its decisions. Knows no task and no runtime.
 
 Opening trusts nothing: sizes before content, headers before sizes, the manifest before what it declares.
 """
@@ -13,15 +13,16 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 import msgspec
+import numpy as np
 
 from edge_sdk.atomic import alone, replacing
 from edge_sdk.bundle import layout, strict_json
-from edge_sdk.bundle.holes import Stored, cut, fill
+from edge_sdk.bundle.elided import Stored, cut, fill
 from edge_sdk.bundle.layout import Entry, Writer, read_entries
-from edge_sdk.bundle.manifest import Graph, Manifest, Member
+from edge_sdk.bundle.manifest import Graph, Manifest, Member, StoredArray
 from edge_sdk.bundle.onnx_survey import survey
 from edge_sdk.bundle.rules import (
     DECISIONS,
@@ -34,8 +35,9 @@ from edge_sdk.bundle.rules import (
 )
 from edge_sdk.bundle.signing import SignatureStatus, SigningKey, Trust, TrustPolicy, check_signatures
 from edge_sdk.bundle.site import Site, read_site
-from edge_sdk.decision import Decision
+from edge_sdk.decision.record import R, Record, read_as
 from edge_sdk.errors import BadBundle, BadInput, BadUsage
+from edge_sdk.tensors import Array, DType
 
 REPORT = "report.json"
 _NO_WAIT: int = getattr(os, "O_NONBLOCK", 0) | getattr(
@@ -65,7 +67,7 @@ class Bundle:
         self.digest = hashlib.sha256(raw).hexdigest()
         self.manifest: Manifest = read_manifest(strict_json.parse(raw, name=MANIFEST, where=where), where=where)
         sizes = {name: entry.size_bytes for name, entry in self.entries.items() if name not in RESERVED}
-        check_manifest(self.manifest, sizes, len(data), where=where)
+        check_manifest(self.manifest, sizes, where=where)
         site_raw = self._small(DECISIONS, where) if DECISIONS in self.entries else None
         self._site = Site() if site_raw is None else read_site(site_raw, self.digest, where=where)
         self.signature: SignatureStatus = check_signatures(
@@ -89,13 +91,19 @@ class Bundle:
         return bundle
 
     @property
-    def decisions(self) -> tuple[Decision, ...]:
+    def decisions(self) -> tuple[Record, ...]:
         return self._site.decisions
 
-    @property
-    def decision(self) -> Decision | None:
-        """The one in force: the last. None: the bundle has no threshold yet."""
-        return self._site.decisions[-1] if self._site.decisions else None
+    def in_force(self, kind: type[R]) -> R | None:
+        """The last record of `kind`. None: there is none yet. Raises BadBundle: one with fields of other types."""
+        for record in reversed(self._site.decisions):
+            try:
+                if (found := read_as(record, kind)) is not None:
+                    return found
+            except msgspec.ValidationError as exc:
+                what = f"a record of kind {kind.__struct_config__.tag!r} can't be read: {exc}"
+                raise BadBundle(what, where=str(self.path), do=_COPY_AGAIN) from exc
+        return None
 
     def read(self, member: str) -> memoryview:
         """The bytes of a sealed member, read-only, mapped. Raises BadInput: no such member; BadBundle: altered."""
@@ -110,10 +118,15 @@ class Bundle:
             self._checked.add(member)
         return view
 
+    def array(self, stored: StoredArray) -> Array:
+        """A stored array, read-only. Raises as `read`."""
+        data = np.frombuffer(self.read(stored.member), np.dtype(stored.dtype).newbyteorder("<"))
+        return data.reshape(stored.shape).astype(stored.dtype, copy=False)
+
     def graph(self, name: str) -> bytes:
-        """The whole ONNX file of a graph, its holes filled, its sha256 checked, its weights all inside."""
+        """The whole ONNX file of a graph, its elided ranges filled, its sha256 checked, its weights all inside."""
         graph = self._graph(name)
-        whole = fill(self.read(graph.member), graph.holes, self.read)
+        whole = fill(self.read(graph.member), graph.elided, self.read)
         if hashlib.sha256(whole).hexdigest() != graph.sha256:
             what = f"the graph {name}, put together, is not the one that was packed"
             raise BadBundle(what, where=str(self.path), do=_COPY_AGAIN)
@@ -171,21 +184,28 @@ class Bundle:
         return self._small(name, where) if name in self.entries else None
 
 
+def stored_array(member: str, array: Array) -> tuple[StoredArray, bytes]:
+    """How an array is described and what its member holds."""
+    little = np.ascontiguousarray(array, np.asarray(array).dtype.newbyteorder("<"))
+    shape = tuple(np.asarray(array).shape)  # of a scalar (), which ascontiguousarray makes (1,)
+    return StoredArray(member=member, dtype=cast(DType, little.dtype.name), shape=shape), little.tobytes()
+
+
 def write_bundle(
     path: Path,
     *,
     manifest: Manifest,
     graphs: Mapping[str, bytes],
     members: Mapping[str, bytes],
-    decisions: Sequence[Decision] = (),
+    decisions: Sequence[Record] = (),
     key: SigningKey | None = None,
 ) -> Bundle:
     """Pack one file and return it, opened. What stood at `path` stays unless the new file passes every check.
 
-    graphs: whole ONNX files by the names in `manifest.graphs`, whose member, size, sha256 and holes are filled in here,
-    as is `manifest.members`; weights of at least 1 KiB that stand more than once are stored once. members: golden
-    samples, report, whatever else is sealed, by name. decisions: oldest first; their chain is made here. key: signs
-    both parts. Raises BadInput, BadBundle (what was given breaks a rule of the format), CantWrite.
+    graphs: whole ONNX files by the names in `manifest.graphs`, whose member, size, sha256 and elided ranges are filled
+    in here, as is `manifest.members`; weights of at least 1 KiB that stand more than once are stored once. members:
+    golden samples, report, whatever else is sealed, by name. decisions: oldest first; their chain is made here. key:
+    signs both parts. Raises BadInput, BadBundle (what was given breaks a rule of the format), CantWrite.
     """
     names = [graph.name for graph in manifest.graphs]
     if sorted(names) != sorted(graphs):
@@ -221,7 +241,7 @@ def write_bundle(
 
 
 def append_decision(
-    path: Path, decision: Decision, *, key: SigningKey | None = None, sealed: str | None = None
+    path: Path, decision: Record, *, key: SigningKey | None = None, sealed: str | None = None
 ) -> Bundle:
     """Put `decision` in force: the file is rewritten with one record more, its sealed part byte for byte the same.
 
@@ -233,8 +253,7 @@ def append_decision(
     with alone(_existing(path)), Bundle.open(path, trust="off") as old:
         if sealed not in (None, old.digest):
             raise BadUsage(
-                "this is not the bundle any more that the threshold was fitted for: it was replaced meanwhile",
-                where=str(path), do="Fit the threshold again",
+                "the bundle was replaced since this decision was made for it", where=str(path), do="Decide again",
             )  # fmt: skip
         site = old._site.followed_by(decision)
 
@@ -297,8 +316,8 @@ def _copy(archive: Writer, old: Bundle, *, leave_out: Sequence[str]) -> None:
 
 
 def _graph_member(name: str, stored: Stored) -> str:
-    # A graph with holes is no ONNX file, and should not be taken for one when it is unpacked by hand.
-    return f"graphs/{name}.onnx" + (".holes" if stored.holes else "")
+    # A graph with elided ranges is no ONNX file, and should not be taken for one when it is unpacked by hand.
+    return f"graphs/{name}.onnx" + (".elided" if stored.elided else "")
 
 
 def _described(graph: Graph, whole: bytes, stored: Stored) -> Graph:
@@ -307,7 +326,7 @@ def _described(graph: Graph, whole: bytes, stored: Stored) -> Graph:
         member=_graph_member(graph.name, stored),
         size_bytes=len(whole),
         sha256=_sha256(whole),
-        holes=stored.holes,
+        elided=stored.elided,
     )
 
 

@@ -12,7 +12,7 @@ from edge_sdk.bundle.manifest import Graph, Manifest
 from edge_sdk.bundle.rules import DECISIONS, SITE_SIGNATURE
 from edge_sdk.bundle.signing import SignatureStatus, Trust
 from edge_sdk.bundle.store import Bundle
-from edge_sdk.decision import Decision
+from edge_sdk.decision.record import Record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +27,7 @@ class MemberSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GraphSummary:
-    """size_bytes: of the whole ONNX file; stored_bytes: of its own member, holes left out."""
+    """size_bytes: of the whole ONNX file; stored_bytes: of its own member, elided ranges left out."""
 
     name: str
     role: str
@@ -35,13 +35,13 @@ class GraphSummary:
     layout: str
     size_bytes: int
     stored_bytes: int
-    holes: int
+    elided: int
     opset: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BundleSummary:
-    """One checked bundle. shared_bytes_saved: what holes save: graphs whole, less graphs and weights as stored."""
+    """One checked bundle. shared_bytes_saved: graphs whole, less graphs and weights as they are stored."""
 
     path: str
     size_bytes: int
@@ -49,7 +49,7 @@ class BundleSummary:
     manifest: Manifest
     members: tuple[MemberSummary, ...]
     graphs: tuple[GraphSummary, ...]
-    decisions: tuple[Decision, ...]
+    decisions: tuple[Record, ...]
     signature: SignatureStatus
     shared_bytes_saved: int
 
@@ -92,12 +92,12 @@ def _graph(graph: Graph, manifest: Manifest) -> GraphSummary:
         layout=graph.layout,
         size_bytes=graph.size_bytes,
         stored_bytes=manifest.members[graph.member].size_bytes,
-        holes=len(graph.holes),
+        elided=len(graph.elided),
         opset=graph.opset,
     )
 
 
 def _saved(manifest: Manifest) -> int:
     stored = {graph.member for graph in manifest.graphs}
-    stored |= {hole.member for graph in manifest.graphs for hole in graph.holes}
+    stored |= {part.member for graph in manifest.graphs for part in graph.elided}
     return sum(graph.size_bytes for graph in manifest.graphs) - sum(manifest.members[m].size_bytes for m in stored)

@@ -135,11 +135,11 @@ def _set(*path: Any, to: Any) -> Callable[[Path], None]:
     return _manifest(change)
 
 
-def _hole(**changes: Any) -> Callable[[Path], None]:
-    """The second hole of the first graph is changed, the graph's member kept at the size that its holes leave."""
+def _elided(**changes: Any) -> Callable[[Path], None]:
+    """The second elided range of the first graph is changed, the graph's member kept at the size that its elided ranges leave."""
 
     def change(value: dict[str, Any]) -> None:
-        value["graphs"][0]["holes"][1].update(changes)
+        value["graphs"][0]["elided"][1].update(changes)
 
     return _manifest(change)
 
@@ -151,7 +151,7 @@ def _replaced(changed: Callable[[], bytes]) -> Callable[[Path], None]:
         value, data = json.loads(found[0].data), changed()
         graph = value["graphs"][0]
         told = {"size_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-        graph.update(told, holes=[])
+        graph.update(told, elided=[])
         value["members"][graph["member"]] = told
         member = graph["member"].encode()
         others = [replace(raw, data=data) if raw.name == member else raw for raw in found[1:]]
@@ -233,13 +233,13 @@ def _many(found: list[Raw]) -> list[Raw]:
     return [*found, *(Raw(b"m%04d" % index, b"") for index in range(4200))]
 
 
-def _bomb_of_holes(value: dict[str, Any]) -> None:
-    """A megabyte for every hundred bytes of manifest: each hole takes the same shared weights again."""
+def _bomb_of_elided_ranges(value: dict[str, Any]) -> None:
+    """A megabyte for every hundred bytes of manifest: each range takes the same shared weights again."""
     graph = value["graphs"][0]
-    source, start = graph["holes"][0], graph["holes"][0]["offset"]
-    holes = [{**source, "offset": start + index * source["length"]} for index in range(2000)]
+    source, start = graph["elided"][0], graph["elided"][0]["offset"]
+    elided = [{**source, "offset": start + index * source["length"]} for index in range(2000)]
     stored = value["members"][graph["member"]]["size_bytes"]
-    graph.update(holes=holes, size_bytes=stored + sum(hole["length"] for hole in holes))
+    graph.update(elided=elided, size_bytes=stored + sum(part["length"] for part in elided))
 
 
 def _deep(value: dict[str, Any]) -> bytes:
@@ -261,7 +261,7 @@ def _newer(value: dict[str, Any]) -> bytes:
 
 def _newer_minor(value: dict[str, Any]) -> None:
     value["schema"] = "1.9"
-    value["graphs"][0]["holes"][0]["coder"] = "sparse"
+    value["graphs"][0]["elided"][0]["coder"] = "sparse"
 
 
 def _flip(offset: Callable[[bytes], int]) -> Callable[[bytes], bytes]:
@@ -420,13 +420,13 @@ MANIFESTS = [
     Attack("negative_shape", "the shape .* can't be", _set("graphs", 0, "outputs", 0, "shape", to=[-1])),
     Attack("free_axis_inside", "the shape .* can't be", _set("graphs", 0, "outputs", 0, "shape", to=[1, "N"])),
     Attack("tolerance", "tolerance of map can't be", _set("graphs", 0, "tolerance", "map", "relative", to=50.0)),
-    Attack("hole_unordered", "overlaps the one before", _hole(offset=0)),
-    Attack("hole_negative", "has no place", _hole(length=-5)),
-    Attack("hole_outside", "reaches past the end of the graph", _hole(offset=10**6)),
-    Attack("hole_unfilled", "filled from 'weights/none.bin'", _hole(member="weights/none.bin")),
-    Attack("hole_source", "takes bytes past the end", _hole(source_offset=1)),
-    Attack("hole_length", "bytes outside its holes", _hole(length=2047)),
-    Attack("bomb_of_holes", "can't have .* bytes", _manifest(_bomb_of_holes)),
+    Attack("elided_unordered", "overlaps the one before", _elided(offset=0)),
+    Attack("elided_negative", "has no place", _elided(length=-5)),
+    Attack("elided_outside", "reaches past the end of the graph", _elided(offset=10**6)),
+    Attack("elided_unfilled", "filled from 'weights/none.bin'", _elided(member="weights/none.bin")),
+    Attack("elided_source", "takes bytes past the end", _elided(source_offset=1)),
+    Attack("elided_length", "bytes outside its elided ranges", _elided(length=2047)),
+    Attack("bomb_of_elided_ranges", "can't have .* bytes", _manifest(_bomb_of_elided_ranges)),
     Attack("golden_shape", "its shape .* needs", _set("golden", 0, "tensor_shape", to=[1, 9, 9, 3])),
     Attack("golden_gone", "is not declared", _set("golden", 0, "picture", to="none.png")),
     Attack("golden_graph", "which is not there", _set("golden", 0, "outputs", to={"fp64": {}})),
@@ -440,7 +440,7 @@ MANIFESTS = [
     Attack("stray_tolerance", "a tolerance for 'depth', which is no output", _set(
         "graphs", 0, "tolerance", "depth", to={"absolute": 0.0, "relative": 0.0})),
     Attack("whole_graph_hash", "have different sha256", _manifest(
-        lambda value: value["graphs"][0].update(holes=[], size_bytes=_stored(value), sha256="0" * 64))),
+        lambda value: value["graphs"][0].update(elided=[], size_bytes=_stored(value), sha256="0" * 64))),
     Attack("twin_tensors", "have no or one name", _manifest(
         lambda value: value["graphs"][0].update(outputs=2 * value["graphs"][0]["outputs"]))),
     Attack("nameless_tensor", "has no name, or a long one", _set("graphs", 0, "inputs", 0, "name", to="")),
@@ -461,7 +461,7 @@ MANIFESTS = [
 GRAPHS = [
     Attack("other_graph", "is not the one that was packed", _set("graphs", 0, "sha256", to="0" * 64), use=True),
     Attack("other_weights", "is not the one that was packed", _manifest(
-        lambda v: v["graphs"][0]["holes"][0].update(member=v["graphs"][0]["holes"][1]["member"])), use=True),
+        lambda v: v["graphs"][0]["elided"][0].update(member=v["graphs"][0]["elided"][1]["member"])), use=True),
     Attack("external_data", "keeps weights in another file", _replaced(_external), use=True),
     Attack("hidden_external", "keeps weights in another file", _replaced(_external_in_a_constant), use=True),
     Attack("foreign_operator", "operators of the domain 'evil'", _replaced(

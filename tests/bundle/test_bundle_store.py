@@ -108,7 +108,7 @@ def test_two_graphs_that_share_weights_store_them_once(tiny: Path) -> None:
         a, b = bundle.manifest.graphs
         stored = [name for name in bundle.manifest.members if name.startswith("weights/")]
         assert len(stored) == 2
-        assert [hole.member for hole in a.holes] == [hole.member for hole in b.holes]
+        assert [part.member for part in a.elided] == [part.member for part in b.elided]
         assert {bytes(bundle.read(name)) for name in stored} == {weights(0).tobytes(), weights(1).tobytes()}
     assert inspect(tiny).shared_bytes_saved == 2 * 2048
 
@@ -118,7 +118,7 @@ def test_a_graph_that_shares_nothing_is_stored_as_it_is(tmp_path: Path) -> None:
     told = manifest(["alone"], golden=False)
     with write_bundle(tmp_path / "x.edge", manifest=told, graphs={"alone": graph}, members={}) as bundle:
         assert bytes(bundle.read("graphs/alone.onnx")) == graph
-        assert bundle.manifest.graphs[0].holes == ()
+        assert bundle.manifest.graphs[0].elided == ()
     with zipfile.ZipFile(tmp_path / "x.edge") as other:
         onnx.checker.check_model(onnx.load_from_string(other.read("graphs/alone.onnx")))
 
@@ -304,7 +304,7 @@ def altered(*, opset: int = 17, extra: dict[str, object] | None = None) -> Manif
         ({"members": {"../x": b""}}, BadInput, "leads out of the archive"),
         ({"members": {"decision.json": b""}}, BadUsage, "is written by the packer itself"),
         ({"members": {"golden/0/picture.png": b"1"}}, BadBundle, "is not declared"),
-        ({"members": {"graphs/int8.a.onnx.holes": b"1"}}, BadUsage, "has the name of a graph"),
+        ({"members": {"graphs/int8.a.onnx.elided": b"1"}}, BadUsage, "has the name of a graph"),
         ({"members": {**members(), "report.json": b"[NaN]"}}, BadBundle, "report.json is not JSON"),
         ({"members": {**members(), "report.json": b"[1]"}}, BadBundle, "report.json is not a JSON object"),
         ({"members": {**members(), "x/a": b"", "X/A": b""}}, BadBundle, "stands twice"),

@@ -1,4 +1,4 @@
-"""Graphs with holes: weights that several graphs share are cut out, stored once, and put back on loading.
+"""Graphs with elided ranges: weights that several graphs share are cut out, stored once, and put back on loading.
 
 Knows bytes and ranges; the archive, the manifest's rules and the meaning of a graph are elsewhere.
 """
@@ -10,12 +10,12 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from edge_sdk.bundle.manifest import Hole
+from edge_sdk.bundle.manifest import ElidedRange
 from edge_sdk.bundle.onnx_survey import ByteRange, survey
 from edge_sdk.errors import BadInput
 
 MIN_BYTES = 1024
-"""Shorter weights stay in the graph: a member and a hole cost about 300 bytes of headers, padding and manifest."""
+"""Shorter weights stay in the graph: a member and a range cost about 300 bytes of headers, padding and manifest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +23,7 @@ class Stored:
     """One graph as it goes into the archive: `data` is the file without the bytes of `holes`."""
 
     data: bytes
-    holes: tuple[Hole, ...]
+    elided: tuple[ElidedRange, ...]
 
 
 def cut(graphs: Mapping[str, bytes]) -> tuple[dict[str, Stored], dict[str, bytes]]:
@@ -38,7 +38,7 @@ def cut(graphs: Mapping[str, bytes]) -> tuple[dict[str, Stored], dict[str, bytes
     weights: dict[str, bytes] = {}
     owners: dict[str, str] = {}
     for name, graph in graphs.items():
-        holes: list[Hole] = []
+        elided: list[ElidedRange] = []
         for part, digest in zip(ranges[name], digests[name], strict=True):
             if seen[digest] < 2:
                 continue
@@ -46,20 +46,20 @@ def cut(graphs: Mapping[str, bytes]) -> tuple[dict[str, Stored], dict[str, bytes
             if owners.setdefault(member, digest) != digest:
                 raise BadInput(f"two different weights share the name {member}", where=name, do="Pack the graphs apart")
             weights.setdefault(member, graph[part.offset : part.end])
-            holes.append(Hole(offset=part.offset, length=part.length, member=member, source_offset=0))
-        stored[name] = Stored(data=_without(graph, holes), holes=tuple(holes))
+            elided.append(ElidedRange(offset=part.offset, length=part.length, member=member, source_offset=0))
+        stored[name] = Stored(data=_without(graph, elided), elided=tuple(elided))
     return stored, weights
 
 
-def fill(stored: memoryview, holes: Sequence[Hole], read: Callable[[str], memoryview]) -> bytes:
-    """The whole file: `stored` with the bytes of each hole put back. Holes are in order and in range (rules.py)."""
+def fill(stored: memoryview, elided: Sequence[ElidedRange], read: Callable[[str], memoryview]) -> bytes:
+    """The whole file: `stored` with the bytes of each range put back. Ranges are in order and in range (rules.py)."""
     pieces: list[memoryview] = []
     taken = written = 0
-    for hole in holes:
-        kept = hole.offset - written
+    for part in elided:
+        kept = part.offset - written
         pieces.append(stored[taken : taken + kept])
-        pieces.append(read(hole.member)[hole.source_offset : hole.source_offset + hole.length])
-        taken, written = taken + kept, hole.offset + hole.length
+        pieces.append(read(part.member)[part.source_offset : part.source_offset + part.length])
+        taken, written = taken + kept, part.offset + part.length
     pieces.append(stored[taken:])
     return b"".join(pieces)
 
@@ -72,9 +72,9 @@ def _digest(graph: bytes, part: ByteRange) -> str:
     return hashlib.sha256(memoryview(graph)[part.offset : part.end]).hexdigest()
 
 
-def _without(graph: bytes, holes: Sequence[Hole]) -> bytes:
+def _without(graph: bytes, elided: Sequence[ElidedRange]) -> bytes:
     view, pieces, at = memoryview(graph), [], 0
-    for hole in holes:
-        pieces.append(view[at : hole.offset])
-        at = hole.offset + hole.length
+    for part in elided:
+        pieces.append(view[at : part.offset])
+        at = part.offset + part.length
     return b"".join([*pieces, view[at:]])

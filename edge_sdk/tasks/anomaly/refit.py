@@ -6,21 +6,31 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import numpy as np
 
 from edge_sdk.bundle.signing import SigningKey, Trust
 from edge_sdk.bundle.store import Bundle, append_decision
-from edge_sdk.decision import Decision, Evidence, conformal, fixed, from_defects, parse_rate
+from edge_sdk.decision.conformal import conformal
+from edge_sdk.decision.cost import from_defects
+from edge_sdk.decision.rates import parse_rate
+from edge_sdk.decision.threshold import Evidence, Threshold, fixed, rejected
 from edge_sdk.errors import BadInput
-from edge_sdk.evidence import DEFECTS_OPTION, GOOD_OPTION, Gathered, Judged, LeftOut, Sample, gather, highest
 from edge_sdk.grouping import GOOD, data_digest
-from edge_sdk.loading import load
-from edge_sdk.predictors.anomaly import AnomalyDetector
 from edge_sdk.progress import Progress, silent
-from edge_sdk.quality.detection import rejected
+from edge_sdk.tasks.anomaly.detector import AnomalyDetector
+from edge_sdk.tasks.anomaly.evidence import (
+    DEFECTS_OPTION,
+    GOOD_OPTION,
+    Gathered,
+    LeftOut,
+    Sample,
+    Scored,
+    gather,
+    highest,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,13 +68,13 @@ class Refit:
     the key that signed the decisions until then, "" = none did.
     """
 
-    decision: Decision
-    before: Decision | None
+    decision: Threshold
+    before: Threshold | None
     bundle: str
     signed_by: str
     above_before: int | None = None
     left_out: tuple[LeftOut, ...] = ()
-    highest: tuple[Judged, ...] = ()
+    highest: tuple[Scored, ...] = ()
 
     @property
     def change(self) -> str:
@@ -91,17 +101,17 @@ def by_hand(path: Path, threshold: float, stated: Stated, *, trust: Trust) -> Re
     decision = fixed(threshold, evidence=Evidence(author=stated.author, created_utc=_now()))
     with Bundle.open(path, trust=trust) as bundle:
         return Refit(
-            decision=decision, before=bundle.decision, bundle=bundle.digest, signed_by=_signed_by(bundle)
+            decision=decision, before=bundle.in_force(Threshold), bundle=bundle.digest, signed_by=_signed_by(bundle)
         )  # fmt: skip
 
 
-def put_in_force(path: Path, made: Refit, *, key: SigningKey | None = None) -> Decision:
+def put_in_force(path: Path, made: Refit, *, key: SigningKey | None = None) -> Threshold:
     """Writes the decision into the bundle that it was made for; the record as it stands there. key: the site's.
 
     Raises as `append_decision`: BadUsage where another bundle has taken its place, CantWrite.
     """
     with append_decision(path, made.decision, key=key, sealed=made.bundle) as written:
-        return written.decisions[-1]
+        return cast(Threshold, written.in_force(Threshold))  # it was just appended
 
 
 def _signed_by(bundle: Bundle) -> str:
@@ -109,25 +119,20 @@ def _signed_by(bundle: Bundle) -> str:
     return "" if site is None else site.key
 
 
-def from_pictures(
-    path: Path, request: Request, stated: Stated, *, runtime: str | None = None, variant: str | None = None,
-    threads: int | None = None, trust: Trust = "if-present", progress: Progress = silent,
-) -> Refit:  # fmt: skip
-    """Scores the pictures with the bundle as it runs here, and decides by the conformal or the cost rule.
+def from_pictures(detector: AnomalyDetector, request: Request, stated: Stated, *, progress: Progress = silent) -> Refit:
+    """Scores the pictures with the detector as it runs here, and decides by the conformal or the cost rule.
 
     Only pictures that `evidence.gather` lets count are scored, and of those the ones that can be judged count. Raises
     BoundNotMet where the number of good parts does not support the rate, BadInput where no picture is left.
     """
     parse_rate(request.rate)  # before any picture is read
-    with load(path, runtime=runtime, variant=variant, threads=threads, trust=trust) as detector:
-        manifest, before = detector.bundle.manifest, detector.bundle.decision
-        digest, signed_by = detector.bundle.digest, _signed_by(detector.bundle)
-        given = gather(request.good, request.defects, group=stated.group, notes=manifest.provenance.notes)
-        used, scores = _scored(detector, given, progress)
-        evidence = Evidence(
-            grouped_by=stated.group, variant=detector.variant, runtime=detector.explanation.runtime,
-            data_digest=_digest(used, stated.group), author=stated.author, created_utc=_now(),
-        )  # fmt: skip
+    manifest, before = detector.bundle.manifest, detector.threshold
+    given = gather(request.good, request.defects, group=stated.group, notes=manifest.provenance.notes)
+    used, scores = _scored(detector, given, progress)
+    evidence = Evidence(
+        grouped_by=stated.group, variant=detector.variant, runtime=detector.explanation.runtime,
+        data_digest=_digest(used, stated.group), author=stated.author, created_utc=_now(),
+    )  # fmt: skip
     decision = _decided(request, used, scores, evidence)
     sound = scores[: len(used.good)]
     above = None if before is None else sum(bool(rejected(score, before.threshold)) for score in sound)
@@ -136,7 +141,8 @@ def from_pictures(
         warnings = (*warnings, _strange(above, len(sound), before.threshold))
     decision = msgspec.structs.replace(decision, warnings=warnings)
     return Refit(
-        decision=decision, before=before, bundle=digest, signed_by=signed_by, above_before=above,
+        decision=decision, before=before, bundle=detector.bundle.digest, signed_by=_signed_by(detector.bundle),
+        above_before=above,
         left_out=used.left_out,
         highest=highest((sample.path for sample in used.good), sound),
     )  # fmt: skip
@@ -150,7 +156,7 @@ def _strange(above: int, count: int, threshold: float) -> str:
     )
 
 
-def _decided(request: Request, used: Gathered, scores: Sequence[float], evidence: Evidence) -> Decision:
+def _decided(request: Request, used: Gathered, scores: Sequence[float], evidence: Evidence) -> Threshold:
     grouped, sound = bool(evidence.grouped_by), len(used.good)
     good_parts = [sample.part for sample in used.good] if grouped else None
     if request.defects is None:

@@ -1,45 +1,23 @@
-"""Typed results of predictors: what was found, in the caller's pixels, and what ran. Knows no runtime."""
+"""The answer to one picture: score, verdict, map and regions in the caller's pixels. Knows no runtime."""
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_sdk import atomic
-from edge_sdk.bundle.manifest import MapGrid
-from edge_sdk.decision import Verdict
+from edge_sdk.decision.threshold import Verdict
 from edge_sdk.errors import BadInput
-from edge_sdk.preprocess import Geometry, read_rgb8
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ran:
-    """What produced a result. bundle: sha256 of the sealed part. stages_ms: milliseconds by stage, `total` among them.
-
-    precision: what the convolutions and the rest computed in, "convolutions in int8, rest f32".
-    decision: digest of the threshold record used, "" if none. self_check: what the first load on this device found.
-    """
-
-    bundle: str
-    variant: str
-    layout: str
-    runtime: str
-    runtime_version: str
-    device: str
-    precision: str
-    threads: int
-    decision: str
-    stages_ms: Mapping[str, float]
-    self_check: str = ""
+from edge_sdk.preprocess import Geometry, Grid, read_rgb8
+from edge_sdk.tasks.base import RunInfo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,12 +41,14 @@ class AnomalyResult:
     16-bit values are read. notes: what a person should look at (a picture far too small, or grey instead of in colour).
     """
 
+    suffix: ClassVar[str] = ".png"
+
     score: float
     verdict: Verdict
     cells: NDArray[np.float32]
-    grid: MapGrid
+    grid: Grid
     geometry: Geometry
-    ran: Ran
+    ran: RunInfo
     source: str = ""
     file: Path | None = None
     bit_depth: int | None = 16
@@ -112,7 +92,7 @@ class AnomalyResult:
             "notes": list(self.notes),
             "picture": {"width": self.geometry.width, "height": self.geometry.height},
             "regions": [{"box": list(r.box), "area_px": r.area_px, "peak": r.peak} for r in self.regions],
-            "ran": {name: getattr(self.ran, name) for name in Ran.__slots__} | {"stages_ms": dict(self.ran.stages_ms)},
+            "ran": self.ran.to_json(),
         }  # fmt: skip
         if with_map:
             data = np.ascontiguousarray(self.cells, "<f4").tobytes()
@@ -129,7 +109,16 @@ class AnomalyResult:
         shown = self._read_again() if picture is None else picture
         return overlay(shown, self.map, self.regions, threshold=self.verdict.threshold, top=top)
 
-    def save_plot(self, path: Path | str, picture: NDArray[np.uint8] | None = None) -> None:
+    def line(self) -> str:
+        """Verdict, score, picture, the strongest regions and notes."""
+        regions = ", ".join(
+            f"{r.box[2] - r.box[0]}x{r.box[3] - r.box[1]} px at ({r.box[0]}, {r.box[1]})" for r in self.regions[:3]
+        )
+        more = f" and {len(self.regions) - 3} more" if len(self.regions) > 3 else ""
+        notes = "".join(f" [{n}]" for n in self.notes)
+        return f"{self.verdict.label:9s} {self.score:9.4f}  {self.source}  {regions}{more}{notes}".rstrip()
+
+    def save(self, path: Path | str, picture: NDArray[np.uint8] | None = None) -> None:
         """`plot` to a PNG or JPEG file, by its suffix. Raises BadInput: another suffix, and as `plot`; CantWrite."""
         suffix = Path(path).suffix.lower()
         if suffix not in (".png", ".jpg", ".jpeg"):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from tiny_bundle import onnx_graph, onnx_model, two_layouts, weights
 
-from edge_sdk.bundle.holes import MIN_BYTES, cut, fill
+from edge_sdk.bundle.elided import MIN_BYTES, cut, fill
 from edge_sdk.bundle.onnx_survey import survey
 from edge_sdk.errors import BadInput
 
@@ -36,9 +36,9 @@ def test_cut_and_filled_graphs_are_the_same_bytes(first: list[tuple[int, int]], 
     }
     stored, members = cut(graphs)
     for name, graph in graphs.items():
-        whole = fill(memoryview(stored[name].data), stored[name].holes, lambda member: memoryview(members[member]))
+        whole = fill(memoryview(stored[name].data), stored[name].elided, lambda member: memoryview(members[member]))
         assert whole == graph
-        assert sum(hole.length for hole in stored[name].holes) == len(graph) - len(stored[name].data)
+        assert sum(part.length for part in stored[name].elided) == len(graph) - len(stored[name].data)
     assert all(len(data) >= MIN_BYTES for data in members.values())
 
 
@@ -54,7 +54,7 @@ def test_the_same_weights_twice_in_one_graph_are_stored_once() -> None:
     graph = onnx_graph("g", [weights(0), weights(0)])
     stored, members = cut({"g": graph})
     assert len(members) == 1
-    assert len(stored["g"].holes) == 2
+    assert len(stored["g"].elided) == 2
     assert len(stored["g"].data) < len(graph) - 2 * 2048 + 1
 
 

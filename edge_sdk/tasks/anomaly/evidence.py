@@ -65,7 +65,7 @@ class Gathered:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
+class Scored:
     """A good picture and its score, among those behind a threshold."""
 
     path: Path
@@ -83,14 +83,14 @@ LOOKED_AT = 3
 """So many of the good pictures with the highest scores are named to whoever fits a threshold."""
 
 
-def highest(paths: Iterable[Path], scores: Iterable[float]) -> tuple[Judged, ...]:
+def highest(paths: Iterable[Path], scores: Iterable[float]) -> tuple[Scored, ...]:
     """The good pictures with the highest scores, highest first: one that is no good part after all sets the threshold
     too high, and nothing but a look at it can tell."""
-    judged = [Judged(path=path, score=float(score)) for path, score in zip(paths, scores, strict=True)]
+    judged = [Scored(path=path, score=float(score)) for path, score in zip(paths, scores, strict=True)]
     return tuple(sorted(judged, key=lambda one: -one.score)[:LOOKED_AT])
 
 
-def look_at(pictures: Sequence[Judged]) -> str:
+def look_at(pictures: Sequence[Scored]) -> str:
     """What to say of `highest`; "" of none."""
     if not pictures:
         return ""

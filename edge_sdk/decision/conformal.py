@@ -1,0 +1,84 @@
+"""A threshold from good parts alone, by conformal rank: the false-reject rate that was asked for is kept. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+import numpy as np
+
+from edge_sdk.decision.intervals import beta_quantile
+from edge_sdk.decision.parts import hair_above, part_scores, warnings_of
+from edge_sdk.decision.rates import (
+    asked,
+    confident_rank,
+    conformal_rank,
+    nearest_supportable,
+    needed_parts,
+    parse_rate,
+    percent,
+)
+from edge_sdk.decision.threshold import UNSTATED, Evidence, FloatArray, Threshold, copied, scores_digest
+from edge_sdk.errors import BoundNotMet
+
+
+def conformal(
+    scores: Sequence[float] | FloatArray,
+    *,
+    rate: str | Fraction,
+    parts: Sequence[str] | None = None,
+    confidence: float | None = None,
+    evidence: Evidence = UNSTATED,
+) -> Threshold:
+    """The threshold that wrongly rejects at most `rate` of the good parts, from held-out good pictures alone.
+
+    scores: one per picture, any order, higher = more anomalous, of pictures that nothing was fitted on. rate: "0.01",
+    "1%" or a Fraction; a float has no exact rank. parts: name of the physical part per picture; None: each picture is
+    a part of its own, and the record says that this was assumed.
+
+    A line rejects a part as soon as one of its pictures is rejected, so the score of a part is the highest score of its
+    pictures: then the rate is that of good parts wrongly rejected, the promise holds whatever the pictures of a part
+    have in common, and the rate by picture can only be lower. It holds for parts with as many pictures as these.
+
+    confidence None: the rate holds on average over calibration sets (rank ceil((n + 1)(1 - rate))). With a
+    confidence: the smallest rank whose true rate is below `rate` with that confidence. No assumption but that parts are
+    exchangeable. Raises BoundNotMet, with the number of parts needed and what this number supports, instead of falling
+    back to the highest score; BadInput for scores that are not finite.
+    """
+    wanted = parse_rate(rate)
+    of_parts, unit = part_scores(scores, parts), "pictures" if parts is None else "parts"
+    count = len(of_parts)
+    rank = conformal_rank(count, wanted) if confidence is None else confident_rank(count, wanted, confidence)
+    lowest = nearest_supportable(count, confidence=confidence, unit=unit)
+    if rank is None or rank > count:
+        raise BoundNotMet(
+            f"{asked(wanted, confidence)} needs at least {needed_parts(wanted, confidence)} good {unit}; "
+            f"you gave {count}. {lowest.words}",
+            do=f"Ask for {percent(lowest.rate, up=True)} or more, add good {unit}, or label defects (cost rule)",
+        )
+    deciding = float(of_parts[rank - 1])
+    ties = int(np.count_nonzero(of_parts == deciding))
+    expected = (count + 1 - rank) / (count + 1)
+    low, high = (beta_quantile(p, count + 1 - rank, rank) for p in (0.05, 0.95))
+    return Threshold(
+        rule="conformal" if confidence is None else "conformal-pac",
+        threshold=hair_above(deciding, of_parts),
+        requested_rate=float(wanted),
+        confidence=confidence,
+        parts=count,
+        pictures=len(scores),
+        rank=rank,
+        expected_rate=expected,
+        rate_interval=(low, high),
+        lowest_rate=float(lowest.rate),
+        ties=ties,
+        words=(
+            f"{asked(wanted, confidence)}: just above score {rank} ({deciding:.6g}) of {count} good {unit}, in rising "
+            f"order. The next good one is "
+            f"rejected with {percent(expected)} on average; with {count} {unit} the true rate lies between "
+            f"{percent(low)} and {percent(high)} (90 % interval)"
+        ),
+        warnings=warnings_of(parts, wanted, ties, count, evidence),
+        scores_digest=scores_digest(scores),
+        **copied(evidence),
+    )

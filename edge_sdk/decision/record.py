@@ -1,0 +1,154 @@
+"""Site records: what a site decided, each linked to the one before it by its digest. Pure; knows no task's numbers.
+
+A kind of record is a subclass with a tag of its own and a line in `KINDS`. A record of a kind that this version does
+not know keeps its fields, so that the chain checks out and a task that knows it can read it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+
+from edge_sdk.errors import BadBundle, BadInput
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
+    """What every kind of site record holds. predecessor: digest of the record before it, "" for the first. digest:
+    `digest_of` this record. words: what was decided and on what evidence, for a person. created_utc: ISO 8601.
+    """
+
+    words: str = ""
+    warnings: tuple[str, ...] = ()
+    author: str = ""
+    created_utc: str = ""
+    predecessor: str = ""
+    digest: str = ""
+
+    def problem(self) -> str:
+        """What in this record can't be, as a sentence part; "" if it could be true."""
+        return ""
+
+    def summary(self) -> str:
+        """What was decided, in a few words for a line of a list."""
+        return self.words
+
+
+class UnknownRecord(Record, frozen=True, kw_only=True, tag=""):
+    """A record of a kind that is not in `KINDS`. fields: the JSON object as it was read, `kind` among them."""
+
+    fields: dict[str, Any] = {}
+
+    @property
+    def kind(self) -> str:
+        """What the record calls itself."""
+        return str(self.fields.get("kind", ""))
+
+    def summary(self) -> str:
+        return f"a record of kind {self.kind!r}, which this version does not read"
+
+
+R = TypeVar("R", bound=Record)
+
+KINDS: Mapping[str, tuple[str, str]] = {"threshold": ("edge_sdk.decision.threshold", "Threshold")}
+"""Kind -> where its type lives. A new one is a line here; a task from elsewhere reads its own with `read_as`."""
+
+
+def read(members: Mapping[str, Any]) -> Record:
+    """The typed record of one JSON object. Raises msgspec.ValidationError where a field has another type."""
+    kind = members.get("kind")
+    if isinstance(kind, str) and kind in KINDS:
+        module, name = KINDS[kind]
+        made: Record = msgspec.convert(members, getattr(importlib.import_module(module), name))
+        return made
+    if not isinstance(kind, str) or not kind:
+        raise msgspec.ValidationError("a record has no `kind`")
+    known = {name: value for name, value in members.items() if name in Record.__struct_fields__}
+    return UnknownRecord(
+        **msgspec.structs.asdict(msgspec.convert({**known, "kind": "Record"}, Record)), fields=dict(members)
+    )
+
+
+def read_as(record: Record, kind: type[R]) -> R | None:
+    """`record` as `kind`, None if it is of another one. For kinds that are not in `KINDS` too."""
+    if isinstance(record, kind):
+        return record
+    if isinstance(record, UnknownRecord) and record.kind == kind.__struct_config__.tag:
+        return msgspec.convert(record.fields, kind)
+    return None
+
+
+def members_of(record: Record | Mapping[str, Any]) -> dict[str, Any]:
+    """The JSON object of a record; of one that was read, all its fields, known or not."""
+    if isinstance(record, UnknownRecord):
+        return dict(record.fields)
+    members: dict[str, Any] = msgspec.to_builtins(record)
+    return members
+
+
+def canonical_json(record: Record | Mapping[str, Any]) -> bytes:
+    """The bytes that are hashed: JSON in UTF-8, keys sorted, no spaces, numbers in the shortest form that reads back.
+
+    Left out: `digest` itself, and members that are null, false, "" or []. So a field that a later version adds with
+    such a default changes no older digest. A mapping (the JSON object as read) keeps fields that this version does not
+    know, so that records of a newer minor version check out too.
+    """
+    members = members_of(record)
+    kept = {key: value for key, value in members.items() if key != "digest" and not _empty(value)}
+    try:
+        return json.dumps(kept, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    except ValueError as exc:  # NaN, infinity, half of a surrogate pair
+        raise BadInput(
+            f"a decision holds what JSON can't hold: {exc}", do="Give finite numbers and plain text"
+        ) from exc
+
+
+def _empty(value: Any) -> bool:
+    return value is None or value is False or value == "" or value in ([], ())
+
+
+def digest_of(record: Record | Mapping[str, Any]) -> str:
+    """sha256 of `canonical_json`, in hex."""
+    return hashlib.sha256(canonical_json(record)).hexdigest()
+
+
+def sealed(record: R, predecessor: Record | None) -> R:
+    """`record` as the successor of `predecessor` (None: the first of its chain), with its own digest filled in.
+
+    BadInput where it holds a number that can't be, or the predecessor has no digest yet.
+    """
+    if problem := record.problem():
+        raise BadInput(problem, do="Give finite numbers that could be true")
+    if predecessor is not None and not predecessor.digest:
+        raise BadInput("the record before this one has no digest", do="Seal it first")
+    linked = msgspec.structs.replace(record, predecessor=predecessor.digest if predecessor else "", digest="")
+    # Read back from JSON first: a whole number given for a float would hash as 1 here and as 1.0 when read again.
+    linked = msgspec.convert(msgspec.to_builtins(linked), type(record))
+    return msgspec.structs.replace(linked, digest=digest_of(linked))
+
+
+def check_chain(records: Sequence[Record | Mapping[str, Any]], *, where: str = "") -> None:
+    """Each record has its own digest and names the one before it; oldest first. BadBundle says which does not."""
+    before = ""
+    for number, record in enumerate(records, start=1):
+        members = members_of(record)
+        name = f"decision {number} of {len(records)}"
+        try:
+            own = digest_of(record)
+        except BadInput as exc:
+            raise BadBundle(f"{name} can't be hashed: {exc}", where=where) from exc
+        if own != members.get("digest"):
+            raise BadBundle(
+                f"{name} was altered: its digest does not match", where=where, do="Take the file from its source again"
+            )
+        if members.get("predecessor", "") != before:
+            raise BadBundle(
+                f"{name} does not follow the one before it: a record was removed, added or moved",
+                where=where,
+                do="Take the file from its source again",
+            )
+        before = members["digest"]

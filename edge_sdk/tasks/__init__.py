@@ -1,0 +1,45 @@
+"""The tasks that are known here, by name: the product's own, and those of other packages. Importing it imports none.
+
+A new task is its file or folder beside this one and a line in `_HOMES`; a package of others adds one through the entry
+point group `edge_sdk.tasks`, whose entries are callables without arguments that make a `Task`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from edge_sdk import plugins
+from edge_sdk.errors import BadBundle
+from edge_sdk.extras import UPDATE
+
+if TYPE_CHECKING:
+    from edge_sdk.tasks.base import Task
+
+GROUP = "edge_sdk.tasks"
+_HOMES = {
+    "anomaly": ("edge_sdk.tasks.anomaly.task", "Anomaly"),
+    "tensor": ("edge_sdk.tasks.tensor", "TensorTask"),
+}
+
+
+def names() -> tuple[str, ...]:
+    """Names of all tasks, as manifests write them: the product's own, then those of other packages."""
+    return tuple(dict.fromkeys((*_HOMES, *plugins.offered(GROUP))))
+
+
+def task(name: str, *, where: str = "") -> Task:
+    """The task called `name`. Raises BadBundle, naming `where`, for one that is not known here; NotThere for one whose
+    package does not load. The product's own names can't be taken by others."""
+    if name in _HOMES:
+        module, attribute = _HOMES[name]
+        own: Task = getattr(importlib.import_module(module), attribute)()
+        return own
+    offered = plugins.offered(GROUP)
+    if name not in offered:
+        raise BadBundle(
+            f"its task is {name!r}, this version knows {', '.join(names())}", where=where,
+            do=f"{UPDATE}, or the package that adds this task",
+        )  # fmt: skip
+    made: Task = plugins.made(offered[name])
+    return made

@@ -1,0 +1,1 @@
+"""The anomaly task on the device: detector, result, and the threshold fitted again on site."""

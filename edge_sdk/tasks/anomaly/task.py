@@ -1,0 +1,69 @@
+"""The anomaly task: what its bundles hold, how golden samples are replayed, what an error means. Knows no family."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import msgspec
+
+from edge_sdk.bundle.store import Bundle
+from edge_sdk.decision.threshold import Threshold
+from edge_sdk.errors import BadBundle
+from edge_sdk.golden import OutputCheck
+from edge_sdk.preprocess import grid_problem
+from edge_sdk.tasks import images
+from edge_sdk.tasks.anomaly.detector import AnomalyDetector, AnomalySettings
+from edge_sdk.tasks.base import MODEL, Answers, Given, Headline, Loaded, Running, Setup, Task, settings_of
+from edge_sdk.tensors import Array
+
+
+class Anomaly(Task):
+    """One graph: uint8 NHWC in, float32 "map" (N, h, w) and "score" (N,) out."""
+
+    name: ClassVar[str] = "anomaly"
+    settings: ClassVar[type[msgspec.Struct]] = AnomalySettings
+    predictor: ClassVar[type[Running[Any, Any]]] = AnomalyDetector
+
+    def check(self, setup: Setup, *, where: str) -> None:
+        if setup.preprocessing is None:
+            raise BadBundle("an anomaly bundle needs preprocessing", where=where, do="Export it again")
+        if problem := grid_problem(setup.settings.grid):
+            raise BadBundle(f"the manifest's settings: {problem}", where=where, do="Export it again")
+        if missing := {"map", "score"} - {spec.name for spec in setup.outputs[MODEL]}:
+            raise BadBundle(
+                f"an anomaly graph answers map and score; this one has no {' and no '.join(sorted(missing))}",
+                where=where, do="Export it again",
+            )  # fmt: skip
+
+    def open(self, loaded: Loaded) -> AnomalyDetector:
+        return AnomalyDetector(loaded, settings_of(loaded.bundle, AnomalySettings))
+
+    def feeds(self, setup: Setup, source: Mapping[str, Array], role: str, answers: Answers) -> dict[str, Array]:
+        assert setup.preprocessing is not None  # `check` has looked
+        return {setup.inputs[role][0].name: images.picture_tensor(source, setup.preprocessing)}
+
+    def source(self, stored: Mapping[str, Array]) -> bytes:
+        return stored[images.PICTURE].tobytes()
+
+    def given(self, words: Sequence[str], bundle: Bundle) -> list[Given]:
+        return images.given_pictures(words)
+
+    def workload(self, bundle: Bundle) -> list[Any]:
+        return list(images.ring(bundle))
+
+    def headline(self, bundle: Bundle, checks: Sequence[OutputCheck]) -> Headline:
+        """The largest error of a score, told against the threshold in force: what it means for verdicts."""
+        worst = max((check.worst for check in checks if check.output == "score"), default=None)
+        record = bundle.in_force(Threshold)
+        threshold = None if record is None else record.threshold
+        lines: tuple[str, ...] = ()
+        if worst is not None and threshold:
+            share = worst / abs(threshold)
+            lines = (f"scores: off by up to {share:.1%} of the threshold in force, {threshold:.6g}",)
+        return Headline(lines=lines, facts={"worst_score": worst, "threshold": threshold})
+
+    def summary(self, bundle: Bundle) -> list[tuple[str, str]]:
+        settings = settings_of(bundle, AnomalySettings)
+        grid = settings.grid
+        return [("score", settings.reduction), ("map", f"a cell per {grid.stride_px:g} px")]

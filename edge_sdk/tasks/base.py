@@ -1,0 +1,405 @@
+"""What a task is and what every predictor shares: open, run, submit, explain, close. Knows no picture and no answer."""
+
+from __future__ import annotations
+
+import os
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ClassVar, Generic, Protocol, TypeAlias, TypeVar
+
+import msgspec
+
+from edge_sdk.bundle.manifest import Graph, Preprocessing
+from edge_sdk.bundle.store import Bundle
+from edge_sdk.errors import BadBundle, BadUsage
+from edge_sdk.golden import OutputCheck
+from edge_sdk.in_flight import InFlight
+from edge_sdk.preprocess import Color
+from edge_sdk.runtimes.protocol import Explanation, Session
+from edge_sdk.stages import Stages
+from edge_sdk.tensors import Array, TensorSpec, batch_size, joined, rows
+
+MODEL = "model"
+"""The role of a task's only graph."""
+_IN_FLIGHT = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoleRun:
+    """What ran for one role. precision: of the convolutions and of the rest, "convolutions in int8, rest f32"."""
+
+    variant: str
+    layout: str
+    runtime: str
+    runtime_version: str
+    device: str
+    precision: str
+    threads: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunInfo:
+    """What produced a result. bundle: sha256 of the sealed part. roles: what ran, by role.
+
+    record: digest of the site record in force, "" if none. stages_ms: milliseconds by stage, `total` among them.
+    self_check: what the first load on this device found.
+    """
+
+    bundle: str
+    roles: Mapping[str, RoleRun]
+    record: str = ""
+    stages_ms: Mapping[str, float]
+    self_check: str = ""
+
+    @property
+    def variant(self) -> str:
+        """The variant that ran; of several roles "encoder int8, decoder fp32" where they differ."""
+        return self._words("variant")
+
+    @property
+    def runtime(self) -> str:
+        """The runtime that ran, as `variant`."""
+        return self._words("runtime")
+
+    @property
+    def device(self) -> str:
+        """The device that ran, as `variant`."""
+        return self._words("device")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        out: dict[str, Any] = msgspec.to_builtins(self)
+        return out
+
+    def _words(self, name: str) -> str:
+        found = {role: str(getattr(run, name)) for role, run in self.roles.items()}
+        same = set(found.values())
+        return same.pop() if len(same) == 1 else ", ".join(f"{role} {value}" for role, value in found.items())
+
+
+class Result(Protocol):
+    """What a predictor answers. suffix: of the file that `save` writes."""
+
+    suffix: ClassVar[str]
+
+    @property
+    def ran(self) -> RunInfo: ...
+    def to_json(self) -> str:
+        """One JSON object."""
+
+    def line(self) -> str:
+        """One line for a terminal."""
+
+    def save(self, path: Path) -> None:
+        """Writes what can be looked at to `path`, whole or not at all. Raises CantWrite."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Model:
+    """One role of a bundle, compiled. why: why this graph runs here."""
+
+    graph: Graph
+    session: Session
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Loaded:
+    """What a predictor is made of: an open bundle and its compiled graphs by role. max_batch: rows of one call."""
+
+    bundle: Bundle
+    models: Mapping[str, Model]
+    color: Color = "rgb"
+    max_batch: int = 1
+    self_check: str = ""
+
+
+S = TypeVar("S", contravariant=True)
+R = TypeVar("R", bound=Result, covariant=True)
+In = TypeVar("In")
+Out = TypeVar("Out", bound=Result)
+B = TypeVar("B", bound=msgspec.Struct)
+T = TypeVar("T")
+
+
+class Predictor(Protocol[S, R]):
+    """What `load` gives, whatever the task. `predict` and `submit` may be called from any thread."""
+
+    @property
+    def bundle(self) -> Bundle: ...
+    def predict(self, source: S, /) -> R: ...
+    def predict_batch(self, sources: Iterable[S], /) -> tuple[R, ...]: ...
+    def submit(self, source: S, /) -> Future[Any]: ...
+    def warm_up(self, runs: int = 3) -> None: ...
+    def run(self, role: str, feeds: Mapping[str, Array]) -> dict[str, Array]: ...
+    def explain(self) -> str: ...
+    def close(self) -> None: ...
+    def __enter__(self) -> Predictor[S, R]: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None: ...
+
+
+class Running(ABC, Generic[In, Out]):
+    """The part of a predictor that is the same for every task. Use it as a context manager, or `close` it.
+
+    explanations: by role, what was asked of the runtime and what was got. noun: what messages call it.
+    """
+
+    noun: ClassVar[str] = "predictor"
+
+    def __init__(self, loaded: Loaded, *, record: str = "") -> None:
+        self.bundle = loaded.bundle
+        self._loaded, self._process = loaded, os.getpid()
+        self.explanations: Mapping[str, Explanation] = {
+            role: model.session.explain() for role, model in loaded.models.items()
+        }
+        self._ran = RunInfo(
+            bundle=loaded.bundle.digest, record=record, stages_ms={}, self_check=loaded.self_check,
+            roles={role: _role_run(model.graph, self.explanations[role]) for role, model in loaded.models.items()},
+        )  # fmt: skip
+        self._lock, self._closed = threading.Lock(), False
+        self._in_flight: InFlight[In, Out] = InFlight(self.predict, workers=1, most=_IN_FLIGHT, name=self.noun)
+
+    def __repr__(self) -> str:
+        closed = ", closed" if self._closed else ""
+        where = f"{self._ran.runtime} {self._ran.device}"
+        return f"<{type(self).__name__} {self.bundle.path}: {self.variant} on {where}{closed}>"
+
+    @property
+    def variant(self) -> str:
+        """The variant that runs: "fp32", "fp16", "int8", "int8-w7"; by role where they differ."""
+        return self._ran.variant
+
+    @property
+    def explanation(self) -> Explanation:
+        """Of the first role; `explanations` has all of them."""
+        return next(iter(self.explanations.values()))
+
+    @abstractmethod
+    def predict(self, source: In, /) -> Out:
+        """One answer. Raises BadUsage: closed, or loaded in another process."""
+
+    def __call__(self, source: In, /) -> Out:
+        return self.predict(source)
+
+    def predict_batch(self, sources: Iterable[In], /) -> tuple[Out, ...]:
+        """Several, in order; a task whose graphs take batches runs them together."""
+        self._open()
+        return tuple(self.predict(source) for source in sources)
+
+    def submit(self, source: In, /) -> Future[Out]:
+        """`predict` in a thread of this predictor; waits when 16 calls are in flight. An error is in the Future."""
+        self._same_process()  # a forked child has no such thread, and would wait for ever
+        return self._in_flight.submit(source)
+
+    def warm_up(self, runs: int = 3) -> None:
+        """Runs every graph on its first golden feeds, so that the first call does not pay for first-run costs."""
+        self._open()
+        for sample in self.bundle.manifest.golden[:1]:
+            for role in self._loaded.models:
+                stored = sample.feeds[role].items()
+                feeds = {name: self.bundle.array(array) for name, array in stored}
+                for _ in range(runs):
+                    self._run(role, feeds)
+
+    def run(self, role: str, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """The graph of one role alone, on prepared feeds: outputs by name. For profiling."""
+        self._open()
+        if role not in self._loaded.models:
+            raise BadUsage(f"there is no role {role}", do=f"One of {', '.join(self._loaded.models)}")
+        return self._run(role, feeds)
+
+    def _run(self, role: str, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Rows of the batch axis in calls of at most `max_batch`; everything else as it is."""
+        session, most = self._loaded.models[role].session, self._loaded.max_batch
+        count = batch_size(feeds, session.inputs)
+        if count is None or count <= most:
+            return session.run(feeds)
+        parts = [session.run(rows(feeds, session.inputs, at, at + most)) for at in range(0, count, most)]
+        return joined(parts, session.outputs)
+
+    def explain(self) -> str:
+        """What was asked, what runs, and why: lines for a person."""
+        lines = [f"bundle     {self.bundle.path} ({self.bundle.digest[:12]}), {self.bundle.signature.words}"]
+        several = len(self._loaded.models) > 1
+        for role, model in self._loaded.models.items():
+            lines += [f"role       {role}"] if several else []
+            lines += _explained(model, self.explanations[role])
+        return "\n".join([*lines, *self._explained(), f"self-check {self._ran.self_check or 'not done'}"])
+
+    def _explained(self) -> Sequence[str]:
+        """Lines of the task's own."""
+        return ()
+
+    def close(self) -> None:
+        """Finishes what was submitted, then frees the sessions and the file. May be called twice."""
+        if self._process == os.getpid():  # a forked child has no thread to wait for
+            self._in_flight.close()  # before the mark: what was submitted may still run
+        with self._lock:
+            first, self._closed = not self._closed, True
+        if not first:
+            return
+        if self._process == os.getpid():
+            for model in self._loaded.models.values():
+                model.session.close()
+        self.bundle.close()
+
+    def __enter__(self: T) -> T:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def _open(self) -> None:
+        self._same_process()
+        if self._closed:
+            raise BadUsage(f"this {self.noun} is closed", do="Load the bundle again")
+
+    def _same_process(self) -> None:
+        # A fork copies locks and pools without the threads that serve them: the child would hang in its first call.
+        if self._process != os.getpid():
+            raise BadUsage(
+                f"this {self.noun} was loaded in another process ({self._process})", do="Load it after the fork"
+            )
+
+    def _info(self, clock: Stages) -> RunInfo:
+        """What ran, with the stage times of this call."""
+        return replace(self._ran, stages_ms=clock.ms())
+
+
+def _role_run(graph: Graph, e: Explanation) -> RoleRun:
+    return RoleRun(
+        variant=graph.variant, layout=graph.layout, runtime=e.runtime, runtime_version=e.version, device=e.device,
+        precision=e.computes, threads=e.threads,
+    )  # fmt: skip
+
+
+def _explained(model: Model, e: Explanation) -> list[str]:
+    return [
+        f"variant    {model.graph.variant}, layout {model.graph.layout}: {model.why}",
+        f"runtime    {e.runtime} {e.version}, cache {e.compile_cache}",
+        f"device     asked {e.device_requested}, got {e.device}",
+        f"precision  {e.computes}; of what the graph leaves open: asked {e.precision_requested}, got {e.precision}",
+        f"threads    {e.threads}",
+        *(f"avoided    known fault {name}" for name in e.workarounds),
+        *(f"warning    {text}" for text in e.warnings),
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Setup:
+    """What a task needs to turn a user's source into feeds, known before there is a bundle. settings: its own.
+
+    inputs, outputs: of the graphs by role, the same for every variant.
+    """
+
+    settings: Any
+    preprocessing: Preprocessing | None
+    inputs: Mapping[str, tuple[TensorSpec, ...]]
+    outputs: Mapping[str, tuple[TensorSpec, ...]]
+
+    @classmethod
+    def of(cls, bundle: Bundle, settings: type[msgspec.Struct]) -> Setup:
+        """Of a bundle. Raises BadBundle: settings of another form, graphs of one role that take different tensors."""
+        inputs: dict[str, tuple[TensorSpec, ...]] = {}
+        outputs: dict[str, tuple[TensorSpec, ...]] = {}
+        for graph in bundle.manifest.graphs:
+            first = inputs.setdefault(graph.role, graph.inputs), outputs.setdefault(graph.role, graph.outputs)
+            if first != (graph.inputs, graph.outputs):
+                raise BadBundle(
+                    f"the graphs of {graph.role} take or answer different tensors", where=str(bundle.path),
+                    do="Export it again",
+                )  # fmt: skip
+        return cls(
+            settings=settings_of(bundle, settings), preprocessing=bundle.manifest.preprocessing, inputs=inputs,
+            outputs=outputs,
+        )  # fmt: skip
+
+
+def settings_of(bundle: Bundle, kind: type[B]) -> B:
+    """The manifest's settings as the task's own type. Raises BadBundle."""
+    try:
+        return msgspec.convert(bundle.manifest.settings, kind)
+    except msgspec.ValidationError as exc:
+        raise BadBundle(
+            f"the settings of the task {bundle.manifest.task} can't be read: {exc}", where=str(bundle.path),
+            do="Export it again",
+        ) from exc  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """One thing that a command line named. source: what `predict` takes. place: below an output folder, no suffix."""
+
+    name: str
+    source: Any
+    place: Path
+
+
+Answers: TypeAlias = Mapping[str, Mapping[str, Array]]
+"""Outputs by role, then by name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Headline:
+    """What a task says of a verification, beside the table. facts: the same for JSON."""
+
+    lines: tuple[str, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Task(ABC):
+    """One kind of use. A task is its file (or folder) beside this one and a line in `edge_sdk/tasks/__init__.py`.
+
+    name: as manifests write it. roles: its graphs, in the order in which a call runs them. settings: the type of
+    `manifest.settings`. predictor: the class that `open` makes.
+    """
+
+    name: ClassVar[str]
+    roles: ClassVar[tuple[str, ...]] = (MODEL,)
+    settings: ClassVar[type[msgspec.Struct]]
+    predictor: ClassVar[type[Running[Any, Any]]]
+
+    @abstractmethod
+    def check(self, setup: Setup, *, where: str) -> None:
+        """BadBundle where a bundle is not one of this task: a tensor or a setting that it needs is missing."""
+
+    @abstractmethod
+    def open(self, loaded: Loaded) -> Running[Any, Any]:
+        """The predictor of a loaded bundle."""
+
+    @abstractmethod
+    def feeds(self, setup: Setup, source: Mapping[str, Array], role: str, answers: Answers) -> dict[str, Array]:
+        """What the graph of `role` is fed for one user's source, given in its stored form.
+
+        answers: of the roles before it. Golden samples are made and checked by this, so it must be what `predict` does.
+        """
+
+    @abstractmethod
+    def source(self, stored: Mapping[str, Array]) -> Any:
+        """A golden sample's source as `predict` takes it."""
+
+    @abstractmethod
+    def given(self, words: Sequence[str], bundle: Bundle) -> list[Given]:
+        """What the words of a command line name. Raises BadInput, BadUsage."""
+
+    def workload(self, bundle: Bundle) -> list[Any]:
+        """Sources that a profile calls `predict` with in turn: made of the golden samples."""
+        return [
+            self.source({name: bundle.array(array) for name, array in sample.source.items()})
+            for sample in bundle.manifest.golden
+        ]
+
+    def headline(self, bundle: Bundle, checks: Sequence[OutputCheck]) -> Headline:
+        """What the errors of a verification mean to a user of this task."""
+        return Headline()
+
+    def summary(self, bundle: Bundle) -> list[tuple[str, str]]:
+        """(name, text) of what `inspect` shows of the settings."""
+        return []

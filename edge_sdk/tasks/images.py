@@ -1,0 +1,180 @@
+"""Whatever a caller calls a picture becomes a prepared tensor: what the picture tasks share. Knows no answer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_sdk import preprocess
+from edge_sdk.bundle.manifest import Preprocessing
+from edge_sdk.bundle.store import Bundle
+from edge_sdk.errors import BadBundle, BadInput
+from edge_sdk.preprocess import Color, Prepared
+from edge_sdk.stages import Stages
+from edge_sdk.tasks.base import Given
+from edge_sdk.tensors import Array
+
+Source: TypeAlias = Any
+"""A path, encoded bytes, a PIL picture, or an array uint8 or uint16 (H, W), (H, W, 3), (H, W, 4)."""
+
+SMALL = 0.25
+"""Share of the network's side below which a picture is noted: most of what the network then sees is interpolated."""
+PICTURE = "picture"
+"""Name of a golden sample's source: the bytes of an encoded picture."""
+RING = 8
+"""Different pictures that a profile calls in turn: one constant picture flatters caches."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """One picture on its way. name: for errors and results. file: where it came from, None for pixels and bytes.
+
+    notes: what a person should look at.
+    """
+
+    name: str
+    file: Path | None
+    prepared: Prepared
+    notes: tuple[str, ...]
+
+
+class Pictures:
+    """Takes pictures as one bundle's preprocessing says. color: the order of arrays that are given."""
+
+    def __init__(self, bundle: Bundle, *, color: Color) -> None:
+        self.record, self._color = record_of(bundle), color
+        tones = {preprocess.is_grey(tensor) for tensor in _golden_inputs(bundle)}
+        self._golden_grey = tones.pop() if len(tones) == 1 else None  # None: both, or nothing to tell it from
+
+    def take(self, image: Source, clock: Stages) -> Taken:
+        """The caller's picture, decoded and prepared. Raises BadInput."""
+        file, name, color, pixels = None, "picture", self._color, image
+        if isinstance(image, (str, Path)):
+            file, name = Path(image), str(image)
+            color, pixels = "rgb", clock("decode", preprocess.decode, file)
+        elif isinstance(image, bytes):
+            name, color, pixels = "bytes", "rgb", clock("decode", preprocess.decode, image)
+        elif hasattr(image, "mode") and hasattr(image, "convert"):  # a PIL picture knows its own colours
+            color, pixels = "rgb", preprocess.of_pil(image, where=name)
+        elif not hasattr(image, "__array__"):
+            raise _no_picture(image)
+        pixels = np.asarray(pixels)
+        prepared = clock("resize", preprocess.apply, pixels, self.record, color=color, where=name)
+        return Taken(name=name, file=file, prepared=prepared, notes=self._unusual(pixels, prepared))
+
+    def _unusual(self, pixels: NDArray[Any], prepared: Prepared) -> tuple[str, ...]:
+        """What a person should know of a picture beside its answer."""
+        geometry, record = prepared.geometry, self.record
+        notes = []
+        if min(geometry.width / record.width, geometry.height / record.height) < SMALL:
+            notes.append(
+                f"the picture has {geometry.width} x {geometry.height} px, the network looks at {record.width} x "
+                f"{record.height}: is it the right one?"
+            )
+        if self._golden_grey is not None and (grey := preprocess.is_grey(prepared.tensor)) != self._golden_grey:
+            here, there = ("grey", "in colour") if grey else ("in colour", "grey")
+            notes.append(f"the picture is {here}, the bundle's golden samples are {there}: its score may be off")
+        depth = record.bit_depth
+        if pixels.dtype == np.uint16 and depth and (top := int(pixels.max())).bit_length() < depth - 1:
+            notes.append(f"no value is above {top}, and they are read as {depth} bits: is the camera's depth another?")
+        return tuple(notes)
+
+
+def record_of(bundle: Bundle) -> Preprocessing:
+    """How pictures become the input. Raises BadBundle where the bundle does not say."""
+    if bundle.manifest.preprocessing is None:
+        raise BadBundle(
+            f"a bundle for {bundle.manifest.task} needs preprocessing", where=str(bundle.path), do="Export it again"
+        )
+    return bundle.manifest.preprocessing
+
+
+def _golden_inputs(bundle: Bundle) -> Iterable[NDArray[np.uint8]]:
+    """The network inputs of the golden pictures: uint8 NHWC feeds of the first role that has any."""
+    for sample in bundle.manifest.golden:
+        for feeds in sample.feeds.values():
+            for stored in feeds.values():
+                if stored.dtype == "uint8" and len(stored.shape) == 4 and stored.shape[3] == 3:
+                    yield bundle.array(stored)
+
+
+def picture_tensor(stored: Mapping[str, Array], record: Preprocessing) -> NDArray[np.uint8]:
+    """The network inputs that a golden sample's encoded picture becomes here, uint8 (inputs, h, w, 3)."""
+    decoded = preprocess.decode(stored[PICTURE].tobytes(), where="golden picture")
+    return preprocess.apply(decoded, record).tensor
+
+
+def stored_picture(png: bytes) -> dict[str, Array]:
+    """An encoded picture as a golden sample's source."""
+    return {PICTURE: np.frombuffer(png, np.uint8)}
+
+
+def batch_of(images: Iterable[Source]) -> list[Source]:
+    """The pictures of a `predict_batch`. Raises BadInput where one picture was given."""
+    if isinstance(images, (str, bytes, Path)) or (isinstance(images, np.ndarray) and images.ndim < 4):
+        raise BadInput("predict_batch takes several pictures, this is one", do="Use predict, or put it into a list")
+    return list(images)
+
+
+def check_finite(outputs: Mapping[str, Array], *, where: str) -> str:
+    """Empty, or which output holds how many values that are no number."""
+    bad = {name: int(np.count_nonzero(~np.isfinite(value))) for name, value in outputs.items()}
+    return ", ".join(f"{name} with {count} values that are no number" for name, count in bad.items() if count)
+
+
+def ring(bundle: Bundle, *, seed: int = 0) -> list[NDArray[np.uint8]]:
+    """RING pictures made of the bundle's golden ones: turned upside down and brightened, all of them different."""
+    rng = np.random.default_rng(seed)
+    sources = [sample.source[PICTURE] for sample in bundle.manifest.golden if PICTURE in sample.source]
+    golden = [preprocess.decode(bundle.array(stored).tobytes()) for stored in sources]
+    out = []
+    for i in range(RING if golden else 0):
+        base = np.asarray(golden[i % len(golden)], np.uint8)
+        turned = base[:: 1 if i < RING // 2 else -1]
+        out.append(np.clip(turned.astype(np.int16) + int(rng.integers(-12, 13)), 0, 255).astype(np.uint8))
+    return out
+
+
+def given_pictures(words: Sequence[str]) -> list[Given]:
+    """The pictures that words name: files, and folders with everything below them. Raises BadInput."""
+    files: list[Path] = []
+    for word in words:
+        path = Path(word)
+        files += preprocess.pictures_in(path, recursive=True) if path.is_dir() else [path]
+    return [Given(name=str(file), source=file, place=place) for file, place in zip(files, places_of(files))]
+
+
+def places_of(files: Sequence[Path]) -> list[Path]:
+    """Where what belongs to each file goes below an output folder, without a suffix: in the order of folders that the
+    files have, from the one on that all of them share, and never two in one place."""
+    whole = [file.resolve() for file in files]
+    shared: Path | None = None
+    with suppress(ValueError):  # on two drives
+        shared = Path(os.path.commonpath([file.parent for file in whole])).parent
+    places: dict[Path, None] = {}
+    for file in whole:
+        below = file.relative_to(shared or file.anchor)
+        place, number = below.with_suffix(""), 2
+        while place in places:  # part.png and part.jpg, or one picture named twice
+            place, number = below.with_name(f"{below.stem}_{number}"), number + 1
+        places[place] = None
+    return list(places)
+
+
+def _no_picture(given: object) -> BadInput:
+    accepted = "Pass a path, encoded bytes, a PIL picture or a numpy array"
+    if given is None:
+        return BadInput("None is not a picture: the file or camera it came from gave nothing", do=accepted)
+    if isinstance(given, (list, tuple)):
+        return BadInput(
+            f"this is a {type(given).__name__} of {len(given)}, predict takes one picture",
+            do=f"Use predict_batch for several. {accepted}",
+        )
+    return BadInput(f"an object of type {type(given).__name__} is not a picture", do=accepted)
