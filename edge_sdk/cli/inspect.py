@@ -12,7 +12,8 @@ from edge_sdk.cli.options import Bundle, Json, Keys, Trust, policy
 from edge_sdk.text_table import text_table
 
 if TYPE_CHECKING:
-    from edge_sdk.bundle.summary import BundleSummary
+    from edge_sdk.bundle.manifest import Graph
+    from edge_sdk.summary import BundleSummary
 
 
 def inspect(
@@ -28,7 +29,7 @@ def inspect(
     """
     from edge_sdk.atomic import replacing
     from edge_sdk.bundle.store import Bundle as Opened
-    from edge_sdk.bundle.summary import inspect as summarize
+    from edge_sdk.summary import inspect as summarize
 
     if extract is not None:
         target = to or Path(f"{extract}.onnx")
@@ -38,46 +39,53 @@ def inspect(
             file.write(whole)
         terminal.note(f"wrote {target}")
         return
-    told = summarize(bundle, trust=policy(trust, keys))
-    terminal.emit(told.to_json(), as_json=json, text=_text(told))
+    summary = summarize(bundle, trust=policy(trust, keys))
+    terminal.emit(summary.to_json(), as_json=json, text=_text(summary))
 
 
-def _text(told: BundleSummary) -> str:
-    m, p = told.manifest, told.manifest.preprocessing
-    wide = f"are read as {p.bit_depth} bits" if p.bit_depth else "are refused"
-    border = f", border {p.border} px" if p.border else ""
+def _text(summary: BundleSummary) -> str:
+    m = summary.manifest
     lines = [
-        f"{told.path}  {told.size_bytes / 1e6:.2f} MB, schema {m.schema}, {told.signature.words}",
-        f"digest     {told.digest}",
-        f"model      {m.name}: family {m.family}, task {m.task}; score = {m.reduction}",
-        f"input      {p.width} x {p.height} px, {p.mode}{border}, 16-bit pictures {wide}",
+        f"{summary.path}  {summary.size_bytes / 1e6:.2f} MB, schema {m.schema}, {summary.signature.words}",
+        f"digest     {summary.digest}",
+        f"model      {m.name}: family {m.family}, task {m.task}",
+        *(f"{name:<10} {text}" for name, text in summary.task),
         f"made       {m.provenance.created_utc} by edge-sdk {m.provenance.product_version}: "
         f"{' '.join(m.provenance.command)}",
         f"golden     {len(m.golden)} samples ({', '.join(g.label or '-' for g in m.golden)})",
-        f"sharing    weights stored once save {told.shared_bytes_saved / 1e6:.2f} MB",
+        f"sharing    weights stored once save {summary.shared_bytes_saved / 1e6:.2f} MB",
         "",
         text_table(
-            ("graph", "variant", "layout", "opset", "MB", "stored MB", "int8 convolutions"),
+            ("graph", "role", "variant", "layout", "opset", "MB", "stored MB", "int8 operators that ran"),
             [
                 (
-                    g.name, g.variant, g.layout, str(g.opset), f"{g.size_bytes / 1e6:.2f}",
-                    f"{s.stored_bytes / 1e6:.2f}", str(g.int8_convolutions),
+                    g.name, g.role, g.variant, g.layout, str(g.opset), f"{g.size_bytes / 1e6:.2f}",
+                    f"{s.stored_bytes / 1e6:.2f}", _int8(g),
                 )
-                for g, s in zip(m.graphs, told.graphs, strict=True)
+                for g, s in zip(m.graphs, summary.graphs, strict=True)
             ],
         ),
         "",
         *(f"target     {name}: {words}" for name, words in m.targets.items()),
         "",
     ]  # fmt: skip
-    for i, d in enumerate(told.decisions, start=1):
-        state = "in force" if d is told.decisions[-1] else "replaced"
-        lines.append(f"decision {i}  {state}: score > {d.threshold:.6g}, {d.rule}, {d.created_utc} {d.author}".rstrip())
+    for i, d in enumerate(summary.decisions, start=1):
+        later = [other for other in summary.decisions[i:] if type(other) is type(d)]
+        state = "replaced" if later else "in force"
+        lines.append(f"decision {i}  {state}: {d.summary()}, {d.created_utc} {d.author}".rstrip())
         lines.append(f"            {d.words}")
         lines += [f"            warning: {w}" for w in d.warnings]
-    if not told.decisions:
-        lines.append("decision    none: verdicts are undecided. edge-sdk threshold sets one from good parts")
+    if not summary.decisions:
+        lines.append("decision    none on site yet")
     return "\n".join(lines)
+
+
+def _int8(graph: Graph) -> str:
+    """What each runtime really ran in int8 when the bundle was packed, of how many."""
+    if not graph.int8_convolutions:
+        return "-"
+    ran = ", ".join(f"{runtime} {count}" for runtime, count in graph.int8_ops.items())
+    return f"{ran or 'not tried'} of {graph.int8_convolutions}"
 
 
 COMMANDS = (inspect,)

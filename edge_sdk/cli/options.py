@@ -21,7 +21,10 @@ Variants: TypeAlias = Annotated[
     typer.Option("--variant", help="fp32, fp16, int8 or int8-w7; may be given several times."),
 ]
 Runtime: TypeAlias = Annotated[str | None, typer.Option("--runtime", help="Use this runtime or fail.")]
-Variant: TypeAlias = Annotated[str | None, typer.Option("--variant", help="Use this variant or fail.")]
+Variant: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--variant", help="Use this variant or fail; by role: encoder=int8,decoder=fp32."),
+]
 Device: TypeAlias = Annotated[
     str | None,
     typer.Option("--device", help="Use this device or fail: CPU, GPU, NPU, CUDA, as edge-sdk devices lists."),
@@ -29,6 +32,16 @@ Device: TypeAlias = Annotated[
 Threads: TypeAlias = Annotated[int | None, typer.Option(min=1, help="Default: the physical cores given to us.")]
 Trust: TypeAlias = Annotated[str, typer.Option(help="required, if-present or off: what to ask of the signature.")]
 Keys: TypeAlias = Annotated[Path | None, typer.Option(help="Folder of trusted .pub keys.")]
+
+
+def variants(text: str | None) -> str | dict[str, str] | None:
+    """A variant for every role, or by role ("encoder=int8,decoder=fp32")."""
+    if text is None or "=" not in text:
+        return text
+    pairs = [part.partition("=") for part in text.split(",")]
+    if any(not (role and sign and name) for role, sign, name in pairs):
+        raise BadUsage(f"--variant {text!r} is not understood", do="Write int8, or encoder=int8,decoder=fp32")
+    return {role.strip(): name.strip() for role, _, name in pairs}
 
 
 def policy(trust: str, keys: Path | None) -> TrustPolicy:

@@ -11,11 +11,11 @@ import typer
 
 from edge_sdk.cli import terminal
 from edge_sdk.cli.options import Bundle, Json, Keys, Runtime, Threads, Trust, Variant, policy
+from edge_sdk.decision.threshold import Threshold
 from edge_sdk.errors import BadUsage
 
 if TYPE_CHECKING:
     from edge_sdk.bundle.signing import TrustPolicy
-    from edge_sdk.decision import Decision
 
 
 def threshold(
@@ -24,7 +24,7 @@ def threshold(
         Path | None, typer.Option(help="Folder of pictures of new good parts from this camera.")
     ] = None,
     defects: Annotated[
-        Path | None, typer.Option(help="Folder of defective pictures: costs decide, not --rate.")
+        Path | None, typer.Option(help="Folder of defective pictures: uses the cost rule; --rate is ignored.")
     ] = None,
     rate: Annotated[
         str | None, typer.Option(help="False-reject rate asked for, of good parts. Default: 1%.")
@@ -49,10 +49,13 @@ def threshold(
 
     Example: edge-sdk threshold line3.edge --good photos/good --rate 1%
     """
-    from edge_sdk import atomic, refit
+    from edge_sdk import atomic
     from edge_sdk.bundle.signing import SigningKey
-    from edge_sdk.decision import parse_rate
-    from edge_sdk.evidence import look_at
+    from edge_sdk.decision.rates import parse_rate
+    from edge_sdk.loading import load_as
+    from edge_sdk.tasks.anomaly import refit
+    from edge_sdk.tasks.anomaly.detector import AnomalyDetector
+    from edge_sdk.tasks.anomaly.evidence import look_at
 
     costs = {"--cost-miss": cost_miss, "--cost-reject": cost_reject, "--prevalence": prevalence}
     rates = {"--rate": rate, "--confidence": confidence}
@@ -88,11 +91,13 @@ def threshold(
             "prevalence": None if prevalence is None else float(parse_rate(prevalence, "prevalence")),
         }  # fmt: skip
         request = refit.Request(**{name: value for name, value in asked.items() if value is not None})
-        with terminal.progress() as progress:
-            made = refit.from_pictures(
-                bundle, request, evidence, runtime=runtime, variant=variant, threads=threads,
-                trust=policy(trust, keys), progress=progress,
-            )  # fmt: skip
+        with (
+            load_as(
+                AnomalyDetector, bundle, runtime=runtime, variant=variant, threads=threads, trust=policy(trust, keys)
+            ) as detector,
+            terminal.progress() as progress,
+        ):
+            made = refit.from_pictures(detector, request, evidence, progress=progress)
         for folder in filter(None, (good, defects)):
             terminal.left_out(folder)
     record = made.decision
@@ -103,8 +108,8 @@ def threshold(
                 f"warning: the decisions were signed by key {made.signed_by} and are not any more: who asks for "
                 "signatures (--trust required) refuses this bundle now. With --key FILE they are signed again"
             )
-    for told in (*made.left_out, *filter(None, [look_at(made.highest)])):
-        terminal.note(f"note: {told}")
+    for words in (*made.left_out, *filter(None, [look_at(made.highest)])):
+        terminal.note(f"note: {words}")
     text = f"{_text(record, 'not written' if dry_run else 'in force')}\n{made.change}"
     terminal.emit({**made.to_json(), "decision": msgspec.to_builtins(record)}, as_json=json, text=text)
     terminal.note("dry run: nothing was written" if dry_run else f"{bundle}: decision {record.digest[:12]} is in force")
@@ -115,9 +120,11 @@ def _show(bundle: Path, trust: TrustPolicy, *, as_json: bool) -> None:
     from edge_sdk.bundle.store import Bundle as Opened
 
     with Opened.open(bundle, trust=trust) as opened:
-        told, last = msgspec.to_builtins(opened.decisions), opened.decision
-        in_force = "" if last is None else last.digest
-        terminal.emit({"decisions": told, "in_force": in_force}, as_json=as_json, text=_history(opened.decisions))
+        thresholds = [record for record in opened.decisions if isinstance(record, Threshold)]
+        shown = {
+            "decisions": msgspec.to_builtins(thresholds), "in_force": thresholds[-1].digest if thresholds else ""
+        }  # fmt: skip
+        terminal.emit(shown, as_json=as_json, text=_history(thresholds))
 
 
 def _refuse(options: Mapping[str, object], why: str, do: str) -> None:
@@ -127,14 +134,14 @@ def _refuse(options: Mapping[str, object], why: str, do: str) -> None:
         raise BadUsage(f"{', '.join(given)} would change nothing {why}", do=do)
 
 
-def _history(decisions: Sequence[Decision]) -> str:
+def _history(decisions: Sequence[Threshold]) -> str:
     if not decisions:
         return "no decision yet: verdicts are undecided. Give --good FOLDER"
     *earlier, last = decisions
     return "\n".join([*(_text(d, "replaced") for d in earlier), _text(last, "in force")])
 
 
-def _text(d: Decision, state: str) -> str:
+def _text(d: Threshold, state: str) -> str:
     behind = f"{d.pictures} pictures of {d.parts} parts, " if d.pictures else ""
     by = f" by {d.author}" if d.author else ""
     lines = [f"{state}: score > {d.threshold:.6g}  ({d.rule}, {behind}{d.created_utc}{by})", f"  {d.words}"]

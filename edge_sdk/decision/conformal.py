@@ -7,7 +7,6 @@ from fractions import Fraction
 
 import numpy as np
 
-from edge_sdk.decision.intervals import beta_quantile
 from edge_sdk.decision.parts import hair_above, part_scores, warnings_of
 from edge_sdk.decision.rates import (
     asked,
@@ -20,6 +19,7 @@ from edge_sdk.decision.rates import (
 )
 from edge_sdk.decision.threshold import UNSTATED, Evidence, FloatArray, Threshold, copied, scores_digest
 from edge_sdk.errors import BoundNotMet
+from edge_sdk.intervals import beta_quantile
 
 
 def conformal(

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from edge_sdk.decision.intervals import at_least, clopper_pearson
 from edge_sdk.decision.parts import hair_above, part_scores, part_warnings
 from edge_sdk.decision.rates import percent
 from edge_sdk.decision.threshold import UNSTATED, Evidence, FloatArray, Threshold, copied, rejected, scores_digest
 from edge_sdk.errors import BadUsage
+from edge_sdk.intervals import at_least, clopper_pearson
 
 
 def from_defects(

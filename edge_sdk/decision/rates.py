@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 
-from edge_sdk.decision.intervals import beta_cdf, beta_quantile
 from edge_sdk.errors import BadInput, BadUsage
+from edge_sdk.intervals import beta_cdf, beta_quantile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,6 @@
-"""Where the time of one call goes inside the runtime: times of single layers, as the runtime tells them.
+"""Where the time of one call goes inside the runtimes: times of single layers, as the runtime gives them.
 
-A run of its own, by the runtime's profiler, which makes the call slower: never a latency figure. Knows no picture.
+A run of its own, by the runtime's profiler, which makes the call slower: never a latency figure. Knows no task.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ import numpy as np
 from edge_sdk.bundle.signing import Trust
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.errors import BadUsage
-from edge_sdk.golden import Judge, golden_tensor
-from edge_sdk.loading import choose, compiled
+from edge_sdk.golden import Expected
+from edge_sdk.loading import VariantWanted, choose, compiled
 from edge_sdk.runtimes.cache import default_cache_folder
 from edge_sdk.runtimes.protocol import CompileOptions, Explanation, LayerTime, ProfiledSession
+from edge_sdk.runtimes.targets import Choice
+from edge_sdk.tensors import rows
 from edge_sdk.text_table import text_table
 
 SHOWN = 25
@@ -27,9 +29,10 @@ SHOWN = 25
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerReport:
-    """layers: in the order of execution, ms of one run each. explanation: what was asked for, and what ran."""
+    """One role's graph. layers: in the order of execution, ms of one run each. explanation: asked for, and what ran."""
 
     bundle_sha256: str
+    role: str
     variant: str
     explanation: Explanation
     layers: tuple[LayerTime, ...]
@@ -52,7 +55,7 @@ class LayerReport:
             for one in slowest[:SHOWN]
         ]
         lines = [
-            f"{self.variant} on {e.runtime} {e.version}, {e.device}, {e.threads} threads",
+            f"{self.role}: {self.variant} on {e.runtime} {e.version}, {e.device}, {e.threads} threads",
             text_table(("layer", "op", "kernel", "precision", "ms", "share"), rows),
         ]
         if rest := slowest[SHOWN:]:
@@ -61,26 +64,30 @@ class LayerReport:
 
 
 def layers(
-    path: Path | str, *, runtime: str | None = None, variant: str | None = None, device: str | None = None,
+    path: Path | str, *, runtime: str | None = None, variant: VariantWanted = None, device: str | None = None,
     threads: int | None = None, trust: Trust = "if-present", cache: Path | None = None,
-) -> LayerReport:  # fmt: skip
-    """Runs the golden sample with the largest answers, one network input, through the graph that `load` would take.
+) -> tuple[LayerReport, ...]:  # fmt: skip
+    """For each role, runs the golden sample with the largest answers through the graph that `load` would take.
 
-    Arguments and errors: as `edge_sdk.load`. Raises BadUsage where the runtime tells nothing of its layers.
+    One row of a batch. Arguments and errors: as `edge_sdk.load`. Raises BadUsage where a runtime gives no times.
     """
     with Bundle.open(Path(path), trust=trust, lazy=True) as bundle:
-        choice = choose(bundle, runtime=runtime, variant=variant, device=device)
+        choices = choose(bundle, runtime=runtime, variant=variant, device=device)
         folder = cache or default_cache_folder(os.environ)
         options = CompileOptions(threads=threads, cache_dir=folder, profile_layers=True)
-        graph, session = compiled(bundle, choice, options)
-        try:
-            if not isinstance(session, ProfiledSession):
-                raise BadUsage(f"{choice.runtime} tells no times of layers", do="Take another --runtime")
-            sample = bundle.manifest.golden[Judge.of(bundle, graph).strongest]
-            feeds = {graph.inputs[0].name: np.ascontiguousarray(golden_tensor(bundle, sample)[:1])}
-            return LayerReport(
-                bundle_sha256=bundle.digest, variant=graph.variant, explanation=session.explain(),
-                layers=session.layer_times(feeds),
-            )  # fmt: skip
-        finally:
-            session.close()
+        return tuple(_of_role(bundle, role, choice, options) for role, choice in choices.items())
+
+
+def _of_role(bundle: Bundle, role: str, choice: Choice, options: CompileOptions) -> LayerReport:
+    graph, session = compiled(bundle, role, choice, options)
+    try:
+        if not isinstance(session, ProfiledSession):
+            raise BadUsage(f"{choice.runtime} gives no times of layers", do="Take another --runtime")
+        expected = Expected.of(bundle, graph)
+        feeds = rows(expected.feeds(expected.strongest), session.inputs, 0, 1)
+        return LayerReport(
+            bundle_sha256=bundle.digest, role=role, variant=graph.variant, explanation=session.explain(),
+            layers=session.layer_times({name: np.ascontiguousarray(array) for name, array in feeds.items()}),
+        )  # fmt: skip
+    finally:
+        session.close()

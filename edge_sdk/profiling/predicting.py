@@ -1,24 +1,20 @@
-"""What a measured process calls: a bundle's predict, or the bare runtime call under it. Knows no statistics."""
+"""What a measured process calls: a bundle's predict, or the bare graphs under it. Knows no statistics and no task."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from edge_sdk import preprocess
-from edge_sdk.bundle.store import Bundle
+from edge_sdk import tasks
+from edge_sdk.golden import golden_feeds
 from edge_sdk.loading import load
-
-RING = 8
-"""Different pictures called in turn: one constant picture flatters caches."""
+from edge_sdk.tasks.base import Predictor
+from edge_sdk.tensors import Array
 
 
 class Calls:
-    """A callable without arguments that takes the next picture of a ring at each call. facts: what it is."""
+    """A callable without arguments that takes the next item of a ring at each call. facts: what it is."""
 
     def __init__(self, call: Callable[[Any], Any], ring: list[Any], facts: dict[str, Any]) -> None:
         self._call, self._ring, self._next, self.facts = call, ring, 0, facts
@@ -28,37 +24,45 @@ class Calls:
         return self._call(self._ring[self._next])
 
 
-def ring(bundle: Bundle, *, seed: int = 0) -> list[NDArray[np.uint8]]:
-    """RING pictures made of the bundle's golden ones: turned upside down and brightened, all of them different."""
-    rng = np.random.default_rng(seed)
-    golden = [preprocess.decode(bytes(bundle.read(s.picture))) for s in bundle.manifest.golden]
-    out = []
-    for i in range(RING):
-        base = np.asarray(golden[i % len(golden)], np.uint8)
-        turned = base[:: 1 if i < RING // 2 else -1]
-        out.append(np.clip(turned.astype(np.int16) + int(rng.integers(-12, 13)), 0, 255).astype(np.uint8))
-    return out
+def workload(predictor: Predictor[Any, Any], words: Sequence[str] = ()) -> list[Any]:
+    """Sources to call `predict` with in turn: what `words` name (see `Task.given`), or made of the golden samples."""
+    bundle = predictor.bundle
+    task = tasks.task(bundle.manifest.task, where=str(bundle.path))
+    return task.workload(bundle, task.given(words, bundle) if words else ())
 
 
 def predict(
     *, bundle: str, variant: str | None = None, runtime: str | None = None, threads: int | None = None
 ) -> Calls:
-    """Whole `predict` calls on arrays in memory, batch 1."""
-    detector = load(Path(bundle), variant=variant, runtime=runtime, threads=threads)
-    e = detector.explanation
-    facts = {
-        "what": "predict", "variant": detector.variant, "runtime": e.runtime, "version": e.version,
-        "threads": e.threads,
-        "precision": e.precision, "convolutions": dict(e.layers_by_precision), "settings": dict(e.settings),
-    }  # fmt: skip
-    return Calls(detector.predict, ring(detector.bundle), facts)
+    """Whole `predict` calls on what lies in memory, one at a time."""
+    predictor = load(Path(bundle), variant=variant, runtime=runtime, threads=threads)
+    return Calls(predictor.predict, workload(predictor), {"what": "predict", **_facts(predictor)})
 
 
 def bare(*, bundle: str, variant: str | None = None, runtime: str | None = None, threads: int | None = None) -> Calls:
-    """The runtime call alone, on prepared tensors: what `predict` adds is the difference."""
-    detector = load(Path(bundle), variant=variant, runtime=runtime, threads=threads)
-    record = detector.bundle.manifest.preprocessing
-    tensors = [preprocess.apply(p, record).tensor for p in ring(detector.bundle)]
-    e = detector.explanation
-    facts = {"what": "bare runtime call", "variant": detector.variant, "runtime": e.runtime, "threads": e.threads}
-    return Calls(detector.run_tensor, tensors, facts)
+    """The runtime calls alone, of every role in turn, on golden feeds: what `predict` adds is the difference."""
+    predictor = load(Path(bundle), variant=variant, runtime=runtime, threads=threads)
+    manifest = predictor.bundle.manifest
+    ring = [
+        {role: golden_feeds(predictor.bundle, sample, role) for role in predictor.explanations}
+        for sample in manifest.golden
+    ]
+
+    def call(feeds: Mapping[str, Mapping[str, Array]]) -> None:
+        for role, fed in feeds.items():
+            predictor.run(role, fed)
+
+    return Calls(call, ring, {"what": "bare runtime call", **_facts(predictor)})
+
+
+def _facts(predictor: Predictor[Any, Any]) -> dict[str, Any]:
+    """What ran; of several roles under the role's name."""
+    by_role = {
+        role: {
+            "runtime": e.runtime, "version": e.version, "threads": e.threads, "precision": e.precision,
+            "convolutions": dict(e.layers_by_precision), "settings": dict(e.settings),
+        }
+        for role, e in predictor.explanations.items()
+    }  # fmt: skip
+    told = next(iter(by_role.values())) if len(by_role) == 1 else {"roles": by_role}
+    return {"variant": predictor.variant, **told}

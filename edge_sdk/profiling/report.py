@@ -64,7 +64,7 @@ class Samples:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """How it was measured. ended_by: "enough", "max_time" or "user". ring: different pictures, called in turn.
+    """How it was measured. ended_by: "enough", "max_time" or "user". ring: different sources, called in turn.
 
     collections: of garbage during the run. calls_per_sample: above 1 where one call is too short for the clock.
     """

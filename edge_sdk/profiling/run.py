@@ -46,7 +46,7 @@ class ProfileOptions:
 
 def profile(
     predict: Any,
-    pictures: Sequence[Any],
+    sources: Sequence[Any],
     *,
     options: ProfileOptions = ProfileOptions(),
     subject: Mapping[str, Any] | None = None,
@@ -55,21 +55,21 @@ def profile(
     progress: Progress = silent,
     clocks: Clocks | None = None,
 ) -> ProfileReport:
-    """Latency of `predict(picture)`, batch 1, pictures taken in turn.
+    """Latency of `predict(source)`, one at a time, sources taken in turn.
 
     predict: a callable, or an object with a method of that name. Where the result has `.ran.stages_ms` (ms by stage),
     the stages are reported too, and `overhead`: the total of the call, as timed here, minus all of them. runtime: what
-    ran; None: `predict.explanation`, if it has one. pictures: at least 1; 8 or more different ones, because a constant
-    picture flatters caches. Ctrl-C ends the run and keeps what was measured.
+    ran; None: `predict.explanation`, if it has one. sources: at least 1; 8 or more different ones, because a constant
+    one flatters caches. Ctrl-C ends the run and keeps what was measured.
     """
-    if not pictures:
-        raise BadUsage("no picture to profile with", do="Give at least 8 different ones")
+    if not sources:
+        raise BadUsage("nothing to profile with", do="Give at least 8 different ones")
     if not 0 <= options.min_time_s <= options.max_time_s:
         raise BadUsage(f"min_time_s {options.min_time_s:g} is above max_time_s {options.max_time_s:g}")
     call: Callable[[Any], Any] = getattr(predict, "predict", predict)
     clocks = Clocks() if clocks is None else clocks
     cost = clock_cost(clocks, readings=20_000)
-    loop = _Loop(call, pictures, options, clocks, cost, progress)
+    loop = _Loop(call, sources, options, clocks, cost, progress)
     reference = SpinReference(clocks)
     warmup = warm_up(loop.warm_calls, options.warmup)
     before = counters()
@@ -85,7 +85,7 @@ def profile(
     run = Run(
         mode="single-stream", batch=1, warmup=warmup, calls=len(totals) * loop.group, calls_per_sample=loop.group,
         seconds=loop.seconds, ended_by=ended_by, gc=options.gc, collections=collections[0],
-        ring=len(pictures), clock=cost,
+        ring=len(sources), clock=cost,
     )  # fmt: skip
     return ProfileReport(
         created_utc=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
@@ -115,13 +115,13 @@ class _Loop:
     def __init__(
         self,
         call: Callable[[Any], Any],
-        pictures: Sequence[Any],
+        sources: Sequence[Any],
         options: ProfileOptions,
         clocks: Clocks,
         cost: ClockCost,
         progress: Progress,
     ) -> None:
-        self._call, self._pictures, self._options = call, pictures, options
+        self._call, self._sources, self._options = call, sources, options
         self._clocks, self._cost, self._progress = clocks, cost, progress
         self._next, self.group, self.seconds = 0, 1, 0.0
         self._rows: list[tuple[int, int, int, int, int]] = []
@@ -134,7 +134,7 @@ class _Loop:
         times = []
         for _ in range(count):
             start = self._clocks.wall()
-            self._call(self._picture())
+            self._call(self._source())
             times.append((self._clocks.wall() - start) / 1e6)
         self._fastest_ms = min(self._fastest_ms, *times)
         self._progress(0, 0, "warming up")
@@ -186,11 +186,11 @@ class _Loop:
     def _sample(self) -> int:
         """One timed call, or one group of them; the time at its end, ns."""
         wall, cpu, group = self._clocks.wall, self._clocks.cpu, self.group
-        pictures = [self._picture() for _ in range(group)]
+        sources = [self._source() for _ in range(group)]
         usage = self._usage() or (0, 0)
         cpu_start, start = cpu(), wall()
-        for picture in pictures:
-            result = self._call(picture)
+        for source in sources:
+            result = self._call(source)
         end, cpu_end = wall(), cpu()
         later = self._usage() or (0, 0)
         self._rows.append(
@@ -207,9 +207,9 @@ class _Loop:
             self._stages.append(told)
         return end
 
-    def _picture(self) -> Any:
-        self._next = (self._next + 1) % len(self._pictures)
-        return self._pictures[self._next]
+    def _source(self) -> Any:
+        self._next = (self._next + 1) % len(self._sources)
+        return self._sources[self._next]
 
 
 @contextmanager
@@ -323,7 +323,7 @@ def _notes(
     if run.calls_per_sample > 1:
         notes.append(f"timed in groups of {run.calls_per_sample} calls: percentiles are of group means")
     if run.ring < 8:
-        notes.append(f"only {run.ring} different pictures: caches are flattered")
+        notes.append(f"only {run.ring} different sources: caches are flattered")
     if throttled[0] is not None and throttled[1] is not None and throttled[1] > throttled[0]:
         notes.append("throttled by the container limit during the run")
     if any(one.optimistic for one in total.percentiles):

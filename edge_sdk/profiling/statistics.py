@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_sdk.errors import BadInput
-from edge_sdk.quality.intervals import binomial_cdf
+from edge_sdk.intervals import binomial_cdf
 
 Floats: TypeAlias = NDArray[np.float64]
 Latencies: TypeAlias = "Sequence[float] | NDArray[np.floating[Any]]"

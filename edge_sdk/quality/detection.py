@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_sdk.errors import BadInput, BadUsage
-from edge_sdk.quality.intervals import at_most, clopper_pearson
+from edge_sdk.intervals import at_most, clopper_pearson
 
 Scores: TypeAlias = "Sequence[float] | NDArray[np.floating[Any]]"
 Floats: TypeAlias = NDArray[np.float64]

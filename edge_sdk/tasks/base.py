@@ -132,6 +132,12 @@ class Predictor(Protocol[S, R]):
 
     @property
     def bundle(self) -> Bundle: ...
+    @property
+    def variant(self) -> str: ...
+    @property
+    def explanation(self) -> Explanation: ...
+    @property
+    def explanations(self) -> Mapping[str, Explanation]: ...
     def predict(self, source: S, /) -> R: ...
     def predict_batch(self, sources: Iterable[S], /) -> tuple[R, ...]: ...
     def submit(self, source: S, /) -> Future[Any]: ...
@@ -148,20 +154,17 @@ class Predictor(Protocol[S, R]):
 class Running(ABC, Generic[In, Out]):
     """The part of a predictor that is the same for every task. Use it as a context manager, or `close` it.
 
-    explanations: by role, what was asked of the runtime and what was got. noun: what messages call it.
+    noun: what messages call it.
     """
 
     noun: ClassVar[str] = "predictor"
 
     def __init__(self, loaded: Loaded, *, record: str = "") -> None:
-        self.bundle = loaded.bundle
         self._loaded, self._process = loaded, os.getpid()
-        self.explanations: Mapping[str, Explanation] = {
-            role: model.session.explain() for role, model in loaded.models.items()
-        }
+        self._explanations = {role: model.session.explain() for role, model in loaded.models.items()}
         self._ran = RunInfo(
             bundle=loaded.bundle.digest, record=record, stages_ms={}, self_check=loaded.self_check,
-            roles={role: _role_run(model.graph, self.explanations[role]) for role, model in loaded.models.items()},
+            roles={role: _role_run(model.graph, self._explanations[role]) for role, model in loaded.models.items()},
         )  # fmt: skip
         self._lock, self._closed = threading.Lock(), False
         self._in_flight: InFlight[In, Out] = InFlight(self.predict, workers=1, most=_IN_FLIGHT, name=self.noun)
@@ -172,14 +175,24 @@ class Running(ABC, Generic[In, Out]):
         return f"<{type(self).__name__} {self.bundle.path}: {self.variant} on {where}{closed}>"
 
     @property
+    def bundle(self) -> Bundle:
+        """The open bundle."""
+        return self._loaded.bundle
+
+    @property
     def variant(self) -> str:
         """The variant that runs: "fp32", "fp16", "int8", "int8-w7"; by role where they differ."""
         return self._ran.variant
 
     @property
+    def explanations(self) -> Mapping[str, Explanation]:
+        """By role, what was asked of the runtime and what was got."""
+        return self._explanations
+
+    @property
     def explanation(self) -> Explanation:
         """Of the first role; `explanations` has all of them."""
-        return next(iter(self.explanations.values()))
+        return next(iter(self._explanations.values()))
 
     @abstractmethod
     def predict(self, source: In, /) -> Out:
@@ -230,7 +243,7 @@ class Running(ABC, Generic[In, Out]):
         several = len(self._loaded.models) > 1
         for role, model in self._loaded.models.items():
             lines += [f"role       {role}"] if several else []
-            lines += _explained(model, self.explanations[role])
+            lines += _explained(model, self._explanations[role])
         return "\n".join([*lines, *self._explained(), f"self-check {self._ran.self_check or 'not done'}"])
 
     def _explained(self) -> Sequence[str]:
@@ -389,8 +402,10 @@ class Task(ABC):
     def given(self, words: Sequence[str], bundle: Bundle) -> list[Given]:
         """What the words of a command line name. Raises BadInput, BadUsage."""
 
-    def workload(self, bundle: Bundle) -> list[Any]:
-        """Sources that a profile calls `predict` with in turn: made of the golden samples."""
+    def workload(self, bundle: Bundle, given: Sequence[Given] = ()) -> list[Any]:
+        """Sources in memory that a profile calls `predict` with in turn: those given, or made of the golden samples."""
+        if given:
+            return [one.source for one in given]
         return [
             self.source({name: bundle.array(array) for name, array in sample.source.items()})
             for sample in bundle.manifest.golden

@@ -162,6 +162,9 @@ class TensorTask(Task):
     def source(self, stored: Mapping[str, Array]) -> Mapping[str, Array]:
         return stored
 
+    def workload(self, bundle: Bundle, given: Sequence[Given] = ()) -> list[Any]:
+        return [arrays_of(one) for one in super().workload(bundle, given)]
+
     def given(self, words: Sequence[str], bundle: Bundle) -> list[Given]:
         """Files of arrays: .npz files, and those directly in a folder."""
         files: list[Path] = []

@@ -276,7 +276,7 @@ def test_few_pictures_are_noted_and_none_are_refused() -> None:
     machine = Simulated()
     options = ProfileOptions(min_time_s=0.1, max_time_s=0.2)
     report = profile(Model(machine, [5.0]), [1], options=options, clocks=machine.clocks())
-    assert any("only 1 different pictures" in note for note in report.notes)
+    assert any("only 1 different sources" in note for note in report.notes)
     with pytest.raises(BadUsage, match="no picture"):
         profile(Model(machine, [5.0]), [])
     with pytest.raises(BadUsage, match="max_time_s"):

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from edge_sdk.errors import BadUsage
-from edge_sdk.quality.intervals import at_least, at_most, beta_cdf, beta_quantile, binomial_cdf, clopper_pearson
+from edge_sdk.intervals import at_least, at_most, beta_cdf, beta_quantile, binomial_cdf, clopper_pearson
 
 shape = st.integers(1, 3000) | st.floats(0.05, 3000)
 

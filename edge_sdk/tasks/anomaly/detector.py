@@ -18,6 +18,9 @@ from edge_sdk.tasks.anomaly.result import AnomalyResult
 from edge_sdk.tasks.base import MODEL, Loaded, RunInfo, Running
 from edge_sdk.tasks.images import Pictures, Source, Taken, batch_of
 
+ANOMALY = "anomaly"
+"""The task's name in manifests."""
+
 
 class AnomalySettings(msgspec.Struct, frozen=True, kw_only=True):
     """What an anomaly bundle keeps in its manifest. grid: where the cells of its map lie. reduction: how the graph made

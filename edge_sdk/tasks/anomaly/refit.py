@@ -17,10 +17,10 @@ from edge_sdk.decision.conformal import conformal
 from edge_sdk.decision.cost import from_defects
 from edge_sdk.decision.rates import parse_rate
 from edge_sdk.decision.threshold import Evidence, Threshold, fixed, rejected
-from edge_sdk.errors import BadInput
+from edge_sdk.errors import BadInput, BadUsage
 from edge_sdk.grouping import GOOD, data_digest
 from edge_sdk.progress import Progress, silent
-from edge_sdk.tasks.anomaly.detector import AnomalyDetector
+from edge_sdk.tasks.anomaly.detector import ANOMALY, AnomalyDetector
 from edge_sdk.tasks.anomaly.evidence import (
     DEFECTS_OPTION,
     GOOD_OPTION,
@@ -100,6 +100,9 @@ def by_hand(path: Path, threshold: float, stated: Stated, *, trust: Trust) -> Re
     """A threshold set by a person, for a bundle that opens under `trust`."""
     decision = fixed(threshold, evidence=Evidence(author=stated.author, created_utc=_now()))
     with Bundle.open(path, trust=trust) as bundle:
+        if bundle.manifest.task != ANOMALY:
+            what = f"this is a bundle for {bundle.manifest.task}, which has no threshold"
+            raise BadUsage(what, where=str(path), do="Name a bundle for anomaly")
         return Refit(
             decision=decision, before=bundle.in_force(Threshold), bundle=bundle.digest, signed_by=_signed_by(bundle)
         )  # fmt: skip

@@ -7,13 +7,14 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from edge_sdk import preprocess
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.decision.threshold import Threshold
 from edge_sdk.errors import BadBundle
 from edge_sdk.golden import OutputCheck
 from edge_sdk.preprocess import grid_problem
 from edge_sdk.tasks import images
-from edge_sdk.tasks.anomaly.detector import AnomalyDetector, AnomalySettings
+from edge_sdk.tasks.anomaly.detector import ANOMALY, AnomalyDetector, AnomalySettings
 from edge_sdk.tasks.base import MODEL, Answers, Given, Headline, Loaded, Running, Setup, Task, settings_of
 from edge_sdk.tensors import Array
 
@@ -21,7 +22,7 @@ from edge_sdk.tensors import Array
 class Anomaly(Task):
     """One graph: uint8 NHWC in, float32 "map" (N, h, w) and "score" (N,) out."""
 
-    name: ClassVar[str] = "anomaly"
+    name: ClassVar[str] = ANOMALY
     settings: ClassVar[type[msgspec.Struct]] = AnomalySettings
     predictor: ClassVar[type[Running[Any, Any]]] = AnomalyDetector
 
@@ -49,8 +50,10 @@ class Anomaly(Task):
     def given(self, words: Sequence[str], bundle: Bundle) -> list[Given]:
         return images.given_pictures(words)
 
-    def workload(self, bundle: Bundle) -> list[Any]:
-        return list(images.ring(bundle))
+    def workload(self, bundle: Bundle, given: Sequence[Given] = ()) -> list[Any]:
+        depth = images.record_of(bundle).bit_depth
+        decoded = [preprocess.read_rgb8(one.source, bit_depth=depth) for one in given]  # a camera gives pixels
+        return decoded or list(images.ring(bundle))
 
     def headline(self, bundle: Bundle, checks: Sequence[OutputCheck]) -> Headline:
         """The largest error of a score, told against the threshold in force: what it means for verdicts."""

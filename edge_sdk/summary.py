@@ -8,11 +8,13 @@ from typing import Any, Literal
 
 import msgspec
 
+from edge_sdk import tasks
 from edge_sdk.bundle.manifest import Graph, Manifest
 from edge_sdk.bundle.rules import DECISIONS, SITE_SIGNATURE
 from edge_sdk.bundle.signing import SignatureStatus, Trust
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.decision.record import Record
+from edge_sdk.errors import EdgeError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,12 +43,16 @@ class GraphSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BundleSummary:
-    """One checked bundle. shared_bytes_saved: graphs whole, less graphs and weights as they are stored."""
+    """One checked bundle. task: (name, text) of what the task keeps in it.
+
+    shared_bytes_saved: graphs whole, less graphs and weights as they are stored.
+    """
 
     path: str
     size_bytes: int
     digest: str
     manifest: Manifest
+    task: tuple[tuple[str, str], ...]
     members: tuple[MemberSummary, ...]
     graphs: tuple[GraphSummary, ...]
     decisions: tuple[Record, ...]
@@ -68,6 +74,7 @@ def inspect(path: Path | str, *, trust: Trust = "if-present") -> BundleSummary:
             size_bytes=bundle.size_bytes,
             digest=bundle.digest,
             manifest=manifest,
+            task=_of_task(bundle),
             members=tuple(
                 MemberSummary(
                     name=entry.name,
@@ -82,6 +89,21 @@ def inspect(path: Path | str, *, trust: Trust = "if-present") -> BundleSummary:
             signature=bundle.signature,
             shared_bytes_saved=_saved(manifest),
         )
+
+
+def _of_task(bundle: Bundle) -> tuple[tuple[str, str], ...]:
+    """(name, text) of what the task keeps, and how pictures come to it; of a task that is not known here, its name."""
+    p = bundle.manifest.preprocessing
+    rows: list[tuple[str, str]] = []
+    if p is not None:
+        wide = f"are read as {p.bit_depth} bits" if p.bit_depth else "are refused"
+        border = f", border {p.border} px" if p.border else ""
+        rows.append(("input", f"{p.width} x {p.height} px, {p.mode}{border}, 16-bit pictures {wide}"))
+    try:
+        task = tasks.task(bundle.manifest.task, where=str(bundle.path))
+    except EdgeError as exc:  # everything else in it can be shown all the same
+        return (*rows, ("task", str(exc.args[0])))
+    return (*rows, *task.summary(bundle))
 
 
 def _graph(graph: Graph, manifest: Manifest) -> GraphSummary:
