@@ -50,7 +50,7 @@ def load(
         made_for = predictor(bundle.manifest.task, where=str(path))
         folder = cache or default_cache_folder(os.environ)
         choice = choose(bundle, target=target, runtime=runtime, variant=variant, device=device)
-        options = CompileOptions(threads=threads, max_batch=max_batch, cache_dir=folder)
+        options = CompileOptions(threads=threads, axes={"N": max_batch}, cache_dir=folder)
         graph, session = compiled(bundle, choice, options)
         try:
             checked = _self_check(bundle, graph, session, folder, max_batch=max_batch) if self_check else ""

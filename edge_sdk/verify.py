@@ -264,7 +264,7 @@ def _batches(
     decoy: NDArray[np.uint8] = 255 - tensors[0][0]
     checks: list[OutputCheck] = []
     try:
-        session = registry.runtime(runtime).compile(bundle.graph(graph.name), replace(options, max_batch=BATCH))
+        session = registry.runtime(runtime).compile(bundle.graph(graph.name), replace(options, axes={"N": BATCH}))
     except EdgeError as exc:
         return (), f"in a batch: {exc}"
     try:

@@ -101,7 +101,7 @@ class OrtSession:
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Arrays by output name; ONNX Runtime allocates them anew for each call, so they are the caller's."""
         session = self._live()
-        check(feeds, self._inputs, where=self._where, max_batch=self._options.max_batch)
+        check(feeds, self._inputs, axes=self._options.axes, where=self._where)
         with vendor_errors(NAME, where=self._where):
             # inputs are read in place, outputs copied once: IO binding saves nothing on a CPU and is not thread-safe
             return dict(zip(self._names, session.run(self._names, dict(feeds)), strict=True))
@@ -111,7 +111,7 @@ class OrtSession:
         if not self._options.profile_layers:
             raise BadUsage("no layer times were asked for", where=self._where, do="Compile with profile_layers=True")
         self._live()
-        check(feeds, self._inputs, where=self._where, max_batch=self._options.max_batch)
+        check(feeds, self._inputs, axes=self._options.axes, where=self._where)
         with tempfile.TemporaryDirectory(prefix="edge-sdk-") as folder, vendor_errors(NAME, where=self._where):
             options = self._session_options()
             options.enable_profiling, options.profile_file_prefix = True, str(Path(folder) / "layers")

@@ -22,7 +22,7 @@ from edge_sdk.errors import BadUsage, EdgeError, NotThere, WrongPrecision
 from edge_sdk.extras import need, vendor_errors
 from edge_sdk.runtimes import faults, onnx_read, probe
 from edge_sdk.runtimes.cache import CacheKey, entry_if_usable
-from edge_sdk.runtimes.feeds import check
+from edge_sdk.runtimes.feeds import check, largest
 from edge_sdk.runtimes.protocol import Availability, CompileOptions, Explanation, LayerTime
 from edge_sdk.tensors import Array, TensorSpec
 
@@ -98,6 +98,7 @@ class OvSession:
         self._device = _real_device(self._core, options)
         self._cpu, self._facts = probe.cpu(), onnx_read.read_facts(graph, where=self._where)
         self._names = tuple(spec.name for spec in self._facts.outputs)
+        self._largest = largest(self._facts.inputs, options.axes)
         self._threads = options.threads or probe.default_threads(self._cpu)
         self._warnings: tuple[str, ...] = ()
         self._settings, self._workarounds = self._choose_settings()
@@ -121,7 +122,7 @@ class OvSession:
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Arrays by output name, copied out of the request. With all requests busy the call waits for one."""
-        check(feeds, self.inputs, where=self._where, max_batch=self._options.max_batch)
+        check(feeds, self.inputs, axes=self._options.axes, where=self._where)
         with self._request() as request, vendor_errors(NAME, where=self._where):
             return self._infer(request, feeds)
 
@@ -129,7 +130,7 @@ class OvSession:
         """Median of 5 runs per executed layer, in the order of the compiled model."""
         if not self._options.profile_layers:
             raise BadUsage("no layer times were asked for", where=self._where, do="Compile with profile_layers=True")
-        check(feeds, self.inputs, where=self._where, max_batch=self._options.max_batch)
+        check(feeds, self.inputs, axes=self._options.axes, where=self._where)
         times: dict[str, list[float]] = {}
         rows: dict[str, tuple[str, str]] = {}
         with self._request() as request, vendor_errors(NAME, where=self._where):
@@ -235,8 +236,8 @@ class OvSession:
         taken = "edge-sdk lint names what OpenVINO does not take"
         with vendor_errors(NAME, where=self._where, do=taken):
             model = self._core.read_model(io.BytesIO(graph))
-            if any("N" in spec.shape[:1] for spec in self.inputs):
-                model.reshape(self._batched(model))
+            if self._largest:
+                model.reshape(self._bounded(model))
             if self._options.precision == "f32":  # every device has it
                 return self._core.compile_model(model, self._device, self._settings)
         # What a device can't compute in, it refuses here, or grants as something else, which `_read_back` sees.
@@ -244,15 +245,18 @@ class OvSession:
         with vendor_errors(f"{NAME} in {self._options.precision}", where=self._where, do=do, raises=WrongPrecision):
             return self._core.compile_model(model, self._device, self._settings)
 
-    def _batched(self, model: Any) -> dict[str, Any]:
-        """Shapes of the inputs by name, their batch as large as it may become."""
-        most = self._options.max_batch
-        batch = self._ov.Dimension(1) if most == 1 else self._ov.Dimension(1, most)
+    def _bounded(self, model: Any) -> dict[Any, Any]:
+        """Shapes of the inputs with bounds on their free axes; static where the bound is 1, which is faster."""
+        bounds = {
+            name: self._ov.Dimension(1) if most == 1 else self._ov.Dimension(1, most)
+            for name, most in self._largest.items()
+        }
         return {
-            port.get_any_name(): self._ov.PartialShape(
-                [batch if axis == 0 and size.is_dynamic else size for axis, size in enumerate(port.partial_shape)]
+            port: self._ov.PartialShape(
+                [bounds[size] if isinstance(size, str) else self._ov.Dimension(size) for size in spec.shape]
             )
-            for port in model.inputs
+            for port, spec in zip(model.inputs, self.inputs, strict=True)
+            if any(isinstance(size, str) for size in spec.shape)
         }
 
     def _read_back(self) -> str:
@@ -290,7 +294,7 @@ class OvSession:
         return count
 
     def _cache_key(self, graph: bytes) -> CacheKey:
-        settings = {**self._settings, "max_batch": self._options.max_batch}
+        settings = {**self._settings, "axes": self._largest}
         return CacheKey(
             graph_sha256=hashlib.sha256(graph).hexdigest(),
             runtime=NAME,

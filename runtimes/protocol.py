@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Integral
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol, runtime_checkable
 
 from edge_sdk.errors import BadUsage
@@ -18,7 +20,8 @@ class CompileOptions:
     device: the runtime's own name ("CPU", "GPU", "GPU.1", "NPU", "CUDA"). precision: of everything that the graph does
     not type itself: "f32", "f16" or "bf16". threads: None = physical cores of the affinity mask and cgroup quota.
     int8_convolutions: how many convolutions (Gemm included) must really run in int8; fewer is WrongPrecision.
-    max_batch: the largest size of the free axis 0 that will be asked for. cache_dir: None = no compile cache.
+    axes: the largest size that will be asked for, by name of the free axis (TensorSpec.shape); a free axis that is not
+    named has the size 1, names that the graph has not are ignored. cache_dir: None = no compile cache.
     reference: ONNX semantics to the letter, no graph optimisation, for comparisons; slow.
     profile_layers: keep per-layer times (slower; never in the same run as a latency figure).
     """
@@ -28,15 +31,25 @@ class CompileOptions:
     threads: int | None = None
     graph_name: str = "graph"
     int8_convolutions: int = 0
-    max_batch: int = 1
+    axes: Mapping[str, int] = field(default_factory=dict, hash=False)
     cache_dir: Path | None = None
     reference: bool = False
     profile_layers: bool = False
 
     def __post_init__(self) -> None:
-        for name, value in (("threads", self.threads), ("max_batch", self.max_batch)):
-            if value is not None and value < 1:
-                raise BadUsage(f"{name} is {value}", where=self.graph_name, do="Take 1 or more")
+        if self.threads is not None and self.threads < 1:
+            raise BadUsage(f"threads is {self.threads}", where=self.graph_name, do="Take 1 or more")
+        for name, size in self.axes.items():
+            if not _at_least_one(size):
+                raise BadUsage(
+                    f"the largest size of axis {name} is {size!r}", where=self.graph_name, do="Take 1 or more"
+                )
+        # a copy that nobody can change: the session reads it in every call
+        object.__setattr__(self, "axes", MappingProxyType({name: int(size) for name, size in self.axes.items()}))
+
+
+def _at_least_one(size: object) -> bool:
+    return isinstance(size, Integral) and int(size) >= 1  # numpy's whole numbers are Integral, floats are not
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
