@@ -32,6 +32,7 @@ COUNTED = frozenset({"Convolution", "Deconvolution", "FullyConnected", "MatMul",
 _VIRTUAL = ("AUTO", "MULTI", "HETERO", "BATCH")
 _PRECISIONS = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}
 """Ours, and how OpenVINO's type prints when the hint is read back."""
+_DEFAULT = "CPU"
 _TIMED_RUNS = 5
 
 
@@ -44,7 +45,7 @@ class OvRuntime:
 
     @property
     def default_device(self) -> str:
-        return "CPU"
+        return _DEFAULT
 
     @property
     def int8_layouts(self) -> tuple[str, ...]:
@@ -154,7 +155,7 @@ class OvSession:
         return Explanation(
             runtime=NAME,
             version=_version(self._ov),
-            device_requested=self._options.device,
+            device_requested=self._options.device_requested,
             device=self._device,
             precision_requested=self._options.precision,
             precision=self._precision,
@@ -264,7 +265,7 @@ class OvSession:
         devices = [str(device) for device in self._net.get_property("EXECUTION_DEVICES")]
         if [device.partition(".")[0] for device in devices] != [self._device.partition(".")[0]]:
             raise NotThere(
-                f"asked for {self._options.device}, OpenVINO took {', '.join(devices)}",
+                f"asked for {self._device}, OpenVINO took {', '.join(devices)}",
                 where=self._where,
                 do="edge-sdk devices tells why",
             )
@@ -333,7 +334,7 @@ def _version(ov: Any) -> str:
 
 def _real_device(core: Any, options: CompileOptions) -> str:
     """The device asked for, if it is there. Never AUTO and its like: they start on one device and move to another."""
-    name, where = options.device, options.graph_name
+    name, where = options.device or _DEFAULT, options.graph_name
     if name.partition(":")[0] in _VIRTUAL:
         raise BadUsage(
             f"{name} is not a device but a choice of devices", where=where, do="Name one: CPU, GPU, GPU.1, NPU"

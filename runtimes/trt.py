@@ -27,6 +27,7 @@ from edge_sdk.tensors import Array, TensorSpec
 
 __all__ = ["Confirmation", "TensorRtRtxRuntime", "TensorRtRuntime", "TrtSession", "confirm"]
 
+_DEFAULT = "CUDA"
 _TIMED_RUNS = 5
 
 
@@ -39,7 +40,7 @@ class TensorRtRuntime:
 
     @property
     def default_device(self) -> str:
-        return "CUDA"
+        return _DEFAULT
 
     @property
     def int8_layouts(self) -> tuple[str, ...]:
@@ -143,8 +144,8 @@ class TrtSession:
         return Explanation(
             runtime=self._runtime,
             version=str(self._trt.__version__),
-            device_requested=self._options.device,
-            device=f"{self._options.device} ({self._gpu})",
+            device_requested=self._options.device_requested,
+            device=f"{self._options.device or _DEFAULT} ({self._gpu})",
             precision_requested=self._options.precision,
             precision="f32",
             threads=0,
@@ -298,7 +299,7 @@ def _size_bytes(shape: tuple[int, ...], spec: TensorSpec) -> int:
 
 
 def _gpu_index(options: CompileOptions) -> int:
-    name, _, index = options.device.partition(":")
+    name, _, index = (options.device or _DEFAULT).partition(":")
     if name != "CUDA" or not (index or "0").isdigit():
         raise BadUsage(f"TensorRT has no device {options.device}", where=options.graph_name, do="CUDA, CUDA:0, CUDA:1")
     if options.reference:

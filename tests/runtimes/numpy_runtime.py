@@ -95,7 +95,7 @@ class NumpySession:
 
     def explain(self) -> Explanation:
         return Explanation(
-            runtime="numpy", version=onnx.__version__, device_requested=self._options.device, device="CPU",
+            runtime="numpy", version=onnx.__version__, device_requested=self._options.device_requested, device="CPU",
             precision_requested=self._options.precision, precision="f32", threads=1,
         )  # fmt: skip
 

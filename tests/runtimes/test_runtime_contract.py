@@ -366,6 +366,14 @@ def test_explain_tells_what_was_asked_and_what_was_got(runtime: Runtime) -> None
         assert told.threads == 1
 
 
+def test_where_no_device_is_named_the_runtime_takes_its_own(runtime: Runtime) -> None:
+    session = runtime.compile(detector(), CompileOptions(threads=1, graph_name="tiny.onnx"))
+    found = session.explain()
+    assert found.device_requested == "default"
+    assert found.device.startswith(runtime.default_device)
+    assert session.run({"image": pictures(1)})["score"].shape == (1,)
+
+
 def test_chained_int8_products_are_right_for_every_number_of_rows(opened: Callable[..., Session]) -> None:
     rng = np.random.default_rng(2)
     for rows in (1, 2, 4, 8):
