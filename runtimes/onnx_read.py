@@ -43,7 +43,8 @@ class Initializer:
 @dataclass(frozen=True, slots=True)
 class OnnxFacts:
     """Nodes in file order, initializers by name. Subgraphs of If and Loop are not entered. inputs: those that are no
-    initializers. outputs: an axis that the file leaves open is called "N" at position 0, "?" elsewhere."""
+    initializers. A free axis has the name that the file gives it (dim_param); one without a name is "N" at position 0
+    and "axisI" at position I elsewhere."""
 
     nodes: tuple[Node, ...]
     initializers: Mapping[str, Initializer]
@@ -91,11 +92,6 @@ def read_facts(graph: bytes, *, where: str) -> OnnxFacts:
     inputs = [spec for spec in inputs if spec.name not in initializers]
     if not nodes:
         raise BadInput("not an ONNX file: it has no nodes", where=where, do="Export it again")
-    for spec in inputs:
-        if any(isinstance(size, str) for size in spec.shape[1:]):
-            raise BadInput(
-                f"{spec.name} has shape {spec.shape}: only axis 0 may be free", where=where, do="Fix the rest"
-            )
     return OnnxFacts(tuple(nodes), initializers, tuple(inputs), tuple(outputs))
 
 
@@ -152,10 +148,16 @@ def _spec(wire: Wire, at: int, stop: int) -> TensorSpec:
         dtype = _number(wire, start, end, onnx_wire.TYPE_ELEMENT) or 0
         for first, last in wire.messages(start, end, onnx_wire.TYPE_SHAPE, onnx_wire.SHAPE_DIM):
             size = _number(wire, first, last, onnx_wire.DIM_VALUE)
-            shape.append(size if size is not None else "?" if shape else "N")
+            shape.append(size if size is not None else _axis_name(wire, first, last, len(shape)))
     if dtype not in _DTYPES:
         raise Malformed(f"has {name} of ONNX data type {dtype}, which no runtime here shares")
     return TensorSpec(name=name, dtype=_DTYPES[dtype], shape=tuple(shape))
+
+
+def _axis_name(wire: Wire, at: int, stop: int, position: int) -> str:
+    """The name of a free axis, or one made of its position where the file gives none."""
+    given = [wire.text(start, end) for start, end in wire.messages(at, stop, onnx_wire.DIM_PARAM)]
+    return (given[-1] if given else "") or (f"axis{position}" if position else "N")
 
 
 def _number(wire: Wire, at: int, stop: int, wanted: int) -> int | None:

@@ -26,7 +26,7 @@ TENSOR_EXTERNAL, TENSOR_LOCATION = 13, 14
 SPARSE_VALUES, SPARSE_INDICES = 1, 2
 VALUE_NAME, VALUE_TYPE = 1, 2
 TYPE_TENSOR, TYPE_ELEMENT, TYPE_SHAPE = 1, 1, 2
-SHAPE_DIM, DIM_VALUE = 1, 1
+SHAPE_DIM, DIM_VALUE, DIM_PARAM = 1, 1, 2
 
 Field: TypeAlias = tuple[int, int, int, int]
 """Field number, wire type, start and stop of the value in the file."""

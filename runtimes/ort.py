@@ -26,6 +26,7 @@ PROVIDERS: Mapping[str, tuple[str, ...]] = {
     "TENSORRT": ("TensorrtExecutionProvider", "CUDAExecutionProvider"),
 }
 """Our device names, and the providers each stands for, in order."""
+_DEFAULT = "CPU"
 
 INT8_OPS = frozenset(
     {"QLinearConv", "ConvInteger", "QGemm", "QLinearMatMul", "MatMulInteger", "MatMulIntegerToFloat",
@@ -48,7 +49,7 @@ class OrtRuntime:
 
     @property
     def default_device(self) -> str:
-        return "CPU"
+        return _DEFAULT
 
     @property
     def int8_layouts(self) -> tuple[str, ...]:
@@ -79,7 +80,8 @@ class OrtSession:
         """cpu: whose faults to avoid; None = this machine's."""
         self._ort = need("onnxruntime", extra=NAME)
         self._options, self._graph, self._where = options, graph, options.graph_name
-        self._wanted = _wanted_providers(self._ort, options)
+        self._device = options.device or _DEFAULT
+        self._wanted = _wanted_providers(self._ort, self._device, options)
         self._cpu, self._facts = cpu or probe.cpu(), onnx_read.read_facts(graph, where=self._where)
         self._inputs, self._outputs = self._facts.inputs, self._facts.outputs
         self._names = [spec.name for spec in self._outputs]
@@ -101,7 +103,7 @@ class OrtSession:
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Arrays by output name; ONNX Runtime allocates them anew for each call, so they are the caller's."""
         session = self._live()
-        check(feeds, self._inputs, where=self._where, max_batch=self._options.max_batch)
+        check(feeds, self._inputs, axes=self._options.axes, where=self._where)
         with vendor_errors(NAME, where=self._where):
             # inputs are read in place, outputs copied once: IO binding saves nothing on a CPU and is not thread-safe
             return dict(zip(self._names, session.run(self._names, dict(feeds)), strict=True))
@@ -111,7 +113,7 @@ class OrtSession:
         if not self._options.profile_layers:
             raise BadUsage("no layer times were asked for", where=self._where, do="Compile with profile_layers=True")
         self._live()
-        check(feeds, self._inputs, where=self._where, max_batch=self._options.max_batch)
+        check(feeds, self._inputs, axes=self._options.axes, where=self._where)
         with tempfile.TemporaryDirectory(prefix="edge-sdk-") as folder, vendor_errors(NAME, where=self._where):
             options = self._session_options()
             options.enable_profiling, options.profile_file_prefix = True, str(Path(folder) / "layers")
@@ -126,8 +128,8 @@ class OrtSession:
         return Explanation(
             runtime=NAME,
             version=self._version,
-            device_requested=self._options.device,
-            device=self._options.device,  # read back in _create: another provider list raises there
+            device_requested=self._options.device_requested,
+            device=self._device,  # read back in _create: another provider list raises there
             precision_requested=self._options.precision,
             precision="f32",
             threads=self._threads,
@@ -153,7 +155,7 @@ class OrtSession:
 
     def _known_faults(self) -> tuple[faults.Fault, ...]:
         # a reference computes in float; GPU providers do not add int8 products in 16 bits
-        if self._options.reference or self._options.device != "CPU":
+        if self._options.reference or self._device != "CPU":
             return ()
         return faults.present(NAME, self._version, self._facts, self._cpu)
 
@@ -164,7 +166,7 @@ class OrtSession:
             # By default idle threads spin after a call: cycles that belong to whatever else the device does.
             "session.intra_op.allow_spinning": "0",
         }
-        if self._options.device != "CPU":
+        if self._device != "CPU":
             settings["session.disable_cpu_ep_fallback"] = "1"  # fails at creation instead of moving nodes to the CPU
         for row in self._faults:
             settings |= row.setting
@@ -183,7 +185,7 @@ class OrtSession:
 
     def _create(self, options: Any) -> Any:
         providers: list[Any] = list(self._wanted)
-        if self._options.device != "CPU":
+        if self._device != "CPU":
             exact = {"use_tf32": "0"}  # else float32 convolutions keep 10 bits of their mantissa
             providers = [(name, exact) if name == "CUDAExecutionProvider" else name for name in providers]
         with vendor_errors(NAME, where=self._where):
@@ -191,7 +193,7 @@ class OrtSession:
         got = tuple(session.get_providers())
         if got[: len(self._wanted)] != self._wanted:
             raise NotThere(
-                f"asked for {self._options.device} ({', '.join(self._wanted)}), ONNX Runtime took {', '.join(got)}",
+                f"asked for {self._device} ({', '.join(self._wanted)}), ONNX Runtime took {', '.join(got)}",
                 where=self._where,
                 do="edge-sdk devices tells why",
             )
@@ -228,7 +230,7 @@ class OrtSession:
     def _create_and_read_back(self) -> dict[str, int]:
         """The session, and what its optimiser made of the convolutions, read from the model that it writes."""
         options = self._session_options()
-        if self._options.device == "TENSORRT":  # engines can't be written back as a model
+        if self._device == "TENSORRT":  # engines can't be written back as a model
             self._session = self._create(options)
             self._warnings += ("precisions inside TensorRT can't be read back through ONNX Runtime",)
             return {}
@@ -260,16 +262,16 @@ class OrtSession:
             graph_sha256=hashlib.sha256(self._graph).hexdigest(),
             runtime=NAME,
             version=self._version,
-            device=self._options.device,
+            device=self._device,
             cpu=self._cpu.identity,
             options=(("what", "convolutions by precision"), *sorted(self._settings.items())),
         )
 
 
-def _wanted_providers(ort: Any, options: CompileOptions) -> tuple[str, ...]:
-    if (wanted := PROVIDERS.get(options.device)) is None:
+def _wanted_providers(ort: Any, device: str, options: CompileOptions) -> tuple[str, ...]:
+    if (wanted := PROVIDERS.get(device)) is None:
         raise BadUsage(
-            f"ONNX Runtime has no device {options.device}",
+            f"ONNX Runtime has no device {device}",
             where=options.graph_name,
             do=f"One of {', '.join(PROVIDERS)}",
         )

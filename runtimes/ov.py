@@ -22,7 +22,7 @@ from edge_sdk.errors import BadUsage, EdgeError, NotThere, WrongPrecision
 from edge_sdk.extras import need, vendor_errors
 from edge_sdk.runtimes import faults, onnx_read, probe
 from edge_sdk.runtimes.cache import CacheKey, entry_if_usable
-from edge_sdk.runtimes.feeds import check
+from edge_sdk.runtimes.feeds import check, largest
 from edge_sdk.runtimes.protocol import Availability, CompileOptions, Explanation, LayerTime
 from edge_sdk.tensors import Array, TensorSpec
 
@@ -32,6 +32,7 @@ COUNTED = frozenset({"Convolution", "Deconvolution", "FullyConnected", "MatMul",
 _VIRTUAL = ("AUTO", "MULTI", "HETERO", "BATCH")
 _PRECISIONS = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}
 """Ours, and how OpenVINO's type prints when the hint is read back."""
+_DEFAULT = "CPU"
 _TIMED_RUNS = 5
 
 
@@ -44,7 +45,7 @@ class OvRuntime:
 
     @property
     def default_device(self) -> str:
-        return "CPU"
+        return _DEFAULT
 
     @property
     def int8_layouts(self) -> tuple[str, ...]:
@@ -98,6 +99,7 @@ class OvSession:
         self._device = _real_device(self._core, options)
         self._cpu, self._facts = probe.cpu(), onnx_read.read_facts(graph, where=self._where)
         self._names = tuple(spec.name for spec in self._facts.outputs)
+        self._largest = largest(self._facts.inputs, options.axes)
         self._threads = options.threads or probe.default_threads(self._cpu)
         self._warnings: tuple[str, ...] = ()
         self._settings, self._workarounds = self._choose_settings()
@@ -121,7 +123,7 @@ class OvSession:
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Arrays by output name, copied out of the request. With all requests busy the call waits for one."""
-        check(feeds, self.inputs, where=self._where, max_batch=self._options.max_batch)
+        check(feeds, self.inputs, axes=self._options.axes, where=self._where)
         with self._request() as request, vendor_errors(NAME, where=self._where):
             return self._infer(request, feeds)
 
@@ -129,7 +131,7 @@ class OvSession:
         """Median of 5 runs per executed layer, in the order of the compiled model."""
         if not self._options.profile_layers:
             raise BadUsage("no layer times were asked for", where=self._where, do="Compile with profile_layers=True")
-        check(feeds, self.inputs, where=self._where, max_batch=self._options.max_batch)
+        check(feeds, self.inputs, axes=self._options.axes, where=self._where)
         times: dict[str, list[float]] = {}
         rows: dict[str, tuple[str, str]] = {}
         with self._request() as request, vendor_errors(NAME, where=self._where):
@@ -153,7 +155,7 @@ class OvSession:
         return Explanation(
             runtime=NAME,
             version=_version(self._ov),
-            device_requested=self._options.device,
+            device_requested=self._options.device_requested,
             device=self._device,
             precision_requested=self._options.precision,
             precision=self._precision,
@@ -235,8 +237,8 @@ class OvSession:
         taken = "edge-sdk lint names what OpenVINO does not take"
         with vendor_errors(NAME, where=self._where, do=taken):
             model = self._core.read_model(io.BytesIO(graph))
-            if any("N" in spec.shape[:1] for spec in self.inputs):
-                model.reshape(self._batched(model))
+            if self._largest:
+                model.reshape(self._bounded(model))
             if self._options.precision == "f32":  # every device has it
                 return self._core.compile_model(model, self._device, self._settings)
         # What a device can't compute in, it refuses here, or grants as something else, which `_read_back` sees.
@@ -244,15 +246,18 @@ class OvSession:
         with vendor_errors(f"{NAME} in {self._options.precision}", where=self._where, do=do, raises=WrongPrecision):
             return self._core.compile_model(model, self._device, self._settings)
 
-    def _batched(self, model: Any) -> dict[str, Any]:
-        """Shapes of the inputs by name, their batch as large as it may become."""
-        most = self._options.max_batch
-        batch = self._ov.Dimension(1) if most == 1 else self._ov.Dimension(1, most)
+    def _bounded(self, model: Any) -> dict[Any, Any]:
+        """Shapes of the inputs with bounds on their free axes; static where the bound is 1, which is faster."""
+        bounds = {
+            name: self._ov.Dimension(1) if most == 1 else self._ov.Dimension(1, most)
+            for name, most in self._largest.items()
+        }
         return {
-            port.get_any_name(): self._ov.PartialShape(
-                [batch if axis == 0 and size.is_dynamic else size for axis, size in enumerate(port.partial_shape)]
+            port: self._ov.PartialShape(
+                [bounds[size] if isinstance(size, str) else self._ov.Dimension(size) for size in spec.shape]
             )
-            for port in model.inputs
+            for port, spec in zip(model.inputs, self.inputs, strict=True)
+            if any(isinstance(size, str) for size in spec.shape)
         }
 
     def _read_back(self) -> str:
@@ -260,7 +265,7 @@ class OvSession:
         devices = [str(device) for device in self._net.get_property("EXECUTION_DEVICES")]
         if [device.partition(".")[0] for device in devices] != [self._device.partition(".")[0]]:
             raise NotThere(
-                f"asked for {self._options.device}, OpenVINO took {', '.join(devices)}",
+                f"asked for {self._device}, OpenVINO took {', '.join(devices)}",
                 where=self._where,
                 do="edge-sdk devices tells why",
             )
@@ -290,7 +295,7 @@ class OvSession:
         return count
 
     def _cache_key(self, graph: bytes) -> CacheKey:
-        settings = {**self._settings, "max_batch": self._options.max_batch}
+        settings = {**self._settings, "axes": self._largest}
         return CacheKey(
             graph_sha256=hashlib.sha256(graph).hexdigest(),
             runtime=NAME,
@@ -329,7 +334,7 @@ def _version(ov: Any) -> str:
 
 def _real_device(core: Any, options: CompileOptions) -> str:
     """The device asked for, if it is there. Never AUTO and its like: they start on one device and move to another."""
-    name, where = options.device, options.graph_name
+    name, where = options.device or _DEFAULT, options.graph_name
     if name.partition(":")[0] in _VIRTUAL:
         raise BadUsage(
             f"{name} is not a device but a choice of devices", where=where, do="Name one: CPU, GPU, GPU.1, NPU"

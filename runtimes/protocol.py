@@ -1,10 +1,12 @@
-"""What a runtime must offer: tensors in, tensors out, and the truth about what ran. Knows no picture, no bundle."""
+"""What a runtime offers: arrays in, arrays out, and a report of what ran. Knows no picture, no bundle."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Integral
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol, runtime_checkable
 
 from edge_sdk.errors import BadUsage
@@ -13,41 +15,62 @@ from edge_sdk.tensors import Array, TensorSpec
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompileOptions:
-    """How to compile one graph; every default of the product's runtimes stands here and nowhere else.
+    """How to compile one graph; the defaults of all runtimes are these.
 
-    device: the runtime's own name ("CPU", "GPU", "GPU.1", "NPU", "CUDA"). precision: of everything that the graph does
-    not type itself: "f32", "f16" or "bf16". threads: None = physical cores of the affinity mask and cgroup quota.
+    device: the runtime's own name ("CPU", "GPU", "GPU.1", "NPU", "CUDA"), "" = its `default_device`.
+    precision: of everything that the graph does not type itself: "f32", "f16" or "bf16".
+    threads: >= 1, None = physical cores of the affinity mask and cgroup quota.
+    graph_name: what errors call the graph.
     int8_convolutions: how many convolutions (Gemm included) must really run in int8; fewer is WrongPrecision.
-    max_batch: the largest size of the free axis 0 that will be asked for. cache_dir: None = no compile cache.
+    axes: the largest size that will be asked for, >= 1, by name of the free axis (TensorSpec.shape). An axis that is
+    not named has the size 1; names that the graph does not have are ignored.
+    cache_dir: None = no compile cache.
     reference: ONNX semantics to the letter, no graph optimisation, for comparisons; slow.
-    profile_layers: keep per-layer times (slower; never in the same run as a latency figure).
+    profile_layers: keep times per layer (slower; never in the same run as a latency figure).
+    Raises BadUsage where threads or a size is below 1.
     """
 
-    device: str = "CPU"
+    device: str = ""
     precision: str = "f32"
     threads: int | None = None
     graph_name: str = "graph"
     int8_convolutions: int = 0
-    max_batch: int = 1
+    axes: Mapping[str, int] = field(default_factory=dict, hash=False)
     cache_dir: Path | None = None
     reference: bool = False
     profile_layers: bool = False
 
     def __post_init__(self) -> None:
-        for name, value in (("threads", self.threads), ("max_batch", self.max_batch)):
-            if value is not None and value < 1:
-                raise BadUsage(f"{name} is {value}", where=self.graph_name, do="Take 1 or more")
+        if self.threads is not None and self.threads < 1:
+            raise BadUsage(f"threads is {self.threads}", where=self.graph_name, do="Take 1 or more")
+        for name, size in self.axes.items():
+            if not _at_least_one(size):
+                raise BadUsage(
+                    f"the largest size of axis {name} is {size!r}", where=self.graph_name, do="Take 1 or more"
+                )
+        # a copy that nobody can change: the session reads it in every call
+        object.__setattr__(self, "axes", MappingProxyType({name: int(size) for name, size in self.axes.items()}))
+
+    @property
+    def device_requested(self) -> str:
+        """What `Explanation` says was asked for: the device, or "default" if none was named."""
+        return self.device or "default"
+
+
+def _at_least_one(size: object) -> bool:
+    return isinstance(size, Integral) and int(size) >= 1  # numpy's whole numbers are Integral, floats are not
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Availability:
-    """Whether a runtime can be used here, and if not why: a reason, not a boolean."""
+    """Whether a runtime can be used on this machine. devices: its own names for them. reason: why not, "" = usable.
+    do: what to install or set if it is not."""
 
     runtime: str
     version: str | None
     devices: tuple[str, ...]
-    reason: str = ""  # empty = usable
-    do: str = ""  # what to install or set, if not usable
+    reason: str = ""
+    do: str = ""
 
     @property
     def usable(self) -> bool:
@@ -60,7 +83,13 @@ class Availability:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """What was asked for against what was got; printed by `explain()`, kept in every result."""
+    """What was requested and what the runtime reports; printed by `explain()`, kept in every result.
+
+    device_requested: "default" if no device was named. threads: 0 where the runtime has none of its own (GPUs).
+    layers_by_precision: number of convolutions and matrix products by precision: {"i8": 23, "f32": 1}.
+    compile_cache: "off", "hit" or "miss". settings: every option that was set in the vendor's library.
+    workarounds: ids of known faults that were avoided (faults.py).
+    """
 
     runtime: str
     version: str
@@ -69,26 +98,33 @@ class Explanation:
     precision_requested: str
     precision: str
     threads: int
-    layers_by_precision: Mapping[str, int] = field(default_factory=dict)  # convolutions: {"i8": 23, "f32": 1}
-    compile_cache: str = "off"  # "off", "hit" or "miss"
-    settings: Mapping[str, str] = field(default_factory=dict)  # every option handed to the vendor
-    workarounds: tuple[str, ...] = ()  # ids of known faults that were avoided, see faults.py
+    layers_by_precision: Mapping[str, int] = field(default_factory=dict)
+    compile_cache: str = "off"
+    settings: Mapping[str, str] = field(default_factory=dict)
+    workarounds: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
     @property
+    def int8_operators(self) -> int:
+        """How many convolutions and matrix products (Conv, ConvTranspose, Gemm, MatMul) this runtime runs in int8, as
+        read back from the compiled graph. Runtimes count fused operators their own way: compare with the same one."""
+        return self.layers_by_precision.get("i8", 0)
+
+    @property
     def computes(self) -> str:
-        """The types of the convolutions, then of the rest: "convolutions in int8, rest f32", or "f32" where all is."""
+        """The types of convolutions, then of the rest: "convolutions in int8, rest f32", or "f32" where all are f32."""
         total = sum(self.layers_by_precision.values())
-        words = [
+        parts = [
             f"{'' if count == total else f'{count} of {total} '}convolutions in {'int8' if kind == 'i8' else kind}"
             for kind, count in sorted(self.layers_by_precision.items()) if kind != self.precision
         ]  # fmt: skip
-        return f"{' and '.join(words)}, rest {self.precision}" if words else self.precision
+        return f"{' and '.join(parts)}, rest {self.precision}" if parts else self.precision
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerTime:
-    """One row of a per-layer profile. ms: milliseconds of one run."""
+    """Time of one layer of a compiled graph. op, kernel, precision: "" where the runtime does not report them.
+    ms: milliseconds per run, the median of several."""
 
     name: str
     op: str
@@ -105,7 +141,8 @@ class Session(Protocol):
     @property
     def outputs(self) -> tuple[TensorSpec, ...]: ...
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """Arrays by output name, owned by the caller. Feeds must match `inputs` exactly: BadInput names the tensor."""
+        """Arrays by output name, owned by the caller. feeds: an array for each of `inputs`, of its dtype and shape; the
+        sizes of free axes may change from call to call. Raises BadInput that names the input, BadUsage once closed."""
 
     def explain(self) -> Explanation: ...
     def close(self) -> None: ...
@@ -113,16 +150,16 @@ class Session(Protocol):
 
 @runtime_checkable
 class ProfiledSession(Protocol):
-    """What only some runtimes have: times per layer (compile with profile_layers=True)."""
+    """A session that can report times per layer (compile with profile_layers=True)."""
 
     def layer_times(self, feeds: Mapping[str, Array]) -> tuple[LayerTime, ...]: ...
 
 
 class Runtime(Protocol):
-    """One vendor's library. Stateless; importing the adapter must not import the vendor.
+    """One vendor's library. Stateless; importing the adapter does not import the library.
 
-    default_device: what runs where nobody names a device. int8_layouts: where Q/DQ may stand in an int8 graph for this
-    runtime to compute it in int8 (bundle manifest, Graph), best first.
+    name: what users write ("onnxruntime"). default_device: the device where none is named. int8_layouts: the Q/DQ
+    layouts that this runtime computes in int8 (bundle manifest, Graph), best first.
     """
 
     @property
@@ -132,7 +169,10 @@ class Runtime(Protocol):
     @property
     def int8_layouts(self) -> tuple[str, ...]: ...
     def probe(self) -> Availability:
-        """Looks, by trial, and never raises."""
+        """Whether it can be used here, found out by trying. Never raises."""
 
     def compile(self, graph: bytes | Path, options: CompileOptions) -> Session:
-        """Raises NotThere (package, driver, device), WrongPrecision (asked is not got), BadInput (graph refused)."""
+        """A session that is ready to run. graph: an ONNX file or its content.
+
+        Raises NotThere (package, driver, device), WrongPrecision (not what was requested), BadInput (graph refused).
+        """

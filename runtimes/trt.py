@@ -20,13 +20,14 @@ from edge_sdk.extras import vendor_errors
 from edge_sdk.runtimes import onnx_read, trt_build
 from edge_sdk.runtimes.cache import CacheKey, entry_if_usable
 from edge_sdk.runtimes.cuda import Cuda, Device
-from edge_sdk.runtimes.feeds import check
+from edge_sdk.runtimes.feeds import check, largest
 from edge_sdk.runtimes.protocol import Availability, CompileOptions, Explanation, LayerTime
 from edge_sdk.runtimes.trt_confirm import Confirmation, confirm
 from edge_sdk.tensors import Array, TensorSpec
 
 __all__ = ["Confirmation", "TensorRtRtxRuntime", "TensorRtRuntime", "TrtSession", "confirm"]
 
+_DEFAULT = "CUDA"
 _TIMED_RUNS = 5
 
 
@@ -39,7 +40,7 @@ class TensorRtRuntime:
 
     @property
     def default_device(self) -> str:
-        return "CUDA"
+        return _DEFAULT
 
     @property
     def int8_layouts(self) -> tuple[str, ...]:
@@ -94,12 +95,12 @@ class TrtSession:
         self._layers = self._read_back()
         self._lock = threading.Lock()
         self._buffers: dict[str, int] = {}
+        self._room: dict[str, int] = {}
         self._stream = cuda.stream()
         self._context: Any = self._engine.create_execution_context()
         if self._context is None:
             raise NotThere("TensorRT has no room for the engine", where=self._where, do="Free memory on the GPU")
-        for spec in (*self.inputs, *self.outputs):
-            self._allocate(spec)
+        self._allocate()
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -111,7 +112,7 @@ class TrtSession:
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Arrays by output name, new for each call."""
-        check(feeds, self.inputs, where=self._where, max_batch=self._options.max_batch)
+        check(feeds, self.inputs, axes=self._options.axes, where=self._where)
         with self._lock:
             return self._execute(feeds)
 
@@ -119,7 +120,7 @@ class TrtSession:
         """Median of 5 runs per layer of the engine, by TensorRT's own profiler."""
         if not self._options.profile_layers:
             raise BadUsage("no layer times were asked for", where=self._where, do="Compile with profile_layers=True")
-        check(feeds, self.inputs, where=self._where, max_batch=self._options.max_batch)
+        check(feeds, self.inputs, axes=self._options.axes, where=self._where)
         times: dict[str, list[float]] = {}
 
         class Recorder(self._trt.IProfiler):  # type: ignore[misc, name-defined]
@@ -143,8 +144,8 @@ class TrtSession:
         return Explanation(
             runtime=self._runtime,
             version=str(self._trt.__version__),
-            device_requested=self._options.device,
-            device=f"{self._options.device} ({self._gpu})",
+            device_requested=self._options.device_requested,
+            device=f"{self._options.device or _DEFAULT} ({self._gpu})",
             precision_requested=self._options.precision,
             precision="f32",
             threads=0,
@@ -173,13 +174,11 @@ class TrtSession:
         sent |= {spec.name: feeds[spec.name] for spec in self.inputs if not spec.shape}  # contiguous would make it 1-d
         with vendor_errors(self._runtime, where=self._where, raises=NotThere):
             for name, array in sent.items():
-                if not context.set_input_shape(name, array.shape):
-                    raise BadUsage(f"the engine does not take {name} as {array.shape}", where=self._where)
+                self._set_shape(name, array.shape)
                 cuda.copy_in(self._buffers[name], array, stream)
-            got = {
-                spec.name: np.empty(tuple(context.get_tensor_shape(spec.name)), dtype=spec.dtype)
-                for spec in self.outputs
-            }
+            got = {spec.name: np.empty(self._shape_now(spec), dtype=spec.dtype) for spec in self.outputs}
+            for name, array in got.items():
+                self._make_room(name, array.nbytes)
             if not context.execute_async_v3(stream):
                 raise NotThere("TensorRT did not run the engine", where=self._where, do="The log says why, at DEBUG")
             for name, array in got.items():
@@ -187,23 +186,46 @@ class TrtSession:
             cuda.wait(stream)
         return got
 
-    def _allocate(self, spec: TensorSpec) -> None:
-        """A buffer for the largest batch; its address never changes, so it is told once."""
-        dtype = _DTYPES.get(str(self._engine.get_tensor_dtype(spec.name)).rpartition(".")[2])
-        if dtype != spec.dtype:
-            raise WrongPrecision(f"{spec.name} is {spec.dtype} in the graph, {dtype} in the engine", where=self._where)
-        shape = [int(size) for size in self._engine.get_tensor_shape(spec.name)]
-        if any(size < 0 for size in shape[1:]):
+    def _allocate(self) -> None:
+        """Buffers for the largest sizes of all free axes. Their addresses stay, so each is set once."""
+        most = largest(self.inputs, self._options.axes)
+        for spec in (*self.inputs, *self.outputs):
+            dtype = _DTYPES.get(str(self._engine.get_tensor_dtype(spec.name)).rpartition(".")[2])
+            if dtype != spec.dtype:
+                raise WrongPrecision(
+                    f"{spec.name} is {spec.dtype} in the graph, {dtype} in the engine", where=self._where
+                )
+        for spec in self.inputs:
+            shape = tuple(most[size] if isinstance(size, str) else size for size in spec.shape)
+            self._set_shape(spec.name, shape)
+            self._make_room(spec.name, _size_bytes(shape, spec))
+        for spec in self.outputs:
+            self._make_room(spec.name, _size_bytes(self._shape_now(spec), spec))
+
+    def _set_shape(self, name: str, shape: tuple[int, ...]) -> None:
+        if not self._context.set_input_shape(name, shape):
+            raise BadUsage(f"the engine does not take {name} as {shape}", where=self._where)
+
+    def _shape_now(self, spec: TensorSpec) -> tuple[int, ...]:
+        """The shape of an output for the input shapes that are set."""
+        shape = tuple(int(size) for size in self._context.get_tensor_shape(spec.name))
+        if any(size < 0 for size in shape):
             raise NotThere(
-                f"{spec.name} has shape {tuple(shape)} in the engine: only axis 0 may be free",
+                f"the values that come in decide the shape {shape} of {spec.name}, not the sizes alone",
                 where=self._where,
                 do="Export the graph with fixed sizes",
             )
-        if shape and shape[0] < 0:
-            shape[0] = self._options.max_batch
-        size = int(np.prod(shape, dtype=np.int64)) * np.dtype(spec.dtype).itemsize
-        self._buffers[spec.name] = pointer = self._cuda.allocate(size)
-        self._context.set_tensor_address(spec.name, pointer)
+        return shape
+
+    def _make_room(self, name: str, size_bytes: int) -> None:
+        """A buffer of at least `size_bytes`: an output may be larger where an input is smaller."""
+        if size_bytes <= self._room.get(name, -1):
+            return
+        pointer = self._cuda.allocate(max(1, size_bytes))
+        if name in self._buffers:
+            self._cuda.free(self._buffers[name])
+        self._buffers[name], self._room[name] = pointer, size_bytes
+        self._context.set_tensor_address(name, pointer)
 
     def _open(self, graph: bytes) -> tuple[Any, str]:
         """The engine, and how the compile cache took part. An engine is code: it comes from this cache or from here."""
@@ -225,9 +247,7 @@ class TrtSession:
 
     def _build(self, graph: bytes) -> bytes:
         with vendor_errors(self._runtime, where=self._where):
-            built = trt_build.build(
-                self._trt, graph, where=self._where, max_batch=self._options.max_batch, detailed=True
-            )
+            built = trt_build.build(self._trt, graph, where=self._where, axes=self._options.axes, detailed=True)
         if wrong := [text for text in built.warnings if trt_build.ABOUT_TYPES.search(text)]:
             raise WrongPrecision(
                 f"TensorRT built another type than the graph's: {wrong[0]}",
@@ -260,7 +280,11 @@ class TrtSession:
             version=str(self._trt.__version__),
             device=self._gpu,
             cpu="",
-            options=(("max_batch", str(self._options.max_batch)), ("network", "STRONGLY_TYPED"), ("TF32", "off")),
+            options=(
+                ("axes", str(largest(self.inputs, self._options.axes))),
+                ("network", "STRONGLY_TYPED"),
+                ("TF32", "off"),
+            ),
         )
 
 
@@ -270,8 +294,12 @@ _DTYPES = {
 }  # fmt: skip
 
 
+def _size_bytes(shape: tuple[int, ...], spec: TensorSpec) -> int:
+    return int(np.prod(shape, dtype=np.int64)) * np.dtype(spec.dtype).itemsize
+
+
 def _gpu_index(options: CompileOptions) -> int:
-    name, _, index = options.device.partition(":")
+    name, _, index = (options.device or _DEFAULT).partition(":")
     if name != "CUDA" or not (index or "0").isdigit():
         raise BadUsage(f"TensorRT has no device {options.device}", where=options.graph_name, do="CUDA, CUDA:0, CUDA:1")
     if options.reference:

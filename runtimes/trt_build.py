@@ -8,13 +8,16 @@ from __future__ import annotations
 import functools
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 from edge_sdk.errors import BadInput, BadUsage, EdgeError, NotThere
 from edge_sdk.extras import need
+from edge_sdk.runtimes import onnx_read
+from edge_sdk.runtimes.feeds import largest
+from edge_sdk.tensors import TensorSpec
 
 log = logging.getLogger(__name__)
 
@@ -87,11 +90,11 @@ def build(
     graph: bytes,
     *,
     where: str,
-    max_batch: int,
+    axes: Mapping[str, int] = MappingProxyType({}),
     capabilities: Sequence[str] = (),
     detailed: bool = False,
 ) -> Built:
-    """Parse and build. max_batch: the largest size of a free axis 0; the engine takes 1 to that.
+    """Parse and build. axes: the largest sizes of free axes by name (CompileOptions); the engine takes 1 to that.
 
     capabilities: compute capabilities to build for without a GPU ("SM86"), TensorRT-RTX only; () = the GPU here.
     Raises Refused with the nodes that were not taken.
@@ -106,7 +109,8 @@ def build(
         raise Refused(f"TensorRT refused the graph: {'; '.join(problems) or 'it did not say why'}", where=where,
                       do="edge-sdk lint names what TensorRT does not take", problems=problems)  # fmt: skip
     config = _config(trt, builder, capabilities, detailed=detailed)
-    _free_batch(builder, network, config, max_batch)
+    if any(-1 in tuple(tensor.shape) for tensor in map(network.get_input, range(network.num_inputs))):
+        config.add_optimization_profile(_profile(builder, onnx_read.read_facts(graph, where=where).inputs, axes))
     engine = builder.build_serialized_network(network, config)
     said = heard.lines[first:]
     if engine is None:
@@ -135,16 +139,15 @@ def _config(trt: ModuleType, builder: Any, capabilities: Sequence[str], *, detai
     return config
 
 
-def _free_batch(builder: Any, network: Any, config: Any, max_batch: int) -> None:
-    """One optimisation profile for inputs with a free axis 0; without it the build fails."""
-    free = [tensor for tensor in map(network.get_input, range(network.num_inputs)) if -1 in tuple(tensor.shape)]
-    if not free:
-        return
-    profile = builder.create_optimization_profile()
-    for tensor in free:
-        rest = tuple(tensor.shape)[1:]
-        profile.set_shape(tensor.name, (1, *rest), (max_batch, *rest), (max_batch, *rest))
-    config.add_optimization_profile(profile)
+def _profile(builder: Any, inputs: Sequence[TensorSpec], axes: Mapping[str, int]) -> Any:
+    """The one optimisation profile, best at the largest sizes. A graph with free axes does not build without one."""
+    profile, most = builder.create_optimization_profile(), largest(inputs, axes)
+    for spec in inputs:
+        if any(isinstance(size, str) for size in spec.shape):
+            high = tuple(most[size] if isinstance(size, str) else size for size in spec.shape)
+            low = tuple(1 if isinstance(size, str) else size for size in spec.shape)
+            profile.set_shape(spec.name, low, high, high)
+    return profile
 
 
 def _problem(error: Any) -> str:

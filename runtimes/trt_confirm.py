@@ -10,9 +10,10 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from edge_sdk.errors import EdgeError
 from edge_sdk.runtimes import trt_build
@@ -34,15 +35,16 @@ class Confirmation:
 
 
 def confirm(
-    graph: bytes, *, capabilities: Sequence[str] = ("SM86",), max_batch: int = 1, timeout_s: float = 60.0
-) -> Confirmation:
-    """Parse and build `graph` for `capabilities`. Raises NotThere if TensorRT-RTX is not installed; a graph that is not
-    taken, or that kills the builder, is an answer, not an exception."""
+    graph: bytes, *, capabilities: Sequence[str] = ("SM86",), axes: Mapping[str, int] = MappingProxyType({}),
+    timeout_s: float = 60.0,
+) -> Confirmation:  # fmt: skip
+    """Parse and build `graph` for `capabilities`. axes: as in CompileOptions. Raises NotThere if TensorRT-RTX is not
+    installed; a graph that is not taken, or that kills the builder, is an answer, not an exception."""
     version = str(trt_build.load(RUNTIME).__version__)
     with tempfile.TemporaryDirectory(prefix="edge-sdk-") as folder:
         file = Path(folder) / "graph.onnx"
         file.write_bytes(graph)
-        command = (sys.executable, "-m", __name__, str(file), str(max_batch), *capabilities)
+        command = (sys.executable, "-m", __name__, str(file), json.dumps(dict(axes)), *capabilities)
         try:
             child = subprocess.run(command, capture_output=True, timeout=timeout_s, check=False)
         except subprocess.TimeoutExpired:
@@ -66,12 +68,12 @@ def confirm(
 
 
 def answer(arguments: Sequence[str]) -> str:
-    """The child's side: one line of JSON for (file, largest batch, capabilities...)."""
-    file, max_batch, *capabilities = arguments
+    """The child's side: one line of JSON for (file, JSON of the axes, capabilities...)."""
+    file, axes, *capabilities = arguments
     try:
         trt = trt_build.load(RUNTIME)
         built = trt_build.build(
-            trt, Path(file).read_bytes(), where="graph", max_batch=int(max_batch), capabilities=capabilities
+            trt, Path(file).read_bytes(), where="graph", axes=json.loads(axes), capabilities=capabilities
         )
     except EdgeError as exc:
         problems = exc.problems if isinstance(exc, trt_build.Refused) and exc.problems else (str(exc),)

@@ -148,7 +148,7 @@ def test_the_graph_keeps_its_promise_of_names_shapes_and_operator_set() -> None:
 def test_tensorrt_parses_and_builds_the_graph_without_a_warning_about_types(size: PdnSize) -> None:
     graph, _ = merged_graph(model_of(size), width=288, height=288)
     try:
-        found = trt_confirm.confirm(graph, max_batch=2)
+        found = trt_confirm.confirm(graph, axes={"N": 2})
     except NotThere as exc:
         pytest.skip(f"TensorRT-RTX is not here: {exc}")
     assert found.accepted, found.errors

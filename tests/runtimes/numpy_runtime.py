@@ -77,20 +77,25 @@ class NumpySession:
             raise BadUsage("the session is closed", where=where)
         for name in {spec.name for spec in self._inputs} ^ set(feeds):
             raise BadInput(f"input {name} is missing or unknown", where=where)
-        sizes = set()
+        sizes: dict[str, int] = {}
         for spec in self._inputs:
             if wrong := spec.accepts(feeds[spec.name]):
                 raise BadInput(wrong, where=where)
-            if spec.shape[:1] == ("N",):
-                sizes.add(feeds[spec.name].shape[0])
-        if len(sizes) > 1 or any(not 1 <= size <= self._options.max_batch for size in sizes):
-            raise BadInput(f"{self._inputs[0].name} has {sizes} items", where=where)
+            for axis, (name, size) in enumerate(zip(spec.shape, feeds[spec.name].shape, strict=True)):
+                if not isinstance(name, str):
+                    continue
+                most = self._options.axes.get(name, 1)
+                if not 1 <= size <= most or size != sizes.setdefault(name, size):
+                    raise BadInput(
+                        f"{spec.name} has size {size} on axis {axis} ({name}), not {sizes.get(name)}, 1 to {most}",
+                        where=where,
+                    )
         got = self._evaluator.run(None, dict(feeds))
         return {spec.name: np.array(value, dtype=spec.dtype) for spec, value in zip(self._outputs, got, strict=True)}
 
     def explain(self) -> Explanation:
         return Explanation(
-            runtime="numpy", version=onnx.__version__, device_requested=self._options.device, device="CPU",
+            runtime="numpy", version=onnx.__version__, device_requested=self._options.device_requested, device="CPU",
             precision_requested=self._options.precision, precision="f32", threads=1,
         )  # fmt: skip
 
@@ -105,5 +110,8 @@ def _along(values: Array, x: Array, axis: int) -> Array:
 def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
     kind = value.type.tensor_type
     dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name
-    shape = tuple(d.dim_value if d.HasField("dim_value") else "?" if a else "N" for a, d in enumerate(kind.shape.dim))
+    shape = tuple(
+        d.dim_value if d.HasField("dim_value") else d.dim_param or (f"axis{axis}" if axis else "N")
+        for axis, d in enumerate(kind.shape.dim)
+    )
     return TensorSpec(name=value.name, dtype=dtype, shape=shape)

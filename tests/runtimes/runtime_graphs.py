@@ -117,13 +117,56 @@ def weighted_sum() -> bytes:
     )
 
 
-def mlp(rows: int | str = "N", *, width: int = 64, relu: bool = False) -> bytes:
-    """Two chained int8 MatMul without bias, (rows, width) in "x" and "y"."""
+CHANNELS, GRID = 6, 4
+"""Of the embedding that `prompted` takes: (1, CHANNELS, GRID, GRID)."""
+
+
+def prompted() -> bytes:
+    """A mask for each of P prompts of K points on one embedding, as a promptable decoder has it.
+
+    In: embedding float32 (1, C, h, w), points float32 (P, K, 2), labels int64 (P, K) of 0 to 2, keep bool (P,), gain
+    float32 (). Out: masks float32 (P, h, w), tokens float32 (K, P, C), best int64 (P,).
+    """
+    g, rng = Sketch(), np.random.default_rng(0)
+    along = g.constant("along", rng.normal(size=(2, CHANNELS)).astype(np.float32))
+    table = g.constant("table", rng.normal(size=(3, CHANNELS)).astype(np.float32))
+    placed = g.add("MatMul", ["points", along], "placed")
+    token = g.add("Add", [placed, g.add("Gather", [table, "labels"], "kinds", axis=0)], "token")
+    g.add("Transpose", [token], "tokens", perm=[1, 0, 2])
+    mean = g.add("ReduceMean", [token], "mean", axes=[1], keepdims=0)
+    flat = g.add("Reshape", ["embedding", g.constant("flat", np.array([CHANNELS, GRID * GRID], np.int64))], "cells")
+    scores = g.add("Mul", [g.add("MatMul", [mean, flat], "scores"), "gain"], "gained")
+    g.add("ArgMax", [scores], "best", axis=1, keepdims=0)
+    kept = g.add("Unsqueeze", ["keep", g.constant("last", np.array([1], np.int64))], "kept")
+    shown = g.add("Where", [kept, scores, g.constant("nothing", np.float32(0))], "shown")
+    g.add("Reshape", [shown, g.constant("square", np.array([-1, GRID, GRID], np.int64))], "masks")
+    return g.model(
+        [("embedding", TensorProto.FLOAT, [1, CHANNELS, GRID, GRID]), ("points", TensorProto.FLOAT, ["P", "K", 2]),
+         ("labels", TensorProto.INT64, ["P", "K"]), ("keep", TensorProto.BOOL, ["P"]), ("gain", TensorProto.FLOAT, [])],
+        [("masks", TensorProto.FLOAT, ["P", GRID, GRID]), ("tokens", TensorProto.FLOAT, ["K", "P", CHANNELS]),
+         ("best", TensorProto.INT64, ["P"])],
+    )  # fmt: skip
+
+
+def prompts(count: int, points: int, *, seed: int = 0) -> dict[str, np.ndarray]:
+    """What `prompted` takes, for `count` prompts of `points` points."""
+    rng = np.random.default_rng(seed)
+    return {
+        "embedding": rng.normal(size=(1, CHANNELS, GRID, GRID)).astype(np.float32),
+        "points": rng.uniform(size=(count, points, 2)).astype(np.float32),
+        "labels": rng.integers(0, 3, (count, points)),
+        "keep": rng.uniform(size=count) < 0.7,
+        "gain": np.array(rng.uniform(1, 2), np.float32),
+    }
+
+
+def mlp(rows: int | str = "N", *, width: int = 64, relu: bool = False, limit: int = 127) -> bytes:
+    """Two chained int8 MatMul without bias, (rows, width) in "x" and "y". limit: of int8 weights."""
     g, rng, x = Sketch(), np.random.default_rng(0), "x"
     for index in range(2):
         weight = rng.normal(0, width**-0.5, (width, width)).astype(np.float32)
         out = "y" if index else "hidden"
-        x = g.add("MatMul", [g.qdq(x, 0.05), g.int8_weight(f"w{index}", weight, axis=1)], out)
+        x = g.add("MatMul", [g.qdq(x, 0.05), g.int8_weight(f"w{index}", weight, axis=1, limit=limit)], out)
         if relu and not index:
             x = g.add("Relu", [x], "hidden_relu")
     shape = [rows, width]

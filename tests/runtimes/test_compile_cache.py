@@ -177,7 +177,7 @@ def test_a_graph_compiled_for_one_picture_is_not_taken_for_a_batch(tmp_path: Pat
     if not (found := runtime.probe()).usable:
         pytest.skip(f"openvino can't be used here: {found.reason}")
     for most in (1, 3):
-        session = runtime.compile(detector("conv-q-relu-q"), replace(options, max_batch=most))
+        session = runtime.compile(detector("conv-q-relu-q"), replace(options, axes={"N": most}))
         assert session.explain().compile_cache == "miss"
         assert session.run({"image": pictures(most)})["score"].shape == (most,)
 

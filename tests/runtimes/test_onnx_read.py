@@ -77,14 +77,26 @@ def test_a_graph_with_any_byte_changed_is_read_or_refused(data: st.DataObject) -
         assert exc.where == "tiny"  # noqa: PT017 - either outcome is right
 
 
-def test_an_axis_that_is_free_elsewhere_than_at_0_is_refused_by_name() -> None:
+@pytest.mark.parametrize(
+    ("dims", "read"),
+    [
+        (["P", "K", 2], ("P", "K", 2)),
+        ([1, "width"], (1, "width")),
+        ([None, 3, None], ("N", 3, "axis2")),
+        (["N", "N"], ("N", "N")),
+        ([], ()),
+    ],
+)
+def test_a_free_axis_has_the_name_of_the_file_or_of_its_position(
+    dims: list[int | str | None], read: tuple[int | str, ...]
+) -> None:
     graph = helper.make_graph(
         [helper.make_node("Identity", ["x"], ["y"])], "g",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, "width"])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, "width"])],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, dims)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, dims)],
     )  # fmt: skip
-    with pytest.raises(BadInput, match=r"x has shape .* only axis 0 may be free"):
-        read_facts(helper.make_model(graph).SerializeToString(), where="tiny")
+    facts = read_facts(helper.make_model(graph).SerializeToString(), where="tiny")
+    assert (facts.inputs[0].shape, facts.outputs[0].shape) == (read, read)
 
 
 def lengthy(number: int, content: bytes) -> bytes:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy_runtime import NumpyRuntime
-from runtime_graphs import SIDE, detector, mlp, pictures, weighted_sum
+from runtime_graphs import CHANNELS, GRID, SIDE, detector, mlp, pictures, prompted, prompts, weighted_sum
 from trt_stand_in import TrtStandIn
 
 from edge_sdk.errors import BadInput, BadUsage, EdgeError, WrongPrecision
@@ -52,7 +52,7 @@ def opened(runtime: Runtime) -> Callable[..., Session]:
 
 
 def reference(graph: bytes, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return NumpyRuntime().compile(graph, CompileOptions(max_batch=64)).run(feeds)
+    return NumpyRuntime().compile(graph, CompileOptions(axes={"N": 64, "P": 64, "K": 64})).run(feeds)
 
 
 def feeds(rows: int = 1) -> dict[str, np.ndarray]:
@@ -88,13 +88,13 @@ def test_a_graph_is_taken_from_a_file_as_from_bytes(opened: Callable[..., Sessio
 
 def test_a_half_precision_graph_answers_close_to_the_full_one(opened: Callable[..., Session]) -> None:
     image = {"image": pictures(2)}
-    got, want = opened(detector(half=True), max_batch=2).run(image), reference(detector(), image)
+    got, want = opened(detector(half=True), axes={"N": 2}).run(image), reference(detector(), image)
     assert got["map"].dtype == np.float32
     np.testing.assert_allclose(got["map"], want["map"], atol=0.02 * float(want["map"].max()))
 
 
 def test_several_inputs_a_scalar_and_whole_numbers_pass(opened: Callable[..., Session]) -> None:
-    got = opened(weighted_sum(), max_batch=3).run(feeds(3))
+    got = opened(weighted_sum(), axes={"N": 3}).run(feeds(3))
     np.testing.assert_allclose(got["sum"], reference(weighted_sum(), feeds(3))["sum"], rtol=1e-6)
     assert got["largest"].dtype == np.int64
     assert got["largest"].tolist() == [3, 3, 3]
@@ -106,8 +106,8 @@ def test_several_inputs_a_scalar_and_whole_numbers_pass(opened: Callable[..., Se
         ({"a": np.zeros((1, 4), np.float64)}, "a is float64, the graph takes float32"),
         ({"b": np.zeros((1, 5), np.float32)}, r"b has shape \(1, 5\)"),
         ({"k": np.zeros((1,), np.float32)}, r"k has shape \(1,\)"),
-        ({"a": np.zeros((2, 4), np.float32)}, r"a has 2 items"),
-        ({"a": np.zeros((0, 4), np.float32), "b": np.zeros((0, 4), np.float32)}, r"a has 0 items"),
+        ({"a": np.zeros((2, 4), np.float32)}, r"a has size 2 on axis 0 \(N\), the graph was compiled for 1"),
+        ({"a": np.zeros((0, 4), np.float32), "b": np.zeros((0, 4), np.float32)}, r"a has size 0 on axis 0 \(N\)"),
         ({"a": np.zeros((1, 4), ">f4")}, "a is >f4"),
         ({"c": np.zeros((1, 4), np.float32)}, "c"),
     ],
@@ -116,8 +116,10 @@ def test_a_wrong_array_is_refused_by_name(
     opened: Callable[..., Session], change: dict[str, np.ndarray], message: str, runtime: Runtime
 ) -> None:
     if runtime.name == "numpy":
-        message = message.split(" has ")[0]  # its sentences are its own, the name of the tensor is the contract
-    session = opened(weighted_sum(), max_batch=1)
+        message = message.split(",")[0].split(" has shape")[
+            0
+        ]  # its sentences are its own, the name of the tensor is the contract
+    session = opened(weighted_sum(), axes={"N": 1})
     with pytest.raises(BadInput, match=message) as caught:
         session.run({**feeds(), **change})
     assert caught.value.where == "tiny.onnx"
@@ -132,9 +134,86 @@ def test_a_missing_array_is_refused_by_name(opened: Callable[..., Session]) -> N
 
 
 def test_inputs_of_different_batches_are_refused_by_name(opened: Callable[..., Session]) -> None:
-    session = opened(weighted_sum(), max_batch=3)
-    with pytest.raises(BadInput, match=r"\b[ab] has .* items"):
+    session = opened(weighted_sum(), axes={"N": 3})
+    with pytest.raises(BadInput, match=r"\b[ab] has size \d on axis 0 \(N\)"):
         session.run({**feeds(2), "b": feeds(1)["b"]})
+
+
+MOST = {"P": 3, "K": 5}
+
+
+def test_free_axes_have_the_names_of_the_file(opened: Callable[..., Session]) -> None:
+    session = opened(prompted(), axes=MOST)
+    assert [(s.name, s.dtype, s.shape) for s in session.inputs] == [
+        ("embedding", "float32", (1, CHANNELS, GRID, GRID)),
+        ("points", "float32", ("P", "K", 2)),
+        ("labels", "int64", ("P", "K")),
+        ("keep", "bool", ("P",)),
+        ("gain", "float32", ()),
+    ]
+    assert [(s.name, s.dtype, s.shape) for s in session.outputs] == [
+        ("masks", "float32", ("P", GRID, GRID)),
+        ("tokens", "float32", ("K", "P", CHANNELS)),
+        ("best", "int64", ("P",)),
+    ]
+
+
+def test_two_free_axes_take_any_sizes_in_turn(opened: Callable[..., Session]) -> None:
+    session = opened(prompted(), axes=MOST)
+    for turn, (count, points) in enumerate([(3, 5), (1, 1), (3, 2), (1, 5), (2, 4), (3, 5)]):
+        fed = prompts(count, points, seed=turn)
+        got, want = session.run(fed), reference(prompted(), fed)
+        assert list(got) == ["masks", "tokens", "best"]
+        for name, array in want.items():
+            assert (got[name].dtype, got[name].shape) == (array.dtype, array.shape)
+            np.testing.assert_allclose(got[name], array, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("axes", [{}, {"N": 7}, {"P": 4}, {"K": 4}])
+def test_an_axis_that_is_not_named_has_the_size_1(opened: Callable[..., Session], axes: dict[str, int]) -> None:
+    session, count, points = opened(prompted(), axes=axes), axes.get("P", 1), axes.get("K", 1)
+    fed = prompts(count, points)
+    np.testing.assert_allclose(session.run(fed)["masks"], reference(prompted(), fed)["masks"], rtol=1e-4, atol=1e-5)
+    for more in (prompts(count + 1, points), prompts(count, points + 1)):
+        with pytest.raises(BadInput, match=r"points has size \d on axis [01] \([PK]\)"):
+            session.run(more)
+    assert session.run(fed)["masks"].shape == (count, GRID, GRID)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"points": np.zeros((4, 2, 2), np.float32)},
+         r"points has size 4 on axis 0 \(P\), the graph was compiled for 1 to 3"),
+        ({"points": np.zeros((2, 6, 2), np.float32)},
+         r"points has size 6 on axis 1 \(K\), the graph was compiled for 1 to 5"),
+        ({"points": np.zeros((2, 0, 2), np.float32)}, r"points has size 0 on axis 1 \(K\)"),
+        ({"labels": np.zeros((3, 2), np.int64)}, r"labels has size 3 on axis 0 \(P\), points on axis 0 has 2"),
+        ({"labels": np.zeros((2, 1), np.int64)}, r"labels has size 1 on axis 1 \(K\), points on axis 1 has 2"),
+        ({"keep": np.ones(1, np.bool_)}, r"keep has size 1 on axis 0 \(P\), points on axis 0 has 2"),
+        ({"keep": np.ones(2, np.uint8)}, "keep is uint8, the graph takes bool"),
+        ({"labels": np.zeros((2, 2), np.int32)}, "labels is int32, the graph takes int64"),
+        ({"gain": np.ones(1, np.float32)}, r"gain has shape \(1,\)"),
+        ({"embedding": np.zeros((2, CHANNELS, GRID, GRID), np.float32)}, r"embedding has shape \(2,"),
+    ],
+)  # fmt: skip
+def test_sizes_and_types_that_do_not_fit_are_refused_by_name(
+    opened: Callable[..., Session], change: dict[str, np.ndarray], message: str, runtime: Runtime
+) -> None:
+    if runtime.name == "numpy":
+        message = message.split(",")[0].split(" has shape")[0]
+    session = opened(prompted(), axes=MOST)
+    with pytest.raises(BadInput, match=message):
+        session.run({**prompts(2, 2), **change})
+    assert session.run(prompts(2, 2))["masks"].shape == (2, GRID, GRID)
+
+
+@pytest.mark.parametrize("value", [2.0, np.float32(2.0), [2.0], None])
+def test_what_is_no_array_is_refused_by_name(opened: Callable[..., Session], runtime: Runtime, value: object) -> None:
+    if runtime.name == "numpy":
+        pytest.skip("the second implementation is fed by tests alone")
+    with pytest.raises(BadInput, match=r"k is a \w+, not an array.*Feed np\.asarray\(k, \"float32\"\)"):
+        opened(weighted_sum()).run({**feeds(), "k": value})  # type: ignore[dict-item]
 
 
 def test_bytes_that_are_no_graph_are_refused(opened: Callable[..., Session]) -> None:
@@ -159,9 +238,26 @@ def test_onnxruntime_computes_in_the_types_of_the_graph_alone() -> None:
 
 
 def test_no_threads_and_no_batch_are_refused() -> None:
-    for wrong in ({"threads": 0}, {"max_batch": -1}):
-        with pytest.raises(BadUsage, match=next(iter(wrong))):
+    for wrong, named in (
+        ({"threads": 0}, "threads"),
+        ({"axes": {"N": -1}}, "axis N"),
+        ({"axes": {"P": 3, "K": 0}}, "axis K"),
+        ({"axes": {"P": 2.5}}, "axis P"),
+        ({"axes": {"P": "3"}}, "axis P"),
+    ):
+        with pytest.raises(BadUsage, match=named):
             CompileOptions(**wrong)  # type: ignore[arg-type]
+
+
+def test_the_axes_of_options_can_not_be_changed_by_anybody() -> None:
+    given = {"P": 3}
+    made = CompileOptions(axes=given)
+    given["P"] = 5
+    assert dict(made.axes) == {"P": 3}
+    for options in (made, CompileOptions()):
+        with pytest.raises(TypeError):
+            options.axes["P"] = 5  # type: ignore[index]
+    assert hash(made) == hash(CompileOptions(axes={"P": 3}))
 
 
 def test_outputs_belong_to_the_caller(opened: Callable[..., Session]) -> None:
@@ -194,7 +290,7 @@ def test_inputs_stay_as_they_are_and_may_be_read_only_or_strided(opened: Callabl
 @pytest.mark.parametrize("layout", ["plain", "int8"])
 def test_a_batch_is_its_singles(opened: Callable[..., Session], runtime: Runtime, layout: str) -> None:
     graph = detector("plain" if layout == "plain" else INT8_LAYOUT.get(runtime.name, "conv-relu-q"))
-    session, images = opened(graph, max_batch=4), pictures(4)
+    session, images = opened(graph, axes={"N": 4}), pictures(4)
     whole = session.run({"image": images})
     for size in (1, 3):  # sizes may change from call to call
         part = session.run({"image": images[:size]})
@@ -270,12 +366,20 @@ def test_explain_tells_what_was_asked_and_what_was_got(runtime: Runtime) -> None
         assert told.threads == 1
 
 
+def test_where_no_device_is_named_the_runtime_takes_its_own(runtime: Runtime) -> None:
+    session = runtime.compile(detector(), CompileOptions(threads=1, graph_name="tiny.onnx"))
+    found = session.explain()
+    assert found.device_requested == "default"
+    assert found.device.startswith(runtime.default_device)
+    assert session.run({"image": pictures(1)})["score"].shape == (1,)
+
+
 def test_chained_int8_products_are_right_for_every_number_of_rows(opened: Callable[..., Session]) -> None:
     rng = np.random.default_rng(2)
     for rows in (1, 2, 4, 8):
         x = {"x": rng.normal(size=(rows, 64)).astype(np.float32)}
-        for graph in (mlp(rows), mlp("N", relu=True)):
-            got = opened(graph, max_batch=8).run(x)["y"]
+        for graph in (mlp(rows, limit=64), mlp("N", relu=True, limit=64)):  # 64: exact without VNNI too
+            got = opened(graph, axes={"N": 8}).run(x)["y"]
             np.testing.assert_allclose(got, reference(graph, x)["y"], atol=0.02)
 
 

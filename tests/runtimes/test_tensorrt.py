@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from onnx import TensorProto
-from runtime_graphs import Sketch, detector, pictures
+from runtime_graphs import Sketch, detector, pictures, prompted
 from trt_stand_in import LIBRARY, HostMemory, TrtStandIn
 
 from edge_sdk.errors import BadInput, BadUsage, EdgeError, NotThere, WrongPrecision
@@ -37,12 +37,20 @@ def rtx() -> None:
     ids=["fp32", "fp16", "int8", "int8-w7"],
 )
 def test_the_real_builder_takes_our_graphs_without_a_warning_about_types(graph: bytes) -> None:
-    told = confirm(graph, max_batch=4)
+    told = confirm(graph, axes={"N": 4})
     assert told.accepted, told
     assert told.errors == ()
     assert not [text for text in told.warnings if trt_build.ABOUT_TYPES.search(text)]
     assert told.engine_bytes > 1000
     assert told.version
+
+
+@pytest.mark.usefixtures("rtx")
+@pytest.mark.parametrize("axes", [{"P": 3, "K": 5}, {"P": 64}, {}])
+def test_the_real_builder_takes_free_axes_at_any_position(axes: dict[str, int]) -> None:
+    answer = confirm(prompted(), axes=axes)
+    assert answer.accepted, answer
+    assert answer.engine_bytes > 1000
 
 
 @pytest.mark.usefixtures("rtx")
@@ -148,7 +156,7 @@ def test_engines_come_from_the_cache_that_built_them_and_from_nowhere_else(tmp_p
     moved = TrtSession(LIBRARY, HostMemory(), detector(), options, runtime=TrtStandIn().name, gpu="another GPU")
     assert moved.explain().compile_cache == "miss"
     for payload in tmp_path.glob("*.bin"):
-        payload.write_bytes(json.dumps({"graph": detector().hex(), "largest": {"image": 9}}).encode())
+        payload.write_bytes(json.dumps({"graph": detector().hex(), "ranges": {}}).encode())
     assert TrtStandIn().compile(detector(), options).explain().compile_cache == "miss"
 
 
@@ -161,6 +169,6 @@ def test_int8_that_the_engine_does_not_show_is_a_warning_in_explain() -> None:
 
 def test_the_child_answers_one_line(rtx: None, tmp_path: Path) -> None:
     (tmp_path / "x.onnx").write_bytes(detector())
-    command = (sys.executable, "-m", "edge_sdk.runtimes.trt_confirm", str(tmp_path / "x.onnx"), "1", "SM86")
+    command = (sys.executable, "-m", "edge_sdk.runtimes.trt_confirm", str(tmp_path / "x.onnx"), "{}", "SM86")
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     assert json.loads(done.stdout)["errors"] == []

@@ -9,7 +9,7 @@ import ctypes
 import json
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import onnx
@@ -60,6 +60,10 @@ class HostMemory:
         assert stream in self.streams
 
 
+Ranges: TypeAlias = dict[str, list[tuple[int, ...]]]
+"""The least and the largest shape of each input with a free axis."""
+
+
 class Tensor:
     def __init__(self, name: str, shape: tuple[int, ...]) -> None:
         self.name, self.shape = name, shape
@@ -107,11 +111,11 @@ class Parser:
 
 class Profile:
     def __init__(self) -> None:
-        self.largest: dict[str, int] = {}
+        self.ranges: dict[str, list[tuple[int, ...]]] = {}
 
     def set_shape(self, name: str, least: tuple[int, ...], best: tuple[int, ...], most: tuple[int, ...]) -> None:
-        assert least[0] == 1
-        self.largest[name] = most[0]
+        assert all(a <= b <= c for a, b, c in zip(least, best, most, strict=True))
+        self.ranges[name] = [least, most]
 
 
 class Config:
@@ -141,13 +145,16 @@ class Builder:
 
     def build_serialized_network(self, network: Network, config: Config) -> bytes | None:
         assert not config.tf32
-        if any(-1 in tensor.shape for tensor in network.inputs) and not config.profiles:
-            self.logger.log("Severity.ERROR", "no optimization profile has been defined")
-            return None
+        ranges = config.profiles[0].ranges if config.profiles else {}
+        for tensor in network.inputs:
+            if -1 in tensor.shape and tensor.name not in ranges:
+                self.logger.log("Severity.ERROR", "no optimization profile has been defined")
+                return None
+            for bound in ranges.get(tensor.name, []):
+                assert all(want in (-1, have) for want, have in zip(tensor.shape, bound, strict=True))
         if b"zero_uint8" in network.graph:
             self.logger.log("Severity.WARNING", "UINT8 zero_point. Defaulting to INT8 instead.")
-        largest = config.profiles[0].largest if config.profiles else {}
-        return json.dumps({"graph": network.graph.hex(), "largest": largest}).encode()
+        return json.dumps({"graph": network.graph.hex(), "ranges": ranges}).encode()
 
 
 class Runtime:
@@ -159,16 +166,18 @@ class Runtime:
             told = json.loads(plan)
         except ValueError:
             return None
-        return Engine(bytes.fromhex(told["graph"]), told["largest"])
+        return Engine(bytes.fromhex(told["graph"]), told["ranges"])
 
 
 class Engine:
-    def __init__(self, graph: bytes, largest: dict[str, int]) -> None:
-        self.session = NumpyRuntime().compile(graph, CompileOptions(max_batch=1000))
-        self.largest = largest
+    def __init__(self, graph: bytes, ranges: Ranges) -> None:
+        inputs = NumpyRuntime().compile(graph, CompileOptions()).inputs
+        axes = {name: 1000 for spec in inputs for name in spec.shape if isinstance(name, str)}
+        self.session = NumpyRuntime().compile(graph, CompileOptions(axes=axes))
+        self.ranges = ranges
 
     def create_execution_context(self) -> Context:
-        return Context(self.session, self.largest)
+        return Context(self.session, self.ranges)
 
     def create_engine_inspector(self) -> Any:
         layer = {"LayerType": "CaskConvolution", "Inputs": [{"Format/Datatype": "Int8 NC/32HW32"}]}
@@ -187,8 +196,8 @@ class Engine:
 class Context:
     profiler: Any = None
 
-    def __init__(self, session: NumpySession, largest: dict[str, int]) -> None:
-        self.session, self.largest = session, largest
+    def __init__(self, session: NumpySession, ranges: Ranges) -> None:
+        self.session, self.ranges = session, ranges
         self.addresses: dict[str, int] = {}
         self.shapes: dict[str, tuple[int, ...]] = {}
 
@@ -197,12 +206,16 @@ class Context:
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         self.shapes[name] = shape
-        return not shape or shape[0] <= self.largest.get(name, shape[0])
+        spec = next(s for s in self.session.inputs if s.name == name)
+        least, most = self.ranges.get(name, [spec.shape, spec.shape])
+        return all(low <= size <= high for low, size, high in zip(least, shape, most, strict=True))
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
-        batch = next((self.shapes[s.name][0] for s in self.session.inputs if s.shape[:1] == ("N",)), 1)
+        sizes = {
+            axis: size for s in self.session.inputs for axis, size in zip(s.shape, self.shapes[s.name], strict=True)
+        }
         spec = next(s for s in self.session.outputs if s.name == name)
-        return tuple(batch if isinstance(size, str) else size for size in spec.shape)
+        return tuple(sizes.get(size, -1) if isinstance(size, str) else size for size in spec.shape)
 
     def execute_async_v3(self, stream: int) -> bool:
         feeds = {s.name: self._view(s.name, s.dtype, self.shapes[s.name]) for s in self.session.inputs}
