@@ -8,12 +8,14 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-DType: TypeAlias = Literal["uint8", "int8", "int32", "int64", "float16", "float32", "bool"]
+DType: TypeAlias = Literal[
+    "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float16", "float32", "float64", "bool"
+]
 Array: TypeAlias = NDArray[Any]
 
 
 class TensorSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """name: as in the graph. shape: sizes, or the name of a free axis (only axis 0 may be free, and is called "N")."""
+    """name: as in the graph. shape: sizes of at least 0, or the name of a free axis; () is a scalar."""
 
     name: str
     dtype: DType

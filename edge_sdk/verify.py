@@ -20,7 +20,7 @@ from edge_sdk.golden import Judge, OutputCheck, answers, check_session, golden_t
 from edge_sdk.progress import Progress, silent
 from edge_sdk.runtimes import faults, probe, registry, targets
 from edge_sdk.runtimes.cache import default_cache_folder
-from edge_sdk.runtimes.onnx_read import read_facts
+from edge_sdk.runtimes.onnx_file import read_facts
 from edge_sdk.runtimes.protocol import Availability, CompileOptions, Session
 from edge_sdk.text_table import text_table
 

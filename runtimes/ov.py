@@ -20,7 +20,7 @@ import numpy as np
 
 from edge_sdk.errors import BadUsage, EdgeError, NotThere, WrongPrecision
 from edge_sdk.extras import need, vendor_errors
-from edge_sdk.runtimes import faults, onnx_read, probe
+from edge_sdk.runtimes import faults, onnx_file, probe
 from edge_sdk.runtimes.cache import CacheKey, entry_if_usable
 from edge_sdk.runtimes.feeds import check
 from edge_sdk.runtimes.protocol import Availability, CompileOptions, Explanation, LayerTime
@@ -63,7 +63,7 @@ class OvRuntime:
 
     def compile(self, graph: bytes | Path, options: CompileOptions) -> OvSession:
         """Raises NotThere (package, device), WrongPrecision (asked is not got), BadInput (graph refused)."""
-        return OvSession(onnx_read.graph_bytes(graph, where=options.graph_name), options)
+        return OvSession(onnx_file.graph_bytes(graph, where=options.graph_name), options)
 
 
 def _openvino() -> ModuleType:
@@ -96,7 +96,7 @@ class OvSession:
         self._core = _core(self._ov)
         self._options, self._where = options, options.graph_name
         self._device = _real_device(self._core, options)
-        self._cpu, self._facts = probe.cpu(), onnx_read.read_facts(graph, where=self._where)
+        self._cpu, self._facts = probe.cpu(), onnx_file.read_facts(graph, where=self._where)
         self._names = tuple(spec.name for spec in self._facts.outputs)
         self._threads = options.threads or probe.default_threads(self._cpu)
         self._warnings: tuple[str, ...] = ()
@@ -235,7 +235,7 @@ class OvSession:
         taken = "edge-sdk lint names what OpenVINO does not take"
         with vendor_errors(NAME, where=self._where, do=taken):
             model = self._core.read_model(io.BytesIO(graph))
-            if any("N" in spec.shape[:1] for spec in self.inputs):
+            if any(isinstance(size, str) for spec in self.inputs for size in spec.shape[:1]):
                 model.reshape(self._batched(model))
             if self._options.precision == "f32":  # every device has it
                 return self._core.compile_model(model, self._device, self._settings)

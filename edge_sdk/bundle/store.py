@@ -22,7 +22,6 @@ from edge_sdk.bundle import layout, strict_json
 from edge_sdk.bundle.holes import Stored, cut, fill
 from edge_sdk.bundle.layout import Entry, Writer, read_entries
 from edge_sdk.bundle.manifest import Graph, Manifest, Member
-from edge_sdk.bundle.onnx_survey import survey
 from edge_sdk.bundle.rules import (
     DECISIONS,
     MANIFEST,
@@ -36,6 +35,7 @@ from edge_sdk.bundle.signing import SignatureStatus, SigningKey, Trust, TrustPol
 from edge_sdk.bundle.site import Site, read_site
 from edge_sdk.decision import Decision
 from edge_sdk.errors import BadBundle, BadInput, BadUsage
+from edge_sdk.runtimes.onnx_file import read_standard
 
 REPORT = "report.json"
 _NO_WAIT: int = getattr(os, "O_NONBLOCK", 0) | getattr(
@@ -118,7 +118,7 @@ class Bundle:
             what = f"the graph {name}, put together, is not the one that was packed"
             raise BadBundle(what, where=str(self.path), do=_COPY_AGAIN)
         try:
-            survey(whole, name=name)
+            read_standard(whole, name=name)
         except BadInput as exc:
             raise BadBundle(str(exc.args[0]), where=str(self.path), do=exc.do) from exc
         return whole
