@@ -21,7 +21,7 @@ BATCH = "N"
 
 
 class TensorSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """name: as in the graph. shape: sizes, or the name of a free axis.
+    """name: as in the graph. shape: sizes of at least 0, or the name of a free axis; () is a scalar.
 
     "N" is the batch: rows along it do not depend on each other.
     """

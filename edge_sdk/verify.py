@@ -32,7 +32,7 @@ from edge_sdk.loading import checked_task, options_for
 from edge_sdk.progress import Progress, silent
 from edge_sdk.runtimes import faults, probe, registry, targets
 from edge_sdk.runtimes.cache import default_cache_folder
-from edge_sdk.runtimes.onnx_read import read_facts
+from edge_sdk.runtimes.onnx_file import read_facts
 from edge_sdk.runtimes.protocol import Availability, CompileOptions, Session
 from edge_sdk.tasks.base import Headline, Setup, Task
 from edge_sdk.tensors import BATCH as BATCH_AXIS

@@ -26,11 +26,10 @@ from edge_sdk.decision import Decision
 from edge_sdk.errors import CheckFailed
 from edge_sdk.export.checked import checked
 from edge_sdk.export.family import FloatGraph
-from edge_sdk.extras import need
 from edge_sdk.golden import answers
 from edge_sdk.progress import Progress, silent
 from edge_sdk.runtimes import registry
-from edge_sdk.runtimes.onnx_read import read_facts
+from edge_sdk.runtimes.onnx_file import read_facts
 from edge_sdk.runtimes.protocol import CompileOptions
 
 GOLDEN_SIDE = 640
@@ -131,15 +130,10 @@ def _graph(name: str, variant: Variant) -> Graph:
     bounds = TOLERANCES[variant.variant]
     return Graph(
         name=name, variant=variant.variant, layout=variant.layout, member="", size_bytes=0, sha256="",
-        opset=_opset(variant.graph), inputs=told.inputs, outputs=told.outputs,
+        opset=told.opset, inputs=told.inputs, outputs=told.outputs,
         int8_convolutions=variant.int8_convolutions,
         tolerance={spec.name: bounds.get(spec.name, bounds.get(_ALL, _INT8["score"])) for spec in told.outputs},
     )  # fmt: skip
-
-
-def _opset(graph: bytes) -> int:
-    model = need("onnx", extra="export").load_from_string(graph)
-    return int(max(entry.version for entry in model.opset_import if entry.domain == ""))
 
 
 def _answers(

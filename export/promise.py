@@ -19,7 +19,7 @@ from edge_sdk.export.evaluate import Scored, prepared, score_all
 from edge_sdk.export.family import Trained
 from edge_sdk.progress import Progress, silent
 from edge_sdk.runtimes import faults, probe
-from edge_sdk.runtimes.onnx_read import read_facts
+from edge_sdk.runtimes.onnx_file import read_facts
 
 FAR = 0.1
 """Of the largest score: a graph that is further off on one picture is wrong, and would only raise the threshold."""

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from edge_sdk.runtimes.onnx_read import INT8, UINT8, Node, OnnxFacts, int8_weights_beyond_64
+from edge_sdk.runtimes.onnx_file import INT8, UINT8, Node, OnnxFacts, int8_weights_beyond_64
 from edge_sdk.runtimes.probe import CpuFacts
 
 Detector = Callable[[OnnxFacts, CpuFacts], bool]

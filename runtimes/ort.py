@@ -13,7 +13,7 @@ from typing import Any
 
 from edge_sdk.errors import BadUsage, EdgeError, NotThere, WrongPrecision
 from edge_sdk.extras import need, vendor_errors
-from edge_sdk.runtimes import faults, onnx_read, probe
+from edge_sdk.runtimes import faults, onnx_file, probe
 from edge_sdk.runtimes.cache import CacheKey, entry_if_usable
 from edge_sdk.runtimes.feeds import check
 from edge_sdk.runtimes.protocol import Availability, CompileOptions, Explanation, LayerTime
@@ -70,7 +70,7 @@ class OrtRuntime:
 
     def compile(self, graph: bytes | Path, options: CompileOptions) -> OrtSession:
         """Raises NotThere (package, provider), WrongPrecision (asked is not got), BadInput (graph refused)."""
-        return OrtSession(onnx_read.graph_bytes(graph, where=options.graph_name), options)
+        return OrtSession(onnx_file.graph_bytes(graph, where=options.graph_name), options)
 
 
 class OrtSession:
@@ -82,7 +82,7 @@ class OrtSession:
         self._options, self._graph, self._where = options, graph, options.graph_name
         self._device = options.device or _DEFAULT
         self._wanted = _wanted_providers(self._ort, self._device, options)
-        self._cpu, self._facts = cpu or probe.cpu(), onnx_read.read_facts(graph, where=self._where)
+        self._cpu, self._facts = cpu or probe.cpu(), onnx_file.read_facts(graph, where=self._where)
         self._inputs, self._outputs = self._facts.inputs, self._facts.outputs
         self._names = [spec.name for spec in self._outputs]
         self._threads = options.threads or probe.default_threads(self._cpu)
@@ -224,7 +224,7 @@ class OrtSession:
     def _must_read_back(self) -> bool:
         """Whether the graph has more than plain float32: only then the optimiser has a choice of precision."""
         quantized = any(node.op in ("QuantizeLinear", "DequantizeLinear") for node in self._facts.nodes)
-        half = any(tensor.dtype == onnx_read.FLOAT16 for tensor in self._facts.initializers.values())
+        half = any(tensor.dtype == onnx_file.FLOAT16 for tensor in self._facts.initializers.values())
         return quantized or half or self._options.int8_convolutions > 0
 
     def _create_and_read_back(self) -> dict[str, int]:
@@ -239,7 +239,7 @@ class OrtSession:
                 optimised = Path(folder) / "optimised.onnx"
                 options.optimized_model_filepath = str(optimised)
                 self._session = self._create(options)
-                return _count(onnx_read.read_facts(optimised.read_bytes(), where=self._where))
+                return _count(onnx_file.read_facts(optimised.read_bytes(), where=self._where))
         except OSError as exc:
             raise NotThere(
                 f"the precision can't be read back without a temporary folder: {exc.strerror or exc}",
@@ -290,7 +290,7 @@ def _wanted_providers(ort: Any, device: str, options: CompileOptions) -> tuple[s
     return wanted
 
 
-def _count(facts: onnx_read.OnnxFacts) -> dict[str, int]:
+def _count(facts: onnx_file.OnnxFacts) -> dict[str, int]:
     """Convolutions, Gemm and MatMul by precision. A float one is f16 where its weight is stored so."""
     counts: Counter[str] = Counter()
     for node in facts.nodes:
@@ -298,7 +298,7 @@ def _count(facts: onnx_read.OnnxFacts) -> dict[str, int]:
             counts["i8"] += 1
         elif node.op in FLOAT_OPS:
             weight = facts.initializers.get(node.inputs[1]) if len(node.inputs) > 1 else None
-            counts["f16" if weight is not None and weight.dtype == onnx_read.FLOAT16 else "f32"] += 1
+            counts["f16" if weight is not None and weight.dtype == onnx_file.FLOAT16 else "f32"] += 1
     return dict(counts)
 
 

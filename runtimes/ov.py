@@ -20,7 +20,7 @@ import numpy as np
 
 from edge_sdk.errors import BadUsage, EdgeError, NotThere, WrongPrecision
 from edge_sdk.extras import need, vendor_errors
-from edge_sdk.runtimes import faults, onnx_read, probe
+from edge_sdk.runtimes import faults, onnx_file, probe
 from edge_sdk.runtimes.cache import CacheKey, entry_if_usable
 from edge_sdk.runtimes.feeds import check, largest
 from edge_sdk.runtimes.protocol import Availability, CompileOptions, Explanation, LayerTime
@@ -64,7 +64,7 @@ class OvRuntime:
 
     def compile(self, graph: bytes | Path, options: CompileOptions) -> OvSession:
         """Raises NotThere (package, device), WrongPrecision (asked is not got), BadInput (graph refused)."""
-        return OvSession(onnx_read.graph_bytes(graph, where=options.graph_name), options)
+        return OvSession(onnx_file.graph_bytes(graph, where=options.graph_name), options)
 
 
 def _openvino() -> ModuleType:
@@ -97,7 +97,7 @@ class OvSession:
         self._core = _core(self._ov)
         self._options, self._where = options, options.graph_name
         self._device = _real_device(self._core, options)
-        self._cpu, self._facts = probe.cpu(), onnx_read.read_facts(graph, where=self._where)
+        self._cpu, self._facts = probe.cpu(), onnx_file.read_facts(graph, where=self._where)
         self._names = tuple(spec.name for spec in self._facts.outputs)
         self._largest = largest(self._facts.inputs, options.axes)
         self._threads = options.threads or probe.default_threads(self._cpu)

@@ -40,10 +40,12 @@ class Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VariantOption:
-    """One graph that a bundle offers: numbers and where its Q/DQ stand (bundle manifest, Graph)."""
+    """One graph that a bundle offers: numbers, where its Q/DQ stand, and for whom alone it was planned, () = for every
+    runtime that takes its layout (bundle manifest, Graph)."""
 
     variant: str
     layout: str
+    runtimes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,9 +228,12 @@ def _fits(
     known: Sequence[Runtime] | None,
 ) -> tuple[str, str]:
     """(layout, "") or ("", why not)."""
-    there = [option.layout for option in variants if option.variant == variant]
-    if not there:
+    mine = [one for one in variants if one.variant == variant]
+    there = [one.layout for one in mine if not one.runtimes or place.runtime in one.runtimes]
+    if not mine:
         return "", "the bundle has no such variant"
+    if not there:
+        return "", f"the bundle has it for {', '.join(dict.fromkeys(r for one in mine for r in one.runtimes))} only"
     layout = next((one for one in layouts(place.runtime, variant, known=known) if one in there), "")
     if not layout:
         return "", f"the bundle has it as {', '.join(there)} only, which {place.runtime} does not run in int8"

@@ -17,7 +17,7 @@ import numpy as np
 
 from edge_sdk.errors import BadUsage, EdgeError, NotThere, WrongPrecision
 from edge_sdk.extras import vendor_errors
-from edge_sdk.runtimes import onnx_read, trt_build
+from edge_sdk.runtimes import onnx_file, trt_build
 from edge_sdk.runtimes.cache import CacheKey, entry_if_usable
 from edge_sdk.runtimes.cuda import Cuda, Device
 from edge_sdk.runtimes.feeds import check, largest
@@ -61,7 +61,7 @@ class TensorRtRuntime:
 
     def compile(self, graph: bytes | Path, options: CompileOptions) -> TrtSession:
         """Raises NotThere (package, driver, GPU), WrongPrecision (another precision asked for), BadInput (refused)."""
-        content = onnx_read.graph_bytes(graph, where=options.graph_name)
+        content = onnx_file.graph_bytes(graph, where=options.graph_name)
         index = _gpu_index(options)
         trt, cuda = trt_build.load(self.name), Cuda(index, extra=self.name)
         if index >= (count := cuda.count()):
@@ -88,7 +88,7 @@ class TrtSession:
         """trt: the vendor's module. cuda: memory and streams of the GPU. gpu: its identity, part of the cache key."""
         self._trt, self._cuda, self._options, self._where = trt, cuda, options, options.graph_name
         self._runtime, self._gpu = runtime, gpu
-        self._facts = onnx_read.read_facts(graph, where=self._where)
+        self._facts = onnx_file.read_facts(graph, where=self._where)
         self._warnings: tuple[str, ...] = ()
         self._loader = trt.Runtime(trt_build.logger(trt))
         self._engine, self._cache = self._open(graph)

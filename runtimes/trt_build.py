@@ -15,7 +15,7 @@ from typing import Any
 
 from edge_sdk.errors import BadInput, BadUsage, EdgeError, NotThere
 from edge_sdk.extras import need
-from edge_sdk.runtimes import onnx_read
+from edge_sdk.runtimes import onnx_file
 from edge_sdk.runtimes.feeds import largest
 from edge_sdk.tensors import TensorSpec
 
@@ -110,7 +110,7 @@ def build(
                       do="edge-sdk lint names what TensorRT does not take", problems=problems)  # fmt: skip
     config = _config(trt, builder, capabilities, detailed=detailed)
     if any(-1 in tuple(tensor.shape) for tensor in map(network.get_input, range(network.num_inputs))):
-        config.add_optimization_profile(_profile(builder, onnx_read.read_facts(graph, where=where).inputs, axes))
+        config.add_optimization_profile(_profile(builder, onnx_file.read_facts(graph, where=where).inputs, axes))
     engine = builder.build_serialized_network(network, config)
     said = heard.lines[first:]
     if engine is None:

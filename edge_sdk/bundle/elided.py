@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from edge_sdk.bundle.manifest import ElidedRange
-from edge_sdk.bundle.onnx_survey import ByteRange, survey
 from edge_sdk.errors import BadInput
+from edge_sdk.runtimes.onnx_file import ByteRange, read_standard
 
 MIN_BYTES = 1024
 """Shorter weights stay in the graph: a member and a range cost about 300 bytes of headers, padding and manifest."""
@@ -65,7 +65,7 @@ def fill(stored: memoryview, elided: Sequence[ElidedRange], read: Callable[[str]
 
 
 def _large(graph: bytes, name: str) -> list[ByteRange]:
-    return [part for part in survey(graph, name=name).weights if part.length >= MIN_BYTES]
+    return [part for part in read_standard(graph, name=name).weights if part.length >= MIN_BYTES]
 
 
 def _digest(graph: bytes, part: ByteRange) -> str:

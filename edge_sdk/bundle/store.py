@@ -23,7 +23,6 @@ from edge_sdk.bundle import layout, strict_json
 from edge_sdk.bundle.elided import Stored, cut, fill
 from edge_sdk.bundle.layout import Entry, Writer, read_entries
 from edge_sdk.bundle.manifest import Graph, Manifest, Member, StoredArray
-from edge_sdk.bundle.onnx_survey import survey
 from edge_sdk.bundle.rules import (
     DECISIONS,
     MANIFEST,
@@ -37,6 +36,7 @@ from edge_sdk.bundle.signing import SignatureStatus, SigningKey, Trust, TrustPol
 from edge_sdk.bundle.site import Site, read_site
 from edge_sdk.decision.record import R, Record, read_as
 from edge_sdk.errors import BadBundle, BadInput, BadUsage
+from edge_sdk.runtimes.onnx_file import read_standard
 from edge_sdk.tensors import Array, DType
 
 REPORT = "report.json"
@@ -131,7 +131,7 @@ class Bundle:
             what = f"the graph {name}, put together, is not the one that was packed"
             raise BadBundle(what, where=str(self.path), do=_COPY_AGAIN)
         try:
-            survey(whole, name=name)
+            read_standard(whole, name=name)
         except BadInput as exc:
             raise BadBundle(str(exc.args[0]), where=str(self.path), do=exc.do) from exc
         return whole

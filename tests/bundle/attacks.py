@@ -136,7 +136,7 @@ def _set(*path: Any, to: Any) -> Callable[[Path], None]:
 
 
 def _elided(**changes: Any) -> Callable[[Path], None]:
-    """The second elided range of the first graph is changed, the graph's member kept at the size that its elided ranges leave."""
+    """The second elided range of the first graph is changed, the graph's member kept at the size that they leave."""
 
     def change(value: dict[str, Any]) -> None:
         value["graphs"][0]["elided"][1].update(changes)

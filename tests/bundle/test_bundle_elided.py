@@ -13,8 +13,8 @@ from onnx import TensorProto, helper, numpy_helper
 from tiny_bundle import onnx_graph, onnx_model, two_layouts, weights
 
 from edge_sdk.bundle.elided import MIN_BYTES, cut, fill
-from edge_sdk.bundle.onnx_survey import survey
 from edge_sdk.errors import BadInput
+from edge_sdk.runtimes.onnx_file import read_standard
 
 SIZES = st.lists(st.tuples(st.integers(0, 2), st.integers(1, 600)), min_size=1, max_size=6)
 
@@ -23,7 +23,7 @@ SIZES = st.lists(st.tuples(st.integers(0, 2), st.integers(1, 600)), min_size=1, 
 @settings(max_examples=30, deadline=None)
 def test_the_weights_found_are_those_that_onnx_reads(sizes: list[tuple[int, int]]) -> None:
     graph = onnx_graph("g", [weights(seed, count) for seed, count in sizes])
-    found = [graph[part.offset : part.end] for part in survey(graph, name="g").weights]
+    found = [graph[part.offset : part.end] for part in read_standard(graph, name="g").weights]
     assert found == [tensor.raw_data for tensor in onnx.load_from_string(graph).graph.initializer]
 
 
@@ -65,7 +65,7 @@ def test_weights_in_typed_fields_or_in_constants_stay_inside() -> None:
         numpy_helper.from_array(weights(1), "c")
     )
     graph = model.SerializeToString()
-    assert [part.length for part in survey(graph, name="g").weights] == [2048]
+    assert [part.length for part in read_standard(graph, name="g").weights] == [2048]
 
 
 def test_a_graph_inside_a_graph_is_searched_for_weights_in_other_files() -> None:
@@ -78,18 +78,18 @@ def test_a_graph_inside_a_graph_is_searched_for_weights_in_other_files() -> None
         inner
     )
     with pytest.raises(BadInput, match="the graph outer keeps weights in another file"):
-        survey(model.SerializeToString(), name="outer")
+        read_standard(model.SerializeToString(), name="outer")
 
 
 def test_operators_of_the_models_own_functions_are_standard() -> None:
     model = onnx_model("g", [weights(0)], domain="mine")
     with pytest.raises(BadInput, match="operators of the domain 'mine'"):
-        survey(model.SerializeToString(), name="g")
+        read_standard(model.SerializeToString(), name="g")
     function = helper.make_function(
         "mine", "Add", ["a", "b"], ["c"], [helper.make_node("Sub", ["a", "b"], ["c"])], [helper.make_opsetid("", 17)]
     )
     model.functions.append(function)
-    assert survey(model.SerializeToString(), name="g").nodes == 3
+    assert read_standard(model.SerializeToString(), name="g").node_count == 3
 
 
 @given(noise=st.binary(max_size=200), at=st.integers(0, 2000))
@@ -98,4 +98,4 @@ def test_damaged_graphs_end_in_an_answer_or_in_our_error(noise: bytes, at: int) 
     graph = onnx_graph("g", [weights(0, 300)])
     damaged = graph[: at % len(graph)] + noise + graph[at % len(graph) + len(noise) :]
     with contextlib.suppress(BadInput):
-        assert all(part.end <= len(damaged) for part in survey(damaged, name="g").weights)
+        assert all(part.end <= len(damaged) for part in read_standard(damaged, name="g").weights)

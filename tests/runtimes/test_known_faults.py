@@ -20,7 +20,7 @@ from runtime_graphs import detector, full_scale, joined, mlp, pictures, read_twi
 
 from edge_sdk.errors import NotThere, WrongPrecision
 from edge_sdk.runtimes import faults, probe
-from edge_sdk.runtimes.onnx_read import read_facts
+from edge_sdk.runtimes.onnx_file import read_facts
 from edge_sdk.runtimes.ort import OrtRuntime, OrtSession
 from edge_sdk.runtimes.ov import OvRuntime
 from edge_sdk.runtimes.probe import CpuFacts
