@@ -185,9 +185,9 @@ def _check_specs(name: str, graph: Graph) -> None:
             _check_spec(name, spec)
     named = {axis for spec in graph.inputs for axis in spec.axes}
     if missing := sorted(named - set(graph.axes)):
-        raise Broken(f"the {name} states no largest size of its axis {missing[0][:80]!r}")
+        raise Broken(f"the {name} states no largest size of its axis {missing[0][:80]}")
     for axis, most in graph.axes.items():
-        _need(axis in named, f"the {name} has no axis {axis[:80]!r}")
+        _need(axis in named, f"the {name} has no axis {axis[:80]}")
         _need(1 <= most <= MAX_AXIS, f"the axis {axis} of the {name} can't be {most} long")
 
 

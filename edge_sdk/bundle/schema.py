@@ -15,8 +15,9 @@ import msgspec
 from edge_sdk.bundle.manifest import Manifest
 from edge_sdk.bundle.signing import Signature
 from edge_sdk.bundle.site import Decisions
+from edge_sdk.decision.threshold import Threshold
 
-_TYPES = {"manifest": Manifest, "decisions": Decisions, "signature": Signature}
+_TYPES = {"manifest": Manifest, "decisions": Decisions, "threshold": Threshold, "signature": Signature}
 
 
 def schemas() -> dict[str, str]:

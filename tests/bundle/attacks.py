@@ -316,7 +316,7 @@ def _other_sealed(value: dict[str, Any]) -> None:
 
 
 def _impossible_rate(value: dict[str, Any]) -> None:
-    from edge_sdk.decision import digest_of
+    from edge_sdk.decision.record import digest_of
 
     record = copy.deepcopy(value["decisions"][0])
     record["requested_rate"] = 7.5
@@ -399,7 +399,7 @@ MANIFESTS = [
     Attack("deep", "nested deeper than 32", _manifest(_fairly_deep)),
     Attack("many_values", "more than 200000 values", _set("extra", to={"x": [0] * 300_000})),
     Attack("key_twice", "'task' stands twice", _manifest(_key_twice)),
-    Attack("nan", "NaN is not a number", _set("grid", "stride_px", to=float("nan"))),
+    Attack("nan", "NaN is not a number", _set("settings", "grid", "stride_px", to=float("nan"))),
     Attack("infinite", "out of range", _manifest(lambda v: json.dumps(v).encode().replace(b"4.0", b"1e999"))),
     Attack("endless_number", "out of range", _manifest(lambda v: json.dumps(v).encode().replace(b"4.0", b"9" * 9999))),
     Attack("escape_codes", "control characters", _set("name", to="\x1b]0;owned\x07")),
@@ -410,7 +410,6 @@ MANIFESTS = [
     Attack("giant_width", "network input of 10000000", _set("preprocessing", "width", to=10_000_000)),
     Attack("border", "leaves no picture", _set("preprocessing", "border", to=4)),
     Attack("bit_depth", "a bit depth of 9", _set("preprocessing", "bit_depth", to=9)),
-    Attack("stride", "a map stride of 0", _set("grid", "stride_px", to=0.0)),
     Attack("no_graph", "0 graphs", _set("graphs", to=[])),
     Attack("graph_name", "the graph name .* is not plain", _set("graphs", 0, "name", to="../a")),
     Attack("graph_gone", "which is not declared", _set("graphs", 0, "member", to="graphs/none.onnx")),
@@ -418,7 +417,15 @@ MANIFESTS = [
     Attack("giant_graph", "can't have 1000000000000 bytes", _set("graphs", 0, "size_bytes", to=10**12)),
     Attack("giant_tensor", "would need .* bytes a sample", _set("graphs", 0, "inputs", 0, "shape", to=[2**30, 2**30])),
     Attack("negative_shape", "the shape .* can't be", _set("graphs", 0, "outputs", 0, "shape", to=[-1])),
-    Attack("free_axis_inside", "the shape .* can't be", _set("graphs", 0, "outputs", 0, "shape", to=[1, "N"])),
+    Attack("axis_without_end", "states no largest size of its axis K", _set(
+        "graphs", 0, "inputs", 0, "shape", to=[1, "K"])),
+    Attack("endless_axis", "the axis K .* can't be 1000000000000 long", _manifest(
+        lambda value: (value["graphs"][0]["inputs"][0].update(shape=["K"]),
+                       value["graphs"][0].update(axes={"K": 10**12})))),
+    Attack("stray_axis", "has no axis K", _set("graphs", 0, "axes", to={"K": 3})),
+    Attack("nameless_axis", "the shape .* can't be", _set("graphs", 0, "outputs", 0, "shape", to=[""])),
+    Attack("role_name", "the role .* is not plain", _set("graphs", 0, "role", to="../model")),
+    Attack("int8_runtime_count", "counts -2 int8 convolutions", _set("graphs", 0, "int8_ops", to={"onnxruntime": -2})),
     Attack("tolerance", "tolerance of map can't be", _set("graphs", 0, "tolerance", "map", "relative", to=50.0)),
     Attack("elided_unordered", "overlaps the one before", _elided(offset=0)),
     Attack("elided_negative", "has no place", _elided(length=-5)),
@@ -427,12 +434,21 @@ MANIFESTS = [
     Attack("elided_source", "takes bytes past the end", _elided(source_offset=1)),
     Attack("elided_length", "bytes outside its elided ranges", _elided(length=2047)),
     Attack("bomb_of_elided_ranges", "can't have .* bytes", _manifest(_bomb_of_elided_ranges)),
-    Attack("golden_shape", "its shape .* needs", _set("golden", 0, "tensor_shape", to=[1, 9, 9, 3])),
-    Attack("golden_gone", "is not declared", _set("golden", 0, "picture", to="none.png")),
+    Attack("golden_shape", "its shape .* needs", _set("golden", 0, "feeds", "model", "x", "shape", to=[99])),
+    Attack("golden_gone", "is not declared", _set("golden", 0, "source", "picture", "member", to="none.png")),
+    Attack("golden_rank", r"x has shape \(2, 256\), the graph takes \(512,\)", _set(
+        "golden", 0, "feeds", "model", "x", "shape", to=[2, 256])),
+    Attack("golden_answer_rank", r"map has shape \(1, 512\), the graph takes", _set(
+        "golden", 0, "outputs", "int8.a", "map", "shape", to=[1, 512])),
+    Attack("golden_dtype", "x is int32, the graph takes float32", _set(
+        "golden", 0, "feeds", "model", "x", "dtype", to="int32")),
+    Attack("golden_role", "feeds the role 'encoder', which is not there", _manifest(
+        lambda value: value["golden"][0]["feeds"].update(encoder=value["golden"][0]["feeds"].pop("model")))),
+    Attack("golden_unfed", "no feed for its input", _set("golden", 0, "feeds", "model", to={})),
+    Attack("golden_no_role", "no feed for its input", _set("golden", 0, "feeds", to={})),
     Attack("golden_graph", "which is not there", _set("golden", 0, "outputs", to={"fp64": {}})),
     Attack("tile_overlap", "tiles can't overlap by 8 px", _set("preprocessing", "overlap", to=8)),
     Attack("fill", "the fill 256 is not a grey level", _set("preprocessing", "fill", to=256)),
-    Attack("offset", "a map offset of .* px can't be", _set("grid", "offset_px", to=1e9)),
     Attack("twin_graphs", "two graphs have one name", _set("graphs", 1, "name", to="int8.a")),
     Attack("graph_hash", "the sha256 of the graph int8.a is not 64 hexadecimal", _set("graphs", 0, "sha256", to="no")),
     Attack("opset", "can't have opset 0", _set("graphs", 0, "opset", to=0)),
@@ -444,11 +460,12 @@ MANIFESTS = [
     Attack("twin_tensors", "have no or one name", _manifest(
         lambda value: value["graphs"][0].update(outputs=2 * value["graphs"][0]["outputs"]))),
     Attack("nameless_tensor", "has no name, or a long one", _set("graphs", 0, "inputs", 0, "name", to="")),
-    Attack("golden_output", "the output 'depth' is not known", _set(
-        "golden", 0, "outputs", "int8.a", "depth", to="golden/0/map.f32")),
-    Attack("golden_array", "the array 'nowhere.u8' is not declared", _set("golden", 0, "tensor", to="nowhere.u8")),
-    Attack("golden_axis", "the shape .* of golden/0/tensor.u8 can't be", _set(
-        "golden", 0, "tensor_shape", to=[1, 1, 1, 1, 1, 8, 8, 3, 1])),
+    Attack("golden_output", "the tensor 'depth' is not known", _set("golden", 0, "outputs", "int8.a", "depth", to={
+        "member": "golden/0/map.f32", "dtype": "float32", "shape": [512]})),
+    Attack("golden_array", "the array 'nowhere.f32' is not declared", _set(
+        "golden", 0, "feeds", "model", "x", "member", to="nowhere.f32")),
+    Attack("golden_axis", "the shape .* of golden/0/x.f32 can't be", _set(
+        "golden", 0, "feeds", "model", "x", "shape", to=[1, 1, 1, 1, 1, 1, 1, 512, 1])),
     Attack("declared_name", r"the member name '\.\./up' leads out of the archive", _manifest(
         lambda value: value["members"].update({"../up": {"size_bytes": 1, "sha256": "0" * 64}}))),
     Attack("member_hash", "is not 64 hexadecimal", _set("members", "report.json", "sha256", to="no")),
@@ -482,6 +499,8 @@ DECISIONS = [
     Attack("no_decisions", "holds 0 decisions", _site(lambda value: value.update(decisions=[]))),
     Attack("newer_decisions", "has schema '2.0'", _site(lambda value: value.update(schema="2.0"))),
     Attack("not_decisions", "not a list of decisions", _site(lambda value: b"{}")),
+    Attack("kindless", "a record has no `kind`", _site(lambda value: value["decisions"][0].pop("kind"))),
+    Attack("wrong_kind", "Expected `str`|has no `kind`", _site(lambda value: value["decisions"][0].update(kind=7))),
 ]
 
 SIGNATURES = [

@@ -18,14 +18,14 @@ from edge_sdk.bundle.elided import MIN_BYTES
 from edge_sdk.bundle.schema import schemas
 from edge_sdk.bundle.signing import Signature
 from edge_sdk.bundle.store import Bundle
-from edge_sdk.decision import Decision
+from edge_sdk.decision.threshold import Threshold
 from edge_sdk.tensors import TensorSpec
 
 DOCUMENT = worked.DOCUMENT.read_text("utf-8")
 TYPES = [
     *(found for found in vars(manifest).values() if isinstance(found, type) and found.__module__ == manifest.__name__),
     TensorSpec,
-    Decision,
+    Threshold,
     site.Decisions,
     Signature,
 ]
@@ -44,8 +44,9 @@ def test_the_worked_file_typed_from_the_document_opens(tmp_path: Path) -> None:
     path.write_bytes(worked.undump(block[1]))
     with Bundle.open(path) as bundle:
         assert bundle.graph("fp32") == worked.RELU
-        assert bundle.decision is not None
-        assert bundle.decision.threshold == 0.5
+        threshold = bundle.in_force(Threshold)
+        assert threshold is not None
+        assert threshold.threshold == 0.5
 
 
 @pytest.mark.parametrize("kind", TYPES, ids=lambda kind: kind.__name__)
@@ -58,7 +59,7 @@ def test_every_field_stands_in_the_document(kind: type[msgspec.Struct]) -> None:
     "words",
     [
         f"1 to {layout.MAX_MEMBERS}", f"1 to {layout.MAX_NAME} ", f"at least {MIN_BYTES} bytes",
-        f"{rules.MAX_GRAPHS}, each 2^31 - 1", f"at most {rules.MAX_GROWTH} times", f"1 to {rules.MAX_SIDE_PX}",
+        f"{rules.MAX_GRAPHS}, each 2^31 - 1", f"more than {rules.MAX_GROWTH['raw']} times", f"1 to {rules.MAX_SIDE_PX}",
         f"{strict_json.MAX_BYTES >> 20} MiB", f"{strict_json.MAX_DEPTH} levels", "200 000 values", "10 000",
     ],
 )  # fmt: skip
@@ -86,6 +87,8 @@ def test_a_bundle_satisfies_the_schemas(tmp_path: Path) -> None:
         b"signatures/site.sig": "bundle-signature.schema.json",
     }.items():
         jsonschema.validate(json.loads(data[member]), json.loads(schemas()[schema]))
+    for record in json.loads(data[b"decision.json"])["decisions"]:
+        jsonschema.validate(record, json.loads(schemas()["bundle-threshold.schema.json"]))
 
 
 def test_a_manifest_without_its_task_breaks_the_schema(tmp_path: Path) -> None:

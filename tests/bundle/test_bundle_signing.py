@@ -14,8 +14,8 @@ from tiny_bundle import KEY, OTHER_KEY, decision, write_tiny
 import edge_sdk
 from edge_sdk.bundle.signing import PublicKey, SigningKey, TrustPolicy
 from edge_sdk.bundle.store import Bundle, append_decision, sign_bundle
-from edge_sdk.bundle.summary import inspect
 from edge_sdk.errors import BadInput, BadUsage, NotTrusted
+from edge_sdk.summary import inspect
 from edge_sdk.verify import verify
 
 

@@ -8,10 +8,18 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from edge_sdk.bundle.manifest import GoldenSample, Graph, Manifest, MapGrid, Preprocessing, Provenance, Tolerance
+from edge_sdk.bundle.manifest import (
+    GoldenSample,
+    Graph,
+    Manifest,
+    Preprocessing,
+    Provenance,
+    StoredArray,
+    Tolerance,
+)
 from edge_sdk.bundle.signing import SigningKey
 from edge_sdk.bundle.store import Bundle, write_bundle
-from edge_sdk.decision import Decision
+from edge_sdk.decision.threshold import Threshold
 from edge_sdk.tensors import TensorSpec
 
 SIDE = 8
@@ -74,11 +82,9 @@ def described(name: str, size: int = 512) -> Graph:
 
 def manifest(names: list[str], *, golden: bool = True) -> Manifest:
     sample = GoldenSample(
-        picture="golden/0/picture.png",
-        tensor="golden/0/tensor.u8",
-        tensor_shape=(1, SIDE, SIDE, 3),
-        outputs={names[0]: {"map": "golden/0/map.f32"}},
-        output_shapes={"map": (1, 2, 2)},
+        source={"picture": StoredArray(member="golden/0/picture.png", dtype="uint8", shape=(15,))},
+        feeds={"model": {"x": StoredArray(member="golden/0/x.f32", dtype="float32", shape=(512,))}},
+        outputs={names[0]: {"map": StoredArray(member="golden/0/map.f32", dtype="float32", shape=(512,))}},
         label="good",
     )
     return Manifest(
@@ -88,8 +94,7 @@ def manifest(names: list[str], *, golden: bool = True) -> Manifest:
         preprocessing=Preprocessing(width=SIDE, height=SIDE),
         graphs=tuple(described(name) for name in names),
         golden=(sample,) if golden else (),
-        labels=("good", "defect"),
-        grid=MapGrid(offset_px=2.0, stride_px=4.0),
+        settings={"grid": {"offset_px": 2.0, "stride_px": 4.0}},
         provenance=Provenance(created_utc="2026-01-01T00:00:00Z", product_version="0.1.0", command=(), packages={}),
         extra={"note": "ä 雪", "nested": {"list": [1, 2.5, None, True]}},
     )
@@ -98,14 +103,14 @@ def manifest(names: list[str], *, golden: bool = True) -> Manifest:
 def members() -> dict[str, bytes]:
     return {
         "golden/0/picture.png": b"\x89PNG not really",
-        "golden/0/tensor.u8": bytes(range(SIDE * SIDE * 3)),
-        "golden/0/map.f32": np.arange(4, dtype="<f4").tobytes(),
+        "golden/0/x.f32": np.arange(512, dtype="<f4").tobytes(),
+        "golden/0/map.f32": np.arange(512, dtype="<f4").tobytes(),
         "report.json": b'{"auroc":0.5}',
     }
 
 
-def decision(threshold: float = 1.0, words: str = "set by hand") -> Decision:
-    return Decision(rule="fixed", threshold=threshold, words=words)
+def decision(threshold: float = 1.0, words: str = "set by hand") -> Threshold:
+    return Threshold(rule="fixed", threshold=threshold, words=words)
 
 
 def write_tiny(path: Path, *, decisions: int = 2, key: SigningKey | None = KEY) -> Bundle:

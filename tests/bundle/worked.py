@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from edge_sdk.bundle.manifest import Graph, Manifest, Preprocessing, Provenance
+from edge_sdk.bundle.manifest import Graph, Manifest, Provenance
 from edge_sdk.bundle.store import write_bundle
-from edge_sdk.decision import Decision
+from edge_sdk.decision.threshold import Threshold
 from edge_sdk.tensors import TensorSpec
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "bundle-format.md"
@@ -37,11 +37,10 @@ def write(path: Path) -> bytes:
         name="worked",
         family="none",
         task="tensor",
-        preprocessing=Preprocessing(width=2, height=1),
         graphs=(graph,),
         provenance=Provenance(created_utc="", product_version="0.1.0", command=(), packages={}),
     )
-    decision = Decision(rule="fixed", threshold=0.5)
+    decision = Threshold(rule="fixed", threshold=0.5)
     write_bundle(path, manifest=manifest, graphs={"fp32": RELU}, members={}, decisions=(decision,)).close()
     return path.read_bytes()
 

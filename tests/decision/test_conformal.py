@@ -8,21 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_sdk.decision import (
-    HAIR,
-    Decision,
-    Evidence,
+from edge_sdk.decision.conformal import conformal
+from edge_sdk.decision.cost import from_defects
+from edge_sdk.decision.parts import HAIR, hair_above
+from edge_sdk.decision.rates import (
     confident_rank,
-    conformal,
     conformal_rank,
-    fixed,
-    from_defects,
-    hair_above,
-    judge,
     nearest_supportable,
     needed_parts,
     parse_rate,
 )
+from edge_sdk.decision.threshold import Evidence, Threshold, fixed, verdict
 from edge_sdk.errors import BadInput, BadUsage, BoundNotMet
 
 scores = st.lists(st.floats(-1e6, 1e6), min_size=19, max_size=60)
@@ -65,7 +61,7 @@ def test_a_higher_good_score_never_lowers_the_threshold(
 @given(values=scores, rate=rates)
 def test_no_more_good_parts_are_rejected_than_the_rank_says(values: list[float], rate: str) -> None:
     decision = conformal(values, rate=rate)
-    rejected = sum(judge(value, decision).label == "defect" for value in values)
+    rejected = sum(verdict(value, decision).label == "defect" for value in values)
     assert decision.rank is not None
     assert rejected <= len(values) - decision.rank
 
@@ -89,7 +85,7 @@ def test_rounding_in_another_runtime_does_not_turn_the_verdict_on_the_part_that_
     largest = np.float32(max(map(abs, values)))
     decision, rising = conformal(values, rate=rate), sorted(values)
     judged = rising[(decision.rank or 0) - 1] + 2 * off * 512 * float(np.spacing(largest))
-    assert judge(judged, decision).label == "good"
+    assert verdict(judged, decision).label == "good"
 
 
 @given(values=scores, rate=rates)
@@ -284,7 +280,7 @@ def test_lists_that_do_not_fit_are_refused() -> None:
         conformal([], rate="0.5")
 
 
-def cost(good: list[float], defects: list[float], **parts: list[str]) -> Decision:
+def cost(good: list[float], defects: list[float], **parts: list[str]) -> Threshold:
     return from_defects(
         good, defects, cost_miss=100, cost_reject=1, prevalence=0.01, rng=np.random.default_rng(0), draws=50, **parts
     )

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 import tiny
 
-from edge_sdk import refit
 from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.bundle.signing import TrustPolicy
 from edge_sdk.bundle.store import Bundle
+from edge_sdk.decision.threshold import Threshold
 from edge_sdk.errors import BadUsage
+from edge_sdk.tasks.anomaly import refit
 
 
 def test_a_bundle_that_took_the_place_of_the_one_scored_keeps_its_own_threshold(
@@ -22,10 +23,11 @@ def test_a_bundle_that_took_the_place_of_the_one_scored_keeps_its_own_threshold(
     shutil.copy(tiny_bundle, path)
     made = refit.by_hand(path, 0.25, refit.Stated(author="Ida"), trust=TrustPolicy())
     tiny.write(path, preprocessing=Preprocessing(width=64, height=64, bit_depth=12)).close()
-    with pytest.raises(BadUsage, match="replaced meanwhile"):
+    with pytest.raises(BadUsage, match="replaced since"):
         refit.put_in_force(path, made)
     with Bundle.open(path) as other:
-        assert other.decision is not None
-        assert other.decision.threshold != 0.25
+        threshold = other.in_force(Threshold)
+        assert threshold is not None
+        assert threshold.threshold != 0.25
     shutil.copy(tiny_bundle, path)
     assert refit.put_in_force(path, made).threshold == 0.25

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from edge_sdk import preprocess
-from edge_sdk.bundle.manifest import MapGrid, Preprocessing
+from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.errors import BadInput, BadUsage
+from edge_sdk.preprocess import Grid
 
 sides = st.integers(1, 97)
 modes: Any = st.sampled_from(["stretch", "letterbox", "longest-side"])
@@ -79,7 +80,7 @@ def test_a_tile_does_not_speak_for_what_its_border_repeats() -> None:
     geometry = preprocess.apply(_random(64, 128), record).geometry
     cells = np.zeros((2, 16, 16), np.float32)
     cells[0, :, -1] = 1.0
-    hot = np.flatnonzero(geometry.back_map(cells, MapGrid(offset_px=18.0, stride_px=4.0))[30] > 0.5)
+    hot = np.flatnonzero(geometry.back_map(cells, Grid(offset_px=18.0, stride_px=4.0))[30] > 0.5)
     assert hot.tolist() == [60, 61, 62, 63]
 
 
@@ -98,7 +99,7 @@ def test_a_kept_aspect_lies_where_the_format_says_also_with_an_odd_rest(mode: An
 def test_a_dot_in_the_map_comes_back_where_the_defect_is() -> None:
     record = Preprocessing(width=64, height=64, mode="letterbox")
     geometry = preprocess.apply(_random(100, 200), record).geometry
-    grid = MapGrid(offset_px=2.0, stride_px=4.0)
+    grid = Grid(offset_px=2.0, stride_px=4.0)
     cells = np.zeros((1, 16, 16), np.float32)
     cells[0, 7, 5] = 1.0  # centre at network (22, 30) = picture (22 / 0.32, (30 - 16) / 0.32)
     back = geometry.back_map(cells, grid)
@@ -111,7 +112,7 @@ def test_a_dot_in_the_map_comes_back_where_the_defect_is() -> None:
 @given(height=st.integers(8, 90), width=st.integers(8, 90), mode=modes)
 def test_a_constant_map_stays_constant_and_nothing_exceeds_the_cells(height: int, width: int, mode: Any) -> None:
     geometry = preprocess.apply(_random(height, width), Preprocessing(width=64, height=64, mode=mode)).geometry
-    grid = MapGrid(offset_px=2.0, stride_px=4.0)
+    grid = Grid(offset_px=2.0, stride_px=4.0)
     np.testing.assert_allclose(geometry.back_map(np.full((1, 16, 16), 3.0, np.float32), grid), 3.0, rtol=1e-6)
     cells = np.random.default_rng(height).normal(size=(1, 16, 16)).astype(np.float32)
     back = geometry.back_map(cells, grid)
@@ -123,7 +124,7 @@ def test_where_tiles_overlap_the_larger_value_stands() -> None:
     record = Preprocessing(width=32, height=32, mode="tiles", overlap=16)
     geometry = preprocess.apply(_random(32, 48), record).geometry
     maps = np.stack([np.full((8, 8), 1.0, np.float32), np.full((8, 8), 2.0, np.float32)])
-    back = geometry.back_map(maps, MapGrid(offset_px=2.0, stride_px=4.0))
+    back = geometry.back_map(maps, Grid(offset_px=2.0, stride_px=4.0))
     assert np.isfinite(back).all()
     np.testing.assert_allclose(back[:, :16], 1.0)
     np.testing.assert_allclose(back[:, 16:], 2.0)
@@ -163,7 +164,7 @@ def test_a_map_of_coordinates_comes_back_as_coordinates(height: int, width: int,
     """Each cell says where its centre lies in the network's input; each pixel must then say where its own centre does,
     in both directions, but for pixels outside all centres, which take the nearest cell."""
     record = Preprocessing(width=64, height=48, mode=mode, border=border)
-    grid = MapGrid(offset_px=1.5, stride_px=4.0)
+    grid = Grid(offset_px=1.5, stride_px=4.0)
     columns, rows = (grid.offset_px + grid.stride_px * np.arange(n, dtype=np.float32) for n in (16, 12))
     geometry = preprocess.apply(_random(height, width), record).geometry
     centres = geometry.forward(np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).reshape(-1, 2) + 0.5)
@@ -176,4 +177,4 @@ def test_a_map_of_coordinates_comes_back_as_coordinates(height: int, width: int,
 def test_no_map_at_all_is_refused() -> None:
     geometry = preprocess.Geometry(width=4, height=4, placements=())
     with pytest.raises(BadInput, match="no map to bring back"):
-        geometry.back_map(np.zeros((0, 2, 2), np.float32), MapGrid(offset_px=1.0, stride_px=2.0))
+        geometry.back_map(np.zeros((0, 2, 2), np.float32), Grid(offset_px=1.0, stride_px=2.0))

@@ -277,7 +277,7 @@ def test_few_pictures_are_noted_and_none_are_refused() -> None:
     options = ProfileOptions(min_time_s=0.1, max_time_s=0.2)
     report = profile(Model(machine, [5.0]), [1], options=options, clocks=machine.clocks())
     assert any("only 1 different sources" in note for note in report.notes)
-    with pytest.raises(BadUsage, match="no picture"):
+    with pytest.raises(BadUsage, match="nothing to profile with"):
         profile(Model(machine, [5.0]), [])
     with pytest.raises(BadUsage, match="max_time_s"):
         profile(Model(machine, [5.0]), [1], options=ProfileOptions(min_time_s=9.0, max_time_s=1.0))
