@@ -126,11 +126,11 @@ def test_a_graph_that_shares_nothing_is_stored_as_it_is(tmp_path: Path) -> None:
 
 def test_reading_gives_a_view_that_can_not_be_written_and_outlives_the_bundle(tiny: Path) -> None:
     with Bundle.open(tiny) as bundle:
-        view = bundle.read("golden/0/tensor.u8")
+        view = bundle.read("golden/0/x.f32")
     assert view.readonly
-    assert bytes(view) == members()["golden/0/tensor.u8"]
+    assert bytes(view) == members()["golden/0/x.f32"]
     with pytest.raises(BadUsage, match=r"tiny\.edge: the bundle is closed"):
-        bundle.read("golden/0/tensor.u8")
+        bundle.read("golden/0/x.f32")
     bundle.close()
 
 

@@ -79,10 +79,8 @@ def test_a_record_taken_out_put_twice_or_moved_is_found() -> None:
 
 def test_the_canonical_form_is_the_documented_one() -> None:
     record = Threshold(rule="fixed", threshold=0.5, author="Åsa", digest="ignored")
-    assert (
-        canonical_json(record)
-        == '{"author":"Åsa","kind":"threshold","parts":0,"pictures":0,"rule":"fixed","threshold":0.5}'.encode()
-    )
+    text = '{"author":"Åsa","kind":"threshold","parts":0,"pictures":0,"rule":"fixed","threshold":0.5}'
+    assert canonical_json(record) == text.encode()
     assert digest_of(record) == hashlib.sha256(canonical_json(record)).hexdigest()
 
 
