@@ -315,46 +315,77 @@ def _files(folder: Path, *, recursive: bool) -> list[Path]:
     )  # fmt: skip
 
 
-def decode(source: Path | str | bytes, *, where: str | None = None) -> Image:
+def decode(source: Path | str | bytes, *, where: str | None = None, bit_depth: int | None = None) -> Image:
     """(H, W, 3) RGB, uint8 or uint16, of an encoded picture: EXIF orientation applied, alpha dropped, grey repeated.
 
-    Raises BadInput: no such file, not a picture of a kind that is read (`encoded.KINDS`), cut short, or larger than
-    MAX_PIXELS.
+    bit_depth: of the bundle's 16-bit pictures; a file that states another one is refused; None = not compared. Raises
+    BadInput: no such file, not a picture of a kind that is read (`encoded.KINDS`), of a form that decoders read wrongly
+    or of several pictures (`encoded.check_form`), cut short, or larger than MAX_PIXELS.
     """
     if isinstance(source, bytes):
         data, name = source, where or "picture"
     else:
         path = Path(source)
         name = where or str(path)
-        try:
-            data = path.read_bytes()
-        except IsADirectoryError as exc:
-            raise BadInput("this is a folder, not a picture", where=name, do="Name one picture") from exc
-        except OSError as exc:
-            raise BadInput(
-                f"can't read it: {exc.strerror}", where=name, do="Check the path and its permissions"
-            ) from exc
+        data = _bytes_of(path, name)
     width, height = encoded.size(data, where=name)
     if width * height > MAX_PIXELS:
         raise BadInput(f"it claims {width} x {height} px, more than {MAX_PIXELS}", where=name, do="Crop it")
-    try:
-        bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
-    except cv2.error:  # some damage is raised, some is answered with nothing
-        bgr = None
-    if bgr is None:
-        raise BadInput(
-            "OpenCV can't decode it: the picture is damaged, cut short, or of a rare form", where=name,
-            do="Copy it again, or save it as PNG",
-        )  # fmt: skip
+    encoded.check_form(data, where=name)
+    _check_depth(encoded.white(data), bit_depth, name)
+    bgr = _by_opencv(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH, name)
+    if encoded.may_be_transparent(data):
+        _check_opaque(_by_opencv(data, cv2.IMREAD_UNCHANGED, name), name)
     if bgr.dtype not in (np.uint8, np.uint16):
         raise BadInput(f"the file holds {bgr.dtype} values", where=name, do="Save it with 8 or 16 bits a channel")
     return np.ascontiguousarray(bgr[:, :, ::-1])
 
 
+def _bytes_of(path: Path, name: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except IsADirectoryError as exc:
+        raise BadInput("this is a folder, not a picture", where=name, do="Name one picture") from exc
+    except OSError as exc:
+        raise BadInput(f"can't read it: {exc.strerror}", where=name, do="Check the path and its permissions") from exc
+
+
+def _by_opencv(data: bytes, how: int, name: str) -> NDArray[Any]:
+    try:
+        out = cv2.imdecode(np.frombuffer(data, np.uint8), how)
+    except cv2.error:  # some damage is raised, some is answered with nothing
+        out = None
+    if out is None:
+        raise BadInput(
+            "OpenCV can't decode it: the picture is damaged, cut short, or of a rare form", where=name,
+            do="Copy it again, or save it as PNG",
+        )  # fmt: skip
+    return np.asarray(out)
+
+
+def _check_depth(white: int | None, bit_depth: int | None, name: str) -> None:
+    """white: the value that the file states, 255 of 8 bits."""
+    if white is None or white == 255 or bit_depth is None or white == (1 << bit_depth) - 1:
+        return
+    raise BadInput(
+        f"the file's white is {white}, the bundle's 16-bit pictures have {bit_depth} bits", where=name,
+        do=f"Scale its values to {(1 << bit_depth) - 1}, or train with --bit-depth {white.bit_length()}",
+    )  # fmt: skip
+
+
+def _check_opaque(unchanged: NDArray[Any], name: str) -> None:
+    """Decoders multiply the colours of such a file by its alpha or not, by its bits and kind of alpha."""
+    if unchanged.ndim == 3 and unchanged.shape[2] == 4 and (unchanged[:, :, 3] != np.iinfo(unchanged.dtype).max).any():
+        raise BadInput(
+            "this is a TIFF with transparent pixels, whose colours are not the same in all readers", where=name,
+            do="Save it without its alpha channel",
+        )  # fmt: skip
+
+
 def read_rgb8(file: Path, *, bit_depth: int | None) -> NDArray[np.uint8]:
     """A file's picture at its own size, (H, W, 3) uint8 RGB. bit_depth: the bundle's. Raises as `decode` and
     `to_rgb8`."""
-    return to_rgb8(decode(file), bit_depth=bit_depth, where=str(file))
+    return to_rgb8(decode(file, bit_depth=bit_depth), bit_depth=bit_depth, where=str(file))
 
 
 def of_pil(picture: Any, *, where: str) -> Image:
