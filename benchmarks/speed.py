@@ -38,10 +38,14 @@ class Pair:
     wanted: str
 
 
-def side(bundle: Path, variant: str, runtime: str, threads: int, *, factory: str = PREDICT) -> Side:
-    """One process that runs one variant of one bundle."""
+def side(
+    bundle: Path, variant: str | None, runtime: str, threads: int, *, factory: str = PREDICT, folder: Path | None = None
+) -> Side:
+    """One process that runs one variant of one bundle. variant: None = what suits this machine. folder: where a
+    `factory` lies that is not edge_sdk's."""
+    name = f"{bundle.stem} {variant or 'as it suits'} {runtime} {threads} threads {factory.rpartition(':')[2]}"
     return Side(
-        name=f"{bundle.stem} {variant} {runtime} {threads} threads {factory.rpartition(':')[2]}", factory=factory,
+        name=name, factory=factory, folder=folder,
         arguments={"bundle": str(bundle), "variant": variant, "runtime": runtime, "threads": threads}, threads=threads,
     )  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
     from edge_sdk.tasks.tensor import TensorResult as TensorResult
 
 __version__ = "0.1.0"
+
+# onnxruntime 1.32 writes a device id into the home folder and looks up an events host when it is imported, by whomever:
+# by us, or by onnxscript on our behalf. Only this variable, set before, prevents both; disable_telemetry_events() does
+# not. Set whatever the user has set: that edge-sdk sends nothing is a promise without exceptions.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 _HOMES = {
     "AnomalyDetector": "edge_sdk.tasks.anomaly.detector",

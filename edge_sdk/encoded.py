@@ -1,7 +1,7 @@
-"""What an encoded picture says of itself before anything is decoded: its kind, its size, and whether it is whole.
+"""What an encoded picture says of itself before anything is decoded: kind, size, form, and whether it is whole.
 
-A file can claim any size, memory can't; and a decoder takes a cut file in silence. Only kinds whose size can be read
-first are decoded at all. Knows headers; no pixel, no file name, no OpenCV.
+A file can claim any size, memory can't; and a decoder takes a cut file in silence, and some forms wrongly. Only kinds
+whose size can be read first are decoded at all. Knows headers; no pixel, no file name, no OpenCV.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ import struct
 import zlib
 from collections.abc import Callable
 
+from edge_sdk import tiff
 from edge_sdk.errors import BadInput
+from edge_sdk.tiff import Fault, Misread
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"})
 """Of the kinds that are read, in lower case."""
@@ -36,27 +38,43 @@ def size(data: bytes, *, where: str) -> tuple[int, int]:
         return read(data)
     except struct.error as exc:  # the header itself ends early
         raise BadInput(f"the {kind} is cut short: its header is not whole", where=where, do=_AGAIN) from exc
-    except _Fault as exc:
+    except Fault as exc:
         raise BadInput(f"the {kind} {exc}", where=where, do=_AGAIN) from exc
 
 
-class _Fault(Exception):
-    """What is wrong with a file, as the end of a sentence."""
+def check_form(data: bytes, *, where: str) -> None:
+    """Nothing if `data`, whose size could be read, is one picture that decoders read alike; else BadInput.
+
+    It names the form and says how to convert it: what is decoded must be the same pixels as those of a plain file."""
+    check = next((check for magic, check in _FORMS if data.startswith(magic)), None)
+    if check is not None and (found := check(data)) is not None:
+        raise BadInput(f"this is a {found.what}, which is not read", where=where, do=found.do)
+
+
+def white(data: bytes) -> int | None:
+    """The value of white that a PGM or PPM states, such as 1023; None for every other kind."""
+    found = _PNM.match(data)
+    return int(found[3]) if found else None
+
+
+def may_be_transparent(data: bytes) -> bool:
+    """Whether `data` is of a kind whose colours decoders change where it is transparent: TIFF with alpha."""
+    return data.startswith(_TIFF_MAGIC) and tiff.first_page(data).has_alpha
 
 
 def _png(data: bytes) -> tuple[int, int]:
     """By its chunks up to IEND; what stands behind it is nobody's business. Checksums of what must be read are held."""
     if data[12:16] != b"IHDR":
-        raise _Fault(f"{_BROKEN}: its first part is not the header")
+        raise Fault(f"{_BROKEN}: its first part is not the header")
     at = 8
     while True:
         length, name = struct.unpack_from(">I4s", data, at)
         body = memoryview(data)[at + 4 : at + 8 + length]
         at += 12 + length
         if at > len(data):
-            raise _Fault(f"{_CUT}: its end mark is missing")
+            raise Fault(f"{_CUT}: its end mark is missing")
         if name[:1].isupper() and zlib.crc32(body) != int.from_bytes(data[at - 4 : at], "big"):
-            raise _Fault(f"{_BROKEN}: the checksum of a part does not fit")
+            raise Fault(f"{_BROKEN}: the checksum of a part does not fit")
         if name == b"IEND":
             break
     width, height = struct.unpack_from(">II", data, 16)
@@ -75,7 +93,7 @@ def _jpeg(data: bytes) -> tuple[int, int]:
         at, kind = mark.end(), data[mark.end() - 1]
         if kind == 0xD9:
             if found is None:
-                raise _Fault(f"{_BROKEN}: it has no picture")
+                raise Fault(f"{_BROKEN}: it has no picture")
             return found
         if kind == 0x01:  # the one other mark without a length
             continue
@@ -83,43 +101,12 @@ def _jpeg(data: bytes) -> tuple[int, int]:
             height, width = struct.unpack_from(">HH", data, at + 3)
             found = (width, height)
         at += struct.unpack_from(">H", data, at)[0]
-    raise _Fault(f"{_CUT}: its end mark is missing")
-
-
-_TIFF_NUMBERS = {1: "B", 3: "H", 4: "I", 16: "Q"}
-_TIFF_SIZES = {256: "width", 257: "height", 322: "width", 323: "height"}  # of the picture, and of its tiles
+    raise Fault(f"{_CUT}: its end mark is missing")
 
 
 def _tiff(data: bytes) -> tuple[int, int]:
-    """The largest width and height that the first page claims: its own, and that of its tiles, which are decoded
-    whole."""
-    order = "<" if data.startswith(b"II") else ">"
-    if struct.unpack_from(order + "H", data, 2)[0] == 43:  # BigTIFF
-        count_of, entry, at = "Q", "HHQ", struct.unpack_from(order + "Q", data, 8)[0]
-    else:
-        count_of, entry, at = "H", "HHI", struct.unpack_from(order + "I", data, 4)[0]
-    count = struct.unpack_from(order + count_of, data, _inside(at, data))[0]
-    at += struct.calcsize(count_of)
-    head = struct.calcsize("<" + entry)
-    step = head + (8 if count_of == "Q" else 4)
-    claims: dict[str, int] = {}
-    for i in range(min(count, 65536)):
-        tag, kind, values = struct.unpack_from(order + entry, data, at + i * step)
-        if tag not in _TIFF_SIZES:
-            continue
-        if kind not in _TIFF_NUMBERS or values != 1 or struct.calcsize(_TIFF_NUMBERS[kind]) > step - head:
-            raise _Fault(f"{_BROKEN}: its size can't be read")
-        value = struct.unpack_from(order + _TIFF_NUMBERS[kind], data, at + i * step + head)[0]
-        claims[_TIFF_SIZES[tag]] = max(value, claims.get(_TIFF_SIZES[tag], 0))
-    if len(claims) < 2:
-        raise _Fault(f"{_BROKEN}: it does not tell its size")
-    return claims["width"], claims["height"]
-
-
-def _inside(at: int, data: bytes) -> int:
-    if at >= len(data):  # a number of 64 bits, too: struct would call it an overflow
-        raise _Fault(f"{_CUT}: its list of contents is missing")
-    return at
+    page = tiff.first_page(data)
+    return page.width, page.height
 
 
 def _bmp(data: bytes) -> tuple[int, int]:
@@ -131,9 +118,9 @@ def _bmp(data: bytes) -> tuple[int, int]:
 def _webp(data: bytes) -> tuple[int, int]:
     length, form, chunk = struct.unpack_from("<I4s4s", data, 4)
     if form != b"WEBP":
-        raise _Fault(f"{_BROKEN}: its header is not that of a WebP")
+        raise Fault(f"{_BROKEN}: its header is not that of a WebP")
     if len(data) < 8 + length:
-        raise _Fault(f"{_CUT}: {8 + length - len(data)} bytes are missing")
+        raise Fault(f"{_CUT}: {8 + length - len(data)} bytes are missing")
     if chunk == b"VP8X":
         width, high, height, top = struct.unpack_from("<HBHB", data, 24)
         return 1 + width + (high << 16), 1 + height + (top << 16)
@@ -144,13 +131,56 @@ def _webp(data: bytes) -> tuple[int, int]:
     return width & 0x3FFF, height & 0x3FFF
 
 
-_PNM = re.compile(rb"P[2356](?:\s|#[^\r\n]*[\r\n])+(\d{1,9})\s(?:\s|#[^\r\n]*[\r\n])*(\d{1,9})\s")
+_BLANK = rb"(?:\s|#[^\r\n]*[\r\n])"
+_PNM = re.compile(rb"P[2356]%b+(\d{1,9})\s%b*(\d{1,9})\s%b*(\d{1,9})\s" % ((_BLANK,) * 3))
 
 
 def _pnm(data: bytes) -> tuple[int, int]:
     if (found := _PNM.match(data)) is None:
-        raise _Fault(f"{_BROKEN}: its size can't be read")
+        raise Fault(f"{_BROKEN}: its size can't be read")
     return int(found[1]), int(found[2])
+
+
+def _pages(count: int, kind: str) -> Misread | None:
+    if count < 2:
+        return None
+    return Misread(f"{kind} of {count} pictures, and only the first would be judged", "Save each picture as a file")
+
+
+def _png_form(data: bytes) -> Misread | None:
+    """acTL stands before the pixels and holds the number of frames of an animation."""
+    at = 8
+    while True:
+        length, name = struct.unpack_from(">I4s", data, at)
+        if name == b"acTL":
+            return _pages(struct.unpack_from(">I", data, at + 8)[0], "PNG")
+        if name in (b"IDAT", b"IEND"):
+            return None
+        at += 12 + length
+
+
+def _webp_form(data: bytes) -> Misread | None:
+    """Of the chunks behind the header, each frame of an animation is one named ANMF."""
+    at, frames = 12, 0
+    while at + 8 <= len(data):
+        name, length = struct.unpack_from("<4sI", data, at)
+        frames += name == b"ANMF"
+        at += 8 + length + length % 2
+    return _pages(frames, "WebP")
+
+
+def _tiff_form(data: bytes) -> Misread | None:
+    return tiff.first_page(data).misread()
+
+
+PLAIN_WHITES = (255, 1023, 4095, 65535)
+"""Of 8, 10, 12 and 16 bits: values of other scales come from decoders as they are, or scaled, by the coding."""
+
+
+def _pnm_form(data: bytes) -> Misread | None:
+    if (top := white(data)) in PLAIN_WHITES:
+        return None
+    return Misread(f"PGM or PPM whose white is {top}", "Scale it to 255 or 65535, or save it as PNG")
 
 
 _READERS: tuple[tuple[str, bytes, Callable[[bytes], tuple[int, int]]], ...] = (
@@ -160,6 +190,12 @@ _READERS: tuple[tuple[str, bytes, Callable[[bytes], tuple[int, int]]], ...] = (
     ("BMP", b"BM", _bmp),
     ("WebP", b"RIFF", _webp),
     ("PGM", b"P2", _pnm), ("PPM", b"P3", _pnm), ("PGM", b"P5", _pnm), ("PPM", b"P6", _pnm),
+)  # fmt: skip
+
+_TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_FORMS: tuple[tuple[bytes | tuple[bytes, ...], Callable[[bytes], Misread | None]], ...] = (
+    (b"\x89PNG\r\n\x1a\n", _png_form), (_TIFF_MAGIC, _tiff_form), (b"RIFF", _webp_form),
+    ((b"P2", b"P3", b"P5", b"P6"), _pnm_form),
 )  # fmt: skip
 
 _OTHERS: tuple[tuple[str, Callable[[bytes], bool]], ...] = (

@@ -1,8 +1,12 @@
-"""Optional imports and foreign exceptions: the two places where another package's failure becomes ours."""
+"""Optional imports and foreign exceptions: the two places where another package's failure becomes ours.
+
+Vendors' telemetry ends here too: OpenVINO's at its import, ONNX Runtime's by a variable in `edge_sdk/__init__.py`.
+"""
 
 from __future__ import annotations
 
 import importlib.util
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
@@ -27,7 +31,8 @@ def how_to_install(extra: str) -> str:
 def need(module: str, *, extra: str) -> ModuleType:
     """Import `module` on first use, or raise NotThere that says which extra brings it. Installs nothing, ever."""
     try:
-        return importlib.import_module(module)
+        with _without(_TELEMETRY.get(module.partition(".")[0], "")):
+            return importlib.import_module(module)
     except (ImportError, OSError) as exc:
         missing = exc.name if isinstance(exc, ModuleNotFoundError) else None
         ours = module.startswith("edge_sdk.")  # which is here: what it imports is not
@@ -36,6 +41,24 @@ def need(module: str, *, extra: str) -> ModuleType:
         raise NotThere(
             f"{module} is installed but does not load: {exc}", do=f"Install it again: {how_to_install(extra)}"
         ) from exc
+
+
+_TELEMETRY = {"openvino": "openvino_telemetry"}
+"""Packages that, on import and unasked, send a usage event through another package and write to the home folder
+(openvino 2024.6 to 2026.4: ~/intel); without that other package they take a stub of their own."""
+
+
+@contextmanager
+def _without(hidden: str) -> Iterator[None]:
+    """Imports inside the block don't find the package `hidden` ("": none); who has imported it before has chosen."""
+    if not hidden or hidden in sys.modules:
+        yield
+        return
+    sys.modules[hidden] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        sys.modules.pop(hidden, None)  # of two threads the second finds it gone
 
 
 def need_exporting() -> None:

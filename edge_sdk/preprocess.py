@@ -111,21 +111,30 @@ class Geometry:
 
 
 def _sample(cells: NDArray[np.float32], xs: NDArray[Any], ys: NDArray[Any]) -> NDArray[np.float32]:
-    """Bilinear values of `cells` at fractional (column xs, row ys), edges repeated: separable, two small products."""
-    return np.asarray(_weights(ys, cells.shape[0]) @ cells @ _weights(xs, cells.shape[1]).T, np.float32)
+    """Bilinear values of `cells` at fractional (column xs, row ys, both ascending), edges repeated.
+
+    No matrix product, though it would be two short lines: BLAS threads spin for some 50 ms after one and take cores
+    from the runtime, so that the next `predict` was 1.6x slower (benchmarks/map_threads.py).
+    """
+    left, right, part = _between(xs, cells.shape[1])
+    across = cells[:, left] * (1 - part) + cells[:, right] * part  # (cell rows, columns)
+    above, below, part = _between(ys, cells.shape[0])
+    out = np.empty((ys.size, xs.size), np.float32)
+    firsts = np.flatnonzero(np.diff(above, prepend=-1))  # of the rows between the same two rows of cells
+    ends = [*firsts[1:], ys.size]
+    lower = np.empty((int(np.subtract(ends, firsts).max()), xs.size), np.float32)  # one buffer: new pages cost more
+    for first, end in zip(firsts, ends, strict=True):
+        rows, weights = out[first:end], part[first:end, None]
+        np.multiply(across[above[first]], 1 - weights, out=rows)
+        rows += np.multiply(across[below[first]], weights, out=lower[: end - first])
+    return out
 
 
-def _weights(at: NDArray[Any], cells: int) -> NDArray[np.float32]:
-    """(len(at), cells) matrix of bilinear weights."""
+def _between(at: NDArray[Any], cells: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    """The cells before and behind each place, and its part of the way from one to the other."""
     at = np.clip(at, 0.0, cells - 1.0)
     low = np.minimum(at.astype(np.int64), cells - 1)
-    high = np.minimum(low + 1, cells - 1)
-    frac = (at - low).astype(np.float32)
-    out = np.zeros((at.size, cells), np.float32)
-    rows = np.arange(at.size)
-    out[rows, low] += 1.0 - frac
-    out[rows, high] += frac
-    return out
+    return low, np.minimum(low + 1, cells - 1), (at - low).astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -324,46 +333,77 @@ def _files(folder: Path, *, recursive: bool) -> list[Path]:
     )  # fmt: skip
 
 
-def decode(source: Path | str | bytes, *, where: str | None = None) -> Image:
+def decode(source: Path | str | bytes, *, where: str | None = None, bit_depth: int | None = None) -> Image:
     """(H, W, 3) RGB, uint8 or uint16, of an encoded picture: EXIF orientation applied, alpha dropped, grey repeated.
 
-    Raises BadInput: no such file, not a picture of a kind that is read (`encoded.KINDS`), cut short, or larger than
-    MAX_PIXELS.
+    bit_depth: of the bundle's 16-bit pictures; a file that states another one is refused; None = not compared. Raises
+    BadInput: no such file, not a picture of a kind that is read (`encoded.KINDS`), of a form that decoders read wrongly
+    or of several pictures (`encoded.check_form`), cut short, or larger than MAX_PIXELS.
     """
     if isinstance(source, bytes):
         data, name = source, where or "picture"
     else:
         path = Path(source)
         name = where or str(path)
-        try:
-            data = path.read_bytes()
-        except IsADirectoryError as exc:
-            raise BadInput("this is a folder, not a picture", where=name, do="Name one picture") from exc
-        except OSError as exc:
-            raise BadInput(
-                f"can't read it: {exc.strerror}", where=name, do="Check the path and its permissions"
-            ) from exc
+        data = _bytes_of(path, name)
     width, height = encoded.size(data, where=name)
     if width * height > MAX_PIXELS:
         raise BadInput(f"it claims {width} x {height} px, more than {MAX_PIXELS}", where=name, do="Crop it")
-    try:
-        bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
-    except cv2.error:  # some damage is raised, some is answered with nothing
-        bgr = None
-    if bgr is None:
-        raise BadInput(
-            "OpenCV can't decode it: the picture is damaged, cut short, or of a rare form", where=name,
-            do="Copy it again, or save it as PNG",
-        )  # fmt: skip
+    encoded.check_form(data, where=name)
+    _check_depth(encoded.white(data), bit_depth, name)
+    bgr = _by_opencv(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH, name)
+    if encoded.may_be_transparent(data):
+        _check_opaque(_by_opencv(data, cv2.IMREAD_UNCHANGED, name), name)
     if bgr.dtype not in (np.uint8, np.uint16):
         raise BadInput(f"the file holds {bgr.dtype} values", where=name, do="Save it with 8 or 16 bits a channel")
     return np.ascontiguousarray(bgr[:, :, ::-1])
 
 
+def _bytes_of(path: Path, name: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except IsADirectoryError as exc:
+        raise BadInput("this is a folder, not a picture", where=name, do="Name one picture") from exc
+    except OSError as exc:
+        raise BadInput(f"can't read it: {exc.strerror}", where=name, do="Check the path and its permissions") from exc
+
+
+def _by_opencv(data: bytes, how: int, name: str) -> NDArray[Any]:
+    try:
+        out = cv2.imdecode(np.frombuffer(data, np.uint8), how)
+    except cv2.error:  # some damage is raised, some is answered with nothing
+        out = None
+    if out is None:
+        raise BadInput(
+            "OpenCV can't decode it: the picture is damaged, cut short, or of a rare form", where=name,
+            do="Copy it again, or save it as PNG",
+        )  # fmt: skip
+    return np.asarray(out)
+
+
+def _check_depth(white: int | None, bit_depth: int | None, name: str) -> None:
+    """white: the value that the file states, 255 of 8 bits."""
+    if white is None or white == 255 or bit_depth is None or white == (1 << bit_depth) - 1:
+        return
+    raise BadInput(
+        f"the file's white is {white}, the bundle's 16-bit pictures have {bit_depth} bits", where=name,
+        do=f"Scale its values to {(1 << bit_depth) - 1}, or train with --bit-depth {white.bit_length()}",
+    )  # fmt: skip
+
+
+def _check_opaque(unchanged: NDArray[Any], name: str) -> None:
+    """Decoders multiply the colours of such a file by its alpha or not, by its bits and kind of alpha."""
+    if unchanged.ndim == 3 and unchanged.shape[2] == 4 and (unchanged[:, :, 3] != np.iinfo(unchanged.dtype).max).any():
+        raise BadInput(
+            "this is a TIFF with transparent pixels, whose colours are not the same in all readers", where=name,
+            do="Save it without its alpha channel",
+        )  # fmt: skip
+
+
 def read_rgb8(file: Path, *, bit_depth: int | None) -> NDArray[np.uint8]:
     """A file's picture at its own size, (H, W, 3) uint8 RGB. bit_depth: the bundle's. Raises as `decode` and
     `to_rgb8`."""
-    return to_rgb8(decode(file), bit_depth=bit_depth, where=str(file))
+    return to_rgb8(decode(file, bit_depth=bit_depth), bit_depth=bit_depth, where=str(file))
 
 
 def of_pil(picture: Any, *, where: str) -> Image:

@@ -6,14 +6,12 @@ import hashlib
 import io
 import queue
 import statistics
-import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -54,7 +52,7 @@ class OvRuntime:
     def probe(self) -> Availability:
         """Version and devices, by asking the package; never raises."""
         try:
-            ov = _openvino()
+            ov = need("openvino", extra=NAME)
             with vendor_errors(NAME, where="devices", raises=NotThere, do="edge-sdk devices in another environment"):
                 devices = tuple(str(device) for device in _core(ov).available_devices)
         except EdgeError as exc:
@@ -65,21 +63,6 @@ class OvRuntime:
     def compile(self, graph: bytes | Path, options: CompileOptions) -> OvSession:
         """Raises NotThere (package, device), WrongPrecision (asked is not got), BadInput (graph refused)."""
         return OvSession(onnx_file.graph_bytes(graph, where=options.graph_name), options)
-
-
-def _openvino() -> ModuleType:
-    """The package, without its telemetry: that would, on import and unasked, write to ~/intel and send a usage event.
-
-    It is hidden while openvino is imported, which then takes its own stub; who imported either before us has chosen.
-    """
-    hidden = "openvino_telemetry"
-    if "openvino" in sys.modules or hidden in sys.modules:
-        return need("openvino", extra=NAME)
-    sys.modules[hidden] = None  # type: ignore[assignment]
-    try:
-        return need("openvino", extra=NAME)
-    finally:
-        del sys.modules[hidden]
 
 
 @lru_cache(maxsize=1)
@@ -93,7 +76,7 @@ class OvSession:
     """One graph on one device, with a few infer requests. `run`: any thread; after `close` it raises."""
 
     def __init__(self, graph: bytes, options: CompileOptions) -> None:
-        self._ov = _openvino()
+        self._ov = need("openvino", extra=NAME)
         self._core = _core(self._ov)
         self._options, self._where = options, options.graph_name
         self._device = _real_device(self._core, options)

@@ -12,12 +12,15 @@ import pytest
 from hypothesis import HealthCheck, settings
 from numpy.typing import NDArray
 
+import edge_sdk  # noqa: F401  (no telemetry of ONNX Runtime, whichever test imports it first)
+
 # No test asserts time: a slow machine must not turn a law red.
 settings.register_profile("edge-sdk", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("edge-sdk")
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))  # tiny.py, the bundle that several areas use
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # tests that import openvino send nothing
 
 
 @pytest.fixture(scope="session")

@@ -55,12 +55,12 @@ class Pictures:
 
     def take(self, image: Source, clock: Stages) -> Taken:
         """The caller's picture, decoded and prepared. Raises BadInput."""
-        file, name, color, pixels = None, "picture", self._color, image
+        file, name, color, pixels, depth = None, "picture", self._color, image, self.record.bit_depth
         if isinstance(image, (str, Path)):
             file, name = Path(image), str(image)
-            color, pixels = "rgb", clock("decode", preprocess.decode, file)
+            color, pixels = "rgb", clock("decode", preprocess.decode, file, bit_depth=depth)
         elif isinstance(image, bytes):
-            name, color, pixels = "bytes", "rgb", clock("decode", preprocess.decode, image)
+            name, color, pixels = "bytes", "rgb", clock("decode", preprocess.decode, image, bit_depth=depth)
         elif hasattr(image, "mode") and hasattr(image, "convert"):  # a PIL picture knows its own colours
             color, pixels = "rgb", preprocess.of_pil(image, where=name)
         elif not hasattr(image, "__array__"):

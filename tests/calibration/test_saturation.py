@@ -22,7 +22,9 @@ from edge_sdk.calibration.saturation import unsafe_pairs
 
 CHILD = """
 import io, json, sys
-import numpy as np, openvino
+import numpy as np
+from edge_sdk.extras import need
+openvino = need("openvino", extra="openvino")  # without its telemetry
 graph, picture = open(sys.argv[1], "rb").read(), np.load(sys.argv[2])
 core = openvino.Core()
 compiled = core.compile_model(core.read_model(io.BytesIO(graph)), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})

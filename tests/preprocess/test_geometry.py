@@ -178,3 +178,22 @@ def test_no_map_at_all_is_refused() -> None:
     geometry = preprocess.Geometry(width=4, height=4, placements=())
     with pytest.raises(BadInput, match="no map to bring back"):
         geometry.back_map(np.zeros((0, 2, 2), np.float32), Grid(offset_px=1.0, stride_px=2.0))
+
+
+@given(
+    height=st.integers(1, 200), width=st.integers(1, 200), mode=modes, rows=st.integers(1, 20), seed=st.integers(0, 9)
+)
+def test_a_map_is_bilinear_to_the_last_bits(height: int, width: int, mode: Any, rows: int, seed: int) -> None:
+    """Against the definition in float64, written with the matrix products that the product must not use."""
+    record, grid = Preprocessing(width=64, height=48, mode=mode), Grid(offset_px=2.0, stride_px=4.0)
+    geometry = preprocess.apply(_random(height, width), record).geometry
+    cells = np.random.default_rng(seed).normal(2, 1, (rows, 16)).astype(np.float32)
+
+    def weights(count: int, cells_: int, scale: float, offset: float) -> np.ndarray:
+        at = np.clip((scale * (np.arange(count) + 0.5) + offset - grid.offset_px) / grid.stride_px, 0, cells_ - 1)
+        return np.clip(1 - np.abs(at[:, None] - np.arange(cells_)), 0, 1)
+
+    (p,) = geometry.placements
+    want = weights(height, rows, p.scale_y, p.offset_y) @ cells.astype(np.float64)
+    want = want @ weights(width, 16, p.scale_x, p.offset_x).T
+    np.testing.assert_allclose(geometry.back_map(cells[None], grid), want, rtol=0, atol=1e-5)

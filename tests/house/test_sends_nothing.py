@@ -1,0 +1,105 @@
+"""edge-sdk sends nothing anywhere: what its processes look up, connect to and write, traced at the system's calls."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import pytest
+import tiny
+
+SILENCERS = ("CI", "TF_BUILD", "JENKINS_URL", "GITHUB_ACTIONS", "ORT_DISABLE_TELEMETRY")
+"""Where vendors' telemetry is off anyway, which would prove nothing."""
+LOOK_UP = ("AF_INET", "resolv.conf", "/etc/hosts", "nscd", "resolve1")
+"""What a call looks like that finds or reaches another machine: sockets, the resolver's files, its services."""
+CLI = "import sys; from edge_sdk.cli.main import run; run(sys.argv[1:])"  # devices, verify: both runtimes
+ASK = """
+import sys
+from edge_sdk.runtimes import registry
+assert registry.runtime("openvino").probe().usable
+assert not [name for name in sys.modules if name.startswith("openvino_telemetry")]
+"""
+PREDICT = """
+import sys, edge_sdk
+with edge_sdk.load(sys.argv[1], runtime=sys.argv[3]) as detector:
+    detector.predict(sys.argv[2]).regions
+"""
+QUANTIZE = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import tiny
+from edge_sdk.calibration import QuantizeOptions, quantize
+made = tiny.graph()
+quantize(made.onnx, tiny.Feeds(made, 2), options=QuantizeOptions(float_tail=made.float_tail, threads=1))
+"""
+BEHIND_US = "import edge_sdk, onnxruntime"  # as onnxscript and torch.onnx import it
+WORK = {
+    "devices": (CLI, "devices"),
+    "openvino asked for": (ASK,),
+    "onnxruntime imported by another package": (BEHIND_US,),
+    "predict on onnxruntime": (PREDICT, "BUNDLE", "PICTURE", "onnxruntime"),
+    "predict on openvino": (PREDICT, "BUNDLE", "PICTURE", "openvino"),
+    "verify": (CLI, "verify", "BUNDLE"),
+    "quantize": (QUANTIZE, str(Path(tiny.__file__).parent)),
+}
+
+
+def _environment(home: Path, **more: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name not in (*SILENCERS, "XDG_CACHE_HOME")}
+    return kept | {"HOME": str(home), "LOCALAPPDATA": str(home)} | more
+
+
+def _traced(words: list[str], log: Path, environment: dict[str, str]) -> list[str] | None:
+    """The calls of a Python process and its children that open files or reach out; None without strace."""
+    tracer = shutil.which("strace")
+    call = [sys.executable, "-c", *words]
+    if tracer:
+        calls = "trace=network,open,openat,creat,mkdir,mkdirat"
+        call = [tracer, "-f", "-qq", "-s", "400", "-e", calls, "-o", str(log), *call]
+    done = subprocess.run(call, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return log.read_text("utf-8", "replace").splitlines() if tracer else None
+
+
+def _skip_without_strace() -> None:
+    pytest.skip("only the home folder was looked at, no call was traced: apt-get install strace")
+
+
+@pytest.mark.parametrize(("work", "chosen"), [*((work, None) for work in WORK), ("devices", "0")])
+def test_nothing_is_written_at_home_and_no_host_is_looked_up(
+    work: str, chosen: str | None, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    """Beside the compile cache of our own. chosen: what the user has set ORT_DISABLE_TELEMETRY to."""
+    for package in ("onnxruntime", "openvino", "openvino_telemetry"):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f'{package} is not installed: pip install "edge-sdk[demo]"')
+    picture = tmp_path / "picture.png"
+    picture.write_bytes(bytes(cv2.imencode(".png", tiny.picture(5))[1]))
+    places = {"BUNDLE": str(tiny_bundle), "PICTURE": str(picture)}
+    home = tmp_path / "home"
+    home.mkdir()
+    environment = _environment(home, **({} if chosen is None else {"ORT_DISABLE_TELEMETRY": chosen}))
+    calls = _traced([places.get(word, word) for word in WORK[work]], tmp_path / "calls", environment)
+    ours = home / ".cache" / "edge-sdk"
+    assert [path for path in home.rglob("*") if path != ours.parent and not path.is_relative_to(ours)] == []
+    if calls is None:
+        _skip_without_strace()
+        return
+    assert len(calls) > 100
+    assert [call for call in calls if any(word in call for word in LOOK_UP)] == []
+    made = [call for call in calls if str(home) in call and ("O_CREAT" in call or "mkdir" in call)]
+    assert [call for call in made if str(ours) not in call and f'"{ours.parent}"' not in call] == []
+
+
+def test_the_trace_shows_a_look_up(tmp_path: Path) -> None:
+    code = "import contextlib, socket\nwith contextlib.suppress(OSError): socket.getaddrinfo('nowhere.invalid', 443)"
+    calls = _traced([code], tmp_path / "calls", _environment(tmp_path))
+    if calls is None:
+        _skip_without_strace()
+        return
+    assert [call for call in calls if any(word in call for word in LOOK_UP)]
