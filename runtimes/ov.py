@@ -64,7 +64,7 @@ class OvRuntime:
         return Availability(runtime=NAME, version=_version(ov), devices=devices, reason=reason)
 
     def compile(self, graph: bytes | Path, options: CompileOptions) -> OvSession:
-        """Raises NotThere (package, device), WrongPrecision (asked is not got), BadInput (graph refused)."""
+        """Raises NotThere (package, device), WrongPrecision (not what was requested), BadInput (graph refused)."""
         return OvSession(onnx_read.graph_bytes(graph, where=options.graph_name), options)
 
 
@@ -153,7 +153,7 @@ class OvSession:
         )
 
     def explain(self) -> Explanation:
-        """What was asked for against what the compiled model reports."""
+        """What was requested and what the compiled model reports."""
         return Explanation(
             runtime=NAME,
             version=_version(self._ov),
@@ -376,8 +376,8 @@ def _count(compiled: Any) -> dict[str, int]:
     """Convolutions and matrix products by precision; u8 kernels (s8 shifted by 128) are int8 as well."""
     counts: Counter[str] = Counter()
     for layer in compiled.get_ordered_ops():
-        told = layer.get_rt_info()
-        if str(told["layerType"].astype(str)) in COUNTED:
-            precision = str(told["runtimePrecision"].astype(str))
+        info = layer.get_rt_info()
+        if str(info["layerType"].astype(str)) in COUNTED:
+            precision = str(info["runtimePrecision"].astype(str))
             counts["i8" if precision in ("i8", "u8") else precision] += 1
     return dict(counts)
