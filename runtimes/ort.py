@@ -69,7 +69,7 @@ class OrtRuntime:
         )
 
     def compile(self, graph: bytes | Path, options: CompileOptions) -> OrtSession:
-        """Raises NotThere (package, provider), WrongPrecision (asked is not got), BadInput (graph refused)."""
+        """Raises NotThere (package, provider), WrongPrecision (not what was requested), BadInput (graph refused)."""
         return OrtSession(onnx_file.graph_bytes(graph, where=options.graph_name), options)
 
 
@@ -124,7 +124,7 @@ class OrtSession:
         return _layer_times(events)
 
     def explain(self) -> Explanation:
-        """What was asked for against what the created session reports."""
+        """What was requested and what the created session reports."""
         return Explanation(
             runtime=NAME,
             version=self._version,
@@ -307,13 +307,13 @@ def _layer_times(events: list[dict[str, Any]]) -> tuple[LayerTime, ...]:
     times: dict[str, list[float]] = {}
     rows: dict[str, tuple[str, str, str]] = {}
     for event in events:
-        name, told = str(event.get("name", "")), event.get("args", {})
+        name, details = str(event.get("name", "")), event.get("args", {})
         if event.get("cat") != "Node" or not name.endswith("_kernel_time"):
             continue
         name = name[: -len("_kernel_time")]
         times.setdefault(name, []).append(event["dur"] / 1000)  # us
-        taken = [next(iter(kind), "") for kind in told.get("input_type_shape", [])]
-        rows[name] = (str(told.get("op_name", "")), str(told.get("provider", "")), taken[0] if taken else "")
+        taken = [next(iter(kind), "") for kind in details.get("input_type_shape", [])]
+        rows[name] = (str(details.get("op_name", "")), str(details.get("provider", "")), taken[0] if taken else "")
     return tuple(
         LayerTime(
             name=name,

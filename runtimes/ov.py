@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_sdk.errors import BadUsage, EdgeError, NotThere, WrongPrecision
+from edge_sdk.errors import BadInput, BadUsage, EdgeError, NotThere, WrongPrecision
 from edge_sdk.extras import need, vendor_errors
 from edge_sdk.runtimes import faults, onnx_file, probe
 from edge_sdk.runtimes.cache import CacheKey, entry_if_usable
@@ -30,6 +30,7 @@ COUNTED = frozenset({"Convolution", "Deconvolution", "FullyConnected", "MatMul",
 _VIRTUAL = ("AUTO", "MULTI", "HETERO", "BATCH")
 _PRECISIONS = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}
 """Ours, and how OpenVINO's type prints when the hint is read back."""
+_WIDER_THAN_INT32, _INT32 = frozenset({"int64", "uint32", "uint64"}), np.iinfo(np.int32)
 _DEFAULT = "CPU"
 _TIMED_RUNS = 5
 
@@ -61,7 +62,7 @@ class OvRuntime:
         return Availability(runtime=NAME, version=_version(ov), devices=devices, reason=reason)
 
     def compile(self, graph: bytes | Path, options: CompileOptions) -> OvSession:
-        """Raises NotThere (package, device), WrongPrecision (asked is not got), BadInput (graph refused)."""
+        """Raises NotThere (package, device), WrongPrecision (not what was requested), BadInput (graph refused)."""
         return OvSession(onnx_file.graph_bytes(graph, where=options.graph_name), options)
 
 
@@ -87,6 +88,7 @@ class OvSession:
         self._warnings: tuple[str, ...] = ()
         self._settings, self._workarounds = self._choose_settings()
         self._net, self._cache = self._open(graph)
+        self._fed = tuple(spec.name for spec in self._kept(self._net))
         self._precision = self._read_back()
         self._layers = _count(self._net.get_runtime_model())
         self._check_int8()
@@ -106,7 +108,7 @@ class OvSession:
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Arrays by output name, copied out of the request. With all requests busy the call waits for one."""
-        check(feeds, self.inputs, axes=self._options.axes, where=self._where)
+        self._check(feeds)
         with self._request() as request, vendor_errors(NAME, where=self._where):
             return self._infer(request, feeds)
 
@@ -114,7 +116,7 @@ class OvSession:
         """Median of 5 runs per executed layer, in the order of the compiled model."""
         if not self._options.profile_layers:
             raise BadUsage("no layer times were asked for", where=self._where, do="Compile with profile_layers=True")
-        check(feeds, self.inputs, axes=self._options.axes, where=self._where)
+        self._check(feeds)
         times: dict[str, list[float]] = {}
         rows: dict[str, tuple[str, str]] = {}
         with self._request() as request, vendor_errors(NAME, where=self._where):
@@ -134,7 +136,7 @@ class OvSession:
         )
 
     def explain(self) -> Explanation:
-        """What was asked for against what the compiled model reports."""
+        """What was requested and what the compiled model reports."""
         return Explanation(
             runtime=NAME,
             version=_version(self._ov),
@@ -160,6 +162,18 @@ class OvSession:
             self._free.put(None)  # wakes those who wait for a request; each hands it on
             self._net = None
 
+    def _check(self, feeds: Mapping[str, Array]) -> None:
+        """BadInput for what does not fit, and for whole numbers that OpenVINO (2026.4.1) would cut to 32 bits."""
+        check(feeds, self.inputs, axes=self._options.axes, where=self._where)
+        for spec in self.inputs:
+            if spec.dtype in _WIDER_THAN_INT32 and feeds[spec.name].size:
+                least, most = int(feeds[spec.name].min()), int(feeds[spec.name].max())
+                if least < _INT32.min or most > _INT32.max:
+                    raise BadInput(
+                        f"{spec.name} holds {most if most > _INT32.max else least}, OpenVINO computes in 32 bits",
+                        where=self._where, do="Feed smaller numbers, or take onnxruntime",
+                    )  # fmt: skip
+
     @contextmanager
     def _request(self) -> Iterator[_Request]:
         """One request for the time of a block. A closed session has none left."""
@@ -172,7 +186,7 @@ class OvSession:
             self._free.put(request)
 
     def _infer(self, request: _Request, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        request.fill([feeds[spec.name] for spec in self.inputs])
+        request.fill([feeds[name] for name in self._fed])
         request.native.infer(None, share_outputs=True)
         get = request.native.get_output_tensor
         return {name: np.array(get(index).data) for index, name in enumerate(self._names)}
@@ -239,9 +253,14 @@ class OvSession:
             port: self._ov.PartialShape(
                 [bounds[size] if isinstance(size, str) else self._ov.Dimension(size) for size in spec.shape]
             )
-            for port, spec in zip(model.inputs, self.inputs, strict=True)
+            for port, spec in zip(model.inputs, self._kept(model), strict=True)
             if any(isinstance(size, str) for size in spec.shape)
         }
+
+    def _kept(self, model: Any) -> list[TensorSpec]:
+        """The inputs of an OpenVINO model in its order: it drops those that nothing reads."""
+        specs = {spec.name: spec for spec in self.inputs}
+        return [specs[name] for port in model.inputs for name in port.get_names() if name in specs]
 
     def _read_back(self) -> str:
         """The precision in force, once device and precision are known to be those that were asked for."""
@@ -340,8 +359,8 @@ def _count(compiled: Any) -> dict[str, int]:
     """Convolutions and matrix products by precision; u8 kernels (s8 shifted by 128) are int8 as well."""
     counts: Counter[str] = Counter()
     for layer in compiled.get_ordered_ops():
-        told = layer.get_rt_info()
-        if str(told["layerType"].astype(str)) in COUNTED:
-            precision = str(told["runtimePrecision"].astype(str))
+        info = layer.get_rt_info()
+        if str(info["layerType"].astype(str)) in COUNTED:
+            precision = str(info["runtimePrecision"].astype(str))
             counts["i8" if precision in ("i8", "u8") else precision] += 1
     return dict(counts)

@@ -1,30 +1,82 @@
-"""The runtimes that the product knows, by name. Knows no graph; importing it imports no vendor's package."""
+"""The runtimes by name: the product's own, and those that installed packages add. Knows no graph.
+
+Importing it imports no vendor's library. A package adds a runtime by an entry point of the group `edge_sdk.runtimes`: a
+callable without arguments that returns a `Runtime`, for instance a class.
+"""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+import sys
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
 
 from edge_sdk.errors import BadUsage, NotThere
 from edge_sdk.runtimes.ort import OrtRuntime
 from edge_sdk.runtimes.ov import OvRuntime
-from edge_sdk.runtimes.protocol import Availability, Runtime
+from edge_sdk.runtimes.protocol import Availability, CompileOptions, Runtime, Session
 from edge_sdk.runtimes.trt import TensorRtRtxRuntime, TensorRtRuntime
+
+GROUP = "edge_sdk.runtimes"
+"""The group of entry points that is read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Broken:
+    """Stands for a runtime of another package that can't be used, so that it is listed with its reason."""
+
+    name: str
+    reason: str
+    do: str
+    default_device: str = ""
+    int8_layouts: tuple[str, ...] = ()
+
+    def probe(self) -> Availability:
+        """Not usable, with the reason."""
+        return Availability(runtime=self.name, version=None, devices=(), reason=self.reason, do=self.do)
+
+    def compile(self, graph: bytes | Path, options: CompileOptions) -> Session:
+        """Raises NotThere with the reason."""
+        raise NotThere(f"{self.name} can't be used here: {self.reason}", where=options.graph_name, do=self.do)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlugIn:
+    """A runtime of another package. One that raises where it is probed must not end the report on all the others."""
+
+    runtime: Runtime = field(repr=False)
+    name: str
+    default_device: str
+    int8_layouts: tuple[str, ...]
+    do: str
+
+    def probe(self) -> Availability:
+        """The runtime's own answer, or not usable if it raises."""
+        try:
+            return self.runtime.probe()
+        except Exception as exc:  # noqa: BLE001 - another package's code, which may raise anything
+            reason = f"its probe raised {type(exc).__name__}: {exc}"
+            return Availability(runtime=self.name, version=None, devices=(), reason=reason, do=self.do)
+
+    def compile(self, graph: bytes | Path, options: CompileOptions) -> Session:
+        """As the runtime does it."""
+        return self.runtime.compile(graph, options)
 
 
 def runtimes() -> tuple[Runtime, ...]:
-    """All of them, usable here or not, in the order in which reports list them. A new one is a line here."""
-    return (
-        OrtRuntime(),
-        OvRuntime(),
-        TensorRtRuntime(),
-        TensorRtRtxRuntime(),
-    )
+    """All of them, usable here or not, in the order in which reports list them: the product's own come first.
+
+    A runtime of another package that can't be loaded, or whose name is taken, is `Broken`.
+    """
+    return (*_own(), *_plug_ins(tuple(sys.path)))
 
 
 def of_gpus() -> tuple[str, ...]:
-    """Names of those that run on GPUs alone: where one is usable, it is what the machine is for."""
-    return tuple(one.name for one in runtimes() if one.default_device != "CPU")
+    """Names of the product's own that run on NVIDIA GPUs alone: where one is usable, it is what the machine is for."""
+    return tuple(one.name for one in _own() if one.default_device == "CUDA")
 
 
 _SHORT = {"ort": "onnxruntime", "onnx": "onnxruntime", "ov": "openvino", "trt": "tensorrt", "rtx": "tensorrt-rtx"}
@@ -32,10 +84,13 @@ _SHORT = {"ort": "onnxruntime", "onnx": "onnxruntime", "ov": "openvino", "trt": 
 
 
 def runtime(name: str, known: Sequence[Runtime] | None = None) -> Runtime:
-    """The one called `name` of `known`, None = `runtimes()`. Raises BadUsage with the nearest name if there is none."""
+    """The one called `name` of `known`, None = `runtimes()`. Raises BadUsage with the nearest name if there is none,
+    NotThere with the reason if it is `Broken`."""
     by_name = {one.name: one for one in (runtimes() if known is None else known)}
     if name in by_name:
-        return by_name[name]
+        if isinstance(one := by_name[name], Broken):
+            require(one.probe())
+        return one
     near = [_SHORT[name.lower()]] if _SHORT.get(name.lower()) in by_name else []
     near = near or difflib.get_close_matches(name, by_name, n=1, cutoff=0.4)
     raise BadUsage(
@@ -47,3 +102,47 @@ def require(found: Availability) -> None:
     """Nothing if the runtime is usable, else NotThere with its own reason."""
     if not found.usable:
         raise NotThere(f"{found.runtime} can't be used here: {found.reason}", do=found.do)
+
+
+def _own() -> tuple[Runtime, ...]:
+    """A new one of the product's own is a line here."""
+    return (
+        OrtRuntime(),
+        OvRuntime(),
+        TensorRtRuntime(),
+        TensorRtRtxRuntime(),
+    )
+
+
+@lru_cache(maxsize=4)
+def _plug_ins(path: tuple[str, ...]) -> tuple[Runtime, ...]:
+    """The runtimes of installed packages, by name of the entry point. path: sys.path, where packages are looked for:
+    reading them all takes milliseconds, which not every call of `runtimes` should pay."""
+    taken, found = {one.name for one in _own()}, []
+    for entry in sorted(metadata.entry_points(group=GROUP), key=lambda one: (one.name, one.value)):
+        one = _loaded(entry, taken)
+        taken.add(one.name)
+        found.append(one)
+    return tuple(found)
+
+
+def _loaded(entry: metadata.EntryPoint, taken: Collection[str]) -> Runtime:
+    """What the entry point returns; Broken if that is no runtime, or one whose name is taken."""
+    package = entry.dist.name if entry.dist is not None else "the package"
+    do = f"Update or uninstall {package}"
+    try:
+        made = entry.load()()
+        name, device, layouts = made.name, made.default_device, made.int8_layouts
+        texts = (name, device, *layouts)
+        if not (all(isinstance(one, str) for one in texts) and name and isinstance(layouts, tuple)):
+            raise TypeError("name and default_device must be text, int8_layouts a tuple of texts")
+        if not (callable(made.probe) and callable(made.compile)):
+            raise TypeError("probe and compile must be methods")
+    except (Exception, SystemExit) as exc:  # noqa: BLE001 - another package's code, which may raise anything
+        reason = f"{entry.value} does not load: {type(exc).__name__}: {exc}"
+    else:
+        if name not in taken:
+            return PlugIn(runtime=made, name=name, default_device=device, int8_layouts=layouts, do=do)
+        reason = f"{entry.value} calls itself {name}, which is the name of another runtime here"
+    names = (entry.name, f"{entry.name} of {package}", f"{entry.value} of {package}")
+    return Broken(name=next((name for name in names if name not in taken), names[-1]), reason=reason, do=do)

@@ -13,8 +13,8 @@ from edge_sdk.runtimes.protocol import Availability, Runtime
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A runtime and its device."""
+class Placement:
+    """A runtime and one of its devices."""
 
     runtime: str
     device: str
@@ -27,7 +27,7 @@ class Target:
 
     name: str
     variants: tuple[str, ...]
-    places: tuple[Place, ...]
+    places: tuple[Placement, ...]
     opset: int
     why: str
     refusal: str = ""
@@ -60,8 +60,8 @@ class Choice:
     refused: tuple[tuple[str, str], ...] = ()
 
 
-_ORT, _ORT_CUDA = Place("onnxruntime", "CPU"), Place("onnxruntime", "CUDA")
-_OV, _TRT, _RTX = Place("openvino", "CPU"), Place("tensorrt", "CUDA"), Place("tensorrt-rtx", "CUDA")
+_ORT, _ORT_CUDA = Placement("onnxruntime", "CPU"), Placement("onnxruntime", "CUDA")
+_OV, _TRT, _RTX = Placement("openvino", "CPU"), Placement("tensorrt", "CUDA"), Placement("tensorrt-rtx", "CUDA")
 _JETSON = ("int8", "fp16", "fp32")
 
 TARGETS: tuple[Target, ...] = (
@@ -97,11 +97,11 @@ TARGETS: tuple[Target, ...] = (
     ),
     Target(name="x86-sse", variants=("fp32",), places=(_ORT,), opset=17, why="no AVX2: int8 does not pay"),
     Target(
-        name="intel-igpu", variants=("int8", "fp16", "fp32"), places=(Place("openvino", "GPU"), _OV), opset=17,
+        name="intel-igpu", variants=("int8", "fp16", "fp32"), places=(Placement("openvino", "GPU"), _OV), opset=17,
         why="int8 on the integrated GPU",
     ),
     Target(
-        name="intel-npu", variants=("int8", "fp16"), places=(Place("openvino", "NPU"), _OV), opset=17,
+        name="intel-npu", variants=("int8", "fp16"), places=(Placement("openvino", "NPU"), _OV), opset=17,
         why="int8 on the NPU, static shapes",
     ),
     Target(
@@ -144,7 +144,7 @@ def detect(cpu: CpuFacts, present: Sequence[Availability], *, device: str | None
         return jetson
     if device is not None and (asked := _OF_DEVICE.get(kind_of(device))):
         return _seen(asked, f"device {device} was asked for")
-    gpu = next((one for one in present if one.usable and one.runtime.startswith("tensorrt") and one.devices), None)
+    gpu = next((one for one in present if one.usable and one.runtime in registry.of_gpus() and one.devices), None)
     if gpu is not None and device is None:
         return _seen("rtx-pc", f"{gpu.runtime} {gpu.version} sees {', '.join(gpu.devices)}")
     if cpu.isa == "neon":
@@ -204,7 +204,7 @@ def _reasons(refused: Sequence[tuple[str, str]]) -> str:
 
 def places_for(
     target: Target, runtime: str | None, device: str | None, *, known: Sequence[Runtime] | None = None
-) -> tuple[Place, ...]:
+) -> tuple[Placement, ...]:
     """Where to look, in order: all places of `target`; for a runtime that is asked for, its own of them and its default
     device; for a device that is asked for, every runtime, those of `target` first. known: of `choose`."""
     if runtime is None and device is None:
@@ -213,16 +213,19 @@ def places_for(
         names: tuple[str, ...] = (registry.runtime(runtime, known).name,)
     else:
         every = registry.runtimes() if known is None else known
-        names = tuple(dict.fromkeys((*target.runtimes, *(one.name for one in every))))
+        usable = (one.name for one in every if not isinstance(one, registry.Broken))
+        names = tuple(dict.fromkeys((*target.runtimes, *usable)))
     if device is not None:
-        return tuple(Place(name, device) for name in names)
+        return tuple(Placement(name, device) for name in names)
     own = (place for place in target.places if place.runtime in names)
-    return tuple(dict.fromkeys((*own, *(Place(name, registry.runtime(name, known).default_device) for name in names))))
+    return tuple(
+        dict.fromkeys((*own, *(Placement(name, registry.runtime(name, known).default_device) for name in names)))
+    )
 
 
 def _fits(
     variant: str,
-    place: Place,
+    place: Placement,
     variants: Sequence[VariantOption],
     present: Sequence[Availability],
     known: Sequence[Runtime] | None,

@@ -100,7 +100,11 @@ class TrtSession:
         self._context: Any = self._engine.create_execution_context()
         if self._context is None:
             raise NotThere("TensorRT has no room for the engine", where=self._where, do="Free memory on the GPU")
-        self._allocate()
+        try:
+            self._allocate()
+        except BaseException:
+            self.close()  # nobody else can give the GPU's memory back
+            raise
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -140,7 +144,7 @@ class TrtSession:
         )
 
     def explain(self) -> Explanation:
-        """What was asked for against what the engine reports. Engines follow the types of the graph."""
+        """What was requested and what the engine reports. Engines follow the types of the graph."""
         return Explanation(
             runtime=self._runtime,
             version=str(self._trt.__version__),
@@ -211,7 +215,7 @@ class TrtSession:
         shape = tuple(int(size) for size in self._context.get_tensor_shape(spec.name))
         if any(size < 0 for size in shape):
             raise NotThere(
-                f"the values that come in decide the shape {shape} of {spec.name}, not the sizes alone",
+                f"the shape {shape} of {spec.name} depends on values of the inputs, not on their sizes alone",
                 where=self._where,
                 do="Export the graph with fixed sizes",
             )
@@ -325,6 +329,6 @@ def _count(information: str) -> dict[str, int]:
             r"conv|gemm|matrix", str(layer.get("LayerType", "")), re.IGNORECASE
         ):
             continue
-        told = " ".join(str(tensor.get("Format/Datatype", "")) for tensor in layer.get("Inputs", []))
-        counts["i8" if "Int8" in told else "f16" if "Half" in told or "FP16" in told else "f32"] += 1
+        inputs = " ".join(str(tensor.get("Format/Datatype", "")) for tensor in layer.get("Inputs", []))
+        counts["i8" if "Int8" in inputs else "f16" if "Half" in inputs or "FP16" in inputs else "f32"] += 1
     return dict(counts)

@@ -52,18 +52,18 @@ def confirm(
                 accepted=False, errors=(f"no answer within {timeout_s:g} s",), crashed=True, version=version
             )
     try:
-        told = json.loads(child.stdout.splitlines()[-1]) if child.returncode == 0 else None
+        reply = json.loads(child.stdout.splitlines()[-1]) if child.returncode == 0 else None
     except (ValueError, IndexError):
-        told = None
-    if told is None:
+        reply = None
+    if reply is None:
         last = (child.stderr.decode(errors="replace").strip().splitlines() or [""])[-1][:300]
         errors = (f"the builder died (exit code {child.returncode}) {last}".strip(),)
         return Confirmation(accepted=False, errors=errors, crashed=True, version=version)
-    warnings = tuple(told["warnings"])
+    warnings = tuple(reply["warnings"])
     about_types = tuple(text for text in warnings if trt_build.ABOUT_TYPES.search(text))
-    errors = (*told["errors"], *(f"another type than the graph's: {text}" for text in about_types))
+    errors = (*reply["errors"], *(f"another type than the graph's: {text}" for text in about_types))
     return Confirmation(
-        accepted=not errors, warnings=warnings, errors=errors, engine_bytes=told["engine_bytes"], version=version
+        accepted=not errors, warnings=warnings, errors=errors, engine_bytes=reply["engine_bytes"], version=version
     )
 
 

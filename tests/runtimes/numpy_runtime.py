@@ -61,6 +61,7 @@ class NumpySession:
         self._options, self._evaluator = options, ReferenceEvaluator(model, new_ops=[QuantizeLinear, DequantizeLinear])
         self._inputs = tuple(_spec(value) for value in model.graph.input)
         self._outputs = tuple(_spec(value) for value in model.graph.output)
+        self.outputs_depend_on_values = any(node.op_type == "NonZero" for node in model.graph.node)
         self._closed = False
 
     @property

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 from numpy_runtime import NumpyRuntime
-from runtime_graphs import CHANNELS, GRID, SIDE, detector, mlp, pictures, prompted, prompts, weighted_sum
+from onnx import TensorProto, helper
+from runtime_graphs import CHANNELS, GRID, SIDE, Sketch, detector, mlp, pictures, prompted, prompts, weighted_sum
 from trt_stand_in import TrtStandIn
 
 from edge_sdk.errors import BadInput, BadUsage, EdgeError, WrongPrecision
@@ -22,6 +24,7 @@ from edge_sdk.runtimes.protocol import (
     Runtime,
     Session,
 )
+from edge_sdk.tensors import DType
 
 FOUND = {found.runtime: found for found in (runtime.probe() for runtime in registry.runtimes())}
 STAND_INS: dict[str, Runtime] = {"numpy": NumpyRuntime(), "tensorrt-stand-in": TrtStandIn()}
@@ -206,6 +209,45 @@ def test_sizes_and_types_that_do_not_fit_are_refused_by_name(
     with pytest.raises(BadInput, match=message):
         session.run({**prompts(2, 2), **change})
     assert session.run(prompts(2, 2))["masks"].shape == (2, GRID, GRID)
+
+
+def test_an_input_that_nothing_reads_is_fed_and_changes_nothing(opened: Callable[..., Session]) -> None:
+    g = Sketch()
+    g.add("Neg", ["b"], "y")
+    graph = g.model(
+        [("a", TensorProto.FLOAT, ["M", 3]), ("b", TensorProto.FLOAT, ["N", 3]), ("c", TensorProto.FLOAT, [3])],
+        [("y", TensorProto.FLOAT, ["N", 3])],
+    )
+    session = opened(graph, axes={"M": 2, "N": 4})
+    assert [spec.name for spec in session.inputs] == ["a", "b", "c"]
+    for rows in (4, 2):
+        fed = {"a": np.ones((2, 3), np.float32), "b": np.full((rows, 3), 7, np.float32), "c": np.ones(3, np.float32)}
+        np.testing.assert_array_equal(session.run(fed)["y"], -fed["b"])
+
+
+@pytest.mark.parametrize("dtype", get_args(DType))
+def test_every_type_of_a_tensor_comes_back_as_it_went_in(opened: Callable[..., Session], dtype: DType) -> None:
+    g = Sketch()
+    g.add("Transpose", ["x"], "y", perm=[1, 0])
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    session = opened(g.model([("x", kind, ["A", "B"])], [("y", kind, ["B", "A"])]), axes={"A": 3, "B": 4})
+    for rows, columns in ((3, 4), (1, 2)):
+        x = np.arange(rows * columns).reshape(rows, columns).astype(dtype)
+        got = session.run({"x": x})["y"]
+        assert got.dtype == x.dtype
+        np.testing.assert_array_equal(got, x.T)
+
+
+@pytest.mark.parametrize("value", [2**31, -(2**31) - 1, 2**40, 2**31 - 1, -(2**31)])
+def test_whole_numbers_are_right_or_refused_never_cut(opened: Callable[..., Session], value: int) -> None:
+    g = Sketch()
+    g.add("Concat", ["x", "x"], "y", axis=0)
+    session = opened(g.model([("x", TensorProto.INT64, [2])], [("y", TensorProto.INT64, [4])]))
+    try:
+        assert session.run({"x": np.array([0, value])})["y"].tolist() == [0, value, 0, value]
+    except BadInput as exc:
+        assert abs(value) > 2**31 - 1
+        assert f"x holds {value}" in str(exc)  # noqa: PT017
 
 
 @pytest.mark.parametrize("value", [2.0, np.float32(2.0), [2.0], None])

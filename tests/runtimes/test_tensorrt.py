@@ -146,6 +146,33 @@ def test_memory_of_the_gpu_is_given_back() -> None:
     assert not memory.streams
 
 
+def test_an_output_that_grows_as_its_input_shrinks_gets_the_room_that_it_needs() -> None:
+    g = Sketch()
+    rows = g.add("Shape", ["x"], "rows", end=1)
+    bounds = [g.constant(name, np.array([value], np.int64)) for name, value in (("end", 10), ("axis", 0))]
+    g.add("Slice", [g.constant("numbers", np.arange(10, dtype=np.float32)), rows, *bounds], "left")
+    graph = g.model([("x", TensorProto.FLOAT, ["N", 2])], [("left", TensorProto.FLOAT, ["M"])])
+    memory, options = HostMemory(), replace(OPTIONS, axes={"N": 9})
+    session = TrtSession(LIBRARY, memory, graph, options, runtime="tensorrt", gpu="host")
+    for size in (9, 2, 5, 1):
+        got = session.run({"x": np.zeros((size, 2), np.float32)})["left"]
+        assert got.tolist() == list(range(size, 10))
+    assert len(memory.blocks) == 2
+    session.close()
+    assert not memory.blocks
+
+
+def test_an_output_whose_shape_depends_on_values_is_refused_by_name() -> None:
+    g = Sketch()
+    g.add("NonZero", ["x"], "where")
+    graph = g.model([("x", TensorProto.FLOAT, [4])], [("where", TensorProto.INT64, [1, "found"])])
+    memory = HostMemory()
+    with pytest.raises(NotThere, match=r"shape \(1, -1\) of where depends on values"):
+        TrtSession(LIBRARY, memory, graph, OPTIONS, runtime="tensorrt", gpu="host")
+    assert not memory.blocks
+    assert not memory.streams
+
+
 def test_engines_come_from_the_cache_that_built_them_and_from_nowhere_else(tmp_path: Path) -> None:
     options, image = replace(OPTIONS, cache_dir=tmp_path), {"image": pictures(1)}
     first = TrtStandIn().compile(detector(), options)

@@ -215,7 +215,12 @@ class Context:
             axis: size for s in self.session.inputs for axis, size in zip(s.shape, self.shapes[s.name], strict=True)
         }
         spec = next(s for s in self.session.outputs if s.name == name)
-        return tuple(sizes.get(size, -1) if isinstance(size, str) else size for size in spec.shape)
+        if all(size in sizes or isinstance(size, int) for size in spec.shape):
+            return tuple(sizes.get(size, size) for size in spec.shape)  # type: ignore[misc]
+        if self.session.outputs_depend_on_values:
+            return tuple(-1 if isinstance(size, str) else size for size in spec.shape)
+        zeros = {s.name: np.zeros(self.shapes[s.name], s.dtype) for s in self.session.inputs}
+        return self.session.run(zeros)[name].shape
 
     def execute_async_v3(self, stream: int) -> bool:
         feeds = {s.name: self._view(s.name, s.dtype, self.shapes[s.name]) for s in self.session.inputs}

@@ -1,0 +1,186 @@
+"""Runtimes that another package adds by entry points: one that works and is slow numpy, and others that do not."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+from runtime_graphs import detector, pictures
+
+import edge_sdk
+from edge_sdk import preprocess
+from edge_sdk.calibration import QuantizeOptions, quantize
+from edge_sdk.errors import BadUsage, NotThere
+from edge_sdk.export import evaluate
+from edge_sdk.runtimes import probe, registry, targets
+from edge_sdk.runtimes.protocol import CompileOptions
+from edge_sdk.verify import verify
+
+WORKS = """
+from numpy_runtime import NumpyRuntime, NumpySession
+from edge_sdk.errors import NotThere
+from edge_sdk.runtimes.protocol import Availability, CompileOptions
+
+class Accelerator(NumpyRuntime):
+    '''numpy under another name, on a device that no other runtime has: asked for another one, it refuses.'''
+    name = "accelerator"
+    default_device = "ACC"
+
+    def probe(self):
+        return Availability(runtime=self.name, version="1.0", devices=("ACC:0", "ACC:1"))
+
+    def compile(self, graph, options):
+        if options.device not in ("", "ACC", "ACC:0", "ACC:1"):
+            raise NotThere(f"no device {options.device}", where=options.graph_name)
+        return super().compile(graph, options)
+"""
+BASE = "from numpy_runtime import NumpyRuntime\nclass Made(NumpyRuntime):\n    "
+
+
+def install(folder: Path, package: str, code: str, runtimes: dict[str, str]) -> None:
+    """A package as pip would leave it in `folder`: module `package`, and `runtimes` by name of the entry point."""
+    folder.mkdir(exist_ok=True)
+    (folder / f"{package}.py").write_text(code)
+    info = folder / f"{package}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
+    lines = [f"{name} = {package}:{value}" for name, value in runtimes.items()]
+    (info / "entry_points.txt").write_text("\n".join([f"[{registry.GROUP}]", *lines, ""]))
+
+
+@pytest.fixture
+def accelerator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    install(tmp_path / "site", "acme_acc", WORKS, {"accelerator": "Accelerator"})
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    return "accelerator"
+
+
+def test_a_runtime_of_another_package_is_listed_behind_the_own_ones(accelerator: str) -> None:
+    names = [one.name for one in registry.runtimes()]
+    assert names.index(accelerator) > max(names.index(name) for name in ("onnxruntime", "openvino", "tensorrt-rtx"))
+    found = next(one for one in probe.availability() if one.runtime == accelerator)
+    assert (found.usable, found.version, found.devices) == (True, "1.0", ("ACC:0", "ACC:1"))
+    assert accelerator not in registry.of_gpus()
+    session = registry.runtime(accelerator).compile(detector(), CompileOptions())
+    assert session.run({"image": pictures(1)})["score"].shape == (1,)
+    with pytest.raises(BadUsage, match="Did you mean accelerator"):
+        registry.runtime("acelerator")
+
+
+def test_it_runs_where_it_is_asked_for_and_nowhere_else(accelerator: str, tiny_bundle: Path, tmp_path: Path) -> None:
+    options = {"threads": 1, "cache": tmp_path / "cache"}
+    with edge_sdk.load(tiny_bundle, **options) as detector:  # type: ignore[arg-type]
+        assert detector.explanation.runtime != accelerator
+    with edge_sdk.load(tiny_bundle, runtime=accelerator, **options) as detector:  # type: ignore[arg-type]
+        result = detector.predict(tiny.picture(3, damaged=True))
+        assert (detector.explanation.runtime, result.ran.runtime) == ("numpy", "numpy")  # what its session reports
+        assert detector.explanation.device_requested == "ACC"
+    for asked in ({"device": "ACC:1"}, {"device": "ACC:1", "runtime": accelerator}):
+        with edge_sdk.load(tiny_bundle, **asked, **options) as detector:  # type: ignore[arg-type]
+            assert detector.explanation.device_requested == "ACC:1"
+    with pytest.raises(NotThere, match="has a device CPU, only accelerator ACC:0, ACC:1"):
+        edge_sdk.load(tiny_bundle, runtime=accelerator, device="CPU", **options)  # type: ignore[arg-type]
+
+
+def test_its_own_device_is_used_where_pictures_are_scored_and_bundles_verified(
+    accelerator: str, tiny_bundle: Path
+) -> None:
+    made = tiny.graph()
+    options = QuantizeOptions(variants=("fp32", "int8"), float_tail=made.float_tail, threads=1)
+    variants = quantize(made.onnx, tiny.Feeds(made), options=options).variants
+    inputs = [preprocess.apply(tiny.picture(seed), made.preprocessing) for seed in range(2)]
+    rows = [row for row in evaluate.score_all(variants, inputs, threads=1) if row.runtime == accelerator]
+    assert {row.variant for row in rows} == {"fp32", "int8"}
+    for row in rows:
+        assert not row.problem
+        assert np.isfinite(row.scores).all()
+    (checked,) = verify(tiny_bundle, runtimes=[accelerator], variants=["fp32"]).rows
+    assert checked.passed, checked
+
+
+BROKEN = {
+    "import fails": ("import a_module_that_is_nowhere\n", "ModuleNotFoundError: No module named 'a_module_that"),
+    "syntax error": ("def Made(:\n", "SyntaxError"),
+    "exits": ("raise SystemExit(3)\n", "SystemExit: 3"),
+    "nothing of that name": ("Other = 1\n", "AttributeError"),
+    "constructor raises": ("def Made():\n    raise OSError('no driver')\n", "OSError: no driver"),
+    "not callable": ("Made = 3\n", "TypeError: 'int' object is not callable"),
+    "no runtime": ("class Made:\n    pass\n", "AttributeError.*name"),
+    "name is no text": (BASE + "name = 3\n", "TypeError: name and default_device must be text"),
+    "layouts are one text": (BASE + "int8_layouts = 'conv-relu-q'\n", "TypeError.*int8_layouts a tuple"),
+    "no method": (BASE + "compile = None\n", "TypeError: probe and compile must be methods"),
+    "a name that is taken": (BASE + "name = 'onnxruntime'\n", "calls itself onnxruntime, which is the name of another"),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+@pytest.mark.parametrize("entry", ["mine", "openvino"])
+def test_one_that_does_not_load_is_listed_with_its_reason_and_refused_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_bundle: Path, kind: str, entry: str
+) -> None:
+    code, reason = BROKEN[kind]
+    package = f"acme_{entry}_{kind.replace(' ', '_')}"
+    install(tmp_path / "site", package, code, {entry: "Made"})
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    name = "mine" if entry == "mine" else f"openvino of {package}"
+    (found,) = [one for one in probe.availability() if one.runtime == name]
+    assert not found.usable
+    assert found.do == f"Update or uninstall {package}"
+    for ask in (
+        lambda: registry.runtime(name),
+        lambda: next(one for one in registry.runtimes() if one.name == name).compile(detector(), CompileOptions()),
+        lambda: verify(tiny_bundle, runtimes=[name]),
+        lambda: edge_sdk.load(tiny_bundle, runtime=name, cache=tmp_path / "cache"),
+    ):
+        with pytest.raises(NotThere, match=f"{name} can't be used here: {package}:Made .*{reason}"):
+            ask()
+    assert not isinstance(registry.runtime("openvino"), registry.Broken)
+    placements = targets.places_for(targets.named("any-cpu"), None, "CPU")  # a device: every runtime may have it
+    assert name not in {one.runtime for one in placements}
+
+
+def test_of_two_with_one_name_the_second_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(tmp_path / "site", "acme_first", BASE + "name = 'twin'\n", {"twin": "Made"})
+    install(tmp_path / "site", "acme_second", BASE + "name = 'twin'\n", {"twin": "Made"})
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    assert registry.runtime("twin").name == "twin"
+    with pytest.raises(NotThere, match="calls itself twin"):
+        registry.runtime("twin of acme_second")
+
+
+def test_one_whose_probe_raises_is_listed_as_not_usable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = BASE + "name = 'moody'\n    def probe(self):\n        raise OSError('the driver is gone')\n"
+    install(tmp_path / "site", "acme_moody", code, {"moody": "Made"})
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    found = registry.runtime("moody").probe()
+    assert found.reason == "its probe raised OSError: the driver is gone"
+    with pytest.raises(NotThere, match="moody can't be used here: its probe raised OSError"):
+        registry.require(found)
+
+
+def test_the_command_line_lists_them(tmp_path: Path) -> None:
+    install(tmp_path / "site", "acme_acc", WORKS, {"accelerator": "Accelerator"})
+    install(tmp_path / "site", "acme_gone", "import a_module_that_is_nowhere\n", {"gone": "Made"})
+    paths = [str(tmp_path / "site"), str(Path(__file__).parent), *sys.path]
+    run = [sys.executable, "-c", "from edge_sdk.cli.main import run; run()", "devices", "--json"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    done = subprocess.run(run, env=environment, capture_output=True, text=True, check=True, timeout=60)
+    rows = {row["runtime"]: row for row in json.loads(done.stdout)["runtimes"]}
+    assert (rows["accelerator"]["devices"], rows["accelerator"]["reason"]) == (["ACC:0", "ACC:1"], "")
+    assert "No module named 'a_module_that_is_nowhere'" in rows["gone"]["reason"]
+
+
+def test_the_product_imports_no_plug_in_before_a_runtime_is_looked_for(tmp_path: Path) -> None:
+    install(tmp_path / "site", "acme_loud", "print('loaded')\n", {"loud": "Made"})
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path / "site"), *filter(None, sys.path)])}
+    code = "import edge_sdk, edge_sdk.runtimes.registry as r; print('imported'); r.runtimes(); r.runtimes()"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.split() == ["imported", "loaded"]
