@@ -20,9 +20,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_sdk import atomic
+from edge_sdk import atomic, locks
 from edge_sdk.errors import CantWrite, NotThere, NotTrusted
-from edge_sdk.locks import try_lock, unlock
 
 log = logging.getLogger(__name__)
 
@@ -209,16 +208,13 @@ def default_cache_folder(environ: Mapping[str, str]) -> Path:
 def _lock(path: Path, patience_s: float) -> Iterator[None]:
     """An exclusive lock on `path` between processes and threads; its file stays."""
     with path.open("ab") as file:
-        deadline = time.monotonic() + patience_s
-        while not try_lock(file.fileno()):
-            if time.monotonic() > deadline:
-                raise NotThere(
-                    f"another process holds this entry for more than {patience_s:g} s",
-                    where=str(path),
-                    do="Wait for it, end it, or choose another cache folder",
-                )
-            time.sleep(0.02)
+        if not locks.take(file, patience_s=patience_s):
+            raise NotThere(
+                f"another process holds this entry for more than {patience_s:g} s",
+                where=str(path),
+                do="Wait for it, end it, or choose another cache folder",
+            )
         try:
             yield
         finally:
-            unlock(file.fileno())
+            locks.release(file)

@@ -26,7 +26,7 @@ def inspect(
 
     Example: edge-sdk inspect line3.edge --extract fp32 --to line3.onnx
     """
-    from edge_sdk.atomic import replacing
+    from edge_sdk.atomic import writing
     from edge_sdk.bundle.store import Bundle as Opened
     from edge_sdk.bundle.summary import inspect as summarize
 
@@ -34,7 +34,7 @@ def inspect(
         target = to or Path(f"{extract}.onnx")
         with Opened.open(bundle, trust=policy(trust, keys)) as opened:
             whole = opened.graph(extract)
-        with replacing(target) as (file, _):
+        with writing(target) as (file, _):
             file.write(whole)
         terminal.note(f"wrote {target}")
         return
