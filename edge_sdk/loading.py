@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,7 +47,7 @@ def load(
     bundle = Bundle.open(Path(path), trust=trust, lazy=True)
     try:
         made_for = predictor(bundle.manifest.task, where=str(path))
-        folder = cache or default_cache_folder(os.environ)
+        folder = cache or default_cache_folder()
         choice = choose(bundle, target=target, runtime=runtime, variant=variant, device=device)
         options = CompileOptions(threads=threads, max_batch=max_batch, cache_dir=folder)
         graph, session = compiled(bundle, choice, options)

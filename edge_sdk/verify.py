@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -226,7 +225,7 @@ def _blank(graph: Graph, runtime: str, device: str) -> VerifyRow:
 def _row(bundle: Bundle, graph: Graph, runtime: str, device: str | None) -> VerifyRow:
     options = CompileOptions(
         device=device or registry.runtime(runtime).default_device, graph_name=graph.name,
-        int8_convolutions=graph.int8_convolutions, cache_dir=default_cache_folder(os.environ),
+        int8_convolutions=graph.int8_convolutions, cache_dir=default_cache_folder(),
     )  # fmt: skip
     blank = _blank(graph, runtime, options.device)
     try:

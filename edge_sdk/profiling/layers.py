@@ -5,7 +5,6 @@ A run of its own, by the runtime's profiler, which makes the call slower: never 
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -70,7 +69,7 @@ def layers(
     """
     with Bundle.open(Path(path), trust=trust, lazy=True) as bundle:
         choice = choose(bundle, runtime=runtime, variant=variant, device=device)
-        folder = cache or default_cache_folder(os.environ)
+        folder = cache or default_cache_folder()
         options = CompileOptions(threads=threads, cache_dir=folder, profile_layers=True)
         graph, session = compiled(bundle, choice, options)
         try:
