@@ -21,7 +21,7 @@ from edge_sdk.runtimes import faults, probe, registry, targets
 from edge_sdk.runtimes.cache import default_cache_folder
 from edge_sdk.runtimes.onnx_file import read_facts
 from edge_sdk.runtimes.protocol import Availability, CompileOptions, Session
-from edge_sdk.text_table import text_table
+from edge_sdk.text_table import TableWriter, text_table
 
 BATCH = 3
 """Positions that a batch is checked at: first, middle, last."""
@@ -87,10 +87,10 @@ class VerifyReport:
             plain["passed"] = row.passed
         return {**out, "worst_score": self.worst_score, "passed": self.passed}
 
-    def text(self) -> str:
+    def text(self, table: TableWriter = text_table) -> str:
         """A table of the worst checks, and the verdict, for a person."""
         header = ("graph", "runtime", "precision", "run", "output", "checks", "relative", "worst", "verdict")
-        lines = [text_table(header, [line for row in self.rows for line in _lines(row)])]
+        lines = [table(header, [line for row in self.rows for line in _lines(row)])]
         lines.append(f"pictures: {self.pictures} of {self.samples} become their tensor exactly")
         if self.worst_picture_difference:
             lines[-1] += f" (off by up to {self.worst_picture_difference} grey levels)"

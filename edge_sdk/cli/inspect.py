@@ -9,7 +9,6 @@ import typer
 
 from edge_sdk.cli import terminal
 from edge_sdk.cli.options import Bundle, Json, Keys, Trust, policy
-from edge_sdk.text_table import text_table
 
 if TYPE_CHECKING:
     from edge_sdk.bundle.summary import BundleSummary
@@ -56,7 +55,7 @@ def _text(told: BundleSummary) -> str:
         f"golden     {len(m.golden)} samples ({', '.join(g.label or '-' for g in m.golden)})",
         f"sharing    weights stored once save {told.shared_bytes_saved / 1e6:.2f} MB",
         "",
-        text_table(
+        terminal.table(
             ("graph", "variant", "layout", "opset", "MB", "stored MB", "int8 convolutions"),
             [
                 (

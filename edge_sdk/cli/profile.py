@@ -47,7 +47,7 @@ def profile(
         told = of_layers(
             bundle, runtime=runtime, variant=variant, device=device, threads=threads, trust=policy(trust, keys)
         )
-        terminal.emit(told.to_json(), as_json=json, text=told.text())
+        terminal.emit(told.to_json(), as_json=json, text=told.text(terminal.table))
         return
     if samples is not None:
         atomic.folder(samples.parent)  # before the measuring, not after it
@@ -67,7 +67,7 @@ def profile(
             )  # fmt: skip
     if samples is not None:
         report.samples.write(samples)
-    terminal.emit(report.to_json(), as_json=json, text=report.text())
+    terminal.emit(report.to_json(), as_json=json, text=report.text(terminal.table))
 
 
 COMMANDS = (profile,)

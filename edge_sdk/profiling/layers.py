@@ -18,7 +18,7 @@ from edge_sdk.golden import Judge, golden_tensor
 from edge_sdk.loading import choose, compiled
 from edge_sdk.runtimes.cache import default_cache_folder
 from edge_sdk.runtimes.protocol import CompileOptions, Explanation, LayerTime, ProfiledSession
-from edge_sdk.text_table import text_table
+from edge_sdk.text_table import TableWriter, text_table
 
 SHOWN = 25
 """Layers that the text names; the rest is one line with its sum."""
@@ -42,7 +42,7 @@ class LayerReport:
         """Plain values for one JSON object."""
         return {"schema": "edge-sdk.layers/1", **asdict(self), "total_ms": self.total_ms}
 
-    def text(self) -> str:
+    def text(self, table: TableWriter = text_table) -> str:
         """The slowest layers first, for a person."""
         e, total = self.explanation, self.total_ms
         slowest = sorted(self.layers, key=lambda layer: -layer.ms)
@@ -52,7 +52,7 @@ class LayerReport:
         ]
         lines = [
             f"{self.variant} on {e.runtime} {e.version}, {e.device}, {e.threads} threads",
-            text_table(("layer", "op", "kernel", "precision", "ms", "share"), rows),
+            table(("layer", "op", "kernel", "precision", "ms", "share"), rows),
         ]
         if rest := slowest[SHOWN:]:
             lines.append(f"and {len(rest)} more layers, {sum(layer.ms for layer in rest):.3f} ms")
