@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import os
 import secrets
 import sys
@@ -12,16 +13,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from edge_sdk import locks
 from edge_sdk.errors import CantWrite
-
-if sys.platform != "win32":
-    import fcntl
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @contextmanager
-def replacing(path: Path, *, mode: int | None = None) -> Iterator[tuple[BinaryIO, Path]]:
+def writing(path: Path, *, mode: int | None = None) -> Iterator[tuple[BinaryIO, Path]]:
     """An open file and its temporary path; on leaving without an exception it stands at `path`, durably.
 
     On any exception, and after a kill at any point, `path` is what it was. The temporary file is removed at once, or,
@@ -29,11 +28,11 @@ def replacing(path: Path, *, mode: int | None = None) -> Iterator[tuple[BinaryIO
     Raises CantWrite: full disk, missing folder, no permission.
     """
     real = Path(os.path.realpath(path))  # a link to a bundle stays a link
-    with _told(path):
+    with _os_errors(path):
         _sweep(real)
-        file, temporary = _beside(real)
+        file, temporary = _beside(real, private=mode is not None)
     try:
-        with _told(path):
+        with _os_errors(path):
             if mode is not None:
                 temporary.chmod(mode)
             yield file, temporary
@@ -55,7 +54,7 @@ def folder(path: Path) -> Path:
 
     Raises CantWrite.
     """
-    with _told(path):
+    with _os_errors(path):
         path.mkdir(parents=True, exist_ok=True)
         probe = path / f".{secrets.token_hex(4)}.probe"
         probe.write_bytes(b"")
@@ -64,23 +63,27 @@ def folder(path: Path) -> Path:
 
 
 def write(path: Path, data: bytes | str, *, mode: int | None = None) -> None:
-    """`data` stands at `path`, durably, or what was there stays; text as UTF-8. mode, raises: as `replacing`."""
-    with replacing(path, mode=mode) as (file, _):
+    """`data` stands at `path`, durably, or what was there stays; text as UTF-8. mode, raises: as `writing`."""
+    with writing(path, mode=mode) as (file, _):
         file.write(data.encode("utf-8") if isinstance(data, str) else data)
 
 
 @contextmanager
-def alone(path: Path) -> Iterator[None]:
-    """Inside, no other process that also asks is rewriting `path`: the second to come waits for the first."""
+def exclusive(path: Path) -> Iterator[None]:
+    """Inside, no other process that also asks is rewriting `path`: the second to come waits for the first.
+
+    On a file system without locks a warning in the log says that nothing is held.
+    """
     if sys.platform == "win32":  # no lock survives a rename there; rewriting twice at once is the caller's to avoid
         yield
         return
     while True:
-        with _told(path):
+        with _os_errors(path):
             file = os.fdopen(os.open(path, os.O_RDONLY), "rb")
         with file:
-            with _told(path):
-                _lock(file)
+            with _os_errors(path):
+                if (problem := _lock(file)) is not None:
+                    locks.no_locks(path, problem, "don't change this file from two processes at once")
                 current = _is_at(file, path)  # else it was replaced while we waited
             if current:
                 yield
@@ -90,11 +93,12 @@ def alone(path: Path) -> Iterator[None]:
 _BINARY: int = getattr(os, "O_BINARY", 0)
 
 
-def _beside(real: Path) -> tuple[BinaryIO, Path]:
-    """A new, locked, empty file in the folder of `real`."""
+def _beside(real: Path, *, private: bool) -> tuple[BinaryIO, Path]:
+    """A new, locked, empty file in the folder of `real`. private: nobody else can open it before it gets its mode."""
+    mode = 0o600 if private else 0o666
     while True:
         temporary = real.with_name(f".{real.name}.{secrets.token_hex(4)}.part")
-        file = os.fdopen(os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY, 0o666), "w+b")
+        file = os.fdopen(os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY, mode), "w+b")
         _lock(file)
         if _is_at(file, temporary):  # else another writer swept it away before it was locked
             return file, temporary
@@ -109,7 +113,7 @@ def _is_at(file: BinaryIO, path: Path) -> bool:
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _os_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as exc:
@@ -126,18 +130,23 @@ def _sweep(real: Path) -> None:
         return
     for left in real.parent.glob(f".{_escaped(real.name)}.????????.part"):
         with contextlib.suppress(OSError), open(left, "rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            left.unlink()
+            if locks.take(file):
+                left.unlink()
 
 
 def _escaped(name: str) -> str:
     return "".join(f"[{letter}]" if letter in "[*?" else letter for letter in name)
 
 
-def _lock(file: BinaryIO) -> None:
-    if sys.platform != "win32":
-        with contextlib.suppress(OSError):  # some network folders have no locks: writing there is still atomic
-            fcntl.flock(file, fcntl.LOCK_EX)
+def _lock(file: BinaryIO) -> OSError | None:
+    """Waits for the lock of `file`, or returns why the file system has none: writing there is still atomic."""
+    if sys.platform == "win32":  # a locked byte can't be read through another handle, and a writer reads its file back
+        return None
+    try:
+        locks.take(file, patience_s=math.inf)
+    except OSError as exc:
+        return exc
+    return None
 
 
 def _sync_folder(folder: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -86,7 +85,7 @@ def _load(
                 f"this is a bundle for {task.name}, whose predictor is {task.predictor.__name__}, not {kind.__name__}",
                 where=str(path), do=f"load_as({task.predictor.__name__}, ...)",
             )  # fmt: skip
-        folder = cache or default_cache_folder(os.environ)
+        folder = cache or default_cache_folder()
         choices = choose(bundle, target=target, runtime=runtime, variant=variant, device=device)
         options = CompileOptions(threads=threads, cache_dir=folder)
         words: dict[str, str] = {}

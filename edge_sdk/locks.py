@@ -1,5 +1,8 @@
 """Locks between processes, which the system drops when their holder dies, however it dies. Knows no file's content.
 
+filelock's lock on an open descriptor (flock, LockFileEx) is the one mechanism for all. Its `FileLock` is not used: it
+locks by a path, and a file that is replaced by a rename (atomic.py) needs the lock on the file behind the name; it may
+fall back to a marker file, which outlives a killed holder.
 The file of a lock stays: removing it would let two holders lock two files of the same name.
 """
 
@@ -7,22 +10,25 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from edge_sdk.errors import BadUsage, CantWrite
 
 log = logging.getLogger(__name__)
 
+_POLL_S = 0.02
+
 
 @contextmanager
-def sole(folder: Path, *, what: str, do: str) -> Iterator[None]:
-    """Inside, `folder` is this process's alone among those that ask: `what` works there. Nobody is waited for.
+def exclusive(folder: Path, *, what: str, do: str) -> Iterator[None]:
+    """Inside, no other process that also asks does `what` in `folder`. Nobody is waited for.
 
-    Raises BadUsage that names the other process and says what to `do`; CantWrite. On a file system without locks it is
-    said in the log that nothing is held.
+    Raises BadUsage that names the other process and says what to `do`; CantWrite. On a file system without locks a
+    warning in the log says that nothing is held.
     """
     path = folder / f"{what}.lock"
     try:
@@ -33,12 +39,12 @@ def sole(folder: Path, *, what: str, do: str) -> Iterator[None]:
         ) from exc
     with file:
         try:
-            free = try_lock(file.fileno())
+            free = take(file)
         except OSError as exc:
-            log.warning("%s: this file system has no locks (%s): don't start a second %s here", folder, exc, what)
+            no_locks(folder, exc, f"don't start a second {what} here")
             yield
             return
-        file.seek(1)  # the first byte is what is locked, where locks are of bytes
+        file.seek(1)  # Windows locks the first byte, which others then can't read
         if not free:
             pid = file.read().decode("ascii", "replace").strip()
             raise BadUsage(f"another {what} works here: process {pid or 'unknown'}", where=str(folder), do=do)
@@ -48,36 +54,31 @@ def sole(folder: Path, *, what: str, do: str) -> Iterator[None]:
         try:
             yield
         finally:
-            file.seek(0)
-            unlock(file.fileno())
+            release(file)
 
 
-if sys.platform == "win32":
-    import msvcrt
+def take(file: BinaryIO, *, patience_s: float = 0.0) -> bool:
+    """Lock the open `file`, until it is released or closed. False: another holds it, for longer than `patience_s`.
 
-    def try_lock(descriptor: int) -> bool:
-        """Whether the lock is ours now: of one byte from where the file stands."""
-        try:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        except OSError:
+    Raises OSError where the file system has no locks.
+    """
+    from filelock import lock_descriptor  # 13 to 18 ms (2 cores, Python 3.11), for those alone who lock something
+
+    deadline = time.monotonic() + patience_s
+    while not lock_descriptor(file.fileno(), blocking=False):
+        if time.monotonic() >= deadline:
             return False
-        return True
+        time.sleep(_POLL_S)
+    return True
 
-    def unlock(descriptor: int) -> None:
-        """Gives it back."""
-        msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
 
-else:
-    import fcntl
+def release(file: BinaryIO) -> None:
+    """Give the lock back at once, also where a forked child still has the file open."""
+    from filelock import unlock_descriptor
 
-    def try_lock(descriptor: int) -> bool:
-        """Whether the lock is ours now. Raises OSError where the file system has none."""
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
+    unlock_descriptor(file.fileno())
 
-    def unlock(descriptor: int) -> None:
-        """Gives it back."""
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+def no_locks(place: Path, problem: OSError, advice: str) -> None:
+    """Say in the log that the file system of `place` has no locks, and what to do about it."""
+    log.warning("%s: this file system has no locks (%s): %s", place, problem, advice)

@@ -5,7 +5,6 @@ Knows no task and no family; what an error means is said by the task.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -37,7 +36,7 @@ from edge_sdk.runtimes.protocol import Availability, CompileOptions, Session
 from edge_sdk.tasks.base import Headline, Setup, Task
 from edge_sdk.tensors import BATCH as BATCH_AXIS
 from edge_sdk.tensors import Array
-from edge_sdk.text_table import text_table
+from edge_sdk.text_table import TableWriter, text_table
 
 BATCH = 3
 """Positions that a batch is checked at: first, middle, last."""
@@ -107,10 +106,10 @@ class VerifyReport:
             plain["passed"] = way.passed
         return {**out, "passed": self.passed}
 
-    def text(self) -> str:
+    def text(self, table: TableWriter = text_table) -> str:
         """A table of the worst checks, and the verdict, for a person."""
         header = ("graph", "runtime", "precision", "run", "output", "checks", "relative", "worst", "verdict")
-        lines = [text_table(header, [line for row in self.rows for line in _lines(row)])]
+        lines = [table(header, [line for row in self.rows for line in _lines(row)])]
         lines.append(f"preprocessing: {self.reproduced} of {self.samples} golden samples reproduced bit-exactly")
         if self.worst_feed_difference:
             lines[-1] += f" (off by up to {self.worst_feed_difference:g})"
@@ -297,7 +296,7 @@ def _takes(runtime: str, graph: Graph) -> bool:
 
 def _compiled(bundle: Bundle, graph: Graph, runtime: str, device: str, *, max_batch: int = 1) -> Session:
     """A session as `load` would make it."""
-    cache = CompileOptions(cache_dir=default_cache_folder(os.environ))
+    cache = CompileOptions(cache_dir=default_cache_folder())
     options = options_for(graph, runtime, cache, device=device, max_batch=max_batch)
     return registry.runtime(runtime).compile(bundle.graph(graph.name), options)
 

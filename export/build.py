@@ -157,7 +157,7 @@ def make(planned: Plan, *, progress: Progress = silent, lap: Lap = _no_lap) -> B
 
 
 def _alone_in(folder: Path) -> AbstractContextManager[None]:
-    return locks.sole(folder, what=WORK, do="Wait until it is done, end it, or name another folder with --run")
+    return locks.exclusive(folder, what=WORK, do="Wait until it is done, end it, or name another folder with --run")
 
 
 def _replaces(wanted: BuildOptions, run: str) -> bool:

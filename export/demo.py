@@ -86,7 +86,9 @@ def demo(
 
     run, shown = out / "run", family.demo_pictures
     if run.exists():  # a demo starts from nothing; `train` is what resumes
-        with locks.sole(run, what=builder.WORK, do="Wait until it is done, end it, or name another folder with --out"):
+        with locks.exclusive(
+            run, what=builder.WORK, do="Wait until it is done, end it, or name another folder with --out"
+        ):
             pass
         shutil.rmtree(run)
     with resources.as_file(shown.folder) as folder:

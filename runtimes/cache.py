@@ -14,15 +14,14 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_sdk import atomic
+from edge_sdk import atomic, locks
 from edge_sdk.errors import CantWrite, NotThere, NotTrusted
-from edge_sdk.locks import try_lock, unlock
 
 log = logging.getLogger(__name__)
 
@@ -192,33 +191,32 @@ def entry_if_usable(folder: Path, key: CacheKey) -> Iterator[tuple[Entry | None,
         yield entry, why_not
 
 
-def default_cache_folder(environ: Mapping[str, str]) -> Path:
-    """The user's own cache folder by the rules of the system: XDG, LOCALAPPDATA, or ~/Library/Caches."""
-    if sys.platform == "win32" and environ.get("LOCALAPPDATA"):
-        base = Path(environ["LOCALAPPDATA"])
-    elif sys.platform == "darwin":
-        base = Path(environ.get("HOME") or Path.home()) / "Library" / "Caches"
-    elif os.path.isabs(environ.get("XDG_CACHE_HOME", "")):  # XDG: relative ones are invalid and ignored
-        base = Path(environ["XDG_CACHE_HOME"])
-    else:
-        base = Path(environ.get("HOME") or Path.home()) / ".cache"
-    return base / "edge-sdk" / "compiled"
+def default_cache_folder() -> Path:
+    """The user's own cache folder by the rules of the system: XDG, LOCALAPPDATA, or ~/Library/Caches.
+
+    Raises NotThere where neither the environment nor the user database names a home.
+    """
+    from platformdirs import user_cache_path  # 6 to 18 ms (2 cores, Python 3.11), when a graph is compiled
+
+    try:
+        return user_cache_path("edge-sdk", appauthor=False, opinion=False) / "compiled"
+    except RuntimeError as exc:
+        raise NotThere(
+            "this user has no home folder for the compile cache", do="Set XDG_CACHE_HOME to a folder of this user's own"
+        ) from exc
 
 
 @contextmanager
 def _lock(path: Path, patience_s: float) -> Iterator[None]:
     """An exclusive lock on `path` between processes and threads; its file stays."""
     with path.open("ab") as file:
-        deadline = time.monotonic() + patience_s
-        while not try_lock(file.fileno()):
-            if time.monotonic() > deadline:
-                raise NotThere(
-                    f"another process holds this entry for more than {patience_s:g} s",
-                    where=str(path),
-                    do="Wait for it, end it, or choose another cache folder",
-                )
-            time.sleep(0.02)
+        if not locks.take(file, patience_s=patience_s):
+            raise NotThere(
+                f"another process holds this entry for more than {patience_s:g} s",
+                where=str(path),
+                do="Wait for it, end it, or choose another cache folder",
+            )
         try:
             yield
         finally:
-            unlock(file.fileno())
+            locks.release(file)

@@ -197,21 +197,43 @@ def _flags_elsewhere() -> frozenset[str]:
 
 
 def _affinity() -> tuple[int, ...]:
-    if hasattr(os, "sched_getaffinity"):  # Linux; elsewhere a process can't tell
+    if hasattr(os, "sched_getaffinity"):
         return tuple(sorted(os.sched_getaffinity(0)))
-    return tuple(range(os.cpu_count() or 1))
+    return affinity_elsewhere()
+
+
+def affinity_elsewhere() -> tuple[int, ...]:
+    """Logical CPUs of this process where Python itself can't tell: psutil knows on Windows; macOS has no masks."""
+    try:
+        import psutil
+    except ImportError:
+        return tuple(range(os.cpu_count() or 1))
+    masked = getattr(psutil.Process(), "cpu_affinity", None)
+    return tuple(masked()) if masked is not None else tuple(range(os.cpu_count() or 1))
 
 
 def _physical_cores(root: Path, affinity: tuple[int, ...]) -> int:
-    """Distinct (package, core) pairs behind the mask; where the system doesn't tell, every logical CPU counts."""
+    """Distinct (package, core) pairs behind the mask; where the system doesn't tell, every logical CPU counts.
+
+    On Linux psutil counts the whole machine's cores, whatever the mask is, so it is asked elsewhere only.
+    """
     cores: set[tuple[str, str]] = set()
     for number in affinity:
         topology = root / f"sys/devices/system/cpu/cpu{number}/topology"
         try:
             cores.add(((topology / "physical_package_id").read_text(), (topology / "core_id").read_text()))
         except OSError:
-            return len(affinity)
+            return len(affinity) if sys.platform == "linux" else cores_elsewhere(len(affinity))
     return len(cores)
+
+
+def cores_elsewhere(logical: int) -> int:
+    """Physical cores of a machine without sysfs, at most the `logical` CPUs that this process may use."""
+    try:
+        import psutil
+    except ImportError:
+        return logical
+    return min(logical, psutil.cpu_count(logical=False) or logical)
 
 
 def _cgroup_quota(root: Path) -> float | None:

@@ -18,7 +18,7 @@ from typing import Any, cast
 import msgspec
 import numpy as np
 
-from edge_sdk.atomic import alone, replacing
+from edge_sdk.atomic import exclusive, writing
 from edge_sdk.bundle import layout, strict_json
 from edge_sdk.bundle.elided import Stored, cut, fill
 from edge_sdk.bundle.layout import Entry, Writer, read_entries
@@ -250,7 +250,7 @@ def append_decision(
     append at once do so one after the other. Raises BadBundle, BadInput, CantWrite, BadUsage (another bundle is there).
     """
     path = Path(path)
-    with alone(_existing(path)), Bundle.open(path, trust="off") as old:
+    with exclusive(_existing(path)), Bundle.open(path, trust="off") as old:
         if sealed not in (None, old.digest):
             raise BadUsage(
                 "the bundle was replaced since this decision was made for it", where=str(path), do="Decide again",
@@ -267,7 +267,7 @@ def append_decision(
 def sign_bundle(path: Path, key: SigningKey) -> Bundle:
     """Sign the sealed part with `key`, in place of a signature that may be there. Decisions keep theirs."""
     path = Path(path)
-    with alone(_existing(path)), Bundle.open(path, trust="off") as old:
+    with exclusive(_existing(path)), Bundle.open(path, trust="off") as old:
         raw = bytes(old._view(old.entries[MANIFEST]))
 
         def write(archive: Writer) -> None:
@@ -283,7 +283,7 @@ def sign_bundle(path: Path, key: SigningKey) -> Bundle:
 def _written(path: Path, write: Callable[[Writer], None]) -> Bundle:
     """Write, check as a reader would, and only then put the file in its place."""
     mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else None
-    with replacing(path, mode=mode) as (file, temporary):
+    with writing(path, mode=mode) as (file, temporary):
         archive = Writer(file)
         write(archive)
         archive.finish()

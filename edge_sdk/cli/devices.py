@@ -6,7 +6,6 @@ from dataclasses import asdict
 
 from edge_sdk.cli import terminal
 from edge_sdk.cli.options import Json
-from edge_sdk.text_table import text_table
 
 
 def devices(json: Json = False) -> None:
@@ -26,7 +25,7 @@ def devices(json: Json = False) -> None:
         f"quota    {quota}; {report.threads} threads by default",
         f"target   {report.target}: {report.why}",
         "",
-        text_table(
+        terminal.table(
             ("runtime", "version", "devices", "usable", "why not, and what to do"),
             [
                 (

@@ -9,7 +9,6 @@ import typer
 
 from edge_sdk.cli import terminal
 from edge_sdk.cli.options import Bundle, Json, Keys, Trust, policy
-from edge_sdk.text_table import text_table
 
 if TYPE_CHECKING:
     from edge_sdk.bundle.manifest import Graph
@@ -27,7 +26,7 @@ def inspect(
 
     Example: edge-sdk inspect line3.edge --extract fp32 --to line3.onnx
     """
-    from edge_sdk.atomic import replacing
+    from edge_sdk.atomic import writing
     from edge_sdk.bundle.store import Bundle as Opened
     from edge_sdk.summary import inspect as summarize
 
@@ -35,7 +34,7 @@ def inspect(
         target = to or Path(f"{extract}.onnx")
         with Opened.open(bundle, trust=policy(trust, keys)) as opened:
             whole = opened.graph(extract)
-        with replacing(target) as (file, _):
+        with writing(target) as (file, _):
             file.write(whole)
         terminal.note(f"wrote {target}")
         return
@@ -55,7 +54,7 @@ def _text(summary: BundleSummary) -> str:
         f"golden     {len(m.golden)} samples ({', '.join(g.label or '-' for g in m.golden)})",
         f"sharing    weights stored once save {summary.shared_bytes_saved / 1e6:.2f} MB",
         "",
-        text_table(
+        terminal.table(
             ("graph", "role", "variant", "layout", "opset", "MB", "stored MB", "int8 operators that ran"),
             [
                 (

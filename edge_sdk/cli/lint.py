@@ -11,7 +11,6 @@ import typer
 from edge_sdk.cli import terminal
 from edge_sdk.cli.options import Json, Keys, Trust, policy
 from edge_sdk.errors import BadInput
-from edge_sdk.text_table import text_table
 
 Graph = Annotated[Path, typer.Argument(help="An .onnx file, or a .edge file: all its graphs.", show_default=False)]
 For = Annotated[
@@ -39,7 +38,7 @@ def lint(graph: Graph, target: For = None, json: Json = False, trust: Trust = "i
         "graph": str(graph), "for": list(target or ()),
         "faults": [dict(zip(("graph", "rule", "node", "what", "do"), row, strict=True)) for row in found],
     }  # fmt: skip
-    text = text_table(("graph", "rule", "node", "what", "what to do"), found) if found else f"{graph}: portable"
+    text = terminal.table(("graph", "rule", "node", "what", "what to do"), found) if found else f"{graph}: portable"
     terminal.emit(told, as_json=json, text=text)
     raise typer.Exit(1 if found else 0)
 

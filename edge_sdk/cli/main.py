@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
@@ -10,7 +9,7 @@ import sys
 import typer
 
 from edge_sdk import __version__
-from edge_sdk.cli import demo, devices, inspect, lint, predict, profile, sign, threshold, train, verify
+from edge_sdk.cli import demo, devices, inspect, lint, predict, profile, sign, terminal, threshold, train, verify
 from edge_sdk.errors import CantWrite, EdgeError, Stopped
 
 # Typer carries click inside itself or depends on it, by version; its own names lead to the classes either way.
@@ -80,5 +79,5 @@ def run(arguments: list[str] | None = None) -> None:
 def _show(exc: EdgeError, *, as_json: bool) -> None:
     if as_json:
         told = {"kind": type(exc).__name__, "what": str(exc.args[0]), "where": exc.where, "do": exc.do}
-        typer.echo(json.dumps({"error": told}, ensure_ascii=False))
-    typer.echo(f"edge-sdk: {exc}", err=True)
+        terminal.emit({"error": told}, as_json=True, text="")
+    terminal.note(f"edge-sdk: {exc}")

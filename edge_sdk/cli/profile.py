@@ -47,7 +47,7 @@ def profile(
             raise BadUsage("--layers is a run of its own", do="Leave out --inputs and --samples")
         reports = of_layers(bundle, runtime=runtime, variant=wanted, device=device, threads=threads, trust=trusted)
         plain = {"roles": [one.to_json() for one in reports]}
-        terminal.emit(plain, as_json=json, text="\n\n".join(one.text() for one in reports))
+        terminal.emit(plain, as_json=json, text="\n\n".join(one.text(terminal.table) for one in reports))
         return
     if samples is not None:
         atomic.folder(samples.parent)  # before the measuring, not after it
@@ -63,7 +63,7 @@ def profile(
             )  # fmt: skip
     if samples is not None:
         report.samples.write(samples)
-    terminal.emit(report.to_json(), as_json=json, text=report.text())
+    terminal.emit(report.to_json(), as_json=json, text=report.text(terminal.table))
 
 
 COMMANDS = (profile,)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import re
+import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
@@ -16,6 +18,7 @@ import typer
 
 from edge_sdk.errors import BadUsage
 from edge_sdk.progress import Progress
+from edge_sdk.text_table import text_table
 
 _UNITS = {"s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
@@ -34,12 +37,40 @@ def seconds(text: str) -> float:
 
 def out(text: str) -> None:
     """One line of result on stdout."""
-    typer.echo(text)
+    typer.echo(_writable(text, sys.stdout))
 
 
 def note(text: str) -> None:
     """One line for the person on stderr."""
-    typer.echo(text, err=True)
+    typer.echo(_writable(text, sys.stderr), err=True)
+
+
+def _writable(text: str, stream: TextIO) -> str:
+    r"""`text` with \x, \u or \U codes for letters that the encoding of `stream` lacks: no answer is lost to one."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], /) -> str:
+    """Rows in columns. On a terminal that is too narrow, long cells are folded inside their column, by rich; elsewhere
+    a row is one line, however long: what reads a pipe must not find it cut. Plain text, no frame, no colour."""
+    cells = [tuple(row) for row in rows]
+    width = shutil.get_terminal_size().columns
+    plain = text_table(header, cells)
+    if not sys.stdout.isatty() or all(len(line) <= width for line in plain.split("\n")):
+        return plain
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="")
+    for name in header:
+        shown.add_column(Text(name, overflow="fold"), overflow="fold")
+    for row in cells:
+        shown.add_row(*(Text(cell, overflow="fold") for cell in row))
+    page = io.StringIO()
+    Console(file=page, width=width, color_system=None, legacy_windows=False).print(shown)
+    return "\n".join(line.rstrip() for line in page.getvalue().rstrip("\n").split("\n"))
 
 
 def left_out(folder: Path) -> None:
@@ -51,8 +82,12 @@ def left_out(folder: Path) -> None:
 
 
 def emit(value: Any, *, as_json: bool, text: str) -> None:
-    """One JSON object, or the text of the same thing."""
-    out(json.dumps(value, ensure_ascii=False, default=_plain) if as_json else text)
+    """One JSON object, or the text of the same thing. Where the encoding lacks a letter, JSON has its own escapes."""
+    if not as_json:
+        out(text)
+        return
+    found = json.dumps(value, ensure_ascii=False, default=_plain)
+    out(found if _writable(found, sys.stdout) == found else json.dumps(value, default=_plain))
 
 
 def _plain(value: Any) -> Any:

@@ -12,7 +12,6 @@ from edge_sdk.cli import terminal
 from edge_sdk.cli.options import Json
 from edge_sdk.errors import BadUsage
 from edge_sdk.extras import need_exporting
-from edge_sdk.text_table import text_table
 
 if TYPE_CHECKING:
     from edge_sdk.decision import Decision
@@ -188,14 +187,14 @@ def _text(built: Built, plan: Plan) -> str:
     from edge_sdk.export import table
 
     told = table.quality(built.rows, "picture")
-    lines = [f"by picture: {table.unit_words(built.rows, 'picture')}", text_table(told.header, told.rows)]
+    lines = [f"by picture: {table.unit_words(built.rows, 'picture')}", terminal.table(told.header, told.rows)]
     if not built.rows:
         lines = [f"quality was not measured: {built.unjudged}"]
     elif built.unjudged:
         lines.append(f"note: {built.unjudged}")
     elif built.group:
         told = table.quality(built.rows, "part")
-        lines += ["", f"by part: {table.unit_words(built.rows, 'part')}", text_table(told.header, told.rows)]
+        lines += ["", f"by part: {table.unit_words(built.rows, 'part')}", terminal.table(told.header, told.rows)]
     size, name = built.path.stat().st_size / 1e6, shlex.quote(str(built.path))
     return "\n".join([
         *lines, *(f"note: {note}" for note in table.notes(built.rows)), "",

@@ -24,7 +24,7 @@ def verify(
             bundle, runtimes=runtime or (), variants=variant or (), device=device, trust=policy(trust, keys),
             progress=progress,
         )  # fmt: skip
-    terminal.emit(report.to_json(), as_json=json, text=report.text())
+    terminal.emit(report.to_json(), as_json=json, text=report.text(terminal.table))
     raise typer.Exit(0 if report.passed else 1)
 
 

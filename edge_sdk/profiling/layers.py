@@ -5,7 +5,6 @@ A run of its own, by the runtime's profiler, which makes the call slower: never 
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from edge_sdk.runtimes.cache import default_cache_folder
 from edge_sdk.runtimes.protocol import CompileOptions, Explanation, LayerTime, ProfiledSession
 from edge_sdk.runtimes.targets import Choice
 from edge_sdk.tensors import rows
-from edge_sdk.text_table import text_table
+from edge_sdk.text_table import TableWriter, text_table
 
 SHOWN = 25
 """Layers that the text names; the rest is one line with its sum."""
@@ -46,7 +45,7 @@ class LayerReport:
         """Plain values for one JSON object."""
         return {"schema": "edge-sdk.layers/1", **asdict(self), "total_ms": self.total_ms}
 
-    def text(self) -> str:
+    def text(self, table: TableWriter = text_table) -> str:
         """The slowest layers first, for a person."""
         e, total = self.explanation, self.total_ms
         slowest = sorted(self.layers, key=lambda layer: -layer.ms)
@@ -56,7 +55,7 @@ class LayerReport:
         ]
         lines = [
             f"{self.role}: {self.variant} on {e.runtime} {e.version}, {e.device}, {e.threads} threads",
-            text_table(("layer", "op", "kernel", "precision", "ms", "share"), rows),
+            table(("layer", "op", "kernel", "precision", "ms", "share"), rows),
         ]
         if rest := slowest[SHOWN:]:
             lines.append(f"and {len(rest)} more layers, {sum(layer.ms for layer in rest):.3f} ms")
@@ -73,7 +72,7 @@ def layers(
     """
     with Bundle.open(Path(path), trust=trust, lazy=True) as bundle:
         choices = choose(bundle, runtime=runtime, variant=variant, device=device)
-        folder = cache or default_cache_folder(os.environ)
+        folder = cache or default_cache_folder()
         options = CompileOptions(threads=threads, cache_dir=folder, profile_layers=True)
         return tuple(_of_role(bundle, role, choice, options) for role, choice in choices.items())
 

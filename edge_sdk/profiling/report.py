@@ -15,6 +15,7 @@ from edge_sdk.profiling.machine import Counters, Machine, Memory
 from edge_sdk.profiling.noise import Noise
 from edge_sdk.profiling.statistics import Stability, Summary, shown_ms
 from edge_sdk.profiling.warmup import Warmup
+from edge_sdk.text_table import TableWriter, text_table
 
 SCHEMA = "edge-sdk.profile/1"
 LATER = {
@@ -215,17 +216,17 @@ class ProfileReport:
                 told[f"stages.{stage}.ci95_p50"] = "fewer than 6 independent calls"
         return told
 
-    def text(self) -> str:
+    def text(self, table: TableWriter = text_table) -> str:
         """A table for people: one line a stage, then what to think of it."""
         asked = [f"p{100 * one.p:g}" for one in self.total.percentiles]
-        rows = [("stage, ms", "min", "p50", "mean", *(name for name in asked), "max", "n")]
+        header = ("stage, ms", "min", "p50", "mean", *(name for name in asked), "max", "n")
+        rows = []
         for stage, summary in self.stages.items():
             points = ["-" if one.point is None else self.words(f"p{100 * one.p:g}", stage=stage)
                       for one in summary.percentiles]  # fmt: skip
             few = [self.words(name, stage=stage) for name in ("min", "p50", "mean")]
             rows.append((stage, *few, *points, self.words("max", stage=stage), str(summary.n)))
-        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+        lines = [table(header, rows)]
         lines += [one.words for one in self.total.percentiles if one.words]
         lines.append(
             f"{self.images_per_s:.3g} images/s; run {self.stability.verdict}, worth {self.stability.n_eff:.0f} "

@@ -71,8 +71,8 @@ from tiny_bundle import KEY, decision, write_tiny
 from edge_sdk.bundle.store import append_decision
 
 path, verb = Path(sys.argv[1]), sys.argv[2]
-files = tuple(os.path.join("bundle", name) for name in ("atomic.py", "store.py", "layout.py"))
-steps = "replacing _beside _lock _is_at _told _sync_folder alone".split()
+files = tuple(os.path.join("edge_sdk", *name.split()) for name in ("atomic.py", "bundle store.py", "bundle layout.py"))
+steps = "writing _beside _lock _is_at _os_errors _sync_folder exclusive".split()
 steps += "_written write _prove _copy _add_site copy add finish".split()
 
 def traced(code):

@@ -379,6 +379,20 @@ def test_the_end_of_a_step_is_told_however_soon_it_comes() -> None:
     assert stream.getvalue().splitlines() == ["  0 % reading", "100 % reading"]
 
 
+def _on_a_terminal(code: str, **environ: str) -> bytes:
+    """What a person sees of `code` on a pseudo-terminal."""
+    ours, theirs = os.openpty()
+    env = {**os.environ, "TERM": "xterm", **environ}
+    with subprocess.Popen([sys.executable, "-c", code], stdin=theirs, stdout=theirs, stderr=theirs, env=env):
+        os.close(theirs)
+        shown = b""
+        with suppress(OSError):  # how the end of a terminal is told
+            while more := os.read(ours, 65536):
+                shown += more
+    os.close(ours)
+    return shown
+
+
 BREAKS = """
 from edge_sdk.cli import terminal
 with terminal.progress() as progress:
@@ -389,19 +403,61 @@ with terminal.progress() as progress:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="terminals of POSIX")
 def test_a_step_that_breaks_leaves_the_terminal_a_clean_line_and_its_cursor() -> None:
-    ours, theirs = os.openpty()
-    with subprocess.Popen(
-        [sys.executable, "-c", BREAKS], stdin=theirs, stdout=theirs, stderr=theirs, env={**os.environ, "TERM": "xterm"}
-    ):
-        os.close(theirs)
-        shown = b""
-        with suppress(OSError):  # how the end of a terminal is told
-            while more := os.read(ours, 65536):
-                shown += more
-    os.close(ours)
+    shown = _on_a_terminal(BREAKS)
     hidden, back, line, error = (shown.rindex(part) for part in (b"\x1b[?25l", b"\x1b[?25h", b"working", b"it broke"))
     assert hidden < line < back < error
     assert b"\x1b[2K" in shown[line:error]  # the bar's line is wiped
+
+
+TABLE = """
+from edge_sdk.cli import terminal
+why = "[red] package missing: pip install " + "something " * 12
+terminal.emit(None, as_json=False, text=terminal.table(("runtime", "why"), [("one", why), ("größer", "-")]))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="terminals of POSIX")
+@pytest.mark.parametrize("columns", [20, 40, 80])
+def test_a_table_on_a_narrow_terminal_is_folded_inside_its_columns(columns: int) -> None:
+    shown = _on_a_terminal(TABLE, COLUMNS=str(columns), PYTHONIOENCODING="utf-8").decode()
+    lines = shown.rstrip().split("\r\n")
+    assert max(map(len, lines)) <= columns
+    assert "\x1b" not in shown
+    assert lines[0].split() == ["runtime", "why"]
+    second = lines[0].index("why")
+    folded = "".join(line[second:].replace(" ", "") for line in lines[1:])
+    assert folded == "[red]packagemissing:pipinstall" + "something" * 12 + "-"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="terminals of POSIX")
+def test_a_table_on_a_wide_terminal_and_in_a_pipe_has_a_line_a_row() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", TABLE], capture_output=True, check=True,
+        env={**os.environ, "COLUMNS": "20", "PYTHONIOENCODING": "utf-8"},
+    )  # fmt: skip
+    assert len(done.stdout.decode().splitlines()) == 3
+    assert _on_a_terminal(TABLE, COLUMNS="200", PYTHONIOENCODING="utf-8").splitlines() == done.stdout.splitlines()
+
+
+ANSWER = """
+import sys
+from edge_sdk.cli import main, terminal
+terminal.emit({"name": "größer"}, as_json=True, text="")
+terminal.emit({}, as_json=False, text="größer")
+terminal.note("größer")
+main.run(["inspect", "größer.edge", "--json"])
+"""
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8", "latin-1", "cp437"])
+def test_no_answer_is_lost_to_a_letter_that_the_terminal_lacks(encoding: str) -> None:
+    env = {**os.environ, "PYTHONIOENCODING": f"{encoding}:strict"}
+    done = subprocess.run([sys.executable, "-c", ANSWER], capture_output=True, env=env, check=False)
+    assert done.returncode == 3, done.stderr
+    as_json, text, error = done.stdout.decode(encoding).splitlines()
+    assert json.loads(as_json) == {"name": "größer"}
+    assert text == ("gr\\xf6\\xdfer" if encoding == "ascii" else "größer")
+    assert json.loads(error)["error"]["where"].endswith("größer.edge")
 
 
 @pytest.mark.parametrize("verb", ["predict", "profile", "train", "demo"])

@@ -22,7 +22,7 @@ from edge_sdk.errors import BadInput, BadUsage, BoundNotMet, Stopped
 from edge_sdk.export import build as builder
 from edge_sdk.export.family import PictureSet, TrainingPlan, TrainOptions
 from edge_sdk.export.pictures import read_pictures
-from edge_sdk.locks import sole
+from edge_sdk.locks import exclusive
 
 GROUP = r"(p\d+)_"
 
@@ -179,7 +179,7 @@ def test_a_threshold_that_was_refitted_during_the_training_is_kept_too(data: Pic
 def test_two_trainings_never_work_in_one_run_folder(data: PictureSet, tmp_path: Path) -> None:
     planned, laps = plan(data, tmp_path), []
     (tmp_path / "run").mkdir()
-    with sole(tmp_path / "run", what=builder.WORK, do=""):
+    with exclusive(tmp_path / "run", what=builder.WORK, do=""):
         for work in (lambda: builder.make(planned, lap=laps.append), lambda: plan(data, tmp_path)):
             with pytest.raises(BadUsage, match=rf"another training works here: process {os.getpid()}.*--run"):
                 work()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from edge_sdk import atomic
-from edge_sdk.atomic import replacing
+from edge_sdk.atomic import writing
 from edge_sdk.errors import CantWrite
 from edge_sdk.profiling.report import Samples
 from edge_sdk.runtimes.cache import CacheKey, CompileCache
@@ -24,7 +24,7 @@ from record import write_record  # noqa: E402
 
 def test_a_full_device_is_named(tmp_path: Path) -> None:
     def write() -> None:
-        with replacing(tmp_path / "x.edge"), open("/dev/full", "wb", buffering=0) as full:
+        with writing(tmp_path / "x.edge"), open("/dev/full", "wb", buffering=0) as full:
             full.write(b"no room")  # the error of a real full disk
 
     with pytest.raises(CantWrite, match=r"x\.edge: the disk is full"):
@@ -37,7 +37,7 @@ def test_an_error_in_the_middle_leaves_the_old_file(tmp_path: Path) -> None:
     path.write_bytes(b"old")
 
     def write() -> None:
-        with replacing(path) as (file, _):
+        with writing(path) as (file, _):
             file.write(b"new")
             raise KeyboardInterrupt
 
@@ -49,8 +49,8 @@ def test_an_error_in_the_middle_leaves_the_old_file(tmp_path: Path) -> None:
 
 def test_a_living_writer_is_not_swept_away(tmp_path: Path) -> None:
     path = tmp_path / "x[1].edge"  # letters that a glob would take for its own
-    with replacing(path) as (file, temporary):
-        with replacing(path) as (second, _):
+    with writing(path) as (file, temporary):
+        with writing(path) as (second, _):
             second.write(b"second")
         assert temporary.exists()
         file.write(b"first")
@@ -61,7 +61,7 @@ def test_what_a_killed_writer_left_is_swept_by_the_next(tmp_path: Path) -> None:
     path = tmp_path / "x[1].edge"
     (tmp_path / ".x[1].edge.0badcafe.part").write_bytes(b"half")
     (tmp_path / ".other.edge.0badcafe.part").write_bytes(b"not ours")
-    with replacing(path) as (file, _):
+    with writing(path) as (file, _):
         file.write(b"whole")
     assert sorted(left.name for left in tmp_path.iterdir()) == [".other.edge.0badcafe.part", "x[1].edge"]
 
@@ -121,3 +121,21 @@ def test_the_file_is_on_the_disk_before_it_is_renamed_and_its_folder_after(
     monkeypatch.setattr(os, "fsync", fsync)
     atomic.write(tmp_path / "x.edge", b"new")
     assert flushed == [("file", "old"), ("folder", "new")]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has access lists, not modes")
+def test_nobody_else_can_open_a_private_file_while_it_is_being_written(tmp_path: Path) -> None:
+    """Whoever opened it before its mode was set could read the secret that is written afterwards."""
+    opened: list[int] = []
+    old = os.umask(0)
+
+    def watch(event: str, arguments: tuple[object, ...]) -> None:
+        if event == "os.chmod" and str(arguments[0]).startswith(str(tmp_path)):
+            opened.append(os.stat(str(arguments[0])).st_mode & 0o777)
+
+    sys.addaudithook(watch)  # stays for the process, and looks at this folder alone
+    try:
+        atomic.write(tmp_path / "secret", b"s", mode=0o600)
+    finally:
+        os.umask(old)
+    assert opened == [0o600]

@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
-from edge_sdk.profiling.machine import counters, machine, memory, versions
+from edge_sdk.profiling.machine import counters, machine, memory, memory_elsewhere, versions
+from edge_sdk.runtimes import probe
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 import record
@@ -82,6 +84,35 @@ def test_memory_of_this_process_is_some_megabytes() -> None:
     assert now.pss_bytes is not None
     assert 1 << 20 < now.pss_bytes < 1 << 36
     assert 1 << 20 < now.rss_peak_bytes < 1 << 36
+
+
+def test_psutil_says_the_same_where_it_is_asked_elsewhere() -> None:
+    """On Linux both tell, so what Windows and macOS are asked for can be checked here."""
+    psutil = pytest.importorskip("psutil", reason='the extra "dev" brings it')
+    cpu = probe.cpu()
+    assert probe.affinity_elsewhere() == cpu.affinity
+    assert memory_elsewhere() == psutil.virtual_memory().total
+    if sys.platform == "linux":
+        assert memory_elsewhere() == machine().memory_bytes
+    assert 1 <= probe.cores_elsewhere(len(cpu.affinity)) <= len(cpu.affinity)
+    assert probe.cores_elsewhere(1) == 1
+
+
+WITHOUT_PSUTIL = """
+import os, sys
+sys.modules["psutil"] = None  # what a machine without a wheel of it sees
+from edge_sdk.profiling.machine import machine, memory_elsewhere
+from edge_sdk.runtimes import probe
+assert memory_elsewhere() is None
+assert probe.cores_elsewhere(3) == 3
+assert len(probe.affinity_elsewhere()) == os.cpu_count()
+print(machine().physical_cores >= 1)
+"""
+
+
+def test_without_psutil_every_fact_is_told_or_absent() -> None:
+    done = subprocess.run([sys.executable, "-c", WITHOUT_PSUTIL], capture_output=True, text=True, check=False)
+    assert done.stdout == "True\n", done.stderr
 
 
 def test_versions_leave_out_what_is_not_there() -> None:

@@ -148,12 +148,46 @@ def test_waiting_for_another_has_an_end(tmp_path: Path) -> None:
         pass
 
 
-def test_the_default_folder_is_the_users_own() -> None:
+@pytest.mark.parametrize(
+    ("environ", "folder"),
+    [
+        ({"HOME": "/home/u"}, "/home/u/.cache/edge-sdk/compiled"),
+        ({"XDG_CACHE_HOME": "/c", "HOME": "/h"}, "/c/edge-sdk/compiled"),
+        ({"XDG_CACHE_HOME": "relative", "HOME": "/h"}, "/h/.cache/edge-sdk/compiled"),
+        ({"XDG_CACHE_HOME": "", "HOME": "/h"}, "/h/.cache/edge-sdk/compiled"),
+        ({}, ".cache/edge-sdk/compiled"),
+    ],
+)
+def test_the_default_folder_is_the_users_own(
+    environ: dict[str, str], folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    found = default_cache_folder()
+    assert (found.name, found.is_absolute()) == ("compiled", True)
     if sys.platform == "linux":
-        assert default_cache_folder({"HOME": "/home/u"}) == Path("/home/u/.cache/edge-sdk/compiled")
-        assert default_cache_folder({"XDG_CACHE_HOME": "/c", "HOME": "/h"}) == Path("/c/edge-sdk/compiled")
-        assert default_cache_folder({"XDG_CACHE_HOME": "relative", "HOME": "/h"}) == Path("/h/.cache/edge-sdk/compiled")
-    assert default_cache_folder({}).name == "compiled"
+        assert str(found).endswith(folder)
+        assert str(found) == folder or not environ
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows always has a profile")
+def test_a_user_without_a_home_is_told_what_to_set() -> None:
+    """A container may run as a user whom no database knows."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can become a user whom no database knows")
+    code = (
+        "import os, pwd, platformdirs\n"
+        "from edge_sdk.errors import NotThere\n"
+        "from edge_sdk.runtimes.cache import default_cache_folder\n"
+        "default_cache_folder()\n"
+        "os.environ.pop('HOME', None), os.environ.pop('XDG_CACHE_HOME', None)\n"
+        "os.setuid(54321)  # after the imports: that user may not read this environment's packages\n"
+        "try:\n    default_cache_folder()\nexcept NotThere as exc:\n    print(exc)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "no home folder for the compile cache. Set XDG_CACHE_HOME" in done.stdout, done.stderr
 
 
 @pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
