@@ -385,7 +385,13 @@ class _Writer:
         if not shift.any():
             return
         name = graphs.fresh(f"{node.name}_bias", self._names)
-        self._constants[name] = (shift + (0.0 if bias is None else bias.astype(np.float64))).astype(np.float32)
+        computed = len(node.input) > 2 and bool(node.input[2]) and bias is None
+        if computed:  # made by another node: the shift is added to whatever that node makes
+            part = graphs.fresh(f"{name}_shift", self._names)
+            self._constants[part] = shift.astype(np.float32)
+            self._add("Add", [copy.input[2], part], name, name)
+        else:
+            self._constants[name] = (shift + (0.0 if bias is None else bias.astype(np.float64))).astype(np.float32)
         del copy.input[2:]
         copy.input.append(name)
 
