@@ -45,8 +45,10 @@ def load(graph: bytes) -> ModelProto:
             do="Save the model with its weights inside: onnx.save(model, path, save_as_external_data=False)",
         )
     try:
+        if any(not o.type.tensor_type.HasField("shape") for o in model.graph.output):  # the checker wants it, none else
+            model = shape_inference.infer_shapes(model)
         onnx.checker.check_model(model)
-    except onnx.checker.ValidationError as exc:
+    except (onnx.checker.ValidationError, shape_inference.InferenceError) as exc:
         raise BadInput(f"the graph is not valid ONNX: {str(exc).strip().splitlines()[0]}") from exc
     return model
 
