@@ -44,7 +44,7 @@ def main() -> None:
             good=good[: asked.samples // 2], damaged=good[: asked.samples // 4], foreign=asked.samples // 4,
             folder=None, record=record, seed=0,
         )  # fmt: skip
-        quantized = quantize(onnx, feeds, options=QuantizeOptions(float_tail=tail))
+        quantized = quantize(onnx, feeds, options=QuantizeOptions(keep_fp32=tail))
         pictures = [preprocess.read_rgb8(p.path, bit_depth=None) for p in good[:3]]
     asked.out.parent.mkdir(parents=True, exist_ok=True)
     parts = Parts(

@@ -1,18 +1,11 @@
 """A float graph and samples in, int8 and fp16 graphs and a report out. Knows graphs, no family.
 
->>> quantized = quantize(graph, samples, options=QuantizeOptions(float_tail=("difference", "square")))
+>>> quantized = quantize(graph, samples, options=QuantizeOptions(keep_fp32=("difference", "square")))
 """
 
 from __future__ import annotations
 
-from edge_sdk.calibration.quantizer import (
-    CalibrationReport,
-    LayerRow,
-    Quantized,
-    QuantizeOptions,
-    TensorRow,
-    Variant,
-    quantize,
-)
+from edge_sdk.calibration.quantizer import QuantizeOptions, quantize
+from edge_sdk.calibration.report import CalibrationReport, LayerRow, Quantized, TensorRow, Variant
 
 __all__ = ["CalibrationReport", "LayerRow", "QuantizeOptions", "Quantized", "TensorRow", "Variant", "quantize"]

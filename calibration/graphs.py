@@ -1,8 +1,8 @@
-"""ONNX graphs as values: load, check, clean, look up, write. Knows no quantization, no runtime, no family."""
+"""ONNX graphs as values: load, check, look up, cut, write. Knows no quantization, no runtime, no family."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -18,6 +18,13 @@ STANDARD_DOMAINS = ("", "ai.onnx")
 # The smallest IR version that each opset of the standard domain may be written with (onnx release table).
 _IR_OF_OPSET = ((17, 8), (18, 8), (19, 9), (20, 9), (21, 10), (22, 10), (23, 11))
 _TWO_GIB = 2**31 - 1  # protobuf's own limit for one message
+
+
+def parsed(graph: bytes) -> ModelProto:
+    """A graph that this product made: no check."""
+    model = ModelProto()
+    model.ParseFromString(graph)
+    return model
 
 
 def load(graph: bytes) -> ModelProto:
@@ -38,8 +45,10 @@ def load(graph: bytes) -> ModelProto:
             do="Save the model with its weights inside: onnx.save(model, path, save_as_external_data=False)",
         )
     try:
+        if any(not o.type.tensor_type.HasField("shape") for o in model.graph.output):  # the checker wants it, none else
+            model = shape_inference.infer_shapes(model)
         onnx.checker.check_model(model)
-    except onnx.checker.ValidationError as exc:
+    except (onnx.checker.ValidationError, shape_inference.InferenceError) as exc:
         raise BadInput(f"the graph is not valid ONNX: {str(exc).strip().splitlines()[0]}") from exc
     return model
 
@@ -47,25 +56,6 @@ def load(graph: bytes) -> ModelProto:
 def dump(model: ModelProto) -> bytes:
     """The same bytes for the same model, on every machine."""
     return bytes(model.SerializeToString(deterministic=True))
-
-
-def clean(model: ModelProto) -> ModelProto:
-    """A copy with sorted nodes, unique names, constants as initializers, no text of the tool that wrote it.
-
-    Node names that exist and are unique stay: callers name nodes by them. Type and shape of every tensor are inferred
-    anew. The opset stays; the IR version becomes the smallest that the opset allows.
-    """
-    graph = model.graph
-    constants = [n for n in graph.node if n.op_type == "Constant" and n.domain in STANDARD_DOMAINS]
-    kept = [n for n in graph.node if n not in constants] if constants else list(graph.node)
-    tensors = [_renamed(t, t.name) for t in graph.initializer] + [_constant(n) for n in constants]
-    kept, tensors = _without_identities(kept, {o.name for o in graph.output}), tensors
-    nodes = _named(_sorted(kept, {t.name for t in tensors} | {i.name for i in graph.input} | {""}))
-    tensors += _resizes_by_scale(nodes, Index.of(shape_inference.infer_shapes(model)))
-    used = {name for node in nodes for name in node.input} | {o.name for o in graph.output}
-    inside = {t.name for t in tensors}
-    inputs = [i for i in graph.input if i.name not in inside]
-    return rebuilt(model, nodes, [t for t in tensors if t.name in used], inputs)
 
 
 def rebuilt(
@@ -89,7 +79,7 @@ def rebuilt(
         model.graph.name or "graph",
         [_plain(i) for i in (model.graph.input if inputs is None else inputs)],
         [_plain(o) for o in model.graph.output],
-        [_renamed(t, t.name) for t in initializers],
+        [renamed(t, t.name) for t in initializers],
     )
     imports = [helper.make_opsetid("", opset)]
     imports += [o for o in model.opset_import if o.domain not in STANDARD_DOMAINS and _uses(copies, o.domain)]
@@ -128,7 +118,7 @@ class Index:
         graph = model.graph
         readers: dict[str, list[NodeProto]] = {}
         for node in graph.node:
-            for name in dict.fromkeys(node.input):
+            for name in reads(node):
                 readers.setdefault(name, []).append(node)
         known = [*graph.input, *graph.value_info, *graph.output]
         constants = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
@@ -146,10 +136,62 @@ class Index:
             outputs=tuple(o.name for o in graph.output),
         )
 
+    def captured(self, tensor: str) -> bool:
+        """Whether a subgraph (a branch of If, the body of Loop) reads `tensor`."""
+        return any(tensor not in node.input for node in self.readers.get(tensor, ()))
+
     def only_reader(self, tensor: str) -> NodeProto | None:
         """The one node that reads `tensor`; None if none or several do, or if it is an output of the graph."""
         nodes = self.readers.get(tensor, ())
         return nodes[0] if len(nodes) == 1 and tensor not in self.outputs else None
+
+
+def reads(node: NodeProto) -> tuple[str, ...]:
+    """What a node reads, each name once: its inputs, and what its subgraphs take from outside."""
+    return tuple(dict.fromkeys((*node.input, *(name for graph in _subgraphs(node) for name in _free(graph)))))
+
+
+def _subgraphs(node: NodeProto) -> Iterator[onnx.GraphProto]:
+    for item in node.attribute:
+        if item.type == AttributeProto.GRAPH:
+            yield item.g
+        yield from item.graphs
+
+
+def _inside(node: NodeProto) -> Iterator[str]:
+    """Names that the subgraphs of a node make: taken, as no name may be made twice."""
+    for graph in _subgraphs(node):
+        for inner in graph.node:
+            yield from inner.output
+            yield from _inside(inner)
+
+
+def _free(graph: onnx.GraphProto) -> Iterator[str]:
+    """Names that a subgraph reads and does not make."""
+    made = {*(i.name for i in graph.input), *(t.name for t in graph.initializer), ""}
+    for node in graph.node:
+        yield from (name for name in reads(node) if name not in made)
+        made.update(node.output)
+    yield from (o.name for o in graph.output if o.name not in made)
+
+
+def cut(model: ModelProto, tensors: Sequence[str]) -> ModelProto:
+    """The part of a sorted graph that makes `tensors`, with those as outputs and no input that they do not need."""
+    wanted, nodes = set(tensors), []
+    for node in reversed(model.graph.node):
+        if wanted.intersection(node.output):
+            nodes.append(node)
+            wanted.update(reads(node))
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    for field in ("node", "input", "initializer", "output", "value_info"):
+        copy.graph.ClearField(field)
+    copy.graph.node.extend(reversed(nodes))
+    copy.graph.input.extend(i for i in model.graph.input if i.name in wanted)
+    copy.graph.initializer.extend(t for t in model.graph.initializer if t.name in wanted)
+    known = {v.name: v for v in (*model.graph.input, *model.graph.value_info, *model.graph.output)}
+    copy.graph.output.extend(known.get(name) or helper.make_empty_tensor_value_info(name) for name in tensors)
+    return copy
 
 
 def attribute(node: NodeProto, name: str, default: object = None) -> object:
@@ -171,6 +213,11 @@ def ints(node: NodeProto, name: str) -> tuple[int, ...]:
 def integer(node: NodeProto, name: str, default: int) -> int:
     """An attribute that is one integer."""
     return next((int(item.i) for item in node.attribute if item.name == name), default)
+
+
+def number(node: NodeProto, name: str, default: float) -> float:
+    """An attribute that is one real number."""
+    return next((float(item.f) for item in node.attribute if item.name == name), default)
 
 
 def text(node: NodeProto, name: str, default: str) -> str:
@@ -196,23 +243,12 @@ def fresh(name: str, taken: set[str]) -> str:
 def tensor_names(model: ModelProto) -> set[str]:
     """Every tensor name in use."""
     graph = model.graph
-    names = {n for node in graph.node for n in (*node.input, *node.output)}
+    names = {n for node in graph.node for n in (*reads(node), *node.output, *_inside(node))}
     return names | {v.name for v in (*graph.input, *graph.output)} | {t.name for t in graph.initializer}
 
 
-def _constant(node: NodeProto) -> TensorProto:
-    for item in node.attribute:
-        if item.name == "value":
-            return _renamed(item.t, node.output[0])
-        if item.type in (AttributeProto.FLOAT, AttributeProto.FLOATS):
-            value = np.asarray(helper.get_attribute_value(item), dtype=np.float32)
-            return tensor(node.output[0], value)
-        if item.type in (AttributeProto.INT, AttributeProto.INTS):
-            return tensor(node.output[0], np.asarray(helper.get_attribute_value(item), dtype=np.int64))
-    raise BadInput("a Constant holds neither numbers nor a tensor", where=node.name or node.output[0])
-
-
-def _renamed(old: TensorProto, name: str) -> TensorProto:
+def renamed(old: TensorProto, name: str) -> TensorProto:
+    """A copy under another name, without its text."""
     new = TensorProto()
     new.CopyFrom(old)
     new.name = name
@@ -220,77 +256,10 @@ def _renamed(old: TensorProto, name: str) -> TensorProto:
     return new
 
 
-def _without_identities(nodes: list[NodeProto], outputs: set[str]) -> list[NodeProto]:
-    alias = {n.output[0]: n.input[0] for n in nodes if n.op_type == "Identity" and n.output[0] not in outputs}
-    kept = []
-    for node in nodes:
-        if node.op_type == "Identity" and node.output[0] in alias:
-            continue
-        copy = NodeProto()
-        copy.CopyFrom(node)
-        for i, name in enumerate(copy.input):
-            while name in alias:
-                name = alias[name]
-            copy.input[i] = name
-        kept.append(copy)
-    return kept
-
-
-def _sorted(nodes: list[NodeProto], known: set[str]) -> list[NodeProto]:
-    waiting, done = list(nodes), []
-    known = set(known)
-    while waiting:
-        ready = [n for n in waiting if all(i in known for i in n.input)]
-        if not ready:
-            raise BadInput("the graph has a cycle, or reads a tensor that nothing makes", where=waiting[0].name)
-        # Mostly sorted already: take the longest prefix that is ready, so that the order of the file is kept.
-        for node in ready:
-            done.append(node)
-            known.update(node.output)
-        left = {id(n) for n in ready}
-        waiting = [n for n in waiting if id(n) not in left]
-    return done
-
-
 def resized_by_size(node: NodeProto, index: Index) -> bool:
     """True for a Resize of some axes to fixed sizes while the batch is free: TensorRT can't tell the batch any more."""
     shape = index.shapes.get(node.input[0], (None,)) if node.op_type == "Resize" else (1,)
     return shape[:1] == (None,) and bool(ints(node, "axes")) and len(node.input) > 3 and bool(node.input[3])
-
-
-def _resizes_by_scale(nodes: list[NodeProto], index: Index) -> list[TensorProto]:
-    """Give such a Resize its scales in place of its sizes, where they mean the same; the new initializers."""
-    made = []
-    for node in nodes:
-        sizes = index.constants.get(node.input[3]) if resized_by_size(node, index) else None
-        shape = index.shapes.get(node.input[0], ())
-        before = [shape[axis] for axis in ints(node, "axes")] if sizes is not None and len(shape) == 4 else []
-        if (
-            sizes is None
-            or not before
-            or not all(before)
-            or text(node, "keep_aspect_ratio_policy", "stretch") != "stretch"
-        ):
-            continue
-        olds = np.asarray(before, np.float32)
-        scales = (sizes / olds).astype(np.float32)
-        if np.array_equal(np.floor(olds * scales), sizes):  # runtimes take the floor of this product
-            made.append(tensor(f"{node.name}_scales", scales))
-            del node.input[2:]
-            node.input.append(made[-1].name)
-    return made
-
-
-def _named(nodes: list[NodeProto]) -> list[NodeProto]:
-    counts: dict[str, int] = {}
-    for node in nodes:
-        counts[node.name] = counts.get(node.name, 0) + 1
-    taken = {name for name in counts if name}
-    for number, node in enumerate(nodes):
-        if not node.name or counts[node.name] > 1:
-            counts[node.name] -= 1
-            node.name = fresh(f"{node.name or node.op_type}_{number}", taken)
-    return nodes
 
 
 def _plain(info: onnx.ValueInfoProto) -> onnx.ValueInfoProto:

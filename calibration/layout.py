@@ -16,13 +16,14 @@ from onnx import ModelProto, NodeProto, helper
 
 from edge_sdk.calibration import graphs
 from edge_sdk.calibration.graphs import Index
+from edge_sdk.calibration.ops import operator
 from edge_sdk.errors import CheckFailed
+from edge_sdk.runtimes.operators import DEQUANTIZE, QUANTIZE
 from edge_sdk.tensors import Array
 
 # Q never falls, so it may change places with min and max: Q(clip(x, lo, hi)) = clip(Q(x), Q(lo), Q(hi)), whatever the
 # bounds and the scale. LeakyRelu and the smooth functions scale what they cut: no such identity.
-MONOTONE_CUTS = ("Relu", "Clip")
-_FUSED = ("Conv", "Gemm", "MatMul", "Add")
+# (`Operator.cuts`)
 _SHIFT = 128
 
 
@@ -56,13 +57,13 @@ class _Rewrite:
                 cut = by_name[self._moved[node.name]]
                 copy.input[0] = cut.input[0]
                 nodes += self._integer_cut(cut, copy)
-        used = {name for n in nodes for name in n.input} | set(self._index.outputs)
+        used = {name for n in nodes for name in graphs.reads(n)} | set(self._index.outputs)
         tensors = [graphs.tensor(name, array) for name, array in self._constants.items() if name in used]
         return graphs.rebuilt(self._index.model, nodes, tensors)
 
     def _of_activation(self, node: NodeProto) -> bool:
-        quantized = node.op_type == "QuantizeLinear"
-        return quantized or (node.op_type == "DequantizeLinear" and node.input[0] not in self._index.constants)
+        quantized = node.op_type == QUANTIZE
+        return quantized or (node.op_type == DEQUANTIZE and node.input[0] not in self._index.constants)
 
     def _integer_cut(self, cut: NodeProto, q: NodeProto) -> list[NodeProto]:
         """Relu or Clip on the uint8 numbers: between `q` (which gets a new output) and q's readers."""
@@ -85,7 +86,8 @@ def assert_equal(left: Mapping[str, Array], right: Mapping[str, Array], *, where
     for name, ours in left.items():
         theirs = right[name]
         if ours.dtype != theirs.dtype or ours.shape != theirs.shape or ours.tobytes() != theirs.tobytes():
-            gap = float(np.abs(ours.astype(np.float64) - theirs.astype(np.float64)).max())
+            same = ours.shape == theirs.shape and ours.size > 0
+            gap = float(np.abs(ours.astype(np.float64) - theirs.astype(np.float64)).max()) if same else np.inf
             raise CheckFailed(
                 f"the two layouts differ in output {name} by up to {gap:g}",
                 where=where,
@@ -95,18 +97,18 @@ def assert_equal(left: Mapping[str, Array], right: Mapping[str, Array], *, where
 
 def _cut_before(q: NodeProto, index: Index) -> NodeProto | None:
     """The Relu or Clip between an int8 operator and this QuantizeLinear, if it may change places with it."""
-    if q.op_type != "QuantizeLinear" or q.input[0] in index.outputs or index.only_reader(q.input[0]) is None:
+    if q.op_type != QUANTIZE or q.input[0] in index.outputs or index.only_reader(q.input[0]) is None:
         return None
     cut = index.producer.get(q.input[0])
-    if cut is None or cut.op_type not in MONOTONE_CUTS or index.only_reader(cut.input[0]) is None:
+    if cut is None or not operator(cut).cuts or index.only_reader(cut.input[0]) is None:
         return None
     if not all(name in index.constants for name in cut.input[1:] if name):
         return None
     maker = index.producer.get(cut.input[0])
-    if maker is None or maker.op_type not in _FUSED:
+    if maker is None or operator(maker).kind not in ("matrix", "sum"):
         return None
     sources = {index.producer[name].op_type for name in maker.input if name in index.producer}
-    return cut if sources == {"DequantizeLinear"} else None
+    return cut if sources == {DEQUANTIZE} else None
 
 
 def _bounds(cut: NodeProto, index: Index) -> tuple[float, float]:

@@ -20,11 +20,14 @@ from edge_sdk.errors import BadInput, BadUsage
 __all__ = ["RUNTIMES", "Violation", "lint"]
 
 
-def lint(graph: bytes, targets: Sequence[str] = (), *, where: str = "") -> tuple[Violation, ...]:
+def lint(
+    graph: bytes, targets: Sequence[str] = (), *, where: str = "", layout: bool | None = None
+) -> tuple[Violation, ...]:
     """Every breach of the contract in one ONNX graph, in the order of the rules; empty if it is portable.
 
     targets: of "tensorrt", "openvino", "onnxruntime"; only what one of them minds is reported. None given: all three,
-    and then the layout is not judged, because no layout serves all three best. BadInput, naming `where`: not ONNX at
+    and then the layout is not judged, because no layout serves all three best. layout: judge it or not all the same.
+    BadInput, naming `where`: not ONNX at
     all.
     """
     unknown = set(targets) - set(RUNTIMES)
@@ -39,7 +42,8 @@ def lint(graph: bytes, targets: Sequence[str] = (), *, where: str = "") -> tuple
     if outside:  # nothing else can be read
         return outside
     index = Index.of(_typed(model))
-    rules = (*QUANT_RULES, *GRAPH_RULES, *(LAYOUT_RULES if len(set(targets)) == 1 else ()))
+    judged = len(set(targets)) == 1 if layout is None else layout
+    rules = (*QUANT_RULES, *GRAPH_RULES, *(LAYOUT_RULES if judged else ()))
     wanted = set(targets or RUNTIMES)
     found = (violation for rule in rules if wanted & set(rule.minds) for violation in rule.check(index))
     return tuple(sorted(found, key=lambda v: v.rule))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Sized
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto, TensorProto, helper
+from onnx import ModelProto, helper
 
 from edge_sdk.calibration import graphs
 from edge_sdk.errors import BadInput, BadUsage
@@ -22,12 +22,12 @@ Feeds = Mapping[str, Array]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Observed:
+class TensorStatistics:
     """Statistics of one tensor over all samples.
 
-    low, high: smallest and largest value. count: how many values. histogram: float64 (BINS,), counts of |x| in equal
-    bins over [0, top); None if it was not asked for. means: float64 (C,), mean per entry of axis 1; empty if it was
-    not asked for.
+    low, high: smallest and largest value, infinite where one is; 0 if no sample held any value. count: how many
+    values. histogram: float64 (BINS,), counts of |x| in equal bins over [0, top); None if it was not asked for.
+    means: float64 (C,), mean per entry of axis 1; empty if it was not asked for.
     """
 
     tensor: str
@@ -39,8 +39,13 @@ class Observed:
     top: float = 0.0
     means: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
 
+    @property
+    def bounded(self) -> bool:
+        """Whether a scale can hold it: at least one value was seen, and none was infinite."""
+        return self.count > 0 and bool(np.isfinite(self.low) and np.isfinite(self.high))
 
-class Watch:
+
+class Observer:
     """Statistics of one tensor while samples pass: fixed memory, however many there are."""
 
     def __init__(self, tensor: str, *, histogram: bool = False, means: bool = False) -> None:
@@ -52,17 +57,22 @@ class Watch:
         self._positions = 0
 
     def add(self, values: Array) -> None:
-        """Take one sample's values. BadInput if any is NaN or infinite."""
-        low, high = float(values.min()), float(values.max())  # NaN and infinity both come through
-        if not (np.isfinite(low) and np.isfinite(high)):
+        """Take one sample's values: none (a sample without detections), or -inf among them (a mask). BadInput for NaN
+        and +inf: no mask is that, a sum that overflows is."""
+        self._samples += 1
+        if not values.size:
+            return
+        low, high = float(values.min()), float(values.max())  # NaN comes through
+        if np.isnan(low) or not np.isfinite(high):
             bad = int(np.count_nonzero(~np.isfinite(values)))
             raise BadInput(
-                f"tensor {self._tensor} holds {bad} values that are NaN or infinite, at sample {self._samples}",
+                f"tensor {self._tensor} holds {bad} values that are NaN or infinite, at sample {self._samples - 1}",
                 do="Look at that sample and at the model's weights: calibration needs finite numbers",
             )
         self._low, self._high = min(self._low, low), max(self._high, high)
         self._count += values.size
-        self._samples += 1
+        if not np.isfinite(low):
+            return  # no scale can hold it: histogram and means are of no use
         if self._with_means:
             axes = tuple(i for i in range(values.ndim) if i != 1)
             sums = values.sum(axis=axes, dtype=np.float64)
@@ -71,11 +81,11 @@ class Watch:
         if self._bins is not None:
             self._bins = self._fill(self._bins, np.abs(values.ravel()), max(-low, high, 0.0))
 
-    def result(self) -> Observed:
-        return Observed(
+    def result(self) -> TensorStatistics:
+        return TensorStatistics(
             tensor=self._tensor,
-            low=self._low,
-            high=self._high,
+            low=self._low if self._count else 0.0,
+            high=self._high if self._count else 0.0,
             count=self._count,
             samples=self._samples,
             histogram=self._bins,
@@ -107,25 +117,58 @@ def observe(
     optimised: bool = True,
     threads: int | None = None,
     progress: Progress = silent,
-) -> dict[str, Observed]:
-    """Run every sample once and watch `tensors` (any float tensors of the graph, by name).
+    total: int = 0,
+    keep: Spread | None = None,
+) -> dict[str, TensorStatistics]:
+    """Run every sample once and observe `tensors` (any float tensors of the graph, by name).
 
     histogram: of all of them. means_of: those whose means per channel (axis 1) are wanted too.
-    optimised: ONNX Runtime's graph optimisation; False is the standard to the letter, and slower. BadInput: no samples,
-    a sample that does not fit, values that are not finite.
+    optimised: ONNX Runtime's graph optimisation; False is the standard to the letter, and slower. total: how many
+    samples there are, 0 = not known. keep: is shown every sample. BadInput: no samples, a sample that does not fit,
+    values that are NaN or infinite.
     """
-    watches = {name: Watch(name, histogram=histogram, means=name in means_of) for name in tensors}
+    observers = {name: Observer(name, histogram=histogram, means=name in means_of) for name in tensors}
     session = Reader(model, tuple(tensors), optimised=optimised, threads=threads)
-    total = len(samples) if isinstance(samples, Sized) else 0
     done = 0
     for sample in samples:
         for name, values in session.run(sample, where=f"sample {done}").items():
-            watches[name].add(values)
+            observers[name].add(values)
+        if keep is not None:
+            keep.add(sample)
         done += 1
         progress(done, total, "calibration samples")
     if done == 0:
         raise BadInput("there are no calibration samples", do="Give at least one, better some hundred good pictures")
-    return {name: watch.result() for name, watch in watches.items()}
+    return {name: observer.result() for name, observer in observers.items()}
+
+
+class Spread:
+    """Keeps a few of the samples that pass, evenly spread, in fixed memory: callers give one kind after the other.
+
+    wanted: how many. total: how many will pass, 0 = not known.
+    """
+
+    def __init__(self, wanted: int, total: int = 0) -> None:
+        self._wanted, self._total, self._seen, self._stride = wanted, total, 0, 1
+        self._kept: dict[int, Feeds] = {}
+
+    def add(self, sample: Feeds) -> None:
+        number, self._seen = self._seen, self._seen + 1
+        if number % self._stride == 0 and (not self._total or number in self._positions(self._total)):
+            self._kept[number] = sample
+        if len(self._kept) > 2 * self._wanted and not self._total:  # every other one goes
+            self._stride *= 2
+            self._kept = {n: kept for n, kept in self._kept.items() if n % self._stride == 0}
+
+    def samples(self) -> list[Feeds]:
+        """At most `wanted` of them, in their order; exact positions where `total` was right."""
+        if not self._kept:
+            return []
+        nearest = {min(self._kept, key=lambda n: (abs(n - at), n)) for at in self._positions(self._seen)}
+        return [self._kept[n] for n in sorted(nearest)]
+
+    def _positions(self, total: int) -> set[int]:
+        return {(2 * k + 1) * total // (2 * self._wanted) for k in range(self._wanted)}
 
 
 class Reader:
@@ -163,6 +206,8 @@ class Reader:
         if missing or unknown:
             raise BadInput(f"the graph takes {sorted(self._inputs)}, the sample has {sorted(feeds)}", where=where)
         for name, array in feeds.items():
+            if not isinstance(array, np.ndarray):
+                raise BadInput(f"input {name} is a {type(array).__name__}, not an array", where=where)
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 raise BadInput(f"input {name} holds NaN or infinity", where=where, do="Look at that sample")
         if not self._tensors:  # nothing to watch; ONNX Runtime refuses a run without outputs
@@ -171,16 +216,18 @@ class Reader:
             return dict(zip(self._tensors, self._session.run(self._tensors, dict(feeds)), strict=True))
 
 
-def extremes(model: ModelProto) -> tuple[Feeds, ...]:
-    """The darkest and the brightest picture that a graph can be given; empty if an input is not uint8."""
+def extremes(model: ModelProto, tensors: Sequence[str]) -> tuple[ModelProto, tuple[Feeds, ...]]:
+    """The part of the graph that makes `tensors` of its pictures, with the darkest and the brightest of those.
+
+    tensors: made of uint8 inputs and constants alone (`ops.picture_tensors`).
+    """
+    part = graphs.cut(model, tensors)
     feeds: list[dict[str, Array]] = [{}, {}]
-    for info in model.graph.input:
-        if info.type.tensor_type.elem_type != TensorProto.UINT8:
-            return ()
+    for info in part.graph.input:
         shape = tuple(d.dim_value or 1 for d in info.type.tensor_type.shape.dim)
         for feed, value in zip(feeds, (0, 255), strict=True):
             feed[info.name] = np.full(shape, value, np.uint8)
-    return tuple(feeds)
+    return part, tuple(feeds)
 
 
 def again(samples: Iterable[Feeds]) -> Iterable[Feeds]:

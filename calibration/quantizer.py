@@ -2,32 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import hashlib
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain
 from typing import Literal, get_args
 
 import numpy as np
-from onnx import ModelProto, TensorProto, numpy_helper
+from onnx import ModelProto, TensorProto
 
-from edge_sdk.calibration import graphs
-from edge_sdk.calibration.fp16 import NEVER_LARGER, to_half
+from edge_sdk.calibration import fidelity, graphs, report
+from edge_sdk.calibration.clean import Cleaned, clean, with_names
+from edge_sdk.calibration.counts import with_true_counts
+from edge_sdk.calibration.fp16 import to_half
+from edge_sdk.calibration.insert import insert
 from edge_sdk.calibration.layout import assert_equal, for_onnxruntime
 from edge_sdk.calibration.lint import lint
-from edge_sdk.calibration.match import Match, applied, fitted
-from edge_sdk.calibration.observe import Feeds, Observed, Reader, again, extremes, observe
-from edge_sdk.calibration.place import MATRIX_OPS, FirstConv, Plan, depthwise, place, plan, scales
-from edge_sdk.calibration.ranges import SAFE_TOP, TOP, Range, RangeMethod, fit
-from edge_sdk.calibration.saturation import unsafe_pairs
-from edge_sdk.errors import BadUsage, CheckFailed
+from edge_sdk.calibration.observe import Feeds, Spread, TensorStatistics, again, extremes, observe
+from edge_sdk.calibration.ops import operator
+from edge_sdk.calibration.output_correction import OutputCorrection, applied, fitted
+from edge_sdk.calibration.plan import FirstConv, QuantizationPlan, plan, scales
+from edge_sdk.calibration.ranges import SAFE_TOP, TOP, RangeMethod, fit
+from edge_sdk.calibration.report import CalibrationReport, LayoutName, Quantized, Variant
+from edge_sdk.calibration.rules import RUNTIMES
+from edge_sdk.errors import BadInput, BadUsage, CheckFailed
 from edge_sdk.progress import Progress, silent
 from edge_sdk.tensors import Array
 
+log = logging.getLogger(__name__)
+
 VariantName = Literal["int8", "int8-w7", "fp16", "fp32"]
-LayoutName = Literal["plain", "conv-relu-q", "conv-q-relu-q"]
 VARIANTS: tuple[VariantName, ...] = ("int8", "int8-w7", "fp16", "fp32")
 _WEIGHT_LIMITS = {"int8": TOP, "int8-w7": SAFE_TOP}
 _COMPARED = 4  # samples, spread over all kinds, on which layouts are proven equal and errors are measured
+_CAREFUL_FIRST = ("openvino", "tensorrt", "onnxruntime")  # what OpenVINO can bear, every runtime can
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,97 +45,39 @@ class QuantizeOptions:
 
     variants: of "int8", "int8-w7" (weights in [-64, 64] where 16-bit sums could saturate), "fp16", "fp32" (cleaned).
     An int8 variant of a graph in which no operator became int8 is not made, and a note of the report says so.
-    float_tail: nodes that stay float32 in every variant. exclude: nodes that stay float in the int8 variants.
+    keep_fp32: nodes that stay float32 in every variant. exclude: nodes that stay float in the int8 variants.
     output_margin: widening (>= 1) of the ranges that float operators read, so that what goes beyond the samples (a
-    defect) is not cut. first_conv: of `place.plan`. range_method: of `ranges.fit`. bias_correction: take what rounded
-    weights add on average off the bias. matched: nodes inside the float tail whose output's mean and spread the int8
-    variants get back by one gain and one shift each. threads: of ONNX Runtime while calibrating, None = its own choice.
+    defect) is not cut; None = 1.5 where keep_fp32 names such operators, else 1. first_conv: of `plan.plan`.
+    range_method: of `ranges.fit`. bias_correction: take what rounded weights add on average off the bias.
+    output_correction: nodes kept in fp32 whose output's mean and spread the int8 variants get back by one gain and one
+    shift each. threads: of ONNX Runtime while calibrating, None = its own choice. force: hand out an int8 graph that is
+    far from the float graph, with a note, instead of raising CheckFailed.
     """
 
     variants: tuple[str, ...] = ("int8", "int8-w7", "fp16")
-    float_tail: tuple[str, ...] = ()
+    keep_fp32: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
-    output_margin: float = 1.5
+    output_margin: float | None = None
     first_conv: FirstConv = "auto"
     range_method: RangeMethod = "minmax"
     bias_correction: bool = True
-    matched: tuple[str, ...] = ()
+    output_correction: tuple[str, ...] = ()
     threads: int | None = None
+    force: bool = False
 
     def __post_init__(self) -> None:
         unknown = [v for v in self.variants if v not in VARIANTS]
         if unknown or not self.variants:
             raise BadUsage(f"variants are {', '.join(VARIANTS)}, not {', '.join(unknown) or 'none at all'}")
-        if not (np.isfinite(self.output_margin) and self.output_margin >= 1.0):
+        if not (np.isfinite(self.margin) and self.margin >= 1.0):
             raise BadUsage(f"output_margin is a widening, at least 1, not {self.output_margin}")
         if self.first_conv not in get_args(FirstConv):
             raise BadUsage(f"first_conv is one of {get_args(FirstConv)}, not {self.first_conv!r}")
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Variant:
-    """One graph to ship. graph: ONNX bytes. int8_convolutions: how many Conv, Gemm and MatMul must run in int8."""
-
-    variant: str
-    layout: LayoutName
-    graph: bytes
-    int8_convolutions: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TensorRow:
-    """One quantized tensor: values seen (low, high), largest exact magnitude (top), step (scale), share cut."""
-
-    tensor: str
-    role: str
-    low: float
-    high: float
-    top: float
-    scale: float
-    cut: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LayerRow:
-    """One int8 operator. unsafe_pairs: by variant, share of weight pairs that can saturate without VNNI (0 = exact)."""
-
-    node: str
-    op: str
-    unsafe_pairs: Mapping[str, float]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CalibrationReport:
-    """What calibration saw and did.
-
-    samples: read. tensors, layers: of the int8 variants. float_nodes: convolutions left float. matches: by variant, of
-    the tensors that were asked for. errors: by variant and output, relative L2 difference from the float graph on
-    `compared` of the samples, evenly spread, by the letter of the standard. notes: sentences on what is unusual.
-    """
-
-    samples: int
-    compared: int
-    tensors: tuple[TensorRow, ...]
-    layers: tuple[LayerRow, ...]
-    float_nodes: tuple[str, ...]
-    matches: Mapping[str, tuple[Match, ...]]
-    errors: Mapping[str, Mapping[str, float]]
-    notes: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Quantized:
-    """Variants in the order of the options (int8 ones in both layouts; see the report's notes on what was left out)."""
-
-    variants: tuple[Variant, ...]
-    report: CalibrationReport
-
-    def get(self, variant: str, layout: str | None = None) -> Variant:
-        """The variant of that name, in that layout if it matters. BadUsage if it was not made."""
-        for made in self.variants:
-            if made.variant == variant and layout in (None, made.layout):
-                return made
-        raise BadUsage(f"no variant {variant} in layout {layout} was made")
+    @property
+    def margin(self) -> float:
+        """`output_margin`, decided."""
+        return self.output_margin if self.output_margin is not None else (1.5 if self.keep_fp32 else 1.0)
 
 
 def quantize(
@@ -138,75 +89,226 @@ def quantize(
 ) -> Quantized:
     """int8 and fp16 variants of a float32 ONNX graph, calibrated on `samples`.
 
-    samples: feeds by input name; read once for the ranges and again for the comparison, one at a time, so that memory
-    does not grow with their number. Raises BadInput (graph, samples), BadUsage (options, a one-time iterator),
-    CheckFailed (a result that breaks the portable contract: never handed out).
+    samples: feeds by input name; read once, one at a time, and once more where output corrections are asked for, so
+    that memory does not grow with their number. Where a fault of one runtime costs that runtime an operator, it gets a
+    plan and a graph of its own (`Variant.runtimes`). Raises BadInput (graph, samples), BadUsage (options, a one-time
+    iterator), CheckFailed (a graph that no runtime takes, or an int8 graph that is far from the float one).
     """
-    samples = again(samples)
-    original = graphs.load(graph)
-    _check_names(original, (*options.float_tail, *options.exclude, *options.matched))
-    model = graphs.clean(original)
-    planned = plan(model, float_nodes=(*options.float_tail, *options.exclude), first_conv=options.first_conv)
-    halves = _half_tensors(model) if "fp16" in options.variants else ()
-    seen = _observe(model, samples, planned, halves, options, progress)
-    ranges = {name: fit(o, options.range_method) for name, o in seen.items() if name in planned.points}
-    steps = scales(planned, ranges, output_margin=options.output_margin)
-
-    means = {name: o.means for name, o in seen.items()}
+    work = _Work.of(graph, again(samples), options)
+    seen, kept = work.observe(progress)
+    ranges = {name: fit(one, options.range_method) for name, one in seen.items() if one.bounded}
+    planned = work.planned(seen)
+    steps = [scales(one.plan, ranges, output_margin=options.margin) for one in planned]
+    made = _int8_graphs(work, planned, steps, seen)
+    corrections = _corrections(work, made)
     variants: list[Variant] = []
-    left_out: list[str] = []
-    matches: dict[str, tuple[Match, ...]] = {}
     for name in options.variants:
-        if name in _WEIGHT_LIMITS and not planned.operators:
-            left_out.append(name)
-        elif name in _WEIGHT_LIMITS:
-            canonical = place(model, planned, steps, weight_limit=_WEIGHT_LIMITS[name], means=means)
-            if options.matched:
-                matches[name] = fitted(model, canonical, samples, options.matched, threads=options.threads)
-                canonical = applied(canonical, matches[name])
-            variants += _int8_variants(name, canonical, len(planned.operators))
-        elif name == "fp16":
-            variants.append(_variant(name, "plain", to_half(model, seen, float_nodes=options.float_tail), 0))
+        if name in _WEIGHT_LIMITS:
+            variants += [variant for one in made if one.key[0] == name for variant in one.variants(corrections)]
         else:
-            variants.append(_variant(name, "plain", model, 0))
-    compared = _spread(samples, max((o.samples for o in seen.values()), default=0))
-    errors = _compare(model, variants, compared, options.threads)
-    report = _report(model, planned, ranges, steps, seen, variants, matches, errors, len(compared))
+            half = to_half(work.model, seen, keep_fp32=work.keep_fp32) if name == "fp16" else work.model
+            variants.append(_plain(name, half, work.contracts))
+    variants, unclaimed = with_true_counts(variants)
+    errors, notes = _compare(work, variants, kept)
+    left_out = [name for name in options.variants if all(variant.variant != name for variant in variants)]
     if left_out:
-        why = f"no operator became int8, so {', '.join(left_out)} would be float: left out"
-        report = replace(report, notes=(*report.notes, why))
-    return Quantized(variants=tuple(variants), report=report)
-
-
-def _observe(
-    model: ModelProto,
-    samples: Iterable[Feeds],
-    planned: Plan,
-    halves: tuple[str, ...],
-    options: QuantizeOptions,
-    progress: Progress,
-) -> dict[str, Observed]:
-    """Statistics of all tensors that need them, from the samples; the picture's own range is that of 0 and 255."""
-    tensors = tuple(dict.fromkeys((*planned.points, *halves)))
-    seen = observe(
-        model,
-        samples,
-        tensors,
-        histogram=options.range_method != "minmax",
-        means_of=planned.convolved(model) if options.bias_correction else (),
-        threads=options.threads,
-        progress=progress,
+        notes.append(f"no operator became int8, so {', '.join(left_out)} would be float: left out")
+    rows = report.tensor_rows(zip((one.plan for one in planned), steps, strict=True), ranges)
+    found = CalibrationReport(
+        samples=max((o.samples for o in seen.values()), default=0),
+        compared=len(kept),
+        tensors=rows,
+        layers=report.layer_rows(work.model, (v for v in variants if v.variant in _WEIGHT_LIMITS)),
+        float_nodes=report.left_float(work.model, [one.plan for one in planned]),
+        matches={name: one for (name, number), one in corrections.items() if number == 0},
+        errors=errors,
+        notes=(*work.notes, *report.dead_notes(seen, rows), *unclaimed, *notes),
     )
-    if planned.pictures():
-        whole = observe(model, extremes(model), planned.pictures(), threads=options.threads)
-        seen |= {name: replace(seen[name], low=o.low, high=o.high) for name, o in whole.items()}
-    return seen
+    return Quantized(variants=tuple(variants), report=found)
 
 
-def _spread(samples: Iterable[Feeds], count: int) -> list[Feeds]:
-    """_COMPARED of the `count` samples, evenly spread: callers give one kind after the other, good parts first."""
-    wanted = {(2 * k + 1) * count // (2 * _COMPARED) for k in range(_COMPARED)}
-    return [feeds for number, feeds in enumerate(islice(samples, max(wanted) + 1)) if number in wanted]
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Planned:
+    """A plan and the contracts that it serves, careful ones first."""
+
+    plan: QuantizationPlan
+    contracts: tuple[str, ...]
+
+    def for_layout(self, layout: LayoutName) -> tuple[str, ...] | None:
+        """`Variant.runtimes` of this plan in that layout; None if none of its runtimes wants it."""
+        if set(self.contracts) == set(RUNTIMES):
+            return ()
+        mine = tuple(one for one in self.contracts if (one == "onnxruntime") == (layout == "conv-q-relu-q"))
+        return mine or None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Work:
+    """What is quantized, cleaned, and for whom. keep_fp32, exclude, output_correction: names of the cleaned graph."""
+
+    original: ModelProto
+    model: ModelProto
+    samples: Iterable[Feeds]
+    first_pass: Iterator[Feeds]
+    options: QuantizeOptions
+    keep_fp32: tuple[str, ...]
+    exclude: tuple[str, ...]
+    output_correction: tuple[str, ...]
+    contracts: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, graph: bytes, samples: Iterable[Feeds], options: QuantizeOptions) -> _Work:
+        """Everything that can be said of the graph before all samples run, and by the first sample."""
+        original = with_names(graphs.load(graph))
+        _check_names(original, (*options.keep_fp32, *options.exclude, *options.output_correction))
+        cleaned = clean(original)
+        contracts, refused = _contracts(cleaned.model)
+        passing = iter(samples)
+        first = next(passing, None)
+        if first is None:
+            raise BadInput(
+                "there are no calibration samples", do="Give at least one, better some hundred good pictures"
+            )
+        cleaned = _unchanged(original, cleaned, first, options.threads)
+        kept, left_out, corrected = (
+            tuple(cleaned.names[name] for name in names if name in cleaned.names)
+            for names in (options.keep_fp32, options.exclude, options.output_correction)
+        )
+        return cls(
+            original=original, model=cleaned.model, samples=samples, first_pass=chain((first,), passing),
+            options=options, keep_fp32=kept, exclude=left_out, output_correction=corrected, contracts=contracts,
+            notes=(*cleaned.notes, *refused),
+        )  # fmt: skip
+
+    def plans(self, unbounded: frozenset[str] = frozenset()) -> dict[str, QuantizationPlan]:
+        """By contract."""
+        return {
+            target: plan(
+                self.model,
+                (target,),
+                float_nodes=(*self.keep_fp32, *self.exclude),
+                first_conv=self.options.first_conv,
+                unbounded=unbounded,
+            )
+            for target in _CAREFUL_FIRST if target in self.contracts
+        }  # fmt: skip
+
+    def observe(self, progress: Progress) -> tuple[dict[str, TensorStatistics], list[Feeds]]:
+        """Statistics of all tensors that need them, and the samples to compare on, in one pass. The picture's own range
+        is that of 0 and 255."""
+        plans, options = self.plans().values(), self.options
+        halves = _half_tensors(self.model) if "fp16" in options.variants else ()
+        points = dict.fromkeys(name for one in plans for name in one.points)
+        means = dict.fromkeys(name for one in plans for name in one.convolved(self.model))
+        total = len(self.samples) if isinstance(self.samples, Sized) else 0
+        keep = Spread(_COMPARED, total)
+        seen = observe(
+            self.model,
+            self.first_pass,
+            tuple(dict.fromkeys((*points, *halves))),
+            histogram=options.range_method != "minmax",
+            means_of=tuple(means) if options.bias_correction else (),
+            threads=options.threads,
+            progress=progress,
+            total=total,
+            keep=keep,
+        )
+        pictures = tuple(dict.fromkeys(name for one in plans for name in one.pictures()))
+        if pictures:
+            part, ends = extremes(self.model, pictures)
+            whole = observe(part, ends, pictures, threads=options.threads)
+            seen |= {name: replace(seen[name], low=o.low, high=o.high) for name, o in whole.items()}
+        return seen, keep.samples()
+
+    def planned(self, seen: Mapping[str, TensorStatistics]) -> list[_Planned]:
+        """The plans that differ, each with its contracts; none that leaves everything in float."""
+        unbounded = {name for name, o in seen.items() if not o.bounded}
+        if unbounded:  # and what was not observed has no range either
+            unbounded |= graphs.tensor_names(self.model) - seen.keys()
+        groups: list[tuple[QuantizationPlan, list[str]]] = []
+        for target, found in self.plans(frozenset(unbounded)).items():
+            same = next((names for one, names in groups if one == found), None)
+            if same is not None:
+                same.append(target)
+            elif found.operators:
+                groups.append((found, [target]))
+        return [_Planned(plan=one, contracts=tuple(names)) for one, names in groups]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Int8:
+    """One int8 graph in the canonical layout, before output correction. key: variant and number of the plan."""
+
+    key: tuple[str, int]
+    planned: _Planned
+    canonical: ModelProto
+
+    def variants(self, corrections: Mapping[tuple[str, int], tuple[OutputCorrection, ...]]) -> list[Variant]:
+        """In the layouts that its runtimes want, equal bit by bit."""
+        found = corrections.get(self.key, ())
+        model = applied(self.canonical, found) if found else self.canonical
+        digest = hashlib.sha256(graphs.dump(model)).hexdigest()[:16]
+        layouts: tuple[LayoutName, ...] = ("conv-relu-q", "conv-q-relu-q")
+        made = []
+        for layout in layouts:
+            runtimes = self.planned.for_layout(layout)
+            if runtimes is not None:
+                written = model if layout == "conv-relu-q" else for_onnxruntime(model)
+                variant = Variant(
+                    variant=self.key[0], layout=layout, graph=graphs.dump(written), runtimes=runtimes, plan=digest,
+                    int8_convolutions=len(self.planned.plan.operators),
+                )  # fmt: skip
+                made.append(_linted(variant))
+        return made
+
+
+def _int8_graphs(
+    work: _Work, planned: Sequence[_Planned], steps: Sequence[Mapping[str, np.float32]],
+    seen: Mapping[str, TensorStatistics],
+) -> list[_Int8]:  # fmt: skip
+    means = {name: one.means for name, one in seen.items() if one.bounded}
+    return [
+        _Int8(
+            key=(name, number),
+            planned=one,
+            canonical=insert(work.model, one.plan, found, weight_limit=_WEIGHT_LIMITS[name], means=means),
+        )
+        for name in work.options.variants if name in _WEIGHT_LIMITS
+        for number, (one, found) in enumerate(zip(planned, steps, strict=True))
+    ]  # fmt: skip
+
+
+def _corrections(work: _Work, made: Sequence[_Int8]) -> dict[tuple[str, int], tuple[OutputCorrection, ...]]:
+    if not work.output_correction or not made:
+        return {}
+    graphs_by_key = {one.key: one.canonical for one in made}
+    return fitted(work.model, graphs_by_key, work.samples, work.output_correction, threads=work.options.threads)
+
+
+def _contracts(model: ModelProto) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The runtimes that take the float graph, and a sentence on each that does not. CheckFailed if none is left."""
+    data = graphs.dump(model)
+    refused = {runtime: found[0] for runtime in RUNTIMES if (found := lint(data, (runtime,)))}
+    if len(refused) == len(RUNTIMES):
+        first = next(iter(refused.values()))
+        raise CheckFailed(f"no runtime takes the graph: {first.rule} {first.what}", where=first.node, do=first.do)
+    notes = (f"not for {runtime}: {first.rule} {first.node}: {first.what}" for runtime, first in refused.items())
+    return tuple(one for one in RUNTIMES if one not in refused), tuple(notes)
+
+
+def _unchanged(original: ModelProto, cleaned: Cleaned, sample: Feeds, threads: int | None) -> Cleaned:
+    """`cleaned` if it answers what the original answers, else the graph without folding if that does."""
+    if fidelity.same_answers(original, cleaned.model, sample, threads):
+        return cleaned
+    plain = clean(original, optimise=False)
+    if not fidelity.same_answers(original, plain.model, sample, threads):
+        raise CheckFailed(
+            f"converting the graph from opset {graphs.opset_of(original)} to {graphs.opset_of(plain.model)} changes "
+            f"what it answers",
+            do="Export the model with an opset of 13 to 21",
+        )
+    return replace(plain, notes=(*plain.notes, "folding constants would change what the graph answers: left out"))
 
 
 def _check_names(model: ModelProto, names: tuple[str, ...]) -> None:
@@ -218,112 +320,71 @@ def _check_names(model: ModelProto, names: tuple[str, ...]) -> None:
 def _half_tensors(model: ModelProto) -> tuple[str, ...]:
     """What must be watched to know that half numbers hold it: all but what can't exceed its own input."""
     index = graphs.Index.of(model)
-    nodes = [n for n in model.graph.node if n.op_type not in NEVER_LARGER]
+    nodes = [n for n in model.graph.node if not operator(n).never_larger]
     return tuple(name for n in nodes for name in n.output if index.types.get(name) == TensorProto.FLOAT)
 
 
-def _variant(name: str, layout: LayoutName, model: ModelProto, count: int) -> Variant:
+def _plain(name: str, model: ModelProto, contracts: tuple[str, ...]) -> Variant:
+    runtimes = () if set(contracts) == set(RUNTIMES) else contracts
+    return _linted(
+        Variant(variant=name, layout="plain", graph=graphs.dump(model), int8_convolutions=0, runtimes=runtimes)
+    )
+
+
+def _linted(variant: Variant) -> Variant:
     """The last gate: what the linter rejects is not handed out."""
-    data = graphs.dump(model)
     # The second layout is written for ONNX Runtime alone: its activations are uint8.
-    faults = lint(data, ("onnxruntime",) if layout == "conv-q-relu-q" else ())
+    second = variant.layout == "conv-q-relu-q"
+    faults = lint(variant.graph, ("onnxruntime",) if second else variant.runtimes, layout=second)
     if faults:
         first = faults[0]
         raise CheckFailed(
             f"{len(faults)} violations of the portable contract, the first is {first.rule}: {first.what}",
-            where=f"{name}, {first.node}",
+            where=f"{variant.variant}, {first.node}",
             do=first.do,
         )
-    return Variant(variant=name, layout=layout, graph=data, int8_convolutions=count)
-
-
-def _int8_variants(name: str, canonical: ModelProto, count: int) -> list[Variant]:
-    """Both layouts of one int8 graph."""
-    return [
-        _variant(name, "conv-relu-q", canonical, count),
-        _variant(name, "conv-q-relu-q", for_onnxruntime(canonical), count),
-    ]
-
-
-def _report(
-    model: ModelProto,
-    planned: Plan,
-    ranges: Mapping[str, Range],
-    steps: Mapping[str, np.float32],
-    seen: Mapping[str, Observed],
-    variants: list[Variant],
-    matches: Mapping[str, tuple[Match, ...]],
-    errors: Mapping[str, Mapping[str, float]],
-    compared: int,
-) -> CalibrationReport:
-    tensors = []
-    for name, point in planned.points.items():
-        found = ranges.get(name)
-        low, high, top, cut = (
-            (0.0, 255.0, 255.0, 0.0) if found is None else (found.low, found.high, found.top, found.cut)
-        )
-        tensors.append(
-            TensorRow(tensor=name, role=point.role, low=low, high=high, top=top, scale=float(steps[name]), cut=cut)
-        )
-    convolutions = [n.name for n in model.graph.node if n.op_type in MATRIX_OPS]
-    notes = [f"{r.tensor} is zero on every sample" for r in tensors if r.top == 0.0]
-    return CalibrationReport(
-        samples=max((o.samples for o in seen.values()), default=0),
-        compared=compared,
-        tensors=tuple(tensors),
-        layers=_layers(model, planned, variants),
-        float_nodes=tuple(n for n in convolutions if n not in planned.operators),
-        matches=matches,
-        errors=errors,
-        notes=tuple(notes),
-    )
-
-
-def _layers(model: ModelProto, planned: Plan, variants: list[Variant]) -> tuple[LayerRow, ...]:
-    shares: dict[str, dict[str, float]] = {name: {} for name in planned.operators}
-    for variant in variants:
-        if variant.layout != "conv-relu-q":
-            continue
-        made = graphs.load(variant.graph)
-        weights = {t.name: t for t in made.graph.initializer}
-        sources = {n.output[0]: n.input[0] for n in made.graph.node if n.op_type == "DequantizeLinear"}
-        for node in made.graph.node:
-            if node.name in shares:
-                stored = numpy_helper.to_array(weights[sources[node.input[1]]])
-                rows = stored if stored.ndim > 2 or node.op_type == "Gemm" else stored.T
-                safe = depthwise(node, stored.shape)
-                shares[node.name][variant.variant] = 0.0 if safe else unsafe_pairs(rows)
-    ops = {n.name: n.op_type for n in model.graph.node}
-    return tuple(LayerRow(node=name, op=ops[name], unsafe_pairs=share) for name, share in shares.items())
+    return variant
 
 
 def _compare(
-    model: ModelProto, variants: list[Variant], compared: list[Feeds], threads: int | None
-) -> dict[str, dict[str, float]]:
-    """Run every graph by the letter of the standard: layouts must be equal bit for bit; the errors against float."""
-    wanted = _outputs(model, compared, threads)
-    made: dict[str, list[dict[str, Array]]] = {}
+    work: _Work, variants: Sequence[Variant], samples: list[Feeds]
+) -> tuple[dict[str, dict[str, float]], list[str]]:
+    """Run every graph by the letter of the standard: graphs of one plan must be equal bit for bit. Errors against float
+    by variant and output, the largest of several plans. CheckFailed for one that is another graph, unless forced."""
+    threads = work.options.threads
+    wanted = fidelity.outputs(work.model, samples, threads)
+    firsts: dict[tuple[str, str], list[dict[str, Array]]] = {}
+    found: dict[str, dict[str, float]] = {}
+    notes: list[str] = []
     for variant in variants:
-        got = _outputs(graphs.load(variant.graph), compared, threads)
-        if variant.variant in made:
-            for number, (left, right) in enumerate(zip(made[variant.variant], got, strict=True)):
-                assert_equal(left, right, where=f"{variant.variant}, compared sample {number}")
-        made.setdefault(variant.variant, got)
-    names = [o.name for o in model.graph.output]
-    return {
-        variant: {name: _relative([w[name] for w in wanted], [g[name] for g in got]) for name in names}
-        for variant, got in made.items()
-    }
+        model = graphs.parsed(variant.graph)
+        got = fidelity.outputs(model, samples, threads)
+        twin = firsts.setdefault((variant.variant, variant.plan), got)
+        for number, (left, right) in enumerate(zip(twin, got, strict=True)):
+            assert_equal(left, right, where=f"{variant.variant}, compared sample {number}")
+        if twin is not got:
+            continue
+        errors = fidelity.errors(wanted, got)
+        before = found.get(variant.variant, {})
+        found[variant.variant] = {name: max(error, before.get(name, 0.0)) for name, error in errors.items()}
+        bad = {name: e for name, e in errors.items() if e > fidelity.LARGEST_ERROR and fidelity.judged(wanted, name)}
+        if bad:
+            notes.append(_too_far(work, variant, model, samples, bad))
+    return found, notes
 
 
-def _outputs(model: ModelProto, compared: list[Feeds], threads: int | None) -> list[dict[str, Array]]:
-    reader = Reader.of_outputs(model, threads=threads)
-    return [reader.run(feeds, where=f"compared sample {number}") for number, feeds in enumerate(compared)]
-
-
-def _relative(wanted: list[Array], got: list[Array]) -> float:
-    gap = sum(
-        float(np.sum((w.astype(np.float64) - g.astype(np.float64)) ** 2)) for w, g in zip(wanted, got, strict=True)
+def _too_far(work: _Work, variant: Variant, model: ModelProto, samples: list[Feeds], bad: Mapping[str, float]) -> str:
+    """The sentence on a variant that is not the float graph any more; raised, unless forced."""
+    output, error = max(bad.items(), key=lambda item: item[1])
+    layer = fidelity.first_bad_layer(work.model, model, samples, work.options.threads)
+    what = (
+        f"{variant.variant} differs from the float graph by {error:.0%} in output {output} on its own calibration "
+        f"samples, first at layer {layer or output}"
     )
-    norm = sum(float(np.sum(w.astype(np.float64) ** 2)) for w in wanted)
-    return float(np.sqrt(gap / norm)) if norm > 0.0 else float(np.sqrt(gap))
+    if not work.options.force:
+        raise CheckFailed(
+            what, where=variant.variant,
+            do="Exclude that layer, calibrate on more samples, or pass force=True to have it all the same",
+        )  # fmt: skip
+    log.warning(what)
+    return what

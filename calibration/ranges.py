@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_sdk.calibration.observe import BINS, Observed
+from edge_sdk.calibration.observe import BINS, TensorStatistics
 from edge_sdk.errors import BadInput, BadUsage
 
 RangeMethod = Literal["minmax", "percentile-99.99", "percentile-99.999"]
@@ -30,7 +30,7 @@ class Range:
     cut: float
 
 
-def fit(observed: Observed, method: RangeMethod = "minmax") -> Range:
+def fit(observed: TensorStatistics, method: RangeMethod = "minmax") -> Range:
     """The range to keep. `minmax` cuts nothing; a percentile cuts the stated share of |x| and says how much it did."""
     top = max(-observed.low, observed.high, 0.0)
     cut = 0.0
@@ -102,7 +102,7 @@ def quantize_weights(
     return Weights(values=q, scale=scale, axis=axis, dead=int(np.count_nonzero(~live)), widened=widened)
 
 
-def _percentile(observed: Observed, share: float) -> tuple[float, float]:
+def _percentile(observed: TensorStatistics, share: float) -> tuple[float, float]:
     bins = observed.histogram
     if bins is None:
         raise BadUsage("a percentile needs a histogram", do="Observe with histogram=True")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from edge_sdk.calibration.graphs import Index
+from edge_sdk.calibration.ops import operator
 
 RUNTIMES = ("tensorrt", "openvino", "onnxruntime")
 
@@ -49,3 +50,15 @@ OV = ("openvino",)
 ORT = ("onnxruntime",)
 TRT_OV = ("tensorrt", "openvino")
 OV_ORT = ("openvino", "onnxruntime")
+
+
+def broken_operators(number: str) -> Callable[[Index], Iterator[Breach]]:
+    """Operators that break rule `number` wherever they stand, by the operator table."""
+
+    def find(index: Index) -> Iterator[Breach]:
+        for node in index.model.graph.node:
+            row = operator(node)
+            if row.broken_rule == number:
+                yield node.name, f"{node.op_type}: {row.broken_why}"
+
+    return find

@@ -10,7 +10,9 @@ from onnx import NodeProto, TensorProto
 
 from edge_sdk.calibration import graphs
 from edge_sdk.calibration.graphs import STANDARD_DOMAINS, Index
-from edge_sdk.calibration.rules import ALL, OV, OV_ORT, TRT, TRT_OV, Breach, Rule
+from edge_sdk.calibration.ops import operator
+from edge_sdk.calibration.rules import ALL, OV, OV_ORT, TRT, TRT_OV, Breach, Rule, broken_operators
+from edge_sdk.runtimes.operators import PAIR
 
 _OURS = "com.microsoft"
 _TOP_K = 3840  # TensorRT's limit
@@ -58,7 +60,7 @@ def _big_integers(index: Index) -> Iterator[Breach]:
 
 def _uint8_readers(index: Index) -> Iterator[Breach]:
     for node in index.model.graph.node:
-        if node.op_type in ("Cast", "QuantizeLinear", "DequantizeLinear"):
+        if node.op_type in ("Cast", *PAIR):
             continue
         if any(index.types.get(name) == TensorProto.UINT8 for name in node.input):
             yield node.name, f"{node.op_type} reads a uint8 tensor: TensorRT takes uint8 in Cast alone"
@@ -76,15 +78,6 @@ def _op(op: str, why: str, wrong: Callable[[NodeProto, Index], bool]) -> Callabl
         for node in index.model.graph.node:
             if node.op_type == op and wrong(node, index):
                 yield node.name, why
-
-    return find
-
-
-def _ops(ops: tuple[str, ...], why: str) -> Callable[[Index], Iterator[Breach]]:
-    def find(index: Index) -> Iterator[Breach]:
-        for node in index.model.graph.node:
-            if node.op_type in ops:
-                yield node.name, f"{node.op_type}: {why}"
 
     return find
 
@@ -115,9 +108,16 @@ def _listed(index: Index) -> Iterator[Breach]:
 
 
 def _unfinished(index: Index) -> Iterator[Breach]:
+    """An infinite value is a mask where it is added or chosen, and broken where it is multiplied or scales."""
     for name, array in index.constants.items():
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
+        if array.dtype.kind != "f" or np.isfinite(array).all():
+            continue
+        if np.isnan(array).any() or any(_multiplies(node) for node in index.readers.get(name, ())):
             yield name, f"{int(np.count_nonzero(~np.isfinite(array)))} values are NaN or infinite"
+
+
+def _multiplies(node: NodeProto) -> bool:
+    return operator(node).kind == "matrix" or node.op_type in (*PAIR, "BatchNormalization")
 
 
 def _imports(index: Index) -> Iterator[Breach]:
@@ -246,13 +246,13 @@ RULES = (
         number="L51",
         minds=TRT,
         do="Compute it outside the graph",
-        find=_ops(("NonZero", "Unique", "BitShift", "DFT", "StringNormalizer"), "TensorRT refuses it"),
+        find=broken_operators("L51"),
     ),
     Rule(
         number="L52",
         minds=TRT,
         do="Compute it outside the graph",
-        find=_ops(("NonMaxSuppression",), "TensorRT fails in the build"),
+        find=broken_operators("L52"),
     ),
     Rule(
         number="L53",
@@ -264,14 +264,14 @@ RULES = (
         number="L55",
         minds=ALL,
         do="Make the noise an input of the graph",
-        find=_ops(("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli"), "random"),
+        find=broken_operators("L55"),
     ),
     Rule(number="L58", minds=TRT, do="Fix every size but the batch", find=_free_axes),
     Rule(number="L59", minds=ALL, do="Give every node a name of its own", find=_node_names),
     Rule(number="L60", minds=ALL, do="Rename one of the tensors", find=_tensor_names),
     Rule(number="L61", minds=ALL, do="Remove it from the inputs", find=_listed),
     Rule(number="L62", minds=ALL, do="Train or export the model again", find=_unfinished),
-    Rule(number="L66", minds=TRT, do="Decompose it", find=_ops(("Attention",), "TensorRT's build crashes")),
+    Rule(number="L66", minds=TRT, do="Decompose it", find=broken_operators("L66")),
     Rule(number="L67", minds=TRT_OV, do="Use numbers", find=_type(TensorProto.STRING, "a string tensor")),
     Rule(number="L68", minds=ALL, do="Convert the opset", find=_opset),
     Rule(number="L69", minds=ALL, do="Keep one import", find=_imports),

@@ -9,14 +9,19 @@ from onnx import NodeProto, TensorProto
 
 from edge_sdk.calibration import graphs
 from edge_sdk.calibration.graphs import Index
-from edge_sdk.calibration.place import ACTIVATIONS, MATRIX_OPS, joined
+from edge_sdk.calibration.ops import chained, joined, operator
 from edge_sdk.calibration.ranges import SMALLEST_SCALE
-from edge_sdk.calibration.rules import ALL, ORT, OV, OV_ORT, TRT, TRT_OV, Breach, Rule
+from edge_sdk.calibration.rules import ALL, ORT, OV, OV_ORT, TRT, TRT_OV, Breach, Rule, broken_operators
+from edge_sdk.runtimes.operators import PAIR, has_int8
 from edge_sdk.tensors import Array
 
-_Q, _DQ = "QuantizeLinear", "DequantizeLinear"
+_Q, _DQ = PAIR
 _WIDE = (TensorProto.INT16, TensorProto.UINT16)
 _PORTABLE = (TensorProto.INT8, TensorProto.UINT8, TensorProto.INT32, *_WIDE)
+
+
+def _matrix(node: NodeProto) -> bool:
+    return operator(node).kind == "matrix"
 
 
 def _pairs(index: Index) -> Iterator[NodeProto]:
@@ -112,7 +117,7 @@ def _uint8_weights(index: Index) -> Iterator[Breach]:
 def _operators(index: Index) -> Iterator[tuple[NodeProto, NodeProto, int, Array]]:
     """Matrix operators whose weight is dequantized: node, its DQ, the axis of the scale, the scale."""
     for node in index.model.graph.node:
-        if node.op_type in MATRIX_OPS and len(node.input) > 1:
+        if _matrix(node) and len(node.input) > 1:
             dq = index.producer.get(node.input[1])
             scale = None if dq is None or dq.op_type != _DQ else _scale(dq, index)
             if dq is not None and scale is not None and scale.ndim == 1 and scale.size > 1:
@@ -226,7 +231,7 @@ def _unequal(index: Index) -> Iterator[Breach]:
 
 def _joined_input(index: Index) -> Iterator[Breach]:
     for node in index.model.graph.node:
-        if node.op_type in MATRIX_OPS and _int8(node, index) and joined(node.input[0], index):
+        if _matrix(node) and _int8(node, index) and joined(node.input[0], index):
             yield node.name, "an int8 operator reads a Concat: OpenVINO 2026.4 answers wrongly"
 
 
@@ -242,25 +247,25 @@ def _one_branch(index: Index) -> Iterator[Breach]:
 
 def _quantized_behind(node: NodeProto, index: Index) -> bool:
     readers = index.readers.get(node.output[0], ())
-    behind = [r for n in readers if n.op_type in ACTIVATIONS for r in index.readers.get(n.output[0], ())]
+    behind = [r for n in readers if operator(n).kind == "activation" for r in index.readers.get(n.output[0], ())]
     return any(r.op_type == _Q for r in (*readers, *behind))
 
 
 def _between(index: Index) -> Iterator[Breach]:
     for node in index.model.graph.node:
-        if node.op_type in ("Relu", "Clip") and _is(index.producer.get(node.input[0]), _DQ):
+        if operator(node).cuts and _is(index.producer.get(node.input[0]), _DQ):
             source = index.producer.get(index.producer[node.input[0]].input[0])
             maker = None if source is None else index.producer.get(source.input[0])
-            if maker is not None and maker.op_type in MATRIX_OPS:
+            if maker is not None and _matrix(maker):
                 yield node.name, "Q/DQ stand between a convolution and its Relu: one step more in TensorRT"
 
 
 def _behind(index: Index) -> Iterator[Breach]:
     for node in index.model.graph.node:
-        if node.op_type not in ("Relu", "Clip") or not any(_is(r, _Q) for r in index.readers.get(node.output[0], ())):
+        if not operator(node).cuts or not any(_is(r, _Q) for r in index.readers.get(node.output[0], ())):
             continue
         maker = index.producer.get(node.input[0])
-        if maker is not None and maker.op_type in MATRIX_OPS and _is(index.producer.get(maker.input[1]), _DQ):
+        if maker is not None and _int8(maker, index) and has_int8(maker.op_type, "onnxruntime"):
             yield maker.name, "Relu stands between the convolution and Q: ONNX Runtime runs the convolution in float"
 
 
@@ -270,38 +275,54 @@ def _is(node: NodeProto | None, op: str) -> bool:
 
 def _half_quantized(index: Index) -> Iterator[Breach]:
     for node in index.model.graph.node:
-        if node.op_type not in MATRIX_OPS or len(node.input) < 2:
+        if not _matrix(node) or len(node.input) < 2:
             continue
         data, weight = (_is(index.producer.get(node.input[i]), _DQ) for i in (0, 1))
-        if weight and not data:
+        stored = weight and _of_constant(index.producer[node.input[1]], index)
+        if stored and not data:
             yield node.name, "the weight is quantized, the activation is not: it runs in float everywhere"
         if data and not weight and node.input[1] in index.constants and _useless(node.input[0], index):
             yield node.name, "the activation is quantized, the weight is not: it runs in float everywhere"
 
 
+def _of_constant(node: NodeProto, index: Index) -> bool:
+    """True for a stored weight's DQ, or the Q/DQ pair of a float one; an attention's product has two activations."""
+    source = index.producer.get(node.input[0])
+    return node.input[0] in index.constants or (
+        source is not None and source.op_type == _Q and source.input[0] in index.constants
+    )
+
+
 def _useless(tensor: str, index: Index) -> bool:
     """True if the Q/DQ pair of `tensor` serves no int8 operator, neither its producer nor any reader."""
-    maker = index.producer.get(index.producer[tensor].input[0])
-    while maker is not None and maker.op_type in (_Q, *ACTIVATIONS):
-        maker = index.producer.get(maker.input[0])
-    makers = maker is not None and (maker.op_type == "Add" or _int8(maker, index))
-    return not makers and not any(_int8(r, index) or r.op_type == "Add" for r in index.readers.get(tensor, ()))
+    if any(_int8(r, index) or operator(r).kind == "sum" for r in index.readers.get(tensor, ())):
+        return False
+    todo, seen = [index.producer[tensor].input[0]], set[str]()
+    while todo:  # back through what may stand between an int8 operator and its Q: activations, gates, moves, Q
+        name = todo.pop()
+        maker = index.producer.get(name)
+        if maker is None or name in seen:
+            continue
+        seen.add(name)
+        if operator(maker).kind == "sum" or _int8(maker, index):
+            return False
+        if maker.op_type in PAIR or operator(maker).kind in ("activation", "product", "copy", "average"):
+            todo += maker.input
+    return True
 
 
 def _int8(node: NodeProto, index: Index) -> bool:
-    return node.op_type in MATRIX_OPS and _is(index.producer.get(node.input[1]), _DQ)
+    return _matrix(node) and len(node.input) > 1 and _is(index.producer.get(node.input[1]), _DQ)
 
 
-def _qoperators(index: Index) -> Iterator[Breach]:
+def _both_int8(node: NodeProto, index: Index) -> bool:
+    return _int8(node, index) and _is(index.producer.get(node.input[0]), _DQ)
+
+
+def _chained_products(index: Index) -> Iterator[Breach]:
     for node in index.model.graph.node:
-        if node.op_type in ("QLinearConv", "QLinearMatMul"):
-            yield node.name, f"{node.op_type} (QOperator format): TensorRT and OpenVINO refuse it"
-
-
-def _dynamic(index: Index) -> Iterator[Breach]:
-    for node in index.model.graph.node:
-        if node.op_type in ("ConvInteger", "MatMulInteger", "DynamicQuantizeLinear"):
-            yield node.name, f"{node.op_type} (dynamic quantization): TensorRT refuses it, OpenVINO runs it in float"
+        if _both_int8(node, index) and chained(node, index, lambda other: _both_int8(other, index)):
+            yield node.name, "an int8 product of few rows reads another one: OpenVINO 2026.4 may return garbage"
 
 
 def _exotic(index: Index) -> Iterator[Breach]:
@@ -352,10 +373,16 @@ RULES = (
     Rule(number="L21", minds=ALL, do="Use one scale for both", find=_unequal),
     Rule(number="L22", minds=ALL, do="Add a Q/DQ pair on the other branch", find=_one_branch),
     Rule(number="L26", minds=ALL, do="Quantize both or none", find=_half_quantized),
-    Rule(number="L29", minds=TRT_OV, do="Convert to Q/DQ", find=_qoperators),
-    Rule(number="L30", minds=TRT_OV, do="Calibrate statically: edge_sdk.calibration.quantize makes it", find=_dynamic),
+    Rule(number="L29", minds=TRT_OV, do="Convert to Q/DQ", find=broken_operators("L29")),
+    Rule(
+        number="L30",
+        minds=TRT_OV,
+        do="Calibrate statically: edge_sdk.calibration.quantize makes it",
+        find=broken_operators("L30"),
+    ),
     Rule(number="L64", minds=TRT_OV, do="Use int8", find=_exotic),
     Rule(number="L76", minds=OV, do="Take uint8 or float pictures, and quantize in the graph", find=_raw_input),
+    Rule(number="L71", minds=OV, do="Leave one of the two float", find=_chained_products),
     Rule(number="L78", minds=OV, do="Leave that operator float", find=_joined_input),
     Rule(number="C11", minds=ALL, do="Write the axis as a positive number", find=_negative_axis),
 )

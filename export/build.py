@@ -243,9 +243,9 @@ def variants(family: Family, data: PictureSet, trained: Trained, *, progress: Pr
     graph = family.graph(trained)
     feeds = family.calibration(data, trained, count=CALIBRATION_SAMPLES)
     wanted = QuantizeOptions(
-        float_tail=graph.float_tail,
+        keep_fp32=graph.float_tail,
         exclude=graph.float_in_int8,
-        matched=graph.matched,
+        output_correction=graph.matched,
         threads=trained.options.threads or default_threads(),
     )
     return Made(graph=graph, quantized=quantize(graph.onnx, feeds, options=wanted, progress=progress))

@@ -88,6 +88,8 @@ def pack(
     answered: dict[str, list[dict[str, NDArray[Any]]]] = {}
     for done, variant in enumerate(variants):
         name = variant.variant if variant.layout == "plain" else f"{variant.variant}.{variant.layout}"
+        if name in answered:  # the same layout by another plan
+            name = f"{name}.{variant.runtimes[0]}"
         progress(done, len(variants), f"golden answers of {name}")
         graphs.append(_graph(name, variant))
         answered[name] = _answers(variant.graph, graphs[-1], tensors, threads)
@@ -98,7 +100,7 @@ def pack(
                 members[member] = np.ascontiguousarray(value, "<f4").tobytes()
                 outputs[i][name][output] = member
                 shapes[i][output] = tuple(value.shape)
-    _same_in_both_layouts(graphs, answered)
+    _same_in_both_layouts(graphs, answered, [variant.plan for variant in variants])
     for i, (picture, tensor) in enumerate(zip(pictures, tensors, strict=True)):
         members[f"golden/{i}/picture.png"] = _png(picture)
         members[f"golden/{i}/tensor.u8"] = tensor.tobytes()
@@ -148,10 +150,12 @@ def _answers(
         session.close()
 
 
-def _same_in_both_layouts(graphs: Sequence[Graph], answers: Mapping[str, list[dict[str, NDArray[Any]]]]) -> None:
-    first: dict[str, str] = {}
-    for graph in graphs:
-        twin = first.setdefault(graph.variant, graph.name)
+def _same_in_both_layouts(
+    graphs: Sequence[Graph], answers: Mapping[str, list[dict[str, NDArray[Any]]]], plans: Sequence[str]
+) -> None:
+    first: dict[tuple[str, str], str] = {}
+    for graph, plan in zip(graphs, plans, strict=True):
+        twin = first.setdefault((graph.variant, plan), graph.name)
         for sample, (a, b) in enumerate(zip(answers[twin], answers[graph.name], strict=True)):
             assert_equal(a, b, where=f"{twin} and {graph.name}, golden sample {sample}")
 

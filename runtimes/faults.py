@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from edge_sdk.runtimes.onnx_file import INT8, UINT8, Node, OnnxFacts, int8_weights_beyond_64
+from edge_sdk.runtimes.operators import DEQUANTIZE, QUANTIZE, has_int8, is_product, traits
 from edge_sdk.runtimes.probe import CpuFacts
 
 Detector = Callable[[OnnxFacts, CpuFacts], bool]
@@ -120,9 +121,7 @@ def chained_int8_matmul(graph: OnnxFacts, cpu: CpuFacts) -> bool:
     """An int8 MatMul or Gemm fed by another through nothing but element-wise steps and Q/DQ. Biases are not looked at:
     some make the fault go away, but a false alarm costs little and garbage costs all."""
     producers = graph.producers()
-    multiplies = [
-        node for node in graph.nodes if node.op in ("MatMul", "Gemm") and _int8_weight(node, graph, producers)
-    ]
+    multiplies = [node for node in graph.nodes if is_product(node.op) and _int8_weight(node, graph, producers)]
     first = {output for node in multiplies for output in node.outputs}
     return any(_reaches(node.inputs[0], first, producers) for node in multiplies)
 
@@ -139,14 +138,14 @@ def relu_before_symmetric_quantize(graph: OnnxFacts, cpu: CpuFacts) -> bool:
     """A QuantizeLinear to int8 right after the Relu or Clip of a convolution."""
     producers = graph.producers()
     for node in graph.nodes:
-        if node.op != "QuantizeLinear" or len(node.inputs) < 3:
+        if node.op != QUANTIZE or len(node.inputs) < 3:
             continue
         zero = graph.initializers.get(node.inputs[2])
         activation = producers.get(node.inputs[0])
-        if zero is None or zero.dtype != INT8 or activation is None or activation.op not in ("Relu", "Clip"):
+        if zero is None or zero.dtype != INT8 or activation is None or not traits(activation.op).cuts:
             continue
         before = producers.get(activation.inputs[0])
-        if before is not None and before.op == "Conv":
+        if before is not None and has_int8(before.op, "onnxruntime"):
             return True
     return False
 
@@ -155,7 +154,7 @@ def symmetric_quantize_read_twice(graph: OnnxFacts, cpu: CpuFacts) -> bool:
     """A QuantizeLinear to int8 whose value, dequantized, goes to more than one reader."""
     readers = Counter(name for node in graph.nodes for name in set(node.inputs))
     for node in graph.nodes:
-        if node.op != "DequantizeLinear" or len(node.inputs) < 3:
+        if node.op != DEQUANTIZE or len(node.inputs) < 3:
             continue
         zero = graph.initializers.get(node.inputs[2])
         activation = node.inputs[0] not in graph.initializers and zero is not None and zero.dtype == INT8
@@ -176,15 +175,10 @@ DETECTORS: Mapping[str, Detector] = {
     "symmetric-quantize-read-twice": symmetric_quantize_read_twice,
 }
 
-_PASSES = frozenset(
-    {"QuantizeLinear", "DequantizeLinear", "Relu", "Clip", "LeakyRelu", "Add", "Mul", "Identity", "Reshape", "Flatten",
-     "Squeeze", "Unsqueeze"}
-)  # fmt: skip
-
 
 def _int8_weight(node: Node, graph: OnnxFacts, producers: Mapping[str, Node]) -> bool:
     source = producers.get(node.inputs[1])
-    if source is None or source.op != "DequantizeLinear":
+    if source is None or source.op != DEQUANTIZE:
         return False
     stored = graph.initializers.get(source.inputs[0])
     # a float weight behind QuantizeLinear is int8 as well, once folded
@@ -199,19 +193,11 @@ def _reaches(tensor: str, goals: set[str], producers: Mapping[str, Node]) -> boo
         if name in goals:
             return True
         node = producers.get(name)
-        if name in seen or node is None or node.op not in _PASSES:
+        if name in seen or node is None or not traits(node.op).openvino_chain:
             continue
         seen.add(name)
         todo += node.inputs
     return False
-
-
-_KEEPS_JOIN = frozenset(
-    {"QuantizeLinear", "DequantizeLinear", "Relu", "Add", "Sub", "Mul", "Div", "Neg", "BatchNormalization", "Identity",
-     "Transpose"}
-)  # fmt: skip
-_KEEPS_JOIN_UNPAIRED = _KEEPS_JOIN | {"MaxPool", "AveragePool", "GlobalAveragePool", "ReduceMean", "Resize"}
-"""Without Q/DQ between them and the convolution; with it, the convolution is right."""
 
 
 def _joined(tensor: str, graph: OnnxFacts, producers: Mapping[str, Node]) -> bool:
@@ -223,12 +209,14 @@ def _joined(tensor: str, graph: OnnxFacts, producers: Mapping[str, Node]) -> boo
             return False
         if node.op == "Concat":
             return paired or any(_signed(name, graph, producers) for name in node.inputs)
-        if node.op == "DequantizeLinear" and not paired:
+        if node.op == DEQUANTIZE and not paired:
             paired = _signed(tensor, graph, producers)
             if not paired:
                 return False
         varying = [name for name in node.inputs if name and not _constant(name, graph, producers)]
-        if node.op not in (_KEEPS_JOIN if paired else _KEEPS_JOIN_UNPAIRED) or len(varying) != 1:
+        # "unpaired": without Q/DQ between it and the convolution; with it, the convolution is right
+        kept = traits(node.op).openvino_join
+        if kept not in (("always",) if paired else ("always", "unpaired")) or len(varying) != 1:
             return False
         tensor = varying[0]
     return False
@@ -237,7 +225,7 @@ def _joined(tensor: str, graph: OnnxFacts, producers: Mapping[str, Node]) -> boo
 def _signed(tensor: str, graph: OnnxFacts, producers: Mapping[str, Node]) -> bool:
     node = producers.get(tensor)
     zero = graph.initializers.get(node.inputs[2]) if node is not None and len(node.inputs) > 2 else None
-    return node is not None and node.op == "DequantizeLinear" and zero is not None and zero.dtype == INT8
+    return node is not None and node.op == DEQUANTIZE and zero is not None and zero.dtype == INT8
 
 
 def _constant(tensor: str, graph: OnnxFacts, producers: Mapping[str, Node]) -> bool:

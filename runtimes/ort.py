@@ -13,7 +13,7 @@ from typing import Any
 
 from edge_sdk.errors import BadUsage, EdgeError, NotThere, WrongPrecision
 from edge_sdk.extras import need, vendor_errors
-from edge_sdk.runtimes import faults, onnx_file, probe
+from edge_sdk.runtimes import faults, onnx_file, operators, probe
 from edge_sdk.runtimes.cache import CacheKey, entry_if_usable
 from edge_sdk.runtimes.feeds import check
 from edge_sdk.runtimes.protocol import Availability, CompileOptions, Explanation, LayerTime
@@ -28,13 +28,7 @@ PROVIDERS: Mapping[str, tuple[str, ...]] = {
 """Our device names, and the providers each stands for, in order."""
 _DEFAULT = "CPU"
 
-INT8_OPS = frozenset(
-    {"QLinearConv", "ConvInteger", "QGemm", "QLinearMatMul", "MatMulInteger", "MatMulIntegerToFloat",
-     "DynamicQuantizeMatMul", "ConvTransposeInteger"}
-)  # fmt: skip
-FLOAT_OPS = frozenset(
-    {"Conv", "FusedConv", "NhwcConv", "NhwcFusedConv", "ConvTranspose", "Gemm", "FusedGemm", "MatMul", "FusedMatMul"}
-)
+INT8_OPS, FLOAT_OPS = operators.int8_kernels(NAME), operators.float_kernels(NAME)
 """What the optimiser makes of a convolution, Gemm or MatMul: int8, or float with weights dequantized in every run."""
 
 _TIMED_RUNS = 5
@@ -223,7 +217,7 @@ class OrtSession:
 
     def _must_read_back(self) -> bool:
         """Whether the graph has more than plain float32: only then the optimiser has a choice of precision."""
-        quantized = any(node.op in ("QuantizeLinear", "DequantizeLinear") for node in self._facts.nodes)
+        quantized = any(node.op in operators.PAIR for node in self._facts.nodes)
         half = any(tensor.dtype == onnx_file.FLOAT16 for tensor in self._facts.initializers.values())
         return quantized or half or self._options.int8_convolutions > 0
 

@@ -18,14 +18,14 @@ import numpy as np
 
 from edge_sdk.errors import BadInput, BadUsage, EdgeError, NotThere, WrongPrecision
 from edge_sdk.extras import need, vendor_errors
-from edge_sdk.runtimes import faults, onnx_file, probe
+from edge_sdk.runtimes import faults, onnx_file, operators, probe
 from edge_sdk.runtimes.cache import CacheKey, entry_if_usable
 from edge_sdk.runtimes.feeds import check, largest
 from edge_sdk.runtimes.protocol import Availability, CompileOptions, Explanation, LayerTime
 from edge_sdk.tensors import Array, TensorSpec
 
 NAME = "openvino"
-COUNTED = frozenset({"Convolution", "Deconvolution", "FullyConnected", "MatMul", "DeformableConvolution"})
+COUNTED = operators.int8_kernels(NAME) | operators.float_kernels(NAME)
 """Layer types of the compiled model that are convolutions or matrix products. A Subgraph says f32 even inside int8."""
 _VIRTUAL = ("AUTO", "MULTI", "HETERO", "BATCH")
 _PRECISIONS = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}

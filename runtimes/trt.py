@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import statistics
 import threading
 from collections import Counter
@@ -17,7 +16,7 @@ import numpy as np
 
 from edge_sdk.errors import BadUsage, EdgeError, NotThere, WrongPrecision
 from edge_sdk.extras import vendor_errors
-from edge_sdk.runtimes import onnx_file, trt_build
+from edge_sdk.runtimes import onnx_file, operators, trt_build
 from edge_sdk.runtimes.cache import CacheKey, entry_if_usable
 from edge_sdk.runtimes.cuda import Cuda, Device
 from edge_sdk.runtimes.feeds import check, largest
@@ -292,6 +291,8 @@ class TrtSession:
         )
 
 
+_COUNTED = operators.int8_kernels("tensorrt")
+"""Parts of the layer types of convolutions and products; the schemes of versions differ in the rest of the name."""
 _DTYPES = {
     "FLOAT": "float32", "HALF": "float16", "INT8": "int8", "INT32": "int32", "INT64": "int64", "BOOL": "bool",
     "UINT8": "uint8",
@@ -325,9 +326,8 @@ def _count(information: str) -> dict[str, int]:
         return {}
     counts: Counter[str] = Counter()
     for layer in layers:
-        if not isinstance(layer, dict) or not re.search(
-            r"conv|gemm|matrix", str(layer.get("LayerType", "")), re.IGNORECASE
-        ):
+        kind = str(layer.get("LayerType", "")).lower() if isinstance(layer, dict) else ""
+        if not any(part in kind for part in _COUNTED):
             continue
         inputs = " ".join(str(tensor.get("Format/Datatype", "")) for tensor in layer.get("Inputs", []))
         counts["i8" if "Int8" in inputs else "f16" if "Half" in inputs or "FP16" in inputs else "f32"] += 1

@@ -104,7 +104,7 @@ def decision(made: FloatGraph) -> Decision:
 def write(path: Path, *, decided: bool = True, preprocessing: Preprocessing | None = None) -> Bundle:
     """Packs the tiny bundle."""
     made = graph(preprocessing=preprocessing)
-    quantized = quantize(made.onnx, Feeds(made), options=QuantizeOptions(float_tail=made.float_tail, threads=1))
+    quantized = quantize(made.onnx, Feeds(made), options=QuantizeOptions(keep_fp32=made.float_tail, threads=1))
     parts = Parts(
         name="tiny", family="tiny", task="anomaly", graph=made, quantized=quantized,
         golden=[("good", picture(1)), ("good", picture(2)), ("damaged on purpose", picture(3, damaged=True))],

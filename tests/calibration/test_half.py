@@ -10,7 +10,7 @@ from onnx import ModelProto, TensorProto, shape_inference
 
 from edge_sdk.calibration import QuantizeOptions, quantize
 
-HALF = QuantizeOptions(variants=("fp16",), float_tail=TAIL, threads=1)
+HALF = QuantizeOptions(variants=("fp16",), keep_fp32=TAIL, threads=1)
 
 
 def halved(model: ModelProto, options: QuantizeOptions = HALF) -> ModelProto:

@@ -12,7 +12,8 @@ import pytest
 from calibration_nets import TAIL, mobile, pictures
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from edge_sdk.calibration import QuantizeOptions, graphs, quantize
+from edge_sdk.calibration import QuantizeOptions, quantize
+from edge_sdk.calibration.clean import tidy
 from edge_sdk.calibration.lint import lint
 from edge_sdk.calibration.rules_graph import RULES as GRAPH_RULES
 from edge_sdk.calibration.rules_quant import RULES as QUANT_RULES
@@ -108,6 +109,25 @@ def matrix(axis: int) -> ModelProto:
         node("MatMul", "d wd"),
     ]
     return model_of(nodes, constants, shape=(3, 4))
+
+
+def products(between: str = "", *, rows: int) -> ModelProto:
+    """Two int8 products, one behind the other."""
+    model = matrix(1)
+    first = next(n for n in model.graph.node if n.op_type == "MatMul")
+    first.output[0] = "m"
+    behind = [node(between, "m", "b")] if between else []
+    behind += [
+        node("QuantizeLinear", f"{'b' if between else 'm'} s z", "mq"),
+        node("DequantizeLinear", "mq s z", "md"),
+        node("DequantizeLinear", "w ws wz", "wd2", axis=1),
+        node("MatMul", "md wd2"),
+    ]
+    for number, one in enumerate(behind):
+        one.name = f"behind_{number}"
+    model.graph.node.extend(behind)
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = rows
+    return model
 
 
 def behind_concat(*between: Any) -> ModelProto:
@@ -257,6 +277,8 @@ ROWS: list[tuple[str, Callable[[], ModelProto]]] = [
     ("L69", lambda: edited(lambda m: m.opset_import.append(helper.make_opsetid("ai.onnx", 17)))),
     ("L70", lambda: edited(external)),
     ("L75", lambda: edited(lambda m: m.graph.node.insert(0, node("Relu", "y", "late")))),
+    ("L71", lambda: products(rows=1)),
+    ("L71", lambda: products("Sigmoid", rows=15)),
     ("L76", integers),
     ("L77", free_resize),
     ("L78", behind_concat),
@@ -286,6 +308,7 @@ def test_every_rule_has_a_row() -> None:
     [
         conv,
         lambda: matrix(1),
+        lambda: products(rows=16),
         average,
         resize,
         lambda: single("Relu"),
@@ -304,7 +327,7 @@ def test_a_row_is_told_only_to_those_who_mind() -> None:
 
 
 def test_the_layout_is_judged_only_for_a_single_runtime() -> None:
-    options = QuantizeOptions(variants=("int8",), float_tail=TAIL, threads=1)
+    options = QuantizeOptions(variants=("int8",), keep_fp32=TAIL, threads=1)
     made = quantize(mobile().SerializeToString(), pictures(1), options=options)
     a, b = (made.get("int8", layout).graph for layout in ("conv-relu-q", "conv-q-relu-q"))
     assert lint(a) == lint(a, ("tensorrt",)) == lint(b, ("onnxruntime",)) == ()
@@ -332,7 +355,7 @@ def test_cleaning_mends_what_needs_no_choice() -> None:
     model = free_resize()
     model.graph.node[0].ClearField("name")
     model.graph.node[0].doc_string = "/home/somebody/net.py"
-    mended = graphs.clean(model)
+    mended = tidy(model)
     assert lint(mended.SerializeToString()) == ()
     assert b"somebody" not in mended.SerializeToString()
     assert mended.ir_version == 8

@@ -18,7 +18,7 @@ from edge_sdk.calibration.observe import observe
 from edge_sdk.errors import BadInput, BadUsage
 
 PLAIN = QuantizeOptions(variants=("int8",), threads=1)
-INT8 = QuantizeOptions(variants=("int8",), float_tail=TAIL, threads=1)
+INT8 = QuantizeOptions(variants=("int8",), keep_fp32=TAIL, threads=1)
 
 
 @dataclass
@@ -66,7 +66,7 @@ def test_a_graph_without_int8_operators_gets_no_int8_variant_and_a_note() -> Non
     made = quantize(_float_tail_alone(), samples, options=options)
     assert [v.variant for v in made.variants] == ["fp16"]
     assert "no operator became int8, so int8, int8-w7 would be float: left out" in made.report.notes
-    excluded = QuantizeOptions(variants=("int8",), float_tail=TAIL, exclude=_convolutions(pdn()), threads=1)
+    excluded = QuantizeOptions(variants=("int8",), keep_fp32=TAIL, exclude=_convolutions(pdn()), threads=1)
     assert quantize(pdn().SerializeToString(), pictures(2), options=excluded).variants == ()
 
 
@@ -78,7 +78,7 @@ def test_all_variants_come_in_the_order_asked_with_int8_in_both_layouts() -> Non
     made = quantize(
         pdn().SerializeToString(),
         pictures(3),
-        options=QuantizeOptions(variants=("fp32", "int8", "int8-w7", "fp16"), float_tail=TAIL, threads=1),
+        options=QuantizeOptions(variants=("fp32", "int8", "int8-w7", "fp16"), keep_fp32=TAIL, threads=1),
     )
     assert [(v.variant, v.layout) for v in made.variants] == [
         ("fp32", "plain"),
@@ -217,7 +217,7 @@ def test_a_first_convolution_is_treated_in_a_known_way() -> None:
 
 def test_unknown_names_and_variants_are_refused() -> None:
     with pytest.raises(BadUsage, match="no node nowhere"):
-        quantize(pdn().SerializeToString(), pictures(1), options=QuantizeOptions(float_tail=("nowhere",)))
+        quantize(pdn().SerializeToString(), pictures(1), options=QuantizeOptions(keep_fp32=("nowhere",)))
     with pytest.raises(BadUsage, match="not int4"):
         QuantizeOptions(variants=("int4",))
     with pytest.raises(BadUsage, match="at least 1"):
@@ -268,7 +268,7 @@ def test_a_padded_first_convolution_is_left_float_because_zero_is_not_black_ther
 
 def test_the_pictures_range_is_that_of_uint8_whatever_the_samples_hold() -> None:
     dull = [{"image": np.full((1, 24, 24, 3), 120, np.uint8) + np.uint8(i)} for i in range(3)]
-    options = QuantizeOptions(variants=("int8",), float_tail=TAIL, first_conv="int8", threads=1)
+    options = QuantizeOptions(variants=("int8",), keep_fp32=TAIL, first_conv="int8", threads=1)
     made = quantize(mobile().SerializeToString(), dull, options=options)
     row = next(r for r in made.report.tensors if r.role == "picture")
     assert (row.low, row.high) == pytest.approx((-127 / 128, 1.0))
@@ -280,7 +280,7 @@ def test_only_ranges_that_the_float_tail_reads_are_widened() -> None:
         quantize(
             graph,
             pictures(2),
-            options=QuantizeOptions(variants=("int8",), float_tail=TAIL, output_margin=margin, threads=1),
+            options=QuantizeOptions(variants=("int8",), keep_fp32=TAIL, output_margin=margin, threads=1),
         ).report.tensors
         for margin in (1.0, 2.0)
     )
@@ -293,7 +293,7 @@ def test_excluded_and_tail_nodes_stay_float() -> None:
     graph = mobile().SerializeToString()
     convolutions = list(dequantized_inputs(quantize(graph, pictures(2), options=INT8).variants[0].graph))
     left_out = convolutions[3]
-    options = QuantizeOptions(variants=("int8",), float_tail=TAIL, exclude=(left_out,), threads=1)
+    options = QuantizeOptions(variants=("int8",), keep_fp32=TAIL, exclude=(left_out,), threads=1)
     made = quantize(graph, pictures(2), options=options)
     assert left_out in made.report.float_nodes
     for variant in made.variants:
@@ -322,7 +322,7 @@ def test_w7_weights_stay_within_64_but_for_depthwise_ones() -> None:
     made = quantize(
         mobile().SerializeToString(),
         pictures(2),
-        options=QuantizeOptions(variants=("int8-w7",), float_tail=TAIL, threads=1),
+        options=QuantizeOptions(variants=("int8-w7",), keep_fp32=TAIL, threads=1),
     )
     model = onnx.load_from_string(made.variants[0].graph)
     stored = [numpy_helper.to_array(t) for t in model.graph.initializer if t.data_type == TensorProto.INT8]
@@ -336,7 +336,7 @@ def test_bias_correction_takes_off_what_rounded_weights_add() -> None:
         quantize(
             mobile().SerializeToString(),
             pictures(3),
-            options=QuantizeOptions(variants=("int8-w7",), float_tail=TAIL, bias_correction=corrected, threads=1),
+            options=QuantizeOptions(variants=("int8-w7",), keep_fp32=TAIL, bias_correction=corrected, threads=1),
         ).report.errors["int8-w7"]["map"]
         for corrected in (False, True)
     ]

@@ -8,9 +8,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from edge_sdk.calibration.correct import bias_shift
-from edge_sdk.calibration.observe import Observed, Watch
-from edge_sdk.calibration.place import Plan, Point, scales
+from edge_sdk.calibration.bias_correction import bias_shift
+from edge_sdk.calibration.observe import Observer, TensorStatistics
+from edge_sdk.calibration.plan import Point, QuantizationPlan, scales
 from edge_sdk.calibration.ranges import Range, fit, quantize, quantize_weights, scale_of
 from edge_sdk.errors import BadInput, BadUsage
 
@@ -65,9 +65,9 @@ def test_the_lowest_of_256_values_is_no_cut() -> None:
 
 
 def test_a_range_reaches_as_far_as_the_farther_side_of_zero() -> None:
-    assert fit(Observed(tensor="t", low=-5.0, high=1.0, count=2, samples=1)).top == 5.0
-    assert fit(Observed(tensor="t", low=-1.0, high=5.0, count=2, samples=1)).top == 5.0
-    assert fit(Observed(tensor="t", low=0.0, high=0.0, count=2, samples=1)).top == 0.0
+    assert fit(TensorStatistics(tensor="t", low=-5.0, high=1.0, count=2, samples=1)).top == 5.0
+    assert fit(TensorStatistics(tensor="t", low=-1.0, high=5.0, count=2, samples=1)).top == 5.0
+    assert fit(TensorStatistics(tensor="t", low=0.0, high=0.0, count=2, samples=1)).top == 0.0
 
 
 @pytest.mark.parametrize("top", [float("nan"), float("inf"), -1.0])
@@ -78,7 +78,7 @@ def test_a_range_that_can_not_be_has_no_scale(top: float) -> None:
 
 def test_a_percentile_needs_a_histogram() -> None:
     with pytest.raises(BadUsage, match="a percentile needs a histogram"):
-        fit(Observed(tensor="t", low=-1.0, high=1.0, count=2, samples=1), "percentile-99.99")
+        fit(TensorStatistics(tensor="t", low=-1.0, high=1.0, count=2, samples=1), "percentile-99.99")
 
 
 @given(weights=WEIGHTS, limit=st.sampled_from([127, 64]))
@@ -116,10 +116,10 @@ def test_nan_weights_are_refused() -> None:
 @given(parts=st.lists(ARRAYS, min_size=1, max_size=5))
 @example(parts=[np.array([1e-45], np.float32), np.array([1.0], np.float32)])
 def test_a_histogram_filled_in_parts_counts_every_value_once(parts: list[np.ndarray]) -> None:
-    watch = Watch("t", histogram=True)
+    observer = Observer("t", histogram=True)
     for part in parts:
-        watch.add(part)
-    seen = watch.result()
+        observer.add(part)
+    seen = observer.result()
     assert seen.histogram is not None
     assert seen.histogram.sum() == seen.count == sum(p.size for p in parts)
     assert seen.low == min(p.min() for p in parts)
@@ -127,14 +127,14 @@ def test_a_histogram_filled_in_parts_counts_every_value_once(parts: list[np.ndar
 
 
 def test_a_percentile_cuts_about_the_share_it_names() -> None:
-    watch = Watch("t", histogram=True)
+    observer = Observer("t", histogram=True)
     values = np.abs(np.random.default_rng(0).standard_normal(200_000)).astype(np.float32)
     for part in np.split(values, 10):
-        watch.add(part)
-    found = fit(watch.result(), "percentile-99.99")
+        observer.add(part)
+    found = fit(observer.result(), "percentile-99.99")
     assert 0 < found.cut <= 1e-4
     assert found.top == pytest.approx(np.quantile(values, 0.9999), rel=0.02)
-    assert fit(watch.result(), "minmax").top == values.max()
+    assert fit(observer.result(), "minmax").top == values.max()
 
 
 @given(seed=st.integers(0, 1000), group=st.sampled_from([1, 2, 6]))
@@ -158,7 +158,7 @@ def _range(tensor: str, top: float) -> Range:
 @given(tops=st.lists(st.floats(0.01, 100.0), min_size=2, max_size=5))
 def test_tensors_that_share_a_scale_take_the_widest_range_of_them(tops: list[float]) -> None:
     names = [f"t{i}" for i in range(len(tops))]
-    plan = Plan(operators=(), points={name: Point(tensor=name, group="one") for name in names})
+    plan = QuantizationPlan(operators=(), points={name: Point(tensor=name, group="one") for name in names})
     found = scales(plan, {name: _range(name, top) for name, top in zip(names, tops, strict=True)})
     assert set(found.values()) == {scale_of(max(tops))}
 
@@ -172,7 +172,7 @@ _FRACTIONS = st.builds(lambda p, q: p / q, st.integers(5, 40), st.integers(10, 2
 def test_a_mean_of_four_on_one_grid_never_falls_half_way_on_the_next(before: float, ratio: float) -> None:
     """Runtimes round halves differently. The range after the pool is widened for that, by little, and never cut."""
     points = {"x": Point(tensor="x", group="x"), "y": Point(tensor="y", group="y")}
-    plan = Plan(operators=(), points=points, averages={"y": "x"})
+    plan = QuantizationPlan(operators=(), points=points, averages={"y": "x"})
     asked = scale_of(before * ratio)
     found = scales(plan, {"x": _range("x", before), "y": _range("y", before * ratio)})
     assert asked <= found["y"] < 1.3 * asked

@@ -13,7 +13,7 @@ pytest.importorskip("tensorrt_rtx_bindings", reason="tensorrt-rtx is not install
 
 @pytest.mark.parametrize("net", [raw_pdn, mobile])
 def test_every_variant_for_tensorrt_is_accepted_without_a_warning(net: type) -> None:
-    options = QuantizeOptions(variants=("int8", "int8-w7", "fp16", "fp32"), float_tail=TAIL, threads=1)
+    options = QuantizeOptions(variants=("int8", "int8-w7", "fp16", "fp32"), keep_fp32=TAIL, threads=1)
     made = quantize(net().SerializeToString(), pictures(2), options=options)
     for variant in (v for v in made.variants if v.layout != "conv-q-relu-q"):
         answer = confirm(variant.graph)

@@ -440,7 +440,7 @@ class _Choosy(Edges):
         return replace(tiny.graph(), float_in_int8=("conv2",), matched=("map4d/mean",))
 
 
-@pytest.mark.parametrize("ignored", ["float_tail", "exclude", "matched"])
+@pytest.mark.parametrize("ignored", ["keep_fp32", "exclude", "output_correction"])
 def test_what_a_family_says_of_its_graph_reaches_the_calibration(
     data: PictureSet, tmp_path: Path, ignored: str
 ) -> None:
@@ -448,7 +448,7 @@ def test_what_a_family_says_of_its_graph_reaches_the_calibration(
     trained = family.train(data, TrainOptions(size="tiny", threads=1), folder=tmp_path, progress=silent)
     made, graph = builder.variants(family, data, trained), family.graph(trained)
     options = QuantizeOptions(
-        float_tail=graph.float_tail, exclude=graph.float_in_int8, matched=graph.matched, threads=1
+        keep_fp32=graph.float_tail, exclude=graph.float_in_int8, output_correction=graph.matched, threads=1
     )
     with_all = quantize(graph.onnx, tiny.Feeds(graph), options=options)
     without = quantize(graph.onnx, tiny.Feeds(graph), options=replace(options, **{ignored: ()}))

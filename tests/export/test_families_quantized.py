@@ -43,7 +43,7 @@ def pdn() -> Made:
 
 
 def _quantized(graph: bytes, tail: tuple[str, ...], images: NDArray[np.uint8]) -> Made:
-    options = QuantizeOptions(variants=("int8", "int8-w7", "fp16", "fp32"), float_tail=tail, threads=1)
+    options = QuantizeOptions(variants=("int8", "int8-w7", "fp16", "fp32"), keep_fp32=tail, threads=1)
     return quantize(graph, [{"image": image[None]} for image in images], options=options), images
 
 

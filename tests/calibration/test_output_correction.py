@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_sdk.calibration import Quantized, QuantizeOptions, graphs, quantize
-from edge_sdk.calibration.match import GAIN_LIMITS, Match, applied, fitted
+from edge_sdk.calibration.clean import tidy
 from edge_sdk.calibration.observe import Reader
+from edge_sdk.calibration.output_correction import GAIN_LIMITS, OutputCorrection, applied, fitted
 from edge_sdk.errors import BadUsage
 
 INSIDE = "square"
@@ -20,17 +21,23 @@ INSIDE = "square"
 
 def _scaled(model: onnx.ModelProto, gain: float, shift: float) -> onnx.ModelProto:
     """`model` in which the node INSIDE answers its output * gain + shift."""
-    asked = Match(node=INSIDE, gain=gain, shift=shift, error_before=0.0, error_after=0.0)
+    asked = OutputCorrection(node=INSIDE, gain=gain, shift=shift, error_before=0.0, error_after=0.0)
     altered = applied(model, (asked,))
     (before,) = (n for n in altered.graph.node if n.name == INSIDE)
-    (after,) = (n for n in altered.graph.node if n.name == f"{INSIDE}/match/out")
+    (after,) = (n for n in altered.graph.node if n.name == f"{INSIDE}/correction/out")
     before.name, after.name = "before", INSIDE
     return altered
 
 
+def _only(real: onnx.ModelProto, altered: onnx.ModelProto, samples: list[Feeds]) -> OutputCorrection:
+    """The correction of the node INSIDE of one quantized graph."""
+    (found,) = fitted(real, {"altered": altered}, samples, (INSIDE,), threads=1)["altered"]
+    return found
+
+
 def _error(made: Quantized, samples: list[Feeds], tensor: str) -> float:
     """Mean squared gap of an int8 graph's `tensor` to what the float graph's INSIDE makes."""
-    real = graphs.clean(mobile())
+    real = tidy(mobile())
     (name,) = (n.output[0] for n in real.graph.node if n.name == INSIDE)
     quantized = graphs.load(made.get("int8-w7", "conv-relu-q").graph)
     ours, theirs = Reader(quantized, (tensor or name,), optimised=False), Reader(real, (name,))
@@ -41,8 +48,8 @@ def _error(made: Quantized, samples: list[Feeds], tensor: str) -> float:
 
 @given(gain=st.floats(0.85, 1.2), shift=st.floats(-2.0, 2.0))
 def test_the_match_undoes_a_gain_and_a_shift(gain: float, shift: float) -> None:
-    model = graphs.clean(mobile())
-    (match,) = fitted(model, _scaled(model, gain, shift), pictures(2), (INSIDE,), threads=1)
+    model = tidy(mobile())
+    match = _only(model, _scaled(model, gain, shift), pictures(2))
     assert match.gain == pytest.approx(1.0 / gain, rel=1e-3)
     assert match.shift == pytest.approx(-shift / gain, abs=1e-3 * (1.0 + abs(shift)))
     assert match.error_after <= min(match.error_before, 1e-2) + 1e-6
@@ -50,16 +57,16 @@ def test_the_match_undoes_a_gain_and_a_shift(gain: float, shift: float) -> None:
 
 def test_no_sample_is_judged_by_the_gain_and_shift_that_were_fitted_on_it() -> None:
     """Of one sample the other half is empty: nothing is known of how well its match does elsewhere."""
-    model = graphs.clean(mobile())
-    (match,) = fitted(model, _scaled(model, 0.9, 1.0), pictures(1), (INSIDE,), threads=1)
+    model = tidy(mobile())
+    match = _only(model, _scaled(model, 0.9, 1.0), pictures(1))
     assert match.gain == pytest.approx(1.0 / 0.9, rel=1e-3)
     assert match.error_after == match.error_before > 0.01
 
 
 @pytest.mark.parametrize("gain", [0.1, 10.0])
 def test_a_gain_that_no_rounding_explains_is_not_matched(gain: float) -> None:
-    model = graphs.clean(mobile())
-    (match,) = fitted(model, _scaled(model, gain, 0.0), pictures(2), (INSIDE,), threads=1)
+    model = tidy(mobile())
+    match = _only(model, _scaled(model, gain, 0.0), pictures(2))
     assert not GAIN_LIMITS[0] <= 1.0 / gain <= GAIN_LIMITS[1]
     assert match.gain == 1.0
 
@@ -71,7 +78,7 @@ def test_matched_variants_are_nearer_to_the_float_graph_and_equal_in_both_layout
             mobile().SerializeToString(),
             samples,
             options=QuantizeOptions(
-                variants=("int8-w7",), float_tail=TAIL, matched=nodes, bias_correction=False, threads=1
+                variants=("int8-w7",), keep_fp32=TAIL, output_correction=nodes, bias_correction=False, threads=1
             ),
         )
         for nodes in ((), (INSIDE,))
@@ -79,15 +86,15 @@ def test_matched_variants_are_nearer_to_the_float_graph_and_equal_in_both_layout
     assert plain.report.matches == {}
     (found,) = matched.report.matches["int8-w7"]
     assert found.error_after < found.error_before
-    assert _error(matched, samples, f"{INSIDE}/match/out") < _error(plain, samples, "")
+    assert _error(matched, samples, f"{INSIDE}/correction/out") < _error(plain, samples, "")
     left, right = (matched.get("int8-w7", layout).graph for layout in ("conv-relu-q", "conv-q-relu-q"))
     for sample in samples:
         np.testing.assert_array_equal(run(left, sample)["map"], run(right, sample)["map"])
 
 
 def test_the_node_of_an_output_is_refused() -> None:
-    graph = graphs.clean(mobile())
+    graph = tidy(mobile())
     (last,) = (n.name for n in graph.graph.node if "map" in n.output)
-    options = QuantizeOptions(variants=("int8",), float_tail=TAIL, matched=(last,), threads=1)
+    options = QuantizeOptions(variants=("int8",), keep_fp32=TAIL, output_correction=(last,), threads=1)
     with pytest.raises(BadUsage, match="makes an output"):
         quantize(mobile().SerializeToString(), pictures(1), options=options)

@@ -7,8 +7,9 @@ graph's (least squares over the samples) stand in the graph as two float constan
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from onnx import ModelProto, NodeProto, helper, numpy_helper
@@ -18,12 +19,13 @@ from edge_sdk.calibration.observe import Feeds, Reader
 from edge_sdk.errors import BadUsage
 from edge_sdk.tensors import Array
 
+Key = TypeVar("Key")
 GAIN_LIMITS = (0.8, 1.25)
-"""Beyond these a gain would hide a broken calibration instead of a rounding: then only the shift is matched."""
+"""Beyond these a gain would hide a broken calibration instead of a rounding: then only the shift is corrected."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Match:
+class OutputCorrection:
     """quantized * gain + shift is nearest to the float graph's output of `node` over all samples.
 
     error_before, error_after: relative L2 difference. After: each half of the samples (every other one) with the gain
@@ -73,46 +75,54 @@ class _Sums:
         return max(gap, 0.0)
 
 
-def _match(node: str, even: _Sums, odd: _Sums) -> Match:
+def _correction(node: str, even: _Sums, odd: _Sums) -> OutputCorrection:
     both = even + odd
     gain, shift = both.fit()
     before, after = both.gap(1.0, 0.0), even.gap(*odd.fit()) + odd.gap(*even.fit())
     before, after = (float(np.sqrt(gap / both.yy)) if both.yy > 0.0 else 0.0 for gap in (before, after))
-    return Match(node=node, gain=gain, shift=shift, error_before=before, error_after=after)
+    return OutputCorrection(node=node, gain=gain, shift=shift, error_before=before, error_after=after)
 
 
 def fitted(
-    real: ModelProto, quantized: ModelProto, samples: Iterable[Feeds], nodes: Sequence[str], *, threads: int | None
-) -> tuple[Match, ...]:
-    """One match per node, by the letter of the standard, so that the constants don't depend on the machine's int8."""
-    tensors = [_outputs(model, nodes) for model in (real, quantized)]
-    readers = [
-        Reader(model, names, optimised=optimised, threads=threads)
-        for model, names, optimised in zip((real, quantized), tensors, (True, False), strict=True)
-    ]
-    halves = [(_Sums(), _Sums()) for _ in nodes]
+    real: ModelProto, quantized: Mapping[Key, ModelProto], samples: Iterable[Feeds], nodes: Sequence[str],
+    *, threads: int | None,
+) -> dict[Key, tuple[OutputCorrection, ...]]:  # fmt: skip
+    """For each of `quantized` one correction per node, in one pass over the samples.
+
+    Measured by the letter of the standard, so that no constant depends on the machine that it was found on.
+    """
+    here = _outputs(real, nodes)
+    float_reader = Reader(real, here, optimised=True, threads=threads)
+    there = {name: _outputs(model, nodes) for name, model in quantized.items()}
+    readers = {name: Reader(model, there[name], optimised=False, threads=threads) for name, model in quantized.items()}
+    halves = {name: [(_Sums(), _Sums()) for _ in nodes] for name in quantized}
     for number, feeds in enumerate(samples):
-        wanted, got = (reader.run(feeds, where=f"sample {number}") for reader in readers)
-        for half, here, there in zip(halves, *tensors, strict=True):
-            half[number % 2].add(got[there], wanted[here])
-    return tuple(_match(node, *half) for half, node in zip(halves, nodes, strict=True))
+        wanted = float_reader.run(feeds, where=f"sample {number}")
+        for name, reader in readers.items():
+            got = reader.run(feeds, where=f"sample {number}")
+            for half, ours, theirs in zip(halves[name], here, there[name], strict=True):
+                half[number % 2].add(got[theirs], wanted[ours])
+    return {
+        name: tuple(_correction(node, *half) for half, node in zip(found, nodes, strict=True))
+        for name, found in halves.items()
+    }
 
 
-def applied(model: ModelProto, matches: Sequence[Match]) -> ModelProto:
-    """`model` with each match behind its node's output."""
+def applied(model: ModelProto, corrections: Sequence[OutputCorrection]) -> ModelProto:
+    """`model` with each correction behind its node's output."""
     index = graphs.Index.of(model)
     taken, names = {*index.producer, *index.constants, *index.inputs}, {n.name for n in model.graph.node}
-    outputs = _outputs(model, [match.node for match in matches])
+    outputs = _outputs(model, [one.node for one in corrections])
     constants = list(model.graph.initializer)
     behind: dict[str, list[NodeProto]] = {}
     renamed: dict[str, str] = {}
-    for match, tensor in zip(matches, outputs, strict=True):
+    for one, tensor in zip(corrections, outputs, strict=True):
         gain, scaled, shift, out = (
-            graphs.fresh(f"{match.node}/match/{part}", taken) for part in ("gain", "scaled", "shift", "out")
+            graphs.fresh(f"{one.node}/correction/{part}", taken) for part in ("gain", "scaled", "shift", "out")
         )
-        for name, value in ((gain, match.gain), (shift, match.shift)):
+        for name, value in ((gain, one.gain), (shift, one.shift)):
             constants.append(numpy_helper.from_array(np.asarray(value, np.float32), name))
-        behind[match.node] = [
+        behind[one.node] = [
             helper.make_node("Mul", [tensor, gain], [scaled], name=graphs.fresh(scaled, names)),
             helper.make_node("Add", [scaled, shift], [out], name=graphs.fresh(out, names)),
         ]
@@ -132,5 +142,7 @@ def _outputs(model: ModelProto, nodes: Sequence[str]) -> tuple[str, ...]:
     made = {node.name: node.output[0] for node in model.graph.node}
     last = [name for name in nodes if made[name] in {o.name for o in model.graph.output}]
     if last:
-        raise BadUsage(f"{last[0]} makes an output of the graph, which can't be matched", do="Name the node before it")
+        raise BadUsage(
+            f"{last[0]} makes an output of the graph, which can't be corrected", do="Name the node before it"
+        )
     return tuple(made[name] for name in nodes)

@@ -1,0 +1,161 @@
+"""What the operator table means for a node of an ONNX graph: axes, moved inputs, fused activations, vendors' patterns.
+
+The rows themselves are `runtimes.operators`; this module adds what needs nodes. Knows no scales, no samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from onnx import NodeProto, TensorProto
+
+from edge_sdk.calibration import graphs
+from edge_sdk.calibration.graphs import Index
+from edge_sdk.runtimes.operators import DEQUANTIZE, PAIR, Operator, is_product, traits
+
+__all__ = [
+    "DEQUANTIZE", "PAIR", "chained", "copies", "depthwise", "end_of", "gate_of", "joined", "moved", "operator",
+    "picture_tensors", "unpadded", "weight_axis",
+]  # fmt: skip
+
+FEW_ROWS = 16
+"""OpenVINO 2026.4 fuses chained int8 products of fewer rows than this into a kernel that returns garbage."""
+
+
+def operator(node: NodeProto) -> Operator:
+    """The table's row of a node; one without traits outside the standard domain."""
+    return traits(node.op_type if node.domain in graphs.STANDARD_DOMAINS else "")
+
+
+def weight_axis(node: NodeProto) -> int | None:
+    """The axis of the weight that holds output channels; None where only one scale is portable."""
+    if node.op_type == "ConvTranspose" and graphs.integer(node, "group", 1) > 1:
+        return None  # [in, out / groups, ...]: axis 1 has too few entries for several groups
+    if node.op_type == "Gemm" and graphs.integer(node, "transB", 0):
+        return 0
+    return operator(node).weight_axis
+
+
+def depthwise(node: NodeProto, weight: tuple[int, ...]) -> bool:
+    """True if each output channel reads one input channel of its own.
+
+    Kernels for these multiply in 32 bits on every CPU, in ONNX Runtime and OpenVINO: their weights never saturate.
+    """
+    group = graphs.integer(node, "group", 1)
+    return node.op_type == "Conv" and group > 1 and weight[1] == 1 and weight[0] == group
+
+
+def copies(node: NodeProto, index: Index) -> bool:
+    """Whether values only move through a node, so that both its sides can share one scale."""
+    if node.op_type == "Resize":
+        return graphs.text(node, "mode", "nearest") == "nearest"
+    if node.op_type == "Pad":
+        return graphs.text(node, "mode", "constant") != "wrap" and _pads_with_zero(node, index)
+    return operator(node).kind == "copy"
+
+
+def _pads_with_zero(node: NodeProto, index: Index) -> bool:
+    if graphs.text(node, "mode", "constant") != "constant" or len(node.input) < 3 or not node.input[2]:
+        return True
+    value = index.constants.get(node.input[2])
+    return value is not None and not value.any()
+
+
+def moved(node: NodeProto) -> tuple[str, ...]:
+    """The inputs whose values a copy moves."""
+    return tuple(node.input) if operator(node).moves_all else (node.input[0],)
+
+
+def unpadded(node: NodeProto) -> bool:
+    """True for a convolution that reads nothing beyond its input's border."""
+    return not any(graphs.ints(node, "pads")) and graphs.text(node, "auto_pad", "NOTSET") in ("NOTSET", "VALID")
+
+
+def gate_of(tensor: str, index: Index) -> tuple[NodeProto, NodeProto] | None:
+    """(gate, product) where `tensor` is read by x * gate(x) and nothing else: SiLU, hard swish."""
+    nodes = index.readers.get(tensor, ())
+    if len(nodes) != 2 or tensor in index.outputs or index.captured(tensor):
+        return None
+    gate = next((n for n in nodes if operator(n).gate), None)
+    product = next((n for n in nodes if operator(n).kind == "product"), None)
+    if gate is None or product is None or gate.output[0] not in product.input:
+        return None
+    return (gate, product) if index.only_reader(gate.output[0]) is product else None
+
+
+def end_of(tensor: str, index: Index, *, cuts_only: bool, is_float: Callable[[NodeProto], bool]) -> str:
+    """`tensor`, or the output of the activation that fuses into its producer.
+
+    cuts_only: only what may change places with Q counts (ONNX Runtime fuses no other). is_float: nodes kept in float.
+    """
+    reader = index.only_reader(tensor)
+    if reader is not None and not is_float(reader) and operator(reader).kind == "activation":
+        if len(reader.input) > 1 and any(name not in index.constants for name in reader.input[1:] if name):
+            return tensor  # bounds or slopes that are computed
+        return str(reader.output[0]) if operator(reader).cuts or not cuts_only else tensor
+    gated = None if cuts_only else gate_of(tensor, index)
+    if gated is not None and not any(map(is_float, gated)):
+        return str(gated[1].output[0])
+    return tensor
+
+
+def joined(tensor: str, index: Index) -> bool:
+    """True if `tensor` is a Concat, seen through Q, DQ, operators that only move values, Relu, and arithmetic with
+    constants.
+
+    OpenVINO 2026.4 gives a third of wrong output for an int8 convolution of int8 zero-point-0 Concat, without a word.
+    """
+    for _ in index.model.graph.node:  # a cycle ends as well
+        node = index.producer.get(tensor)
+        if node is None or node.op_type == "Concat":
+            return node is not None
+        varying = [name for name in node.input if name and name not in index.constants]
+        moves = node.op_type in PAIR or operator(node).kind == "copy"
+        if not moves and (not operator(node).openvino_join or len(varying) != 1):
+            return False
+        tensor = node.input[0] if moves else varying[0]
+    return False
+
+
+def chained(node: NodeProto, index: Index, is_int8: Callable[[NodeProto], bool]) -> bool:
+    """True if an int8 product of few rows reads another one through nothing but element-wise steps and Q/DQ.
+
+    Biases are not looked at: some make the fault go away, but a false alarm costs little and garbage costs all.
+    """
+    if not _product(node) or not _few_rows(node, index):
+        return False
+    seen: set[str] = set()
+    todo = [node.input[0]]
+    while todo:
+        name = todo.pop()
+        maker = index.producer.get(name)
+        if name in seen or maker is None:
+            continue
+        seen.add(name)
+        if _product(maker) and is_int8(maker):
+            return True
+        if operator(maker).openvino_chain:
+            todo += maker.input
+    return False
+
+
+def _product(node: NodeProto) -> bool:
+    return node.domain in graphs.STANDARD_DOMAINS and is_product(node.op_type)
+
+
+def _few_rows(node: NodeProto, index: Index) -> bool:
+    """Whether a product has, or may have, fewer rows than OpenVINO needs to choose another kernel."""
+    sizes = index.shapes.get(node.output[0], ())[:-1]
+    known = [size for size in sizes if size is not None]
+    return len(known) < len(sizes) or not sizes or int(np.prod(known)) < FEW_ROWS
+
+
+def picture_tensors(index: Index) -> frozenset[str]:
+    """The graph's uint8 inputs, and what arithmetic with constants alone makes of them."""
+    found = {name for name in index.inputs if index.types.get(name) == TensorProto.UINT8}
+    for node in index.model.graph.node:
+        varying = [n for n in node.input if n not in index.constants]
+        if operator(node).picture and len(varying) == 1 and varying[0] in found:
+            found.update(node.output)
+    return frozenset(found)

@@ -1,0 +1,294 @@
+"""Which operators of a float graph become int8 and which tensors get Q/DQ, by runtime. Knows no samples.
+
+Symmetric int8 that TensorRT, OpenVINO and ONNX Runtime read alike. What one vendor can't do costs that vendor the
+operator: `plan(model, ("openvino",))` leaves out what OpenVINO answers wrongly, and nobody else pays for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from onnx import ModelProto, NodeProto, TensorProto
+
+from edge_sdk.calibration import graphs, ops
+from edge_sdk.calibration.graphs import Index
+from edge_sdk.calibration.ops import operator
+from edge_sdk.calibration.ranges import TOP, Range, scale_of
+from edge_sdk.calibration.rules import RUNTIMES
+from edge_sdk.runtimes.operators import has_int8
+
+Role = Literal["inner", "tail", "picture", "exact-picture"]
+FirstConv = Literal["auto", "int8", "float"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """One tensor that gets Q and DQ.
+
+    group: tensors with the same group share one scale. role: `inner` feeds int8 operators; `tail` feeds float ones, so
+    its range is widened; `picture` lies between the uint8 input and the first convolution, its range follows from
+    0..255; `exact-picture` is the raw picture minus 128, exact at scale 1.
+    """
+
+    tensor: str
+    group: str
+    role: Role = "inner"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuantizationPlan:
+    """operators: names of the nodes that become int8. points: by tensor. averages: pool output -> pool input."""
+
+    operators: tuple[str, ...]
+    points: Mapping[str, Point]
+    averages: Mapping[str, str] = field(default_factory=dict)
+
+    def convolved(self, model: ModelProto) -> tuple[str, ...]:
+        """The tensors that int8 convolutions read: their means per channel correct biases."""
+        return tuple({n.input[0]: None for n in model.graph.node if n.op_type == "Conv" and n.name in self.operators})
+
+    def pictures(self) -> tuple[str, ...]:
+        """The tensors whose range follows from the picture's 0..255."""
+        return tuple(p.tensor for p in self.points.values() if p.role == "picture")
+
+
+def plan(
+    model: ModelProto,
+    targets: Sequence[str] = RUNTIMES,
+    *,
+    float_nodes: Iterable[str] = (),
+    first_conv: FirstConv = "auto",
+    unbounded: Collection[str] = (),
+) -> QuantizationPlan:
+    """Which operators of a clean float graph become int8 on all of `targets`, and which tensors need a scale.
+
+    float_nodes: names of nodes that stay float. first_conv: what convolutions that read the picture become; "auto" is
+    int8 where the picture enters exactly (raw and unpadded), else float: normalised pixels lose a bit in int8 and win
+    no time. unbounded: tensors that were seen infinite or without a value, which no scale can hold.
+    """
+    return _Planner(Index.of(model), targets, frozenset(float_nodes), first_conv, frozenset(unbounded)).plan()
+
+
+class _Planner:
+    def __init__(
+        self,
+        index: Index,
+        targets: Sequence[str],
+        float_nodes: frozenset[str],
+        first_conv: str,
+        unbounded: frozenset[str],
+    ) -> None:
+        self._index, self._targets, self._float, self._unbounded = index, targets, float_nodes, unbounded
+        self._pictures = ops.picture_tensors(index)
+        self._operators: list[NodeProto] = []
+        self._names: set[str] = set()
+        for node in index.model.graph.node:
+            if self._becomes_int8(node, first_conv) and not self._spoilt(node):
+                self._operators.append(node)
+                self._names.add(node.name)
+        self._wanted: dict[str, None] = {}  # in the order of discovery: graphs come out the same every time
+
+    def plan(self) -> QuantizationPlan:
+        for node in self._operators:
+            self._want(node.input[0])
+        while self._sums() + self._outputs():
+            pass
+        averages = {
+            n.output[0]: n.input[0]
+            for n in self._index.model.graph.node
+            if operator(n).kind == "average" and n.output[0] in self._wanted and n.input[0] in self._wanted
+        }
+        groups = self._groups()
+        points = {t: Point(tensor=t, group=groups[t], role=self._role(t)) for t in self._wanted}
+        return QuantizationPlan(operators=tuple(n.name for n in self._operators), points=points, averages=averages)
+
+    def _becomes_int8(self, node: NodeProto, first_conv: str) -> bool:
+        """Whether the contract has an int8 form for this node, and every target a kernel."""
+        if operator(node).kind != "matrix" or self._stays_float(node):
+            return False
+        if not all(has_int8(node.op_type, target) for target in self._targets):
+            return False
+        constants = self._index.constants
+        weight, bias = constants.get(node.input[1]), operator(node).bias
+        if weight is None or weight.dtype != np.float32 or node.input[0] in constants or not weight.size:
+            return False
+        if bias is not None and len(node.input) > bias and node.input[bias] and node.input[bias] not in constants:
+            return False  # a bias that the graph computes: runtimes fuse constant ones alone
+        if not _shaped(node, weight.ndim):
+            return False
+        if self._index.types.get(node.input[0], TensorProto.FLOAT) != TensorProto.FLOAT:
+            return False
+        if not self._unbounded.isdisjoint({*node.input, self._end_of(node.output[0])}):
+            return False
+        if node.input[0] not in self._pictures or first_conv == "int8":
+            return True
+        exact = self._raw(node.input[0]) and node.op_type == "Conv" and ops.unpadded(node)
+        return first_conv == "auto" and exact
+
+    def _spoilt(self, node: NodeProto) -> bool:
+        """What a target answers wrongly in int8 (rows of runtimes.faults). Operators before `node` are planned."""
+        if "openvino" not in self._targets:
+            return False
+        if ops.joined(node.input[0], self._index):
+            return True
+        return ops.chained(node, self._index, lambda other: other.name in self._names)
+
+    def _stays_float(self, node: NodeProto) -> bool:
+        return node.name in self._float
+
+    def _end_of(self, tensor: str) -> str:
+        cuts_only = "onnxruntime" in self._targets
+        return ops.end_of(tensor, self._index, cuts_only=cuts_only, is_float=self._stays_float)
+
+    def _want(self, tensor: str) -> bool:
+        """Give `tensor` a scale, and with it whatever only moves values into it. True if that is new."""
+        if tensor in self._wanted or tensor in self._index.constants or tensor in self._unbounded:
+            return False
+        if self._index.types.get(tensor, TensorProto.FLOAT) != TensorProto.FLOAT:
+            return False
+        self._wanted[tensor] = None
+        producer = self._index.producer.get(tensor)
+        if producer is not None and tensor not in self._pictures and self._copies(producer):
+            for name in ops.moved(producer):
+                self._want(name)
+        return True
+
+    def _role(self, tensor: str) -> Role:
+        if tensor in self._pictures:
+            return "exact-picture" if self._exact(tensor) else "picture"
+        return "inner" if self._stays_inside(tensor) else "tail"
+
+    def _stays_inside(self, tensor: str) -> bool:
+        """True if nothing but int8 operators reads `tensor`, also through activations that are not quantized."""
+        readers = self._index.readers.get(tensor, ())
+        return tensor not in self._index.outputs and all(self._reads_int8(node) for node in readers)
+
+    def _reads_int8(self, node: NodeProto) -> bool:
+        if node.name in self._names:
+            return True
+        row = operator(node)
+        if self._stays_float(node):
+            return False
+        if row.kind == "activation" or (row.kind == "product" and self._gated(node)):
+            return all(t in self._wanted or self._stays_inside(t) for t in node.output)
+        moves = row.kind in ("sum", "average") or self._copies(node)
+        return moves and all(self._end_of(t) in self._wanted for t in node.output)
+
+    def _gated(self, node: NodeProto) -> bool:
+        makers = (self._index.producer.get(name) for name in node.input)
+        return any(maker is not None and operator(maker).gate for maker in makers)
+
+    def _copies(self, node: NodeProto) -> bool:
+        return not self._stays_float(node) and ops.copies(node, self._index)
+
+    def _exact(self, tensor: str) -> bool:
+        """True if `tensor` is the raw picture and every reader is an unpadded int8 convolution: minus 128 is exact."""
+        readers = self._index.readers.get(tensor, ())
+        fit = all(r.name in self._names and r.op_type == "Conv" and ops.unpadded(r) for r in readers)
+        return fit and self._raw(tensor) and tensor not in self._index.outputs
+
+    def _raw(self, tensor: str) -> bool:
+        """True if nothing but Cast and Transpose lies between the graph's input and `tensor`."""
+        node = self._index.producer.get(tensor)
+        while node is not None and len(node.input) == 1 and operator(node).picture:
+            node = self._index.producer.get(node.input[0])
+        return node is None
+
+    def _sums(self) -> int:
+        """Residual sums of int8 tensors: Q and DQ on both branches, or the sum runs in float everywhere."""
+        new = 0
+        for node in self._index.model.graph.node:
+            if operator(node).kind != "sum" or self._stays_float(node) or not self._residual(node):
+                continue
+            if self._end_of(node.output[0]) in self._wanted:
+                new += sum(self._want(name) for name in node.input)
+        return new
+
+    def _residual(self, node: NodeProto) -> bool:
+        constant = any(name in self._index.constants for name in node.input)
+        if constant or not self._unbounded.isdisjoint({*node.input, *node.output}):
+            return False
+        return any(name in self._wanted or self._from_int8(name) for name in node.input)
+
+    def _from_int8(self, tensor: str) -> bool:
+        node = self._index.producer.get(tensor)
+        if node is None:
+            return False
+        row = operator(node)
+        if row.kind in ("activation", "product") or self._copies(node):
+            return self._from_int8(node.input[0])
+        return node.name in self._names or (row.kind == "sum" and not self._stays_float(node))
+
+    def _outputs(self) -> int:
+        """Every int8 operator has Q and DQ behind it: ONNX Runtime runs it in float otherwise."""
+        new = 0
+        for node in self._operators:
+            new += self._want(self._end_of(node.output[0]))
+        for node in self._index.model.graph.node:
+            if operator(node).kind != "sum" or not all(name in self._wanted for name in node.input):
+                continue
+            if self._residual(node) and not self._stays_float(node):
+                new += self._want(self._end_of(node.output[0]))
+        return new
+
+    def _groups(self) -> dict[str, str]:
+        parent = {t: t for t in self._wanted}
+
+        def root(tensor: str) -> str:
+            while parent[tensor] != tensor:
+                tensor = parent[tensor]
+            return tensor
+
+        for node in self._index.model.graph.node:
+            if self._copies(node):
+                ends = [t for t in (*ops.moved(node), *node.output) if t in parent and t not in self._pictures]
+                for other in ends[1:]:
+                    parent[root(other)] = root(ends[0])
+        return {t: root(t) for t in parent}
+
+
+def scales(plan: QuantizationPlan, ranges: Mapping[str, Range], *, output_margin: float = 1.0) -> dict[str, np.float32]:
+    """The float32 scale of every point. output_margin: how much wider the ranges before the float tail are made."""
+    tops: dict[str, float] = {}
+    for point in plan.points.values():
+        if point.role == "exact-picture":
+            top = float(TOP)
+        else:
+            top = ranges[point.tensor].top * (output_margin if point.role == "tail" else 1.0)
+        tops[point.group] = max(tops.get(point.group, 0.0), top)
+    found = {group: scale_of(top) for group, top in tops.items()}
+    for output, source in plan.averages.items():
+        after, before = plan.points[output].group, plan.points[source].group
+        if after != before:
+            found[after] = _untied(found[after], found[before])
+    return {tensor: found[point.group] for tensor, point in plan.points.items()}
+
+
+def _shaped(node: NodeProto, rank: int) -> bool:
+    """Whether attributes and the weight's rank are those of a plain product or convolution."""
+    if node.op_type == "MatMul":
+        return rank == 2
+    if node.op_type == "Gemm":
+        plain = all(graphs.number(node, name, 1.0) == 1.0 for name in ("alpha", "beta"))
+        return plain and not graphs.integer(node, "transA", 0)
+    return True
+
+
+def _untied(scale: np.float32, source: np.float32) -> np.float32:
+    """`scale`, widened a little if a mean of values on the source's grid could fall half-way on its own.
+
+    Half-way values are where runtimes round differently: with a ratio of small whole numbers a quarter of all means
+    of four are such ties, and with one of p / n still up to one in 2 n.
+    """
+    while _simple(float(source) / float(scale)):
+        scale = np.float32(float(scale) * 1.0137)
+    return scale
+
+
+def _simple(ratio: float) -> bool:
+    """Whether more than 2 % of all means could be ties: the ratio is a fraction of up to 25, or near one of up to 8."""
+    near = (n * (2e-3 if n <= 8 else 1e-4) for n in range(1, 26))
+    return ratio > 0.05 and any(abs(ratio * n - round(ratio * n)) < d for n, d in enumerate(near, start=1))

@@ -1,0 +1,153 @@
+"""What calibration saw and did, as plain rows. Knows no samples; runs nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from onnx import ModelProto, numpy_helper
+
+from edge_sdk.calibration import graphs
+from edge_sdk.calibration.observe import TensorStatistics
+from edge_sdk.calibration.ops import DEQUANTIZE, depthwise, operator
+from edge_sdk.calibration.output_correction import OutputCorrection
+from edge_sdk.calibration.plan import QuantizationPlan
+from edge_sdk.calibration.ranges import Range
+from edge_sdk.calibration.saturation import unsafe_pairs
+from edge_sdk.errors import BadUsage
+
+LayoutName = Literal["plain", "conv-relu-q", "conv-q-relu-q"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """One graph to ship. graph: ONNX bytes. int8_convolutions: how many Conv, Gemm and MatMul must run in int8 on every
+    runtime that it is for.
+
+    runtimes: planned for these alone (by contract: "tensorrt" is TensorRT-RTX as well); () = whichever takes the
+    layout. plan: digest of what is int8 with which scales: graphs of one variant and one plan answer alike, bit by bit.
+    """
+
+    variant: str
+    layout: LayoutName
+    graph: bytes
+    int8_convolutions: int
+    runtimes: tuple[str, ...] = ()
+    plan: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorRow:
+    """One quantized tensor: values seen (low, high), largest exact magnitude (top), step (scale), share cut."""
+
+    tensor: str
+    role: str
+    low: float
+    high: float
+    top: float
+    scale: float
+    cut: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerRow:
+    """One int8 operator. unsafe_pairs: by variant, share of weight pairs that can saturate without VNNI (0 = exact)."""
+
+    node: str
+    op: str
+    unsafe_pairs: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CalibrationReport:
+    """What calibration saw and did.
+
+    samples: read. tensors, layers: of the int8 variants. float_nodes: convolutions left float somewhere. matches:
+    output corrections by variant. errors: by variant and output, relative L2 difference from the float graph on
+    `compared` of the samples, evenly spread, by the letter of the standard; of several plans the largest. notes:
+    sentences on what is unusual.
+    """
+
+    samples: int
+    compared: int
+    tensors: tuple[TensorRow, ...]
+    layers: tuple[LayerRow, ...]
+    float_nodes: tuple[str, ...]
+    matches: Mapping[str, tuple[OutputCorrection, ...]]
+    errors: Mapping[str, Mapping[str, float]]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quantized:
+    """Variants in the order of the options (int8 ones in both layouts; see the report's notes on what was left out)."""
+
+    variants: tuple[Variant, ...]
+    report: CalibrationReport
+
+    def get(self, variant: str, layout: str | None = None, *, runtime: str | None = None) -> Variant:
+        """The first variant of that name, in that layout and for that runtime if they matter; else BadUsage.
+
+        Where runtimes have plans of their own, OpenVINO's comes first: it is the one that every runtime can bear.
+        """
+        for made in self.variants:
+            fits = runtime is None or not made.runtimes or runtime in made.runtimes
+            if made.variant == variant and layout in (None, made.layout) and fits:
+                return made
+        raise BadUsage(f"no variant {variant} in layout {layout} was made for {runtime or 'any runtime'}")
+
+
+def tensor_rows(
+    plans: Iterable[tuple[QuantizationPlan, Mapping[str, np.float32]]], ranges: Mapping[str, Range]
+) -> tuple[TensorRow, ...]:
+    """One row a tensor, of the first plan that has it."""
+    rows: dict[str, TensorRow] = {}
+    for plan, scales in plans:
+        for name, point in plan.points.items():
+            found = ranges.get(name)
+            low, high, top, cut = (
+                (0.0, 255.0, 255.0, 0.0) if found is None else (found.low, found.high, found.top, found.cut)
+            )
+            row = TensorRow(
+                tensor=name, role=point.role, low=low, high=high, top=top, scale=float(scales[name]), cut=cut
+            )
+            rows.setdefault(name, row)
+    return tuple(rows.values())
+
+
+def layer_rows(model: ModelProto, variants: Iterable[Variant]) -> tuple[LayerRow, ...]:
+    """One row for each operator that is int8 in some variant, in the order of the graph."""
+    shares: dict[str, dict[str, float]] = {}
+    for variant in variants:
+        made = graphs.parsed(variant.graph)
+        weights = {t.name: t for t in made.graph.initializer}
+        sources = {n.output[0]: n.input[0] for n in made.graph.node if n.op_type == DEQUANTIZE}
+        for node in made.graph.node:
+            stored = weights.get(sources.get(node.input[1], "")) if operator(node).kind == "matrix" else None
+            if stored is None or variant.variant in shares.get(node.name, ()):
+                continue
+            values = numpy_helper.to_array(stored)
+            rows = values if values.ndim > 2 or node.op_type == "Gemm" else values.T
+            safe = depthwise(node, values.shape)
+            shares.setdefault(node.name, {})[variant.variant] = 0.0 if safe else unsafe_pairs(rows)
+    return tuple(
+        LayerRow(node=n.name, op=n.op_type, unsafe_pairs=shares[n.name]) for n in model.graph.node if n.name in shares
+    )
+
+
+def left_float(model: ModelProto, plans: Iterable[QuantizationPlan]) -> tuple[str, ...]:
+    """Convolutions and products that not every plan has in int8."""
+    planned = [set(plan.operators) for plan in plans] or [set[str]()]
+    nodes = (n.name for n in model.graph.node if operator(n).kind == "matrix")
+    return tuple(name for name in nodes if not all(name in names for names in planned))
+
+
+def dead_notes(seen: Mapping[str, TensorStatistics], rows: Iterable[TensorRow]) -> list[str]:
+    """A sentence on each quantized tensor that tells calibration nothing."""
+    return [
+        f"{row.tensor} is zero on every sample" if seen.get(row.tensor) is None or seen[row.tensor].count
+        else f"{row.tensor} is empty on every sample"
+        for row in rows if row.top == 0.0
+    ]  # fmt: skip

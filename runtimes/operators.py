@@ -1,0 +1,209 @@
+"""The one table of operators: what each does to values, and what each runtime makes of it in int8. Pure data, no graph.
+
+Planner, layouts, linter, fp16, the adapters' read-back and the rows of known faults look here. An operator that has no
+row computes in float32 and is passed through untouched. Measured on onnxruntime 1.32, openvino 2026.4.1 and
+tensorrt-rtx 1.7 unless a row says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
+PAIR = (QUANTIZE, DEQUANTIZE)
+
+Kind = Literal["matrix", "activation", "copy", "average", "sum", "product", "other"]
+"""matrix: multiplies by a stored weight and sums, what int8 is for. activation: one float in, one out. copy: values
+move and stay what they are, so both sides share a scale. average: a mean of values on one grid falls between them. sum,
+product: of two tensors."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kernels:
+    """Names under which a runtime shows that a matrix operator ran in int8, or in float; empty: no such kernel."""
+
+    int8: tuple[str, ...] = ()
+    float: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operator:
+    """One row.
+
+    weight_axis: of a matrix operator, the axis of its weight (input 1) that holds output channels.
+    bias: position of the bias, None if the operator has none.
+    moves_all: a copy of all inputs, not of input 0 alone.
+    cuts: min and max with constants: may change places with QuantizeLinear, bit by bit.
+    gate: x * f(x) and x * f(pool(x)) are activations as a whole.
+    half: computes in float16. never_larger: its output is no larger than its input. float_inputs: positions that stay
+    float32 by the standard. picture: keeps the known range of a picture when its other inputs are constants.
+    kernels: by runtime, of matrix operators.
+    openvino_chain: OpenVINO fuses int8 products through it. openvino_join: OpenVINO sees a Concat through it, "always"
+    or only where no Q/DQ pair lies between ("unpaired").
+    broken_rule: the linter's row for it wherever it occurs, with `broken_why`.
+    """
+
+    name: str
+    kind: Kind = "other"
+    weight_axis: int | None = None
+    bias: int | None = None
+    moves_all: bool = False
+    cuts: bool = False
+    gate: bool = False
+    half: bool = False
+    never_larger: bool = False
+    float_inputs: tuple[int, ...] = ()
+    picture: bool = False
+    kernels: Mapping[str, Kernels] = field(default_factory=dict)
+    openvino_chain: bool = False
+    openvino_join: Literal["", "always", "unpaired"] = ""
+    broken_rule: str = ""
+    broken_why: str = ""
+
+
+_OV_MATMUL = Kernels(int8=("FullyConnected", "MatMul"), float=("FullyConnected", "MatMul"))
+_TRT_MATMUL = Kernels(int8=("gemm", "matrix"), float=("gemm", "matrix"))
+
+_ROWS = (
+    # ---- matrix operators
+    Operator(
+        name="Conv", kind="matrix", weight_axis=0, bias=2, half=True,
+        kernels={
+            "onnxruntime": Kernels(
+                int8=("QLinearConv", "ConvInteger"), float=("Conv", "FusedConv", "NhwcConv", "NhwcFusedConv")
+            ),
+            "openvino": Kernels(int8=("Convolution", "DeformableConvolution"), float=("Convolution",)),
+            "tensorrt": Kernels(int8=("conv",), float=("conv",)),
+        },
+    ),
+    Operator(
+        name="ConvTranspose", kind="matrix", weight_axis=1, bias=2, half=True,
+        kernels={
+            # ONNX Runtime has ConvTransposeInteger in custom builds alone: Q/DQ around it is dequantized in every run.
+            "onnxruntime": Kernels(int8=(), float=("ConvTranspose",)),
+            "openvino": Kernels(int8=("Deconvolution",), float=("Deconvolution",)),
+            "tensorrt": Kernels(int8=("conv",), float=("conv",)),
+        },
+    ),
+    Operator(
+        name="Gemm", kind="matrix", weight_axis=1, bias=2, half=True,
+        kernels={
+            "onnxruntime": Kernels(int8=("QGemm",), float=("Gemm", "FusedGemm")),
+            "openvino": _OV_MATMUL, "tensorrt": _TRT_MATMUL,
+        },
+    ),
+    Operator(
+        name="MatMul", kind="matrix", weight_axis=1, half=True,
+        kernels={
+            "onnxruntime": Kernels(
+                int8=("QLinearMatMul", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul"),
+                float=("MatMul", "FusedMatMul"),
+            ),
+            "openvino": _OV_MATMUL, "tensorrt": _TRT_MATMUL,
+        },
+    ),
+    # ---- activations
+    Operator(
+        name="Relu", kind="activation", cuts=True, half=True, never_larger=True, openvino_chain=True,
+        openvino_join="always",
+    ),
+    Operator(name="Clip", kind="activation", cuts=True, half=True, never_larger=True, openvino_chain=True),
+    Operator(name="LeakyRelu", kind="activation", half=True, never_larger=True, openvino_chain=True),
+    Operator(name="PRelu", kind="activation", half=True, openvino_chain=True),
+    Operator(name="Sigmoid", kind="activation", gate=True, half=True, openvino_chain=True),
+    Operator(name="HardSigmoid", kind="activation", gate=True, half=True, openvino_chain=True),
+    Operator(name="HardSwish", kind="activation", half=True, openvino_chain=True),
+    Operator(name="Tanh", kind="activation", half=True, openvino_chain=True),
+    Operator(name="Elu", kind="activation", half=True, openvino_chain=True),
+    Operator(name="Gelu", kind="activation", half=True, openvino_chain=True),
+    Operator(name="Mish", kind="activation", half=True, openvino_chain=True),
+    Operator(name="Erf", openvino_chain=True),
+    # ---- values only move
+    Operator(name="MaxPool", kind="copy", half=True, never_larger=True, openvino_join="unpaired"),
+    Operator(name="Reshape", kind="copy", half=True, never_larger=True, openvino_chain=True),
+    Operator(name="Transpose", kind="copy", half=True, never_larger=True, picture=True, openvino_join="always"),
+    Operator(name="Slice", kind="copy", half=True, never_larger=True),
+    Operator(name="Flatten", kind="copy", half=True, never_larger=True, openvino_chain=True),
+    Operator(name="Squeeze", kind="copy", half=True, never_larger=True, openvino_chain=True),
+    Operator(name="Unsqueeze", kind="copy", half=True, never_larger=True, openvino_chain=True),
+    Operator(name="DepthToSpace", kind="copy", half=True, never_larger=True),
+    Operator(name="SpaceToDepth", kind="copy", half=True, never_larger=True),
+    Operator(name="Gather", kind="copy", half=True, never_larger=True),
+    Operator(name="Concat", kind="copy", moves_all=True, half=True, never_larger=True),
+    Operator(name="Split", kind="copy", half=True, never_larger=True),
+    Operator(name="Identity", openvino_chain=True, openvino_join="always"),
+    Operator(name="Cast", picture=True),
+    Operator(name="Pad", half=True),
+    # ---- means of neighbours
+    Operator(name="AveragePool", kind="average", half=True, never_larger=True, openvino_join="unpaired"),
+    Operator(name="GlobalAveragePool", kind="average", openvino_join="unpaired"),
+    Operator(name="ReduceMean", kind="average", openvino_join="unpaired"),
+    Operator(name="Resize", kind="average", half=True, float_inputs=(1, 2), openvino_join="unpaired"),
+    # ---- arithmetic
+    Operator(name="Add", kind="sum", half=True, picture=True, openvino_chain=True, openvino_join="always"),
+    Operator(name="Mul", kind="product", half=True, picture=True, openvino_chain=True, openvino_join="always"),
+    Operator(name="Sub", half=True, picture=True, openvino_chain=True, openvino_join="always"),
+    Operator(name="Div", picture=True, openvino_chain=True, openvino_join="always"),
+    Operator(name="Neg", openvino_join="always"),
+    Operator(name="BatchNormalization", openvino_join="always"),
+    # ---- quantization itself
+    Operator(name=QUANTIZE, openvino_chain=True, openvino_join="always"),
+    Operator(name=DEQUANTIZE, openvino_chain=True, openvino_join="always"),
+    *(
+        Operator(name=name, broken_rule="L29", broken_why="QOperator format: TensorRT and OpenVINO refuse it")
+        for name in ("QLinearConv", "QLinearMatMul")
+    ),
+    *(
+        Operator(
+            name=name, broken_rule="L30",
+            broken_why="dynamic quantization: TensorRT refuses it, OpenVINO runs it in float",
+        )
+        for name in ("ConvInteger", "MatMulInteger", "DynamicQuantizeLinear")
+    ),
+    # ---- what some runtime refuses wherever it stands
+    *(
+        Operator(name=name, broken_rule="L51", broken_why="TensorRT refuses it")
+        for name in ("NonZero", "Unique", "BitShift", "DFT", "StringNormalizer")
+    ),
+    Operator(name="NonMaxSuppression", broken_rule="L52", broken_why="TensorRT fails in the build"),
+    *(
+        Operator(name=name, broken_rule="L55", broken_why="random")
+        for name in ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli")
+    ),
+    Operator(name="Attention", broken_rule="L66", broken_why="TensorRT's build crashes"),
+)  # fmt: skip
+
+OPERATORS: Mapping[str, Operator] = {row.name: row for row in _ROWS}
+_PLAIN = Operator(name="")
+
+
+def traits(op: str) -> Operator:
+    """The row of an operator type of the standard domain; a row without traits for one that the table lacks."""
+    return OPERATORS.get(op, _PLAIN)
+
+
+def is_matrix(op: str) -> bool:
+    """Whether the operator multiplies by a weight and sums: what int8 counts are counts of."""
+    return traits(op).kind == "matrix"
+
+
+def is_product(op: str) -> bool:
+    """Whether OpenVINO computes the operator as a matrix product (MatMul, Gemm), not as a convolution."""
+    return "FullyConnected" in traits(op).kernels.get("openvino", Kernels()).int8
+
+
+def int8_kernels(runtime: str) -> frozenset[str]:
+    """Names under which `runtime` shows matrix operators that ran in int8."""
+    return frozenset(name for row in _ROWS for name in row.kernels.get(runtime, Kernels()).int8)
+
+
+def float_kernels(runtime: str) -> frozenset[str]:
+    """Names under which `runtime` shows float matrix operators; where int8 ones share them, a type tells them apart."""
+    return frozenset(name for row in _ROWS for name in row.kernels.get(runtime, Kernels()).float)
+
+
+def has_int8(op: str, runtime: str) -> bool:
+    """Whether `runtime` has an int8 kernel for a matrix operator."""
+    return bool(traits(op).kernels.get(runtime, Kernels()).int8)
