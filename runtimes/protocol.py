@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from numbers import Integral
 from pathlib import Path
 from types import MappingProxyType
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from edge_sdk.errors import BadUsage
 from edge_sdk.tensors import Array, TensorSpec
@@ -50,6 +51,11 @@ class CompileOptions:
                 )
         # a copy that nobody can change: the session reads it in every call
         object.__setattr__(self, "axes", MappingProxyType({name: int(size) for name, size in self.axes.items()}))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # a mapping that can't be changed can't be pickled either, and options go to other processes
+        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return partial(CompileOptions, **{**fields, "axes": dict(self.axes)}), ()
 
     @property
     def device_requested(self) -> str:

@@ -214,6 +214,8 @@ def test_a_graph_compiled_for_one_picture_is_not_taken_for_a_batch(tmp_path: Pat
         session = runtime.compile(detector("conv-q-relu-q"), replace(options, axes={"N": most}))
         assert session.explain().compile_cache == "miss"
         assert session.run({"image": pictures(most)})["score"].shape == (most,)
+    other = runtime.compile(detector("conv-q-relu-q"), replace(options, axes={"N": 3, "an axis of another graph": 9}))
+    assert other.explain().compile_cache == "hit"
 
 
 COMPILED = """

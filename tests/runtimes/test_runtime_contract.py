@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -300,6 +302,7 @@ def test_the_axes_of_options_can_not_be_changed_by_anybody() -> None:
         with pytest.raises(TypeError):
             options.axes["P"] = 5  # type: ignore[index]
     assert hash(made) == hash(CompileOptions(axes={"P": 3}))
+    assert pickle.loads(pickle.dumps(made)) == copy.deepcopy(made) == made
 
 
 def test_outputs_belong_to_the_caller(opened: Callable[..., Session]) -> None:
