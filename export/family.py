@@ -1,153 +1,130 @@
-"""What a family of models must offer to become a bundle: named steps that the command line and the demo drive.
+"""What a family of models must offer to become a bundle: named steps that the command line, build and demo drive.
 
-Knows no network and no runtime. A new family is a folder beside this file and a line in `registry.py`.
+Knows no task, no network and no runtime. A new family is a folder beside this file and a line in `registry.py`; one of
+another package is an entry point of the group `edge_sdk.families`, a callable without arguments that makes a `Family`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from edge_sdk.bundle.manifest import MapGrid, Preprocessing
-from edge_sdk.errors import BadUsage
+import msgspec
+
+from edge_sdk.bundle.manifest import Preprocessing
+from edge_sdk.export import option as described
+from edge_sdk.export.option import option
 from edge_sdk.progress import Progress
 from edge_sdk.tensors import Array
 
 if TYPE_CHECKING:
     from importlib.abc import Traversable
 
+DeviceWanted = Literal["auto", "cpu", "cuda"]
+MAX_BATCH = 256
+"""Rows of the batch axis "N" that a graph is exported for where its family states no other number."""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Picture:
-    """One picture file. part: name of the physical part that it shows (its own name where no group was stated).
 
-    label: "good" or the kind of defect. mask: file with the defect's pixels > 0, at the picture's size. content: sha256
-    of the file in hex (`grouping.content`), "" = it was not read yet.
+@dataclass(frozen=True, kw_only=True)
+class FamilyOptions:
+    """What a user states about one training, whatever the family; each family has a subclass with fields of its own.
+
+    A field made by `option` becomes an option of `edge-sdk train FAMILY`, and its default stands here and nowhere else.
+    Lives in a module that imports no training framework, so that `edge-sdk train FAMILY --help` is fast.
+    steps and time_budget_s: whichever ends first; None = the family's own default. seed: of all that is random.
+    threads: None = the physical cores that this process may use. device: "auto" = a GPU where there is one.
+    Raises BadUsage for a value that its field does not allow.
     """
 
-    path: Path
-    part: str
-    label: str = "good"
-    mask: Path | None = None
-    content: str = ""
+    steps: int | None = option(None, kind="int", least=1, help="Train so many steps. Default: the family's own.")
+    time_budget_s: float | None = option(
+        None, kind="seconds", name="--time-budget",
+        help="Train so long, such as 10min; with --steps, whichever comes first. Default: the family's own.",
+    )  # fmt: skip
+    seed: int = option(0, kind="int", least=0, most=2**32 - 1, help="Of all that is random.")
+    threads: int | None = option(None, kind="int", least=1, help="Default: the physical cores that we may use.")
+    device: DeviceWanted = option(
+        "auto", choices=("auto", "cpu", "cuda"), help="Where to train: auto, cpu or cuda. auto: a GPU if there is one."
+    )
+
+    def __post_init__(self) -> None:
+        described.check(self)
+
+    def preprocessing(self) -> Preprocessing | None:
+        """How a picture becomes the network's input, where the options alone tell it: then the pictures are prepared
+        as they are read, each decoded once. None: not known before the training, or there are no pictures."""
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PictureSet:
-    """Pictures to train on and, where there are labels, to test on.
+class Demo:
+    """Data that ship with a family, for `edge-sdk demo`. folder: as the family's task reads it.
 
-    group: how the pictures of one part were named (see `Grouping`); "" = not stated, one picture a part is assumed.
-    unreadable: (file, why) left out. notes: what else was left out, in words.
-    """
-
-    train: tuple[Picture, ...]
-    test: tuple[Picture, ...] = ()
-    group: str = ""
-    unreadable: tuple[tuple[Path, str], ...] = ()
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DemoPictures:
-    """Pictures that ship with a family, for `demo`. folder: in a layout that `read_pictures` understands.
-
-    name: of the bundle. licence: a sentence for the page. holdout, rate: share of the good parts kept for the
-    threshold, and the false-reject rate that so few support. side: px of the network's input, None = the size's own:
-    what is shown in a minute may be smaller than what is used. steps: of training, enough to show what the family can;
-    None = the size's own.
+    name: of the bundle. licence: a sentence for the page. options, task_options: of the family and of its task, apart
+    from seed and time budget, which the user states: what is shown in a minute may be smaller than what is used.
     """
 
     folder: Traversable
     name: str
     licence: str
-    holdout: float
-    rate: str
-    side: int | None = None
-    steps: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainOptions:
-    """What a user states about one training run; every default stands here and nowhere else.
-
-    size: the family's own name of a network ("xs", "s", "m"). width, height: what a picture is scaled to, px, None =
-    the size's own; "s" and "m" then add a border of 16 px on each side, so their network's input is 32 px wider and
-    higher. steps and time_budget_s: whichever ends first; None = the size's own default. turns: parts lie in any
-    direction. penalty: folder with foreign pictures; None = shipped textures. teacher: weights file; None = what ships.
-    holdout: share of the good parts that training, map quantiles and calibration never see: for the threshold.
-    quantiles: share of the good parts kept from training for the map quantiles; the two sets never share a part.
-    bit_depth: of 16-bit pictures, 10, 12 or 16: what the camera's white is.
-    """
-
-    size: str = "xs"
-    width: int | None = None
-    height: int | None = None
-    steps: int | None = None
-    time_budget_s: float | None = None
-    seed: int = 0
-    turns: bool = False
-    penalty: Path | None = None
-    teacher: Path | None = None
-    holdout: float = 0.2
-    quantiles: float = 0.1
-    bit_depth: int = 16
-    threads: int | None = None
-
-    @property
-    def sides(self) -> tuple[int, int]:
-        """(width, height), px. BadUsage where they were left open: `Family.completed` fills them in."""
-        if self.width is None or self.height is None:
-            raise BadUsage("width and height were left open", do="Take the options that Family.completed answers")
-        return self.width, self.height
+    options: FamilyOptions
+    task_options: Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FloatGraph:
-    """The merged float32 graph of a trained model: uint8 NHWC "image" in, float32 "map" (N, h, w) and "score" (N,) out.
+    """One float32 graph of a trained model.
 
-    onnx: a serialized model, standard domain, inline weights, free axis 0 called "N". float_tail: names of the nodes
-    that must stay float32 in every variant; float_in_int8: those that stay float in the int8 variants; matched: those
-    of the tail that make unscaled maps, whose mean and spread the int8 variants get back. reduction: how score comes of
-    map, in words.
+    onnx: a serialized model, standard domain, inline weights; a free batch axis is called "N". keep_fp32: names of the
+    nodes that stay float32 in every variant; keep_fp32_in_int8: those that stay float in the int8 variants;
+    output_correction: nodes inside `keep_fp32` whose output's mean and spread the int8 variants get back by one gain
+    and one shift each. axes: largest size of each free axis; "N": MAX_BATCH unless it is stated. variants: those to
+    make besides fp32, () = fp32 alone, None = all that calibration makes.
     """
 
     onnx: bytes
-    preprocessing: Preprocessing
-    grid: MapGrid
-    reduction: str
-    float_tail: tuple[str, ...] = ()
-    float_in_int8: tuple[str, ...] = ()
-    matched: tuple[str, ...] = ()
+    keep_fp32: tuple[str, ...] = ()
+    keep_fp32_in_int8: tuple[str, ...] = ()
+    output_correction: tuple[str, ...] = ()
+    axes: Mapping[str, int] = field(default_factory=dict)
+    variants: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Trained:
-    """A trained model on disk and in figures. folder: its run folder, from which `Family.graph` builds the graph.
+class Exported:
+    """What a trained model becomes: its graphs by role, in the task's order, and what the task keeps in the manifest.
 
-    held_out: good pictures that neither training nor map quantiles saw, for the threshold.
-    scores: raw fp32 scores of `held_out`, same order; scored_by: what computed them, such as "torch".
-    run: see `TrainingPlan`. steps, training_s: of the training with all resumes, the latter in seconds. pictures: how
-    many it learnt from. history: (step, {loss name: value}). facts: what else of it the provenance should keep, by the
-    family's own names.
+    settings: of the task's own type. preprocessing: None for tasks without pictures.
+    """
+
+    graphs: Mapping[str, FloatGraph]
+    settings: msgspec.Struct
+    preprocessing: Preprocessing | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Trained:
+    """A trained model on disk and in figures. folder: its run folder, from which `Family.graphs` builds the graphs.
+
+    run: see `TrainingPlan`. steps, training_s: of the training with all resumes, the latter in seconds. samples: how
+    many it learned from. history: (step, {loss name: value}). facts: what else the provenance should keep, by the
+    family's own names. A task may want a subclass with fields of its own.
     """
 
     folder: Path
-    options: TrainOptions
-    held_out: tuple[Picture, ...]
-    scores: tuple[float, ...]
-    scored_by: str
+    options: FamilyOptions
     run: str
     steps: int
     training_s: float
-    pictures: int
+    samples: int
     history: tuple[tuple[int, Mapping[str, float]], ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
 
-    def told(self) -> dict[str, Any]:
-        """For provenance and page: the figures that every family has, then the family's own."""
-        every = {"run": self.run, "steps": self.steps, "training_s": self.training_s, "pictures": self.pictures}
+    def summary(self) -> dict[str, Any]:
+        """For provenance and report: the figures that every family has, then the family's own."""
+        every = {"run": self.run, "steps": self.steps, "training_s": self.training_s, "samples": self.samples}
         return {**every, **self.facts}
 
 
@@ -155,20 +132,33 @@ class Trained:
 class TrainingPlan:
     """What a training will do, its files and sizes looked at. steps, time_budget_s: whichever comes first ends it.
 
-    run: digest of what is learnt from what (pictures, options, weights); whatever goes on from it has the same, and so
-    has `Trained.run`. kept_step: of the checkpoint that it goes on from, None = there is none. finished: that
-    checkpoint is at the end, and nothing will be trained.
+    run: digest of what is learned from what (data, options, weights; not the device); whatever resumes it has the same,
+    and so has `Trained.run`. kept_step: of the checkpoint that is resumed, None = there is none. finished: that
+    checkpoint is at the end, and nothing will be trained. rows: (name, text) of the network for a person; facts: the
+    same for JSON, by the family's own names.
     """
 
     run: str
-    steps: int | None
-    time_budget_s: float | None
+    steps: int | None = None
+    time_budget_s: float | None = None
     kept_step: int | None = None
     finished: bool = False
+    rows: tuple[tuple[str, str], ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Samples(Protocol):
+    """Feeds of one graph by input name, as often as asked: iterating again gives the same arrays."""
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[Mapping[str, Array]]: ...
 
 
 class Family(Protocol):
-    """The named steps. Each is a function of its arguments alone; state lives in the run folder."""
+    """The named steps. Each is a function of its arguments alone; state lives in the run folder.
+
+    data: what `ExportTask.read` of the family's task answers. options: of the type `options`.
+    """
 
     @property
     def name(self) -> str: ...
@@ -177,33 +167,24 @@ class Family(Protocol):
         """The family's name as people write it, such as "EfficientAD"."""
 
     @property
-    def task(self) -> str: ...
+    def task(self) -> str:
+        """Name of the task whose bundles it makes (`edge_sdk.tasks`)."""
+
     @property
-    def demo_pictures(self) -> DemoPictures: ...
-    def completed(self, options: TrainOptions) -> TrainOptions:
-        """`options` with the size's own width and height where they were left open. BadUsage for an unknown size."""
+    def options(self) -> type[FamilyOptions]: ...
+    @property
+    def demo(self) -> Demo | None:
+        """Data that ship with it, None = there are none."""
 
-    def planned(self, data: PictureSet, options: TrainOptions, *, folder: Path) -> TrainingPlan:
+    def plan(self, data: Any, options: Any, *, folder: Path) -> TrainingPlan:
         """What `train` would do with the same arguments. Within a second, and whatever is wrong with them is raised
-        here: a size that can't be, a weights file or a folder that isn't there, a checkpoint of another run."""
+        here: a size that can't be, a weights file, folder or device that isn't there, a checkpoint of another run."""
 
-    def train(self, data: PictureSet, options: TrainOptions, *, folder: Path, progress: Progress) -> Trained:
-        """Trains, or goes on from the checkpoint that `folder` holds for the same data and options."""
+    def train(self, data: Any, options: Any, *, folder: Path, progress: Progress) -> Trained:
+        """Trains, or resumes from the checkpoint that `folder` holds for the same data and options."""
 
-    def graph(self, trained: Trained) -> FloatGraph:
-        """The merged graph, exact against the training model."""
+    def graphs(self, trained: Any) -> Exported:
+        """The float graphs by role, exact against the trained model."""
 
-    def calibration(self, data: PictureSet, trained: Trained, *, count: int) -> CalibrationFeeds:
-        """Good training pictures, foreign pictures and synthetic damage, prepared: never test pictures."""
-
-
-class CalibrationFeeds(Protocol):
-    """Feeds for one graph, as often as asked: iterating twice gives the same arrays."""
-
-    def __len__(self) -> int: ...
-    def __iter__(self) -> FeedIterator: ...
-
-
-class FeedIterator(Protocol):
-    def __next__(self) -> Mapping[str, Array]: ...
-    def __iter__(self) -> FeedIterator: ...
+    def samples(self, data: Any, trained: Any, role: str, count: int) -> Samples:
+        """About `count` calibration samples for the graph of `role`: never test data."""

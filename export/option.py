@@ -1,0 +1,84 @@
+"""Fields of options dataclasses, and what a command line must know of each. Knows no command line and no family.
+
+>>> @dataclass(frozen=True, kw_only=True)
+... class MyOptions(FamilyOptions):
+...     size: str = option("small", help="small or large.", choices=("small", "large"))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields, replace
+from typing import Any, Literal, get_args
+
+from edge_sdk.errors import BadUsage
+
+Kind = Literal["text", "int", "float", "flag", "path", "seconds", "rate"]
+"""How the text of an option is read. "seconds": "90s", "10min", kept as float. "rate": "1%" or "0.01", kept as text,
+which alone is exact. "path": a file or folder, kept as Path."""
+_METADATA = "edge_sdk.option"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoOptions:
+    """Of a task that adds nothing to the command line."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptionSpec:
+    """One field that a command line may set. field: its name. name: of the option, "--" and all. help: one sentence.
+
+    least, most: what a number may be, both included. choices: every value that there is, () = any.
+    """
+
+    field: str = ""
+    name: str = ""
+    kind: Kind = "text"
+    help: str = ""
+    least: float | None = None
+    most: float | None = None
+    choices: tuple[Any, ...] = ()
+
+    def check(self, value: Any) -> None:
+        """BadUsage for a value that is not one of `choices` or not between `least` and `most`. None is always right."""
+        if value is None:
+            return
+        if self.choices and value not in self.choices:
+            words = [str(choice) for choice in self.choices]
+            raise BadUsage(f"{self.name} is {', '.join(words[:-1])} or {words[-1]}, not {value}")
+        low = self.least is not None and value < self.least
+        if low or (self.most is not None and value > self.most):
+            below = f" and at most {self.most:g}" if self.most is not None else ""
+            raise BadUsage(f"{self.name} is at least {self.least or 0:g}{below}, not {value}")
+
+
+def option(
+    default: Any, *, help: str, kind: Kind = "text", name: str = "", least: float | None = None,
+    most: float | None = None, choices: tuple[Any, ...] = (),
+) -> Any:  # fmt: skip
+    """A dataclass field with what a command line needs to offer it. name: default: "--" and the field's name."""
+    if kind not in get_args(Kind):
+        raise TypeError(f"{kind} is no kind of option")
+    spec = OptionSpec(name=name, kind=kind, help=help, least=least, most=most, choices=choices)
+    return field(default=default, metadata={_METADATA: spec})
+
+
+def specs_of(options: type[Any]) -> Mapping[str, OptionSpec]:
+    """What a command line may set of an options dataclass, by field, in the order in which they stand there."""
+    out = {}
+    for one in fields(options):
+        spec = one.metadata.get(_METADATA)
+        if isinstance(spec, OptionSpec):
+            out[one.name] = replace(spec, field=one.name, name=spec.name or f"--{one.name.replace('_', '-')}")
+    return out
+
+
+def defaults_of(options: type[Any]) -> Mapping[str, Any]:
+    """The default of each field that has one."""
+    return {one.name: one.default for one in fields(options) if one.default is not MISSING}
+
+
+def check(options: Any) -> None:
+    """BadUsage for the first field whose value its `option` does not allow."""
+    for name, spec in specs_of(type(options)).items():
+        spec.check(getattr(options, name))
