@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,6 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_sdk import strict_json
 from edge_sdk.errors import BadBundle, BadInput, BadUsage, BoundNotMet
 from edge_sdk.quality.detection import rejected
 from edge_sdk.quality.intervals import at_least, beta_cdf, beta_quantile, clopper_pearson
@@ -88,7 +88,7 @@ def judge(score: float, decision: Decision | None) -> Verdict:
 
 
 def canonical_json(record: Decision | Mapping[str, Any]) -> bytes:
-    """The bytes that are hashed: JSON in UTF-8, keys sorted, no spaces, numbers in the shortest form that reads back.
+    """The bytes that are hashed: `strict_json.canonical` of the record.
 
     Left out: `digest` itself, and members that are null, false, "" or []. So a field that a later version adds with
     such a default changes no older digest. A mapping (the JSON object as read) keeps fields that this version does not
@@ -96,12 +96,7 @@ def canonical_json(record: Decision | Mapping[str, Any]) -> bytes:
     """
     members = msgspec.to_builtins(record)
     kept = {key: value for key, value in members.items() if key != "digest" and not _empty(value)}
-    try:
-        return json.dumps(kept, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
-    except ValueError as exc:  # NaN, infinity, half of a surrogate pair
-        raise BadInput(
-            f"a decision holds what JSON can't hold: {exc}", do="Give finite numbers and plain text"
-        ) from exc
+    return strict_json.canonical(kept, name="a decision")
 
 
 def _empty(value: Any) -> bool:

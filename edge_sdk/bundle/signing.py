@@ -14,9 +14,9 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 from edge_sdk import atomic
-from edge_sdk.bundle.strict_json import canonical, parse
 from edge_sdk.errors import BadBundle, BadInput, BadUsage, CantWrite, NotThere, NotTrusted
 from edge_sdk.extras import need
+from edge_sdk.strict_json import canonical, parse
 
 Mode = Literal["required", "if-present", "off"]
 Part = Literal["sealed", "site"]

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from edge_sdk.bundle import strict_json
+from edge_sdk import strict_json
 from edge_sdk.bundle.rules import DECISIONS, check_decision
 from edge_sdk.decision import Decision, check_chain, sealed
 from edge_sdk.errors import BadBundle
