@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import os
 from dataclasses import dataclass
@@ -15,17 +13,17 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-from edge_sdk.bundle.strict_json import canonical, parse
-from edge_sdk.errors import BadBundle, BadInput, BadUsage, NotThere, NotTrusted
+from edge_sdk import atomic
+from edge_sdk.errors import BadBundle, BadInput, BadUsage, CantWrite, NotThere, NotTrusted
 from edge_sdk.extras import need
+from edge_sdk.strict_json import canonical, parse
 
 Mode = Literal["required", "if-present", "off"]
 Part = Literal["sealed", "site"]
 
 MAX_KEY_FILE = 4096
 _PREFIX = {"sealed": b"edge-sdk sealed 1\n", "site": b"edge-sdk site 1\n"}  # one part's signature never fits the other
-_PUBLIC_DER = bytes.fromhex("302a300506032b6570032100")  # RFC 8410: SubjectPublicKeyInfo of Ed25519, then 32 bytes
-_PRIVATE_DER = bytes.fromhex("302e020100300506032b657004220420")  # RFC 8410: PKCS #8 of Ed25519, then 32 bytes
+_ENCRYPTED = b"-----BEGIN ENCRYPTED PRIVATE KEY-----"
 _HEX_KEY, _HEX_SIGNATURE = 64, 128
 
 
@@ -42,13 +40,22 @@ class PublicKey:
         return hashlib.sha256(self.raw).hexdigest()[:16]
 
     def save(self, path: Path) -> None:
-        """A PEM file, as OpenSSL reads and writes it. Refuses to overwrite."""
-        _write_new(path, _pem("PUBLIC KEY", _PUBLIC_DER + self.raw), mode=0o644)
+        """A PEM file (SubjectPublicKeyInfo), as OpenSSL reads and writes it. Refuses to overwrite."""
+        form, key = _serialization(), _ed25519().Ed25519PublicKey.from_public_bytes(self.raw)
+        _write_new(path, key.public_bytes(form.Encoding.PEM, form.PublicFormat.SubjectPublicKeyInfo), mode=None)
 
     @staticmethod
     def load(path: Path) -> PublicKey:
-        """Raises BadInput: not an Ed25519 public key."""
-        return PublicKey(raw=_unpem(path, "PUBLIC KEY", _PUBLIC_DER), name=path.stem)
+        """A PEM file, or a line of OpenSSH ("ssh-ed25519 AAAA... name"). Raises BadInput: not an Ed25519 public key."""
+        data, form = _key_file(path, "public"), _serialization()
+        read = form.load_ssh_public_key if data.startswith(b"ssh-") else form.load_pem_public_key
+        try:
+            key = read(data)
+        except (ValueError, _unsupported()) as exc:
+            raise _not_a_key(path, "public") from exc
+        if not isinstance(key, _ed25519().Ed25519PublicKey):
+            raise _not_a_key(path, "public")
+        return PublicKey(raw=key.public_bytes_raw(), name=path.stem)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -66,13 +73,34 @@ class SigningKey:
         return SigningKey(seed=os.urandom(32))
 
     @staticmethod
-    def load(path: Path) -> SigningKey:
-        """Raises BadInput: not an unencrypted Ed25519 private key."""
-        return SigningKey(seed=_unpem(path, "PRIVATE KEY", _PRIVATE_DER))
+    def needs_password(path: Path) -> bool:
+        """Whether the key in the file is encrypted. Raises BadInput: can't be read."""
+        return _ENCRYPTED in _key_file(path, "private")
 
-    def save(self, path: Path) -> None:
-        """A PEM file (PKCS #8, as OpenSSL reads it), mode 0600. Refuses to overwrite."""
-        _write_new(path, _pem("PRIVATE KEY", _PRIVATE_DER + self.seed), mode=0o600)
+    @staticmethod
+    def load(path: Path, *, password: str | None = None) -> SigningKey:
+        """A PEM file (PKCS #8). Raises BadInput: not an Ed25519 private key, no password or a wrong one."""
+        data = _key_file(path, "private")
+        encrypted = _ENCRYPTED in data
+        if encrypted and not password:
+            raise BadInput("is encrypted with a password", where=str(path), do="Give its password")
+        try:
+            secret = password.encode() if encrypted and password else None
+            key = _serialization().load_pem_private_key(data, secret)
+        except (ValueError, TypeError, _unsupported()) as exc:  # TypeError: encrypted in OpenSSL's old way
+            if encrypted:
+                raise BadInput("is not opened by this password", where=str(path), do="Give its password") from exc
+            raise _not_a_key(path, "private") from exc
+        if not isinstance(key, _ed25519().Ed25519PrivateKey):
+            raise _not_a_key(path, "private")
+        return SigningKey(seed=key.private_bytes_raw())
+
+    def save(self, path: Path, *, password: str | None = None) -> None:
+        """A PEM file (PKCS #8, as OpenSSL reads it), mode 0600, encrypted by a password. Refuses to overwrite."""
+        form = _serialization()
+        lock = form.BestAvailableEncryption(password.encode()) if password else form.NoEncryption()
+        data = self._private().private_bytes(form.Encoding.PEM, form.PrivateFormat.PKCS8, lock)
+        _write_new(path, data, mode=0o600)
 
     @property
     def public(self) -> PublicKey:
@@ -170,7 +198,12 @@ def check_signatures(
 
     Raises NotTrusted: missing, wrong, by an unknown key. BadBundle: malformed. NotThere: `cryptography` is needed.
     """
-    trusted = trusted_keys(policy.keys) if policy.keys is not None and policy.mode != "off" else {}
+    trusted: dict[bytes, PublicKey] = {}
+    if policy.keys is not None and policy.mode != "off":
+        signed = any(part is not None and part[1] is not None for part in (sealed, site))
+        # without a signature no key is needed, nor `cryptography`, which reads them
+        trusted = trusted_keys(policy.keys) if signed else {}
+        _existing(policy.keys)
     return SignatureStatus(
         policy=policy.mode,
         keys=str(policy.keys or ""),
@@ -181,9 +214,13 @@ def check_signatures(
 
 def trusted_keys(folder: Path) -> dict[bytes, PublicKey]:
     """The keys in the folder's .pub files by their raw bytes. Raises BadUsage: no such folder, BadInput: a bad file."""
+    return {key.raw: key for key in map(PublicKey.load, sorted(_existing(folder).glob("*.pub")))}
+
+
+def _existing(folder: Path) -> Path:
     if not folder.is_dir():
         raise BadUsage(f"there is no folder of trusted keys {folder}", do="Make it and put .pub files in")
-    return {key.raw: key for key in map(PublicKey.load, sorted(folder.glob("*.pub")))}
+    return folder
 
 
 class Signature(msgspec.Struct, frozen=True, kw_only=True):
@@ -254,48 +291,49 @@ def _verify(public: bytes, message: bytes, signature: bytes) -> bool:
     return True
 
 
+def _unsupported() -> Any:
+    """What `cryptography` raises for a key of a kind that it does not know."""
+    return need("cryptography.exceptions", extra="sign").UnsupportedAlgorithm
+
+
 def _ed25519() -> Any:
     return need("cryptography.hazmat.primitives.asymmetric.ed25519", extra="sign")
 
 
-def _pem(label: str, der: bytes) -> bytes:
-    return f"-----BEGIN {label}-----\n{base64.b64encode(der).decode()}\n-----END {label}-----\n".encode()
+def _serialization() -> Any:
+    return need("cryptography.hazmat.primitives.serialization", extra="sign")
 
 
-def _unpem(path: Path, label: str, prefix: bytes) -> bytes:
-    """The 32 bytes of an Ed25519 key in a PEM file."""
-    fault = BadInput(f"is not an Ed25519 {label.lower()} in PEM form", where=str(path), do="edge-sdk keygen makes one")
+def _not_a_key(path: Path, kind: str) -> BadInput:
+    return BadInput(f"is not an Ed25519 {kind} key in PEM form", where=str(path), do="edge-sdk keygen makes one")
+
+
+def _key_file(path: Path, kind: str) -> bytes:
+    """The content of a file that is small enough for a key."""
     try:
         if path.stat().st_size > MAX_KEY_FILE:
-            raise fault
-        lines = path.read_text("ascii").split("\n")
-        first, last = lines.index(f"-----BEGIN {label}-----"), lines.index(f"-----END {label}-----")
-        der = base64.b64decode("".join(lines[first + 1 : last]), validate=True)
+            raise _not_a_key(path, kind)
+        return path.read_bytes()
     except OSError as exc:
         raise BadInput(
             f"can't be read: {exc.strerror}", where=str(path), do="Check the path and its permissions"
         ) from exc
-    except (UnicodeDecodeError, binascii.Error, ValueError) as exc:
-        raise fault from exc
-    if len(der) != len(prefix) + 32 or not der.startswith(prefix):
-        raise fault
-    return der[len(prefix) :]
 
 
-def _write_new(path: Path, data: bytes, *, mode: int) -> None:
+def _write_new(path: Path, data: bytes, *, mode: int | None) -> None:
+    """A file that was not there, whole. An empty one takes the name first: a rename alone would overwrite a key."""
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        try:
-            with open(descriptor, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(descriptor)
-        except OSError:
-            path.unlink()  # half a key would be in the way of the whole one
-            raise
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 if mode is None else mode))
     except FileExistsError as exc:
         raise BadUsage(
             "exists already, and a key is never overwritten", where=str(path), do="Choose another name"
         ) from exc
     except OSError as exc:
         raise BadUsage(f"can't be written: {exc.strerror}", where=str(path), do="Choose another folder") from exc
+    try:
+        atomic.write(path, data, mode=mode)
+    except BaseException as exc:
+        path.unlink(missing_ok=True)  # an empty file would be in the way of the key
+        if isinstance(exc, CantWrite):
+            raise BadUsage(f"can't be written: {exc.args[0]}", where=str(path), do="Choose another folder") from exc
+        raise

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from edge_sdk.bundle import strict_json
+from edge_sdk import strict_json
 from edge_sdk.bundle.rules import DECISIONS
 from edge_sdk.decision.record import Record, check_chain, members_of, read, sealed
 from edge_sdk.errors import BadBundle

@@ -18,8 +18,9 @@ from typing import Any, cast
 import msgspec
 import numpy as np
 
+from edge_sdk import strict_json
 from edge_sdk.atomic import exclusive, writing
-from edge_sdk.bundle import layout, strict_json
+from edge_sdk.bundle import layout
 from edge_sdk.bundle.elided import Stored, cut, fill
 from edge_sdk.bundle.layout import Entry, Writer, read_entries
 from edge_sdk.bundle.manifest import Graph, Manifest, Member, StoredArray

@@ -13,6 +13,7 @@ from edge_sdk.cli.options import Bundle
 
 def keygen(
     name: Annotated[Path, typer.Argument(help="Writes NAME.key (secret) and NAME.pub.", show_default=False)],
+    password: Annotated[bool, typer.Option("--password", help="Ask for a password that encrypts the secret.")] = False,
 ) -> None:
     """Make an Ed25519 key pair. Existing files are never overwritten.
 
@@ -20,9 +21,11 @@ def keygen(
     """
     from edge_sdk.bundle.signing import SigningKey
 
-    key = SigningKey.generate()
+    key, words = SigningKey.generate(), None
+    if password:
+        words = typer.prompt("Password for the new key", hide_input=True, confirmation_prompt=True, err=True)
     secret, public = name.with_name(name.name + ".key"), name.with_name(name.name + ".pub")
-    key.save(secret)
+    key.save(secret, password=words)
     key.public.save(public)
     terminal.out(
         f"{secret}  keep it secret\n{public}  put it into the key folder of each device ({key.public.fingerprint})"
@@ -36,10 +39,9 @@ def sign(
 
     Example: edge-sdk sign line3.edge --key line3-export.key
     """
-    from edge_sdk.bundle.signing import SigningKey
     from edge_sdk.bundle.store import sign_bundle
 
-    with sign_bundle(bundle, SigningKey.load(key)) as signed:
+    with sign_bundle(bundle, terminal.signing_key(key)) as signed:
         terminal.out(f"{bundle}: {signed.signature.words}")
 
 

@@ -12,13 +12,16 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
 from edge_sdk.errors import BadUsage
 from edge_sdk.progress import Progress
 from edge_sdk.text_table import text_table
+
+if TYPE_CHECKING:
+    from edge_sdk.bundle.signing import SigningKey
 
 _UNITS = {"s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
@@ -71,6 +74,15 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], /) -> str:
     page = io.StringIO()
     Console(file=page, width=width, color_system=None, legacy_windows=False).print(shown)
     return "\n".join(line.rstrip() for line in page.getvalue().rstrip("\n").split("\n"))
+
+
+def signing_key(path: Path) -> SigningKey:
+    """The key in a .key file; its password is asked for if it has one. Raises BadInput."""
+    from edge_sdk.bundle.signing import SigningKey
+
+    locked = SigningKey.needs_password(path)
+    password = typer.prompt(f"Password of {path}", hide_input=True, err=True) if locked else None
+    return SigningKey.load(path, password=password)
 
 
 def left_out(folder: Path) -> None:

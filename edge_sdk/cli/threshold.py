@@ -50,7 +50,6 @@ def threshold(
     Example: edge-sdk threshold line3.edge --good photos/good --rate 1%
     """
     from edge_sdk import atomic
-    from edge_sdk.bundle.signing import SigningKey
     from edge_sdk.decision.rates import parse_rate
     from edge_sdk.loading import load_as
     from edge_sdk.tasks.anomaly import refit
@@ -78,7 +77,7 @@ def threshold(
             "without --key the decisions would not be signed, and --trust required refuses such a bundle",
             do="Add --key FILE, the site's",
         )
-    signer = SigningKey.load(key) if key else None
+    signer = terminal.signing_key(key) if key else None
     if not dry_run and bundle.is_file():
         atomic.folder(bundle.parent)  # before the pictures are scored, not after
     evidence = refit.Stated(group=group or "", author=author)

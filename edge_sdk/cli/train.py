@@ -73,7 +73,6 @@ def train(
         raise BadUsage(f"the folder of --out {out} is not there", do=f"mkdir -p {out.parent}")
     budget = terminal.seconds(time_budget) if time_budget else None
     need_exporting()
-    from edge_sdk.bundle.signing import SigningKey
     from edge_sdk.decision import parse_rate
     from edge_sdk.export import build as library
     from edge_sdk.export import registry
@@ -87,7 +86,7 @@ def train(
     sure = None if confidence is None else float(parse_rate(confidence, "confidence"))
     wanted = library.BuildOptions(
         name=out.stem, out=out, rate=rate, confidence=sure,
-        key=SigningKey.load(key) if key else None, overwrite=overwrite,
+        key=terminal.signing_key(key) if key else None, overwrite=overwrite,
     )  # fmt: skip
     data = read_pictures(pictures, group=group)  # before the family, whose packages take seconds to load
     maker = registry.family(family)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
 
+from edge_sdk import strict_json
 from edge_sdk.errors import BadBundle, BadInput
 
 
@@ -91,7 +91,7 @@ def members_of(record: Record | Mapping[str, Any]) -> dict[str, Any]:
 
 
 def canonical_json(record: Record | Mapping[str, Any]) -> bytes:
-    """The bytes that are hashed: JSON in UTF-8, keys sorted, no spaces, numbers in the shortest form that reads back.
+    """The bytes that are hashed: `strict_json.canonical` of the record.
 
     Left out: `digest` itself, and members that are null, false, "" or []. So a field that a later version adds with
     such a default changes no older digest. A mapping (the JSON object as read) keeps fields that this version does not
@@ -99,12 +99,7 @@ def canonical_json(record: Record | Mapping[str, Any]) -> bytes:
     """
     members = members_of(record)
     kept = {key: value for key, value in members.items() if key != "digest" and not _empty(value)}
-    try:
-        return json.dumps(kept, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
-    except ValueError as exc:  # NaN, infinity, half of a surrogate pair
-        raise BadInput(
-            f"a decision holds what JSON can't hold: {exc}", do="Give finite numbers and plain text"
-        ) from exc
+    return strict_json.canonical(kept, name="a decision")
 
 
 def _empty(value: Any) -> bool:

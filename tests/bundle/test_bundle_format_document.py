@@ -13,7 +13,8 @@ import worked
 from attacks import members_of
 from tiny_bundle import write_tiny
 
-from edge_sdk.bundle import layout, manifest, rules, site, strict_json
+from edge_sdk import strict_json
+from edge_sdk.bundle import layout, manifest, rules, site
 from edge_sdk.bundle.elided import MIN_BYTES
 from edge_sdk.bundle.schema import schemas
 from edge_sdk.bundle.signing import Signature

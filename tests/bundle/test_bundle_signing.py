@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import pytest
 from attacks import archive, members_of
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from tiny_bundle import KEY, OTHER_KEY, decision, write_tiny
 
 import edge_sdk
@@ -178,6 +181,95 @@ def test_key_files_are_those_of_the_library_that_everyone_uses(tmp_path: Path) -
     assert private.private_bytes_raw() == KEY.seed  # type: ignore[union-attr]
     public = load_pem_public_key((tmp_path / "k.pub").read_bytes())
     assert public.public_bytes_raw() == KEY.public.raw  # type: ignore[union-attr]
+
+
+def test_a_key_with_a_password_is_encrypted_and_opens_with_that_one_alone(tmp_path: Path) -> None:
+    path = tmp_path / "k.key"
+    KEY.save(path, password="größer als 8")
+    assert KEY.seed not in path.read_bytes()
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert SigningKey.needs_password(path)
+    assert SigningKey.load(path, password="größer als 8") == KEY
+    with pytest.raises(BadInput, match=r"k\.key: is not opened by this password"):
+        SigningKey.load(path, password="another")
+    with pytest.raises(BadInput, match=r"k\.key: is encrypted with a password"):
+        SigningKey.load(path)
+    KEY.save(tmp_path / "open.key")
+    assert not SigningKey.needs_password(tmp_path / "open.key")
+
+
+def test_a_public_key_of_openssh_is_taken(tmp_path: Path) -> None:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    key = Ed25519PublicKey.from_public_bytes(KEY.public.raw)
+    line = key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+    (tmp_path / "line3.pub").write_bytes(line + b" somebody@line3\n")
+    assert PublicKey.load(tmp_path / "line3.pub") == PublicKey(raw=KEY.public.raw, name="line3")
+
+
+def test_a_key_of_another_kind_is_no_key_of_ours(tmp_path: Path) -> None:
+    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+    other = X25519PrivateKey.generate()
+    (tmp_path / "x.key").write_bytes(other.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    spki = other.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    (tmp_path / "x.pub").write_bytes(spki)
+    with pytest.raises(BadInput, match=r"x\.key: is not an Ed25519 private key"):
+        SigningKey.load(tmp_path / "x.key")
+    with pytest.raises(BadInput, match=r"x\.pub: is not an Ed25519 public key"):
+        PublicKey.load(tmp_path / "x.pub")
+
+
+@given(data=st.data())
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_damaged_key_file_is_read_or_refused_and_never_another_error(data: st.DataObject, tmp_path: Path) -> None:
+    path = tmp_path / "k"
+    path.unlink(missing_ok=True)
+    kind = data.draw(st.sampled_from(["secret", "locked", "public"]))
+    if kind == "public":
+        KEY.public.save(path)
+    else:
+        KEY.save(path, password="p" if kind == "locked" else None)
+    content = bytearray(path.read_bytes())
+    at = data.draw(st.integers(0, len(content) - 1))
+    content[at : at + data.draw(st.integers(0, 9))] = data.draw(st.binary(max_size=4))
+    path.write_bytes(bytes(content))
+    with contextlib.suppress(BadInput):
+        PublicKey.load(path) if kind == "public" else SigningKey.load(path, password="p")
+
+
+def test_a_kill_before_the_key_is_written_leaves_none_of_it(tmp_path: Path) -> None:
+    code = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from edge_sdk.bundle.signing import SigningKey\n"
+        "sys.addaudithook(lambda event, _: event == 'os.rename' and os.kill(os.getpid(), signal.SIGKILL))\n"
+        "SigningKey.generate().save(Path(sys.argv[1]))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "k.key")], check=False)
+    assert done.returncode == -9
+    assert (tmp_path / "k.key").read_bytes() == b""
+    with pytest.raises(BadInput, match=r"k\.key: is not an Ed25519 private key"):
+        SigningKey.load(tmp_path / "k.key")
+
+
+def test_an_unsigned_bundle_opens_where_keys_are_named_and_cryptography_is_not_there(
+    keys: Path, tmp_path: Path
+) -> None:
+    write_tiny(tmp_path / "x.edge", key=None).close()
+    code = (
+        "import sys\n"
+        "sys.modules['cryptography'] = None\n"
+        "from pathlib import Path\n"
+        "from edge_sdk.bundle.signing import TrustPolicy\n"
+        "from edge_sdk.bundle.store import Bundle\n"
+        "print(Bundle.open(Path(sys.argv[1]), trust=TrustPolicy(keys=Path(sys.argv[2]))).signature.words)\n"
+    )
+    words = [sys.executable, "-c", code, str(tmp_path / "x.edge"), str(keys)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert "sealed part: not signed" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tiny_bundle import KEY, decision, manifest, members, onnx_graph, two_layouts, weights, write_tiny
 
-from edge_sdk.bundle import strict_json
+from edge_sdk import strict_json
 from edge_sdk.bundle.layout import MAX_MEMBERS, Writer
 from edge_sdk.bundle.manifest import Manifest
 from edge_sdk.bundle.signing import TrustPolicy

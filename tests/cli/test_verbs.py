@@ -409,6 +409,20 @@ def test_a_step_that_breaks_leaves_the_terminal_a_clean_line_and_its_cursor() ->
     assert b"\x1b[2K" in shown[line:error]  # the bar's line is wiped
 
 
+def test_a_key_with_a_password_is_made_and_signs_once_it_is_given(bundle: Path, tmp_path: Path) -> None:
+    def answered(*words: str, given: str) -> subprocess.CompletedProcess[str]:
+        code = "import sys; from edge_sdk.cli import main; main.run(sys.argv[1:])"
+        command = [sys.executable, "-W", "ignore", "-c", code, *words]  # no terminal: the password comes by stdin
+        return subprocess.run(command, input=given, capture_output=True, text=True, check=False, start_new_session=True)
+
+    made = answered("keygen", str(tmp_path / "k"), "--password", given="secret\nsecret\n")
+    assert made.returncode == 0, made.stderr
+    for given, code in (("wrong\n", 3), ("secret\n", 0)):
+        signed = answered("sign", str(bundle), "--key", str(tmp_path / "k.key"), given=given)
+        assert signed.returncode == code, signed.stderr
+    assert "signed by unknown key" in signed.stdout
+
+
 TABLE = """
 from edge_sdk.cli import terminal
 why = "[red] package missing: pip install " + "something " * 12

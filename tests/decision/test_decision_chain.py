@@ -123,7 +123,7 @@ def test_a_nan_score_gets_no_verdict() -> None:
 def test_a_record_that_json_cannot_hold_is_refused_in_our_words() -> None:
     with pytest.raises(BadBundle, match="decision 1 of 1 can't be hashed"):
         check_chain([{"rule": "fixed", "threshold": math.inf, "digest": "x"}])
-    with pytest.raises(BadInput, match="JSON can't hold"):
+    with pytest.raises(BadInput, match="a decision can't be written as JSON"):
         sealed(Threshold(rule="fixed", threshold=1.0, threshold_interval=(math.nan, 1.0)), None)
 
 

@@ -1,6 +1,6 @@
 """JSON that is not trusted: sizes, depth, numbers and keys are checked while it is read; one canonical form is written.
 
-Knows no manifest and no decision.
+The canonical form is what is hashed and signed: manifests, decision records, signatures. Knows none of them.
 """
 
 from __future__ import annotations
