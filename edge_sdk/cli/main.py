@@ -10,7 +10,7 @@ import sys
 import typer
 
 from edge_sdk import __version__
-from edge_sdk.cli import demo, devices, inspect, lint, predict, profile, sign, threshold, train, verify
+from edge_sdk.cli import demo, devices, inspect, lint, predict, profile, sign, terminal, threshold, train, verify
 from edge_sdk.errors import CantWrite, EdgeError, Stopped
 
 # Typer carries click inside itself or depends on it, by version; its own names lead to the classes either way.
@@ -65,7 +65,7 @@ def run(arguments: list[str] | None = None) -> None:
         exc.show()  # type: ignore[attr-defined]
         code = 2
     except (typer.Abort, KeyboardInterrupt):
-        typer.echo("Stopped. Nothing was written by this step.", err=True)
+        terminal.note("Stopped. Nothing was written by this step.")
         code = Stopped.exit_code
     except BrokenPipeError:  # the reader of our output went away, as `head` does
         code = 0
@@ -80,5 +80,5 @@ def run(arguments: list[str] | None = None) -> None:
 def _show(exc: EdgeError, *, as_json: bool) -> None:
     if as_json:
         told = {"kind": type(exc).__name__, "what": str(exc.args[0]), "where": exc.where, "do": exc.do}
-        typer.echo(json.dumps({"error": told}, ensure_ascii=False))
-    typer.echo(f"edge-sdk: {exc}", err=True)
+        terminal.out_json(json.dumps({"error": told}, ensure_ascii=False))
+    terminal.error(exc)

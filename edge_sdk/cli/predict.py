@@ -13,6 +13,7 @@ import typer
 from edge_sdk.cli import terminal
 from edge_sdk.cli.options import Bundle, Device, Json, Keys, Runtime, Threads, Trust, Variant, policy
 from edge_sdk.errors import BadInput, EdgeError
+from edge_sdk.shown import shown
 
 if TYPE_CHECKING:
     from edge_sdk.results import AnomalyResult
@@ -52,7 +53,8 @@ def predict(
                 failed += 1
                 _refused(exc, file, json)
                 continue
-            terminal.out(result.to_json() if json else _line(result))  # before the plot: a full disk hides no verdict
+            told, show = (result.to_json(), terminal.out_json) if json else (_line(result), terminal.out)
+            show(told)  # before the plot: a full disk hides no verdict
             if overlays is not None:
                 (overlays / place).parent.mkdir(parents=True, exist_ok=True)
                 result.save_plot(overlays / place)
@@ -62,7 +64,7 @@ def predict(
 
 
 def _files(given: list[Path]) -> list[Path]:
-    from edge_sdk.preprocess import pictures_in
+    from edge_sdk.folders import pictures_in
 
     files: list[Path] = []
     for path in given:
@@ -77,7 +79,7 @@ def _files(given: list[Path]) -> list[Path]:
 def _places(files: list[Path]) -> list[Path]:
     """Where each picture's overlay goes, below the folder for them: in the order of folders that the pictures have,
     from the one on that all of them share, and never two in one place."""
-    whole = [file.resolve() for file in files]
+    whole = [Path(os.path.realpath(file)) for file in files]  # resolve() raises for a link to itself
     shared: Path | None = None
     with suppress(ValueError):  # on two drives
         shared = Path(os.path.commonpath([file.parent for file in whole])).parent
@@ -97,13 +99,13 @@ def _line(result: AnomalyResult) -> str:
     )
     more = f" and {len(result.regions) - 3} more" if len(result.regions) > 3 else ""
     notes = "".join(f" [{n}]" for n in result.notes)
-    return f"{result.verdict.label:9s} {result.score:9.4f}  {result.source}  {regions}{more}{notes}".rstrip()
+    return f"{result.verdict.label:9s} {result.score:9.4f}  {shown(result.source)}  {regions}{more}{notes}".rstrip()
 
 
 def _refused(exc: EdgeError, file: Path, as_json: bool) -> None:
     if as_json:
-        terminal.out(jsonlib.dumps({"source": str(file), "error": str(exc)}, ensure_ascii=False))
-    terminal.note(f"edge-sdk: {exc}")
+        terminal.out_json(jsonlib.dumps({"source": str(file), "error": str(exc)}, ensure_ascii=False))
+    terminal.error(exc)
 
 
 COMMANDS = (predict,)

@@ -33,8 +33,9 @@ def profile(
     Example: edge-sdk profile line3.edge --variant int8 --runtime openvino
     """
     from edge_sdk import atomic
+    from edge_sdk.folders import pictures_in
     from edge_sdk.loading import load
-    from edge_sdk.preprocess import pictures_in, read_rgb8
+    from edge_sdk.preprocess import read_rgb8
     from edge_sdk.profiling.predicting import ring
     from edge_sdk.profiling.run import ProfileOptions
     from edge_sdk.profiling.run import profile as measure

@@ -12,10 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-import typer
-
-from edge_sdk.errors import BadUsage
+from edge_sdk.errors import BadUsage, EdgeError
 from edge_sdk.progress import Progress
+from edge_sdk.shown import safe, shown
 
 _UNITS = {"s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
@@ -33,26 +32,53 @@ def seconds(text: str) -> float:
 
 
 def out(text: str) -> None:
-    """One line of result on stdout."""
-    typer.echo(text)
+    """Text of a result on stdout, in its encoding: what that lacks is escaped, so that no name stops the work."""
+    _write(sys.stdout, safe(text))
+
+
+def out_json(text: str) -> None:
+    """One JSON value on stdout: as it is if the encoding has all of it, else with JSON's own escapes.
+
+    A byte of a name that is no UTF-8 becomes \\udcNN, which Python's json reads back as that name.
+    """
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        text = json.dumps(json.loads(text))
+    _write(sys.stdout, text)
 
 
 def note(text: str) -> None:
-    """One line for the person on stderr."""
-    typer.echo(text, err=True)
+    """A line or more for the person on stderr."""
+    _write(sys.stderr, safe(text))
+
+
+def error(exc: EdgeError) -> None:
+    """An error on stderr, in one line whatever name it tells of."""
+    note(f"edge-sdk: {shown(exc)}")
+
+
+def _write(stream: TextIO, text: str) -> None:
+    """Not by click's echo, which writes UTF-8 to a stream that says it is ASCII."""
+    encoding = stream.encoding or "ascii"
+    stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+    stream.flush()
 
 
 def left_out(folder: Path) -> None:
     """Tells what a search of `folder` and its subfolders did not take for pictures, if there is any."""
-    from edge_sdk import preprocess
+    from edge_sdk import folders
 
-    if words := preprocess.left_out(folder, recursive=True):
-        note(f"{folder}: {words}")
+    if words := folders.left_out(folder, recursive=True):
+        note(f"{shown(folder)}: {words}")
 
 
 def emit(value: Any, *, as_json: bool, text: str) -> None:
     """One JSON object, or the text of the same thing."""
-    out(json.dumps(value, ensure_ascii=False, default=_plain) if as_json else text)
+    if as_json:
+        out_json(json.dumps(value, ensure_ascii=False, default=_plain))
+    else:
+        out(text)
 
 
 def _plain(value: Any) -> Any:
@@ -100,7 +126,7 @@ class _Lines:
         ours = done - self._first
         left = (now - self._began) / ours * (total - done) if ours > 0 else 0.0
         tail = f", about {clock(left)} left" if ours > 0 and done < total and now - self._began > 2 else ""
-        print(f"{share} {text}{tail}", file=self._stream, flush=True)
+        _write(self._stream, safe(f"{share} {text}{tail}"))
 
 
 class _Bar:
@@ -110,7 +136,7 @@ class _Bar:
         from rich.progress import Progress as RichProgress
 
         self._rich = RichProgress(
-            TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn(),
+            TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeRemainingColumn(),
             console=Console(stderr=True), transient=True,
         )  # fmt: skip
         self._task: Any = None

@@ -12,6 +12,7 @@ from edge_sdk.cli import terminal
 from edge_sdk.cli.options import Json
 from edge_sdk.errors import BadUsage
 from edge_sdk.extras import need_exporting
+from edge_sdk.shown import shown
 from edge_sdk.text_table import text_table
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def train(
     data = read_pictures(pictures, group=group)  # before the family, whose packages take seconds to load
     maker = registry.family(family)
     for file, why in data.unreadable:
-        terminal.note(f"left out: {file}: {why}")
+        terminal.note(f"left out: {shown(file)}: {why}")
     for note in data.notes:
         terminal.note(f"note: {note}")
     plan = library.plan(maker, data, options, wanted, folder=run or out.with_suffix(".run"))
