@@ -91,7 +91,7 @@ def _kinds(folder: Path, notes: list[str], *, but: Path | None = None) -> list[t
         name = kind.name.lower()
         if kind == but or name in MASK_FOLDERS:
             continue
-        label = GOOD if name in (*GOOD_FOLDERS, *GOOD_TEST_FOLDERS) else kind.name
+        label = GOOD if name in (*GOOD_FOLDERS, *GOOD_TEST_FOLDERS) else shown(kind.name)  # it goes into JSON
         test += [(p, label) for p in _pictures(kind, notes)]
     return test
 

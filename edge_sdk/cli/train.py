@@ -69,6 +69,8 @@ def train(
     """
     if out.suffix != ".edge":
         raise BadUsage(f"--out {out} does not end in .edge", do=f"Write --out {out.with_suffix('.edge')}")
+    if shown(out) != str(out) or shown(run or "") != str(run or ""):  # libraries that write weights take text alone
+        raise BadUsage(f"--out {shown(out)} or --run is no plain UTF-8 name", do="Use a name that is")
     if bit_depth not in (10, 12, 16):
         raise BadUsage(f"--bit-depth is 10, 12 or 16, not {bit_depth}")
     if not out.parent.is_dir():  # before the training, not after it
