@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edge_sdk import preprocess
+from edge_sdk import folders, preprocess
 from edge_sdk.export.anomaly.textures import texture
 from edge_sdk.export.efficientad.pdn.backbones import Lite0Stages
 from edge_sdk.export.efficientad.pdn.distill import (
@@ -153,7 +153,7 @@ def _textures() -> Iterator[NDArray[np.uint8]]:
 
 
 def _folder(folder: Path) -> Iterator[NDArray[np.uint8]]:
-    files = preprocess.pictures_in(folder, recursive=False)
+    files = folders.pictures_in(folder, recursive=False)
     for path in files[:: max(1, len(files) // 24)][:24]:
         yield preprocess.read_rgb8(path, bit_depth=None)
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from edge_sdk.errors import BadInput, BadUsage
+from edge_sdk.shown import shown
 
 GOOD = "good"
 GOOD_FOLDERS = (GOOD, "normal", "ok")
@@ -55,13 +56,15 @@ class Grouping:
             for key in (inside, path.name):
                 if key in self._table:
                     return self._table[key]
-            raise BadUsage(f"no row names {inside}", where=f"--group {self._group}", do="Add it to the table")
+            raise BadUsage(f"no row names {shown(inside)}", where=f"--group {self._group}", do="Add it to the table")
         if self._pattern is None:
             return inside
         match = self._pattern.search(inside)
         if match is None:
             raise BadUsage(
-                f"it does not fit {inside}", where=f"--group {self._group}", do="Write it so that it fits every picture"
+                f"it does not fit {shown(inside)}",
+                where=f"--group {self._group}",
+                do="Write it so that it fits every picture",
             )
         return match.group(1) if self._pattern.groups and match.group(1) is not None else match.group(0)
 
@@ -69,12 +72,12 @@ class Grouping:
 def parts_of_table(table: Path, column: str) -> dict[str, str]:
     """File below the folder -> part, from a CSV with the columns "file", `column`, and perhaps "split" and "class".
 
-    A file's bare name is a key too where it names one part only.
+    A file's bare name is a key too where it names one part only. Bytes that are no UTF-8 stay those of the file's name.
     """
     try:
-        with table.open(encoding="utf-8-sig", newline="") as file:
+        with table.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
             rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as exc:
+    except (OSError, csv.Error) as exc:
         raise BadInput(f"the table of parts can't be read: {exc}", where=str(table)) from exc
     missing = [name for name in ("file", column) if not rows or rows[0].get(name) is None]
     if missing:
@@ -95,7 +98,7 @@ def content(path: Path) -> str:
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as exc:
-        raise BadInput(f"can't read it: {exc.strerror}", where=str(path)) from exc
+        raise BadInput(f"can't read it: {exc.strerror}", where=shown(path)) from exc
 
 
 def seen_note(contents: Iterable[str]) -> str:
@@ -110,9 +113,9 @@ def seen_in(note: str) -> frozenset[str]:
 
 def data_digest(pictures: Iterable[tuple[str, str, str, str]]) -> str:
     """sha256 over (bare name, part, label, `content`) of pictures, in their order, so that it is the same in whatever
-    folder they lie. part: "" where no group was stated.
+    folder they lie. part: "" where no group was stated. Names count by their bytes, UTF-8 or not.
     """
     total = hashlib.sha256()
     for name, part, label, contents in pictures:
-        total.update(f"{name}\0{part}\0{label}\0{contents}\n".encode())
+        total.update(f"{name}\0{part}\0{label}\0{contents}\n".encode("utf-8", "surrogateescape"))
     return total.hexdigest()

@@ -5,7 +5,6 @@ Frames: pixel coordinates are continuous (x, y); (0, 0) is the outer corner of t
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -20,6 +19,7 @@ from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.bundle.rules import MAX_SIDE_PX
 from edge_sdk.errors import BadInput, BadUsage
 from edge_sdk.extras import vendor_errors
+from edge_sdk.shown import shown
 
 Color: TypeAlias = Literal["rgb", "bgr"]
 """The order of the channels in arrays that a caller gives."""
@@ -294,45 +294,6 @@ def _why_not(array: NDArray[Any]) -> str:
     return f"the picture is {array.dtype}"
 
 
-def pictures_in(folder: Path, *, recursive: bool, at_least: int = 1) -> tuple[Path, ...]:
-    """The picture files of a folder, by name; recursive: those of its subfolders too.
-
-    Hidden files and folders (their name begins with a dot) are left out: systems put thumbnails and halves of files
-    there. `left_out` tells of the others. Raises BadInput: not a folder, or fewer than `at_least` pictures.
-    """
-    if not folder.is_dir():
-        raise BadInput("this is not a folder", where=str(folder), do="Name a folder of pictures")
-    found = tuple(path for path in _files(folder, recursive=recursive) if path.suffix.lower() in encoded.SUFFIXES)
-    if len(found) < at_least:
-        few = "there are no pictures in it" if not found else f"{len(found)} pictures are too few, {at_least} the least"
-        others = left_out(folder, recursive=recursive)
-        raise BadInput(
-            f"{few}; {others}" if others else few, where=str(folder), do=f"It is searched for {encoded.KINDS}"
-        )
-    return found
-
-
-def left_out(folder: Path, *, recursive: bool) -> str:
-    """What `pictures_in` does not take, in words: "left out: 12 files that are not read as a picture (.heic 10,
-    .gif 2)", or ""."""
-    kinds = Counter(
-        path.suffix.lower() or "no suffix"
-        for path in _files(folder, recursive=recursive) if path.suffix.lower() not in encoded.SUFFIXES
-    )  # fmt: skip
-    if not kinds:
-        return ""
-    listed = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common(5)) + (", ..." if len(kinds) > 5 else "")
-    counted = "1 file that is" if kinds.total() == 1 else f"{kinds.total()} files that are"
-    return f"left out: {counted} not read as a picture ({listed})"
-
-
-def _files(folder: Path, *, recursive: bool) -> list[Path]:
-    return sorted(
-        path for path in (folder.rglob("*") if recursive else folder.iterdir())
-        if not any(part.startswith(".") for part in path.relative_to(folder).parts) and path.is_file()
-    )  # fmt: skip
-
-
 def decode(source: Path | str | bytes, *, where: str | None = None, bit_depth: int | None = None) -> Image:
     """(H, W, 3) RGB, uint8 or uint16, of an encoded picture: EXIF orientation applied, alpha dropped, grey repeated.
 
@@ -344,7 +305,7 @@ def decode(source: Path | str | bytes, *, where: str | None = None, bit_depth: i
         data, name = source, where or "picture"
     else:
         path = Path(source)
-        name = where or str(path)
+        name = where or shown(path)
         data = _bytes_of(path, name)
     width, height = encoded.size(data, where=name)
     if width * height > MAX_PIXELS:
@@ -403,7 +364,7 @@ def _check_opaque(unchanged: NDArray[Any], name: str) -> None:
 def read_rgb8(file: Path, *, bit_depth: int | None) -> NDArray[np.uint8]:
     """A file's picture at its own size, (H, W, 3) uint8 RGB. bit_depth: the bundle's. Raises as `decode` and
     `to_rgb8`."""
-    return to_rgb8(decode(file, bit_depth=bit_depth), bit_depth=bit_depth, where=str(file))
+    return to_rgb8(decode(file, bit_depth=bit_depth), bit_depth=bit_depth, where=shown(file))
 
 
 def of_pil(picture: Any, *, where: str) -> Image:

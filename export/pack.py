@@ -31,6 +31,7 @@ from edge_sdk.progress import Progress, silent
 from edge_sdk.runtimes import registry
 from edge_sdk.runtimes.onnx_file import read_facts
 from edge_sdk.runtimes.protocol import CompileOptions
+from edge_sdk.shown import shown
 
 GOLDEN_SIDE = 640
 """Longest side of a stored golden picture, px: enough to exercise decode and resize, small enough to travel."""
@@ -187,6 +188,6 @@ def provenance(
             continue
     return Provenance(
         created_utc=datetime.now(timezone.utc).isoformat(timespec="seconds"), product_version=__version__,
-        command=(Path(sys.argv[0]).name, *sys.argv[1:]), packages=versions, data_digest=data_digest,
+        command=(Path(sys.argv[0]).name, *map(shown, sys.argv[1:])), packages=versions, data_digest=data_digest,
         samples=samples, seed=seed, licence=licence, notes=dict(notes or {}),
     )  # fmt: skip

@@ -15,8 +15,9 @@ import numpy as np
 from edge_sdk import grouping, preprocess
 from edge_sdk.errors import BadInput, BadUsage
 from edge_sdk.export.family import Picture, PictureSet, TrainOptions
+from edge_sdk.folders import broken_links_in, folders_in, left_out, pictures_in
 from edge_sdk.grouping import GOOD, GOOD_FOLDERS, GOOD_TEST_FOLDERS, MASK_FOLDERS, Grouping, content
-from edge_sdk.preprocess import left_out, pictures_in
+from edge_sdk.shown import shown
 
 LAYOUTS = (
     "Understood: pictures of good parts directly in the folder; train/good with test/<defect> and "
@@ -85,37 +86,33 @@ def _scan_by_name(folder: Path, good: Path) -> _Found:
 def _kinds(folder: Path, notes: list[str], *, but: Path | None = None) -> list[tuple[Path, str]]:
     """Test pictures with their labels: folders are kinds of defects, unless their name says good parts or masks."""
     test: list[tuple[Path, str]] = []
-    for kind in _folders(folder):
+    notes += [f"{shown(link.name)}: a link that leads nowhere, left out" for link in broken_links_in(folder)]
+    for kind in folders_in(folder):
         name = kind.name.lower()
         if kind == but or name in MASK_FOLDERS:
             continue
-        label = GOOD if name in (*GOOD_FOLDERS, *GOOD_TEST_FOLDERS) else kind.name
+        label = GOOD if name in (*GOOD_FOLDERS, *GOOD_TEST_FOLDERS) else shown(kind.name)  # it goes into JSON
         test += [(p, label) for p in _pictures(kind, notes)]
     return test
 
 
 def _scan_flat(folder: Path) -> _Found:
     notes = [
-        f"{inner.name}/: left out, only the pictures directly in the folder were taken" for inner in _folders(folder)
+        f"{shown(inner.name)}/: left out, only the pictures directly in the folder were taken"
+        for inner in folders_in(folder)
     ]
     return _Found(train=[(p, GOOD) for p in _pictures(folder, notes)], test=[], notes=notes)
 
 
-def _folders(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
-
-
 def _first_folder(folder: Path, names: Sequence[str]) -> Path | None:
-    by_name = {p.name.lower(): p for p in _folders(folder)}
+    by_name = {p.name.lower(): p for p in folders_in(folder)}
     return next((by_name[name] for name in names if name in by_name), None)
 
 
 def _pictures(folder: Path, notes: list[str]) -> list[Path]:
     found = pictures_in(folder, recursive=False, at_least=0)
     if words := left_out(folder, recursive=False):
-        notes.append(f"{folder.name}/: {words}")
+        notes.append(f"{shown(folder.name)}/: {words}")
     return list(found)
 
 
@@ -159,7 +156,7 @@ def _once(
             continue
         copies.append((picture, kept))
         if (kept.label == GOOD) != (picture.label == GOOD):
-            here, there = (p.path.relative_to(folder).as_posix() for p in (picture, kept))
+            here, there = (shown(p.path.relative_to(folder).as_posix()) for p in (picture, kept))
             raise BadInput(
                 f"{here} ({picture.label}) and {there} ({kept.label}) are the same picture", where=str(folder),
                 do="Decide what it shows, and remove the other one",
@@ -167,7 +164,7 @@ def _once(
     if not copies:
         return train, test, []
     out = {id(picture) for picture, _ in copies}
-    here, there = (p.path.relative_to(folder).as_posix() for p in copies[0])
+    here, there = (shown(p.path.relative_to(folder).as_posix()) for p in copies[0])
     note = (
         f"copies left out, since a part counts once: {len(copies)} of {len(train) + len(test)} pictures have the "
         f"content of another one, such as {here} that of {there}"

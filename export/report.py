@@ -29,6 +29,7 @@ from edge_sdk.loading import load
 from edge_sdk.predictors.anomaly import AnomalyDetector
 from edge_sdk.profiling.run import ProfileReport
 from edge_sdk.results import AnomalyResult
+from edge_sdk.shown import shown
 from edge_sdk.verify import VerifyReport
 
 
@@ -85,7 +86,7 @@ def _shot(picture: Picture, result: AnomalyResult) -> Shot:
     if scale < 1:
         drawn = preprocess.resize(drawn, round(drawn.shape[1] * scale), round(drawn.shape[0] * scale))
     return Shot(
-        uri=_data_uri(drawn), file=f"{picture.path.parent.name}/{picture.path.name}", truth=picture.label,
+        uri=_data_uri(drawn), file=shown(f"{picture.path.parent.name}/{picture.path.name}"), truth=picture.label,
         score=f"{result.score:.3f}", verdict=result.verdict.label,
         wrong=result.is_defect != (picture.label != "good"),
     )  # fmt: skip

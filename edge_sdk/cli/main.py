@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
@@ -64,7 +65,7 @@ def run(arguments: list[str] | None = None) -> None:
         exc.show()  # type: ignore[attr-defined]
         code = 2
     except (typer.Abort, KeyboardInterrupt):
-        typer.echo("Stopped. Nothing was written by this step.", err=True)
+        terminal.note("Stopped. Nothing was written by this step.")
         code = Stopped.exit_code
     except BrokenPipeError:  # the reader of our output went away, as `head` does
         code = 0
@@ -79,5 +80,5 @@ def run(arguments: list[str] | None = None) -> None:
 def _show(exc: EdgeError, *, as_json: bool) -> None:
     if as_json:
         told = {"kind": type(exc).__name__, "what": str(exc.args[0]), "where": exc.where, "do": exc.do}
-        terminal.emit({"error": told}, as_json=True, text="")
-    terminal.note(f"edge-sdk: {exc}")
+        terminal.out_json(json.dumps({"error": told}, ensure_ascii=False))
+    terminal.error(exc)

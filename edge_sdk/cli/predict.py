@@ -54,7 +54,11 @@ def predict(
                 failed += 1
                 _refused(exc, one.name, json)
                 continue
-            terminal.out(result.to_json() if json else result.line())  # before saving: a full disk hides no result
+            # Before saving: a full disk hides no result.
+            if json:
+                terminal.out_json(result.to_json())
+            else:
+                terminal.out(result.line())
             if out is not None:
                 place = out / one.place.with_name(one.place.name + result.suffix)
                 place.parent.mkdir(parents=True, exist_ok=True)
@@ -66,8 +70,8 @@ def predict(
 
 def _refused(exc: EdgeError, name: str, as_json: bool) -> None:
     if as_json:
-        terminal.out(jsonlib.dumps({"source": name, "error": str(exc)}, ensure_ascii=False))
-    terminal.note(f"edge-sdk: {exc}")
+        terminal.out_json(jsonlib.dumps({"source": name, "error": str(exc)}, ensure_ascii=False))
+    terminal.error(exc)
 
 
 COMMANDS = (predict,)

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
-from edge_sdk.errors import BadUsage
+from edge_sdk.errors import BadUsage, EdgeError
 from edge_sdk.progress import Progress
+from edge_sdk.shown import safe, shown
 from edge_sdk.text_table import text_table
 
 if TYPE_CHECKING:
@@ -39,19 +40,37 @@ def seconds(text: str) -> float:
 
 
 def out(text: str) -> None:
-    """One line of result on stdout."""
-    typer.echo(_writable(text, sys.stdout))
+    """Text of a result on stdout, in its encoding: what that lacks is escaped, so that no name stops the work."""
+    _write(sys.stdout, safe(text))
+
+
+def out_json(text: str) -> None:
+    """One JSON value on stdout: as it is if the encoding has all of it, else with JSON's own escapes.
+
+    A byte of a name that is no UTF-8 becomes \\udcNN, which Python's json reads back as that name.
+    """
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        text = json.dumps(json.loads(text))
+    _write(sys.stdout, text)
 
 
 def note(text: str) -> None:
-    """One line for the person on stderr."""
-    typer.echo(_writable(text, sys.stderr), err=True)
+    """A line or more for the person on stderr."""
+    _write(sys.stderr, safe(text))
 
 
-def _writable(text: str, stream: TextIO) -> str:
-    r"""`text` with \x, \u or \U codes for letters that the encoding of `stream` lacks: no answer is lost to one."""
-    encoding = getattr(stream, "encoding", None) or "utf-8"
-    return text.encode(encoding, "backslashreplace").decode(encoding)
+def error(exc: EdgeError) -> None:
+    """An error on stderr, in one line whatever name it tells of."""
+    note(f"edge-sdk: {shown(exc)}")
+
+
+def _write(stream: TextIO, text: str) -> None:
+    """Not by click's echo, which writes UTF-8 to a stream that says it is ASCII."""
+    encoding = stream.encoding or "ascii"
+    stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+    stream.flush()
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], /) -> str:
@@ -66,13 +85,13 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], /) -> str:
     from rich.table import Table
     from rich.text import Text
 
-    shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="")
+    columns = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="")
     for name in header:
-        shown.add_column(Text(name, overflow="fold"), overflow="fold")
+        columns.add_column(Text(name, overflow="fold"), overflow="fold")
     for row in cells:
-        shown.add_row(*(Text(cell, overflow="fold") for cell in row))
+        columns.add_row(*(Text(cell, overflow="fold") for cell in row))
     page = io.StringIO()
-    Console(file=page, width=width, color_system=None, legacy_windows=False).print(shown)
+    Console(file=page, width=width, color_system=None, legacy_windows=False).print(columns)
     return "\n".join(line.rstrip() for line in page.getvalue().rstrip("\n").split("\n"))
 
 
@@ -87,19 +106,18 @@ def signing_key(path: Path) -> SigningKey:
 
 def left_out(folder: Path) -> None:
     """Tells what a search of `folder` and its subfolders did not take for pictures, if there is any."""
-    from edge_sdk import preprocess
+    from edge_sdk import folders
 
-    if words := preprocess.left_out(folder, recursive=True):
-        note(f"{folder}: {words}")
+    if words := folders.left_out(folder, recursive=True):
+        note(f"{shown(folder)}: {words}")
 
 
 def emit(value: Any, *, as_json: bool, text: str) -> None:
-    """One JSON object, or the text of the same thing. Where the encoding lacks a letter, JSON has its own escapes."""
-    if not as_json:
+    """One JSON object, or the text of the same thing."""
+    if as_json:
+        out_json(json.dumps(value, ensure_ascii=False, default=_plain))
+    else:
         out(text)
-        return
-    found = json.dumps(value, ensure_ascii=False, default=_plain)
-    out(found if _writable(found, sys.stdout) == found else json.dumps(value, default=_plain))
 
 
 def _plain(value: Any) -> Any:
@@ -147,7 +165,7 @@ class _Lines:
         ours = done - self._first
         left = (now - self._began) / ours * (total - done) if ours > 0 else 0.0
         tail = f", about {clock(left)} left" if ours > 0 and done < total and now - self._began > 2 else ""
-        print(f"{share} {text}{tail}", file=self._stream, flush=True)
+        _write(self._stream, safe(f"{share} {text}{tail}"))
 
 
 class _Bar:
@@ -157,7 +175,7 @@ class _Bar:
         from rich.progress import Progress as RichProgress
 
         self._rich = RichProgress(
-            TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn(),
+            TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeRemainingColumn(),
             console=Console(stderr=True), transient=True,
         )  # fmt: skip
         self._task: Any = None

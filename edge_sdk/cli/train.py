@@ -12,6 +12,7 @@ from edge_sdk.cli import terminal
 from edge_sdk.cli.options import Json
 from edge_sdk.errors import BadUsage
 from edge_sdk.extras import need_exporting
+from edge_sdk.shown import shown
 
 if TYPE_CHECKING:
     from edge_sdk.decision import Decision
@@ -67,6 +68,8 @@ def train(
     """
     if out.suffix != ".edge":
         raise BadUsage(f"--out {out} does not end in .edge", do=f"Write --out {out.with_suffix('.edge')}")
+    if shown(out) != str(out) or shown(run or "") != str(run or ""):  # libraries that write weights take text alone
+        raise BadUsage(f"--out {shown(out)} or --run is no plain UTF-8 name", do="Use a name that is")
     if bit_depth not in (10, 12, 16):
         raise BadUsage(f"--bit-depth is 10, 12 or 16, not {bit_depth}")
     if not out.parent.is_dir():  # before the training, not after it
@@ -91,7 +94,7 @@ def train(
     data = read_pictures(pictures, group=group)  # before the family, whose packages take seconds to load
     maker = registry.family(family)
     for file, why in data.unreadable:
-        terminal.note(f"left out: {file}: {why}")
+        terminal.note(f"left out: {shown(file)}: {why}")
     for note in data.notes:
         terminal.note(f"note: {note}")
     plan = library.plan(maker, data, options, wanted, folder=run or out.with_suffix(".run"))

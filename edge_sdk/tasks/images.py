@@ -16,6 +16,7 @@ from edge_sdk import preprocess
 from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.errors import BadBundle, BadInput
+from edge_sdk.folders import pictures_in
 from edge_sdk.preprocess import Color, Prepared
 from edge_sdk.stages import Stages
 from edge_sdk.tasks.base import Given
@@ -147,14 +148,14 @@ def given_pictures(words: Sequence[str]) -> list[Given]:
     files: list[Path] = []
     for word in words:
         path = Path(word)
-        files += preprocess.pictures_in(path, recursive=True) if path.is_dir() else [path]
+        files += pictures_in(path, recursive=True) if path.is_dir() else [path]
     return [Given(name=str(file), source=file, place=place) for file, place in zip(files, places_of(files))]
 
 
 def places_of(files: Sequence[Path]) -> list[Path]:
     """Where what belongs to each file goes below an output folder, without a suffix: in the order of folders that the
     files have, from the one on that all of them share, and never two in one place."""
-    whole = [file.resolve() for file in files]
+    whole = [Path(os.path.realpath(file)) for file in files]  # resolve() raises for a link to itself
     shared: Path | None = None
     with suppress(ValueError):  # on two drives
         shared = Path(os.path.commonpath([file.parent for file in whole])).parent

@@ -17,6 +17,7 @@ import numpy as np
 from edge_sdk import atomic
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.errors import BadInput
+from edge_sdk.shown import shown
 from edge_sdk.stages import Stages
 from edge_sdk.tasks.base import MODEL, Answers, Given, Loaded, RunInfo, Running, Setup, Task
 from edge_sdk.tasks.images import places_of
@@ -62,7 +63,7 @@ class TensorResult:
 
     def line(self) -> str:
         """Each output with its type, shape and range."""
-        return "  ".join([self.source, *(_words(name, value) for name, value in self.outputs.items())]).strip()
+        return "  ".join([shown(self.source), *(_words(name, value) for name, value in self.outputs.items())]).strip()
 
     def save(self, path: Path) -> None:
         """The outputs as an .npz file. Raises CantWrite."""

@@ -17,7 +17,7 @@ from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.errors import BadInput
 from edge_sdk.export.anomaly import colour
 from edge_sdk.export.anomaly.textures import texture
-from edge_sdk.preprocess import pictures_in
+from edge_sdk.folders import pictures_in
 
 
 def identity_of(folder: Path | None) -> str:

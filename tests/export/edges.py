@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import tiny
 
+from edge_sdk import preprocess
 from edge_sdk.export.family import DemoPictures, FloatGraph, PictureSet, Trained, TrainingPlan, TrainOptions
 from edge_sdk.progress import Progress
 
@@ -31,7 +32,7 @@ class Edges:
 
     def train(self, data: PictureSet, options: TrainOptions, *, folder: Path, progress: Progress) -> Trained:
         held_out = data.train[-20:]
-        pictures = [cv2.imread(str(p.path))[:, :, ::-1].copy() for p in held_out]
+        pictures = [preprocess.read_rgb8(p.path, bit_depth=None) for p in held_out]
         return Trained(
             folder=folder, options=options, held_out=held_out, scores=tuple(tiny.scores(tiny.graph(), pictures)),
             scored_by="onnxruntime", run="edges", steps=50, training_s=1.0, pictures=4,

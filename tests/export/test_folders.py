@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
 import zlib
 from pathlib import Path
 
@@ -227,3 +229,36 @@ def test_the_digest_follows_contents_and_parts_but_not_the_folder(tmp_path: Path
     assert data_digest(read_pictures(tmp_path / "a", group="x")) != one
     write(tmp_path / "b" / "x.png", grey=11)
     assert data_digest(read_pictures(tmp_path / "b")) != one
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux alone")
+def test_names_that_are_no_utf8_are_read_grouped_and_digested_by_their_bytes(tmp_path: Path) -> None:
+    """Also by a table of parts, which holds the same bytes."""
+    (tmp_path / "parts.csv").write_bytes(b"file,part\nteil_\xe4.png,p\nteil_\xf6.png,q\nplain.png,p\n")
+    plain, first = write(tmp_path / "plain.png"), write(tmp_path / "a.png")
+    digests = set()
+    for name in (b"teil_\xe4.png", b"teil_\xf6.png"):
+        first = first.rename(tmp_path / os.fsdecode(name))
+        data = read_pictures(tmp_path, group="parts.csv:part")
+        assert [(picture.path, picture.part) for picture in data.train] == [
+            (plain, "p"), (first, "p" if name == b"teil_\xe4.png" else "q"),
+        ]  # fmt: skip
+        digests.add(data_digest(read_pictures(tmp_path)))
+    assert len(digests) == 2
+    with pytest.raises(BadUsage, match=r"it does not fit teil_\\xf6\.png"):
+        read_pictures(tmp_path, group="plain")
+
+
+def test_a_link_that_leads_nowhere_is_told_and_one_to_a_folder_is_followed(tmp_path: Path) -> None:
+    for i in range(3):
+        write(tmp_path / "set" / "good" / f"{i}.png")
+        write(tmp_path / "elsewhere" / f"{i}.png")
+    (tmp_path / "set" / "scratch").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "set" / "dent").symlink_to("/nowhere")
+    (tmp_path / "set" / "good" / "gone.png").symlink_to("/nowhere")
+    data = read_pictures(tmp_path / "set")
+    assert [picture.label for picture in data.test] == ["scratch"] * 3
+    assert "dent: a link that leads nowhere, left out" in data.notes
+    assert [(path.name, why) for path, why in data.unreadable] == [
+        ("gone.png", "can't read it: No such file or directory")
+    ]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edge_sdk import preprocess
+from edge_sdk import folders, preprocess
 from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.errors import BadInput, BadUsage
 
@@ -163,30 +163,30 @@ def test_a_folder_is_searched_by_one_rule_and_hidden_files_are_never_pictures(tm
     for name in ("b.PNG", "a.jpg", "notes.txt", "._a.jpg", "deeper/c.bmp", ".trash/d.png", "folder.png/e.tif"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"")
-    here = preprocess.pictures_in(tmp_path, recursive=False)
+    here = folders.pictures_in(tmp_path, recursive=False)
     assert [p.name for p in here] == ["a.jpg", "b.PNG"]
-    below = preprocess.pictures_in(tmp_path, recursive=True)
+    below = folders.pictures_in(tmp_path, recursive=True)
     assert [p.relative_to(tmp_path).as_posix() for p in below] == ["a.jpg", "b.PNG", "deeper/c.bmp", "folder.png/e.tif"]
     hidden = tmp_path / ".trash"
-    assert [p.name for p in preprocess.pictures_in(hidden, recursive=True)] == ["d.png"]  # it was named itself
+    assert [p.name for p in folders.pictures_in(hidden, recursive=True)] == ["d.png"]  # it was named itself
 
 
 def test_a_folder_without_pictures_is_refused_unless_none_is_fine(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=f"{tmp_path.name}: there are no pictures in it"):
-        preprocess.pictures_in(tmp_path, recursive=True)
-    assert preprocess.pictures_in(tmp_path, recursive=True, at_least=0) == ()
+        folders.pictures_in(tmp_path, recursive=True)
+    assert folders.pictures_in(tmp_path, recursive=True, at_least=0) == ()
     with pytest.raises(BadInput, match="not a folder"):
-        preprocess.pictures_in(tmp_path / "absent", recursive=True, at_least=0)
+        folders.pictures_in(tmp_path / "absent", recursive=True, at_least=0)
 
 
 def test_what_a_folder_search_leaves_out_is_counted_by_kind(tmp_path: Path) -> None:
     for name in ("a.png", "1.heic", "2.HEIC", "3.gif", "raw", ".hidden.heic"):
         (tmp_path / name).write_bytes(b"")
-    words = preprocess.left_out(tmp_path, recursive=True)
+    words = folders.left_out(tmp_path, recursive=True)
     assert words == "left out: 4 files that are not read as a picture (.heic 2, .gif 1, no suffix 1)"
     (tmp_path / "a.png").unlink()
-    with pytest.raises(BadInput, match=r"there are no pictures in it; left out: 4 files .*heic 2.* searched for PNG"):
-        preprocess.pictures_in(tmp_path, recursive=False)
+    with pytest.raises(BadInput, match=r"there are no pictures in it; left out: 4 files .*heic 2.* Pictures are PNG"):
+        folders.pictures_in(tmp_path, recursive=False)
     clean = tmp_path / "clean"
     clean.mkdir()
-    assert preprocess.left_out(clean, recursive=True) == ""
+    assert folders.left_out(clean, recursive=True) == ""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edge_sdk.errors import BadInput
+from edge_sdk.folders import pictures_in
 from edge_sdk.grouping import (
     GOOD_FOLDERS,
     GOOD_TEST_FOLDERS,
@@ -20,7 +21,7 @@ from edge_sdk.grouping import (
     content,
     seen_in,
 )
-from edge_sdk.preprocess import pictures_in
+from edge_sdk.shown import shown
 
 GOOD_OPTION, DEFECTS_OPTION = "--good", "--defects"
 _NO_DEFECTS = frozenset((*GOOD_FOLDERS, *GOOD_TEST_FOLDERS, *MASK_FOLDERS))
@@ -50,7 +51,7 @@ class LeftOut:
         return cls(why=f"{len(files)} {pictures} of {option} left out: {why}", files=tuple(files))
 
     def __str__(self) -> str:
-        names = ", ".join(str(path) for path in self.files[:3])
+        names = ", ".join(shown(path) for path in self.files[:3])
         return f"{self.why}: {names}" + (f" and {len(self.files) - 3} more" if len(self.files) > 3 else "")
 
 
@@ -72,7 +73,7 @@ class Scored:
     score: float
 
     def __str__(self) -> str:
-        return f"{self.path} ({self.score:.6g})"
+        return f"{shown(self.path)} ({self.score:.6g})"
 
     def to_json(self) -> dict[str, object]:
         """Both, as JSON types."""
@@ -181,7 +182,7 @@ def _check_apart(good: Sequence[Sample], defects: Sequence[Sample]) -> None:
     if both:
         raise BadInput(
             f"{len(both)} of the pictures in {DEFECTS_OPTION} are in {GOOD_OPTION} too, with the same content: "
-            f"{both[0].path} is {sound[both[0].content]}",
+            f"{shown(both[0].path)} is {shown(sound[both[0].content])}",
             do="Decide what such a picture shows, and take it out of the other folder",
         )
 
@@ -214,5 +215,5 @@ def _check_not_learned(defects: Sequence[Sample], seen: frozenset[str]) -> None:
     if known:
         raise BadInput(
             f"the model was trained on {len(known)} of the pictures in {DEFECTS_OPTION}, as good parts, such as "
-            f"{known[0].path}", do="Train again without them: the model has learned that such a defect is good",
+            f"{shown(known[0].path)}", do="Train again without them: the model has learned that such a defect is good",
         )  # fmt: skip

@@ -17,6 +17,7 @@ from edge_sdk import atomic
 from edge_sdk.decision.threshold import Verdict
 from edge_sdk.errors import BadInput
 from edge_sdk.preprocess import Geometry, Grid, read_rgb8
+from edge_sdk.shown import shown
 from edge_sdk.tasks.base import RunInfo
 
 
@@ -106,8 +107,8 @@ class AnomalyResult:
         full colour; default: twice the threshold, or the map's own maximum without one. Raises BadInput: None, and the
         picture did not come from a file; a picture of another size.
         """
-        shown = self._read_again() if picture is None else picture
-        return overlay(shown, self.map, self.regions, threshold=self.verdict.threshold, top=top)
+        pixels = self._read_again() if picture is None else picture
+        return overlay(pixels, self.map, self.regions, threshold=self.verdict.threshold, top=top)
 
     def line(self) -> str:
         """Verdict, score, picture, the strongest regions and notes."""
@@ -116,7 +117,7 @@ class AnomalyResult:
         )
         more = f" and {len(self.regions) - 3} more" if len(self.regions) > 3 else ""
         notes = "".join(f" [{n}]" for n in self.notes)
-        return f"{self.verdict.label:9s} {self.score:9.4f}  {self.source}  {regions}{more}{notes}".rstrip()
+        return f"{self.verdict.label:9s} {self.score:9.4f}  {shown(self.source)}  {regions}{more}{notes}".rstrip()
 
     def save(self, path: Path | str, picture: NDArray[np.uint8] | None = None) -> None:
         """`plot` to a PNG or JPEG file, by its suffix. Raises BadInput: another suffix, and as `plot`; CantWrite."""
