@@ -22,6 +22,8 @@ from edge_sdk.runtimes.operators import PAIR
 OLDEST, USUAL, NEWEST = 13, 17, 21
 """Opsets that graphs leave with. 13: Q/DQ per channel. 17: what older ones become. 21: the newest that devices take."""
 
+_RESIZE_CHANGED = 11
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Cleaned:
@@ -96,8 +98,23 @@ def _converted(model: ModelProto) -> ModelProto:
     do = f"Export the model with an opset of {OLDEST} to {NEWEST}"
     with vendor_errors("onnx's version converter", where=f"opset {have} to {wanted}", do=do):
         made = version_converter.convert_version(model, wanted)
+        if have < _RESIZE_CHANGED:
+            _resizes_as_before(made.graph)
         onnx.checker.check_model(made)
     return with_names(made)
+
+
+def _resizes_as_before(graph: onnx.GraphProto) -> None:
+    """Upsample and Resize counted from the corner before opset 11; onnx 1.23's converter leaves the new default in."""
+    for node in graph.node:
+        for inner in graphs.subgraphs(node):
+            _resizes_as_before(inner)
+        if node.op_type == "Resize":
+            kept = [a for a in node.attribute if a.name not in ("coordinate_transformation_mode", "nearest_mode")]
+            del node.attribute[:]
+            node.attribute.extend(kept)
+            node.attribute.append(helper.make_attribute("coordinate_transformation_mode", "asymmetric"))
+            node.attribute.append(helper.make_attribute("nearest_mode", "floor"))
 
 
 def _optimised(model: ModelProto) -> ModelProto:

@@ -148,10 +148,11 @@ class Index:
 
 def reads(node: NodeProto) -> tuple[str, ...]:
     """What a node reads, each name once: its inputs, and what its subgraphs take from outside."""
-    return tuple(dict.fromkeys((*node.input, *(name for graph in _subgraphs(node) for name in _free(graph)))))
+    return tuple(dict.fromkeys((*node.input, *(name for graph in subgraphs(node) for name in _free(graph)))))
 
 
-def _subgraphs(node: NodeProto) -> Iterator[onnx.GraphProto]:
+def subgraphs(node: NodeProto) -> Iterator[onnx.GraphProto]:
+    """Branches of If, the body of Loop or Scan."""
     for item in node.attribute:
         if item.type == AttributeProto.GRAPH:
             yield item.g
@@ -160,7 +161,7 @@ def _subgraphs(node: NodeProto) -> Iterator[onnx.GraphProto]:
 
 def _inside(node: NodeProto) -> Iterator[str]:
     """Names that the subgraphs of a node make: taken, as no name may be made twice."""
-    for graph in _subgraphs(node):
+    for graph in subgraphs(node):
         for inner in graph.node:
             yield from inner.output
             yield from _inside(inner)

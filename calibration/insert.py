@@ -15,7 +15,7 @@ from onnx import ModelProto, NodeProto, helper
 from edge_sdk.calibration import graphs
 from edge_sdk.calibration.bias_correction import bias_shift
 from edge_sdk.calibration.graphs import Index
-from edge_sdk.calibration.ops import DEQUANTIZE, depthwise, weight_axis
+from edge_sdk.calibration.ops import DEQUANTIZE, corrects_bias, depthwise, weight_axis
 from edge_sdk.calibration.plan import QuantizationPlan
 from edge_sdk.calibration.ranges import TOP, Weights, quantize_weights
 from edge_sdk.runtimes.operators import QUANTIZE
@@ -135,10 +135,13 @@ class _Writer:
         self._bias(node, copy, real, packed, bias)
 
     def _bias(self, node: NodeProto, copy: NodeProto, real: Array, packed: Weights, bias: Array | None) -> None:
-        """The float32 bias of a convolution: with the picture's 128 in it, and corrected for rounded weights."""
-        if node.op_type != "Conv":
+        """The float32 bias: with the picture's 128 in it, and corrected for rounded weights."""
+        if not corrects_bias(node):
             return
-        rounded = packed.values.astype(np.float64) * packed.scale.astype(np.float64).reshape(-1, *[1] * (real.ndim - 1))
+        axis = packed.axis or 0
+        # (O, I / group, ...), whichever way the weight is stored
+        real, values = (np.moveaxis(w, axis, 0) for w in (real, packed.values))
+        rounded = values.astype(np.float64) * packed.scale.astype(np.float64).reshape(-1, *[1] * (real.ndim - 1))
         shift = np.zeros(len(real))
         if self._plan.points[node.input[0]].role == "exact-picture":
             # conv(x) = conv(x - 128) + 128 * sum of the weights that really run: exact.

@@ -15,7 +15,7 @@ from edge_sdk.calibration.graphs import Index
 from edge_sdk.runtimes.operators import DEQUANTIZE, PAIR, Operator, is_product, traits
 
 __all__ = [
-    "DEQUANTIZE", "PAIR", "chained", "copies", "depthwise", "end_of", "gate_of", "joined", "moved", "operator",
+    "DEQUANTIZE", "PAIR", "chained", "copies", "corrects_bias", "depthwise", "end_of", "gate_of", "joined", "moved", "operator",
     "picture_tensors", "unpadded", "weight_axis",
 ]  # fmt: skip
 
@@ -44,6 +44,11 @@ def depthwise(node: NodeProto, weight: tuple[int, ...]) -> bool:
     """
     group = graphs.integer(node, "group", 1)
     return node.op_type == "Conv" and group > 1 and weight[1] == 1 and weight[0] == group
+
+
+def corrects_bias(node: NodeProto) -> bool:
+    """Whether the mean of rounded weights can be taken off a bias: input channels lie along axis 1 of the data."""
+    return operator(node).bias is not None and node.op_type != "ConvTranspose"
 
 
 def copies(node: NodeProto, index: Index) -> bool:
@@ -93,6 +98,8 @@ def end_of(tensor: str, index: Index, *, cuts_only: bool, is_float: Callable[[No
     if reader is not None and not is_float(reader) and operator(reader).kind == "activation":
         if len(reader.input) > 1 and any(name not in index.constants for name in reader.input[1:] if name):
             return tensor  # bounds or slopes that are computed
+        if cuts_only and index.captured(reader.output[0]):
+            return tensor  # a subgraph reads the cut's own output: it can't change places with Q
         return str(reader.output[0]) if operator(reader).cuts or not cuts_only else tensor
     gated = None if cuts_only else gate_of(tensor, index)
     if gated is not None and not any(map(is_float, gated)):

@@ -46,9 +46,10 @@ class QuantizationPlan:
     points: Mapping[str, Point]
     averages: Mapping[str, str] = field(default_factory=dict)
 
-    def convolved(self, model: ModelProto) -> tuple[str, ...]:
-        """The tensors that int8 convolutions read: their means per channel correct biases."""
-        return tuple({n.input[0]: None for n in model.graph.node if n.op_type == "Conv" and n.name in self.operators})
+    def corrected(self, model: ModelProto) -> tuple[str, ...]:
+        """The tensors that int8 operators with a bias read: their means per channel (axis 1) correct it."""
+        nodes = (n for n in model.graph.node if n.name in self.operators and ops.corrects_bias(n))
+        return tuple(dict.fromkeys(n.input[0] for n in nodes))
 
     def pictures(self) -> tuple[str, ...]:
         """The tensors whose range follows from the picture's 0..255."""
@@ -203,7 +204,9 @@ class _Planner:
         for node in self._index.model.graph.node:
             if operator(node).kind != "sum" or self._stays_float(node) or not self._residual(node):
                 continue
-            if self._end_of(node.output[0]) in self._wanted:
+            # also behind an activation that a runtime does not fuse: the sum itself is int8 all the same
+            end = ops.end_of(node.output[0], self._index, cuts_only=False, is_float=self._stays_float)
+            if end in self._wanted or self._end_of(node.output[0]) in self._wanted:
                 new += sum(self._want(name) for name in node.input)
         return new
 

@@ -200,7 +200,7 @@ class _Work:
         plans, options = self.plans().values(), self.options
         halves = _half_tensors(self.model) if "fp16" in options.variants else ()
         points = dict.fromkeys(name for one in plans for name in one.points)
-        means = dict.fromkeys(name for one in plans for name in one.convolved(self.model))
+        means = dict.fromkeys(name for one in plans for name in one.corrected(self.model))
         total = len(self.samples) if isinstance(self.samples, Sized) else 0
         keep = Spread(_COMPARED, total)
         seen = observe(

@@ -23,14 +23,18 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from edge_sdk.calibration import Quantized, QuantizeOptions, Variant, quantize
 from edge_sdk.errors import EdgeError
+from edge_sdk.export.pack import TOLERANCES
 from edge_sdk.runtimes import registry
 from edge_sdk.runtimes.probe import cpu
 from edge_sdk.runtimes.protocol import CompileOptions
 
 Feeds = dict[str, NDArray[Any]]
 OPSETS = (9, 11, 12, 13, 15, 17, 17, 17, 18, 19, 21, 22, 24)
-TOLERANCE = 0.04
-"""Of the largest value: how far an int8 graph may be from ONNX semantics to the letter (export/pack.py)."""
+TOLERANCE = TOLERANCES["int8"]["*"].relative
+"""Of the largest value: how far OpenVINO's answer may be from ONNX semantics to the letter."""
+ONE_STEP_A_LAYER = 0.15
+"""The same for onnxruntime's int8 kernels: a tie of a rounding that falls the other way in a net of few channels is seen
+in the output. A wrong kernel is off by the signal itself."""
 SAMPLES = 8
 
 
@@ -533,8 +537,9 @@ def _peer(model: ModelProto, samples: list[Feeds], fresh: list[Feeds], wanted: l
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(silence), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         source, ready, out = (Path(folder) / f"{name}.onnx" for name in ("float", "ready", "int8"))
-        onnx.save(model, source)
         try:
+            opset = model.opset_import[0].version
+            onnx.save(model if opset >= 13 else onnx.version_converter.convert_version(model, 17), source)
             quant_pre_process(source, ready, skip_symbolic_shape=True)
             quantization.quantize_static(
                 ready, out, Reader(), quant_format=quantization.QuantFormat.QDQ,
@@ -553,8 +558,8 @@ def failures(found: Found) -> list[str]:
     if found.ours is not None and found.peer is not None and found.int8:
         if found.ours > 1.5 * found.peer + 1e-3 and found.ours > 0.005:
             broken.append(f"error {found.ours:.3g}, onnxruntime.quantization's {found.peer:.3g}")
-    for runtime in ("openvino", "onnxruntime"):
+    for runtime, most in (("openvino", TOLERANCE), ("onnxruntime", ONE_STEP_A_LAYER)):
         gap = getattr(found, runtime)
-        if gap is not None and not gap <= TOLERANCE:
+        if gap is not None and not gap <= most:
             broken.append(f"{runtime} is {gap:.3g} of the largest value from ONNX semantics")
     return broken
