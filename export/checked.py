@@ -9,14 +9,23 @@ from edge_sdk.bundle.manifest import Graph
 from edge_sdk.calibration.lint import RUNTIMES, lint
 from edge_sdk.runtimes import targets
 from edge_sdk.runtimes.targets import Target
+from edge_sdk.tasks.base import MODEL
 
 
-def checked(graphs: Sequence[tuple[Graph, bytes]]) -> dict[str, str]:
-    """Target profile -> what it would run, or why nothing fits, in words. graphs: each with its ONNX bytes.
+def checked(graphs: Sequence[tuple[Graph, bytes]], roles: Sequence[str] = (MODEL,)) -> dict[str, str]:
+    """Target profile -> what it would run, or why nothing fits, in words; of several roles for each of them. graphs:
+    each with its ONNX bytes.
 
     The order is that of `targets.choose`; whether the runtime is there is for the device to say.
     """
+    by_role = {role: _checked([one for one in graphs if one[0].role == role]) for role in roles}
+    if len(by_role) == 1:
+        return next(iter(by_role.values()))
+    names = next(iter(by_role.values()), {})
+    return {name: "; ".join(f"{role}: {found[name]}" for role, found in by_role.items()) for name in names}
 
+
+def _checked(graphs: Sequence[tuple[Graph, bytes]]) -> dict[str, str]:
     @cache
     def faults(name: str, runtime: str) -> str:
         data = next(data for graph, data in graphs if graph.name == name)
@@ -47,6 +56,7 @@ def _taken(graphs: Sequence[Graph], variant: str, runtime: str) -> Graph | None:
     """The graph of `variant` in the layout that `runtime` likes best."""
     for layout in targets.layouts(runtime, variant):
         for graph in graphs:
-            if (graph.variant, graph.layout) == (variant, layout):
+            planned = not graph.runtimes or any(runtime.startswith(one) for one in graph.runtimes)
+            if (graph.variant, graph.layout) == (variant, layout) and planned:
                 return graph
     return None

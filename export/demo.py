@@ -1,4 +1,4 @@
-"""The demo: every step of the product on real pictures that ship, and a page that shows it. Offline."""
+"""The demo: every step of the product on data that ship with a family, and a page that shows it. Offline."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import platform
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,9 @@ from edge_sdk import atomic, locks
 from edge_sdk.errors import BadUsage
 from edge_sdk.export import build as builder
 from edge_sdk.export import report, speeds
-from edge_sdk.export.family import Family, Trained, TrainOptions
-from edge_sdk.export.figures import Figures
-from edge_sdk.export.pictures import read_pictures
+from edge_sdk.export.family import Family, Trained
+from edge_sdk.export.tasks import export_task
+from edge_sdk.export.tasks.base import Reading
 from edge_sdk.progress import Progress
 from edge_sdk.runtimes import probe
 from edge_sdk.verify import verify
@@ -27,14 +27,18 @@ from edge_sdk.verify import verify
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
-    """What the demo made. figures: of fp32, by picture; None where nothing could be judged. seconds: by lap.
+    """What the demo made. evaluation: as in report.json. headline: of it, "" = nothing was evaluated. seconds: by stage.
 
-    cut_short: what to say where the time was used up before the steps were done, else "".
+    cut_short: what to say where the time was used up before the steps were done, else "". family: by name, for the
+    command to go on with; data: what that command calls its data.
     """
 
+    family: str
+    data: str
     bundle: str
     page: str
-    figures: Figures | None
+    headline: str
+    evaluation: Mapping[str, Any]
     verified: bool
     seconds: Mapping[str, float]
     cut_short: str = ""
@@ -45,79 +49,76 @@ class Shown:
         return plain
 
     def text(self) -> str:
-        """The last words of the demo; the very last line says how to go on with one's own parts."""
+        """The last words of the demo; the very last line says how to go on with one's own data."""
         steps = ", ".join(f"{name} {s:.0f} s" for name, s in self.seconds.items())
         return "\n".join([
-            self._quality(),
+            self.headline or "quality was not measured: the report says why",
             f"{'verified' if self.verified else 'NOT VERIFIED'} on every runtime here ({steps})",
             f"bundle  {self.bundle}",
             f"report  {self.page}  <- open this in a browser",
             *([self.cut_short] if self.cut_short else []),
-            "Your own parts: edge-sdk train FOLDER_OF_GOOD_PHOTOS --out mine.edge --time-budget 10min",
+            f"Your own: edge-sdk train {self.family} {self.data} --out mine.edge --time-budget 10min",
         ])  # fmt: skip
-
-    def _quality(self) -> str:
-        told = self.figures
-        if told is None or told.auroc is None or told.misses is None:
-            return "quality was not measured: the report says why"
-        return (
-            f"AUROC {told.auroc:.3f}; at the bundle's threshold {told.defects - told.misses} of {told.defects} defects "
-            f"are found, {told.false_rejects} of {told.good} good ones rejected"
-        )
 
 
 def demo(
     out: Path, family: Family, *, time_budget_s: float, seed: int, timed: Sequence[str] | None = None,
     progress: Progress,
 ) -> Shown:  # fmt: skip
-    """Trains on the family's own pictures, packs, verifies, judges, profiles: `out`/demo.edge and `out`/report.html.
+    """Trains on the family's own data, packs, verifies, evaluates, profiles: `out`/demo.edge and `out`/report.html.
 
-    timed: variants whose latency is measured, some ten seconds each; None = `speeds.worth_timing`.
+    timed: variants whose latency is measured, some ten seconds each; None = `speeds.worth_timing`. Raises BadUsage for
+    a family without data.
     """
+    brought = family.demo
+    if brought is None:
+        raise BadUsage(f"the family {family.name} ships no data to show", do=f"edge-sdk train {family.name} --help")
     if out.exists() and not out.is_dir():
         raise BadUsage(f"--out {out} is a file", do="Name a folder")
     atomic.folder(out)
     began, seconds = time.monotonic(), {}
 
-    def lap(name: str) -> None:
+    def on_stage(name: str) -> None:
         nonlocal began
         now = time.monotonic()
         seconds[name], began = now - began, now
 
-    run, shown = out / "run", family.demo_pictures
+    run = out / "run"
     if run.exists():  # a demo starts from nothing; `train` is what resumes
-        with locks.exclusive(
-            run, what=builder.WORK, do="Wait until it is done, end it, or name another folder with --out"
-        ):
+        do = "Wait until it is done, end it, or name another folder with --out"
+        with locks.exclusive(run, what=builder.WORK, do=do):
             pass
         shutil.rmtree(run)
-    with resources.as_file(shown.folder) as folder:
-        data = read_pictures(folder)
-        options = TrainOptions(
-            width=shown.side, height=shown.side, steps=shown.steps, time_budget_s=time_budget_s, seed=seed,
-            holdout=shown.holdout,
-        )  # fmt: skip
+    task = export_task(family.task)
+    with resources.as_file(brought.folder) as folder:
+        options = replace(brought.options, time_budget_s=time_budget_s, seed=seed)
+        how = Reading(seed=seed, preprocessing=options.preprocessing(), scratch=run, progress=progress)
+        data = task.read(folder, brought.task_options, how)
         wanted = builder.BuildOptions(
-            name=shown.name, out=out / "demo.edge", rate=shown.rate, licence=shown.licence, overwrite=True
+            name=brought.name, out=out / "demo.edge", licence=brought.licence, overwrite=True
         )
-        planned = builder.plan(family, data, options, wanted, folder=run)
-        built = builder.make(planned, progress=progress, lap=lap)
+        planned = builder.plan(family, data, options, brought.task_options, wanted, folder=run)
+        built = builder.make(planned, progress=progress, on_stage=on_stage)
         verified = verify(built.path, progress=progress)
-        lap("verify")
-        rows = speeds.measured_rows(built.rows, speeds.worth_timing() if timed is None else timed, verified)
-        latency = speeds.latencies(built.path, rows, progress=progress)
-        ratios = speeds.ratios(built.path, rows, progress=progress)
-        lap("profile")
-        pictures = report.shots_of(built.path, verified, data.test)
-    measured = report.Measured(latency=latency, ratios=ratios, verified=verified, machine=machine())
-    page = out / "report.html"
-    report.write(page, built, measured, pictures)
-    lap("report")
-    row = next((r for r in built.rows if r.reference), None)
+        on_stage("verify")
+        keys = speeds.timed(verified, speeds.worth_timing() if timed is None else timed)
+        measured = report.Measured(
+            speeds=speeds.measured(built.path, keys, progress=progress), verified=verified, machine=machine()
+        )
+        on_stage("profile")
+        page = out / "report.html"
+        report.write(page, built, measured)
+        on_stage("report")
     return Shown(
-        bundle=str(built.path), page=str(page), figures=None if row is None else row.by_picture,
-        verified=verified.passed, seconds=seconds, cut_short=_cut_short(built.trained, shown.steps),
+        family=family.name, data=data_word(task.options), bundle=str(built.path), page=str(page),
+        headline=task.headline(built), evaluation=built.evaluation.to_json(), verified=verified.passed,
+        seconds=seconds, cut_short=_cut_short(built.trained, options.steps),
     )  # fmt: skip
+
+
+def data_word(task_options: type[Any]) -> str:
+    """What a command line calls the data of a task."""
+    return str(getattr(task_options, "metavar", "DATA"))
 
 
 def _cut_short(trained: Trained, wanted: int | None) -> str:

@@ -1,78 +1,63 @@
-"""The only writer of bundles: graphs, golden samples, decision and report become one file. Knows no family."""
+"""The only writer of bundles: graphs by role, golden samples, site records and report become one file.
+
+Golden samples are made as the device will replay them: by the task itself, role by role, each role fed with what the
+fp32 graphs of the roles before it answer by the letter of ONNX. Knows no family and no task's meaning.
+"""
 
 from __future__ import annotations
 
 import platform
+import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
-import cv2
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
-from edge_sdk import __version__, preprocess
-from edge_sdk.bundle.manifest import GoldenSample, Graph, Manifest, Provenance, Tolerance
+from edge_sdk import __version__, tasks
+from edge_sdk.bundle.manifest import GoldenSample, Graph, Manifest, Provenance, StoredArray, Tolerance
 from edge_sdk.bundle.signing import SigningKey
-from edge_sdk.bundle.store import Bundle, write_bundle
+from edge_sdk.bundle.store import REPORT, Bundle, stored_array, write_bundle
 from edge_sdk.calibration import Quantized, Variant
 from edge_sdk.calibration.layout import assert_equal
-from edge_sdk.decision import Decision
-from edge_sdk.errors import CheckFailed
+from edge_sdk.decision.record import Record
+from edge_sdk.errors import BadUsage, EdgeError
 from edge_sdk.export.checked import checked
-from edge_sdk.export.family import FloatGraph
+from edge_sdk.export.family import MAX_BATCH, Exported, FloatGraph
+from edge_sdk.export.tasks.base import ANY_OUTPUT, Golden, float_variant, taken
 from edge_sdk.golden import answers
 from edge_sdk.progress import Progress, silent
 from edge_sdk.runtimes import registry
 from edge_sdk.runtimes.onnx_file import read_facts
-from edge_sdk.runtimes.protocol import CompileOptions
+from edge_sdk.runtimes.protocol import CompileOptions, Runtime
 from edge_sdk.shown import shown
+from edge_sdk.tasks.base import Setup, Task
+from edge_sdk.tensors import BATCH, Array, TensorSpec
 
-GOLDEN_SIDE = 640
-"""Longest side of a stored golden picture, px: enough to exercise decode and resize, small enough to travel."""
-
-_ALL = "*"
-_INT8 = {
-    "map": Tolerance(absolute=1e-6, relative=0.06),
-    "score": Tolerance(absolute=1e-6, relative=0.04),
-    _ALL: Tolerance(absolute=1e-6, relative=0.06),  # any graph's: docs/results/random_graphs.json
-}
-TOLERANCES: Mapping[str, Mapping[str, Tolerance]] = {
-    "fp32": {_ALL: Tolerance(absolute=1e-6, relative=1e-4)},
-    "fp16": {_ALL: Tolerance(absolute=1e-3, relative=2e-2)},
-    "int8": _INT8,
-    "int8-w7": _INT8,
-}
-"""How far a runtime may be from ONNX semantics to the letter, by variant and output; relative to the largest golden
-value. int8: kernels break ties of a rounding their own way, and a residual network carries each step on, so that single
-cells of a map differ by up to 2.1 %, scores by 1.2 %. Where sums saturate, a map is off by 10 % and more, a score by
-8 %, unless so few do that nothing is wrong (docs/results/verify_margins.json)."""
+Tolerances: TypeAlias = Callable[[str, str], Mapping[str, Tolerance]]
+"""(role, variant) -> by output, ANY_OUTPUT = all others."""
+_Answers: TypeAlias = dict[str, Array]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Parts:
-    """What goes into one anomaly bundle. golden: RGB uint8 pictures with a label, the first of them a good part."""
+    """What goes into one bundle. quantized: by role, of those that have any variant besides fp32."""
 
     name: str
     family: str
     task: str
-    graph: FloatGraph
-    quantized: Quantized
-    golden: Sequence[tuple[str, NDArray[np.uint8]]]
-    decisions: Sequence[Decision] = ()
+    exported: Exported
+    quantized: Mapping[str, Quantized]
+    golden: Sequence[Golden]
+    tolerances: Tolerances
+    records: Sequence[Record] = ()
     report: Mapping[str, Any] = field(default_factory=dict)
     provenance: Provenance
     extra: Mapping[str, Any] = field(default_factory=dict)
-
-
-def float_variant(graph: FloatGraph) -> Variant:
-    """The float graph as the variant "fp32"."""
-    return Variant(variant="fp32", layout="plain", graph=graph.onnx, int8_convolutions=0)
 
 
 def pack(
@@ -80,103 +65,191 @@ def pack(
 ) -> Bundle:
     """Writes `out` in one step (the old file stays if anything fails) and returns it, opened.
 
-    threads: for the golden answers, as in `CompileOptions`.
-    Raises CheckFailed if two layouts of one variant do not answer the same, bit by bit, on the golden samples.
+    threads: for the golden answers and the count of int8 operators, as in `CompileOptions`. Raises CheckFailed if two
+    layouts of one variant do not answer the same, bit by bit, on the golden samples; BadUsage, BadBundle for graphs,
+    settings or samples that the task does not take.
     """
-    variants = (float_variant(parts.graph), *parts.quantized.variants)
-    members: dict[str, bytes] = {}
-    pictures = [_shrunk(rgb) for _, rgb in parts.golden]
-    tensors = [preprocess.apply(p, parts.graph.preprocessing).tensor for p in pictures]
-    outputs: list[dict[str, dict[str, str]]] = [{} for _ in pictures]
-    shapes: list[dict[str, tuple[int, ...]]] = [{} for _ in pictures]
-    graphs: list[Graph] = []
-    answered: dict[str, list[dict[str, NDArray[Any]]]] = {}
-    for done, variant in enumerate(variants):
-        name = variant.variant if variant.layout == "plain" else f"{variant.variant}.{variant.layout}"
-        if name in answered:  # the same layout by another plan
-            name = f"{name}.{variant.runtimes[0]}"
-        progress(done, len(variants), f"golden answers of {name}")
-        graphs.append(_graph(name, variant))
-        answered[name] = _answers(variant.graph, graphs[-1], tensors, threads)
-        for i, answer in enumerate(answered[name]):
-            outputs[i][name] = {}
-            for output, value in answer.items():
-                member = f"golden/{i}/{name}.{output}.f32"
-                members[member] = np.ascontiguousarray(value, "<f4").tobytes()
-                outputs[i][name][output] = member
-                shapes[i][output] = tuple(value.shape)
-    _same_in_both_layouts(graphs, answered, [variant.plan for variant in variants])
-    for i, (picture, tensor) in enumerate(zip(pictures, tensors, strict=True)):
-        members[f"golden/{i}/picture.png"] = _png(picture)
-        members[f"golden/{i}/tensor.u8"] = tensor.tobytes()
-    golden = tuple(
-        GoldenSample(
-            picture=f"golden/{i}/picture.png", tensor=f"golden/{i}/tensor.u8", tensor_shape=tuple(tensors[i].shape),
-            outputs=outputs[i], output_shapes=shapes[i], label=parts.golden[i][0],
-        )
-        for i in range(len(pictures))
-    )  # fmt: skip
+    task = tasks.task(parts.task)
+    setup = _setup(parts, task, out)
+    graphs = [_Packed(graph, variant) for role in task.roles for graph, variant in _graphs(parts, role)]
+    golden, members = _golden(parts, task, setup, graphs, threads, progress)
+    described = []
+    for done, one in enumerate(graphs):
+        progress(done, len(graphs), f"counting int8 operators of {one.graph.name}")
+        described.append(msgspec.structs.replace(one.graph, int8_ops=int8_ops(one.graph, one.variant, threads)))
     if parts.report:
-        members["report.json"] = msgspec.json.encode(dict(parts.report))
+        members[REPORT] = msgspec.json.encode(dict(parts.report))
+    pairs = [(graph, one.variant.graph) for graph, one in zip(described, graphs, strict=True)]
     manifest = Manifest(
-        name=parts.name, family=parts.family, task=parts.task, preprocessing=parts.graph.preprocessing,
-        graphs=tuple(graphs), golden=golden, labels=("good", "defect"), grid=parts.graph.grid,
-        reduction=parts.graph.reduction,
-        targets=checked([(graph, variant.graph) for graph, variant in zip(graphs, variants, strict=True)]),
-        provenance=parts.provenance, extra=dict(parts.extra),
+        name=parts.name, family=parts.family, task=parts.task, settings=msgspec.to_builtins(parts.exported.settings),
+        preprocessing=parts.exported.preprocessing, graphs=tuple(described), golden=golden,
+        targets=checked(pairs, task.roles), provenance=parts.provenance, extra=dict(parts.extra),
     )  # fmt: skip
-    progress(len(variants), len(variants), f"writing {out.name}")
-    onnx_by_name = {graph.name: variant.graph for graph, variant in zip(graphs, variants, strict=True)}
-    return write_bundle(
-        out, manifest=manifest, graphs=onnx_by_name, members=members, decisions=parts.decisions, key=key
-    )
+    progress(len(graphs), len(graphs), f"writing {out.name}")
+    onnx = {graph.name: data for graph, data in pairs}
+    return write_bundle(out, manifest=manifest, graphs=onnx, members=members, decisions=parts.records, key=key)
 
 
-def _graph(name: str, variant: Variant) -> Graph:
-    told = read_facts(variant.graph, where=name)
-    bounds = TOLERANCES[variant.variant]
+@dataclass(frozen=True, slots=True, eq=False)
+class _Packed:
+    """One graph with its bytes."""
+
+    graph: Graph
+    variant: Variant
+
+
+def _setup(parts: Parts, task: Task, out: Path) -> Setup:
+    """What the task needs to make feeds, and looks at as it will on the device."""
+    if missing := [role for role in task.roles if role not in parts.exported.graphs]:
+        raise BadUsage(f"the family {parts.family} exports no graph for {missing[0]}", do=f"{task.name} needs it")
+    if unknown := sorted(set(parts.exported.graphs) - set(task.roles)):
+        raise BadUsage(f"the task {task.name} has no role {unknown[0]}", do=f"Its roles are {', '.join(task.roles)}")
+    if not isinstance(parts.exported.settings, task.settings):
+        given = type(parts.exported.settings).__name__
+        raise BadUsage(f"the settings are a {given}, {task.name} takes {task.settings.__name__}")
+    facts = {role: read_facts(graph.onnx, where=role) for role, graph in parts.exported.graphs.items()}
+    setup = Setup(
+        settings=parts.exported.settings, preprocessing=parts.exported.preprocessing,
+        inputs={role: one.inputs for role, one in facts.items()},
+        outputs={role: one.outputs for role, one in facts.items()},
+    )  # fmt: skip
+    task.check(setup, where=str(out))
+    return setup
+
+
+def _graphs(parts: Parts, role: str) -> list[tuple[Graph, Variant]]:
+    """Manifest entries of one role with their variants, fp32 first."""
+    float_graph = parts.exported.graphs[role]
+    made = parts.quantized.get(role)
+    variants = (float_variant(float_graph.onnx), *(made.variants if made is not None else ()))
+    prefix = f"{role}." if len(parts.exported.graphs) > 1 else ""
+    out: dict[str, tuple[Graph, Variant]] = {}
+    for one in variants:
+        name = prefix + (one.variant if one.layout == "plain" else f"{one.variant}.{one.layout}")
+        if name in out:  # the same layout by another plan
+            name = f"{name}.{one.runtimes[0]}"
+        out[name] = _graph(name, role, float_graph, one, parts.tolerances(role, one.variant)), one
+    return list(out.values())
+
+
+def _graph(name: str, role: str, float_graph: FloatGraph, variant: Variant, bounds: Mapping[str, Tolerance]) -> Graph:
+    facts = read_facts(variant.graph, where=name)
     return Graph(
-        name=name, variant=variant.variant, layout=variant.layout, member="", size_bytes=0, sha256="",
-        opset=told.opset, inputs=told.inputs, outputs=told.outputs,
+        name=name, role=role, variant=variant.variant, layout=variant.layout, runtimes=variant.runtimes, member="",
+        size_bytes=0, sha256="",
+        opset=facts.opset, inputs=facts.inputs, outputs=facts.outputs, axes=axes_of(float_graph, facts.inputs),
         int8_convolutions=variant.int8_convolutions,
-        tolerance={spec.name: bounds.get(spec.name, bounds.get(_ALL, _INT8["score"])) for spec in told.outputs},
+        tolerance={spec.name: bounds.get(spec.name) or bounds[ANY_OUTPUT] for spec in facts.outputs},
     )  # fmt: skip
 
 
-def _answers(
-    graph: bytes, told: Graph, tensors: Sequence[NDArray[np.uint8]], threads: int | None
-) -> list[dict[str, NDArray[Any]]]:
-    """ONNX semantics to the letter: ONNX Runtime with every graph optimisation off, one network input at a time."""
-    options = CompileOptions(reference=True, graph_name=told.name, threads=threads)
-    session = registry.runtime("onnxruntime").compile(graph, options)
+def axes_of(graph: FloatGraph, inputs: Sequence[TensorSpec]) -> dict[str, int]:
+    """The largest size of each free axis. Raises BadUsage for one that nobody stated, the batch apart."""
+    free = list(dict.fromkeys(axis for spec in inputs for axis in spec.axes))
+    stated = {BATCH: MAX_BATCH, **graph.axes}
+    if unstated := [axis for axis in free if axis not in stated]:
+        raise BadUsage(
+            f"the size of the free axis {unstated[0]!r} is not bounded", do=f"State its largest size: {unstated[0]}=64"
+        )
+    return {axis: stated[axis] for axis in free}
+
+
+def _golden(
+    parts: Parts, task: Task, setup: Setup, graphs: Sequence[_Packed], threads: int | None, progress: Progress
+) -> tuple[tuple[GoldenSample, ...], dict[str, bytes]]:
+    """The samples as the manifest describes them, and their members."""
+    feeds: list[dict[str, dict[str, Array]]] = [{} for _ in parts.golden]
+    outputs: list[dict[str, dict[str, Array]]] = [{} for _ in parts.golden]
+    float_answers: list[dict[str, _Answers]] = [{} for _ in parts.golden]
+    for role in task.roles:
+        for index, sample in enumerate(parts.golden):
+            feeds[index][role] = _fed(task, setup, sample.source, role, float_answers[index], index)
+        same: dict[tuple[str, str], tuple[str, list[_Answers]]] = {}  # by variant and plan
+        for one in (one for one in graphs if one.graph.role == role):
+            name = one.graph.name
+            progress(graphs.index(one), len(graphs), f"golden answers of {name}")
+            answered = _answers(one, [fed[role] for fed in feeds], threads)
+            twin, wanted = same.setdefault((one.variant.variant, one.variant.plan), (name, answered))
+            for index, (answer, want) in enumerate(zip(answered, wanted, strict=True)):
+                assert_equal(want, answer, where=f"{twin} and {name}, golden sample {index}")
+                outputs[index][name] = answer
+                if one.variant.variant == "fp32":
+                    float_answers[index][role] = answer
+    members: dict[str, bytes] = {}
+    samples = tuple(
+        _stored(index, sample, feeds[index], outputs[index], members) for index, sample in enumerate(parts.golden)
+    )
+    return samples, members
+
+
+def _fed(
+    task: Task, setup: Setup, source: Mapping[str, Array], role: str, before: Mapping[str, _Answers], index: int
+) -> dict[str, Array]:
+    """What the task feeds to a role. Raises BadUsage for what its graph does not take."""
+    fed = task.feeds(setup, source, role, before)
+    for spec in setup.inputs[role]:
+        wrong = f"there is no {spec.name}" if spec.name not in fed else spec.accepts(fed[spec.name])
+        if wrong:
+            raise BadUsage(f"golden sample {index} does not fit the graph of {role}: {wrong}")
+    return {spec.name: fed[spec.name] for spec in setup.inputs[role]}
+
+
+def _answers(one: _Packed, feeds: Sequence[Mapping[str, Array]], threads: int | None) -> list[_Answers]:
+    """ONNX semantics to the letter: ONNX Runtime with every graph optimisation off, one row of a batch at a time."""
+    options = CompileOptions(reference=True, graph_name=one.graph.name, threads=threads, axes=one.graph.axes)
+    session = registry.runtime("onnxruntime").compile(one.variant.graph, options)
     try:
-        return [answers(session, tensor) for tensor in tensors]
+        return [answers(session, fed) for fed in feeds]
     finally:
         session.close()
 
 
-def _same_in_both_layouts(
-    graphs: Sequence[Graph], answers: Mapping[str, list[dict[str, NDArray[Any]]]], plans: Sequence[str]
-) -> None:
-    first: dict[tuple[str, str], str] = {}
-    for graph, plan in zip(graphs, plans, strict=True):
-        twin = first.setdefault((graph.variant, plan), graph.name)
-        for sample, (a, b) in enumerate(zip(answers[twin], answers[graph.name], strict=True)):
-            assert_equal(a, b, where=f"{twin} and {graph.name}, golden sample {sample}")
+def _stored(
+    index: int, sample: Golden, feeds: Mapping[str, Mapping[str, Array]], outputs: Mapping[str, Mapping[str, Array]],
+    members: dict[str, bytes],
+) -> GoldenSample:  # fmt: skip
+    """The manifest's entry of one sample; its arrays go to `members`."""
+
+    def store(folder: str, arrays: Mapping[str, Array]) -> dict[str, StoredArray]:
+        out = {}
+        for number, (name, array) in enumerate(arrays.items()):
+            plain = re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:60]
+            unique = plain if plain == name else f"{number}.{plain}"  # no plain name holds a dot
+            out[name], data = stored_array(f"golden/{index}/{folder}/{unique}", array)
+            members[out[name].member] = data
+        return out
+
+    return GoldenSample(
+        source=store("source", sample.source),
+        feeds={role: store(f"feeds/{role}", arrays) for role, arrays in feeds.items()},
+        outputs={graph: store(f"outputs/{graph}", arrays) for graph, arrays in outputs.items()},
+        label=sample.label,
+    )
 
 
-def _shrunk(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    scale = GOLDEN_SIDE / max(rgb.shape[:2])
-    if scale >= 1.0:
-        return rgb
-    return preprocess.resize(rgb, max(1, round(rgb.shape[1] * scale)), max(1, round(rgb.shape[0] * scale)))
+def int8_ops(graph: Graph, variant: Variant, threads: int | None = None) -> dict[str, int]:
+    """By runtime that is here and takes the graph, how many operators it really runs in int8: compiled, and asked."""
+    if not variant.int8_convolutions:
+        return {}
+    out = {}
+    for runtime in registry.runtimes():
+        if taken(runtime.name, variant) and runtime.probe().usable:
+            found = _run_in_int8(runtime, graph, variant, threads)
+            if found is not None:
+                out[runtime.name] = found
+    return out
 
 
-def _png(rgb: NDArray[np.uint8]) -> bytes:
-    ok, data = cv2.imencode(".png", rgb[:, :, ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
-    if not ok:
-        raise CheckFailed("OpenCV could not write a PNG", do="Reinstall opencv-python-headless")
-    return bytes(data)
+def _run_in_int8(runtime: Runtime, graph: Graph, variant: Variant, threads: int | None) -> int | None:
+    options = CompileOptions(graph_name=graph.name, threads=threads, axes=graph.axes | {BATCH: 1})
+    try:
+        session = runtime.compile(variant.graph, options)
+    except EdgeError:  # refused here: `verify` and the table say so in words
+        return None
+    try:
+        return session.explain().layers_by_precision.get("i8", 0)
+    finally:
+        session.close()
 
 
 def provenance(

@@ -1,23 +1,92 @@
-"""The families that the product knows, by name. Importing it imports no family."""
+"""The families that are known here, by name: the product's own, and those of other packages. Importing it imports none.
+
+A new family is a folder beside this file and a line in `_HOMES`; a package of others adds one through the entry point
+group `edge_sdk.families`, whose entries are callables without arguments that make a `Family`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edge_sdk import plugins
 from edge_sdk.errors import BadUsage
-from edge_sdk.export.family import Family
 from edge_sdk.extras import need
 
-_HOMES = {"efficientad": ("edge_sdk.export.efficientad.family", "EfficientAD")}
+if TYPE_CHECKING:
+    from edge_sdk.export.family import Family, FamilyOptions
+
+GROUP = "edge_sdk.families"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Home:
+    """Where one of our families lives. options: its dataclass, in a module that imports no training framework."""
+
+    module: str
+    attribute: str
+    options: tuple[str, str]
+    task: str
+    about: str
+
+
+_HOMES: Mapping[str, _Home] = {
+    "efficientad": _Home(
+        module="edge_sdk.export.efficientad.family", attribute="EfficientAD",
+        options=("edge_sdk.export.efficientad.options", "EfficientAdOptions"), task="anomaly",
+        about="EfficientAD: finds defects, learns from photos of good parts alone.",
+    )
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Described:
+    """What a command line must know of a family before it trains. task: whose bundles it makes."""
+
+    name: str
+    options: type[FamilyOptions]
+    task: str
+    about: str
 
 
 def names() -> tuple[str, ...]:
-    """Names of all families."""
-    return tuple(_HOMES)
+    """Names of all families: the product's own, then those of other packages."""
+    return tuple(dict.fromkeys((*_HOMES, *plugins.offered(GROUP))))
+
+
+def abouts() -> dict[str, str]:
+    """One sentence on each family; loads none."""
+    return {
+        name: _HOMES[name].about if name in _HOMES else f"From the package {_package(name)}." for name in names()
+    }
+
+
+def _package(name: str) -> str:
+    entry = plugins.offered(GROUP)[name]
+    return entry.dist.name if entry.dist is not None else entry.value
 
 
 def family(name: str) -> Family:
-    """The family called `name`. Raises BadUsage if there is none, NotThere where its packages are missing."""
-    if name not in _HOMES:
-        raise BadUsage(f"there is no family {name}", do=f"One of {', '.join(_HOMES)}")
-    module, attribute = _HOMES[name]
-    made: Family = getattr(need(module, extra="export"), attribute)()
+    """The family called `name`. Raises BadUsage if there is none, NotThere where its packages are missing or its
+    plug-in does not load. The product's own names can't be taken by others."""
+    if name in _HOMES:
+        home = _HOMES[name]
+        own: Family = getattr(need(home.module, extra="export"), home.attribute)()
+        return own
+    offered = plugins.offered(GROUP)
+    if name not in offered:
+        raise BadUsage(f"there is no family {name}", do=f"One of {', '.join(names())}")
+    made: Family = plugins.made(offered[name])
     return made
+
+
+def described(name: str) -> Described:
+    """Its options and task; imports a training framework only where a plug-in does. Raises as `family`."""
+    if name in _HOMES:
+        home = _HOMES[name]
+        module, attribute = home.options
+        options: type[FamilyOptions] = getattr(need(module, extra="export"), attribute)
+        return Described(name=name, options=options, task=home.task, about=home.about)
+    made = family(name)
+    return Described(name=name, options=made.options, task=made.task, about=abouts()[name])

@@ -1,14 +1,15 @@
-"""Latency and speed ratios of a bundle's rows for the report. Knows the profiler and the predictor, no family."""
+"""Latency and speed ratios of a bundle's variants for the report. Knows the profiler and predictors; no family, no task.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from edge_sdk.export.figures import Row
 from edge_sdk.loading import load
 from edge_sdk.profiling.compare import CompareOptions, compare
-from edge_sdk.profiling.predicting import ring
+from edge_sdk.profiling.predicting import workload
 from edge_sdk.profiling.processes import Side
 from edge_sdk.profiling.run import ProfileOptions, ProfileReport, profile
 from edge_sdk.progress import Progress, silent
@@ -17,11 +18,19 @@ from edge_sdk.runtimes.probe import default_threads
 from edge_sdk.verify import VerifyReport
 
 Key = tuple[str, str]
-"""(variant, runtime): which row of the table."""
+"""(variant, runtime)."""
 
 QUICK = ProfileOptions(min_time_s=2.0, max_time_s=7.0, percentiles=(0.9, 0.99))
-"""Seconds a row: enough calls for a p99 of anything below 10 ms."""
+"""Seconds each: enough calls for a p99 of anything below 10 ms."""
 FACTORY = "edge_sdk.profiling.predicting:predict"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Speeds:
+    """latency: single stream, one call after the other. ratios: to fp32 in the same runtime, as words."""
+
+    latency: Mapping[Key, ProfileReport]
+    ratios: Mapping[Key, str]
 
 
 def worth_timing() -> tuple[str, ...]:
@@ -30,49 +39,56 @@ def worth_timing() -> tuple[str, ...]:
     return ("fp32", *[name for name in of_cpu if name.startswith("int8")][:1])
 
 
-def measured_rows(rows: Sequence[Row], variants: Sequence[str], verified: VerifyReport) -> list[Row]:
-    """The rows to time: of each variant and runtime the layout that `load` would take, if its answers are right."""
-    right = {(r.variant, r.layout, r.runtime) for r in verified.rows if r.passed}
-    return [
-        r for r in rows
-        if r.variant in variants and targets.layouts(r.runtime, r.variant)[0] == r.layout
-        and (r.variant, r.layout, r.runtime) in right
-    ]  # fmt: skip
+def timed(verified: VerifyReport, variants: Sequence[str]) -> list[Key]:
+    """What to time: each variant and runtime whose answers are right, in the layout that `load` takes, in every role.
+    """
+    roles = {row.role for row in verified.rows}
+    right: dict[Key, set[str]] = {}
+    for row in verified.rows:
+        liked = targets.layouts(row.runtime, row.variant)[0] == row.layout
+        if row.variant in variants and row.passed and liked:
+            right.setdefault((row.variant, row.runtime), set()).add(row.role)
+    return [key for key, of_roles in right.items() if of_roles == roles]
 
 
-def latencies(bundle: Path, rows: Sequence[Row], *, progress: Progress = silent) -> dict[Key, ProfileReport]:
-    """The single-stream profile of each row, one after the other."""
+def measured(bundle: Path, keys: Sequence[Key], *, progress: Progress = silent) -> Speeds:
+    """Latencies, then ratios."""
+    return Speeds(
+        latency=latencies(bundle, keys, progress=progress), ratios=ratios(bundle, keys, progress=progress)
+    )
+
+
+def latencies(bundle: Path, keys: Sequence[Key], *, progress: Progress = silent) -> dict[Key, ProfileReport]:
+    """The single-stream profile of each, one after the other."""
     out = {}
-    for row in rows:
-        told = _noted(progress, f"timing {row.variant} on {row.runtime}")
-        with load(bundle, variant=row.variant, runtime=row.runtime) as detector:
-            subject = {"bundle_sha256": detector.bundle.digest, "variant": row.variant}
-            out[row.variant, row.runtime] = profile(
-                detector, ring(detector.bundle), options=QUICK, subject=subject, progress=told
+    for variant, runtime in keys:
+        shown = _noted(progress, f"timing {variant} on {runtime}")
+        with load(bundle, variant=variant, runtime=runtime) as predictor:
+            subject = {"bundle_sha256": predictor.bundle.digest, "variant": variant}
+            out[variant, runtime] = profile(
+                predictor, workload(predictor), options=QUICK, subject=subject, progress=shown
             )
     return out
 
 
 def _noted(progress: Progress, note: str) -> Progress:
-    def told(done: int, total: int, _: str) -> None:
+    def noted(done: int, total: int, _: str) -> None:
         progress(min(done, total), total, note)
 
-    return told
+    return noted
 
 
 def ratios(
-    bundle: Path, rows: Sequence[Row], *, max_time_s: float = 10.0, progress: Progress = silent
+    bundle: Path, keys: Sequence[Key], *, max_time_s: float = 10.0, progress: Progress = silent
 ) -> Mapping[Key, str]:
     """How many times faster than fp32 in the same runtime, with its interval: two processes, interleaved."""
     out: dict[Key, str] = {}
-    jobs = [
-        r for r in rows if r.variant != "fp32" and any(f.variant == "fp32" and f.runtime == r.runtime for f in rows)
-    ]
-    for done, row in enumerate(jobs):
-        progress(done, len(jobs), f"comparing {row.variant} with fp32 on {row.runtime}")
-        a, b = (_side(bundle, variant, row.runtime) for variant in ("fp32", row.variant))
+    jobs = [(variant, runtime) for variant, runtime in keys if variant != "fp32" and ("fp32", runtime) in keys]
+    for done, (variant, runtime) in enumerate(jobs):
+        progress(done, len(jobs), f"comparing {variant} with fp32 on {runtime}")
+        a, b = (_side(bundle, one, runtime) for one in ("fp32", variant))
         p = compare(a, b, options=CompareOptions(max_time_s=max_time_s, pairs=(100,))).ratios.p
-        out[row.variant, row.runtime] = f"{1 / p.value:.2f}x [{1 / p.high:.2f}, {1 / p.low:.2f}]"
+        out[variant, runtime] = f"{1 / p.value:.2f}x [{1 / p.high:.2f}, {1 / p.low:.2f}]"
     progress(len(jobs), len(jobs), "compared")
     return out
 

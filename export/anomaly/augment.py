@@ -1,4 +1,4 @@
-"""Seeded changes to a picture that leave a good part good: turns, shifts, scale, light. Knows no network."""
+"""Seeded changes to a picture that leave a good part good: rotations, shifts, scale, light. Knows no network."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from edge_sdk.bundle.manifest import Preprocessing
 class Augmentation:
     """How far a view may differ from its picture. Each value is drawn evenly within +- what stands here.
 
-    turns: quarter turns and mirror images, for parts that lie in any direction: all angles are among the pictures
-    already, and these move pixels without resampling them. scale: share. shift: share of the side. light, contrast:
+    any_orientation: quarter turns and mirror images, for parts that lie in any direction: all angles are among the
+    pictures already, and these move pixels without resampling them. scale: share. shift: share of the side. light, contrast:
     share, about the picture's mean.
     """
 
-    turns: bool = False
+    any_orientation: bool = False
     scale: float = 0.0
     shift: float = 0.0
     light: float = 0.0
@@ -36,20 +36,22 @@ def view(
     Geometry is changed at the picture's own resolution (at most twice the network's) and the product's own resampling
     comes after it, so that a view is as sharp as the picture that it stands for.
     """
-    source = _shrunk(picture, 2 * record.width, 2 * record.height)
+    source = shrunk(picture, 2 * record.width, 2 * record.height)
     moved = _moved(source, how, rng)
     tensor = preprocess.apply(moved, record).tensor[0]
     return _lit(tensor, how, rng)
 
 
-def _shrunk(picture: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+def shrunk(picture: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    """The picture, brought down to cover width x height px if it is larger both ways; shrinking again changes nothing.
+    """
     h, w = picture.shape[:2]
     factor = max(width / w, height / h)
     return preprocess.resize(picture, round(w * factor), round(h * factor)) if factor < 1.0 else picture
 
 
 def _moved(picture: NDArray[np.uint8], how: Augmentation, rng: np.random.Generator) -> NDArray[np.uint8]:
-    if how.turns:
+    if how.any_orientation:
         turned = np.rot90(picture, int(rng.integers(4)))
         picture = np.ascontiguousarray(turned[:, ::-1] if rng.random() < 0.5 else turned)
     h, w = picture.shape[:2]

@@ -4,46 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import torch
 
 from edge_sdk.errors import BadUsage, Stopped
 from edge_sdk.export.anomaly import foreign
-from edge_sdk.export.anomaly.feeds import Feeds
+from edge_sdk.export.anomaly.data import AnomalyData, AnomalyTrained
+from edge_sdk.export.anomaly.samples import AnomalySamples
 from edge_sdk.export.efficientad import saved
+from edge_sdk.export.efficientad.options import SIZES, EfficientAdOptions
 from edge_sdk.export.efficientad.pdn import model as pdn_model
 from edge_sdk.export.efficientad.pdn import train as pdn_training
 from edge_sdk.export.efficientad.xs import model as xs_model
 from edge_sdk.export.efficientad.xs import train as xs_training
-from edge_sdk.export.family import (
-    CalibrationFeeds,
-    DemoPictures,
-    FloatGraph,
-    PictureSet,
-    Trained,
-    TrainingPlan,
-    TrainOptions,
-)  # fmt: skip
-from edge_sdk.export.training import checkpoint, loop
+from edge_sdk.export.family import Demo, Exported, TrainingPlan
+from edge_sdk.export.tasks.anomaly.options import AnomalyOptions
+from edge_sdk.export.training import checkpoint, device, loop
 from edge_sdk.export.training.identity import digest
 from edge_sdk.progress import Progress
 from edge_sdk.runtimes.probe import default_threads
 
-
-class Train(Protocol):
-    def __call__(self, data: PictureSet, options: TrainOptions, *, folder: Path, progress: Progress) -> Trained:
-        """Trains, or goes on from the checkpoint in `folder`."""
-
-
 MOST_PX = 2048
 """Longest side of a training picture: beyond it, one step needs more memory than machines without a GPU have."""
 
-Outlook: TypeAlias = tuple[loop.Plan, Mapping[str, str]]
+Frozen: TypeAlias = Any
+"""The pretrained network that a size learns from: the trunk or the teacher."""
+_Plan: TypeAlias = tuple[loop.LoopPlan, Mapping[str, str]]
 """How long a training lasts, and its identity (see `identify`)."""
 
 
@@ -51,127 +41,141 @@ Outlook: TypeAlias = tuple[loop.Plan, Mapping[str, str]]
 class Maker:
     """How the models of one size are made: trained, and from a run folder merged into one graph. kind: of its file.
 
-    outlook: how long a training lasts and what it is, raising what it would raise. side: px of a picture's width and
-    height, unless the user says otherwise.
+    frozen: loads the pretrained network, which `plan` and `train` are given. plan: how long a training lasts and what
+    it is, raising what it would raise.
     """
 
-    train: Train
-    outlook: Callable[[PictureSet, TrainOptions], Outlook]
-    graph: Callable[[Trained], FloatGraph]
+    frozen: Callable[[EfficientAdOptions], Frozen]
+    plan: Callable[[AnomalyData, EfficientAdOptions, Frozen], _Plan]
+    train: Callable[[AnomalyData, EfficientAdOptions, Path, Progress, Frozen], AnomalyTrained]
+    graphs: Callable[[AnomalyTrained], Exported]
     kind: str
-    side: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class EfficientAD:
     """Batzner et al. 2024: student, teacher and autoencoder (s, m), and a form for machines without a GPU (xs)."""
 
+    name: ClassVar[str] = "efficientad"
+    title: ClassVar[str] = "EfficientAD"
+    task: ClassVar[str] = "anomaly"
+    options: ClassVar[type[EfficientAdOptions]] = EfficientAdOptions
+
     xs: xs_model.XsConfig = field(default_factory=xs_model.XsConfig)
     pdn: pdn_training.PdnRecipe = pdn_training.PAPER
+    _frozen: dict[tuple[str, Path | None], Frozen] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def makers(self) -> Mapping[str, Maker]:
         """By size; a new size is one line more."""
         published = Maker(
-            train=partial(pdn_training.train, recipe=self.pdn),
-            outlook=partial(pdn_training.outlook, recipe=self.pdn),
-            graph=pdn_training.graph,
+            frozen=pdn_training.teacher_of,
+            plan=lambda data, options, frozen: pdn_training.plan(data, options, recipe=self.pdn, teacher=frozen),
+            train=lambda data, options, folder, progress, frozen: pdn_training.train(
+                data, options, folder=folder, progress=progress, recipe=self.pdn, teacher=frozen
+            ),
+            graphs=pdn_training.graphs,
             kind=pdn_model.FORMAT,
-            side=self.pdn.side,
         )
         small = Maker(
-            train=partial(xs_training.train, config=self.xs),
-            outlook=partial(xs_training.outlook, config=self.xs),
-            graph=xs_training.graph,
+            frozen=lambda options: xs_training.trunk_of(options, self.xs),
+            plan=lambda data, options, frozen: xs_training.plan(data, options, config=self.xs, trunk=frozen),
+            train=lambda data, options, folder, progress, frozen: xs_training.train(
+                data, options, folder=folder, progress=progress, config=self.xs, trunk=frozen
+            ),
+            graphs=xs_training.graphs,
             kind=xs_model.FORMAT,
-            side=self.xs.side,
         )
         return {"xs": small, "s": published, "m": published}
 
     @property
-    def name(self) -> str:
-        return "efficientad"
-
-    @property
-    def title(self) -> str:
-        return "EfficientAD"
-
-    @property
-    def task(self) -> str:
-        return "anomaly"
-
-    @property
-    def demo_pictures(self) -> DemoPictures:
-        return DemoPictures(
+    def demo(self) -> Demo:
+        return Demo(
             folder=resources.files("edge_sdk.export.efficientad").joinpath("aliens"),
             name="Toy aliens",
             licence=(
                 "Pictures: toy aliens from aws-samples/amazon-lookout-for-vision, Copyright Amazon.com, Inc. or its "
                 "affiliates, CC BY-SA 4.0; scaled and re-encoded."
             ),
-            holdout=0.27,
-            rate="10%",
-            side=256,
-            steps=200,
+            options=EfficientAdOptions(width=256, height=256, steps=200),  # enough to show what it can
+            task_options=AnomalyOptions(holdout=0.27, rate="10%"),  # which so few pictures support
         )
 
-    def completed(self, options: TrainOptions) -> TrainOptions:
-        """`options` with the size's own width and height where they were left open."""
-        side = self._maker(options).side
-        return replace(options, width=options.width or side, height=options.height or side)
-
-    def planned(self, data: PictureSet, options: TrainOptions, *, folder: Path) -> TrainingPlan:
+    def plan(self, data: AnomalyData, options: EfficientAdOptions, *, folder: Path) -> TrainingPlan:
         """What `train` would do with the same arguments; whatever is wrong with them is raised here."""
-        maker, options = self._maker(options), self.completed(options)
-        if max(options.sides) > MOST_PX:
+        maker, (width, height) = self._maker(options), options.sides
+        if max(width, height) > MOST_PX:
             raise BadUsage(
-                f"pictures can't be scaled to {options.width} x {options.height} px: {MOST_PX} a side is the most",
-                do=f"Leave --width and --height out to take {maker.side}",
+                f"pictures can't be scaled to {width} x {height} px: {MOST_PX} a side is the most",
+                do=f"Leave --width and --height out to take {SIZES[options.size].side}",
             )
-        foreign.identity_of(options.penalty)  # calibration draws from it too
-        length, identity = maker.outlook(data, options)
+        compute = device.chosen(options.device)
+        foreign.identity_of(options.ood)  # calibration draws from it too
+        length, identity = maker.plan(data, options, self._loaded(options))
         stored = checkpoint.read(folder, identity)
         at = None if stored is None else stored.position
         return TrainingPlan(
             run=digest(identity), steps=length.steps, time_budget_s=length.time_budget_s,
             kept_step=None if at is None else at.step, finished=at is not None and length.over(at),
+            rows=(
+                ("network", f"{self.title} {options.size}, pictures scaled to {width} x {height} px"),
+                ("device", compute.name),
+            ),
+            facts={"size": options.size, "width": width, "height": height, "device": compute.name},
         )  # fmt: skip
 
-    def train(self, data: PictureSet, options: TrainOptions, *, folder: Path, progress: Progress) -> Trained:
-        """Trains, or goes on from the checkpoint that `folder` holds for the same data and options."""
-        train, options = self._maker(options).train, self.completed(options)
+    def train(
+        self, data: AnomalyData, options: EfficientAdOptions, *, folder: Path, progress: Progress
+    ) -> AnomalyTrained:
+        """Trains, or resumes from the checkpoint that `folder` holds for the same data and options."""
+        maker = self._maker(options)
         with _computing(options.threads or default_threads()):
             try:
-                return train(data, options, folder=folder, progress=progress)
+                return maker.train(data, options, folder, progress, self._loaded(options))
             except KeyboardInterrupt as exc:  # outside the loop: while pictures are read or maps measured
                 raise Stopped(
                     "stopped between steps of the training", where=str(folder), do="Give the same command again"
                 ) from exc
 
-    def graph(self, trained: Trained) -> FloatGraph:
+    def graphs(self, trained: AnomalyTrained) -> Exported:
         """The merged graph, exact against the training model."""
-        return self._maker(trained.options).graph(trained)
+        return self._maker(_own(trained)).graphs(trained)
 
-    def calibration(self, data: PictureSet, trained: Trained, *, count: int) -> CalibrationFeeds:
+    def samples(self, data: AnomalyData, trained: AnomalyTrained, role: str, count: int) -> AnomalySamples:
         """Good training pictures, foreign pictures and synthetic damage, prepared: never test pictures."""
-        record = saved.preprocessing_of(trained, kind=self._maker(trained.options).kind)
-        return Feeds.of(data, trained, record, count=count)
+        options = _own(trained)
+        record = saved.preprocessing_of(trained, kind=self._maker(options).kind)
+        return AnomalySamples.of(data, trained, record, count=count, ood=options.ood)
 
-    def _maker(self, options: TrainOptions) -> Maker:
-        makers = self.makers
-        if options.size not in makers:
-            raise BadUsage(f"EfficientAD has no size {options.size!r}", do=f"Use one of {', '.join(makers)}")
-        return makers[options.size]
+    def _maker(self, options: EfficientAdOptions) -> Maker:
+        _ = options.own_size  # BadUsage for an unknown size
+        return self.makers[options.size]
+
+    def _loaded(self, options: EfficientAdOptions) -> Frozen:
+        """The pretrained network: `plan` and `train` read its file once, and learn from what they looked at."""
+        key = (options.size, options.teacher)
+        if key not in self._frozen:
+            self._frozen[key] = self._maker(options).frozen(options)
+        return self._frozen[key]
+
+
+def _own(trained: AnomalyTrained) -> EfficientAdOptions:
+    if not isinstance(trained.options, EfficientAdOptions):
+        raise BadUsage(f"this model was not trained by {EfficientAD.title}", where=str(trained.folder))
+    return trained.options
 
 
 @contextmanager
 def _computing(threads: int) -> Iterator[None]:
     """torch's process-wide settings for a training, put back after it."""
-    before = torch.get_num_threads()
+    before, tf32 = torch.get_num_threads(), torch.backends.cudnn.allow_tf32
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)  # activations of dead channels would otherwise cost as much as ten live ones
+    # A GPU would round convolutions to 10 bits; scores must be those of the float32 graph.
+    torch.backends.cudnn.allow_tf32 = False
     try:
         yield
     finally:
+        torch.backends.cudnn.allow_tf32 = tf32
         torch.set_flush_denormal(False)
         torch.set_num_threads(before)

@@ -12,7 +12,7 @@ from torch import Tensor
 from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.errors import BadInput
 from edge_sdk.export import tensors_file
-from edge_sdk.export.family import Trained
+from edge_sdk.export.anomaly.data import AnomalyTrained
 
 MODEL = "model.safetensors"
 
@@ -25,7 +25,7 @@ def save(
     tensors_file.write(path, tensors, kind=kind, described={**described, "preprocessing": record})
 
 
-def file_of(trained: Trained) -> Path:
+def file_of(trained: AnomalyTrained) -> Path:
     """The model's file. Raises BadInput where there is none."""
     path = trained.folder / MODEL
     if not path.is_file():
@@ -33,7 +33,7 @@ def file_of(trained: Trained) -> Path:
     return path
 
 
-def preprocessing_of(trained: Trained, *, kind: str) -> Preprocessing:
+def preprocessing_of(trained: AnomalyTrained, *, kind: str) -> Preprocessing:
     """How pictures came to the model in training, as its file says. Raises BadInput."""
     with tensors_file.opened(file_of(trained), kind=kind, what="not a trained model", do="Train again") as file:
         return Preprocessing(**file.described["preprocessing"])

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edge_sdk.errors import BadInput
+from edge_sdk.export.training.device import on_cpu
 
 SIGMA_FLOOR = 1e-3
 """Of the median sigma: a channel that is dead on one product would otherwise divide by (almost) zero."""
@@ -42,7 +43,7 @@ class StatisticsSum:
 
     def add(self, features: Tensor) -> None:
         """Takes (N, C, h, w)."""
-        block = features.detach().to(torch.float64).movedim(1, 0).flatten(1).numpy()
+        block = on_cpu(features).to(torch.float64).movedim(1, 0).flatten(1).numpy()
         count, mean = block.shape[1], block.mean(axis=1)
         squares = np.square(block - mean[:, None]).sum(axis=1)
         total = self._count + count

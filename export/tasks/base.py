@@ -18,8 +18,9 @@ from edge_sdk.decision.record import Record
 from edge_sdk.errors import BadUsage
 from edge_sdk.export.family import Exported, Family, Trained
 from edge_sdk.export.option import NoOptions
-from edge_sdk.export.sections import Card, Section
+from edge_sdk.export.sections import Card, Section, Table
 from edge_sdk.progress import Progress, silent
+from edge_sdk.runtimes import targets
 from edge_sdk.tasks.base import MODEL
 from edge_sdk.tensors import Array
 from edge_sdk.verify import VerifyReport
@@ -45,10 +46,11 @@ class Reading:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checked:
     """What a task found in its data before anything is trained. rows: (name, text) for the plan that a person reads;
-    facts: the same for JSON; notes: what was left out and what to look at, a sentence each."""
+    facts: the same for JSON; left_out: what does not count, and why, a line each; notes: what to know of the rest."""
 
     rows: tuple[tuple[str, str], ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -96,6 +98,13 @@ def float_variant(onnx: bytes) -> Variant:
     return Variant(variant="fp32", layout="plain", graph=onnx, int8_convolutions=0)
 
 
+def taken(runtime: str, variant: Variant) -> bool:
+    """Whether a runtime takes a graph as what it is, and the graph was planned for it. By contract "tensorrt" is
+    TensorRT-RTX as well."""
+    planned = not variant.runtimes or any(runtime.startswith(one) for one in variant.runtimes)
+    return planned and targets.takes(runtime, variant.variant, variant.layout)
+
+
 @runtime_checkable
 class Evaluation(Protocol):
     """What a task measured. It goes into report.json of the bundle and of the report page as it is."""
@@ -103,8 +112,8 @@ class Evaluation(Protocol):
     def to_json(self) -> dict[str, Any]:
         """Plain values: members of one JSON object."""
 
-    def lines(self) -> Sequence[str]:
-        """Lines for a terminal."""
+    def lines(self) -> Sequence[str | Table]:
+        """Lines and tables for a terminal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +125,7 @@ class NotEvaluated:
     def to_json(self) -> dict[str, Any]:
         return {"unjudged": self.why} if self.why else {}
 
-    def lines(self) -> Sequence[str]:
+    def lines(self) -> Sequence[str | Table]:
         return (f"quality was not measured: {self.why}",) if self.why else ()
 
 

@@ -1,4 +1,4 @@
-"""One file that a training run can go on from: weights, optimiser, random states, step, time. Knows no loss.
+"""One file that a training run resumes from: weights, optimiser, random states, step, time. Knows no loss.
 
 It is written beside the old one and renamed over it, so a kill at any moment leaves the old file or the new one.
 """
@@ -20,15 +20,15 @@ from edge_sdk.export import tensors_file
 from edge_sdk.export.tensors_file import TensorsFile
 from edge_sdk.export.training.identity import differences
 
-FORMAT = "edge-sdk.checkpoint/2"
+FORMAT = "edge-sdk.checkpoint/3"
 NAME = "checkpoint.safetensors"
 TOLD = 3
 """Differences at most, in the message of a checkpoint of another run."""
 
 
 @dataclass(frozen=True, slots=True)
-class Leg:
-    """A stretch of a run under one plan: the step that it began at, and what was to end it."""
+class Segment:
+    """The part of a run under one plan: the step that it began at, and what was to end it."""
 
     began: int
     steps: int | None
@@ -39,8 +39,8 @@ class Leg:
 class Position:
     """How far a run is. elapsed_s: training time so far, resumes included. bad_steps: steps dropped for NaN gradients.
 
-    history: (step, {loss name: value}). finished: its steps or its time are used up. legs: more than one where the run
-    was lengthened or shortened on the way, and then it can't be made again by one command.
+    history: (step, {loss name: value}). finished: its steps or its time are used up. segments: more than one where the
+    run was lengthened or shortened on the way, and then it can't be made again by one command.
     """
 
     step: int = 0
@@ -48,7 +48,7 @@ class Position:
     bad_steps: int = 0
     finished: bool = False
     history: tuple[tuple[int, Mapping[str, float]], ...] = ()
-    legs: tuple[Leg, ...] = ()
+    segments: tuple[Segment, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -75,6 +75,8 @@ def capture(
     for index, entries in state["state"].items():
         tensors |= {f"optimizer/{index}/{name}": torch.as_tensor(value) for name, value in entries.items()}
     tensors["rng/torch"] = torch.get_rng_state()
+    if (gpu := _gpu_of(module)) is not None:
+        tensors["rng/cuda"] = torch.cuda.get_rng_state(gpu)
     return Checkpoint(
         position=position, identity=identity, tensors=tensors, optimizer_groups=state["param_groups"],
         rng=dict(rng.bit_generator.state),
@@ -84,7 +86,8 @@ def capture(
 def restore(
     checkpoint: Checkpoint, module: nn.Module, optimizer: torch.optim.Optimizer, rng: np.random.Generator
 ) -> None:
-    """Puts the state back: the next step is the one that would have followed. Raises BadInput if it does not fit."""
+    """Puts the state back: the next step is the one that would have followed. The network may be on another device than
+    the one before. Raises BadInput if it does not fit."""
     try:
         module.load_state_dict({n[7:]: t for n, t in checkpoint.tensors.items() if n.startswith("module/")})
         state: dict[int, dict[str, Tensor]] = {}
@@ -95,10 +98,19 @@ def restore(
         optimizer.load_state_dict({"state": state, "param_groups": checkpoint.optimizer_groups})
         rng.bit_generator.state = dict(checkpoint.rng)
         torch.set_rng_state(checkpoint.tensors["rng/torch"])
+        gpu, state_there = _gpu_of(module), checkpoint.tensors.get("rng/cuda")
+        if gpu is not None and state_there is not None:  # one that was written on the CPU goes on with the seed's own
+            torch.cuda.set_rng_state(state_there, gpu)
     except (RuntimeError, ValueError, KeyError, TypeError) as exc:
         raise BadInput(
             f"the checkpoint is of another network: {str(exc).splitlines()[0]}", do="Train into another folder"
         ) from exc
+
+
+def _gpu_of(module: nn.Module) -> torch.device | None:
+    """The GPU that a network is on."""
+    at = next((weight.device for weight in module.parameters()), None)
+    return at if at is not None and at.type == "cuda" else None
 
 
 def write(checkpoint: Checkpoint, folder: Path) -> None:
@@ -111,7 +123,7 @@ def write(checkpoint: Checkpoint, folder: Path) -> None:
         "bad_steps": position.bad_steps,
         "finished": position.finished,
         "history": [[step, dict(values)] for step, values in position.history],
-        "legs": [[leg.began, leg.steps, leg.time_budget_s] for leg in position.legs],
+        "segments": [[one.began, one.steps, one.time_budget_s] for one in position.segments],
         "optimizer_groups": checkpoint.optimizer_groups,
         "rng": dict(checkpoint.rng),
     }
@@ -142,7 +154,7 @@ def _stored(file: TensorsFile) -> Checkpoint:
     position = Position(
         step=int(described["step"]), elapsed_s=float(described["elapsed_s"]), bad_steps=int(described["bad_steps"]),
         finished=bool(described["finished"]), history=tuple((int(s), dict(v)) for s, v in described["history"]),
-        legs=tuple(Leg(*leg) for leg in described["legs"]),
+        segments=tuple(Segment(*one) for one in described["segments"]),
     )  # fmt: skip
     return Checkpoint(
         position=position, identity=described["identity"], tensors=file.tensors,

@@ -1,4 +1,4 @@
-"""What a run must have in common with the checkpoint that it goes on from, as text that can be shown.
+"""What a run must have in common with the checkpoint that it resumes from, as text that can be shown.
 
 Knows no network, no picture and no family: whoever trains says what its pictures and weights are.
 """
@@ -14,10 +14,10 @@ from typing import Any
 
 from torch import nn
 
-LASTING = frozenset({"steps", "time_budget_s", "checkpoint_every_s", "threads"})
-"""May change on the way, in options and recipes alike: how long a run lasts and how it is computed, not what is learnt.
-"""
-FILES = frozenset({"teacher", "penalty"})
+LASTING = frozenset({"steps", "time_budget_s", "checkpoint_every_s", "threads", "device"})
+"""Not part of a run's identity, in options and recipes alike: how long it lasts and where it is computed, not what is
+learned."""
+FILES = frozenset({"teacher", "ood"})
 """Options that are paths: what lies there counts, not where it lies, and is told apart from them."""
 
 
@@ -25,7 +25,7 @@ def identify(options: object, recipe: object = None, *, code: str, **made_of: st
     """Text by name, in the order in which differences are worth telling.
 
     options, recipe: dataclasses; a recipe's names begin with "recipe.". made_of: digests or names of data and weights.
-    code: raised whenever a checkpoint of the code before can't be gone on from.
+    code: bumped when older checkpoints can no longer be resumed.
     """
     chosen = {name: text for name, text in _texts("", options) if name not in FILES}
     learnt_by = {} if recipe is None else dict(_texts("recipe.", recipe))
@@ -59,7 +59,7 @@ def digest_of_weights(net: nn.Module) -> str:
     """16 hexadecimal digits of all tensors of a network and their names."""
     total = hashlib.sha256()
     for name, tensor in net.state_dict().items():
-        total.update(name.encode() + tensor.numpy().tobytes())
+        total.update(name.encode() + tensor.cpu().numpy().tobytes())
     return total.hexdigest()[:16]
 
 

@@ -23,12 +23,12 @@ from torch import Tensor, nn
 
 from edge_sdk.errors import BadUsage, CheckFailed, Stopped
 from edge_sdk.export.training import checkpoint
-from edge_sdk.export.training.checkpoint import Leg, Position
+from edge_sdk.export.training.checkpoint import Position, Segment
 from edge_sdk.progress import Progress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class LoopPlan:
     """When a run ends and what it keeps. steps, time_budget_s: whichever ends first; at least one is needed.
 
     checkpoint_every_s: seconds of training that a kill may cost. bad_steps: steps whose gradients held NaN or infinity
@@ -95,7 +95,7 @@ def decay_at(done: float, *, at: float = 0.95, factor: float = 0.1) -> float:
 
 def run(
     trainable: Trainable,
-    plan: Plan,
+    plan: LoopPlan,
     *,
     folder: Path,
     identity: Mapping[str, str],
@@ -107,7 +107,7 @@ def run(
     The plan may differ from the one that the checkpoint was written under. From there on the schedule is that of the
     new plan, at the share of it that is behind: a finished run that is asked for more goes on from its last weights,
     its learning rate rises to where a run of the new length would have it, and falls to the new end. A run that is
-    behind its new end already stays as it is. `Position.legs` tells of every such change.
+    behind its new end already stays as it is. `Position.segments` tells of every such change.
 
     identity: what must be the same for a resume (see `identify`). Raises Stopped on Ctrl-C, checkpoint kept, and
     CheckFailed after `plan.bad_steps` steps with NaN gradients.
@@ -129,7 +129,7 @@ def run(
 
     if plan.over(position):
         return position
-    position = replace(position, finished=False, legs=_legs(position, plan))
+    position = replace(position, finished=False, segments=_segments(position, plan))
     with _interrupt_between_steps() as interrupted:
         try:
             return _steps(trainable, plan, position, rng, rates, keep, interrupted, progress)
@@ -137,17 +137,17 @@ def run(
             raise _stopped(folder) from exc
 
 
-def _legs(position: Position, plan: Plan) -> tuple[Leg, ...]:
+def _segments(position: Position, plan: LoopPlan) -> tuple[Segment, ...]:
     """Those of the run so far, and one more if its plan is another now."""
-    now = Leg(position.step, plan.steps, plan.time_budget_s)
-    if position.legs and replace(position.legs[-1], began=now.began) == now:
-        return position.legs
-    return (*position.legs, now)
+    now = Segment(position.step, plan.steps, plan.time_budget_s)
+    if position.segments and replace(position.segments[-1], began=now.began) == now:
+        return position.segments
+    return (*position.segments, now)
 
 
 def _steps(
     trainable: Trainable,
-    plan: Plan,
+    plan: LoopPlan,
     position: Position,
     rng: np.random.Generator,
     rates: list[float],

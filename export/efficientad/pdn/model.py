@@ -47,8 +47,9 @@ class PdnModel(nn.Module):
 
     def set_statistics(self, statistics: ChannelStatistics) -> None:
         """The teacher's mean and std, kept in float64 whatever dtype the weights have."""
-        self.mean = torch.from_numpy(statistics.mean.copy())
-        self.std = torch.from_numpy(statistics.std.copy())
+        self.mean, self.std = (
+            torch.from_numpy(values.copy()).to(self.mean.device) for values in (statistics.mean, statistics.std)
+        )
         self.clamped_channels = statistics.clamped
 
     def target(self, pictures: Tensor) -> Tensor:

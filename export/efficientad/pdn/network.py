@@ -12,8 +12,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from edge_sdk.bundle.manifest import MapGrid
 from edge_sdk.errors import BadUsage
+from edge_sdk.export.efficientad.options import BORDER_PX
+from edge_sdk.preprocess import Grid
 
 PdnSize = Literal["s", "m"]
 
@@ -21,10 +22,6 @@ FIELD_PX = 33
 """Side of the patch that one cell sees."""
 STRIDE_PX = 4
 """Distance of two cells' centres."""
-BORDER_PX = 16
-"""Half a field: the rim of the input that has no cell of its own in an unpadded PDN. A picture that is surrounded by
-this many pixels before the network gets a cell for each of its own 4 x 4 px."""
-
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 """Of RGB / 255. What every published PDN teacher was trained with."""
@@ -96,9 +93,9 @@ class PdnLayout:
         """(rows, columns) of the output for an input of `height` x `width` px. Raises BadUsage below one field."""
         return _cells(height, padding=self.padding), _cells(width, padding=self.padding)
 
-    def map_grid(self) -> MapGrid:
+    def map_grid(self) -> Grid:
         """Where the cells lie in the network's input: cell i sees the pixels 4 i .. 4 i + 32, or 16 less if padded."""
-        return MapGrid(offset_px=(0.0 if self.padding else BORDER_PX) + 0.5, stride_px=STRIDE_PX)
+        return Grid(offset_px=(0.0 if self.padding else BORDER_PX) + 0.5, stride_px=STRIDE_PX)
 
     def parameters(self) -> int:
         """Number of weights and biases."""
@@ -153,7 +150,10 @@ def drawn(net: nn.Module, *, seed: int) -> None:
     rng = torch.Generator().manual_seed(seed)
     for weight in net.parameters():
         if weight.ndim > 1:
-            nn.init.kaiming_normal_(weight, nonlinearity="relu", generator=rng)
+            # Drawn on the CPU, whose generator gives the same numbers on every machine, wherever the network is.
+            fresh = torch.empty(weight.shape, dtype=weight.dtype)
+            nn.init.kaiming_normal_(fresh, nonlinearity="relu", generator=rng)
+            weight.data.copy_(fresh)
         else:
             nn.init.zeros_(weight)
 

@@ -15,12 +15,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from edge_sdk import preprocess
 from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.export.anomaly.augment import Augmentation, view
-from edge_sdk.export.anomaly.inputs import prepared
+from edge_sdk.export.anomaly.data import Picture
+from edge_sdk.export.anomaly.store import PictureStore
 from edge_sdk.export.efficientad.trunk import BLOCKS, Trunk, cells, stride_of
-from edge_sdk.export.family import Picture
+from edge_sdk.export.training.device import CPU, Compute, array
 from edge_sdk.progress import Progress
 
 
@@ -36,12 +36,15 @@ class Views:
 
 class FeatureBank:
     """Features of numbered views: view k shows picture k % pictures, changed by the k-th seed (unchanged for the first
-    round). Deterministic: a bank made again after a resume gives the same features."""
+    round). Deterministic: a bank made again after a resume gives the same features. They are kept on the CPU, wherever
+    they are computed and learned from."""
 
     def __init__(
-        self, pictures: Sequence[Picture], record: Preprocessing, trunk: Trunk, blocks: Sequence[int], views: Views
-    ) -> None:
-        self._pictures, self._record, self._trunk, self._views = tuple(pictures), record, trunk, views
+        self, pictures: Sequence[Picture], store: PictureStore, record: Preprocessing, trunk: Trunk,
+        blocks: Sequence[int], views: Views, *, compute: Compute = CPU,
+    ) -> None:  # fmt: skip
+        self._pictures, self._record, self._views = tuple(pictures), record, views
+        self._store, self._compute, self._trunk = store, compute, compute.place(trunk)
         self._blocks = tuple(sorted(set(blocks)))
         shapes = {b: shape_of(b, record.width, record.height) for b in self._blocks}
         one_round = view_bytes(self._blocks, record.width, record.height) * len(self._pictures)
@@ -68,23 +71,23 @@ class FeatureBank:
                 self._make(k)
         at = np.asarray(views)
         return {
-            b: torch.from_numpy(kept[at].astype(np.float32)).contiguous(memory_format=torch.channels_last)
+            b: self._compute.tensor(kept[at].astype(np.float32)).contiguous(memory_format=torch.channels_last)
             for b, kept in self._kept.items()
         }
 
     def _make(self, k: int) -> None:
         # One picture a pass: on a CPU its activations stay in the cache, those of a batch don't.
         with torch.inference_mode():
-            outputs = self._trunk(torch.from_numpy(self._image(k)[None]), self._blocks)
+            outputs = self._trunk(self._compute.tensor(self._image(k)[None]), self._blocks)
         for block, output in outputs.items():
-            self._kept[block][k] = output[0].numpy()
+            self._kept[block][k] = array(output[0])
         self._have[k] = True
 
     def _image(self, k: int) -> NDArray[np.uint8]:
         picture = self._pictures[k % len(self._pictures)]
         if k < len(self._pictures):
-            return prepared(picture, self._record)
-        rgb = preprocess.read_rgb8(picture.path, bit_depth=self._record.bit_depth)
+            return self._store.tensor(picture.path, self._record)
+        rgb = self._store.source(picture.path, self._record)
         return view(rgb, self._record, self._views.augmentation, np.random.default_rng([self._views.seed, k]))
 
 

@@ -38,7 +38,7 @@ def merged_graph(model: XsModel, *, width: int, height: int) -> tuple[bytes, tup
     return g.finish(), g.node_names[before_tail:]
 
 
-def float_in_int8(graph: bytes) -> tuple[str, ...]:
+def keep_fp32_in_int8(graph: bytes) -> tuple[str, ...]:
     """Names of the trunk's convolutions in a merged graph: they stay float in int8.
 
     The trunk feeds teacher and student alike, and its rounding is what moves scores (docs/results/int8_fidelity holds
@@ -48,9 +48,9 @@ def float_in_int8(graph: bytes) -> tuple[str, ...]:
     return tuple(node.name for node in model.graph.node if node.op_type == "Conv" and node.name.startswith("trunk/"))
 
 
-def raw_maps(float_tail: tuple[str, ...]) -> tuple[str, ...]:
+def raw_maps(keep_fp32: tuple[str, ...]) -> tuple[str, ...]:
     """The nodes of a merged graph's tail that make a source's map, before its quantiles scale it."""
-    return tuple(name for name in float_tail if re.fullmatch(r"maps/\d+/(mean|apart)", name))
+    return tuple(name for name in keep_fp32 if re.fullmatch(r"maps/\d+/(mean|apart)", name))
 
 
 def _numpy(tensor: Tensor) -> Array:

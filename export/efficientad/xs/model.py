@@ -110,8 +110,7 @@ class XsLayout:
 class XsConfig:
     """Everything that is chosen about XS, one configuration for all products.
 
-    side: px of the picture's width and height; at 320 a small defect spans several cells, for 1.6 times the work of
-    256. fixed, turning: augmentation of parts with a fixed pose, and of parts that lie in any direction. views: per
+    fixed, turning: augmentation of parts with a fixed pose, and of parts that lie in any direction. views: per
     picture at most. fresh: new views in each step. weight_views, weight_cells: views per picture, and cells, that the
     weighting of differences comes from. hard_weight, hard_share, hard_from: from that share of the run on, the mean of
     the largest squared differences is added. time_budget_s: where the user states neither steps nor time.
@@ -119,9 +118,8 @@ class XsConfig:
     """
 
     layout: XsLayout = field(default_factory=XsLayout)
-    side: int = 320
     fixed: Augmentation = field(default_factory=lambda: Augmentation(scale=0.03, shift=0.02, light=0.08))
-    turning: Augmentation = field(default_factory=lambda: Augmentation(turns=True, light=0.08))
+    turning: Augmentation = field(default_factory=lambda: Augmentation(any_orientation=True, light=0.08))
     views: int = 16
     fresh: int = 3
     memory_bytes: int = 1 << 30

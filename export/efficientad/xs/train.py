@@ -15,35 +15,41 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from edge_sdk.bundle.manifest import MapGrid, Preprocessing
+from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.errors import BadUsage
-from edge_sdk.export.anomaly.inputs import prepared
+from edge_sdk.export.anomaly.data import AnomalyData, AnomalyTrained, Picture, Shares, data_identity
+from edge_sdk.export.anomaly.store import PictureStore
 from edge_sdk.export.efficientad import saved
+from edge_sdk.export.efficientad.options import EfficientAdOptions
 from edge_sdk.export.efficientad.statistics import ChannelStatistics, MapQuantiles, StatisticsSum, map_quantiles
-from edge_sdk.export.efficientad.trunk import BLOCKS, load_trunk
+from edge_sdk.export.efficientad.trunk import BLOCKS, Trunk, load_trunk
 from edge_sdk.export.efficientad.xs.features import FeatureBank, Views, view_bytes
-from edge_sdk.export.efficientad.xs.graph import float_in_int8, merged_graph, raw_maps
+from edge_sdk.export.efficientad.xs.graph import keep_fp32_in_int8, merged_graph, raw_maps
 from edge_sdk.export.efficientad.xs.model import FORMAT, XsConfig, XsModel, new_model
-from edge_sdk.export.family import FloatGraph, Picture, PictureSet, Trained, TrainOptions
-from edge_sdk.export.pictures import Shares, data_identity, shares
-from edge_sdk.export.training import loop
+from edge_sdk.export.family import Exported, FloatGraph
+from edge_sdk.export.training import device, loop
 from edge_sdk.export.training.checkpoint import Position
+from edge_sdk.export.training.device import CPU, Compute, array
 from edge_sdk.export.training.identity import digest, digest_of_weights, identify
 from edge_sdk.export.training.loop import Moment
+from edge_sdk.preprocess import Grid
 from edge_sdk.profiling.machine import machine
 from edge_sdk.progress import Progress
-from edge_sdk.runtimes.probe import cpu
+from edge_sdk.tasks.anomaly.detector import AnomalySettings
+from edge_sdk.tasks.base import MODEL
 
-BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
 CODE = "xs/1"
-"""Raised whenever a checkpoint of the code before can't be gone on from."""
+"""Bump when older checkpoints can no longer be resumed."""
 
 
 class XsTraining:
     """What one step of XS does (the protocol `Trainable`)."""
 
-    def __init__(self, model: XsModel, bank: FeatureBank, config: XsConfig, *, bf16: bool) -> None:
-        self._model, self._bank, self._config, self._bf16 = model, bank, config, bf16
+    def __init__(
+        self, model: XsModel, bank: FeatureBank, config: XsConfig, *, bf16: bool, compute: Compute = CPU
+    ) -> None:
+        self._model, self._bank, self._config = compute.place(model), bank, config
+        self._bf16, self._compute = bf16, compute
         self._optimizer = torch.optim.AdamW(
             model.student.parameters(), lr=config.rate, betas=(0.9, 0.99), weight_decay=config.weight_decay
         )
@@ -63,7 +69,7 @@ class XsTraining:
         features = self._bank.features(self._draw(rng, now.step))
         layout = self._model.layout
         start = self._model.standardised(layout.start, features[layout.start])
-        with torch.autocast("cpu", torch.bfloat16, enabled=self._bf16):
+        with self._compute.autocast(enabled=self._bf16):
             learnt = self._model.student(start)
         squared = {
             tap: (learnt[tap].float() - self._model.standardised(tap, features[tap])).square() for tap in layout.taps
@@ -89,71 +95,72 @@ class XsTraining:
 
 
 def train(
-    data: PictureSet, options: TrainOptions, *, folder: Path, progress: Progress, config: XsConfig | None = None
-) -> Trained:
-    """Trains, or goes on from the checkpoint in `folder`; a finished run is measured again, not trained again."""
+    data: AnomalyData, options: EfficientAdOptions, *, folder: Path, progress: Progress,
+    config: XsConfig | None = None, trunk: Trunk | None = None,
+) -> AnomalyTrained:  # fmt: skip
+    """Trains, or resumes from the checkpoint in `folder`; a finished run is measured again, not trained again.
+
+    trunk: as `plan` loaded it, None = it is loaded here.
+    """
     config = config or XsConfig()
-    plan, identity = outlook(data, options, config=config)
-    record = preprocessing(options)
-    parts = shares(data.train, options)
-    trunk = load_trunk(config.layout.taps[-1], options.teacher)
-    augmentation = config.turning if options.turns else config.fixed
+    trunk = trunk or trunk_of(options, config)
+    length, identity = plan(data, options, config=config, trunk=trunk)
+    record, parts, store = options.preprocessing(), data.shares, data.store
+    compute = device.chosen(options.device)
+    augmentation = config.turning if options.any_orientation else config.fixed
     views = Views(augmentation=augmentation, each=config.views, seed=options.seed, memory_bytes=config.memory_bytes)
-    bank = FeatureBank(parts.training, record, trunk, config.layout.blocks, views)
+    bank = FeatureBank(parts.training, store, record, trunk, config.layout.blocks, views, compute=compute)
     bank.fill(len(bank), progress=progress)
     statistics = statistics_of((bank.features([k]) for k in range(len(bank))), config.layout.blocks)
     model = new_model(config.layout, trunk, statistics, seed=options.seed)
-    # Where the CPU multiplies bfloat16 by itself the student's passes take half the time; losses stay float32.
-    bf16 = bool(BF16_FLAGS & set(cpu().flags))
-    position = loop.run(
-        XsTraining(model, bank, config, bf16=bf16), plan, folder=folder, identity=identity, seed=options.seed,
-        progress=progress,
-    )  # fmt: skip
+    # Losses stay float32, whatever the student's passes are computed in.
+    lesson = XsTraining(model, bank, config, bf16=compute.bf16, compute=compute)
+    position = loop.run(lesson, length, folder=folder, identity=identity, seed=options.seed, progress=progress)
     model.eval()
-    _fit_weights(model, bank, config, options.seed, progress=progress)
+    _fit_weights(model, bank, config, options.seed, compute, progress=progress)
     progress(0, 0, "map quantiles and scores of the held-out parts")
-    model.quantiles = quantiles_of(model, _trunk_features(model, parts.scaling, record), config.quantiles)
-    scores = scores_of(model, _trunk_features(model, parts.held_out, record))
+    scaling, held_out = (trunk_features(model, p, store, record, compute) for p in (parts.scaling, parts.held_out))
+    model.quantiles = quantiles_of(model, scaling, config.quantiles)
+    scores = scores_of(model, held_out)
     model.save(folder / saved.MODEL, record)
-    return Trained(
+    return AnomalyTrained(
         folder=folder, options=options, held_out=parts.held_out, scores=scores, scored_by="torch",
         run=digest(identity), steps=position.step, training_s=round(position.elapsed_s, 1),
-        pictures=len(parts.training), history=position.history,
-        facts=_facts(model, position, bank, parts) | {"bf16": bf16},
+        samples=len(parts.training), history=position.history,
+        facts=_facts(model, position, bank, parts) | {"bf16": compute.bf16, "device": compute.name},
     )  # fmt: skip
 
 
-def outlook(data: PictureSet, options: TrainOptions, *, config: XsConfig) -> tuple[loop.Plan, dict[str, str]]:
-    """How long a training lasts, and what a checkpoint must have in common with it to be gone on from.
+def trunk_of(options: EfficientAdOptions, config: XsConfig) -> Trunk:
+    """The frozen trunk. Raises BadInput for weights that aren't the trunk's."""
+    return load_trunk(config.layout.taps[-1], options.teacher)
 
-    Raises BadUsage for a size that can't run or that this machine has no memory for with so many pictures, BadInput for
-    weights that aren't the trunk's.
+
+def plan(
+    data: AnomalyData, options: EfficientAdOptions, *, config: XsConfig, trunk: Trunk
+) -> tuple[loop.LoopPlan, dict[str, str]]:
+    """How long a training lasts, and what a checkpoint must have in common with it to be resumed.
+
+    Raises BadUsage for a size that can't run or that this machine has no memory for with so many pictures.
     """
     config.layout.check(*options.sides)
-    _check_memory(len(shares(data.train, options).training), options, config)
+    _check_memory(len(data.shares.training), options, config)
     budget = config.time_budget_s if options.steps is None and options.time_budget_s is None else options.time_budget_s
-    plan = loop.Plan(steps=options.steps, time_budget_s=budget, checkpoint_every_s=config.checkpoint_every_s)
-    trunk = load_trunk(config.layout.taps[-1], options.teacher)
-    return plan, identify(options, config, code=CODE, **data_identity(data), teacher=digest_of_weights(trunk))
+    length = loop.LoopPlan(steps=options.steps, time_budget_s=budget, checkpoint_every_s=config.checkpoint_every_s)
+    return length, identify(options, config, code=CODE, **data_identity(data), teacher=digest_of_weights(trunk))
 
 
-def _check_memory(pictures: int, options: TrainOptions, config: XsConfig) -> None:
+def _check_memory(pictures: int, options: EfficientAdOptions, config: XsConfig) -> None:
     """One view of every picture is kept; running out of memory would end the process without a word."""
-    here = machine()
+    here, (width, height) = machine(), options.sides
     room = min(size for size in (here.memory_bytes, here.memory_max_bytes, sys.maxsize) if size is not None)
-    kept = pictures * view_bytes(config.layout.blocks, *options.sides)
+    kept = pictures * view_bytes(config.layout.blocks, width, height)
     if kept > room:
         raise BadUsage(
-            f"{pictures} pictures at {options.width} x {options.height} px take {kept / 1e9:.1f} GB of memory, and "
+            f"{pictures} pictures at {width} x {height} px take {kept / 1e9:.1f} GB of memory, and "
             f"there are {room / 1e9:.1f}",
             do="Give a smaller --width and --height, or fewer pictures",
         )
-
-
-def preprocessing(options: TrainOptions) -> Preprocessing:
-    """How pictures come to XS: stretched, no border (the trunk's own padding serves the rim)."""
-    width, height = options.sides
-    return Preprocessing(width=width, height=height, mode="stretch", bit_depth=options.bit_depth)
 
 
 def statistics_of(features: Iterable[Mapping[int, Tensor]], blocks: Sequence[int]) -> dict[int, ChannelStatistics]:
@@ -174,7 +181,7 @@ def quantiles_of(
         for batch in features:
             for kept, cells in zip(maps, model.maps(batch), strict=True):
                 kept.append(cells)
-    return tuple(map_quantiles(torch.cat(kept).numpy(), low=at[0], high=at[1]) for kept in maps)
+    return tuple(map_quantiles(array(torch.cat(kept)), low=at[0], high=at[1]) for kept in maps)
 
 
 def scores_of(model: XsModel, features: Iterable[Mapping[int, Tensor]]) -> tuple[float, ...]:
@@ -184,7 +191,9 @@ def scores_of(model: XsModel, features: Iterable[Mapping[int, Tensor]]) -> tuple
     return tuple(float(score) for batch in each for score in batch)
 
 
-def _fit_weights(model: XsModel, bank: FeatureBank, config: XsConfig, seed: int, *, progress: Progress) -> None:
+def _fit_weights(
+    model: XsModel, bank: FeatureBank, config: XsConfig, seed: int, compute: Compute, *, progress: Progress
+) -> None:
     """Weighting of the taps that have a map "weighted", from cells drawn evenly from the first views of every part."""
     taps = model.layout.weighted
     if not taps:
@@ -200,17 +209,19 @@ def _fit_weights(model: XsModel, bank: FeatureBank, config: XsConfig, seed: int,
             learnt = model.learnt(features)
             for tap in taps:
                 wrong = model.difference(tap, learnt, features)[0].flatten(1).T
-                cells[tap].append(wrong[torch.from_numpy(rng.permutation(len(wrong))[:each])])
+                cells[tap].append(wrong[compute.tensor(rng.permutation(len(wrong))[:each])])
         for tap in taps:
             model.set_weights(tap, torch.cat(cells[tap]))
 
 
-def _trunk_features(
-    model: XsModel, pictures: Sequence[Picture], record: Preprocessing
+def trunk_features(
+    model: XsModel, pictures: Sequence[Picture], store: PictureStore, record: Preprocessing, compute: Compute = CPU
 ) -> Iterator[Mapping[int, Tensor]]:
+    """The trunk's outputs for each picture as it is, in order."""
     with torch.inference_mode():
         for picture in pictures:
-            yield model.trunk(torch.from_numpy(prepared(picture, record)[None]), model.layout.blocks)
+            image = compute.tensor(store.tensor(picture.path, record)[None])
+            yield model.trunk(image, model.layout.blocks)
 
 
 def _facts(model: XsModel, position: Position, bank: FeatureBank, parts: Shares) -> dict[str, Any]:
@@ -218,7 +229,7 @@ def _facts(model: XsModel, position: Position, bank: FeatureBank, parts: Shares)
     words = [f"the good parts' map {i} hardly varies: its scale was bounded from below" for i in narrow]
     return {
         "bad_steps": position.bad_steps,
-        "legs": [asdict(leg) for leg in position.legs],
+        "segments": [asdict(segment) for segment in position.segments],
         **parts.facts(),
         "views": bank.views,
         "clamped_channels": {str(block): n for block, n in model.clamped_channels.items()},
@@ -227,14 +238,16 @@ def _facts(model: XsModel, position: Position, bank: FeatureBank, parts: Shares)
     }
 
 
-def graph(trained: Trained) -> FloatGraph:
+def graphs(trained: AnomalyTrained) -> Exported:
     """The merged graph of the model in the run folder."""
     record, model = saved.preprocessing_of(trained, kind=FORMAT), XsModel.load(saved.file_of(trained))
     onnx, tail = merged_graph(model, width=record.width, height=record.height)
     layout, cells = model.layout, model.layout.cells_counted(record.width, record.height)
-    return FloatGraph(
-        onnx=onnx, preprocessing=record, float_tail=tail,
-        grid=MapGrid(offset_px=layout.map_stride / 2, stride_px=float(layout.map_stride)),
-        reduction=f"mean of the {cells} largest cells of the map", float_in_int8=float_in_int8(onnx),
-        matched=raw_maps(tail),
-    )  # fmt: skip
+    settings = AnomalySettings(
+        grid=Grid(offset_px=layout.map_stride / 2, stride_px=float(layout.map_stride)),
+        reduction=f"mean of the {cells} largest cells of the map",
+    )
+    graph = FloatGraph(
+        onnx=onnx, keep_fp32=tail, keep_fp32_in_int8=keep_fp32_in_int8(onnx), output_correction=raw_maps(tail)
+    )
+    return Exported(graphs={MODEL: graph}, settings=settings, preprocessing=record)

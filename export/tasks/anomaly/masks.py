@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_sdk import preprocess
-from edge_sdk.bundle.manifest import MapGrid
 from edge_sdk.errors import BadInput
-from edge_sdk.export.family import Picture
-from edge_sdk.preprocess import Geometry
-from edge_sdk.quality.pixel import PixelQuality, PixelTally, Sample
+from edge_sdk.export.anomaly.data import Picture
+from edge_sdk.export.tasks.anomaly.pixel import PixelQuality, PixelTally, Sample
+from edge_sdk.preprocess import Geometry, Grid
 
 MEGAPIXELS = 100.0
 """Above so many in all test pictures only the first variant's maps are looked at: a megapixel costs about 0.1 s."""
@@ -25,11 +24,11 @@ class Masks:
     which would count as background."""
 
     pictures: tuple[Picture, ...]
-    grid: MapGrid
+    grid: Grid
     left_out: int
 
     @classmethod
-    def of(cls, pictures: Sequence[Picture], grid: MapGrid) -> Masks | None:
+    def of(cls, pictures: Sequence[Picture], grid: Grid) -> Masks | None:
         """None where no picture has a mask."""
         if not any(p.mask for p in pictures):
             return None
@@ -55,7 +54,7 @@ class MapTally:
         except BadInput as exc:
             self._problem = str(exc)
 
-    def told(self) -> tuple[PixelQuality | None, tuple[str, ...]]:
+    def summary(self) -> tuple[PixelQuality | None, tuple[str, ...]]:
         """The figures, and what must be said of them."""
         left_out = self._masks.left_out
         notes = (f"defective pictures without a mask, left out of pixel figures: {left_out}",) if left_out else ()

@@ -1,6 +1,4 @@
 """Folders of pictures: which are for training, which for tests, what part each shows. Knows no network and no family.
-
-Pictures of one physical part are not independent, so every split here is by part and never cuts one in two.
 """
 
 from __future__ import annotations
@@ -10,13 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
-from edge_sdk import grouping, preprocess
-from edge_sdk.errors import BadInput, BadUsage
-from edge_sdk.export.family import Picture, PictureSet, TrainOptions
+from edge_sdk.errors import BadInput
+from edge_sdk.export.anomaly.data import Picture, PictureSet
+from edge_sdk.export.anomaly.store import PictureStore
+from edge_sdk.export.tasks.base import Reading
 from edge_sdk.folders import broken_links_in, folders_in, left_out, pictures_in
-from edge_sdk.grouping import GOOD, GOOD_FOLDERS, GOOD_TEST_FOLDERS, MASK_FOLDERS, Grouping, content
+from edge_sdk.grouping import GOOD, GOOD_FOLDERS, GOOD_TEST_FOLDERS, MASK_FOLDERS, Grouping
 from edge_sdk.shown import shown
 
 LAYOUTS = (
@@ -24,6 +21,9 @@ LAYOUTS = (
     "ground_truth/<defect>/<name>_mask.png; or good (normal, ok) beside folders named after defects"
 )
 """What to tell a user whose folder was not understood."""
+
+ANY = Reading()
+"""Nothing is known of what the pictures are for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,8 +35,9 @@ class _Found:
     notes: list[str]
 
 
-def read_pictures(folder: Path, *, group: str | None = None) -> PictureSet:
+def read_pictures(folder: Path, *, group: str | None = None, how: Reading = ANY) -> PictureSet:
     """The pictures of `folder`, in a fixed order; every one is decoded once, and those that can't be are listed.
+    Where `how` says how they will be prepared, what was prepared is kept in their store.
 
     Files with the same content are one picture of one part: the first counts, the others are left out and noted, so
     that no copy is in two shares, or in training and test.
@@ -51,8 +52,11 @@ def read_pictures(folder: Path, *, group: str | None = None) -> PictureSet:
         raise BadInput("this is not a folder", where=str(folder), do="Name a folder with pictures of good parts")
     part_of = Grouping(folder, group)  # a pattern or table that is wrong is told before pictures are looked for
     found = _scan(folder)
-    train, bad_train = _readable([Picture(path=p, part=part_of(p), label=label) for p, label in found.train])
-    test, bad_test = _readable([_with_mask(folder, p, label, part_of(p)) for p, label in found.test])
+    store = PictureStore(scratch=how.scratch)
+    good = [Picture(path=p, part=part_of(p), label=label) for p, label in found.train]
+    others = [_with_mask(folder, p, label, part_of(p)) for p, label in found.test]
+    train, bad_train = _readable(good, store, how, source=True)
+    test, bad_test = _readable(others, store, how, source=False)
     unreadable = (*bad_train, *bad_test)
     if not train:
         none = f"none of its {len(unreadable)} pictures can be read" if unreadable else "there are no pictures in it"
@@ -60,7 +64,7 @@ def read_pictures(folder: Path, *, group: str | None = None) -> PictureSet:
         raise BadInput(why, where=str(folder), do=unreadable[0][1] if unreadable else LAYOUTS)
     train, test, copies = _once(folder, train, test)
     notes = (*found.notes, *copies)
-    return PictureSet(train=train, test=test, group=group or "", unreadable=unreadable, notes=notes)
+    return PictureSet(train=train, test=test, group=group or "", unreadable=unreadable, notes=notes, store=store)
 
 
 def _scan(folder: Path) -> _Found:
@@ -127,20 +131,25 @@ def _with_mask(folder: Path, path: Path, label: str, part: str) -> Picture:
     return Picture(path=path, part=part, label=label, mask=mask)
 
 
-def _readable(pictures: Sequence[Picture]) -> tuple[tuple[Picture, ...], tuple[tuple[Path, str], ...]]:
+def _readable(
+    pictures: Sequence[Picture], store: PictureStore, how: Reading, *, source: bool
+) -> tuple[tuple[Picture, ...], tuple[tuple[Path, str], ...]]:
+    """Those that can be decoded, with the sums of their files, and (file, why) of the others."""
+
+    def taken(picture: Picture) -> Picture | tuple[Path, str]:
+        content, problem = store.take(picture.path, how.preprocessing, source=source)
+        return (picture.path, problem) if problem else replace(picture, content=content)
+
+    good: list[Picture] = []
+    bad: list[tuple[Path, str]] = []
     with ThreadPoolExecutor(max_workers=4, thread_name_prefix="decode") as pool:  # cv2 decodes outside the GIL
-        problems = list(pool.map(_problem, pictures))
-    good = tuple(p for p, problem in zip(pictures, problems, strict=True) if problem is None)
-    bad = tuple((p.path, problem) for p, problem in zip(pictures, problems, strict=True) if problem is not None)
-    return good, bad
-
-
-def _problem(picture: Picture) -> str | None:
-    try:
-        preprocess.decode(picture.path)
-    except BadInput as exc:
-        return str(exc.args[0])
-    return None
+        for done, one in enumerate(pool.map(taken, pictures)):
+            how.progress(done, len(pictures), "reading pictures")
+            if isinstance(one, Picture):
+                good.append(one)
+            else:
+                bad.append(one)
+    return tuple(good), tuple(bad)
 
 
 def _once(
@@ -149,7 +158,6 @@ def _once(
     """Each content once, training pictures before test pictures, and a note on the copies left out."""
     first: dict[str, Picture] = {}
     copies: list[tuple[Picture, Picture]] = []
-    train, test = (tuple(replace(p, content=content_of(p)) for p in some) for some in (train, test))
     for picture in (*train, *test):
         kept = first.setdefault(picture.content, picture)
         if kept is picture:
@@ -170,78 +178,3 @@ def _once(
         f"content of another one, such as {here} that of {there}"
     )
     return tuple(p for p in train if id(p) not in out), tuple(p for p in test if id(p) not in out), [note]
-
-
-def split(pictures: Sequence[Picture], share: float, seed: int) -> tuple[tuple[Picture, ...], tuple[Picture, ...]]:
-    """(kept, held out): about `share` of the parts are held out, at least one and never all; order is kept.
-
-    Which parts is a matter of their names and `seed` alone, not of the pictures' order or number.
-    """
-    parts = sorted({p.part for p in pictures})
-    count = held_out_count(len(parts), share)
-    out = {parts[i] for i in np.random.default_rng(seed).permutation(len(parts))[:count]}
-    return tuple(p for p in pictures if p.part not in out), tuple(p for p in pictures if p.part in out)
-
-
-def held_out_count(parts: int, share: float) -> int:
-    """How many of `parts` parts `split` holds out. BadInput for fewer than two, BadUsage for a share outside 0..1."""
-    if not 0.0 < share < 1.0:
-        raise BadUsage(f"a share of {share:g} can't be held out", do="Use a number between 0 and 1")
-    if parts < 2:
-        raise BadInput(
-            f"{parts} part is too few: one to train on and one to hold out is the least", do="Add good parts"
-        )
-    return min(max(round(share * parts), 1), parts - 1)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shares:
-    """Good pictures by what they are for; no part is in two of them. training: the network learns them. scaling: the
-    map quantiles. held_out: the threshold."""
-
-    training: tuple[Picture, ...]
-    scaling: tuple[Picture, ...]
-    held_out: tuple[Picture, ...]
-
-    def facts(self) -> dict[str, int]:
-        """How many pictures and parts each share has, for the provenance."""
-        return {
-            "pictures": len(self.training),
-            "parts": len({p.part for p in self.training}),
-            "quantile_pictures": len(self.scaling),
-            "quantile_parts": len({p.part for p in self.scaling}),
-            "held_out_pictures": len(self.held_out),
-            "held_out_parts": len({p.part for p in self.held_out}),
-        }
-
-
-def shares(pictures: Sequence[Picture], options: TrainOptions) -> Shares:
-    """Good pictures divided by part: `options.holdout` of all, then `options.quantiles` of the rest.
-
-    A threshold from parts that scaled the map would be theirs, not that of the next part.
-    """
-    parts = len({p.part for p in pictures})
-    if parts < 3:
-        raise BadInput(
-            f"{parts} good part{'s are' if parts > 1 else ' is'} too few: one to train on, one to scale the map and "
-            "one for the threshold are the least",
-            do="Add pictures of good parts; a hundred and more are usual",
-        )  # fmt: skip
-    rest, held_out = split(pictures, options.holdout, options.seed)
-    training, scaling = split(rest, options.quantiles, options.seed + 1)
-    return Shares(training=training, scaling=scaling, held_out=held_out)
-
-
-def data_identity(data: PictureSet) -> dict[str, str]:
-    """Of the training pictures, for a run's identity: their digest, which decides, and names, to tell what changed."""
-    return {"data": data_digest(data)[:16], "pictures": "\n".join(p.path.name for p in data.train)}
-
-
-def data_digest(data: PictureSet) -> str:
-    """sha256 over the training pictures: contents, parts and labels, whatever folder they lie in."""
-    return grouping.data_digest((p.path.name, p.part, p.label, content_of(p)) for p in data.train)
-
-
-def content_of(picture: Picture) -> str:
-    """`grouping.content`, read again only where nobody has. Raises BadInput for a file that is gone."""
-    return picture.content or content(picture.path)

@@ -15,8 +15,9 @@ import numpy as np
 
 from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.calibration import Variant
-from edge_sdk.export.evaluate import Scored, prepared, score_all
-from edge_sdk.export.family import Trained
+from edge_sdk.export.anomaly.data import AnomalyTrained
+from edge_sdk.export.anomaly.store import PictureStore
+from edge_sdk.export.tasks.anomaly.evaluate import Scored, prepared, score_all
 from edge_sdk.progress import Progress, silent
 from edge_sdk.runtimes import faults, probe
 from edge_sdk.runtimes.onnx_file import read_facts
@@ -26,7 +27,7 @@ FAR = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Highest:
+class ThresholdScores:
     """scores: one per held-out picture. variants, runtimes: whose, in words. warnings: what did not count, and why."""
 
     scores: tuple[float, ...]
@@ -36,18 +37,19 @@ class Highest:
 
 
 def highest(
-    trained: Trained, variants: Sequence[Variant], record: Preprocessing, *, progress: Progress = silent
-) -> Highest:
+    trained: AnomalyTrained, variants: Sequence[Variant], store: PictureStore, record: Preprocessing, *,
+    threads: int | None = None, progress: Progress = silent,
+) -> ThresholdScores:  # fmt: skip
     """Of `trained.scores` and those of every variant on every runtime that takes it, without what is far from the
-    former, and without what this CPU is known to spoil: `load` does not take it here."""
-    inputs = prepared(trained.held_out, record, progress=progress)
-    scored = score_all(variants, inputs, threads=trained.options.threads, progress=progress)
-    spoilt = _spoilt(variants)
-    sound = [one for one in scored if (one.variant, one.layout, one.runtime) not in spoilt]
+    former, and without what a known fault makes wrong on this CPU: `load` does not take it here."""
+    inputs = prepared(trained.held_out, store, record, progress=progress)
+    scored = score_all(variants, inputs, threads=threads, progress=progress)
+    unusable = _unusable(variants)
+    sound = [one for one in scored if (one.variant, one.layout, one.runtime) not in unusable]
     return of(trained.scores, trained.scored_by, sound)
 
 
-def _spoilt(variants: Sequence[Variant]) -> set[tuple[str, str, str]]:
+def _unusable(variants: Sequence[Variant]) -> set[tuple[str, str, str]]:
     """(variant, layout, runtime) of graphs that a known fault makes wrong on this CPU."""
     cpu, present = probe.cpu(), [found for found in probe.availability() if found.usable]
     out: set[tuple[str, str, str]] = set()
@@ -60,14 +62,14 @@ def _spoilt(variants: Sequence[Variant]) -> set[tuple[str, str, str]]:
     return out
 
 
-def of(scores: Sequence[float], scored_by: str, scored: Sequence[Scored]) -> Highest:
+def of(scores: Sequence[float], scored_by: str, scored: Sequence[Scored]) -> ThresholdScores:
     """scores: fp32's, one per picture, by `scored_by`; scored: the other graphs', of the same pictures. Those that did
     not run are told in the table, not here."""
     own, scored = np.array(scores, np.float64), [one for one in scored if not one.problem]
     most = FAR * float(np.abs(own).max())
     counted = [one for one in scored if float(np.abs(one.scores - own).max()) <= most]
     left_out = [one for one in scored if not any(one is other for other in counted)]
-    return Highest(
+    return ThresholdScores(
         scores=tuple(np.max([own, *(one.scores for one in counted)], axis=0).tolist()),
         variants=", ".join(dict.fromkeys(("fp32", *(one.variant for one in counted)))),
         runtimes=", ".join(dict.fromkeys((scored_by, *(one.runtime for one in counted)))),

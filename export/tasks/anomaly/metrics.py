@@ -1,4 +1,4 @@
-"""From scores to the figures of a bundle's table, counted by picture and, where parts were named, by part.
+"""From scores to the metrics of a bundle's table, counted by picture and, where parts were named, by part.
 
 Knows scores, labels and a threshold; no runtime, no graph, no family.
 """
@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_sdk.errors import EdgeError
-from edge_sdk.export.evaluate import Scored
-from edge_sdk.export.family import Picture
-from edge_sdk.quality import detection
-from edge_sdk.quality.pixel import PixelQuality
+from edge_sdk.export.anomaly.data import Picture
+from edge_sdk.export.tasks.anomaly import detection
+from edge_sdk.export.tasks.anomaly.evaluate import Scored
+from edge_sdk.export.tasks.anomaly.pixel import PixelQuality
 
 Floats = NDArray[np.float64]
 Unit = Literal["picture", "part"]
@@ -27,7 +27,7 @@ _DRAWS = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Figures:
+class Metrics:
     """Quality of one variant on one runtime, counted in `unit`s. A part's score is the highest of its pictures: a line
     rejects a part as soon as one of its pictures is rejected. Shares and AUROC 0..1, intervals 95 %.
 
@@ -79,8 +79,8 @@ class Row:
     threads: int
     size_bytes: int
     reference: bool = False
-    by_picture: Figures | None = None
-    by_part: Figures | None = None
+    by_picture: Metrics | None = None
+    by_part: Metrics | None = None
     pixels: PixelQuality | None = None
     kept_least: float | None = None
     kept_of: int = 0
@@ -160,26 +160,26 @@ def _row(
         return blank
     own = _sides(s.scores, pictures, group)
     try:
-        by_picture = _figures("picture", own, threshold, against)
+        by_picture = _metrics("picture", own, threshold, against)
         by_part = None
         if group:
-            by_part = _figures("part", own.by_part(), threshold, None if against is None else against.by_part())
+            by_part = _metrics("part", own.by_part(), threshold, None if against is None else against.by_part())
         return _held(replace(blank, by_picture=by_picture, by_part=by_part), own, against)
     except EdgeError as exc:  # scores of NaN and their like: a row without figures, never a build without a bundle
         return replace(blank, problem=str(exc))
 
 
-def _figures(unit: Unit, own: _Sides, threshold: float | None, against: _Sides | None) -> Figures:
+def _metrics(unit: Unit, own: _Sides, threshold: float | None, against: _Sides | None) -> Metrics:
     if threshold is None:
-        return Figures(unit=unit, good=len(own.good), defects=len(own.bad))
-    told = detection.at_threshold(own.good, own.bad, threshold)
+        return Metrics(unit=unit, good=len(own.good), defects=len(own.bad))
+    found = detection.at_threshold(own.good, own.bad, threshold)
     independent = own.good_parts is None
-    out = Figures(
-        unit=unit, good=told.good, defects=told.defects, false_rejects=told.false_rejects, misses=told.misses,
-        false_rejects_interval=told.false_reject_interval if independent else None,
-        misses_interval=told.miss_interval if independent else None,
+    out = Metrics(
+        unit=unit, good=found.good, defects=found.defects, false_rejects=found.false_rejects, misses=found.misses,
+        false_rejects_interval=found.false_reject_interval if independent else None,
+        misses_interval=found.miss_interval if independent else None,
     )  # fmt: skip
-    if told.good and told.defects:
+    if found.good and found.defects:
         out = _with_auroc(out, own, against)
     if against is None:
         return out
@@ -190,7 +190,7 @@ def _figures(unit: Unit, own: _Sides, threshold: float | None, against: _Sides |
     )  # fmt: skip
 
 
-def _with_auroc(out: Figures, own: _Sides, against: _Sides | None) -> Figures:
+def _with_auroc(out: Metrics, own: _Sides, against: _Sides | None) -> Metrics:
     if own.good_parts is None:
         area = detection.auroc_with_interval(own.good, own.bad)
     else:

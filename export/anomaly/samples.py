@@ -13,17 +13,17 @@ import numpy as np
 
 from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.export.anomaly.damage import damage
+from edge_sdk.export.anomaly.data import AnomalyData, AnomalyTrained, Picture
 from edge_sdk.export.anomaly.foreign import ForeignPictures
-from edge_sdk.export.anomaly.inputs import prepared
-from edge_sdk.export.family import Picture, PictureSet, Trained
+from edge_sdk.export.anomaly.store import PictureStore
 from edge_sdk.tensors import Array
 
 FOREIGN_SHARE, DAMAGED_SHARE = 0.25, 0.25
 """Of the calibration pictures; the rest are good parts as they are."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Feeds:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class AnomalySamples:
     """Feeds {"image": uint8 (1, h, w, 3)} for one graph; the same arrays in every pass, made one at a time.
 
     good: training pictures as they are. damaged: training pictures that get a seeded damage each. folder: of foreign
@@ -36,9 +36,12 @@ class Feeds:
     folder: Path | None
     record: Preprocessing
     seed: int
+    store: PictureStore
 
     @classmethod
-    def of(cls, data: PictureSet, trained: Trained, record: Preprocessing, *, count: int) -> Feeds:
+    def of(
+        cls, data: AnomalyData, trained: AnomalyTrained, record: Preprocessing, *, count: int, ood: Path | None
+    ) -> AnomalySamples:
         """`count` feeds: half good training pictures, a quarter damaged ones, a quarter foreign pictures; never a test
         picture, never one that is held out for the threshold. Each good picture is there once: where they are too few
         for the half, more of them are damaged, each in its own way."""
@@ -50,8 +53,8 @@ class Feeds:
         good = tuple(order[: max(count - foreign - damaged, 1)])
         again = tuple(order[i % len(order)] for i in range(count - foreign - len(good)))
         return cls(
-            good=good, damaged=again, foreign=foreign, folder=trained.options.penalty, record=record,
-            seed=trained.options.seed,
+            good=good, damaged=again, foreign=foreign, folder=ood, record=record,
+            seed=trained.options.seed, store=data.store,
         )  # fmt: skip
 
     def __len__(self) -> int:
@@ -59,9 +62,9 @@ class Feeds:
 
     def __iter__(self) -> Iterator[dict[str, Array]]:
         for picture in self.good:
-            yield {"image": prepared(picture, self.record)[None]}
+            yield {"image": self.store.tensor(picture.path, self.record)[None]}
         for k, picture in enumerate(self.damaged):
-            yield {"image": damage(prepared(picture, self.record), np.random.default_rng([self.seed, 2, k]))[None]}
+            yield {"image": damage(self.store.tensor(picture.path, self.record), np.random.default_rng([self.seed, 2, k]))[None]}
         foreign = ForeignPictures.of(self.folder, self.record)
         for k in range(self.foreign):
             yield {"image": foreign.draw(np.random.default_rng([self.seed, 3, k]))[None]}

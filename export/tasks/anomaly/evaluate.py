@@ -8,16 +8,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_sdk import preprocess
 from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.calibration import Variant
 from edge_sdk.errors import EdgeError
-from edge_sdk.export.family import Picture
-from edge_sdk.export.masks import MEGAPIXELS, MapTally, Masks
+from edge_sdk.export.anomaly.data import Picture
+from edge_sdk.export.anomaly.store import PictureStore
+from edge_sdk.export.tasks.anomaly.masks import MEGAPIXELS, MapTally, Masks
+from edge_sdk.export.tasks.anomaly.pixel import PixelQuality
+from edge_sdk.export.tasks.base import taken
 from edge_sdk.preprocess import Prepared
 from edge_sdk.progress import Progress, silent
-from edge_sdk.quality.pixel import PixelQuality
-from edge_sdk.runtimes import registry, targets
+from edge_sdk.runtimes import registry
 from edge_sdk.runtimes.protocol import CompileOptions, Runtime, Session
 
 
@@ -41,12 +42,14 @@ class Scored:
     problem: str = ""
 
 
-def prepared(pictures: Sequence[Picture], record: Preprocessing, *, progress: Progress = silent) -> list[Prepared]:
+def prepared(
+    pictures: Sequence[Picture], store: PictureStore, record: Preprocessing, *, progress: Progress = silent
+) -> list[Prepared]:
     """Network inputs of pictures, and the way back to their pixels."""
     out = []
     for done, picture in enumerate(pictures):
         progress(done, len(pictures), "reading pictures")
-        out.append(preprocess.apply(preprocess.decode(picture.path), record, where=str(picture.path)))
+        out.append(store.prepared(picture.path, record))
     return out
 
 
@@ -64,7 +67,7 @@ def score_all(
     variant alone where the pictures are large. threads: as in `CompileOptions`.
     """
     present = [r for r in registry.runtimes() if r.probe().usable]
-    jobs = [(v, r) for v in variants for r in present if targets.takes(r.name, v.variant, v.layout)]
+    jobs = [(v, r) for v in variants for r in present if taken(r.name, v)]
     done, total = 0, len(jobs) * len(inputs)
     out: list[Scored] = []
     for variant, runtime in jobs:
@@ -83,9 +86,9 @@ def score_all(
 
 def _maps_wanted(variant: Variant, so_far: Sequence[Scored], inputs: Sequence[Prepared]) -> bool:
     """Runtimes differ by rounding alone: one of them a variant is enough, and the rest would cost as much again."""
-    told = {s.variant for s in so_far if not s.problem}
+    done = {s.variant for s in so_far if not s.problem}
     megapixels = sum(i.geometry.width * i.geometry.height for i in inputs) / 1e6
-    return variant.variant not in told and (not told or megapixels <= MEGAPIXELS)
+    return variant.variant not in done and (not done or megapixels <= MEGAPIXELS)
 
 
 def _score_one(
@@ -103,11 +106,11 @@ def _score_one(
     try:
         maps = None if masks is None else MapTally(masks)
         scores = _scores(session, inputs, maps, tick)
-        pixels, notes = (None, ()) if maps is None else maps.told()
-        told = session.explain()
+        pixels, notes = (None, ()) if maps is None else maps.summary()
+        e = session.explain()
         return replace(
-            blank, version=told.version, device=told.device, precision=told.precision, threads=told.threads,
-            convolutions=", ".join(f"{n} {kind}" for kind, n in sorted(told.layers_by_precision.items())),
+            blank, version=e.version, device=e.device, precision=e.precision, threads=e.threads,
+            convolutions=", ".join(f"{n} {kind}" for kind, n in sorted(e.layers_by_precision.items())),
             size_bytes=len(variant.graph), scores=scores, pixels=pixels, notes=notes,
         )  # fmt: skip
     except EdgeError as exc:

@@ -1,1 +1,0 @@
-"""Figures of quality: detection, pixels, intervals. Knows scores and masks; no model, no file, no clock."""

@@ -1,0 +1,35 @@
+"""From a float graph of a family to its variants: what the family says of it, in calibration's words. Knows no task."""
+
+from __future__ import annotations
+
+from edge_sdk.calibration import CalibrationReport, Quantized, QuantizeOptions, quantize
+from edge_sdk.export.family import FloatGraph, Samples
+from edge_sdk.progress import Progress, silent
+
+
+def quantized(
+    graph: FloatGraph, samples: Samples, *, threads: int | None = None, force: bool = False,
+    progress: Progress = silent,
+) -> Quantized:  # fmt: skip
+    """The variants besides fp32 that the family wants. force: hand out int8 graphs that are far from the float one.
+
+    Raises as `calibration.quantize`.
+    """
+    if graph.variants == ():
+        return Quantized(variants=(), report=_NOTHING)
+    return quantize(graph.onnx, samples, options=options_for(graph, threads=threads, force=force), progress=progress)
+
+
+def options_for(graph: FloatGraph, *, threads: int | None = None, force: bool = False) -> QuantizeOptions:
+    """What calibration is asked for."""
+    every = QuantizeOptions().variants
+    return QuantizeOptions(
+        variants=every if graph.variants is None else graph.variants, keep_fp32=graph.keep_fp32,
+        exclude=graph.keep_fp32_in_int8, output_correction=graph.output_correction, threads=threads, force=force,
+    )  # fmt: skip
+
+
+_NOTHING = CalibrationReport(
+    samples=0, compared=0, tensors=(), layers=(), float_nodes=(), matches={}, errors={},
+    notes=("only the float graph was asked for",),
+)  # fmt: skip

@@ -1,0 +1,1 @@
+"""What exporting an anomaly detector takes: good parts and their shares, threshold, evaluation, report."""
