@@ -227,12 +227,23 @@ def test_an_input_that_nothing_reads_is_fed_and_changes_nothing(opened: Callable
         np.testing.assert_array_equal(session.run(fed)["y"], -fed["b"])
 
 
+NOT_IN_TENSORRT = {"uint16", "int16", "uint32", "uint64", "float64"}
+"""Types that TensorRT has no name for: a graph with one is refused, never run in another."""
+
+
 @pytest.mark.parametrize("dtype", get_args(DType))
-def test_every_type_of_a_tensor_comes_back_as_it_went_in(opened: Callable[..., Session], dtype: DType) -> None:
+def test_every_type_of_a_tensor_comes_back_as_it_went_in(
+    opened: Callable[..., Session], runtime: Runtime, dtype: DType
+) -> None:
     g = Sketch()
     g.add("Transpose", ["x"], "y", perm=[1, 0])
     kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
-    session = opened(g.model([("x", kind, ["A", "B"])], [("y", kind, ["B", "A"])]), axes={"A": 3, "B": 4})
+    graph = g.model([("x", kind, ["A", "B"])], [("y", kind, ["B", "A"])])
+    if runtime.name.startswith("tensorrt") and dtype in NOT_IN_TENSORRT:
+        with pytest.raises(BadInput, match="TensorRT refused the graph"):
+            opened(graph, axes={"A": 3, "B": 4})
+        return
+    session = opened(graph, axes={"A": 3, "B": 4})
     for rows, columns in ((3, 4), (1, 2)):
         x = np.arange(rows * columns).reshape(rows, columns).astype(dtype)
         got = session.run({"x": x})["y"]

@@ -102,6 +102,8 @@ class Parser:
         except Exception:  # noqa: BLE001 - protobuf's and the checker's errors share no base
             return False
         session = NumpyRuntime().compile(graph, CompileOptions())
+        if any(spec.dtype not in NAMES for spec in (*session.inputs, *session.outputs)):
+            return False  # TensorRT's parser has no such type
         self.network.graph = graph
         self.network.inputs = [
             Tensor(s.name, tuple(-1 if isinstance(n, str) else n for n in s.shape)) for s in session.inputs
