@@ -22,20 +22,16 @@ from edge_sdk.golden import (
     answers,
     check_session,
     decoy_of,
-    difference,
-    golden_feeds,
-    golden_outputs,
     in_batches,
 )
-from edge_sdk.loading import checked_task, options_for
+from edge_sdk.loading import checked_task
 from edge_sdk.progress import Progress, silent
+from edge_sdk.replay import WholeWay, compiled_as_load, reproduced, whole_ways
 from edge_sdk.runtimes import faults, probe, registry, targets
-from edge_sdk.runtimes.cache import default_cache_folder
 from edge_sdk.runtimes.onnx_file import read_facts
-from edge_sdk.runtimes.protocol import Availability, CompileOptions, Session
-from edge_sdk.tasks.base import Headline, Setup, Task
+from edge_sdk.runtimes.protocol import Availability, Session
+from edge_sdk.tasks.base import Headline
 from edge_sdk.tensors import BATCH as BATCH_AXIS
-from edge_sdk.tensors import Array
 from edge_sdk.text_table import TableWriter, text_table
 
 BATCH = 3
@@ -121,33 +117,6 @@ class VerifyReport:
         return "\n".join(lines)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WholeWay:
-    """All roles of a task in turn, each fed by the one before it, from source to last answer. variants: by role.
-
-    relative: largest difference to the golden answers of the fp32 graphs, over the largest golden value. allowed: None
-    where the difference is a figure and no check: of quantized graphs it is their own error.
-    """
-
-    runtime: str
-    variants: dict[str, str]
-    relative: float
-    allowed: float | None
-    problem: str = ""
-
-    @property
-    def passed(self) -> bool:
-        if self.problem or not np.isfinite(self.relative):
-            return False
-        return self.allowed is None or self.relative <= self.allowed
-
-    def line(self) -> str:
-        """For a person."""
-        names = ", ".join(f"{role} {variant}" for role, variant in self.variants.items())
-        told = self.problem or f"off from fp32 by {self.relative:.1e} of the largest answer"
-        return f"whole way on {self.runtime} ({names}): {told}{'' if self.passed else '  FAIL'}"
-
-
 def _lines(row: VerifyRow) -> list[tuple[str, ...]]:
     """The worst check of every output, alone and in batches; or the problem."""
     who = (row.graph, row.runtime, row.precision)
@@ -192,12 +161,12 @@ def verify(
             progress(done, len(jobs), f"{graph.name} on {runtime.runtime}")
             rows.append(_row(bundle, graph, runtime.runtime, device))
         progress(len(jobs), len(jobs), "verified")
-        exact, worst = _reproduced(bundle, task)
+        exact, worst = reproduced(bundle, task)
         checks = [check for row in rows for check in row.outputs + row.batch_outputs]
         return VerifyReport(
             bundle=str(path), digest=bundle.digest, samples=len(bundle.manifest.golden), reproduced=exact,
             worst_feed_difference=worst, rows=tuple(rows), absent=absent, left_out=left_out + unusable,
-            headline=task.headline(bundle, checks), whole_way=_whole_ways(bundle, task, jobs, device),
+            headline=task.headline(bundle, checks), whole_way=whole_ways(bundle, task, [(g, one.runtime) for g, one in jobs], device),
         )  # fmt: skip
 
 
@@ -272,7 +241,7 @@ def _blank(graph: Graph, runtime: str, device: str) -> VerifyRow:
 def _row(bundle: Bundle, graph: Graph, runtime: str, device: str | None) -> VerifyRow:
     blank = _blank(graph, runtime, device or registry.runtime(runtime).default_device)
     try:
-        session = _compiled(bundle, graph, runtime, blank.device)
+        session = compiled_as_load(bundle, graph, runtime, blank.device)
     except EdgeError as exc:
         return replace(blank, problem=str(exc))
     try:
@@ -294,13 +263,6 @@ def _takes(runtime: str, graph: Graph) -> bool:
     return (not graph.runtimes or runtime in graph.runtimes) and targets.takes(runtime, graph.variant, graph.layout)
 
 
-def _compiled(bundle: Bundle, graph: Graph, runtime: str, device: str, *, max_batch: int = 1) -> Session:
-    """A session as `load` would make it."""
-    cache = CompileOptions(cache_dir=default_cache_folder())
-    options = options_for(graph, runtime, cache, device=device, max_batch=max_batch)
-    return registry.runtime(runtime).compile(bundle.graph(graph.name), options)
-
-
 def _same_twice(bundle: Bundle, graph: Graph, session: Session) -> bool:
     expected = Expected.of(bundle, graph)
     feeds = expected.feeds(expected.strongest)
@@ -315,7 +277,7 @@ def _batches(bundle: Bundle, graph: Graph, runtime: str, device: str) -> tuple[t
         return (), ""
     checks: list[OutputCheck] = []
     try:
-        session = _compiled(bundle, graph, runtime, device, max_batch=size)
+        session = compiled_as_load(bundle, graph, runtime, device, max_batch=size)
     except EdgeError as exc:
         return (), f"in a batch: {exc}"
     try:
@@ -330,75 +292,3 @@ def _batches(bundle: Bundle, graph: Graph, runtime: str, device: str) -> tuple[t
     finally:
         session.close()
     return tuple(checks), ""
-
-
-def _reproduced(bundle: Bundle, task: Task) -> tuple[int, float]:
-    """How many golden sources become their feeds exactly, in every role, and the largest difference."""
-    setup = Setup.of(bundle, task.settings)
-    exact, worst = 0, 0.0
-    for index, sample in enumerate(bundle.manifest.golden):
-        source = {name: bundle.array(stored) for name, stored in sample.source.items()}
-        before: dict[str, dict[str, Array]] = {}
-        apart = 0.0
-        for role in task.roles:
-            made, want = task.feeds(setup, source, role, before), golden_feeds(bundle, sample, role)
-            apart = max([apart, *(difference(made[name], want[name]) if name in made else np.inf for name in want)])
-            before[role] = golden_outputs(bundle, bundle.manifest.golden[index], _reference(bundle, role))
-        exact, worst = exact + (apart == 0.0), max(worst, apart)
-    return exact, worst
-
-
-def _reference(bundle: Bundle, role: str) -> Graph:
-    """The float graph of a role: what later roles' golden feeds were made by."""
-    found = next((g for g in bundle.manifest.graphs if (g.role, g.variant) == (role, "fp32")), None)
-    if found is None:
-        raise BadBundle(f"there is no fp32 graph for {role}", where=str(bundle.path), do="Export it again")
-    return found
-
-
-WHOLE_WAY = {"fp32": 1e-3}
-"""By variant, how far the last answer may be from golden after all roles in turn, relative to the largest golden value:
-ten times the tolerance of one fp32 graph, since the rounding of each is carried through the next."""
-
-
-def _whole_ways(bundle: Bundle, task: Task, jobs: Sequence[_Job], device: str | None) -> tuple[WholeWay, ...]:
-    """For tasks with several roles: every runtime and variant that all roles have there, from source to last answer."""
-    if len(task.roles) == 1:
-        return ()
-    out = []
-    for runtime in dict.fromkeys(one.runtime for _, one in jobs):
-        for variant in dict.fromkeys(graph.variant for graph, one in jobs if one.runtime == runtime):
-            by_role = {g.role: g for g, one in reversed(jobs) if (one.runtime, g.variant) == (runtime, variant)}
-            if set(by_role) == set(task.roles):
-                out.append(_whole_way(bundle, task, by_role, runtime, device))
-    return tuple(out)
-
-
-def _whole_way(bundle: Bundle, task: Task, graphs: dict[str, Graph], runtime: str, device: str | None) -> WholeWay:
-    setup, last = Setup.of(bundle, task.settings), task.roles[-1]
-    variants = {role: graphs[role].variant for role in task.roles}
-    blank = WholeWay(
-        runtime=runtime, variants=variants, relative=0.0,
-        allowed=WHOLE_WAY["fp32"] if set(variants.values()) == {"fp32"} else None,
-    )  # fmt: skip
-    sessions: dict[str, Session] = {}
-    worst = 0.0
-    try:
-        for role in task.roles:
-            where = device or registry.runtime(runtime).default_device
-            sessions[role] = _compiled(bundle, graphs[role], runtime, where)
-        scales = Expected.of(bundle, _reference(bundle, last)).scales
-        for sample in bundle.manifest.golden:
-            source = {name: bundle.array(stored) for name, stored in sample.source.items()}
-            got: dict[str, dict[str, Array]] = {}
-            for role in task.roles:
-                got[role] = answers(sessions[role], task.feeds(setup, source, role, got))
-            for name, want in golden_outputs(bundle, sample, _reference(bundle, last)).items():
-                apart = difference(got[last][name], want)
-                worst = max(worst, apart / scales[name] if scales[name] else apart)
-    except EdgeError as exc:
-        return replace(blank, problem=str(exc))
-    finally:
-        for session in sessions.values():
-            session.close()
-    return replace(blank, relative=worst)

@@ -46,7 +46,7 @@ def profile(
         if inputs is not None or samples is not None:
             raise BadUsage("--layers is a run of its own", do="Leave out --inputs and --samples")
         reports = of_layers(bundle, runtime=runtime, variant=wanted, device=device, threads=threads, trust=trusted)
-        plain = {"roles": [one.to_json() for one in reports]}
+        plain = {"schema": "edge-sdk.layers/2", "roles": [one.to_json() for one in reports]}
         terminal.emit(plain, as_json=json, text="\n\n".join(one.text(terminal.table) for one in reports))
         return
     if samples is not None:

@@ -43,7 +43,7 @@ class LayerReport:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for one JSON object."""
-        return {"schema": "edge-sdk.layers/1", **asdict(self), "total_ms": self.total_ms}
+        return {**asdict(self), "total_ms": self.total_ms}
 
     def text(self, table: TableWriter = text_table) -> str:
         """The slowest layers first, for a person."""

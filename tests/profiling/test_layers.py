@@ -16,7 +16,7 @@ from edge_sdk.runtimes.protocol import LayerTime
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
 def test_every_convolution_has_a_time_and_what_ran_is_told(runtime: str, tiny_bundle: Path, tmp_path: Path) -> None:
-    report = layers(tiny_bundle, runtime=runtime, variant="int8", threads=1, cache=tmp_path)
+    (report,) = layers(tiny_bundle, runtime=runtime, variant="int8", threads=1, cache=tmp_path)
     assert sum("conv" in f"{one.op} {one.name}".lower() for one in report.layers) >= 3
     assert (report.variant, report.explanation.runtime) == ("int8", runtime)
     assert report.total_ms == pytest.approx(sum(one.ms for one in report.layers))
@@ -25,7 +25,7 @@ def test_every_convolution_has_a_time_and_what_ran_is_told(runtime: str, tiny_bu
 
 
 def test_the_text_names_the_slowest_and_sums_up_the_rest(tiny_bundle: Path, tmp_path: Path) -> None:
-    short = layers(tiny_bundle, runtime="onnxruntime", variant="fp32", threads=1, cache=tmp_path)
+    (short,) = layers(tiny_bundle, runtime="onnxruntime", variant="fp32", threads=1, cache=tmp_path)
     many = tuple(LayerTime(name=f"n{i}", op="Conv", kernel="", precision="", ms=float(i)) for i in range(SHOWN + 3))
     lines = replace(short, layers=many).text().splitlines()
     assert lines[2].startswith(f"n{SHOWN + 2} ")
@@ -47,7 +47,9 @@ def test_the_verb_shows_layers_and_refuses_to_measure_latency_beside(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert _edge("profile", str(tiny_bundle), "--layers", "--runtime", "onnxruntime", "--json") == 0
     told = json.loads(capsys.readouterr().out)
-    assert told["schema"] == "edge-sdk.layers/1"
-    assert told["layers"]
+    assert told["schema"] == "edge-sdk.layers/2"
+    (role,) = told["roles"]
+    assert role["role"] == "model"
+    assert role["layers"]
     assert _edge("profile", str(tiny_bundle), "--layers", "--samples", str(tmp_path / "x.csv")) == BadUsage.exit_code
     assert "a run of its own" in capsys.readouterr().err

@@ -7,7 +7,7 @@ import threading
 import numpy as np
 
 from edge_sdk.in_flight import InFlight
-from edge_sdk.results import Region, regions_above
+from edge_sdk.tasks.anomaly.result import Region, regions_above
 
 
 def test_a_region_has_the_box_the_area_and_the_peak_of_its_own_pixels() -> None:

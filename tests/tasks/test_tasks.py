@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+import tiny
 
 import edge_sdk
-from edge_sdk import predictors
+from edge_sdk import tasks
+from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.bundle.store import Bundle, write_bundle
-from edge_sdk.errors import BadBundle
+from edge_sdk.errors import BadBundle, BadUsage
 from edge_sdk.export import registry
+from edge_sdk.preprocess import Grid
+from edge_sdk.tasks.anomaly.detector import AnomalySettings
+from edge_sdk.tasks.base import MODEL, Setup
+from edge_sdk.tensors import TensorSpec
+from edge_sdk.verify import verify
 
 
 def _changed(source: Path, target: Path, **changes: Any) -> Path:
@@ -34,7 +44,14 @@ def test_a_task_of_a_newer_version_is_refused_by_name(tiny_bundle: Path, tmp_pat
 
 def test_load_gives_the_predictor_of_the_bundles_task(tiny_bundle: Path, tmp_path: Path) -> None:
     with edge_sdk.load(tiny_bundle, threads=1, cache=tmp_path) as loaded:
-        assert type(loaded) is predictors.predictor(loaded.bundle.manifest.task)
+        assert type(loaded) is tasks.task(loaded.bundle.manifest.task).predictor
+
+
+def test_load_as_gives_the_class_that_is_named_or_says_which_it_would_be(tiny_bundle: Path, tmp_path: Path) -> None:
+    with edge_sdk.load_as(edge_sdk.AnomalyDetector, tiny_bundle, threads=1, cache=tmp_path) as detector:
+        assert detector.predict(tiny.picture(3, damaged=True)).is_defect
+    with pytest.raises(BadUsage, match="this is a bundle for anomaly, whose predictor is AnomalyDetector"):
+        edge_sdk.load_as(edge_sdk.TensorModel, tiny_bundle, cache=tmp_path)
 
 
 def _offers(kind: type, names: Sequence[str]) -> list[str]:
@@ -43,22 +60,86 @@ def _offers(kind: type, names: Sequence[str]) -> list[str]:
 
 def test_every_predictor_has_the_one_shape_of_use() -> None:
     shape = ("predict", "predict_batch", "submit", "warm_up", "close", "explain", "__enter__", "__exit__", "__call__")
-    for task in predictors.tasks():
-        assert _offers(predictors.predictor(task), shape) == []
+    for name in tasks.names():
+        assert _offers(tasks.task(name).predictor, shape) == []
 
 
 def test_every_family_makes_a_task_that_the_device_side_does() -> None:
-    assert {registry.family(name).task for name in registry.names()} <= set(predictors.tasks())
+    assert {registry.family(name).task for name in registry.names()} <= set(tasks.names())
 
 
-def test_an_anomaly_bundle_without_grid_or_score_is_refused_when_it_is_loaded(
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({}, r"the settings of the task anomaly can't be read: .*missing required field `grid`"),
+        ({"grid": {"offset_px": 2.0, "stride_px": 0.0}}, "a map stride of 0.0 px can't be"),
+        ({"grid": {"offset_px": 1e9, "stride_px": 4.0}}, "a map offset of .* px can't be"),
+        ({"grid": {"offset_px": "2", "stride_px": 4.0}}, "Expected `float`"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_when_the_bundle_is_loaded(
+    tiny_bundle: Path, tmp_path: Path, settings: dict[str, Any], said: str
+) -> None:
+    path = _changed(tiny_bundle, tmp_path / "odd.edge", settings=settings)
+    with pytest.raises(BadBundle, match=rf"odd\.edge: .*{said}"):
+        edge_sdk.load(path, threads=1, cache=tmp_path)
+    with pytest.raises(BadBundle, match=said):
+        verify(path)
+
+
+def test_an_anomaly_bundle_without_preprocessing_is_refused_when_it_is_loaded(
     tiny_bundle: Path, tmp_path: Path
 ) -> None:
-    path = _changed(tiny_bundle, tmp_path / "gridless.edge", grid=None)
-    with pytest.raises(BadBundle, match=r"gridless\.edge: an anomaly bundle needs the grid"):
+    path = _changed(tiny_bundle, tmp_path / "blind.edge", preprocessing=None)
+    with pytest.raises(BadBundle, match=r"blind\.edge: an anomaly bundle needs preprocessing"):
         edge_sdk.load(path, threads=1, cache=tmp_path)
-    with Bundle.open(tiny_bundle) as b:
-        graph = next(g for g in b.manifest.graphs if g.name == "fp32")
-        blind = msgspec.structs.replace(graph, outputs=tuple(o for o in graph.outputs if o.name != "score"))
-        with pytest.raises(BadBundle, match="fp32 has no score"):
-            predictors.predictor("anomaly")(b, blind, session=None)  # refused before a session is looked at
+
+
+def test_an_anomaly_bundle_without_a_score_is_refused() -> None:
+    spec = TensorSpec(name="map", dtype="float32", shape=("N", 4, 4))
+    setup = Setup(
+        settings=AnomalySettings(grid=Grid(offset_px=2.0, stride_px=4.0)),
+        preprocessing=Preprocessing(width=8, height=8), inputs={MODEL: ()}, outputs={MODEL: (spec,)},
+    )  # fmt: skip
+    with pytest.raises(BadBundle, match=r"x\.edge: .* has no score"):
+        tasks.task("anomaly").check(setup, where="x.edge")
+
+
+FORKED = """
+import os, sys, threading
+from pathlib import Path
+import numpy as np
+import edge_sdk
+from edge_sdk.errors import BadUsage
+
+detector = edge_sdk.load(sys.argv[1], threads=1, cache=Path(sys.argv[2]))
+picture = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
+detector.submit(picture).result()
+child = os.fork()
+if child == 0:
+    said = []
+    for call in (
+        lambda: detector.predict(picture), lambda: detector.submit(picture).result(5), detector.warm_up,
+        lambda: detector.predict_batch([picture]), lambda: detector.run("model", {}), lambda: detector(picture),
+    ):
+        try:
+            call()
+        except BadUsage as exc:
+            said.append(str(exc))
+    detector.close()
+    os._exit(0 if len(said) == 6 and all("loaded in another process" in one for one in said) else 1)
+_, status = os.waitpid(child, 0)
+detector.predict(picture)  # the parent goes on
+detector.close()
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_predictor_that_was_loaded_before_a_fork_says_so_at_once_in_the_child(
+    tiny_bundle: Path, tmp_path: Path
+) -> None:
+    """Its threads and the runtime's stay with the parent: whatever waits for one of them would wait for ever."""
+    call = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORKED, str(tiny_bundle), str(tmp_path)]
+    done = subprocess.run(call, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,145 @@
+"""Golden sources the whole way: what a user would give becomes feeds here, and all roles run in turn. Knows no task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from edge_sdk.bundle.manifest import GoldenSample, Graph
+from edge_sdk.bundle.store import Bundle
+from edge_sdk.errors import BadBundle, EdgeError
+from edge_sdk.golden import Expected, answers, difference, golden_feeds, golden_outputs
+from edge_sdk.loading import options_for
+from edge_sdk.runtimes import registry
+from edge_sdk.runtimes.cache import default_cache_folder
+from edge_sdk.runtimes.protocol import CompileOptions, Session
+from edge_sdk.tasks.base import Setup, Task
+from edge_sdk.tensors import Array
+
+FP32_TOLERANCE = 1e-3
+"""How far the last fp32 answer may be from golden after all roles in turn, relative to the largest golden value: ten
+times the tolerance of one fp32 graph, since the rounding of each is carried through the next."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WholeWay:
+    """All roles of a task in turn, each fed by the one before it, from source to last answer. variants: by role.
+
+    relative: largest difference to the golden answers of the fp32 graphs, over the largest golden value. allowed: None
+    where the difference is a figure and no check: of quantized graphs it is their own error.
+    """
+
+    runtime: str
+    variants: dict[str, str]
+    relative: float
+    allowed: float | None
+    problem: str = ""
+
+    @property
+    def passed(self) -> bool:
+        if self.problem or not np.isfinite(self.relative):
+            return False
+        return self.allowed is None or self.relative <= self.allowed
+
+    def line(self) -> str:
+        """For a person."""
+        names = ", ".join(f"{role} {variant}" for role, variant in self.variants.items())
+        told = self.problem or f"off from fp32 by {self.relative:.1e} of the largest answer"
+        return f"whole way on {self.runtime} ({names}): {told}{'' if self.passed else '  FAIL'}"
+
+
+def reproduced(bundle: Bundle, task: Task) -> tuple[int, float]:
+    """How many golden sources become exactly their feeds here, in every role, and the largest difference.
+
+    A later role's feeds are made of the golden answers of the roles before it.
+    """
+    setup = Setup.of(bundle, task.settings)
+    apart = [_worst_feed(bundle, task, setup, sample) for sample in bundle.manifest.golden]
+    return sum(one == 0.0 for one in apart), max(apart, default=0.0)
+
+
+def _worst_feed(bundle: Bundle, task: Task, setup: Setup, sample: GoldenSample) -> float:
+    source = _source(bundle, sample)
+    before: dict[str, dict[str, Array]] = {}
+    apart = 0.0
+    for role in task.roles:
+        made, want = task.feeds(setup, source, role, before), golden_feeds(bundle, sample, role)
+        if role != task.roles[-1]:
+            try:
+                before[role] = golden_outputs(bundle, sample, _reference(bundle, role))
+            except BadBundle:  # the graph's own row says so; nothing can be made of it for the next role
+                return float("inf")
+        apart = max([apart, *(difference(made[name], want[name]) if name in made else np.inf for name in want)])
+    return apart
+
+
+def _source(bundle: Bundle, sample: GoldenSample) -> dict[str, Array]:
+    return {name: bundle.array(stored) for name, stored in sample.source.items()}
+
+
+def _reference(bundle: Bundle, role: str) -> Graph:
+    """The float graph of a role: what later roles' golden feeds were made by."""
+    found = next((g for g in bundle.manifest.graphs if (g.role, g.variant) == (role, "fp32")), None)
+    if found is None:
+        raise BadBundle(f"there is no fp32 graph for {role}", where=str(bundle.path), do="Export it again")
+    return found
+
+
+def compiled_as_load(bundle: Bundle, graph: Graph, runtime: str, device: str, *, max_batch: int = 1) -> Session:
+    """A session as `load` would make it."""
+    cache = CompileOptions(cache_dir=default_cache_folder())
+    options = options_for(graph, runtime, cache, device=device, max_batch=max_batch)
+    return registry.runtime(runtime).compile(bundle.graph(graph.name), options)
+
+
+def whole_ways(
+    bundle: Bundle, task: Task, jobs: Sequence[tuple[Graph, str]], device: str | None
+) -> tuple[WholeWay, ...]:
+    """For tasks with several roles: every runtime and variant that all roles have there, from source to last answer.
+
+    jobs: (graph, runtime) of what is verified. device: None = each runtime's own.
+    """
+    if len(task.roles) == 1:
+        return ()
+    out = []
+    for runtime in dict.fromkeys(runtime for _, runtime in jobs):
+        for variant in dict.fromkeys(graph.variant for graph, name in jobs if name == runtime):
+            by_role = {g.role: g for g, name in reversed(jobs) if (name, g.variant) == (runtime, variant)}
+            if set(by_role) == set(task.roles):
+                out.append(_whole_way(bundle, task, by_role, runtime, device))
+    return tuple(out)
+
+
+def _whole_way(bundle: Bundle, task: Task, graphs: Mapping[str, Graph], runtime: str, device: str | None) -> WholeWay:
+    variants = {role: graphs[role].variant for role in task.roles}
+    exact = set(variants.values()) == {"fp32"}
+    blank = WholeWay(runtime=runtime, variants=variants, relative=0.0, allowed=FP32_TOLERANCE if exact else None)
+    sessions: dict[str, Session] = {}
+    try:
+        for role in task.roles:
+            where = device or registry.runtime(runtime).default_device
+            sessions[role] = compiled_as_load(bundle, graphs[role], runtime, where)
+        return replace(blank, relative=_worst_last_answer(bundle, task, sessions))
+    except EdgeError as exc:
+        return replace(blank, problem=str(exc))
+    finally:
+        for session in sessions.values():
+            session.close()
+
+
+def _worst_last_answer(bundle: Bundle, task: Task, sessions: Mapping[str, Session]) -> float:
+    setup, last = Setup.of(bundle, task.settings), task.roles[-1]
+    reference = _reference(bundle, last)
+    scales = Expected.of(bundle, reference).scales
+    worst = 0.0
+    for sample in bundle.manifest.golden:
+        source = _source(bundle, sample)
+        got: dict[str, dict[str, Array]] = {}
+        for role in task.roles:
+            got[role] = answers(sessions[role], task.feeds(setup, source, role, got))
+        for name, want in golden_outputs(bundle, sample, reference).items():
+            apart = difference(got[last][name], want)
+            worst = max(worst, apart / scales[name] if scales[name] else apart)
+    return worst
