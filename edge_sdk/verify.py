@@ -166,7 +166,8 @@ def verify(
         return VerifyReport(
             bundle=str(path), digest=bundle.digest, samples=len(bundle.manifest.golden), reproduced=exact,
             worst_feed_difference=worst, rows=tuple(rows), absent=absent, left_out=left_out + unusable,
-            headline=task.headline(bundle, checks), whole_way=whole_ways(bundle, task, [(g, one.runtime) for g, one in jobs], device),
+            headline=task.headline(bundle, checks),
+            whole_way=whole_ways(bundle, task, [(g, one.runtime) for g, one in jobs], device),
         )  # fmt: skip
 
 
