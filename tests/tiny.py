@@ -9,13 +9,23 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_sdk.bundle.manifest import Manifest, MapGrid, Preprocessing
+from edge_sdk import preprocess
+from edge_sdk.bundle.manifest import Manifest, Preprocessing
 from edge_sdk.bundle.store import Bundle, write_bundle
-from edge_sdk.calibration import QuantizeOptions, quantize
-from edge_sdk.decision import Decision, conformal
-from edge_sdk.export.family import FloatGraph
+from edge_sdk.decision.conformal import conformal
+from edge_sdk.decision.threshold import Threshold
+from edge_sdk.export.calibrating import quantized
+from edge_sdk.export.family import Exported, FloatGraph
 from edge_sdk.export.onnx_graph import GraphBuilder
 from edge_sdk.export.pack import Parts, pack, provenance
+from edge_sdk.export.tasks.anomaly.golden import sample
+from edge_sdk.export.tasks.anomaly.task import AnomalyExport
+from edge_sdk.golden import answers
+from edge_sdk.preprocess import Grid
+from edge_sdk.runtimes import registry
+from edge_sdk.runtimes.protocol import CompileOptions
+from edge_sdk.tasks.anomaly.detector import AnomalySettings
+from edge_sdk.tasks.base import MODEL
 
 SIDE = 64
 
@@ -32,7 +42,7 @@ def picture(seed: int, *, height: int = 90, width: int = 120, damaged: bool = Fa
     return np.clip(np.rint(out), 0, 255).astype(np.uint8)
 
 
-def graph(*, side: int = SIDE, preprocessing: Preprocessing | None = None) -> FloatGraph:
+def graph(*, side: int = SIDE, preprocessing: Preprocessing | None = None) -> Exported:
     """preprocessing: None = stretched to side x side.
 
     uint8 (N, side, side, 3) -> map (N, side / 4, side / 4), score (N,): mean square of random differences."""
@@ -56,47 +66,47 @@ def graph(*, side: int = SIDE, preprocessing: Preprocessing | None = None) -> Fl
     assert (cells, score) == ("map", "score")
     b.output("map", "float32", ["N", side // 4, side // 4])
     b.output("score", "float32", ["N"])
-    return FloatGraph(
-        onnx=b.finish(), preprocessing=preprocessing or Preprocessing(width=side, height=side),
-        grid=MapGrid(offset_px=2.0, stride_px=4.0), reduction="highest cell of the map",
-        float_tail=b.node_names[before:],
+    settings = AnomalySettings(grid=Grid(offset_px=2.0, stride_px=4.0), reduction="highest cell of the map")
+    return Exported(
+        graphs={MODEL: FloatGraph(onnx=b.finish(), keep_fp32=b.node_names[before:])}, settings=settings,
+        preprocessing=preprocessing or Preprocessing(width=side, height=side),
     )  # fmt: skip
 
 
-class Feeds:
-    """Calibration feeds that can be read again and again."""
+def record_of(made: Exported) -> Preprocessing:
+    """How its pictures are prepared."""
+    assert made.preprocessing is not None
+    return made.preprocessing
 
-    def __init__(self, made: FloatGraph, count: int = 8) -> None:
+
+class Feeds:
+    """Calibration samples that can be read again and again."""
+
+    def __init__(self, made: Exported, count: int = 8) -> None:
         self._made, self._count = made, count
 
     def __len__(self) -> int:
         return self._count
 
     def __iter__(self) -> Iterator[dict[str, NDArray[np.uint8]]]:
-        from edge_sdk import preprocess
-
         for seed in range(self._count):
-            tensor = preprocess.apply(picture(seed, damaged=seed % 2 == 1), self._made.preprocessing).tensor
+            tensor = preprocess.apply(picture(seed, damaged=seed % 2 == 1), record_of(self._made)).tensor
             for tile in tensor:
                 yield {"image": tile[None]}
 
 
-def scores(made: FloatGraph, pictures: list[NDArray[np.uint8]]) -> list[float]:
+def scores(made: Exported, pictures: list[NDArray[np.uint8]]) -> list[float]:
     """Raw fp32 scores; of tiles the highest."""
-    from edge_sdk import preprocess
-    from edge_sdk.golden import answers
-    from edge_sdk.runtimes import registry
-    from edge_sdk.runtimes.protocol import CompileOptions
-
-    session = registry.runtime("onnxruntime").compile(made.onnx, CompileOptions(reference=True, threads=1))
+    options = CompileOptions(reference=True, threads=1)
+    session = registry.runtime("onnxruntime").compile(made.graphs[MODEL].onnx, options)
     try:
-        inputs = [preprocess.apply(p, made.preprocessing).tensor for p in pictures]
-        return [float(answers(session, x)["score"].max()) for x in inputs]
+        inputs = [preprocess.apply(p, record_of(made)).tensor for p in pictures]
+        return [float(answers(session, {"image": x})["score"].max()) for x in inputs]
     finally:
         session.close()
 
 
-def decision(made: FloatGraph) -> Decision:
+def decision(made: Exported) -> Threshold:
     """From twenty good pictures, 5 % asked for."""
     return conformal(scores(made, [picture(100 + i) for i in range(20)]), rate="5%")
 
@@ -104,11 +114,15 @@ def decision(made: FloatGraph) -> Decision:
 def write(path: Path, *, decided: bool = True, preprocessing: Preprocessing | None = None) -> Bundle:
     """Packs the tiny bundle."""
     made = graph(preprocessing=preprocessing)
-    quantized = quantize(made.onnx, Feeds(made), options=QuantizeOptions(keep_fp32=made.float_tail, threads=1))
     parts = Parts(
-        name="tiny", family="tiny", task="anomaly", graph=made, quantized=quantized,
-        golden=[("good", picture(1)), ("good", picture(2)), ("damaged on purpose", picture(3, damaged=True))],
-        decisions=(decision(made),) if decided else (), provenance=provenance(seed=7),
+        name="tiny", family="tiny", task="anomaly", exported=made,
+        quantized={MODEL: quantized(made.graphs[MODEL], Feeds(made), threads=1)},
+        golden=[
+            sample("good", picture(1)), sample("good", picture(2)),
+            sample("damaged on purpose", picture(3, damaged=True)),
+        ],
+        tolerances=AnomalyExport().tolerances, records=(decision(made),) if decided else (),
+        provenance=provenance(seed=7),
     )  # fmt: skip
     return pack(parts, path)
 
@@ -130,6 +144,6 @@ def rewritten(
             if not name.startswith(("graphs/", "weights/"))
         }
         manifest = described(msgspec.structs.replace(b.manifest, members={}))
-    used = {m for g in manifest.golden for o in g.outputs.values() for m in o.values()}
-    members = {name: data for name, data in members.items() if not name.endswith(".f32") or name in used}
+    used = {a.member for g in manifest.golden for o in g.outputs.values() for a in o.values()}
+    members = {name: data for name, data in members.items() if "/outputs/" not in name or name in used}
     write_bundle(target, manifest=manifest, graphs=graphs, members=members).close()
