@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from types import ModuleType
@@ -61,12 +61,15 @@ def _without(hidden: str) -> Iterator[None]:
         sys.modules.pop(hidden, None)  # of two threads the second finds it gone
 
 
-def need_exporting() -> None:
+TRAINING = ("torch", "onnx", "onnxruntime", "onnxscript", "safetensors", "jinja2")
+
+
+def need_exporting(modules: Sequence[str] = TRAINING) -> None:
     """Nothing if models can be trained and exported here, else NotThere: before the training, not at what needs it.
 
     Looks, and imports nothing: torch takes seconds, and what is wrong with a command can be said before.
     """
-    for module in ("torch", "onnx", "onnxruntime", "safetensors", "jinja2"):
+    for module in modules:
         if importlib.util.find_spec(module) is None:
             raise NotThere(f"{module} is not installed", do=how_to_install("export"))
 

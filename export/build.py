@@ -1,4 +1,7 @@
-"""From data to a bundle: plan, train, graphs, quantize per role, site records, evaluate, pack. Knows no task's insides."""
+"""From data to a bundle: plan, train, graphs, quantize per role, site records, evaluate, pack.
+
+Knows no family's and no task's insides.
+"""
 
 from __future__ import annotations
 

@@ -27,7 +27,8 @@ from edge_sdk.verify import verify
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
-    """What the demo made. evaluation: as in report.json. headline: of it, "" = nothing was evaluated. seconds: by stage.
+    """What the demo made. evaluation: as in report.json; headline: of it, "" = nothing was evaluated. seconds: by
+    stage.
 
     cut_short: what to say where the time was used up before the steps were done, else "". family: by name, for the
     command to go on with; data: what that command calls its data.
@@ -110,15 +111,10 @@ def demo(
         report.write(page, built, measured)
         on_stage("report")
     return Shown(
-        family=family.name, data=data_word(task.options), bundle=str(built.path), page=str(page),
+        family=family.name, data=task.options.data_name, bundle=str(built.path), page=str(page),
         headline=task.headline(built), evaluation=built.evaluation.to_json(), verified=verified.passed,
         seconds=seconds, cut_short=_cut_short(built.trained, options.steps),
     )  # fmt: skip
-
-
-def data_word(task_options: type[Any]) -> str:
-    """What a command line calls the data of a task."""
-    return str(getattr(task_options, "metavar", "DATA"))
 
 
 def _cut_short(trained: Trained, wanted: int | None) -> str:

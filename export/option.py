@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 from edge_sdk.errors import BadUsage
 
@@ -20,8 +20,19 @@ _METADATA = "edge_sdk.option"
 
 
 @dataclass(frozen=True, kw_only=True)
-class NoOptions:
-    """Of a task that adds nothing to the command line."""
+class TaskOptions:
+    """What exporting a task adds to the command line; a task that adds something has a subclass with fields of its own.
+
+    data_name, data_help: what the command line calls the data. data_needed: whether it must be given any.
+    Raises BadUsage for a value that its field does not allow.
+    """
+
+    data_name: ClassVar[str] = "DATA"
+    data_help: ClassVar[str] = "What to train on, where the family needs anything."
+    data_needed: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        check(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,5 +1,4 @@
-"""Latency and speed ratios of a bundle's variants for the report. Knows the profiler and predictors; no family, no task.
-"""
+"""Latency and speed ratios of a bundle's variants for the report. Knows the profiler; no family and no task."""
 
 from __future__ import annotations
 

@@ -9,17 +9,21 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_sdk import preprocess
 from edge_sdk.bundle.manifest import Manifest, Preprocessing
 from edge_sdk.bundle.store import Bundle, write_bundle
-from edge_sdk.calibration import QuantizeOptions, quantize
 from edge_sdk.decision.conformal import conformal
 from edge_sdk.decision.threshold import Threshold
+from edge_sdk.export.calibrating import quantized
 from edge_sdk.export.family import Exported, FloatGraph
 from edge_sdk.export.onnx_graph import GraphBuilder
 from edge_sdk.export.pack import Parts, pack, provenance
-from edge_sdk.export.tasks import export_task
 from edge_sdk.export.tasks.anomaly.golden import sample
+from edge_sdk.export.tasks.anomaly.task import AnomalyExport
+from edge_sdk.golden import answers
 from edge_sdk.preprocess import Grid
+from edge_sdk.runtimes import registry
+from edge_sdk.runtimes.protocol import CompileOptions
 from edge_sdk.tasks.anomaly.detector import AnomalySettings
 from edge_sdk.tasks.base import MODEL
 
@@ -62,47 +66,39 @@ def graph(*, side: int = SIDE, preprocessing: Preprocessing | None = None) -> Ex
     assert (cells, score) == ("map", "score")
     b.output("map", "float32", ["N", side // 4, side // 4])
     b.output("score", "float32", ["N"])
+    settings = AnomalySettings(grid=Grid(offset_px=2.0, stride_px=4.0), reduction="highest cell of the map")
     return Exported(
-        graphs={MODEL: FloatGraph(onnx=b.finish(), keep_fp32=b.node_names[before:])},
-        settings=AnomalySettings(grid=Grid(offset_px=2.0, stride_px=4.0), reduction="highest cell of the map"),
+        graphs={MODEL: FloatGraph(onnx=b.finish(), keep_fp32=b.node_names[before:])}, settings=settings,
         preprocessing=preprocessing or Preprocessing(width=side, height=side),
-    )
+    )  # fmt: skip
 
 
 def record_of(made: Exported) -> Preprocessing:
-    """How its pictures become the input."""
+    """How its pictures are prepared."""
     assert made.preprocessing is not None
     return made.preprocessing
 
 
 class Feeds:
-    """Calibration feeds that can be read again and again."""
+    """Calibration samples that can be read again and again."""
 
     def __init__(self, made: Exported, count: int = 8) -> None:
-        self._record, self._count = record_of(made), count
+        self._made, self._count = made, count
 
     def __len__(self) -> int:
         return self._count
 
     def __iter__(self) -> Iterator[dict[str, NDArray[np.uint8]]]:
-        from edge_sdk import preprocess
-
         for seed in range(self._count):
-            tensor = preprocess.apply(picture(seed, damaged=seed % 2 == 1), self._record).tensor
+            tensor = preprocess.apply(picture(seed, damaged=seed % 2 == 1), record_of(self._made)).tensor
             for tile in tensor:
                 yield {"image": tile[None]}
 
 
 def scores(made: Exported, pictures: list[NDArray[np.uint8]]) -> list[float]:
     """Raw fp32 scores; of tiles the highest."""
-    from edge_sdk import preprocess
-    from edge_sdk.golden import answers
-    from edge_sdk.runtimes import registry
-    from edge_sdk.runtimes.protocol import CompileOptions
-
-    session = registry.runtime("onnxruntime").compile(
-        made.graphs[MODEL].onnx, CompileOptions(reference=True, threads=1)
-    )
+    options = CompileOptions(reference=True, threads=1)
+    session = registry.runtime("onnxruntime").compile(made.graphs[MODEL].onnx, options)
     try:
         inputs = [preprocess.apply(p, record_of(made)).tensor for p in pictures]
         return [float(answers(session, {"image": x})["score"].max()) for x in inputs]
@@ -118,15 +114,14 @@ def decision(made: Exported) -> Threshold:
 def write(path: Path, *, decided: bool = True, preprocessing: Preprocessing | None = None) -> Bundle:
     """Packs the tiny bundle."""
     made = graph(preprocessing=preprocessing)
-    model = made.graphs[MODEL]
-    quantized = quantize(model.onnx, Feeds(made), options=QuantizeOptions(keep_fp32=model.keep_fp32, threads=1))
     parts = Parts(
-        name="tiny", family="tiny", task="anomaly", exported=made, quantized={MODEL: quantized},
+        name="tiny", family="tiny", task="anomaly", exported=made,
+        quantized={MODEL: quantized(made.graphs[MODEL], Feeds(made), threads=1)},
         golden=[
             sample("good", picture(1)), sample("good", picture(2)),
             sample("damaged on purpose", picture(3, damaged=True)),
         ],
-        tolerances=export_task("anomaly").tolerances, records=(decision(made),) if decided else (),
+        tolerances=AnomalyExport().tolerances, records=(decision(made),) if decided else (),
         provenance=provenance(seed=7),
     )  # fmt: skip
     return pack(parts, path)
@@ -149,6 +144,6 @@ def rewritten(
             if not name.startswith(("graphs/", "weights/"))
         }
         manifest = described(msgspec.structs.replace(b.manifest, members={}))
-    used = {array.member for g in manifest.golden for o in g.outputs.values() for array in o.values()}
+    used = {a.member for g in manifest.golden for o in g.outputs.values() for a in o.values()}
     members = {name: data for name, data in members.items() if "/outputs/" not in name or name in used}
     write_bundle(target, manifest=manifest, graphs=graphs, members=members).close()

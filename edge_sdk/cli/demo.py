@@ -1,4 +1,4 @@
-"""The verb `demo`: the whole path on real pictures that ship."""
+"""The verb `demo`: the whole path on real data that ship with a family."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from edge_sdk.extras import need_exporting
 
 
 def demo(
+    family: Annotated[str, typer.Argument(help="Family of models to show.")] = "efficientad",
     out: Annotated[Path, typer.Option(help="Folder for the bundle and report.html.")] = Path("demo-report"),
-    family: Annotated[str, typer.Option(help="Family of models to show.")] = "efficientad",
     time_budget: Annotated[str, typer.Option(help="Training ends after it, done or not, such as 90s.")] = "5min",
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of everything random.")] = 0,
     json: Json = False,
 ) -> None:
-    """Train, export, quantize, verify, judge and profile on shipped pictures, offline, in about 4 minutes.
+    """Train, export, quantize, verify, evaluate and profile on shipped data, offline, in about 4 minutes.
 
     Exit 1 if a runtime here answers wrongly.
 
-    Example: edge-sdk demo --out demo-report
+    Example: edge-sdk demo efficientad --out demo-report
     """
     budget = terminal.seconds(time_budget)
     need_exporting()

@@ -10,7 +10,20 @@ import sys
 import typer
 
 from edge_sdk import __version__
-from edge_sdk.cli import demo, devices, inspect, lint, predict, profile, sign, terminal, threshold, train, verify
+from edge_sdk.cli import (
+    demo,
+    devices,
+    inspect,
+    lint,
+    predict,
+    profile,
+    quantize,
+    sign,
+    terminal,
+    threshold,
+    train,
+    verify,
+)
 from edge_sdk.errors import CantWrite, EdgeError, Stopped
 
 # Typer carries click inside itself or depends on it, by version; its own names lead to the classes either way.
@@ -45,7 +58,8 @@ def _main(
     logging.basicConfig(level=level, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
 
 
-for _verb in (demo, train, verify, predict, threshold, profile, inspect, lint, devices, sign):
+app.add_typer(train.GROUP, name="train")
+for _verb in (demo, quantize, verify, predict, threshold, profile, inspect, lint, devices, sign):
     for _command in _verb.COMMANDS:
         app.command(name=_command.__name__.replace("_", "-"))(_command)
 

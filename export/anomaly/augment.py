@@ -17,8 +17,8 @@ class Augmentation:
     """How far a view may differ from its picture. Each value is drawn evenly within +- what stands here.
 
     any_orientation: quarter turns and mirror images, for parts that lie in any direction: all angles are among the
-    pictures already, and these move pixels without resampling them. scale: share. shift: share of the side. light, contrast:
-    share, about the picture's mean.
+    pictures already, and these move pixels without resampling them. scale: share. shift: share of the side. light,
+    contrast: share, about the picture's mean.
     """
 
     any_orientation: bool = False

@@ -64,7 +64,8 @@ class AnomalySamples:
         for picture in self.good:
             yield {"image": self.store.tensor(picture.path, self.record)[None]}
         for k, picture in enumerate(self.damaged):
-            yield {"image": damage(self.store.tensor(picture.path, self.record), np.random.default_rng([self.seed, 2, k]))[None]}
+            rng = np.random.default_rng([self.seed, 2, k])
+            yield {"image": damage(self.store.tensor(picture.path, self.record), rng)[None]}
         foreign = ForeignPictures.of(self.folder, self.record)
         for k in range(self.foreign):
             yield {"image": foreign.draw(np.random.default_rng([self.seed, 3, k]))[None]}

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edge_sdk import plugins
-from edge_sdk.export.option import NoOptions
+from edge_sdk.export.option import TaskOptions
 from edge_sdk.extras import need
 
 if TYPE_CHECKING:
@@ -38,12 +38,12 @@ def export_task(name: str) -> ExportTask:
     return Default()
 
 
-def options_of(name: str) -> type[Any]:
+def options_of(name: str) -> type[TaskOptions]:
     """What exporting the task adds to the command line."""
     if name in _HOMES and name not in _OPTIONS:
-        return NoOptions
+        return TaskOptions
     if name in _OPTIONS:
         module, attribute = _OPTIONS[name]
-        own: type[Any] = getattr(need(module, extra="export"), attribute)
+        own: type[TaskOptions] = getattr(need(module, extra="export"), attribute)
         return own
     return export_task(name).options

@@ -17,7 +17,7 @@ from edge_sdk.calibration import Quantized, Variant
 from edge_sdk.decision.record import Record
 from edge_sdk.errors import BadUsage
 from edge_sdk.export.family import Exported, Family, Trained
-from edge_sdk.export.option import NoOptions
+from edge_sdk.export.option import TaskOptions
 from edge_sdk.export.sections import Card, Section, Table
 from edge_sdk.progress import Progress, silent
 from edge_sdk.runtimes import targets
@@ -166,14 +166,14 @@ value of a map. Where sums saturate, it is 10 % and more (docs/results/verify_ma
 class ExportTask:
     """The export part of one task. Every step has a default that decides nothing and evaluates nothing.
 
-    name: of the task, as manifests write it. options: a frozen dataclass whose fields made by `option` become options
-    of `edge-sdk train FAMILY`, beside the family's own; it lives in a light module, as a family's does.
+    name: of the task, as manifests write it. options: whose fields made by `option` become options of `edge-sdk train
+    FAMILY`, beside the family's own; it lives in a light module, as a family's does.
     """
 
     name: ClassVar[str] = ""
-    options: ClassVar[type[Any]] = NoOptions
+    options: ClassVar[type[TaskOptions]] = TaskOptions
 
-    def read(self, path: Path, options: Any, how: Reading) -> Any:
+    def read(self, path: Path | None, options: Any, how: Reading) -> Any:
         """The data at `path`, divided once by what they are for. Every file is decoded once, here or later through what
         this answers. Raises BadInput, BadUsage. Default: the path itself, for families that read it their own way."""
         return path

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from edge_sdk.export import option as described
-from edge_sdk.export.option import option
+from edge_sdk.export.option import TaskOptions, option
 
 
 @dataclass(frozen=True, kw_only=True)
-class AnomalyOptions:
+class AnomalyOptions(TaskOptions):
     """What a user states about the good parts and the threshold; every default stands here and nowhere else.
 
     group: how pictures of one part are known (see `Grouping`), None = each picture is taken for a part. rate:
@@ -20,8 +19,9 @@ class AnomalyOptions:
     quantiles: share of the others kept from training for the map quantiles; the two sets never share a part.
     """
 
-    argument: ClassVar[str] = "Folder of good parts, or one with train/good."
-    """What the command line calls the data."""
+    data_name: ClassVar[str] = "FOLDER_OF_GOOD_PHOTOS"
+    data_help: ClassVar[str] = "Folder of good parts, or one with train/good."
+    data_needed: ClassVar[bool] = True
 
     group: str | None = option(
         None, help="Several photos a part: a regular expression naming it, or TABLE.csv:COLUMN."
@@ -32,6 +32,3 @@ class AnomalyOptions:
     confidence: str | None = option(None, kind="rate", help="Hold the rate with this confidence, such as 95%.")
     holdout: float = option(0.2, kind="float", help="Share of the good parts kept for the threshold.")
     quantiles: float = 0.1
-
-    def __post_init__(self) -> None:
-        described.check(self)

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 _BY_PICTURE = (
     "Same pictures, same threshold for every row. Change and flips (verdicts that differ): against fp32 in the first "
-    "runtime. Kept: lowest share of the fp32 score, counted from the median good picture, that the 20 strongest defects "
-    "keep. Layout: where Q and DQ stand around a convolution, for OpenVINO and TensorRT or for ONNX Runtime; the "
+    "runtime. Kept: lowest share of the fp32 score, counted from the median good picture, that the 20 strongest "
+    "defects keep. Layout: where Q and DQ stand around a convolution, for OpenVINO and TensorRT or for ONNX Runtime; the "
     "numbers are the same. Ran: on which device, and how many convolutions in which type."
 )
 _BY_PART = (
@@ -51,8 +51,8 @@ def sections(built: Built, record: Threshold, verified: VerifyReport) -> list[Se
             title="What it saw",
             blocks=(
                 Text(
-                    text="Test pictures that training never saw. The map is laid over the picture where it exceeds half "
-                    "the threshold; boxes are regions above it."
+                    text="Test pictures that training never saw. The map is laid over the picture where it exceeds "
+                    "half the threshold; boxes are regions above it."
                 ),
                 Gallery(examples=tuple(examples)),
             ),

@@ -14,8 +14,9 @@ from edge_sdk import grouping
 from edge_sdk.bundle.manifest import Preprocessing, Tolerance
 from edge_sdk.decision.record import Record
 from edge_sdk.decision.threshold import Threshold
-from edge_sdk.errors import BadInput, CheckFailed
+from edge_sdk.errors import BadInput, BadUsage, CheckFailed
 from edge_sdk.export.anomaly.data import AnomalyData, AnomalyTrained, Picture, content_of, data_digest
+from edge_sdk.export.option import TaskOptions
 from edge_sdk.export.sections import Card, Section, Table
 from edge_sdk.export.tasks.anomaly import decide, evaluate, metrics, page, table, threshold_scores
 from edge_sdk.export.tasks.anomaly.golden import golden
@@ -84,10 +85,12 @@ class AnomalyExport(ExportTask):
     """Good parts in, a threshold with its evidence and the metrics of every variant on every runtime out."""
 
     name: ClassVar[str] = "anomaly"
-    options: ClassVar[type[Any]] = AnomalyOptions
+    options: ClassVar[type[TaskOptions]] = AnomalyOptions
 
-    def read(self, path: Path, options: AnomalyOptions, how: Reading) -> AnomalyData:
+    def read(self, path: Path | None, options: AnomalyOptions, how: Reading) -> AnomalyData:
         """As `read_pictures`; the good ones divided by what they are for."""
+        if path is None:
+            raise BadUsage("no folder of good parts was named", do="edge-sdk train FAMILY FOLDER_OF_GOOD_PHOTOS")
         decide.check_wanted(options)
         pictures = read_pictures(path, group=options.group, how=how)
         return divided(pictures, holdout=options.holdout, quantiles=options.quantiles, seed=how.seed)

@@ -1,0 +1,47 @@
+"""Options of a command made of the fields of dataclasses, and the dataclasses made of what was given. Knows no verb."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from edge_sdk.cli import terminal
+
+if TYPE_CHECKING:
+    from edge_sdk.export.option import OptionSpec
+
+O = TypeVar("O")  # noqa: E741
+_TYPES = {"int": int, "float": float, "flag": bool, "path": Path}
+
+
+def parameters(options: type[Any], *, but: Sequence[str] = ()) -> list[inspect.Parameter]:
+    """What typer reads of a function, one keyword for each field made by `option`, without those in `but`."""
+    from edge_sdk.export.option import defaults_of, specs_of
+
+    defaults = defaults_of(options)
+    return [_parameter(spec, defaults[name]) for name, spec in specs_of(options).items() if name not in but]
+
+
+def _parameter(spec: OptionSpec, default: Any) -> inspect.Parameter:
+    kind = _TYPES.get(spec.kind, str)
+    shown = typer.Option(spec.name, help=spec.help, min=spec.least, max=spec.most, show_default=default is not None)
+    if default is None:
+        kind = kind | None  # type: ignore[assignment]
+    return inspect.Parameter(
+        spec.field, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, shown]
+    )
+
+
+def made(options: type[O], given: Mapping[str, Any]) -> O:
+    """The dataclass of what a command line gave. Raises BadUsage for a value that can't be."""
+    from edge_sdk.export.option import specs_of
+
+    values = {}
+    for name, spec in specs_of(options).items():
+        value = given[name]
+        values[name] = terminal.seconds(value) if spec.kind == "seconds" and isinstance(value, str) else value
+    return options(**values)

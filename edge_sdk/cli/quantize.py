@@ -1,0 +1,126 @@
+"""The verb `quantize`: any ONNX file becomes a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edge_sdk.cli import terminal
+from edge_sdk.cli.options import Json
+from edge_sdk.cli.train import checked_out, written
+from edge_sdk.errors import BadUsage
+from edge_sdk.extras import need_exporting
+from edge_sdk.shown import shown
+
+if TYPE_CHECKING:
+    from edge_sdk.export.tasks.base import Built
+
+VARIANTS = ("fp32", "fp16", "int8", "int8-w7")
+
+
+def quantize(
+    model: Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="An ONNX file in float32.", show_default=False)],
+    data: Annotated[
+        str, typer.Option(help="A folder of .npz files, one .npz file of all samples, or random:64.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option(help="The bundle to write, NAME.edge.", show_default=False)],
+    name: Annotated[str | None, typer.Option(help="Of the bundle. Default: the name of OUT.")] = None,
+    variant: Annotated[
+        list[str] | None, typer.Option(help="fp16, int8 or int8-w7 beside fp32; several times. Default: all.")
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option(help="A node that stays float in int8; may be given several times.")
+    ] = None,
+    axis: Annotated[
+        list[str] | None, typer.Option(help="Largest size of a free axis, such as N=8; may be given several times.")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Take int8 graphs that are far from the float graph too.")
+    ] = False,
+    key: Annotated[Path | None, typer.Option(help="Sign the bundle with this .key file (edge-sdk keygen).")] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of random samples.")] = 0,
+    threads: Annotated[int | None, typer.Option(min=1, help="Default: the physical cores that we may use.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Overwrite OUT unconditionally.")] = False,
+    json: Json = False,
+) -> None:  # fmt: skip
+    """Make int8 and fp16 variants of an ONNX file on samples of its inputs, and write one bundle.
+
+    An .npz file holds an array for each input, by its name: the samples are the rows of inputs with a batch axis, and
+    are stacked along a first axis for the others. In a folder each .npz file is one sample. random:64 draws 64 samples
+    evenly: floats from -1 to 1, int8 to uint16 over their whole range, other integers 0 or 1; enough to try a model,
+    too little to calibrate one.
+
+    Example: edge-sdk quantize model.onnx --data samples.npz --out model.edge
+    """
+    checked_out(out)
+    if out.is_dir() or (out.exists() and not overwrite):
+        raise BadUsage("something stands there already", where=f"--out {out}", do="Name another file, or --overwrite")
+    if unknown := [one for one in variant or () if one not in VARIANTS]:
+        raise BadUsage(f"--variant is {', '.join(VARIANTS)}, not {shown(unknown[0])}")
+    axes = dict(_axis(word) for word in axis or ())
+    need_exporting(("onnx", "onnxruntime", "onnxscript"))
+    from edge_sdk.export import build as library
+    from edge_sdk.export.family import FamilyOptions, FloatGraph
+    from edge_sdk.export.generic.family import Generic
+    from edge_sdk.export.generic.model import read_model
+    from edge_sdk.export.generic.samples import samples_of
+    from edge_sdk.export.option import TaskOptions
+    from edge_sdk.export.pack import axes_of
+    from edge_sdk.export.tasks import export_task
+
+    onnx, facts = read_model(model)
+    if strange := sorted(set(axes) - {one for spec in facts.inputs for one in spec.axes}):
+        raise BadUsage(f"the graph has no free axis {shown(strange[0])}", where="--axis")
+    graph = FloatGraph(
+        onnx=onnx, axes=axes, keep_fp32_in_int8=tuple(exclude or ()),
+        variants=None if not variant else tuple(one for one in dict.fromkeys(variant) if one != "fp32"),
+    )  # fmt: skip
+    samples = samples_of(data, facts.inputs, axes_of(graph, facts.inputs), seed=seed)
+    family, options = Generic(graph=graph), FamilyOptions(seed=seed, threads=threads)
+    wanted = library.BuildOptions(
+        name=name or out.stem, out=out, key=terminal.signing_key(key) if key else None, force=force, evaluate=False
+    )
+    with terminal.progress() as progress:
+        trained = family.train(samples, options, folder=out.parent)
+        built = library.build(family, samples, trained, TaskOptions(), wanted, progress=progress)
+    terminal.emit(_json(built), as_json=json, text="\n".join([*_lines(built), "", *written(built, export_task("tensor"))]))
+
+
+def _axis(word: str) -> tuple[str, int]:
+    name, found, size = word.rpartition("=")
+    if not found or not name or not size.isdigit() or int(size) < 1:
+        raise BadUsage(f"--axis {shown(word)} names no axis and size", do="Write --axis N=8")
+    return name, int(size)
+
+
+def _json(built: Built) -> dict[str, object]:
+    import msgspec
+
+    from edge_sdk.bundle.store import Bundle
+
+    reports = {role: msgspec.to_builtins(one.report) for role, one in built.made.quantized.items()}
+    with Bundle.open(built.path) as bundle:
+        counts = {graph.name: graph.int8_ops for graph in bundle.manifest.graphs}
+    return {"bundle": str(built.path), "int8_ops": counts, "calibration": reports}
+
+
+def _lines(built: Built) -> list[str]:
+    """How far each variant is from the float graph, and what each runtime ran in int8."""
+    from edge_sdk.bundle.store import Bundle
+    from edge_sdk.export import calibrated
+
+    out = []
+    for one in built.made.quantized.values():
+        table = calibrated.table(one.report)
+        out += [terminal.table(table.header, table.rows)] if table.rows else []
+        out.append(calibrated.words(one.report))
+    with Bundle.open(built.path) as bundle:
+        for graph in bundle.manifest.graphs:
+            ran = ", ".join(f"{count} on {runtime}" for runtime, count in graph.int8_ops.items())
+            out += [f"{graph.name}: {graph.int8_convolutions} operators in int8; measured here: {ran}"] if ran else []
+    return out
+
+
+COMMANDS = (quantize,)

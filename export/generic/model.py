@@ -1,0 +1,117 @@
+"""An ONNX file as a user has it becomes the bytes of one graph, weights and all. Knows no data and no task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+from edge_sdk.errors import BadInput
+from edge_sdk.extras import need, vendor_errors
+from edge_sdk.runtimes.onnx_file import OnnxFacts, read_standard
+from edge_sdk.shown import shown
+
+MAX_BYTES = 2**31 - 1
+"""Protobuf's own limit for one message, which a graph with its weights inside is."""
+
+
+def read_model(path: Path) -> tuple[bytes, OnnxFacts]:
+    """The file's graph with its weights inside, and what it takes and answers.
+
+    Weights that the file keeps in others are read from beside it: from files in its own folder or below, never through
+    a link or a path that leads out. Raises BadInput: no such file, not ONNX, too large, an operator that is not
+    standard, an input of a type that no runtime here takes.
+    """
+    data = _bytes(path)
+    onnx = need("onnx", extra="export")
+    model = onnx.ModelProto()
+    with vendor_errors("onnx", where=shown(path), do="Name an ONNX file"):
+        model.ParseFromString(data)
+    outside = [tensor for tensor in _tensors(model) if onnx.external_data_helper.uses_external_data(tensor)]
+    if outside:
+        data = _inlined(onnx, path, model, outside)
+    try:
+        return data, read_standard(data, name=shown(path.name))
+    except BadInput as exc:
+        raise BadInput(str(exc.args[0]), where=shown(path), do=exc.do) from exc
+
+
+def _bytes(path: Path) -> bytes:
+    if path.is_dir():
+        raise BadInput("this is a folder, not an ONNX file", where=shown(path), do="Name one file")
+    try:
+        if (size := path.stat().st_size) > MAX_BYTES:
+            raise BadInput(f"it has {size} bytes, an ONNX file has at most {MAX_BYTES}", where=shown(path))
+        return path.read_bytes()
+    except OSError as exc:
+        raise BadInput(f"can't read it: {exc.strerror}", where=shown(path), do="Check the path") from exc
+
+
+def _inlined(onnx: Any, path: Path, model: Any, outside: list[Any]) -> bytes:
+    """The bytes of the model with every tensor of `outside` inside it."""
+    total = 0
+    for tensor in outside:
+        file = _beside(path, {entry.key: entry.value for entry in tensor.external_data}.get("location", ""))
+        total += _size(tensor, file)
+        if total > MAX_BYTES:
+            raise BadInput(
+                f"its weights take more than {MAX_BYTES} bytes, which one graph can't hold", where=shown(path),
+                do="Split the model, or store its weights in half precision",
+            )  # fmt: skip
+    with vendor_errors("onnx", where=shown(path), do="Export the model again, its weights inside"):
+        for tensor in outside:
+            onnx.external_data_helper.load_external_data_for_tensor(tensor, str(path.parent))
+            tensor.data_location = onnx.TensorProto.DEFAULT
+            del tensor.external_data[:]
+        inlined: bytes = model.SerializeToString()
+    return inlined
+
+
+def _beside(path: Path, location: str) -> Path:
+    """The file of a tensor's weights. Raises BadInput for one that is not a plain file in the model's own folder."""
+    name, windows = PurePosixPath(location), PureWindowsPath(location)
+    leads_out = name.is_absolute() or bool(windows.anchor) or ".." in (*name.parts, *windows.parts)
+    file = path.parent / name
+    links = [place for place in (file, *file.parents) if place != path.parent and path.parent in place.parents]
+    if not location or leads_out or any(place.is_symlink() for place in links):
+        raise BadInput(
+            f"it keeps weights in {shown(location[:80])!r}, which is not a file in its own folder", where=shown(path),
+            do="Export the model again, its weights inside or beside it",
+        )  # fmt: skip
+    if not file.is_file():
+        raise BadInput(
+            f"it keeps weights in {shown(location[:80])}, which is not there", where=shown(path),
+            do="Copy that file beside it, or export the model again with its weights inside",
+        )  # fmt: skip
+    return file
+
+
+def _size(tensor: Any, file: Path) -> int:
+    """Bytes of a tensor in its file, as that is: what a tensor claims is not trusted."""
+    stated = {entry.key: entry.value for entry in tensor.external_data}.get("length", "")
+    here = file.stat().st_size
+    return min(int(stated), here) if stated.isdigit() and int(stated) else here
+
+
+def _tensors(model: Any) -> Iterator[Any]:
+    """Every tensor of a model: of its graph, of graphs inside, of its functions."""
+    yield from _of_graph(model.graph)
+    for function in model.functions:
+        yield from _of_nodes(function.node)
+
+
+def _of_graph(graph: Any) -> Iterator[Any]:
+    yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield from (sparse.values, sparse.indices)
+    yield from _of_nodes(graph.node)
+
+
+def _of_nodes(nodes: Any) -> Iterator[Any]:
+    for node in nodes:
+        for attribute in node.attribute:
+            yield from (attribute.t, *attribute.tensors)
+            for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
+                yield from (sparse.values, sparse.indices)
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _of_graph(inner)

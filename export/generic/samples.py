@@ -1,0 +1,186 @@
+"""Samples for any graph: of a folder of .npz files, of one .npz file, or random numbers. Knows no picture and no task.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from edge_sdk.errors import BadInput, BadUsage
+from edge_sdk.shown import shown
+from edge_sdk.tasks.tensor import read_npz
+from edge_sdk.tensors import BATCH, Array, TensorSpec
+
+RANDOM = "random:"
+RANGES: Mapping[str, tuple[float, float]] = {
+    "uint8": (0, 255), "int8": (-128, 127), "uint16": (0, 65535), "int16": (-32768, 32767), "bool": (0, 1),
+}  # fmt: skip
+"""By type, the values that `random:` draws evenly, both included; floats from -1 to 1; other integers 0 or 1, which an
+index into almost anything can be."""
+FLOATS, INTEGERS = (-1.0, 1.0), (0, 1)
+
+
+class ArraySamples(Protocol):
+    """Feeds by input name, as often as asked. digest: of what they are."""
+
+    @property
+    def digest(self) -> str: ...
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[dict[str, Array]]: ...
+
+
+def samples_of(word: str, inputs: Sequence[TensorSpec], axes: Mapping[str, int], *, seed: int) -> ArraySamples:
+    """What `--data` names: a folder of .npz files, one sample each; an .npz file of all samples; "random:64".
+
+    axes: the largest size of each free axis. Raises BadInput, BadUsage; the first sample is looked at before anything
+    else is done.
+    """
+    if word.startswith(RANDOM):
+        count = word.removeprefix(RANDOM)
+        if not count.isdigit() or not 1 <= int(count) <= 100_000:
+            raise BadUsage(f"--data {shown(word)} names no number of samples", do="Write random:64")
+        return RandomSamples(count=int(count), inputs=tuple(inputs), axes=dict(axes), seed=seed)
+    path = Path(word)
+    if path.is_dir():
+        return _folder(path, inputs)
+    if path.suffix.lower() == ".npz":
+        return _file(path, inputs)
+    raise BadInput(
+        "this is no folder and no .npz file", where=f"--data {shown(word)}",
+        do="Name a folder of .npz files, one .npz file, or random:64",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RandomSamples:
+    """Evenly drawn values by type (see RANGES), the same in every pass. A batch has one row, other free axes have their
+    largest size."""
+
+    count: int
+    inputs: tuple[TensorSpec, ...]
+    axes: Mapping[str, int]
+    seed: int
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(f"random {self.count} {self.seed}".encode()).hexdigest()
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[dict[str, Array]]:
+        for k in range(self.count):
+            rng = np.random.default_rng([self.seed, k])
+            yield {spec.name: self._drawn(spec, rng) for spec in self.inputs}
+
+    def _drawn(self, spec: TensorSpec, rng: np.random.Generator) -> Array:
+        shape = [1 if size == BATCH else self.axes[size] if isinstance(size, str) else size for size in spec.shape]
+        if np.issubdtype(np.dtype(spec.dtype), np.floating):
+            return rng.uniform(*FLOATS, shape).astype(spec.dtype)
+        low, high = RANGES.get(spec.dtype, INTEGERS)
+        return rng.integers(int(low), int(high), shape, endpoint=True).astype(spec.dtype)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StackedSamples:
+    """Samples of one .npz file: along the first axis of each array."""
+
+    arrays: Mapping[str, Array]
+    inputs: tuple[TensorSpec, ...]
+    count: int
+    digest: str
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[dict[str, Array]]:
+        for k in range(self.count):
+            # A row of a batched input is one sample with its batch axis; of others the stack's axis goes.
+            yield {
+                spec.name: self.arrays[spec.name][k : k + 1] if spec.batched else self.arrays[spec.name][k]
+                for spec in self.inputs
+            }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FolderSamples:
+    """One sample a file, in the order of their names, each read when its turn comes."""
+
+    files: tuple[Path, ...]
+    inputs: tuple[TensorSpec, ...]
+    digest: str
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __iter__(self) -> Iterator[dict[str, Array]]:
+        for file in self.files:
+            yield _checked(read_npz(file), self.inputs, where=shown(file))
+
+
+def _folder(path: Path, inputs: Sequence[TensorSpec]) -> FolderSamples:
+    files = tuple(sorted(file for file in path.iterdir() if file.suffix.lower() == ".npz" and file.is_file()))
+    if not files:
+        raise BadInput(
+            "there are no .npz files in it", where=f"--data {shown(path)}",
+            do="Write one for each sample, with numpy.savez(path, input_name=array)",
+        )  # fmt: skip
+    total = hashlib.sha256()
+    for file in files:
+        total.update(f"{file.name}\0{file.stat().st_size}\n".encode("utf-8", "surrogateescape"))
+    found = FolderSamples(files=files, inputs=tuple(inputs), digest=total.hexdigest())
+    next(iter(found))  # what is wrong with the first is wrong with most, and is said at once
+    return found
+
+
+def _file(path: Path, inputs: Sequence[TensorSpec]) -> StackedSamples:
+    where = shown(path)
+    arrays = read_npz(path)
+    _check_names(arrays, inputs, where=where)
+    counts: dict[str, int] = {}
+    for spec in inputs:
+        array = arrays[spec.name]
+        if not spec.batched and not spec.accepts(array):  # one sample, not stacked
+            array = arrays[spec.name] = array[None]
+        row = array[:1] if spec.batched else array[0] if array.ndim and len(array) else array
+        if wrong := spec.accepts(row):
+            stacked = "rows" if spec.batched else "stacked along a first axis of their own"
+            raise BadInput(f"{wrong}; samples are {stacked}", where=where, do="Write it with numpy.savez")
+        counts[spec.name] = len(array)
+    if len(set(counts.values())) != 1 or not all(counts.values()):
+        words = ", ".join(f"{name} {count}" for name, count in counts.items())
+        raise BadInput(f"its arrays hold different numbers of samples, or none: {words}", where=where)
+    total = hashlib.sha256()
+    for name in sorted(arrays):
+        total.update(name.encode() + np.ascontiguousarray(arrays[name]).tobytes())
+    return StackedSamples(
+        arrays=arrays, inputs=tuple(inputs), count=next(iter(counts.values())), digest=total.hexdigest()
+    )
+
+
+def _check_names(arrays: Mapping[str, Array], inputs: Sequence[TensorSpec], *, where: str) -> None:
+    names = [spec.name for spec in inputs]
+    for name in names:
+        if name not in arrays:
+            raise BadInput(
+                f"it holds no array {shown(name)}, only {', '.join(map(shown, arrays)) or 'nothing'}", where=where,
+                do=f"Write numpy.savez(path, {shown(name)}=array)",
+            )  # fmt: skip
+    if extra := sorted(set(arrays) - set(names)):
+        raise BadInput(
+            f"the graph has no input {shown(extra[0])}", where=where, do=f"It takes {', '.join(map(shown, names))}"
+        )
+
+
+def _checked(arrays: dict[str, Array], inputs: Sequence[TensorSpec], *, where: str) -> dict[str, Array]:
+    """One sample's arrays, each as its input takes it. Raises BadInput."""
+    _check_names(arrays, inputs, where=where)
+    for spec in inputs:
+        if wrong := spec.accepts(arrays[spec.name]):
+            raise BadInput(wrong, where=where, do="Write it with numpy.savez")
+    return arrays

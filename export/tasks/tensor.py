@@ -1,0 +1,33 @@
+"""What exporting for the tensor task adds: golden samples of the calibration samples. Knows no meaning and no family."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any, ClassVar
+
+from edge_sdk.errors import BadUsage
+from edge_sdk.export.tasks.base import ExportTask, Golden, Made, OffersGolden, Sources
+from edge_sdk.tasks.base import MODEL
+
+COUNT = 3
+
+
+class TensorExport(ExportTask):
+    """Nothing is decided and nothing evaluated: what the outputs mean is not known here."""
+
+    name: ClassVar[str] = "tensor"
+
+    def sources(self, data: Any, trained: Any) -> Sources:
+        return Sources(digest=getattr(data, "digest", ""), samples=trained.samples)
+
+    def golden(self, made: Made) -> Sequence[Golden]:
+        """The first, a middle and the last sample; the family's own where it names some."""
+        if isinstance(made.family, OffersGolden):
+            return made.family.golden(made.data, made.trained)
+        samples = made.family.samples(made.data, made.trained, MODEL, COUNT)
+        if not len(samples):
+            raise BadUsage("there are no samples to make golden samples of", do="Give some")
+        wanted = sorted({0, len(samples) // 2, len(samples) - 1})
+        found = enumerate(islice(samples, wanted[-1] + 1))
+        return [Golden(source=dict(feeds), label=f"sample {number}") for number, feeds in found if number in wanted]
