@@ -35,7 +35,7 @@ TOLERANCE = TOLERANCES["int8"]["*"].relative
 ONE_STEP_A_LAYER = 0.15
 """The same for onnxruntime's int8 kernels: a tie of a rounding that falls the other way in a net of few channels is seen
 in the output. A wrong kernel is off by the signal itself."""
-SAMPLES = 8
+SAMPLES, FRESH = 8, 16
 
 
 class Net:
@@ -441,7 +441,7 @@ def examine(seed: int, *, with_peer: bool = True) -> Found | None:
     """Quantize the graph of `seed` and hold it to all that is promised; None if ONNX Runtime does not run it."""
     model = Net(seed).model()
     graph = model.SerializeToString()
-    samples, fresh = samples_for(model, SAMPLES, seed), samples_for(model, 4, seed + 1_000_000)
+    samples, fresh = samples_for(model, SAMPLES, seed), samples_for(model, FRESH, seed + 1_000_000)
     found = Found(seed=seed, opset=model.opset_import[0].version, nodes=len(model.graph.node))
     try:
         wanted = answers(graph, fresh)
