@@ -15,8 +15,8 @@ from edge_sdk.calibration.graphs import Index
 from edge_sdk.runtimes.operators import DEQUANTIZE, PAIR, Operator, is_product, traits
 
 __all__ = [
-    "DEQUANTIZE", "PAIR", "behind_dilated_average", "chained", "copies", "corrects_bias", "depthwise", "end_of", "gate_of", "joined", "moved", "operator",
-    "picture_tensors", "unpadded", "weight_axis",
+    "DEQUANTIZE", "PAIR", "behind_dilated_average", "chained", "copies", "corrects_bias", "depthwise", "end_of",
+    "gate_of", "joined", "moved", "operator", "picture_tensors", "unpadded", "weight_axis",
 ]  # fmt: skip
 
 FEW_ROWS = 16
@@ -133,8 +133,10 @@ def behind_dilated_average(tensor: str, index: Index) -> bool:
     for _ in index.model.graph.node:
         node = index.producer.get(tensor)
         if node is None or not copies(node, index):
-            return node is not None and any(size > 1 for size in graphs.ints(node, "dilations")) and (
-                operator(node).kind == "average"
+            return (
+                node is not None
+                and any(size > 1 for size in graphs.ints(node, "dilations"))
+                and (operator(node).kind == "average")
             )
         tensor = node.input[0]
     return False

@@ -214,4 +214,3 @@ def test_a_runtime_that_refuses_the_graph_costs_the_others_nothing() -> None:
     assert any("not for tensorrt: L47" in note for note in made.report.notes)
     # onnxruntime would fuse the average into a kernel that has no dilations: what reads it is float there
     assert [made.get("int8", runtime=one).int8_convolutions for one in ("openvino", "onnxruntime")] == [2, 1]
-
