@@ -140,7 +140,7 @@ class _Writer:
             return
         axis = packed.axis or 0
         # (O, I / group, ...), whichever way the weight is stored
-        real, values = (np.moveaxis(w, axis, 0) for w in (real, packed.values))
+        real, values = np.moveaxis(real, axis, 0), np.moveaxis(packed.values, axis, 0)
         rounded = values.astype(np.float64) * packed.scale.astype(np.float64).reshape(-1, *[1] * (real.ndim - 1))
         shift = np.zeros(len(real))
         if self._plan.points[node.input[0]].role == "exact-picture":

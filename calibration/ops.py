@@ -15,8 +15,8 @@ from edge_sdk.calibration.graphs import Index
 from edge_sdk.runtimes.operators import DEQUANTIZE, PAIR, Operator, is_product, traits
 
 __all__ = [
-    "DEQUANTIZE", "PAIR", "chained", "copies", "corrects_bias", "depthwise", "end_of", "gate_of", "joined", "moved", "operator",
-    "picture_tensors", "unpadded", "weight_axis",
+    "DEQUANTIZE", "PAIR", "behind_dilated_average", "chained", "copies", "corrects_bias", "depthwise", "end_of",
+    "gate_of", "joined", "moved", "operator", "picture_tensors", "unpadded", "weight_axis",
 ]  # fmt: skip
 
 FEW_ROWS = 16
@@ -122,6 +122,23 @@ def joined(tensor: str, index: Index) -> bool:
         if not moves and (not operator(node).openvino_join or len(varying) != 1):
             return False
         tensor = node.input[0] if moves else varying[0]
+    return False
+
+
+def behind_dilated_average(tensor: str, index: Index) -> bool:
+    """True if an AveragePool with dilations makes `tensor`, or what a copy moves into it.
+
+    onnxruntime 1.32 fuses Q/DQ around it into QLinearAveragePool, which has no dilations, and then refuses the graph.
+    """
+    for _ in index.model.graph.node:
+        node = index.producer.get(tensor)
+        if node is None or not copies(node, index):
+            return (
+                node is not None
+                and any(size > 1 for size in graphs.ints(node, "dilations"))
+                and (operator(node).kind == "average")
+            )
+        tensor = node.input[0]
     return False
 
 

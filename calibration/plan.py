@@ -131,6 +131,8 @@ class _Planner:
 
     def _spoilt(self, node: NodeProto) -> bool:
         """What a target answers wrongly in int8 (rows of runtimes.faults). Operators before `node` are planned."""
+        if "onnxruntime" in self._targets and ops.behind_dilated_average(node.input[0], self._index):
+            return True
         if "openvino" not in self._targets:
             return False
         if ops.joined(node.input[0], self._index):

@@ -12,7 +12,7 @@ from edge_sdk.calibration.graphs import Index
 from edge_sdk.calibration.ops import chained, joined, operator
 from edge_sdk.calibration.ranges import SMALLEST_SCALE
 from edge_sdk.calibration.rules import ALL, ORT, OV, OV_ORT, TRT, TRT_OV, Breach, Rule, broken_operators
-from edge_sdk.runtimes.operators import PAIR, has_int8
+from edge_sdk.runtimes.operators import PAIR, has_int8, is_product
 from edge_sdk.tensors import Array
 
 _Q, _DQ = PAIR
@@ -58,7 +58,8 @@ def _kind(node: NodeProto, index: Index) -> int:
 
 def _read_as_bias(node: NodeProto, index: Index) -> bool:
     readers = index.readers.get(node.output[0], ())
-    return any(len(r.input) > 2 and r.input[2] == node.output[0] and r.op_type in ("Conv", "Gemm") for r in readers)
+    places = ((r, operator(r).bias) for r in readers)
+    return any(at is not None and len(r.input) > at and r.input[at] == node.output[0] for r, at in places)
 
 
 def _nonzero_points(index: Index) -> Iterator[Breach]:
@@ -133,7 +134,7 @@ def _conv_axis(index: Index) -> Iterator[Breach]:
 def _matmul_axis(index: Index) -> Iterator[Breach]:
     for node, dq, axis, _ in _operators(index):
         wanted = (0 if graphs.integer(node, "transB", 0) else 1) if node.op_type == "Gemm" else 1
-        if node.op_type in ("MatMul", "Gemm") and axis % 2 != wanted:
+        if is_product(node.op_type) and axis % 2 != wanted:
             yield dq.name, f"the scale of {node.name}'s weight lies along the summed axis: OpenVINO answers wrongly"
 
 

@@ -85,7 +85,9 @@ def quantize(
     with terminal.progress() as progress:
         trained = family.train(samples, options, folder=out.parent)
         built = library.build(family, samples, trained, TaskOptions(), wanted, progress=progress)
-    terminal.emit(_json(built), as_json=json, text="\n".join([*_lines(built), "", *written(built, export_task("tensor"))]))
+    terminal.emit(
+        _json(built), as_json=json, text="\n".join([*_lines(built), "", *written(built, export_task("tensor"))])
+    )
 
 
 def _axis(word: str) -> tuple[str, int]:

@@ -227,4 +227,3 @@ def _trained(built: Built, plan: BuildPlan) -> str:
     if training.steps is not None and done.steps < training.steps:
         return f"{text}; the time budget ended it before the {training.steps} steps"
     return text
-

@@ -155,12 +155,12 @@ class OffersGolden(Protocol):
 TOLERANCES: Mapping[str, Tolerance] = {
     "fp32": Tolerance(absolute=1e-6, relative=1e-4),
     "fp16": Tolerance(absolute=1e-3, relative=2e-2),
-    "int8": Tolerance(absolute=1e-6, relative=0.06),
-    "int8-w7": Tolerance(absolute=1e-6, relative=0.06),
+    "int8": Tolerance(absolute=1e-6, relative=0.1),
+    "int8-w7": Tolerance(absolute=1e-6, relative=0.1),
 }
 """How far a runtime may be from ONNX semantics to the letter, by variant; relative to the largest golden value. int8:
-kernels break ties of a rounding their own way, and a residual network carries each step on: up to 2.1 % in a single
-value of a map. Where sums saturate, it is 10 % and more (docs/results/verify_margins.json)."""
+kernels break ties of a rounding their own way, and a network carries each step on: up to 10 % in a single value of any
+graph's output (docs/results/random_graphs.json). A task whose outputs are calmer states less."""
 
 
 class ExportTask:

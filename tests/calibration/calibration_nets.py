@@ -11,6 +11,8 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
+from edge_sdk.runtimes.probe import cpu
+
 Feeds = dict[str, NDArray[Any]]
 
 
@@ -183,6 +185,8 @@ def _session(graph: bytes, *, optimised: bool, saved: str = "") -> ort.Inference
     options.intra_op_num_threads, options.log_severity_level = 1, 3
     level = ort.GraphOptimizationLevel
     options.graph_optimization_level = level.ORT_ENABLE_ALL if optimised else level.ORT_DISABLE_ALL
+    if not cpu().adds_in_32_bits:  # as the product does: 16-bit sums of wide weights saturate
+        options.add_session_config_entry("session.x64quantprecision", "1")
     if saved:
         options.optimized_model_filepath = saved
     return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])

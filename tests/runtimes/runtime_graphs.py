@@ -9,6 +9,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from edge_sdk.runtimes import probe
+
 SIDE = 12
 """Height and width of the picture that `detector` takes."""
 ZERO = np.int8(0)
@@ -160,15 +162,22 @@ def prompts(count: int, points: int, *, seed: int = 0) -> dict[str, np.ndarray]:
     }
 
 
-def mlp(rows: int | str = "N", *, width: int = 64, relu: bool = False, limit: int = 127) -> bytes:
-    """Two chained int8 MatMul without bias, (rows, width) in "x" and "y". limit: of int8 weights."""
+SAFE_LIMIT = 127 if probe.cpu().adds_in_32_bits else 64
+"""Largest int8 weight whose products no kernel of this CPU cuts."""
+
+
+def mlp(
+    rows: int | str = "N", *, width: int = 64, relu: bool = False, between: str = "", limit: int = SAFE_LIMIT
+) -> bytes:
+    """Two chained int8 MatMul without bias, (rows, width) in "x" and "y". between: an operator between them. limit: of
+    the weights; where 16-bit sums saturate, wide ones would hide what is looked for."""
     g, rng, x = Sketch(), np.random.default_rng(0), "x"
     for index in range(2):
         weight = rng.normal(0, width**-0.5, (width, width)).astype(np.float32)
         out = "y" if index else "hidden"
         x = g.add("MatMul", [g.qdq(x, 0.05), g.int8_weight(f"w{index}", weight, axis=1, limit=limit)], out)
-        if relu and not index:
-            x = g.add("Relu", [x], "hidden_relu")
+        if (relu or between) and not index:
+            x = g.add(between or "Relu", [x], "hidden_between")
     shape = [rows, width]
     return g.model([("x", TensorProto.FLOAT, shape)], [("y", TensorProto.FLOAT, shape)])
 

@@ -21,6 +21,7 @@ from runtime_graphs import detector, full_scale, joined, mlp, pictures, read_twi
 from edge_sdk.errors import NotThere, WrongPrecision
 from edge_sdk.runtimes import faults, probe
 from edge_sdk.runtimes.onnx_file import read_facts
+from edge_sdk.runtimes.operators import OPERATORS
 from edge_sdk.runtimes.ort import OrtRuntime, OrtSession
 from edge_sdk.runtimes.ov import OvRuntime
 from edge_sdk.runtimes.probe import CpuFacts
@@ -76,6 +77,16 @@ def test_chained_int8_products_are_seen_and_others_are_not() -> None:
     assert "openvino-int8-mlp-garbage" in ids("openvino", mlp(), VNNI)
     assert "openvino-int8-mlp-garbage" in ids("openvino", mlp(relu=True), VNNI)
     assert "openvino-int8-mlp-garbage" not in ids("openvino", detector("conv-relu-q"), VNNI)
+
+
+@pytest.mark.parametrize(
+    "between",
+    sorted(row.name for row in OPERATORS.values() if row.openvino_chain and row.kind == "activation")
+    + ["Erf", "Identity"],
+)
+def test_products_are_chained_through_every_element_wise_operator(between: str) -> None:
+    """Sigmoid between two products was not seen: garbage of 1e4 and more where OpenVINO fuses them."""
+    assert "openvino-int8-mlp-garbage" in ids("openvino", mlp(between=between), VNNI)
 
 
 def test_openvino_fuses_chained_int8_products_into_garbage_and_here_it_may_not() -> None:

@@ -45,9 +45,9 @@ NO_TEST_PICTURES = (
     "them would say nothing. Lay the pictures out as train/good, test/good (other good parts) and "
     "test/<kind of defect>"
 )
-_SCORE = Tolerance(absolute=1e-6, relative=0.04)
-"""Of int8 scores, which average the cells of a map: 1.2 % at most where nothing is wrong, 8 % where sums saturate
-(docs/results/verify_margins.json)."""
+_INT8 = {"map": Tolerance(absolute=1e-6, relative=0.06), "score": Tolerance(absolute=1e-6, relative=0.04)}
+"""Of int8 maps, single cells differ by up to 2.1 %; of scores, which average cells, by 1.2 %. Where sums saturate, a map
+is off by 10 % and more, a score by 8 %, unless so few do that nothing is wrong (docs/results/verify_margins.json)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -137,7 +137,7 @@ class AnomalyExport(ExportTask):
         return golden(made.data, made.trained, _record(made))
 
     def tolerances(self, role: str, variant: str) -> Mapping[str, Tolerance]:
-        return {ANY_OUTPUT: TOLERANCES[variant], **({"score": _SCORE} if variant.startswith("int8") else {})}
+        return {ANY_OUTPUT: TOLERANCES[variant], **(_INT8 if variant.startswith("int8") else {})}
 
     def decide(self, made: Made, *, progress: Progress = silent) -> tuple[Threshold, ...]:
         """The threshold of the held-out parts: for all graphs, or for the training's own scores where quality is not
