@@ -18,8 +18,9 @@ import argparse
 import json
 import subprocess
 import sys
+import tempfile
 import venv
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from importlib import metadata, resources
 from itertools import islice
@@ -29,9 +30,10 @@ from typing import Any
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+import avx2_cpu
 from anomalib_subject import FACTS, PICTURES, SIDE
 from record import write_record
-from speed import AVX2, Pair, portable
+from speed import Pair, portable
 
 import edge_sdk
 from edge_sdk import preprocess
@@ -100,8 +102,8 @@ def toys() -> Iterator[np.ndarray]:
             yield preprocess.resize(preprocess.read_rgb8(picture.path, bit_depth=None), SIDE, SIDE)
 
 
-def pairs(folder: Path, pdn: Path, threads: int) -> list[Pair]:
-    """All ratios with so many threads, in the order in which they are told."""
+def pairs(folder: Path, pdn: Path, threads: int, avx2: Mapping[str, str]) -> list[Pair]:
+    """All ratios with so many threads, in the order in which they are told. avx2: environment of a capped process."""
 
     def theirs(what: str, precision: str | None) -> Side:
         return Side(
@@ -119,7 +121,7 @@ def pairs(folder: Path, pdn: Path, threads: int) -> list[Pair]:
         )  # fmt: skip
 
     peer, int8 = theirs("predict", "f32"), own("int8")
-    capped = (replace(side, environment=AVX2) for side in (peer, own("int8-w7")))
+    capped = (replace(side, environment=avx2) for side in (peer, own("int8-w7")))
     return [
         Pair("PDN-S int8 over anomalib in f32", peer, int8, ">= 1.8"),
         Pair("PDN-S int8 over anomalib as it comes", theirs("predict", None), int8, ">= 1.8"),
@@ -144,14 +146,14 @@ def told(pair: Pair, threads: int, found: Comparison) -> dict[str, Any]:
     }
 
 
-def measure(asked: argparse.Namespace) -> None:
+def measure(asked: argparse.Namespace, avx2: Mapping[str, str]) -> None:
     """Every pair with every thread count, and one record."""
     folder, pdn = asked.folder.resolve(), asked.pdn.resolve()
     cpu, rows = probe.cpu(), []
     # 15 calls at least tell whether it is warm, and anomalib's take 0.7 s
     options = CompareOptions(max_time_s=asked.max_time, warmup=WarmupOptions(max_s=20.0))
     for count in asked.threads:
-        for pair in pairs(folder, pdn, count):
+        for pair in pairs(folder, pdn, count, avx2):
             row = told(pair, count, compare(pair.a, pair.b, options=options))
             rows.append(row)
             low, high = row["speedup_95"]
@@ -183,8 +185,9 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.step == "setup":
         setup(asked.folder.resolve(), asked.torch)
-    else:
-        measure(asked)
+        return
+    with tempfile.TemporaryDirectory() as capped:
+        measure(asked, avx2_cpu.environment(Path(capped)))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 from collections import Counter
 from collections.abc import Callable
 from functools import cache
@@ -41,6 +42,7 @@ def mend_torchvision() -> str:
     """
     import torch
 
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # or its import sends a usage event
     folder = Path(metadata.distribution("torchvision").locate_file("torchvision"))
     try:
         for compiled in folder.glob("_C*.so"):

@@ -8,7 +8,7 @@ source pictures; nobody needs it to use the product.
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 
 import cv2
@@ -57,6 +57,15 @@ def make(source: Path) -> int:
     return total
 
 
+def main() -> None:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", type=Path, nargs="?", default=HERE.parent / "shared" / "data" / "aliens")
+    source: Path = parser.parse_args().source
+    if missing := [folder for folder in FOLDERS if not (source / folder).is_dir()]:
+        raise SystemExit(f"{source} has no folder {missing[0]}: nothing was written")
+    print(f"{make(source) / 1e6:.2f} MB in {OUT.relative_to(HERE)}")
+
+
 if __name__ == "__main__":
-    asked = Path(sys.argv[1]) if len(sys.argv) > 1 else HERE.parent / "shared" / "data" / "aliens"
-    print(f"{make(asked) / 1e6:.2f} MB in {OUT.relative_to(HERE)}")
+    main()

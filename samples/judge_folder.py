@@ -1,8 +1,13 @@
-"""Judges a folder of pictures, one CSV line a picture. Run: python samples/judge_folder.py line3.edge photos/"""
+"""Judges a folder of pictures, one CSV line a picture.
+
+python samples/judge_folder.py line3.edge photos/
+"""
 
 from __future__ import annotations
 
+import argparse
 import csv
+import io
 import sys
 from pathlib import Path
 
@@ -10,8 +15,10 @@ import edge_sdk
 from edge_sdk.errors import BadInput
 
 
-def main(bundle: Path, folder: Path) -> None:
+def judge(bundle: Path, folder: Path) -> None:
     """CSV on stdout: file, verdict, score, threshold, number of regions, milliseconds."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a name that the console can't show must not stop the rest
+        sys.stdout.reconfigure(errors="backslashreplace")
     table = csv.writer(sys.stdout)
     table.writerow(["file", "verdict", "score", "threshold", "regions", "ms"])
     with edge_sdk.load(bundle) as detector:
@@ -25,7 +32,14 @@ def main(bundle: Path, folder: Path) -> None:
             table.writerow([*row, len(result.regions), f"{result.ran.stages_ms['total']:.1f}"])
 
 
+def main() -> None:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("folder", type=Path)
+    asked = parser.parse_args()
+    judge(asked.bundle, asked.folder)
+
+
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
-        raise SystemExit(__doc__)
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main()

@@ -1,11 +1,13 @@
-"""A camera in a loop, the verdict on the frame. Run: python samples/opencv_camera.py line3.edge [camera number]
+"""A camera in a loop, the verdict on the frame.
+
+    python samples/opencv_camera.py line3.edge --camera 0
 
 It shows a window, which opencv-python has and opencv-python-headless has not.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 
 import cv2
@@ -13,7 +15,7 @@ import cv2
 import edge_sdk
 
 
-def main(bundle: Path, camera: int) -> None:
+def watch(bundle: Path, camera: int) -> None:
     """Shows judged frames until a key is pressed. A frame that could not be read is an error, never a black picture."""
     source = cv2.VideoCapture(camera)
     with edge_sdk.load(bundle, color="bgr") as detector:  # OpenCV's frames are BGR
@@ -29,7 +31,14 @@ def main(bundle: Path, camera: int) -> None:
             cv2.imshow("edge-sdk", shown)
 
 
+def main() -> None:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--camera", type=int, default=0, help="its number, as OpenCV counts them")
+    asked = parser.parse_args()
+    watch(asked.bundle, asked.camera)
+
+
 if __name__ == "__main__":
-    if not 2 <= len(sys.argv) <= 3:
-        raise SystemExit(__doc__)
-    main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0)
+    main()
