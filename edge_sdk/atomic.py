@@ -1,4 +1,4 @@
-"""A file appears whole or not at all: written beside its place, flushed to disk, renamed. Knows no format."""
+"""Atomic writes: a file appears whole or not at all. Written beside its target, flushed, renamed. Knows no format."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 @contextmanager
 def writing(path: Path, *, mode: int | None = None) -> Iterator[tuple[BinaryIO, Path]]:
-    """An open file and its temporary path; on leaving without an exception it stands at `path`, durably.
+    """An open file and its temporary path; when the block ends without an exception, it is at `path`, durably.
 
     On any exception, and after a kill at any point, `path` is what it was. The temporary file is removed at once, or,
     after a kill, by the next write to the same path. mode: permissions, None = as the umask says.
@@ -50,7 +50,7 @@ def writing(path: Path, *, mode: int | None = None) -> Iterator[tuple[BinaryIO, 
 
 
 def folder(path: Path) -> Path:
-    """`path`, made if it was not there, and proven to take a file: before the work whose result goes there.
+    """Make `path` if it is missing, and check that it takes a file: before the work whose result goes there.
 
     Raises CantWrite.
     """
@@ -63,16 +63,16 @@ def folder(path: Path) -> Path:
 
 
 def write(path: Path, data: bytes | str, *, mode: int | None = None) -> None:
-    """`data` stands at `path`, durably, or what was there stays; text as UTF-8. mode, raises: as `writing`."""
+    """Write `data` to `path`, durably; on any error the old file stays. Text is UTF-8. mode, raises: as `writing`."""
     with writing(path, mode=mode) as (file, _):
         file.write(data.encode("utf-8") if isinstance(data, str) else data)
 
 
 @contextmanager
 def exclusive(path: Path) -> Iterator[None]:
-    """Inside, no other process that also asks is rewriting `path`: the second to come waits for the first.
+    """Inside, no other process that uses this rewrites `path`: the second waits for the first.
 
-    On a file system without locks a warning in the log says that nothing is held.
+    On a file system without locks it logs a warning that nothing is locked.
     """
     if sys.platform == "win32":  # no lock survives a rename there; rewriting twice at once is the caller's to avoid
         yield
@@ -125,7 +125,7 @@ def _os_errors(path: Path) -> Iterator[None]:
 
 
 def _sweep(real: Path) -> None:
-    """Removes what killed writers left. A living writer holds a lock on its file, which the kernel drops on a kill."""
+    """Remove the files that killed writers left. A live writer holds a lock; the kernel drops it on a kill."""
     if sys.platform == "win32":
         return
     for left in real.parent.glob(f".{_escaped(real.name)}.????????.part"):
@@ -139,7 +139,7 @@ def _escaped(name: str) -> str:
 
 
 def _lock(file: BinaryIO) -> OSError | None:
-    """Waits for the lock of `file`, or returns why the file system has none: writing there is still atomic."""
+    """Wait for the lock of `file`. Returns the error of a file system without locks: writing there is still atomic."""
     if sys.platform == "win32":  # a locked byte can't be read through another handle, and a writer reads its file back
         return None
     try:

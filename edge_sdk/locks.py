@@ -1,4 +1,4 @@
-"""Locks between processes, which the system drops when their holder dies, however it dies. Knows no file's content.
+"""Locks between processes, released by the system when their holder dies, however it dies. Knows no file's content.
 
 filelock's lock on an open descriptor (flock, LockFileEx) is the one mechanism for all. Its `FileLock` is not used: it
 locks by a path, and a file that is replaced by a rename (atomic.py) needs the lock on the file behind the name; it may
@@ -25,10 +25,10 @@ _POLL_S = 0.02
 
 @contextmanager
 def exclusive(folder: Path, *, what: str, do: str) -> Iterator[None]:
-    """Inside, no other process that also asks does `what` in `folder`. Nobody is waited for.
+    """Inside, no other process that uses this does `what` in `folder`. It does not wait.
 
-    Raises BadUsage that names the other process and says what to `do`; CantWrite. On a file system without locks a
-    warning in the log says that nothing is held.
+    Raises BadUsage that names the other process and says what to `do`; CantWrite. On a file system without locks it
+    logs a warning that nothing is locked.
     """
     path = folder / f"{what}.lock"
     try:

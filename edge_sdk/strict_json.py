@@ -1,4 +1,4 @@
-"""JSON that is not trusted: sizes, depth, numbers and keys are checked while it is read; one canonical form is written.
+"""Untrusted JSON: size, depth, numbers and keys are checked while reading; one canonical form for writing.
 
 The canonical form is what is hashed and signed: manifests, decision records, signatures. Knows none of them.
 """
@@ -16,7 +16,7 @@ MAX_BYTES = 4 << 20
 MAX_DEPTH = 32
 MAX_VALUES = 200_000
 _MAX_DIGITS = 20  # no count or size needs more; int() of a long run of digits takes quadratic time
-_NOT_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")  # drives a terminal, or is no text
+_NOT_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")  # controls a terminal, or is not text
 
 
 def canonical(value: object, *, name: str) -> bytes:

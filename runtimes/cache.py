@@ -1,9 +1,9 @@
 """Compiled graphs kept on disk: keyed, locked, checked before use. Knows no vendor: an entry is bytes with a sidecar.
 
 One entry is `<digest>.bin` with `<digest>.json` beside it, which repeats the whole key and the payload's size and
-sha256. Anything that does not match to the letter (cut, altered, from another machine or version) is refused, said in
-the log and built again. The folder keeps at most KEPT_BYTES: what was used longest ago goes first. Entries are
-executable code in effect, so the folder must belong to this user alone.
+sha256. An entry that does not match exactly (cut, altered, of another machine or version) is refused, logged and built
+again. The folder keeps at most KEPT_BYTES; the least recently used entry is removed first. Entries are executable code
+in effect, so the folder must belong to this user alone.
 """
 
 from __future__ import annotations
@@ -61,16 +61,16 @@ class Entry:
 
     @property
     def payload(self) -> Path:
-        """Where the bytes lie, if there are any."""
+        """The file of the bytes; it may be missing."""
         return self.folder / f"{self.key.digest}.bin"
 
     @property
     def sidecar(self) -> Path:
-        """Where the record about them lies."""
+        """The file of the record about them."""
         return self.folder / f"{self.key.digest}.json"
 
     def read(self) -> bytes | None:
-        """The payload if it is this key's and whole; None if there is none. A bad one is removed, with a warning."""
+        """The payload if it is this key's and whole; None if there is none. An invalid one is removed and logged."""
         try:
             record, data = json.loads(self.sidecar.read_bytes()), self.payload.read_bytes()
         except FileNotFoundError:
@@ -86,7 +86,7 @@ class Entry:
         return data
 
     def write(self, data: bytes) -> str:
-        """Keep `data`. Empty, or why it could not be kept: a full disk must not stop a run that needs no cache."""
+        """Store `data`. Returns "", or why it was not stored: a full disk must not stop a run that needs no cache."""
         record = {
             "key": self.key.fields(),
             "size_bytes": len(data),
@@ -117,8 +117,8 @@ class Entry:
 
 
 def _shrink(folder: Path, most_bytes: int, *, but: Path) -> None:
-    """Removes entries other than `but`, the one used longest ago first, until the rest fits. Who reads one of them at
-    this moment finds it gone, and builds it again."""
+    """Remove entries other than `but`, least recently used first, until the rest fits. A process that is about to read
+    one of them finds it missing, and builds it again."""
     found = []
     for path in folder.glob("*.bin"):
         with suppress(OSError):  # gone since
@@ -136,8 +136,8 @@ def _shrink(folder: Path, most_bytes: int, *, but: Path) -> None:
 
 
 class CompileCache:
-    """Entries in one folder. Safe between threads and processes on one machine; not over network file systems that
-    don't lock. Raises as `own_folder`."""
+    """Entries in one folder. Safe between threads and processes on one machine; not on network file systems
+    without locks. Raises as `own_folder`."""
 
     def __init__(self, folder: Path, *, patience_s: float = 120.0, kept_bytes: int = KEPT_BYTES) -> None:
         """patience_s: how long to wait for another process that is building the same entry. kept_bytes: of payloads."""
@@ -151,13 +151,13 @@ class CompileCache:
 
     @contextmanager
     def entry(self, key: CacheKey) -> Iterator[Entry]:
-        """The entry of `key`, locked until the block ends: read it, or build and write it."""
+        """The entry of `key`, locked until the block ends, to read it or to build and write it."""
         with _lock(self._folder / f"{key.digest}.lock", self._patience_s):
             yield Entry(key, self._folder, self._kept_bytes)
 
 
 def own_folder(folder: Path) -> None:
-    """Nothing if `folder` can be written by this user alone; it is made if it is missing.
+    """Check that only this user can write to `folder`; make it if it is missing.
 
     Raises NotThere if it can't be made, NotTrusted if its owner is another, or its group or others may write there.
     """
@@ -172,7 +172,7 @@ def own_folder(folder: Path) -> None:
         return
     if status.st_uid != os.geteuid() or status.st_mode & 0o022:
         raise NotTrusted(
-            "other users can write to the compile cache, and what lies in it is executed", where=str(folder),
+            "other users can write to the compile cache, and its content is executed", where=str(folder),
             do=f"Own it and close it: chmod go-w {folder}, or choose another folder",
         )  # fmt: skip
 
@@ -180,7 +180,7 @@ def own_folder(folder: Path) -> None:
 @contextmanager
 def entry_if_usable(folder: Path, key: CacheKey) -> Iterator[tuple[Entry | None, str]]:
     """(entry, ""), locked until the block ends, or (None, why not): on a read-only or shared disk graphs are compiled
-    each time, which is slow and right."""
+    each time: slower, with the same results."""
     with ExitStack() as stack:
         entry: Entry | None = None
         why_not = ""

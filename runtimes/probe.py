@@ -36,7 +36,7 @@ class CpuFacts:
     """flags: those of FLAGS_THAT_CHOOSE_KERNELS that the CPU has. affinity: logical CPUs this process may use.
     physical_cores: behind the affinity mask. cgroup_quota: CPUs' worth of time a container may use, None = no limit.
     isa: the strongest int8 instruction set of the hardware. capped_by: the value of ONEDNN_MAX_CPU_ISA or, by its old
-    name, DNNL_MAX_CPU_ISA, "" if unset; it changes OpenVINO's kernels and nobody else's. board, l4t: a Jetson's device
+    name, DNNL_MAX_CPU_ISA, "" if unset; it changes the kernels of OpenVINO only. board, l4t: a Jetson's device
     tree model and release ("36.4"), or ""."""
 
     model: str
@@ -82,7 +82,7 @@ class DevicesReport:
 
 def cpu(*, root: Path = Path("/"), environ: Mapping[str, str] | None = None) -> CpuFacts:
     """Facts of this machine's CPU. root: where proc/ and sys/ are looked for. environ: None = the process' own, because
-    ONEDNN_MAX_CPU_ISA acts on OpenVINO whether or not somebody passes it on."""
+    ONEDNN_MAX_CPU_ISA acts on OpenVINO whether or not it is passed on."""
     fields = _cpuinfo(root / "proc/cpuinfo")
     have = frozenset((fields.get("flags") or fields.get("Features") or "").split()) or _flags_elsewhere()
     flags = tuple(name for name in FLAGS_THAT_CHOOSE_KERNELS if name in have)
@@ -177,16 +177,16 @@ def _l4t(path: Path) -> str:
 
 
 def _flags_elsewhere() -> frozenset[str]:
-    """Flags where there is no /proc/cpuinfo. Windows tells nothing of VNNI: it counts as absent, the safe side."""
+    """Flags where there is no /proc/cpuinfo. Windows does not report VNNI, so it counts as absent (the safe side)."""
     if sys.platform == "darwin":
         if platform.machine() == "arm64":
             return frozenset({"asimd", "asimddp"})  # every Apple chip
         names = ("machdep.cpu.features", "machdep.cpu.leaf7_features")
         try:
-            told = subprocess.run(("sysctl", "-n", *names), capture_output=True, text=True, timeout=5, check=False)
+            found = subprocess.run(("sysctl", "-n", *names), capture_output=True, text=True, timeout=5, check=False)
         except (OSError, subprocess.SubprocessError):
             return frozenset()
-        return frozenset(word.lower().replace("sse4.1", "sse4_1") for word in told.stdout.split())
+        return frozenset(word.lower().replace("sse4.1", "sse4_1") for word in found.stdout.split())
     if sys.platform == "win32":
         import ctypes
 
@@ -203,7 +203,7 @@ def _affinity() -> tuple[int, ...]:
 
 
 def affinity_elsewhere() -> tuple[int, ...]:
-    """Logical CPUs of this process where Python itself can't tell: psutil knows on Windows; macOS has no masks."""
+    """Logical CPUs of this process where `os` has no affinity call. psutil reports it on Windows; macOS has none."""
     try:
         import psutil
     except ImportError:
@@ -213,7 +213,7 @@ def affinity_elsewhere() -> tuple[int, ...]:
 
 
 def _physical_cores(root: Path, affinity: tuple[int, ...]) -> int:
-    """Distinct (package, core) pairs behind the mask; where the system doesn't tell, every logical CPU counts.
+    """Distinct (package, core) pairs behind the mask; without sysfs, every logical CPU counts.
 
     On Linux psutil counts the whole machine's cores, whatever the mask is, so it is asked elsewhere only.
     """

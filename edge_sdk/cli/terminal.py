@@ -29,12 +29,12 @@ _UNITS = {"s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 def seconds(text: str) -> float:
     """Seconds of "90s", "10min", "1.5h" or "1h30min". BadUsage for anything else, a number without its unit too."""
-    told = text.strip().lower()
-    if re.fullmatch(r"\d+(\.\d+)?", told):
-        raise BadUsage(f"the time {text!r} has no unit", do=f"Write {told}s for seconds or {told}min for minutes")
-    parts = re.findall(r"(\d+(?:\.\d+)?)\s*([a-z]+)\s*", told)
+    plain = text.strip().lower()
+    if re.fullmatch(r"\d+(\.\d+)?", plain):
+        raise BadUsage(f"the time {text!r} has no unit", do=f"Write {plain}s for seconds or {plain}min for minutes")
+    parts = re.findall(r"(\d+(?:\.\d+)?)\s*([a-z]+)\s*", plain)
     total = sum(float(number) * _UNITS.get(unit, math.nan) for number, unit in parts)
-    if "".join(number + unit for number, unit in parts) != re.sub(r"\s", "", told) or not 0 < total < math.inf:
+    if "".join(number + unit for number, unit in parts) != re.sub(r"\s", "", plain) or not 0 < total < math.inf:
         raise BadUsage(f"{text!r} is not a time", do="Write for example 90s, 10min or 1h30min")
     return total
 
@@ -122,8 +122,8 @@ def emit(value: Any, *, as_json: bool, text: str) -> None:
 
 def _plain(value: Any) -> Any:
     if hasattr(value, "to_json"):
-        told = value.to_json()
-        return json.loads(told) if isinstance(told, str) else told
+        found = value.to_json()
+        return json.loads(found) if isinstance(found, str) else found
     if hasattr(value, "item"):
         return value.item()
     return str(value)

@@ -1,9 +1,9 @@
-"""Facts of the machine that a figure needs beside it. Reads, changes nothing. Knows no model.
+"""Facts of the machine that are recorded with every measurement. Reads only. Knows no model.
 
-What a system does not tell is None, with the reason in `absent`; never 0.
+A fact that the system does not report is None, with the reason in `absent`; never 0.
 
 On Linux the files are read here, and not by psutil: it takes the clocks of a VM from the nominal figure in cpuinfo
-where the system tells none, and counts the context switches of one thread for those of the process (psutil 7.2.2).
+where the system reports none, and counts the context switches of one thread for those of the process (psutil 7.2.2).
 Elsewhere, where there are no such files, it is asked for what it does know.
 """
 
@@ -66,7 +66,7 @@ class Counters:
     minutes. steal_ms: of all CPUs since boot.
 
     throttled: times that the container's limit stopped it. pressure_percent: share of the last 10 s in which
-    somebody waited for a CPU. nivcsw: times that this process was taken off a CPU. None: not told here.
+    somebody waited for a CPU. nivcsw: times that this process was taken off a CPU. None: not reported here.
     """
 
     load: tuple[float, ...] | None
@@ -87,7 +87,7 @@ class Memory:
 def machine(*, root: Path = Path("/")) -> Machine:
     """Read everything. root: where proc/ and sys/ are looked for."""
     cpu = probe.cpu(root=root)
-    cpus, told = root / "sys/devices/system/cpu", _Reasons()
+    cpus, fact = root / "sys/devices/system/cpu", _Reasons()
     info = _fields(root / "proc/cpuinfo")
     kib = _fields(root / "proc/meminfo").get("MemTotal", "").split(" ")[0]
     gpus = tuple(
@@ -101,21 +101,21 @@ def machine(*, root: Path = Path("/")) -> Machine:
         cores_visible=os.cpu_count() or 1,
         physical_cores=cpu.physical_cores,
         affinity=cpu.affinity,
-        cpu_max=told("cpu_max", cpu.cgroup_quota, "no limit found"),
-        memory_max_bytes=told("memory_max_bytes", _number(root / "sys/fs/cgroup/memory.max", int), "no limit found"),
-        smt=told("smt", _flag(cpus / "smt/active"), "the system does not tell"),
-        l3_bytes=told("l3_bytes", _size(cpus / "cpu0/cache/index3/size"), "the system does not tell"),
-        hypervisor=told("hypervisor", "hypervisor" in info["flags"].split() if "flags" in info else None, "no flags"),
-        memory_bytes=told("memory_bytes", _memory(kib), "no proc/meminfo"),
-        governor=told("governor", _text(cpus / "cpu0/cpufreq/scaling_governor"), "not visible (usual in a VM)"),
-        turbo=told("turbo", _turbo(cpus), "not visible (usual in a VM)"),
-        clocks_khz=told("clocks_khz", _clocks(cpus, cpu.affinity), "not visible (usual in a VM)"),
-        gpus=told("gpus", gpus, "no NVIDIA driver in proc/driver"),
-        board=told("board", _text(root / "proc/device-tree/model"), "no device tree"),
+        cpu_max=fact("cpu_max", cpu.cgroup_quota, "no limit found"),
+        memory_max_bytes=fact("memory_max_bytes", _number(root / "sys/fs/cgroup/memory.max", int), "no limit found"),
+        smt=fact("smt", _flag(cpus / "smt/active"), "the system does not report it"),
+        l3_bytes=fact("l3_bytes", _size(cpus / "cpu0/cache/index3/size"), "the system does not report it"),
+        hypervisor=fact("hypervisor", "hypervisor" in info["flags"].split() if "flags" in info else None, "no flags"),
+        memory_bytes=fact("memory_bytes", _memory(kib), "no proc/meminfo"),
+        governor=fact("governor", _text(cpus / "cpu0/cpufreq/scaling_governor"), "not visible (usual in a VM)"),
+        turbo=fact("turbo", _turbo(cpus), "not visible (usual in a VM)"),
+        clocks_khz=fact("clocks_khz", _clocks(cpus, cpu.affinity), "not visible (usual in a VM)"),
+        gpus=fact("gpus", gpus, "no NVIDIA driver in proc/driver"),
+        board=fact("board", _text(root / "proc/device-tree/model"), "no device tree"),
         system=f"{platform.system()} {platform.machine()}",
         kernel=platform.release(),
         python=platform.python_version(),
-        absent=told.absent,
+        absent=fact.absent,
     )
 
 
@@ -174,7 +174,7 @@ def memory_elsewhere() -> int | None:
 
 
 class _Reasons:
-    """Keeps the reason beside each value that is missing."""
+    """Passes each value on, and keeps the reason for those that are missing."""
 
     def __init__(self) -> None:
         self.absent: dict[str, str] = {}

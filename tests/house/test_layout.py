@@ -39,7 +39,10 @@ def test_a_module_behind_a_link_has_one_identity() -> None:
     assert _run(code).strip() == "['edge_sdk.export.family', 'edge_sdk.runtimes.protocol']"
 
 
-HEAVY = "{'torch', 'onnx', 'nncf', 'onnxruntime', 'openvino', 'cryptography', 'typer', 'rich', 'scipy'}"
+HEAVY = (
+    "{'torch', 'onnx', 'nncf', 'onnxruntime', 'openvino', 'cryptography', 'typer', 'rich', 'scipy', 'filelock',"
+    " 'platformdirs', 'psutil'}"
+)
 
 
 def test_import_edge_sdk_brings_nothing_heavy() -> None:
