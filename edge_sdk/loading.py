@@ -202,7 +202,7 @@ def graph_of(bundle: Bundle, role: str, choice: Choice) -> Graph:
     """The graph that was chosen for a role."""
     for graph in bundle.manifest.graphs:
         fits = (graph.role, graph.variant, graph.layout) == (role, choice.variant, choice.layout)
-        if fits and (not graph.runtimes or choice.runtime in graph.runtimes):
+        if fits and targets.planned_for(choice.runtime, graph.runtimes):
             return graph
     raise BadBundle(f"no graph {choice.variant} in layout {choice.layout} for {role}", where=str(bundle.path))
 

@@ -261,7 +261,8 @@ def _row(bundle: Bundle, graph: Graph, runtime: str, device: str | None) -> Veri
 
 
 def _takes(runtime: str, graph: Graph) -> bool:
-    return (not graph.runtimes or runtime in graph.runtimes) and targets.takes(runtime, graph.variant, graph.layout)
+    planned = targets.planned_for(runtime, graph.runtimes)
+    return planned and targets.takes(runtime, graph.variant, graph.layout)
 
 
 def _same_twice(bundle: Bundle, graph: Graph, session: Session) -> bool:

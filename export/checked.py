@@ -56,7 +56,7 @@ def _taken(graphs: Sequence[Graph], variant: str, runtime: str) -> Graph | None:
     """The graph of `variant` in the layout that `runtime` likes best."""
     for layout in targets.layouts(runtime, variant):
         for graph in graphs:
-            planned = not graph.runtimes or any(runtime.startswith(one) for one in graph.runtimes)
+            planned = targets.planned_for(runtime, graph.runtimes)
             if (graph.variant, graph.layout) == (variant, layout) and planned:
                 return graph
     return None

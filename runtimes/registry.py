@@ -74,6 +74,11 @@ def runtimes() -> tuple[Runtime, ...]:
     return (*_own(), *_plug_ins(tuple(sys.path)))
 
 
+def own_names() -> tuple[str, ...]:
+    """Names of the product's own: those that graphs are planned for one by one."""
+    return tuple(one.name for one in _own())
+
+
 def of_gpus() -> tuple[str, ...]:
     """Names of the product's own that run on NVIDIA GPUs alone: where one is usable, it is what the machine is for."""
     return tuple(one.name for one in _own() if one.default_device == "CUDA")

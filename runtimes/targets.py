@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from edge_sdk.errors import BadUsage, NotThere
@@ -124,6 +124,16 @@ def takes(runtime: str, variant: str, layout: str, *, known: Sequence[Runtime] |
     return layout in layouts(runtime, variant, known=known)
 
 
+def planned_for(runtime: str, runtimes: Collection[str]) -> bool:
+    """Whether a graph that was planned for `runtimes` alone (bundle manifest, Graph) is for `runtime`; () = for all.
+
+    TensorRT-RTX compiles what was planned for TensorRT. Graphs are split between the product's own runtimes by their
+    known faults; of another package's runtime none is known, so that it may try each, and refuses what it can't run.
+    """
+    planned = not runtimes or any(runtime == one or runtime.startswith(f"{one}-") for one in runtimes)
+    return planned or runtime not in registry.own_names()
+
+
 def named(name: str) -> Target:
     """The profile called `name`. Raises BadUsage with the nearest name if there is none."""
     known = {target.name: target for target in TARGETS}
@@ -232,7 +242,7 @@ def _fits(
 ) -> tuple[str, str]:
     """(layout, "") or ("", why not)."""
     mine = [one for one in variants if one.variant == variant]
-    there = [one.layout for one in mine if not one.runtimes or place.runtime in one.runtimes]
+    there = [one.layout for one in mine if planned_for(place.runtime, one.runtimes)]
     if not mine:
         return "", "the bundle has no such variant"
     if not there:

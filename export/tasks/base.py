@@ -99,9 +99,8 @@ def float_variant(onnx: bytes) -> Variant:
 
 
 def taken(runtime: str, variant: Variant) -> bool:
-    """Whether a runtime takes a graph as what it is, and the graph was planned for it. By contract "tensorrt" is
-    TensorRT-RTX as well."""
-    planned = not variant.runtimes or any(runtime.startswith(one) for one in variant.runtimes)
+    """Whether a runtime takes a graph as what it is, and the graph was planned for it."""
+    planned = targets.planned_for(runtime, variant.runtimes)
     return planned and targets.takes(runtime, variant.variant, variant.layout)
 
 

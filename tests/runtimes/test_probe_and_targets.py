@@ -317,3 +317,20 @@ def test_what_is_asked_for_is_honoured_or_refused_never_replaced() -> None:
         NotThere, match="run it: int8, int8-w7, fp32 on openvino CPU: not looked for; int8, int8-w7, fp32"
     ):
         targets.choose(EVERYTHING, vnni, ())
+
+
+@pytest.mark.parametrize(
+    ("runtime", "runtimes", "for_it"),
+    [
+        ("openvino", (), True),
+        ("openvino", ("onnxruntime",), False),
+        ("openvino", ("onnxruntime", "openvino"), True),
+        ("tensorrt-rtx", ("openvino", "tensorrt"), True),
+        ("tensorrt", ("tensorrt-rtx",), False),
+        ("a-runtime-of-another-package", ("openvino",), True),
+    ],
+)
+def test_a_graph_is_for_the_runtimes_that_it_was_planned_for_and_for_those_that_none_is_planned_for(
+    runtime: str, runtimes: tuple[str, ...], for_it: bool
+) -> None:
+    assert targets.planned_for(runtime, runtimes) is for_it
