@@ -15,15 +15,14 @@ import msgspec
 from edge_sdk.bundle.manifest import Manifest
 from edge_sdk.bundle.signing import Signature
 from edge_sdk.bundle.site import Decisions
-from edge_sdk.decision.threshold import Threshold
-
-_TYPES = {"manifest": Manifest, "decisions": Decisions, "threshold": Threshold, "signature": Signature}
+from edge_sdk.decision.record import KINDS, type_of
 
 
 def schemas() -> dict[str, str]:
-    """File name -> text, for the manifest, the decisions and a signature."""
+    """File name -> text, for the manifest, the decisions, each kind of record and a signature."""
+    types: dict[str, type[msgspec.Struct]] = {"manifest": Manifest, "decisions": Decisions, "signature": Signature}
     found = {}
-    for name, kind in _TYPES.items():
+    for name, kind in {**types, **{kind: type_of(kind) for kind in KINDS}}.items():
         schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(kind)}
         for definition in schema["$defs"].values():
             definition["description"] = cleandoc(definition["description"])  # Python 3.13 does this by itself

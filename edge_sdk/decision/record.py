@@ -58,13 +58,18 @@ KINDS: Mapping[str, tuple[str, str]] = {"threshold": ("edge_sdk.decision.thresho
 """Kind -> where its type lives. A new one is a line here; a task from elsewhere reads its own with `read_as`."""
 
 
+def type_of(kind: str) -> type[Record]:
+    """The type of a kind in `KINDS`."""
+    module, name = KINDS[kind]
+    found: type[Record] = getattr(importlib.import_module(module), name)
+    return found
+
+
 def read(members: Mapping[str, Any]) -> Record:
     """The typed record of one JSON object. Raises msgspec.ValidationError where a field has another type."""
     kind = members.get("kind")
     if isinstance(kind, str) and kind in KINDS:
-        module, name = KINDS[kind]
-        made: Record = msgspec.convert(members, getattr(importlib.import_module(module), name))
-        return made
+        return msgspec.convert(members, type_of(kind))
     if not isinstance(kind, str) or not kind:
         raise msgspec.ValidationError("a record has no `kind`")
     known = {name: value for name, value in members.items() if name in Record.__struct_fields__}
