@@ -113,11 +113,16 @@ def left_out(folder: Path) -> None:
 
 
 def emit(value: Any, *, as_json: bool, text: str) -> None:
-    """One JSON object, or the text of the same thing."""
+    """One JSON object, or the text of the same thing. What is no number stands in JSON as "nan", "inf" or "-inf"."""
     if as_json:
-        out_json(json.dumps(value, ensure_ascii=False, default=_plain))
+        plain = json.loads(json.dumps(value, default=_plain), parse_constant=_no_number)
+        out_json(json.dumps(plain, ensure_ascii=False, allow_nan=False))
     else:
         out(text)
+
+
+def _no_number(constant: str) -> str:
+    return {"NaN": "nan", "Infinity": "inf", "-Infinity": "-inf"}[constant]
 
 
 def _plain(value: Any) -> Any:

@@ -1,0 +1,196 @@
+"""The tensor task: named arrays in and out, for any graph; bad arrays and files are named."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from onnx import TensorProto, helper, numpy_helper
+
+import edge_sdk
+from edge_sdk.bundle.manifest import Provenance, Tolerance
+from edge_sdk.errors import BadInput, BadUsage
+from edge_sdk.export.family import Exported, FloatGraph
+from edge_sdk.export.pack import Parts, pack
+from edge_sdk.export.tasks.base import Golden
+from edge_sdk.tasks.base import MODEL
+from edge_sdk.tasks.tensor import TensorModel, TensorSettings, TensorTask, npz, read_npz
+from edge_sdk.verify import verify
+
+
+def _graph() -> bytes:
+    """Two inputs, one with a batch, one whole: "y" = x W + shift (N, 3), "most" = largest of y by row, int64."""
+    rng = np.random.default_rng(3)
+    nodes = [
+        helper.make_node("MatMul", ["x", "W"], ["p"]),
+        helper.make_node("Add", ["p", "shift"], ["y"]),
+        helper.make_node("ArgMax", ["y"], ["most"], axis=1, keepdims=0),
+    ]
+    weight = numpy_helper.from_array(rng.normal(size=(5, 3)).astype(np.float32), "W")
+    value = helper.make_tensor_value_info
+    made = helper.make_graph(
+        nodes, "g",
+        [value("x", TensorProto.FLOAT, ["N", 5]), value("shift", TensorProto.FLOAT, [3])],
+        [value("y", TensorProto.FLOAT, ["N", 3]), value("most", TensorProto.INT64, ["N"])], [weight],
+    )  # fmt: skip
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
+def _sample(seed: int, rows: int = 1) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return {
+        "x": rng.normal(size=(rows, 5)).astype(np.float32),
+        "shift": rng.normal(size=3).astype(np.float32),
+    }
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("tensor") / "model.edge"
+    parts = Parts(
+        name="model", family="test", task="tensor", quantized={},
+        exported=Exported(graphs={MODEL: FloatGraph(onnx=_graph(), axes={"N": 8})}, settings=TensorSettings()),
+        golden=[Golden(source=_sample(seed, rows=1 + seed)) for seed in range(3)],
+        tolerances=lambda role, variant: {"*": Tolerance(absolute=1e-6, relative=1e-4)},
+        provenance=Provenance(created_utc="", product_version="0.1.0", command=(), packages={}),
+    )  # fmt: skip
+    pack(parts, path).close()
+    return path
+
+
+@pytest.fixture
+def model(bundle: Path, tmp_path: Path):  # type: ignore[no-untyped-def]
+    with edge_sdk.load_as(TensorModel, bundle, threads=1, max_batch=4, cache=tmp_path) as loaded:
+        yield loaded
+
+
+def _want(sample: dict[str, np.ndarray]) -> np.ndarray:
+    weight = numpy_helper.to_array(onnx.load_from_string(_graph()).graph.initializer[0])
+    return np.asarray(sample["x"] @ weight + sample["shift"])
+
+
+@pytest.mark.parametrize("rows", [1, 4, 7])
+def test_arrays_go_in_and_come_out_by_name_whatever_the_number_of_rows(model: TensorModel, rows: int) -> None:
+    sample = _sample(9, rows)
+    result = model.predict(sample)
+    np.testing.assert_allclose(result["y"], _want(sample), rtol=1e-5)
+    assert result["most"].tolist() == _want(sample).argmax(1).tolist()
+    assert result.ran.variant == "fp32"
+    assert set(result.ran.stages_ms) == {"read", "infer", "overhead", "total"}
+
+
+def test_a_bundle_of_arrays_is_verified_alone_and_in_batches(bundle: Path) -> None:
+    report = verify(bundle)
+    assert report.passed, report.text()
+    assert report.reproduced == 3
+    assert {c.output for row in report.rows for c in row.batch_outputs} == {"y", "most"}
+
+
+def test_an_npz_file_is_read_and_one_is_written(model: TensorModel, tmp_path: Path) -> None:
+    np.savez(tmp_path / "in.npz", **_sample(4, 2))
+    result = model.predict(tmp_path / "in.npz")
+    assert result.source.endswith("in.npz")
+    result.save(tmp_path / "out.npz")
+    with np.load(tmp_path / "out.npz") as file:
+        np.testing.assert_array_equal(file["y"], result["y"])
+    told = json.loads(result.to_json())
+    assert told["outputs"]["y"]["shape"] == [2, 3]
+    assert told["outputs"]["y"]["values"] == [float(v) for v in result["y"].ravel()]
+    assert told["ran"]["roles"]["model"]["variant"] == "fp32"
+    assert "most int64 2, 0 to" in result.line() or "most int64 2, 1 to" in result.line()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"x": np.zeros((1, 5), np.float32)}, "no array for input shift"),
+        ({**_sample(0), "z": np.zeros(1)}, "no input z"),
+        ({**_sample(0), "x": np.zeros((1, 5))}, "x is float64, the graph takes float32"),
+        ({**_sample(0), "x": np.zeros((1, 6), np.float32)}, r"x has shape \(1, 6\)"),
+        ({**_sample(0), "x": np.zeros((0, 5), np.float32)}, "x"),
+        (7, "an object of type int holds no named arrays"),
+        (None, "an object of type NoneType holds no named arrays"),
+        ("nowhere.npz", "can't read it"),
+    ],
+)
+def test_what_does_not_fit_is_named(model: TensorModel, given: Any, said: str) -> None:
+    with pytest.raises(BadInput, match=said):
+        model.predict(given)
+
+
+def test_more_rows_at_once_than_the_bundle_was_exported_for_are_refused(bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadUsage, match="max_batch is 9, the bundle was exported for up to 8"):
+        edge_sdk.load(bundle, max_batch=9, cache=tmp_path)
+
+
+_NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0/\\", exclude_categories=["Cs"]), min_size=1)
+
+
+@given(
+    st.dictionaries(
+        _NAMES | st.sampled_from(["file", "allow_pickle", "args"]),
+        arrays.arrays(st.sampled_from([np.float32, np.int64, np.bool_, np.uint8]), arrays.array_shapes(min_dims=0)),
+        max_size=4,
+    )
+)
+def test_any_arrays_under_any_names_come_back_from_the_file(given: dict[str, np.ndarray]) -> None:
+    with np.load(io.BytesIO(npz(given))) as file:
+        assert set(file.files) == set(given)
+        for name, array in given.items():
+            np.testing.assert_array_equal(file[name], array)
+            assert file[name].dtype == array.dtype
+
+
+def _pickled(path: Path) -> None:
+    np.savez(path, x=np.array([{"a": 1}], dtype=object))
+
+
+def _one_array(path: Path) -> None:
+    with path.open("wb") as file:
+        np.save(file, np.zeros(3))
+
+
+def _bomb(path: Path) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("x.npy", "w", force_zip64=True) as f:
+        for _ in range(2049):
+            f.write(bytes(1 << 20))
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda path: path.write_bytes(b""), "no .npz file"),
+        (lambda path: path.write_bytes(b"PK\x03\x04 and more"), "no .npz file"),
+        (lambda path: path.mkdir(), "can't read it"),
+        (_one_array, "no .npz file"),
+        (_pickled, "no .npz file of plain arrays"),
+        (_bomb, "at most 2147483648 are read"),
+    ],
+)
+def test_a_file_that_is_no_npz_or_too_large_is_refused(make: Any, said: str, tmp_path: Path) -> None:
+    make(tmp_path / "x.npz")
+    with pytest.raises(BadInput, match=said):
+        read_npz(tmp_path / "x.npz")
+
+
+def test_a_folder_names_its_npz_files(bundle: Path, tmp_path: Path) -> None:
+    for name in ("b", "a"):
+        np.savez(tmp_path / f"{name}.npz", **_sample(1))
+    (tmp_path / "notes.txt").write_text("x")
+    with edge_sdk.Bundle.open(bundle) as opened:
+        given = TensorTask().given([str(tmp_path)], opened)
+        assert [Path(one.name).name for one in given] == ["a.npz", "b.npz"]
+        (tmp_path / "empty").mkdir()
+        with pytest.raises(BadInput, match=r"no \.npz files"):
+            TensorTask().given([str(tmp_path / "empty")], opened)
