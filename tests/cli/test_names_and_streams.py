@@ -99,7 +99,7 @@ def test_a_picture_that_can_not_be_read_is_named_in_one_line_whatever_its_name(
     assert first == f"edge-sdk: {tmp_path}/{shown}.png: this is not a picture. Save it as " + (
         "PNG, JPEG, TIFF, BMP, WebP or PGM/PPM."
     )
-    assert last == "1 of 1 pictures could not be judged"
+    assert last == "1 of 1 inputs gave no result"
     assert os.fsencode(json.loads(done.out.decode(encoding))["source"]) == os.fsencode(bad)
 
 
@@ -111,7 +111,7 @@ def test_a_threshold_and_a_training_plan_take_such_names(
 ) -> None:
     words: tuple[str | Path, ...] = ("threshold", tiny_bundle, "--good", named, "--rate", "20%")
     if verb == "train":
-        words = ("train", named, "--out", tmp_path / "x.edge", "--rate", "50%")
+        words = ("train", "efficientad", named, "--out", tmp_path / "x.edge", "--rate", "50%")
     done = _edge(*words, "--dry-run", *(["--json"] if as_json else []), encoding=encoding)
     assert done.code == 0, done.err
     if as_json:
@@ -144,4 +144,4 @@ def test_links_in_a_folder_are_followed_and_those_that_lead_nowhere_are_named_wi
     assert f"edge-sdk: {tmp_path}/gone: can't read it: No such file or directory" in told
     assert f"edge-sdk: {tmp_path}/self.png: can't read it: Too many levels of symbolic links" in told
     assert "1 link to a folder that this one lies in (up)" in told
-    assert f"2 of {len(NAMES) + 2} pictures could not be judged" in told
+    assert f"2 of {len(NAMES) + 2} inputs gave no result" in told

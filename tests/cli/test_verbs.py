@@ -332,12 +332,12 @@ def test_profile_tells_stages_and_what_ran(bundle: Path, capsys: pytest.CaptureF
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (("train", "/nowhere", "--out", "x.edge"), 3, "/nowhere"),
-        (("train", ".", "--out", "x.zip"), 2, "x.edge"),
-        (("train", ".", "--out", "absent/x.edge"), 2, "mkdir -p absent"),
-        (("train", ".", "--out", "x.edge", "--time-budget", "soon"), 2, "10min"),
-        (("train", ".", "--out", "x.edge", "--confidence", "95"), 2, "Write 95% or 0.95"),
-        (("train", ".", "--out", "x.edge", "--rate", "5"), 2, "Write 5% or 0.05"),
+        (("train", "efficientad", "/nowhere", "--out", "x.edge"), 3, "/nowhere"),
+        (("train", "efficientad", ".", "--out", "x.zip"), 2, "x.edge"),
+        (("train", "efficientad", ".", "--out", "absent/x.edge"), 2, "mkdir -p absent"),
+        (("train", "efficientad", ".", "--out", "x.edge", "--time-budget", "soon"), 2, "10min"),
+        (("train", "efficientad", ".", "--out", "x.edge", "--confidence", "95"), 2, "Write 95% or 0.95"),
+        (("train", "efficientad", ".", "--out", "x.edge", "--rate", "5"), 2, "Write 5% or 0.05"),
         (("verify", "absent.edge"), 3, "absent.edge"),
         (("verify",), 2, "bundle"),
         (("nonsense",), 2, "nonsense"),
@@ -482,7 +482,17 @@ def test_a_folder_that_takes_no_file_is_told_before_any_work(
     file.write_text("no folder")
     call = {
         "predict": ("predict", str(bundle), str(good), "--overlays", str(file)),
-        "train": ("train", str(good), "--out", str(tmp_path / "x.edge"), "--run", str(file), "--steps", "1"),
+        "train": (
+            "train",
+            "efficientad",
+            str(good),
+            "--out",
+            str(tmp_path / "x.edge"),
+            "--run",
+            str(file),
+            "--steps",
+            "1",
+        ),
         "demo": ("demo", "--out", str(file / "inside")),
         "profile": ("profile", str(bundle), "--samples", str(file / "calls.csv")),
     }[verb]
@@ -509,7 +519,7 @@ def test_a_picture_that_opencv_can_not_decode_is_one_line_of_ours(bundle: Path, 
     environ = {name: value for name, value in os.environ.items() if name != "OPENCV_LOG_LEVEL"}
     told = subprocess.run(command, capture_output=True, text=True, check=False, env=environ)
     assert told.returncode == 3
-    assert [line[:10] for line in told.stderr.splitlines()] == ["edge-sdk: ", "1 of 1 pic"]
+    assert [line[:10] for line in told.stderr.splitlines()] == ["edge-sdk: ", "1 of 1 inp"]
 
 
 @pytest.mark.parametrize("verb", ["verify", "predict", "profile"])

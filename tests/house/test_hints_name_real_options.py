@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import typer.main
 
@@ -17,11 +18,17 @@ OF_OTHERS = {"--index-url"}
 
 
 def _known() -> set[str]:
-    top = typer.main.get_command(app)
-    commands = [top, *getattr(top, "commands", {}).values()]
+    commands = _with_those_below(typer.main.get_command(app))
     return {
         name for command in commands for option in command.params for name in (*option.opts, *option.secondary_opts)
     }
+
+
+def _with_those_below(command: Any) -> list[Any]:
+    """The command and all that its groups list, those that are made when they are asked for too."""
+    names = command.list_commands(None) if hasattr(command, "list_commands") else []
+    below = [_with_those_below(command.get_command(None, name)) for name in names]
+    return [command, *(one for some in below for one in some)]
 
 
 def _texts() -> Iterator[tuple[str, str]]:

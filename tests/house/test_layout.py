@@ -60,10 +60,10 @@ def test_the_device_side_brings_no_training_package_and_no_runtime_before_it_is_
 
 
 MISTAKES = (
-    ("train", "nowhere", "--out", "a.edge"),
-    ("train", ".", "--out", "a.edge"),
-    ("train", ".", "--out", "a.edge", "--rate", "95"),
-    ("train", ".", "--out", "a.edge", "--group", "(("),
+    ("train", "efficientad", "nowhere", "--out", "a.edge"),
+    ("train", "efficientad", ".", "--out", "a.edge"),
+    ("train", "efficientad", ".", "--out", "a.edge", "--rate", "95"),
+    ("train", "efficientad", ".", "--out", "a.edge", "--group", "(("),
     ("demo", "--family", "nobody"),
     ("demo", "--time-budget", "10"),
 )

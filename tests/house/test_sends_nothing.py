@@ -36,7 +36,8 @@ sys.path.insert(0, sys.argv[1])
 import tiny
 from edge_sdk.calibration import QuantizeOptions, quantize
 made = tiny.graph()
-quantize(made.onnx, tiny.Feeds(made, 2), options=QuantizeOptions(float_tail=made.float_tail, threads=1))
+model = made.graphs["model"]
+quantize(model.onnx, tiny.Feeds(made, 2), options=QuantizeOptions(keep_fp32=model.keep_fp32, threads=1))
 """
 BEHIND_US = "import edge_sdk, onnxruntime"  # as onnxscript and torch.onnx import it
 WORK = {
