@@ -68,7 +68,7 @@ def write(path: Path, built: Built, measured: Measured) -> None:
         "training": built.trained.summary(),
         "calibration": {role: msgspec.to_builtins(one.report) for role, one in built.made.quantized.items()},
     }  # fmt: skip
-    atomic.write(path.with_suffix(".json"), json.dumps(figures, indent=1, default=str, ensure_ascii=False))
+    atomic.write(path.with_suffix(".json"), json.dumps(figures, indent=1, default=str))
 
 
 def _page(built: Built, measured: Measured) -> Page:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import shutil
 import tempfile
 import threading
+import weakref
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -26,27 +28,33 @@ from edge_sdk.preprocess import Geometry, Prepared
 log = logging.getLogger(__name__)
 
 MEMORY_BYTES = 2**30
-"""Of prepared pictures: 2,000 of 320 x 320 px with what augmentation needs; more are in the file."""
+"""Of prepared pictures: 700 of 320 x 320 px with what augmentation needs; more are in the file."""
+FILE_BYTES = 2**34
+"""Of that file, and never more than half of what is free there; beyond it a picture is decoded whenever it is asked
+for."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Kept:
-    """What one decoding left behind. tensor, source: where they are in the spool; source None = it was not wanted."""
+    """What one decoding left behind. tensor, source: where they are in the spool; None = not wanted, or no room."""
 
     geometry: Geometry
-    tensor: _Place
+    tensor: _Place | None
     source: _Place | None
 
 
 class PictureStore:
     """Prepared pictures by file and preprocessing. Any thread may call any method; arrays are the caller's own.
 
-    memory_bytes: kept in memory. scratch: folder, or one that will be there, near which the file for the rest is made.
+    memory_bytes: kept in memory. file_bytes: kept in the file for the rest. scratch: folder, or one that will be there,
+    near which that file is made.
     What is asked for and was never taken, or was taken for another preprocessing, is decoded then, and kept.
     """
 
-    def __init__(self, *, memory_bytes: int = MEMORY_BYTES, scratch: Path | None = None) -> None:
-        self._spool = _Spool(memory_bytes, scratch)
+    def __init__(
+        self, *, memory_bytes: int = MEMORY_BYTES, file_bytes: int = FILE_BYTES, scratch: Path | None = None
+    ) -> None:
+        self._spool = _Spool(memory_bytes, file_bytes, scratch)
         self._kept: dict[tuple[Path, Preprocessing], _Kept] = {}
         self._lock = threading.Lock()
 
@@ -67,8 +75,12 @@ class PictureStore:
 
     def prepared(self, path: Path, record: Preprocessing) -> Prepared:
         """The picture as the device will see it, and the way back to its pixels. Raises BadInput."""
-        kept = self._kept.get((path, record)) or self._made(path, record, source=False)
-        return Prepared(self._spool.get(kept.tensor), kept.geometry)
+        kept = self._kept.get((path, record))
+        if kept is not None and kept.tensor is not None:
+            return Prepared(self._spool.get(kept.tensor), kept.geometry)
+        pixels = preprocess.decode(path)
+        self._keep(path, pixels, record, source=False)
+        return preprocess.apply(pixels, record, where=str(path))
 
     def tensor(self, path: Path, record: Preprocessing) -> NDArray[np.uint8]:
         """uint8 (height, width, 3): the (first) network input that the picture becomes. Raises BadInput."""
@@ -78,24 +90,27 @@ class PictureStore:
         """uint8 (H, W, 3) RGB: the picture itself, shrunk to twice the network's input if it is larger: what `view`
         starts from. Raises BadInput."""
         kept = self._kept.get((path, record))
-        if kept is None or kept.source is None:
-            kept = self._made(path, record, source=True)
-        assert kept.source is not None
-        return self._spool.get(kept.source)
+        if kept is not None and kept.source is not None:
+            return self._spool.get(kept.source)
+        pixels = preprocess.decode(path)
+        self._keep(path, pixels, record, source=True)
+        return _source(path, pixels, record)
 
-    def _made(self, path: Path, record: Preprocessing, *, source: bool) -> _Kept:
-        return self._keep(path, preprocess.decode(path), record, source=source)
-
-    def _keep(self, path: Path, pixels: NDArray[Any], record: Preprocessing, *, source: bool) -> _Kept:
-        done = preprocess.apply(pixels, record, where=str(path))
-        from_ = None
-        if source:
-            rgb = preprocess.to_rgb8(pixels, bit_depth=record.bit_depth, where=str(path))
-            from_ = self._spool.add(shrunk(rgb, 2 * record.width, 2 * record.height))
-        kept = _Kept(done.geometry, self._spool.add(done.tensor), from_)
+    def _keep(self, path: Path, pixels: NDArray[Any], record: Preprocessing, *, source: bool) -> None:
         with self._lock:
-            self._kept[path, record] = kept
-        return kept
+            kept = self._kept.get((path, record))
+        done = preprocess.apply(pixels, record, where=str(path))
+        tensor = kept.tensor if kept is not None else self._spool.add(done.tensor)
+        from_ = kept.source if kept is not None else None
+        if source and from_ is None:
+            from_ = self._spool.add(_source(path, pixels, record))
+        with self._lock:
+            self._kept[path, record] = _Kept(done.geometry, tensor, from_)
+
+
+def _source(path: Path, pixels: NDArray[Any], record: Preprocessing) -> NDArray[np.uint8]:
+    rgb = preprocess.to_rgb8(pixels, bit_depth=record.bit_depth, where=str(path))
+    return shrunk(rgb, 2 * record.width, 2 * record.height)
 
 
 def _bytes(path: Path) -> bytes:
@@ -119,13 +134,14 @@ class _Place:
 class _Spool:
     """uint8 arrays, the first ones in memory, the rest in a file that is mapped when one of them is asked for."""
 
-    def __init__(self, memory_bytes: int, scratch: Path | None) -> None:
-        self._left, self._scratch = memory_bytes, scratch
+    def __init__(self, memory_bytes: int, file_bytes: int, scratch: Path | None) -> None:
+        self._left, self._most, self._scratch = memory_bytes, file_bytes, scratch
         self._file: BinaryIO | None = None
         self._size = 0
         self._lock = threading.Lock()
 
-    def add(self, array: NDArray[np.uint8]) -> _Place:
+    def add(self, array: NDArray[np.uint8]) -> _Place | None:
+        """None: there is no room for it."""
         with self._lock:
             if array.nbytes <= self._left:
                 self._left -= array.nbytes
@@ -141,17 +157,29 @@ class _Spool:
             mapped = np.memmap(self._file, np.uint8, "r", place.offset, place.shape)
         return np.array(mapped)
 
-    def _written(self, array: NDArray[np.uint8]) -> _Place:
-        if self._file is None:
-            near = None if self._scratch is None else _nearest(self._scratch)
-            self._file = tempfile.TemporaryFile(dir=near, prefix=".edge-sdk-")  # noqa: SIM115: it lives as long as this
-            log.info("prepared pictures go on in a file in %s", near or tempfile.gettempdir())
-        offset = self._size
-        self._file.seek(offset)
-        self._file.write(np.ascontiguousarray(array).data)
-        self._file.flush()
+    def _written(self, array: NDArray[np.uint8]) -> _Place | None:
+        try:
+            file = self._opened()
+            if self._size + array.nbytes > self._most:
+                return None
+            file.seek(self._size)
+            file.write(np.ascontiguousarray(array).data)
+            file.flush()
+        except OSError as exc:  # full, or not to be written to: then it is decoded again, which is only slower
+            self._most = 0
+            log.warning("prepared pictures can't be kept in a file: %s", exc)
+            return None
         self._size += array.nbytes
-        return _Place(array.shape, None, offset)
+        return _Place(array.shape, None, self._size - array.nbytes)
+
+    def _opened(self) -> BinaryIO:
+        if self._file is None:
+            near = Path(tempfile.gettempdir()) if self._scratch is None else _nearest(self._scratch)
+            self._most = min(self._most, shutil.disk_usage(near).free // 2)
+            self._file = tempfile.TemporaryFile(dir=near, prefix=".edge-sdk-")  # noqa: SIM115
+            weakref.finalize(self, self._file.close)
+            log.info("prepared pictures are kept in a file in %s from here on", near)
+        return self._file
 
 
 def _nearest(folder: Path) -> Path:

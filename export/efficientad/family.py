@@ -16,7 +16,7 @@ from edge_sdk.export.anomaly import foreign
 from edge_sdk.export.anomaly.data import AnomalyData, AnomalyTrained
 from edge_sdk.export.anomaly.samples import AnomalySamples
 from edge_sdk.export.efficientad import saved
-from edge_sdk.export.efficientad.options import SIZES, EfficientAdOptions
+from edge_sdk.export.efficientad.options import EfficientAdOptions
 from edge_sdk.export.efficientad.pdn import model as pdn_model
 from edge_sdk.export.efficientad.pdn import train as pdn_training
 from edge_sdk.export.efficientad.xs import model as xs_model
@@ -27,9 +27,6 @@ from edge_sdk.export.training import checkpoint, device, loop
 from edge_sdk.export.training.identity import digest
 from edge_sdk.progress import Progress
 from edge_sdk.runtimes.probe import default_threads
-
-MOST_PX = 2048
-"""Longest side of a training picture: beyond it, one step needs more memory than machines without a GPU have."""
 
 Frozen: TypeAlias = Any
 """The pretrained network that a size learns from: the trunk or the teacher."""
@@ -104,11 +101,6 @@ class EfficientAD:
     def plan(self, data: AnomalyData, options: EfficientAdOptions, *, folder: Path) -> TrainingPlan:
         """What `train` would do with the same arguments; whatever is wrong with them is raised here."""
         maker, (width, height) = self._maker(options), options.sides
-        if max(width, height) > MOST_PX:
-            raise BadUsage(
-                f"pictures can't be scaled to {width} x {height} px: {MOST_PX} a side is the most",
-                do=f"Leave --width and --height out to take {SIZES[options.size].side}",
-            )
         compute = device.chosen(options.device)
         foreign.identity_of(options.ood)  # calibration draws from it too
         length, identity = maker.plan(data, options, self._loaded(options))

@@ -24,6 +24,8 @@ class Size:
     border: int = 0
 
 
+MOST_PX = 2048
+"""Longest side of a training picture: beyond it, one step needs more memory than machines without a GPU have."""
 SIZES: Mapping[str, Size] = {"xs": Size(320), "s": Size(256, BORDER_PX), "m": Size(256, BORDER_PX)}
 """xs: at 320 px a small defect spans several cells, for 1.6 times the work of 256."""
 
@@ -64,9 +66,15 @@ class EfficientAdOptions(FamilyOptions):
 
     @property
     def sides(self) -> tuple[int, int]:
-        """(width, height), px, the size's own where they were left open. BadUsage for an unknown size."""
+        """(width, height), px, the size's own where they were left open. BadUsage for an unknown size, or too large."""
         side = self.own_size.side
-        return self.width or side, self.height or side
+        width, height = self.width or side, self.height or side
+        if max(width, height) > MOST_PX:
+            raise BadUsage(
+                f"pictures can't be scaled to {width} x {height} px: {MOST_PX} a side is the most",
+                do=f"Leave --width and --height out to take {side}",
+            )
+        return width, height
 
     @property
     def own_size(self) -> Size:

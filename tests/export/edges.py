@@ -2,48 +2,68 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import cv2
 import numpy as np
 import tiny
 
 from edge_sdk import preprocess
-from edge_sdk.export.family import DemoPictures, FloatGraph, PictureSet, Trained, TrainingPlan, TrainOptions
+from edge_sdk.export.anomaly.data import AnomalyData, AnomalyTrained
+from edge_sdk.export.family import Demo, Exported, FamilyOptions, TrainingPlan
+from edge_sdk.export.option import option
+from edge_sdk.export.tasks.anomaly.options import AnomalyOptions
+from edge_sdk.export.tasks.anomaly.pictures import read_pictures
+from edge_sdk.export.tasks.anomaly.shares import divided
 from edge_sdk.progress import Progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class EdgesOptions(FamilyOptions):
+    """One size."""
+
+    size: str = option("tiny", help="The only one.")
 
 
 class Edges:
     """Needs no training: the last 20 good pictures are held out, fewer if there are fewer."""
 
-    name, title, task = "edges", "Edges", "anomaly"
+    name, title, task, options = "edges", "Edges", "anomaly", EdgesOptions
+    run: ClassVar[str] = "edges"
 
     def __init__(self, pictures: Path = Path(), *, history: bool = True) -> None:
-        self.demo_pictures = DemoPictures(
-            folder=pictures, name="Grey <&> plates", licence="Drawn by a test.", holdout=0.5, rate="10%"
-        )
+        self.demo = Demo(
+            folder=pictures, name="Grey <&> plates", licence="Drawn by a test.", options=EdgesOptions(),
+            task_options=AnomalyOptions(holdout=0.5, rate="10%"),
+        )  # fmt: skip
         self._history = history
 
-    def completed(self, options: TrainOptions) -> TrainOptions:
-        return options
+    def plan(self, data: AnomalyData, options: FamilyOptions, *, folder: Path) -> TrainingPlan:
+        return TrainingPlan(run=self.run, steps=50)
 
-    def planned(self, data: PictureSet, options: TrainOptions, *, folder: Path) -> TrainingPlan:
-        return TrainingPlan(run="edges", steps=50, time_budget_s=None)
-
-    def train(self, data: PictureSet, options: TrainOptions, *, folder: Path, progress: Progress) -> Trained:
+    def train(
+        self, data: AnomalyData, options: FamilyOptions, *, folder: Path, progress: Progress
+    ) -> AnomalyTrained:
         held_out = data.train[-20:]
         pictures = [preprocess.read_rgb8(p.path, bit_depth=None) for p in held_out]
-        return Trained(
+        return AnomalyTrained(
             folder=folder, options=options, held_out=held_out, scores=tuple(tiny.scores(tiny.graph(), pictures)),
-            scored_by="onnxruntime", run="edges", steps=50, training_s=1.0, pictures=4,
+            scored_by="onnxruntime", run=self.run, steps=50, training_s=1.0, samples=4,
             history=((0, {"loss": 2.0}), (50, {"loss": 1.0})) if self._history else (),
         )  # fmt: skip
 
-    def graph(self, trained: Trained) -> FloatGraph:
+    def graphs(self, trained: AnomalyTrained) -> Exported:
         return tiny.graph()
 
-    def calibration(self, data: PictureSet, trained: Trained, *, count: int) -> tiny.Feeds:
+    def samples(self, data: AnomalyData, trained: AnomalyTrained, role: str, count: int) -> tiny.Feeds:
         return tiny.Feeds(tiny.graph())
+
+
+def read(folder: Path, *, group: str | None = None) -> AnomalyData:
+    """The pictures of `folder`, divided as by default."""
+    return divided(read_pictures(folder, group=group), holdout=0.2, quantiles=0.1, seed=0)
 
 
 def folder_of_plates(folder: Path, *, masks: bool = False) -> Path:

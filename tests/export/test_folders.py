@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_sdk.errors import BadInput, BadUsage
-from edge_sdk.export.family import Picture
-from edge_sdk.export.pictures import data_digest, read_pictures, split
+from edge_sdk.export.anomaly.data import Picture, data_digest
+from edge_sdk.export.tasks.anomaly.pictures import read_pictures
+from edge_sdk.export.tasks.anomaly.shares import split
 from edge_sdk.grouping import Grouping
 
 
@@ -224,11 +225,11 @@ def test_one_part_can_not_be_split() -> None:
 def test_the_digest_follows_contents_and_parts_but_not_the_folder(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write(tmp_path / name / "x.png", grey=10)
-    one, two = (data_digest(read_pictures(tmp_path / name)) for name in ("a", "b"))
+    one, two = (data_digest(read_pictures(tmp_path / name).train) for name in ("a", "b"))
     assert one == two
-    assert data_digest(read_pictures(tmp_path / "a", group="x")) != one
+    assert data_digest(read_pictures(tmp_path / "a", group="x").train) != one
     write(tmp_path / "b" / "x.png", grey=11)
-    assert data_digest(read_pictures(tmp_path / "b")) != one
+    assert data_digest(read_pictures(tmp_path / "b").train) != one
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux alone")

@@ -10,13 +10,12 @@ import tiny
 from edges import write
 
 from edge_sdk import preprocess
-from edge_sdk.bundle.manifest import MapGrid, Preprocessing
-from edge_sdk.export import evaluate, masks
-from edge_sdk.export.family import Picture
-from edge_sdk.export.pack import float_variant
-from edge_sdk.preprocess import Geometry, Placement, Prepared
+from edge_sdk.export.anomaly.data import Picture
+from edge_sdk.export.tasks.anomaly import evaluate, masks
+from edge_sdk.export.tasks.base import float_variant
+from edge_sdk.preprocess import Geometry, Grid, Placement, Prepared, Preprocessing
 
-GRID = MapGrid(offset_px=2.0, stride_px=4.0)
+GRID = Grid(offset_px=2.0, stride_px=4.0)
 
 
 def test_a_map_is_brought_to_the_size_of_its_mask_and_finds_it(tmp_path: Path) -> None:
@@ -32,7 +31,7 @@ def test_a_map_is_brought_to_the_size_of_its_mask_and_finds_it(tmp_path: Path) -
     assert wanted is not None
     tally = masks.MapTally(wanted)
     tally.add(0, cells, geometry)
-    told, notes = tally.told()
+    told, notes = tally.summary()
     assert told is not None
     assert (told.defect_pixels, told.background_pixels, notes) == (600, 1800, ())
     assert told.auroc > 0.99
@@ -48,7 +47,7 @@ def test_masks_without_a_defect_pixel_are_a_reason(tmp_path: Path) -> None:
     assert wanted is not None
     tally = masks.MapTally(wanted)
     tally.add(0, np.zeros((1, 2, 2), np.float32), Geometry(width=8, height=8, placements=(Placement(1, 1, 0, 0),)))
-    told, notes = tally.told()
+    told, notes = tally.summary()
     assert told is None
     assert "no defect pixel" in notes[0]
 
@@ -57,13 +56,13 @@ def test_masks_without_a_defect_pixel_are_a_reason(tmp_path: Path) -> None:
 def test_large_pictures_have_the_maps_of_the_first_variant_alone(tmp_path: Path, side: int, seen: list[str]) -> None:
     """The picture itself is small: its size is only what it says of itself, and its mask is refused before any work."""
     made = tiny.graph()
-    tensor = preprocess.apply(tiny.picture(1, damaged=True), made.preprocessing).tensor
+    tensor = preprocess.apply(tiny.picture(1, damaged=True), tiny.record_of(made)).tensor
     geometry = Geometry(width=side, height=side, placements=(Placement(64 / side, 64 / side, 0.0, 0.0),))
     picture = Picture(path=tmp_path / "gone.png", part="a", label="hole", mask=tmp_path / "gone.png")
-    first = float_variant(made)
-    second = type(first)(variant="fp16", layout="plain", graph=made.onnx, int8_convolutions=0)
+    first = float_variant(made.graphs["model"].onnx)
+    second = type(first)(variant="fp16", layout="plain", graph=first.graph, int8_convolutions=0)
     scored = evaluate.score_all(
-        [first, second], [Prepared(tensor, geometry)], masks=masks.Masks.of([picture], made.grid), threads=1
+        [first, second], [Prepared(tensor, geometry)], masks=masks.Masks.of([picture], made.settings.grid), threads=1
     )
     assert [s.variant for s in scored if s.notes] == seen
     assert all("gone.png" in note for s in scored for note in s.notes)

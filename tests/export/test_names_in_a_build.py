@@ -7,16 +7,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from edges import Edges, folder_of_plates
+from edges import Edges, EdgesOptions, folder_of_plates, read
 
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.cli import main
 from edge_sdk.export import build as builder
 from edge_sdk.export import report
 from edge_sdk.export.demo import machine
-from edge_sdk.export.family import TrainOptions
-from edge_sdk.export.pictures import read_pictures
-from edge_sdk.loading import load
+from edge_sdk.export.speeds import Speeds
+from edge_sdk.export.tasks.anomaly.options import AnomalyOptions
 from edge_sdk.progress import silent
 from edge_sdk.verify import verify
 
@@ -29,19 +28,20 @@ def test_a_build_from_such_names_gives_a_bundle_and_a_page(tmp_path: Path, monke
     for n, path in enumerate(sorted(folder.rglob("*.png"))):
         path.rename(path.with_name(path.stem + os.fsdecode((b"_\xe4", b"_\n", b"_\x1b[31m")[n % 3]) + ".png"))
     monkeypatch.setattr(sys, "argv", ["edge-sdk", "train", str(folder), "--out", "x.edge"])  # kept in the bundle
-    data = read_pictures(folder)
+    data = read(folder)
     assert {picture.label for picture in data.test} == {"good", r"kratzer_\xe4"}
-    trained = Edges().train(data, TrainOptions(size="tiny"), folder=tmp_path, progress=silent)
-    built = builder.build(Edges(), data, trained, builder.BuildOptions(name="x", out=tmp_path / "x.edge"))
+    trained = Edges().train(data, EdgesOptions(), folder=tmp_path, progress=silent)
+    wanted = builder.BuildOptions(name="x", out=tmp_path / "x.edge")
+    built = builder.build(Edges(), data, trained, AnomalyOptions(), wanted)
     with Bundle.open(built.path) as bundle:
         told = bundle.report()
         assert bundle.manifest.provenance.command[2].endswith(r"parts_\xe4\x1b")
     assert told is not None
     assert told["pictures"] == {"good": 6, r"kratzer_\xe4": 6}
-    with load(built.path, threads=1, cache=tmp_path / "cache") as detector:
-        shots = report.shots(detector, built.pictures)
-    measured = report.Measured(latency={}, ratios={}, verified=verify(built.path), machine=machine())
-    report.write(tmp_path / "report.html", built, measured, shots)
+    measured = report.Measured(
+        speeds=Speeds(latency={}, ratios={}), verified=verify(built.path), machine=machine()
+    )  # fmt: skip
+    report.write(tmp_path / "report.html", built, measured)
     page = (tmp_path / "report.html").read_text("utf-8")
     assert r"kratzer_\xe4" in page
     assert "\x1b" not in page
@@ -55,6 +55,6 @@ def test_a_bundle_or_run_folder_of_such_a_name_is_refused_before_the_training(
     """The library that writes weights takes UTF-8 alone, and would say so after the training."""
     names = {"--out": str(tmp_path / "x.edge")} | {option: str(tmp_path / os.fsdecode(name))}
     with pytest.raises(SystemExit) as left:
-        main.run(["train", str(tmp_path), *(word for pair in names.items() for word in pair)])
+        main.run(["train", "efficientad", str(tmp_path), *(word for pair in names.items() for word in pair)])
     assert left.value.code == 2
     assert "is no plain UTF-8 name" in capsys.readouterr().err

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from torch import nn
 
+from edge_sdk.export.efficientad.options import EfficientAdOptions
 from edge_sdk.export.efficientad.xs.model import XsConfig
-from edge_sdk.export.family import TrainOptions
 from edge_sdk.export.training.identity import differences, digest, digest_of_weights, identify
 
-OPTIONS = TrainOptions(steps=8, seed=3)
+OPTIONS = EfficientAdOptions(steps=8, seed=3)
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,12 @@ class Recipe:
     checkpoint_every_s: float = 20.0
 
 
-def told(options: TrainOptions = OPTIONS, recipe: object = None, **made_of: str) -> dict[str, str]:
+def told(options: EfficientAdOptions = OPTIONS, recipe: object = None, **made_of: str) -> dict[str, str]:
     return identify(options, recipe or Recipe(), code="t/1", **{"data": "d1", **made_of})
 
 
-@pytest.mark.parametrize("change", [{"steps": 9}, {"time_budget_s": 60.0}, {"threads": 2}])
-def test_how_long_a_run_lasts_and_on_how_many_threads_is_not_what_it_is(change: dict[str, float]) -> None:
+@pytest.mark.parametrize("change", [{"steps": 9}, {"time_budget_s": 60.0}, {"threads": 2}, {"device": "cpu"}])
+def test_how_long_a_run_lasts_and_where_it_is_computed_is_not_what_it_is(change: dict[str, float]) -> None:
     assert told(replace(OPTIONS, **change)) == told()
 
 
@@ -42,7 +42,7 @@ def test_how_often_it_is_kept_is_not_either() -> None:
 
 
 def test_where_a_file_lies_does_not_count_but_what_is_in_it(tmp_path: Path) -> None:
-    assert told(replace(OPTIONS, teacher=tmp_path / "t.pth", penalty=tmp_path)) == told()
+    assert told(replace(OPTIONS, teacher=tmp_path / "t.pth", ood=tmp_path)) == told()
     assert differences(told(teacher="a"), told(teacher="b")) == ["teacher was a, is b now"]
 
 
@@ -51,13 +51,13 @@ def test_where_a_file_lies_does_not_count_but_what_is_in_it(tmp_path: Path) -> N
     [
         (told(replace(OPTIONS, seed=4)), "seed was 3, is 4 now"),
         (told(replace(OPTIONS, size="s")), "size was xs, is s now"),
-        (told(replace(OPTIONS, turns=True)), "turns was false, is true now"),
+        (told(replace(OPTIONS, any_orientation=True)), "any_orientation was false, is true now"),
         (told(data="d2"), "data was d1, is d2 now"),
         (told(data="d2", pictures="a\nb"), "data was d1, is d2 now"),  # a checkpoint of before names were kept
         (told(recipe=Recipe(rate=0.2)), "recipe.rate was 0.1, is 0.2 now"),
         (told(recipe=Recipe(inner=Inner((1, 3)))), "recipe.inner.layers was [1, 2], is [1, 3] now"),
         (told(recipe=Recipe(many=())), 'recipe.many was [{"layers": "[1, 2]"}], is [] now'),
-        (told(penalty="photos"), "penalty was not there, is photos now"),
+        (told(ood="photos"), "ood was not there, is photos now"),
     ],
 )
 def test_what_differs_is_named_as_text(now: dict[str, str], words: str) -> None:
@@ -80,8 +80,8 @@ def test_how_the_pictures_changed_is_told_by_their_names(names: str, words: str)
 
 def test_every_option_but_those_that_last_counts() -> None:
     names = set(told())
-    assert {"seed", "width", "height", "holdout", "quantiles", "turns", "size"} <= names
-    assert not {"steps", "time_budget_s", "threads"} & names
+    assert {"seed", "width", "height", "any_orientation", "size", "bit_depth"} <= names
+    assert not {"steps", "time_budget_s", "threads", "device"} & names
     xs = identify(OPTIONS, XsConfig(), code="xs/1")
     assert {"recipe.layout.taps", "recipe.fixed.scale", "recipe.views"} <= set(xs)
     assert "recipe.time_budget_s" not in xs

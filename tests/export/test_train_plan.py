@@ -12,16 +12,18 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from edges import Edges, folder_of_plates
+from edges import Edges, folder_of_plates, read
 from xs_parts import folder_of_parts
 
 from edge_sdk.bundle.store import Bundle, append_decision
 from edge_sdk.cli import main
-from edge_sdk.decision import fixed
+from edge_sdk.decision.threshold import fixed
 from edge_sdk.errors import BadInput, BadUsage, BoundNotMet, Stopped
 from edge_sdk.export import build as builder
-from edge_sdk.export.family import PictureSet, TrainingPlan, TrainOptions
-from edge_sdk.export.pictures import read_pictures
+from edge_sdk.export.anomaly.data import AnomalyData, Picture, PictureSet
+from edge_sdk.export.family import FamilyOptions
+from edge_sdk.export.tasks.anomaly.options import AnomalyOptions
+from edge_sdk.export.tasks.anomaly.shares import divided
 from edge_sdk.locks import exclusive
 
 GROUP = r"(p\d+)_"
@@ -33,8 +35,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def data(folder: Path) -> PictureSet:
-    return read_pictures(folder)
+def data(folder: Path) -> AnomalyData:
+    return read(folder)
 
 
 @pytest.fixture(scope="module")
@@ -50,10 +52,16 @@ def edge(*words: str) -> int:
 
 
 def plan(
-    data: PictureSet, folder: Path, *, rate: str | None = None, holdout: float = 0.2, **wanted: bool
-) -> builder.Plan:
-    options = builder.BuildOptions(name="x", out=folder / "x.edge", rate=rate, **wanted)
-    return builder.plan(Edges(), data, TrainOptions(holdout=holdout, threads=1), options, folder=folder / "run")
+    data: AnomalyData, folder: Path, *, rate: str | None = None, family: Edges | None = None, **wanted: bool
+) -> builder.BuildPlan:
+    options = builder.BuildOptions(name="x", out=folder / "x.edge", **wanted)
+    return builder.plan(
+        family or Edges(), data, FamilyOptions(threads=1), AnomalyOptions(rate=rate), options, folder=folder / "run"
+    )
+
+
+def of(pictures: tuple[Picture, ...]) -> AnomalyData:
+    return divided(PictureSet(train=pictures), holdout=0.2, quantiles=0.1, seed=0)
 
 
 MISTAKES: Sequence[tuple[Sequence[str], int, str]] = [
@@ -66,10 +74,10 @@ MISTAKES: Sequence[tuple[Sequence[str], int, str]] = [
     (("--confidence", "150%"), 2, "the confidence 150% must lie between 0 and 1"),
     (("--key", "absent.key"), 3, "absent.key: can't be read"),
     (("--key", "no.key"), 3, "no.key: is not an Ed25519 private key"),
-    (("--penalty", "absent"), 3, "absent"),
-    (("--penalty", "empty"), 3, "empty: there are no pictures in it"),
-    (("--penalty", "foreign"), 3, "cut.jpg: the JPEG"),
-    (("--size", "s", "--penalty", "foreign"), 3, "cut.jpg: the JPEG"),
+    (("--ood", "absent"), 3, "absent"),
+    (("--ood", "empty"), 3, "empty: there are no pictures in it"),
+    (("--ood", "foreign"), 3, "cut.jpg: the JPEG"),
+    (("--size", "s", "--ood", "foreign"), 3, "cut.jpg: the JPEG"),
     (("--rate", "1%"), 1, "2 of the 8 good pictures are kept for the threshold, and 1 % needs at least 99"),
     (("--rate", "much"), 2, "'much' is not a number"),
     (("--seed", str(2**40)), 2, "--seed"),
@@ -96,7 +104,7 @@ def test_a_mistake_is_told_before_the_first_picture_is_computed(
     for name in ("no.key", "text.edge"):
         Path(name).write_text("not what it is called")
     before = sorted(os.listdir())
-    assert edge("train", str(parts), "--out", "x.edge", "--steps", "1", *mistake, *words) == code
+    assert edge("train", "efficientad", str(parts), "--out", "x.edge", "--steps", "1", *mistake, *words) == code
     told = capsys.readouterr()
     assert said in told.err
     assert "features" not in told.err
@@ -107,7 +115,7 @@ def test_a_dry_run_tells_what_the_run_will_do_and_writes_nothing(
     parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    call = ["train", str(parts), "--out", "x.edge", "--time-budget", "10min", "--steps", "900", "--threads", "1"]
+    call = ["train", "efficientad", str(parts), "--out", "x.edge", "--time-budget", "10min", "--steps", "900", "--threads", "1"]
     assert edge(*call, "--dry-run") == 0
     told = capsys.readouterr().out
     for words in (
@@ -124,31 +132,31 @@ def test_a_dry_run_tells_what_the_run_will_do_and_writes_nothing(
     assert edge(*call, "--rate", "40%", "--dry-run", "--json") == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["pictures"], told["quantile_pictures"], told["held_out_pictures"]) == (5, 1, 2)
-    assert (told["promise"]["requested_rate"], told["steps"], told["kept_step"]) == (0.4, 900, None)
+    assert (told["threshold"]["requested_rate"], told["steps"], told["kept_step"]) == (0.4, 900, None)
     assert os.listdir() == []
 
 
 def test_a_rate_that_the_held_out_parts_cannot_hold_says_how_many_can(
-    data: PictureSet, folder: Path, tmp_path: Path
+    data: AnomalyData, folder: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(
         BoundNotMet, match=r"5 of the 24 good pictures .* at least 999 .*Ask for 16\.67% or .* 4995 good"
     ):
         plan(data, tmp_path, rate="0.1%")
     with pytest.raises(BoundNotMet, match=r"2 of the 12 good parts are kept .* at least 999 good parts"):
-        plan(read_pictures(folder, group=GROUP), tmp_path, rate="0.1%")
-    assert plan(data, tmp_path, rate="16.67%").promise.rank == 5
+        plan(read(folder, group=GROUP), tmp_path, rate="0.1%")
+    assert plan(data, tmp_path, rate="16.67%").checked.facts["threshold"]["rank"] == 5
 
 
-def test_two_parts_are_too_few_to_divide(data: PictureSet, tmp_path: Path) -> None:
+def test_two_parts_are_too_few_to_divide(data: AnomalyData) -> None:
     with pytest.raises(BadInput, match="2 good parts are too few: one to train on, one to scale the map"):
-        plan(PictureSet(train=data.train[:2]), tmp_path)
-    least = plan(PictureSet(train=data.train[:3]), tmp_path).shares
+        of(data.train[:2])
+    least = of(data.train[:3]).shares
     assert (len(least.training), len(least.scaling), len(least.held_out)) == (1, 1, 1)
 
 
 def test_a_bundle_is_made_anew_by_its_own_run_alone_and_never_over_later_decisions(
-    data: PictureSet, tmp_path: Path
+    data: AnomalyData, tmp_path: Path
 ) -> None:
     first = plan(data, tmp_path)
     assert not first.replaces
@@ -156,38 +164,37 @@ def test_a_bundle_is_made_anew_by_its_own_run_alone_and_never_over_later_decisio
     assert plan(data, tmp_path).replaces
 
     class Other(Edges):
-        def planned(self, data: PictureSet, options: TrainOptions, *, folder: Path) -> TrainingPlan:
-            return TrainingPlan(run="other", steps=50, time_budget_s=None)
+        run = "other"
 
-    with pytest.raises(BadUsage, match=r"x\.edge: this bundle was made of other pictures.*--out, or give --overwrite"):
-        builder.plan(Other(), data, TrainOptions(), first.wanted, folder=tmp_path / "run")
+    with pytest.raises(BadUsage, match=r"x\.edge: this bundle was made of other data.*--out, or give --overwrite"):
+        plan(data, tmp_path, family=Other())
     append_decision(out, fixed(0.5)).close()
-    with pytest.raises(BadUsage, match=r"x\.edge: this bundle got 1 threshold after it was packed"):
+    with pytest.raises(BadUsage, match=r"x\.edge: this bundle got 1 record on site after it was packed"):
         plan(data, tmp_path)
     with Bundle.open(builder.make(plan(data, tmp_path, overwrite=True)).path) as bundle:
         assert len(bundle.decisions) == 1
 
 
-def test_a_threshold_that_was_refitted_during_the_training_is_kept_too(data: PictureSet, tmp_path: Path) -> None:
+def test_a_threshold_that_was_refitted_during_the_training_is_kept_too(data: AnomalyData, tmp_path: Path) -> None:
     out = builder.make(plan(data, tmp_path)).path
-    with pytest.raises(BadUsage, match="got 1 threshold after it was packed"):
-        builder.make(plan(data, tmp_path), lap=lambda _: append_decision(out, fixed(0.5)).close())
+    with pytest.raises(BadUsage, match="got 1 record on site after it was packed"):
+        builder.make(plan(data, tmp_path), on_stage=lambda _: append_decision(out, fixed(0.5)).close())
     with Bundle.open(out) as bundle:
         assert len(bundle.decisions) == 2
 
 
-def test_two_trainings_never_work_in_one_run_folder(data: PictureSet, tmp_path: Path) -> None:
-    planned, laps = plan(data, tmp_path), []
+def test_two_trainings_never_work_in_one_run_folder(data: AnomalyData, tmp_path: Path) -> None:
+    planned, stages = plan(data, tmp_path), []
     (tmp_path / "run").mkdir()
     with exclusive(tmp_path / "run", what=builder.WORK, do=""):
-        for work in (lambda: builder.make(planned, lap=laps.append), lambda: plan(data, tmp_path)):
+        for work in (lambda: builder.make(planned, on_stage=stages.append), lambda: plan(data, tmp_path)):
             with pytest.raises(BadUsage, match=rf"another training works here: process {os.getpid()}.*--run"):
                 work()
-    assert laps == []
+    assert stages == []
 
 
 def test_an_interrupt_after_the_training_is_stopped_with_what_was_trained_kept(
-    data: PictureSet, tmp_path: Path
+    data: AnomalyData, tmp_path: Path
 ) -> None:
     def interrupt(done: int, total: int, note: str) -> None:
         if note.startswith("golden answers"):

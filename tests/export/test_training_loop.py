@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from edge_sdk.errors import BadInput, BadUsage, CheckFailed, Stopped
 from edge_sdk.export.training import checkpoint, loop
-from edge_sdk.export.training.loop import Moment, Plan
+from edge_sdk.export.training.loop import LoopPlan, Moment
 from edge_sdk.progress import Progress, silent
 
 ME = {"data": "d1", "options": "o1"}
@@ -43,7 +43,7 @@ class Line:
 
 
 def go(line: Line, folder: Path, *, steps: int = 30, progress: Progress = silent, **plan: float) -> checkpoint.Position:
-    how = Plan(steps=steps, checkpoint_every_s=plan.get("every", 0.0), bad_steps=int(plan.get("bad_steps", 10)))
+    how = LoopPlan(steps=steps, checkpoint_every_s=plan.get("every", 0.0), bad_steps=int(plan.get("bad_steps", 10)))
     return loop.run(line, how, folder=folder, identity=ME, seed=1, progress=progress)
 
 
@@ -119,7 +119,7 @@ def test_a_checkpoint_of_other_options_is_refused_and_left_alone(tmp_path: Path)
     go(Line(), tmp_path, steps=3)
     before = (tmp_path / checkpoint.NAME).read_bytes()
     with pytest.raises(BadUsage, match=r"another run: options was o1, is o2 now\. .*--run NEW_FOLDER"):
-        loop.run(Line(), Plan(steps=9), folder=tmp_path, identity={**ME, "options": "o2"}, seed=1, progress=silent)
+        loop.run(Line(), LoopPlan(steps=9), folder=tmp_path, identity={**ME, "options": "o2"}, seed=1, progress=silent)
     assert (tmp_path / checkpoint.NAME).read_bytes() == before
 
 
@@ -164,7 +164,7 @@ def test_a_finished_run_that_is_asked_for_more_goes_on_with_the_schedule_of_the_
 
     end = go(second, tmp_path, steps=20, every=1e9, progress=watch)
     assert (end.step, end.finished) == (20, True)
-    assert [(leg.began, leg.steps) for leg in end.legs] == [(0, 10), (10, 20)]
+    assert [(leg.began, leg.steps) for leg in end.segments] == [(0, 10), (10, 20)]
     assert notes[0] == "going on from step 10"
     # One step after the half of 20, not at the end of 10; and then down to the new end.
     assert seen[1] == pytest.approx(0.05 * loop.cosine(0.5))
@@ -177,14 +177,14 @@ def test_the_end_of_an_unfinished_run_may_be_moved(tmp_path: Path) -> None:
         go(Line(), tmp_path, progress=stop_at(4), steps=30)
     end = go(Line(), tmp_path, steps=12)
     assert (end.step, end.finished) == (12, True)
-    assert [leg.steps for leg in end.legs] == [30, 12]
-    assert 4 <= end.legs[1].began < 12
+    assert [leg.steps for leg in end.segments] == [30, 12]
+    assert 4 <= end.segments[1].began < 12
 
 
 def test_a_run_that_is_behind_its_new_end_stays_as_it_is(tmp_path: Path) -> None:
     go(Line(), tmp_path, steps=9)
     end = go(Line(), tmp_path, steps=5)
-    assert (end.step, end.finished, len(end.legs)) == (9, True, 1)
+    assert (end.step, end.finished, len(end.segments)) == (9, True, 1)
 
 
 def test_steps_with_nan_gradients_change_nothing_and_are_counted(tmp_path: Path) -> None:
@@ -206,7 +206,7 @@ def test_a_time_budget_counts_over_resumes(tmp_path: Path) -> None:
     stored = checkpoint.read(tmp_path, ME)
     assert stored is not None
     assert stored.position.elapsed_s > 0.0
-    used_up = Plan(time_budget_s=stored.position.elapsed_s)
+    used_up = LoopPlan(time_budget_s=stored.position.elapsed_s)
     end = loop.run(Line(), used_up, folder=tmp_path, identity=ME, seed=1, progress=silent)
     assert end.step == stored.position.step
 
@@ -220,6 +220,6 @@ def test_progress_ends_at_its_total_and_tells_step_and_loss(tmp_path: Path) -> N
 
 def test_a_plan_without_an_end_is_refused() -> None:
     with pytest.raises(BadUsage, match="steps or a time budget"):
-        Plan()
+        LoopPlan()
     with pytest.raises(BadUsage, match="trains nothing"):
-        Plan(steps=0)
+        LoopPlan(steps=0)

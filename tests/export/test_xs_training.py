@@ -20,35 +20,45 @@ from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.errors import BadInput, BadUsage, Stopped
 from edge_sdk.export.anomaly.augment import Augmentation, view
 from edge_sdk.export.anomaly.damage import damage
-from edge_sdk.export.anomaly.inputs import prepared
+from edge_sdk.export.anomaly.data import AnomalyData, AnomalyTrained, Picture, PictureSet
 from edge_sdk.export.efficientad.family import EfficientAD
-from edge_sdk.export.efficientad.pdn.train import preprocessing as pdn_preprocessing
+from edge_sdk.export.efficientad.options import EfficientAdOptions
 from edge_sdk.export.efficientad.saved import MODEL
 from edge_sdk.export.efficientad.trunk import load_trunk
 from edge_sdk.export.efficientad.xs.features import FeatureBank, Views
 from edge_sdk.export.efficientad.xs.model import XsModel, new_model
-from edge_sdk.export.efficientad.xs.train import XsTraining, preprocessing, quantiles_of, statistics_of
-from edge_sdk.export.family import Picture, PictureSet, Trained, TrainOptions
-from edge_sdk.export.pictures import read_pictures, shares
+from edge_sdk.export.efficientad.xs.train import XsTraining, quantiles_of, statistics_of
+from edge_sdk.export.tasks.anomaly.pictures import read_pictures
+from edge_sdk.export.tasks.anomaly.shares import divided
 from edge_sdk.export.training import checkpoint
 from edge_sdk.export.training.loop import Moment
 from edge_sdk.progress import silent
 
-OPTIONS = TrainOptions(width=SIDE, height=SIDE, steps=8, threads=1, holdout=0.25)
+OPTIONS = EfficientAdOptions(width=SIDE, height=SIDE, steps=8, threads=1)
 FAMILY = EfficientAD(xs=CONFIG)
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> PictureSet:
-    return read_pictures(folder_of_parts(tmp_path_factory.mktemp("parts")))
+def read(folder: Path) -> AnomalyData:
+    return divided(read_pictures(folder), holdout=0.25, quantiles=0.1, seed=0)
 
 
 @pytest.fixture(scope="module")
-def trained(data: PictureSet, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+def data(tmp_path_factory: pytest.TempPathFactory) -> AnomalyData:
+    return read(folder_of_parts(tmp_path_factory.mktemp("parts")))
+
+
+@pytest.fixture(scope="module")
+def trained(data: AnomalyData, tmp_path_factory: pytest.TempPathFactory) -> AnomalyTrained:
     return FAMILY.train(data, OPTIONS, folder=tmp_path_factory.mktemp("run"), progress=silent)
 
 
-def test_training_tells_steps_held_out_parts_and_their_scores(trained: Trained) -> None:
+def record_of(trained: AnomalyTrained) -> Preprocessing:
+    record = FAMILY.graphs(trained).preprocessing
+    assert record is not None
+    return record
+
+
+def test_training_tells_steps_held_out_parts_and_their_scores(trained: AnomalyTrained) -> None:
     assert trained.steps == 8
     assert len(trained.held_out) == len(trained.scores) == 2
     assert np.isfinite(trained.scores).all()
@@ -56,25 +66,28 @@ def test_training_tells_steps_held_out_parts_and_their_scores(trained: Trained) 
     assert set(trained.facts["clamped_channels"]) == {"2", "4", "7", "10", "14"}
 
 
-def test_what_sets_the_map_scale_neither_trains_nor_sets_the_threshold(data: PictureSet, trained: Trained) -> None:
-    parts = shares(data.train, OPTIONS)
+def test_what_sets_the_map_scale_neither_trains_nor_sets_the_threshold(data: AnomalyData, trained: AnomalyTrained) -> None:
+    parts = data.shares
     three = [{p.part for p in share} for share in (parts.training, parts.scaling, parts.held_out)]
     assert sum(len(share) for share in three) == len(set.union(*three)) == len({p.part for p in data.train})
     assert parts.held_out == trained.held_out
     model = XsModel.load(trained.folder / MODEL)
     features = [
-        model.trunk(torch.from_numpy(prepared(p, FAMILY.graph(trained).preprocessing)[None]), model.layout.blocks)
+        model.trunk(torch.from_numpy(data.store.tensor(p.path, record_of(trained))[None]), model.layout.blocks)
         for p in parts.scaling
     ]
     assert quantiles_of(model, features, FAMILY.xs.quantiles) == model.quantiles
 
 
 def test_a_maps_scale_reaches_from_the_lower_to_the_upper_quantile_of_its_cells(
-    data: PictureSet, trained: Trained
+    data: AnomalyData, trained: AnomalyTrained
 ) -> None:
     model = XsModel.load(trained.folder / MODEL)
-    record = FAMILY.graph(trained).preprocessing
-    features = [model.trunk(torch.from_numpy(prepared(p, record)[None]), model.layout.blocks) for p in data.train[:3]]
+    record = record_of(trained)
+    features = [
+        model.trunk(torch.from_numpy(data.store.tensor(p.path, record)[None]), model.layout.blocks)
+        for p in data.train[:3]
+    ]
     with torch.inference_mode():
         maps = [model.maps(each) for each in features]
     for number, told in enumerate(quantiles_of(model, features, (0.25, 0.75))):
@@ -83,30 +96,30 @@ def test_a_maps_scale_reaches_from_the_lower_to_the_upper_quantile_of_its_cells(
 
 
 def test_the_bit_depth_that_the_user_states_stands_in_the_record() -> None:
-    assert preprocessing(OPTIONS).bit_depth == 16
-    assert preprocessing(replace(OPTIONS, bit_depth=12)).bit_depth == 12
-    assert pdn_preprocessing(replace(OPTIONS, bit_depth=12)).bit_depth == 12
+    assert OPTIONS.preprocessing().bit_depth == 16
+    assert replace(OPTIONS, bit_depth=12).preprocessing().bit_depth == 12
+    assert replace(OPTIONS, size="s", bit_depth=12).preprocessing().bit_depth == 12
 
 
-def test_the_loss_falls(data: PictureSet, tmp_path: Path) -> None:
+def test_the_loss_falls(data: AnomalyData, tmp_path: Path) -> None:
     seen = FAMILY.train(data, replace(OPTIONS, steps=40), folder=tmp_path, progress=silent)
     (_, first), (_, last) = seen.history[0], seen.history[-1]
     assert last["tap_7"] < first["tap_7"]
 
 
-def test_held_out_scores_are_those_of_the_graph(trained: Trained) -> None:
+def test_held_out_scores_are_those_of_the_graph(trained: AnomalyTrained) -> None:
     import onnxruntime
 
     from edge_sdk import preprocess
 
-    graph = FAMILY.graph(trained)
+    graph = FAMILY.graphs(trained).graphs["model"]
     session = onnxruntime.InferenceSession(graph.onnx, providers=["CPUExecutionProvider"])
     for picture, score in zip(trained.held_out, trained.scores, strict=True):
-        tensor = preprocess.apply(preprocess.decode(picture.path), graph.preprocessing).tensor
+        tensor = preprocess.apply(preprocess.decode(picture.path), record_of(trained)).tensor
         np.testing.assert_allclose(session.run(["score"], {"image": tensor})[0][0], score, rtol=1e-3, atol=1e-4)
 
 
-def test_an_interrupted_training_ends_as_one_that_was_not(data: PictureSet, trained: Trained, tmp_path: Path) -> None:
+def test_an_interrupted_training_ends_as_one_that_was_not(data: AnomalyData, trained: AnomalyTrained, tmp_path: Path) -> None:
     def interrupt(done: int, total: int, note: str) -> None:
         if "step 3," in note:
             os.kill(os.getpid(), signal.SIGINT)
@@ -117,7 +130,7 @@ def test_an_interrupted_training_ends_as_one_that_was_not(data: PictureSet, trai
     assert again.scores == trained.scores
 
 
-def test_an_interrupt_while_pictures_are_read_is_stopped_too(data: PictureSet, tmp_path: Path) -> None:
+def test_an_interrupt_while_pictures_are_read_is_stopped_too(data: AnomalyData, tmp_path: Path) -> None:
     def interrupt(done: int, total: int, note: str) -> None:
         raise KeyboardInterrupt
 
@@ -131,8 +144,8 @@ import sys
 sys.path.insert(0, {tests!r})
 from dataclasses import replace
 from pathlib import Path
-from test_xs_training import CONFIG, OPTIONS, EfficientAD, read_pictures, silent
-EfficientAD(xs=CONFIG).train(read_pictures(Path({parts!r})), OPTIONS_HERE, folder=Path({run!r}), progress=silent)
+from test_xs_training import CONFIG, OPTIONS, EfficientAD, read, silent
+EfficientAD(xs=CONFIG).train(read(Path({parts!r})), OPTIONS_HERE, folder=Path({run!r}), progress=silent)
 """
 
 
@@ -148,43 +161,44 @@ def test_a_training_killed_in_the_middle_goes_on_to_a_valid_model(tmp_path: Path
     finally:
         child.kill()
         child.wait()
-    kept = FAMILY.planned(read_pictures(parts), options, folder=run)
+    kept = FAMILY.plan(read(parts), options, folder=run)
     assert 0 < (kept.kept_step or 0) < 200
     assert not kept.finished
-    seen = FAMILY.train(read_pictures(parts), options, folder=run, progress=silent)
+    seen = FAMILY.train(read(parts), options, folder=run, progress=silent)
     assert seen.steps == 200
     assert seen.run == kept.run
-    assert FAMILY.planned(read_pictures(parts), options, folder=run).finished
+    assert FAMILY.plan(read(parts), options, folder=run).finished
     assert np.isfinite(seen.scores).all()
     assert XsModel.load(run / MODEL).layout == CONFIG.layout
 
 
-def test_a_run_folder_of_other_pictures_is_refused(trained: Trained, tmp_path: Path) -> None:
+def test_a_run_folder_of_other_pictures_is_refused(trained: AnomalyTrained, tmp_path: Path) -> None:
     shutil.copytree(trained.folder, tmp_path / "run")
-    other = read_pictures(folder_of_parts(tmp_path / "parts", good=7))
-    other = replace(other, train=(*other.train, *other.test[:2]))
+    found = read_pictures(folder_of_parts(tmp_path / "parts", good=7))
+    found = replace(found, train=(*found.train, *found.test[:2]))
+    other = divided(found, holdout=0.25, quantiles=0.1, seed=0)
     with pytest.raises(BadUsage, match="another run: the pictures changed since it began: 2 added, 1 removed"):
         FAMILY.train(other, OPTIONS, folder=tmp_path / "run", progress=silent)
 
 
-def test_a_run_folder_of_other_options_is_refused(data: PictureSet, trained: Trained, tmp_path: Path) -> None:
+def test_a_run_folder_of_other_options_is_refused(data: AnomalyData, trained: AnomalyTrained, tmp_path: Path) -> None:
     shutil.copytree(trained.folder, tmp_path / "run")
     with pytest.raises(BadUsage, match=r"another run: seed was 0, is 1 now"):
         FAMILY.train(data, replace(OPTIONS, seed=1), folder=tmp_path / "run", progress=silent)
 
 
-def test_a_run_that_is_asked_for_more_time_or_steps_goes_on(data: PictureSet, trained: Trained, tmp_path: Path) -> None:
+def test_a_run_that_is_asked_for_more_time_or_steps_goes_on(data: AnomalyData, trained: AnomalyTrained, tmp_path: Path) -> None:
     shutil.copytree(trained.folder, tmp_path / "run")
     longer = FAMILY.train(data, replace(OPTIONS, steps=12), folder=tmp_path / "run", progress=silent)
     assert longer.steps == 12
-    assert [leg["steps"] for leg in longer.facts["legs"]] == [8, 12]
+    assert [segment["steps"] for segment in longer.facts["segments"]] == [8, 12]
     assert longer.scores != trained.scores
     spent = replace(OPTIONS, steps=None, time_budget_s=1e-6)
     assert FAMILY.train(data, spent, folder=tmp_path / "run", progress=silent).scores == longer.scores
 
 
-def test_calibration_gives_the_same_pictures_twice_and_no_held_out_one(data: PictureSet, trained: Trained) -> None:
-    feeds = FAMILY.calibration(data, trained, count=12)
+def test_calibration_gives_the_same_pictures_twice_and_no_held_out_one(data: AnomalyData, trained: AnomalyTrained) -> None:
+    feeds = FAMILY.samples(data, trained, "model", 12)
     first, second = [feed["image"] for feed in feeds], [feed["image"] for feed in feeds]
     assert len(feeds) == len(first) == 12
     for a, b in zip(first, second, strict=True):
@@ -192,14 +206,14 @@ def test_calibration_gives_the_same_pictures_twice_and_no_held_out_one(data: Pic
         assert a.shape == (1, SIDE, SIDE, 3)
         np.testing.assert_array_equal(a, b)
     held_out = {p.path for p in trained.held_out}
-    assert not held_out & {p.path for p in (*feeds.good, *feeds.damaged)}  # type: ignore[attr-defined]
-    assert feeds.foreign == 3  # type: ignore[attr-defined]
+    assert not held_out & {p.path for p in (*feeds.good, *feeds.damaged)}
+    assert feeds.foreign == 3
 
 
-def test_a_folder_of_foreign_pictures_without_any_is_named(data: PictureSet, trained: Trained, tmp_path: Path) -> None:
-    with_folder = replace(trained, options=replace(OPTIONS, penalty=tmp_path))
+def test_a_folder_of_foreign_pictures_without_any_is_named(data: AnomalyData, trained: AnomalyTrained, tmp_path: Path) -> None:
+    with_folder = replace(trained, options=replace(OPTIONS, ood=tmp_path))
     with pytest.raises(BadInput, match="there are no pictures in it"):
-        list(FAMILY.calibration(data, with_folder, count=8))
+        list(FAMILY.samples(data, with_folder, "model", 8))
 
 
 def test_damage_changes_a_copy_and_is_seeded() -> None:
@@ -210,20 +224,20 @@ def test_damage_changes_a_copy_and_is_seeded() -> None:
     np.testing.assert_array_equal(damaged[3], damage(picture, np.random.default_rng(3)))
 
 
-def test_a_bank_made_again_holds_the_same_features(data: PictureSet) -> None:
+def test_a_bank_made_again_holds_the_same_features(data: AnomalyData) -> None:
     torch.set_num_threads(1)
-    views = Views(augmentation=Augmentation(turns=True, light=0.1), each=2, seed=3, memory_bytes=1 << 30)
+    views = Views(augmentation=Augmentation(any_orientation=True, light=0.1), each=2, seed=3, memory_bytes=1 << 30)
     record, trunk = Preprocessing(width=SIDE, height=SIDE), load_trunk(4)
-    one, two = (FeatureBank(data.train, record, trunk, (2, 4), views) for _ in range(2))
+    one, two = (FeatureBank(data.train, data.store, record, trunk, (2, 4), views) for _ in range(2))
     a, b = one.features([0, 9, 11])[4], two.features([11, 9, 0])[4]
     torch.testing.assert_close(a, b.flip(0), rtol=0, atol=1e-3)
     assert one.views == 16
     assert not torch.equal(one.features([0])[4], one.features([8])[4])
 
 
-def test_a_bank_keeps_to_its_memory(data: PictureSet) -> None:
+def test_a_bank_keeps_to_its_memory(data: AnomalyData) -> None:
     views = Views(augmentation=Augmentation(), each=50, seed=0, memory_bytes=4_000_000)
-    bank = FeatureBank(data.train, Preprocessing(width=SIDE, height=SIDE), load_trunk(4), (2, 4), views)
+    bank = FeatureBank(data.train, data.store, Preprocessing(width=SIDE, height=SIDE), load_trunk(4), (2, 4), views)
     assert bank.views < 50 * len(data.train)
 
 
@@ -235,7 +249,7 @@ def test_a_view_without_augmentation_is_the_picture_itself() -> None:
 
 def test_turned_views_differ_by_seed_and_keep_their_size() -> None:
     picture = np.random.default_rng(0).integers(0, 256, (100, 150, 3), dtype=np.uint8)
-    record, how = Preprocessing(width=64, height=32), Augmentation(turns=True)
+    record, how = Preprocessing(width=64, height=32), Augmentation(any_orientation=True)
     one, two = (view(picture, record, how, np.random.default_rng(k)) for k in (1, 2))
     assert one.shape == two.shape == (32, 64, 3)
     assert (one != two).any()
@@ -243,7 +257,7 @@ def test_turned_views_differ_by_seed_and_keep_their_size() -> None:
 
 def test_turns_move_pixels_and_resample_none() -> None:
     picture = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
-    record, how = Preprocessing(width=32, height=32), Augmentation(turns=True)
+    record, how = Preprocessing(width=32, height=32), Augmentation(any_orientation=True)
     kinds = [np.rot90(p, k) for p in (picture, picture[:, ::-1]) for k in range(4)]
     views = [view(picture, record, how, np.random.default_rng(k)) for k in range(40)]
     seen = {next(i for i, kind in enumerate(kinds) if np.array_equal(kind, one)) for one in views}
@@ -261,54 +275,55 @@ def test_contrast_keeps_a_pictures_mean_and_light_its_contrast() -> None:
         assert abs(brighter.mean() / mean - 1) > 0.01 or abs(sharper.std() / picture.std() - 1) > 0.01
 
 
-def test_training_puts_back_how_torch_computes(trained: Trained) -> None:
+def test_training_puts_back_how_torch_computes(trained: AnomalyTrained) -> None:
     assert np.float32(torch.tensor([1e-40]) * 1.0) > 0.0  # denormals are flushed in training alone
 
 
-def test_an_unknown_size_is_wrong_usage(data: PictureSet, tmp_path: Path) -> None:
+def test_an_unknown_size_is_wrong_usage(data: AnomalyData, tmp_path: Path) -> None:
     with pytest.raises(BadUsage, match=r"no size 'xl'.*xs, s, m"):
         FAMILY.train(data, replace(OPTIONS, size="xl"), folder=tmp_path, progress=silent)
 
 
-def test_an_input_size_that_xs_can_not_have_is_wrong_usage(data: PictureSet, tmp_path: Path) -> None:
+def test_an_input_size_that_xs_can_not_have_is_wrong_usage(data: AnomalyData, tmp_path: Path) -> None:
     with pytest.raises(BadUsage, match="XS can't run at 100 x 128"):
         FAMILY.train(data, replace(OPTIONS, width=100), folder=tmp_path, progress=silent)
 
 
 def test_pictures_that_no_memory_can_hold_are_refused_before_the_first_is_read(tmp_path: Path) -> None:
-    many = PictureSet(train=tuple(Picture(path=tmp_path / f"{i}.png", part=str(i)) for i in range(50_000)))
+    pictures = PictureSet(train=tuple(Picture(path=tmp_path / f"{i}.png", part=str(i)) for i in range(50_000)))
+    many = divided(pictures, holdout=0.2, quantiles=0.1, seed=0)
     with pytest.raises(BadUsage, match=r"36000 pictures at 2048 x 2048 px take \d+\.\d GB of memory"):
-        FAMILY.planned(many, replace(OPTIONS, width=2048, height=2048, holdout=0.2), folder=tmp_path)
+        FAMILY.plan(many, replace(OPTIONS, width=2048, height=2048), folder=tmp_path)
 
 
-def test_a_folder_without_a_model_is_named(trained: Trained, tmp_path: Path) -> None:
+def test_a_folder_without_a_model_is_named(trained: AnomalyTrained, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="no trained model in this folder"):
-        FAMILY.graph(replace(trained, folder=tmp_path))
+        FAMILY.graphs(replace(trained, folder=tmp_path))
 
 
-def _lesson(data: PictureSet, **changes: object) -> XsTraining:
+def _lesson(data: AnomalyData, **changes: object) -> XsTraining:
     """One that has learnt nothing; the same views and weights whenever it is made."""
     config = replace(CONFIG, **changes)
     trunk = load_trunk(config.layout.taps[-1])
     views = Views(augmentation=config.fixed, each=config.views, seed=0, memory_bytes=config.memory_bytes)
-    bank = FeatureBank(data.train, preprocessing(OPTIONS), trunk, config.layout.blocks, views)
+    bank = FeatureBank(data.train, data.store, OPTIONS.preprocessing(), trunk, config.layout.blocks, views)
     statistics = statistics_of((bank.features([k]) for k in range(len(bank))), config.layout.blocks)
     return XsTraining(new_model(config.layout, trunk, statistics, seed=0), bank, config, bf16=False)
 
 
-def _terms(data: PictureSet, done: float, **changes: object) -> dict[str, float]:
+def _terms(data: AnomalyData, done: float, **changes: object) -> dict[str, float]:
     lesson = _lesson(data, **changes)
     lesson.module.eval()
     terms = lesson.losses(np.random.default_rng(1), Moment(0, done))
     return {name: float(value.detach()) for name, value in terms.items()}
 
 
-def test_the_hardest_values_count_from_their_share_of_the_run_on(data: PictureSet) -> None:
+def test_the_hardest_values_count_from_their_share_of_the_run_on(data: AnomalyData) -> None:
     assert "hard" not in _terms(data, 0.39, hard_from=0.4)
     assert "hard" in _terms(data, 0.4, hard_from=0.4)
 
 
-def test_hard_values_are_the_largest_of_each_picture(data: PictureSet) -> None:
+def test_hard_values_are_the_largest_of_each_picture(data: AnomalyData) -> None:
     """Of all values it is the plain mean; of fewer it grows, to the largest one."""
     hard = {share: _terms(data, 1.0, hard_weight=0.5, hard_share=share) for share in (1.0, 0.1, 0.01, 0.0)}
     plain = sum(value for name, value in hard[1.0].items() if name != "hard")
@@ -316,19 +331,19 @@ def test_hard_values_are_the_largest_of_each_picture(data: PictureSet) -> None:
     assert hard[1.0]["hard"] < hard[0.1]["hard"] < hard[0.01]["hard"] < hard[0.0]["hard"]
 
 
-def test_parts_that_lie_in_any_direction_are_seen_turned(data: PictureSet, trained: Trained, tmp_path: Path) -> None:
-    turning = FAMILY.train(data, replace(OPTIONS, turns=True), folder=tmp_path, progress=silent)
+def test_parts_that_lie_in_any_direction_are_seen_turned(data: AnomalyData, trained: AnomalyTrained, tmp_path: Path) -> None:
+    turning = FAMILY.train(data, replace(OPTIONS, any_orientation=True), folder=tmp_path, progress=silent)
     assert turning.history != trained.history
 
 
-def test_differences_are_weighted_by_cells_of_every_part(data: PictureSet, tmp_path: Path) -> None:
+def test_differences_are_weighted_by_cells_of_every_part(data: AnomalyData, tmp_path: Path) -> None:
     family = EfficientAD(xs=replace(CONFIG, weight_views=1, weight_cells=1_000_000))
     model = XsModel.load(family.train(data, OPTIONS, folder=tmp_path, progress=silent).folder / MODEL)
-    record, want = preprocessing(OPTIONS), model.get_buffer("weights_14").clone()
+    record, want = OPTIONS.preprocessing(), model.get_buffer("weights_14").clone()
     wrong = []
     with torch.inference_mode():
-        for part in shares(data.train, OPTIONS).training:
-            features = model.trunk(torch.from_numpy(prepared(part, record)[None]), model.layout.blocks)
+        for part in data.shares.training:
+            features = model.trunk(torch.from_numpy(data.store.tensor(part.path, record)[None]), model.layout.blocks)
             wrong.append(model.difference(14, model.learnt(features), features)[0].flatten(1).T)
     model.set_weights(14, torch.cat(wrong))
     torch.testing.assert_close(model.get_buffer("weights_14"), want, rtol=0.02, atol=0.02)  # features kept as float16

@@ -10,7 +10,7 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from edge_sdk.errors import BadInput, BadUsage
-from edge_sdk.quality.detection import (
+from edge_sdk.export.tasks.anomaly.detection import (
     at_threshold,
     auroc,
     auroc_by_class,

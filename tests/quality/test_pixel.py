@@ -10,7 +10,7 @@ from scipy import ndimage
 from sklearn.metrics import roc_auc_score
 
 from edge_sdk.errors import BadInput, BadUsage
-from edge_sdk.quality.pixel import Method, PixelQuality, PixelTally, Sample, regions_of
+from edge_sdk.export.tasks.anomaly.pixel import Method, PixelQuality, PixelTally, Sample, regions_of
 
 MAP = np.array([[0.3, 0.9, 0.1, 0.1], [0.2, 0.1, 0.2, 0.1], [0.1, 0.2, 0.8, 0.7], [0.1, 0.4, 0.6, 0.3]], np.float32)
 MASK = np.zeros((4, 4), np.uint8)

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from edge_sdk.calibration import CalibrationReport
-from edge_sdk.export import table as table_words
-from edge_sdk.export.evaluate import Scored
-from edge_sdk.export.family import Picture
-from edge_sdk.export.figures import reference, rows
-from edge_sdk.export.table import notes, quality, unit_words
+from edge_sdk.export import calibrated
+from edge_sdk.export.anomaly.data import Picture
+from edge_sdk.export.tasks.anomaly import table as table_words
+from edge_sdk.export.tasks.anomaly.evaluate import Scored
+from edge_sdk.export.tasks.anomaly.metrics import reference, rows
+from edge_sdk.export.tasks.anomaly.table import notes, quality, unit_words
 
 GOOD, DEFECT = "good", "scratch"
 
@@ -158,7 +159,7 @@ def test_operators_left_in_float_are_counted_by_place() -> None:
         samples=1, compared=1, tensors=(), layers=(), float_nodes=("trunk/0", "trunk/1", "head"), matches={}, errors={},
         notes=(),
     )  # fmt: skip
-    assert "left in float: trunk (2), head." in table_words.calibration_words(report)
+    assert "left in float: trunk (2), head." in calibrated.words(report)
 
 
 def test_a_change_of_auroc_is_a_share_in_the_row_and_points_in_the_table() -> None:

@@ -8,10 +8,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_sdk.decision import conformal
-from edge_sdk.export.evaluate import Scored
-from edge_sdk.export.promise import FAR, of
-from edge_sdk.quality.detection import rejected
+from edge_sdk.decision.conformal import conformal
+from edge_sdk.export.tasks.anomaly.detection import rejected
+from edge_sdk.export.tasks.anomaly.evaluate import Scored
+from edge_sdk.export.tasks.anomaly.threshold_scores import FAR, of
 
 near = st.lists(st.floats(-0.9 * FAR, 0.9 * FAR), min_size=20, max_size=20)
 
