@@ -125,7 +125,7 @@ def _optimised(model: ModelProto) -> ModelProto:
     # A cast or a sum of weights is as large as they are; what is much larger (Expand, Tile) had better be computed.
     largest = max((int(np.prod(t.dims)) for t in model.graph.initializer), default=0)
     limit = max(4 * largest, 2**18)
-    with vendor_errors("onnxscript", where="constant folding"):
+    with vendor_errors("onnxscript", where="constant folding"), np.errstate(all="ignore"):  # as runtimes compute
         work = ir.serde.deserialize_model(model)
         optimizer.fold_constants_ir(work, onnx_shape_inference=True, input_size_limit=limit, output_size_limit=limit)
         wanted = [

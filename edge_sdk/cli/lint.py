@@ -34,12 +34,12 @@ def lint(graph: Graph, target: For = None, json: Json = False, trust: Trust = "i
         for name, data, targets in _graphs(graph, tuple(target or ()), trust, keys)
         for fault in judge(data, targets, where=str(graph))
     ]
-    told = {
+    info = {
         "graph": str(graph), "for": list(target or ()),
         "faults": [dict(zip(("graph", "rule", "node", "what", "do"), row, strict=True)) for row in found],
     }  # fmt: skip
     text = terminal.table(("graph", "rule", "node", "what", "what to do"), found) if found else f"{graph}: portable"
-    terminal.emit(told, as_json=json, text=text)
+    terminal.emit(info, as_json=json, text=text)
     raise typer.Exit(1 if found else 0)
 
 

@@ -63,7 +63,8 @@ class Net:
         name = self.name()
         array = np.asarray(value)
         if self.halves and array.dtype == np.float32 and array.size > 8:  # weights in half precision behind a Cast
-            self.constants.append(numpy_helper.from_array(array.astype(np.float16), f"{name}_half"))
+            with np.errstate(over="ignore"):  # a mask of -1e9 is one of -inf in half
+                self.constants.append(numpy_helper.from_array(array.astype(np.float16), f"{name}_half"))
             self.nodes.append(helper.make_node("Cast", [f"{name}_half"], [name], f"cast_{name}", to=1))
         else:
             self.constants.append(numpy_helper.from_array(array, name))
