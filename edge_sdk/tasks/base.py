@@ -16,6 +16,7 @@ import msgspec
 
 from edge_sdk.bundle.manifest import Graph, Preprocessing
 from edge_sdk.bundle.store import Bundle
+from edge_sdk.decision.record import Record
 from edge_sdk.errors import BadBundle, BadUsage
 from edge_sdk.golden import OutputCheck
 from edge_sdk.in_flight import InFlight
@@ -371,13 +372,15 @@ class Task(ABC):
     """One kind of use. A task is its file (or folder) beside this one and a line in `edge_sdk/tasks/__init__.py`.
 
     name: as manifests write it. roles: its graphs, in the order in which a call runs them. settings: the type of
-    `manifest.settings`. predictor: the class that `open` makes.
+    `manifest.settings`. predictor: the class that `open` makes. records: kinds of site records that this task alone
+    knows, beside those of `decision.record.KINDS`.
     """
 
     name: ClassVar[str]
     roles: ClassVar[tuple[str, ...]] = (MODEL,)
     settings: ClassVar[type[msgspec.Struct]]
     predictor: ClassVar[type[Running[Any, Any]]]
+    records: ClassVar[tuple[type[Record], ...]] = ()
 
     @abstractmethod
     def check(self, setup: Setup, *, where: str) -> None:

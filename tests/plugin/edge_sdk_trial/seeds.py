@@ -112,6 +112,7 @@ class Seeds(Task):
     name: ClassVar[str] = "seeds"
     settings: ClassVar[type[msgspec.Struct]] = SeedsSettings
     predictor: ClassVar[type[Running[Any, Any]]] = Artist
+    records: ClassVar[tuple[type[Record], ...]] = (Reviewed,)
 
     def check(self, setup: Setup, *, where: str) -> None:
         found = [(spec.name, spec.shape[1:]) for spec in setup.inputs[MODEL]]
