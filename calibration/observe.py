@@ -138,7 +138,7 @@ def observe(
         done += 1
         progress(done, total, "calibration samples")
     if done == 0:
-        raise BadInput("there are no calibration samples", do="Give at least one, better some hundred good pictures")
+        raise BadInput("there are no calibration samples", do="Give at least one, better some hundred")
     return {name: observer.result() for name, observer in observers.items()}
 
 

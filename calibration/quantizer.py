@@ -168,7 +168,7 @@ class _Work:
         first = next(passing, None)
         if first is None:
             raise BadInput(
-                "there are no calibration samples", do="Give at least one, better some hundred good pictures"
+                "there are no calibration samples", do="Give at least one, better some hundred"
             )
         cleaned = _unchanged(original, cleaned, first, options.threads)
         kept, left_out, corrected = (

@@ -9,12 +9,13 @@ from typing import Any, Literal
 import msgspec
 
 from edge_sdk import tasks
-from edge_sdk.bundle.manifest import Graph, Manifest
+from edge_sdk.bundle.manifest import Graph, Manifest, Preprocessing
 from edge_sdk.bundle.rules import DECISIONS, SITE_SIGNATURE
 from edge_sdk.bundle.signing import SignatureStatus, Trust
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.decision.record import Record
 from edge_sdk.errors import EdgeError
+from edge_sdk.tasks.base import Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,12 +70,13 @@ def inspect(path: Path | str, *, trust: Trust = "if-present") -> BundleSummary:
     """Open with every check and tell what is inside. Raises what `Bundle.open` raises."""
     with Bundle.open(path, trust=trust) as bundle:
         manifest = bundle.manifest
+        task, unknown = _task(bundle)
         return BundleSummary(
             path=str(path),
             size_bytes=bundle.size_bytes,
             digest=bundle.digest,
             manifest=manifest,
-            task=_of_task(bundle),
+            task=(*_input(manifest.preprocessing), *(task.summary(bundle) if task is not None else unknown)),
             members=tuple(
                 MemberSummary(
                     name=entry.name,
@@ -85,25 +87,27 @@ def inspect(path: Path | str, *, trust: Trust = "if-present") -> BundleSummary:
                 for entry in bundle.entries.values()
             ),
             graphs=tuple(_graph(graph, manifest) for graph in manifest.graphs),
-            decisions=bundle.decisions,
+            decisions=bundle.records(task.records if task is not None else ()),
             signature=bundle.signature,
             shared_bytes_saved=_saved(manifest),
         )
 
 
-def _of_task(bundle: Bundle) -> tuple[tuple[str, str], ...]:
-    """(name, text) of what the task keeps, and how pictures come to it; of a task that is not known here, its name."""
-    p = bundle.manifest.preprocessing
-    rows: list[tuple[str, str]] = []
-    if p is not None:
-        wide = f"are read as {p.bit_depth} bits" if p.bit_depth else "are refused"
-        border = f", border {p.border} px" if p.border else ""
-        rows.append(("input", f"{p.width} x {p.height} px, {p.mode}{border}, 16-bit pictures {wide}"))
+def _task(bundle: Bundle) -> tuple[Task | None, list[tuple[str, str]]]:
+    """The bundle's task; None and why for one that is not known here: all else in it can be shown all the same."""
     try:
-        task = tasks.task(bundle.manifest.task, where=str(bundle.path))
-    except EdgeError as exc:  # everything else in it can be shown all the same
-        return (*rows, ("task", str(exc.args[0])))
-    return (*rows, *task.summary(bundle))
+        return tasks.task(bundle.manifest.task, where=str(bundle.path)), []
+    except EdgeError as exc:
+        return None, [("task", str(exc.args[0]))]
+
+
+def _input(p: Preprocessing | None) -> list[tuple[str, str]]:
+    """How pictures come to the graphs, where they do."""
+    if p is None:
+        return []
+    wide = f"are read as {p.bit_depth} bits" if p.bit_depth else "are refused"
+    border = f", border {p.border} px" if p.border else ""
+    return [("input", f"{p.width} x {p.height} px, {p.mode}{border}, 16-bit pictures {wide}")]
 
 
 def _graph(graph: Graph, manifest: Manifest) -> GraphSummary:

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from edge_sdk import atomic, locks
+from edge_sdk import atomic, locks, tasks
 from edge_sdk.bundle.signing import SigningKey, TrustPolicy
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.calibration import Quantized
@@ -217,4 +217,4 @@ def _packed(bundle: Bundle) -> int:
 def _in_file(path: Path) -> tuple[Record, ...]:
     """The records as they stand in the file, digests filled in."""
     with Bundle.open(path) as bundle:
-        return bundle.decisions
+        return bundle.records(tasks.task(bundle.manifest.task).records)

@@ -96,15 +96,27 @@ class Bundle:
         return self._site.decisions
 
     def in_force(self, kind: type[R]) -> R | None:
-        """The last record of `kind`. None: there is none yet. Raises BadBundle: one with fields of other types."""
-        for record in reversed(self._site.decisions):
-            try:
-                if (found := read_as(record, kind)) is not None:
-                    return found
-            except msgspec.ValidationError as exc:
-                what = f"a record of kind {kind.__struct_config__.tag!r} can't be read: {exc}"
-                raise BadBundle(what, where=str(self.path), do=_COPY_AGAIN) from exc
-        return None
+        """The last record of `kind`. None: there is none yet. Raises BadBundle: one that can't be true, or with fields
+        of other types."""
+        return next((found for one in reversed(self.decisions) if (found := self._as(one, kind)) is not None), None)
+
+    def records(self, kinds: Sequence[type[Record]]) -> tuple[Record, ...]:
+        """`decisions`, oldest first, those of `kinds` as such (see `Task.records`). Raises BadBundle as `in_force`."""
+        typed = ([self._as(one, kind) for kind in kinds] for one in self.decisions)
+        return tuple(
+            next((found for found in candidates if found is not None), one)
+            for one, candidates in zip(self.decisions, typed, strict=True)
+        )
+
+    def _as(self, record: Record, kind: type[R]) -> R | None:
+        try:
+            found = read_as(record, kind)
+        except msgspec.ValidationError as exc:
+            what = f"a record of kind {record.kind!r} can't be read: {exc}"
+            raise BadBundle(what, where=str(self.path), do=_COPY_AGAIN) from exc
+        if found is not None and (problem := found.problem()):  # of kinds that only a task knows, nobody has looked yet
+            raise BadBundle(problem, where=str(self.path), do=_COPY_AGAIN)
+        return found
 
     def read(self, member: str) -> memoryview:
         """The bytes of a sealed member, read-only, mapped. Raises BadInput: no such member; BadBundle: altered."""

@@ -69,7 +69,7 @@ def _text(summary: BundleSummary) -> str:
         "",
     ]  # fmt: skip
     for i, d in enumerate(summary.decisions, start=1):
-        later = [other for other in summary.decisions[i:] if type(other) is type(d)]
+        later = [other for other in summary.decisions[i:] if other.kind == d.kind]
         state = "replaced" if later else "in force"
         lines.append(f"decision {i}  {state}: {d.summary()}, {d.created_utc} {d.author}".rstrip())
         lines.append(f"            {d.words}")

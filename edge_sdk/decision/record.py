@@ -1,7 +1,8 @@
 """Site records: what a site decided, each linked to the one before it by its digest. Pure; knows no task's numbers.
 
-A kind of record is a subclass with a tag of its own and a line in `KINDS`. A record of a kind that this version does
-not know keeps its fields, so that the chain checks out and a task that knows it can read it.
+A kind of record is a subclass with a tag of its own and a line in `KINDS`; a task of another package names its kinds in
+`Task.records`. A record of a kind that is not known here keeps its fields, so that the chain checks out and a task that
+knows it can read it.
 """
 
 from __future__ import annotations
@@ -29,6 +30,11 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
     predecessor: str = ""
     digest: str = ""
 
+    @property
+    def kind(self) -> str:
+        """What it calls itself in the file: the tag of its type."""
+        return str(self.__struct_config__.tag)
+
     def problem(self) -> str:
         """What in this record can't be, as a sentence part; "" if it could be true."""
         return ""
@@ -55,7 +61,7 @@ class UnknownRecord(Record, frozen=True, kw_only=True, tag=""):
 R = TypeVar("R", bound=Record)
 
 KINDS: Mapping[str, tuple[str, str]] = {"threshold": ("edge_sdk.decision.threshold", "Threshold")}
-"""Kind -> where its type lives. A new one is a line here; a task from elsewhere reads its own with `read_as`."""
+"""Kind -> where its type lives. A new one is a line here; kinds of tasks from elsewhere are read by `read_as`."""
 
 
 def type_of(kind: str) -> type[Record]:

@@ -16,6 +16,7 @@ import msgspec
 
 from edge_sdk.bundle.manifest import Graph, Preprocessing
 from edge_sdk.bundle.store import Bundle
+from edge_sdk.decision.record import Record
 from edge_sdk.errors import BadBundle, BadUsage
 from edge_sdk.golden import OutputCheck
 from edge_sdk.in_flight import InFlight
@@ -154,7 +155,8 @@ class Predictor(Protocol[S, R]):
 class Running(ABC, Generic[In, Out]):
     """The part of a predictor that is the same for every task. Use it as a context manager, or `close` it.
 
-    noun: what messages call it.
+    A task's predictor writes `predict`: `require_open`, then `run` for each role, each step timed by a `Stages`, and a
+    result that holds `run_info`. noun: what messages call it.
     """
 
     noun: ClassVar[str] = "predictor"
@@ -203,7 +205,7 @@ class Running(ABC, Generic[In, Out]):
 
     def predict_batch(self, sources: Iterable[In], /) -> tuple[Out, ...]:
         """Several, in order; a task whose graphs take batches runs them together."""
-        self._open()
+        self.require_open()
         return tuple(self.predict(source) for source in sources)
 
     def submit(self, source: In, /) -> Future[Out]:
@@ -213,7 +215,7 @@ class Running(ABC, Generic[In, Out]):
 
     def warm_up(self, runs: int = 3) -> None:
         """Runs every graph on its first golden feeds, so that the first call does not pay for first-run costs."""
-        self._open()
+        self.require_open()
         for sample in self.bundle.manifest.golden[:1]:
             for role in self._loaded.models:
                 stored = sample.feeds[role].items()
@@ -222,8 +224,8 @@ class Running(ABC, Generic[In, Out]):
                     self._run(role, feeds)
 
     def run(self, role: str, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """The graph of one role alone, on prepared feeds: outputs by name. For profiling."""
-        self._open()
+        """The graph of one role alone, on prepared feeds: outputs by name. For `predict` itself, and for profiling."""
+        self.require_open()
         if role not in self._loaded.models:
             raise BadUsage(f"there is no role {role}", do=f"One of {', '.join(self._loaded.models)}")
         return self._run(role, feeds)
@@ -244,9 +246,9 @@ class Running(ABC, Generic[In, Out]):
         for role, model in self._loaded.models.items():
             lines += [f"role       {role}"] if several else []
             lines += _explained(model, self._explanations[role])
-        return "\n".join([*lines, *self._explained(), f"self-check {self._ran.self_check or 'not done'}"])
+        return "\n".join([*lines, *self.explain_task(), f"self-check {self._ran.self_check or 'not done'}"])
 
-    def _explained(self) -> Sequence[str]:
+    def explain_task(self) -> Sequence[str]:
         """Lines of the task's own."""
         return ()
 
@@ -269,7 +271,8 @@ class Running(ABC, Generic[In, Out]):
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
 
-    def _open(self) -> None:
+    def require_open(self) -> None:
+        """BadUsage where it is closed, or loaded in another process: the first line of every `predict`."""
         self._same_process()
         if self._closed:
             raise BadUsage(f"this {self.noun} is closed", do="Load the bundle again")
@@ -281,7 +284,7 @@ class Running(ABC, Generic[In, Out]):
                 f"this {self.noun} was loaded in another process ({self._process})", do="Load it after the fork"
             )
 
-    def _info(self, clock: Stages) -> RunInfo:
+    def run_info(self, clock: Stages) -> RunInfo:
         """What ran, with the stage times of this call."""
         return replace(self._ran, stages_ms=clock.ms())
 
@@ -371,13 +374,15 @@ class Task(ABC):
     """One kind of use. A task is its file (or folder) beside this one and a line in `edge_sdk/tasks/__init__.py`.
 
     name: as manifests write it. roles: its graphs, in the order in which a call runs them. settings: the type of
-    `manifest.settings`. predictor: the class that `open` makes.
+    `manifest.settings`. predictor: the class that `open` makes. records: kinds of site records that this task alone
+    knows, beside those of `decision.record.KINDS`.
     """
 
     name: ClassVar[str]
     roles: ClassVar[tuple[str, ...]] = (MODEL,)
     settings: ClassVar[type[msgspec.Struct]]
     predictor: ClassVar[type[Running[Any, Any]]]
+    records: ClassVar[tuple[type[Record], ...]] = ()
 
     @abstractmethod
     def check(self, setup: Setup, *, where: str) -> None:

@@ -81,7 +81,7 @@ class Pictures:
             )
         if self._golden_grey is not None and (grey := preprocess.is_grey(prepared.tensor)) != self._golden_grey:
             here, there = ("grey", "in colour") if grey else ("in colour", "grey")
-            notes.append(f"the picture is {here}, the bundle's golden samples are {there}: its score may be off")
+            notes.append(f"the picture is {here}, the bundle's golden samples are {there}: its answer may be off")
         depth = record.bit_depth
         if pixels.dtype == np.uint16 and depth and (top := int(pixels.max())).bit_length() < depth - 1:
             notes.append(f"no value is above {top}, and they are read as {depth} bits: is the camera's depth another?")

@@ -100,12 +100,12 @@ class TensorModel(Running[Source, TensorResult]):
         Types and shapes must be the graph's (see `inputs`). Rows of a batch axis "N" run in calls of at most the
         `max_batch` given to `load`. Raises BadInput that names the array, BadUsage (closed, another process).
         """
-        self._open()
+        self.require_open()
         clock = Stages()
         name = str(source) if isinstance(source, (str, Path)) else ""
         feeds = clock("read", arrays_of, source)
-        outputs = clock("infer", self._run, MODEL, feeds)
-        return TensorResult(outputs=outputs, ran=self._info(clock), source=name)
+        outputs = clock("infer", self.run, MODEL, feeds)
+        return TensorResult(outputs=outputs, ran=self.run_info(clock), source=name)
 
 
 def arrays_of(source: Source) -> dict[str, Array]:

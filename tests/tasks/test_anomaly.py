@@ -276,7 +276,7 @@ def test_one_picture_is_never_taken_for_a_batch(detector: AnomalyDetector, given
 def test_a_grey_picture_for_a_bundle_in_colour_is_judged_and_noted(detector: AnomalyDetector) -> None:
     grey = tiny.picture(5)[:, :, 1]
     (note,) = detector.predict(grey).notes
-    assert note == "the picture is grey, the bundle's golden samples are in colour: its score may be off"
+    assert note == "the picture is grey, the bundle's golden samples are in colour: its answer may be off"
 
 
 def test_a_camera_of_12_bits_in_a_bundle_for_16_is_noted(detector: AnomalyDetector) -> None:

@@ -47,16 +47,16 @@ class AnomalyDetector(Running[Source, AnomalyResult]):
         Arrays are in the colour order given to `load`. Raises BadInput (the picture, one of a single colour too),
         CheckFailed (the runtime's answer is not finite), BadUsage (closed, loaded in another process).
         """
-        self._open()
+        self.require_open()
         clock = Stages()
         taken = self._pictures.take(source, clock)
         cells, scores = clock("infer", self._answer, taken.prepared.tensor)
         result = clock("postprocess", self._read, cells, scores, taken)
-        return replace(result, ran=self._info(clock))
+        return replace(result, ran=self.run_info(clock))
 
     def predict_batch(self, sources: Iterable[Source], /) -> tuple[AnomalyResult, ...]:
         """Several pictures, in order; run together up to the `max_batch` given to `load`. Stage times are per batch."""
-        self._open()
+        self.require_open()
         images = batch_of(sources)
         clock = Stages()
         batch = [self._pictures.take(image, clock) for image in images]
@@ -68,12 +68,12 @@ class AnomalyDetector(Running[Source, AnomalyResult]):
             end = at + len(one.prepared.tensor)
             results.append(clock("postprocess", self._read, cells[at:end], scores[at:end], one))
             at = end
-        ran: RunInfo = self._info(clock)
+        ran: RunInfo = self.run_info(clock)
         return tuple(replace(r, ran=ran) for r in results)
 
     def _answer(self, tensor: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """(map cells (n, h, w), scores (n,)) of network inputs uint8 (n, h, w, 3)."""
-        got = self._run(MODEL, {self._input: tensor})
+        got = self.run(MODEL, {self._input: tensor})
         return got["map"], got["score"]
 
     def _read(self, cells: NDArray[np.float32], scores: NDArray[np.float32], taken: Taken) -> AnomalyResult:
@@ -97,7 +97,7 @@ class AnomalyDetector(Running[Source, AnomalyResult]):
             bit_depth=self._pictures.record.bit_depth, notes=taken.notes,
         )  # fmt: skip
 
-    def _explained(self) -> Sequence[str]:
+    def explain_task(self) -> Sequence[str]:
         d = self.threshold
         if d is None:
             return ("decision   none",)

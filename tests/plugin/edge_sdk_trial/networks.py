@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 import numpy as np
 import onnx
@@ -13,6 +14,8 @@ from edge_sdk.tensors import Array
 
 OPSET = 17
 EMBEDDING = (16, 8, 8)
+Specs: TypeAlias = Mapping[str, tuple[int, Sequence[int | str]]]
+"""dtype and shape by name."""
 
 
 class Weights:
@@ -81,7 +84,7 @@ def decoder(weights: Mapping[str, Array]) -> bytes:
         helper.make_node("Sigmoid", ["logits"], ["rows"], "share"),
     ]
     constants = {**_of(weights, "mix", "place", "both", "last"), "one_row": np.array([1, 1, 16], np.int64)}
-    inputs = {"embedding": (TensorProto.FLOAT, [1, *EMBEDDING]), "points": (TensorProto.FLOAT, ["P", "K", 2])}
+    inputs: Specs = {"embedding": (TensorProto.FLOAT, [1, *EMBEDDING]), "points": (TensorProto.FLOAT, ["P", "K", 2])}
     return _model(nodes, constants, inputs, {"rows": (TensorProto.FLOAT, ["P", 3])})
 
 
@@ -128,15 +131,12 @@ def _float(value: float) -> Array:
     return np.array(value, np.float32)
 
 
-def _model(
-    nodes: Sequence[onnx.NodeProto], constants: Mapping[str, Array],
-    inputs: Mapping[str, tuple[int, Sequence[int | str]]], outputs: Mapping[str, tuple[int, Sequence[int | str]]],
-) -> bytes:  # fmt: skip
-    def values(specs: Mapping[str, tuple[int, Sequence[int | str]]]) -> list[onnx.ValueInfoProto]:
+def _model(nodes: Sequence[onnx.NodeProto], constants: Mapping[str, Array], inputs: Specs, outputs: Specs) -> bytes:
+    def values(specs: Specs) -> list[onnx.ValueInfoProto]:
         return [helper.make_tensor_value_info(name, dtype, list(shape)) for name, (dtype, shape) in specs.items()]
 
     weights = [numpy_helper.from_array(array, name) for name, array in constants.items()]
     graph = helper.make_graph(list(nodes), "trial", values(inputs), values(outputs), weights)
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
     onnx.checker.check_model(made, full_check=True)
-    return made.SerializeToString()
+    return bytes(made.SerializeToString())

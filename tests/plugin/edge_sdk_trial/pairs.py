@@ -78,15 +78,15 @@ class PairsPredictor(Running[Question, PairsResult]):
 
     def predict(self, source: Question, /) -> PairsResult:
         """Raises BadInput: no picture, points of another type or shape, more than the bundle was exported for."""
-        self._open()
+        self.require_open()
         clock = Stages()
         taken = self._pictures.take(source.picture, clock)
-        seen = clock("encode", self._run, ENCODER, {"image": taken.prepared.tensor})
+        seen = clock("encode", self.run, ENCODER, {"image": taken.prepared.tensor})
         points = _points(source.points)
-        rows = clock("decode", self._run, DECODER, {"embedding": seen["embedding"], POINTS: points})["rows"]
-        return PairsResult(rows=rows, names=self.names, ran=self._info(clock), source=taken.name)
+        rows = clock("decode", self.run, DECODER, {"embedding": seen["embedding"], POINTS: points})["rows"]
+        return PairsResult(rows=rows, names=self.names, ran=self.run_info(clock), source=taken.name)
 
-    def _explained(self) -> Sequence[str]:
+    def explain_task(self) -> Sequence[str]:
         return (f"values     {', '.join(self.names)}",)
 
 

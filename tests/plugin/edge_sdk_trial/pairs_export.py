@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_sdk.errors import BadInput
-from edge_sdk.export.option import option
+from edge_sdk.errors import BadInput, BadUsage
+from edge_sdk.export.option import TaskOptions, option
 from edge_sdk.export.tasks.base import Checked, ExportTask, Golden, Made, Reading, Sources
 from edge_sdk.folders import pictures_in
 from edge_sdk.preprocess import apply, decode
@@ -23,8 +23,12 @@ LEAST = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class PairsExportOptions:
+class PairsExportOptions(TaskOptions):
     """What the command line offers for every family of the task. groups: of points, per picture."""
+
+    data_name: ClassVar[str] = "PICTURES"
+    data_help: ClassVar[str] = "Folder of pictures to calibrate with."
+    data_needed: ClassVar[bool] = True
 
     groups: int = option(4, kind="int", least=1, most=16, help="Groups of points per picture to calibrate with.")
 
@@ -47,9 +51,11 @@ class PairsExport(ExportTask):
     """The export part."""
 
     name: ClassVar[str] = "pairs"
-    options: ClassVar[type[Any]] = PairsExportOptions
+    options: ClassVar[type[TaskOptions]] = PairsExportOptions
 
-    def read(self, path: Path, options: PairsExportOptions, how: Reading) -> PairsData:
+    def read(self, path: Path | None, options: PairsExportOptions, how: Reading) -> PairsData:
+        if path is None:
+            raise BadUsage("the task needs a folder of pictures")
         return PairsData(files=tuple(pictures_in(path, recursive=True)), seed=how.seed, groups=options.groups)
 
     def check(self, data: PairsData, options: PairsExportOptions) -> Checked:

@@ -75,17 +75,17 @@ class Artist(Running[int, Drawn]):
 
     def predict(self, source: int, /) -> Drawn:
         """Raises BadInput for a seed that nobody has reviewed."""
-        self._open()
+        self.require_open()
         clock = Stages()
         seed = _seed(source)
         if self.reviewed is not None and not self.reviewed.least <= seed <= self.reviewed.most:
             raise BadInput(f"nobody has reviewed seed {seed}", do=f"Take one of {self.reviewed.summary()}")
         noise = clock("noise", noise_of, [seed], self._shape)
-        level = clock("draw", self._run, MODEL, {"noise": noise})["level"]
+        level = clock("draw", self.run, MODEL, {"noise": noise})["level"]
         pixels = np.rint((level[0].transpose(1, 2, 0) + 1) * 127.5)
-        return Drawn(seed=seed, picture=np.clip(pixels, 0, 255).astype(np.uint8), ran=self._info(clock))
+        return Drawn(seed=seed, picture=np.clip(pixels, 0, 255).astype(np.uint8), ran=self.run_info(clock))
 
-    def _explained(self) -> Sequence[str]:
+    def explain_task(self) -> Sequence[str]:
         return (f"record     {self.reviewed.summary() if self.reviewed else 'none, every seed is drawn'}",)
 
 
@@ -112,6 +112,7 @@ class Seeds(Task):
     name: ClassVar[str] = "seeds"
     settings: ClassVar[type[msgspec.Struct]] = SeedsSettings
     predictor: ClassVar[type[Running[Any, Any]]] = Artist
+    records: ClassVar[tuple[type[Record], ...]] = (Reviewed,)
 
     def check(self, setup: Setup, *, where: str) -> None:
         found = [(spec.name, spec.shape[1:]) for spec in setup.inputs[MODEL]]

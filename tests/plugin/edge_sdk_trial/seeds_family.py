@@ -46,7 +46,7 @@ class TinySeeds:
         )  # fmt: skip
 
     def graphs(self, trained: Trained) -> Exported:
-        graph = FloatGraph(onnx=networks.generator(drawn_weights.weights(trained)), variants=("int8", "fp16"))
+        graph = FloatGraph(onnx=networks.generator(drawn_weights.weights(trained)), variants=("int8", "int8-w7"))
         return Exported(graphs={MODEL: graph}, settings=SeedsSettings(noise=NOISE))
 
     def samples(self, data: None, trained: Trained, role: str, count: int) -> Samples:
