@@ -23,14 +23,14 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from edge_sdk.calibration import Quantized, QuantizeOptions, Variant, quantize
 from edge_sdk.errors import EdgeError
-from edge_sdk.export.pack import TOLERANCES
+from edge_sdk.export.tasks.base import TOLERANCES
 from edge_sdk.runtimes import registry
 from edge_sdk.runtimes.probe import cpu
 from edge_sdk.runtimes.protocol import CompileOptions
 
 Feeds = dict[str, NDArray[Any]]
 OPSETS = (9, 11, 12, 13, 15, 17, 17, 17, 18, 19, 21, 22, 24)
-TOLERANCE = TOLERANCES["int8"]["*"].relative
+TOLERANCE = TOLERANCES["int8"].relative
 """Of the largest value: how far OpenVINO's answer may be from ONNX semantics to the letter."""
 ONE_STEP_A_LAYER = 0.15
 """The same for onnxruntime's int8 kernels: a tie of a rounding that falls the other way in a net of few channels is

@@ -28,7 +28,7 @@ from edge_sdk.export.efficientad.pdn.network import FIELD_PX, STRIDE_PX, Pdn, Pd
 from edge_sdk.export.efficientad.statistics import StatisticsSum
 from edge_sdk.export.training import loop
 from edge_sdk.export.training.identity import digest, identify
-from edge_sdk.export.training.loop import Plan
+from edge_sdk.export.training.loop import LoopPlan
 from edge_sdk.progress import Progress, silent
 
 log = logging.getLogger(__name__)
@@ -218,7 +218,7 @@ def distill(
     found = _fitted(target, pictures, folder, identity, progress)
     layout = PdnLayout(size=options.size, channels=target.channels, inner=options.inner, padding=options.padding)
     lesson = _Lesson(Pdn(layout), target, pictures, options)
-    plan = Plan(
+    plan = LoopPlan(
         steps=options.steps, time_budget_s=options.time_budget_s, checkpoint_every_s=options.checkpoint_every_s,
         history_every=50,
     )  # fmt: skip
