@@ -19,7 +19,7 @@ from edge_sdk.export.efficientad.pdn.model import random_model
 from edge_sdk.export.efficientad.pdn.network import PdnLayout
 from edge_sdk.export.efficientad.xs.graph import merged_graph as xs_graph
 from edge_sdk.runtimes import faults, registry, trt_confirm
-from edge_sdk.runtimes.onnx_read import read_facts
+from edge_sdk.runtimes.onnx_file import read_facts
 from edge_sdk.runtimes.probe import cpu
 from edge_sdk.runtimes.protocol import CompileOptions
 
