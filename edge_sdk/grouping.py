@@ -15,12 +15,6 @@ from pathlib import Path
 from edge_sdk.errors import BadInput, BadUsage
 from edge_sdk.shown import shown
 
-GOOD = "good"
-GOOD_FOLDERS = (GOOD, "normal", "ok")
-"""Names of a folder of good parts, in any case; the first that exists is taken."""
-GOOD_TEST_FOLDERS = ("normal_test", "good_test", "test_good", "test_normal")
-"""Good parts that were set aside for tests, beside such a folder."""
-MASK_FOLDERS = ("ground_truth", "mask", "masks", "labels")
 SEEN = "training_pictures"
 """Note in a bundle's provenance that holds the `seen_note` of its model."""
 SEEN_DIGITS = 16

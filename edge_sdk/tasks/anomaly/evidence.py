@@ -12,9 +12,6 @@ from pathlib import Path
 from edge_sdk.errors import BadInput
 from edge_sdk.folders import pictures_in
 from edge_sdk.grouping import (
-    GOOD_FOLDERS,
-    GOOD_TEST_FOLDERS,
-    MASK_FOLDERS,
     SEEN,
     SEEN_DIGITS,
     Grouping,
@@ -22,6 +19,7 @@ from edge_sdk.grouping import (
     seen_in,
 )
 from edge_sdk.shown import shown
+from edge_sdk.tasks.anomaly.folder_names import GOOD_FOLDERS, GOOD_TEST_FOLDERS, MASK_FOLDERS
 
 GOOD_OPTION, DEFECTS_OPTION = "--good", "--defects"
 _NO_DEFECTS = frozenset((*GOOD_FOLDERS, *GOOD_TEST_FOLDERS, *MASK_FOLDERS))
