@@ -134,6 +134,8 @@ def _graphs(parts: Parts, role: str) -> list[tuple[Graph, Variant]]:
 
 def _graph(name: str, role: str, float_graph: FloatGraph, variant: Variant, bounds: Mapping[str, Tolerance]) -> Graph:
     facts = read_facts(variant.graph, where=name)
+    if facts.unshaped:  # whether its rows are a batch could not be told, and golden answers would be joined wrongly
+        raise BadUsage(f"the graph {name} does not state the shape of its output {facts.unshaped[0]}")
     return Graph(
         name=name, role=role, variant=variant.variant, layout=variant.layout, runtimes=variant.runtimes, member="",
         size_bytes=0, sha256="",

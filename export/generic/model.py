@@ -19,7 +19,7 @@ def read_model(path: Path) -> tuple[bytes, OnnxFacts]:
     """The file's graph with its weights inside, and what it takes and answers.
 
     Weights that the file keeps in others are read from beside it: from files in its own folder or below, never through
-    a link or a path that leads out. Raises BadInput: no such file, not ONNX, too large, an operator that is not
+    a link or a path that leads out. Shapes of outputs that the file leaves out are inferred. Raises BadInput: no such file, not ONNX, too large, an operator that is not
     standard, an input of a type that no runtime here takes.
     """
     data = _bytes(path)
@@ -30,8 +30,23 @@ def read_model(path: Path) -> tuple[bytes, OnnxFacts]:
     outside = [tensor for tensor in _tensors(model) if onnx.external_data_helper.uses_external_data(tensor)]
     if outside:
         data = _inlined(onnx, path, model, outside)
+    facts = _facts(data, path)
+    if facts.unshaped:
+        with vendor_errors("onnx", where=shown(path), do="Export the model again, with the shapes of its outputs"):
+            inferred = onnx.shape_inference.infer_shapes(onnx.load_from_string(data))
+        data = inferred.SerializeToString()
+        facts = _facts(data, path)
+    if facts.unshaped:
+        raise BadInput(
+            f"it does not say how many axes its output {shown(facts.unshaped[0])} has, and nothing tells it",
+            where=shown(path), do="Export the model again, with the shapes of its outputs",
+        )  # fmt: skip
+    return data, facts
+
+
+def _facts(data: bytes, path: Path) -> OnnxFacts:
     try:
-        return data, read_standard(data, name=shown(path.name))
+        return read_standard(data, name=shown(path.name))
     except BadInput as exc:
         raise BadInput(str(exc.args[0]), where=shown(path), do=exc.do) from exc
 
