@@ -167,9 +167,7 @@ class _Work:
         passing = iter(samples)
         first = next(passing, None)
         if first is None:
-            raise BadInput(
-                "there are no calibration samples", do="Give at least one, better some hundred"
-            )
+            raise BadInput("there are no calibration samples", do="Give at least one, better some hundred")
         cleaned = _unchanged(original, cleaned, first, options.threads)
         kept, left_out, corrected = (
             tuple(cleaned.names[name] for name in names if name in cleaned.names)

@@ -89,8 +89,8 @@ def _large_k(node: NodeProto, index: Index) -> bool:
 
 def _node_names(index: Index) -> Iterator[Breach]:
     for name, count in Counter(n.name for n in index.model.graph.node).items():
-        if not name or count > 1:
-            yield name or "(no name)", f"{count} nodes have this name: ONNX Runtime refuses the graph"
+        if name and count > 1:  # a node without a name is taken everywhere
+            yield name, f"{count} nodes have this name: ONNX Runtime refuses the graph"
 
 
 def _tensor_names(index: Index) -> Iterator[Breach]:
@@ -137,13 +137,6 @@ def _unsorted(index: Index) -> Iterator[Breach]:
         if not all(name in known for name in node.input):
             yield node.name, "a node stands before the one that makes its input"
         known.update(node.output)
-
-
-def _free_axes(index: Index) -> Iterator[Breach]:
-    for info in index.model.graph.input:
-        dims = info.type.tensor_type.shape.dim
-        if any(not d.HasField("dim_value") for d in list(dims)[1:]) and info.name in index.inputs:
-            yield info.name, "an axis other than the first has no fixed size"
 
 
 RULES = (
@@ -266,7 +259,6 @@ RULES = (
         do="Make the noise an input of the graph",
         find=broken_operators("L55"),
     ),
-    Rule(number="L58", minds=TRT, do="Fix every size but the batch", find=_free_axes),
     Rule(number="L59", minds=ALL, do="Give every node a name of its own", find=_node_names),
     Rule(number="L60", minds=ALL, do="Rename one of the tensors", find=_tensor_names),
     Rule(number="L61", minds=ALL, do="Remove it from the inputs", find=_listed),
