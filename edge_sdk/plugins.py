@@ -1,7 +1,7 @@
-"""What packages of others add through entry points: runtimes, tasks and families. Knows no kind of them.
+"""What packages of others add through entry points: tasks, their export parts, and families. Knows no kind of them.
 
-An entry point is looked up by name and loaded when it is asked for. One that does not load is an error that names its
-package, never a shorter list.
+An entry point is looked up by name and loaded when it is asked for. One that does not load, or loads as something else,
+is an error that names its package, never a shorter list. Runtimes are read by their own registry, which lists all.
 """
 
 from __future__ import annotations
@@ -13,20 +13,36 @@ from edge_sdk.errors import NotThere
 
 
 def offered(group: str) -> dict[str, metadata.EntryPoint]:
-    """Entry points of `group` by name, in the order of their names; loads nothing. Of one name the first counts."""
+    """Entry points of `group` by name, in the order of their names; loads nothing."""
     out: dict[str, metadata.EntryPoint] = {}
     for entry in sorted(metadata.entry_points(group=group), key=lambda one: (one.name, one.value)):
         out.setdefault(entry.name, entry)
     return out
 
 
-def made(entry: metadata.EntryPoint) -> Any:
-    """What the entry point's factory makes. Raises NotThere that names the package and what went wrong."""
-    package = entry.dist.name if entry.dist is not None else entry.value
+def package_of(entry: metadata.EntryPoint) -> str:
+    """The name of the package that offers it."""
+    return entry.dist.name if entry.dist is not None else entry.value
+
+
+def made(entry: metadata.EntryPoint, kind: Any) -> Any:
+    """What the entry point's factory makes: a `kind` (a class, or a protocol that can be checked at run time).
+
+    Raises NotThere that names the package: it does not load, or makes something else, or something of another name; two
+    packages offer the same name.
+    """
+    package, what = package_of(entry), f"{entry.name} ({entry.group})"
+    same = {package_of(one) for one in metadata.entry_points(group=entry.group, name=entry.name)}
+    if len(same) > 1:
+        raise NotThere(f"the packages {' and '.join(sorted(same))} offer {what}", do="Remove all of them but one")
+    repair = f"Repair or remove the package {package}"
     try:
-        return entry.load()()
-    except Exception as exc:
-        raise NotThere(
-            f"the package {package} offers {entry.name} ({entry.group}), and it does not load: {exc}",
-            do=f"Repair or remove the package {package}",
-        ) from exc
+        one = entry.load()()
+    except (Exception, SystemExit) as exc:
+        words = f"the package {package} offers {what}, and it does not load: {type(exc).__name__}: {exc}"
+        raise NotThere(words, do=repair) from exc
+    if not isinstance(one, kind):
+        raise NotThere(f"the package {package} offers {what}, and it makes no {kind.__name__}", do=repair)
+    if one.name != entry.name:
+        raise NotThere(f"the package {package} offers {what}, and it calls itself {one.name!r}", do=repair)
+    return one

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import msgspec
 
@@ -154,6 +154,7 @@ class Samples(Protocol):
     def __iter__(self) -> Iterator[Mapping[str, Array]]: ...
 
 
+@runtime_checkable
 class Family(Protocol):
     """The named steps. Each is a function of its arguments alone; state lives in the run folder.
 

@@ -58,13 +58,11 @@ def names() -> tuple[str, ...]:
 def abouts() -> dict[str, str]:
     """One sentence on each family; loads none."""
     return {
-        name: _HOMES[name].about if name in _HOMES else f"From the package {_package(name)}." for name in names()
+        name: _HOMES[name].about
+        if name in _HOMES
+        else f"From the package {plugins.package_of(plugins.offered(GROUP)[name])}."
+        for name in names()
     }
-
-
-def _package(name: str) -> str:
-    entry = plugins.offered(GROUP)[name]
-    return entry.dist.name if entry.dist is not None else entry.value
 
 
 def family(name: str) -> Family:
@@ -77,7 +75,9 @@ def family(name: str) -> Family:
     offered = plugins.offered(GROUP)
     if name not in offered:
         raise BadUsage(f"there is no family {name}", do=f"One of {', '.join(names())}")
-    made: Family = plugins.made(offered[name])
+    from edge_sdk.export.family import Family as Kind
+
+    made: Family = plugins.made(offered[name], Kind)
     return made
 
 

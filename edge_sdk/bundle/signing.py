@@ -231,7 +231,7 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True):
     signature: str
 
 
-_SIGN = {"sealed": "edge-sdk sign signs it", "site": "edge-sdk threshold --key signs it"}
+_SIGN = {"sealed": "edge-sdk sign signs it", "site": "edge-sdk sign --site signs it"}
 _TITLE = {"sealed": "the sealed part", "site": "decision.json"}
 
 

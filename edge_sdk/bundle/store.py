@@ -33,7 +33,7 @@ from edge_sdk.bundle.rules import (
     check_manifest,
     read_manifest,
 )
-from edge_sdk.bundle.signing import SignatureStatus, SigningKey, Trust, TrustPolicy, check_signatures
+from edge_sdk.bundle.signing import Part, SignatureStatus, SigningKey, Trust, TrustPolicy, check_signatures
 from edge_sdk.bundle.site import Site, read_site
 from edge_sdk.decision.record import R, Record, read_as
 from edge_sdk.errors import BadBundle, BadInput, BadUsage
@@ -44,6 +44,10 @@ REPORT = "report.json"
 _NO_WAIT: int = getattr(os, "O_NONBLOCK", 0) | getattr(
     os, "O_BINARY", 0
 )  # opening a named pipe would wait for its writer
+_SIGNED: Mapping[Part, tuple[str, str]] = {
+    "sealed": (MANIFEST, SEALED_SIGNATURE), "site": (DECISIONS, SITE_SIGNATURE),
+}  # fmt: skip
+"""By part, the member that is signed and the one that holds the signature."""
 _COPY_AGAIN = "Copy the file again from where it was packed"
 
 
@@ -277,17 +281,23 @@ def append_decision(
         return _written(path, write)
 
 
-def sign_bundle(path: Path, key: SigningKey) -> Bundle:
-    """Sign the sealed part with `key`, in place of a signature that may be there. Decisions keep theirs."""
-    path = Path(path)
+def sign_bundle(path: Path, key: SigningKey, *, part: Part = "sealed") -> Bundle:
+    """Sign one part with `key`, in place of a signature that may be there; the other part keeps its own.
+
+    Raises BadUsage for the site part of a bundle that has no decisions yet.
+    """
+    path, (message, member) = Path(path), _SIGNED[part]
     with exclusive(_existing(path)), Bundle.open(path, trust="off") as old:
-        raw = bytes(old._view(old.entries[MANIFEST]))
+        if message not in old.entries:
+            raise BadUsage("there are no decisions in it to be signed", where=str(path), do="Sign the sealed part")
+        signature = key.sign(bytes(old._view(old.entries[message])), part)
 
         def write(archive: Writer) -> None:
             _copy(archive, old, leave_out=(SEALED_SIGNATURE, DECISIONS, SITE_SIGNATURE))
-            archive.add(SEALED_SIGNATURE, key.sign(raw, "sealed"))
-            for name in (DECISIONS, SITE_SIGNATURE):
-                if name in old.entries:
+            for name in (SEALED_SIGNATURE, DECISIONS, SITE_SIGNATURE):
+                if name == member:
+                    archive.add(name, signature)
+                elif name in old.entries:
                     archive.add(name, old._view(old.entries[name]))
 
         return _written(path, write)

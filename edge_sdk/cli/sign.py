@@ -33,15 +33,16 @@ def keygen(
 
 
 def sign(
-    bundle: Bundle, key: Annotated[Path, typer.Option(help="A .key file made by keygen.", show_default=False)]
-) -> None:
+    bundle: Bundle, key: Annotated[Path, typer.Option(help="A .key file made by keygen.", show_default=False)],
+    site: Annotated[bool, typer.Option("--site", help="Sign the decisions made on site instead.")] = False,
+) -> None:  # fmt: skip
     """Sign the sealed part of a bundle, in place of a signature that it may have.
 
     Example: edge-sdk sign line3.edge --key line3-export.key
     """
     from edge_sdk.bundle.store import sign_bundle
 
-    with sign_bundle(bundle, terminal.signing_key(key)) as signed:
+    with sign_bundle(bundle, terminal.signing_key(key), part="site" if site else "sealed") as signed:
         terminal.out(f"{bundle}: {signed.signature.words}")
 
 

@@ -117,8 +117,10 @@ def threshold(
 def _show(bundle: Path, trust: TrustPolicy, *, as_json: bool) -> None:
     """The history, and which decision is in force."""
     from edge_sdk.bundle.store import Bundle as Opened
+    from edge_sdk.tasks.anomaly.refit import require_anomaly
 
     with Opened.open(bundle, trust=trust) as opened:
+        require_anomaly(opened)
         thresholds = [record for record in opened.decisions if isinstance(record, Threshold)]
         shown = {
             "decisions": msgspec.to_builtins(thresholds), "in_force": thresholds[-1].digest if thresholds else ""

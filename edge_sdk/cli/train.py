@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -81,13 +81,24 @@ def _command(family: str) -> Callable[..., None]:
 
     places = [_data(task), fixed["out"], *own, *dataclass_options.parameters(task), *last]
     places += [parameter for name, parameter in fixed.items() if name != "out"]
+    _check_unique(places, family, home.task)
     command.__signature__ = inspect.Signature(places)  # type: ignore[attr-defined]
     command.__annotations__ = {place.name: place.annotation for place in places}
     command.__doc__ = (
         f"{home.about}\n\nStopped by Ctrl-C it keeps a checkpoint; the same command resumes from it.\n\n"
-        f"Example: edge-sdk train {family} {task.data_name} --out line3.edge --time-budget 10min"
+        f"Example: edge-sdk train {family}{f' {task.data_name}' if task.data_needed else ''} --out line3.edge"
     )
     return command
+
+
+def _check_unique(places: Sequence[inspect.Parameter], family: str, task: str) -> None:
+    """Raises BadUsage where a family or a task of another package takes the name of an option that there is."""
+    names = [place.name for place in places]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise BadUsage(
+            f"the option {twice[0]} is offered twice: by {family}, by its task {task}, or by edge-sdk train itself",
+            do="Its package must give it another name",
+        )  # fmt: skip
 
 
 def _data(task: type[TaskOptions]) -> inspect.Parameter:

@@ -41,5 +41,7 @@ def task(name: str, *, where: str = "") -> Task:
             f"its task is {name!r}, this version knows {', '.join(names())}", where=where,
             do=f"{UPDATE}, or the package that adds this task",
         )  # fmt: skip
-    made: Task = plugins.made(offered[name])
+    from edge_sdk.tasks.base import Task as Kind
+
+    made: Task = plugins.made(offered[name], Kind)
     return made

@@ -29,12 +29,12 @@ def export_task(name: str) -> ExportTask:
         module, attribute = _HOMES[name]
         own: ExportTask = getattr(need(module, extra="export"), attribute)()
         return own
-    offered = plugins.offered(GROUP)
-    if name in offered:
-        made: ExportTask = plugins.made(offered[name])
-        return made
     from edge_sdk.export.tasks.base import ExportTask as Default
 
+    offered = plugins.offered(GROUP)
+    if name in offered:
+        made: ExportTask = plugins.made(offered[name], Default)
+        return made
     return Default()
 
 

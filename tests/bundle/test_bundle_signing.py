@@ -113,7 +113,7 @@ def test_a_decision_without_the_sites_key_takes_the_old_signature_away(keys: Pat
     path = tmp_path / "x.edge"
     write_tiny(path).close()
     append_decision(path, decision(9.0)).close()
-    with pytest.raises(NotTrusted, match=r"decision\.json is not signed.*edge-sdk threshold --key"):
+    with pytest.raises(NotTrusted, match=r"decision\.json is not signed.*edge-sdk sign --site"):
         Bundle.open(path, trust=TrustPolicy(mode="required", keys=keys))
     with Bundle.open(path, trust=TrustPolicy(keys=keys)) as opened:
         assert opened.signature.sealed.trusted
@@ -324,3 +324,23 @@ def test_a_file_too_long_for_a_key_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "site.pub").write_text(padded)
     with pytest.raises(BadInput, match=r"site\.pub: is not an Ed25519 public key"):
         PublicKey.load(tmp_path / "site.pub")
+
+
+def test_either_part_is_signed_alone_and_the_other_keeps_its_signature(tmp_path: Path) -> None:
+    path = tmp_path / "x.edge"
+    write_tiny(path, key=None).close()
+    for part, key in (("site", OTHER_KEY), ("sealed", KEY), ("site", KEY)):
+        with sign_bundle(path, key, part=part) as signed:  # type: ignore[arg-type]
+            assert len(signed.decisions) == 2
+            status = signed.signature
+        found = {"sealed": status.sealed, "site": status.site}[part]
+        assert found is not None
+        assert found.key == key.public.fingerprint
+    with Bundle.open(path) as opened:
+        assert opened.signature.sealed.key == KEY.public.fingerprint
+
+
+def test_a_site_part_that_is_not_there_is_not_signed(tmp_path: Path) -> None:
+    write_tiny(tmp_path / "x.edge", decisions=0).close()
+    with pytest.raises(BadUsage, match=r"x\.edge: there are no decisions in it to be signed"):
+        sign_bundle(tmp_path / "x.edge", KEY, part="site")

@@ -1,4 +1,4 @@
-"""A package of others adds a runtime, two tasks and their families by entry points alone, and all of edge-sdk takes them.
+"""A package of others adds a runtime, two tasks and their families by entry points, and all of edge-sdk takes them.
 
 tests/plugin/ is installed into an environment of its own, which sees what is installed here; everything runs there.
 """
@@ -97,15 +97,9 @@ class Site:
             environment["PYTHONPATH"] = os.pathsep.join(map(str, path))
         call = [str(self.python), *words]
         return subprocess.run(
-            call,
-            input=given,
-            env=environment,
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            timeout=240,
+            call, input=given, env=environment, cwd=self.folder, capture_output=True, text=True, timeout=240,
             check=False,
-        )
+        )  # fmt: skip
 
     def verbs(self, *lines: Sequence[str], path: Sequence[Path] = ()) -> list[Said]:
         """What `edge-sdk` answers to each line."""
@@ -116,9 +110,8 @@ class Site:
 
 def _digest() -> str:
     """Of every file of the product."""
-    found = [
-        file for top in ("edge_sdk", "runtimes", "calibration", "export") for file in (PRODUCT / top).rglob("*.py")
-    ]
+    tops = ("edge_sdk", "runtimes", "calibration", "export")
+    found = [file for top in tops for file in (PRODUCT / top).rglob("*.py")]
     return hashlib.sha256(b"".join(file.read_bytes() for file in sorted(found))).hexdigest()
 
 
@@ -207,8 +200,9 @@ def test_devices_lists_the_runtime_and_train_the_families(site: Site) -> None:
 
 
 def test_what_is_wrong_with_their_options_and_data_is_said(site: Site, bundles: Bundles) -> None:
+    (site.folder / "empty").mkdir()
     few, nothing, channels, device, planned = site.verbs(
-        ("train", "tiny-pairs", ".", "--out", "few.edge"),
+        ("train", "tiny-pairs", "empty", "--out", "few.edge"),
         ("train", "tiny-pairs", "--out", "few.edge"),
         ("train", "tiny-seeds", "--out", "few.edge", "--channels", "1000"),
         ("train", "tiny-seeds", "--out", "few.edge", "--device", "cuda"),
@@ -320,16 +314,19 @@ def test_they_are_signed_and_a_device_that_asks_for_it_takes_them(site: Site, bu
     assert refused.code != 0
     assert [one.code for one in (made, *signed)] == [0, 0, 0]
     trust = ("--trust", "required", "--keys", "keys")
-    seeds, pairs = site.verbs(("predict", copies[1], "7", *trust), ("verify", copies[0], *trust))
-    # The record was packed unsigned, and a device that asks for signatures asks for both parts.
-    assert (seeds.code, pairs.code) == (3, 0)
-    assert "decisions" in seeds.err
+    pairs, unsigned, record, seeds = site.verbs(
+        ("predict", copies[0], "question.npz", *trust), ("predict", copies[1], "7", *trust),
+        ("sign", copies[1], "--site", "--key", "keys/export.key"), ("predict", copies[1], "7", *trust),
+    )  # fmt: skip
+    assert (pairs.code, unsigned.code, record.code, seeds.code) == (0, 3, 0, 0)
+    assert "edge-sdk sign --site signs it" in unsigned.err  # the record was packed without a key
 
 
 def test_a_verb_of_another_task_says_so(site: Site, bundles: Bundles) -> None:
-    for said in site.verbs(("threshold", "pairs.edge"), ("threshold", "seeds.edge", "pictures", "--rate", "1%")):
-        assert said.code in (2, 3)
-        assert "anomaly" in said.err
+    asked = (("pairs.edge",), ("seeds.edge", "--fixed", "0.5"), ("pairs.edge", "--good", "pictures"))
+    for said in site.verbs(*(("threshold", *words) for words in asked)):
+        assert said.code == 2
+        assert "this is a bundle for " in said.err
 
 
 def test_a_program_uses_them_from_python(site: Site, bundles: Bundles) -> None:
@@ -370,5 +367,5 @@ def test_where_the_package_does_not_load_whatever_needs_it_names_it_and_the_rest
 
 
 def test_without_the_package_a_bundle_of_its_task_is_refused_and_says_what_to_install(bundles: Bundles) -> None:
-    with pytest.raises(BadBundle, match="its task is 'pairs', this version knows anomaly, tensor.*package that adds"):
+    with pytest.raises(BadBundle, match=r"its task is 'pairs', this version knows anomaly, tensor.*package that adds"):
         edge_sdk.load(bundles.pairs)

@@ -135,7 +135,7 @@ def seeds_and_their_record(path: Path, folder: Path) -> None:
         assert "'7' is no seed" in refusal(lambda: artist.predict("7"), BadInput)  # type: ignore[arg-type]
         drawn.save(folder / f"seed-7{drawn.suffix}")
         assert (folder / "seed-7.png").read_bytes().startswith(b"\x89PNG")
-    on_site = shutil.copy(path, folder / "on-site.edge")
+    on_site = Path(shutil.copy(path, folder / "on-site.edge"))
     append_decision(on_site, Reviewed(least=40, most=60, words="looked at on site")).close()
     assert "seeds from 9 to 3" in refusal(lambda: append_decision(on_site, Reviewed(least=9, most=3)), BadInput)
     with edge_sdk.load_as(Artist, on_site) as artist:

@@ -101,12 +101,17 @@ def by_hand(path: Path, threshold: float, stated: Stated, *, trust: Trust) -> Re
     """A threshold set by a person, for a bundle that opens under `trust`."""
     decision = fixed(threshold, evidence=Evidence(author=stated.author, created_utc=_now()))
     with Bundle.open(path, trust=trust) as bundle:
-        if bundle.manifest.task != ANOMALY:
-            what = f"this is a bundle for {bundle.manifest.task}, which has no threshold"
-            raise BadUsage(what, where=str(path), do="Name a bundle for anomaly")
+        require_anomaly(bundle)
         return Refit(
             decision=decision, before=bundle.in_force(Threshold), bundle=bundle.digest, signed_by=_signed_by(bundle)
         )  # fmt: skip
+
+
+def require_anomaly(bundle: Bundle) -> None:
+    """Raises BadUsage for a bundle of another task."""
+    if bundle.manifest.task != ANOMALY:
+        what = f"this is a bundle for {bundle.manifest.task}, which has no threshold"
+        raise BadUsage(what, where=str(bundle.path), do="Name a bundle for anomaly")
 
 
 def put_in_force(path: Path, made: Refit, *, key: SigningKey | None = None) -> Threshold:
