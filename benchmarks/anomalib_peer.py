@@ -19,32 +19,30 @@ import json
 import subprocess
 import sys
 import tempfile
-import venv
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
-from importlib import metadata, resources
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import avx2_cpu
 from anomalib_subject import FACTS, PICTURES, SIDE
-from record import write_record
-from speed import Pair, portable
+from pairs import Pair, calls, measured
+from record import Rows, options, write_record
 
-import edge_sdk
-from edge_sdk import preprocess
-from edge_sdk.export.pictures import read_pictures
-from edge_sdk.profiling.compare import CompareOptions, Comparison, compare
-from edge_sdk.profiling.predicting import RING, Calls
+from edge_sdk.profiling.compare import CompareOptions
 from edge_sdk.profiling.processes import Side
 from edge_sdk.profiling.warmup import WarmupOptions
 from edge_sdk.runtimes import probe
 
+if TYPE_CHECKING:
+    from edge_sdk.profiling.predicting import Calls
+
 HERE = Path(__file__).resolve().parent
+PICTURES_KEPT = 8
+"""Asked for in turn, so that no call can be answered from what the last one left."""
 ANOMALIB = "anomalib[openvino]==2.7.0"
 TORCH = ("torch==2.13.0", "torchvision==0.28.0")
 NOTES = (
@@ -60,7 +58,10 @@ NOTES = (
 
 def ours(*, bundle: str, variant: str, threads: int, pictures: str) -> Calls:
     """Whole predict() calls on OpenVINO, map and regions included."""
-    detector = edge_sdk.load(bundle, variant=variant, runtime="openvino", threads=threads)
+    import edge_sdk
+    from edge_sdk.profiling.predicting import Calls
+
+    detector = edge_sdk.load_as(edge_sdk.AnomalyDetector, bundle, variant=variant, runtime="openvino", threads=threads)
 
     def call(picture: Any) -> Any:
         result = detector.predict(picture)
@@ -78,6 +79,9 @@ def ours(*, bundle: str, variant: str, threads: int, pictures: str) -> Calls:
 
 def setup(folder: Path, torch: list[str]) -> None:
     """An environment with anomalib, pictures for both sides, and anomalib's export, all in `folder`."""
+    import venv
+    from importlib import metadata
+
     folder.mkdir(parents=True, exist_ok=True)
     if not interpreter(folder).exists():
         venv.create(folder / "env", with_pip=True)
@@ -96,84 +100,69 @@ def interpreter(folder: Path) -> Path:
 
 
 def toys() -> Iterator[np.ndarray]:
-    """RING of the shipped toy pictures, uint8 RGB of SIDE x SIDE."""
-    with resources.as_file(resources.files("edge_sdk.export.efficientad").joinpath("aliens")) as shipped:
-        for picture in islice(read_pictures(shipped).train, RING):
-            yield preprocess.resize(preprocess.read_rgb8(picture.path, bit_depth=None), SIDE, SIDE)
+    """PICTURES_KEPT of the shipped toy pictures, uint8 RGB of SIDE x SIDE."""
+    from importlib import resources
+
+    from edge_sdk import folders, preprocess
+
+    with resources.as_file(
+        resources.files("edge_sdk.export.efficientad").joinpath("aliens", "train", "good")
+    ) as shipped:
+        for path in islice(folders.pictures_in(shipped, recursive=False), PICTURES_KEPT):
+            yield preprocess.resize(preprocess.read_rgb8(path, bit_depth=None), SIDE, SIDE)
 
 
-def pairs(folder: Path, pdn: Path, threads: int, avx2: Mapping[str, str]) -> list[Pair]:
-    """All ratios with so many threads, in the order in which they are told. avx2: environment of a capped process."""
+def pairs(folder: Path, pdn: Path, threads: int, avx2: Mapping[str, str] | None) -> list[Pair]:
+    """All ratios with so many threads, in the order in which they are told. avx2: environment of a process capped to
+    AVX2, None where this CPU has no more; then int8-w7 is compared, as `load` chooses there."""
+    count = f"{threads} thread{'s'[: threads > 1]}"
 
-    def theirs(what: str, precision: str | None) -> Side:
+    def theirs(what: str, precision: str | None, environment: Mapping[str, str] | None = None) -> Side:
         return Side(
             name=f"anomalib {what} {precision or 'as it comes'}", factory=f"anomalib_subject:{what}", folder=HERE,
             arguments={"folder": str(folder), "threads": threads, "precision": precision}, threads=threads,
-            python=str(interpreter(folder)),
+            python=str(interpreter(folder)), environment=environment or {},
         )  # fmt: skip
 
-    def own(variant: str) -> Side:
+    def own(variant: str, environment: Mapping[str, str] | None = None) -> Side:
+        arguments = {"bundle": str(pdn), "variant": variant, "threads": threads, "pictures": str(folder / PICTURES)}
         return Side(
             name=f"edge-sdk predict {variant}", factory="anomalib_peer:ours", folder=HERE, threads=threads,
-            arguments={
-                "bundle": str(pdn), "variant": variant, "threads": threads, "pictures": str(folder / PICTURES),
-            },
+            arguments=arguments, environment=environment or {},
         )  # fmt: skip
 
-    # where int8 products are added in 16 bits, `load` refuses plain int8: they would saturate
-    variant = "int8" if probe.cpu().adds_in_32_bits else "int8-w7"
-    peer, int8 = theirs("predict", "f32"), own(variant)
-    capped = (replace(side, environment=avx2) for side in (peer, own("int8-w7")))
-    return [
-        Pair(f"PDN-S {variant} over anomalib in f32", peer, int8, ">= 1.8"),
-        Pair(f"PDN-S {variant} over anomalib as it comes", theirs("predict", None), int8, ">= 1.8"),
-        Pair("PDN-S int8-w7 over anomalib in f32, both capped to AVX2", *capped, ">= 1.8"),
-        Pair("PDN-S fp32 over anomalib in f32", peer, own("fp32"), "no bound"),
-        Pair("bare OpenVINO call over anomalib's predict, its graph, f32", peer, theirs("bare", "f32"), "no bound"),
-    ]
+    int8 = "int8-w7" if avx2 is None else "int8"
+    told = [
+        (f"PDN-S {int8} over anomalib in f32", theirs("predict", "f32"), own(int8), "speedup >= 1.8"),
+        (f"PDN-S {int8} over anomalib as it comes", theirs("predict", None), own(int8), "speedup >= 1.8"),
+        ("PDN-S fp32 over anomalib in f32", theirs("predict", "f32"), own("fp32"), "no bound"),
+        ("bare OpenVINO call over anomalib's predict, its graph, f32", theirs("predict", "f32"), theirs("bare", "f32"),
+         "no bound"),
+    ]  # fmt: skip
+    if avx2 is not None:
+        name = "PDN-S int8-w7 over anomalib in f32, both capped to AVX2"
+        told.insert(2, (name, theirs("predict", "f32", avx2), own("int8-w7", avx2), "speedup >= 1.8"))
+    return [Pair(f"{name}, {count}", a, b, wanted) for name, a, b, wanted in told]
 
 
-def told(pair: Pair, threads: int, found: Comparison) -> dict[str, Any]:
-    """One row of the record."""
-    p = found.ratios.p.inverse()
-    return {
-        "name": pair.name,
-        "threads": threads,
-        "wanted": pair.wanted,
-        "speedup": found.speedup,
-        "speedup_95": [p.low, p.high],
-        "medians_ms": [found.a.median_ms, found.b.median_ms],
-        "ratio_of_medians": found.a.median_ms / found.b.median_ms,
-        "comparison": portable(found.to_json()),
-    }
-
-
-def measure(asked: argparse.Namespace, avx2: Mapping[str, str]) -> None:
+def measure(asked: argparse.Namespace, avx2: Mapping[str, str] | None) -> None:
     """Every pair with every thread count, and one record."""
     folder, pdn = asked.folder.resolve(), asked.pdn.resolve()
-    cpu, rows = probe.cpu(), []
+    cpu, rows, found = probe.cpu(), Rows(asked.out, asked), []
     # 15 calls at least tell whether it is warm, and anomalib's take 0.7 s
-    options = CompareOptions(max_time_s=asked.max_time, warmup=WarmupOptions(max_s=20.0))
+    limits = CompareOptions(max_time_s=asked.max_time, pairs=tuple(asked.pairs), warmup=WarmupOptions(max_s=20.0))
     for count in asked.threads:
-        for pair in pairs(folder, pdn, count, avx2):
-            row = told(pair, count, compare(pair.a, pair.b, options=options))
-            rows.append(row)
-            low, high = row["speedup_95"]
-            a, b = row["medians_ms"]
-            print(
-                f"{row['speedup']:6.2f}x [{low:.2f}, {high:.2f}]  {pair.name}, {count} threads: {a:.0f} -> {b:.0f} ms  "
-                f"(wanted {pair.wanted})", flush=True,
-            )  # fmt: skip
+        found += measured(pairs(folder, pdn, count, avx2), rows, limits)
     peer = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-    figures = {"instruction_set": cpu.isa, "flags": list(cpu.flags), "anomalib": peer, "ratios": rows}
-    samples = sum(row["comparison"]["ratios"]["calls"] for row in rows)
-    write_record(asked.out, figures, seeds=[0], samples=samples, notes=[*NOTES, *asked.note])
+    figures = {"instruction_set": cpu.isa, "flags": list(cpu.flags), "anomalib": peer, "ratios": found}
+    write_record(asked.out, figures, seeds=[0], samples=calls(found), notes=[*NOTES, *asked.note])
+    rows.discard()
 
 
-def main() -> None:
-    """One of the two steps."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    steps = parser.add_subparsers(dest="step", required=True)
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    out = options(__doc__)
+    steps = out.add_subparsers(dest="step", required=True)
     making = steps.add_parser("setup", help="install anomalib into an environment of its own, export its model")
     making.add_argument("folder", type=Path)
     making.add_argument("--torch", nargs="+", default=list(TORCH), help="what pip is asked for; the default is a pair")
@@ -183,10 +172,21 @@ def main() -> None:
     measuring.add_argument("--out", type=Path, default=Path("docs/results/anomalib_peer.json"))
     measuring.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     measuring.add_argument("--max-time", type=float, default=60.0, help="seconds of measuring a pair")
+    measuring.add_argument(
+        "--pairs", type=int, nargs="+", default=list(CompareOptions().pairs), help="of blocks of calls"
+    )
     measuring.add_argument("--note", nargs="*", default=[], help="kept in the record: what else the machine was doing")
-    asked = parser.parse_args()
+    return out
+
+
+def main() -> None:
+    """One of the two steps."""
+    asked = parser().parse_args()
     if asked.step == "setup":
         setup(asked.folder.resolve(), asked.torch)
+        return
+    if not probe.cpu().adds_in_32_bits:
+        measure(asked, None)
         return
     with tempfile.TemporaryDirectory() as capped:
         measure(asked, avx2_cpu.environment(Path(capped)))

@@ -14,14 +14,14 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import venv
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from record import write_record
+from record import ROOT, Rows, options, write_record
 
-ROOT = Path(__file__).resolve().parents[1]
+from edge_sdk.runtimes import probe
+
 IMPORT = "import time; a = time.perf_counter(); import edge_sdk; print(time.perf_counter() - a)"
 FIRST = """
 import sys, time
@@ -44,6 +44,8 @@ def fresh(python: Path, code: str, *arguments: str) -> list[str]:
 
 def installed(folder: Path, runtime: str) -> Path:
     """The interpreter of a new environment with the wheel and one runtime."""
+    import venv
+
     venv.create(folder / runtime, with_pip=True)
     python = folder / runtime / "bin" / "python"
     quiet = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
@@ -61,6 +63,11 @@ def size_mb(folder: Path) -> float:
     return sum(p.stat().st_size for p in files) / 1e6
 
 
+def int8_here() -> str:
+    """The int8 variant that `load` chooses on this CPU."""
+    return "int8" if probe.cpu().adds_in_32_bits else "int8-w7"
+
+
 def measure(folder: Path, runtime: str, bundle: Path, repeats: int) -> dict[str, Any]:
     """All figures with one runtime."""
     python = installed(folder, runtime)
@@ -69,7 +76,7 @@ def measure(folder: Path, runtime: str, bundle: Path, repeats: int) -> dict[str,
     out: dict[str, Any] = {
         "install_mb": size_mb(folder / runtime), "import_s": statistics.median(imports), "import_s_all": imports,
     }  # fmt: skip
-    for variant in ("fp32", "int8"):
+    for variant in ("fp32", int8_here()):
         cold, warm = [], []
         for i in range(repeats):
             cache = str(folder / f"cache-{runtime}-{variant}-{i}")
@@ -82,22 +89,36 @@ def measure(folder: Path, runtime: str, bundle: Path, repeats: int) -> dict[str,
     return out
 
 
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    out = options(__doc__)
+    out.add_argument("--bundle", type=Path, required=True)
+    out.add_argument("--out", type=Path, default=Path("docs/results/device_side.json"))
+    out.add_argument("--repeats", type=int, default=5)
+    out.add_argument("--runtimes", nargs="+", default=["onnxruntime", "openvino"])
+    out.add_argument("--note", nargs="*", default=[], help="kept in the record: what else the machine was doing")
+    return out
+
+
 def main() -> None:
     """Writes one record."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bundle", type=Path, required=True)
-    parser.add_argument("--out", type=Path, default=Path("docs/results/device_side.json"))
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--runtimes", nargs="+", default=["onnxruntime", "openvino"])
-    asked = parser.parse_args()
+    asked = parser().parse_args()
+    rows, found = Rows(asked.out, asked), {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
         subprocess.run(command, check=True, capture_output=True)
-        found = {r: measure(folder, r, asked.bundle.resolve(), asked.repeats) for r in asked.runtimes}
-    found["page_cache"] = "unknown: it can't be dropped without rights"
-    write_record(asked.out, found, seeds=[], samples=asked.repeats)
-    print(json.dumps(found, indent=1), os.getloadavg())
+        for runtime in asked.runtimes:
+            found[runtime] = rows.row(
+                runtime, lambda runtime=runtime: measure(folder, runtime, asked.bundle.resolve(), asked.repeats)
+            )
+    figures = {
+        **found, "page_cache": "unknown: it can't be dropped without rights", "load": os.getloadavg(),
+        "instruction_set": probe.cpu().isa,
+    }  # fmt: skip
+    write_record(asked.out, figures, seeds=[], samples=asked.repeats, notes=asked.note)
+    rows.discard()
+    print(json.dumps(found, indent=1))
 
 
 if __name__ == "__main__":

@@ -19,26 +19,22 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from record import options
+
 from edge_sdk import folders, preprocess
-from edge_sdk.export.anomaly.textures import texture
-from edge_sdk.export.efficientad.pdn.backbones import Lite0Stages
-from edge_sdk.export.efficientad.pdn.distill import (
-    DistillOptions,
-    FeatureTarget,
-    distill,
-    identity_of,
-    judge,
-    read_target,
-)
-from edge_sdk.export.efficientad.pdn.network import Pdn, PdnLayout
-from edge_sdk.export.efficientad.pdn.published import OURS, save_teacher
-from edge_sdk.export.training import checkpoint
+
+if TYPE_CHECKING:
+    from edge_sdk.export.efficientad.pdn.distill import DistillOptions, FeatureTarget
+    from edge_sdk.export.efficientad.pdn.network import Pdn
+    from edge_sdk.export.training import checkpoint
 
 TRAIN = {
     "astronaut.png": "public domain", "coffee.png": "CC0", "retina.jpg": "CC0", "rocket.jpg": "public domain",
@@ -49,10 +45,17 @@ TRAIN = {
 HELD_OUT = {"chelsea.png": "CC0", "grass.png": "CC0"}
 """Files of the scikit-image wheel (skimage/data) with the licences that its _fetchers.py states."""
 
-OPTIONS = DistillOptions(
-    size="s", channels=384, side=256, window=28, batch=4, statistics_pictures=300, learning_rate=3e-4, warm_steps=50,
-    cosine=True, bf16=True, steps=60_000,
-)  # fmt: skip
+
+@cache
+def recipe() -> DistillOptions:
+    """What the teacher that ships was made with, but for the time."""
+    from edge_sdk.export.efficientad.pdn.distill import DistillOptions
+
+    return DistillOptions(
+        size="s", channels=384, side=256, window=28, batch=4, statistics_pictures=300, learning_rate=3e-4,
+        warm_steps=50, cosine=True, bf16=True, steps=60_000,
+    )  # fmt: skip
+
 
 TEXTURES = 0.4
 """Share of the procedural pictures."""
@@ -71,6 +74,8 @@ class Source:
         self._odds = np.sqrt(areas) / np.sqrt(areas).sum()
 
     def __call__(self, rng: np.random.Generator) -> NDArray[np.uint8]:
+        from edge_sdk.export.anomaly.textures import texture
+
         if rng.random() < self._textures:
             return _jitter(texture(rng, 512), rng)
         photo = self._photos[int(rng.choice(len(self._photos), p=self._odds))]
@@ -89,7 +94,11 @@ def _jitter(picture: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.
 
 
 def train(folder: Path, budget_min: float) -> None:
-    options = DistillOptions(**{**asdict(OPTIONS), "time_budget_s": budget_min * 60.0})
+    """Trains on, and says how far it is twice a minute."""
+    from edge_sdk.export.efficientad.pdn.backbones import Lite0Stages
+    from edge_sdk.export.efficientad.pdn.distill import DistillOptions, distill
+
+    wanted = DistillOptions(**{**asdict(recipe()), "time_budget_s": budget_min * 60.0})
     last = [time.monotonic()]
 
     def say(done: int, total: int, note: str) -> None:
@@ -97,27 +106,35 @@ def train(folder: Path, budget_min: float) -> None:
             last[0] = time.monotonic()
             print(f"{time.strftime('%H:%M:%S')} {done}/{total} {note}", flush=True)
 
-    done = distill(Lite0Stages(), Source(TRAIN, textures=TEXTURES), options, folder=folder, progress=say)
+    done = distill(Lite0Stages(), Source(TRAIN, textures=TEXTURES), wanted, folder=folder, progress=say)
     print(json.dumps(done.facts))
 
 
-def finish(folder: Path, folders: list[Path], out: Path) -> None:
+def finish(folder: Path, judged: list[Path], out: Path) -> None:
     """Takes the teacher of the checkpoint, judges it, writes weights, provenance and figures."""
-    target = FeatureTarget(Lite0Stages(), OPTIONS)
-    teacher = Pdn(PdnLayout(size=OPTIONS.size, channels=target.channels, inner=OPTIONS.inner)).eval()
+    import torch
+
+    from edge_sdk.export.efficientad.pdn.backbones import Lite0Stages
+    from edge_sdk.export.efficientad.pdn.distill import FeatureTarget, judge
+    from edge_sdk.export.efficientad.pdn.network import Pdn, PdnLayout
+    from edge_sdk.export.efficientad.pdn.published import save_teacher
+    from edge_sdk.export.training import checkpoint
+
+    target = FeatureTarget(Lite0Stages(), recipe())
+    teacher = Pdn(PdnLayout(size=recipe().size, channels=target.channels, inner=recipe().inner)).eval()
     found = folder / checkpoint.NAME
     identity, position, facts = _take(teacher, target, folder)
-    figures = {"skimage held out": judge(teacher, target, _held_out(), side=OPTIONS.side)}
-    figures["textures held out"] = judge(teacher, target, _textures(), side=OPTIONS.side)
-    for pictures in folders:
-        figures["/".join(pictures.resolve().parts[-3:])] = judge(teacher, target, _folder(pictures), side=OPTIONS.side)
+    figures = {"skimage held out": judge(teacher, target, _held_out(), side=recipe().side)}
+    figures["textures held out"] = judge(teacher, target, _textures(), side=recipe().side)
+    for pictures in judged:
+        figures["/".join(pictures.resolve().parts[-3:])] = judge(teacher, target, _folder(pictures), side=recipe().side)
     provenance = {
         "what": "PDN-S teacher, 33 x 33 px field, stride 4, for unpadded use; float16",
         "backbone": "EfficientNet-Lite0, blocks 4 and 10 at 512 px (Apache-2.0, see efficientnet_lite0_trunk.json)",
         "pictures": {**TRAIN, f"procedural textures, {TEXTURES:.0%}": "made by this product"},
         "pictures_source": "scikit-image wheel, skimage/data; licences as stated in its _fetchers.py",
         "held_out": figures,
-        "options": {k: v for k, v in asdict(OPTIONS).items() if k != "time_budget_s"},
+        "options": {k: v for k, v in asdict(recipe()).items() if k != "time_budget_s"},
         "identity": dict(identity), "steps": position.step, "seconds": round(position.elapsed_s), **facts,
         "input": "RGB / 255, normalised by the ImageNet mean and std",
         "licence": "Apache-2.0",
@@ -132,7 +149,11 @@ def finish(folder: Path, folders: list[Path], out: Path) -> None:
 def _take(
     teacher: Pdn, target: FeatureTarget, folder: Path
 ) -> tuple[dict[str, str], checkpoint.Position, dict[str, object]]:
-    identity = identity_of(Lite0Stages(), OPTIONS)
+    from edge_sdk.export.efficientad.pdn.backbones import Lite0Stages
+    from edge_sdk.export.efficientad.pdn.distill import identity_of, read_target
+    from edge_sdk.export.training import checkpoint
+
+    identity = identity_of(Lite0Stages(), recipe())
     stored = checkpoint.read(folder, identity)
     if stored is None:
         sys.exit(f"{folder} holds no checkpoint yet")
@@ -147,6 +168,8 @@ def _held_out() -> Iterator[NDArray[np.uint8]]:
 
 
 def _textures() -> Iterator[NDArray[np.uint8]]:
+    from edge_sdk.export.anomaly.textures import texture
+
     rng = np.random.default_rng(98)
     for _ in range(24):
         yield texture(rng, 512)
@@ -158,21 +181,31 @@ def _folder(folder: Path) -> Iterator[NDArray[np.uint8]]:
         yield preprocess.read_rgb8(path, bit_depth=None)
 
 
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    out = options(__doc__)
+    out.add_argument("step", choices=("train", "finish"))
+    out.add_argument("folder", type=Path)
+    out.add_argument("--budget-min", type=float, default=90.0)
+    out.add_argument("--threads", type=int, default=1)
+    out.add_argument("--out", type=Path, help="where finish writes the weights; default: over those that ship")
+    out.add_argument("--judge", type=Path, nargs="*", default=[], help="folders of product pictures, for figures")
+    return out
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("step", choices=("train", "finish"))
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--budget-min", type=float, default=90.0)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=OURS, help="where finish writes the weights")
-    parser.add_argument("--judge", type=Path, nargs="*", default=[], help="folders of product pictures, for figures")
-    asked = parser.parse_args()
+    """One of the two steps."""
+    asked = parser().parse_args()
+    import torch
+
+    from edge_sdk.export.efficientad.pdn.published import OURS
+
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(asked.threads)
     if asked.step == "train":
         train(asked.folder, asked.budget_min)
     else:
-        finish(asked.folder, asked.judge, asked.out)
+        finish(asked.folder, asked.judge, asked.out or OURS)
 
 
 if __name__ == "__main__":

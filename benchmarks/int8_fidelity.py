@@ -17,37 +17,46 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import avx2_cpu
-from record import write_record
-from xs_quality import SETS, add_configuration, training_options
+from record import options, write_record
+from xs_quality import SETS, add_configuration, read, stated_options
 
-from edge_sdk.export import build, evaluate, figures, registry
-from edge_sdk.export.evaluate import Scored
-from edge_sdk.export.family import Picture
-from edge_sdk.export.pictures import read_pictures
-from edge_sdk.quality import detection
 from edge_sdk.runtimes import probe
 
+if TYPE_CHECKING:
+    from edge_sdk.export.anomaly.data import Picture
+    from edge_sdk.export.tasks.anomaly.evaluate import Scored
 
-def measure(name: str, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
+KEYS = ("variant", "layout", "runtime", "kept_least", "problem")
+
+
+def measure(name: str, seed: int, asked: argparse.Namespace) -> dict[str, Any]:
     """All variants of one trained model on every runtime here, at the lowest rate that its held-out parts support."""
-    stated = SETS[name]
-    data = read_pictures(arguments.data / stated.folder, group=stated.group)
-    family = registry.family("efficientad")
-    folder = arguments.runs / f"{name}-{seed}"
-    trained = family.train(data, training_options(stated, seed, arguments), folder=folder, progress=_quiet)
-    made = build.variants(family, data, trained)
-    wanted = build.BuildOptions(name=name, out=folder)
-    decision = build.decide(data, trained, wanted, build.scored_by(made, trained, wanted))
-    inputs = evaluate.prepared(data.test, made.graph.preprocessing)
-    scored = evaluate.score_all(made.all, inputs, threads=arguments.threads)
-    table = figures.rows(scored, data.test, decision.threshold, group=data.group)
+    from edge_sdk.export import build, registry
+    from edge_sdk.export.tasks.anomaly import evaluate, metrics
+    from edge_sdk.export.tasks.anomaly.task import AnomalyExport
+    from edge_sdk.export.tasks.base import Made
+    from edge_sdk.progress import silent
+
+    stated, family = SETS[name], registry.family("efficientad")
+    training, task = stated_options(stated, seed, asked)
+    data = read(stated, asked.data, training, task)
+    trained = family.train(data, training, folder=asked.runs / f"{name}-{seed}", progress=silent)
+    exported = family.graphs(trained)
+    made = Made(
+        family=family, data=data, options=task, trained=trained, exported=exported, threads=asked.threads,
+        quantized=build.quantized(family, data, trained, exported, asked.threads),
+    )  # fmt: skip
+    (decision,) = AnomalyExport().decide(made)
+    inputs = evaluate.prepared(data.test, data.store, exported.preprocessing)
+    scored = evaluate.score_all(made.variants(), inputs, threads=asked.threads)
+    table = metrics.rows(scored, data.test, decision.threshold, group=data.group)
     cpu = probe.cpu()
     return {
         "set": name, "seed": seed, "instruction_set": cpu.isa, "openvino_instruction_set": cpu.onednn_isa,
@@ -58,7 +67,9 @@ def measure(name: str, seed: int, arguments: argparse.Namespace) -> dict[str, An
 
 def equal_error(scored: Sequence[Scored], pictures: Sequence[Picture]) -> dict[str, Any]:
     """Flips, by picture, at the threshold where fp32's share of false rejects and its share of misses are nearest."""
-    against = figures.reference(scored)
+    from edge_sdk.export.tasks.anomaly import detection, metrics
+
+    against = metrics.reference(scored)
     if against is None:
         raise SystemExit("no fp32 graph ran")
     good = np.array([p.label == "good" for p in pictures])
@@ -82,40 +93,52 @@ def _between(scores: NDArray[np.float64]) -> list[float]:
     return [float(t) for t in (found[1:] + found[:-1]) / 2]
 
 
-def _quiet(done: int, total: int, note: str) -> None:
-    pass
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    out = options(__doc__)
+    out.add_argument("--data", type=Path, required=True)
+    out.add_argument("--runs", type=Path, default=Path("runs/xs_quality"))
+    out.add_argument("--out", type=Path, default=Path("docs/results/int8_fidelity"))
+    out.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS))
+    out.add_argument("--seed", type=int, default=0)
+    add_configuration(out)
+    out.add_argument("--again", action="store_true", help="measure sets anew that have a record")
+    out.add_argument("--one", choices=list(SETS), help="print one set's figures as JSON, write nothing")
+    out.add_argument("--note", action="append", default=[], help="a remark for the record")
+    return out
 
 
 def main() -> None:
     """One record a set; the capped half runs in a process of its own, since the cap is read when OpenVINO is loaded."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--runs", type=Path, default=Path("runs/xs_quality"))
-    parser.add_argument("--out", type=Path, default=Path("docs/results/int8_fidelity"))
-    parser.add_argument("--sets", nargs="+", default=list(SETS))
-    parser.add_argument("--seed", type=int, default=0)
-    add_configuration(parser)
-    parser.add_argument("--one", choices=list(SETS), help="print one set's figures as JSON, write nothing")
-    arguments = parser.parse_args()
-    if arguments.one:
-        sys.stdout.write(json.dumps(measure(arguments.one, arguments.seed, arguments)))
+    asked = parser().parse_args()
+    if asked.one:
+        sys.stdout.write(json.dumps(measure(asked.one, asked.seed, asked)))
         return
-    for name in arguments.sets:
-        native = measure(name, arguments.seed, arguments)
-        command = [sys.executable, __file__, *sys.argv[1:], "--one", name]
-        with tempfile.TemporaryDirectory() as folder:
-            avx2 = avx2_cpu.environment(Path(folder))
-            avx2_cpu.proven(avx2)
-            ran = subprocess.run(command, env={**os.environ, **avx2}, capture_output=True, text=True, check=True)
-        result = {"native": native, "capped_to_avx2": json.loads(ran.stdout.splitlines()[-1])}
-        write_record(arguments.out / f"{name}.json", result, seeds=[arguments.seed], samples=native["pictures"])
+    for name in asked.sets:
+        file = asked.out / f"{name}.json"
+        if file.exists() and not asked.again:
+            print(f"{file} is there: --again measures it anew")
+            continue
+        result = {"native": measure(name, asked.seed, asked)}
+        if probe.cpu().adds_in_32_bits:  # else the native half ran AVX2 kernels
+            result["capped_to_avx2"] = capped(name)
+        write_record(file, result, seeds=[asked.seed], samples=result["native"]["pictures"], notes=asked.note)
         for kind, told in result.items():
             for row in told["rows"]:
                 print(name, kind, *(f"{k}={row[k]}" for k in KEYS), row["by_part"] or row["by_picture"], flush=True)
             print(name, kind, "equal_error", told["equal_error"], flush=True)
 
 
-KEYS = ("variant", "layout", "runtime", "kept_least", "problem")
+def capped(name: str) -> dict[str, Any]:
+    """`measure` with this process's own options, in one that sees a CPU with AVX2 alone."""
+    command = [sys.executable, __file__, *sys.argv[1:], "--one", name]
+    with tempfile.TemporaryDirectory() as folder:
+        avx2 = avx2_cpu.environment(Path(folder))
+        avx2_cpu.proven(avx2)
+        ran = subprocess.run(command, env={**os.environ, **avx2}, stdout=subprocess.PIPE, text=True, check=True)
+    told: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
+    return told
+
 
 if __name__ == "__main__":
     main()

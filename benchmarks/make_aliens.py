@@ -9,15 +9,13 @@ source pictures; nobody needs it to use the product.
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
-import cv2
-import numpy as np
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from record import ROOT, options
 
-from edge_sdk import preprocess
-
-HERE = Path(__file__).resolve().parents[1]
-OUT = HERE / "export" / "efficientad" / "aliens"
+OUT = ROOT / "export" / "efficientad" / "aliens"
 FOLDERS = ("train/good", "test/good", "test/damaged")
 WIDTH, HEIGHT, QUALITY = 275, 190, 90
 
@@ -41,6 +39,11 @@ Made by `python benchmarks/make_aliens.py`.
 
 def make(source: Path) -> int:
     """Writes the folder and returns the bytes of its pictures."""
+    import cv2
+    import numpy as np
+
+    from edge_sdk import preprocess
+
     total = 0
     for folder in FOLDERS:
         (OUT / folder).mkdir(parents=True, exist_ok=True)
@@ -57,14 +60,19 @@ def make(source: Path) -> int:
     return total
 
 
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    out = options(__doc__)
+    out.add_argument("source", type=Path, nargs="?", default=ROOT.parent / "shared" / "data" / "aliens")
+    return out
+
+
 def main() -> None:
-    """Reads the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", type=Path, nargs="?", default=HERE.parent / "shared" / "data" / "aliens")
-    source: Path = parser.parse_args().source
+    """Looks for the pictures, then writes."""
+    source: Path = parser().parse_args().source
     if missing := [folder for folder in FOLDERS if not (source / folder).is_dir()]:
         raise SystemExit(f"{source} has no folder {missing[0]}: nothing was written")
-    print(f"{make(source) / 1e6:.2f} MB in {OUT.relative_to(HERE)}")
+    print(f"{make(source) / 1e6:.2f} MB in {OUT.relative_to(ROOT)}")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ record is written.
 from __future__ import annotations
 
 import argparse
-import json
+import importlib.util
 import logging
 import statistics
 import sys
@@ -18,37 +18,35 @@ import warnings
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from record import ROOT, write_record
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from record import ROOT, Rows, options, write_record
 
-sys.path.insert(0, str(ROOT / "tests" / "calibration"))
-import random_graphs as generator
-
-
-def examined(seeds: range, kept: Path) -> list[dict[str, Any]]:
-    """One row a seed, those in `kept` not computed again."""
-    rows = {}
-    if kept.exists():
-        rows = {row["seed"]: row for row in map(json.loads, kept.read_text().splitlines())}
-    started = time.monotonic()
-    with kept.open("a") as out:
-        for seed in seeds:
-            if seed in rows:
-                continue
-            found = generator.examine(seed)
-            row = {"seed": seed, "skipped": True} if found is None else asdict(found)
-            if found is not None:
-                row["broken"] = generator.failures(found)
-            rows[seed] = row
-            out.write(json.dumps(row) + "\n")
-            out.flush()
-            if (seed + 1) % 50 == 0:
-                print(f"{seed + 1} of {seeds.stop}, {time.monotonic() - started:.0f} s", file=sys.stderr)
-    return [rows[seed] for seed in seeds]
+GENERATOR = ROOT / "tests" / "calibration" / "random_graphs.py"
 
 
-def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+def generator() -> ModuleType:
+    """tests/calibration/random_graphs.py, which has this file's name."""
+    spec = importlib.util.spec_from_file_location("generator_of_random_graphs", GENERATOR)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # its dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+def examined(made: ModuleType, seed: int) -> dict[str, Any]:
+    """The row of one seed."""
+    found = made.examine(seed)
+    if found is None:
+        return {"seed": seed, "skipped": True}
+    return {"seed": seed, **asdict(found), "broken": made.failures(found)}
+
+
+def summary(rows: list[dict[str, Any]], tolerance: float) -> dict[str, Any]:
     """The figures of the record; nothing is left out: refused and broken graphs are listed with their sentence."""
     run = [row for row in rows if "skipped" not in row]
     done = [row for row in run if not row["refused"] and not row["failed"]]
@@ -71,18 +69,18 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "error_median": statistics.median(row["ours"] for row in done),
         "error_median_peer": statistics.median(row["peer"] for row in compared),
         "int8_claimed": _sums(done),
-        "openvino": _gaps(done, "openvino"),
-        "onnxruntime": _gaps(done, "onnxruntime"),
+        "openvino": _gaps(done, "openvino", tolerance),
+        "onnxruntime": _gaps(done, "onnxruntime", tolerance),
     }  # fmt: skip
 
 
-def _gaps(rows: list[dict[str, Any]], runtime: str) -> dict[str, Any]:
+def _gaps(rows: list[dict[str, Any]], runtime: str, tolerance: float) -> dict[str, Any]:
     """Largest distance of a value from ONNX semantics, in largest values of its output."""
     found = sorted(row[runtime] for row in rows if row[runtime] is not None)
-    beyond = sum(gap > generator.TOLERANCE for gap in found)
+    beyond = sum(gap > tolerance for gap in found)
     return {
         "compared": len(found), "distance_median": statistics.median(found), "distance_largest": found[-1],
-        "distance_99th": found[int(0.99 * len(found))], f"beyond_{generator.TOLERANCE:g}": beyond,
+        "distance_99th": found[int(0.99 * len(found))], f"beyond_{tolerance:g}": beyond,
     }  # fmt: skip
 
 
@@ -98,28 +96,37 @@ def _sums(rows: list[dict[str, Any]]) -> dict[str, int]:
     return dict(sums)
 
 
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    out = options(__doc__)
+    out.add_argument("--out", type=Path, default=ROOT / "docs" / "results" / "random_graphs.json")
+    out.add_argument("--graphs", type=int, default=500)
+    return out
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "results" / "random_graphs.json")
-    parser.add_argument("--graphs", type=int, default=500)
-    options = parser.parse_args()
+    """Every seed, then the record."""
+    asked = parser().parse_args()
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
-    kept = options.out.with_suffix(".part")
-    rows = examined(range(options.graphs), kept)
+    made, kept, rows, started = generator(), Rows(asked.out, asked), [], time.monotonic()
+    for seed in range(asked.graphs):
+        rows.append(kept.row(str(seed), lambda seed=seed: examined(made, seed)))
+        if (seed + 1) % 50 == 0:
+            print(f"{seed + 1} of {asked.graphs}, {time.monotonic() - started:.0f} s", file=sys.stderr)
     write_record(
-        options.out,
-        summary(rows),
-        seeds=[0, options.graphs - 1],
-        samples=options.graphs,
+        asked.out,
+        summary(rows, made.TOLERANCE),
+        seeds=[0, asked.graphs - 1],
+        samples=asked.graphs,
         notes=[
-            f"seeds 0 to {options.graphs - 1}, {generator.SAMPLES} calibration samples, {generator.FRESH} others each",
+            f"seeds 0 to {asked.graphs - 1}, {made.SAMPLES} calibration samples, {made.FRESH} others each",
             "errors: worst relative L2 difference of a real output from the float graph, by the letter of the "
             "standard, of the plans for all runtimes",
             "distances: int8-w7 on CPUs that add int8 products in 16 bits, int8 elsewhere",
         ],
     )
-    kept.unlink()
+    kept.discard()
 
 
 if __name__ == "__main__":

@@ -1,19 +1,28 @@
 """How a benchmark's figures are kept: one JSON file in docs/results/, written whole or not at all. Knows no benchmark.
 
-Every file says how it was made: command, commit, machine, versions, seeds, sample count. Use from a script:
+Every file says how it was made: command, commit, machine (instruction set included), versions, seeds, sample count. A
+script that measures for long keeps its rows in `Rows` meanwhile, so that it resumes after it was stopped:
 
-    from record import write_record        (scripts run from the repository root: python benchmarks/name.py)
-    write_record(Path("docs/results/int8_speed.json"), {"speedup": 1.9}, seeds=[0], samples=83)
+    from record import ROOT, Rows, options, write_record    (scripts run from the root: python benchmarks/name.py)
+
+    rows = Rows(asked.out, asked)
+    row = rows.row("int8 over fp32", lambda: {"speedup": ...})
+    write_record(asked.out, {"ratios": [row]}, seeds=[0], samples=83)
+    rows.discard()
+
+Each script has a function `parser()`: tests parse the commands of all records with it. Nothing that is slow to import
+(torch, onnx, a runtime) is imported before the arguments are understood.
 """
 
 from __future__ import annotations
 
+import argparse
 import datetime
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,6 +32,52 @@ from edge_sdk.profiling.machine import counters, machine, versions
 
 SCHEMA = "edge-sdk.benchmark/1"
 ROOT = Path(__file__).resolve().parents[1]
+NOT_COMPARED = frozenset({"out", "note"})
+"""Options that do not change what is measured."""
+
+
+def options(about: str | None) -> argparse.ArgumentParser:
+    """An empty parser. about: a script's docstring, shown as it stands."""
+    return argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+class Rows:
+    """What was measured so far, a JSON object a line in OUT.part, until the record is written.
+
+    Exits with a sentence where that file holds rows of other options or of another commit.
+    """
+
+    def __init__(self, out: Path, asked: argparse.Namespace) -> None:
+        self._path = out.with_suffix(".part")
+        about = {name: str(value) for name, value in sorted(vars(asked).items()) if name not in NOT_COMPARED}
+        self._head = {"asked": about, "commit": _commit()}
+        self._rows: dict[str, Any] = {}
+        if self._path.exists():
+            self._read()
+
+    def row(self, name: str, measure: Callable[[], Any]) -> Any:
+        """What was measured under this name before, else what `measure` answers now: plain JSON values."""
+        if name not in self._rows:
+            self._rows[name] = measure()
+            new = not self._path.exists()
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with self._path.open("a", encoding="utf-8") as file:
+                lines = [self._head] if new else []
+                file.writelines(json.dumps(line) + "\n" for line in [*lines, {"name": name, "row": self._rows[name]}])
+        return self._rows[name]
+
+    def discard(self) -> None:
+        """The record is written: the rows are in it."""
+        self._path.unlink(missing_ok=True)
+
+    def _read(self) -> None:
+        lines = self._path.read_text(encoding="utf-8").splitlines(keepends=True)
+        if not lines or json.loads(lines[0]) != self._head:
+            raise SystemExit(f"{self._path} holds rows of other options or of another commit: remove it to start anew")
+        for line in lines[1:]:
+            if line.endswith("\n"):  # a kill may have cut the last one
+                kept = json.loads(line)
+                self._rows[kept["name"]] = kept["row"]
 
 
 def write_record(

@@ -16,24 +16,21 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from memory import memory_scores
-from record import write_record
+from record import options, write_record
 
-from edge_sdk.bundle.manifest import Preprocessing
-from edge_sdk.export import evaluate, registry
-from edge_sdk.export.efficientad.xs.model import XsConfig
-from edge_sdk.export.family import PictureSet, TrainOptions
-from edge_sdk.export.masks import Masks
-from edge_sdk.export.pack import float_variant
-from edge_sdk.export.pictures import read_pictures
-from edge_sdk.export.training import checkpoint
-from edge_sdk.quality import detection
+if TYPE_CHECKING:
+    from edge_sdk.export.anomaly.data import AnomalyData
+    from edge_sdk.export.efficientad.options import EfficientAdOptions
+    from edge_sdk.export.tasks.anomaly.options import AnomalyOptions
+
+SIDE = 320
+"""px, the product's own for XS."""
 
 
 @dataclass(frozen=True)
@@ -41,13 +38,13 @@ class Stated:
     """What a user of this set would state."""
 
     folder: str
-    turns: bool = False
+    any_orientation: bool = False
     group: str | None = None
 
 
 SETS = {
     "aliens": Stated("aliens"),
-    "screw": Stated("mvtec_screw", turns=True),
+    "screw": Stated("mvtec_screw", any_orientation=True),
     "tiles": Stated("magnetic_tile", group="tiles.csv:tile"),
 }
 
@@ -55,9 +52,11 @@ SETS = {
 PARTS: tuple[Literal["max", "median", "mean"], ...] = ("max", "median", "mean")
 
 
-def judged(scores: NDArray[np.float64], data: PictureSet, seed: int) -> dict[str, Any]:
+def judged(scores: NDArray[np.float64], data: AnomalyData, seed: int) -> dict[str, Any]:
     """AUROC with its interval (resampled by part), by kind of defect, and by part: its highest picture, as the product
     counts; the median of its pictures, a vote; and their mean."""
+    from edge_sdk.export.tasks.anomaly import detection
+
     labels = np.array([p.label for p in data.test])
     parts = [p.part for p in data.test]
     good, bad = labels == "good", labels != "good"
@@ -82,59 +81,76 @@ def judged(scores: NDArray[np.float64], data: PictureSet, seed: int) -> dict[str
     }  # fmt: skip
 
 
-def training_options(stated: Stated, seed: int, arguments: argparse.Namespace) -> TrainOptions:
+def stated_options(stated: Stated, seed: int, asked: argparse.Namespace) -> tuple[EfficientAdOptions, AnomalyOptions]:
     """The one configuration of all sets."""
-    return TrainOptions(
-        seed=seed,
-        turns=stated.turns,
-        steps=arguments.steps,
-        width=arguments.side,
-        height=arguments.side,
-        holdout=arguments.holdout,
-        quantiles=arguments.quantiles,
-        threads=arguments.threads,
-    )
+    from edge_sdk.export.efficientad.options import EfficientAdOptions
+    from edge_sdk.export.tasks.anomaly.options import AnomalyOptions
+
+    training = EfficientAdOptions(
+        seed=seed, any_orientation=stated.any_orientation, steps=asked.steps, width=asked.side, height=asked.side,
+        threads=asked.threads, device="cpu",
+    )  # fmt: skip
+    return training, AnomalyOptions(group=stated.group, holdout=asked.holdout, quantiles=asked.quantiles)
+
+
+def read(stated: Stated, folder: Path, training: EfficientAdOptions, task: AnomalyOptions) -> AnomalyData:
+    """The pictures of one set as `edge-sdk train` would read them."""
+    from edge_sdk.export.tasks.anomaly.task import AnomalyExport
+    from edge_sdk.export.tasks.base import Reading
+
+    how = Reading(seed=training.seed, preprocessing=training.preprocessing())
+    return AnomalyExport().read(folder / stated.folder, task, how)
 
 
 def add_configuration(parser: argparse.ArgumentParser) -> None:
-    """The arguments that `training_options` reads; their defaults are those of every record of XS."""
-    parser.add_argument("--side", type=int, default=XsConfig().side, help="px of the network's input")
+    """The arguments that `stated_options` reads; their defaults are those of every record of XS."""
+    parser.add_argument("--side", type=int, default=SIDE, help="px of the network's input")
     parser.add_argument("--steps", type=int, default=1500, help="about 15 minutes on one quiet core with bfloat16")
     parser.add_argument("--holdout", type=float, default=0.1, help="share of good parts kept for the threshold")
     parser.add_argument("--quantiles", type=float, default=0.05, help="share of the rest kept for the map's scale")
     parser.add_argument("--threads", type=int, default=2)
 
 
-def run(name: str, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
+def run(name: str, seed: int, asked: argparse.Namespace) -> dict[str, Any]:
     """Trains one model and judges it."""
-    stated = SETS[name]
-    data = read_pictures(arguments.data / stated.folder, group=stated.group)
-    family = registry.family("efficientad")
-    folder = arguments.runs / f"{name}-{seed}"
+    from edge_sdk.export import registry
+    from edge_sdk.export.tasks.anomaly import evaluate
+    from edge_sdk.export.tasks.anomaly.masks import Masks
+    from edge_sdk.export.tasks.base import float_variant
+    from edge_sdk.export.training import checkpoint
+    from edge_sdk.progress import silent
+    from edge_sdk.tasks.base import MODEL
+
+    stated, folder, family = SETS[name], asked.runs / f"{name}-{seed}", registry.family("efficientad")
+    training, task = stated_options(stated, seed, asked)
+    data = read(stated, asked.data, training, task)
     trained_before = (folder / checkpoint.NAME).exists()
     cpu, wall = time.process_time(), time.monotonic()
-    trained = family.train(data, training_options(stated, seed, arguments), folder=folder, progress=_quiet)
-    seconds = {"steps_s": trained.training_s, "threads": arguments.threads}
+    trained = family.train(data, training, folder=folder, progress=silent)
+    seconds = {"steps_s": trained.training_s, "threads": asked.threads}
     if not trained_before:  # else this process did not do all of it
         seconds |= {"cpu_s": time.process_time() - cpu, "wall_s": time.monotonic() - wall}
-    graph = family.graph(trained)
-    inputs = evaluate.prepared(data.test, graph.preprocessing)
-    masks = Masks.of(data.test, graph.grid)
-    scored = evaluate.score_all([float_variant(graph)], inputs, masks=masks, threads=arguments.threads)[0]
-    (folder / "graph.onnx").write_bytes(graph.onnx)
+    exported = family.graphs(trained)
+    onnx = exported.graphs[MODEL].onnx
+    (folder / "graph.onnx").write_bytes(onnx)
+    inputs = evaluate.prepared(data.test, data.store, exported.preprocessing)
+    masks = Masks.of(data.test, exported.settings.grid)
+    scored = evaluate.score_all([float_variant(onnx)], inputs, masks=masks, threads=asked.threads)[0]
     return {
-        "set": name, "seed": seed, "training": seconds, "facts": trained.told(),
+        "set": name, "seed": seed, "training": seconds, "facts": trained.summary(),
         "ours": judged(scored.scores, data, seed), "pixels": None if scored.pixels is None else asdict(scored.pixels),
         "notes": scored.notes,
         "runtime": f"{scored.runtime} {scored.version}",
     }  # fmt: skip
 
 
-def baseline(name: str, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
+def baseline(name: str, seed: int, asked: argparse.Namespace) -> dict[str, Any]:
     """The memory on two pairs of blocks and two scores; all four are told, the best is called the best."""
-    data = read_pictures(arguments.data / SETS[name].folder, group=SETS[name].group)
-    record = Preprocessing(width=arguments.side, height=arguments.side)
-    train, test = ([p.tensor for p in evaluate.prepared(some, record)] for some in (data.train, data.test))
+    from memory import memory_scores
+
+    training, task = stated_options(SETS[name], seed, asked)
+    data, record = read(SETS[name], asked.data, training, task), training.preprocessing()
+    train, test = ([data.store.tensor(p.path, record)[None] for p in some] for some in (data.train, data.test))
     out = {}
     for blocks in ((4, 10), (10, 14)):
         for kind, scores in memory_scores(train, test, blocks=blocks, seed=seed).items():
@@ -142,32 +158,31 @@ def baseline(name: str, seed: int, arguments: argparse.Namespace) -> dict[str, A
     return out
 
 
-def _quiet(done: int, total: int, note: str) -> None:
-    pass
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    out = options(__doc__)
+    out.add_argument("--data", type=Path, required=True, help="folder with aliens, mvtec_screw, magnetic_tile")
+    out.add_argument("--out", type=Path, default=Path("docs/results/xs_quality"))
+    out.add_argument("--runs", type=Path, default=Path("runs/xs_quality"), help="run folders, kept for other figures")
+    out.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS))
+    out.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    add_configuration(out)
+    out.add_argument("--note", action="append", default=[], help="a remark for the record")
+    return out
 
 
 def main() -> None:
     """Runs what is missing, then writes the summary."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder with aliens, mvtec_screw, magnetic_tile")
-    parser.add_argument("--out", type=Path, default=Path("docs/results/xs_quality"))
-    parser.add_argument(
-        "--runs", type=Path, default=Path("runs/xs_quality"), help="run folders, kept for other figures"
-    )
-    parser.add_argument("--sets", nargs="+", default=list(SETS))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    add_configuration(parser)
-    parser.add_argument("--note", action="append", default=[], help="a remark for the record")
-    arguments = parser.parse_args()
-    for seed in arguments.seeds:
-        for name in arguments.sets:
-            file = arguments.out / f"{name}-{seed}.json"
+    asked = parser().parse_args()
+    for seed in asked.seeds:
+        for name in asked.sets:
+            file = asked.out / f"{name}-{seed}.json"
             if file.exists():
                 continue
-            result = run(name, seed, arguments)
+            result = run(name, seed, asked)
             if seed == 0:
-                result["memory"] = baseline(name, seed, arguments)
-            write_record(file, result, seeds=[seed], samples=result["ours"]["pictures"], notes=arguments.note)
+                result["memory"] = baseline(name, seed, asked)
+            write_record(file, result, seeds=[seed], samples=result["ours"]["pictures"], notes=asked.note)
             print(name, seed, json.dumps(result["ours"]), flush=True)
 
 
