@@ -30,6 +30,7 @@ def die():
     os.kill(os.getpid(), signal.SIGKILL)
 
 class DiesAt:
+    encoding = "utf-8"
     def __init__(self, words):
         self.words = words
     def write(self, text):
@@ -81,7 +82,7 @@ def test_a_build_killed_in_calibration_or_before_its_last_step_leaves_no_bundle_
     environ = {**os.environ, "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(tmp_path / "cache")}
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", KILLED, str(parts), str(folder)],
-        env=environ, capture_output=True, text=True, timeout=180, check=False,
+        env=environ, capture_output=True, text=True, timeout=900, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     in_calibration, at_the_end, after = done.stdout.splitlines()
