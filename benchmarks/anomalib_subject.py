@@ -152,11 +152,16 @@ def _by_precision(compiled: Any) -> dict[str, int]:
     return dict(Counter(str(t["runtimePrecision"].astype(str)) for t in told if t["layerType"].astype(str) in MATRIX))
 
 
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    out = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    out.add_argument("folder", type=Path, help="where setup put the pictures; the export comes beside them")
+    return out
+
+
 def main() -> None:
     """Exports into the folder given, and writes beside it what was exported."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="where setup put the pictures; the export comes beside them")
-    folder = parser.parse_args().folder.resolve()
+    folder = parser().parse_args().folder.resolve()
     (folder / FACTS).write_text(json.dumps(export(folder), indent=1) + "\n", encoding="utf-8")
 
 

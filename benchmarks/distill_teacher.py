@@ -1,7 +1,7 @@
 """Distils a PDN-S teacher that may ship: from EfficientNet-Lite0, on pictures whose licence allows it and on textures.
 
-    python benchmarks/distill_teacher.py train RUN_FOLDER [--budget-min 90] [--threads 1]
-    python benchmarks/distill_teacher.py finish RUN_FOLDER [--judge FOLDER ...]
+    python benchmarks/distill_teacher.py train RUN_FOLDER --budget-min 90 --threads 1
+    python benchmarks/distill_teacher.py finish RUN_FOLDER --judge ../shared/data/aliens/train/good
 
 `train` goes on from the checkpoint in RUN_FOLDER and may be stopped at any time. `finish` writes the weights and their
 provenance into export/efficientad/weights/ from whatever checkpoint there is, and judges them on held-out pictures.

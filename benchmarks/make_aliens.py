@@ -1,6 +1,6 @@
 """Makes the demo pictures that ship: ../shared/data/aliens scaled, as JPEG, with attribution beside them.
 
-    python benchmarks/make_aliens.py [SOURCE]
+    python benchmarks/make_aliens.py ../shared/data/aliens
 
 Writes export/efficientad/aliens, but for LICENSE.txt, which is Creative Commons' own text. Knows no network. Needs the
 source pictures; nobody needs it to use the product.

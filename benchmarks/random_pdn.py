@@ -1,6 +1,6 @@
 """Writes the merged fp32 graph of a PDN with seeded random weights like trained ones: speed needs no training.
 
-    python benchmarks/random_pdn.py OUT.onnx [--size s] [--side 256] [--channels 384] [--seed 0]
+    python benchmarks/random_pdn.py pdn_s.onnx --size s --side 256 --channels 384 --seed 0
 
 The two quantized layouts, every runtime and every peer can be timed on it. It detects nothing.
 """

@@ -71,13 +71,16 @@ class Rows:
         self._path.unlink(missing_ok=True)
 
     def _read(self) -> None:
-        lines = self._path.read_text(encoding="utf-8").splitlines(keepends=True)
-        if not lines or json.loads(lines[0]) != self._head:
+        whole, _, cut = self._path.read_text(encoding="utf-8").rpartition("\n")
+        if not whole:  # killed in the first line
+            self.discard()
+            return
+        head, *lines = whole.split("\n")
+        if json.loads(head) != self._head:
             raise SystemExit(f"{self._path} holds rows of other options or of another commit: remove it to start anew")
-        for line in lines[1:]:
-            if line.endswith("\n"):  # a kill may have cut the last one
-                kept = json.loads(line)
-                self._rows[kept["name"]] = kept["row"]
+        if cut:  # or the next row would stand behind the rest of one
+            atomic.write(self._path, whole + "\n")
+        self._rows = {kept["name"]: kept["row"] for kept in map(json.loads, lines)}
 
 
 def write_record(

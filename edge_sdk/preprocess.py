@@ -114,7 +114,7 @@ def _sample(cells: NDArray[np.float32], xs: NDArray[Any], ys: NDArray[Any]) -> N
     """Bilinear values of `cells` at fractional (column xs, row ys, both ascending), edges repeated.
 
     No matrix product, though it would be two short lines: BLAS threads spin for some 50 ms after one and take cores
-    from the runtime, so that the next `predict` was 1.6x slower (benchmarks/map_threads.py).
+    from the runtime, so that the next `predict` was 1.6x slower (docs/results/map_threads.json).
     """
     left, right, part = _between(xs, cells.shape[1])
     across = cells[:, left] * (1 - part) + cells[:, right] * part  # (cell rows, columns)

@@ -75,8 +75,13 @@ def test_int8_runs_in_int8_and_means_what_plain_onnx_says(
     assert graph.int8_convolutions >= 5
     options = CompileOptions(threads=1, int8_convolutions=graph.int8_convolutions)
     session = registry.runtime(runtime).compile(graph.graph, options)  # raises if fewer run in int8
-    if lost := faults.spoilt(runtime, session.explain().version, read_facts(graph.graph, where=variant), cpu()):
-        pytest.skip(f"this CPU answers wrongly whatever is set: {lost}")
+    lost = faults.spoilt(runtime, session.explain().version, read_facts(graph.graph, where=variant), cpu())
+    if lost:
+        # without VNNI, sums of wide weights saturate in OpenVINO: such CPUs are given int8-w7, which is tested here too
+        session.close()
+        assert (variant, runtime, cpu().adds_in_32_bits) == ("int8", "openvino", False), lost
+        assert "the variant int8-w7" in lost
+        return
     plain = registry.runtime("onnxruntime").compile(graph.graph, CompileOptions(threads=1, reference=True))
     for image in images[:2]:
         got, want = (s.run({"image": image[None]})["map"] for s in (session, plain))
