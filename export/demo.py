@@ -95,9 +95,7 @@ def demo(
         options = replace(brought.options, time_budget_s=time_budget_s, seed=seed)
         how = Reading(seed=seed, preprocessing=options.preprocessing(), scratch=run, progress=progress)
         data = task.read(folder, brought.task_options, how)
-        wanted = builder.BuildOptions(
-            name=brought.name, out=out / "demo.edge", licence=brought.licence, overwrite=True
-        )
+        wanted = builder.BuildOptions(name=brought.name, out=out / "demo.edge", licence=brought.licence, overwrite=True)
         planned = builder.plan(family, data, options, brought.task_options, wanted, folder=run)
         built = builder.make(planned, progress=progress, on_stage=on_stage)
         verified = verify(built.path, progress=progress)

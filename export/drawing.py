@@ -83,7 +83,5 @@ def curve(history: Sequence[tuple[int, float]], name: str) -> str:
     steps, values = np.array([h[0] for h in history], float), np.array([h[1] for h in history], float)
     high, last = float(values.max()) * 1.05 + 1e-12, max(float(steps.max()), 1.0)
     body = WIDE.axes(ticks(0, last), ticks(0, high, 4), "training step", name)
-    body.append(
-        WIDE.line((float(step) / last, float(value) / high) for step, value in zip(steps, values, strict=True))
-    )
+    body.append(WIDE.line((float(step) / last, float(value) / high) for step, value in zip(steps, values, strict=True)))
     return WIDE.frame(body, name)

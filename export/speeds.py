@@ -39,8 +39,7 @@ def worth_timing() -> tuple[str, ...]:
 
 
 def timed(verified: VerifyReport, variants: Sequence[str]) -> list[Key]:
-    """What to time: each variant and runtime whose answers are right, in the layout that `load` takes, in every role.
-    """
+    """What to time: each variant and runtime whose answers are right in every role, in the layout that `load` takes."""
     roles = {row.role for row in verified.rows}
     right: dict[Key, set[str]] = {}
     for row in verified.rows:
@@ -52,9 +51,7 @@ def timed(verified: VerifyReport, variants: Sequence[str]) -> list[Key]:
 
 def measured(bundle: Path, keys: Sequence[Key], *, progress: Progress = silent) -> Speeds:
     """Latencies, then ratios."""
-    return Speeds(
-        latency=latencies(bundle, keys, progress=progress), ratios=ratios(bundle, keys, progress=progress)
-    )
+    return Speeds(latency=latencies(bundle, keys, progress=progress), ratios=ratios(bundle, keys, progress=progress))
 
 
 def latencies(bundle: Path, keys: Sequence[Key], *, progress: Progress = silent) -> dict[Key, ProfileReport]:

@@ -23,7 +23,7 @@ VARIANTS = ("fp32", "fp16", "int8", "int8-w7")
 def quantize(
     model: Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="An ONNX file in float32.", show_default=False)],
     data: Annotated[
-        str, typer.Option(help="A folder of .npz files, one .npz file of all samples, or random:64.", show_default=False)
+        str, typer.Option(help="A folder of .npz files, one .npz file of samples, or random:64.", show_default=False)
     ],
     out: Annotated[Path, typer.Option(help="The bundle to write, NAME.edge.", show_default=False)],
     name: Annotated[str | None, typer.Option(help="Of the bundle. Default: the name of OUT.")] = None,

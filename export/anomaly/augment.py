@@ -43,8 +43,7 @@ def view(
 
 
 def shrunk(picture: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
-    """The picture, brought down to cover width x height px if it is larger both ways; shrinking again changes nothing.
-    """
+    """The picture, brought down to cover width x height px if it is larger both ways; once more changes nothing."""
     h, w = picture.shape[:2]
     factor = max(width / w, height / h)
     return preprocess.resize(picture, round(w * factor), round(h * factor)) if factor < 1.0 else picture

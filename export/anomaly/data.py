@@ -103,8 +103,7 @@ class AnomalyTrained(Trained):
 
 
 def data_identity(data: AnomalyData) -> dict[str, str]:
-    """Of the training pictures, for a run's identity: digest and shares, which decide, and names, to tell what changed.
-    """
+    """Of the training pictures, for a run's identity: digest and shares, and names, which tell what changed."""
     return {
         "holdout": f"{data.shares.holdout:g}", "quantiles": f"{data.shares.quantiles:g}",
         "data": data_digest(data.train)[:16], "pictures": "\n".join(shown(p.path.name) for p in data.train),

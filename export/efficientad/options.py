@@ -57,9 +57,7 @@ class EfficientAdOptions(FamilyOptions):
         help="Folder of pictures of other things (out of distribution), for int8 ranges and to train s, m. "
         "Default: textures.",
     )  # fmt: skip
-    teacher: Path | None = option(
-        None, kind="path", help="Teacher (s, m) or trunk (xs) weights; default: ours."
-    )
+    teacher: Path | None = option(None, kind="path", help="Teacher (s, m) or trunk (xs) weights; default: ours.")
     bit_depth: int = option(
         16, kind="int", choices=(10, 12, 16), help="Of 16-bit pictures: 10, 12 or 16, what the camera's white is."
     )

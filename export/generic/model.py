@@ -19,8 +19,8 @@ def read_model(path: Path) -> tuple[bytes, OnnxFacts]:
     """The file's graph with its weights inside, and what it takes and answers.
 
     Weights that the file keeps in others are read from beside it: from files in its own folder or below, never through
-    a link or a path that leads out. Shapes of outputs that the file leaves out are inferred. Raises BadInput: no such file, not ONNX, too large, an operator that is not
-    standard, an input of a type that no runtime here takes.
+    a link or a path that leads out. Shapes of outputs that the file leaves out are inferred. Raises BadInput: no such
+    file, not ONNX, too large, an operator that is not standard, an input of a type that no runtime here takes.
     """
     data = _bytes(path)
     onnx = need("onnx", extra="export")

@@ -1,5 +1,4 @@
-"""Samples for any graph: of a folder of .npz files, of one .npz file, or random numbers. Knows no picture and no task.
-"""
+"""Samples for any graph: of a folder of .npz files, of one .npz file, or random. Knows no picture and no task."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What exporting for the tensor task adds: golden samples of the calibration samples. Knows no meaning and no family."""
+"""What exporting for the tensor task adds: golden samples from calibration samples. Knows no meaning, no family."""
 
 from __future__ import annotations
 

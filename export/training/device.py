@@ -5,7 +5,7 @@ Tensors are made of arrays here and nowhere else, so that none of them is left o
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -30,7 +30,7 @@ class Compute:
 
     @property
     def name(self) -> str:
-        """"cpu", or the GPU as its driver calls it."""
+        """ "cpu", or the GPU as its driver calls it."""
         return str(torch.cuda.get_device_name(self.device)) if self.device.type == "cuda" else str(self.device)
 
     @property
@@ -51,7 +51,7 @@ class Compute:
 
     def autocast(self, *, enabled: bool) -> AbstractContextManager[Any]:
         """Inside, convolutions and products are computed in bfloat16."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
+        return torch.autocast(self.device.type, torch.bfloat16) if enabled else nullcontext()
 
 
 CPU = Compute(torch.device("cpu"))

@@ -27,7 +27,7 @@ from edge_sdk.export.anomaly.data import AnomalyData, AnomalyTrained, Picture
 from edge_sdk.export.anomaly.store import PictureStore
 from edge_sdk.export.calibrating import options_for
 from edge_sdk.export.demo import demo, machine
-from edge_sdk.export.family import Exported, FamilyOptions
+from edge_sdk.export.family import Exported
 from edge_sdk.export.tasks.anomaly import evaluate, plots, threshold_scores
 from edge_sdk.export.tasks.anomaly.decide import decide
 from edge_sdk.export.tasks.anomaly.examples import examples, examples_of
@@ -77,9 +77,7 @@ def made_by(family: Edges, data: AnomalyData, trained: AnomalyTrained) -> Made:
     )  # fmt: skip
 
 
-def refitted(
-    path: Path, request: refit.Request, stated: refit.Stated, *, variant: str | None = None
-) -> refit.Refit:
+def refitted(path: Path, request: refit.Request, stated: refit.Stated, *, variant: str | None = None) -> refit.Refit:
     with load_as(AnomalyDetector, path, runtime="onnxruntime", variant=variant, threads=1) as detector:
         return refit.from_pictures(detector, request, stated)
 
@@ -111,7 +109,9 @@ def test_the_bundle_holds_the_decision_the_quality_and_how_it_was_made(data: Ano
         assert bundle.manifest.provenance.samples == 24
     trained = trained_of(built)
     by_path = dict(zip((p.path for p in trained.held_out), trained.scores, strict=True))
-    assert [by_path[one.path] for one in highest_of(built)] == sorted(trained.scores)[: -len(highest_of(built)) - 1 : -1]
+    assert [by_path[one.path] for one in highest_of(built)] == sorted(trained.scores)[
+        : -len(highest_of(built)) - 1 : -1
+    ]
     assert verify(tmp_path / "parts.edge").passed
 
 
@@ -131,7 +131,9 @@ def test_the_threshold_holds_for_whatever_runs(data: AnomalyData, tmp_path: Path
     assert threshold_of(built).variant == "fp32, int8, int8-w7, fp16"
     assert set(threshold_of(built).runtime.split(", ")) >= {"onnxruntime", "openvino"}
     for row in (row for row in verify(built.path).rows if row.passed):
-        with load_as(AnomalyDetector, built.path, variant=row.variant, runtime=row.runtime, threads=1, cache=tmp_path / "c") as detector:
+        with load_as(
+            AnomalyDetector, built.path, variant=row.variant, runtime=row.runtime, threads=1, cache=tmp_path / "c"
+        ) as detector:
             rejected = [detector.predict(p.path).is_defect for p in trained_of(built).held_out]
         assert sum(rejected) <= 1, (row.variant, row.runtime)
     assert threshold_of(built).threshold >= np.sort(trained_of(built).scores)[18]
@@ -180,7 +182,10 @@ def test_without_test_pictures_no_verdict_is_counted_on_the_parts_that_set_the_t
     assert "no test pictures" in built.evaluation.missing
     assert built.evaluation.rows
     assert all(r.by_picture and r.by_picture.good == 20 for r in built.evaluation.rows)
-    assert all(r.by_picture and r.by_picture.false_rejects is None and r.by_picture.flips is None for r in built.evaluation.rows)
+    assert all(
+        r.by_picture and r.by_picture.false_rejects is None and r.by_picture.flips is None
+        for r in built.evaluation.rows
+    )
     page = _page(built, tmp_path)
     assert "The threshold was not evaluated, as there are no test pictures" in page
     assert "good pictures rejected" not in page
@@ -226,7 +231,9 @@ def test_what_calibration_saw_is_in_the_bundle_and_on_the_page(data: AnomalyData
     assert f"<td>{100 * told['errors']['int8']['map']:.2g} %</td>" in page
 
 
-def test_the_threads_that_were_asked_for_are_those_of_calibration_and_scoring(data: AnomalyData, tmp_path: Path) -> None:
+def test_the_threads_that_were_asked_for_are_those_of_calibration_and_scoring(
+    data: AnomalyData, tmp_path: Path
+) -> None:
     """A pool of n threads in ONNX Runtime starts n - 1: the kernel counts them."""
     pools: dict[int, int] = {}
     for threads in (1, 4):
@@ -263,7 +270,7 @@ def test_masks_of_the_defects_bring_pixel_figures_of_each_variant_once(tmp_path:
 def test_a_mask_that_cannot_be_used_costs_the_pixel_figures_alone(tmp_path: Path) -> None:
     data = read(folder_of_plates(tmp_path / "parts", masks=True))
     write(next((tmp_path / "parts/ground_truth").rglob("*.png")), np.zeros((9, 9, 3), np.uint8))
-    row = _build(data, tmp_path / "parts.edge").rows[0]
+    row = _build(data, tmp_path / "parts.edge").evaluation.rows[0]
     assert row.pixels is None
     assert row.by_picture is not None
     assert row.by_picture.auroc == 1.0
@@ -274,7 +281,7 @@ def test_a_mask_that_cannot_be_used_costs_the_pixel_figures_alone(tmp_path: Path
 def test_a_defect_without_a_mask_is_left_out_of_pixel_figures_and_said(tmp_path: Path) -> None:
     folder_of_plates(tmp_path / "parts", masks=True)
     next((tmp_path / "parts/ground_truth").rglob("*.png")).unlink()
-    row = _build(read(tmp_path / "parts"), tmp_path / "parts.edge").rows[0]
+    row = _build(read(tmp_path / "parts"), tmp_path / "parts.edge").evaluation.rows[0]
     assert row.pixels is not None
     assert (row.pixels.pictures, row.pixels.regions) == (11, 5)
     assert row.notes == ("defective pictures without a mask, left out of pixel figures: 1",)
@@ -358,15 +365,15 @@ def test_a_demo_whose_training_was_cut_short_says_so(
 def test_rows_worth_timing_are_those_that_load_would_take(data: AnomalyData, tmp_path: Path) -> None:
     built = _build(data, tmp_path / "parts.edge")
     verified = verify(built.path)
-    keys = speeds.timed(verified, ("fp32", "int8"))
+    keys = speeds.timed(verified, ("fp32", "int8-w7"))
     wrong = replace(verified, rows=tuple(replace(r, repeatable=r.runtime != "openvino") for r in verified.rows))
-    assert speeds.timed(wrong, ("fp32", "int8")) == [key for key in keys if key[1] != "openvino"]
+    assert speeds.timed(wrong, ("fp32", "int8-w7")) == [key for key in keys if key[1] != "openvino"]
     layout = "conv-q-relu-q"  # what openvino does not take best
     other = [r for r in verified.rows if (r.runtime, r.layout) != ("openvino", "conv-relu-q")]
     assert any((r.runtime, r.layout) == ("openvino", layout) for r in other)
-    assert speeds.timed(replace(verified, rows=tuple(other)), ("int8",)) == [("int8", "onnxruntime")]
+    assert speeds.timed(replace(verified, rows=tuple(other)), ("int8-w7",)) == [("int8-w7", "onnxruntime")]
     assert sorted(keys) == [
-        ("fp32", "onnxruntime"), ("fp32", "openvino"), ("int8", "onnxruntime"), ("int8", "openvino"),
+        ("fp32", "onnxruntime"), ("fp32", "openvino"), ("int8-w7", "onnxruntime"), ("int8-w7", "openvino"),
     ]  # fmt: skip
 
 
@@ -402,9 +409,7 @@ def test_pictures_are_not_judged_by_a_runtime_that_answers_wrongly(data: Anomaly
     built = _build(data, tmp_path / "parts.edge")
     verified = verify(built.path)
     only = replace(verified, rows=tuple(replace(r, repeatable=r.variant == "fp16") for r in verified.rows))
-    assert (
-        len(examples_of(built.path, only, data.test)) == len(examples_of(built.path, verified, data.test)) > 0
-    )
+    assert len(examples_of(built.path, only, data.test)) == len(examples_of(built.path, verified, data.test)) > 0
     none = replace(verified, rows=tuple(replace(r, repeatable=False) for r in verified.rows))
     assert examples_of(built.path, none, data.test) == []
 

@@ -24,7 +24,8 @@ from edge_sdk.export import build, registry
 registry.family("efficientad")
 parts, folder = sys.argv[1:]
 out = os.path.join(folder, "x.edge")
-command = ["train", "efficientad", parts, "--out", out, "--steps", "1", "--width", "64", "--height", "64", "--threads", "1"]
+command = ["train", "efficientad", parts, "--out", out, "--steps", "1", "--threads", "1"]
+command += ["--width", "64", "--height", "64"]
 
 def die():
     os.kill(os.getpid(), signal.SIGKILL)

@@ -118,7 +118,9 @@ def test_a_finished_run_is_measured_again_not_trained_again(
     assert again.history == first.history
 
 
-def test_a_stopped_run_goes_on_to_the_same_model(parts: AnomalyData, options: EfficientAdOptions, tmp_path: Path) -> None:
+def test_a_stopped_run_goes_on_to_the_same_model(
+    parts: AnomalyData, options: EfficientAdOptions, tmp_path: Path
+) -> None:
     whole = train(parts, options, folder=tmp_path / "whole", progress=silent, recipe=RECIPE)
 
     def stop(done: int, total: int, note: str) -> None:
@@ -140,7 +142,9 @@ def test_the_folder_of_another_product_is_not_gone_on_from(
         train(fewer, options, folder=tmp_path / "run", progress=silent, recipe=RECIPE)
 
 
-def test_more_steps_of_a_finished_run_go_on_from_it(parts: AnomalyData, options: EfficientAdOptions, tmp_path: Path) -> None:
+def test_more_steps_of_a_finished_run_go_on_from_it(
+    parts: AnomalyData, options: EfficientAdOptions, tmp_path: Path
+) -> None:
     recipe = replace(RECIPE, short_steps=5)  # four steps are a short run, six are none
     train(parts, options, folder=tmp_path / "run", progress=silent, recipe=recipe)
     longer = train(parts, replace(options, steps=6), folder=tmp_path / "run", progress=silent, recipe=recipe)
@@ -175,7 +179,13 @@ def cache_of(
 
 
 def terms_of(
-    model: PdnModel, cache: TeacherCache, options: EfficientAdOptions, recipe: PdnRecipe, *, short: bool = True, done: float = 0.0
+    model: PdnModel,
+    cache: TeacherCache,
+    options: EfficientAdOptions,
+    recipe: PdnRecipe,
+    *,
+    short: bool = True,
+    done: float = 0.0,
 ) -> dict[str, float]:
     foreign = foreign_of(options, options.prepared_by(recipe.border), recipe)
     lesson = PdnTraining(model.eval(), cache, foreign, recipe, short=short)
@@ -203,7 +213,9 @@ def test_a_short_run_begins_with_the_mean_and_goes_on_with_the_hard_loss(
     assert terms_of(model, cache, options, RECIPE, short=False)["local"] == later
 
 
-def test_the_students_first_half_may_learn_from_the_jittered_picture(parts: AnomalyData, options: EfficientAdOptions) -> None:
+def test_the_students_first_half_may_learn_from_the_jittered_picture(
+    parts: AnomalyData, options: EfficientAdOptions
+) -> None:
     model, cache = cache_of(parts, options)
     jittered = terms_of(model, cache, options, replace(RECIPE, student_jitter=True))
     clean = terms_of(model, cache, options, RECIPE)
@@ -291,7 +303,9 @@ def test_what_a_penalty_folder_holds_counts_not_where_it_lies(tmp_path: Path) ->
     assert len({here, other, identity_of(None)}) == 3
 
 
-def test_a_run_is_another_with_other_foreign_pictures(parts: AnomalyData, options: EfficientAdOptions, tmp_path: Path) -> None:
+def test_a_run_is_another_with_other_foreign_pictures(
+    parts: AnomalyData, options: EfficientAdOptions, tmp_path: Path
+) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), np.full((8, 8, 3), 9, np.uint8))
     _, identity = training.plan(parts, replace(options, ood=tmp_path), recipe=RECIPE, teacher=teacher_of(options))
     assert identity["ood"] == identity_of(tmp_path)
@@ -302,9 +316,7 @@ def test_a_run_is_another_with_other_foreign_pictures(parts: AnomalyData, option
 def test_an_empty_penalty_folder_is_named(parts: AnomalyData, options: EfficientAdOptions, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(BadInput, match="no pictures in it"):
-        train(
-            parts, replace(options, ood=tmp_path / "empty"), folder=tmp_path / "run", progress=silent, recipe=RECIPE
-        )
+        train(parts, replace(options, ood=tmp_path / "empty"), folder=tmp_path / "run", progress=silent, recipe=RECIPE)
 
 
 def test_jitter_changes_light_contrast_or_saturation_and_never_wastes_a_draw_on_grey() -> None:

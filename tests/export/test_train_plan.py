@@ -115,7 +115,19 @@ def test_a_dry_run_tells_what_the_run_will_do_and_writes_nothing(
     parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    call = ["train", "efficientad", str(parts), "--out", "x.edge", "--time-budget", "10min", "--steps", "900", "--threads", "1"]
+    call = [
+        "train",
+        "efficientad",
+        str(parts),
+        "--out",
+        "x.edge",
+        "--time-budget",
+        "10min",
+        "--steps",
+        "900",
+        "--threads",
+        "1",
+    ]
     assert edge(*call, "--dry-run") == 0
     told = capsys.readouterr().out
     for words in (

@@ -66,7 +66,9 @@ def test_training_tells_steps_held_out_parts_and_their_scores(trained: AnomalyTr
     assert set(trained.facts["clamped_channels"]) == {"2", "4", "7", "10", "14"}
 
 
-def test_what_sets_the_map_scale_neither_trains_nor_sets_the_threshold(data: AnomalyData, trained: AnomalyTrained) -> None:
+def test_what_sets_the_map_scale_neither_trains_nor_sets_the_threshold(
+    data: AnomalyData, trained: AnomalyTrained
+) -> None:
     parts = data.shares
     three = [{p.part for p in share} for share in (parts.training, parts.scaling, parts.held_out)]
     assert sum(len(share) for share in three) == len(set.union(*three)) == len({p.part for p in data.train})
@@ -119,7 +121,9 @@ def test_held_out_scores_are_those_of_the_graph(trained: AnomalyTrained) -> None
         np.testing.assert_allclose(session.run(["score"], {"image": tensor})[0][0], score, rtol=1e-3, atol=1e-4)
 
 
-def test_an_interrupted_training_ends_as_one_that_was_not(data: AnomalyData, trained: AnomalyTrained, tmp_path: Path) -> None:
+def test_an_interrupted_training_ends_as_one_that_was_not(
+    data: AnomalyData, trained: AnomalyTrained, tmp_path: Path
+) -> None:
     def interrupt(done: int, total: int, note: str) -> None:
         if "step 3," in note:
             os.kill(os.getpid(), signal.SIGINT)
@@ -187,7 +191,9 @@ def test_a_run_folder_of_other_options_is_refused(data: AnomalyData, trained: An
         FAMILY.train(data, replace(OPTIONS, seed=1), folder=tmp_path / "run", progress=silent)
 
 
-def test_a_run_that_is_asked_for_more_time_or_steps_goes_on(data: AnomalyData, trained: AnomalyTrained, tmp_path: Path) -> None:
+def test_a_run_that_is_asked_for_more_time_or_steps_goes_on(
+    data: AnomalyData, trained: AnomalyTrained, tmp_path: Path
+) -> None:
     shutil.copytree(trained.folder, tmp_path / "run")
     longer = FAMILY.train(data, replace(OPTIONS, steps=12), folder=tmp_path / "run", progress=silent)
     assert longer.steps == 12
@@ -197,7 +203,9 @@ def test_a_run_that_is_asked_for_more_time_or_steps_goes_on(data: AnomalyData, t
     assert FAMILY.train(data, spent, folder=tmp_path / "run", progress=silent).scores == longer.scores
 
 
-def test_calibration_gives_the_same_pictures_twice_and_no_held_out_one(data: AnomalyData, trained: AnomalyTrained) -> None:
+def test_calibration_gives_the_same_pictures_twice_and_no_held_out_one(
+    data: AnomalyData, trained: AnomalyTrained
+) -> None:
     feeds = FAMILY.samples(data, trained, "model", 12)
     first, second = [feed["image"] for feed in feeds], [feed["image"] for feed in feeds]
     assert len(feeds) == len(first) == 12
@@ -210,7 +218,9 @@ def test_calibration_gives_the_same_pictures_twice_and_no_held_out_one(data: Ano
     assert feeds.foreign == 3
 
 
-def test_a_folder_of_foreign_pictures_without_any_is_named(data: AnomalyData, trained: AnomalyTrained, tmp_path: Path) -> None:
+def test_a_folder_of_foreign_pictures_without_any_is_named(
+    data: AnomalyData, trained: AnomalyTrained, tmp_path: Path
+) -> None:
     with_folder = replace(trained, options=replace(OPTIONS, ood=tmp_path))
     with pytest.raises(BadInput, match="there are no pictures in it"):
         list(FAMILY.samples(data, with_folder, "model", 8))
@@ -331,7 +341,9 @@ def test_hard_values_are_the_largest_of_each_picture(data: AnomalyData) -> None:
     assert hard[1.0]["hard"] < hard[0.1]["hard"] < hard[0.01]["hard"] < hard[0.0]["hard"]
 
 
-def test_parts_that_lie_in_any_direction_are_seen_turned(data: AnomalyData, trained: AnomalyTrained, tmp_path: Path) -> None:
+def test_parts_that_lie_in_any_direction_are_seen_turned(
+    data: AnomalyData, trained: AnomalyTrained, tmp_path: Path
+) -> None:
     turning = FAMILY.train(data, replace(OPTIONS, any_orientation=True), folder=tmp_path, progress=silent)
     assert turning.history != trained.history
 

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_sdk import preprocess
+from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.errors import CheckFailed
 from edge_sdk.export.anomaly.data import AnomalyData, AnomalyTrained
 from edge_sdk.export.tasks.base import Golden
@@ -17,7 +18,7 @@ SIDE = 640
 DAMAGED = "damaged on purpose"
 
 
-def golden(data: AnomalyData, trained: AnomalyTrained, record: preprocess.Preprocessing) -> list[Golden]:
+def golden(data: AnomalyData, trained: AnomalyTrained, record: Preprocessing) -> list[Golden]:
     """The first and the last held-out good part, and the first with a strip moved and turned, so that its map has a
     peak."""
     first, second = (data.store.source(p.path, record) for p in (trained.held_out[0], trained.held_out[-1]))

@@ -23,9 +23,7 @@ class AnomalyOptions(TaskOptions):
     data_help: ClassVar[str] = "Folder of good parts, or one with train/good."
     data_needed: ClassVar[bool] = True
 
-    group: str | None = option(
-        None, help="Several photos a part: a regular expression naming it, or TABLE.csv:COLUMN."
-    )
+    group: str | None = option(None, help="Several photos a part: a regular expression naming it, or TABLE.csv:COLUMN.")
     rate: str | None = option(
         None, kind="rate", help="Good parts wrongly rejected. Default: 1%, or the lowest that your pictures support."
     )

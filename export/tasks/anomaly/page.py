@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 _BY_PICTURE = (
     "Same pictures, same threshold for every row. Change and flips (verdicts that differ): against fp32 in the first "
     "runtime. Kept: lowest share of the fp32 score, counted from the median good picture, that the 20 strongest "
-    "defects keep. Layout: where Q and DQ stand around a convolution, for OpenVINO and TensorRT or for ONNX Runtime; the "
-    "numbers are the same. Ran: on which device, and how many convolutions in which type."
+    "defects keep. Layout: where Q and DQ stand around a convolution, for OpenVINO and TensorRT or for ONNX Runtime; "
+    "the numbers are the same. Ran: on which device, and how many convolutions in which type."
 )
 _BY_PART = (
     "Pictures of one part are not independent, so these are the figures to judge by. A part is rejected as soon as one "
@@ -45,7 +45,7 @@ def headline(rows: Sequence[Row]) -> str:
 def sections(built: Built, record: Threshold, verified: VerifyReport) -> list[Section]:
     """Example pictures, scores and threshold, and the tables by picture and by part."""
     evaluation: AnomalyEvaluation = built.evaluation
-    examples = examples_of(built.path, verified, built.made.data.test)
+    shown = examples_of(built.path, verified, built.made.data.test)
     out = [
         Section(
             title="What it saw",
@@ -54,7 +54,7 @@ def sections(built: Built, record: Threshold, verified: VerifyReport) -> list[Se
                     text="Test pictures that training never saw. The map is laid over the picture where it exceeds "
                     "half the threshold; boxes are regions above it."
                 ),
-                Gallery(examples=tuple(examples)),
+                Gallery(examples=tuple(shown)),
             ),
         ),
         Section(title="Scores and threshold", blocks=_scores(evaluation, record)),
@@ -65,13 +65,13 @@ def sections(built: Built, record: Threshold, verified: VerifyReport) -> list[Se
     notes = tuple(Text(text=note, small=True) for note in _notes(evaluation))
     if rows:
         words = Text(text=f"{table.unit_words(rows, 'picture')}. {_BY_PICTURE}")
-        blocks = (words, table.quality(rows, "picture"), *(() if evaluation.group else notes))
+        blocks: tuple[Block, ...] = (
+            words, table.quality(rows, "picture"), *(() if evaluation.group else notes)
+        )  # fmt: skip
         out.append(Section(title="Variants and runtimes, by picture", blocks=blocks))
     if rows and evaluation.group:
         words = Text(text=f"{table.unit_words(rows, 'part')}. {_BY_PART}")
-        out.append(
-            Section(title="Variants and runtimes, by part", blocks=(words, table.quality(rows, "part"), *notes))
-        )
+        out.append(Section(title="Variants and runtimes, by part", blocks=(words, table.quality(rows, "part"), *notes)))
     return out
 
 

@@ -1,5 +1,4 @@
-"""Folders of pictures: which are for training, which for tests, what part each shows. Knows no network and no family.
-"""
+"""Folders of pictures: which are for training, which for tests, what part each shows. Knows no network, no family."""
 
 from __future__ import annotations
 

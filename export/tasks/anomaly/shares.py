@@ -34,9 +34,7 @@ def shares(pictures: Sequence[Picture], *, holdout: float, quantiles: float, see
         )  # fmt: skip
     rest, held_out = split(pictures, holdout, seed)
     training, scaling = split(rest, quantiles, seed + 1)
-    return Shares(
-        training=training, scaling=scaling, held_out=held_out, holdout=holdout, quantiles=quantiles
-    )
+    return Shares(training=training, scaling=scaling, held_out=held_out, holdout=holdout, quantiles=quantiles)
 
 
 def split(pictures: Sequence[Picture], share: float, seed: int) -> tuple[tuple[Picture, ...], tuple[Picture, ...]]:

@@ -46,8 +46,9 @@ NO_TEST_PICTURES = (
     "test/<kind of defect>"
 )
 _INT8 = {"map": Tolerance(absolute=1e-6, relative=0.06), "score": Tolerance(absolute=1e-6, relative=0.04)}
-"""Of int8 maps, single cells differ by up to 2.1 %; of scores, which average cells, by 1.2 %. Where sums saturate, a map
-is off by 10 % and more, a score by 8 %, unless so few do that nothing is wrong (docs/results/verify_margins.json)."""
+"""Of int8 maps, single cells differ by up to 2.1 %; of scores, which average cells, by 1.2 %. Where sums saturate, a
+map is off by 10 % and more, a score by 8 %, unless so few do that nothing is wrong (docs/results/verify_margins.json).
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -171,8 +172,8 @@ class AnomalyExport(ExportTask):
 
     def lines(self, built: Built) -> Sequence[str]:
         record = threshold_of(built)
-        short = "" if built.made.options.rate is not None else decide.short_of_default(
-            record, built.made.options.holdout
+        short = (
+            "" if built.made.options.rate is not None else decide.short_of_default(record, built.made.options.holdout)
         )
         return [
             f"threshold: a picture is rejected when its score is above {record.threshold:.6g}",

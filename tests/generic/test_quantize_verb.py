@@ -1,0 +1,298 @@
+"""`edge-sdk quantize`: any ONNX file and samples become a bundle that every other verb takes, or one sentence says why
+not, before anything is computed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from edge_sdk.bundle.store import Bundle
+from edge_sdk.cli import main
+from edge_sdk.export.generic.samples import RANGES, samples_of
+from edge_sdk.loading import load_as
+from edge_sdk.tasks.tensor import TensorModel
+from edge_sdk.tensors import TensorSpec
+from edge_sdk.verify import verify
+
+IMAGE, NUMBERS = "input/image:0", "numbers"
+
+
+def model(*, batch: int | str | None = "N", axis: int | str = 6) -> onnx.ModelProto:
+    """A convolution and a product of two inputs; batch None: neither has a batch axis."""
+    rng = np.random.default_rng(1)
+
+    def weight(name: str, shape: tuple[int, ...]) -> onnx.TensorProto:
+        return numpy_helper.from_array((rng.normal(size=shape) * 0.3).astype(np.float32), name)
+
+    rows: list[int | str] = [1] if batch is None else [batch]
+    nodes = [
+        helper.make_node("Conv", [IMAGE, "w"], ["c"], "conv", pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c"], ["r"], "relu"),
+        helper.make_node("GlobalAveragePool", ["r"], ["p"], "pool"),
+        helper.make_node("MatMul", [NUMBERS, "m"], ["answer"], "matmul"),
+        helper.make_node("Identity", ["p"], ["pooled"], "end"),
+    ]
+    graph = helper.make_graph(
+        nodes, "g",
+        [
+            helper.make_tensor_value_info(IMAGE, TensorProto.FLOAT, [*rows, 3, 16, 16]),
+            helper.make_tensor_value_info(NUMBERS, TensorProto.FLOAT, [axis, 8] if batch is None else [*rows, axis, 8]),
+        ],
+        [
+            helper.make_tensor_value_info("pooled", TensorProto.FLOAT, [*rows, 8, 1, 1]),
+            helper.make_tensor_value_info(
+                "answer", TensorProto.FLOAT, [axis, 4] if batch is None else [*rows, axis, 4]
+            ),
+        ],
+        [weight("w", (8, 3, 3, 3)), weight("m", (8, 4))],
+    )  # fmt: skip
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(made)
+    return made
+
+
+def arrays(count: int, *, axis: int = 6) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(2)
+    return {
+        IMAGE: rng.normal(size=(count, 3, 16, 16)).astype(np.float32),
+        NUMBERS: rng.normal(size=(count, axis, 8)).astype(np.float32),
+    }
+
+
+def save(path: Path, given: dict[str, np.ndarray]) -> Path:
+    np.savez(path, **given)  # type: ignore[arg-type]
+    return path
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to work in, with a model and its samples."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    onnx.save(model(), "m.onnx")
+    save(Path("s.npz"), arrays(8))
+    return tmp_path
+
+
+def edge(*words: str) -> int:
+    """Exit code of one call."""
+    with pytest.raises(SystemExit) as left:
+        main.run([*words])
+    return int(left.value.code or 0)
+
+
+def quantize(*words: str, data: str = "s.npz", model: str = "m.onnx", out: str = "m.edge") -> int:
+    return edge("quantize", model, "--data", data, "--out", out, "--threads", "1", *words)
+
+
+def test_a_file_and_its_samples_become_a_bundle_that_every_verb_takes(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert quantize("--name", "Line 3") == 0
+    told = capsys.readouterr().out
+    assert "8 samples read" in told
+    assert "int8.conv-relu-q: 2 operators in int8; measured here:" in told
+    assert "edge-sdk verify m.edge" in told
+    report = verify("m.edge")
+    assert report.passed, report.text()
+    assert report.reproduced == report.samples == 3
+    with Bundle.open("m.edge") as bundle:
+        assert (bundle.manifest.name, bundle.manifest.task, bundle.manifest.family) == ("Line 3", "tensor", "generic")
+        assert bundle.manifest.preprocessing is None
+        assert {g.variant for g in bundle.manifest.graphs} == {"fp32", "int8", "int8-w7", "fp16"}
+        assert all(g.axes == {"N": 256} for g in bundle.manifest.graphs)
+        assert bundle.graph("fp32") == Path("m.onnx").read_bytes()
+        assert bundle.manifest.provenance.samples == 8
+    for verb in (["inspect"], ["profile", "--min-time", "0.1s", "--max-time", "1s"], ["lint"]):
+        if verb != ["lint"]:
+            assert edge(verb[0], "m.edge", *verb[1:]) == 0
+    assert edge("lint", "m.onnx") == 0
+    capsys.readouterr()
+    save(Path("one.npz"), {name: array[:2] for name, array in arrays(8).items()})
+    assert edge("predict", "m.edge", "one.npz", "--variant", "fp32", "--json") == 0
+    assert set(json.loads(capsys.readouterr().out.splitlines()[0])["outputs"]) == {"pooled", "answer"}
+    with load_as(TensorModel, "m.edge", variant="fp32", runtime="onnxruntime", threads=1) as loaded:
+        answer = loaded.predict(arrays(8))["answer"]
+    weight = numpy_helper.to_array(model().graph.initializer[1])
+    np.testing.assert_allclose(answer, arrays(8)[NUMBERS] @ weight, rtol=1e-4, atol=1e-5)
+
+
+def folder_of_samples(here: Path) -> str:
+    (here / "samples").mkdir()
+    for k in range(3):
+        save(here / "samples" / f"{k}.npz", {name: array[k : k + 1] for name, array in arrays(3).items()})
+    return "samples"
+
+
+def random_samples(here: Path) -> str:
+    return "random:3"
+
+
+def one_file(here: Path) -> str:
+    return str(save(here / "three.npz", arrays(3)))
+
+
+@pytest.mark.parametrize("given", [folder_of_samples, random_samples, one_file])
+def test_samples_come_in_three_ways(given: Callable[[Path], str], here: Path) -> None:
+    assert quantize("--variant", "int8", data=given(here)) == 0
+    with Bundle.open("m.edge") as bundle:
+        assert {g.variant for g in bundle.manifest.graphs} == {"fp32", "int8"}
+        assert bundle.manifest.provenance.samples == 3
+        assert [set(sample.source) for sample in bundle.manifest.golden] == [{IMAGE, NUMBERS}] * 3
+
+
+def test_inputs_without_a_batch_axis_are_stacked(here: Path) -> None:
+    onnx.save(model(batch=None), "m.onnx")
+    stacked = {IMAGE: arrays(4)[IMAGE][:, None], NUMBERS: arrays(4)[NUMBERS]}
+    assert quantize("--variant", "fp32", data=str(save(here / "stacked.npz", stacked))) == 0
+    assert quantize(
+        "--variant", "fp32", "--overwrite", data=str(save(here / "one.npz", {k: v[0] for k, v in stacked.items()}))
+    ) == 0  # fmt: skip
+    with Bundle.open("m.edge") as bundle:
+        assert [g.axes for g in bundle.manifest.graphs] == [{}]
+        assert bundle.manifest.golden[0].feeds["model"][NUMBERS].shape == (6, 8)
+
+
+def test_a_free_axis_needs_its_largest_size(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    onnx.save(model(axis="points"), "m.onnx")
+    assert quantize() == 2
+    assert "the size of the free axis 'points' is not bounded" in capsys.readouterr().err
+    assert quantize("--axis", "points=9", "--axis", "N=4", "--variant", "fp32") == 0
+    with Bundle.open("m.edge") as bundle:
+        assert bundle.manifest.graphs[0].axes == {"N": 4, "points": 9}
+    assert verify("m.edge").passed
+
+
+def test_a_node_that_is_excluded_stays_float(here: Path) -> None:
+    assert quantize("--variant", "int8", "--exclude", "conv") == 0
+    with Bundle.open("m.edge") as bundle:
+        assert {g.int8_convolutions for g in bundle.manifest.graphs if g.variant == "int8"} == {1}
+
+
+def test_weights_in_a_file_beside_it_come_into_the_bundle(here: Path) -> None:
+    onnx.save(
+        model(), "outside.onnx", save_as_external_data=True, location="outside.data", size_threshold=0
+    )  # fmt: skip
+    assert quantize("--variant", "fp32", model="outside.onnx") == 0
+    assert verify("m.edge").passed
+
+
+def leads_to(location: str) -> Callable[[Path], None]:
+    def make(here: Path) -> None:
+        outside = model()
+        (here / "inner").mkdir()
+        onnx.save(outside, here / "bad.onnx", save_as_external_data=True, location="w.data", size_threshold=0)
+        found = onnx.load(str(here / "bad.onnx"), load_external_data=False)
+        for tensor in found.graph.initializer:
+            for entry in tensor.external_data:
+                if entry.key == "location":
+                    entry.value = location
+        (here / "bad.onnx").write_bytes(found.SerializeToString())
+
+    return make
+
+
+def linked(here: Path) -> None:
+    leads_to("link.data")(here)
+    (here / "link.data").symlink_to(here / "w.data")
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (leads_to("../w.data"), "which is not a file in its own folder"),
+        (leads_to("inner/../../w.data"), "which is not a file in its own folder"),
+        (leads_to("/etc/passwd"), "which is not a file in its own folder"),
+        (leads_to("C:\\w.data"), "which is not a file in its own folder"),
+        (leads_to(""), "which is not a file in its own folder"),
+        (leads_to("inner"), "which is not there"),
+        (leads_to("gone.data"), "which is not there"),
+        (linked, "which is not a file in its own folder"),
+    ],
+    ids=["up", "down and up", "absolute", "windows", "empty", "folder", "gone", "link"],
+)
+def test_weights_are_never_read_from_elsewhere(
+    make: Callable[[Path], None], said: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make(here)
+    assert quantize(model="bad.onnx") == 3
+    assert said in capsys.readouterr().err
+
+
+def foreign_operator(here: Path) -> None:
+    strange = model()
+    strange.graph.node[1].domain = "com.else"
+    strange.opset_import.append(helper.make_opsetid("com.else", 1))
+    (here / "strange.onnx").write_bytes(strange.SerializeToString())
+
+
+MISTAKES = [
+    (("absent.onnx", "s.npz"), (), 3, "absent.onnx: can't read it"),
+    ((".", "s.npz"), (), 3, "this is a folder, not an ONNX file"),
+    (("s.npz", "s.npz"), (), 3, "s.npz: "),
+    (("strange.onnx", "s.npz"), (), 3, "operators of the domain 'com.else'"),
+    (("m.onnx", "absent"), (), 3, "this is no folder and no .npz file"),
+    (("m.onnx", "absent.npz"), (), 3, "absent.npz: can't read it"),
+    (("m.onnx", "empty"), (), 3, "there are no .npz files in it"),
+    (("m.onnx", "text.npz"), (), 3, "text.npz: this is no .npz file of plain arrays"),
+    (("m.onnx", "less.npz"), (), 3, "less.npz: it holds no array input/image:0, only numbers"),
+    (("m.onnx", "more.npz"), (), 3, "more.npz: the graph has no input more"),
+    (("m.onnx", "double.npz"), (), 3, "float64, the graph takes float32"),
+    (("m.onnx", "uneven.npz"), (), 3, "different numbers of samples"),
+    (("m.onnx", "wide.npz"), (), 3, "has shape (1, 3, 17, 16), the graph takes ('N', 3, 16, 16)"),
+    (("m.onnx", "random:"), (), 2, "names no number of samples. Write random:64"),
+    (("m.onnx", "random:0"), (), 2, "names no number of samples"),
+    (("m.onnx", "s.npz"), ("--axis", "N"), 2, "Write --axis N=8"),
+    (("m.onnx", "s.npz"), ("--axis", "Q=3"), 2, "the graph has no free axis Q"),
+    (("m.onnx", "s.npz"), ("--variant", "int4"), 2, "--variant is fp32, fp16, int8, int8-w7, not int4"),
+    (("m.onnx", "s.npz"), ("--exclude", "nowhere"), 2, "nowhere"),
+    (("m.onnx", "s.npz"), ("--key", "absent.key"), 3, "absent.key: can't be read"),
+    (("m.onnx", "s.npz"), ("--out", "x.onnx"), 2, "does not end in .edge"),
+    (("m.onnx", "s.npz"), ("--out", "there.edge"), 2, "something stands there already"),
+]
+
+
+@pytest.mark.parametrize(
+    ("given", "words", "code", "said"), MISTAKES, ids=[" ".join((*g, *w)) for g, w, *_ in MISTAKES]
+)
+def test_a_mistake_is_one_sentence_and_nothing_is_written(
+    given: tuple[str, str], words: tuple[str, ...], code: int, said: str, here: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    foreign_operator(here)
+    (here / "empty").mkdir()
+    (here / "text.npz").write_text("no archive")
+    (here / "there.edge").write_text("kept")
+    whole = arrays(4)
+    save(here / "less.npz", {NUMBERS: whole[NUMBERS]})
+    save(here / "more.npz", {**whole, "more": whole[NUMBERS]})
+    save(here / "double.npz", {**whole, IMAGE: whole[IMAGE].astype(np.float64)})
+    save(here / "uneven.npz", {**whole, IMAGE: whole[IMAGE][:2]})
+    save(here / "wide.npz", {**whole, IMAGE: np.zeros((4, 3, 17, 16), np.float32)})
+    path, data = given
+    assert quantize(*words, model=path, data=data) == code
+    told = capsys.readouterr().err
+    assert said in told
+    assert "Traceback" not in told
+    assert (here / "there.edge").read_text() == "kept"
+    assert not (here / "m.edge").exists()
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int16", "bool", "int32", "int64", "float32", "float16"])
+def test_random_samples_keep_to_their_stated_range_and_are_the_same_again(dtype: str) -> None:
+    spec = TensorSpec(name="x", dtype=dtype, shape=("N", "P", 500))  # type: ignore[arg-type]
+    samples = samples_of("random:4", [spec], {"N": 256, "P": 7}, seed=1)
+    first, again = ([feeds["x"] for feeds in samples] for _ in range(2))
+    low, high = RANGES.get(dtype, (-1, 1) if dtype.startswith("float") else (0, 1))
+    for a, b in zip(first, again, strict=True):
+        assert (a.dtype, a.shape) == (np.dtype(dtype), (1, 7, 500))
+        np.testing.assert_array_equal(a, b)
+        assert low <= float(a.min()) <= low + 0.2 * (high - low)
+        assert high - 0.2 * (high - low) <= float(a.max()) <= high
+    assert not np.array_equal(first[0], first[1])
