@@ -7,26 +7,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
-import subprocess
-import sys
-import venv
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from installed import PRODUCT, Site, environment
 
 import edge_sdk
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.errors import BadBundle
 
 PACKAGE = Path(__file__).resolve().parents[1] / "plugin"
-PRODUCT = Path(edge_sdk.__file__).resolve().parents[1]
 FILES = {
     "pyproject.toml": "names the entry points",
     "edge_sdk_trial/__init__.py": "",
@@ -52,61 +46,6 @@ GROUPS = {
 }
 RUNTIMES = {"onnxruntime", "openvino", "slow-numpy"}
 
-VERBS = """
-import contextlib, io, json, sys
-from edge_sdk.cli.main import run
-said = []
-for words in json.load(sys.stdin):
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            run(words)
-        except SystemExit as exc:
-            code = exc.code
-    said.append([code, out.getvalue(), err.getvalue()])
-json.dump(said, sys.stdout)
-"""
-"""Several command lines in one process: what starts one, imports, takes longer than most of them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """What one command line answered."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-@dataclass(frozen=True, slots=True)
-class Site:
-    """An environment with the package in it. folder: where its programs work."""
-
-    python: Path
-    folder: Path
-
-    def run(self, *words: str, given: str = "", path: Sequence[Path] = ()) -> subprocess.CompletedProcess[str]:
-        """Its Python with `words`. path: folders before all others."""
-        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        environment["XDG_CACHE_HOME"] = str(self.folder / "cache")
-        if path:
-            environment["PYTHONPATH"] = os.pathsep.join(map(str, path))
-        call = [str(self.python), *words]
-        return subprocess.run(
-            call, input=given, env=environment, cwd=self.folder, capture_output=True, text=True, timeout=240,
-            check=False,
-        )  # fmt: skip
-
-    def verbs(self, *lines: Sequence[str], path: Sequence[Path] = ()) -> list[Said]:
-        """What `edge-sdk` answers to each line."""
-        done = self.run("-c", VERBS, given=json.dumps([list(line) for line in lines]), path=path)
-        assert done.returncode == 0, done.stderr
-        return [Said(*one) for one in json.loads(done.stdout)]
-
 
 def _digest() -> str:
     """Of every file of the product."""
@@ -117,21 +56,9 @@ def _digest() -> str:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
-    """Installed offline; what is installed here is seen there, the product from where it was imported here."""
-    folder = tmp_path_factory.mktemp("plugin")
-    (folder / "work").mkdir()
-    venv.create(folder / "venv", with_pip=False, symlinks=os.name != "nt")
-    inside = folder / "venv" / ("Scripts" if os.name == "nt" else "bin") / "python"
-    made = Site(python=inside, folder=folder / "work")
-    ask = "import sysconfig; print(sysconfig.get_path('purelib'))"
-    packages = Path(made.run("-c", ask).stdout.strip())
-    ours = [path for path in sys.path if path.endswith("-packages")]
-    lines = [str(PRODUCT), *(f"import site; site.addsitedir({path!r})" for path in ours)]
-    (packages / "of_the_suite.pth").write_text("\n".join(lines))
-    source = shutil.copytree(PACKAGE, folder / "source", ignore=shutil.ignore_patterns("__pycache__"))
-    offline = ("--no-index", "--no-deps", "--no-build-isolation", "--no-cache-dir", "--disable-pip-version-check")
-    done = made.run("-m", "pip", "install", "--quiet", "--no-compile", *offline, str(source))
-    assert done.returncode == 0, done.stderr
+    """With the package in it."""
+    made = environment(tmp_path_factory.mktemp("plugin"))
+    made.install(PACKAGE)
     return made
 
 
