@@ -16,7 +16,6 @@ from onnx import ModelProto, NodeProto, TensorProto
 from edge_sdk.calibration import graphs, ops
 from edge_sdk.calibration.graphs import Index
 from edge_sdk.calibration.ops import operator
-from edge_sdk.calibration.ranges import TOP, Range, scale_of
 from edge_sdk.calibration.rules import RUNTIMES
 from edge_sdk.runtimes.operators import has_int8
 
@@ -255,23 +254,6 @@ class _Planner:
         return {t: root(t) for t in parent}
 
 
-def scales(plan: QuantizationPlan, ranges: Mapping[str, Range], *, output_margin: float = 1.0) -> dict[str, np.float32]:
-    """The float32 scale of every point. output_margin: how much wider the ranges before the float tail are made."""
-    tops: dict[str, float] = {}
-    for point in plan.points.values():
-        if point.role == "exact-picture":
-            top = float(TOP)
-        else:
-            top = ranges[point.tensor].top * (output_margin if point.role == "tail" else 1.0)
-        tops[point.group] = max(tops.get(point.group, 0.0), top)
-    found = {group: scale_of(top) for group, top in tops.items()}
-    for output, source in plan.averages.items():
-        after, before = plan.points[output].group, plan.points[source].group
-        if after != before:
-            found[after] = _untied(found[after], found[before])
-    return {tensor: found[point.group] for tensor, point in plan.points.items()}
-
-
 def _shaped(node: NodeProto, rank: int) -> bool:
     """Whether attributes and the weight's rank are those of a plain product or convolution."""
     if node.op_type == "MatMul":
@@ -280,20 +262,3 @@ def _shaped(node: NodeProto, rank: int) -> bool:
         plain = all(graphs.number(node, name, 1.0) == 1.0 for name in ("alpha", "beta"))
         return plain and not graphs.integer(node, "transA", 0)
     return True
-
-
-def _untied(scale: np.float32, source: np.float32) -> np.float32:
-    """`scale`, widened a little if a mean of values on the source's grid could fall half-way on its own.
-
-    Half-way values are where runtimes round differently: with a ratio of small whole numbers a quarter of all means
-    of four are such ties, and with one of p / n still up to one in 2 n.
-    """
-    while _simple(float(source) / float(scale)):
-        scale = np.float32(float(scale) * 1.0137)
-    return scale
-
-
-def _simple(ratio: float) -> bool:
-    """Whether more than 2 % of all means could be ties: the ratio is a fraction of up to 25, or near one of up to 8."""
-    near = (n * (2e-3 if n <= 8 else 1e-4) for n in range(1, 26))
-    return ratio > 0.05 and any(abs(ratio * n - round(ratio * n)) < d for n, d in enumerate(near, start=1))

@@ -22,10 +22,11 @@ from edge_sdk.calibration.lint import lint
 from edge_sdk.calibration.observe import Feeds, Spread, TensorStatistics, again, extremes, observe
 from edge_sdk.calibration.ops import operator
 from edge_sdk.calibration.output_correction import OutputCorrection, applied, fitted
-from edge_sdk.calibration.plan import FirstConv, QuantizationPlan, plan, scales
+from edge_sdk.calibration.plan import FirstConv, QuantizationPlan, plan
 from edge_sdk.calibration.ranges import SAFE_TOP, TOP, RangeMethod, fit
 from edge_sdk.calibration.report import CalibrationReport, LayoutName, Quantized, Variant
 from edge_sdk.calibration.rules import RUNTIMES
+from edge_sdk.calibration.scales import scales
 from edge_sdk.errors import BadInput, BadUsage, CheckFailed
 from edge_sdk.progress import Progress, silent
 from edge_sdk.tensors import Array

@@ -1,4 +1,4 @@
-"""From statistics of one tensor to its symmetric int8 scale, and numbers to int8. Pure; knows no graph."""
+"""From statistics of one tensor to the range that int8 keeps, and numbers to int8. Pure; knows no graph."""
 
 from __future__ import annotations
 
@@ -37,14 +37,6 @@ def fit(observed: TensorStatistics, method: RangeMethod = "minmax") -> Range:
     if method != "minmax":
         top, cut = _percentile(observed, float(method.partition("-")[2]) / 100.0)
     return Range(tensor=observed.tensor, low=observed.low, high=observed.high, top=top, cut=cut)
-
-
-def scale_of(top: float, *, limit: int = TOP) -> np.float32:
-    """The float32 scale that puts `top` on `limit`; 1 / limit for an all-zero tensor (any positive scale is exact)."""
-    if not np.isfinite(top) or top < 0.0:
-        raise BadInput(f"a range of {top} has no scale")
-    scale = np.float32(top / limit) if top > 0.0 else np.float32(1.0 / limit)
-    return max(scale, np.float32(SMALLEST_SCALE))
 
 
 def quantize(real: NDArray[np.float32], scale: np.float32 | NDArray[np.float32]) -> tuple[NDArray[np.int8], int]:

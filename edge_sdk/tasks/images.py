@@ -37,12 +37,13 @@ RING = 8
 class Taken:
     """One picture on its way. name: for errors and results. file: where it came from, None for pixels and bytes.
 
-    notes: what a person should look at.
+    one_colour: every pixel has the same value. notes: what a person should look at.
     """
 
     name: str
     file: Path | None
     prepared: Prepared
+    one_colour: bool
     notes: tuple[str, ...]
 
 
@@ -68,7 +69,10 @@ class Pictures:
             raise _no_picture(image)
         pixels = np.asarray(pixels)
         prepared = clock("resize", preprocess.apply, pixels, self.record, color=color, where=name)
-        return Taken(name=name, file=file, prepared=prepared, notes=self._unusual(pixels, prepared))
+        return Taken(
+            name=name, file=file, prepared=prepared, one_colour=prepared.is_one_colour,
+            notes=self._unusual(pixels, prepared),
+        )  # fmt: skip
 
     def _unusual(self, pixels: NDArray[Any], prepared: Prepared) -> tuple[str, ...]:
         """What a person should know of a picture beside its answer."""

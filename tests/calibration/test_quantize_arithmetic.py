@@ -10,8 +10,9 @@ from hypothesis.extra import numpy as hnp
 
 from edge_sdk.calibration.bias_correction import bias_shift
 from edge_sdk.calibration.observe import Observer, TensorStatistics
-from edge_sdk.calibration.plan import Point, QuantizationPlan, scales
-from edge_sdk.calibration.ranges import Range, fit, quantize, quantize_weights, scale_of
+from edge_sdk.calibration.plan import Point, QuantizationPlan
+from edge_sdk.calibration.ranges import Range, fit, quantize, quantize_weights
+from edge_sdk.calibration.scales import scale_of, scales
 from edge_sdk.errors import BadInput, BadUsage
 
 REALS = st.floats(-1e4, 1e4, width=32)

@@ -85,7 +85,7 @@ class AnomalyDetector(Running[Source, AnomalyResult]):
                 where=taken.name,
                 do="Run edge-sdk verify on this device",
             )
-        if taken.prepared.is_one_colour:
+        if taken.one_colour:
             # Whatever the network answers to it, a line reads the verdict, and "good" would let the part pass.
             raise BadInput(
                 "every pixel has the same value, which is no picture of a part", where=taken.name,
