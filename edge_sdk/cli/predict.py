@@ -42,9 +42,10 @@ def predict(
     with load(
         bundle, runtime=runtime, variant=variants(variant), device=device, threads=threads, trust=policy(trust, keys)
     ) as predictor:
-        given = tasks.task(predictor.bundle.manifest.task).given(inputs, predictor.bundle)
-        for folder in filter(Path.is_dir, map(Path, inputs)):
-            terminal.left_out(folder)
+        task = tasks.task(predictor.bundle.manifest.task)
+        given = task.given(inputs, predictor.bundle)
+        for line in task.left_out(inputs):
+            terminal.note(line)
         if explain:
             terminal.note(predictor.explain())
         for one in given:

@@ -33,7 +33,7 @@ def profile(
 
     Example: edge-sdk profile line3.edge --variant int8 --runtime openvino
     """
-    from edge_sdk import atomic
+    from edge_sdk import atomic, tasks
     from edge_sdk.loading import load
     from edge_sdk.profiling.predicting import workload
     from edge_sdk.profiling.run import ProfileOptions
@@ -54,8 +54,9 @@ def profile(
     options = ProfileOptions(min_time_s=terminal.seconds(min_time), max_time_s=terminal.seconds(max_time))
     with load(bundle, runtime=runtime, variant=wanted, device=device, threads=threads, trust=trusted) as predictor:
         called = workload(predictor, [inputs] if inputs is not None else [])
-        if inputs is not None and Path(inputs).is_dir():
-            terminal.left_out(Path(inputs))
+        task = tasks.task(predictor.bundle.manifest.task)
+        for line in task.left_out([inputs] if inputs is not None else []):
+            terminal.note(line)
         with terminal.progress() as progress:
             report = measure(
                 predictor, called, options=options, progress=progress, command=sys.argv,

@@ -407,6 +407,10 @@ class Task(ABC):
     def given(self, words: Sequence[str], bundle: Bundle) -> list[Given]:
         """What the words of a command line name. Raises BadInput, BadUsage."""
 
+    def left_out(self, words: Sequence[str]) -> list[str]:
+        """What `given` does not take of the folders among `words`, a sentence for each that has any."""
+        return []
+
     def workload(self, bundle: Bundle, given: Sequence[Given] = ()) -> list[Any]:
         """Sources in memory that a profile calls `predict` with in turn: those given, or made of the golden samples."""
         if given:

@@ -12,12 +12,13 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_sdk import preprocess
+from edge_sdk import folders, preprocess
 from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.errors import BadBundle, BadInput
 from edge_sdk.folders import pictures_in
 from edge_sdk.preprocess import Color, Prepared
+from edge_sdk.shown import shown
 from edge_sdk.stages import Stages
 from edge_sdk.tasks.base import Given
 from edge_sdk.tensors import Array
@@ -154,6 +155,12 @@ def given_pictures(words: Sequence[str]) -> list[Given]:
         path = Path(word)
         files += pictures_in(path, recursive=True) if path.is_dir() else [path]
     return [Given(name=str(file), source=file, place=place) for file, place in zip(files, places_of(files))]
+
+
+def left_out(words: Sequence[str]) -> list[str]:
+    """What `given_pictures` does not take of the folders among `words`: `Task.left_out` of a picture task."""
+    found = {word: folders.left_out(Path(word), recursive=True) for word in words if Path(word).is_dir()}
+    return [f"{shown(word)}: {what}" for word, what in found.items() if what]
 
 
 def places_of(files: Sequence[Path]) -> list[Path]:

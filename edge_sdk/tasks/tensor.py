@@ -179,3 +179,8 @@ class TensorTask(Task):
                 raise BadInput("there are no .npz files in it", where=word, do="Write them with numpy.savez")
             files += found
         return [Given(name=str(file), source=file, place=place) for file, place in zip(files, places_of(files))]
+
+    def left_out(self, words: Sequence[str]) -> list[str]:
+        folders = (Path(word) for word in words if Path(word).is_dir())
+        others = {folder: sum(path.suffix != ".npz" for path in folder.iterdir()) for folder in folders}
+        return [f"{shown(folder)}: left out, no .npz files: {count}" for folder, count in others.items() if count]

@@ -249,6 +249,12 @@ def test_they_are_signed_and_a_device_that_asks_for_it_takes_them(site: Site, bu
     assert "edge-sdk sign --site signs it" in unsigned.err  # the record was packed without a key
 
 
+def test_a_demo_of_a_family_that_ships_no_data_says_so(site: Site) -> None:
+    (said,) = site.verbs(("demo", "tiny-seeds"))
+    assert (said.code, "Traceback" in said.err) == (2, False)
+    assert "tiny-seeds" in said.err or "Tiny seeds" in said.err
+
+
 def test_a_verb_of_another_task_says_so(site: Site, bundles: Bundles) -> None:
     asked = (("pairs.edge",), ("seeds.edge", "--fixed", "0.5"), ("pairs.edge", "--good", "pictures"))
     for said in site.verbs(*(("threshold", *words) for words in asked)):

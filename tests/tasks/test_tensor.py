@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -194,3 +196,18 @@ def test_a_folder_names_its_npz_files(bundle: Path, tmp_path: Path) -> None:
         (tmp_path / "empty").mkdir()
         with pytest.raises(BadInput, match=r"no \.npz files"):
             TensorTask().given([str(tmp_path / "empty")], opened)
+
+
+def test_predict_of_a_folder_tells_of_what_no_tensor_is_read_from_and_of_nothing_else(
+    bundle: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "arrays"
+    folder.mkdir()
+    np.savez(folder / "a.npz", **_sample(1))
+    assert TensorTask().left_out([str(folder)]) == []
+    (folder / "notes.txt").write_text("not arrays")
+    assert TensorTask().left_out([str(folder), str(folder / "a.npz")]) == [f"{folder}: left out, no .npz files: 1"]
+    call = [sys.executable, "-c", "from edge_sdk.cli.main import run; run()", "predict", str(bundle), str(folder)]
+    done = subprocess.run(call, capture_output=True, text=True, check=True)
+    assert "not read as a picture" not in done.stderr
+    assert "left out, no .npz files: 1" in done.stderr

@@ -50,6 +50,9 @@ class Anomaly(Task):
     def given(self, words: Sequence[str], bundle: Bundle) -> list[Given]:
         return images.given_pictures(words)
 
+    def left_out(self, words: Sequence[str]) -> list[str]:
+        return images.left_out(words)
+
     def workload(self, bundle: Bundle, given: Sequence[Given] = ()) -> list[Any]:
         depth = images.record_of(bundle).bit_depth
         decoded = [preprocess.read_rgb8(one.source, bit_depth=depth) for one in given]  # a camera gives pixels
