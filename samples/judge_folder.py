@@ -21,7 +21,7 @@ def judge(bundle: Path, folder: Path) -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
     table = csv.writer(sys.stdout)
     table.writerow(["file", "verdict", "score", "threshold", "regions", "ms"])
-    with edge_sdk.load(bundle) as detector:
+    with edge_sdk.load_as(edge_sdk.AnomalyDetector, bundle) as detector:
         for file in sorted(folder.iterdir()):
             try:
                 result = detector.predict(file)

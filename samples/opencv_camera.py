@@ -15,10 +15,10 @@ import cv2
 import edge_sdk
 
 
-def watch(bundle: Path, camera: int) -> None:
+def watch(bundle: Path, camera: str) -> None:
     """Shows judged frames until a key is pressed. A frame that could not be read is an error, never a black picture."""
-    source = cv2.VideoCapture(camera)
-    with edge_sdk.load(bundle, color="bgr") as detector:  # OpenCV's frames are BGR
+    source = cv2.VideoCapture(int(camera) if camera.isdigit() else camera)
+    with edge_sdk.load_as(edge_sdk.AnomalyDetector, bundle, color="bgr") as detector:  # OpenCV's frames are BGR
         detector.warm_up()
         while cv2.waitKey(1) < 0:
             ok, frame = source.read()
@@ -35,7 +35,7 @@ def main() -> None:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", type=Path)
-    parser.add_argument("--camera", type=int, default=0, help="its number, as OpenCV counts them")
+    parser.add_argument("--camera", default="0", help="its number, as OpenCV counts them, or a video file or address")
     asked = parser.parse_args()
     watch(asked.bundle, asked.camera)
 
