@@ -14,7 +14,7 @@ from xs_parts import LAYOUT, SIDE, pictures, untrained
 from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.errors import BadInput, BadUsage
 from edge_sdk.export.efficientad.trunk import BLOCKS, SHIPPED, cells, load_trunk, provenance, same_pads, stride_of
-from edge_sdk.export.efficientad.xs.graph import float_in_int8, merged_graph, raw_maps
+from edge_sdk.export.efficientad.xs.graph import keep_fp32_in_int8, merged_graph, raw_maps
 from edge_sdk.export.efficientad.xs.model import Source, Student, XsLayout, XsModel, placing
 from edge_sdk.tensors import Array
 
@@ -242,7 +242,7 @@ def test_weights_that_are_no_trunk_are_named(tmp_path: Path) -> None:
 
 
 def test_the_trunk_is_what_stays_float_in_int8(model: XsModel, graph: bytes) -> None:
-    names, tail = float_in_int8(graph), merged_graph(model, width=SIDE, height=SIDE)[1]
+    names, tail = keep_fp32_in_int8(graph), merged_graph(model, width=SIDE, height=SIDE)[1]
     convolutions = [node.name for node in onnx.load_from_string(graph).graph.node if node.op_type == "Conv"]
     assert {name.split("/")[0] for name in names} == {"trunk"}
     assert {name.split("/")[0] for name in convolutions if name not in names and name not in tail} == {"student"}

@@ -17,7 +17,8 @@ import edge_sdk
 from edge_sdk import preprocess
 from edge_sdk.calibration import QuantizeOptions, quantize
 from edge_sdk.errors import BadUsage, NotThere
-from edge_sdk.export import evaluate
+from edge_sdk.export.tasks.anomaly import evaluate
+from edge_sdk.export.tasks.base import float_variant
 from edge_sdk.runtimes import probe, registry, targets
 from edge_sdk.runtimes.protocol import CompileOptions
 from edge_sdk.verify import verify
@@ -92,9 +93,10 @@ def test_its_own_device_is_used_where_pictures_are_scored_and_bundles_verified(
     accelerator: str, tiny_bundle: Path
 ) -> None:
     made = tiny.graph()
-    options = QuantizeOptions(variants=("fp32", "int8"), float_tail=made.float_tail, threads=1)
-    variants = quantize(made.onnx, tiny.Feeds(made), options=options).variants
-    inputs = [preprocess.apply(tiny.picture(seed), made.preprocessing) for seed in range(2)]
+    model = made.graphs["model"]
+    options = QuantizeOptions(variants=("int8",), keep_fp32=model.keep_fp32, threads=1)
+    variants = (float_variant(model.onnx), *quantize(model.onnx, tiny.Feeds(made), options=options).variants)
+    inputs = [preprocess.apply(tiny.picture(seed), tiny.record_of(made)) for seed in range(2)]
     rows = [row for row in evaluate.score_all(variants, inputs, threads=1) if row.runtime == accelerator]
     assert {row.variant for row in rows} == {"fp32", "int8"}
     for row in rows:
