@@ -32,10 +32,10 @@ class Fault(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Misread:
-    """A form that decoders get wrong or read differently. what: a noun phrase. do: how to convert it."""
+    """A form that decoders get wrong or read differently. what: a noun phrase. hint: how to convert it."""
 
     what: str
-    do: str
+    hint: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
