@@ -268,6 +268,6 @@ def provenance(
             continue
     return Provenance(
         created_utc=datetime.now(timezone.utc).isoformat(timespec="seconds"), product_version=__version__,
-        command=(Path(sys.argv[0]).name, *map(shown, sys.argv[1:])), packages=versions, data_digest=data_digest,
+        command=(Path(sys.argv[0]).name, *(shown(word) for word in sys.argv[1:])), packages=versions, data_digest=data_digest,
         samples=samples, seed=seed, licence=licence, notes=dict(notes or {}),
     )  # fmt: skip

@@ -28,8 +28,8 @@ from edge_sdk.extras import need
 from edge_sdk.profiling.run import ProfileReport
 from edge_sdk.verify import VerifyReport
 
-LONG = 2000
-"""Characters of a provenance note beyond which the page leaves it out: sums of files help nobody there."""
+LONG_WORD = 40
+"""Characters: a provenance note that is one longer word, such as sums of files, is for programs alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,11 +98,12 @@ def _lead(built: Built, when: str, machine: Mapping[str, str]) -> str:
 
 
 def options_words(options: FamilyOptions) -> str:
-    """What was stated about a training: text, and what is not as it is by default; the seed; no path."""
-    defaults, out = defaults_of(type(options)), []
+    """What was stated about a model: text, and what is not as it is by default; the seed; no path, and nothing that
+    every training has."""
+    defaults, common, out = defaults_of(type(options)), specs_of(FamilyOptions), []
     for name, spec in specs_of(type(options)).items():
         value = getattr(options, name)
-        if name in ("seed", "threads", "device") or spec.kind == "path" or value is None:
+        if name in common or spec.kind == "path" or value is None:
             continue
         if spec.kind == "text" or value != defaults[name]:
             words = name.replace("_", " ")
@@ -239,8 +240,5 @@ def _provenance(made: Provenance) -> str:
     """As JSON, without the licence, which stands below it, and without notes that only a program can read."""
     shown = msgspec.to_builtins(made)
     del shown["licence"]
-    shown["notes"] = {name: value for name, value in made.notes.items() if len(value) < LONG and name not in _HIDDEN}
+    shown["notes"] = {name: value for name, value in made.notes.items() if len(value) <= LONG_WORD or " " in value}
     return json.dumps(shown, indent=1, ensure_ascii=False)
-
-
-_HIDDEN = ("training_pictures",)

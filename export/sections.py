@@ -61,7 +61,7 @@ class Drawings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
-    """One input with its answer. uri: a data address of a picture. detail: such as a score. wrong: a mistake."""
+    """One input with its answer. uri: a data address of a picture. detail: a few words more. wrong: a mistake."""
 
     uri: str
     file: str

@@ -156,7 +156,8 @@ class _Spool:
         assert self._file is not None
         with self._lock:  # mapping moves the file's position, which a writer sets
             mapped = np.memmap(self._file, np.uint8, "r", place.offset, place.shape)
-        return np.array(mapped, np.uint8)
+        kept: NDArray[np.uint8] = np.array(mapped, np.uint8)
+        return kept
 
     def _written(self, array: NDArray[np.uint8]) -> _Place | None:
         try:

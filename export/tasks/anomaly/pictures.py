@@ -149,6 +149,7 @@ def _readable(
                 good.append(one)
             else:
                 bad.append(one)
+    how.progress(len(pictures), len(pictures), "reading pictures")
     return tuple(good), tuple(bad)
 
 
