@@ -94,7 +94,7 @@ class FloatGraph:
 
     def __post_init__(self) -> None:
         if self.variants is not None and "fp32" in self.variants:
-            raise BadUsage("fp32 is in every bundle", do="Name the variants to make besides it, () for none")
+            raise BadUsage("fp32 is in every bundle", hint="Name the variants to make besides it, () for none")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
