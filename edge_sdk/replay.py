@@ -15,7 +15,7 @@ from edge_sdk.loading import options_for
 from edge_sdk.runtimes import registry
 from edge_sdk.runtimes.cache import default_cache_folder
 from edge_sdk.runtimes.protocol import CompileOptions, Session
-from edge_sdk.tasks.base import Setup, Task
+from edge_sdk.tasks.base import Setup, Task, golden_samples_of
 from edge_sdk.tensors import Array
 
 FP32_TOLERANCE = 1e-3
@@ -65,7 +65,9 @@ def _worst_feed(bundle: Bundle, task: Task, setup: Setup, sample: GoldenSample) 
     before: dict[str, dict[str, Array]] = {}
     apart = 0.0
     for role in task.roles:
-        made, want = task.feeds(setup, source, role, before), golden_feeds(bundle, sample, role)
+        with golden_samples_of(task, where=str(bundle.path)):
+            made = task.feeds(setup, source, role, before)
+        want = golden_feeds(bundle, sample, role)
         if role != task.roles[-1]:
             try:
                 before[role] = golden_outputs(bundle, sample, _reference(bundle, role))
@@ -138,7 +140,9 @@ def _worst_last_answer(bundle: Bundle, task: Task, sessions: Mapping[str, Sessio
         source = _source(bundle, sample)
         got: dict[str, dict[str, Array]] = {}
         for role in task.roles:
-            got[role] = answers(sessions[role], task.feeds(setup, source, role, got))
+            with golden_samples_of(task, where=str(bundle.path)):
+                feeds = task.feeds(setup, source, role, got)
+            got[role] = answers(sessions[role], feeds)
         for name, want in golden_outputs(bundle, sample, reference).items():
             apart = difference(got[last][name], want)
             worst = max(worst, apart / scales[name] if scales[name] else apart)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 import msgspec
 
 from edge_sdk.bundle.manifest import Preprocessing
+from edge_sdk.errors import BadUsage
 from edge_sdk.export import option as described
 from edge_sdk.export.option import option
 from edge_sdk.progress import Progress
@@ -90,6 +91,10 @@ class FloatGraph:
     output_correction: tuple[str, ...] = ()
     axes: Mapping[str, int] = field(default_factory=dict)
     variants: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.variants is not None and "fp32" in self.variants:
+            raise BadUsage("fp32 is in every bundle", hint="Name the variants to make besides it, () for none")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -35,7 +35,7 @@ from edge_sdk.runtimes import registry
 from edge_sdk.runtimes.onnx_file import read_facts
 from edge_sdk.runtimes.protocol import CompileOptions, Runtime
 from edge_sdk.shown import shown
-from edge_sdk.tasks.base import Setup, Task
+from edge_sdk.tasks.base import Setup, Task, golden_samples_of
 from edge_sdk.tensors import BATCH, Array, TensorSpec
 
 Tolerances: TypeAlias = Callable[[str, str], Mapping[str, Tolerance]]
@@ -107,6 +107,10 @@ def _setup(parts: Parts, task: Task, out: Path) -> Setup:
     if not isinstance(parts.exported.settings, task.settings):
         given = type(parts.exported.settings).__name__
         raise BadUsage(f"the settings are a {given}, {task.name} takes {task.settings.__name__}")
+    if not parts.golden:  # nobody could verify such a bundle
+        raise BadUsage(
+            f"the family {parts.family} or the task {task.name} gives no golden samples", hint="Give two or more"
+        )
     facts = {role: read_facts(graph.onnx, where=role) for role, graph in parts.exported.graphs.items()}
     setup = Setup(
         settings=parts.exported.settings, preprocessing=parts.exported.preprocessing,
@@ -146,7 +150,8 @@ def _graph(name: str, role: str, float_graph: FloatGraph, variant: Variant, boun
 
 
 def axes_of(graph: FloatGraph, inputs: Sequence[TensorSpec]) -> dict[str, int]:
-    """The largest size of each free axis. Raises BadUsage for one that nobody stated, the batch apart."""
+    """The largest size of each free axis. Raises BadUsage for one that nobody stated, the batch apart, and for one that
+    is stated and not there."""
     free = list(dict.fromkeys(axis for spec in inputs for axis in spec.axes))
     stated = {BATCH: MAX_BATCH, **graph.axes}
     if unstated := [axis for axis in free if axis not in stated]:
@@ -154,6 +159,8 @@ def axes_of(graph: FloatGraph, inputs: Sequence[TensorSpec]) -> dict[str, int]:
             f"the size of the free axis {unstated[0]!r} is not bounded",
             hint=f"State its largest size: {unstated[0]}=64",
         )
+    if unknown := [axis for axis in graph.axes if axis not in free]:
+        raise BadUsage(f"the graph has no free axis {unknown[0]!r}", hint=f"It has {', '.join(free) or 'none'}")
     return {axis: stated[axis] for axis in free}
 
 
@@ -189,7 +196,8 @@ def _fed(
     task: Task, setup: Setup, source: Mapping[str, Array], role: str, before: Mapping[str, _Answers], index: int
 ) -> dict[str, Array]:
     """What the task feeds to a role. Raises BadUsage for what its graph does not take."""
-    fed = task.feeds(setup, source, role, before)
+    with golden_samples_of(task, where=f"golden sample {index}"):
+        fed = task.feeds(setup, source, role, before)
     for spec in setup.inputs[role]:
         wrong = f"there is no {spec.name}" if spec.name not in fed else spec.accepts(fed[spec.name])
         if wrong:

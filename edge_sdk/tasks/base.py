@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +18,7 @@ import msgspec
 from edge_sdk.bundle.manifest import Graph, Preprocessing
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.decision.record import Record
-from edge_sdk.errors import BadBundle, BadUsage
+from edge_sdk.errors import BadBundle, BadUsage, EdgeError
 from edge_sdk.golden import OutputCheck
 from edge_sdk.in_flight import InFlight
 from edge_sdk.preprocess import Color
@@ -427,3 +428,16 @@ class Task(ABC):
     def summary(self, bundle: Bundle) -> list[tuple[str, str]]:
         """(name, text) of what `inspect` shows of the settings."""
         return []
+
+
+@contextmanager
+def golden_samples_of(task: Task, *, where: str) -> Iterator[None]:
+    """Around a task's code that reads golden samples, which come from a file and may hold anything: what it raises for
+    a source of another form (an array that is missing, one of another type) becomes a BadBundle."""
+    try:
+        yield
+    except EdgeError:
+        raise
+    except Exception as exc:
+        what = f"a golden sample is none of the task {task.name}: {type(exc).__name__}: {exc}"
+        raise BadBundle(what, where=where, hint="Export it again") from exc
