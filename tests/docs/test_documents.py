@@ -26,6 +26,8 @@ PAGES = sorted(
     for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "samples").glob("*.md"))
 )
 COMMANDS = ("edge-sdk", ".venv/bin/edge-sdk")
+RECIPES = "docs/add-a-"
+"""Pages whose commands name what the recipe itself adds; tests/house/test_recipes.py runs them."""
 RUNS = re.compile(r"# runs with (an anomaly|a tensor) bundle")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
@@ -57,6 +59,8 @@ def _blocks(language: str) -> list[Block]:
 def _commands() -> Iterator[tuple[str, list[str]]]:
     """(where, words after the program's name) of every line that calls edge-sdk."""
     for block in _blocks("sh"):
+        if block.page.startswith(RECIPES):
+            continue
         for line in block.text.replace("\\\n", " ").splitlines():
             words = shlex.split(line, comments=True)
             if words and words[0] in COMMANDS:
@@ -188,3 +192,11 @@ def test_the_index_names_every_page() -> None:
     linked = {(ROOT / "docs" / target).resolve() for target in LINK.findall(index)}
     missing = {path for path in (ROOT / "docs").glob("*.md") if path.name != "README.md"} - linked
     assert missing == set()
+
+
+def test_the_layers_on_the_page_are_those_of_the_contract() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    shown = page.split("## Layers")[1].split("```")[1].strip().splitlines()
+    contract = (ROOT / "pyproject.toml").read_text("utf-8").split("layers = [")[1].split("]")[0]
+    layers = [line.replace("edge_sdk.", "") for line in re.findall(r'"([^"]+)"', contract)]
+    assert shown == layers
