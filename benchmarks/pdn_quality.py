@@ -72,7 +72,7 @@ def _step_of(file: Path) -> int:
     from edge_sdk.export import tensors_file
     from edge_sdk.export.training import checkpoint
 
-    with tensors_file.opened(file, kind=checkpoint.FORMAT, what="no checkpoint", do="Run train first") as opened:
+    with tensors_file.opened(file, kind=checkpoint.FORMAT, what="no checkpoint", hint="Run train first") as opened:
         return int(opened.described["step"])
 
 

@@ -38,7 +38,7 @@ CELLS = 200
 def trained_on(name: str, run: Path, folder: Path) -> tuple[EfficientAdOptions, AnomalyData]:
     """How pictures came to the model of a run folder, and which, as its checkpoint says. folder: of all sets."""
     with tensors_file.opened(
-        run / checkpoint.NAME, kind=checkpoint.FORMAT, what="no checkpoint", do="Run xs_quality.py first"
+        run / checkpoint.NAME, kind=checkpoint.FORMAT, what="no checkpoint", hint="Run xs_quality.py first"
     ) as file:
         told = file.described["identity"]
     training = EfficientAdOptions(**{key: json.loads(told[key]) for key in ("width", "height", "seed", "bit_depth")})

@@ -52,7 +52,7 @@ def clean(model: ModelProto, *, optimise: bool = True) -> Cleaned:
             notes = (f"the graph is used as it is, not folded: {exc}",)
     made = tidy(folded)
     if any(node.op_type in PAIR and node.domain in graphs.STANDARD_DOMAINS for node in made.graph.node):
-        raise BadInput("the graph is quantized already", do="Give the float graph that it was made of")
+        raise BadInput("the graph is quantized already", hint="Give the float graph that it was made of")
     return Cleaned(model=made, names=_followed(first, made), notes=notes)
 
 
@@ -86,7 +86,7 @@ def tidy(model: ModelProto) -> ModelProto:
 def _inlined(model: ModelProto) -> ModelProto:
     if not model.functions:
         return model
-    with vendor_errors("onnx's inliner", where="functions of the model", do="Export the model without functions"):
+    with vendor_errors("onnx's inliner", where="functions of the model", hint="Export the model without functions"):
         return with_names(inliner.inline_local_functions(model))
 
 
@@ -95,8 +95,8 @@ def _converted(model: ModelProto) -> ModelProto:
     if OLDEST <= have <= NEWEST:
         return model
     wanted = USUAL if have < OLDEST else NEWEST
-    do = f"Export the model with an opset of {OLDEST} to {NEWEST}"
-    with vendor_errors("onnx's version converter", where=f"opset {have} to {wanted}", do=do):
+    hint = f"Export the model with an opset of {OLDEST} to {NEWEST}"
+    with vendor_errors("onnx's version converter", where=f"opset {have} to {wanted}", hint=hint):
         made = version_converter.convert_version(model, wanted)
         if have < _RESIZE_CHANGED:
             _resizes_as_before(made.graph)

@@ -30,19 +30,19 @@ def parsed(graph: bytes) -> ModelProto:
 def load(graph: bytes) -> ModelProto:
     """Parse and check one self-contained ONNX graph. BadInput: not ONNX, external data, not valid by the standard."""
     if len(graph) > _TWO_GIB:
-        raise BadInput(f"the graph has {len(graph)} bytes, protobuf ends at 2 GiB", do="Export a smaller graph")
+        raise BadInput(f"the graph has {len(graph)} bytes, protobuf ends at 2 GiB", hint="Export a smaller graph")
     model = ModelProto()
     try:
         model.ParseFromString(graph)
     except DecodeError as exc:
-        raise BadInput("these bytes are not an ONNX graph", do="Export the model again") from exc
+        raise BadInput("these bytes are not an ONNX graph", hint="Export the model again") from exc
     if not model.graph.node:
-        raise BadInput("the graph has no nodes", do="Export the model again")
+        raise BadInput("the graph has no nodes", hint="Export the model again")
     outside = [t.name for t in model.graph.initializer if t.data_location == TensorProto.EXTERNAL]
     if outside:
         raise BadInput(
             f"{len(outside)} weights lie outside the graph, the first is {outside[0]}",
-            do="Save the model with its weights inside: onnx.save(model, path, save_as_external_data=False)",
+            hint="Save the model with its weights inside: onnx.save(model, path, save_as_external_data=False)",
         )
     try:
         if any(not o.type.tensor_type.HasField("shape") for o in model.graph.output):  # the checker wants it, none else
@@ -92,7 +92,7 @@ def opset_of(model: ModelProto) -> int:
     """Version of the standard operator set. BadInput if the graph names none."""
     versions = [o.version for o in model.opset_import if o.domain in STANDARD_DOMAINS]
     if not versions:
-        raise BadInput("the graph imports no standard operator set", do="Export the model again")
+        raise BadInput("the graph imports no standard operator set", hint="Export the model again")
     return int(max(versions))
 
 

@@ -91,7 +91,7 @@ def assert_equal(left: Mapping[str, Array], right: Mapping[str, Array], *, where
             raise CheckFailed(
                 f"the two layouts differ in output {name} by up to {gap:g}",
                 where=where,
-                do="This is a fault of the rewrite: please report it with the graph",
+                hint="This is a fault of the rewrite: please report it with the graph",
             )
 
 

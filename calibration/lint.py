@@ -37,7 +37,7 @@ def lint(
     try:
         model.ParseFromString(graph)
     except DecodeError as exc:
-        raise BadInput("this is not an ONNX graph", where=where, do="Export the model again") from exc
+        raise BadInput("this is not an ONNX graph", where=where, hint="Export the model again") from exc
     outside = tuple(_outside(model))
     if outside:  # nothing else can be read
         return outside
@@ -55,7 +55,7 @@ def _outside(model: ModelProto) -> list[Violation]:
             rule="L70",
             node=t.name,
             what="the weight lies in another file: no runtime can load the graph from memory",
-            do="Save it inside: onnx.save(model, path, save_as_external_data=False)",
+            hint="Save it inside: onnx.save(model, path, save_as_external_data=False)",
         )
         for t in model.graph.initializer
         if t.data_location == TensorProto.EXTERNAL

@@ -67,7 +67,7 @@ class Observer:
             bad = int(np.count_nonzero(~np.isfinite(values)))
             raise BadInput(
                 f"tensor {self._tensor} holds {bad} values that are NaN or infinite, at sample {self._samples - 1}",
-                do="Look at that sample and at the model's weights: calibration needs finite numbers",
+                hint="Look at that sample and at the model's weights: calibration needs finite numbers",
             )
         self._low, self._high = min(self._low, low), max(self._high, high)
         self._count += values.size
@@ -138,7 +138,7 @@ def observe(
         done += 1
         progress(done, total, "calibration samples")
     if done == 0:
-        raise BadInput("there are no calibration samples", do="Give at least one, better some hundred")
+        raise BadInput("there are no calibration samples", hint="Give at least one, better some hundred")
     return {name: observer.result() for name, observer in observers.items()}
 
 
@@ -209,7 +209,7 @@ class Reader:
             if not isinstance(array, np.ndarray):
                 raise BadInput(f"input {name} is a {type(array).__name__}, not an array", where=where)
             if array.dtype.kind == "f" and not np.isfinite(array).all():
-                raise BadInput(f"input {name} holds NaN or infinity", where=where, do="Look at that sample")
+                raise BadInput(f"input {name} holds NaN or infinity", where=where, hint="Look at that sample")
         if not self._tensors:  # nothing to watch; ONNX Runtime refuses a run without outputs
             return {}
         with vendor_errors("onnxruntime", where=where):
@@ -235,7 +235,7 @@ def again(samples: Iterable[Feeds]) -> Iterable[Feeds]:
     if iter(samples) is samples:
         raise BadUsage(
             "the calibration samples can be read only once",
-            do="Pass a list, or an object whose __iter__ starts anew each time",
+            hint="Pass a list, or an object whose __iter__ starts anew each time",
         )
     return samples
 

@@ -143,6 +143,6 @@ def _outputs(model: ModelProto, nodes: Sequence[str]) -> tuple[str, ...]:
     last = [name for name in nodes if made[name] in {o.name for o in model.graph.output}]
     if last:
         raise BadUsage(
-            f"{last[0]} makes an output of the graph, which can't be corrected", do="Name the node before it"
+            f"{last[0]} makes an output of the graph, which can't be corrected", hint="Name the node before it"
         )
     return tuple(made[name] for name in nodes)

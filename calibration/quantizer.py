@@ -168,7 +168,7 @@ class _Work:
         passing = iter(samples)
         first = next(passing, None)
         if first is None:
-            raise BadInput("there are no calibration samples", do="Give at least one, better some hundred")
+            raise BadInput("there are no calibration samples", hint="Give at least one, better some hundred")
         cleaned = _unchanged(original, cleaned, first, options.threads)
         kept, left_out, corrected = (
             tuple(cleaned.names[name] for name in names if name in cleaned.names)
@@ -291,7 +291,7 @@ def _contracts(model: ModelProto) -> tuple[tuple[str, ...], tuple[str, ...]]:
     refused = {runtime: found[0] for runtime in RUNTIMES if (found := lint(data, (runtime,)))}
     if len(refused) == len(RUNTIMES):
         first = next(iter(refused.values()))
-        raise CheckFailed(f"no runtime takes the graph: {first.rule} {first.what}", where=first.node, do=first.do)
+        raise CheckFailed(f"no runtime takes the graph: {first.rule} {first.what}", where=first.node, hint=first.hint)
     notes = (f"not for {runtime}: {first.rule} {first.node}: {first.what}" for runtime, first in refused.items())
     return tuple(one for one in RUNTIMES if one not in refused), tuple(notes)
 
@@ -305,7 +305,7 @@ def _unchanged(original: ModelProto, cleaned: Cleaned, sample: Feeds, threads: i
         raise CheckFailed(
             f"converting the graph from opset {graphs.opset_of(original)} to {graphs.opset_of(plain.model)} changes "
             f"what it answers",
-            do="Export the model with an opset of 13 to 21",
+            hint="Export the model with an opset of 13 to 21",
         )
     return replace(plain, notes=(*plain.notes, "folding constants would change what the graph answers: left out"))
 
@@ -313,7 +313,7 @@ def _unchanged(original: ModelProto, cleaned: Cleaned, sample: Feeds, threads: i
 def _check_names(model: ModelProto, names: tuple[str, ...]) -> None:
     unknown = sorted(set(names) - {n.name for n in model.graph.node})
     if unknown:
-        raise BadUsage(f"the graph has no node {', '.join(unknown)}", do="edge-sdk inspect lists the nodes")
+        raise BadUsage(f"the graph has no node {', '.join(unknown)}", hint="edge-sdk inspect lists the nodes")
 
 
 def _half_tensors(model: ModelProto) -> tuple[str, ...]:
@@ -340,7 +340,7 @@ def _linted(variant: Variant) -> Variant:
         raise CheckFailed(
             f"{len(faults)} violations of the portable contract, the first is {first.rule}: {first.what}",
             where=f"{variant.variant}, {first.node}",
-            do=first.do,
+            hint=first.hint,
         )
     return variant
 
@@ -383,7 +383,7 @@ def _too_far(work: _Work, variant: Variant, model: ModelProto, samples: list[Fee
     if not work.options.force:
         raise CheckFailed(
             what, where=variant.variant,
-            do="Exclude that layer, calibrate on more samples, or pass force=True to have it all the same",
+            hint="Exclude that layer, calibrate on more samples, or pass force=True to have it all the same",
         )  # fmt: skip
     log.warning(what)
     return what

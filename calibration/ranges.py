@@ -75,7 +75,7 @@ def quantize_weights(
 ) -> Weights:
     """Symmetric int8 weights in [-limit, limit]; one scale for each entry of `axis`, or one for all if it is None."""
     if not np.isfinite(weights).all():
-        raise BadInput("a weight is NaN or infinite", do="Train or export the model again")
+        raise BadInput("a weight is NaN or infinite", hint="Train or export the model again")
     rows = weights[None] if axis is None else np.moveaxis(weights, axis, 0)
     rows = rows.reshape(len(rows), -1)
     tops = np.abs(rows).max(axis=1).astype(np.float64)
@@ -97,7 +97,7 @@ def quantize_weights(
 def _percentile(observed: TensorStatistics, share: float) -> tuple[float, float]:
     bins = observed.histogram
     if bins is None:
-        raise BadUsage("a percentile needs a histogram", do="Observe with histogram=True")
+        raise BadUsage("a percentile needs a histogram", hint="Observe with histogram=True")
     total = float(bins.sum())
     running = np.cumsum(bins)
     index = int(np.searchsorted(running, share * total))

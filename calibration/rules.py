@@ -19,10 +19,10 @@ class Violation:
     rule: str
     node: str
     what: str
-    do: str
+    hint: str
 
     def __str__(self) -> str:
-        return f"{self.rule} {self.node}: {self.what}. {self.do}."
+        return f"{self.rule} {self.node}: {self.what}. {self.hint}."
 
 
 Breach: TypeAlias = tuple[str, str]
@@ -35,13 +35,13 @@ class Rule:
 
     number: str
     minds: tuple[str, ...]
-    do: str
+    hint: str
     find: Callable[[Index], Iterator[Breach]]
 
     def check(self, index: Index) -> Iterator[Violation]:
         """Every breach of this rule in one graph."""
         for node, what in self.find(index):
-            yield Violation(rule=self.number, node=node, what=what, do=self.do)
+            yield Violation(rule=self.number, node=node, what=what, hint=self.hint)
 
 
 ALL = RUNTIMES

@@ -141,30 +141,33 @@ def _unsorted(index: Index) -> Iterator[Breach]:
 
 RULES = (
     Rule(
-        number="L31", minds=TRT_OV, do="Export with standard operators, not from an optimised file", find=_domain(_OURS)
+        number="L31",
+        minds=TRT_OV,
+        hint="Export with standard operators, not from an optimised file",
+        find=_domain(_OURS),
     ),
-    Rule(number="L32", minds=ALL, do="Replace the operator by standard ones", find=_domain("")),
-    Rule(number="L33", minds=OV, do="Inline it: onnx.inliner.inline_local_functions", find=_functions),
-    Rule(number="L34", minds=TRT_OV, do="Store the weight dense", find=_sparse),
+    Rule(number="L32", minds=ALL, hint="Replace the operator by standard ones", find=_domain("")),
+    Rule(number="L33", minds=OV, hint="Inline it: onnx.inliner.inline_local_functions", find=_functions),
+    Rule(number="L34", minds=TRT_OV, hint="Store the weight dense", find=_sparse),
     Rule(
         number="L35",
         minds=OV,
-        do="Use float32",
+        hint="Use float32",
         find=_type(TensorProto.DOUBLE, "float64: OpenVINO computes in float32"),
     ),
-    Rule(number="L36", minds=OV, do="Keep integers below 2^31", find=_big_integers),
+    Rule(number="L36", minds=OV, hint="Keep integers below 2^31", find=_big_integers),
     Rule(
         number="L37",
         minds=OV_ORT,
-        do="Use float32 or float16",
+        hint="Use float32 or float16",
         find=_type(TensorProto.BFLOAT16, "bfloat16: ONNX Runtime has no kernel for it"),
     ),
-    Rule(number="L38", minds=TRT, do="Cast to float32 first", find=_uint8_readers),
-    Rule(number="L39", minds=TRT, do="Stay float, Cast at the output alone", find=_cast_to_uint8),
+    Rule(number="L38", minds=TRT, hint="Cast to float32 first", find=_uint8_readers),
+    Rule(number="L39", minds=TRT, hint="Stay float, Cast at the output alone", find=_cast_to_uint8),
     Rule(
         number="L41",
         minds=TRT_OV,
-        do="Average first, or resize in preprocessing",
+        hint="Average first, or resize in preprocessing",
         find=_op(
             "Resize",
             "antialias: OpenVINO ignores it, TensorRT refuses it",
@@ -174,7 +177,7 @@ RULES = (
     Rule(
         number="L42",
         minds=TRT_OV,
-        do="Give explicit sizes",
+        hint="Give explicit sizes",
         find=_op(
             "Resize",
             "keep_aspect_ratio_policy: OpenVINO gives another shape, TensorRT refuses it",
@@ -184,7 +187,7 @@ RULES = (
     Rule(
         number="L43",
         minds=OV,
-        do="Use exclude_outside = 0",
+        hint="Use exclude_outside = 0",
         find=_op(
             "Resize",
             "exclude_outside: OpenVINO computes other values",
@@ -194,7 +197,7 @@ RULES = (
     Rule(
         number="L44",
         minds=TRT_OV,
-        do="Use half_pixel, align_corners or asymmetric",
+        hint="Use half_pixel, align_corners or asymmetric",
         find=_op(
             "Resize",
             "this coordinate mode is refused by OpenVINO or TensorRT",
@@ -204,7 +207,7 @@ RULES = (
     Rule(
         number="L46",
         minds=OV,
-        do="Pad explicitly, and use ceil_mode = 0",
+        hint="Pad explicitly, and use ceil_mode = 0",
         find=_op(
             "AveragePool",
             "ceil_mode with count_include_pad: OpenVINO computes other values",
@@ -214,7 +217,7 @@ RULES = (
     Rule(
         number="L47",
         minds=TRT,
-        do="Write the pool without dilation",
+        hint="Write the pool without dilation",
         find=_op(
             "AveragePool",
             "dilations: TensorRT refuses them",
@@ -224,7 +227,7 @@ RULES = (
     Rule(
         number="L48",
         minds=TRT,
-        do="Use the values alone",
+        hint="Use the values alone",
         find=_op(
             "MaxPool", "the indices output: TensorRT refuses it", lambda n, _: len(n.output) > 1 and bool(n.output[1])
         ),
@@ -232,46 +235,46 @@ RULES = (
     Rule(
         number="L49",
         minds=OV,
-        do="Write it as a Concat of Slices",
+        hint="Write it as a Concat of Slices",
         find=_op("Pad", "mode wrap: OpenVINO refuses it", lambda n, _: graphs.text(n, "mode", "constant") == "wrap"),
     ),
     Rule(
         number="L51",
         minds=TRT,
-        do="Compute it outside the graph",
+        hint="Compute it outside the graph",
         find=broken_operators("L51"),
     ),
     Rule(
         number="L52",
         minds=TRT,
-        do="Compute it outside the graph",
+        hint="Compute it outside the graph",
         find=broken_operators("L52"),
     ),
     Rule(
         number="L53",
         minds=TRT,
-        do="Take at most 3840, or compute it outside the graph",
+        hint="Take at most 3840, or compute it outside the graph",
         find=_op("TopK", "k > 3840: TensorRT fails in the build", _large_k),
     ),
     Rule(
         number="L55",
         minds=ALL,
-        do="Make the noise an input of the graph",
+        hint="Make the noise an input of the graph",
         find=broken_operators("L55"),
     ),
-    Rule(number="L59", minds=ALL, do="Give every node a name of its own", find=_node_names),
-    Rule(number="L60", minds=ALL, do="Rename one of the tensors", find=_tensor_names),
-    Rule(number="L61", minds=ALL, do="Remove it from the inputs", find=_listed),
-    Rule(number="L62", minds=ALL, do="Train or export the model again", find=_unfinished),
-    Rule(number="L66", minds=TRT, do="Decompose it", find=broken_operators("L66")),
-    Rule(number="L67", minds=TRT_OV, do="Use numbers", find=_type(TensorProto.STRING, "a string tensor")),
-    Rule(number="L68", minds=ALL, do="Convert the opset", find=_opset),
-    Rule(number="L69", minds=ALL, do="Keep one import", find=_imports),
+    Rule(number="L59", minds=ALL, hint="Give every node a name of its own", find=_node_names),
+    Rule(number="L60", minds=ALL, hint="Rename one of the tensors", find=_tensor_names),
+    Rule(number="L61", minds=ALL, hint="Remove it from the inputs", find=_listed),
+    Rule(number="L62", minds=ALL, hint="Train or export the model again", find=_unfinished),
+    Rule(number="L66", minds=TRT, hint="Decompose it", find=broken_operators("L66")),
+    Rule(number="L67", minds=TRT_OV, hint="Use numbers", find=_type(TensorProto.STRING, "a string tensor")),
+    Rule(number="L68", minds=ALL, hint="Convert the opset", find=_opset),
+    Rule(number="L69", minds=ALL, hint="Keep one import", find=_imports),
     Rule(
         number="L77",
         minds=TRT,
-        do="Give scales in place of sizes, or fix the batch",
+        hint="Give scales in place of sizes, or fix the batch",
         find=_op("Resize", "sizes for some axes while the batch is free: TensorRT refuses it", graphs.resized_by_size),
     ),
-    Rule(number="L75", minds=ALL, do="Sort the nodes", find=_unsorted),
+    Rule(number="L75", minds=ALL, hint="Sort the nodes", find=_unsorted),
 )

@@ -118,10 +118,12 @@ def _os_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as exc:
         if exc.errno in _FULL:
-            do = "Free some space and write again; the file that was there is untouched"
-            raise CantWrite("the disk is full, or a limit on file sizes is reached", where=str(path), do=do) from exc
-        do = "Check the folder and its permissions"
-        raise CantWrite(f"can't be written: {exc.strerror or exc}", where=str(path), do=do) from exc
+            hint = "Free some space and write again; the file that was there is untouched"
+            raise CantWrite(
+                "the disk is full, or a limit on file sizes is reached", where=str(path), hint=hint
+            ) from exc
+        hint = "Check the folder and its permissions"
+        raise CantWrite(f"can't be written: {exc.strerror or exc}", where=str(path), hint=hint) from exc
 
 
 def _sweep(real: Path) -> None:

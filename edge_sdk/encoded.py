@@ -28,18 +28,18 @@ _AGAIN = "Copy the file again"
 def size(data: bytes, *, where: str) -> tuple[int, int]:
     """(width, height) in px that `data` claims. Raises BadInput: of another kind, cut short, or a broken header."""
     if not data:
-        raise BadInput("the file is empty", where=where, do=_AGAIN)
+        raise BadInput("the file is empty", where=where, hint=_AGAIN)
     kind, read = next(((kind, read) for kind, magic, read in _READERS if data.startswith(magic)), ("", None))
     if read is None:
         known = next((name for name, found in _OTHERS if found(data)), "")
         what = f"this is a {known} file, which is not read" if known else "this is not a picture"
-        raise BadInput(what, where=where, do=f"Save it as {KINDS}")
+        raise BadInput(what, where=where, hint=f"Save it as {KINDS}")
     try:
         return read(data)
     except struct.error as exc:  # the header itself ends early
-        raise BadInput(f"the {kind} is cut short: its header is not whole", where=where, do=_AGAIN) from exc
+        raise BadInput(f"the {kind} is cut short: its header is not whole", where=where, hint=_AGAIN) from exc
     except Fault as exc:
-        raise BadInput(f"the {kind} {exc}", where=where, do=_AGAIN) from exc
+        raise BadInput(f"the {kind} {exc}", where=where, hint=_AGAIN) from exc
 
 
 def check_form(data: bytes, *, where: str) -> None:
@@ -48,7 +48,7 @@ def check_form(data: bytes, *, where: str) -> None:
     It names the form and says how to convert it: what is decoded must be the same pixels as those of a plain file."""
     check = next((check for magic, check in _FORMS if data.startswith(magic)), None)
     if check is not None and (found := check(data)) is not None:
-        raise BadInput(f"this is a {found.what}, which is not read", where=where, do=found.do)
+        raise BadInput(f"this is a {found.what}, which is not read", where=where, hint=found.hint)
 
 
 def white(data: bytes) -> int | None:

@@ -10,12 +10,12 @@ class EdgeError(Exception):
 
     exit_code: ClassVar[int] = 1
 
-    def __init__(self, what: str, *, where: str = "", do: str = "") -> None:
+    def __init__(self, what: str, *, where: str = "", hint: str = "") -> None:
         super().__init__(what)  # args == (what,): survives pickle, so process pools keep where and do
-        self.where, self.do = where, do
+        self.where, self.hint = where, hint
 
     def __str__(self) -> str:
-        return (f"{self.where}: " if self.where else "") + str(self.args[0]) + (f". {self.do}." if self.do else "")
+        return (f"{self.where}: " if self.where else "") + str(self.args[0]) + (f". {self.hint}." if self.hint else "")
 
 
 class CheckFailed(EdgeError):

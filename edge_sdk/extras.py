@@ -37,9 +37,9 @@ def need(module: str, *, extra: str) -> ModuleType:
         missing = exc.name if isinstance(exc, ModuleNotFoundError) else None
         ours = module.startswith("edge_sdk.")  # which is here: what it imports is not
         if missing and (ours or f"{module}.".startswith(f"{missing}.")):
-            raise NotThere(f"{missing} is not installed", do=how_to_install(extra)) from exc
+            raise NotThere(f"{missing} is not installed", hint=how_to_install(extra)) from exc
         raise NotThere(
-            f"{module} is installed but does not load: {exc}", do=f"Install it again: {how_to_install(extra)}"
+            f"{module} is installed but does not load: {exc}", hint=f"Install it again: {how_to_install(extra)}"
         ) from exc
 
 
@@ -71,7 +71,7 @@ def need_exporting(modules: Sequence[str] = TRAINING) -> None:
     """
     for module in modules:
         if importlib.util.find_spec(module) is None:
-            raise NotThere(f"{module} is not installed", do=how_to_install("export"))
+            raise NotThere(f"{module} is not installed", hint=how_to_install("export"))
 
 
 @contextmanager
@@ -79,7 +79,7 @@ def vendor_errors(
     vendor: str,
     *,
     where: str,
-    do: str = "",
+    hint: str = "",
     raises: type[EdgeError] = BadInput,
     catch: tuple[type[Exception], ...] = (Exception,),
 ) -> Iterator[None]:
@@ -92,4 +92,4 @@ def vendor_errors(
     except catch as exc:
         lines = [line.strip() for line in str(exc).splitlines() if not line.lstrip().startswith("Exception from ")]
         text = next(filter(None, lines), type(exc).__name__)[:400]
-        raise raises(f"{vendor} refused: {text}", where=where, do=do) from exc
+        raise raises(f"{vendor} refused: {text}", where=where, hint=hint) from exc

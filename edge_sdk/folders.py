@@ -26,7 +26,7 @@ def pictures_in(folder: Path, *, recursive: bool, at_least: int = 1) -> tuple[Pa
         few = "there are no pictures in it" if not count else f"{count} pictures are too few, {at_least} the least"
         others = found.left_out()
         raise BadInput(
-            f"{few}; {others}" if others else few, where=shown(folder), do=f"Pictures are {encoded.KINDS} files"
+            f"{few}; {others}" if others else few, where=shown(folder), hint=f"Pictures are {encoded.KINDS} files"
         )
     return tuple(sorted(found.pictures))
 
@@ -84,7 +84,7 @@ class _Search:
 
 def _searched(folder: Path, *, recursive: bool) -> _Search:
     if not folder.is_dir():
-        raise BadInput("this is not a folder", where=shown(folder), do="Name a folder of pictures")
+        raise BadInput("this is not a folder", where=shown(folder), hint="Name a folder of pictures")
     found, top = _Search(), _real(folder)
     entered, inside, links = {top}, [_entries(folder)], deque[Path]()
     while inside or links:
@@ -123,4 +123,6 @@ def _entries(folder: Path) -> list[Path]:
     try:
         return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as exc:
-        raise BadInput(f"can't look into it: {exc.strerror}", where=shown(folder), do="Check its permissions") from exc
+        raise BadInput(
+            f"can't look into it: {exc.strerror}", where=shown(folder), hint="Check its permissions"
+        ) from exc

@@ -38,7 +38,7 @@ class OutputCheck:
 def golden_feeds(bundle: Bundle, sample: GoldenSample, role: str) -> dict[str, Array]:
     """What the graphs of `role` are fed for one sample. Raises BadBundle where it has no feeds for them."""
     if role not in sample.feeds:
-        raise BadBundle(f"a golden sample has no feeds for {role}", where=str(bundle.path), do="Export it again")
+        raise BadBundle(f"a golden sample has no feeds for {role}", where=str(bundle.path), hint="Export it again")
     return {name: bundle.array(array) for name, array in sample.feeds[role].items()}
 
 
@@ -50,7 +50,7 @@ def golden_outputs(bundle: Bundle, sample: GoldenSample, graph: Graph) -> dict[s
     if silent:
         raise BadBundle(
             f"a golden sample does not say what graph {graph.name} answers as {', '.join(silent)}",
-            where=str(bundle.path), do="Export it again",
+            where=str(bundle.path), hint="Export it again",
         )  # fmt: skip
     return {name: bundle.array(array) for name, array in stored.items()}
 
@@ -78,7 +78,7 @@ class Expected:
         """Reads the golden answers once. Raises BadBundle where there are none, or where answering nothing would do."""
         samples = bundle.manifest.golden
         if not samples:
-            raise BadBundle("the bundle holds no golden samples", where=str(bundle.path), do="Export it again")
+            raise BadBundle("the bundle holds no golden samples", where=str(bundle.path), hint="Export it again")
         largest = [
             {name: _magnitude(value) for name, value in golden_outputs(bundle, sample, graph).items()}
             for sample in samples
@@ -89,7 +89,7 @@ class Expected:
             if bound is None or (scale and bound.absolute + bound.relative * scale >= scale):
                 what = "no tolerance" if bound is None else "a tolerance as large as its answers"
                 raise BadBundle(
-                    f"output {name} of graph {graph.name} has {what}", where=str(bundle.path), do="Export it again"
+                    f"output {name} of graph {graph.name} has {what}", where=str(bundle.path), hint="Export it again"
                 )
         shares = [sum(one[name] / scale for name, scale in scales.items() if scale) for one in largest]
         return cls(bundle=bundle, graph=graph, scales=scales, strongest=int(np.argmax(shares)))

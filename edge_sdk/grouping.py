@@ -50,7 +50,7 @@ class Grouping:
             for key in (inside, path.name):
                 if key in self._table:
                     return self._table[key]
-            raise BadUsage(f"no row names {shown(inside)}", where=f"--group {self._group}", do="Add it to the table")
+            raise BadUsage(f"no row names {shown(inside)}", where=f"--group {self._group}", hint="Add it to the table")
         if self._pattern is None:
             return inside
         match = self._pattern.search(inside)
@@ -58,7 +58,7 @@ class Grouping:
             raise BadUsage(
                 f"it does not fit {shown(inside)}",
                 where=f"--group {self._group}",
-                do="Write it so that it fits every picture",
+                hint="Write it so that it fits every picture",
             )
         return match.group(1) if self._pattern.groups and match.group(1) is not None else match.group(0)
 
@@ -76,7 +76,7 @@ def parts_of_table(table: Path, column: str) -> dict[str, str]:
     missing = [name for name in ("file", column) if not rows or rows[0].get(name) is None]
     if missing:
         raise BadInput(
-            f"the table of parts has no column {missing[0]!r}", where=str(table), do="--group FILE.csv:COLUMN"
+            f"the table of parts has no column {missing[0]!r}", where=str(table), hint="--group FILE.csv:COLUMN"
         )
     out: dict[str, str] = {}
     bare: dict[str, set[str]] = {}

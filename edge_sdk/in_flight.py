@@ -29,7 +29,7 @@ class InFlight(Generic[T, R]):
             future = self._pool.submit(self._run, argument)
         except RuntimeError as exc:  # the pool was shut down
             self._room.release()
-            raise BadUsage(f"the {self._name} is closed", do="Load the bundle again") from exc
+            raise BadUsage(f"the {self._name} is closed", hint="Load the bundle again") from exc
         future.add_done_callback(lambda _: self._room.release())
         return future
 

@@ -83,7 +83,7 @@ def _load(
         if kind is not None and not issubclass(task.predictor, kind):
             raise BadUsage(
                 f"this is a bundle for {task.name}, whose predictor is {task.predictor.__name__}, not {kind.__name__}",
-                where=str(path), do=f"load_as({task.predictor.__name__}, ...)",
+                where=str(path), hint=f"load_as({task.predictor.__name__}, ...)",
             )  # fmt: skip
         folder = cache or default_cache_folder()
         choices = choose(bundle, target=target, runtime=runtime, variant=variant, device=device)
@@ -109,7 +109,7 @@ def checked_task(bundle: Bundle) -> Task:
     where = str(bundle.path)
     task = tasks.task(bundle.manifest.task, where=where)
     if missing := [role for role in task.roles if not any(g.role == role for g in bundle.manifest.graphs)]:
-        raise BadBundle(f"a bundle for {task.name} needs a graph for {missing[0]}", where=where, do="Export it again")
+        raise BadBundle(f"a bundle for {task.name} needs a graph for {missing[0]}", where=where, hint="Export it again")
     task.check(Setup.of(bundle, task.settings), where=where)
     return task
 
@@ -167,7 +167,7 @@ def _by_role(variant: VariantWanted, roles: tuple[str, ...]) -> dict[str, str]:
     if isinstance(variant, str):
         return dict.fromkeys(roles, variant)
     if unknown := sorted(set(variant) - set(roles)):
-        raise BadUsage(f"there is no role {unknown[0]}", do=f"One of {', '.join(roles)}")
+        raise BadUsage(f"there is no role {unknown[0]}", hint=f"One of {', '.join(roles)}")
     return dict(variant)
 
 
@@ -231,7 +231,7 @@ def _self_check(bundle: Bundle, graph: Graph, session: Session, cache: Path, *, 
             raise CheckFailed(
                 f"{e.runtime} {e.version} answers {graph.name} wrongly here: {c.output} is off by {c.worst:.3g}, "
                 f"allowed {c.allowed:.3g}",
-                where=str(bundle.path), do="edge-sdk verify shows all of it; another runtime or variant may be right",
+                where=str(bundle.path), hint="edge-sdk verify shows all of it; another runtime or variant may be right",
             )  # fmt: skip
     words = f"{len(checks)} outputs within {worst:.1e} of the golden sample"
     try:

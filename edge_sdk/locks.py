@@ -24,7 +24,7 @@ _POLL_S = 0.02
 
 
 @contextmanager
-def exclusive(folder: Path, *, what: str, do: str) -> Iterator[None]:
+def exclusive(folder: Path, *, what: str, hint: str) -> Iterator[None]:
     """Inside, no other process that uses this does `what` in `folder`. It does not wait.
 
     Raises BadUsage that names the other process and says what to `do`; CantWrite. On a file system without locks it
@@ -35,7 +35,7 @@ def exclusive(folder: Path, *, what: str, do: str) -> Iterator[None]:
         file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
     except OSError as exc:
         raise CantWrite(
-            f"can't be written: {exc.strerror or exc}", where=str(path), do="Check the folder and its permissions"
+            f"can't be written: {exc.strerror or exc}", where=str(path), hint="Check the folder and its permissions"
         ) from exc
     with file:
         try:
@@ -47,7 +47,7 @@ def exclusive(folder: Path, *, what: str, do: str) -> Iterator[None]:
         file.seek(1)  # Windows locks the first byte, which others then can't read
         if not free:
             pid = file.read().decode("ascii", "replace").strip()
-            raise BadUsage(f"another {what} works here: process {pid or 'unknown'}", where=str(folder), do=do)
+            raise BadUsage(f"another {what} works here: process {pid or 'unknown'}", where=str(folder), hint=hint)
         file.write(f"{os.getpid()}\n".encode())
         file.truncate()
         file.flush()

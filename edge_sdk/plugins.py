@@ -34,15 +34,15 @@ def made(entry: metadata.EntryPoint, kind: Any) -> Any:
     package, what = package_of(entry), f"{entry.name} ({entry.group})"
     same = {package_of(one) for one in metadata.entry_points(group=entry.group, name=entry.name)}
     if len(same) > 1:
-        raise NotThere(f"the packages {' and '.join(sorted(same))} offer {what}", do="Remove all of them but one")
+        raise NotThere(f"the packages {' and '.join(sorted(same))} offer {what}", hint="Remove all of them but one")
     repair = f"Repair or remove the package {package}"
     try:
         one = entry.load()()
     except (Exception, SystemExit) as exc:
         words = f"the package {package} offers {what}, and it does not load: {type(exc).__name__}: {exc}"
-        raise NotThere(words, do=repair) from exc
+        raise NotThere(words, hint=repair) from exc
     if not isinstance(one, kind):
-        raise NotThere(f"the package {package} offers {what}, and it makes no {kind.__name__}", do=repair)
+        raise NotThere(f"the package {package} offers {what}, and it makes no {kind.__name__}", hint=repair)
     if one.name != entry.name:
-        raise NotThere(f"the package {package} offers {what}, and it calls itself {one.name!r}", do=repair)
+        raise NotThere(f"the package {package} offers {what}, and it calls itself {one.name!r}", hint=repair)
     return one

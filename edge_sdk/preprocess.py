@@ -220,7 +220,7 @@ def _starts(length: int, window: int, overlap: int) -> list[int]:
     """First pixels of the fewest evenly spread windows that cover `length` and overlap by at least `overlap`."""
     if not 0 <= overlap < window:
         raise BadUsage(
-            f"tiles of {window} px can't overlap by {overlap} px", do="Use an overlap from 0 to below the size"
+            f"tiles of {window} px can't overlap by {overlap} px", hint="Use an overlap from 0 to below the size"
         )
     if length <= window:
         return [0]
@@ -251,17 +251,17 @@ def to_rgb8(picture: Any, *, bit_depth: int | None, color: Color = "rgb", where:
     if array.ndim != 3 or array.shape[2] not in (1, 3, 4):
         raise BadInput(
             f"a picture has shape (H, W), (H, W, 3) or (H, W, 4), not {np.asarray(picture).shape}",
-            where=where, do="Pass one picture, channels last",
+            where=where, hint="Pass one picture, channels last",
         )  # fmt: skip
     if array.size == 0:
-        raise BadInput(f"the picture is empty: shape {array.shape}", where=where, do="Check the crop or the camera")
+        raise BadInput(f"the picture is empty: shape {array.shape}", where=where, hint="Check the crop or the camera")
     if array.shape[0] * array.shape[1] > MAX_PIXELS:
-        raise BadInput(f"{array.shape[1]} x {array.shape[0]} is more than {MAX_PIXELS} px", where=where, do="Crop it")
+        raise BadInput(f"{array.shape[1]} x {array.shape[0]} is more than {MAX_PIXELS} px", where=where, hint="Crop it")
     array = array[:, :, :3]
     if array.dtype == np.uint16:
         array = _from_16bit(array, bit_depth, where)
     elif array.dtype != np.uint8:
-        raise BadInput(_why_not(array), where=where, do="Pass uint8, or uint16 with the bit depth in the bundle")
+        raise BadInput(_why_not(array), where=where, hint="Pass uint8, or uint16 with the bit depth in the bundle")
     if array.shape[2] == 1:
         return np.ascontiguousarray(np.repeat(array, 3, axis=2), np.uint8)
     return np.ascontiguousarray(array[:, :, ::-1] if color == "bgr" else array, np.uint8)
@@ -275,13 +275,13 @@ def is_grey(tensor: NDArray[np.uint8]) -> bool:
 
 def _from_16bit(array: NDArray[np.uint16], bit_depth: int | None, where: str) -> NDArray[np.uint8]:
     if bit_depth is None:
-        raise BadInput("the picture has 16 bits, the bundle was made for 8", where=where, do="Convert it to 8 bits")
+        raise BadInput("the picture has 16 bits, the bundle was made for 8", where=where, hint="Convert it to 8 bits")
     top = (1 << bit_depth) - 1
     highest = int(array.max())
     if highest > top:
         raise BadInput(
             f"a value of {highest} does not fit the bundle's bit depth of {bit_depth} (at most {top})",
-            where=where, do="Pass pictures of that depth, or scale them to 8 bits before",
+            where=where, hint="Pass pictures of that depth, or scale them to 8 bits before",
         )  # fmt: skip
     return ((array.astype(np.uint32) * 255 + top // 2) // top).astype(np.uint8)
 
@@ -309,14 +309,14 @@ def decode(source: Path | str | bytes, *, where: str | None = None, bit_depth: i
         data = _bytes_of(path, name)
     width, height = encoded.size(data, where=name)
     if width * height > MAX_PIXELS:
-        raise BadInput(f"it claims {width} x {height} px, more than {MAX_PIXELS}", where=name, do="Crop it")
+        raise BadInput(f"it claims {width} x {height} px, more than {MAX_PIXELS}", where=name, hint="Crop it")
     encoded.check_form(data, where=name)
     _check_depth(encoded.white(data), bit_depth, name)
     bgr = _by_opencv(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH, name)
     if encoded.may_be_transparent(data):
         _check_opaque(_by_opencv(data, cv2.IMREAD_UNCHANGED, name), name)
     if bgr.dtype not in (np.uint8, np.uint16):
-        raise BadInput(f"the file holds {bgr.dtype} values", where=name, do="Save it with 8 or 16 bits a channel")
+        raise BadInput(f"the file holds {bgr.dtype} values", where=name, hint="Save it with 8 or 16 bits a channel")
     return np.ascontiguousarray(bgr[:, :, ::-1])
 
 
@@ -324,9 +324,9 @@ def _bytes_of(path: Path, name: str) -> bytes:
     try:
         return path.read_bytes()
     except IsADirectoryError as exc:
-        raise BadInput("this is a folder, not a picture", where=name, do="Name one picture") from exc
+        raise BadInput("this is a folder, not a picture", where=name, hint="Name one picture") from exc
     except OSError as exc:
-        raise BadInput(f"can't read it: {exc.strerror}", where=name, do="Check the path and its permissions") from exc
+        raise BadInput(f"can't read it: {exc.strerror}", where=name, hint="Check the path and its permissions") from exc
 
 
 def _by_opencv(data: bytes, how: int, name: str) -> NDArray[Any]:
@@ -337,7 +337,7 @@ def _by_opencv(data: bytes, how: int, name: str) -> NDArray[Any]:
     if out is None:
         raise BadInput(
             "OpenCV can't decode it: the picture is damaged, cut short, or of a rare form", where=name,
-            do="Copy it again, or save it as PNG",
+            hint="Copy it again, or save it as PNG",
         )  # fmt: skip
     return np.asarray(out)
 
@@ -348,7 +348,7 @@ def _check_depth(white: int | None, bit_depth: int | None, name: str) -> None:
         return
     raise BadInput(
         f"the file's white is {white}, the bundle's 16-bit pictures have {bit_depth} bits", where=name,
-        do=f"Scale its values to {(1 << bit_depth) - 1}, or train with --bit-depth {white.bit_length()}",
+        hint=f"Scale its values to {(1 << bit_depth) - 1}, or train with --bit-depth {white.bit_length()}",
     )  # fmt: skip
 
 
@@ -357,7 +357,7 @@ def _check_opaque(unchanged: NDArray[Any], name: str) -> None:
     if unchanged.ndim == 3 and unchanged.shape[2] == 4 and (unchanged[:, :, 3] != np.iinfo(unchanged.dtype).max).any():
         raise BadInput(
             "this is a TIFF with transparent pixels, whose colours are not the same in all readers", where=name,
-            do="Save it without its alpha channel",
+            hint="Save it without its alpha channel",
         )  # fmt: skip
 
 
@@ -370,7 +370,7 @@ def read_rgb8(file: Path, *, bit_depth: int | None) -> NDArray[np.uint8]:
 def of_pil(picture: Any, *, where: str) -> Image:
     """Pixels of a PIL picture, uint8 (H, W, 3) RGB or uint16 (H, W): turned as its EXIF says, 16 bits kept, so that it
     is judged as its file would be. Raises BadInput where Pillow can't read the rest of that file."""
-    with vendor_errors("Pillow", where=where, do="Copy the file again, or save it as PNG"):
+    with vendor_errors("Pillow", where=where, hint="Copy the file again, or save it as PNG"):
         from PIL import ImageOps  # here: a device needs no Pillow until somebody comes with such a picture
 
         turned = ImageOps.exif_transpose(picture)

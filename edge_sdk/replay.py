@@ -83,7 +83,7 @@ def _reference(bundle: Bundle, role: str) -> Graph:
     """The float graph of a role: what later roles' golden feeds were made by."""
     found = next((g for g in bundle.manifest.graphs if (g.role, g.variant) == (role, "fp32")), None)
     if found is None:
-        raise BadBundle(f"there is no fp32 graph for {role}", where=str(bundle.path), do="Export it again")
+        raise BadBundle(f"there is no fp32 graph for {role}", where=str(bundle.path), hint="Export it again")
     return found
 
 

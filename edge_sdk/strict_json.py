@@ -26,7 +26,7 @@ def canonical(value: object, *, name: str) -> bytes:
         return text.encode("utf-8")
     except (TypeError, ValueError, RecursionError) as exc:
         raise BadInput(
-            f"{name} can't be written as JSON: {exc}", do="Use finite numbers, text, lists and maps"
+            f"{name} can't be written as JSON: {exc}", hint="Use finite numbers, text, lists and maps"
         ) from exc
 
 
@@ -53,7 +53,7 @@ def parse(data: bytes, *, name: str, where: str) -> Any:
 
 
 def _refused(what: str, where: str) -> BadBundle:
-    return BadBundle(what, where=where, do="Get the file again from whoever packed it")
+    return BadBundle(what, where=where, hint="Get the file again from whoever packed it")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

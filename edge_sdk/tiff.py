@@ -35,7 +35,7 @@ class Misread:
     """A form that decoders get wrong or read differently. what: a noun phrase. do: how to convert it."""
 
     what: str
-    do: str
+    hint: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -146,12 +146,12 @@ def verify(
     """
     with Bundle.open(Path(path), trust=trust) as bundle:
         if not bundle.manifest.golden:
-            raise BadBundle("the bundle holds no golden samples", where=str(path), do="Export it again")
+            raise BadBundle("the bundle holds no golden samples", where=str(path), hint="Export it again")
         task = checked_task(bundle)
         wanted = [g for g in bundle.manifest.graphs if not variants or g.variant in variants]
         if not wanted:
             have = ", ".join(sorted({g.variant for g in bundle.manifest.graphs}))
-            raise BadUsage(f"no variant {' or '.join(variants)} in this bundle", where=str(path), do=f"It has {have}")
+            raise BadUsage(f"no variant {' or '.join(variants)} in this bundle", where=str(path), hint=f"It has {have}")
         present, absent = _present(runtimes, device)
         names = [one.runtime for one in present]
         jobs = [(g, one) for one in present for g in wanted if _takes(one.runtime, g)]
@@ -198,7 +198,7 @@ def _present(asked: Sequence[str], device: str | None) -> tuple[list[Availabilit
         found = runtime.probe()
         if found.usable and device is not None and not found.has(device):
             found = replace(
-                found, reason=f"it has no device {device} here, only {', '.join(found.devices)}", do=_LISTED
+                found, reason=f"it has no device {device} here, only {', '.join(found.devices)}", hint=_LISTED
             )
         if found.usable:
             present.append(found)
@@ -207,7 +207,7 @@ def _present(asked: Sequence[str], device: str | None) -> tuple[list[Availabilit
         else:
             absent.append((runtime.name, found.reason))
     if device is not None and not present:
-        raise NotThere(f"no runtime here has a device {device}", do=_LISTED)
+        raise NotThere(f"no runtime here has a device {device}", hint=_LISTED)
     return present, tuple(absent)
 
 

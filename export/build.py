@@ -122,7 +122,7 @@ def make(planned: BuildPlan, *, progress: Progress = silent, on_stage: StageCall
         except KeyboardInterrupt as exc:
             raise Stopped(
                 "stopped while the bundle was made of the trained model, which is kept", where=str(folder),
-                do="Give the same command again: it goes on after the training",
+                hint="Give the same command again: it goes on after the training",
             ) from exc  # fmt: skip
         on_stage("export, int8, quality")
     return built
@@ -181,30 +181,32 @@ def report(made: Made, evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _exclusive(folder: Path) -> AbstractContextManager[None]:
-    return locks.exclusive(folder, what=WORK, do="Wait until it is done, end it, or name another folder with --run")
+    return locks.exclusive(folder, what=WORK, hint="Wait until it is done, end it, or name another folder with --run")
 
 
 def _replaces(wanted: BuildOptions, run: str) -> bool:
     """Whether a bundle of this run stands where it will be written. Raises BadUsage for what would be lost there."""
     out = wanted.out
     if out.is_dir():
-        raise BadUsage("this is a folder", where=str(out), do="Name a file ending in .edge with --out")
+        raise BadUsage("this is a folder", where=str(out), hint="Name a file ending in .edge with --out")
     if wanted.overwrite or not out.exists():
         return False
-    do = "Name another file with --out, or give --overwrite to lose it"
+    hint = "Name another file with --out, or give --overwrite to lose it"
     try:
         with Bundle.open(out, trust=TrustPolicy(mode="off"), lazy=True) as old:
             later, training = old.decisions[_packed(old) :], old.manifest.extra.get("training")
     except BadInput as exc:
-        raise BadUsage("there is a file already, and it is no bundle that can be read", where=str(out), do=do) from exc
+        raise BadUsage(
+            "there is a file already, and it is no bundle that can be read", where=str(out), hint=hint
+        ) from exc
     if later:
         raise BadUsage(
             f"this bundle got {len(later)} record{'s'[: len(later) > 1]} on site after it was packed, the last at "
             f"{later[-1].created_utc or 'an unknown time'} ({later[-1].summary()}), which writing it anew would lose",
-            where=str(out), do=do,
+            where=str(out), hint=hint,
         )  # fmt: skip
     if not isinstance(training, dict) or training.get("run") != run:
-        raise BadUsage("this bundle was made of other data, options or weights", where=str(out), do=do)
+        raise BadUsage("this bundle was made of other data, options or weights", where=str(out), hint=hint)
     return True
 
 

@@ -73,9 +73,9 @@ def demo(
     """
     brought = family.demo
     if brought is None:
-        raise BadUsage(f"the family {family.name} ships no data to show", do=f"edge-sdk train {family.name} --help")
+        raise BadUsage(f"the family {family.name} ships no data to show", hint=f"edge-sdk train {family.name} --help")
     if out.exists() and not out.is_dir():
-        raise BadUsage(f"--out {out} is a file", do="Name a folder")
+        raise BadUsage(f"--out {out} is a file", hint="Name a folder")
     atomic.folder(out)
     began, seconds = time.monotonic(), {}
 
@@ -86,8 +86,8 @@ def demo(
 
     run = out / "run"
     if run.exists():  # a demo starts from nothing; `train` is what resumes
-        do = "Wait until it is done, end it, or name another folder with --out"
-        with locks.exclusive(run, what=builder.WORK, do=do):
+        hint = "Wait until it is done, end it, or name another folder with --out"
+        with locks.exclusive(run, what=builder.WORK, hint=hint):
             pass
         shutil.rmtree(run)
     task = export_task(family.task)

@@ -60,7 +60,7 @@ class GraphBuilder:
             return name
         if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
             raise BadInput(
-                f"constant {name} holds NaN or infinity", where=self._name, do="Train again from a checkpoint"
+                f"constant {name} holds NaN or infinity", where=self._name, hint="Train again from a checkpoint"
             )
         self._constants[self._claim(name)] = self._onnx.numpy_helper.from_array(values, name)
         return name

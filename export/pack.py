@@ -101,9 +101,9 @@ class _Packed:
 def _setup(parts: Parts, task: Task, out: Path) -> Setup:
     """What the task needs to make feeds, and looks at as it will on the device."""
     if missing := [role for role in task.roles if role not in parts.exported.graphs]:
-        raise BadUsage(f"the family {parts.family} exports no graph for {missing[0]}", do=f"{task.name} needs it")
+        raise BadUsage(f"the family {parts.family} exports no graph for {missing[0]}", hint=f"{task.name} needs it")
     if unknown := sorted(set(parts.exported.graphs) - set(task.roles)):
-        raise BadUsage(f"the task {task.name} has no role {unknown[0]}", do=f"Its roles are {', '.join(task.roles)}")
+        raise BadUsage(f"the task {task.name} has no role {unknown[0]}", hint=f"Its roles are {', '.join(task.roles)}")
     if not isinstance(parts.exported.settings, task.settings):
         given = type(parts.exported.settings).__name__
         raise BadUsage(f"the settings are a {given}, {task.name} takes {task.settings.__name__}")
@@ -151,7 +151,8 @@ def axes_of(graph: FloatGraph, inputs: Sequence[TensorSpec]) -> dict[str, int]:
     stated = {BATCH: MAX_BATCH, **graph.axes}
     if unstated := [axis for axis in free if axis not in stated]:
         raise BadUsage(
-            f"the size of the free axis {unstated[0]!r} is not bounded", do=f"State its largest size: {unstated[0]}=64"
+            f"the size of the free axis {unstated[0]!r} is not bounded",
+            hint=f"State its largest size: {unstated[0]}=64",
         )
     return {axis: stated[axis] for axis in free}
 

@@ -74,7 +74,7 @@ def family(name: str) -> Family:
         return own
     offered = plugins.offered(GROUP)
     if name not in offered:
-        raise BadUsage(f"there is no family {name}", do=f"One of {', '.join(names())}")
+        raise BadUsage(f"there is no family {name}", hint=f"One of {', '.join(names())}")
     from edge_sdk.export.family import Family as Kind
 
     made: Family = plugins.made(offered[name], Kind)

@@ -51,7 +51,7 @@ def write(
 
 
 @contextmanager
-def opened(path: Path, *, kind: str, what: str, do: str) -> Iterator[TensorsFile]:
+def opened(path: Path, *, kind: str, what: str, hint: str) -> Iterator[TensorsFile]:
     """What `write` stored under that `kind`. Whatever fails in reading it, and in the block that takes it apart, is
     raised as BadInput: `what` is wrong with the file, and what to `do`."""
     from safetensors import SafetensorError, safe_open
@@ -64,7 +64,7 @@ def opened(path: Path, *, kind: str, what: str, do: str) -> Iterator[TensorsFile
             yield TensorsFile(described, handle)
     except (SafetensorError, OSError, KeyError, ValueError, TypeError, RuntimeError) as exc:
         reason = f"it holds no {exc}" if isinstance(exc, KeyError) else _first_line(exc)
-        raise BadInput(f"{what}: {reason}", where=str(path), do=do) from exc
+        raise BadInput(f"{what}: {reason}", where=str(path), hint=hint) from exc
 
 
 def weights_of(path: Path) -> Mapping[str, Tensor]:
@@ -76,16 +76,16 @@ def weights_of(path: Path) -> Mapping[str, Tensor]:
     except pickle.UnpicklingError as exc:
         raise BadInput(
             "the file holds more than tensors (a whole pickled module?), and loading that would run its code",
-            where=str(path), do="Save its state_dict() where you trust it, and name that file",
+            where=str(path), hint="Save its state_dict() where you trust it, and name that file",
         ) from exc  # fmt: skip
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as exc:
         raise BadInput(
-            f"not a PyTorch file: {_first_line(exc)}", where=str(path), do="Name a .pth or .safetensors file"
+            f"not a PyTorch file: {_first_line(exc)}", where=str(path), hint="Name a .pth or .safetensors file"
         ) from exc
     if isinstance(found, Mapping) and isinstance(found.get("state_dict"), Mapping):
         found = found["state_dict"]
     if not isinstance(found, Mapping) or not all(isinstance(v, Tensor) for v in found.values()):
-        raise BadInput("the file holds no state dict", where=str(path), do="Save the network's state_dict()")
+        raise BadInput("the file holds no state dict", where=str(path), hint="Save the network's state_dict()")
     return found
 
 
@@ -96,7 +96,7 @@ def _safetensors(path: Path) -> Mapping[str, Tensor]:
     try:
         return load_file(path)
     except (SafetensorError, OSError) as exc:
-        raise BadInput(f"the weights can't be read: {exc}", where=str(path), do="Copy the file again") from exc
+        raise BadInput(f"the weights can't be read: {exc}", where=str(path), hint="Copy the file again") from exc
 
 
 def _first_line(exc: Exception) -> str:

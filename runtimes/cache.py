@@ -166,14 +166,14 @@ def own_folder(folder: Path) -> None:
         status = folder.stat()
     except OSError as exc:
         raise NotThere(
-            f"the compile cache can't be made: {exc.strerror or exc}", where=str(folder), do="Choose another folder"
+            f"the compile cache can't be made: {exc.strerror or exc}", where=str(folder), hint="Choose another folder"
         ) from exc
     if sys.platform == "win32":  # a profile's folder is the user's own by its access list
         return
     if status.st_uid != os.geteuid() or status.st_mode & 0o022:
         raise NotTrusted(
             "other users can write to the compile cache, and its content is executed", where=str(folder),
-            do=f"Own it and close it: chmod go-w {folder}, or choose another folder",
+            hint=f"Own it and close it: chmod go-w {folder}, or choose another folder",
         )  # fmt: skip
 
 
@@ -202,7 +202,8 @@ def default_cache_folder() -> Path:
         return user_cache_path("edge-sdk", appauthor=False, opinion=False) / "compiled"
     except RuntimeError as exc:
         raise NotThere(
-            "this user has no home folder for the compile cache", do="Set XDG_CACHE_HOME to a folder of this user's own"
+            "this user has no home folder for the compile cache",
+            hint="Set XDG_CACHE_HOME to a folder of this user's own",
         ) from exc
 
 
@@ -214,7 +215,7 @@ def _lock(path: Path, patience_s: float) -> Iterator[None]:
             raise NotThere(
                 f"another process holds this entry for more than {patience_s:g} s",
                 where=str(path),
-                do="Wait for it, end it, or choose another cache folder",
+                hint="Wait for it, end it, or choose another cache folder",
             )
         try:
             yield

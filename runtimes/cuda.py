@@ -78,5 +78,7 @@ class Cuda:
         error, *value = getattr(self._rt, name)(*arguments)
         if int(error) != 0:
             _, text = self._rt.cudaGetErrorString(error)
-            raise NotThere(f"{name} failed: {text.decode()}", where=f"GPU {self._index}", do="Check the NVIDIA driver")
+            raise NotThere(
+                f"{name} failed: {text.decode()}", where=f"GPU {self._index}", hint="Check the NVIDIA driver"
+            )
         return value[0] if value else None

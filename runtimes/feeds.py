@@ -24,17 +24,17 @@ def check(
     """
     names = [spec.name for spec in specs]
     if missing := [name for name in names if name not in feeds]:
-        raise BadInput(f"no array for input {missing[0]}", where=where, do=f"Feed {', '.join(names)}")
+        raise BadInput(f"no array for input {missing[0]}", where=where, hint=f"Feed {', '.join(names)}")
     if len(feeds) != len(names):
         unknown = next(name for name in feeds if name not in names)
-        raise BadInput(f"the graph has no input {unknown}", where=where, do=f"Feed {', '.join(names)}")
+        raise BadInput(f"the graph has no input {unknown}", where=where, hint=f"Feed {', '.join(names)}")
     sizes: dict[str, int] = {}
     for spec in specs:
         array = feeds[spec.name]
         if not isinstance(array, np.ndarray):  # numpy's own scalars too: the vendors' libraries take arrays alone
             raise BadInput(
                 f"{spec.name} is a {type(array).__name__}, not an array", where=where,
-                do=f'Feed np.asarray({spec.name}, "{spec.dtype}")',
+                hint=f'Feed np.asarray({spec.name}, "{spec.dtype}")',
             )  # fmt: skip
         if wrong := spec.accepts(array):
             raise BadInput(wrong, where=where)
@@ -46,7 +46,7 @@ def check(
                 if sizes.setdefault(name, size) != size:
                     raise BadInput(
                         f"{spec.name} has size {size} on axis {axis} ({name}), {_first(specs, name)} has {sizes[name]}",
-                        where=where, do="One name of an axis means one size in a call",
+                        where=where, hint="One name of an axis means one size in a call",
                     )  # fmt: skip
     return sizes
 
@@ -56,7 +56,7 @@ def _out_of_range(tensor: str, axis: int, name: str, size: int, most: int, where
     return BadInput(
         f"{tensor} has size {size} on axis {axis} ({name}), the graph was compiled for {sizes}",
         where=where,
-        do=f'Feed {sizes} in one call, or compile with axes={{"{name}": {size}}}' if size else f"Feed {sizes}",
+        hint=f'Feed {sizes} in one call, or compile with axes={{"{name}": {size}}}' if size else f"Feed {sizes}",
     )
 
 

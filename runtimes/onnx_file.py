@@ -166,7 +166,7 @@ def read_facts(graph: bytes, *, where: str) -> OnnxFacts:
     try:
         return _Walk(graph).facts()
     except _Malformed as exc:
-        raise BadInput(f"not an ONNX file that can be used: it {exc}", where=where, do=exc.hint) from exc
+        raise BadInput(f"not an ONNX file that can be used: it {exc}", where=where, hint=exc.hint) from exc
 
 
 def read_standard(graph: bytes, *, name: str) -> OnnxFacts:
@@ -174,11 +174,11 @@ def read_standard(graph: bytes, *, name: str) -> OnnxFacts:
     try:
         facts = _Walk(graph).facts()
     except _Malformed as exc:
-        raise BadInput(f"the graph {name} {exc}", do=exc.hint) from exc
+        raise BadInput(f"the graph {name} {exc}", hint=exc.hint) from exc
     if facts.foreign:
         raise BadInput(
             f"the graph {name} uses operators of the domain {facts.foreign[0][:80]!r}",
-            do="Export it with standard ONNX operators",
+            hint="Export it with standard ONNX operators",
         )
     return facts
 

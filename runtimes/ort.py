@@ -54,7 +54,7 @@ class OrtRuntime:
         try:
             ort = need("onnxruntime", extra=NAME)
         except EdgeError as exc:
-            return Availability(runtime=NAME, version=None, devices=(), reason=str(exc.args[0]), do=exc.do)
+            return Availability(runtime=NAME, version=None, devices=(), reason=str(exc.args[0]), hint=exc.hint)
         there = set(ort.get_available_providers())
         return Availability(
             runtime=NAME,
@@ -105,7 +105,7 @@ class OrtSession:
     def layer_times(self, feeds: Mapping[str, Array]) -> tuple[LayerTime, ...]:
         """Median of 5 runs per node, in the order of execution, from a session of its own (profiling slows it)."""
         if not self._options.profile_layers:
-            raise BadUsage("no layer times were asked for", where=self._where, do="Compile with profile_layers=True")
+            raise BadUsage("no layer times were asked for", where=self._where, hint="Compile with profile_layers=True")
         self._live()
         check(feeds, self._inputs, axes=self._options.axes, where=self._where)
         with tempfile.TemporaryDirectory(prefix="edge-sdk-") as folder, vendor_errors(NAME, where=self._where):
@@ -144,7 +144,7 @@ class OrtSession:
 
     def _live(self) -> Any:
         if (session := self._session) is None:
-            raise BadUsage("the session is closed", where=self._where, do="Compile the graph again")
+            raise BadUsage("the session is closed", where=self._where, hint="Compile the graph again")
         return session
 
     def _known_faults(self) -> tuple[faults.Fault, ...]:
@@ -189,7 +189,7 @@ class OrtSession:
             raise NotThere(
                 f"asked for {self._device} ({', '.join(self._wanted)}), ONNX Runtime took {', '.join(got)}",
                 where=self._where,
-                do="edge-sdk devices tells why",
+                hint="edge-sdk devices tells why",
             )
         return session
 
@@ -238,7 +238,7 @@ class OrtSession:
             raise NotThere(
                 f"the precision can't be read back without a temporary folder: {exc.strerror or exc}",
                 where=self._where,
-                do="Set TMPDIR to a folder with some megabytes of room",
+                hint="Set TMPDIR to a folder with some megabytes of room",
             ) from exc
 
     def _check_int8(self, layers: Mapping[str, int]) -> None:
@@ -248,7 +248,7 @@ class OrtSession:
             raise WrongPrecision(
                 f"{asked} convolutions should run in int8, ONNX Runtime runs {got} and the rest in float",
                 where=self._where,
-                do="Take the layout conv-q-relu-q of this variant; edge-sdk lint names what stands in its way",
+                hint="Take the layout conv-q-relu-q of this variant; edge-sdk lint names what stands in its way",
             )
 
     def _cache_key(self) -> CacheKey:
@@ -267,19 +267,19 @@ def _wanted_providers(ort: Any, device: str, options: CompileOptions) -> tuple[s
         raise BadUsage(
             f"ONNX Runtime has no device {device}",
             where=options.graph_name,
-            do=f"One of {', '.join(PROVIDERS)}",
+            hint=f"One of {', '.join(PROVIDERS)}",
         )
     if options.precision != "f32":
         raise WrongPrecision(
             f"ONNX Runtime computes in the types of the graph, not in {options.precision}",
             where=options.graph_name,
-            do="Take precision f32, or an fp16 variant",
+            hint="Take precision f32, or an fp16 variant",
         )
     if wanted[0] not in (there := ort.get_available_providers()):
         raise NotThere(
             f"ONNX Runtime has no {wanted[0]} here, only {', '.join(there)}",
             where=options.graph_name,
-            do="Install onnxruntime-gpu in place of onnxruntime, with the CUDA that it names",
+            hint="Install onnxruntime-gpu in place of onnxruntime, with the CUDA that it names",
         )
     return wanted
 

@@ -54,10 +54,10 @@ class OvRuntime:
         """Version and devices, by asking the package; never raises."""
         try:
             ov = need("openvino", extra=NAME)
-            with vendor_errors(NAME, where="devices", raises=NotThere, do="edge-sdk devices in another environment"):
+            with vendor_errors(NAME, where="devices", raises=NotThere, hint="edge-sdk devices in another environment"):
                 devices = tuple(str(device) for device in _core(ov).available_devices)
         except EdgeError as exc:
-            return Availability(runtime=NAME, version=None, devices=(), reason=str(exc.args[0]), do=exc.do)
+            return Availability(runtime=NAME, version=None, devices=(), reason=str(exc.args[0]), hint=exc.hint)
         reason = "" if devices else "OpenVINO sees no device"
         return Availability(runtime=NAME, version=_version(ov), devices=devices, reason=reason)
 
@@ -115,7 +115,7 @@ class OvSession:
     def layer_times(self, feeds: Mapping[str, Array]) -> tuple[LayerTime, ...]:
         """Median of 5 runs per executed layer, in the order of the compiled model."""
         if not self._options.profile_layers:
-            raise BadUsage("no layer times were asked for", where=self._where, do="Compile with profile_layers=True")
+            raise BadUsage("no layer times were asked for", where=self._where, hint="Compile with profile_layers=True")
         self._check(feeds)
         times: dict[str, list[float]] = {}
         rows: dict[str, tuple[str, str]] = {}
@@ -171,7 +171,7 @@ class OvSession:
                 if least < _INT32.min or most > _INT32.max:
                     raise BadInput(
                         f"{spec.name} holds {most if most > _INT32.max else least}, OpenVINO computes in 32 bits",
-                        where=self._where, do="Feed smaller numbers, or take onnxruntime",
+                        where=self._where, hint="Feed smaller numbers, or take onnxruntime",
                     )  # fmt: skip
 
     @contextmanager
@@ -179,7 +179,7 @@ class OvSession:
         """One request for the time of a block. A closed session has none left."""
         if (request := self._free.get()) is None:
             self._free.put(None)
-            raise BadUsage("the session is closed", where=self._where, do="Compile the graph again")
+            raise BadUsage("the session is closed", where=self._where, hint="Compile the graph again")
         try:
             yield request
         finally:
@@ -232,15 +232,15 @@ class OvSession:
 
     def _compile(self, graph: bytes) -> Any:
         taken = "edge-sdk lint names what OpenVINO does not take"
-        with vendor_errors(NAME, where=self._where, do=taken):
+        with vendor_errors(NAME, where=self._where, hint=taken):
             model = self._core.read_model(io.BytesIO(graph))
             if self._largest:
                 model.reshape(self._bounded(model))
             if self._options.precision == "f32":  # every device has it
                 return self._core.compile_model(model, self._device, self._settings)
         # What a device can't compute in, it refuses here, or grants as something else, which `_read_back` sees.
-        do = "Ask for f32, which every device has"
-        with vendor_errors(f"{NAME} in {self._options.precision}", where=self._where, do=do, raises=WrongPrecision):
+        hint = "Ask for f32, which every device has"
+        with vendor_errors(f"{NAME} in {self._options.precision}", where=self._where, hint=hint, raises=WrongPrecision):
             return self._core.compile_model(model, self._device, self._settings)
 
     def _bounded(self, model: Any) -> dict[Any, Any]:
@@ -269,14 +269,14 @@ class OvSession:
             raise NotThere(
                 f"asked for {self._device}, OpenVINO took {', '.join(devices)}",
                 where=self._where,
-                do="edge-sdk devices tells why",
+                hint="edge-sdk devices tells why",
             )
         wanted, got = _PRECISIONS[self._options.precision], str(self._net.get_property("INFERENCE_PRECISION_HINT"))
         if wanted not in got or (wanted == "float16" and "bfloat16" in got):
             raise WrongPrecision(
                 f"asked for {self._options.precision}, OpenVINO computes in {got}",
                 where=self._where,
-                do="Ask for f32, which every device has",
+                hint="Ask for f32, which every device has",
             )
         return self._options.precision
 
@@ -286,7 +286,7 @@ class OvSession:
             raise WrongPrecision(
                 f"{asked} convolutions should run in int8, OpenVINO runs {got} (all: {self._layers})",
                 where=self._where,
-                do="edge-sdk lint names the Q/DQ pairs that OpenVINO can't use",
+                hint="edge-sdk lint names the Q/DQ pairs that OpenVINO can't use",
             )
 
     def _make_requests(self) -> int:
@@ -339,18 +339,18 @@ def _real_device(core: Any, options: CompileOptions) -> str:
     name, where = options.device or _DEFAULT, options.graph_name
     if name.partition(":")[0] in _VIRTUAL:
         raise BadUsage(
-            f"{name} is not a device but a choice of devices", where=where, do="Name one: CPU, GPU, GPU.1, NPU"
+            f"{name} is not a device but a choice of devices", where=where, hint="Name one: CPU, GPU, GPU.1, NPU"
         )
     if options.reference:
-        raise BadUsage("OpenVINO has no reference mode", where=where, do="Take onnxruntime for reference=True")
+        raise BadUsage("OpenVINO has no reference mode", where=where, hint="Take onnxruntime for reference=True")
     if options.precision not in _PRECISIONS:
-        raise BadUsage(f"no precision {options.precision}", where=where, do=f"One of {', '.join(_PRECISIONS)}")
+        raise BadUsage(f"no precision {options.precision}", where=where, hint=f"One of {', '.join(_PRECISIONS)}")
     there = [str(device) for device in core.available_devices]
     if name not in there and not any(device.partition(".")[0] == name for device in there):
         raise NotThere(
             f"OpenVINO has no device {name} here, only {', '.join(there)}",
             where=where,
-            do="edge-sdk devices lists what each runtime has",
+            hint="edge-sdk devices lists what each runtime has",
         )
     return name
 

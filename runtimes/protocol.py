@@ -43,11 +43,11 @@ class CompileOptions:
 
     def __post_init__(self) -> None:
         if self.threads is not None and self.threads < 1:
-            raise BadUsage(f"threads is {self.threads}", where=self.graph_name, do="Take 1 or more")
+            raise BadUsage(f"threads is {self.threads}", where=self.graph_name, hint="Take 1 or more")
         for name, size in self.axes.items():
             if not _at_least_one(size):
                 raise BadUsage(
-                    f"the largest size of axis {name} is {size!r}", where=self.graph_name, do="Take 1 or more"
+                    f"the largest size of axis {name} is {size!r}", where=self.graph_name, hint="Take 1 or more"
                 )
         # a copy that nobody can change: the session reads it in every call
         object.__setattr__(self, "axes", MappingProxyType({name: int(size) for name, size in self.axes.items()}))
@@ -76,7 +76,7 @@ class Availability:
     version: str | None
     devices: tuple[str, ...]
     reason: str = ""
-    do: str = ""
+    hint: str = ""
 
     @property
     def usable(self) -> bool:

@@ -30,17 +30,17 @@ class Broken:
 
     name: str
     reason: str
-    do: str
+    hint: str
     default_device: str = ""
     int8_layouts: tuple[str, ...] = ()
 
     def probe(self) -> Availability:
         """Not usable, with the reason."""
-        return Availability(runtime=self.name, version=None, devices=(), reason=self.reason, do=self.do)
+        return Availability(runtime=self.name, version=None, devices=(), reason=self.reason, hint=self.hint)
 
     def compile(self, graph: bytes | Path, options: CompileOptions) -> Session:
         """Raises NotThere with the reason."""
-        raise NotThere(f"{self.name} can't be used here: {self.reason}", where=options.graph_name, do=self.do)
+        raise NotThere(f"{self.name} can't be used here: {self.reason}", where=options.graph_name, hint=self.hint)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,7 @@ class PlugIn:
     name: str
     default_device: str
     int8_layouts: tuple[str, ...]
-    do: str
+    hint: str
 
     def probe(self) -> Availability:
         """The runtime's own answer, or not usable if it raises."""
@@ -59,7 +59,7 @@ class PlugIn:
             return self.runtime.probe()
         except Exception as exc:  # noqa: BLE001 - another package's code, which may raise anything
             reason = f"its probe raised {type(exc).__name__}: {exc}"
-            return Availability(runtime=self.name, version=None, devices=(), reason=reason, do=self.do)
+            return Availability(runtime=self.name, version=None, devices=(), reason=reason, hint=self.hint)
 
     def compile(self, graph: bytes | Path, options: CompileOptions) -> Session:
         """As the runtime does it."""
@@ -99,14 +99,14 @@ def runtime(name: str, known: Sequence[Runtime] | None = None) -> Runtime:
     near = [_SHORT[name.lower()]] if _SHORT.get(name.lower()) in by_name else []
     near = near or difflib.get_close_matches(name, by_name, n=1, cutoff=0.4)
     raise BadUsage(
-        f"there is no runtime {name}", do=f"Did you mean {near[0]}" if near else f"One of {', '.join(by_name)}"
+        f"there is no runtime {name}", hint=f"Did you mean {near[0]}" if near else f"One of {', '.join(by_name)}"
     )
 
 
 def require(found: Availability) -> None:
     """Nothing if the runtime is usable, else NotThere with its own reason."""
     if not found.usable:
-        raise NotThere(f"{found.runtime} can't be used here: {found.reason}", do=found.do)
+        raise NotThere(f"{found.runtime} can't be used here: {found.reason}", hint=found.hint)
 
 
 def _own() -> tuple[Runtime, ...]:
@@ -134,7 +134,7 @@ def _plug_ins(path: tuple[str, ...]) -> tuple[Runtime, ...]:
 def _loaded(entry: metadata.EntryPoint, taken: Collection[str]) -> Runtime:
     """What the entry point returns; Broken if that is no runtime, or one whose name is taken."""
     package = entry.dist.name if entry.dist is not None else "the package"
-    do = f"Update or uninstall {package}"
+    hint = f"Update or uninstall {package}"
     try:
         made = entry.load()()
         name, device, layouts = made.name, made.default_device, made.int8_layouts
@@ -147,7 +147,7 @@ def _loaded(entry: metadata.EntryPoint, taken: Collection[str]) -> Runtime:
         reason = f"{entry.value} does not load: {type(exc).__name__}: {exc}"
     else:
         if name not in taken:
-            return PlugIn(runtime=made, name=name, default_device=device, int8_layouts=layouts, do=do)
+            return PlugIn(runtime=made, name=name, default_device=device, int8_layouts=layouts, hint=hint)
         reason = f"{entry.value} calls itself {name}, which is the name of another runtime here"
     names = (entry.name, f"{entry.name} of {package}", f"{entry.value} of {package}")
-    return Broken(name=next((name for name in names if name not in taken), names[-1]), reason=reason, do=do)
+    return Broken(name=next((name for name in names if name not in taken), names[-1]), reason=reason, hint=hint)

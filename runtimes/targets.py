@@ -140,7 +140,9 @@ def named(name: str) -> Target:
     if name in known:
         return known[name]
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-    raise BadUsage(f"there is no target {name}", do=f"Did you mean {near[0]}" if near else f"One of {', '.join(known)}")
+    raise BadUsage(
+        f"there is no target {name}", hint=f"Did you mean {near[0]}" if near else f"One of {', '.join(known)}"
+    )
 
 
 _OF_DEVICE: Mapping[str, str] = {"CUDA": "rtx-pc", "GPU": "intel-igpu", "NPU": "intel-npu"}
@@ -181,14 +183,14 @@ def choose(
     nothing that was asked for can run.
     """
     if target.refusal:
-        raise NotThere(f"{target.name} is not supported: {target.refusal}", do="Run on a newer device")
+        raise NotThere(f"{target.name} is not supported: {target.refusal}", hint="Run on a newer device")
     offered = tuple(dict.fromkeys(option.variant for option in variants))
     if variant is not None and variant not in offered:
-        raise BadUsage(f"there is no variant {variant} in it", do=f"One of {', '.join(offered)}")
+        raise BadUsage(f"there is no variant {variant} in it", hint=f"One of {', '.join(offered)}")
     wanted, places = (variant,) if variant else target.variants, places_for(target, runtime, device, known=known)
     if device is not None and not any(one.usable and one.has(device) for one in present):
         has = "; ".join(f"{one.runtime} {', '.join(one.devices)}" for one in present if one.usable)
-        raise NotThere(f"no runtime here has a device {device}, only {has or 'none'}", do=_LISTED)
+        raise NotThere(f"no runtime here has a device {device}, only {has or 'none'}", hint=_LISTED)
     refused: list[tuple[str, str]] = []
     for name in wanted:
         for place in places:
@@ -200,7 +202,7 @@ def choose(
                     refused=tuple(refused),
                 )  # fmt: skip
             refused.append((f"{name} on {place.runtime} {place.device}", reason))
-    raise NotThere(f"nothing here can run it: {_reasons(refused)}", do=_remedy(target, runtime, present))
+    raise NotThere(f"nothing here can run it: {_reasons(refused)}", hint=_remedy(target, runtime, present))
 
 
 def _reasons(refused: Sequence[tuple[str, str]]) -> str:
@@ -275,7 +277,7 @@ _LISTED = "edge-sdk devices lists what each runtime has"
 
 def _remedy(target: Target, runtime: str | None, present: Sequence[Availability]) -> str:
     names = (runtime,) if runtime else target.runtimes
-    return next((one.do for one in present if one.runtime in names and one.do), _LISTED)
+    return next((one.hint for one in present if one.runtime in names and one.hint), _LISTED)
 
 
 def _jetson(cpu: CpuFacts) -> Target | None:

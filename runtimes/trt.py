@@ -52,7 +52,7 @@ class TensorRtRuntime:
             version = str(trt_build.load(self.name).__version__)
             count = Cuda(0, extra=self.name).count()
         except EdgeError as exc:
-            return Availability(runtime=self.name, version=version, devices=(), reason=str(exc.args[0]), do=exc.do)
+            return Availability(runtime=self.name, version=version, devices=(), reason=str(exc.args[0]), hint=exc.hint)
         devices = tuple(f"CUDA:{index}" for index in range(count))
         return Availability(
             runtime=self.name, version=version, devices=devices, reason="" if devices else "no NVIDIA GPU is visible"
@@ -65,7 +65,9 @@ class TensorRtRuntime:
         trt, cuda = trt_build.load(self.name), Cuda(index, extra=self.name)
         if index >= (count := cuda.count()):
             raise NotThere(
-                f"no GPU {index}, the driver shows {count}", where=options.graph_name, do="edge-sdk devices lists them"
+                f"no GPU {index}, the driver shows {count}",
+                where=options.graph_name,
+                hint="edge-sdk devices lists them",
             )
         return TrtSession(trt, cuda, content, options, runtime=self.name, gpu=cuda.identity())
 
@@ -98,7 +100,7 @@ class TrtSession:
         self._stream = cuda.stream()
         self._context: Any = self._engine.create_execution_context()
         if self._context is None:
-            raise NotThere("TensorRT has no room for the engine", where=self._where, do="Free memory on the GPU")
+            raise NotThere("TensorRT has no room for the engine", where=self._where, hint="Free memory on the GPU")
         try:
             self._allocate()
         except BaseException:
@@ -122,7 +124,7 @@ class TrtSession:
     def layer_times(self, feeds: Mapping[str, Array]) -> tuple[LayerTime, ...]:
         """Median of 5 runs per layer of the engine, by TensorRT's own profiler."""
         if not self._options.profile_layers:
-            raise BadUsage("no layer times were asked for", where=self._where, do="Compile with profile_layers=True")
+            raise BadUsage("no layer times were asked for", where=self._where, hint="Compile with profile_layers=True")
         check(feeds, self.inputs, axes=self._options.axes, where=self._where)
         times: dict[str, list[float]] = {}
 
@@ -172,7 +174,7 @@ class TrtSession:
     def _execute(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         context, cuda, stream = self._context, self._cuda, self._stream
         if context is None:
-            raise BadUsage("the session is closed", where=self._where, do="Compile the graph again")
+            raise BadUsage("the session is closed", where=self._where, hint="Compile the graph again")
         sent = {spec.name: np.ascontiguousarray(feeds[spec.name]) for spec in self.inputs if spec.shape}
         sent |= {spec.name: feeds[spec.name] for spec in self.inputs if not spec.shape}  # contiguous would make it 1-d
         with vendor_errors(self._runtime, where=self._where, raises=NotThere):
@@ -183,7 +185,7 @@ class TrtSession:
             for name, array in got.items():
                 self._make_room(name, array.nbytes)
             if not context.execute_async_v3(stream):
-                raise NotThere("TensorRT did not run the engine", where=self._where, do="The log says why, at DEBUG")
+                raise NotThere("TensorRT did not run the engine", where=self._where, hint="The log says why, at DEBUG")
             for name, array in got.items():
                 cuda.copy_out(array, self._buffers[name], stream)
             cuda.wait(stream)
@@ -216,7 +218,7 @@ class TrtSession:
             raise NotThere(
                 f"the shape {shape} of {spec.name} depends on values of the inputs, not on their sizes alone",
                 where=self._where,
-                do="Export the graph with fixed sizes",
+                hint="Export the graph with fixed sizes",
             )
         return shape
 
@@ -255,7 +257,7 @@ class TrtSession:
             raise WrongPrecision(
                 f"TensorRT built another type than the graph's: {wrong[0]}",
                 where=self._where,
-                do="Use symmetric int8 with zero point 0; edge-sdk lint names the nodes",
+                hint="Use symmetric int8 with zero point 0; edge-sdk lint names the nodes",
             )
         self._warnings += built.warnings
         return built.engine
@@ -263,7 +265,7 @@ class TrtSession:
     def _load(self, built: bytes) -> Any:
         engine = self._loader.deserialize_cuda_engine(built)
         if engine is None:
-            raise NotThere("TensorRT can't load what it built", where=self._where, do="Check the NVIDIA driver")
+            raise NotThere("TensorRT can't load what it built", where=self._where, hint="Check the NVIDIA driver")
         return engine
 
     def _read_back(self) -> dict[str, int]:
@@ -306,14 +308,16 @@ def _size_bytes(shape: tuple[int, ...], spec: TensorSpec) -> int:
 def _gpu_index(options: CompileOptions) -> int:
     name, _, index = (options.device or _DEFAULT).partition(":")
     if name != "CUDA" or not (index or "0").isdigit():
-        raise BadUsage(f"TensorRT has no device {options.device}", where=options.graph_name, do="CUDA, CUDA:0, CUDA:1")
+        raise BadUsage(
+            f"TensorRT has no device {options.device}", where=options.graph_name, hint="CUDA, CUDA:0, CUDA:1"
+        )
     if options.reference:
-        raise BadUsage("TensorRT has no reference mode", where=options.graph_name, do="Take onnxruntime for it")
+        raise BadUsage("TensorRT has no reference mode", where=options.graph_name, hint="Take onnxruntime for it")
     if options.precision != "f32":
         raise WrongPrecision(
             f"TensorRT computes in the types of the graph, not in {options.precision}",
             where=options.graph_name,
-            do="Take precision f32, or an fp16 variant",
+            hint="Take precision f32, or an fp16 variant",
         )
     return int(index or 0)
 

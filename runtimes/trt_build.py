@@ -42,8 +42,8 @@ class Built:
 class Refused(BadInput):
     """The parser or builder did not take the graph. problems: one line each, with node names where known."""
 
-    def __init__(self, what: str, *, where: str = "", do: str = "", problems: Sequence[str] = ()) -> None:
-        super().__init__(what, where=where, do=do)
+    def __init__(self, what: str, *, where: str = "", hint: str = "", problems: Sequence[str] = ()) -> None:
+        super().__init__(what, where=where, hint=hint)
         self.problems = tuple(problems)
 
 
@@ -59,7 +59,7 @@ def load(runtime: str) -> ModuleType:
         if not hasattr(module, "NetworkDefinitionCreationFlag") or not hasattr(
             module.NetworkDefinitionCreationFlag, "STRONGLY_TYPED"
         ):
-            raise NotThere(f"TensorRT {module.__version__} has no strongly typed networks", do="Needs TensorRT >= 10")
+            raise NotThere(f"TensorRT {module.__version__} has no strongly typed networks", hint="Needs TensorRT >= 10")
         return module
     assert missing is not None  # MODULES holds no empty tuple
     raise missing
@@ -107,7 +107,7 @@ def build(
     if not parser.parse(graph):
         problems = [_problem(parser.get_error(index)) for index in range(parser.num_errors)]
         raise Refused(f"TensorRT refused the graph: {'; '.join(problems) or 'it did not say why'}", where=where,
-                      do="edge-sdk lint names what TensorRT does not take", problems=problems)  # fmt: skip
+                      hint="edge-sdk lint names what TensorRT does not take", problems=problems)  # fmt: skip
     config = _config(trt, builder, capabilities, detailed=detailed)
     if any(-1 in tuple(tensor.shape) for tensor in map(network.get_input, range(network.num_inputs))):
         config.add_optimization_profile(_profile(builder, onnx_file.read_facts(graph, where=where).inputs, axes))
@@ -116,7 +116,7 @@ def build(
     if engine is None:
         problems = [text for level, text in said if level != "WARNING"]
         raise Refused(f"TensorRT can't build the graph: {'; '.join(problems) or 'it did not say why'}", where=where,
-                      do="edge-sdk lint names what TensorRT does not take", problems=problems)  # fmt: skip
+                      hint="edge-sdk lint names what TensorRT does not take", problems=problems)  # fmt: skip
     warnings = tuple(dict.fromkeys(text for level, text in said if level == "WARNING"))
     return Built(engine=bytes(memoryview(engine)), warnings=warnings)
 
@@ -129,12 +129,12 @@ def _config(trt: ModuleType, builder: Any, capabilities: Sequence[str], *, detai
         config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     if capabilities:
         if not hasattr(config, "set_compute_capability"):
-            raise BadUsage("only TensorRT-RTX builds for another GPU than its own", do="Leave out capabilities")
+            raise BadUsage("only TensorRT-RTX builds for another GPU than its own", hint="Leave out capabilities")
         config.num_compute_capabilities = len(capabilities)
         for index, name in enumerate(capabilities):
             if (capability := trt.ComputeCapability.__members__.get(name)) is None:
                 known = ", ".join(trt.ComputeCapability.__members__)
-                raise BadUsage(f"TensorRT-RTX knows no compute capability {name}", do=f"One of {known}")
+                raise BadUsage(f"TensorRT-RTX knows no compute capability {name}", hint=f"One of {known}")
             config.set_compute_capability(capability, index)
     return config
 

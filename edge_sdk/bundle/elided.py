@@ -44,7 +44,9 @@ def cut(graphs: Mapping[str, bytes]) -> tuple[dict[str, Stored], dict[str, bytes
                 continue
             member = f"weights/{digest[:16]}.bin"
             if owners.setdefault(member, digest) != digest:
-                raise BadInput(f"two different weights share the name {member}", where=name, do="Pack the graphs apart")
+                raise BadInput(
+                    f"two different weights share the name {member}", where=name, hint="Pack the graphs apart"
+                )
             weights.setdefault(member, graph[part.offset : part.end])
             elided.append(ElidedRange(offset=part.offset, length=part.length, member=member, source_offset=0))
         stored[name] = Stored(data=_without(graph, elided), elided=tuple(elided))

@@ -98,12 +98,12 @@ class Writer:
     def add(self, name: str, data: bytes | memoryview) -> None:
         """One more member. Raises BadInput: a name that is not safe, too many members, too many bytes."""
         if fault := name_fault(name):
-            raise BadInput(f"the member name {name[:80]!r} {fault}", do="Use letters, digits and . _ + - /")
+            raise BadInput(f"the member name {name[:80]!r} {fault}", hint="Use letters, digits and . _ + - /")
         entry = Entry(name=name, crc32=zlib.crc32(data), size_bytes=len(data), header=self._at)
         if len(self._entries) >= MAX_MEMBERS or entry.end > MAX_FILE:
             raise BadInput(
                 f"a bundle holds at most {MAX_MEMBERS} members and {MAX_FILE} bytes",
-                do="Pack fewer variants or samples",
+                hint="Pack fewer variants or samples",
             )
         self._file.write(local_header(entry))
         self._file.write(data)
@@ -121,7 +121,7 @@ class Writer:
         table = b"".join(central_header(entry) for entry in self._entries)
         count = len(self._entries)
         if self._at + len(table) + _END.size > MAX_FILE:
-            raise BadInput(f"a bundle holds at most {MAX_FILE} bytes", do="Pack fewer variants or samples")
+            raise BadInput(f"a bundle holds at most {MAX_FILE} bytes", hint="Pack fewer variants or samples")
         self._file.write(table + _END.pack(b"PK\x05\x06", 0, 0, count, count, len(table), self._at, 0))
 
     def _keep(self, entry: Entry) -> None:
@@ -143,18 +143,18 @@ def read_entries(archive: memoryview, *, where: str) -> tuple[Entry, ...]:
         entry, at = _central_entry(archive, at, end, where)
         name = entry.name.lower()  # two names that differ in case alone could not lie in one folder on every system
         if name in seen:
-            raise BadBundle(f"the member {entry.name} stands twice", where=where, do=_PACK_AGAIN)
+            raise BadBundle(f"the member {entry.name} stands twice", where=where, hint=_PACK_AGAIN)
         seen.add(name)
         folders.update(name[:cut] for cut, letter in enumerate(name) if letter == "/")
         _local_entry(archive, entry, expected, table, where)
         entries.append(entry)
         expected = entry.end
     if both := seen & folders:
-        raise BadBundle(f"the member {min(both)} is also a folder", where=where, do=_PACK_AGAIN)
+        raise BadBundle(f"the member {min(both)} is also a folder", where=where, hint=_PACK_AGAIN)
     if at != end:
-        raise BadBundle("the table of contents is longer than its entries", where=where, do=_PACK_AGAIN)
+        raise BadBundle("the table of contents is longer than its entries", where=where, hint=_PACK_AGAIN)
     if expected != table:
-        raise BadBundle(f"{table - expected} bytes before the table belong to no member", where=where, do=_PACK_AGAIN)
+        raise BadBundle(f"{table - expected} bytes before the table belong to no member", where=where, hint=_PACK_AGAIN)
     return tuple(entries)
 
 
@@ -162,28 +162,28 @@ def _end_record(archive: memoryview, where: str) -> tuple[int, int, int]:
     """Count of members, offset of the table of contents, offset of its end."""
     size = len(archive)
     if size < _END.size + _LOCAL.size:
-        raise BadBundle(f"has {size} bytes, too few for a bundle", where=where, do=_COPY_AGAIN)
+        raise BadBundle(f"has {size} bytes, too few for a bundle", where=where, hint=_COPY_AGAIN)
     if bytes(archive[:4]) != b"PK\x03\x04":
         raise BadBundle(
-            "does not begin as a bundle: another kind of file, or bytes in front", where=where, do=_PACK_AGAIN
+            "does not begin as a bundle: another kind of file, or bytes in front", where=where, hint=_PACK_AGAIN
         )
     magic, disk, table_disk, here, count, length, table, comment = _END.unpack(archive[size - _END.size :])
     if magic != b"PK\x05\x06":
         behind = bytes(archive[-70_000:]).rfind(b"PK\x05\x06")
         if 0 <= behind <= len(archive[-70_000:]) - _END.size:
-            raise BadBundle("bytes stand behind the end of the archive", where=where, do=_PACK_AGAIN)
-        raise BadBundle("is cut: the end of the archive is missing", where=where, do=_COPY_AGAIN)
+            raise BadBundle("bytes stand behind the end of the archive", where=where, hint=_PACK_AGAIN)
+        raise BadBundle("is cut: the end of the archive is missing", where=where, hint=_COPY_AGAIN)
     if disk or table_disk or here != count or comment:
-        raise BadBundle("the end record is not that of a bundle (parts, comment)", where=where, do=_PACK_AGAIN)
+        raise BadBundle("the end record is not that of a bundle (parts, comment)", where=where, hint=_PACK_AGAIN)
     if 0xFFFF in (here, count) or 0xFFFFFFFF in (length, table):
-        raise BadBundle("is a ZIP64 archive, which a bundle never is", where=where, do=_PACK_AGAIN)
+        raise BadBundle("is a ZIP64 archive, which a bundle never is", where=where, hint=_PACK_AGAIN)
     if not 1 <= count <= MAX_MEMBERS:
-        raise BadBundle(f"says it has {count} members, 1 to {MAX_MEMBERS} are read", where=where, do=_PACK_AGAIN)
+        raise BadBundle(f"says it has {count} members, 1 to {MAX_MEMBERS} are read", where=where, hint=_PACK_AGAIN)
     if table + length != size - _END.size:
         raise BadBundle(
             "is cut, or bytes were put in: the table of contents is not where the end record says",
             where=where,
-            do=_COPY_AGAIN,
+            hint=_COPY_AGAIN,
         )
     return count, table, size - _END.size
 
@@ -191,20 +191,20 @@ def _end_record(archive: memoryview, where: str) -> tuple[int, int, int]:
 def _central_entry(archive: memoryview, at: int, end: int, where: str) -> tuple[Entry, int]:
     """The entry at `at` of the table of contents, and where the next one starts."""
     if at + _CENTRAL.size > end:
-        raise BadBundle("the table of contents is shorter than its entries", where=where, do=_COPY_AGAIN)
+        raise BadBundle("the table of contents is shorter than its entries", where=where, hint=_COPY_AGAIN)
     fields = _CENTRAL.unpack(archive[at : at + _CENTRAL.size])
     magic, _, _, flags, method, _, _, crc, packed, size, name_length, extra, comment, _, _, attributes, header = fields
     stop = at + _CENTRAL.size + name_length
     if magic != b"PK\x01\x02" or stop > end:
-        raise BadBundle("the table of contents is damaged", where=where, do=_COPY_AGAIN)
+        raise BadBundle("the table of contents is damaged", where=where, hint=_COPY_AGAIN)
     name = _name(bytes(archive[at + _CENTRAL.size : stop]), where)
     _check_kind(name, flags=flags, method=method, attributes=attributes, where=where)
     if packed != size:
-        raise BadBundle(f"the member {name} states two sizes, {packed} and {size}", where=where, do=_PACK_AGAIN)
+        raise BadBundle(f"the member {name} states two sizes, {packed} and {size}", where=where, hint=_PACK_AGAIN)
     entry = Entry(name=name, crc32=crc, size_bytes=size, header=header)
     if extra or comment or bytes(archive[at:stop]) != central_header(entry):
         raise BadBundle(
-            f"the table's entry for {name} is not of the form that a bundle has", where=where, do=_PACK_AGAIN
+            f"the table's entry for {name} is not of the form that a bundle has", where=where, hint=_PACK_AGAIN
         )
     return entry, stop
 
@@ -212,31 +212,31 @@ def _central_entry(archive: memoryview, at: int, end: int, where: str) -> tuple[
 def _name(raw: bytes, where: str) -> str:
     name = raw.decode("ascii", errors="backslashreplace")
     if fault := name_fault(name):
-        raise BadBundle(f"the member name {name[:80]!r} {fault}", where=where, do=_PACK_AGAIN)
+        raise BadBundle(f"the member name {name[:80]!r} {fault}", where=where, hint=_PACK_AGAIN)
     return name
 
 
 def _check_kind(name: str, *, flags: int, method: int, attributes: int, where: str) -> None:
     kind = (attributes >> 16) & 0o170000
     if flags & _ENCRYPTED:
-        raise BadBundle(f"the member {name} is encrypted", where=where, do=_PACK_AGAIN)
+        raise BadBundle(f"the member {name} is encrypted", where=where, hint=_PACK_AGAIN)
     if flags & _DESCRIPTOR:
-        raise BadBundle(f"the member {name} hides its size behind its data", where=where, do=_PACK_AGAIN)
+        raise BadBundle(f"the member {name} hides its size behind its data", where=where, hint=_PACK_AGAIN)
     if method:
-        raise BadBundle(f"the member {name} is compressed; a bundle stores its members", where=where, do=_PACK_AGAIN)
+        raise BadBundle(f"the member {name} is compressed; a bundle stores its members", where=where, hint=_PACK_AGAIN)
     if kind == 0o120000:
-        raise BadBundle(f"the member {name} is a symbolic link", where=where, do=_PACK_AGAIN)
+        raise BadBundle(f"the member {name} is a symbolic link", where=where, hint=_PACK_AGAIN)
     if kind != 0o100000:
-        raise BadBundle(f"the member {name} is not a plain file", where=where, do=_PACK_AGAIN)
+        raise BadBundle(f"the member {name} is not a plain file", where=where, hint=_PACK_AGAIN)
 
 
 def _local_entry(archive: memoryview, entry: Entry, expected: int, table: int, where: str) -> None:
     """The header in front of the data says the same as the table, and stands right behind the member before."""
     if entry.header < expected:
-        raise BadBundle(f"the member {entry.name} overlaps the one before it", where=where, do=_PACK_AGAIN)
+        raise BadBundle(f"the member {entry.name} overlaps the one before it", where=where, hint=_PACK_AGAIN)
     if entry.header > expected:
-        raise BadBundle(f"bytes in front of {entry.name} belong to no member", where=where, do=_PACK_AGAIN)
+        raise BadBundle(f"bytes in front of {entry.name} belong to no member", where=where, hint=_PACK_AGAIN)
     if entry.end > table:
-        raise BadBundle(f"the member {entry.name} reaches past the end of the data", where=where, do=_COPY_AGAIN)
+        raise BadBundle(f"the member {entry.name} reaches past the end of the data", where=where, hint=_COPY_AGAIN)
     if bytes(archive[entry.header : entry.start]) != local_header(entry):
-        raise BadBundle(f"the header of {entry.name} and the table of contents differ", where=where, do=_COPY_AGAIN)
+        raise BadBundle(f"the header of {entry.name} and the table of contents differ", where=where, hint=_COPY_AGAIN)

@@ -57,9 +57,9 @@ def read_manifest(value: Any, *, where: str) -> Manifest:
     try:
         return msgspec.convert(value, Manifest)
     except msgspec.ValidationError as exc:
-        hint = f" (its schema {value['schema']} is newer than {SCHEMA}, which this version reads)" if newer else ""
-        do = _update(value) if newer else _GET_AGAIN
-        raise BadBundle(f"{MANIFEST} is not a manifest{hint}: {exc}", where=where, do=do) from exc
+        note = f" (its schema {value['schema']} is newer than {SCHEMA}, which this version reads)" if newer else ""
+        hint = _update(value) if newer else _GET_AGAIN
+        raise BadBundle(f"{MANIFEST} is not a manifest{note}: {exc}", where=where, hint=hint) from exc
 
 
 def check_manifest(manifest: Manifest, sizes: Mapping[str, int], *, where: str) -> None:
@@ -72,7 +72,7 @@ def check_manifest(manifest: Manifest, sizes: Mapping[str, int], *, where: str) 
         for index, sample in enumerate(manifest.golden):
             _check_golden(f"golden sample {index}", sample, manifest)
     except Broken as exc:
-        raise BadBundle(f"{MANIFEST}: {exc}", where=where, do=_GET_AGAIN) from exc
+        raise BadBundle(f"{MANIFEST}: {exc}", where=where, hint=_GET_AGAIN) from exc
 
 
 def _check_schema(value: Any, where: str) -> bool:
@@ -80,14 +80,14 @@ def _check_schema(value: Any, where: str) -> bool:
     schema = value.get("schema") if isinstance(value, dict) else None
     match = re.fullmatch(r"([0-9]{1,4})\.([0-9]{1,4})", schema) if isinstance(schema, str) else None
     if match is None:
-        raise BadBundle(f"{MANIFEST} states no schema version", where=where, do=_GET_AGAIN)
+        raise BadBundle(f"{MANIFEST} states no schema version", where=where, hint=_GET_AGAIN)
     major, minor = int(match[1]), int(match[2])
     own_major, own_minor = (int(part) for part in SCHEMA.split("."))
     if major > own_major:
         what = f"has schema {schema}; this version reads {own_major}.x"
-        raise BadBundle(what, where=where, do=_update(value))
+        raise BadBundle(what, where=where, hint=_update(value))
     if major < own_major:
-        raise BadBundle(f"has schema {schema}, older than any release", where=where, do="Pack the model again")
+        raise BadBundle(f"has schema {schema}, older than any release", where=where, hint="Pack the model again")
     return minor > own_minor
 
 

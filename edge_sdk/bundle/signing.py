@@ -83,13 +83,13 @@ class SigningKey:
         data = _key_file(path, "private")
         encrypted = _ENCRYPTED in data
         if encrypted and not password:
-            raise BadInput("is encrypted with a password", where=str(path), do="Give its password")
+            raise BadInput("is encrypted with a password", where=str(path), hint="Give its password")
         try:
             secret = password.encode() if encrypted and password else None
             key = _serialization().load_pem_private_key(data, secret)
         except (ValueError, TypeError, _unsupported()) as exc:  # TypeError: encrypted in OpenSSL's old way
             if encrypted:
-                raise BadInput("is not opened by this password", where=str(path), do="Give its password") from exc
+                raise BadInput("is not opened by this password", where=str(path), hint="Give its password") from exc
             raise _not_a_key(path, "private") from exc
         if not isinstance(key, _ed25519().Ed25519PrivateKey):
             raise _not_a_key(path, "private")
@@ -134,11 +134,11 @@ class TrustPolicy:
 
     def __post_init__(self) -> None:
         if self.mode not in ("required", "if-present", "off"):
-            raise BadUsage(f"there is no trust policy {self.mode!r}", do="Use required, if-present or off")
+            raise BadUsage(f"there is no trust policy {self.mode!r}", hint="Use required, if-present or off")
         if self.mode == "required" and self.keys is None:
             raise BadUsage(
                 "the trust policy required needs a folder of keys",
-                do='Name the folder with the .pub files: --keys, or TrustPolicy(mode="required", keys=...) in Python',
+                hint='Name the folder with the .pub files: --keys, or TrustPolicy(mode="required", keys=...) in Python',
             )
 
     @classmethod
@@ -219,7 +219,7 @@ def trusted_keys(folder: Path) -> dict[bytes, PublicKey]:
 
 def _existing(folder: Path) -> Path:
     if not folder.is_dir():
-        raise BadUsage(f"there is no folder of trusted keys {folder}", do="Make it and put .pub files in")
+        raise BadUsage(f"there is no folder of trusted keys {folder}", hint="Make it and put .pub files in")
     return folder
 
 
@@ -242,7 +242,7 @@ def _check_part(
     if member is None:
         if policy.mode == "required":
             what = f"{title} is not signed, the trust policy asks for it"
-            raise NotTrusted(what, where=where, do=_SIGN[part])
+            raise NotTrusted(what, where=where, hint=_SIGN[part])
         return PartSignature()
     public, signature = _read_signature(member, part, where)
     fingerprint = public.fingerprint
@@ -251,7 +251,7 @@ def _check_part(
     known = trusted.get(public.raw)
     if known is None and policy.keys is not None:
         what = f"{title} is signed by the unknown key {fingerprint}"
-        raise NotTrusted(what, where=where, do=f"If you trust its owner, put the .pub file into {policy.keys}")
+        raise NotTrusted(what, where=where, hint=f"If you trust its owner, put the .pub file into {policy.keys}")
     try:
         right = _verify(public.raw, _PREFIX[part] + message, signature)
     except NotThere as exc:
@@ -261,7 +261,7 @@ def _check_part(
         return PartSignature(signed=True, key=fingerprint, words=words)
     if not right:
         what = f"the signature of {title} by key {fingerprint} is wrong: one of the two was altered"
-        raise NotTrusted(what, where=where, do="Get the file again from whoever signed it")
+        raise NotTrusted(what, where=where, hint="Get the file again from whoever signed it")
     if known is None:
         words = f"signed by unknown key {fingerprint}"
         return PartSignature(signed=True, verified=True, key=fingerprint, words=words)
@@ -271,14 +271,14 @@ def _check_part(
 
 def _read_signature(member: bytes, part: Part, where: str) -> tuple[PublicKey, bytes]:
     name = f"signatures/{part}.sig"
-    do = "Get the file again from whoever signed it"
+    hint = "Get the file again from whoever signed it"
     try:
         found = msgspec.convert(parse(member, name=name, where=where), Signature)
         public, signature = bytes.fromhex(found.public_key), bytes.fromhex(found.signature)
     except (msgspec.ValidationError, ValueError) as exc:
-        raise BadBundle(f"{name} is not a signature: {exc}", where=where, do=do) from exc
+        raise BadBundle(f"{name} is not a signature: {exc}", where=where, hint=hint) from exc
     if (len(found.public_key), len(found.signature)) != (_HEX_KEY, _HEX_SIGNATURE):
-        raise BadBundle(f"{name} is not a signature: its key or signature has the wrong length", where=where, do=do)
+        raise BadBundle(f"{name} is not a signature: its key or signature has the wrong length", where=where, hint=hint)
     return PublicKey(raw=public), signature
 
 
@@ -305,7 +305,7 @@ def _serialization() -> Any:
 
 
 def _not_a_key(path: Path, kind: str) -> BadInput:
-    return BadInput(f"is not an Ed25519 {kind} key in PEM form", where=str(path), do="edge-sdk keygen makes one")
+    return BadInput(f"is not an Ed25519 {kind} key in PEM form", where=str(path), hint="edge-sdk keygen makes one")
 
 
 def _key_file(path: Path, kind: str) -> bytes:
@@ -316,7 +316,7 @@ def _key_file(path: Path, kind: str) -> bytes:
         return path.read_bytes()
     except OSError as exc:
         raise BadInput(
-            f"can't be read: {exc.strerror}", where=str(path), do="Check the path and its permissions"
+            f"can't be read: {exc.strerror}", where=str(path), hint="Check the path and its permissions"
         ) from exc
 
 
@@ -326,14 +326,14 @@ def _write_new(path: Path, data: bytes, *, mode: int | None) -> None:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 if mode is None else mode))
     except FileExistsError as exc:
         raise BadUsage(
-            "exists already, and a key is never overwritten", where=str(path), do="Choose another name"
+            "exists already, and a key is never overwritten", where=str(path), hint="Choose another name"
         ) from exc
     except OSError as exc:
-        raise BadUsage(f"can't be written: {exc.strerror}", where=str(path), do="Choose another folder") from exc
+        raise BadUsage(f"can't be written: {exc.strerror}", where=str(path), hint="Choose another folder") from exc
     try:
         atomic.write(path, data, mode=mode)
     except BaseException as exc:
         path.unlink(missing_ok=True)  # an empty file would be in the way of the key
         if isinstance(exc, CantWrite):
-            raise BadUsage(f"can't be written: {exc.args[0]}", where=str(path), do="Choose another folder") from exc
+            raise BadUsage(f"can't be written: {exc.args[0]}", where=str(path), hint="Choose another folder") from exc
         raise

@@ -55,17 +55,17 @@ def read_site(data: bytes, sealed_digest: str, *, where: str) -> Site:
         typed = msgspec.convert(value, Decisions)
         records = tuple(read(members) for members in typed.decisions)
     except msgspec.ValidationError as exc:
-        raise BadBundle(f"{DECISIONS} is not a list of decisions: {exc}", where=where, do=_PACK_AGAIN) from exc
+        raise BadBundle(f"{DECISIONS} is not a list of decisions: {exc}", where=where, hint=_PACK_AGAIN) from exc
     if typed.schema.split(".")[0] != SCHEMA.split(".")[0]:
         what = f"{DECISIONS} has schema {typed.schema[:20]!r}; this version reads {SCHEMA.split('.')[0]}.x"
-        raise BadBundle(what, where=where, do=UPDATE)
+        raise BadBundle(what, where=where, hint=UPDATE)
     if typed.sealed != sealed_digest:
-        raise BadBundle(f"{DECISIONS} was made for another bundle", where=where, do=_PACK_AGAIN)
+        raise BadBundle(f"{DECISIONS} was made for another bundle", where=where, hint=_PACK_AGAIN)
     if not 1 <= len(records) <= MAX_DECISIONS:
         what = f"{DECISIONS} holds {len(records)} decisions; 1 to {MAX_DECISIONS} are read"
-        raise BadBundle(what, where=where, do=_PACK_AGAIN)
+        raise BadBundle(what, where=where, hint=_PACK_AGAIN)
     check_chain(typed.decisions, where=where)
     for number, record in enumerate(records, start=1):
         if problem := record.problem():
-            raise BadBundle(f"decision {number}: {problem}", where=where, do=_PACK_AGAIN)
+            raise BadBundle(f"decision {number}: {problem}", where=where, hint=_PACK_AGAIN)
     return Site(typed.decisions, records)

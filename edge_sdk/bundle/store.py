@@ -117,21 +117,21 @@ class Bundle:
             found = read_as(record, kind)
         except msgspec.ValidationError as exc:
             what = f"a record of kind {record.kind!r} can't be read: {exc}"
-            raise BadBundle(what, where=str(self.path), do=_COPY_AGAIN) from exc
+            raise BadBundle(what, where=str(self.path), hint=_COPY_AGAIN) from exc
         if found is not None and (problem := found.problem()):  # of kinds that only a task knows, nobody has looked yet
-            raise BadBundle(problem, where=str(self.path), do=_COPY_AGAIN)
+            raise BadBundle(problem, where=str(self.path), hint=_COPY_AGAIN)
         return found
 
     def read(self, member: str) -> memoryview:
         """The bytes of a sealed member, read-only, mapped. Raises BadInput: no such member; BadBundle: altered."""
         if member not in self.manifest.members:
             raise BadInput(
-                f"there is no sealed member {member[:80]!r}", where=str(self.path), do="edge-sdk inspect lists them"
+                f"there is no sealed member {member[:80]!r}", where=str(self.path), hint="edge-sdk inspect lists them"
             )
         view = self._view(self.entries[member])
         if member not in self._checked:
             if hashlib.sha256(view).hexdigest() != self.manifest.members[member].sha256:
-                raise BadBundle(f"the content of {member} was altered", where=str(self.path), do=_COPY_AGAIN)
+                raise BadBundle(f"the content of {member} was altered", where=str(self.path), hint=_COPY_AGAIN)
             self._checked.add(member)
         return view
 
@@ -146,11 +146,11 @@ class Bundle:
         whole = fill(self.read(graph.member), graph.elided, self.read)
         if hashlib.sha256(whole).hexdigest() != graph.sha256:
             what = f"the graph {name}, put together, is not the one that was packed"
-            raise BadBundle(what, where=str(self.path), do=_COPY_AGAIN)
+            raise BadBundle(what, where=str(self.path), hint=_COPY_AGAIN)
         try:
             read_standard(whole, name=name)
         except BadInput as exc:
-            raise BadBundle(str(exc.args[0]), where=str(self.path), do=exc.do) from exc
+            raise BadBundle(str(exc.args[0]), where=str(self.path), hint=exc.hint) from exc
         return whole
 
     def report(self) -> dict[str, Any] | None:
@@ -159,7 +159,7 @@ class Bundle:
             return None
         report = strict_json.parse(bytes(self.read(REPORT)), name=REPORT, where=str(self.path))
         if not isinstance(report, dict):
-            raise BadBundle(f"{REPORT} is not a JSON object", where=str(self.path), do=_COPY_AGAIN)
+            raise BadBundle(f"{REPORT} is not a JSON object", where=str(self.path), hint=_COPY_AGAIN)
         return report
 
     def close(self) -> None:
@@ -179,11 +179,11 @@ class Bundle:
             if graph.name == name:
                 return graph
         known = ", ".join(graph.name for graph in self.manifest.graphs)
-        raise BadInput(f"there is no graph {name[:80]!r}", where=str(self.path), do=f"It has {known}")
+        raise BadInput(f"there is no graph {name[:80]!r}", where=str(self.path), hint=f"It has {known}")
 
     def _view(self, entry: Entry) -> memoryview:
         if (data := self._data) is None:
-            raise BadUsage("the bundle is closed", where=str(self.path), do="Read before close(), or open it again")
+            raise BadUsage("the bundle is closed", where=str(self.path), hint="Read before close(), or open it again")
         return data[entry.start : entry.end]
 
     def _small(self, name: str, where: str) -> bytes:
@@ -191,10 +191,10 @@ class Bundle:
         entry = self.entries[name]
         if entry.size_bytes > strict_json.MAX_BYTES:
             what = f"{name} has {entry.size_bytes} bytes, at most {strict_json.MAX_BYTES} are read"
-            raise BadBundle(what, where=where, do="Get the file again from whoever packed it")
+            raise BadBundle(what, where=where, hint="Get the file again from whoever packed it")
         data = bytes(self._view(entry))
         if zlib.crc32(data) != entry.crc32:
-            raise BadBundle(f"the content of {name} was altered", where=where, do=_COPY_AGAIN)
+            raise BadBundle(f"the content of {name} was altered", where=where, hint=_COPY_AGAIN)
         return data
 
     def _optional(self, name: str, where: str) -> bytes | None:
@@ -227,15 +227,17 @@ def write_bundle(
     names = [graph.name for graph in manifest.graphs]
     if sorted(names) != sorted(graphs):
         raise BadUsage(
-            f"the manifest names the graphs {sorted(names)}, given are {sorted(graphs)}", do="Name all of them"
+            f"the manifest names the graphs {sorted(names)}, given are {sorted(graphs)}", hint="Name all of them"
         )
     if reserved := sorted(set(members) & set(RESERVED)):
-        raise BadUsage(f"{reserved[0]} is written by the packer itself", do="Give the member another name")
+        raise BadUsage(f"{reserved[0]} is written by the packer itself", hint="Give the member another name")
     stored, weights = cut(graphs)
     graph_members = {_graph_member(name, stored[name]): stored[name].data for name in names}
     sealed: dict[str, bytes] = {**members, **graph_members, **weights}
     if len(sealed) != len(members) + len(graph_members) + len(weights):
-        raise BadUsage("a member has the name of a graph or of weights", do="Use other folders than graphs/, weights/")
+        raise BadUsage(
+            "a member has the name of a graph or of weights", hint="Use other folders than graphs/, weights/"
+        )
     complete = msgspec.structs.replace(
         manifest,
         graphs=tuple(_described(graph, graphs[graph.name], stored[graph.name]) for graph in manifest.graphs),
@@ -270,7 +272,7 @@ def append_decision(
     with exclusive(_existing(path)), Bundle.open(path, trust="off") as old:
         if sealed not in (None, old.digest):
             raise BadUsage(
-                "the bundle was replaced since this decision was made for it", where=str(path), do="Decide again",
+                "the bundle was replaced since this decision was made for it", where=str(path), hint="Decide again",
             )  # fmt: skip
         site = old._site.followed_by(decision)
 
@@ -289,7 +291,7 @@ def sign_bundle(path: Path, key: SigningKey, *, part: Part = "sealed") -> Bundle
     path, (message, member) = Path(path), _SIGNED[part]
     with exclusive(_existing(path)), Bundle.open(path, trust="off") as old:
         if message not in old.entries:
-            raise BadUsage("there are no decisions in it to be signed", where=str(path), do="Sign the sealed part")
+            raise BadUsage("there are no decisions in it to be signed", where=str(path), hint="Sign the sealed part")
         signature = key.sign(bytes(old._view(old.entries[message])), part)
 
         def write(archive: Writer) -> None:
@@ -357,7 +359,9 @@ def _builtins(manifest: Manifest) -> Any:
     try:
         return msgspec.to_builtins(manifest)
     except TypeError as exc:  # something in `extra` that no JSON can hold
-        raise BadInput(f"{MANIFEST} can't be written: {exc}", do="Use numbers, text, lists and maps in extra") from exc
+        raise BadInput(
+            f"{MANIFEST} can't be written: {exc}", hint="Use numbers, text, lists and maps in extra"
+        ) from exc
 
 
 def _check_kind(data: memoryview, where: str) -> None:
@@ -366,16 +370,16 @@ def _check_kind(data: memoryview, where: str) -> None:
     first = bytes(data[30 : 30 + length]).decode("ascii", errors="backslashreplace")
     if bytes(data[:4]) == b"PK\x03\x04" and len(data) > 30 and first != MANIFEST:
         what = f"is a ZIP archive, but no bundle: the first member is {first[:80]!r}, not {MANIFEST}"
-        raise BadBundle(what, where=where, do="Name a .edge file that edge-sdk wrote")
+        raise BadBundle(what, where=where, hint="Name a .edge file that edge-sdk wrote")
 
 
 def _check_order(names: Sequence[str], where: str) -> None:
     """manifest.json, sealed members by name, signature, decisions, signature: the sealed part comes first."""
     ranks = [(RESERVED.index(name), "") if name in RESERVED[1:] else (0, name) for name in names[1:]]
     if ranks != sorted(ranks):
-        raise BadBundle("the members are not in their order", where=where, do="Don't use this file; get the original")
+        raise BadBundle("the members are not in their order", where=where, hint="Don't use this file; get the original")
     if SITE_SIGNATURE in names and DECISIONS not in names:
-        raise BadBundle(f"there is a {SITE_SIGNATURE} but no {DECISIONS}", where=where, do=_COPY_AGAIN)
+        raise BadBundle(f"there is a {SITE_SIGNATURE} but no {DECISIONS}", where=where, hint=_COPY_AGAIN)
 
 
 def _existing(path: Path) -> Path:
@@ -390,17 +394,17 @@ def _mapped(path: Path) -> memoryview:
         try:
             status = os.fstat(handle)
             if not stat.S_ISREG(status.st_mode):
-                raise BadBundle("is not a plain file", where=str(path), do="Name the .edge file itself")
+                raise BadBundle("is not a plain file", where=str(path), hint="Name the .edge file itself")
             if not 0 < status.st_size <= layout.MAX_FILE:
                 what = f"has {status.st_size} bytes, a bundle has 1 to {layout.MAX_FILE}"
-                raise BadBundle(what, where=str(path), do=_COPY_AGAIN)
+                raise BadBundle(what, where=str(path), hint=_COPY_AGAIN)
             return memoryview(mmap.mmap(handle, 0, access=mmap.ACCESS_READ))
         finally:
             os.close(handle)  # the map has its own
     except FileNotFoundError as exc:
-        raise BadBundle("there is no such file", where=str(path), do="Check the path") from exc
+        raise BadBundle("there is no such file", where=str(path), hint="Check the path") from exc
     except (OSError, ValueError) as exc:
-        raise BadBundle(f"can't be read: {exc}", where=str(path), do="Check the file and its permissions") from exc
+        raise BadBundle(f"can't be read: {exc}", where=str(path), hint="Check the file and its permissions") from exc
 
 
 def _sha256(data: bytes) -> str:

@@ -35,7 +35,7 @@ def demo(
         with terminal.progress() as progress:
             shown = library.demo(out, registry.family(family), time_budget_s=budget, seed=seed, progress=progress)
     except (KeyboardInterrupt, Stopped) as exc:
-        raise Stopped("the demo was stopped", where=str(out), do="Given again, it begins anew") from exc
+        raise Stopped("the demo was stopped", where=str(out), hint="Given again, it begins anew") from exc
     terminal.emit(shown.to_json(), as_json=json, text=shown.text())
     raise typer.Exit(0 if shown.verified else 1)
 

@@ -30,7 +30,7 @@ def devices(json: Json = False) -> None:
             [
                 (
                     a.runtime, a.version or "-", ", ".join(a.devices) or "-", "yes" if a.usable else "no",
-                    "" if a.usable else f"{a.reason}. {a.do}",
+                    "" if a.usable else f"{a.reason}. {a.hint}",
                 )
                 for a in report.runtimes
             ],

@@ -30,13 +30,13 @@ def lint(graph: Graph, target: For = None, json: Json = False, trust: Trust = "i
     from edge_sdk.calibration.lint import lint as judge
 
     found = [
-        (name, fault.rule, fault.node, fault.what, fault.do)
+        (name, fault.rule, fault.node, fault.what, fault.hint)
         for name, data, targets in _graphs(graph, tuple(target or ()), trust, keys)
         for fault in judge(data, targets, where=str(graph))
     ]
     info = {
         "graph": str(graph), "for": list(target or ()),
-        "faults": [dict(zip(("graph", "rule", "node", "what", "do"), row, strict=True)) for row in found],
+        "faults": [dict(zip(("graph", "rule", "node", "what", "hint"), row, strict=True)) for row in found],
     }  # fmt: skip
     text = terminal.table(("graph", "rule", "node", "what", "what to do"), found) if found else f"{graph}: portable"
     terminal.emit(info, as_json=json, text=text)
@@ -56,7 +56,7 @@ def _graphs(
             yield path.name, path.read_bytes(), asked
         except OSError as exc:
             raise BadInput(
-                f"can't read it: {exc.strerror}", where=str(path), do="Check the path and its permissions"
+                f"can't read it: {exc.strerror}", where=str(path), hint="Check the path and its permissions"
             ) from exc
         return
     with Bundle.open(path, trust=policy(trust, keys)) as bundle:

@@ -85,7 +85,7 @@ def run(arguments: list[str] | None = None) -> None:
         code = 0
     except OSError as exc:  # the last net: a file or folder that no step had looked at before
         reason = exc.strerror or str(exc)
-        failed = CantWrite(reason, where=str(exc.filename or ""), do="Check that it is there, and its permissions")
+        failed = CantWrite(reason, where=str(exc.filename or ""), hint="Check that it is there, and its permissions")
         _show(failed, as_json="--json" in words)
         code = failed.exit_code
     sys.exit(code if isinstance(code, int) else 0)
@@ -93,6 +93,6 @@ def run(arguments: list[str] | None = None) -> None:
 
 def _show(exc: EdgeError, *, as_json: bool) -> None:
     if as_json:
-        told = {"kind": type(exc).__name__, "what": str(exc.args[0]), "where": exc.where, "do": exc.do}
+        told = {"kind": type(exc).__name__, "what": str(exc.args[0]), "where": exc.where, "hint": exc.hint}
         terminal.out_json(json.dumps({"error": told}, ensure_ascii=False))
     terminal.error(exc)

@@ -40,7 +40,7 @@ def variants(text: str | None) -> str | dict[str, str] | None:
         return text
     pairs = [part.partition("=") for part in text.split(",")]
     if any(not (role and sign and name) for role, sign, name in pairs):
-        raise BadUsage(f"--variant {text!r} is not understood", do="Write int8, or encoder=int8,decoder=fp32")
+        raise BadUsage(f"--variant {text!r} is not understood", hint="Write int8, or encoder=int8,decoder=fp32")
     return {role.strip(): name.strip() for role, _, name in pairs}
 
 

@@ -44,7 +44,7 @@ def profile(
         from edge_sdk.profiling.layers import layers as of_layers
 
         if inputs is not None or samples is not None:
-            raise BadUsage("--layers is a run of its own", do="Leave out --inputs and --samples")
+            raise BadUsage("--layers is a run of its own", hint="Leave out --inputs and --samples")
         reports = of_layers(bundle, runtime=runtime, variant=wanted, device=device, threads=threads, trust=trusted)
         plain = {"schema": "edge-sdk.layers/2", "roles": [one.to_json() for one in reports]}
         terminal.emit(plain, as_json=json, text="\n\n".join(one.text(terminal.table) for one in reports))

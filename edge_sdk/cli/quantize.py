@@ -56,7 +56,7 @@ def quantize(
     """
     checked_out(out)
     if out.is_dir() or (out.exists() and not overwrite):
-        raise BadUsage("something stands there already", where=f"--out {out}", do="Name another file, or --overwrite")
+        raise BadUsage("something stands there already", where=f"--out {out}", hint="Name another file, or --overwrite")
     if unknown := [one for one in variant or () if one not in VARIANTS]:
         raise BadUsage(f"--variant is {', '.join(VARIANTS)}, not {shown(unknown[0])}")
     axes = dict(_axis(word) for word in axis or ())
@@ -93,7 +93,7 @@ def quantize(
 def _axis(word: str) -> tuple[str, int]:
     name, found, size = word.rpartition("=")
     if not found or not name or not size.isdigit() or int(size) < 1:
-        raise BadUsage(f"--axis {shown(word)} names no axis and size", do="Write --axis N=8")
+        raise BadUsage(f"--axis {shown(word)} names no axis and size", hint="Write --axis N=8")
     return name, int(size)
 
 

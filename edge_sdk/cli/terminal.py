@@ -31,11 +31,11 @@ def seconds(text: str) -> float:
     """Seconds of "90s", "10min", "1.5h" or "1h30min". BadUsage for anything else, a number without its unit too."""
     plain = text.strip().lower()
     if re.fullmatch(r"\d+(\.\d+)?", plain):
-        raise BadUsage(f"the time {text!r} has no unit", do=f"Write {plain}s for seconds or {plain}min for minutes")
+        raise BadUsage(f"the time {text!r} has no unit", hint=f"Write {plain}s for seconds or {plain}min for minutes")
     parts = re.findall(r"(\d+(?:\.\d+)?)\s*([a-z]+)\s*", plain)
     total = sum(float(number) * _UNITS.get(unit, math.nan) for number, unit in parts)
     if "".join(number + unit for number, unit in parts) != re.sub(r"\s", "", plain) or not 0 < total < math.inf:
-        raise BadUsage(f"{text!r} is not a time", do="Write for example 90s, 10min or 1h30min")
+        raise BadUsage(f"{text!r} is not a time", hint="Write for example 90s, 10min or 1h30min")
     return total
 
 

@@ -61,7 +61,7 @@ def threshold(
     where = {"--group": group, "--runtime": runtime, "--variant": variant, "--threads": threads}
     kept = {"--author": author or None, "--key": key, "--dry-run": dry_run or None}
     if good is not None and fixed is not None:
-        raise BadUsage("--good and --fixed are two ways to decide", do="Give one of them")
+        raise BadUsage("--good and --fixed are two ways to decide", hint="Give one of them")
     if good is None:
         pictures = {"--defects": defects, **rates, **costs, **where}
         _refuse(pictures if fixed is not None else {**pictures, **kept}, "without --good", "Add --good FOLDER")
@@ -75,7 +75,7 @@ def threshold(
     if trust == "required" and key is None and not dry_run:
         raise BadUsage(
             "without --key the decisions would not be signed, and --trust required refuses such a bundle",
-            do="Add --key FILE, the site's",
+            hint="Add --key FILE, the site's",
         )
     signer = terminal.signing_key(key) if key else None
     if not dry_run and bundle.is_file():
@@ -128,11 +128,11 @@ def _show(bundle: Path, trust: TrustPolicy, *, as_json: bool) -> None:
         terminal.emit(shown, as_json=as_json, text=_history(thresholds))
 
 
-def _refuse(options: Mapping[str, object], why: str, do: str) -> None:
+def _refuse(options: Mapping[str, object], why: str, hint: str) -> None:
     """BadUsage for the options that were given and would change nothing."""
     given = [name for name, value in options.items() if value is not None]
     if given:
-        raise BadUsage(f"{', '.join(given)} would change nothing {why}", do=do)
+        raise BadUsage(f"{', '.join(given)} would change nothing {why}", hint=hint)
 
 
 def _history(decisions: Sequence[Threshold]) -> str:

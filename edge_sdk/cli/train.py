@@ -39,7 +39,7 @@ class Families(TyperGroup):
             names = ", ".join(registry.names())
             raise BadUsage(
                 f"there is no family {shown(cmd_name)}",
-                do=f"edge-sdk train FAMILY DATA --out NAME.edge, where FAMILY is one of {names}",
+                hint=f"edge-sdk train FAMILY DATA --out NAME.edge, where FAMILY is one of {names}",
             )
         alone = typer.Typer(rich_markup_mode=None, add_completion=False)
         alone.command(name=cmd_name)(_command(cmd_name))
@@ -97,7 +97,7 @@ def _check_unique(places: Sequence[inspect.Parameter], family: str, task: str) -
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise BadUsage(
             f"the option {twice[0]} is offered twice: by {family}, by its task {task}, or by edge-sdk train itself",
-            do="Its package must give it another name",
+            hint="Its package must give it another name",
         )  # fmt: skip
 
 
@@ -129,11 +129,11 @@ def _options(
 def checked_out(out: Path, run: Path | None = None) -> None:
     """Raises BadUsage for an --out or --run that no bundle or run can be written to: before the work, not after it."""
     if out.suffix != ".edge":
-        raise BadUsage(f"--out {out} does not end in .edge", do=f"Write --out {out.with_suffix('.edge')}")
+        raise BadUsage(f"--out {out} does not end in .edge", hint=f"Write --out {out.with_suffix('.edge')}")
     if shown(out) != str(out) or shown(run or "") != str(run or ""):  # libraries that write weights take text alone
-        raise BadUsage(f"--out {shown(out)} or --run is no plain UTF-8 name", do="Use a name that is")
+        raise BadUsage(f"--out {shown(out)} or --run is no plain UTF-8 name", hint="Use a name that is")
     if not out.parent.is_dir():
-        raise BadUsage(f"the folder of --out {out} is not there", do=f"mkdir -p {out.parent}")
+        raise BadUsage(f"the folder of --out {out} is not there", hint=f"mkdir -p {out.parent}")
 
 
 def _train(

@@ -54,7 +54,7 @@ def conformal(
         raise BoundNotMet(
             f"{asked(wanted, confidence)} needs at least {needed_parts(wanted, confidence)} good {unit}; "
             f"you gave {count}. {lowest.words}",
-            do=f"Ask for {percent(lowest.rate, up=True)} or more, add good {unit}, or label defects (cost rule)",
+            hint=f"Ask for {percent(lowest.rate, up=True)} or more, add good {unit}, or label defects (cost rule)",
         )
     deciding = float(of_parts[rank - 1])
     ties = int(np.count_nonzero(of_parts == deciding))

@@ -36,7 +36,7 @@ def from_defects(
     bootstrap over parts whose 95 % interval of the threshold is in `words`.
     """
     if not (cost_miss > 0 and cost_reject > 0 and 0 < prevalence < 1):
-        raise BadUsage("costs must be above 0 and the prevalence between 0 and 1", do="Give the line's own figures")
+        raise BadUsage("costs must be above 0 and the prevalence between 0 and 1", hint="Give the line's own figures")
     sound, broken = part_scores(good, good_parts), part_scores(defects, defect_parts)
     curve = _CostCurve(sound, broken, miss=cost_miss * prevalence, reject=cost_reject * (1 - prevalence))
     costs = curve.costs(np.ones(len(sound)), np.ones(len(broken)))

@@ -38,15 +38,15 @@ def part_scores(scores: Sequence[float] | FloatArray, parts: Sequence[str] | Non
     values = np.asarray(scores, dtype=np.float64) + 0.0  # -0.0 and 0.0 are one score, also in words
     if values.ndim != 1 or values.size == 0:
         raise BadInput(
-            f"scores of shape {values.shape}: a list of at least one number is needed", do="Score some pictures"
+            f"scores of shape {values.shape}: a list of at least one number is needed", hint="Score some pictures"
         )
     if parts is not None and len(parts) != len(values):
-        raise BadUsage(f"{len(values)} scores but {len(parts)} names of parts", do="Name the part of each picture")
+        raise BadUsage(f"{len(values)} scores but {len(parts)} names of parts", hint="Name the part of each picture")
     if not np.isfinite(values).all():
         index = int(np.flatnonzero(~np.isfinite(values))[0])
         of_part = f" (part {parts[index]})" if parts is not None else ""
         raise BadInput(
-            f"score {index}{of_part} is {values[index]}", do="edge-sdk verify shows which runtime computes it"
+            f"score {index}{of_part} is {values[index]}", hint="edge-sdk verify shows which runtime computes it"
         )
     if parts is None:
         return np.sort(values)

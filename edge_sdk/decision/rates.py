@@ -31,18 +31,18 @@ def parse_rate(rate: str | Fraction, name: str = "rate") -> Fraction:
     name: what it is, for the message ("confidence"). BadUsage for anything else; a bare 95 or 1.5 could mean two
     things and is refused with both spellings.
     """
-    do = 'Give a decimal string such as "0.01" or "1%"'
+    hint = 'Give a decimal string such as "0.01" or "1%"'
     if not isinstance(rate, (str, Fraction)):
-        raise BadUsage(f"the {name} {rate!r} is a {type(rate).__name__}, which has no exact rank", do=do)
+        raise BadUsage(f"the {name} {rate!r} is a {type(rate).__name__}, which has no exact rank", hint=hint)
     text = str(rate).strip()
     try:
         exact = Fraction(text[:-1].strip()) / 100 if text.endswith("%") else Fraction(text)
     except (ValueError, ZeroDivisionError) as exc:
-        raise BadUsage(f"the {name} {text!r} is not a number", do=do) from exc
+        raise BadUsage(f"the {name} {text!r} is not a number", hint=hint) from exc
     if not 0 < exact < 1:
         if 1 <= exact < 100 and not text.endswith("%"):
-            do = f"Write {float(exact):g}% or {float(exact / 100):g}"
-        raise BadUsage(f"the {name} {text} must lie between 0 and 1 (0% and 100%)", do=do)
+            hint = f"Write {float(exact):g}% or {float(exact / 100):g}"
+        raise BadUsage(f"the {name} {text} must lie between 0 and 1 (0% and 100%)", hint=hint)
     return exact
 
 
@@ -84,7 +84,7 @@ def needed_parts(rate: Fraction, confidence: float | None = None) -> int:
 def nearest_supportable(count: int, *, confidence: float | None = None, unit: str = "pictures") -> Supportable:
     """The lowest rate that `count` good parts support. unit: the word for what was counted."""
     if count < 1:
-        raise BadInput("no good parts, so no rate can be supported", do="Give pictures of good parts")
+        raise BadInput("no good parts, so no rate can be supported", hint="Give pictures of good parts")
     level = 0.95 if confidence is None else confidence
     bound = beta_quantile(level, 1, count)
     exact = Fraction(1, count + 1) if confidence is None else Fraction(bound)
@@ -97,7 +97,7 @@ def nearest_supportable(count: int, *, confidence: float | None = None, unit: st
 
 def check_confidence(confidence: float) -> None:
     if not 0 < confidence < 1:
-        raise BadUsage(f"a confidence of {confidence} must lie between 0 and 1", do="Give 0.9 for 90 %")
+        raise BadUsage(f"a confidence of {confidence} must lie between 0 and 1", hint="Give 0.9 for 90 %")
 
 
 def asked(rate: Fraction, confidence: float | None) -> str:

@@ -128,9 +128,9 @@ def sealed(record: R, predecessor: Record | None) -> R:
     BadInput where it holds a number that can't be, or the predecessor has no digest yet.
     """
     if problem := record.problem():
-        raise BadInput(problem, do="Give finite numbers that could be true")
+        raise BadInput(problem, hint="Give finite numbers that could be true")
     if predecessor is not None and not predecessor.digest:
-        raise BadInput("the record before this one has no digest", do="Seal it first")
+        raise BadInput("the record before this one has no digest", hint="Seal it first")
     linked = msgspec.structs.replace(record, predecessor=predecessor.digest if predecessor else "", digest="")
     # Read back from JSON first: a whole number given for a float would hash as 1 here and as 1.0 when read again.
     linked = msgspec.convert(msgspec.to_builtins(linked), type(record))
@@ -149,12 +149,14 @@ def check_chain(records: Sequence[Record | Mapping[str, Any]], *, where: str = "
             raise BadBundle(f"{name} can't be hashed: {exc}", where=where) from exc
         if own != members.get("digest"):
             raise BadBundle(
-                f"{name} was altered: its digest does not match", where=where, do="Take the file from its source again"
+                f"{name} was altered: its digest does not match",
+                where=where,
+                hint="Take the file from its source again",
             )
         if members.get("predecessor", "") != before:
             raise BadBundle(
                 f"{name} does not follow the one before it: a record was removed, added or moved",
                 where=where,
-                do="Take the file from its source again",
+                hint="Take the file from its source again",
             )
         before = members["digest"]

@@ -81,7 +81,7 @@ def verdict(score: float, threshold: Threshold | None) -> Verdict:
     """The verdict for one raw score (higher = more anomalous). BadInput for NaN: `NaN > threshold` would say "good"."""
     if math.isnan(score):
         raise BadInput(
-            "the score is NaN, which is neither good nor defect", do="edge-sdk verify shows which runtime computes it"
+            "the score is NaN, which is neither good nor defect", hint="edge-sdk verify shows which runtime computes it"
         )
     if threshold is None:
         return Verdict(label="undecided", threshold=None, record="")
@@ -126,7 +126,7 @@ def scores_digest(scores: Sequence[float] | FloatArray) -> str:
 def fixed(threshold: float, *, evidence: Evidence = UNSTATED) -> Threshold:
     """A threshold that somebody chose. It promises nothing, and its words say so."""
     if not math.isfinite(threshold):
-        raise BadInput(f"a threshold of {threshold} decides nothing", do="Give a finite threshold")
+        raise BadInput(f"a threshold of {threshold} decides nothing", hint="Give a finite threshold")
     words = "threshold set by hand; no false-reject rate is promised"
     return Threshold(rule="fixed", threshold=float(threshold), words=words, **copied(evidence))
 

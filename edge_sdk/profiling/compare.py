@@ -116,7 +116,7 @@ def compare(a: Side, b: Side, *, options: CompareOptions = CompareOptions(), pro
     if options.restarts < 1 or not options.pairs or min(options.pairs) < 4 or options.margin <= 0:
         raise BadUsage("compare needs a margin above 0, at least 4 pairs and 1 start")
     if a.name == b.name:
-        raise BadUsage(f"both sides are called {a.name}", do="Give them two names")
+        raise BadUsage(f"both sides are called {a.name}", hint="Give them two names")
     run = _Run(a, b, options, progress)
     try:
         run.measure()

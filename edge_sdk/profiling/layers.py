@@ -81,7 +81,7 @@ def _of_role(bundle: Bundle, role: str, choice: Choice, options: CompileOptions)
     graph, session = compiled(bundle, role, choice, options)
     try:
         if not isinstance(session, ProfiledSession):
-            raise BadUsage(f"{choice.runtime} gives no times of layers", do="Take another --runtime")
+            raise BadUsage(f"{choice.runtime} gives no times of layers", hint="Take another --runtime")
         expected = Expected.of(bundle, graph)
         feeds = rows(expected.feeds(expected.strongest), session.inputs, 0, 1)
         return LayerReport(

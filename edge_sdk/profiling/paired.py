@@ -88,7 +88,7 @@ def figures(
     cpu_absent: why CPU time means nothing for one of them (it spins, it computes on a GPU); "" if it does.
     """
     if len(pairs) < 4:
-        raise BadUsage(f"{len(pairs)} pairs are too few for any interval", do="Measure at least 25")
+        raise BadUsage(f"{len(pairs)} pairs are too few for any interval", hint="Measure at least 25")
     resamples = _resamples(len(pairs), rng)
     log_wall = np.log(pairs.wall_b.min(axis=1) / pairs.wall_a.min(axis=1))
     absent = cpu_absent or _cpu_absent(pairs, threads)

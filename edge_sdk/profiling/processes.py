@@ -62,7 +62,7 @@ class SubjectProcess:
         except OSError as exc:
             self._errors.close()
             raise NotThere(
-                f"can't start {side.python}: {exc}", where=side.name, do="Name a Python that exists"
+                f"can't start {side.python}: {exc}", where=side.name, hint="Name a Python that exists"
             ) from exc
         self._replies: queue.Queue[str | None] = queue.Queue()
         self._reader = threading.Thread(target=self._read, name=f"edge-sdk-compare-{side.name}", daemon=True)
@@ -113,7 +113,7 @@ class SubjectProcess:
 
     def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
         if self._closed:
-            raise BadUsage("its process was closed", where=self._side.name, do="Start a new one")
+            raise BadUsage("its process was closed", where=self._side.name, hint="Start a new one")
         try:
             assert self._process.stdin is not None
             self._process.stdin.write(json.dumps(request) + "\n")
@@ -124,18 +124,18 @@ class SubjectProcess:
         except queue.Empty as exc:
             self._process.kill()
             raise BadInput(
-                f"no answer for {self._timeout_s:g} s", where=self._side.name, do="Give a smaller work or more time"
+                f"no answer for {self._timeout_s:g} s", where=self._side.name, hint="Give a smaller work or more time"
             ) from exc
         if line is _END:
             self._process.wait()
             raise BadInput(
                 f"its process ended with {self._process.returncode}: {self._last_words()}",
                 where=self._side.name,
-                do=f"Run {self._side.factory} by itself",
+                hint=f"Run {self._side.factory} by itself",
             )
         reply: dict[str, Any] = json.loads(line)
         if "error" in reply:
-            raise BadInput(reply["error"], where=self._side.name, do=f"Run {self._side.factory} by itself")
+            raise BadInput(reply["error"], where=self._side.name, hint=f"Run {self._side.factory} by itself")
         return reply
 
     def _read(self) -> None:

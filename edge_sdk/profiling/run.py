@@ -63,7 +63,7 @@ def profile(
     one flatters caches. Ctrl-C ends the run and keeps what was measured.
     """
     if not sources:
-        raise BadUsage("nothing to profile with", do="Give at least 8 different ones")
+        raise BadUsage("nothing to profile with", hint="Give at least 8 different ones")
     if not 0 <= options.min_time_s <= options.max_time_s:
         raise BadUsage(f"min_time_s {options.min_time_s:g} is above max_time_s {options.max_time_s:g}")
     call: Callable[[Any], Any] = getattr(predict, "predict", predict)

@@ -226,5 +226,5 @@ def _median_interval(ordered: Floats, n_eff: float) -> tuple[float, float] | Non
 def _checked(latencies: Latencies) -> Floats:
     values = np.asarray(latencies, np.float64)
     if values.ndim != 1 or values.size == 0 or not (np.isfinite(values) & (values > 0)).all():
-        raise BadInput("latencies must be a list of times above 0 ms", do="Measure at least one call")
+        raise BadInput("latencies must be a list of times above 0 ms", hint="Measure at least one call")
     return values

@@ -39,7 +39,7 @@ def task(name: str, *, where: str = "") -> Task:
     if name not in offered:
         raise BadBundle(
             f"its task is {name!r}, this version knows {', '.join(names())}", where=where,
-            do=f"{UPDATE}, or the package that adds this task",
+            hint=f"{UPDATE}, or the package that adds this task",
         )  # fmt: skip
     from edge_sdk.tasks.base import Task as Kind
 

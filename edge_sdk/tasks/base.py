@@ -227,7 +227,7 @@ class Running(ABC, Generic[In, Out]):
         """The graph of one role alone, on prepared feeds: outputs by name. For `predict` itself, and for profiling."""
         self.require_open()
         if role not in self._loaded.models:
-            raise BadUsage(f"there is no role {role}", do=f"One of {', '.join(self._loaded.models)}")
+            raise BadUsage(f"there is no role {role}", hint=f"One of {', '.join(self._loaded.models)}")
         return self._run(role, feeds)
 
     def _run(self, role: str, feeds: Mapping[str, Array]) -> dict[str, Array]:
@@ -275,13 +275,13 @@ class Running(ABC, Generic[In, Out]):
         """BadUsage where it is closed, or loaded in another process: the first line of every `predict`."""
         self._same_process()
         if self._closed:
-            raise BadUsage(f"this {self.noun} is closed", do="Load the bundle again")
+            raise BadUsage(f"this {self.noun} is closed", hint="Load the bundle again")
 
     def _same_process(self) -> None:
         # A fork copies locks and pools without the threads that serve them: the child would hang in its first call.
         if self._process != os.getpid():
             raise BadUsage(
-                f"this {self.noun} was loaded in another process ({self._process})", do="Load it after the fork"
+                f"this {self.noun} was loaded in another process ({self._process})", hint="Load it after the fork"
             )
 
     def run_info(self, clock: Stages) -> RunInfo:
@@ -330,7 +330,7 @@ class Setup:
             if first != (graph.inputs, graph.outputs):
                 raise BadBundle(
                     f"the graphs of {graph.role} take or answer different tensors", where=str(bundle.path),
-                    do="Export it again",
+                    hint="Export it again",
                 )  # fmt: skip
         return cls(
             settings=settings_of(bundle, settings), preprocessing=bundle.manifest.preprocessing, inputs=inputs,
@@ -345,7 +345,7 @@ def settings_of(bundle: Bundle, kind: type[B]) -> B:
     except msgspec.ValidationError as exc:
         raise BadBundle(
             f"the settings of the task {bundle.manifest.task} can't be read: {exc}", where=str(bundle.path),
-            do="Export it again",
+            hint="Export it again",
         ) from exc  # fmt: skip
 
 

@@ -97,7 +97,7 @@ def record_of(bundle: Bundle) -> Preprocessing:
     """How pictures become the input. Raises BadBundle where the bundle does not say."""
     if bundle.manifest.preprocessing is None:
         raise BadBundle(
-            f"a bundle for {bundle.manifest.task} needs preprocessing", where=str(bundle.path), do="Export it again"
+            f"a bundle for {bundle.manifest.task} needs preprocessing", where=str(bundle.path), hint="Export it again"
         )
     return bundle.manifest.preprocessing
 
@@ -125,7 +125,7 @@ def stored_picture(png: bytes) -> dict[str, Array]:
 def batch_of(images: Iterable[Source]) -> list[Source]:
     """The pictures of a `predict_batch`. Raises BadInput where one picture was given."""
     if isinstance(images, (str, bytes, Path)) or (isinstance(images, np.ndarray) and images.ndim < 4):
-        raise BadInput("predict_batch takes several pictures, this is one", do="Use predict, or put it into a list")
+        raise BadInput("predict_batch takes several pictures, this is one", hint="Use predict, or put it into a list")
     return list(images)
 
 
@@ -183,10 +183,10 @@ def places_of(files: Sequence[Path]) -> list[Path]:
 def _no_picture(given: object) -> BadInput:
     accepted = "Pass a path, encoded bytes, a PIL picture or a numpy array"
     if given is None:
-        return BadInput("None is not a picture: the file or camera it came from gave nothing", do=accepted)
+        return BadInput("None is not a picture: the file or camera it came from gave nothing", hint=accepted)
     if isinstance(given, (list, tuple)):
         return BadInput(
             f"this is a {type(given).__name__} of {len(given)}, predict takes one picture",
-            do=f"Use predict_batch for several. {accepted}",
+            hint=f"Use predict_batch for several. {accepted}",
         )
-    return BadInput(f"an object of type {type(given).__name__} is not a picture", do=accepted)
+    return BadInput(f"an object of type {type(given).__name__} is not a picture", hint=accepted)

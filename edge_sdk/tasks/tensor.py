@@ -115,7 +115,7 @@ def arrays_of(source: Source) -> dict[str, Array]:
     if isinstance(source, (str, Path)):
         return read_npz(Path(source))
     what = f"an object of type {type(source).__name__} holds no named arrays"
-    raise BadInput(what, do="Pass a dict of arrays by input name, or the path of an .npz file")
+    raise BadInput(what, hint="Pass a dict of arrays by input name, or the path of an .npz file")
 
 
 def npz(arrays: Mapping[str, Array]) -> bytes:
@@ -139,9 +139,9 @@ def read_npz(path: Path) -> dict[str, Array]:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except OSError as exc:
-        raise BadInput(f"can't read it: {exc.strerror or exc}", where=str(path), do="Check the path") from exc
+        raise BadInput(f"can't read it: {exc.strerror or exc}", where=str(path), hint="Check the path") from exc
     except (zipfile.BadZipFile, ValueError, EOFError, KeyError, MemoryError, NotImplementedError, RuntimeError) as exc:
-        raise BadInput(f"this is no .npz file of plain arrays: {exc}", where=str(path), do=again) from exc
+        raise BadInput(f"this is no .npz file of plain arrays: {exc}", where=str(path), hint=again) from exc
 
 
 class TensorTask(Task):
@@ -176,7 +176,7 @@ class TensorTask(Task):
                 continue
             found = sorted(path.glob("*.npz"))
             if not found:
-                raise BadInput("there are no .npz files in it", where=word, do="Write them with numpy.savez")
+                raise BadInput("there are no .npz files in it", where=word, hint="Write them with numpy.savez")
             files += found
         return [Given(name=str(file), source=file, place=place) for file, place in zip(files, places_of(files))]
 

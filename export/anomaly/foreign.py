@@ -37,12 +37,12 @@ def _bytes(file: Path) -> bytes:
     try:
         return file.read_bytes()
     except OSError as exc:
-        raise BadInput(f"can't read it: {exc.strerror}", where=str(file), do="Check its permissions") from exc
+        raise BadInput(f"can't read it: {exc.strerror}", where=str(file), hint="Check its permissions") from exc
 
 
 def _files(folder: Path) -> tuple[Path, ...]:
     if not (files := pictures_in(folder, recursive=True, at_least=0)):
-        raise BadInput("there are no pictures in it", where=str(folder), do="Leave it out to take generated textures")
+        raise BadInput("there are no pictures in it", where=str(folder), hint="Leave it out to take generated textures")
     return files
 
 

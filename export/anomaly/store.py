@@ -118,7 +118,7 @@ def _bytes(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as exc:
         raise BadInput(
-            f"can't read it: {exc.strerror}", where=str(path), do="Check the path and its permissions"
+            f"can't read it: {exc.strerror}", where=str(path), hint="Check the path and its permissions"
         ) from exc
 
 

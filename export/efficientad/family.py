@@ -126,7 +126,7 @@ class EfficientAD:
                 return maker.train(data, options, folder, progress, self._loaded(options))
             except KeyboardInterrupt as exc:  # outside the loop: while pictures are read or maps measured
                 raise Stopped(
-                    "stopped between steps of the training", where=str(folder), do="Give the same command again"
+                    "stopped between steps of the training", where=str(folder), hint="Give the same command again"
                 ) from exc
 
     def graphs(self, trained: AnomalyTrained) -> Exported:

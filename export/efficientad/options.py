@@ -70,7 +70,7 @@ class EfficientAdOptions(FamilyOptions):
         if max(width, height) > MOST_PX:
             raise BadUsage(
                 f"pictures can't be scaled to {width} x {height} px: {MOST_PX} a side is the most",
-                do=f"Leave --width and --height out to take {side}",
+                hint=f"Leave --width and --height out to take {side}",
             )
         return width, height
 
@@ -78,7 +78,7 @@ class EfficientAdOptions(FamilyOptions):
     def own_size(self) -> Size:
         """What goes with `size`. BadUsage for an unknown one."""
         if self.size not in SIZES:
-            raise BadUsage(f"EfficientAD has no size {self.size!r}", do=f"Use one of {', '.join(SIZES)}")
+            raise BadUsage(f"EfficientAD has no size {self.size!r}", hint=f"Use one of {', '.join(SIZES)}")
         return SIZES[self.size]
 
     def preprocessing(self) -> Preprocessing:

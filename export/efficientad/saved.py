@@ -29,11 +29,11 @@ def file_of(trained: AnomalyTrained) -> Path:
     """The model's file. Raises BadInput where there is none."""
     path = trained.folder / MODEL
     if not path.is_file():
-        raise BadInput("there is no trained model in this folder", where=str(trained.folder), do="Train first")
+        raise BadInput("there is no trained model in this folder", where=str(trained.folder), hint="Train first")
     return path
 
 
 def preprocessing_of(trained: AnomalyTrained, *, kind: str) -> Preprocessing:
     """How pictures came to the model in training, as its file says. Raises BadInput."""
-    with tensors_file.opened(file_of(trained), kind=kind, what="not a trained model", do="Train again") as file:
+    with tensors_file.opened(file_of(trained), kind=kind, what="not a trained model", hint="Train again") as file:
         return Preprocessing(**file.described["preprocessing"])

@@ -59,7 +59,7 @@ class StatisticsSum:
         if not (np.isfinite(std).all() and np.isfinite(self._mean).all()) or floor <= 0.0:
             raise BadInput(
                 "the teacher's features are NaN, or most of them never vary on these pictures",
-                do="Look at the pictures and at the teacher file",
+                hint="Look at the pictures and at the teacher file",
             )
         return ChannelStatistics(self._mean.copy(), np.maximum(std, floor), int(np.count_nonzero(std < floor)))
 
@@ -83,7 +83,7 @@ def map_quantiles(maps: NDArray[np.float32], *, low: float = LOW, high: float = 
     """Of maps (pictures, h, w): real cells of good pictures that training never saw, before any resize."""
     if maps.size == 0 or not np.isfinite(maps).all():
         raise BadInput(
-            "no finite map cells of good pictures to take quantiles of", do="Hold out at least one good part"
+            "no finite map cells of good pictures to take quantiles of", hint="Hold out at least one good part"
         )
     a, b = (float(q) for q in np.quantile(maps.astype(np.float64), (low, high)))
     above = int(np.count_nonzero(maps.reshape(len(maps), -1).max(axis=1) > b))

@@ -155,7 +155,7 @@ def load_trunk(last: int, path: Path | None = None) -> Trunk:
     state dict of efficientnet_lite_pytorch (`.pth`), whose batch norms are folded here."""
     path = SHIPPED if path is None else path
     if not path.is_file():
-        raise BadInput("there is no such weights file", where=str(path), do="Leave --teacher out to take what ships")
+        raise BadInput("there is no such weights file", where=str(path), hint="Leave --teacher out to take what ships")
     tensors = tensors_file.weights_of(path)
     if path.suffix in (".pth", ".pt"):
         tensors = fold(_published(tensors, path))
@@ -165,7 +165,7 @@ def load_trunk(last: int, path: Path | None = None) -> Trunk:
     if missing:
         raise BadInput(
             f"not the weights of EfficientNet-Lite0: {missing[0]} is missing or has another shape",
-            where=str(path), do="Leave --teacher out to take what ships",
+            where=str(path), hint="Leave --teacher out to take what ships",
         )  # fmt: skip
     trunk.load_state_dict({name: tensors[name].to(torch.float32) for name in wanted})
     return trunk.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
@@ -173,7 +173,7 @@ def load_trunk(last: int, path: Path | None = None) -> Trunk:
 
 def _published(state: Mapping[str, Tensor], path: Path) -> Mapping[str, Tensor]:
     if "_conv_stem.weight" not in state:
-        raise BadInput("not a state dict of EfficientNet-Lite0", where=str(path), do="Its keys begin with _conv_stem")
+        raise BadInput("not a state dict of EfficientNet-Lite0", where=str(path), hint="Its keys begin with _conv_stem")
     return state
 
 

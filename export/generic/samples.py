@@ -42,7 +42,7 @@ def samples_of(word: str, inputs: Sequence[TensorSpec], axes: Mapping[str, int],
     if word.startswith(RANDOM):
         count = word.removeprefix(RANDOM)
         if not count.isdigit() or not 1 <= int(count) <= 100_000:
-            raise BadUsage(f"--data {shown(word)} names no number of samples", do="Write random:64")
+            raise BadUsage(f"--data {shown(word)} names no number of samples", hint="Write random:64")
         return RandomSamples(count=int(count), inputs=tuple(inputs), axes=dict(axes), seed=seed)
     path = Path(word)
     if path.is_dir():
@@ -51,7 +51,7 @@ def samples_of(word: str, inputs: Sequence[TensorSpec], axes: Mapping[str, int],
         return _file(path, inputs)
     raise BadInput(
         "this is no folder and no .npz file", where=f"--data {shown(word)}",
-        do="Name a folder of .npz files, one .npz file, or random:64",
+        hint="Name a folder of .npz files, one .npz file, or random:64",
     )  # fmt: skip
 
 
@@ -127,7 +127,7 @@ def _folder(path: Path, inputs: Sequence[TensorSpec]) -> FolderSamples:
     if not files:
         raise BadInput(
             "there are no .npz files in it", where=f"--data {shown(path)}",
-            do="Write one for each sample, with numpy.savez(path, input_name=array)",
+            hint="Write one for each sample, with numpy.savez(path, input_name=array)",
         )  # fmt: skip
     total = hashlib.sha256()
     for file in files:
@@ -149,7 +149,7 @@ def _file(path: Path, inputs: Sequence[TensorSpec]) -> StackedSamples:
         row = array[:1] if spec.batched else array[0] if array.ndim and len(array) else array
         if wrong := spec.accepts(row):
             stacked = "rows" if spec.batched else "stacked along a first axis of their own"
-            raise BadInput(f"{wrong}; samples are {stacked}", where=where, do="Write it with numpy.savez")
+            raise BadInput(f"{wrong}; samples are {stacked}", where=where, hint="Write it with numpy.savez")
         counts[spec.name] = len(array)
     if len(set(counts.values())) != 1 or not all(counts.values()):
         words = ", ".join(f"{name} {count}" for name, count in counts.items())
@@ -168,11 +168,11 @@ def _check_names(arrays: Mapping[str, Array], inputs: Sequence[TensorSpec], *, w
         if name not in arrays:
             raise BadInput(
                 f"it holds no array {shown(name)}, only {', '.join(map(shown, arrays)) or 'nothing'}", where=where,
-                do=f"Write numpy.savez(path, {shown(name)}=array)",
+                hint=f"Write numpy.savez(path, {shown(name)}=array)",
             )  # fmt: skip
     if extra := sorted(set(arrays) - set(names)):
         raise BadInput(
-            f"the graph has no input {shown(extra[0])}", where=where, do=f"It takes {', '.join(map(shown, names))}"
+            f"the graph has no input {shown(extra[0])}", where=where, hint=f"It takes {', '.join(map(shown, names))}"
         )
 
 
@@ -181,5 +181,5 @@ def _checked(arrays: dict[str, Array], inputs: Sequence[TensorSpec], *, where: s
     _check_names(arrays, inputs, where=where)
     for spec in inputs:
         if wrong := spec.accepts(arrays[spec.name]):
-            raise BadInput(wrong, where=where, do="Write it with numpy.savez")
+            raise BadInput(wrong, where=where, hint="Write it with numpy.savez")
     return arrays

@@ -191,7 +191,7 @@ class ExportTask:
             return made.family.golden(made.data, made.trained)
         raise BadUsage(
             f"neither the task {made.family.task} nor the family {made.family.name} names golden samples",
-            do="Give the family a method golden(data, trained), or the task an ExportTask of its own",
+            hint="Give the family a method golden(data, trained), or the task an ExportTask of its own",
         )
 
     def tolerances(self, role: str, variant: str) -> Mapping[str, Tolerance]:

@@ -27,7 +27,7 @@ class TensorExport(ExportTask):
             return made.family.golden(made.data, made.trained)
         samples = made.family.samples(made.data, made.trained, MODEL, COUNT)
         if not len(samples):
-            raise BadUsage("there are no samples to make golden samples of", do="Give some")
+            raise BadUsage("there are no samples to make golden samples of", hint="Give some")
         wanted = sorted({0, len(samples) // 2, len(samples) - 1})
         found = enumerate(islice(samples, wanted[-1] + 1))
         return [Golden(source=dict(feeds), label=f"sample {number}") for number, feeds in found if number in wanted]

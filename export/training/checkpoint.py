@@ -103,7 +103,7 @@ def restore(
             torch.cuda.set_rng_state(state_there, gpu)
     except (RuntimeError, ValueError, KeyError, TypeError) as exc:
         raise BadInput(
-            f"the checkpoint is of another network: {str(exc).splitlines()[0]}", do="Train into another folder"
+            f"the checkpoint is of another network: {str(exc).splitlines()[0]}", hint="Train into another folder"
         ) from exc
 
 
@@ -136,14 +136,16 @@ def read(folder: Path, identity: Mapping[str, str]) -> Checkpoint | None:
     path = folder / NAME
     if not path.is_file():
         return None
-    with tensors_file.opened(path, kind=FORMAT, what="the checkpoint is damaged", do="Delete it to start anew") as file:
+    with tensors_file.opened(
+        path, kind=FORMAT, what="the checkpoint is damaged", hint="Delete it to start anew"
+    ) as file:
         stored = _stored(file)
     changed = differences(stored.identity, identity)
     if changed:
         raise BadUsage(
             f"this folder holds another run: {'; '.join(changed[:TOLD])}",
             where=str(folder),
-            do="To start anew, name another folder (--run NEW_FOLDER, or another --out); to go on, give what was given "
+            hint="To start anew, name another folder (--run NEW_FOLDER, or another --out); to go on, give what was given "
             "before",
         )  # fmt: skip
     return stored

@@ -64,7 +64,7 @@ def chosen(wanted: str) -> Compute:
         raise NotThere(
             "torch finds no GPU here" if torch.version.cuda else "this torch is built for the CPU alone",
             where="--device cuda",
-            do="Leave --device out to train on the CPU, or install torch for CUDA (pytorch.org says how) and a driver",
+            hint="Leave --device out to train on the CPU, or install torch for CUDA (pytorch.org says how) and a driver",
         )
     return Compute(torch.device("cuda")) if found and wanted != "cpu" else CPU
 

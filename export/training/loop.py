@@ -45,7 +45,7 @@ class LoopPlan:
         if self.steps is None and self.time_budget_s is None:
             raise BadUsage("a training needs a number of steps or a time budget")
         if (self.steps is not None and self.steps < 1) or (self.time_budget_s is not None and self.time_budget_s <= 0):
-            raise BadUsage("a training of no steps or no time trains nothing", do="Give a positive number")
+            raise BadUsage("a training of no steps or no time trains nothing", hint="Give a positive number")
 
     def done(self, position: Position) -> float:
         """0..1: how much of the run is behind `position`."""
@@ -173,7 +173,7 @@ def _steps(
         if position.bad_steps > plan.bad_steps:
             raise CheckFailed(
                 f"the gradients held NaN or infinity in {position.bad_steps} steps, the last at {position.step}",
-                do="Look at the pictures and the teacher file; the checkpoint before it is kept",
+                hint="Look at the pictures and the teacher file; the checkpoint before it is kept",
             )
         for name, value in (values or {}).items():
             recent.setdefault(name, []).append(value)
@@ -215,7 +215,7 @@ def _stopped(folder: Path) -> Stopped:
     kept = (folder / checkpoint.NAME).is_file()
     return Stopped(
         "stopped, the checkpoint is kept" if kept else "stopped before the first checkpoint", where=str(folder),
-        do="Give the same command again to go on",
+        hint="Give the same command again to go on",
     )  # fmt: skip
 
 

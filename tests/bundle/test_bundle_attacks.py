@@ -36,7 +36,7 @@ def test_each_attack_gets_its_own_message(attack: Attack, tmp_path: Path) -> Non
 def test_each_attack_names_the_file_and_what_to_do(attack: Attack, tmp_path: Path) -> None:
     path, error = attacked(attack, tmp_path)
     assert error.where == str(path)
-    assert error.do
+    assert error.hint
     assert error.exit_code == 3
     assert len(str(error)) < 700
     assert str(error).isprintable()

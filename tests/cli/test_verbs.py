@@ -131,7 +131,7 @@ def test_lint_names_the_rule_the_node_and_what_to_do(bundle: Path, capsys: pytes
     assert edge("lint", str(broken), "--json") == 1
     faults = json.loads(capsys.readouterr().out)["faults"]
     assert faults
-    assert all(fault["rule"] and fault["what"] and fault["do"] for fault in faults)
+    assert all(fault["rule"] and fault["what"] and fault["hint"] for fault in faults)
     broken.write_bytes(b"no graph")
     assert edge("lint", str(broken)) == 3
     assert f"{broken}: this is not an ONNX graph" in capsys.readouterr().err

@@ -266,7 +266,7 @@ def test_a_rate_that_is_no_exact_share_is_refused(rate: object) -> None:
 def test_a_bare_number_that_could_be_a_percentage_is_refused_with_both_spellings(text: str, write: str) -> None:
     with pytest.raises(BadUsage, match=f"the confidence {text} must lie between 0 and 1") as caught:
         parse_rate(text, "confidence")
-    assert caught.value.do == f"Write {write}"
+    assert caught.value.hint == f"Write {write}"
 
 
 def test_rates_may_be_written_in_three_ways() -> None:

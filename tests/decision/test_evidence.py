@@ -35,7 +35,7 @@ def test_a_data_set_with_defects_in_it_is_not_taken_for_a_folder_of_good_parts(t
     files(tmp_path / "test/good", c="3")
     with pytest.raises(BadInput, match="only in the folders test, train inside") as caught:
         gather(tmp_path, None, group="", notes=UNTOLD)
-    assert caught.value.do == f"Name one folder of good parts, such as {tmp_path / 'test/good'}"
+    assert caught.value.hint == f"Name one folder of good parts, such as {tmp_path / 'test/good'}"
 
 
 def test_folders_inside_good_are_left_out_and_told(tmp_path: Path) -> None:

@@ -188,4 +188,3 @@ def test_the_index_names_every_page() -> None:
     linked = {(ROOT / "docs" / target).resolve() for target in LINK.findall(index)}
     missing = {path for path in (ROOT / "docs").glob("*.md") if path.name != "README.md"} - linked
     assert missing == set()
-

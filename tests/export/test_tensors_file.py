@@ -18,7 +18,7 @@ TENSORS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.arange(4).reshape(2,
 
 
 def opened(path: Path, kind: str = "test/1") -> tuple[dict[str, object], dict[str, torch.Tensor]]:
-    with tensors_file.opened(path, kind=kind, what="not what was trained", do="Train again") as file:
+    with tensors_file.opened(path, kind=kind, what="not what was trained", hint="Train again") as file:
         return dict(file.described), dict(file.tensors)
 
 
@@ -64,7 +64,7 @@ def test_what_its_reader_misses_in_it_is_named_too(tmp_path: Path) -> None:
     tensors_file.write(path, TENSORS, kind="test/1")
     with (
         pytest.raises(BadInput, match=r"not a model: it holds no 'layout'\. Train again"),
-        tensors_file.opened(path, kind="test/1", what="not a model", do="Train again") as file,
+        tensors_file.opened(path, kind="test/1", what="not a model", hint="Train again") as file,
     ):
         _ = file.described["layout"]
 

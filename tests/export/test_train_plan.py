@@ -198,7 +198,7 @@ def test_a_threshold_that_was_refitted_during_the_training_is_kept_too(data: Ano
 def test_two_trainings_never_work_in_one_run_folder(data: AnomalyData, tmp_path: Path) -> None:
     planned, stages = plan(data, tmp_path), []
     (tmp_path / "run").mkdir()
-    with exclusive(tmp_path / "run", what=builder.WORK, do=""):
+    with exclusive(tmp_path / "run", what=builder.WORK, hint=""):
         for work in (lambda: builder.make(planned, on_stage=stages.append), lambda: plan(data, tmp_path)):
             with pytest.raises(BadUsage, match=rf"another training works here: process {os.getpid()}.*--run"):
                 work()

@@ -30,29 +30,29 @@ def test_a_second_process_is_refused_with_the_first_one_named_until_that_is_kill
         try:
             with (
                 pytest.raises(BadUsage, match=rf"another training works here: process {holder.pid}\. Wait"),
-                exclusive(tmp_path, what="training", do="Wait"),
+                exclusive(tmp_path, what="training", hint="Wait"),
             ):
                 pass
         finally:
             holder.kill()
-    with exclusive(tmp_path, what="training", do="Wait"):
+    with exclusive(tmp_path, what="training", hint="Wait"):
         assert (tmp_path / "training.lock").read_bytes()[1:] == f"{os.getpid()}\n".encode()
 
 
 def test_an_error_inside_frees_the_lock(tmp_path: Path) -> None:
     for _ in range(2):
-        with pytest.raises(KeyboardInterrupt), exclusive(tmp_path, what="training", do=""):
+        with pytest.raises(KeyboardInterrupt), exclusive(tmp_path, what="training", hint=""):
             raise KeyboardInterrupt
 
 
 def test_two_kinds_of_work_do_not_meet(tmp_path: Path) -> None:
-    with exclusive(tmp_path, what="training", do=""), exclusive(tmp_path, what="packing", do=""):
+    with exclusive(tmp_path, what="training", hint=""), exclusive(tmp_path, what="packing", hint=""):
         assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(CantWrite, match=r"absent/training\.lock: can't be written"), exclusive(
-        tmp_path / "absent", what="training", do=""
+        tmp_path / "absent", what="training", hint=""
     ):  # fmt: skip
         pass
 
@@ -99,13 +99,13 @@ def test_a_lock_is_free_once_released_though_a_forked_child_has_its_file_open(tm
     if not hasattr(os, "fork"):
         pytest.skip("only systems that fork")
     read, write = os.pipe()
-    with exclusive(tmp_path, what="training", do=""):
+    with exclusive(tmp_path, what="training", hint=""):
         child = os.fork()
         if not child:
             os.read(read, 1)
             os._exit(0)
     try:
-        with exclusive(tmp_path, what="training", do=""):
+        with exclusive(tmp_path, what="training", hint=""):
             pass
     finally:
         os.write(write, b"x")

@@ -39,11 +39,11 @@ def test_a_coding_that_loses_something_loses_no_more_than_that(form: str) -> Non
 
 @pytest.mark.parametrize("form", REFUSED)
 def test_a_form_that_would_be_misread_is_refused_by_name_with_the_way_to_convert_it(form: str) -> None:
-    data, what, do = REFUSED[form]
+    data, what, hint = REFUSED[form]
     with pytest.raises(BadInput, match=what) as caught:
         preprocess.decode(data, where="part 7")
     assert str(caught.value).startswith("part 7: this is a ")
-    assert do in caught.value.do
+    assert hint in caught.value.hint
     assert "damaged" not in str(caught.value)
 
 
@@ -55,7 +55,7 @@ def test_a_pgm_whose_white_is_not_that_of_the_bundle_is_refused(top: int, depth:
     for other in {10, 12, 16} - {depth}:
         with pytest.raises(BadInput, match=f"white is {top}, the bundle's 16-bit pictures have {other} bits") as caught:
             preprocess.decode(data, where="cam.pgm", bit_depth=other)
-        assert f"--bit-depth {depth}" in caught.value.do
+        assert f"--bit-depth {depth}" in caught.value.hint
     plain = pnm(5, (GREY16 >> 8), 255)
     assert preprocess.decode(plain, bit_depth=depth).dtype == np.uint8
 

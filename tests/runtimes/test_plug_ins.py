@@ -131,7 +131,7 @@ def test_one_that_does_not_load_is_listed_with_its_reason_and_refused_by_name(
     name = "mine" if entry == "mine" else f"openvino of {package}"
     (found,) = [one for one in probe.availability() if one.runtime == name]
     assert not found.usable
-    assert found.do == f"Update or uninstall {package}"
+    assert found.hint == f"Update or uninstall {package}"
     for ask in (
         lambda: registry.runtime(name),
         lambda: next(one for one in registry.runtimes() if one.name == name).compile(detector(), CompileOptions()),

@@ -25,7 +25,9 @@ PLAIN = CpuFacts(
 ORT = Availability(runtime="onnxruntime", version="1.32.0", devices=("CPU",))
 OV = Availability(runtime="openvino", version="2026.4", devices=("CPU",))
 TRT = Availability(runtime="tensorrt", version="10.13", devices=("CUDA:0",))
-NO_OV = Availability(runtime="openvino", version=None, devices=(), reason="openvino is not installed", do="install it")
+NO_OV = Availability(
+    runtime="openvino", version=None, devices=(), reason="openvino is not installed", hint="install it"
+)
 A, B = "conv-relu-q", "conv-q-relu-q"
 EVERYTHING = [
     VariantOption(variant=v, layout=layout)

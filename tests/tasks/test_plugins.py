@@ -49,7 +49,7 @@ def test_one_that_is_wrong_is_refused_with_the_name_of_its_package(
     assert "mine" in plugins.offered(group)
     with pytest.raises(NotThere, match=f"the package {package} offers mine .{group}., and it {reason}") as caught:
         FIND[group]("mine")
-    assert caught.value.do == f"Repair or remove the package {package}"
+    assert caught.value.hint == f"Repair or remove the package {package}"
 
 
 EXPORT_PART = "from edge_sdk.export.tasks.base import ExportTask\nclass Made(ExportTask):\n    name = {!r}\n"

@@ -83,13 +83,13 @@ class AnomalyDetector(Running[Source, AnomalyResult]):
                 f"the runtime answered score {score} and a map with {int(np.count_nonzero(~np.isfinite(cells)))} cells "
                 "that are no number",
                 where=taken.name,
-                do="Run edge-sdk verify on this device",
+                hint="Run edge-sdk verify on this device",
             )
         if taken.one_colour:
             # Whatever the network answers to it, a line reads the verdict, and "good" would let the part pass.
             raise BadInput(
                 "every pixel has the same value, which is no picture of a part", where=taken.name,
-                do="Is the lens covered?",
+                hint="Is the lens covered?",
             )  # fmt: skip
         return AnomalyResult(
             score=score, verdict=verdict(score, self.threshold), cells=cells, grid=self._grid,

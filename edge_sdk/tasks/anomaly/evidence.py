@@ -140,7 +140,7 @@ def _good_files(folder: Path, tally: _Tally) -> Sequence[Path]:
         sound = next((p.parent for p in inside if p.parent.name.lower() in GOOD_FOLDERS), None)
         raise BadInput(
             f"no pictures lie in it, only in the folders {', '.join(names)} inside, which may hold anything",
-            where=f"{GOOD_OPTION} {folder}", do=f"Name one folder of good parts{f', such as {sound}' if sound else ''}",
+            where=f"{GOOD_OPTION} {folder}", hint=f"Name one folder of good parts{f', such as {sound}' if sound else ''}",
         )  # fmt: skip
     tally.add(inside, GOOD_OPTION, "they lie in folders inside it, which may hold anything")
     return own
@@ -156,7 +156,7 @@ def _defect_files(folder: Path, tally: _Tally) -> Sequence[Path]:
     tally.add(wrong, DEFECTS_OPTION, "the name of their folder says good parts or masks")
     if not kept:
         raise BadInput(
-            "no pictures of defects are in it", where=f"{DEFECTS_OPTION} {folder}", do="Name a folder of defects"
+            "no pictures of defects are in it", where=f"{DEFECTS_OPTION} {folder}", hint="Name a folder of defects"
         )
     return kept
 
@@ -181,7 +181,7 @@ def _check_apart(good: Sequence[Sample], defects: Sequence[Sample]) -> None:
         raise BadInput(
             f"{len(both)} of the pictures in {DEFECTS_OPTION} are in {GOOD_OPTION} too, with the same content: "
             f"{shown(both[0].path)} is {shown(sound[both[0].content])}",
-            do="Decide what such a picture shows, and take it out of the other folder",
+            hint="Decide what such a picture shows, and take it out of the other folder",
         )
 
 
@@ -202,7 +202,7 @@ def _fresh(samples: Sequence[Sample], seen: frozenset[str], folder: Path, tally:
     if samples and not kept:
         raise BadInput(
             f"none of the {len(samples)} pictures is new: {why}, and a threshold from them would reject too many good "
-            "parts", where=f"{GOOD_OPTION} {folder}", do="Give pictures of good parts that the training did not have",
+            "parts", where=f"{GOOD_OPTION} {folder}", hint="Give pictures of good parts that the training did not have",
         )  # fmt: skip
     tally.add((sample.path for sample in samples if sample.part in known), GOOD_OPTION, why)
     return kept
@@ -213,5 +213,5 @@ def _check_not_learned(defects: Sequence[Sample], seen: frozenset[str]) -> None:
     if known:
         raise BadInput(
             f"the model was trained on {len(known)} of the pictures in {DEFECTS_OPTION}, as good parts, such as "
-            f"{shown(known[0].path)}", do="Train again without them: the model has learned that such a defect is good",
+            f"{shown(known[0].path)}", hint="Train again without them: the model has learned that such a defect is good",
         )  # fmt: skip

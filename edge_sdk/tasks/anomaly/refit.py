@@ -111,7 +111,7 @@ def require_anomaly(bundle: Bundle) -> None:
     """Raises BadUsage for a bundle of another task."""
     if bundle.manifest.task != ANOMALY:
         what = f"this is a bundle for {bundle.manifest.task}, which has no threshold"
-        raise BadUsage(what, where=str(bundle.path), do="Name a bundle for anomaly")
+        raise BadUsage(what, where=str(bundle.path), hint="Name a bundle for anomaly")
 
 
 def put_in_force(path: Path, made: Refit, *, key: SigningKey | None = None) -> Threshold:
@@ -197,9 +197,9 @@ def _scored(detector: AnomalyDetector, given: Gathered, progress: Progress) -> t
             judged.append(sample)
         kept.append(judged)
         if problems:
-            why, do = str(problems[0][1].args[0]), problems[0][1].do
+            why, hint = str(problems[0][1].args[0]), problems[0][1].hint
             if not judged:
-                raise BadInput(f"none of the {len(samples)} pictures of {option} can be judged: {why}", do=do)
+                raise BadInput(f"none of the {len(samples)} pictures of {option} can be judged: {why}", hint=hint)
             left_out.append(LeftOut.of([path for path, _ in problems], option, f"can't be judged ({why})"))
     progress(total, total, "scored pictures")
     return replace(given, good=kept[0], defects=kept[1], left_out=tuple(left_out)), scores

@@ -123,13 +123,13 @@ class AnomalyResult:
         """`plot` to a PNG or JPEG file, by its suffix. Raises BadInput: another suffix, and as `plot`; CantWrite."""
         suffix = Path(path).suffix.lower()
         if suffix not in (".png", ".jpg", ".jpeg"):
-            raise BadInput(f"a plot can't be written as {suffix or 'this'}", where=str(path), do="Use .png or .jpg")
+            raise BadInput(f"a plot can't be written as {suffix or 'this'}", where=str(path), hint="Use .png or .jpg")
         _, data = cv2.imencode(suffix, self.plot(picture)[:, :, ::-1])
         atomic.write(Path(path), data.tobytes())
 
     def _read_again(self) -> NDArray[np.uint8]:
         if self.file is None:
-            raise BadInput("this picture came as pixels, which are not kept", do="Call plot(picture), RGB")
+            raise BadInput("this picture came as pixels, which are not kept", hint="Call plot(picture), RGB")
         return read_rgb8(self.file, bit_depth=self.bit_depth)
 
 
@@ -157,7 +157,7 @@ def overlay(
     """The picture in grey, heat where the map is above half the threshold, a box around each region."""
     if picture.shape[:2] != anomaly_map.shape:
         raise BadInput(
-            f"the picture is {picture.shape[:2]}, the map {anomaly_map.shape}", do="Pass the picture predicted"
+            f"the picture is {picture.shape[:2]}, the map {anomaly_map.shape}", hint="Pass the picture predicted"
         )
     high = top if top is not None else (2.0 * threshold if threshold and threshold > 0 else float(anomaly_map.max()))
     low = 0.5 * threshold if threshold and threshold > 0 else 0.0

@@ -28,13 +28,13 @@ class Anomaly(Task):
 
     def check(self, setup: Setup, *, where: str) -> None:
         if setup.preprocessing is None:
-            raise BadBundle("an anomaly bundle needs preprocessing", where=where, do="Export it again")
+            raise BadBundle("an anomaly bundle needs preprocessing", where=where, hint="Export it again")
         if problem := grid_problem(setup.settings.grid):
-            raise BadBundle(f"the manifest's settings: {problem}", where=where, do="Export it again")
+            raise BadBundle(f"the manifest's settings: {problem}", where=where, hint="Export it again")
         if missing := {"map", "score"} - {spec.name for spec in setup.outputs[MODEL]}:
             raise BadBundle(
                 f"an anomaly graph answers map and score; this one has no {' and no '.join(sorted(missing))}",
-                where=where, do="Export it again",
+                where=where, hint="Export it again",
             )  # fmt: skip
 
     def open(self, loaded: Loaded) -> AnomalyDetector:

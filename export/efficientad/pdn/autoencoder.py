@@ -38,7 +38,7 @@ class AutoencoderLayout:
             raise BadUsage(
                 f"the published autoencoder can't run at {width} x {height} px: after five halvings its 8 x 8 "
                 f"convolution needs 8 cells, {GLOBAL_PX} px",
-                do=f"Use at least {GLOBAL_PX} px, or whole_picture=True",
+                hint=f"Use at least {GLOBAL_PX} px, or whole_picture=True",
             )
         return height, width
 

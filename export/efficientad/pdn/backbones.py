@@ -84,7 +84,7 @@ class WideResNetStages:
         if not weights.is_file():
             raise NotThere(
                 "the weights of WideResNet-101-2 are not there",
-                where=str(weights), do="Download wide_resnet101_2 from torchvision's model zoo and name the file",
+                where=str(weights), hint="Download wide_resnet101_2 from torchvision's model zoo and name the file",
             )  # fmt: skip
         net = models.wide_resnet101_2(weights=None)
         try:

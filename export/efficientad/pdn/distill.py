@@ -105,10 +105,10 @@ class FeatureTarget:
             raise BadUsage(
                 f"the patchcore form pools {PATCH_CHANNELS} values a stage out of channels x 9, and {backbone.name} "
                 f"has {backbone.channels} channels",
-                do='Use form="mean"',
+                hint='Use form="mean"',
             )
         if options.form == "patchcore" and options.reduce == "pca":
-            raise BadUsage("pca goes with the mean form only", do='Use reduce="pool" or form="mean"')
+            raise BadUsage("pca goes with the mean form only", hint='Use reduce="pool" or form="mean"')
         most = have if options.form == "mean" else 2 * PATCH_CHANNELS
         self.channels = min(options.channels, most)
         if self.channels < options.channels:
@@ -321,7 +321,9 @@ def identity_of(backbone: Backbone, options: DistillOptions) -> dict[str, str]:
 def read_target(target: FeatureTarget, folder: Path, identity: Mapping[str, str]) -> dict[str, Any]:
     """Fills `target` with what a run in `folder` has fitted, and returns the facts that `fit` gave."""
     path = _target_file(folder, identity)
-    with tensors_file.opened(path, kind=TARGET, what="the targets can't be read", do="Delete it to start anew") as file:
+    with tensors_file.opened(
+        path, kind=TARGET, what="the targets can't be read", hint="Delete it to start anew"
+    ) as file:
         target.load_state(file.tensors)
         facts: dict[str, Any] = file.described["facts"]
     return facts

@@ -98,7 +98,7 @@ class PdnModel(nn.Module):
     @classmethod
     def load(cls, path: Path) -> PdnModel:
         """Back from `save`, in eval mode. Raises BadInput."""
-        with tensors_file.opened(path, kind=FORMAT, what="not a trained PDN model", do="Train again") as file:
+        with tensors_file.opened(path, kind=FORMAT, what="not a trained PDN model", hint="Train again") as file:
             described = file.described
             layout = dict(described["teacher"])
             layout["inner"] = tuple(layout["inner"])

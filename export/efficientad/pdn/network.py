@@ -189,6 +189,6 @@ def _cells(side: int, *, padding: bool) -> int:
     if side < FIELD_PX:
         raise BadUsage(
             f"an input side of {side} px is smaller than the {FIELD_PX} x {FIELD_PX} px that one cell sees",
-            do=f"Use at least {FIELD_PX} px, or surround the picture with a border",
+            hint=f"Use at least {FIELD_PX} px, or surround the picture with a border",
         )
     return -(-side // STRIDE_PX) - (0 if padding else 8)

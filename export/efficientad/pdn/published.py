@@ -37,7 +37,7 @@ def load_teacher(path: Path | None = None, *, padding: bool = False) -> Pdn:
     """
     path = path or OURS
     if not path.is_file():
-        raise NotThere("there is no such teacher file", where=str(path), do="Name a teacher's weights file")
+        raise NotThere("there is no such teacher file", where=str(path), hint="Name a teacher's weights file")
     pairs = _convolutions(tensors_file.weights_of(path), str(path))
     layout = _layout(pairs, str(path), padding=padding)
     teacher = Pdn(layout)
@@ -67,7 +67,7 @@ def _convolutions(state: Mapping[str, Tensor], where: str) -> list[tuple[Tensor,
     if norms:
         raise BadInput(
             f"this is a PDN with batch norms ({norms[0]}); only the plain networks are supported", where=where,
-            do="Use weights that were trained without batch norms",
+            hint="Use weights that were trained without batch norms",
         )  # fmt: skip
     found: dict[int, dict[str, Tensor]] = {}
     for name, tensor in state.items():
@@ -75,12 +75,14 @@ def _convolutions(state: Mapping[str, Tensor], where: str) -> list[tuple[Tensor,
         if match is not None:
             found.setdefault(int(match[1]), {})[match[2]] = tensor
         elif not name.removeprefix("model.").startswith(_OTHERS):
-            raise BadInput(f"{name} belongs to no PDN", where=where, do="Name a teacher's weights file")
+            raise BadInput(f"{name} belongs to no PDN", where=where, hint="Name a teacher's weights file")
     for number, pair in sorted(found.items()):
         if len(pair) != 2:
             raise BadInput(f"convolution {number} has no {'bias' if 'weight' in pair else 'weight'}", where=where)
     if len(found) not in _SIZES:
-        raise BadInput(f"{len(found)} convolutions: PDN-S has 4, PDN-M has 6", where=where, do="Name a teacher's file")
+        raise BadInput(
+            f"{len(found)} convolutions: PDN-S has 4, PDN-M has 6", where=where, hint="Name a teacher's file"
+        )
     return [(found[number]["weight"], found[number]["bias"]) for number in sorted(found)]
 
 
@@ -89,15 +91,15 @@ def _layout(pairs: list[tuple[Tensor, Tensor]], where: str, *, padding: bool) ->
     outputs = [int(bias.shape[0]) if bias.ndim == 1 else 0 for _, bias in pairs]
     inner = tuple(outputs[:3] if size == "s" else outputs[:4])
     if min(outputs) < 1:
-        raise BadInput("a bias is not a vector", where=where, do="Name a teacher's weights file")
+        raise BadInput("a bias is not a vector", where=where, hint="Name a teacher's weights file")
     layout = PdnLayout(size=size, channels=outputs[-1], inner=inner, padding=padding)
     for number, (layer, (weight, bias)) in enumerate(zip(layout.layers, pairs, strict=True), start=1):
         want = (layer.outputs, layer.inputs, layer.kernel, layer.kernel)
         if tuple(weight.shape) != want or tuple(bias.shape) != want[:1]:
             raise BadInput(
                 f"convolution {number} of a PDN-{size.upper()} has weights {want}, the file has {tuple(weight.shape)}",
-                where=where, do="Name a teacher's weights file",
+                where=where, hint="Name a teacher's weights file",
             )  # fmt: skip
         if not (bool(torch.isfinite(weight).all()) and bool(torch.isfinite(bias).all())):
-            raise BadInput(f"convolution {number} holds NaN or infinity", where=where, do="Copy the file again")
+            raise BadInput(f"convolution {number} holds NaN or infinity", where=where, hint="Copy the file again")
     return layout

@@ -303,7 +303,7 @@ def teacher_of(options: EfficientAdOptions) -> Pdn:
     if teacher.layout.size != options.size:
         raise BadUsage(
             f"the teacher is a PDN-{teacher.layout.size.upper()}, the size asked for is {options.size}",
-            where=str(options.teacher or OURS), do=f"Use size {teacher.layout.size}, or another teacher",
+            where=str(options.teacher or OURS), hint=f"Use size {teacher.layout.size}, or another teacher",
         )  # fmt: skip
     return teacher
 

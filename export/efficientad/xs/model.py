@@ -93,7 +93,7 @@ class XsLayout:
             raise BadUsage(
                 f"XS can't run at {width} x {height}: both sides must be multiples of {SIDE_MULTIPLE}, from "
                 f"{2 * SIDE_MULTIPLE} on",
-                do=f"Try {max(2, round(width / 32)) * 32} x {max(2, round(height / 32)) * 32}",
+                hint=f"Try {max(2, round(width / 32)) * 32} x {max(2, round(height / 32)) * 32}",
             )
 
     def grid(self, width: int, height: int) -> tuple[int, int]:
@@ -290,7 +290,7 @@ class XsModel(nn.Module):
     @classmethod
     def load(cls, path: Path) -> XsModel:
         """Back from `save`, in eval mode. Raises BadInput."""
-        with tensors_file.opened(path, kind=FORMAT, what="not a trained XS model", do="Train again") as file:
+        with tensors_file.opened(path, kind=FORMAT, what="not a trained XS model", hint="Train again") as file:
             described, tensors = file.described, file.tensors
             layout = layout_of(described["layout"])
             unit = {

@@ -159,7 +159,7 @@ def _check_memory(pictures: int, options: EfficientAdOptions, config: XsConfig) 
         raise BadUsage(
             f"{pictures} pictures at {width} x {height} px take {kept / 1e9:.1f} GB of memory, and "
             f"there are {room / 1e9:.1f}",
-            do="Give a smaller --width and --height, or fewer pictures",
+            hint="Give a smaller --width and --height, or fewer pictures",
         )
 
 

@@ -62,7 +62,7 @@ def foreseen(data: AnomalyData, options: AnomalyOptions) -> Threshold:
         enough = math.ceil(needed_parts(rate, confidence) / options.holdout)
         raise BoundNotMet(
             f"{held_out} of the {given} good {unit} are kept for the threshold, and {exc.args[0]}",
-            do=f"Ask for {float(100 * lowest):g}% or more, or train with about {enough} good {unit}",
+            hint=f"Ask for {float(100 * lowest):g}% or more, or train with about {enough} good {unit}",
         ) from exc
 
 

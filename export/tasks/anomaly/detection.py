@@ -174,11 +174,11 @@ def auroc_with_interval(good: Scores, bad: Scores, *, level: float = 0.95) -> Au
 def auroc_by_class(good: Scores, bad: Mapping[str, Scores], *, level: float = 0.95) -> ByClass:
     """Pooled, per class (against ALL good pictures), and the unweighted mean over classes, each under its own name."""
     if not bad:
-        raise BadInput("no class of defects, so there is no AUROC", do="Give scores of defective parts")
+        raise BadInput("no class of defects, so there is no AUROC", hint="Give scores of defective parts")
     classes = {}
     for name, scores in bad.items():
         if len(scores) == 0:
-            raise BadInput("no pictures of this class were scored", where=name, do="Leave the class out, or score it")
+            raise BadInput("no pictures of this class were scored", where=name, hint="Leave the class out, or score it")
         classes[name] = auroc_with_interval(good, _checked(scores, name), level=level)
     everything = np.concatenate([np.asarray(scores, np.float64) for scores in bad.values()])
     return ByClass(
@@ -234,7 +234,7 @@ def auroc_difference(
     """AUROC of `second` minus `first`, each (good scores, bad scores) of the same pictures in the same order."""
     sides = [(_checked(good, "good"), _checked(bad, "bad")) for good, bad in (first, second)]
     if any(len(sides[0][index]) != len(sides[1][index]) for index in (0, 1)):
-        raise BadUsage("the two sides did not score the same pictures", do="Score the same pictures with both")
+        raise BadUsage("the two sides did not score the same pictures", hint="Score the same pictures with both")
     weighted = [_WeightedAuroc(*side) for side in sides]
     good_groups, bad_groups = _Groups(sides[0][0], good_units), _Groups(sides[0][1], bad_units)
     drawn = np.empty(draws)
@@ -254,7 +254,7 @@ def by_part(
     """
     values = _checked(scores, "scores")
     if len(parts) != len(values):
-        raise BadUsage(f"{len(values)} scores but {len(parts)} names of parts", do="Name the part of each picture")
+        raise BadUsage(f"{len(values)} scores but {len(parts)} names of parts", hint="Name the part of each picture")
     grouped: dict[str, list[float]] = {}
     for part, value in zip(parts, values.tolist()):
         grouped.setdefault(part, []).append(value)
@@ -303,7 +303,7 @@ def verdict_flips(
     old, new = _pair(reference, variant)
     labels = [str(index) for index in range(len(old))] if names is None else list(names)
     if len(labels) != len(old):
-        raise BadUsage(f"{len(old)} scores but {len(labels)} names", do="Name each picture")
+        raise BadUsage(f"{len(old)} scores but {len(labels)} names", hint="Name each picture")
     was = rejected(old, threshold)
     now = rejected(new, threshold if variant_threshold is None else variant_threshold)
 
@@ -353,7 +353,9 @@ class _Groups:
 
     def __init__(self, scores: Floats, units: Sequence[str] | None) -> None:
         if units is not None and len(units) != len(scores):
-            raise BadUsage(f"{len(scores)} scores but {len(units)} names of units", do="Name the part of each picture")
+            raise BadUsage(
+                f"{len(scores)} scores but {len(units)} names of units", hint="Name the part of each picture"
+            )
         names = np.arange(len(scores)) if units is None else np.asarray(units)
         unique, inverse = np.unique(names, return_inverse=True)
         self.count, self._inverse = len(unique), inverse.reshape(-1)
@@ -404,7 +406,7 @@ def _pair(first: Scores, second: Scores) -> tuple[Floats, Floats]:
     one, two = _checked(first, "reference"), _checked(second, "variant")
     if len(one) != len(two):
         raise BadUsage(
-            f"{len(one)} and {len(two)} scores: not the same pictures", do="Score the same pictures with both"
+            f"{len(one)} and {len(two)} scores: not the same pictures", hint="Score the same pictures with both"
         )
     return one, two
 
@@ -412,8 +414,8 @@ def _pair(first: Scores, second: Scores) -> tuple[Floats, Floats]:
 def _checked(scores: Scores, name: str) -> Floats:
     values = np.asarray(scores, dtype=np.float64)
     if values.ndim != 1 or values.size == 0:
-        raise BadInput("no scores: a list of at least one number is needed", where=name, do="Score some pictures")
+        raise BadInput("no scores: a list of at least one number is needed", where=name, hint="Score some pictures")
     if np.isnan(values).any():
         index = int(np.flatnonzero(np.isnan(values))[0])
-        raise BadInput(f"score {index} is NaN", where=name, do="edge-sdk verify shows which runtime computes it")
+        raise BadInput(f"score {index} is NaN", where=name, hint="edge-sdk verify shows which runtime computes it")
     return values

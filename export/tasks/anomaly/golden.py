@@ -51,5 +51,5 @@ def png(rgb: NDArray[np.uint8]) -> bytes:
     """The bytes of a PNG."""
     ok, data = cv2.imencode(".png", rgb[:, :, ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
     if not ok:
-        raise CheckFailed("OpenCV could not write a PNG", do="Reinstall opencv-python-headless")
+        raise CheckFailed("OpenCV could not write a PNG", hint="Reinstall opencv-python-headless")
     return bytes(data)

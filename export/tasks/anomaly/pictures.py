@@ -49,7 +49,7 @@ def read_pictures(folder: Path, *, group: str | None = None, how: Reading = ANY)
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise BadInput("this is not a folder", where=str(folder), do="Name a folder with pictures of good parts")
+        raise BadInput("this is not a folder", where=str(folder), hint="Name a folder with pictures of good parts")
     part_of = Grouping(folder, group)  # a pattern or table that is wrong is told before pictures are looked for
     found = _scan(folder)
     store = PictureStore(scratch=how.scratch)
@@ -61,7 +61,7 @@ def read_pictures(folder: Path, *, group: str | None = None, how: Reading = ANY)
     if not train:
         none = f"none of its {len(unreadable)} pictures can be read" if unreadable else "there are no pictures in it"
         why = "; ".join((none, *found.notes))
-        raise BadInput(why, where=str(folder), do=unreadable[0][1] if unreadable else LAYOUTS)
+        raise BadInput(why, where=str(folder), hint=unreadable[0][1] if unreadable else LAYOUTS)
     train, test, copies = _once(folder, train, test)
     notes = (*found.notes, *copies)
     return PictureSet(train=train, test=test, group=group or "", unreadable=unreadable, notes=notes, store=store)
@@ -167,7 +167,7 @@ def _once(
             here, there = (shown(p.path.relative_to(folder).as_posix()) for p in (picture, kept))
             raise BadInput(
                 f"{here} ({picture.label}) and {there} ({kept.label}) are the same picture", where=str(folder),
-                do="Decide what it shows, and remove the other one",
+                hint="Decide what it shows, and remove the other one",
             )  # fmt: skip
     if not copies:
         return train, test, []

@@ -63,7 +63,7 @@ class PixelTally:
 
     def __init__(self, *, limit: float = 0.30, method: Method = "histogram") -> None:
         if not 0 < limit <= 1:
-            raise BadUsage(f"a limit of {limit} must lie in 0..1", do="The usual limit is 0.3")
+            raise BadUsage(f"a limit of {limit} must lie in 0..1", hint="The usual limit is 0.3")
         self._limit = limit
         self._counts: _Counts = _Sorted() if method == "exact" else _Histogram()
         self._pictures = self._regions = self._unseen = self._excluded = 0
@@ -172,11 +172,13 @@ def _weights(labels: NDArray[np.int32], sizes: NDArray[np.int64]) -> Floats:
 
 def _result(counts: _Counts, limit: float, *, pictures: int, regions: int, unseen: int, excluded: int) -> PixelQuality:
     if regions - unseen == 0:
-        raise BadInput("no defect pixel in the whole set, so there is no pixel figure", do="Give masks of the defects")
+        raise BadInput(
+            "no defect pixel in the whole set, so there is no pixel figure", hint="Give masks of the defects"
+        )
     overlap, defect, background = counts.groups()
     defects, clean = int(defect.sum()), int(background.sum())
     if clean == 0:
-        raise BadInput("no defect-free pixel in the whole set, so there is no pixel figure", do="Add good pictures")
+        raise BadInput("no defect-free pixel in the whole set, so there is no pixel figure", hint="Add good pictures")
     rates = np.concatenate([[0.0], np.cumsum(background) / clean])
     found = np.concatenate([[0.0], np.cumsum(defect) / defects])
     per_region = np.concatenate([[0.0], np.cumsum(overlap) / (regions - unseen)])
@@ -209,13 +211,13 @@ def _checked(sample: Sample) -> tuple[NDArray[np.float32], NDArray[np.int32], ND
     if scores.ndim != 2 or scores.size == 0:
         raise BadInput(f"the map has shape {scores.shape}, (H, W) is needed", where=sample.name)
     if np.isnan(scores).any():
-        raise BadInput("the map holds NaN", where=sample.name, do="edge-sdk verify shows which runtime computes it")
+        raise BadInput("the map holds NaN", where=sample.name, hint="edge-sdk verify shows which runtime computes it")
     for what, array in (("mask", sample.mask), ("seen", sample.seen)):
         if array is not None and array.shape != scores.shape:
             raise BadInput(
                 f"the map is {scores.shape}, its {what} {array.shape} pixels",
                 where=sample.name,
-                do="Resize the map to the mask, never the mask: thin defects would vanish",
+                hint="Resize the map to the mask, never the mask: thin defects would vanish",
             )
     labels = np.zeros(scores.shape, np.int32) if sample.mask is None else regions_of(sample.mask)
     seen = np.ones(scores.shape, np.bool_) if sample.seen is None else np.asarray(sample.seen, np.bool_)

@@ -30,7 +30,7 @@ def shares(pictures: Sequence[Picture], *, holdout: float, quantiles: float, see
         raise BadInput(
             f"{parts} good part{'s are' if parts > 1 else ' is'} too few: one to train on, one to scale the map and "
             "one for the threshold are the least",
-            do="Add pictures of good parts; a hundred and more are usual",
+            hint="Add pictures of good parts; a hundred and more are usual",
         )  # fmt: skip
     rest, held_out = split(pictures, holdout, seed)
     training, scaling = split(rest, quantiles, seed + 1)
@@ -51,9 +51,9 @@ def split(pictures: Sequence[Picture], share: float, seed: int) -> tuple[tuple[P
 def held_out_count(parts: int, share: float) -> int:
     """How many of `parts` parts `split` holds out. BadInput for fewer than two, BadUsage for a share outside 0..1."""
     if not 0.0 < share < 1.0:
-        raise BadUsage(f"a share of {share:g} can't be held out", do="Use a number between 0 and 1")
+        raise BadUsage(f"a share of {share:g} can't be held out", hint="Use a number between 0 and 1")
     if parts < 2:
         raise BadInput(
-            f"{parts} part is too few: one to train on and one to hold out is the least", do="Add good parts"
+            f"{parts} part is too few: one to train on and one to hold out is the least", hint="Add good parts"
         )
     return min(max(round(share * parts), 1), parts - 1)

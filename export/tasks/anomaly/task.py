@@ -91,7 +91,7 @@ class AnomalyExport(ExportTask):
     def read(self, path: Path | None, options: AnomalyOptions, how: Reading) -> AnomalyData:
         """As `read_pictures`; the good ones divided by what they are for."""
         if path is None:
-            raise BadUsage("no folder of good parts was named", do="edge-sdk train FAMILY FOLDER_OF_GOOD_PHOTOS")
+            raise BadUsage("no folder of good parts was named", hint="edge-sdk train FAMILY FOLDER_OF_GOOD_PHOTOS")
         decide.check_wanted(options)
         pictures = read_pictures(path, group=options.group, how=how)
         return divided(pictures, holdout=options.holdout, quantiles=options.quantiles, seed=how.seed)
@@ -217,10 +217,10 @@ def _threshold(records: Sequence[Record]) -> Threshold:
     for record in reversed(records):
         if isinstance(record, Threshold):
             return record
-    raise CheckFailed("the bundle has no threshold", do="Report it: every anomaly bundle gets one")
+    raise CheckFailed("the bundle has no threshold", hint="Report it: every anomaly bundle gets one")
 
 
 def _record(made: Made) -> Preprocessing:
     if made.exported.preprocessing is None:
-        raise CheckFailed(f"the family {made.family.name} exports no preprocessing", do="An anomaly bundle needs it")
+        raise CheckFailed(f"the family {made.family.name} exports no preprocessing", hint="An anomaly bundle needs it")
     return made.exported.preprocessing

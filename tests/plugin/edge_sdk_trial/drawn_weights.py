@@ -21,7 +21,7 @@ Draw = Callable[[], Mapping[str, NDArray[np.float32]]]
 def plan(what: str, options: FamilyOptions, *, folder: Path) -> TrainingPlan:
     """There is one step, and it is over when its file is there. what: all that decides what the weights will be."""
     if options.device == "cuda":
-        raise BadUsage("this family draws its weights, on the CPU", do="Leave --device out")
+        raise BadUsage("this family draws its weights, on the CPU", hint="Leave --device out")
     there = (folder / KEPT).exists()
     run = hashlib.sha256(what.encode()).hexdigest()[:16]
     return TrainingPlan(run=run, steps=1, kept_step=1 if there else None, finished=there)

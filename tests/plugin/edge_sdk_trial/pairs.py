@@ -93,7 +93,7 @@ class PairsPredictor(Running[Question, PairsResult]):
 def _points(points: object) -> NDArray[np.float32]:
     array = np.asarray(points)
     if array.dtype != np.float32 or array.ndim != 3 or array.shape[2] != 2:
-        raise BadInput(f"points are {array.dtype} {array.shape}", do="Pass float32 (groups, points of a group, 2)")
+        raise BadInput(f"points are {array.dtype} {array.shape}", hint="Pass float32 (groups, points of a group, 2)")
     return array
 
 
@@ -107,7 +107,7 @@ class Pairs(Task):
 
     def check(self, setup: Setup, *, where: str) -> None:
         if setup.preprocessing is None:
-            raise BadBundle("a pairs bundle needs preprocessing", where=where, do="Export it again")
+            raise BadBundle("a pairs bundle needs preprocessing", where=where, hint="Export it again")
         wanted = {ENCODER: {"image"}, DECODER: {"embedding", POINTS}}
         for role, names in wanted.items():
             if {spec.name for spec in setup.inputs[role]} != names:
@@ -144,5 +144,5 @@ class Pairs(Task):
 def _question(file: Path) -> Question:
     arrays = read_npz(file)
     if missing := {PICTURE, POINTS} - set(arrays):
-        raise BadInput(f"there is no array {min(missing)} in it", where=str(file), do="Write it with numpy.savez")
+        raise BadInput(f"there is no array {min(missing)} in it", where=str(file), hint="Write it with numpy.savez")
     return Question(picture=arrays[PICTURE], points=arrays[POINTS])

@@ -60,7 +60,7 @@ class PairsExport(ExportTask):
 
     def check(self, data: PairsData, options: PairsExportOptions) -> Checked:
         if len(data.files) < LEAST:
-            raise BadInput(f"{len(data.files)} pictures are too few", do=f"Give {LEAST} or more")
+            raise BadInput(f"{len(data.files)} pictures are too few", hint=f"Give {LEAST} or more")
         return Checked(rows=(("pictures", str(len(data.files))),), facts={"pictures": len(data.files)})
 
     def sources(self, data: PairsData, trained: Any) -> Sources:

@@ -35,7 +35,9 @@ class SlowNumpy:
 
     def compile(self, graph: bytes | Path, options: CompileOptions) -> SlowSession:
         if options.device not in ("", "CPU"):
-            raise NotThere(f"{NAME} has no device {options.device}", where=options.graph_name, do="Leave --device out")
+            raise NotThere(
+                f"{NAME} has no device {options.device}", where=options.graph_name, hint="Leave --device out"
+            )
         return SlowSession(graph_bytes(graph, where=options.graph_name), options)
 
 
@@ -67,12 +69,12 @@ class SlowSession:
         if self._int8 < options.int8_convolutions:
             raise WrongPrecision(
                 f"{self._int8} operators run in int8, {options.int8_convolutions} were asked for",
-                where=options.graph_name, do="Take another variant or runtime",
+                where=options.graph_name, hint="Take another variant or runtime",
             )  # fmt: skip
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         if self._closed:
-            raise BadUsage("the session is closed", where=self._options.graph_name, do="Load the bundle again")
+            raise BadUsage("the session is closed", where=self._options.graph_name, hint="Load the bundle again")
         check(feeds, self.inputs, axes=self._options.axes, where=self._options.graph_name)
         values: dict[str, Array] = {**self._weights, **feeds}
         for step in self._steps:
@@ -120,7 +122,9 @@ def _steps(model: onnx.ModelProto, where: str) -> tuple[_Step, ...]:
     out: list[_Step] = []
     for node in model.graph.node:
         if node.op_type not in OPERATORS:
-            raise BadInput(f"{NAME} does not know the operator {node.op_type}", where=where, do="Take another runtime")
+            raise BadInput(
+                f"{NAME} does not know the operator {node.op_type}", where=where, hint="Take another runtime"
+            )
         out.append(
             _Step(
                 operator=node.op_type, inputs=tuple(node.input), output=node.output[0],

@@ -79,7 +79,7 @@ class Artist(Running[int, Drawn]):
         clock = Stages()
         seed = _seed(source)
         if self.reviewed is not None and not self.reviewed.least <= seed <= self.reviewed.most:
-            raise BadInput(f"nobody has reviewed seed {seed}", do=f"Take one of {self.reviewed.summary()}")
+            raise BadInput(f"nobody has reviewed seed {seed}", hint=f"Take one of {self.reviewed.summary()}")
         noise = clock("noise", noise_of, [seed], self._shape)
         level = clock("draw", self.run, MODEL, {"noise": noise})["level"]
         pixels = np.rint((level[0].transpose(1, 2, 0) + 1) * 127.5)
@@ -92,7 +92,7 @@ class Artist(Running[int, Drawn]):
 def _seed(given: object) -> int:
     if isinstance(given, (int, np.integer)) and not isinstance(given, bool) and 0 <= given < 2**63:
         return int(given)
-    raise BadInput(f"{given!r} is no seed", do="Pass a whole number from 0 on")
+    raise BadInput(f"{given!r} is no seed", hint="Pass a whole number from 0 on")
 
 
 def noise_of(seeds: Sequence[int], shape: Sequence[int]) -> NDArray[np.float32]:
@@ -142,5 +142,5 @@ class Seeds(Task):
 def _range(word: str) -> range:
     first, _, last = word.partition("-")
     if not (first.isdigit() and (last or first).isdigit()):
-        raise BadInput(f"{word!r} is no seed", do="Write seeds as 7 or 10-19")
+        raise BadInput(f"{word!r} is no seed", hint="Write seeds as 7 or 10-19")
     return range(int(first), int(last or first) + 1)
