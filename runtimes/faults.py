@@ -163,13 +163,35 @@ def symmetric_quantize_read_twice(graph: OnnxFacts, cpu: CpuFacts) -> bool:
     return False
 
 
+def wide_int8_weights(graph: OnnxFacts) -> bool:
+    """An int8 weight beyond [-64, 64]. Those of depthwise convolutions don't count: kernels for these multiply in 32
+    bits on every CPU, in ONNX Runtime and OpenVINO (tests/runtimes/test_known_faults.py), so int8-w7 leaves them wide.
+    """
+    readers: dict[str, list[Node]] = {}
+    for node in graph.nodes:
+        for name in node.inputs:
+            readers.setdefault(name, []).append(node)
+
+    def depthwise(name: str, dims: tuple[int, ...]) -> bool:
+        first = readers.get(name, [])
+        users = [(node, made.outputs[0]) for made in first for node in readers.get(made.outputs[0], [])]
+        return bool(users) and all(made.op == DEQUANTIZE for made in first) and all(
+            node.op == "Conv" and node.inputs[1] == read and 1 < node.group == dims[0] and dims[1] == 1
+            for node, read in users
+        )  # fmt: skip
+
+    stored = graph.initializers.values()
+    safe = {one.name for one in stored if one.dtype == INT8 and len(one.dims) > 2 and depthwise(one.name, one.dims)}
+    return int8_weights_beyond_64(graph, but=safe)
+
+
 DETECTORS: Mapping[str, Detector] = {
     "chained-int8-matmul": chained_int8_matmul,
     "signed-int8-convolution-behind-concat": signed_int8_convolution_behind_concat,
     "cpu-computes-bf16": lambda graph, cpu: "avx512_bf16" in cpu.flags or "amx_bf16" in cpu.flags,
-    "wide-int8-weights-in-16-bit-sums": lambda graph, cpu: not cpu.adds_in_32_bits and int8_weights_beyond_64(graph),
+    "wide-int8-weights-in-16-bit-sums": lambda graph, cpu: not cpu.adds_in_32_bits and wide_int8_weights(graph),
     "wide-int8-weights-in-16-bit-sums-onednn": lambda graph, cpu: (
-        cpu.onednn_isa in ("avx2", "sse", "unknown") and int8_weights_beyond_64(graph)
+        cpu.onednn_isa in ("avx2", "sse", "unknown") and wide_int8_weights(graph)
     ),
     "relu-before-symmetric-quantize": relu_before_symmetric_quantize,
     "symmetric-quantize-read-twice": symmetric_quantize_read_twice,

@@ -7,7 +7,7 @@ message, and a file has only so many fields. Knows no meaning of an operator.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
@@ -22,6 +22,8 @@ MAX_FIELDS = 500_000
 """Of one file: half a second of reading; real graphs have some ten thousand."""
 MAX_DEPTH = 16
 """Of graphs inside graphs."""
+MAX_RANK = 8
+"""Of a weight whose sizes are of interest; a file may claim millions."""
 UINT8, INT8, FLOAT16 = 2, 3, 10
 """TensorProto.DataType values in use here."""
 DTYPES: Mapping[int, DType] = {
@@ -46,7 +48,16 @@ _OPSET = {1: "domain", 2: "version"}
 _GRAPH = {1: "nodes", 5: "tensors", 11: "inputs", 12: "outputs", 15: "sparse"}
 _FUNCTION = {7: "nodes", 10: "domain"}
 _NODE = {1: "inputs", 2: "outputs", 3: "name", 4: "op", 5: "attributes", 7: "domain"}
-_ATTRIBUTE = {5: "tensors", 10: "tensors", 6: "graphs", 11: "graphs", 22: "sparse", 23: "sparse"}
+_ATTRIBUTE = {
+    1: "name",
+    3: "integer",
+    5: "tensors",
+    10: "tensors",
+    6: "graphs",
+    11: "graphs",
+    22: "sparse",
+    23: "sparse",
+}
 _TENSOR = {1: "dims", 2: "dtype", 5: "int32", 8: "name", 9: "raw", 13: "external", 14: "location"}
 _SPARSE = {1: "tensors", 2: "tensors"}
 _VALUE = {1: "name", 2: "types"}
@@ -55,7 +66,7 @@ _TENSOR_TYPE = {1: "dtype", 2: "shapes"}
 _SHAPE = {1: "axes"}
 _DIM = {1: "sizes", 2: "names"}
 _WIRES: Mapping[str, tuple[int, ...]] = {
-    "version": (_VARINT,), "dtype": (_VARINT,), "location": (_VARINT,), "sizes": (_VARINT,),
+    "version": (_VARINT,), "integer": (_VARINT,), "dtype": (_VARINT,), "location": (_VARINT,), "sizes": (_VARINT,),
     "dims": (_VARINT, _BYTES), "int32": (_VARINT, _BYTES),
 }  # fmt: skip
 """How a field may be written; all others as bytes alone. In another form it is no field of ours, as in protobuf."""
@@ -63,13 +74,17 @@ _WIRES: Mapping[str, tuple[int, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """op: type without domain. domain: "" for the standard one, however the file spells it. name: may be ""."""
+    """op: type without domain. domain: "" for the standard one, however the file spells it. name: may be "".
+
+    group: of a convolution, 1 where the file has no such attribute.
+    """
 
     op: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     name: str = ""
     domain: str = ""
+    group: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +102,15 @@ class ByteRange:
 @dataclass(frozen=True, slots=True)
 class Initializer:
     """dtype: TensorProto.DataType. stored: where the file has its raw data, if it has. raw: these bytes, a view into
-    the file; int8 in typed fields is decoded, other typed fields are not and leave it empty."""
+    the file; int8 in typed fields is decoded, other typed fields are not and leave it empty. dims: () where there are
+    more than MAX_RANK."""
 
     name: str
     dtype: int
     rank: int
     raw: memoryview
     stored: ByteRange | None = None
+    dims: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,10 +183,11 @@ def read_standard(graph: bytes, *, name: str) -> OnnxFacts:
     return facts
 
 
-def int8_weights_beyond_64(facts: OnnxFacts) -> bool:
-    """Whether a stored int8 weight leaves [-64, 64], so that two products can overflow a 16-bit sum."""
+def int8_weights_beyond_64(facts: OnnxFacts, *, but: Collection[str] = ()) -> bool:
+    """Whether a stored int8 weight leaves [-64, 64], so that two products can overflow a 16-bit sum. but: names of
+    those that are not looked at."""
     for tensor in facts.initializers.values():
-        if tensor.dtype == INT8 and tensor.rank >= 2 and len(tensor.raw):
+        if tensor.name not in but and tensor.dtype == INT8 and tensor.rank >= 2 and len(tensor.raw):
             values = np.frombuffer(tensor.raw, dtype=np.int8)
             if values.min() < -64 or values.max() > 64:
                 return True
@@ -219,6 +237,13 @@ class _Wire:
         """The last of the varints as a signed number of 64 bits; 0 if there is none."""
         value = _varint(self._content, *spans[-1])[0] if spans else 0
         return value - 2**64 if value >= 2**63 else value
+
+    def numbers(self, span: _Span) -> Iterator[int]:
+        """All varints of a packed list."""
+        at, stop = span
+        while at < stop:
+            value, at = _varint(self._content, at, stop)
+            yield value
 
     def text(self, spans: Sequence[_Span]) -> str:
         """The last of the texts; "" if there is none."""
@@ -331,8 +356,11 @@ class _Walk:
 
     def _node(self, span: _Span, *, depth: int) -> Node:
         wire, node = self._wire, self._wire.message(*span, _NODE)
+        group = 1
         for attribute in node["attributes"]:
             held = wire.message(*attribute, _ATTRIBUTE)
+            if held["name"] and held["integer"] and bytes(wire.content(*held["name"][-1])) == b"group":
+                group = wire.number(held["integer"])
             for tensor in held["tensors"]:
                 self._tensor(tensor)
             for graph in held["graphs"]:
@@ -347,6 +375,7 @@ class _Walk:
             outputs=tuple(wire.text([name]) for name in node["outputs"]),
             name=wire.text(node["name"]),
             domain=domain,
+            group=group,
         )
 
     def _sparse(self, spans: Sequence[_Span]) -> None:
@@ -366,7 +395,8 @@ class _Walk:
         if tensor["int32"] and dtype == INT8:
             raw = memoryview(np.concatenate([_low_bytes(wire.content(*part)) for part in tensor["int32"]]).tobytes())
         rank = sum(len(bytes(wire.content(*part)).translate(None, _CONTINUED)) for part in tensor["dims"])
-        return Initializer(wire.text(tensor["name"]), dtype, rank, raw, stored)
+        dims = tuple(size for part in tensor["dims"] for size in wire.numbers(part)) if rank <= MAX_RANK else ()
+        return Initializer(wire.text(tensor["name"]), dtype, rank, raw, stored, dims)
 
     def _value(self, span: _Span) -> _Value:
         wire, value = self._wire, self._wire.message(*span, _VALUE)

@@ -9,22 +9,30 @@ from google.protobuf.message import Error as ProtobufError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
-from runtime_graphs import detector, mlp, weighted_sum
+from runtime_graphs import detector, full_scale, mlp, weighted_sum
 
 from edge_sdk.errors import BadInput
 from edge_sdk.runtimes.onnx_file import INT8, MAX_DEPTH, int8_weights_beyond_64, read_facts, read_standard
 from edge_sdk.tensors import TensorSpec
 
+GRAPHS = [
+    detector(), detector("conv-relu-q"), detector(half=True), mlp(), weighted_sum(),
+    full_scale(9, outputs=64, group=32),
+]  # fmt: skip
 
-@pytest.mark.parametrize("graph", [detector(), detector("conv-relu-q"), detector(half=True), mlp(), weighted_sum()])
+
+@pytest.mark.parametrize("graph", GRAPHS)
 def test_facts_are_those_that_the_onnx_package_reads(graph: bytes) -> None:
     facts, model = read_facts(graph, where="tiny"), onnx.load_from_string(graph)
     assert [(n.op, n.inputs, n.outputs) for n in facts.nodes] == [
         (n.op_type, tuple(n.input), tuple(n.output)) for n in model.graph.node
     ]
+    assert [n.group for n in facts.nodes] == [
+        next((a.i for a in n.attribute if a.name == "group"), 1) for n in model.graph.node
+    ]
     for tensor in model.graph.initializer:
         mine = facts.initializers[tensor.name]
-        assert (mine.dtype, mine.rank) == (tensor.data_type, len(tensor.dims))
+        assert (mine.dtype, mine.rank, mine.dims) == (tensor.data_type, len(tensor.dims), tuple(tensor.dims))
         assert bytes(mine.raw) == numpy_helper.to_array(tensor).tobytes()
     assert [spec.name for spec in facts.inputs] == [value.name for value in model.graph.input]
     assert [spec.name for spec in facts.outputs] == [value.name for value in model.graph.output]
