@@ -156,8 +156,7 @@ class _Spool:
         assert self._file is not None
         with self._lock:  # mapping moves the file's position, which a writer sets
             mapped = np.memmap(self._file, np.uint8, "r", place.offset, place.shape)
-        kept: NDArray[np.uint8] = np.array(mapped, np.uint8)
-        return kept
+        return np.array(mapped, np.uint8)
 
     def _written(self, array: NDArray[np.uint8]) -> _Place | None:
         try:

@@ -136,7 +136,6 @@ def test_what_drives_families_knows_no_word_of_one_task(name: str) -> None:
     allowed = {
         "tasks/__init__.py": {"anomaly"},
         "registry.py": {"anomaly", "defects", "good"},
-        ,
     }
     assert set(found) <= allowed.get(name, set())
     if name == "build.py":
