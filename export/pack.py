@@ -276,6 +276,6 @@ def provenance(
             continue
     return Provenance(
         created_utc=datetime.now(timezone.utc).isoformat(timespec="seconds"), product_version=__version__,
-        command=(Path(sys.argv[0]).name, *(shown(word) for word in sys.argv[1:])), packages=versions, data_digest=data_digest,
-        samples=samples, seed=seed, licence=licence, notes=dict(notes or {}),
+        command=(Path(sys.argv[0]).name, *(shown(word) for word in sys.argv[1:])), packages=versions,
+        data_digest=data_digest, samples=samples, seed=seed, licence=licence, notes=dict(notes or {}),
     )  # fmt: skip
