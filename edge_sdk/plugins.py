@@ -6,6 +6,8 @@ is an error that names its package, never a shorter list. Runtimes are read by t
 
 from __future__ import annotations
 
+import sys
+from functools import lru_cache
 from importlib import metadata
 from typing import Any
 
@@ -15,9 +17,16 @@ from edge_sdk.errors import NotThere
 def offered(group: str) -> dict[str, metadata.EntryPoint]:
     """Entry points of `group` by name, in the order of their names; loads nothing."""
     out: dict[str, metadata.EntryPoint] = {}
-    for entry in sorted(metadata.entry_points(group=group), key=lambda one: (one.name, one.value)):
+    for entry in _entries(group, tuple(sys.path)):
         out.setdefault(entry.name, entry)
     return out
+
+
+@lru_cache(maxsize=16)
+def _entries(group: str, path: tuple[str, ...]) -> tuple[metadata.EntryPoint, ...]:
+    """path: sys.path, where packages are looked for. Reading them all takes milliseconds where many are installed, which
+    not every look-up of a task should pay."""
+    return tuple(sorted(metadata.entry_points(group=group), key=lambda one: (one.name, one.value)))
 
 
 def package_of(entry: metadata.EntryPoint) -> str:
@@ -32,7 +41,7 @@ def made(entry: metadata.EntryPoint, kind: Any) -> Any:
     packages offer the same name.
     """
     package, what = package_of(entry), f"{entry.name} ({entry.group})"
-    same = {package_of(one) for one in metadata.entry_points(group=entry.group, name=entry.name)}
+    same = {package_of(one) for one in _entries(entry.group, tuple(sys.path)) if one.name == entry.name}
     if len(same) > 1:
         raise NotThere(f"the packages {' and '.join(sorted(same))} offer {what}", hint="Remove all of them but one")
     repair = f"Repair or remove the package {package}"

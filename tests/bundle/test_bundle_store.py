@@ -23,6 +23,7 @@ from edge_sdk.bundle.layout import MAX_MEMBERS, Writer
 from edge_sdk.bundle.manifest import Manifest
 from edge_sdk.bundle.signing import TrustPolicy
 from edge_sdk.bundle.store import Bundle, append_decision, sign_bundle, write_bundle
+from edge_sdk.decision.record import Record, UnknownRecord
 from edge_sdk.decision.threshold import Threshold
 from edge_sdk.errors import BadBundle, BadInput, BadUsage
 from edge_sdk.summary import inspect
@@ -339,3 +340,38 @@ def test_a_writer_takes_safe_names_alone_and_so_many_members() -> None:
 def test_json_of_more_than_4_mib_is_not_parsed() -> None:
     with pytest.raises(BadBundle, match=f"has {strict_json.MAX_BYTES + 2} bytes, at most {strict_json.MAX_BYTES} are"):
         strict_json.parse(b"[]" + b" " * strict_json.MAX_BYTES, name="manifest.json", where="x.edge")
+
+
+class _Loose(Record, frozen=True, kw_only=True, tag="range"):
+    """As a careless writer would have it."""
+
+    least: int
+    most: int
+
+
+class _Range(_Loose, frozen=True, kw_only=True, tag="range"):
+    """A kind of record that only a task of another package knows."""
+
+    def problem(self) -> str:
+        return "" if self.least <= self.most else f"a range from {self.least} to {self.most} can't be"
+
+
+def _with(path: Path, *records: Record) -> Path:
+    graphs = two_layouts()
+    write_bundle(path, manifest=manifest(list(graphs)), graphs=graphs, members=members(), decisions=records).close()
+    return path
+
+
+def test_a_kind_that_only_a_task_knows_is_read_as_such_and_checked(tmp_path: Path) -> None:
+    with Bundle.open(_with(tmp_path / "x.edge", _Range(least=1, most=2), _Range(least=3, most=4))) as bundle:
+        assert [type(record) for record in bundle.decisions] == [UnknownRecord, UnknownRecord]
+        assert [record.kind for record in bundle.decisions] == ["range", "range"]
+        assert [(type(one), one.kind) for one in bundle.records((_Range,))] == [(_Range, "range")] * 2
+        assert bundle.records(()) == bundle.decisions
+        found = bundle.in_force(_Range)
+        assert found is not None
+        assert (found.least, found.most) == (3, 4)
+    with Bundle.open(_with(tmp_path / "bad.edge", _Loose(least=9, most=3))) as bundle:
+        for read in (lambda: bundle.in_force(_Range), lambda: bundle.records((_Range,))):
+            with pytest.raises(BadBundle, match=r"bad\.edge: a range from 9 to 3 can't be"):
+                read()

@@ -67,9 +67,10 @@ def question(groups: int, points: int) -> Question:
     return Question(picture=picture, points=rng.random((groups, points, 2), np.float32))
 
 
-def several_sizes_in_one_session(path: Path) -> None:
-    with edge_sdk.load_as(PairsPredictor, path, variant={"encoder": "int8", "decoder": "fp32"}) as predictor:
-        assert predictor.variant == "encoder int8, decoder fp32"
+def several_sizes_in_one_session(path: Path, name: str) -> None:
+    wanted = {"encoder": "int8-w7", "decoder": "fp32"}
+    with edge_sdk.load_as(PairsPredictor, path, runtime=name, variant=wanted) as predictor:
+        assert predictor.variant == "encoder int8-w7, decoder fp32"
         assert predictor.explanations["encoder"].int8_operators > 0
         assert predictor.explanations["decoder"].int8_operators == 0
         for groups, points in ((1, 1), (3, 2), (16, 4), (2, 3)):
@@ -81,15 +82,17 @@ def several_sizes_in_one_session(path: Path) -> None:
                 for i in range(groups)
             ]
             np.testing.assert_allclose(result.rows, np.concatenate(alone), atol=1e-5)
+            assert all(len(one) == 1 for one in alone)
         many = [predictor.submit(question(groups, 2)) for groups in range(1, 9)]
         assert [len(one.result().rows) for one in many] == list(range(1, 9))
         assert_type(many[0].result(), PairsResult)
         assert len(predictor.predict_batch([question(2, 1), question(1, 2)])) == 2
         assert refusal(lambda: predictor.predict(question(17, 1)), BadInput).startswith("decoder.fp32: points has size")
         ran = result.ran
-    assert {role: one.variant for role, one in ran.roles.items()} == {"encoder": "int8", "decoder": "fp32"}
+    assert {role: one.variant for role, one in ran.roles.items()} == {"encoder": "int8-w7", "decoder": "fp32"}
     assert {"decode", "encode", "resize", "total"} <= set(ran.stages_ms)
     assert "closed" in refusal(lambda: predictor.predict(question(1, 1)), BadUsage)
+    assert "there is no role enc" in refusal(lambda: edge_sdk.load(path, variant={"enc": "int8"}), BadUsage)
     assert "PairsPredictor, not Artist" in refusal(lambda: edge_sdk.load_as(Artist, path), BadUsage)
 
 
@@ -155,7 +158,8 @@ def refusal(call: Any, kind: type[EdgeError]) -> str:
 
 if __name__ == "__main__":
     pairs_bundle, seeds_bundle, out = map(Path, sys.argv[1:])
-    several_sizes_in_one_session(pairs_bundle)
+    for one in RUNTIMES:
+        several_sizes_in_one_session(pairs_bundle, one)
     every_runtime_agrees(pairs_bundle)
     what_a_result_offers(pairs_bundle, out)
     seeds_and_their_record(seeds_bundle, out)
