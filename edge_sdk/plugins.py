@@ -24,8 +24,8 @@ def offered(group: str) -> dict[str, metadata.EntryPoint]:
 
 @lru_cache(maxsize=16)
 def _entries(group: str, path: tuple[str, ...]) -> tuple[metadata.EntryPoint, ...]:
-    """path: sys.path, where packages are looked for. Reading them all takes milliseconds where many are installed, which
-    not every look-up of a task should pay."""
+    """path: sys.path, where packages are looked for. Reading them all takes milliseconds where many are installed, more
+    than a look-up of a task may cost."""
     return tuple(sorted(metadata.entry_points(group=group), key=lambda one: (one.name, one.value)))
 
 
