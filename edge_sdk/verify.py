@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -42,7 +42,7 @@ BATCH = 3
 class VerifyRow:
     """One graph on one runtime.
 
-    precision: of the convolutions, then of the rest. repeatable: two runs gave the same bits.
+    precision: of convolutions and matrix products, then of the rest. repeatable: two runs gave the same bits.
     problem: why it could not be run, "" if it ran.
     """
 
@@ -68,9 +68,10 @@ class VerifyReport:
     """What `verify` found. reproduced: golden samples whose source became exactly their feeds here, in every role;
     worst_feed_difference: of the others, the largest difference. absent: (runtime, why).
 
-    headline: what the errors mean, by the task. left_out: (graph, why) of graphs that none of the runtimes takes, or
-    that a known fault makes wrong on this CPU; where such a variant was asked for by name, a row says so instead, or is
-    run all the same. whole_way: one row per runtime, where the task has several roles.
+    headline: what the errors mean, by the task. reproduces: what makes feeds of a source. left_out: (graph, why) of
+    graphs that none of the runtimes takes, or that a known fault makes wrong on this CPU; where such a variant was
+    asked for by name, a row says so instead, or is run all the same. whole_way: one row per runtime, where the task
+    has several roles.
     """
 
     bundle: str
@@ -82,6 +83,7 @@ class VerifyReport:
     absent: tuple[tuple[str, str], ...]
     left_out: tuple[tuple[str, str], ...] = ()
     headline: Headline = field(default_factory=Headline)
+    reproduces: Literal["preprocessing", "sources"] = "preprocessing"
     whole_way: tuple[WholeWay, ...] = ()
 
     @property
@@ -106,7 +108,7 @@ class VerifyReport:
         """A table of the worst checks, and the verdict, for a person."""
         header = ("graph", "runtime", "precision", "run", "output", "checks", "relative", "worst", "verdict")
         lines = [table(header, [line for row in self.rows for line in _lines(row)])]
-        lines.append(f"preprocessing: {self.reproduced} of {self.samples} golden samples reproduced bit-exactly")
+        lines.append(f"{self.reproduces}: {self.reproduced} of {self.samples} golden samples reproduced bit-exactly")
         if self.worst_feed_difference:
             lines[-1] += f" (off by up to {self.worst_feed_difference:g})"
         lines += [way.line() for way in self.whole_way]
@@ -167,6 +169,7 @@ def verify(
             bundle=str(path), digest=bundle.digest, samples=len(bundle.manifest.golden), reproduced=exact,
             worst_feed_difference=worst, rows=tuple(rows), absent=absent, left_out=left_out + unusable,
             headline=task.headline(bundle, checks),
+            reproduces="sources" if bundle.manifest.preprocessing is None else "preprocessing",
             whole_way=whole_ways(bundle, task, [(g, one.runtime) for g, one in jobs], device),
         )  # fmt: skip
 

@@ -21,7 +21,7 @@ from edge_sdk.decision.record import Record
 from edge_sdk.errors import BadInput, BadUsage, Stopped
 from edge_sdk.export import calibrating
 from edge_sdk.export.family import Exported, Family, FamilyOptions, Trained, TrainingPlan
-from edge_sdk.export.pack import Parts, pack, provenance
+from edge_sdk.export.pack import Parts, pack, provenance, setup_of
 from edge_sdk.export.tasks import export_task
 from edge_sdk.export.tasks.base import Built, Checked, Evaluation, ExportTask, Made
 from edge_sdk.progress import Progress, silent
@@ -137,6 +137,8 @@ def build(
     threads = trained.options.threads or default_threads()
     progress(0, 0, "exporting the graphs")
     exported = family.graphs(trained)
+    # Before minutes of calibration: what the task does not take, it would not take from the packer either.
+    setup_of(exported, tasks.task(family.task), family=family.name, where=str(options.out))
     made = Made(
         family=family, data=data, options=task_options, trained=trained, exported=exported, threads=threads,
         quantized=quantized(family, data, trained, exported, threads, force=options.force, progress=progress),

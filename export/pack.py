@@ -70,7 +70,11 @@ def pack(
     settings or samples that the task does not take.
     """
     task = tasks.task(parts.task)
-    setup = _setup(parts, task, out)
+    setup = setup_of(parts.exported, task, family=parts.family, where=str(out))
+    if not parts.golden:  # nobody could verify such a bundle
+        raise BadUsage(
+            f"the family {parts.family} or the task {task.name} gives no golden samples", hint="Give two or more"
+        )
     graphs = [_Packed(graph, variant) for role in task.roles for graph, variant in _graphs(parts, role)]
     golden, members = _golden(parts, task, setup, graphs, threads, progress)
     described = []
@@ -98,26 +102,25 @@ class _Packed:
     variant: Variant
 
 
-def _setup(parts: Parts, task: Task, out: Path) -> Setup:
-    """What the task needs to make feeds, and looks at as it will on the device."""
-    if missing := [role for role in task.roles if role not in parts.exported.graphs]:
-        raise BadUsage(f"the family {parts.family} exports no graph for {missing[0]}", hint=f"{task.name} needs it")
-    if unknown := sorted(set(parts.exported.graphs) - set(task.roles)):
+def setup_of(exported: Exported, task: Task, *, family: str, where: str) -> Setup:
+    """What the task needs to make feeds, looked at as it will be on the device. Raises BadUsage, BadBundle.
+
+    family: its name, for messages.
+    """
+    if missing := [role for role in task.roles if role not in exported.graphs]:
+        raise BadUsage(f"the family {family} exports no graph for {missing[0]}", hint=f"{task.name} needs it")
+    if unknown := sorted(set(exported.graphs) - set(task.roles)):
         raise BadUsage(f"the task {task.name} has no role {unknown[0]}", hint=f"Its roles are {', '.join(task.roles)}")
-    if not isinstance(parts.exported.settings, task.settings):
-        given = type(parts.exported.settings).__name__
+    if not isinstance(exported.settings, task.settings):
+        given = type(exported.settings).__name__
         raise BadUsage(f"the settings are a {given}, {task.name} takes {task.settings.__name__}")
-    if not parts.golden:  # nobody could verify such a bundle
-        raise BadUsage(
-            f"the family {parts.family} or the task {task.name} gives no golden samples", hint="Give two or more"
-        )
-    facts = {role: read_facts(graph.onnx, where=role) for role, graph in parts.exported.graphs.items()}
+    facts = {role: read_facts(graph.onnx, where=role) for role, graph in exported.graphs.items()}
     setup = Setup(
-        settings=parts.exported.settings, preprocessing=parts.exported.preprocessing,
+        settings=exported.settings, preprocessing=exported.preprocessing,
         inputs={role: one.inputs for role, one in facts.items()},
         outputs={role: one.outputs for role, one in facts.items()},
     )  # fmt: skip
-    task.check(setup, where=str(out))
+    task.check(setup, where=where)
     return setup
 
 

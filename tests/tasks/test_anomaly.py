@@ -174,7 +174,7 @@ def test_eight_threads_get_the_same_answers(detector: AnomalyDetector) -> None:
 def test_the_result_tells_what_ran_and_how_long_each_stage_took(detector: AnomalyDetector) -> None:
     ran = detector.predict(tiny.picture(80)).ran
     assert (ran.runtime, ran.device, ran.variant) == ("onnxruntime", "CPU", BEST_INT8)
-    assert ran.roles[MODEL].precision == "2 of 3 convolutions in int8, rest f32"
+    assert ran.roles[MODEL].precision == "2 of 3 operators in int8, rest f32"
     assert ran.bundle == detector.bundle.digest
     assert detector.threshold is not None
     assert ran.record == detector.threshold.digest == detector.bundle.decisions[-1].digest
@@ -190,7 +190,7 @@ def test_explain_names_asked_and_got(detector: AnomalyDetector) -> None:
     for words in (
         "asked CPU, got CPU",
         "asked f32, got f32",
-        "convolutions in int8",
+        "operators in int8",
         "onnxruntime",
         "score >",
         "self-check passed",
