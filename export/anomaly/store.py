@@ -151,8 +151,7 @@ class _Spool:
     def get(self, place: _Place) -> NDArray[np.uint8]:
         """A copy."""
         if place.array is not None:
-            kept: NDArray[np.uint8] = place.array.copy()
-            return kept
+            return np.array(place.array, np.uint8)
         assert self._file is not None
         with self._lock:  # mapping moves the file's position, which a writer sets
             mapped = np.memmap(self._file, np.uint8, "r", place.offset, place.shape)
