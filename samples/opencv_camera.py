@@ -16,7 +16,7 @@ import edge_sdk
 
 
 def watch(bundle: Path, camera: str) -> None:
-    """Shows judged frames until a key is pressed. A frame that could not be read is an error, never a black picture."""
+    """Shows frames with their verdict until a key is pressed. A frame that can't be read is an error."""
     source = cv2.VideoCapture(int(camera) if camera.isdigit() else camera)
     with edge_sdk.load_as(edge_sdk.AnomalyDetector, bundle, color="bgr") as detector:  # OpenCV's frames are BGR
         detector.warm_up()

@@ -1,4 +1,4 @@
-"""Judges a folder of pictures in several processes, one line a picture. See docs/processes.md.
+"""Verdicts on a folder of pictures in several processes, one line a picture. See docs/processes.md.
 
 python samples/several_processes.py line3.edge photos/ --workers 2
 """
@@ -22,7 +22,7 @@ def start(bundle: Path, threads: int) -> None:
     _LOADED.append(edge_sdk.load_as(edge_sdk.AnomalyDetector, bundle, threads=threads))
 
 
-def judge(picture: Path) -> str:
+def line_of(picture: Path) -> str:
     """One line; a file that is no picture is named, and the rest goes on."""
     try:
         return _LOADED[0].predict(picture).line()
@@ -43,7 +43,7 @@ def main() -> None:
     # spawn: a forked child would share the parent's threads, locks and half-used libraries
     context = multiprocessing.get_context("spawn")
     with context.Pool(asked.workers, initializer=start, initargs=(asked.bundle, asked.threads)) as pool:
-        for line in pool.imap(judge, sorted(asked.folder.iterdir())):
+        for line in pool.imap(line_of, sorted(asked.folder.iterdir())):
             print(line)
 
 

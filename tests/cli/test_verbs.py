@@ -552,7 +552,7 @@ def test_a_short_name_of_a_runtime_gets_the_right_suggestion(
     assert f"there is no runtime {short}. Did you mean {meant}." in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("sample", ["judge_folder.py", "opencv_camera.py"])
+@pytest.mark.parametrize("sample", ["folder_to_csv.py", "opencv_camera.py"])
 def test_a_sample_that_is_run_without_arguments_tells_how(sample: str) -> None:
     def told(*words: str) -> subprocess.CompletedProcess[str]:
         call = [sys.executable, str(ROOT / "samples" / sample), *words]

@@ -33,17 +33,17 @@ def _run(script: str, *words: object, cache: Path) -> subprocess.CompletedProces
     return subprocess.run(call, capture_output=True, text=True, check=False, env=environment)
 
 
-def test_judge_folder_writes_a_line_a_picture_and_names_what_is_none(
+def test_folder_to_csv_writes_a_line_a_picture_and_names_what_is_none(
     tiny_bundle: Path, folder: Path, tmp_path: Path
 ) -> None:
-    done = _run("judge_folder.py", tiny_bundle, folder, cache=tmp_path)
+    done = _run("folder_to_csv.py", tiny_bundle, folder, cache=tmp_path)
     assert done.returncode == 0, done.stderr
     rows = list(csv.DictReader(io.StringIO(done.stdout)))
     assert [(row["file"], row["verdict"]) for row in rows] == [("a good.png", "good"), ("b damaged.png", "defect")]
     assert "c notes.txt" in done.stderr
 
 
-def test_several_processes_judge_every_file_in_order(tiny_bundle: Path, folder: Path, tmp_path: Path) -> None:
+def test_several_processes_evaluate_every_file_in_order(tiny_bundle: Path, folder: Path, tmp_path: Path) -> None:
     done = _run("several_processes.py", tiny_bundle, folder, cache=tmp_path)
     assert done.returncode == 0, done.stderr
     first, second, third = done.stdout.splitlines()

@@ -64,6 +64,15 @@ def told_alone(trace: Trace, walk: Walk) -> tuple[set[str], set[str]]:
     return entered - named, {file for file in named - entered if file not in BY_MACHINE}
 
 
+def callers(trace: Trace, file: str, *functions: str) -> set[str]:
+    """The files that call these functions of `file`; all of its functions where none is named."""
+    return {
+        call.stack[-2]
+        for call in trace.calls
+        if call.file == file and len(call.stack) > 1 and (not functions or call.function in functions)
+    }
+
+
 def entries(trace: Trace, walk: Walk, *, without: Sequence[str] = ()) -> list[str]:
     """Stays in files of the walk, in order: a call from another file of it begins one, unless it goes where the same
     caller had gone just before. without: functions that the value does not reach."""
@@ -177,3 +186,13 @@ def test_a_training_picture_crosses_the_files_of_walk_3_and_is_decoded_once(tmp_
         ("edge_sdk/bundle/store.py", "write_bundle"),
     ):  # fmt: skip
         assert trace.count(file, function) == 1, (file, function)
+    readers = {"export/efficientad/xs/features.py", "export/efficientad/xs/train.py", "export/tasks/anomaly/golden.py"}
+    readers |= {"export/tasks/anomaly/pictures.py", "export/tasks/anomaly/evaluate.py"}
+    assert callers(trace, "export/anomaly/store.py") == readers
+    ways = {"export/anomaly/store.py", "export/anomaly/augment.py", "edge_sdk/tasks/images.py"}
+    assert callers(trace, "edge_sdk/preprocess.py", "apply") == ways
+    assert callers(trace, "edge_sdk/preprocess.py", "decode") == ways - {"export/anomaly/augment.py"}
+    networks = {"export/efficientad/family.py", "export/training/loop.py"}
+    assert callers(trace, "export/efficientad/xs/train.py") == networks
+    learned = {f"export/efficientad/{name}.py" for name in ("trunk", "saved", "xs/model")}
+    assert callers(trace, "export/tensors_file.py") == {*learned, "export/training/checkpoint.py"}

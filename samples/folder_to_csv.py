@@ -1,6 +1,6 @@
-"""Judges a folder of pictures, one CSV line a picture.
+"""Verdicts on a folder of pictures, one CSV line a picture.
 
-python samples/judge_folder.py line3.edge photos/
+python samples/folder_to_csv.py line3.edge photos/
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import edge_sdk
 from edge_sdk.errors import BadInput
 
 
-def judge(bundle: Path, folder: Path) -> None:
+def write_csv(bundle: Path, folder: Path) -> None:
     """CSV on stdout: file, verdict, score, threshold, number of regions, milliseconds."""
     if isinstance(sys.stdout, io.TextIOWrapper):  # a name that the console can't show must not stop the rest
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("bundle", type=Path)
     parser.add_argument("folder", type=Path)
     asked = parser.parse_args()
-    judge(asked.bundle, asked.folder)
+    write_csv(asked.bundle, asked.folder)
 
 
 if __name__ == "__main__":
