@@ -11,7 +11,7 @@ from onnx import ModelProto, numpy_helper
 
 from edge_sdk.calibration import graphs
 from edge_sdk.calibration.observe import TensorStatistics
-from edge_sdk.calibration.ops import DEQUANTIZE, depthwise, operator
+from edge_sdk.calibration.ops import DEQUANTIZE, depthwise, operator, weight_axis
 from edge_sdk.calibration.output_correction import OutputCorrection
 from edge_sdk.calibration.plan import QuantizationPlan
 from edge_sdk.calibration.ranges import Range
@@ -129,7 +129,7 @@ def layer_rows(model: ModelProto, variants: Iterable[Variant]) -> tuple[LayerRow
             if stored is None or variant.variant in shares.get(node.name, ()):
                 continue
             values = numpy_helper.to_array(stored)
-            rows = values if values.ndim > 2 or node.op_type == "Gemm" else values.T
+            rows = np.moveaxis(values, weight_axis(node) or 0, 0)
             safe = depthwise(node, values.shape)
             shares.setdefault(node.name, {})[variant.variant] = 0.0 if safe else unsafe_pairs(rows)
     return tuple(

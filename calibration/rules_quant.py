@@ -9,7 +9,7 @@ from onnx import NodeProto, TensorProto
 
 from edge_sdk.calibration import graphs
 from edge_sdk.calibration.graphs import Index
-from edge_sdk.calibration.ops import chained, joined, operator
+from edge_sdk.calibration.ops import chained, joined, operator, weight_axis
 from edge_sdk.calibration.ranges import SMALLEST_SCALE
 from edge_sdk.calibration.rules import ALL, ORT, OV, OV_ORT, TRT, TRT_OV, Breach, Rule, broken_operators
 from edge_sdk.runtimes.operators import PAIR, has_int8, is_product
@@ -116,31 +116,35 @@ def _uint8_weights(index: Index) -> Iterator[Breach]:
 
 
 def _operators(index: Index) -> Iterator[tuple[NodeProto, NodeProto, int, Array]]:
-    """Matrix operators whose weight is dequantized: node, its DQ, the axis of the scale, the scale."""
+    """Matrix operators whose weight is dequantized: node, its DQ, the axis of the scale from 0 up, the scale."""
     for node in index.model.graph.node:
         if _matrix(node) and len(node.input) > 1:
             dq = index.producer.get(node.input[1])
             scale = None if dq is None or dq.op_type != _DQ else _scale(dq, index)
             if dq is not None and scale is not None and scale.ndim == 1 and scale.size > 1:
-                yield node, dq, graphs.integer(dq, "axis", 1), scale
+                stored = index.constants.get(dq.input[0])
+                axis = graphs.integer(dq, "axis", 1)
+                yield node, dq, axis if axis >= 0 or stored is None else axis + stored.ndim, scale
 
 
 def _conv_axis(index: Index) -> Iterator[Breach]:
     for node, dq, axis, _ in _operators(index):
-        if node.op_type == "Conv" and axis % 4 != 0:
+        if node.op_type == "Conv" and axis != weight_axis(node):
             yield dq.name, f"the scale of {node.name}'s weight lies along axis {axis}, not 0"
 
 
 def _matmul_axis(index: Index) -> Iterator[Breach]:
     for node, dq, axis, _ in _operators(index):
-        wanted = (0 if graphs.integer(node, "transB", 0) else 1) if node.op_type == "Gemm" else 1
-        if is_product(node.op_type) and axis % 2 != wanted:
+        stored = index.constants.get(dq.input[0])
+        stacked = node.op_type == "MatMul" and stored is not None and stored.ndim > 2  # a matrix for each sample
+        wanted = stored.ndim - 1 if stacked and stored is not None else weight_axis(node)
+        if is_product(node.op_type) and axis != wanted:
             yield dq.name, f"the scale of {node.name}'s weight lies along the summed axis: OpenVINO answers wrongly"
 
 
 def _transposed_axis(index: Index) -> Iterator[Breach]:
     for node, dq, axis, _ in _operators(index):
-        if node.op_type == "ConvTranspose" and (axis % 4 != 1 or graphs.integer(node, "group", 1) > 1):
+        if node.op_type == "ConvTranspose" and axis != weight_axis(node):
             yield dq.name, f"the scale of {node.name}'s weight lies along axis {axis}: OpenVINO falls back to float"
 
 

@@ -98,6 +98,16 @@ class Expected:
         """Feeds of sample `index` for this graph."""
         return golden_feeds(self.bundle, self.bundle.manifest.golden[index], self.graph.role)
 
+    def beside(self, index: int) -> dict[str, Array]:
+        """What stands beside sample `index` in a batch: the next sample, or its own values in another order where that
+        has other shapes. Always values that are valid for the graph: an index stays an index."""
+        mine, following = self.feeds(index), self.feeds((index + 1) % len(self.bundle.manifest.golden))
+        if all(following[name].shape[1:] == array.shape[1:] for name, array in mine.items()):
+            alike = all(np.array_equal(following[name], array) for name, array in mine.items())
+            if not alike:
+                return following
+        return {name: np.asarray(np.flip(array)) for name, array in mine.items()}
+
     def compare(self, index: int, got: Mapping[str, Array], *, position: int | None = None) -> list[OutputCheck]:
         """Every output of sample `index` as `answers` gives them; position: where in a batch it ran."""
         checks = []
@@ -150,15 +160,6 @@ def in_batches(session: Session, feeds: Feeds, decoy: Feeds, *, size: int, posit
         batched = {spec.name for spec in session.outputs if spec.batched}
         out.append({name: value[position : position + 1] if name in batched else value for name, value in got.items()})
     return joined(out, session.outputs)
-
-
-def decoy_of(feeds: Feeds) -> dict[str, Array]:
-    """Feeds of the same types and shapes with other values, as valid as those: what stands beside a row in a batch."""
-    # Pixels are inverted; of other arrays, whose valid values are not known here, the order is.
-    return {
-        name: np.asarray(255 - array, np.uint8) if array.dtype == np.uint8 else np.asarray(np.flip(array))
-        for name, array in feeds.items()
-    }
 
 
 def check_session(bundle: Bundle, graph: Graph, session: Session, *, strongest_only: bool = False) -> list[OutputCheck]:

@@ -201,8 +201,8 @@ def options_for(
 def graph_of(bundle: Bundle, role: str, choice: Choice) -> Graph:
     """The graph that was chosen for a role."""
     for graph in bundle.manifest.graphs:
-        fits = (graph.role, graph.variant, graph.layout) == (role, choice.variant, choice.layout)
-        if fits and targets.planned_for(choice.runtime, graph.runtimes):
+        asked = (graph.role, graph.variant, graph.layout) == (role, choice.variant, choice.layout)
+        if asked and targets.takes(choice.runtime, graph):
             return graph
     raise BadBundle(f"no graph {choice.variant} in layout {choice.layout} for {role}", where=str(bundle.path))
 

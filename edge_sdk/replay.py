@@ -1,9 +1,14 @@
-"""Golden sources the whole way: what a user would give becomes feeds here, and all roles run in turn. Knows no task."""
+"""Golden sources the whole way: what a user would give becomes feeds here, all roles run in turn, and the predictor
+itself answers. Knows no task."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+import sys
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -14,9 +19,9 @@ from edge_sdk.golden import Expected, answers, difference, golden_feeds, golden_
 from edge_sdk.loading import options_for
 from edge_sdk.runtimes import registry
 from edge_sdk.runtimes.cache import default_cache_folder
-from edge_sdk.runtimes.protocol import CompileOptions, Session
-from edge_sdk.tasks.base import Setup, Task, golden_samples_of
-from edge_sdk.tensors import Array
+from edge_sdk.runtimes.protocol import CompileOptions, Explanation, Session
+from edge_sdk.tasks.base import Loaded, Model, Setup, Task, golden_samples_of
+from edge_sdk.tensors import Array, TensorSpec
 
 FP32_TOLERANCE = 1e-3
 """How far the last fp32 answer may be from golden after all roles in turn, relative to the largest golden value: ten
@@ -48,6 +53,26 @@ class WholeWay:
         names = ", ".join(f"{role} {variant}" for role, variant in self.variants.items())
         told = self.problem or f"off from fp32 by {self.relative:.1e} of the largest answer"
         return f"whole way on {self.runtime} ({names}): {told}{'' if self.passed else '  FAIL'}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictCheck:
+    """The task's predictor on one golden source. problem: what it raised, or that it fed the first graph something else
+    than the golden feeds, "" if neither: `Task.feeds` is what golden samples are made by, `predict` what users call."""
+
+    runtime: str
+    variants: dict[str, str]
+    problem: str = ""
+
+    @property
+    def passed(self) -> bool:
+        return not self.problem
+
+    def line(self) -> str:
+        """For a person."""
+        names = ", ".join(dict.fromkeys(self.variants.values()))
+        told = self.problem or "a golden source is answered, from the golden feeds"
+        return f"predict on {self.runtime} ({names}): {told}{'' if self.passed else '  FAIL'}"
 
 
 def reproduced(bundle: Bundle, task: Task) -> tuple[int, float]:
@@ -105,13 +130,90 @@ def whole_ways(
     """
     if len(task.roles) == 1:
         return ()
-    out = []
+    return tuple(_whole_way(bundle, task, graphs, runtime, device) for runtime, graphs in _complete(task, jobs))
+
+
+def _complete(task: Task, jobs: Sequence[tuple[Graph, str]]) -> Iterator[tuple[str, dict[str, Graph]]]:
+    """Every runtime and variant that all roles have there, with the graphs by role."""
     for runtime in dict.fromkeys(runtime for _, runtime in jobs):
         for variant in dict.fromkeys(graph.variant for graph, name in jobs if name == runtime):
             by_role = {g.role: g for g, name in reversed(jobs) if (name, g.variant) == (runtime, variant)}
             if set(by_role) == set(task.roles):
-                out.append(_whole_way(bundle, task, by_role, runtime, device))
-    return tuple(out)
+                yield runtime, by_role
+
+
+def predicted(
+    bundle: Bundle, task: Task, jobs: Sequence[tuple[Graph, str]], device: str | None
+) -> tuple[PredictCheck, ...]:
+    """Every runtime with the first variant that all roles have there: `predict`, and its result as line and as JSON.
+
+    jobs, device: as in `whole_ways`.
+    """
+    checks: dict[str, PredictCheck] = {}
+    for runtime, graphs in _complete(task, jobs):
+        if runtime not in checks:
+            problem = _predict_problem(bundle, task, graphs, runtime, device)
+            variants = {role: graphs[role].variant for role in task.roles}
+            checks[runtime] = PredictCheck(runtime=runtime, variants=variants, problem=problem)
+    return tuple(checks.values())
+
+
+def _predict_problem(bundle: Bundle, task: Task, graphs: Mapping[str, Graph], runtime: str, device: str | None) -> str:
+    recorders: dict[str, _Recorder] = {}
+    try:
+        for role in task.roles:
+            where = device or registry.runtime(runtime).default_device
+            recorders[role] = _Recorder(compiled_as_load(bundle, graphs[role], runtime, where))
+        models = {role: Model(graph=graphs[role], session=one) for role, one in recorders.items()}
+        sample = bundle.manifest.golden[0]
+        # Never closed: the bundle and the sessions are closed by those who opened them, and nothing is submitted to it.
+        predictor = task.open(Loaded(bundle=bundle, models=models, max_batch=sys.maxsize))
+        result = predictor.predict(task.source(_source(bundle, sample)))
+        _ = result.line(), json.loads(result.to_json()), result.suffix
+        want = golden_feeds(bundle, sample, task.roles[0])
+        if any(_same(feeds, want) for feeds in recorders[task.roles[0]].fed):
+            return ""
+        return f"it feeds {task.roles[0]} something else than Task.feeds does"
+    except EdgeError as exc:
+        return str(exc)
+    except Exception as exc:  # noqa: BLE001 (a task may be another package's, and raise anything)
+        frame = traceback.extract_tb(exc.__traceback__)[-1]
+        return f"{type(exc).__name__}: {exc} ({Path(frame.filename).name}, line {frame.lineno})"
+    finally:
+        for recorder in recorders.values():
+            recorder.close()
+
+
+def _same(got: Mapping[str, Array], want: Mapping[str, Array]) -> bool:
+    return got.keys() == want.keys() and all(
+        got[name].dtype == array.dtype and difference(got[name], array) == 0.0 for name, array in want.items()
+    )
+
+
+class _Recorder:
+    """A session that keeps what it is fed; rows of the batch axis run one at a time."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.fed: list[dict[str, Array]] = []
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        return self._session.inputs
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        return self._session.outputs
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        self.fed.append({name: np.array(array) for name, array in feeds.items()})
+        return answers(self._session, feeds)
+
+    def explain(self) -> Explanation:
+        return self._session.explain()
+
+    def close(self) -> None:
+        self._session.close()
 
 
 def _whole_way(bundle: Bundle, task: Task, graphs: Mapping[str, Graph], runtime: str, device: str | None) -> WholeWay:

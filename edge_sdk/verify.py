@@ -21,12 +21,11 @@ from edge_sdk.golden import (
     OutputCheck,
     answers,
     check_session,
-    decoy_of,
     in_batches,
 )
 from edge_sdk.loading import checked_task
 from edge_sdk.progress import Progress, silent
-from edge_sdk.replay import WholeWay, compiled_as_load, reproduced, whole_ways
+from edge_sdk.replay import PredictCheck, WholeWay, compiled_as_load, predicted, reproduced, whole_ways
 from edge_sdk.runtimes import faults, probe, registry, targets
 from edge_sdk.runtimes.onnx_file import read_facts
 from edge_sdk.runtimes.protocol import Availability, Session
@@ -71,7 +70,7 @@ class VerifyReport:
     headline: what the errors mean, by the task. reproduces: what makes feeds of a source. left_out: (graph, why) of
     graphs that none of the runtimes takes, or that a known fault makes wrong on this CPU; where such a variant was
     asked for by name, a row says so instead, or is run all the same. whole_way: one row per runtime, where the task
-    has several roles.
+    has several roles. predict: one row per runtime.
     """
 
     bundle: str
@@ -85,6 +84,7 @@ class VerifyReport:
     headline: Headline = field(default_factory=Headline)
     reproduces: Literal["preprocessing", "sources"] = "preprocessing"
     whole_way: tuple[WholeWay, ...] = ()
+    predict: tuple[PredictCheck, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -92,7 +92,8 @@ class VerifyReport:
             bool(self.rows)
             and self.reproduced == self.samples
             and all(row.passed for row in self.rows)
-            and all(way.passed for way in self.whole_way)
+            and all(one.passed for one in self.whole_way)
+            and all(one.passed for one in self.predict)
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -102,6 +103,8 @@ class VerifyReport:
             plain["passed"] = row.passed
         for way, plain in zip(self.whole_way, out["whole_way"], strict=True):
             plain["passed"] = way.passed
+        for check, plain in zip(self.predict, out["predict"], strict=True):
+            plain["passed"] = check.passed
         return {**out, "passed": self.passed}
 
     def text(self, table: TableWriter = text_table) -> str:
@@ -112,6 +115,7 @@ class VerifyReport:
         if self.worst_feed_difference:
             lines[-1] += f" (off by up to {self.worst_feed_difference:g})"
         lines += [way.line() for way in self.whole_way]
+        lines += [check.line() for check in self.predict]
         lines += self.headline.lines
         lines += [f"not here: {name} ({why})" for name, why in self.absent]
         lines += [f"not run: {graph} ({why})" for graph, why in self.left_out]
@@ -156,7 +160,7 @@ def verify(
             raise BadUsage(f"no variant {' or '.join(variants)} in this bundle", where=str(path), hint=f"It has {have}")
         present, absent = _present(runtimes, device)
         names = [one.runtime for one in present]
-        jobs = [(g, one) for one in present for g in wanted if _takes(one.runtime, g)]
+        jobs = [(g, one) for one in present for g in wanted if targets.takes(one.runtime, g)]
         rows, left_out = _not_taken(wanted, names, jobs, asked=variants)
         jobs, unusable = _sound(bundle, jobs, asked=variants)
         for done, (graph, runtime) in enumerate(jobs):
@@ -164,13 +168,14 @@ def verify(
             rows.append(_row(bundle, graph, runtime.runtime, device))
         progress(len(jobs), len(jobs), "verified")
         exact, worst = reproduced(bundle, task)
+        named = [(g, one.runtime) for g, one in jobs]
         checks = [check for row in rows for check in row.outputs + row.batch_outputs]
         return VerifyReport(
             bundle=str(path), digest=bundle.digest, samples=len(bundle.manifest.golden), reproduced=exact,
             worst_feed_difference=worst, rows=tuple(rows), absent=absent, left_out=left_out + unusable,
             headline=task.headline(bundle, checks),
             reproduces="sources" if bundle.manifest.preprocessing is None else "preprocessing",
-            whole_way=whole_ways(bundle, task, [(g, one.runtime) for g, one in jobs], device),
+            whole_way=whole_ways(bundle, task, named, device), predict=predicted(bundle, task, named, device),
         )  # fmt: skip
 
 
@@ -263,11 +268,6 @@ def _row(bundle: Bundle, graph: Graph, runtime: str, device: str | None) -> Veri
     )  # fmt: skip
 
 
-def _takes(runtime: str, graph: Graph) -> bool:
-    planned = targets.planned_for(runtime, graph.runtimes)
-    return planned and targets.takes(runtime, graph.variant, graph.layout)
-
-
 def _same_twice(bundle: Bundle, graph: Graph, session: Session) -> bool:
     expected = Expected.of(bundle, graph)
     feeds = expected.feeds(expected.strongest)
@@ -287,10 +287,10 @@ def _batches(bundle: Bundle, graph: Graph, runtime: str, device: str) -> tuple[t
         return (), f"in a batch: {exc}"
     try:
         expected = Expected.of(bundle, graph)
-        decoy = decoy_of(expected.feeds(0))
         for i in range(len(bundle.manifest.golden)):
+            beside = expected.beside(i)
             for position in range(size):
-                got = in_batches(session, expected.feeds(i), decoy, size=size, position=position)
+                got = in_batches(session, expected.feeds(i), beside, size=size, position=position)
                 checks += expected.compare(i, got, position=position)
     except EdgeError as exc:
         return tuple(checks), f"in a batch: {exc}"

@@ -56,7 +56,6 @@ def _taken(graphs: Sequence[Graph], variant: str, runtime: str) -> Graph | None:
     """The graph of `variant` in the layout that `runtime` likes best."""
     for layout in targets.layouts(runtime, variant):
         for graph in graphs:
-            planned = targets.planned_for(runtime, graph.runtimes)
-            if (graph.variant, graph.layout) == (variant, layout) and planned:
+            if (graph.variant, graph.layout) == (variant, layout) and targets.takes(runtime, graph):
                 return graph
     return None

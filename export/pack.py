@@ -28,10 +28,10 @@ from edge_sdk.decision.record import Record
 from edge_sdk.errors import BadUsage, EdgeError
 from edge_sdk.export.checked import checked
 from edge_sdk.export.family import MAX_BATCH, Exported, FloatGraph
-from edge_sdk.export.tasks.base import ANY_OUTPUT, Golden, float_variant, taken
+from edge_sdk.export.tasks.base import ANY_OUTPUT, Golden, float_variant
 from edge_sdk.golden import answers
 from edge_sdk.progress import Progress, silent
-from edge_sdk.runtimes import registry
+from edge_sdk.runtimes import registry, targets
 from edge_sdk.runtimes.onnx_file import read_facts
 from edge_sdk.runtimes.protocol import CompileOptions, Runtime
 from edge_sdk.shown import shown
@@ -247,7 +247,7 @@ def int8_ops(graph: Graph, variant: Variant, threads: int | None = None) -> dict
         return {}
     out = {}
     for runtime in registry.runtimes():
-        if taken(runtime.name, variant) and runtime.probe().usable:
+        if targets.takes(runtime.name, variant) and runtime.probe().usable:
             found = _run_in_int8(runtime, graph, variant, threads)
             if found is not None:
                 out[runtime.name] = found

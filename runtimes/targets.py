@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from edge_sdk.errors import BadUsage, NotThere
 from edge_sdk.runtimes import registry
@@ -46,6 +47,17 @@ class VariantOption:
     variant: str
     layout: str
     runtimes: tuple[str, ...] = ()
+
+
+class Offered(Protocol):
+    """A graph by what decides where it runs: an option, a variant to ship, a graph of a manifest. As VariantOption."""
+
+    @property
+    def variant(self) -> str: ...
+    @property
+    def layout(self) -> str: ...
+    @property
+    def runtimes(self) -> Collection[str]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,9 +131,9 @@ def layouts(runtime: str, variant: str, *, known: Sequence[Runtime] | None = Non
     return registry.runtime(runtime, known).int8_layouts if variant.startswith("int8") else ("plain",)
 
 
-def takes(runtime: str, variant: str, layout: str, *, known: Sequence[Runtime] | None = None) -> bool:
-    """Whether `runtime` runs this graph as what it is: int8 in int8. known: of `choose`."""
-    return layout in layouts(runtime, variant, known=known)
+def takes(runtime: str, graph: Offered, *, known: Sequence[Runtime] | None = None) -> bool:
+    """Whether a graph is for `runtime`, and is run there as what it is: int8 in int8. known: of `choose`."""
+    return planned_for(runtime, graph.runtimes) and graph.layout in layouts(runtime, graph.variant, known=known)
 
 
 def planned_for(runtime: str, runtimes: Collection[str]) -> bool:

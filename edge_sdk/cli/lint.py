@@ -62,7 +62,7 @@ def _graphs(
     with Bundle.open(path, trust=policy(trust, keys)) as bundle:
         for graph in bundle.manifest.graphs:
             for runtime in asked or RUNTIMES:
-                if runtime not in RUNTIMES or targets.takes(runtime, graph.variant, graph.layout):
+                if runtime not in RUNTIMES or targets.takes(runtime, graph):
                     yield f"{graph.name} for {runtime}", bundle.graph(graph.name), (runtime,)
 
 

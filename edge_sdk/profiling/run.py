@@ -10,7 +10,7 @@ import gc
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -59,8 +59,9 @@ def profile(
 
     predict: a callable, or an object with a method of that name. Where the result has `.ran.stages_ms` (ms by stage),
     the stages are reported too, and `overhead`: the total of the call, as timed here, minus all of them. runtime: what
-    ran; None: `predict.explanation`, if it has one. sources: at least 1; 8 or more different ones, because a constant
-    one flatters caches. Ctrl-C ends the run and keeps what was measured.
+    ran; None: `predict.explanations`, if it has them: the first role's, and of several each under "roles". sources: at
+    least 1; 8 or more different ones, because a constant one flatters caches. Ctrl-C ends the run and keeps what was
+    measured.
     """
     if not sources:
         raise BadUsage("nothing to profile with", hint="Give at least 8 different ones")
@@ -306,10 +307,12 @@ def _outliers(samples: Samples, totals: np.ndarray[Any, np.dtype[np.float64]]) -
 def _runtime(predict: Any, told: Mapping[str, Any] | None) -> dict[str, Any]:
     if told is not None:
         return dict(told)
-    explanation = getattr(predict, "explanation", None)
-    if is_dataclass(explanation) and not isinstance(explanation, type):
-        return asdict(explanation)
-    return {}
+    explanations = getattr(predict, "explanations", None)
+    if not isinstance(explanations, Mapping):
+        return {}
+    by_role = {role: asdict(one) for role, one in explanations.items()}
+    first = next(iter(by_role.values()), {})
+    return {**first, "roles": by_role} if len(by_role) > 1 else first
 
 
 def _notes(

@@ -19,7 +19,7 @@ from edge_sdk.bundle.manifest import Graph, Preprocessing
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.decision.record import Record
 from edge_sdk.errors import BadBundle, BadUsage, EdgeError
-from edge_sdk.golden import OutputCheck
+from edge_sdk.golden import OutputCheck, golden_feeds
 from edge_sdk.in_flight import InFlight
 from edge_sdk.preprocess import Color
 from edge_sdk.runtimes.protocol import Explanation, Session
@@ -220,8 +220,7 @@ class Running(ABC, Generic[In, Out]):
         self.require_open()
         for sample in self.bundle.manifest.golden[:1]:
             for role in self._loaded.models:
-                stored = sample.feeds[role].items()
-                feeds = {name: self.bundle.array(array) for name, array in stored}
+                feeds = golden_feeds(self.bundle, sample, role)
                 for _ in range(runs):
                     self._run(role, feeds)
 

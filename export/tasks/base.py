@@ -20,7 +20,6 @@ from edge_sdk.export.family import Exported, Family, Trained
 from edge_sdk.export.option import TaskOptions
 from edge_sdk.export.sections import Card, Section, Table
 from edge_sdk.progress import Progress, silent
-from edge_sdk.runtimes import targets
 from edge_sdk.tasks.base import MODEL
 from edge_sdk.tensors import Array
 from edge_sdk.verify import VerifyReport
@@ -96,12 +95,6 @@ class Made:
 def float_variant(onnx: bytes) -> Variant:
     """A float graph as the variant "fp32"."""
     return Variant(variant="fp32", layout="plain", graph=onnx, int8_convolutions=0)
-
-
-def taken(runtime: str, variant: Variant) -> bool:
-    """Whether a runtime takes a graph as what it is, and the graph was planned for it."""
-    planned = targets.planned_for(runtime, variant.runtimes)
-    return planned and targets.takes(runtime, variant.variant, variant.layout)
 
 
 @runtime_checkable

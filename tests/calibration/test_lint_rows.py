@@ -160,6 +160,19 @@ def transposed() -> ModelProto:
     return conv(y=node("ConvTranspose", "d wd b"), w=np.ones((4, 2, 1, 1), np.int8), **changed)
 
 
+def of_rank(op: str, weight: tuple[int, ...], axis: int) -> ModelProto:
+    """conv() with another operator and weight, its scales along `axis`; as many entries as the weight has there."""
+    size = weight[axis]
+    changed = {"w": np.ones(weight, np.int8), "ws": np.full(size, 0.1, np.float32), "wz": np.zeros(size, np.int8)}
+    dequantized = node("DequantizeLinear", "w ws wz", "wd", axis=axis)
+    model = conv(wd=dequantized, y=node(op, "d wd"), **changed)
+    shape = model.graph.input[0].type.tensor_type.shape
+    shape.ClearField("dim")
+    for length in (1, 4, *[8] * (len(weight) - 2)):
+        shape.dim.add().dim_value = length
+    return model
+
+
 def half_precision() -> ModelProto:
     model = single("Relu")
     model.graph.initializer.append(helper.make_tensor("k", TensorProto.BFLOAT16, [1], [1.0]))
@@ -331,6 +344,18 @@ def test_every_rule_has_a_row() -> None:
 )
 def test_sound_graphs_pass_in_silence(build: Callable[[], ModelProto]) -> None:
     assert lint(build().SerializeToString()) == ()
+
+
+@pytest.mark.parametrize("spatial", [1, 2, 3])
+@pytest.mark.parametrize(("op", "rule", "right"), [("Conv", "L08", 0), ("ConvTranspose", "L10", 1)])
+def test_the_axis_of_output_channels_is_found_at_any_rank_and_counted_from_either_end(
+    op: str, rule: str, right: int, spatial: int
+) -> None:
+    weight = (4, 4, *[1] * spatial)
+    for axis in (0, 1):
+        for counted in (axis, axis - len(weight)):
+            broken = {v.rule for v in lint(of_rank(op, weight, counted).SerializeToString())}
+            assert (rule in broken) is (axis != right), (counted, broken)
 
 
 def test_a_row_is_told_only_to_those_who_mind() -> None:

@@ -14,14 +14,16 @@ from contextlib import suppress
 from pathlib import Path
 
 import cv2
+import msgspec
 import numpy as np
 import onnx
 import pytest
 import tiny
 import typer
 
-from edge_sdk.bundle.manifest import Preprocessing
+from edge_sdk.bundle.manifest import Manifest, Preprocessing
 from edge_sdk.bundle.store import Bundle
+from edge_sdk.cli import lint as verb_lint
 from edge_sdk.cli import main, terminal
 from edge_sdk.errors import BadUsage
 from edge_sdk.runtimes import registry
@@ -118,6 +120,18 @@ def test_verify_passes_and_a_damaged_bundle_is_bad_input(bundle: Path, capsys: p
     captured = capsys.readouterr()
     assert "line 3 ä.edge" in json.loads(captured.out)["error"]["where"]
     assert captured.err.startswith("edge-sdk: ")
+
+
+def test_a_graph_of_a_bundle_is_judged_only_for_the_runtimes_that_it_was_planned_for(
+    bundle: Path, tmp_path: Path
+) -> None:
+    def for_openvino_alone(manifest: Manifest) -> Manifest:
+        alone = [msgspec.structs.replace(graph, runtimes=("openvino",)) for graph in manifest.graphs]
+        return msgspec.structs.replace(manifest, graphs=tuple(alone))
+
+    tiny.rewritten(bundle, tmp_path / "planned.edge", described=for_openvino_alone)
+    for path, judged in ((bundle, {"onnxruntime", "openvino", "tensorrt"}), (tmp_path / "planned.edge", {"openvino"})):
+        assert {runtime for _, _, (runtime,) in verb_lint._graphs(path, (), "if-present", None)} == judged
 
 
 def test_lint_names_the_rule_the_node_and_what_to_do(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -265,11 +265,14 @@ def test_what_ran_is_taken_from_the_predictor() -> None:
 
     machine = Simulated()
     model = Model(machine, [50.0])
-    model.explanation = Explanation(runtime="numpy")  # type: ignore[attr-defined]
+    model.explanations = {"model": Explanation(runtime="numpy")}  # type: ignore[attr-defined]
     options = ProfileOptions(min_time_s=0.1, max_time_s=0.2)
     assert profile(model, PICTURES, options=options, clocks=machine.clocks()).runtime == {"runtime": "numpy"}
     told = profile(model, PICTURES, options=options, clocks=machine.clocks(), runtime={"runtime": "told"})
     assert told.runtime == {"runtime": "told"}
+    model.explanations = {"first": Explanation("numpy"), "second": Explanation("other")}  # type: ignore[attr-defined]
+    of_two = profile(model, PICTURES, options=options, clocks=machine.clocks()).runtime
+    assert of_two["roles"] == {"first": {"runtime": "numpy"}, "second": {"runtime": "other"}}
 
 
 def test_few_pictures_are_noted_and_none_are_refused() -> None:

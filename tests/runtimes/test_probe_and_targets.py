@@ -269,10 +269,10 @@ def test_each_runtime_gets_the_layout_that_it_runs_in_int8() -> None:
     assert targets.choose(EVERYTHING, vnni, (ORT, OV), runtime="onnxruntime").layout == B
     only_b = [option for option in EVERYTHING if option.layout != A]
     assert targets.choose(only_b, vnni, (ORT, OV)).layout == B
-    assert targets.takes("openvino", "int8", B)
-    assert not targets.takes("onnxruntime", "int8", A)
-    assert not targets.takes("tensorrt", "int8", B)
-    assert targets.takes("tensorrt", "fp16", "plain")
+    assert targets.takes("openvino", VariantOption(variant="int8", layout=B))
+    assert not targets.takes("onnxruntime", VariantOption(variant="int8", layout=A))
+    assert not targets.takes("tensorrt", VariantOption(variant="int8", layout=B))
+    assert targets.takes("tensorrt", VariantOption(variant="fp16", layout="plain"))
 
 
 def test_a_runtime_that_no_table_names_is_chosen_by_what_it_says_of_itself() -> None:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import msgspec
 import numpy as np
@@ -21,10 +22,11 @@ import tiny
 from edge_sdk.bundle.manifest import Graph, Manifest, Preprocessing, Tolerance
 from edge_sdk.bundle.store import Bundle, write_bundle
 from edge_sdk.errors import BadBundle, BadUsage, CheckFailed, NotThere
-from edge_sdk.golden import check_session
+from edge_sdk.golden import Expected, check_session, golden_feeds
 from edge_sdk.loading import load
 from edge_sdk.runtimes import probe
 from edge_sdk.runtimes.protocol import Explanation
+from edge_sdk.tasks.anomaly.detector import AnomalyDetector
 from edge_sdk.tasks.anomaly.task import Anomaly
 from edge_sdk.tensors import Array
 from edge_sdk.verify import verify
@@ -115,6 +117,58 @@ def test_a_source_that_no_longer_becomes_its_feeds_is_found(tiny_bundle: Path, t
     report = verify(path, runtimes=["onnxruntime"], variants=["fp32"])
     assert (report.reproduced, report.worst_feed_difference) == (2, 1)
     assert not report.passed
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "words"),
+    [
+        (lambda self, source: self.nothing_of_this_name, "AttributeError"),
+        (lambda self, source: _answer(self, 255 - _stored_feed(self)), "it feeds model something else"),
+    ],
+)
+def test_a_predictor_that_fails_or_does_not_do_what_its_task_says_is_not_verified(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, spoilt: Callable[..., Any], words: str
+) -> None:
+    """Golden feeds are made by the task's `feeds`; what users call is `predict`."""
+    assert [check.passed for check in verify(tiny_bundle, runtimes=["onnxruntime"]).predict] == [True]
+    monkeypatch.setattr(AnomalyDetector, "predict", spoilt)
+    report = verify(tiny_bundle, runtimes=["onnxruntime"], variants=["fp32"])
+    assert all(row.passed for row in report.rows)
+    assert not report.passed
+    assert words in report.text()
+
+
+def _stored_feed(detector: AnomalyDetector) -> Array:
+    return golden_feeds(detector.bundle, detector.bundle.manifest.golden[0], "model")["image"]
+
+
+class _Said:
+    suffix = ".txt"
+
+    def line(self) -> str:
+        return ""
+
+    def to_json(self) -> str:
+        return "{}"
+
+
+def _answer(detector: AnomalyDetector, feed: Array) -> _Said:
+    detector.run("model", {"image": feed})
+    return _Said()
+
+
+def test_what_stands_beside_a_sample_in_a_batch_is_valid_and_differs(tiny_bundle: Path) -> None:
+    """Another sample, so that an index stays an index; where there is no other, the same values in another order."""
+    with Bundle.open(tiny_bundle) as bundle:
+        expected = Expected.of(bundle, bundle.manifest.graphs[0])
+        for i in range(3):
+            np.testing.assert_array_equal(expected.beside(i)["image"], expected.feeds((i + 1) % 3)["image"])
+        one = msgspec.structs.replace(bundle.manifest, golden=bundle.manifest.golden[:1])
+        bundle_of_one = Mock(wraps=bundle, manifest=one, array=bundle.array)
+        alone = Expected(bundle=bundle_of_one, graph=expected.graph, scales=expected.scales, strongest=0)
+        mine, beside = alone.feeds(0)["image"], alone.beside(0)["image"]
+        assert not np.array_equal(mine, beside)
+        np.testing.assert_array_equal(np.sort(mine, axis=None), np.sort(beside, axis=None))
 
 
 def test_the_first_load_refuses_a_runtime_that_answers_wrongly(tiny_bundle: Path, tmp_path: Path) -> None:

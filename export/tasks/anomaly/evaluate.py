@@ -15,10 +15,9 @@ from edge_sdk.export.anomaly.data import Picture
 from edge_sdk.export.anomaly.store import PictureStore
 from edge_sdk.export.tasks.anomaly.masks import MEGAPIXELS, MapTally, Masks
 from edge_sdk.export.tasks.anomaly.pixel import PixelQuality
-from edge_sdk.export.tasks.base import taken
 from edge_sdk.preprocess import Prepared
 from edge_sdk.progress import Progress, silent
-from edge_sdk.runtimes import registry
+from edge_sdk.runtimes import registry, targets
 from edge_sdk.runtimes.protocol import CompileOptions, Runtime, Session
 
 
@@ -67,7 +66,7 @@ def score_all(
     variant alone where the pictures are large. threads: as in `CompileOptions`.
     """
     present = [r for r in registry.runtimes() if r.probe().usable]
-    jobs = [(v, r) for v in variants for r in present if taken(r.name, v)]
+    jobs = [(v, r) for v in variants for r in present if targets.takes(r.name, v)]
     done, total = 0, len(jobs) * len(inputs)
     out: list[Scored] = []
     for variant, runtime in jobs:
