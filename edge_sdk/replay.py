@@ -46,8 +46,8 @@ class WholeWay:
     def line(self) -> str:
         """For a person."""
         names = ", ".join(f"{role} {variant}" for role, variant in self.variants.items())
-        told = self.problem or f"off from fp32 by {self.relative:.1e} of the largest answer"
-        return f"whole way on {self.runtime} ({names}): {told}{'' if self.passed else '  FAIL'}"
+        outcome = self.problem or f"off from fp32 by {self.relative:.1e} of the largest answer"
+        return f"whole way on {self.runtime} ({names}): {outcome}{'' if self.passed else '  FAIL'}"
 
 
 def reproduced(bundle: Bundle, task: Task) -> tuple[int, float]:

@@ -183,7 +183,7 @@ def _sound(
         why = ""
         if graph.variant not in asked:
             facts = read_facts(bundle.graph(graph.name), where=graph.name)
-            why = faults.spoilt(runtime.runtime, runtime.version or "", facts, cpu)
+            why = faults.unusable_reason(runtime.runtime, runtime.version or "", facts, cpu)
         if why:
             unusable.append((f"{graph.name} on {runtime.runtime}", why))
         else:

@@ -93,6 +93,6 @@ def run(arguments: list[str] | None = None) -> None:
 
 def _show(exc: EdgeError, *, as_json: bool) -> None:
     if as_json:
-        told = {"kind": type(exc).__name__, "what": str(exc.args[0]), "where": exc.where, "hint": exc.hint}
-        terminal.out_json(json.dumps({"error": told}, ensure_ascii=False))
+        error = {"kind": type(exc).__name__, "what": str(exc.args[0]), "where": exc.where, "hint": exc.hint}
+        terminal.out_json(json.dumps({"error": error}, ensure_ascii=False))
     terminal.error(exc)
