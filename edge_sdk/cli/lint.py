@@ -1,4 +1,4 @@
-"""The verb `lint`: what in a graph some runtime would refuse, misread or run in float."""
+"""The verb `lint`: what a runtime would refuse, misread or run in float."""
 
 from __future__ import annotations
 

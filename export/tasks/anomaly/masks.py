@@ -37,7 +37,7 @@ class Masks:
 
 
 class MapTally:
-    """Pixel metrics of one variant on one runtime. A mask that can't be used gives no metrics and a reason, no error."""
+    """Pixel metrics of one variant on one runtime. A mask that can't be used gives a reason and no metrics."""
 
     def __init__(self, masks: Masks) -> None:
         self._masks, self._tally, self._problem = masks, PixelTally(), ""
