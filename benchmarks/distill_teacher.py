@@ -1,7 +1,7 @@
 """Distils a PDN-S teacher that may ship: from EfficientNet-Lite0, on pictures whose licence allows it and on textures.
 
     python benchmarks/distill_teacher.py train RUN_FOLDER --budget-min 90 --threads 1
-    python benchmarks/distill_teacher.py finish RUN_FOLDER --judge ../shared/data/aliens/train/good
+    python benchmarks/distill_teacher.py finish RUN_FOLDER --evaluate ../shared/data/aliens/train/good
 
 `train` goes on from the checkpoint in RUN_FOLDER and may be stopped at any time. `finish` writes the weights and their
 provenance into export/efficientad/weights/ from whatever checkpoint there is, and judges them on held-out pictures.
@@ -110,12 +110,12 @@ def train(folder: Path, budget_min: float) -> None:
     print(json.dumps(done.facts))
 
 
-def finish(folder: Path, judged: list[Path], out: Path) -> None:
-    """Takes the teacher of the checkpoint, judges it, writes weights, provenance and figures."""
+def finish(folder: Path, evaluated: list[Path], out: Path) -> None:
+    """Takes the teacher of the checkpoint, evaluates it, writes weights, provenance and figures."""
     import torch
 
     from edge_sdk.export.efficientad.pdn.backbones import Lite0Stages
-    from edge_sdk.export.efficientad.pdn.distill import FeatureTarget, judge
+    from edge_sdk.export.efficientad.pdn.distill import FeatureTarget, evaluate
     from edge_sdk.export.efficientad.pdn.network import Pdn, PdnLayout
     from edge_sdk.export.efficientad.pdn.published import save_teacher
     from edge_sdk.export.training import checkpoint
@@ -124,10 +124,12 @@ def finish(folder: Path, judged: list[Path], out: Path) -> None:
     teacher = Pdn(PdnLayout(size=recipe().size, channels=target.channels, inner=recipe().inner)).eval()
     found = folder / checkpoint.NAME
     identity, position, facts = _take(teacher, target, folder)
-    figures = {"skimage held out": judge(teacher, target, _held_out(), side=recipe().side)}
-    figures["textures held out"] = judge(teacher, target, _textures(), side=recipe().side)
-    for pictures in judged:
-        figures["/".join(pictures.resolve().parts[-3:])] = judge(teacher, target, _folder(pictures), side=recipe().side)
+    figures = {"skimage held out": evaluate(teacher, target, _held_out(), side=recipe().side)}
+    figures["textures held out"] = evaluate(teacher, target, _textures(), side=recipe().side)
+    for pictures in evaluated:
+        figures["/".join(pictures.resolve().parts[-3:])] = evaluate(
+            teacher, target, _folder(pictures), side=recipe().side
+        )
     provenance = {
         "what": "PDN-S teacher, 33 x 33 px field, stride 4, for unpadded use; float16",
         "backbone": "EfficientNet-Lite0, blocks 4 and 10 at 512 px (Apache-2.0, see efficientnet_lite0_trunk.json)",
@@ -189,7 +191,7 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--budget-min", type=float, default=90.0)
     out.add_argument("--threads", type=int, default=1)
     out.add_argument("--out", type=Path, help="where finish writes the weights; default: over those that ship")
-    out.add_argument("--judge", type=Path, nargs="*", default=[], help="folders of product pictures, for figures")
+    out.add_argument("--evaluate", type=Path, nargs="*", default=[], help="folders of product pictures, for figures")
     return out
 
 
@@ -205,7 +207,7 @@ def main() -> None:
     if asked.step == "train":
         train(asked.folder, asked.budget_min)
     else:
-        finish(asked.folder, asked.judge, asked.out or OURS)
+        finish(asked.folder, asked.evaluate, asked.out or OURS)
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ def errors(wanted: Sequence[Mapping[str, Array]], got: Sequence[Mapping[str, Arr
     return {name: relative([w[name] for w in wanted], [g[name] for g in got]) for name in names}
 
 
-def judged(wanted: Sequence[Mapping[str, Array]], name: str) -> bool:
+def comparable(wanted: Sequence[Mapping[str, Array]], name: str) -> bool:
     """Whether a relative difference of this output means anything: real numbers that are not all zero.
 
     A class index or a mask turns whole where its score moves by little.

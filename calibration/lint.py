@@ -25,10 +25,10 @@ def lint(
 ) -> tuple[Violation, ...]:
     """Every breach of the contract in one ONNX graph, in the order of the rules; empty if it is portable.
 
-    targets: of "tensorrt", "openvino", "onnxruntime"; only what one of them minds is reported. None given: all three,
-    and then the layout is not judged, because no layout serves all three best. layout: judge it or not all the same.
-    BadInput, naming `where`: not ONNX at
-    all.
+    targets: of "tensorrt", "openvino", "onnxruntime"; only what affects one of them is reported. None given: all three,
+    and then the layout is not checked, because no layout is best for all three. layout: True or False checks the layout
+    or skips it, whatever the targets.
+    Raises BadInput, naming `where`, if the bytes are not ONNX at all.
     """
     unknown = set(targets) - set(RUNTIMES)
     if unknown:
@@ -42,10 +42,10 @@ def lint(
     if outside:  # nothing else can be read
         return outside
     index = Index.of(_typed(model))
-    judged = len(set(targets)) == 1 if layout is None else layout
-    rules = (*QUANT_RULES, *GRAPH_RULES, *(LAYOUT_RULES if judged else ()))
+    check_layout = len(set(targets)) == 1 if layout is None else layout
+    rules = (*QUANT_RULES, *GRAPH_RULES, *(LAYOUT_RULES if check_layout else ()))
     wanted = set(targets or RUNTIMES)
-    found = (violation for rule in rules if wanted & set(rule.minds) for violation in rule.check(index))
+    found = (violation for rule in rules if wanted & set(rule.affects) for violation in rule.check(index))
     return tuple(sorted(found, key=lambda v: v.rule))
 
 

@@ -86,7 +86,7 @@ class _Planner:
         self._operators: list[NodeProto] = []
         self._names: set[str] = set()
         for node in index.model.graph.node:
-            if self._becomes_int8(node, first_conv) and not self._spoilt(node):
+            if self._becomes_int8(node, first_conv) and not self._known_faulty(node):
                 self._operators.append(node)
                 self._names.add(node.name)
         self._wanted: dict[str, None] = {}  # in the order of discovery: graphs come out the same every time
@@ -128,7 +128,7 @@ class _Planner:
         exact = self._raw(node.input[0]) and node.op_type == "Conv" and ops.unpadded(node)
         return first_conv == "auto" and exact
 
-    def _spoilt(self, node: NodeProto) -> bool:
+    def _known_faulty(self, node: NodeProto) -> bool:
         """What a target answers wrongly in int8 (rows of runtimes.faults). Operators before `node` are planned."""
         if "onnxruntime" in self._targets and ops.behind_dilated_average(node.input[0], self._index):
             return True

@@ -366,7 +366,9 @@ def _compare(
         errors = fidelity.errors(wanted, got)
         before = found.get(variant.variant, {})
         found[variant.variant] = {name: max(error, before.get(name, 0.0)) for name, error in errors.items()}
-        bad = {name: e for name, e in errors.items() if e > fidelity.LARGEST_ERROR and fidelity.judged(wanted, name)}
+        bad = {
+            name: e for name, e in errors.items() if e > fidelity.LARGEST_ERROR and fidelity.comparable(wanted, name)
+        }
         if bad:
             notes.append(_too_far(work, variant, model, samples, bad))
     return found, notes

@@ -1,4 +1,4 @@
-"""What a linter's rule is: a number, who minds, and a function that finds breaches. Knows no rule."""
+"""The type of a lint rule: number, affected runtimes, and a function that finds breaches. Knows no rule."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ RUNTIMES = ("tensorrt", "openvino", "onnxruntime")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Violation:
-    """rule: "L03". node: name of the node or tensor. what: what is wrong and who minds. hint: how to fix it."""
+    """rule: "L03". node: name of the node or tensor. what: what is wrong, and for which runtimes. hint: the fix."""
 
     rule: str
     node: str
@@ -31,10 +31,10 @@ Breach: TypeAlias = tuple[str, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """minds: the runtimes that refuse the graph, compute something else, or fall back to float because of it."""
+    """affects: the runtimes that refuse the graph, compute something else, or fall back to float because of it."""
 
     number: str
-    minds: tuple[str, ...]
+    affects: tuple[str, ...]
     hint: str
     find: Callable[[Index], Iterator[Breach]]
 

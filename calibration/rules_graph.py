@@ -142,31 +142,31 @@ def _unsorted(index: Index) -> Iterator[Breach]:
 RULES = (
     Rule(
         number="L31",
-        minds=TRT_OV,
+        affects=TRT_OV,
         hint="Export with standard operators, not from an optimised file",
         find=_domain(_OURS),
     ),
-    Rule(number="L32", minds=ALL, hint="Replace the operator by standard ones", find=_domain("")),
-    Rule(number="L33", minds=OV, hint="Inline it: onnx.inliner.inline_local_functions", find=_functions),
-    Rule(number="L34", minds=TRT_OV, hint="Store the weight dense", find=_sparse),
+    Rule(number="L32", affects=ALL, hint="Replace the operator by standard ones", find=_domain("")),
+    Rule(number="L33", affects=OV, hint="Inline it: onnx.inliner.inline_local_functions", find=_functions),
+    Rule(number="L34", affects=TRT_OV, hint="Store the weight dense", find=_sparse),
     Rule(
         number="L35",
-        minds=OV,
+        affects=OV,
         hint="Use float32",
         find=_type(TensorProto.DOUBLE, "float64: OpenVINO computes in float32"),
     ),
-    Rule(number="L36", minds=OV, hint="Keep integers below 2^31", find=_big_integers),
+    Rule(number="L36", affects=OV, hint="Keep integers below 2^31", find=_big_integers),
     Rule(
         number="L37",
-        minds=OV_ORT,
+        affects=OV_ORT,
         hint="Use float32 or float16",
         find=_type(TensorProto.BFLOAT16, "bfloat16: ONNX Runtime has no kernel for it"),
     ),
-    Rule(number="L38", minds=TRT, hint="Cast to float32 first", find=_uint8_readers),
-    Rule(number="L39", minds=TRT, hint="Stay float, Cast at the output alone", find=_cast_to_uint8),
+    Rule(number="L38", affects=TRT, hint="Cast to float32 first", find=_uint8_readers),
+    Rule(number="L39", affects=TRT, hint="Stay float, Cast at the output alone", find=_cast_to_uint8),
     Rule(
         number="L41",
-        minds=TRT_OV,
+        affects=TRT_OV,
         hint="Average first, or resize in preprocessing",
         find=_op(
             "Resize",
@@ -176,7 +176,7 @@ RULES = (
     ),
     Rule(
         number="L42",
-        minds=TRT_OV,
+        affects=TRT_OV,
         hint="Give explicit sizes",
         find=_op(
             "Resize",
@@ -186,7 +186,7 @@ RULES = (
     ),
     Rule(
         number="L43",
-        minds=OV,
+        affects=OV,
         hint="Use exclude_outside = 0",
         find=_op(
             "Resize",
@@ -196,7 +196,7 @@ RULES = (
     ),
     Rule(
         number="L44",
-        minds=TRT_OV,
+        affects=TRT_OV,
         hint="Use half_pixel, align_corners or asymmetric",
         find=_op(
             "Resize",
@@ -206,7 +206,7 @@ RULES = (
     ),
     Rule(
         number="L46",
-        minds=OV,
+        affects=OV,
         hint="Pad explicitly, and use ceil_mode = 0",
         find=_op(
             "AveragePool",
@@ -216,7 +216,7 @@ RULES = (
     ),
     Rule(
         number="L47",
-        minds=TRT,
+        affects=TRT,
         hint="Write the pool without dilation",
         find=_op(
             "AveragePool",
@@ -226,7 +226,7 @@ RULES = (
     ),
     Rule(
         number="L48",
-        minds=TRT,
+        affects=TRT,
         hint="Use the values alone",
         find=_op(
             "MaxPool", "the indices output: TensorRT refuses it", lambda n, _: len(n.output) > 1 and bool(n.output[1])
@@ -234,47 +234,47 @@ RULES = (
     ),
     Rule(
         number="L49",
-        minds=OV,
+        affects=OV,
         hint="Write it as a Concat of Slices",
         find=_op("Pad", "mode wrap: OpenVINO refuses it", lambda n, _: graphs.text(n, "mode", "constant") == "wrap"),
     ),
     Rule(
         number="L51",
-        minds=TRT,
+        affects=TRT,
         hint="Compute it outside the graph",
         find=broken_operators("L51"),
     ),
     Rule(
         number="L52",
-        minds=TRT,
+        affects=TRT,
         hint="Compute it outside the graph",
         find=broken_operators("L52"),
     ),
     Rule(
         number="L53",
-        minds=TRT,
+        affects=TRT,
         hint="Take at most 3840, or compute it outside the graph",
         find=_op("TopK", "k > 3840: TensorRT fails in the build", _large_k),
     ),
     Rule(
         number="L55",
-        minds=ALL,
+        affects=ALL,
         hint="Make the noise an input of the graph",
         find=broken_operators("L55"),
     ),
-    Rule(number="L59", minds=ALL, hint="Give every node a name of its own", find=_node_names),
-    Rule(number="L60", minds=ALL, hint="Rename one of the tensors", find=_tensor_names),
-    Rule(number="L61", minds=ALL, hint="Remove it from the inputs", find=_listed),
-    Rule(number="L62", minds=ALL, hint="Train or export the model again", find=_unfinished),
-    Rule(number="L66", minds=TRT, hint="Decompose it", find=broken_operators("L66")),
-    Rule(number="L67", minds=TRT_OV, hint="Use numbers", find=_type(TensorProto.STRING, "a string tensor")),
-    Rule(number="L68", minds=ALL, hint="Convert the opset", find=_opset),
-    Rule(number="L69", minds=ALL, hint="Keep one import", find=_imports),
+    Rule(number="L59", affects=ALL, hint="Give every node a name of its own", find=_node_names),
+    Rule(number="L60", affects=ALL, hint="Rename one of the tensors", find=_tensor_names),
+    Rule(number="L61", affects=ALL, hint="Remove it from the inputs", find=_listed),
+    Rule(number="L62", affects=ALL, hint="Train or export the model again", find=_unfinished),
+    Rule(number="L66", affects=TRT, hint="Decompose it", find=broken_operators("L66")),
+    Rule(number="L67", affects=TRT_OV, hint="Use numbers", find=_type(TensorProto.STRING, "a string tensor")),
+    Rule(number="L68", affects=ALL, hint="Convert the opset", find=_opset),
+    Rule(number="L69", affects=ALL, hint="Keep one import", find=_imports),
     Rule(
         number="L77",
-        minds=TRT,
+        affects=TRT,
         hint="Give scales in place of sizes, or fix the batch",
         find=_op("Resize", "sizes for some axes while the batch is free: TensorRT refuses it", graphs.resized_by_size),
     ),
-    Rule(number="L75", minds=ALL, hint="Sort the nodes", find=_unsorted),
+    Rule(number="L75", affects=ALL, hint="Sort the nodes", find=_unsorted),
 )

@@ -1,4 +1,4 @@
-"""Golden samples: what a bundle's graphs must answer, held against what a compiled graph does answer. Knows no task."""
+"""Golden samples: expected outputs of a bundle's graphs, compared with those of a session. Knows no task."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ class OutputCheck:
 
 
 def golden_feeds(bundle: Bundle, sample: GoldenSample, role: str) -> dict[str, Array]:
-    """What the graphs of `role` are fed for one sample. Raises BadBundle where it has no feeds for them."""
+    """Feeds of one sample for the graphs of `role`. Raises BadBundle if it has none."""
     if role not in sample.feeds:
         raise BadBundle(f"a golden sample has no feeds for {role}", where=str(bundle.path), hint="Export it again")
     return {name: bundle.array(array) for name, array in sample.feeds[role].items()}
 
 
 def golden_outputs(bundle: Bundle, sample: GoldenSample, graph: Graph) -> dict[str, Array]:
-    """What `graph` must answer to the sample's feeds, by output. BadBundle if any output is left out: what is not
-    stated can't be checked, and would pass."""
+    """Expected outputs of `graph` for the sample's feeds. Raises BadBundle if an output is missing: it would pass
+    unchecked."""
     stored = sample.outputs.get(graph.name, {})
     silent = [spec.name for spec in graph.outputs if spec.name not in stored]
     if silent:
         raise BadBundle(
-            f"a golden sample does not say what graph {graph.name} answers as {', '.join(silent)}",
+            f"a golden sample has no expected value for graph {graph.name}, output {', '.join(silent)}",
             where=str(bundle.path), hint="Export it again",
         )  # fmt: skip
     return {name: bundle.array(array) for name, array in stored.items()}
@@ -61,11 +61,11 @@ def _magnitude(array: Array) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expected:
-    """What one graph must answer to a bundle's golden samples.
+    """Expected answers of one graph to a bundle's golden samples.
 
-    scales: per output the largest magnitude in any sample: what a tolerance is relative to. An answer that is nearly
-    zero everywhere has a share that is less than one quantization step. strongest: index of the sample with the largest
-    answers: the sample hardest to pass with near-zero output.
+    scales: by output, the largest magnitude in any sample; tolerances are relative to it. Relative to its own sample,
+    a nearly zero answer would get a tolerance below one quantization step. strongest: index of the sample with the
+    largest answers, the hardest to pass with near-zero output.
     """
 
     bundle: Bundle
@@ -75,10 +75,10 @@ class Expected:
 
     @classmethod
     def of(cls, bundle: Bundle, graph: Graph) -> Expected:
-        """Reads the golden answers once. Raises BadBundle where there are none, or where answering nothing would do."""
+        """Read the golden answers once. Raises BadBundle if there are none, or if an answer of zeros would pass."""
         samples = bundle.manifest.golden
         if not samples:
-            raise BadBundle("the bundle holds no golden samples", where=str(bundle.path), hint="Export it again")
+            raise BadBundle("the bundle has no golden samples", where=str(bundle.path), hint="Export it again")
         largest = [
             {name: _magnitude(value) for name, value in golden_outputs(bundle, sample, graph).items()}
             for sample in samples
@@ -109,7 +109,7 @@ class Expected:
         return {name: np.asarray(np.flip(array)) for name, array in mine.items()}
 
     def compare(self, index: int, got: Mapping[str, Array], *, position: int | None = None) -> list[OutputCheck]:
-        """Every output of sample `index` as `answers` gives them; position: where in a batch it ran."""
+        """Every output of sample `index` as `answers` returns them; position: where in a batch it ran."""
         checks = []
         for name, want in golden_outputs(self.bundle, self.bundle.manifest.golden[index], self.graph).items():
             answer, scale, bound = got[name], self.scales[name], self.graph.tolerance[name]
@@ -125,7 +125,7 @@ class Expected:
 
 
 def difference(got: Array, want: Array) -> float:
-    """max |got - want|; infinity where shapes differ, NaN where one of them has a NaN that the other has not."""
+    """max |got - want|; infinity if shapes differ, NaN if only one of them has a NaN at some place."""
     if got.shape != want.shape:
         return float("inf")
     a, b = got.astype(np.float64), want.astype(np.float64)
@@ -143,7 +143,7 @@ def answers(session: Session, feeds: Feeds) -> dict[str, Array]:
 
 
 def in_batches(session: Session, feeds: Feeds, decoy: Feeds, *, size: int, position: int) -> dict[str, Array]:
-    """As `answers`, each row at `position` of a batch of `size` whose other rows are the first row of `decoy`."""
+    """As `answers`, with each row at `position` of a batch of `size`; the other rows are the first of `decoy`."""
 
     def beside(row: Feeds, others: Feeds) -> dict[str, Array]:
         return {
@@ -163,7 +163,7 @@ def in_batches(session: Session, feeds: Feeds, decoy: Feeds, *, size: int, posit
 
 
 def check_session(bundle: Bundle, graph: Graph, session: Session, *, strongest_only: bool = False) -> list[OutputCheck]:
-    """Replays the golden samples, rows of a batch one at a time: all of them, or the one with the largest answers."""
+    """Replay all golden samples, or only the one with the largest answers; rows of a batch one at a time."""
     expected = Expected.of(bundle, graph)
     checks: list[OutputCheck] = []
     for i in (expected.strongest,) if strongest_only else range(len(bundle.manifest.golden)):

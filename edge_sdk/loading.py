@@ -1,4 +1,4 @@
-"""`load`: from a bundle to the predictor of its task, on the runtimes that suit this machine. Knows no picture."""
+"""`load`: opens a bundle as the predictor of its task, on the best runtimes of this machine. Knows no picture."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from edge_sdk.tasks.base import Loaded, Model, Predictor, Running, Setup, Task
 from edge_sdk.tensors import BATCH
 
 VariantWanted: TypeAlias = "str | Mapping[str, str] | None"
-"""A variant for every role, or by role; None = what suits this machine."""
+"""One variant for every role, or a variant by role; None = the best for this machine."""
 P = TypeVar("P", bound=Running[Any, Any])
 
 
@@ -34,17 +34,17 @@ def load(
     device: str | None = None, color: Color = "rgb", threads: int | None = None, max_batch: int = 1,
     trust: Trust = "if-present", cache: Path | None = None, self_check: bool = True,
 ) -> Predictor[Any, Any]:  # fmt: skip
-    """Opens a bundle, checks it, and compiles for each role the variant that suits this machine.
+    """Open and check a bundle, and compile for each role the best variant for this machine.
 
-    target: a target profile's name; None = found from the CPU and the runtimes here. runtime, variant, device: what is
-    asked for is what runs, or NotThere says why not; nothing is replaced in silence. variant: one for every role, or
-    {"encoder": "int8"} for some. color: the order of arrays that `predict` gets ("bgr" for OpenCV's). threads: None =
-    the physical cores that this process may use. max_batch: how many rows run together. trust: of signatures, see
-    `TrustPolicy`; to require them, give one with keys. cache: compile cache; None = the user's cache folder.
+    target: a target profile's name; None = found from the CPU and the runtimes here. runtime, variant, device: a
+    request is met or NotThere is raised; there is no silent fallback. variant: one for every role, or
+    {"encoder": "int8"} for some. color: channel order of arrays given to `predict` ("bgr" for OpenCV). threads: None =
+    the physical cores that this process may use. max_batch: most rows per call. trust: signature policy, see
+    `TrustPolicy`; to require signatures, give one with keys. cache: compile cache; None = the user's cache folder.
     self_check: replay the strongest golden sample when a bundle first meets this device and runtime, and remember it.
 
-    What it returns depends on the bundle's task; `load_as` names the class, for whoever reads the code and checks its
-    types. Raises BadBundle, NotTrusted, NotThere, WrongPrecision, CheckFailed (the golden sample came out wrong).
+    The type returned depends on the bundle's task; with `load_as` a type checker knows it. Raises BadBundle,
+    NotTrusted, NotThere, WrongPrecision, CheckFailed (a wrong answer to the golden sample).
     """
     return _load(
         path, None, target=target, runtime=runtime, variant=variant, device=device, color=color, threads=threads,
@@ -57,15 +57,15 @@ def load_as(
     variant: VariantWanted = None, device: str | None = None, color: Color = "rgb", threads: int | None = None,
     max_batch: int = 1, trust: Trust = "if-present", cache: Path | None = None, self_check: bool = True,
 ) -> P:  # fmt: skip
-    """`load`, for a bundle whose predictor must be a `kind`: `load_as(AnomalyDetector, path)`.
+    """`load` with a static type: `load_as(AnomalyDetector, path)`.
 
-    Raises BadUsage for a bundle of another task, before anything is compiled; else as `load`.
+    Raises BadUsage for a bundle of another task, before anything is compiled; otherwise as `load`.
     """
     loaded = _load(
         path, kind, target=target, runtime=runtime, variant=variant, device=device, color=color, threads=threads,
         max_batch=max_batch, trust=trust, cache=cache, self_check=self_check,
     )  # fmt: skip
-    assert isinstance(loaded, kind)  # `_load` has looked
+    assert isinstance(loaded, kind)  # checked in `_load`
     return loaded
 
 
@@ -105,7 +105,7 @@ def _load(
 
 
 def checked_task(bundle: Bundle) -> Task:
-    """The task of a bundle, its settings and tensors looked at. Raises BadBundle."""
+    """The task of a bundle, after a check of its settings and tensors. Raises BadBundle."""
     where = str(bundle.path)
     task = tasks.task(bundle.manifest.task, where=where)
     if missing := [role for role in task.roles if not any(g.role == role for g in bundle.manifest.graphs)]:
@@ -126,8 +126,8 @@ def choose(
 ) -> dict[str, Choice]:  # fmt: skip
     """For each role, in the task's order, which graph on which runtime and device; arguments as of `load`.
 
-    Runtimes are probed in the profile's order and only as far as needed: a probe imports the vendor's package, which
-    costs more than everything else in `load`.
+    Runtimes are probed lazily, in the profile's order: a probe imports the vendor's package, which takes longer than
+    everything else in `load`.
     """
     roles = tasks.task(bundle.manifest.task, where=str(bundle.path)).roles
     wanted = _by_role(variant, roles)
@@ -152,7 +152,7 @@ def choose(
         asked = wanted.get(role)
         for place in targets.places_for(profile, runtime, device):
             if found(place.runtime).usable:
-                with contextlib.suppress(NotThere):  # the next one may have it; else all of them are told below
+                with contextlib.suppress(NotThere):  # try the next one; the call below raises with all reasons
                     return targets.choose(
                         options, profile, tuple(probed.values()), variant=asked, runtime=runtime, device=device
                     )
@@ -208,9 +208,9 @@ def graph_of(bundle: Bundle, role: str, choice: Choice) -> Graph:
 
 
 def _self_check(bundle: Bundle, graph: Graph, session: Session, cache: Path, *, max_batch: int) -> str:
-    """Replays the golden sample with the largest answers when this bundle first meets this runtime as it is set."""
+    """Replay the strongest golden sample when this bundle first meets this runtime and these settings."""
     if not bundle.manifest.golden:
-        return "not done: the bundle holds no golden samples"
+        return "not done: the bundle has no golden samples"
     e = session.explain()
     here = (
         "|".join((bundle.digest, graph.name, __version__, e.runtime, e.version, e.device, e.precision))
@@ -218,20 +218,20 @@ def _self_check(bundle: Bundle, graph: Graph, session: Session, cache: Path, *, 
     )
     memory = cache / "self-check" / f"{hashlib.sha256(here.encode()).hexdigest()[:32]}.json"
     try:
-        own_folder(cache)  # what others can write says nothing
+        own_folder(cache)  # a cache that other users can write is not trusted
         remembered = json.loads(memory.read_text("utf-8"))
         if remembered["of"] == here:
             return f"passed, remembered ({remembered['words']})"
     except (NotThere, NotTrusted, OSError, ValueError, KeyError, TypeError):
-        pass  # nothing remembered, or not readable: check again
+        pass  # nothing remembered, or unreadable: check again
     checks = check_session(bundle, graph, session, strongest_only=True)
     worst = max((c.relative for c in checks), default=0.0)
     for c in checks:
         if not c.passed:
             raise CheckFailed(
-                f"{e.runtime} {e.version} answers {graph.name} wrongly here: {c.output} is off by {c.worst:.3g}, "
+                f"{e.runtime} {e.version} computes {graph.name} wrongly here: {c.output} is off by {c.worst:.3g}, "
                 f"allowed {c.allowed:.3g}",
-                where=str(bundle.path), hint="edge-sdk verify shows all of it; another runtime or variant may be right",
+                where=str(bundle.path), hint="edge-sdk verify shows the details; try another runtime or variant",
             )  # fmt: skip
     words = f"{len(checks)} outputs within {worst:.1e} of the golden sample"
     try:
@@ -239,6 +239,6 @@ def _self_check(bundle: Bundle, graph: Graph, session: Session, cache: Path, *, 
         memory.parent.mkdir(exist_ok=True)
         atomic.write(memory, json.dumps({"of": here, "words": words}))
     except (NotThere, NotTrusted, OSError, CantWrite) as exc:
-        # a shared or read-only cache, a full disk: it is checked again next time
+        # shared or read-only cache, full disk: check again next time
         return f"passed ({words}), not remembered: {exc}"
     return f"passed ({words})"

@@ -1,5 +1,4 @@
-"""Golden sources the whole way: what a user would give becomes feeds here, all roles run in turn, and the predictor
-itself answers. Knows no task."""
+"""Replays golden sources end to end: source to feeds, all roles in turn, and the predictor itself. Knows no task."""
 
 from __future__ import annotations
 
@@ -30,10 +29,10 @@ times the tolerance of one fp32 graph, since the rounding of each is carried thr
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WholeWay:
-    """All roles of a task in turn, each fed by the one before it, from source to last answer. variants: by role.
+    """All roles of a task in turn, each fed by the previous one, from source to last answer. variants: by role.
 
     relative: largest difference to the golden answers of the fp32 graphs, over the largest golden value. allowed: None
-    where the difference is a figure and no check: of quantized graphs it is their own error.
+    if the difference is only reported: for quantized graphs it is the quantization error.
     """
 
     runtime: str
@@ -51,8 +50,8 @@ class WholeWay:
     def line(self) -> str:
         """For a person."""
         names = ", ".join(f"{role} {variant}" for role, variant in self.variants.items())
-        told = self.problem or f"off from fp32 by {self.relative:.1e} of the largest answer"
-        return f"whole way on {self.runtime} ({names}): {told}{'' if self.passed else '  FAIL'}"
+        outcome = self.problem or f"relative error against fp32 {self.relative:.1e}"
+        return f"end to end on {self.runtime} ({names}): {outcome}{'' if self.passed else '  FAIL'}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,14 +70,14 @@ class PredictCheck:
     def line(self) -> str:
         """For a person."""
         names = ", ".join(dict.fromkeys(self.variants.values()))
-        told = self.problem or "a golden source is answered, from the golden feeds"
-        return f"predict on {self.runtime} ({names}): {told}{'' if self.passed else '  FAIL'}"
+        outcome = self.problem or "a golden source is answered, from the golden feeds"
+        return f"predict on {self.runtime} ({names}): {outcome}{'' if self.passed else '  FAIL'}"
 
 
 def reproduced(bundle: Bundle, task: Task) -> tuple[int, float]:
-    """How many golden sources become exactly their feeds here, in every role, and the largest difference.
+    """How many golden sources give bit-exactly their feeds, in every role, and the largest difference.
 
-    A later role's feeds are made of the golden answers of the roles before it.
+    Feeds of a later role are made from the golden answers of the roles before it.
     """
     setup = Setup.of(bundle, task.settings)
     apart = [_worst_feed(bundle, task, setup, sample) for sample in bundle.manifest.golden]
@@ -96,7 +95,7 @@ def _worst_feed(bundle: Bundle, task: Task, setup: Setup, sample: GoldenSample) 
         if role != task.roles[-1]:
             try:
                 before[role] = golden_outputs(bundle, sample, _reference(bundle, role))
-            except BadBundle:  # the graph's own row says so; nothing can be made of it for the next role
+            except BadBundle:  # reported by the graph's own row; the next role can't be fed
                 return float("inf")
         apart = max([apart, *(difference(made[name], want[name]) if name in made else np.inf for name in want)])
     return apart
@@ -107,7 +106,7 @@ def _source(bundle: Bundle, sample: GoldenSample) -> dict[str, Array]:
 
 
 def _reference(bundle: Bundle, role: str) -> Graph:
-    """The float graph of a role: what later roles' golden feeds were made by."""
+    """The float graph of a role. Golden feeds of later roles come from it."""
     found = next((g for g in bundle.manifest.graphs if (g.role, g.variant) == (role, "fp32")), None)
     if found is None:
         raise BadBundle(f"there is no fp32 graph for {role}", where=str(bundle.path), hint="Export it again")
@@ -124,7 +123,7 @@ def compiled_as_load(bundle: Bundle, graph: Graph, runtime: str, device: str, *,
 def whole_ways(
     bundle: Bundle, task: Task, jobs: Sequence[tuple[Graph, str]], device: str | None
 ) -> tuple[WholeWay, ...]:
-    """For tasks with several roles: every runtime and variant that all roles have there, from source to last answer.
+    """For tasks with several roles: every runtime and variant that all roles have, from source to last answer.
 
     jobs: (graph, runtime) of what is verified. device: None = each runtime's own.
     """

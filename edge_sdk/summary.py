@@ -1,4 +1,4 @@
-"""What is in a bundle, for people: `inspect`. Knows no terminal; the command line prints what is returned here."""
+"""`inspect`: a summary of a bundle. Knows no terminal; the command line prints it."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class BundleSummary:
 
 
 def inspect(path: Path | str, *, trust: Trust = "if-present") -> BundleSummary:
-    """Open with every check and tell what is inside. Raises what `Bundle.open` raises."""
+    """Open a bundle with every check and summarize it. Raises as `Bundle.open`."""
     with Bundle.open(path, trust=trust) as bundle:
         manifest = bundle.manifest
         task, unknown = _task(bundle)
@@ -94,7 +94,7 @@ def inspect(path: Path | str, *, trust: Trust = "if-present") -> BundleSummary:
 
 
 def _task(bundle: Bundle) -> tuple[Task | None, list[tuple[str, str]]]:
-    """The bundle's task; None and why for one that is not known here: all else in it can be shown all the same."""
+    """The bundle's task; for an unknown task None and why, since everything else can still be shown."""
     try:
         return tasks.task(bundle.manifest.task, where=str(bundle.path)), []
     except EdgeError as exc:
@@ -102,7 +102,7 @@ def _task(bundle: Bundle) -> tuple[Task | None, list[tuple[str, str]]]:
 
 
 def _input(p: Preprocessing | None) -> list[tuple[str, str]]:
-    """How pictures come to the graphs, where they do."""
+    """How pictures become the input, for tasks that take pictures."""
     if p is None:
         return []
     wide = f"are read as {p.bit_depth} bits" if p.bit_depth else "are refused"

@@ -1,6 +1,6 @@
-"""Golden samples through every runtime present: alone, at each position of a batch, twice, and the whole way.
+"""Replays golden samples on every runtime present: singly, at each batch position, twice, and end to end.
 
-Knows no task and no family; what an error means is said by the task.
+Knows no task and no family; the task says what an error means.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ from edge_sdk.tensors import BATCH as BATCH_AXIS
 from edge_sdk.text_table import TableWriter, text_table
 
 BATCH = 3
-"""Positions that a batch is checked at: first, middle, last."""
+"""Batch size of the check. Its positions are first, middle and last."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifyRow:
     """One graph on one runtime.
 
-    precision: of convolutions and matrix products, then of the rest. repeatable: two runs gave the same bits.
-    problem: why it could not be run, "" if it ran.
+    precision: of convolutions and matrix products, then of the rest. repeatable: two runs gave identical bits.
+    problem: why it did not run, "" if it ran.
     """
 
     graph: str
@@ -64,13 +64,13 @@ class VerifyRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifyReport:
-    """What `verify` found. reproduced: golden samples whose source became exactly their feeds here, in every role;
-    worst_feed_difference: of the others, the largest difference. absent: (runtime, why).
+    """What `verify` found. reproduced: golden samples whose feeds were reproduced bit-exactly, in every role;
+    worst_feed_difference: the largest difference of the others. absent: (runtime, why).
 
     headline: what the errors mean, by the task. reproduces: what makes feeds of a source. left_out: (graph, why) of
-    graphs that none of the runtimes takes, or that a known fault makes wrong on this CPU; where such a variant was
-    asked for by name, a row says so instead, or is run all the same. whole_way: one row per runtime, where the task
-    has several roles. predict: one row per runtime.
+    graphs that no runtime takes, or that a known fault makes wrong on this CPU; a variant requested by name gets a row
+    that says so, or is run anyway. whole_way: one row per runtime, if the task has several roles. predict: one row per
+    runtime.
     """
 
     bundle: str
@@ -108,7 +108,7 @@ class VerifyReport:
         return {**out, "passed": self.passed}
 
     def text(self, table: TableWriter = text_table) -> str:
-        """A table of the worst checks, and the verdict, for a person."""
+        """Table of the worst checks, and the verdict."""
         header = ("graph", "runtime", "precision", "run", "output", "checks", "relative", "worst", "verdict")
         lines = [table(header, [line for row in self.rows for line in _lines(row)])]
         lines.append(f"{self.reproduces}: {self.reproduced} of {self.samples} golden samples reproduced bit-exactly")
@@ -117,14 +117,14 @@ class VerifyReport:
         lines += [way.line() for way in self.whole_way]
         lines += [check.line() for check in self.predict]
         lines += self.headline.lines
-        lines += [f"not here: {name} ({why})" for name, why in self.absent]
+        lines += [f"not available: {name} ({why})" for name, why in self.absent]
         lines += [f"not run: {graph} ({why})" for graph, why in self.left_out]
         lines.append(f"{self.bundle}: {'verified' if self.passed else 'NOT verified'}")
         return "\n".join(lines)
 
 
 def _lines(row: VerifyRow) -> list[tuple[str, ...]]:
-    """The worst check of every output, alone and in batches; or the problem."""
+    """The worst check of every output, singly and in batches; or the problem."""
     who = (row.graph, row.runtime, row.precision)
     out: list[tuple[str, ...]] = []
     for run, checks in (("alone", row.outputs), ("batch", row.batch_outputs)):
@@ -145,14 +145,14 @@ def verify(
     path: Path | str, *, runtimes: Sequence[str] = (), variants: Sequence[str] = (), device: str | None = None,
     trust: Trust = "if-present", progress: Progress = silent,
 ) -> VerifyReport:  # fmt: skip
-    """Replays the bundle's golden samples. runtimes, variants: those to check, () = all that are here.
+    """Replay the bundle's golden samples. runtimes, variants: those to check, () = all that are available.
 
-    device: the runtime's own name; only runtimes that have it are checked. A runtime that is asked for by name and is
-    not here, and a device that none has, raise NotThere; a runtime that is merely absent is listed.
+    device: the runtime's own name; only runtimes with this device are checked. Raises NotThere for a runtime requested
+    by name that is not available, and for a device that no runtime has; other absent runtimes are listed.
     """
     with Bundle.open(Path(path), trust=trust) as bundle:
         if not bundle.manifest.golden:
-            raise BadBundle("the bundle holds no golden samples", where=str(path), hint="Export it again")
+            raise BadBundle("the bundle has no golden samples", where=str(path), hint="Export it again")
         task = checked_task(bundle)
         wanted = [g for g in bundle.manifest.graphs if not variants or g.variant in variants]
         if not wanted:
@@ -185,13 +185,13 @@ _Job: TypeAlias = tuple[Graph, Availability]
 def _sound(
     bundle: Bundle, jobs: Sequence[_Job], *, asked: Sequence[str]
 ) -> tuple[list[_Job], tuple[tuple[str, str], ...]]:
-    """The jobs without those that a known fault makes wrong here and nobody asked for, and (graph, why) of these."""
+    """The jobs to run, and (graph, why) of those left out: wrong by a known fault, and not requested by name."""
     kept, unusable, cpu = [], [], probe.cpu()
     for graph, runtime in jobs:
         why = ""
         if graph.variant not in asked:
             facts = read_facts(bundle.graph(graph.name), where=graph.name)
-            why = faults.spoilt(runtime.runtime, runtime.version or "", facts, cpu)
+            why = faults.unusable_reason(runtime.runtime, runtime.version or "", facts, cpu)
         if why:
             unusable.append((f"{graph.name} on {runtime.runtime}", why))
         else:
@@ -200,7 +200,7 @@ def _sound(
 
 
 def _present(asked: Sequence[str], device: str | None) -> tuple[list[Availability], tuple[tuple[str, str], ...]]:
-    """The runtimes that are here and have `device`, and (runtime, why) of the others."""
+    """The usable runtimes with `device`, and (runtime, why) of the others."""
     present, absent = [], []
     for runtime in [registry.runtime(name) for name in asked] or registry.runtimes():
         found = runtime.probe()
@@ -225,7 +225,7 @@ _LISTED = "edge-sdk devices lists what each runtime has"
 def _not_taken(
     wanted: Sequence[Graph], present: Sequence[str], jobs: Sequence[_Job], *, asked: Sequence[str]
 ) -> tuple[list[VerifyRow], tuple[tuple[str, str], ...]]:
-    """What will not run: a row that fails for each variant asked for by name, (graph, why) for every other graph."""
+    """What will not run: a failed row for each variant requested by name, (graph, why) for the others."""
     taken, ran = {graph.name for graph, _ in jobs}, {graph.variant for graph, _ in jobs}
     rows: list[VerifyRow] = []
     left_out: list[tuple[str, str]] = []
@@ -276,7 +276,7 @@ def _same_twice(bundle: Bundle, graph: Graph, session: Session) -> bool:
 
 
 def _batches(bundle: Bundle, graph: Graph, runtime: str, device: str) -> tuple[tuple[OutputCheck, ...], str]:
-    """Every golden sample at every position of a batch, something else beside it."""
+    """Every golden sample at every batch position, with other rows beside it."""
     size = min(BATCH, graph.axes.get(BATCH_AXIS, 1))
     if size < 2:
         return (), ""

@@ -11,11 +11,11 @@ from edge_sdk.export.sections import Table
 
 def table(report: CalibrationReport) -> Table:
     """By variant: relative difference from the float graph of each output, and the worst operator's unsafe pairs."""
-    outputs = tuple(dict.fromkeys(name for told in report.errors.values() for name in told))
+    outputs = tuple(dict.fromkeys(name for by_output in report.errors.values() for name in by_output))
     header = ("variant", *(f"difference of {name}" for name in outputs), "pairs that can saturate without VNNI")
     cells = tuple(
-        (variant, *(_percent(told.get(name)) for name in outputs), _percent(_worst_pairs(report, variant)))
-        for variant, told in report.errors.items()
+        (variant, *(_percent(by_output.get(name)) for name in outputs), _percent(_worst_pairs(report, variant)))
+        for variant, by_output in report.errors.items()
     )
     return Table(header=header, rows=cells)
 

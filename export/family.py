@@ -45,7 +45,7 @@ class FamilyOptions:
         help="Train so long, such as 10min; with --steps, whichever comes first. Default: the family's own.",
     )  # fmt: skip
     seed: int = option(0, kind="int", least=0, most=2**32 - 1, help="Of all that is random.")
-    threads: int | None = option(None, kind="int", least=1, help="Default: the physical cores that we may use.")
+    threads: int | None = option(None, kind="int", least=1, help="Default: all available physical cores.")
     device: DeviceWanted = option(
         "auto", choices=("auto", "cpu", "cuda"), help="Where to train: auto, cpu or cuda. auto: a GPU if there is one."
     )

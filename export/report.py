@@ -60,7 +60,7 @@ def write(path: Path, built: Built, measured: Measured) -> None:
     template = resources.files("edge_sdk.export").joinpath("report.html.j2").read_text("utf-8")
     atomic.write(path, environment.from_string(template).render(r=page))
     task, speeds = export_task(built.made.family.task), measured.speeds
-    figures = {
+    metrics = {
         **built.evaluation.to_json(), **task.facts(built),
         "latency": {"/".join(k): v.to_json() for k, v in speeds.latency.items()},
         "ratios": {"/".join(k): v for k, v in speeds.ratios.items()},
@@ -68,7 +68,7 @@ def write(path: Path, built: Built, measured: Measured) -> None:
         "training": built.trained.summary(),
         "calibration": {role: msgspec.to_builtins(one.report) for role, one in built.made.quantized.items()},
     }  # fmt: skip
-    atomic.write(path.with_suffix(".json"), json.dumps(figures, indent=1, default=str))
+    atomic.write(path.with_suffix(".json"), json.dumps(metrics, indent=1, default=str))
 
 
 def _page(built: Built, measured: Measured) -> Page:

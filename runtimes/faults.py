@@ -22,7 +22,7 @@ Detector = Callable[[OnnxFacts, CpuFacts], bool]
 class Fault:
     """since, fixed_in: first version known to have it, first known not to (None: not fixed yet). pattern: a name in
     DETECTORS. setting: what the adapter hands to the vendor where the pattern holds; empty if no setting helps, and
-    then `avoided_by` says what does. spoils: without that, answers are wrong, not merely slow."""
+    then `avoided_by` says what does. unusable: without that, answers are wrong, not merely slow."""
 
     id: str
     runtime: str
@@ -32,7 +32,7 @@ class Fault:
     what: str
     setting: Mapping[str, str] = field(default_factory=dict)
     avoided_by: str
-    spoils: bool = False
+    unusable: bool = False
 
     def in_version(self, version: str) -> bool:
         """Whether `version` lies in the range of this row."""
@@ -75,7 +75,7 @@ FAULTS: tuple[Fault, ...] = (
         pattern="wide-int8-weights-in-16-bit-sums-onednn",
         what="pairs of int8 products are added in 16 bits and saturate: up to all of the signal is lost",
         avoided_by="the variant int8-w7, whose weights stay within [-64, 64]",
-        spoils=True,
+        unusable=True,
     ),
     Fault(
         id="onnxruntime-int8-saturates",
@@ -111,9 +111,9 @@ def present(runtime: str, version: str, graph: OnnxFacts, cpu: CpuFacts) -> tupl
     return tuple(row for row in rows if DETECTORS[row.pattern](graph, cpu))
 
 
-def spoilt(runtime: str, version: str, graph: OnnxFacts, cpu: CpuFacts) -> str:
+def unusable_reason(runtime: str, version: str, graph: OnnxFacts, cpu: CpuFacts) -> str:
     """Why this graph answers wrongly here whatever is set, in words; "" = no such fault is known."""
-    rows = [row for row in present(runtime, version, graph, cpu) if row.spoils]
+    rows = [row for row in present(runtime, version, graph, cpu) if row.unusable]
     return "; ".join(f"{row.what}; avoided by {row.avoided_by}" for row in rows)
 
 

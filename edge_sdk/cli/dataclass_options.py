@@ -1,4 +1,4 @@
-"""Options of a command made of the fields of dataclasses, and the dataclasses made of what was given. Knows no verb."""
+"""Command options from dataclass fields, and dataclasses from the values given. Knows no verb."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TYPES = {"int": int, "float": float, "flag": bool, "path": Path}
 
 
 def parameters(options: type[Any], *, but: Sequence[str] = ()) -> list[inspect.Parameter]:
-    """What typer reads of a function, one keyword for each field made by `option`, without those in `but`."""
+    """Keyword parameters for typer: one for each field made by `option`, except those in `but`."""
     from edge_sdk.export.option import defaults_of, specs_of
 
     defaults = defaults_of(options)
@@ -37,7 +37,7 @@ def _parameter(spec: OptionSpec, default: Any) -> inspect.Parameter:
 
 
 def made(options: type[O], given: Mapping[str, Any]) -> O:
-    """The dataclass of what a command line gave. Raises BadUsage for a value that can't be."""
+    """The dataclass built from the options of a command line. Raises BadUsage for an invalid value."""
     from edge_sdk.export.option import specs_of
 
     values = {}

@@ -1,4 +1,4 @@
-"""The verb `demo`: the whole path on real data that ship with a family."""
+"""The verb `demo`: every step on data that ship with a family."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from edge_sdk.extras import need_exporting
 def demo(
     family: Annotated[str, typer.Argument(help="Family of models to show.")] = "efficientad",
     out: Annotated[Path, typer.Option(help="Folder for the bundle and report.html.")] = Path("demo-report"),
-    time_budget: Annotated[str, typer.Option(help="Training ends after it, done or not, such as 90s.")] = "5min",
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of everything random.")] = 0,
+    time_budget: Annotated[str, typer.Option(help="End the training after this time, such as 90s.")] = "5min",
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of all random numbers.")] = 0,
     json: Json = False,
 ) -> None:
     """Train, export, quantize, verify, evaluate and profile on shipped data, offline, in about 4 minutes.
 
-    Exit 1 if a runtime here answers wrongly.
+    Exit 1 if a runtime on this machine fails verification.
 
     Example: edge-sdk demo efficientad --out demo-report
     """
@@ -35,7 +35,9 @@ def demo(
         with terminal.progress() as progress:
             shown = library.demo(out, registry.family(family), time_budget_s=budget, seed=seed, progress=progress)
     except (KeyboardInterrupt, Stopped) as exc:
-        raise Stopped("the demo was stopped", where=str(out), hint="Given again, it begins anew") from exc
+        raise Stopped(
+            "the demo was stopped", where=str(out), hint="The same command starts from the beginning"
+        ) from exc
     terminal.emit(shown.to_json(), as_json=json, text=shown.text())
     raise typer.Exit(0 if shown.verified else 1)
 

@@ -1,4 +1,4 @@
-"""The verb `devices`: what this machine has, and what it would run."""
+"""The verb `devices`: CPU and runtimes of this machine, and the default choice."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from edge_sdk.cli.options import Json
 
 
 def devices(json: Json = False) -> None:
-    """Show the CPU, the runtimes that are usable here, and why the others are not.
+    """Show the CPU, the usable runtimes, and why the others are not usable.
 
     Example: edge-sdk devices
     """
@@ -26,7 +26,7 @@ def devices(json: Json = False) -> None:
         f"target   {report.target}: {report.why}",
         "",
         terminal.table(
-            ("runtime", "version", "devices", "usable", "why not, and what to do"),
+            ("runtime", "version", "devices", "usable", "why not, and hint"),
             [
                 (
                     a.runtime, a.version or "-", ", ".join(a.devices) or "-", "yes" if a.usable else "no",

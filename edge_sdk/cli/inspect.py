@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 def inspect(
     bundle: Bundle, json: Json = False, trust: Trust = "if-present", keys: Keys = None,
-    extract: Annotated[str | None, typer.Option(help="Write this graph, whole, as an ONNX file (see --to).")] = None,
-    to: Annotated[Path | None, typer.Option(help="Where --extract writes; default: GRAPH.onnx here.")] = None,
+    extract: Annotated[str | None, typer.Option(help="Write this graph as a complete ONNX file (see --to).")] = None,
+    to: Annotated[Path | None, typer.Option(help="Output file of --extract. Default: GRAPH.onnx.")] = None,
 ) -> None:  # fmt: skip
-    """Check every hash and signature of a bundle and show what it holds.
+    """Check every hash and signature of a bundle and show its content.
 
-    verify checks all of it too; predict and profile check the parts that they read, and no others.
+    verify checks everything as well; predict and profile check only the members that they read.
 
     Example: edge-sdk inspect line3.edge --extract fp32 --to line3.onnx
     """
@@ -55,7 +55,7 @@ def _text(summary: BundleSummary) -> str:
         f"sharing    weights stored once save {summary.shared_bytes_saved / 1e6:.2f} MB",
         "",
         terminal.table(
-            ("graph", "role", "variant", "layout", "opset", "MB", "stored MB", "int8 operators that ran"),
+            ("graph", "role", "variant", "layout", "opset", "MB", "stored MB", "int8 operators run"),
             [
                 (
                     g.name, g.role, g.variant, g.layout, str(g.opset), f"{g.size_bytes / 1e6:.2f}",
@@ -75,12 +75,12 @@ def _text(summary: BundleSummary) -> str:
         lines.append(f"            {d.words}")
         lines += [f"            warning: {w}" for w in d.warnings]
     if not summary.decisions:
-        lines.append("decision    none on site yet")
+        lines.append("decision    none yet")
     return "\n".join(lines)
 
 
 def _int8(graph: Graph) -> str:
-    """What each runtime really ran in int8 when the bundle was packed, of how many."""
+    """By runtime, how many operators ran in int8 when the bundle was packed, out of how many."""
     if not graph.int8_convolutions:
         return "-"
     ran = ", ".join(f"{runtime} {count}" for runtime, count in graph.int8_ops.items())

@@ -1,4 +1,4 @@
-"""The verb `lint`: what in a graph some runtime would refuse, misread or run in float."""
+"""The verb `lint`: what a runtime would refuse, misread or run in float."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from edge_sdk.errors import BadInput
 Graph = Annotated[Path, typer.Argument(help="An .onnx file, or a .edge file: all its graphs.", show_default=False)]
 For = Annotated[
     list[str] | None,
-    typer.Option("--for", help="onnxruntime, openvino or tensorrt; several times. Default: all, layout not judged."),
+    typer.Option("--for", help="onnxruntime, openvino or tensorrt; several times. Default: all, layout not checked."),
 ]
 
 
 def lint(graph: Graph, target: For = None, json: Json = False, trust: Trust = "if-present", keys: Keys = None) -> None:
-    """Judge graphs by the portable int8 contract, without running them. Exit 1 if a rule is broken.
+    """Check graphs against the portable int8 contract, without running them. Exit 1 if a rule is broken.
 
     Example: edge-sdk lint model.onnx --for openvino --for tensorrt
     """
     from edge_sdk.extras import need
 
     need("onnx", extra="export")
-    from edge_sdk.calibration.lint import lint as judge
+    from edge_sdk.calibration.lint import lint as check
 
     found = [
         (name, fault.rule, fault.node, fault.what, fault.hint)
         for name, data, targets in _graphs(graph, tuple(target or ()), trust, keys)
-        for fault in judge(data, targets, where=str(graph))
+        for fault in check(data, targets, where=str(graph))
     ]
     info = {
         "graph": str(graph), "for": list(target or ()),
@@ -46,7 +46,7 @@ def lint(graph: Graph, target: For = None, json: Json = False, trust: Trust = "i
 def _graphs(
     path: Path, asked: tuple[str, ...], trust: str, keys: Path | None
 ) -> Iterator[tuple[str, bytes, tuple[str, ...]]]:
-    """Name, bytes and what to judge for; a bundle's graph is judged for each runtime that its layout is meant for."""
+    """Name, bytes and what to check for; a bundle's graph is checked for each runtime that its layout is meant for."""
     from edge_sdk.bundle.store import Bundle
     from edge_sdk.calibration.lint import RUNTIMES
     from edge_sdk.runtimes import targets

@@ -1,4 +1,4 @@
-"""The command line: verbs, exit codes, and how an error is shown. Each verb is a file beside this one."""
+"""The command line: verbs, exit codes, error output. Each verb has its own file in this folder."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ CLICK_ERROR: type[Exception] = typer.BadParameter.__mro__[2]  # BadParameter, Us
 app = typer.Typer(
     name="edge-sdk",
     help="Bring a model, get one file; bring the file to a device, get the same answer there, fast.",
-    epilog="Exit codes: 0 fine, 1 a check did not hold, 2 wrong usage, 3 bad input, 4 runtime or device not there, "
-    "5 stopped; train goes on from its checkpoint. Start with: edge-sdk demo",
+    epilog="Exit codes: 0 success, 1 a check failed, 2 wrong usage, 3 bad input, 4 runtime or device not available, "
+    "5 stopped; train resumes from its checkpoint. Start with: edge-sdk demo",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -93,6 +93,6 @@ def run(arguments: list[str] | None = None) -> None:
 
 def _show(exc: EdgeError, *, as_json: bool) -> None:
     if as_json:
-        told = {"kind": type(exc).__name__, "what": str(exc.args[0]), "where": exc.where, "hint": exc.hint}
-        terminal.out_json(json.dumps({"error": told}, ensure_ascii=False))
+        error = {"kind": type(exc).__name__, "what": str(exc.args[0]), "where": exc.where, "hint": exc.hint}
+        terminal.out_json(json.dumps({"error": error}, ensure_ascii=False))
     terminal.error(exc)

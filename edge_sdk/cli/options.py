@@ -1,4 +1,4 @@
-"""Options that several verbs take, each written once."""
+"""Options shared by several verbs."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Bundle: TypeAlias = Annotated[Path, typer.Argument(help="A .edge file.", show_de
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="One JSON object on stdout instead of text.")]
 Runtimes: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option("--runtime", help="A runtime that edge-sdk devices lists; may be given several times."),
+    typer.Option("--runtime", help="A runtime listed by edge-sdk devices; may be repeated."),
 ]
 Variants: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option("--variant", help="fp32, fp16, int8 or int8-w7; may be given several times."),
+    typer.Option("--variant", help="fp32, fp16, int8 or int8-w7; may be repeated."),
 ]
 Runtime: TypeAlias = Annotated[str | None, typer.Option("--runtime", help="Use this runtime or fail.")]
 Variant: TypeAlias = Annotated[
@@ -29,8 +29,8 @@ Device: TypeAlias = Annotated[
     str | None,
     typer.Option("--device", help="Use this device or fail: CPU, GPU, NPU, CUDA, as edge-sdk devices lists."),
 ]
-Threads: TypeAlias = Annotated[int | None, typer.Option(min=1, help="Default: the physical cores given to us.")]
-Trust: TypeAlias = Annotated[str, typer.Option(help="required, if-present or off: what to ask of the signature.")]
+Threads: TypeAlias = Annotated[int | None, typer.Option(min=1, help="Default: all available physical cores.")]
+Trust: TypeAlias = Annotated[str, typer.Option(help="Signature policy: required, if-present or off.")]
 Keys: TypeAlias = Annotated[Path | None, typer.Option(help="Folder of trusted .pub keys.")]
 
 
@@ -40,12 +40,12 @@ def variants(text: str | None) -> str | dict[str, str] | None:
         return text
     pairs = [part.partition("=") for part in text.split(",")]
     if any(not (role and sign and name) for role, sign, name in pairs):
-        raise BadUsage(f"--variant {text!r} is not understood", hint="Write int8, or encoder=int8,decoder=fp32")
+        raise BadUsage(f"--variant {text!r} is not valid", hint="Write int8, or encoder=int8,decoder=fp32")
     return {role.strip(): name.strip() for role, _, name in pairs}
 
 
 def policy(trust: str, keys: Path | None) -> TrustPolicy:
-    """The trust policy of two options."""
+    """The trust policy from --trust and --keys."""
     if trust not in ("required", "if-present", "off"):
         raise BadUsage(f"--trust is required, if-present or off, not {trust!r}")
     return TrustPolicy(mode=cast(Mode, trust), keys=keys)

@@ -1,4 +1,4 @@
-"""The verb `predict`: whatever a bundle's task takes, through the bundle."""
+"""The verb `predict`: run a bundle on the inputs of its task."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from edge_sdk.errors import BadInput, EdgeError
 def predict(
     bundle: Bundle,
     inputs: Annotated[
-        list[str], typer.Argument(help="What the bundle takes: pictures, .npz files, or folders.", show_default=False)
+        list[str], typer.Argument(help="Inputs of the bundle: pictures, .npz files, or folders.", show_default=False)
     ],
     runtime: Runtime = None, variant: Variant = None, device: Device = None, threads: Threads = None,
     json: Json = False, trust: Trust = "if-present", keys: Keys = None,
@@ -27,9 +27,9 @@ def predict(
             help="Folder to write each result to, by its folders: a picture with its map, or an .npz of all outputs.",
         ),
     ] = None,
-    explain: Annotated[bool, typer.Option("--explain", help="Also show what runs and why (stderr).")] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Also show what runs and why, on stderr.")] = False,
 ) -> None:  # fmt: skip
-    """One result per input. Inputs that can't be read are named; then the exit code is 3.
+    """Print one result per input. Unreadable inputs are listed, and the exit code is then 3.
 
     Example: edge-sdk predict line3.edge photos/ --out overlays/
     """

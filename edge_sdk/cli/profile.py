@@ -1,4 +1,4 @@
-"""The verb `profile`: how long a bundle takes here."""
+"""The verb `profile`: latency of a bundle on this machine."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ def profile(
     bundle: Bundle, runtime: Runtime = None, variant: Variant = None, device: Device = None, threads: Threads = None,
     inputs: Annotated[
         str | None,
-        typer.Option("--inputs", "--pictures", help="What to call with, as for predict. Default: of golden samples."),
+        typer.Option("--inputs", "--pictures", help="Inputs, as for predict. Default: made from the golden samples."),
     ] = None,
-    min_time: Annotated[str, typer.Option(help="Measure at least so long.")] = "10s",
-    max_time: Annotated[str, typer.Option(help="Stop after so long, with what there is.")] = "60s",
-    samples: Annotated[Path | None, typer.Option(help="Also write every call to this CSV file.")] = None,
+    min_time: Annotated[str, typer.Option(help="Measure for at least this time.")] = "10s",
+    max_time: Annotated[str, typer.Option(help="Stop after this time and report what was measured.")] = "60s",
+    samples: Annotated[Path | None, typer.Option(help="Also write the time of every call to this CSV file.")] = None,
     layers: Annotated[
-        bool, typer.Option("--layers", help="Times of single layers instead, in a run of their own.")
+        bool, typer.Option("--layers", help="Measure single layers instead, in a separate run.")
     ] = False,
     trust: Trust = "if-present", keys: Keys = None, json: Json = False,
 ) -> None:  # fmt: skip
-    """Latency of whole predict calls, one at a time: stages, median, p90, p99, and how steady the machine was.
+    """Measure the latency of predict calls, one at a time: stages, median, p90, p99, and noise of the machine.
 
-    --layers shows instead where the time goes inside the runtimes.
+    --layers measures the time of each layer inside the runtime instead.
 
     Example: edge-sdk profile line3.edge --variant int8 --runtime openvino
     """
@@ -44,7 +44,7 @@ def profile(
         from edge_sdk.profiling.layers import layers as of_layers
 
         if inputs is not None or samples is not None:
-            raise BadUsage("--layers is a run of its own", hint="Leave out --inputs and --samples")
+            raise BadUsage("--layers needs a separate run", hint="Leave out --inputs and --samples")
         reports = of_layers(bundle, runtime=runtime, variant=wanted, device=device, threads=threads, trust=trusted)
         plain = {"schema": "edge-sdk.layers/2", "roles": [one.to_json() for one in reports]}
         terminal.emit(plain, as_json=json, text="\n\n".join(one.text(terminal.table) for one in reports))

@@ -1,4 +1,4 @@
-"""The verb `quantize`: any ONNX file becomes a bundle."""
+"""The verb `quantize`: make a bundle from any ONNX file."""
 
 from __future__ import annotations
 
@@ -26,37 +26,37 @@ def quantize(
         str, typer.Option(help="A folder of .npz files, one .npz file of samples, or random:64.", show_default=False)
     ],
     out: Annotated[Path, typer.Option(help="The bundle to write, NAME.edge.", show_default=False)],
-    name: Annotated[str | None, typer.Option(help="Of the bundle. Default: the name of OUT.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the bundle. Default: the file name of OUT.")] = None,
     variant: Annotated[
-        list[str] | None, typer.Option(help="fp16, int8 or int8-w7 beside fp32; several times. Default: all.")
+        list[str] | None, typer.Option(help="fp16, int8 or int8-w7, besides fp32; may be repeated. Default: all.")
     ] = None,
     exclude: Annotated[
-        list[str] | None, typer.Option(help="A node that stays float in int8; may be given several times.")
+        list[str] | None, typer.Option(help="Keep this node in fp32; may be repeated.")
     ] = None,
     axis: Annotated[
-        list[str] | None, typer.Option(help="Largest size of a free axis, such as N=8; may be given several times.")
+        list[str] | None, typer.Option(help="Largest size of a free axis, such as N=8; may be repeated.")
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Take int8 graphs that are far from the float graph too.")
+        bool, typer.Option("--force", help="Accept int8 graphs with a large error.")
     ] = False,
     key: Annotated[Path | None, typer.Option(help="Sign the bundle with this .key file (edge-sdk keygen).")] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of random samples.")] = 0,
-    threads: Annotated[int | None, typer.Option(min=1, help="Default: the physical cores that we may use.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Default: all available physical cores.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Overwrite OUT unconditionally.")] = False,
     json: Json = False,
 ) -> None:  # fmt: skip
-    """Make int8 and fp16 variants of an ONNX file on samples of its inputs, and write one bundle.
+    """Quantize an ONNX file with calibration samples, and write one bundle with its variants.
 
-    An .npz file holds an array for each input, by its name: the samples are the rows of inputs with a batch axis, and
-    are stacked along a first axis for the others. In a folder each .npz file is one sample. random:64 draws 64 samples
-    evenly: floats from -1 to 1, int8 to uint16 over their whole range, other integers 0 or 1; enough to try a model,
-    too little to calibrate one.
+    An .npz file holds one array per input name. Samples are the rows of an input with a batch axis; other inputs are
+    stacked along a new first axis. In a folder, each .npz file is one sample. random:64 draws 64 uniform samples:
+    floats from -1 to 1, int8 to uint16 over their whole range, other integers 0 or 1. Random samples are enough to try
+    a model, not to calibrate it.
 
     Example: edge-sdk quantize model.onnx --data samples.npz --out model.edge
     """
     checked_out(out)
     if out.is_dir() or (out.exists() and not overwrite):
-        raise BadUsage("something stands there already", where=f"--out {out}", hint="Name another file, or --overwrite")
+        raise BadUsage("the file already exists", where=f"--out {out}", hint="Name another file, or give --overwrite")
     if unknown := [one for one in variant or () if one not in VARIANTS]:
         raise BadUsage(f"--variant is {', '.join(VARIANTS)}, not {shown(unknown[0])}")
     axes = dict(_axis(word) for word in axis or ())
@@ -109,7 +109,7 @@ def _json(built: Built) -> dict[str, object]:
 
 
 def _lines(built: Built) -> list[str]:
-    """How far each variant is from the float graph, and what each runtime ran in int8."""
+    """Error of each variant against the float graph, and what each runtime ran in int8."""
     from edge_sdk.bundle.store import Bundle
     from edge_sdk.export import calibrated
 

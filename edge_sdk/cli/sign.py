@@ -1,4 +1,4 @@
-"""The verbs `keygen` and `sign`: keys, and signatures on the sealed part of a bundle."""
+"""The verbs `keygen` and `sign`: make keys and sign bundles."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from edge_sdk.cli.options import Bundle
 
 def keygen(
     name: Annotated[Path, typer.Argument(help="Writes NAME.key (secret) and NAME.pub.", show_default=False)],
-    password: Annotated[bool, typer.Option("--password", help="Ask for a password that encrypts the secret.")] = False,
+    password: Annotated[
+        bool, typer.Option("--password", help="Ask for a password and encrypt the secret key with it.")
+    ] = False,
 ) -> None:
     """Make an Ed25519 key pair. Existing files are never overwritten.
 
@@ -28,15 +30,15 @@ def keygen(
     key.save(secret, password=words)
     key.public.save(public)
     terminal.out(
-        f"{secret}  keep it secret\n{public}  put it into the key folder of each device ({key.public.fingerprint})"
+        f"{secret}  keep it secret\n{public}  copy it to the key folder of each device ({key.public.fingerprint})"
     )
 
 
 def sign(
     bundle: Bundle, key: Annotated[Path, typer.Option(help="A .key file made by keygen.", show_default=False)],
-    site: Annotated[bool, typer.Option("--site", help="Sign the decisions made on site instead.")] = False,
+    site: Annotated[bool, typer.Option("--site", help="Sign the site decisions instead of the sealed part.")] = False,
 ) -> None:  # fmt: skip
-    """Sign the sealed part of a bundle, in place of a signature that it may have.
+    """Sign the sealed part of a bundle. An existing signature is replaced.
 
     Example: edge-sdk sign line3.edge --key line3-export.key
     """

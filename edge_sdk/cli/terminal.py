@@ -1,4 +1,4 @@
-"""What verbs share about the terminal: progress on stderr, results on stdout, units in options. Knows no verb."""
+"""Terminal input and output of all verbs: progress on stderr, results on stdout, units. Knows no verb."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _UNITS = {"s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 
 def seconds(text: str) -> float:
-    """Seconds of "90s", "10min", "1.5h" or "1h30min". BadUsage for anything else, a number without its unit too."""
+    """Seconds of "90s", "10min", "1.5h" or "1h30min". Raises BadUsage otherwise, also if the unit is missing."""
     plain = text.strip().lower()
     if re.fullmatch(r"\d+(\.\d+)?", plain):
         raise BadUsage(f"the time {text!r} has no unit", hint=f"Write {plain}s for seconds or {plain}min for minutes")
@@ -40,14 +40,14 @@ def seconds(text: str) -> float:
 
 
 def out(text: str) -> None:
-    """Text of a result on stdout, in its encoding: what that lacks is escaped, so that no name stops the work."""
+    """Print the text of a result on stdout. Characters that its encoding lacks are escaped, so no name raises."""
     _write(sys.stdout, safe(text))
 
 
 def out_json(text: str) -> None:
-    """One JSON value on stdout: as it is if the encoding has all of it, else with JSON's own escapes.
+    """Print one JSON value on stdout; characters that the encoding lacks as JSON escapes.
 
-    A byte of a name that is no UTF-8 becomes \\udcNN, which Python's json reads back as that name.
+    A byte of a name that is not UTF-8 becomes \\udcNN; Python's json reads it back as the same name.
     """
     try:
         text.encode(sys.stdout.encoding or "ascii")
@@ -57,25 +57,25 @@ def out_json(text: str) -> None:
 
 
 def note(text: str) -> None:
-    """A line or more for the person on stderr."""
+    """Print lines for the user on stderr."""
     _write(sys.stderr, safe(text))
 
 
 def error(exc: EdgeError) -> None:
-    """An error on stderr, in one line whatever name it tells of."""
+    """Print an error on stderr, in one line whatever names it contains."""
     note(f"edge-sdk: {shown(exc)}")
 
 
 def _write(stream: TextIO, text: str) -> None:
-    """Not by click's echo, which writes UTF-8 to a stream that says it is ASCII."""
+    """Write text with escapes. click.echo writes UTF-8 even to a stream whose encoding is ASCII."""
     encoding = stream.encoding or "ascii"
     stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
     stream.flush()
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], /) -> str:
-    """Rows in columns. On a terminal that is too narrow, long cells are folded inside their column, by rich; elsewhere
-    a row is one line, however long: what reads a pipe must not find it cut. Plain text, no frame, no colour."""
+    """Rows as a plain text table. A narrow terminal folds long cells inside their column (rich does it). Elsewhere a
+    row is one line, however long: a program that reads a pipe needs it whole."""
     cells = [tuple(row) for row in rows]
     width = shutil.get_terminal_size().columns
     plain = text_table(header, cells)
@@ -105,7 +105,7 @@ def signing_key(path: Path) -> SigningKey:
 
 
 def left_out(folder: Path) -> None:
-    """Tells what a search of `folder` and its subfolders did not take for pictures, if there is any."""
+    """Print what a search for pictures below `folder` left out, if anything."""
     from edge_sdk import folders
 
     if words := folders.left_out(folder, recursive=True):
@@ -113,7 +113,7 @@ def left_out(folder: Path) -> None:
 
 
 def emit(value: Any, *, as_json: bool, text: str) -> None:
-    """One JSON object, or the text of the same thing. What is no number stands in JSON as "nan", "inf" or "-inf"."""
+    """Print one JSON object, or the same as text. JSON has non-finite floats as "nan", "inf" and "-inf"."""
     if as_json:
         plain = json.loads(json.dumps(value, default=_plain), parse_constant=_no_number)
         out_json(json.dumps(plain, ensure_ascii=False, allow_nan=False))
@@ -136,9 +136,9 @@ def _plain(value: Any) -> Any:
 
 @contextmanager
 def progress(*, stream: TextIO | None = None, seconds_now: Callable[[], float] = time.monotonic) -> Iterator[Progress]:
-    """A bar with time left on a terminal; elsewhere a plain line at the start of a step and about every 10 seconds.
+    """A progress bar with time left on a terminal; elsewhere a line at the start of a step and about every 10 s.
 
-    Left by whatever way, the bar is gone, and the cursor that it hid is back.
+    On exit, also by an exception, the bar is removed and the cursor shown again.
     """
     stream = stream or sys.stderr
     if not stream.isatty():
@@ -155,7 +155,7 @@ class _Lines:
     def __init__(self, stream: TextIO, seconds_now: Callable[[], float]) -> None:
         self._seconds_now = seconds_now
         self._stream, self._last, self._began, self._text, self._total = stream, 0.0, 0.0, "", -1
-        self._first = 0  # what was done before this process: a training that goes on does not begin at 0
+        self._first = 0  # done before this process: a resumed training does not begin at 0
 
     def __call__(self, done: int, total: int, text: str) -> None:
         now = self._seconds_now()
@@ -206,7 +206,7 @@ class _Bar:
 
 
 def clock(s: float) -> str:
-    """A duration for a person: "45 s", "3 min 20 s", "2 h 5 min", "12 min"."""
+    """A duration as text: "45 s", "3 min 20 s", "2 h 5 min", "12 min"."""
     whole = round(s)
     if whole < 60:
         return f"{whole} s"

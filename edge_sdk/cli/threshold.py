@@ -1,4 +1,4 @@
-"""The verb `threshold`: show or refit the decision of a bundle on site."""
+"""The verb `threshold`: show or refit a bundle's threshold on site."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ if TYPE_CHECKING:
 def threshold(
     bundle: Bundle,
     good: Annotated[
-        Path | None, typer.Option(help="Folder of pictures of new good parts from this camera.")
+        Path | None, typer.Option(help="Folder of pictures of good parts from this camera, not used in training.")
     ] = None,
     defects: Annotated[
         Path | None, typer.Option(help="Folder of defective pictures: uses the cost rule; --rate is ignored.")
     ] = None,
     rate: Annotated[
-        str | None, typer.Option(help="False-reject rate asked for, of good parts. Default: 1%.")
+        str | None, typer.Option(help="Requested false-reject rate of good parts. Default: 1%.")
     ] = None,
     confidence: Annotated[str | None, typer.Option(help="Hold the rate with this confidence, such as 95%.")] = None,
-    fixed: Annotated[float | None, typer.Option(help="Set this threshold by hand.")] = None,
+    fixed: Annotated[float | None, typer.Option(help="Set this threshold directly.")] = None,
     cost_miss: Annotated[
-        float | None, typer.Option(help="Cost of a missed defect, against --cost-reject. Default: 10.")
+        float | None, typer.Option(help="Cost of a missed defect, in any unit. Default: 10.")
     ] = None,
-    cost_reject: Annotated[float | None, typer.Option(help="Cost of a good part rejected. Default: 1.")] = None,
-    prevalence: Annotated[str | None, typer.Option(help="Share of defects on the line. Default: 1%.")] = None,
+    cost_reject: Annotated[float | None, typer.Option(help="Cost of a rejected good part. Default: 1.")] = None,
+    prevalence: Annotated[str | None, typer.Option(help="Share of defective parts on the line. Default: 1%.")] = None,
     group: Annotated[
         str | None, typer.Option(help="Regular expression that names the part in a file name, or TABLE.csv:COLUMN.")
     ] = None,
-    author: Annotated[str, typer.Option(help="Who decides; kept in the record.")] = "",
+    author: Annotated[str, typer.Option(help="Who decides; stored in the record.")] = "",
     key: Annotated[Path | None, typer.Option(help="The site's .key file: signs the decisions.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Compute and show, write nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the result, write nothing.")] = False,
     runtime: Runtime = None, variant: Variant = None, threads: Threads = None,
     trust: Trust = "if-present", keys: Keys = None, json: Json = False,
 ) -> None:  # fmt: skip
-    """Refit the threshold from good pictures, without exporting again; the history is kept. Without options: show it.
+    """Refit the threshold from good pictures, without a new export. Without options, show the history.
 
     Example: edge-sdk threshold line3.edge --good photos/good --rate 1%
     """
@@ -61,25 +61,25 @@ def threshold(
     where = {"--group": group, "--runtime": runtime, "--variant": variant, "--threads": threads}
     kept = {"--author": author or None, "--key": key, "--dry-run": dry_run or None}
     if good is not None and fixed is not None:
-        raise BadUsage("--good and --fixed are two ways to decide", hint="Give one of them")
+        raise BadUsage("--good and --fixed exclude each other", hint="Give one of them")
     if good is None:
         pictures = {"--defects": defects, **rates, **costs, **where}
         _refuse(pictures if fixed is not None else {**pictures, **kept}, "without --good", "Add --good FOLDER")
     elif defects is None:
         _refuse(costs, "without --defects", "Add --defects FOLDER, or leave it out")
     else:
-        _refuse(rates, "with --defects, where the costs decide", "Use --cost-miss, --cost-reject and --prevalence")
+        _refuse(rates, "with --defects, which uses the cost rule", "Use --cost-miss, --cost-reject and --prevalence")
     if good is None and fixed is None:
         _show(bundle, policy(trust, keys), as_json=json)
         return
     if trust == "required" and key is None and not dry_run:
         raise BadUsage(
-            "without --key the decisions would not be signed, and --trust required refuses such a bundle",
-            hint="Add --key FILE, the site's",
+            "without --key the decisions would be unsigned, and --trust required refuses such a bundle",
+            hint="Add --key FILE with the site's key",
         )
     signer = terminal.signing_key(key) if key else None
     if not dry_run and bundle.is_file():
-        atomic.folder(bundle.parent)  # before the pictures are scored, not after
+        atomic.folder(bundle.parent)  # fails before the pictures are scored, not after
     evidence = refit.Stated(group=group or "", author=author)
     if fixed is not None:
         made = refit.by_hand(bundle, fixed, evidence, trust=policy(trust, keys))
@@ -104,8 +104,8 @@ def threshold(
         record = refit.put_in_force(bundle, made, key=signer)
         if made.signed_by and signer is None:
             terminal.note(
-                f"warning: the decisions were signed by key {made.signed_by} and are not any more: who asks for "
-                "signatures (--trust required) refuses this bundle now. With --key FILE they are signed again"
+                f"warning: the decisions were signed by key {made.signed_by} and are now unsigned: --trust required "
+                "will refuse this bundle. Sign them again with --key FILE"
             )
     for words in (*made.left_out, *filter(None, [look_at(made.highest)])):
         terminal.note(f"note: {words}")
@@ -129,10 +129,10 @@ def _show(bundle: Path, trust: TrustPolicy, *, as_json: bool) -> None:
 
 
 def _refuse(options: Mapping[str, object], why: str, hint: str) -> None:
-    """BadUsage for the options that were given and would change nothing."""
+    """Raises BadUsage if an option was given that has no effect."""
     given = [name for name, value in options.items() if value is not None]
     if given:
-        raise BadUsage(f"{', '.join(given)} would change nothing {why}", hint=hint)
+        raise BadUsage(f"{', '.join(given)} has no effect {why}", hint=hint)
 
 
 def _history(decisions: Sequence[Threshold]) -> str:

@@ -1,4 +1,4 @@
-"""The verb `train`: from data to a bundle, with the options of one family and its task. Knows neither."""
+"""The verb `train`: data to bundle, with the options of one family and its task. Knows no family, no task."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Families(TyperGroup):
-    """A command for each family, made when it is asked for: listing them loads none."""
+    """One command per family, built on first use: listing the names imports no family."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         from edge_sdk.export import registry
@@ -56,7 +56,7 @@ GROUP = typer.Typer(
     name="train",
     cls=Families,
     help="Train a model of a family, quantize it, evaluate it, and write one bundle.\n\n"
-    "edge-sdk train FAMILY --help lists a family's options. Stopped by Ctrl-C it keeps a checkpoint; the same command "
+    "edge-sdk train FAMILY --help lists the options of a family. Ctrl-C stops and keeps a checkpoint; the same command "
     "resumes from it.\n\nExample: edge-sdk train efficientad photos/good --out line3.edge --time-budget 10min",
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -64,7 +64,7 @@ GROUP = typer.Typer(
 
 
 def _command(family: str) -> Callable[..., None]:
-    """The command of one family, its signature made of its options, its task's, and those of every training."""
+    """The command of one family: its signature joins the options of the family, its task, and every training."""
     from edge_sdk.export import registry, tasks
     from edge_sdk.export.family import FamilyOptions
     from edge_sdk.export.option import specs_of
@@ -85,19 +85,19 @@ def _command(family: str) -> Callable[..., None]:
     command.__signature__ = inspect.Signature(places)  # type: ignore[attr-defined]
     command.__annotations__ = {place.name: place.annotation for place in places}
     command.__doc__ = (
-        f"{home.about}\n\nStopped by Ctrl-C it keeps a checkpoint; the same command resumes from it.\n\n"
+        f"{home.about}\n\nCtrl-C stops and keeps a checkpoint; the same command resumes from it.\n\n"
         f"Example: edge-sdk train {family}{f' {task.data_name}' if task.data_needed else ''} --out line3.edge"
     )
     return command
 
 
 def _check_unique(places: Sequence[inspect.Parameter], family: str, task: str) -> None:
-    """Raises BadUsage where a family or a task of another package takes the name of an option that there is."""
+    """Raises BadUsage if a family or task of another package reuses the name of an option."""
     names = [place.name for place in places]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise BadUsage(
-            f"the option {twice[0]} is offered twice: by {family}, by its task {task}, or by edge-sdk train itself",
-            hint="Its package must give it another name",
+            f"the option {twice[0]} is defined twice: by {family}, by its task {task}, or by edge-sdk train",
+            hint="Rename it in the package that defines it",
         )  # fmt: skip
 
 
@@ -112,14 +112,12 @@ def _data(task: type[TaskOptions]) -> inspect.Parameter:
 def _options(
     *,
     out: Annotated[Path, typer.Option(help="The bundle to write, NAME.edge.", show_default=False)],
-    run: Annotated[Path | None, typer.Option(help="Run folder with checkpoints; default: OUT.run beside OUT.")] = None,
+    run: Annotated[Path | None, typer.Option(help="Run folder with checkpoints. Default: OUT.run beside OUT.")] = None,
     key: Annotated[Path | None, typer.Option(help="Sign the bundle with this .key file (edge-sdk keygen).")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Overwrite OUT unconditionally.")] = False,
-    force: Annotated[
-        bool, typer.Option("--force", help="Take int8 graphs that are far from the float graph too.")
-    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Accept int8 graphs with a large error.")] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything that the run needs, show the plan, train nothing.")
+        bool, typer.Option("--dry-run", help="Check all inputs and show the plan; train nothing.")
     ] = False,
     json: Json = False,
 ) -> None:
@@ -127,13 +125,13 @@ def _options(
 
 
 def checked_out(out: Path, run: Path | None = None) -> None:
-    """Raises BadUsage for an --out or --run that no bundle or run can be written to: before the work, not after it."""
+    """Raises BadUsage if --out or --run can't be written, before the work starts."""
     if out.suffix != ".edge":
         raise BadUsage(f"--out {out} does not end in .edge", hint=f"Write --out {out.with_suffix('.edge')}")
-    if shown(out) != str(out) or shown(run or "") != str(run or ""):  # libraries that write weights take text alone
-        raise BadUsage(f"--out {shown(out)} or --run is no plain UTF-8 name", hint="Use a name that is")
+    if shown(out) != str(out) or shown(run or "") != str(run or ""):  # safetensors takes only text as path
+        raise BadUsage(f"--out {shown(out)} or --run is not a plain UTF-8 name", hint="Use a plain UTF-8 name")
     if not out.parent.is_dir():
-        raise BadUsage(f"the folder of --out {out} is not there", hint=f"mkdir -p {out.parent}")
+        raise BadUsage(f"the folder of --out {out} does not exist", hint=f"mkdir -p {out.parent}")
 
 
 def _train(
@@ -154,7 +152,7 @@ def _train(
         force=given["force"],
     )  # fmt: skip
     task = tasks.export_task(registry.described(family).task)
-    # Before the family, whose packages take seconds to load: what is wrong with the data is said at once.
+    # Data first: importing the family takes seconds, and bad data should fail at once.
     with terminal.progress() as progress:
         how = Reading(
             seed=options.seed, preprocessing=options.preprocessing(), scratch=folder, progress=progress
@@ -190,7 +188,7 @@ def _plan_text(plan: BuildPlan) -> str:
         ("training", _ending(plan)),
         ("threads", str(plan.threads)),
         ("run folder", f"{plan.folder}: {_kept(training.kept_step)}"),
-        ("bundle", f"{out}: {'made of the same run, is written anew' if plan.replaces else 'will be written'}"),
+        ("bundle", f"{out}: {'replaces the bundle of the same run' if plan.replaces else 'will be written'}"),
     ]
     return "\n".join([*(f"{name:<20} {text}" for name, text in rows), *plan.checked.notes])
 
@@ -202,7 +200,7 @@ def _ending(plan: BuildPlan) -> str:
     ends = [f"{training.steps} steps"] if training.steps is not None else []
     ends += [terminal.clock(training.time_budget_s)] if training.time_budget_s is not None else []
     first = ", whichever comes first" if len(ends) > 1 else ""
-    return f"{' or '.join(ends) or 'none'}{first}; then int8 and evaluation, some minutes more"
+    return f"{' or '.join(ends) or 'none'}{first}; then quantization and evaluation, a few minutes"
 
 
 def _kept(step: int | None) -> str:
@@ -223,7 +221,7 @@ def _built_text(built: Built, plan: BuildPlan) -> str:
 
 
 def written(built: Built, task: Any) -> list[str]:
-    """What was written, and what to do next."""
+    """The file that was written, and the next commands."""
     size, name = built.path.stat().st_size / 1e6, shlex.quote(str(built.path))
     steps = (f"edge-sdk verify {name}", *task.next_steps(name))
     return [f"wrote {built.path} ({size:.1f} MB). Next:", *(f"  {step}" for step in steps)]
@@ -233,8 +231,8 @@ def _trained(built: Built, plan: BuildPlan) -> str:
     done, training = built.trained, plan.training
     text = f"{done.steps} steps in {terminal.clock(done.training_s)} on {done.samples} samples"
     if training.finished:
-        return f"trained before: {text}; nothing was trained by this command"
+        return f"already trained: {text}"
     text = f"trained: {text}"
     if training.steps is not None and done.steps < training.steps:
-        return f"{text}; the time budget ended it before the {training.steps} steps"
+        return f"{text}; the time budget ended before {training.steps} steps"
     return text

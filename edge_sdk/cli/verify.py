@@ -1,4 +1,4 @@
-"""The verb `verify`: golden samples through every runtime present."""
+"""The verb `verify`: replay the golden samples on every runtime present."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def verify(
     trust: Trust = "if-present", keys: Keys = None,
     device: Device = None,
 ) -> None:  # fmt: skip
-    """Replay the golden samples on every runtime present, alone and in batches, twice. Exit 1 if one answer is off.
+    """Replay the golden samples on every runtime present, singly and in batches, twice. Exit 1 if an answer is wrong.
 
     Example: edge-sdk verify line3.edge --runtime openvino
     """

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from edge_sdk.decision.parts import hair_above, part_scores, warnings_of
+from edge_sdk.decision.parts import just_above, part_scores, warnings_of
 from edge_sdk.decision.rates import (
     asked,
     confident_rank,
@@ -62,7 +62,7 @@ def conformal(
     low, high = (beta_quantile(p, count + 1 - rank, rank) for p in (0.05, 0.95))
     return Threshold(
         rule="conformal" if confidence is None else "conformal-pac",
-        threshold=hair_above(deciding, of_parts),
+        threshold=just_above(deciding, of_parts),
         requested_rate=float(wanted),
         confidence=confidence,
         parts=count,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from edge_sdk.decision.parts import hair_above, part_scores, part_warnings
+from edge_sdk.decision.parts import just_above, part_scores, part_warnings
 from edge_sdk.decision.rates import percent
 from edge_sdk.decision.threshold import UNSTATED, Evidence, FloatArray, Threshold, copied, rejected, scores_digest
 from edge_sdk.errors import BadUsage
@@ -26,7 +26,7 @@ def from_defects(
     draws: int = 2000,
     evidence: Evidence = UNSTATED,
 ) -> Threshold:
-    """A hair above the observed score that costs least.
+    """The threshold just above the observed score that costs least.
 
     Cost: cost_miss * prevalence * missed + cost_reject * (1 - prevalence) * rejected.
 
@@ -41,7 +41,7 @@ def from_defects(
     curve = _CostCurve(sound, broken, miss=cost_miss * prevalence, reject=cost_reject * (1 - prevalence))
     costs = curve.costs(np.ones(len(sound)), np.ones(len(broken)))
     best = _last_minimum(costs)
-    threshold = hair_above(float(curve.candidates[best]), curve.candidates)
+    threshold = just_above(float(curve.candidates[best]), curve.candidates)
     near = curve.candidates[costs <= 1.05 * costs[best]]
     drawn = [curve.drawn(rng) for _ in range(draws)]
     low, high = (float(value) for value in np.quantile(drawn, (0.025, 0.975), method="inverted_cdf"))

@@ -13,19 +13,19 @@ from edge_sdk.decision.rates import percent
 from edge_sdk.decision.threshold import Evidence, FloatArray
 from edge_sdk.errors import BadInput, BadUsage
 
-HAIR = 2.0**-13
+THRESHOLD_MARGIN = 2.0**-13
 """How far a threshold lies above the score that decides, as a share of the largest magnitude among the scores: 1024
 steps of float32, about 0.01 %. Another runtime adds the same numbers in another order and may be off by that much of
 what it adds, also where a score is near 0; `verify` allows fp32 graphs about the same."""
 
 
-def hair_above(score: float, observed: FloatArray) -> float:
-    """The threshold that `score`, one of `observed`, decides: HAIR * max |observed| above it, but at most half the way
-    to the next higher one, so that the observed ones get the verdicts that they would get at `score` itself.
+def just_above(score: float, observed: FloatArray) -> float:
+    """The threshold for `score`, one of `observed`: THRESHOLD_MARGIN * max |observed| above it, at most half the way to
+    the next higher score. So every observed score gets the verdict that it would get at `score` itself.
 
     A threshold equal to a score would leave that part's verdict to the last bit of a runtime's sums.
     """
-    raised = score + HAIR * float(np.abs(observed).max())
+    raised = score + THRESHOLD_MARGIN * float(np.abs(observed).max())
     higher = observed[observed > score]
     if not higher.size:
         return raised

@@ -23,7 +23,7 @@ class Threshold(Record, frozen=True, kw_only=True, tag="threshold"):
 
     requested_rate: false-reject rate asked for, 0..1. confidence: of the promise (rule "conformal-pac"). parts:
     independent physical good parts behind the scores; pictures: good pictures scored. rank: the rank-th smallest part
-    score decides, and the threshold is `hair_above` it (rule "cost": above the observed score that costs least).
+    score decides, and the threshold is `just_above` it (rule "cost": above the observed score that costs least).
     expected_rate: mean of the true rate over calibration sets of this size (rule "cost": share observed).
     rate_interval: 90 % interval of the true rate that this sample size allows. lowest_rate: the lowest
     rate that `parts` supports. ties: part scores equal to the one that decides. cross_fit: the scores come from several

@@ -18,7 +18,7 @@ import numpy as np
 from edge_sdk.errors import BadUsage
 from edge_sdk.profiling.clock import Clocks
 from edge_sdk.profiling.noise import Noise, SpinReference
-from edge_sdk.profiling.paired import Figures, Pairs, Ruling, decide, figures, needs_confirming
+from edge_sdk.profiling.paired import PairRatios, Pairs, Ruling, decide, needs_confirming, pair_ratios
 from edge_sdk.profiling.processes import Side, SubjectProcess
 from edge_sdk.profiling.warmup import Warmup, WarmupOptions, warm_up
 from edge_sdk.progress import Progress, silent
@@ -68,7 +68,7 @@ class Comparison:
     schema: str
     a: SideReport
     b: SideReport
-    ratios: Figures
+    ratios: PairRatios
     ruling: Ruling
     margin: float
     seconds: float
@@ -221,10 +221,10 @@ class _Run:
         self._reference.take("during")
         self._seconds += time.perf_counter() - began
 
-    def _rule(self) -> tuple[Figures, Ruling]:
+    def _rule(self) -> tuple[PairRatios, Ruling]:
         # the first call of a block is dropped: the caches were the other process's
         times = [np.array(blocks, np.float64)[:, 1:] / 1e6 for blocks in self._blocks]
-        of = figures(
+        of = pair_ratios(
             Pairs(
                 wall_a=np.maximum(times[0][..., 0], 1e-6),
                 wall_b=np.maximum(times[1][..., 0], 1e-6),
@@ -262,7 +262,7 @@ class _Run:
             median_ms=float(np.median(wall)) / 1e6,
         )
 
-    def _notes(self, of: Figures) -> tuple[str, ...]:
+    def _notes(self, of: PairRatios) -> tuple[str, ...]:
         enough = self._options.quiet_pairs if self._noise().verdict == "quiet" else self._options.pairs[0]
         notes = [
             f"{side.name} did not settle while warming up"

@@ -54,7 +54,7 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Figures:
+class PairRatios:
     """p: wall time, by the pairs' fastest calls. c: CPU time, by the pairs' medians; None where `c_absent` says why.
 
     quarters: P of the four quarters of the run. means, p99: of all calls, pooled (p99 None below 662 calls a side).
@@ -80,9 +80,9 @@ class Ruling:
     words: str
 
 
-def figures(
+def pair_ratios(
     pairs: Pairs, *, threads: tuple[int | None, int | None], cpu_absent: str = "", rng: np.random.Generator
-) -> Figures:
+) -> PairRatios:
     """All ratios with intervals (circular block bootstrap over pairs). threads: of A and B; None: CPU time not used.
 
     cpu_absent: why CPU time means nothing for one of them (it spins, it computes on a GPU); "" if it does.
@@ -96,7 +96,7 @@ def figures(
     if not absent:
         c = _median_ratio(np.log(np.median(pairs.cpu_b, axis=1) / np.median(pairs.cpu_a, axis=1)), resamples)
     calls = pairs.wall_a.size
-    return Figures(
+    return PairRatios(
         p=_median_ratio(log_wall, resamples),
         c=c,
         c_absent=absent,
@@ -108,7 +108,7 @@ def figures(
     )
 
 
-def decide(of: Figures, *, margin: float, noise: NoiseWord) -> Ruling:
+def decide(of: PairRatios, *, margin: float, noise: NoiseWord) -> Ruling:
     """Is B slower than A by more than `margin` (0.03 = 3 %)? Every clause must hold; else same, or inconclusive."""
     tail = of.p99 is not None and of.p99.low > 1.25 and noise != "hostile"
     also = "; its slowest calls are slower (p99)" if tail else ""
@@ -129,7 +129,7 @@ def decide(of: Figures, *, margin: float, noise: NoiseWord) -> Ruling:
     return Ruling(verdict="inconclusive", clause="", tail_slower=tail, words=words + also)
 
 
-def needs_confirming(of: Figures, ruling: Ruling, *, noise: NoiseWord) -> bool:
+def needs_confirming(of: PairRatios, ruling: Ruling, *, noise: NoiseWord) -> bool:
     """Whether the same verdict must come a second time, with more pairs, before it is believed.
 
     On a hostile machine a difference that wall time alone shows, and that is not large, may be luck of one process.
@@ -188,5 +188,5 @@ def _pooled(pairs: Pairs, resamples: NDArray[np.intp], p: float | None) -> Estim
 
 def _estimate(value: float, drawn: Floats) -> Estimate:
     low, high = np.quantile(drawn, (0.025, 0.975))
-    # the interval of a skewed resample may miss the value itself by a hair
+    # the interval of a skewed resample may miss the value itself by a rounding error
     return Estimate(value=value, low=min(float(low), value), high=max(float(high), value))

@@ -66,5 +66,5 @@ def _facts(predictor: Predictor[Any, Any]) -> dict[str, Any]:
         }
         for role, e in predictor.explanations.items()
     }  # fmt: skip
-    told = next(iter(by_role.values())) if len(by_role) == 1 else {"roles": by_role}
-    return {"variant": predictor.variant, **told}
+    facts = next(iter(by_role.values())) if len(by_role) == 1 else {"roles": by_role}
+    return {"variant": predictor.variant, **facts}

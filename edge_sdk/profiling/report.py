@@ -39,7 +39,7 @@ LATER = {
 class Samples:
     """One entry a call (or a group of calls, see Run.calls_per_sample), in order. start_ns: since the first one.
 
-    stages_ns: by stage, as the call told them. nivcsw, major_faults: that happened during it; empty where not told.
+    stages_ns: by stage, as the call reported them. nivcsw, major_faults: during the call; empty where not known.
     """
 
     start_ns: Sequence[int]
@@ -106,7 +106,7 @@ class Outliers:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProfileReport:
-    """Everything that one profile found. Times in ms. stages: "total" always, and what the call told of itself.
+    """Everything that one profile found. Times in ms. stages: "total" always, and the stages that the call reported.
 
     runtime, subject: what the caller knows of what ran. absent: field -> why there is no figure.
     """
@@ -190,11 +190,11 @@ class ProfileReport:
         }
 
     def _absent(self) -> dict[str, str]:
-        told = {
+        absent = {
             **self.absent,
             **{_MACHINE.get(f"machine.{k}", f"machine.{k}"): v for k, v in self.machine.absent.items()},
         }
-        few = "fewer than 20 calls" if self.stability.verdict == "too few" else "the system does not tell"
+        few = "fewer than 20 calls" if self.stability.verdict == "too few" else "not available on this system"
         for path, value in {
             "machine.container.nr_throttled_delta": _grown(self.before.throttled, self.after.throttled),
             "noise.psi_some_avg10": self.after.pressure_percent,
@@ -208,13 +208,13 @@ class ProfileReport:
             "stability.spread": self.stability.spread,
         }.items():
             if value is None:
-                told[path] = few
+                absent[path] = few
         if self.noise.during is None:
-            told["noise.ref.during"] = "the run was shorter than 50 ms"
+            absent["noise.ref.during"] = "the run was shorter than 50 ms"
         for stage, summary in self.stages.items():
             if summary.ci95_p50 is None:
-                told[f"stages.{stage}.ci95_p50"] = "fewer than 6 independent calls"
-        return told
+                absent[f"stages.{stage}.ci95_p50"] = "fewer than 6 independent calls"
+        return absent
 
     def text(self, table: TableWriter = text_table) -> str:
         """A table for people: one line a stage, then what to think of it."""

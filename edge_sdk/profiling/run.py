@@ -33,7 +33,7 @@ _NOT_STAGES = ("total", "overhead")
 class ProfileOptions:
     """Stop when `min_time_s` has passed AND the highest of `percentiles` has the calls that its bound needs (p99: 662).
 
-    max_time_s: stop anyway; what n does not support is then told in words. gc: "off" collects before the run and not
+    max_time_s: stop anyway; the report then says what n does not support. gc: "off" collects before the run and not
     during it; "on" measures with it.
     """
 
@@ -172,8 +172,8 @@ class _Loop:
         """All of them, in order."""
         starts, totals, cpu, switches, faults = (list(column) for column in zip(*self._rows))
         names = [name for name in self._stages[0] if name not in _NOT_STAGES] if self._stages else []
-        complete = len(self._stages) == len(totals) and all(set(names) <= set(told) for told in self._stages)
-        stages = {n: [round(1e6 * told[n]) for told in self._stages] for n in names} if complete else {}
+        complete = len(self._stages) == len(totals) and all(set(names) <= set(one) for one in self._stages)
+        stages = {n: [round(1e6 * one[n]) for one in self._stages] for n in names} if complete else {}
         known = self._usage() is not None
         return Samples(
             start_ns=[start - starts[0] for start in starts],
@@ -203,9 +203,9 @@ class _Loop:
                 later[1] - usage[1],
             )
         )
-        told = getattr(getattr(result, "ran", None), "stages_ms", None)
-        if group == 1 and isinstance(told, Mapping):
-            self._stages.append(told)
+        stages_ms = getattr(getattr(result, "ran", None), "stages_ms", None)
+        if group == 1 and isinstance(stages_ms, Mapping):
+            self._stages.append(stages_ms)
         return end
 
     def _source(self) -> Any:
@@ -259,22 +259,22 @@ def _stages(
     group: int,
 ) -> tuple[dict[str, Summary], dict[str, str]]:
     """Summaries by stage, "total" last, and why a stage has none."""
-    told = {name: np.asarray(values, np.float64) / 1e6 for name, values in samples.stages_ns.items()}
+    by_stage = {name: np.asarray(values, np.float64) / 1e6 for name, values in samples.stages_ns.items()}
     absent: dict[str, str] = {}
-    if told:
-        told["overhead"] = totals - np.sum(list(told.values()), axis=0)
+    if by_stage:
+        by_stage["overhead"] = totals - np.sum(list(by_stage.values()), axis=0)
     elif group > 1:
         absent["stages"] = f"a call is too short for the clock: timed in groups of {group}"
     else:
-        absent["stages"] = "the call tells nothing of its stages"
+        absent["stages"] = "the call reports no stage times"
     stages = {}
     floor_ms = 20 * cost.median_ns / 1e6
-    for name, values in told.items():
+    for name, values in by_stage.items():
         if (values < 0).any():
-            absent[f"stages.{name}"] = "the stages told add up to more than the call took"
+            absent[f"stages.{name}"] = "the stage times add up to more than the call took"
         elif np.median(values) < floor_ms or not values.all():
             absent[f"stages.{name}"] = (
-                f"below 20 times the cost of the clock ({floor_ms:.2g} ms): not told apart from 0"
+                f"below 20 times the cost of the clock ({floor_ms:.2g} ms): cannot be told apart from 0"
             )
         else:
             stages[name] = summarize(values, percentiles=options.percentiles)
@@ -304,9 +304,9 @@ def _outliers(samples: Samples, totals: np.ndarray[Any, np.dtype[np.float64]]) -
     )
 
 
-def _runtime(predict: Any, told: Mapping[str, Any] | None) -> dict[str, Any]:
-    if told is not None:
-        return dict(told)
+def _runtime(predict: Any, facts: Mapping[str, Any] | None) -> dict[str, Any]:
+    if facts is not None:
+        return dict(facts)
     explanations = getattr(predict, "explanations", None)
     if not isinstance(explanations, Mapping):
         return {}

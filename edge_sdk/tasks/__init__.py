@@ -1,4 +1,4 @@
-"""The tasks that are known here, by name: the product's own, and those of other packages. Importing it imports none.
+"""Registry of tasks: the built-in ones and those of plug-ins. Importing it imports no task.
 
 A new task is its file or folder beside this one and a line in `_HOMES`; a package of others adds one through the entry
 point group `edge_sdk.tasks`, whose entries are callables without arguments that make a `Task`.

@@ -1,4 +1,4 @@
-"""What a task is and what every predictor shares: open, run, submit, explain, close. Knows no picture and no answer."""
+"""Base classes of tasks and predictors: open, run, submit, explain, close. Knows no picture and no answer."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class RunInfo:
 
 
 class Result(Protocol):
-    """What a predictor answers. suffix: of the file that `save` writes."""
+    """The answer of a predictor. suffix: of the file that `save` writes."""
 
     suffix: ClassVar[str]
 
@@ -99,7 +99,7 @@ class Result(Protocol):
         """One line for a terminal."""
 
     def save(self, path: Path) -> None:
-        """Writes what can be looked at to `path`, whole or not at all. Raises CantWrite."""
+        """Write the viewable part to `path`, atomically. Raises CantWrite."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -113,7 +113,7 @@ class Model:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Loaded:
-    """What a predictor is made of: an open bundle and its compiled graphs by role. max_batch: rows of one call."""
+    """Parts of a predictor: an open bundle and its compiled graphs by role. max_batch: most rows of one call."""
 
     bundle: Bundle
     models: Mapping[str, Model]
@@ -131,7 +131,7 @@ T = TypeVar("T")
 
 
 class Predictor(Protocol[S, R]):
-    """What `load` gives, whatever the task. `predict` and `submit` may be called from any thread."""
+    """What `load` returns for any task. `predict` and `submit` may be called from any thread."""
 
     @property
     def bundle(self) -> Bundle: ...
@@ -155,10 +155,10 @@ class Predictor(Protocol[S, R]):
 
 
 class Running(ABC, Generic[In, Out]):
-    """The part of a predictor that is the same for every task. Use it as a context manager, or `close` it.
+    """Base class of predictors. Use it as a context manager, or call `close`.
 
     A task's predictor writes `predict`: `require_open`, then `run` for each role, each step timed by a `Stages`, and a
-    result that holds `run_info`. noun: what messages call it.
+    result that holds `run_info`. noun: its name in messages.
     """
 
     noun: ClassVar[str] = "predictor"
@@ -200,23 +200,23 @@ class Running(ABC, Generic[In, Out]):
 
     @abstractmethod
     def predict(self, source: In, /) -> Out:
-        """One answer. Raises BadUsage: closed, or loaded in another process."""
+        """One answer. Raises BadUsage if closed, or loaded in another process."""
 
     def __call__(self, source: In, /) -> Out:
         return self.predict(source)
 
     def predict_batch(self, sources: Iterable[In], /) -> tuple[Out, ...]:
-        """Several, in order; a task whose graphs take batches runs them together."""
+        """Several answers, in order; tasks whose graphs take batches run them together."""
         self.require_open()
         return tuple(self.predict(source) for source in sources)
 
     def submit(self, source: In, /) -> Future[Out]:
-        """`predict` in a thread of this predictor; waits when 16 calls are in flight. An error is in the Future."""
-        self._same_process()  # a forked child has no such thread, and would wait for ever
+        """`predict` in a thread of this predictor; blocks while 16 calls are in flight. Errors are in the Future."""
+        self._same_process()  # a forked child has no such thread and would wait forever
         return self._in_flight.submit(source)
 
     def warm_up(self, runs: int = 3) -> None:
-        """Runs every graph on its first golden feeds, so that the first call does not pay for first-run costs."""
+        """Run every graph on its first golden feeds, so that the first call has no first-run cost."""
         self.require_open()
         for sample in self.bundle.manifest.golden[:1]:
             for role in self._loaded.models:
@@ -232,7 +232,7 @@ class Running(ABC, Generic[In, Out]):
         return self._run(role, feeds)
 
     def _run(self, role: str, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """Rows of the batch axis in calls of at most `max_batch`; everything else as it is."""
+        """Run rows of the batch axis in calls of at most `max_batch`."""
         session, most = self._loaded.models[role].session, self._loaded.max_batch
         count = batch_size(feeds, session.inputs)
         if count is None or count <= most:
@@ -241,7 +241,7 @@ class Running(ABC, Generic[In, Out]):
         return joined(parts, session.outputs)
 
     def explain(self) -> str:
-        """What was asked, what runs, and why: lines for a person."""
+        """What was requested, what runs, and why, as text."""
         lines = [f"bundle     {self.bundle.path} ({self.bundle.digest[:12]}), {self.bundle.signature.words}"]
         several = len(self._loaded.models) > 1
         for role, model in self._loaded.models.items():
@@ -250,11 +250,11 @@ class Running(ABC, Generic[In, Out]):
         return "\n".join([*lines, *self.explain_task(), f"self-check {self._ran.self_check or 'not done'}"])
 
     def explain_task(self) -> Sequence[str]:
-        """Lines of the task's own."""
+        """Additional lines of the task."""
         return ()
 
     def close(self) -> None:
-        """Finishes what was submitted, then frees the sessions and the file. May be called twice."""
+        """Finish submitted calls, then free the sessions and the file. May be called twice."""
         if self._process == os.getpid():  # a forked child has no thread to wait for
             self._in_flight.close()  # before the mark: what was submitted may still run
         with self._lock:
@@ -273,20 +273,20 @@ class Running(ABC, Generic[In, Out]):
         self.close()
 
     def require_open(self) -> None:
-        """BadUsage where it is closed, or loaded in another process: the first line of every `predict`."""
+        """Raise BadUsage if closed, or loaded in another process. First line of every `predict`."""
         self._same_process()
         if self._closed:
             raise BadUsage(f"this {self.noun} is closed", hint="Load the bundle again")
 
     def _same_process(self) -> None:
-        # A fork copies locks and pools without the threads that serve them: the child would hang in its first call.
+        # A fork copies locks and pools but not their threads: the first call of the child would hang.
         if self._process != os.getpid():
             raise BadUsage(
                 f"this {self.noun} was loaded in another process ({self._process})", hint="Load it after the fork"
             )
 
     def run_info(self, clock: Stages) -> RunInfo:
-        """What ran, with the stage times of this call."""
+        """The run info of this call: what ran, with its stage times."""
         return replace(self._ran, stages_ms=clock.ms())
 
 
@@ -311,7 +311,7 @@ def _explained(model: Model, e: Explanation) -> list[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Setup:
-    """What a task needs to turn a user's source into feeds, known before there is a bundle. settings: its own.
+    """What a task needs to turn a source into feeds, known before a bundle exists. settings: the task's own.
 
     inputs, outputs: of the graphs by role, the same for every variant.
     """
@@ -365,7 +365,7 @@ Answers: TypeAlias = Mapping[str, Mapping[str, Array]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Headline:
-    """What a task says of a verification, beside the table. facts: the same for JSON."""
+    """The task's lines below the table of `verify`. facts: the same for JSON."""
 
     lines: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -387,7 +387,7 @@ class Task(ABC):
 
     @abstractmethod
     def check(self, setup: Setup, *, where: str) -> None:
-        """BadBundle where a bundle is not one of this task: a tensor or a setting that it needs is missing."""
+        """Raise BadBundle if a tensor or setting that the task needs is missing."""
 
     @abstractmethod
     def open(self, loaded: Loaded) -> Running[Any, Any]:
@@ -413,7 +413,7 @@ class Task(ABC):
         return []
 
     def workload(self, bundle: Bundle, given: Sequence[Given] = ()) -> list[Any]:
-        """Sources in memory that a profile calls `predict` with in turn: those given, or made of the golden samples."""
+        """Sources in memory for a profile, used in turn: those given, or made from the golden samples."""
         if given:
             return [one.source for one in given]
         return [
@@ -422,7 +422,7 @@ class Task(ABC):
         ]
 
     def headline(self, bundle: Bundle, checks: Sequence[OutputCheck]) -> Headline:
-        """What the errors of a verification mean to a user of this task."""
+        """What the errors found by `verify` mean for a user of this task."""
         return Headline()
 
     def summary(self, bundle: Bundle) -> list[tuple[str, str]]:
@@ -439,5 +439,5 @@ def golden_samples_of(task: Task, *, where: str) -> Iterator[None]:
     except EdgeError:
         raise
     except Exception as exc:
-        what = f"a golden sample is none of the task {task.name}: {type(exc).__name__}: {exc}"
+        what = f"a golden sample does not fit the task {task.name}: {type(exc).__name__}: {exc}"
         raise BadBundle(what, where=where, hint="Export it again") from exc

@@ -22,7 +22,7 @@ from edge_sdk.export.training.identity import differences
 
 FORMAT = "edge-sdk.checkpoint/3"
 NAME = "checkpoint.safetensors"
-TOLD = 3
+SHOWN_DIFFERENCES = 3
 """Differences at most, in the message of a checkpoint of another run."""
 
 
@@ -143,7 +143,7 @@ def read(folder: Path, identity: Mapping[str, str]) -> Checkpoint | None:
     changed = differences(stored.identity, identity)
     if changed:
         raise BadUsage(
-            f"this folder holds another run: {'; '.join(changed[:TOLD])}",
+            f"this folder holds another run: {'; '.join(changed[:SHOWN_DIFFERENCES])}",
             where=str(folder),
             hint="To start anew, name another folder (--run NEW_FOLDER, or another --out); to resume, give the same "
             "options and pictures as before",

@@ -42,7 +42,7 @@ def differences(stored: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
 
 def _difference(name: str, stored: Mapping[str, str], now: Mapping[str, str]) -> str:
     if name == "data" and "pictures" in stored and "pictures" in now:
-        before, after = (Counter(told["pictures"].split("\n")) for told in (stored, now))
+        before, after = (Counter(identity["pictures"].split("\n")) for identity in (stored, now))
         added, removed = (after - before).total(), (before - after).total()
         if added or removed:
             return f"the pictures changed since it began: {added} added, {removed} removed"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from edge_sdk.decision.conformal import conformal
 from edge_sdk.decision.cost import from_defects
-from edge_sdk.decision.parts import HAIR, hair_above
+from edge_sdk.decision.parts import THRESHOLD_MARGIN, just_above
 from edge_sdk.decision.rates import (
     confident_rank,
     conformal_rank,
@@ -54,8 +54,8 @@ def test_a_higher_good_score_never_lowers_the_threshold(
     values: list[float], rate: str, index: int, more: float
 ) -> None:
     raised = [value + more if number == index else value for number, value in enumerate(values)]
-    hair = HAIR * max(map(abs, values))
-    assert conformal(raised, rate=rate).threshold >= conformal(values, rate=rate).threshold - hair
+    margin = THRESHOLD_MARGIN * max(map(abs, values))
+    assert conformal(raised, rate=rate).threshold >= conformal(values, rate=rate).threshold - margin
 
 
 @given(values=scores, rate=rates)
@@ -306,13 +306,13 @@ def test_no_observed_score_costs_less_than_the_threshold_chosen(good: list[float
     costs = {value: cost_at(value) for value in {*good, *defects}}
     assert cost_at(chosen) == pytest.approx(min(costs.values()))
     equal = [value for value, price in costs.items() if math.isclose(price, cost_at(chosen), rel_tol=1e-9)]
-    assert chosen == hair_above(max(equal), np.array(sorted(costs)))
+    assert chosen == just_above(max(equal), np.array(sorted(costs)))
 
 
 def test_a_hair_is_at_most_half_the_way_to_the_next_score() -> None:
-    assert hair_above(1.0, np.array([0.5, 1.0, 3.0])) == 1.0 + 3.0 * HAIR
-    assert hair_above(1.0, np.array([0.5, 1.0, 1.00002])) == pytest.approx(1.00001, abs=1e-9)
-    assert hair_above(3.0, np.array([0.5, 1.0, 3.0])) == 3.0 + 3.0 * HAIR
+    assert just_above(1.0, np.array([0.5, 1.0, 3.0])) == 1.0 + 3.0 * THRESHOLD_MARGIN
+    assert just_above(1.0, np.array([0.5, 1.0, 1.00002])) == pytest.approx(1.00001, abs=1e-9)
+    assert just_above(3.0, np.array([0.5, 1.0, 3.0])) == 3.0 + 3.0 * THRESHOLD_MARGIN
 
 
 def test_thresholds_that_cost_within_5_percent_of_the_least_are_the_interval() -> None:
@@ -335,7 +335,7 @@ def test_recall_is_counted_without_the_defect_that_is_judged() -> None:
 
 def test_clear_defects_are_all_caught_and_the_words_do_not_say_100_percent() -> None:
     decision = cost([float(number) for number in range(50)], [100.0 + number for number in range(10)])
-    assert decision.threshold == pytest.approx(49.0, abs=HAIR * 110)
+    assert decision.threshold == pytest.approx(49.0, abs=THRESHOLD_MARGIN * 110)
     assert "10 of 10, at least 74 %" in decision.words
     assert decision.defects == 10
     assert decision.threshold_interval is not None
@@ -345,7 +345,7 @@ def test_clear_defects_are_all_caught_and_the_words_do_not_say_100_percent() -> 
 def test_defective_parts_count_once() -> None:
     decision = cost([0.0, 1.0, 2.0], [5.0, 0.5, 6.0, 0.5], defect_parts=["a", "a", "b", "b"])
     assert decision.defects == 2
-    assert decision.threshold == pytest.approx(2.0, abs=HAIR * 7)
+    assert decision.threshold == pytest.approx(2.0, abs=THRESHOLD_MARGIN * 7)
 
 
 def test_costs_and_prevalence_must_make_sense() -> None:

@@ -19,7 +19,7 @@ from edge_sdk import grouping
 from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.calibration import QuantizeOptions, quantize
-from edge_sdk.decision.parts import hair_above
+from edge_sdk.decision.parts import just_above
 from edge_sdk.decision.threshold import Threshold
 from edge_sdk.export import build as builder
 from edge_sdk.export import report, speeds
@@ -119,7 +119,7 @@ def test_the_threshold_comes_from_held_out_good_parts_alone(data: AnomalyData, t
     built = _build(data, tmp_path / "parts.edge", rate="10%", evaluate=False)
     decision = threshold_of(built)
     rising = np.sort(trained_of(built).scores)
-    assert decision.threshold == hair_above(rising[18], rising)  # rank ceil(21 * 0.9) = 19 of 20
+    assert decision.threshold == just_above(rising[18], rising)  # rank ceil(21 * 0.9) = 19 of 20
     assert (decision.parts, decision.rank, decision.requested_rate) == (20, 19, 0.1)
     assert "assumed" in " ".join(decision.warnings)
     assert (decision.variant, decision.runtime) == ("fp32", "onnxruntime")
@@ -274,7 +274,7 @@ def test_a_mask_that_cannot_be_used_costs_the_pixel_figures_alone(tmp_path: Path
     assert row.pixels is None
     assert row.by_picture is not None
     assert row.by_picture.auroc == 1.0
-    assert "no pixel figures" in row.notes[0]
+    assert "no pixel metrics" in row.notes[0]
     assert "its mask (9, 9)" in row.notes[0]
 
 
@@ -284,7 +284,7 @@ def test_a_defect_without_a_mask_is_left_out_of_pixel_figures_and_said(tmp_path:
     row = _build(read(tmp_path / "parts"), tmp_path / "parts.edge").evaluation.rows[0]
     assert row.pixels is not None
     assert (row.pixels.pictures, row.pixels.regions) == (11, 5)
-    assert row.notes == ("defective pictures without a mask, left out of pixel figures: 1",)
+    assert row.notes == ("defective pictures without a mask, left out of pixel metrics: 1",)
 
 
 def test_a_test_picture_that_went_away_costs_the_figures_and_not_the_bundle(folder: Path, tmp_path: Path) -> None:

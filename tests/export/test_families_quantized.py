@@ -75,7 +75,7 @@ def test_int8_runs_in_int8_and_means_what_plain_onnx_says(
     assert graph.int8_convolutions >= 5
     options = CompileOptions(threads=1, int8_convolutions=graph.int8_convolutions)
     session = registry.runtime(runtime).compile(graph.graph, options)  # raises if fewer run in int8
-    lost = faults.spoilt(runtime, session.explain().version, read_facts(graph.graph, where=variant), cpu())
+    lost = faults.unusable_reason(runtime, session.explain().version, read_facts(graph.graph, where=variant), cpu())
     if lost:
         # without VNNI, sums of wide weights saturate in OpenVINO: such CPUs are given int8-w7, which is tested here too
         session.close()

@@ -1,4 +1,4 @@
-"""Distillation: the target of a cell, the published embedding, a window's cells and pixels, resume, judgement."""
+"""Distillation: the target of a cell, the published embedding, a window's cells and pixels, resume, evaluation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from edge_sdk.export.efficientad.pdn.distill import (
     _window,
     channel_pooled,
     distill,
-    judge,
+    evaluate,
     mean_pooled,
     patchcore,
 )
@@ -140,8 +140,8 @@ def test_a_teacher_learns_what_its_backbone_says_and_explains_pictures_that_it_n
     assert not done.teacher.training
     assert done.facts["pictures"] == 400
     rng = np.random.default_rng(77)
-    found = judge(done.teacher, done.target, (clouds(rng) for _ in range(6)), side=64)
-    untrained = judge(_teacher(done.target), done.target, [clouds(rng)], side=64)
+    found = evaluate(done.teacher, done.target, (clouds(rng) for _ in range(6)), side=64)
+    untrained = evaluate(_teacher(done.target), done.target, [clouds(rng)], side=64)
     assert found["explained"] > 0.5 > untrained["explained"]
     assert found["pictures"] == 6
 
@@ -192,15 +192,15 @@ def test_a_run_with_other_options_is_not_gone_on_from(tmp_path: Path) -> None:
 
 def test_a_padded_teacher_is_taught_the_whole_grid(tmp_path: Path) -> None:
     done = distill(Averages(), small_texture, replace(OPTIONS, padding=True, steps=2), folder=tmp_path)
-    found = judge(done.teacher, done.target, [texture(np.random.default_rng(1), 64)], side=64)
+    found = evaluate(done.teacher, done.target, [texture(np.random.default_rng(1), 64)], side=64)
     assert done.teacher.layout.padding
     assert np.isfinite(found["error"])
 
 
-def test_nothing_to_judge_on_is_said() -> None:
+def test_nothing_to_evaluate_on_is_said() -> None:
     target = fitted()
-    with pytest.raises(BadInput, match="no picture to judge"):
-        judge(_teacher(target), target, [], side=64)
+    with pytest.raises(BadInput, match="no picture to evaluate"):
+        evaluate(_teacher(target), target, [], side=64)
 
 
 def test_lite0_gives_two_stages_of_the_strides_and_channels_that_it_states() -> None:

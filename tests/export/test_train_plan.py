@@ -230,4 +230,4 @@ def test_an_interrupted_demo_has_the_exit_code_of_what_is_stopped(
     told = Interrupts()
     monkeypatch.setattr(sys, "stderr", told)
     assert edge("demo", "--out", str(tmp_path / "shown")) == 5
-    assert "the demo was stopped. Given again, it begins anew" in told.getvalue()
+    assert "the demo was stopped. The same command starts from the beginning" in told.getvalue()

@@ -87,7 +87,7 @@ class Careless(TensorTask):
 def test_a_golden_sample_that_a_tasks_code_stumbles_over_is_named(source: Mapping[str, Array], said: str) -> None:
     task: Task = Careless()
     with (
-        pytest.raises(BadBundle, match=f"x.edge: a golden sample is none of the task tensor: {said}"),
+        pytest.raises(BadBundle, match=f"x.edge: a golden sample does not fit the task tensor: {said}"),
         golden_samples_of(task, where="x.edge"),
     ):
         task.feeds(None, source, "model", {})  # type: ignore[arg-type]

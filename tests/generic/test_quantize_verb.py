@@ -254,7 +254,7 @@ MISTAKES = [
     (("m.onnx", "s.npz"), ("--exclude", "nowhere"), 2, "nowhere"),
     (("m.onnx", "s.npz"), ("--key", "absent.key"), 3, "absent.key: can't be read"),
     (("m.onnx", "s.npz"), ("--out", "x.onnx"), 2, "does not end in .edge"),
-    (("m.onnx", "s.npz"), ("--out", "there.edge"), 2, "something stands there already"),
+    (("m.onnx", "s.npz"), ("--out", "there.edge"), 2, "the file already exists"),
 ]
 
 

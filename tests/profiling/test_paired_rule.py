@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from edge_sdk.errors import BadUsage
 from edge_sdk.profiling.noise import NoiseWord
-from edge_sdk.profiling.paired import Estimate, Figures, Pairs, decide, figures, needs_confirming
+from edge_sdk.profiling.paired import Estimate, PairRatios, Pairs, decide, needs_confirming, pair_ratios
 
 
 def simulated(seed: int, *, slower: float = 1.0, pairs: int = 100, hostile: bool = True, sleeps: float = 0.0) -> Pairs:
@@ -43,7 +43,7 @@ def simulated(seed: int, *, slower: float = 1.0, pairs: int = 100, hostile: bool
 
 
 def verdict(pairs: Pairs, *, cpu: bool = True, noise: NoiseWord = "hostile") -> str:
-    of = figures(pairs, threads=(1, 1) if cpu else (None, None), rng=np.random.default_rng(0))
+    of = pair_ratios(pairs, threads=(1, 1) if cpu else (None, None), rng=np.random.default_rng(0))
     return decide(of, margin=0.03, noise=noise).verdict
 
 
@@ -59,7 +59,7 @@ def test_medians_of_the_pooled_calls_would_not_have_done() -> None:
     """The reason for pairs: the same data, pooled, spread over more than the 10 % to be found."""
     ratios = [np.median(p.wall_b) / np.median(p.wall_a) for p in (simulated(seed, pairs=25) for seed in range(40))]
     paired = [
-        figures(simulated(seed, pairs=25), threads=(None, None), rng=np.random.default_rng(0)).p.value
+        pair_ratios(simulated(seed, pairs=25), threads=(None, None), rng=np.random.default_rng(0)).p.value
         for seed in range(10)
     ]
     assert max(ratios) > 1.1
@@ -84,7 +84,7 @@ def test_the_ratio_turns_over_with_the_sides_and_ignores_the_unit(seed: int, fac
         cpu_b=pairs.cpu_b * factor,
     )
     one, other, unit = (
-        figures(each, threads=(1, 1), rng=np.random.default_rng(0)) for each in (pairs, swapped, scaled)
+        pair_ratios(each, threads=(1, 1), rng=np.random.default_rng(0)) for each in (pairs, swapped, scaled)
     )
     assert other.p.value == pytest.approx(1 / one.p.value)
     assert unit.p.value == pytest.approx(one.p.value)
@@ -92,7 +92,7 @@ def test_the_ratio_turns_over_with_the_sides_and_ignores_the_unit(seed: int, fac
 
 
 def test_a_side_that_waits_more_is_told_from_one_that_computes_more() -> None:
-    of = figures(simulated(1, sleeps=0.8, hostile=False), threads=(1, 1), rng=np.random.default_rng(0))
+    of = pair_ratios(simulated(1, sleeps=0.8, hostile=False), threads=(1, 1), rng=np.random.default_rng(0))
     ruling = decide(of, margin=0.03, noise="quiet")
     assert (ruling.verdict, ruling.clause) == ("slower", "ii")
     assert "waits longer, computes the same" in ruling.words
@@ -101,19 +101,19 @@ def test_a_side_that_waits_more_is_told_from_one_that_computes_more() -> None:
 def test_cpu_time_is_not_used_of_a_side_that_sleeps_or_whose_threads_are_unknown() -> None:
     pairs = simulated(1, hostile=False)
     lazy = Pairs(wall_a=pairs.wall_a, wall_b=pairs.wall_b, cpu_a=pairs.cpu_a, cpu_b=0.5 * pairs.cpu_b)
-    of = figures(lazy, threads=(1, 1), rng=np.random.default_rng(0))
+    of = pair_ratios(lazy, threads=(1, 1), rng=np.random.default_rng(0))
     assert of.c is None
     assert "B uses" in of.c_absent
     assert "sleeps" in of.c_absent
-    assert "not known" in figures(pairs, threads=(1, None), rng=np.random.default_rng(0)).c_absent
-    told = figures(pairs, threads=(1, 1), cpu_absent="b: it computes on a GPU", rng=np.random.default_rng(0))
+    assert "not known" in pair_ratios(pairs, threads=(1, None), rng=np.random.default_rng(0)).c_absent
+    told = pair_ratios(pairs, threads=(1, 1), cpu_absent="b: it computes on a GPU", rng=np.random.default_rng(0))
     assert (told.c, told.c_absent) == (None, "b: it computes on a GPU")
 
 
-def made(p: tuple[float, float, float], *, c: tuple[float, float, float] | None = None, **more: object) -> Figures:
+def made(p: tuple[float, float, float], *, c: tuple[float, float, float] | None = None, **more: object) -> PairRatios:
     estimate = {"value": 0.0, "low": 0.0, "high": 0.0}
     keys = tuple(estimate)
-    return Figures(
+    return PairRatios(
         p=Estimate(**dict(zip(keys, p))),
         c=None if c is None else Estimate(**dict(zip(keys, c))),
         c_absent="",
@@ -140,7 +140,7 @@ def made(p: tuple[float, float, float], *, c: tuple[float, float, float] | None 
         (made((1.0, 0.9, 1.2)), "inconclusive", ""),
     ],
 )
-def test_the_rule_clause_by_clause(of: Figures, word: str, clause: str) -> None:
+def test_the_rule_clause_by_clause(of: PairRatios, word: str, clause: str) -> None:
     ruling = decide(of, margin=0.03, noise="hostile")
     assert (ruling.verdict, ruling.clause) == (word, clause)
 
@@ -158,7 +158,7 @@ def test_the_rule_clause_by_clause(of: Figures, word: str, clause: str) -> None:
     ],
 )
 def test_a_small_difference_in_wall_time_alone_is_found_twice_on_a_hostile_machine(
-    of: Figures, noise: NoiseWord, again: bool
+    of: PairRatios, noise: NoiseWord, again: bool
 ) -> None:
     assert needs_confirming(of, decide(of, margin=0.03, noise=noise), noise=noise) == again
 
@@ -174,10 +174,10 @@ def test_a_slow_tail_counts_unless_the_machine_is_hostile() -> None:
 
 
 def test_the_tail_needs_662_calls_a_side() -> None:
-    assert figures(simulated(0, pairs=220), threads=(1, 1), rng=np.random.default_rng(0)).p99 is None
-    assert figures(simulated(0, pairs=221), threads=(1, 1), rng=np.random.default_rng(0)).p99 is not None
+    assert pair_ratios(simulated(0, pairs=220), threads=(1, 1), rng=np.random.default_rng(0)).p99 is None
+    assert pair_ratios(simulated(0, pairs=221), threads=(1, 1), rng=np.random.default_rng(0)).p99 is not None
 
 
 def test_three_pairs_are_refused() -> None:
     with pytest.raises(BadUsage, match="too few"):
-        figures(simulated(0, pairs=3), threads=(1, 1), rng=np.random.default_rng(0))
+        pair_ratios(simulated(0, pairs=3), threads=(1, 1), rng=np.random.default_rng(0))

@@ -89,8 +89,8 @@ def _bounded(bounds: dict[str, Tolerance]) -> Callable[[Manifest], Manifest]:
 @pytest.mark.parametrize(
     ("described", "what"),
     [
-        (_silent_on("map"), "does not say what graph .* answers as map"),
-        (_silent_on("score"), "does not say what graph .* answers as score"),
+        (_silent_on("map"), "no expected value for graph .*, output map"),
+        (_silent_on("score"), "no expected value for graph .*, output score"),
         (_bounded({}), "has no tolerance"),
         (_bounded(dict.fromkeys(("map", "score"), Tolerance(absolute=1e9, relative=0.0))), "as large as its answers"),
         (_bounded(dict.fromkeys(("map", "score"), Tolerance(absolute=0.0, relative=1.0))), "as large as its answers"),

@@ -85,8 +85,8 @@ LOOKED_AT = 3
 def highest(paths: Iterable[Path], scores: Iterable[float]) -> tuple[Scored, ...]:
     """The good pictures with the highest scores, highest first: one that is no good part after all sets the threshold
     too high, and nothing but a look at it can tell."""
-    judged = [Scored(path=path, score=float(score)) for path, score in zip(paths, scores, strict=True)]
-    return tuple(sorted(judged, key=lambda one: -one.score)[:LOOKED_AT])
+    scored = [Scored(path=path, score=float(score)) for path, score in zip(paths, scores, strict=True)]
+    return tuple(sorted(scored, key=lambda one: -one.score)[:LOOKED_AT])
 
 
 def look_at(pictures: Sequence[Scored]) -> str:

@@ -185,7 +185,7 @@ def _scored(detector: AnomalyDetector, given: Gathered, progress: Progress) -> t
     left_out = list(given.left_out)
     done = 0
     for option, samples in ((GOOD_OPTION, given.good), (DEFECTS_OPTION, given.defects)):
-        judged, problems = [], []
+        scored, problems = [], []
         for sample in samples:
             progress(done, total, "scoring pictures")
             done += 1
@@ -194,11 +194,11 @@ def _scored(detector: AnomalyDetector, given: Gathered, progress: Progress) -> t
             except BadInput as exc:  # cut short, of one colour, beyond the bit depth: one such file stops nothing
                 problems.append((sample.path, exc))
                 continue
-            judged.append(sample)
-        kept.append(judged)
+            scored.append(sample)
+        kept.append(scored)
         if problems:
             why, hint = str(problems[0][1].args[0]), problems[0][1].hint
-            if not judged:
+            if not scored:
                 raise BadInput(f"none of the {len(samples)} pictures of {option} can be judged: {why}", hint=hint)
             left_out.append(LeftOut.of([path for path, _ in problems], option, f"can't be judged ({why})"))
     progress(total, total, "scored pictures")

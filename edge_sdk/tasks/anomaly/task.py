@@ -41,7 +41,7 @@ class Anomaly(Task):
         return AnomalyDetector(loaded, settings_of(loaded.bundle, AnomalySettings))
 
     def feeds(self, setup: Setup, source: Mapping[str, Array], role: str, answers: Answers) -> dict[str, Array]:
-        assert setup.preprocessing is not None  # `check` has looked
+        assert setup.preprocessing is not None  # see `check`
         return {setup.inputs[role][0].name: images.picture_tensor(source, setup.preprocessing)}
 
     def source(self, stored: Mapping[str, Array]) -> bytes:
@@ -59,7 +59,7 @@ class Anomaly(Task):
         return decoded or list(images.ring(bundle))
 
     def headline(self, bundle: Bundle, checks: Sequence[OutputCheck]) -> Headline:
-        """The largest error of a score, told against the threshold in force: what it means for verdicts."""
+        """The largest error of a score, relative to the threshold in force."""
         worst = max((check.worst for check in checks if check.output == "score"), default=None)
         record = bundle.in_force(Threshold)
         threshold = None if record is None else record.threshold

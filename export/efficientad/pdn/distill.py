@@ -1,4 +1,4 @@
-"""Distils a PDN teacher from a pretrained backbone: targets, training, judgement. Knows no product and no command line.
+"""Distils a PDN teacher from a pretrained backbone: targets, training, evaluation. Knows no product, no command line.
 
 The target of a cell is the backbone's features around it: both stages, their 3 x 3 neighbourhood pooled, brought to one
 grid, reduced to the teacher's channels, each channel of mean 0 and std 1. An unpadded teacher learns on crops of the
@@ -227,7 +227,9 @@ def distill(
     return Distilled(teacher=lesson.module.eval(), target=target, history=end.history, facts=facts)
 
 
-def judge(teacher: Pdn, target: FeatureTarget, pictures: Iterable[NDArray[np.uint8]], *, side: int) -> dict[str, float]:
+def evaluate(
+    teacher: Pdn, target: FeatureTarget, pictures: Iterable[NDArray[np.uint8]], *, side: int
+) -> dict[str, float]:
     """How well the teacher does on pictures that it never saw.
 
     error: mean squared, of targets that vary by 1 on the training pictures. variance: of the targets on these pictures,
@@ -245,7 +247,7 @@ def judge(teacher: Pdn, target: FeatureTarget, pictures: Iterable[NDArray[np.uin
         total.add(want)
         count += 1
     if count == 0:
-        raise BadInput("there is no picture to judge the teacher on")
+        raise BadInput("there is no picture to evaluate the teacher on")
     variance = float(np.square(total.result().std).mean())
     error /= count
     return {"error": error, "variance": variance, "explained": 1.0 - error / variance, "pictures": count}

@@ -62,7 +62,7 @@ def score_all(
 ) -> list[Scored]:
     """Every variant on every runtime that is here and takes its layout.
 
-    masks: of the same pictures, for pixel figures of each variant on the first runtime that takes it; of the first
+    masks: of the same pictures, for pixel metrics of each variant on the first runtime that takes it; of the first
     variant alone where the pictures are large. threads: as in `CompileOptions`.
     """
     present = [r for r in registry.runtimes() if r.probe().usable]

@@ -37,7 +37,7 @@ class Masks:
 
 
 class MapTally:
-    """Pixel figures of one variant on one runtime. A mask that can't be used ends them with a reason, no more."""
+    """Pixel metrics of one variant on one runtime. A mask that can't be used gives a reason and no metrics."""
 
     def __init__(self, masks: Masks) -> None:
         self._masks, self._tally, self._problem = masks, PixelTally(), ""
@@ -55,12 +55,12 @@ class MapTally:
             self._problem = str(exc)
 
     def summary(self) -> tuple[PixelQuality | None, tuple[str, ...]]:
-        """The figures, and what must be said of them."""
+        """The metrics, and notes on them."""
         left_out = self._masks.left_out
-        notes = (f"defective pictures without a mask, left out of pixel figures: {left_out}",) if left_out else ()
+        notes = (f"defective pictures without a mask, left out of pixel metrics: {left_out}",) if left_out else ()
         if not self._problem:
             try:
                 return self._tally.quality(), notes
             except BadInput as exc:  # masks without a defect pixel
                 self._problem = str(exc)
-        return None, (f"no pixel figures: {self._problem}",)
+        return None, (f"no pixel metrics: {self._problem}",)

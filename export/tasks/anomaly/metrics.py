@@ -66,7 +66,7 @@ class Row:
     reference: the others are held against this row. by_part: None where no group was stated. pixels: of the maps, by
     picture; None without masks, and where another runtime of the same variant has them. kept_least: least share of
     its reference score kept by a strong defect, of `kept_of` defects; None without any. spearman: rank correlation with
-    the reference. notes: why a figure is missing or what it leaves out. problem: why there are no figures at all.
+    the reference. notes: why a metric is missing or what it leaves out. problem: why there are no metrics at all.
     """
 
     variant: str
@@ -165,7 +165,7 @@ def _row(
         if group:
             by_part = _metrics("part", own.by_part(), threshold, None if against is None else against.by_part())
         return _held(replace(blank, by_picture=by_picture, by_part=by_part), own, against)
-    except EdgeError as exc:  # scores of NaN and their like: a row without figures, never a build without a bundle
+    except EdgeError as exc:  # scores of NaN and their like: the row has no metrics, and the build goes on
         return replace(blank, problem=str(exc))
 
 

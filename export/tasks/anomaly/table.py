@@ -13,13 +13,13 @@ Interval = tuple[float, float]
 def quality(rows: Sequence[Row], unit: Unit) -> Table:
     """Variant, runtime, figures counted by `unit`, and what ran. "-": nothing to say, never an invented zero.
 
-    By picture also the kept score and, where a row has them, pixel figures. Metrics that no row has get no column.
+    By picture also the kept score and, where a row has them, pixel metrics. Metrics that no row has get no column.
     """
     columns: list[tuple[str, Callable[[Row], str]]] = [
         ("variant", lambda row: row.variant),
         ("runtime", lambda row: row.runtime),
         ("layout", lambda row: "-" if row.layout == "plain" else row.layout),
-        *((name, _of_figures(unit, cell)) for name, cell in _FIGURES),
+        *((name, _metric_cell(unit, cell)) for name, cell in _METRICS),
     ]
     if unit == "picture":
         columns.append(("kept", _kept))
@@ -36,20 +36,20 @@ def quality(rows: Sequence[Row], unit: Unit) -> Table:
 
 def unit_words(rows: Sequence[Row], unit: Unit) -> str:
     """What was counted, such as "151 good and 57 defective parts"; "" where nothing was."""
-    told = next((f for f in (_of(row, unit) for row in rows) if f is not None), None)
-    return "" if told is None else f"{told.good} good and {told.defects} defective {unit}s"
+    metrics = next((f for f in (_of(row, unit) for row in rows) if f is not None), None)
+    return "" if metrics is None else f"{metrics.good} good and {metrics.defects} defective {unit}s"
 
 
 def notes(rows: Sequence[Row]) -> list[str]:
-    """What rows say of missing figures, each sentence once."""
+    """Notes on missing metrics, each sentence once."""
     out = list(dict.fromkeys(f"{row.variant} on {row.runtime}: {note}" for row in rows for note in row.notes))
     seen = [(row, row.pixels) for row in rows if row.pixels]
     if seen:
-        told = seen[0][1]
+        pixels = seen[0][1]
         where = ", ".join(f"{row.variant} on {row.runtime}" for row, _ in seen)
         out.append(
-            f"Pixel figures: {told.pictures} pictures with {told.regions} defect regions, at the pictures' own size; "
-            f"AU-PRO up to a false positive rate of {told.limit:g}. Maps were looked at of {where}"
+            f"Pixel metrics: {pixels.pictures} pictures with {pixels.regions} defect regions, "
+            f"at the pictures' own size. AU-PRO up to a false positive rate of {pixels.limit:g}. Maps of {where}"
         )
     return out
 
@@ -63,30 +63,30 @@ def _of(row: Row, unit: Unit) -> Metrics | None:
     return row.by_picture if unit == "picture" else row.by_part
 
 
-def _of_figures(unit: Unit, cell: Callable[[Metrics], str]) -> Callable[[Row], str]:
-    def told(row: Row) -> str:
-        figures = _of(row, unit)
-        return "-" if figures is None else cell(figures)
+def _metric_cell(unit: Unit, cell: Callable[[Metrics], str]) -> Callable[[Row], str]:
+    def text(row: Row) -> str:
+        metrics = _of(row, unit)
+        return "-" if metrics is None else cell(metrics)
 
-    return told
-
-
-def _auroc(told: Metrics) -> str:
-    return "-" if told.auroc is None else f"{told.auroc:.3f}{_interval(told.auroc_interval, '.3f')}"
+    return text
 
 
-def _change(told: Metrics) -> str:
-    if told.auroc_change is None:
+def _auroc(metrics: Metrics) -> str:
+    return "-" if metrics.auroc is None else f"{metrics.auroc:.3f}{_interval(metrics.auroc_interval, '.3f')}"
+
+
+def _change(metrics: Metrics) -> str:
+    if metrics.auroc_change is None:
         return "-"
-    return f"{100 * told.auroc_change:+.2f}{_interval(told.auroc_change_interval, '+.2f', 100)} pp"
+    return f"{100 * metrics.auroc_change:+.2f}{_interval(metrics.auroc_change_interval, '+.2f', 100)} pp"
 
 
-_FIGURES: tuple[tuple[str, Callable[[Metrics], str]], ...] = (
+_METRICS: tuple[tuple[str, Callable[[Metrics], str]], ...] = (
     ("AUROC [95 %]", _auroc),
     ("change [95 %]", _change),
-    ("flips", lambda told: share(told.flips, told.count)),
-    ("false rejects", lambda told: share(told.false_rejects, told.good)),
-    ("misses", lambda told: share(told.misses, told.defects)),
+    ("flips", lambda metrics: share(metrics.flips, metrics.count)),
+    ("false rejects", lambda metrics: share(metrics.false_rejects, metrics.good)),
+    ("misses", lambda metrics: share(metrics.misses, metrics.defects)),
 )
 
 

@@ -57,7 +57,7 @@ def _unusable(variants: Sequence[Variant]) -> set[tuple[str, str, str]]:
         facts = read_facts(variant.graph, where=variant.variant)
         out |= {
             (variant.variant, variant.layout, found.runtime)
-            for found in present if faults.spoilt(found.runtime, found.version or "", facts, cpu)
+            for found in present if faults.unusable_reason(found.runtime, found.version or "", facts, cpu)
         }  # fmt: skip
     return out
 

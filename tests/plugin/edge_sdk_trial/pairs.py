@@ -118,7 +118,7 @@ class Pairs(Task):
 
     def feeds(self, setup: Setup, source: Mapping[str, Array], role: str, answers: Answers) -> dict[str, Array]:
         if role == ENCODER:
-            assert setup.preprocessing is not None  # `check` has looked
+            assert setup.preprocessing is not None  # see `check`
             return {"image": picture_tensor(source, setup.preprocessing)}
         return {"embedding": answers[ENCODER]["embedding"], POINTS: source[POINTS]}
 
