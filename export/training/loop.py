@@ -121,7 +121,7 @@ def run(
     if stored is not None:
         checkpoint.restore(stored, module, optimizer, rng)
         position = stored.position
-        words = "trained before, to step" if plan.over(position) else "going on from step"
+        words = "already trained, to step" if plan.over(position) else "going on from step"
         progress(round(1000 * plan.done(position)), 1000, f"{words} {position.step}")
 
     def keep(at: Position) -> None:
@@ -215,7 +215,7 @@ def _stopped(folder: Path) -> Stopped:
     kept = (folder / checkpoint.NAME).is_file()
     return Stopped(
         "stopped, the checkpoint is kept" if kept else "stopped before the first checkpoint", where=str(folder),
-        hint="Give the same command again to go on",
+        hint="Give the same command again to resume",
     )  # fmt: skip
 
 
