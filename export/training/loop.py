@@ -105,7 +105,7 @@ def run(
     """Trains to the end of `plan`, going on from the checkpoint in `folder` if there is one; returns where it ended.
 
     The plan may differ from the one that the checkpoint was written under. From there on the schedule is that of the
-    new plan, at the share of it that is behind: a finished run that is asked for more goes on from its last weights,
+    new plan, at the share of it that is behind: a finished run that is asked for more resumes from its last weights,
     its learning rate rises to where a run of the new length would have it, and falls to the new end. A run that is
     behind its new end already stays as it is. `Position.segments` tells of every such change.
 
