@@ -15,7 +15,7 @@ SAFE_PAIR = 128  # 255 * 128 = 32640, below 32767
 def unsafe_pairs(weights: NDArray[np.int8]) -> float:
     """Share of weight pairs that can saturate for some input; weights (O, I/g, ...), int8, not depthwise.
 
-    Both pairings count, the worse is told: neighbouring input channels of one tap (oneDNN), and neighbours in the
+    Both pairings count, the worse counts: neighbouring input channels of one tap (oneDNN), and neighbours in the
     order (taps, channels) (MLAS). 0 means that no input can saturate.
     """
     taps = weights.reshape(*weights.shape[:2], -1)

@@ -144,7 +144,7 @@ def _pnm(data: bytes) -> tuple[int, int]:
 def _pages(count: int, kind: str) -> Misread | None:
     if count < 2:
         return None
-    return Misread(f"{kind} of {count} pictures, and only the first would be judged", "Save each picture as a file")
+    return Misread(f"{kind} of {count} pictures, and only the first would be read", "Save each picture as a file")
 
 
 def _png_form(data: bytes) -> Misread | None:

@@ -1,4 +1,4 @@
-"""The only place where a picture becomes a tensor, and where coordinates and maps come back. Knows no graph, no family.
+"""Picture to tensor, and coordinates and maps back to the picture. Used everywhere; knows no graph, no family.
 
 Frames: pixel coordinates are continuous (x, y); (0, 0) is the outer corner of the first pixel, its centre (0.5, 0.5).
 """
@@ -26,7 +26,7 @@ Color: TypeAlias = Literal["rgb", "bgr"]
 Image: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
 
 MAX_PIXELS = 2**27
-"""The largest picture that is decoded, px (134 million): a file can claim any size, memory can't."""
+"""Largest picture that is decoded, px (134 million). A file can claim any size, so decoding needs a limit."""
 
 
 class Grid(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,10 +38,10 @@ class Grid(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def grid_problem(grid: Grid) -> str:
-    """What about a grid can't be, as a sentence part; "" if it could be true."""
+    """What is invalid in a grid, as a phrase; "" if it is valid."""
     if not 0 < grid.stride_px <= MAX_SIDE_PX:
-        return f"a map stride of {grid.stride_px} px can't be"
-    return "" if abs(grid.offset_px) <= MAX_SIDE_PX else f"a map offset of {grid.offset_px} px can't be"
+        return f"a map stride of {grid.stride_px} px is invalid"
+    return "" if abs(grid.offset_px) <= MAX_SIDE_PX else f"a map offset of {grid.offset_px} px is invalid"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +80,8 @@ class Geometry:
     def back_map(self, maps: NDArray[np.float32], grid: Grid) -> NDArray[np.float32]:
         """Cell maps (tiles, h, w) to one map (height, width) of the caller's picture, bilinear between cell centres.
 
-        Outside the outermost centres the nearest cell is repeated: nothing is invented beyond it. Where tiles
-        overlap the larger value stands.
+        Outside the outermost centres the nearest cell is repeated: no extrapolation. Where tiles overlap, the larger
+        value counts.
         """
         out: NDArray[np.float32] | None = None
         for cells, placement in zip(maps, self.placements, strict=True):
@@ -98,7 +98,7 @@ class Geometry:
         by = (p.offset_y - grid.offset_px) / grid.stride_px + 0.5 * ay
         if len(self.placements) == 1:
             return _sample(cells, ax * np.arange(self.width) + bx, ay * np.arange(self.height) + by)
-        # A tile speaks only for the pixels that it saw.
+        # A tile counts only for the pixels inside it.
         h, w = cells.shape
         xs, ys = ax * np.arange(self.width) + bx, ay * np.arange(self.height) + by
         edge = (grid.offset_px - self.border) / grid.stride_px  # from the outermost centre to the window's rim, cells
@@ -113,8 +113,8 @@ class Geometry:
 def _sample(cells: NDArray[np.float32], xs: NDArray[Any], ys: NDArray[Any]) -> NDArray[np.float32]:
     """Bilinear values of `cells` at fractional (column xs, row ys, both ascending), edges repeated.
 
-    No matrix product, though it would be two short lines: BLAS threads spin for some 50 ms after one and take cores
-    from the runtime, so that the next `predict` was 1.6x slower (docs/results/map_threads.json).
+    Not written as a matrix product: BLAS threads spin for about 50 ms after one and take cores from the runtime. The
+    next `predict` was 1.6x slower on two cores (docs/results/map_threads.json).
     """
     left, right, part = _between(xs, cells.shape[1])
     across = cells[:, left] * (1 - part) + cells[:, right] * part  # (cell rows, columns)
@@ -122,7 +122,9 @@ def _sample(cells: NDArray[np.float32], xs: NDArray[Any], ys: NDArray[Any]) -> N
     out = np.empty((ys.size, xs.size), np.float32)
     firsts = np.flatnonzero(np.diff(above, prepend=-1))  # of the rows between the same two rows of cells
     ends = [*firsts[1:], ys.size]
-    lower = np.empty((int(np.subtract(ends, firsts).max()), xs.size), np.float32)  # one buffer: new pages cost more
+    lower = np.empty(
+        (int(np.subtract(ends, firsts).max()), xs.size), np.float32
+    )  # reuse one buffer: page faults of a new one cost more
     for first, end in zip(firsts, ends, strict=True):
         rows, weights = out[first:end], part[first:end, None]
         np.multiply(across[above[first]], 1 - weights, out=rows)
@@ -146,7 +148,7 @@ class Prepared:
 
     @property
     def is_one_colour(self) -> bool:
-        """Whether the network sees a picture whose pixels are all the same, whatever surrounds it."""
+        """Whether all pixels of the picture inside the network input are the same, ignoring its surroundings."""
         seen = [self._seen(i, p) for i, p in enumerate(self.geometry.placements)]
         return all(bool((part == seen[0][0, 0]).all()) for part in seen)
 
@@ -229,7 +231,7 @@ def _starts(length: int, window: int, overlap: int) -> list[int]:
 
 
 def resize(rgb: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
-    """The product's one resampling rule, axis by axis: area when an axis shrinks, bit-exact bilinear when it grows."""
+    """The only resampling rule, per axis: area when an axis shrinks, bit-exact bilinear when it grows."""
     small_w, small_h = min(width, rgb.shape[1]), min(height, rgb.shape[0])
     if (small_w, small_h) != (rgb.shape[1], rgb.shape[0]):
         rgb = np.asarray(cv2.resize(rgb, (small_w, small_h), interpolation=cv2.INTER_AREA), np.uint8)
@@ -239,7 +241,7 @@ def resize(rgb: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]
 
 
 def to_rgb8(picture: Any, *, bit_depth: int | None, color: Color = "rgb", where: str = "picture") -> NDArray[np.uint8]:
-    """(H, W, 3) uint8 RGB of a caller's array. The dtype decides how values are read, never the content.
+    """(H, W, 3) uint8 RGB of a caller's array. The dtype decides how values are read, the content never does.
 
     Alpha is dropped, grey is repeated, 16-bit values are scaled by `bit_depth` (above it: refused, not clipped).
     """
@@ -275,7 +277,7 @@ def is_grey(tensor: NDArray[np.uint8]) -> bool:
 
 def _from_16bit(array: NDArray[np.uint16], bit_depth: int | None, where: str) -> NDArray[np.uint8]:
     if bit_depth is None:
-        raise BadInput("the picture has 16 bits, the bundle was made for 8", where=where, hint="Convert it to 8 bits")
+        raise BadInput("the picture has 16 bits, the bundle takes 8", where=where, hint="Convert it to 8 bits")
     top = (1 << bit_depth) - 1
     highest = int(array.max())
     if highest > top:
@@ -290,7 +292,7 @@ def _why_not(array: NDArray[Any]) -> str:
     if np.issubdtype(array.dtype, np.floating):
         bad = int(np.count_nonzero(~np.isfinite(array)))
         found = f", and {bad} of its values are NaN or infinite" if bad else ""
-        return f"the picture is {array.dtype}{found}: a float picture's range can't be known"
+        return f"the picture is {array.dtype}{found}: the range of a float picture is unknown"
     return f"the picture is {array.dtype}"
 
 
@@ -332,7 +334,7 @@ def _bytes_of(path: Path, name: str) -> bytes:
 def _by_opencv(data: bytes, how: int, name: str) -> NDArray[Any]:
     try:
         out = cv2.imdecode(np.frombuffer(data, np.uint8), how)
-    except cv2.error:  # some damage is raised, some is answered with nothing
+    except cv2.error:  # OpenCV raises for some damage, and returns None for other
         out = None
     if out is None:
         raise BadInput(
@@ -368,10 +370,10 @@ def read_rgb8(file: Path, *, bit_depth: int | None) -> NDArray[np.uint8]:
 
 
 def of_pil(picture: Any, *, where: str) -> Image:
-    """Pixels of a PIL picture, uint8 (H, W, 3) RGB or uint16 (H, W): turned as its EXIF says, 16 bits kept, so that it
-    is judged as its file would be. Raises BadInput where Pillow can't read the rest of that file."""
+    """Pixels of a PIL picture, uint8 (H, W, 3) RGB or uint16 (H, W): EXIF orientation applied, 16 bits kept, so that it
+    gives the same result as its file. Raises BadInput where Pillow can't read the rest of that file."""
     with vendor_errors("Pillow", where=where, hint="Copy the file again, or save it as PNG"):
-        from PIL import ImageOps  # here: a device needs no Pillow until somebody comes with such a picture
+        from PIL import ImageOps  # imported here: devices without PIL pictures need no Pillow
 
         turned = ImageOps.exif_transpose(picture)
         # More than 8 bits ("I;16", "I", "F") stay as they are: `convert` would clip them at 255.

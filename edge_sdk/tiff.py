@@ -72,7 +72,7 @@ class Page:
 
     def _of_several(self) -> Misread | None:
         if self.more:
-            return Misread("TIFF of several pages, and only the first would be judged", "Split it: tiffsplit FILE")
+            return Misread("TIFF of several pages, and only the first would be read", "Split it: tiffsplit FILE")
         if self._one(SUBFILE, 0) & 1:
             return Misread("TIFF whose first picture is a reduced preview", _AS_PNG)
         return None

@@ -121,8 +121,8 @@ def make(planned: BuildPlan, *, progress: Progress = silent, on_stage: StageCall
             )
         except KeyboardInterrupt as exc:
             raise Stopped(
-                "stopped while the bundle was made of the trained model, which is kept", where=str(folder),
-                hint="Give the same command again: it goes on after the training",
+                "stopped while building the bundle; the trained model is kept", where=str(folder),
+                hint="Give the same command again: it resumes after the training",
             ) from exc  # fmt: skip
         on_stage("export, int8, quality")
     return built

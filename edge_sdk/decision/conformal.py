@@ -1,4 +1,4 @@
-"""A threshold from good parts alone, by conformal rank: the false-reject rate that was asked for is kept. Pure."""
+"""A threshold from good parts alone, by conformal rank, that keeps a requested false-reject rate. Pure."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ def conformal(
     confidence: float | None = None,
     evidence: Evidence = UNSTATED,
 ) -> Threshold:
-    """The threshold that wrongly rejects at most `rate` of the good parts, from held-out good pictures alone.
+    """The threshold that rejects at most `rate` of the good parts, from held-out good pictures alone.
 
-    scores: one per picture, any order, higher = more anomalous, of pictures that nothing was fitted on. rate: "0.01",
+    scores: one per picture, any order, higher = more anomalous; no model was fitted on these pictures. rate: "0.01",
     "1%" or a Fraction; a float has no exact rank. parts: name of the physical part per picture; None: each picture is
-    a part of its own, and the record says that this was assumed.
+    its own part, and the record says that this was assumed.
 
-    A line rejects a part as soon as one of its pictures is rejected, so the score of a part is the highest score of its
-    pictures: then the rate is that of good parts wrongly rejected, the promise holds whatever the pictures of a part
-    have in common, and the rate by picture can only be lower. It holds for parts with as many pictures as these.
+    A line rejects a part if one of its pictures is rejected, so the score of a part is the highest score of its
+    pictures. The rate then counts good parts, it holds even if pictures of one part are dependent, and the rate by
+    picture can only be lower. It holds for parts with the same number of pictures.
 
     confidence None: the rate holds on average over calibration sets (rank ceil((n + 1)(1 - rate))). With a
-    confidence: the smallest rank whose true rate is below `rate` with that confidence. No assumption but that parts are
-    exchangeable. Raises BoundNotMet, with the number of parts needed and what this number supports, instead of falling
-    back to the highest score; BadInput for scores that are not finite.
+    confidence: the smallest rank whose true rate is below `rate` with that confidence. The only assumption is that
+    parts are exchangeable. Raises BoundNotMet, with the number of parts needed and the rate that this number supports,
+    instead of falling back to the highest score; BadInput for scores that are not finite.
     """
     wanted = parse_rate(rate)
     of_parts, unit = part_scores(scores, parts), "pictures" if parts is None else "parts"
@@ -74,9 +74,8 @@ def conformal(
         ties=ties,
         words=(
             f"{asked(wanted, confidence)}: just above score {rank} ({deciding:.6g}) of {count} good {unit}, in rising "
-            f"order. The next good one is "
-            f"rejected with {percent(expected)} on average; with {count} {unit} the true rate lies between "
-            f"{percent(low)} and {percent(high)} (90 % interval)"
+            f"order. Expected false-reject rate {percent(expected)} "
+            f"(90 % interval {percent(low)} to {percent(high)}, from {count} {unit})"
         ),
         warnings=warnings_of(parts, wanted, ties, count, evidence),
         scores_digest=scores_digest(scores),

@@ -1,4 +1,4 @@
-"""A threshold from labelled defects, at the least cost of misses and false rejects. Pure."""
+"""A threshold from labelled defects that minimizes the cost of misses and false rejects. Pure."""
 
 from __future__ import annotations
 
@@ -31,12 +31,14 @@ def from_defects(
     Cost: cost_miss * prevalence * missed + cost_reject * (1 - prevalence) * rejected.
 
     good, defects: one score per held-out picture. prevalence: share of defective parts on the LINE, 0..1, not in the
-    test folder. Equal costs: the highest threshold. Parts as in `conformal`. The recall is counted with each defective
-    part judged by the threshold chosen without it; on the threshold chosen with it, it would flatter. rng: for the
-    bootstrap over parts whose 95 % interval of the threshold is in `words`.
+    test folder. Equal costs: the highest threshold. Parts as in `conformal`. For the recall, each
+    defective part is scored against the threshold chosen without it (leave-one-out), else the recall would be
+    optimistic. rng: for the bootstrap over parts that gives the 95 % interval of the threshold in `words`.
     """
     if not (cost_miss > 0 and cost_reject > 0 and 0 < prevalence < 1):
-        raise BadUsage("costs must be above 0 and the prevalence between 0 and 1", hint="Give the line's own figures")
+        raise BadUsage(
+            "costs must be above 0 and the prevalence between 0 and 1", hint="Give the values of your production line"
+        )
     sound, broken = part_scores(good, good_parts), part_scores(defects, defect_parts)
     curve = _CostCurve(sound, broken, miss=cost_miss * prevalence, reject=cost_reject * (1 - prevalence))
     costs = curve.costs(np.ones(len(sound)), np.ones(len(broken)))
@@ -59,8 +61,8 @@ def from_defects(
         threshold_interval=(float(near.min()), max(float(near.max()), threshold)),
         words=(
             f"just above the score of least cost ({curve.candidates[best]:.6g}) at a miss {cost_miss:g}, a "
-            f"false reject {cost_reject:g} and {percent(prevalence)} defects on the line. Caught, each by the "
-            f"threshold chosen without it: {at_least(caught, len(broken))}. Good parts rejected: {rejects} of "
+            f"false reject {cost_reject:g} and {percent(prevalence)} defects on the line. Defects found "
+            f"(leave-one-out): {at_least(caught, len(broken))}. Good parts rejected: {rejects} of "
             f"{len(sound)}. 95 % bootstrap interval of the threshold: {low:.4g} to {high:.4g} ({draws} draws)"
         ),
         warnings=(*part_warnings("good", good_parts), *part_warnings("defect", defect_parts)),
@@ -70,7 +72,7 @@ def from_defects(
 
 
 class _CostCurve:
-    """Cost of each observed score as threshold, for any weights of the parts: what the optimum and resamples share."""
+    """Cost of each observed score as threshold, for any weights of the parts; shared by optimum and resamples."""
 
     def __init__(self, sound: FloatArray, broken: FloatArray, *, miss: float, reject: float) -> None:
         self.candidates = np.unique(np.concatenate([sound, broken]))
@@ -109,6 +111,6 @@ class _CostCurve:
 
 
 def _last_minimum(costs: FloatArray) -> int:
-    # Sums of the same shares in another order differ in the last bits: costs that close are equal, the highest wins.
+    # Summation order changes the last bits: costs this close count as equal, and the highest score wins.
     least = costs.min()
     return int(np.flatnonzero(costs <= least + 1e-12 * abs(least))[-1])

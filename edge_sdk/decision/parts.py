@@ -1,4 +1,4 @@
-"""Scores by physical part, and what must be said of how pictures were counted. Pure."""
+"""Scores by physical part, and warnings on how pictures were counted. Pure."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from edge_sdk.decision.threshold import Evidence, FloatArray
 from edge_sdk.errors import BadInput, BadUsage
 
 THRESHOLD_MARGIN = 2.0**-13
-"""How far a threshold lies above the score that decides, as a share of the largest magnitude among the scores: 1024
-steps of float32, about 0.01 %. Another runtime adds the same numbers in another order and may be off by that much of
-what it adds, also where a score is near 0; `verify` allows fp32 graphs about the same."""
+"""How far a threshold lies above the deciding score, relative to the largest magnitude of all scores: 1024 steps of
+float32, about 0.01 %. Another runtime sums in another order and may differ by that share of the summands, even if the
+score is near 0. The fp32 tolerance of `verify` is about the same."""
 
 
 def just_above(score: float, observed: FloatArray) -> float:
     """The threshold for `score`, one of `observed`: THRESHOLD_MARGIN * max |observed| above it, at most half the way to
     the next higher score. So every observed score gets the verdict that it would get at `score` itself.
 
-    A threshold equal to a score would leave that part's verdict to the last bit of a runtime's sums.
+    With a threshold equal to a score, rounding in a runtime would decide that part's verdict.
     """
     raised = score + THRESHOLD_MARGIN * float(np.abs(observed).max())
     higher = observed[observed > score]
@@ -34,8 +34,8 @@ def just_above(score: float, observed: FloatArray) -> float:
 
 
 def part_scores(scores: Sequence[float] | FloatArray, parts: Sequence[str] | None) -> FloatArray:
-    """Score of each part, rising: the highest of its pictures. float64 (number of parts,)."""
-    values = np.asarray(scores, dtype=np.float64) + 0.0  # -0.0 and 0.0 are one score, also in words
+    """Score of each part, ascending: the highest of its pictures. float64 (number of parts,)."""
+    values = np.asarray(scores, dtype=np.float64) + 0.0  # -0.0 and 0.0 are the same score, also as text
     if values.ndim != 1 or values.size == 0:
         raise BadInput(
             f"scores of shape {values.shape}: a list of at least one number is needed", hint="Score some pictures"
@@ -67,15 +67,15 @@ def warnings_of(
         )
     if evidence.cross_fit:
         words.append(
-            f"scores are cross-fit: theory promises only {percent(min(2 * rate, Fraction(1)))}, twice the rate asked "
-            "for; in practice it is near the rate asked for"
+            f"scores are cross-fit: the proven bound is {percent(min(2 * rate, Fraction(1)))}, twice the requested "
+            "rate; in practice the rate is close to the requested one"
         )
     return tuple(words)
 
 
 def part_warnings(kind: str, parts: Sequence[str] | None) -> tuple[str, ...]:
     if parts is None:
-        return (f"one {kind} picture a part was assumed: pictures of one part are not independent",)
+        return (f"one picture per {kind} part was assumed; pictures of one part are not independent",)
     pictures = sorted(Counter(parts).values())
     if pictures[0] == pictures[-1]:
         return ()

@@ -1,4 +1,4 @@
-"""False-reject rates as exact shares, and how many good parts support one. Pure; knows no scores."""
+"""False-reject rates as exact fractions, and the number of good parts that supports one. Pure; knows no scores."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edge_sdk.intervals import beta_cdf, beta_quantile
 class Supportable:
     """The lowest false-reject rate that `count` good parts support (threshold = highest good score).
 
-    rate: 0..1, rounded up to the digits shown, so that it can be asked for. bound: what the true rate is below, with
+    rate: 0..1, rounded up to the digits shown, so that it can be requested. bound: upper bound of the true rate, with
     `confidence`. words: a sentence with both.
     """
 
@@ -26,10 +26,10 @@ class Supportable:
 
 
 def parse_rate(rate: str | Fraction, name: str = "rate") -> Fraction:
-    """A share as it is written everywhere: "0.01", "1%", "1/100" or a Fraction, exact, between 0 and 1.
+    """An exact fraction between 0 and 1, from "0.01", "1%", "1/100" or a Fraction.
 
-    name: what it is, for the message ("confidence"). BadUsage for anything else; a bare 95 or 1.5 could mean two
-    things and is refused with both spellings.
+    name: for the message ("confidence"). Raises BadUsage for anything else; a bare 95 or 1.5 is ambiguous, and the
+    message gives both spellings.
     """
     hint = 'Give a decimal string such as "0.01" or "1%"'
     if not isinstance(rate, (str, Fraction)):

@@ -1,8 +1,8 @@
-"""Site records: what a site decided, each linked to the one before it by its digest. Pure; knows no task's numbers.
+"""Site records: decisions of a site, each linked to its predecessor by digest. Pure; knows no task's numbers.
 
-A kind of record is a subclass with a tag of its own and a line in `KINDS`; a task of another package names its kinds in
-`Task.records`. A record of a kind that is not known here keeps its fields, so that the chain checks out and a task that
-knows it can read it.
+A kind of record is a subclass with its own tag and a line in `KINDS`; a task of another package lists its kinds in
+`Task.records`. A record of an unknown kind keeps its fields, so that the chain still verifies and a task that knows the
+kind can read it.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
 
     @property
     def kind(self) -> str:
-        """What it calls itself in the file: the tag of its type."""
+        """Its name in the file: the tag of its type."""
         return str(self.__struct_config__.tag)
 
     def problem(self) -> str:
-        """What in this record can't be, as a sentence part; "" if it could be true."""
+        """What is invalid in this record, as a phrase; "" if it is valid."""
         return ""
 
     def summary(self) -> str:
-        """What was decided, in a few words for a line of a list."""
+        """The decision as a short phrase, for a list."""
         return self.words
 
 
@@ -128,11 +128,11 @@ def sealed(record: R, predecessor: Record | None) -> R:
     BadInput where it holds a number that can't be, or the predecessor has no digest yet.
     """
     if problem := record.problem():
-        raise BadInput(problem, hint="Give finite numbers that could be true")
+        raise BadInput(problem, hint="Give finite numbers in range")
     if predecessor is not None and not predecessor.digest:
         raise BadInput("the record before this one has no digest", hint="Seal it first")
     linked = msgspec.structs.replace(record, predecessor=predecessor.digest if predecessor else "", digest="")
-    # Read back from JSON first: a whole number given for a float would hash as 1 here and as 1.0 when read again.
+    # Round trip through JSON first: an int given for a float would hash as 1 here and as 1.0 when read back.
     linked = msgspec.convert(msgspec.to_builtins(linked), type(record))
     return msgspec.structs.replace(linked, digest=digest_of(linked))
 
@@ -151,12 +151,12 @@ def check_chain(records: Sequence[Record | Mapping[str, Any]], *, where: str = "
             raise BadBundle(
                 f"{name} was altered: its digest does not match",
                 where=where,
-                hint="Take the file from its source again",
+                hint="Copy the file again from its source",
             )
         if members.get("predecessor", "") != before:
             raise BadBundle(
                 f"{name} does not follow the one before it: a record was removed, added or moved",
                 where=where,
-                hint="Take the file from its source again",
+                hint="Copy the file again from its source",
             )
         before = members["digest"]

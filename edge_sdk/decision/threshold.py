@@ -1,4 +1,4 @@
-"""Thresholds as site records: the record with its evidence, and the verdict that follows from it. Pure."""
+"""Thresholds as site records, with their evidence, and the verdict for a score. Pure."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ Rule = Literal["conformal", "conformal-pac", "cost", "fixed"]
 class Threshold(Record, frozen=True, kw_only=True, tag="threshold"):
     """One threshold record. A picture is rejected when score > threshold, strictly.
 
-    requested_rate: false-reject rate asked for, 0..1. confidence: of the promise (rule "conformal-pac"). parts:
+    requested_rate: false-reject rate asked for, 0..1. confidence: that the rate holds (rule "conformal-pac"). parts:
     independent physical good parts behind the scores; pictures: good pictures scored. rank: the rank-th smallest part
     score decides, and the threshold is `just_above` it (rule "cost": above the observed score that costs least).
     expected_rate: mean of the true rate over calibration sets of this size (rule "cost": share observed).
     rate_interval: 90 % interval of the true rate that this sample size allows. lowest_rate: the lowest
     rate that `parts` supports. ties: part scores equal to the one that decides. cross_fit: the scores come from several
-    models, each judging what it had not seen. data_digest: of the pictures behind the scores (contents, names, labels,
+    models, each on pictures that it was not trained on. data_digest: of the scored pictures (contents, names, labels,
     and parts where a group was stated). defects: labelled defective parts used; recall_lower: one-sided 95 %
     lower bound of the share of them caught; threshold_interval: thresholds that cost within 5 % of the least.
     """
@@ -62,7 +62,7 @@ class Threshold(Record, frozen=True, kw_only=True, tag="threshold"):
             and (self.rate_interval is None or self.rate_interval[0] <= self.rate_interval[1])
             and min(self.parts, self.pictures, self.rank or 0) >= 0
         )
-        return "" if sound else "a threshold holds a number that can't be"
+        return "" if sound else "a threshold holds an invalid number"
 
     def summary(self) -> str:
         return f"score > {self.threshold:.6g}, {self.rule}"
@@ -90,7 +90,7 @@ def verdict(score: float, threshold: Threshold | None) -> Verdict:
 
 
 def rejected(scores: Sequence[float] | FloatArray | float, threshold: float) -> NDArray[np.bool_]:
-    """True for defects: score > threshold, strictly. The one place where this comparison stands."""
+    """True for defects: score > threshold, strictly. The only place with this comparison."""
     return np.asarray(np.asarray(scores, dtype=np.float64) > threshold)
 
 
@@ -101,7 +101,7 @@ class Evidence:
     variant, runtime: whose scores; several, with commas, where the highest of what they give a picture counts.
 
     data_digest: `grouping.data_digest` of the pictures behind the scores. cross_fit: the scores come from several
-    models, each judging what it had not seen. created_utc: ISO 8601.
+    models, each on pictures that it was not trained on. created_utc: ISO 8601.
     """
 
     grouped_by: str = ""
@@ -114,7 +114,7 @@ class Evidence:
 
 
 UNSTATED = Evidence()
-"""Nothing is known of where the scores come from."""
+"""Evidence of scores of unknown origin."""
 
 
 def scores_digest(scores: Sequence[float] | FloatArray) -> str:
@@ -124,10 +124,10 @@ def scores_digest(scores: Sequence[float] | FloatArray) -> str:
 
 
 def fixed(threshold: float, *, evidence: Evidence = UNSTATED) -> Threshold:
-    """A threshold that somebody chose. It promises nothing, and its words say so."""
+    """A threshold set by hand. It has no expected rate, and its words say so."""
     if not math.isfinite(threshold):
         raise BadInput(f"a threshold of {threshold} decides nothing", hint="Give a finite threshold")
-    words = "threshold set by hand; no false-reject rate is promised"
+    words = "threshold set by hand; its false-reject rate is not known"
     return Threshold(rule="fixed", threshold=float(threshold), words=words, **copied(evidence))
 
 

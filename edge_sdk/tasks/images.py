@@ -1,4 +1,4 @@
-"""Whatever a caller calls a picture becomes a prepared tensor: what the picture tasks share. Knows no answer."""
+"""Turns a caller's picture into a prepared tensor; shared by all tasks that take pictures. Knows no answer."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ Source: TypeAlias = Any
 """A path, encoded bytes, a PIL picture, or an array uint8 or uint16 (H, W), (H, W, 3), (H, W, 4)."""
 
 SMALL = 0.25
-"""Share of the network's side below which a picture is noted: most of what the network then sees is interpolated."""
+"""A picture smaller than this share of the network's input gets a note: most of that input is interpolated."""
 PICTURE = "picture"
 """Name of a golden sample's source: the bytes of an encoded picture."""
 RING = 8
-"""Different pictures that a profile calls in turn: one constant picture flatters caches."""
+"""Number of different pictures that a profile uses in turn: a single picture stays in caches and looks too fast."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +64,7 @@ class Pictures:
             color, pixels = "rgb", clock("decode", preprocess.decode, file, bit_depth=depth)
         elif isinstance(image, bytes):
             name, color, pixels = "bytes", "rgb", clock("decode", preprocess.decode, image, bit_depth=depth)
-        elif hasattr(image, "mode") and hasattr(image, "convert"):  # a PIL picture knows its own colours
+        elif hasattr(image, "mode") and hasattr(image, "convert"):  # a PIL picture has its own colour mode
             color, pixels = "rgb", preprocess.of_pil(image, where=name)
         elif not hasattr(image, "__array__"):
             raise _no_picture(image)
@@ -76,25 +76,27 @@ class Pictures:
         )  # fmt: skip
 
     def _unusual(self, pixels: NDArray[Any], prepared: Prepared) -> tuple[str, ...]:
-        """What a person should know of a picture beside its answer."""
+        """Notes on a picture for the user."""
         geometry, record = prepared.geometry, self.record
         notes = []
         if min(geometry.width / record.width, geometry.height / record.height) < SMALL:
             notes.append(
                 f"the picture has {geometry.width} x {geometry.height} px, the network looks at {record.width} x "
-                f"{record.height}: is it the right one?"
+                f"{record.height}: check that it is the right picture"
             )
         if self._golden_grey is not None and (grey := preprocess.is_grey(prepared.tensor)) != self._golden_grey:
             here, there = ("grey", "in colour") if grey else ("in colour", "grey")
-            notes.append(f"the picture is {here}, the bundle's golden samples are {there}: its answer may be off")
+            notes.append(f"the picture is {here}, the bundle's golden samples are {there}: the result may be wrong")
         depth = record.bit_depth
         if pixels.dtype == np.uint16 and depth and (top := int(pixels.max())).bit_length() < depth - 1:
-            notes.append(f"no value is above {top}, and they are read as {depth} bits: is the camera's depth another?")
+            notes.append(
+                f"no value is above {top}, and they are read as {depth} bits: check the bit depth of the camera"
+            )
         return tuple(notes)
 
 
 def record_of(bundle: Bundle) -> Preprocessing:
-    """How pictures become the input. Raises BadBundle where the bundle does not say."""
+    """The preprocessing of a bundle. Raises BadBundle if it has none."""
     if bundle.manifest.preprocessing is None:
         raise BadBundle(
             f"a bundle for {bundle.manifest.task} needs preprocessing", where=str(bundle.path), hint="Export it again"
@@ -125,7 +127,7 @@ def stored_picture(png: bytes) -> dict[str, Array]:
 def batch_of(images: Iterable[Source]) -> list[Source]:
     """The pictures of a `predict_batch`. Raises BadInput where one picture was given."""
     if isinstance(images, (str, bytes, Path)) or (isinstance(images, np.ndarray) and images.ndim < 4):
-        raise BadInput("predict_batch takes several pictures, this is one", hint="Use predict, or put it into a list")
+        raise BadInput("predict_batch takes several pictures, got one", hint="Use predict, or pass a list")
     return list(images)
 
 
@@ -183,7 +185,7 @@ def places_of(files: Sequence[Path]) -> list[Path]:
 def _no_picture(given: object) -> BadInput:
     accepted = "Pass a path, encoded bytes, a PIL picture or a numpy array"
     if given is None:
-        return BadInput("None is not a picture: the file or camera it came from gave nothing", hint=accepted)
+        return BadInput("None is not a picture: the file or camera returned nothing", hint=accepted)
     if isinstance(given, (list, tuple)):
         return BadInput(
             f"this is a {type(given).__name__} of {len(given)}, predict takes one picture",

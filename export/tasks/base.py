@@ -216,7 +216,7 @@ class ExportTask:
         return ""
 
     def cards(self, built: Built) -> Sequence[Card]:
-        """Large figures for the report page."""
+        """Headline metrics for the report page."""
         return ()
 
     def sections(self, built: Built, verified: VerifyReport) -> Sequence[Section]:

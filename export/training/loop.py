@@ -105,7 +105,7 @@ def run(
     """Trains to the end of `plan`, going on from the checkpoint in `folder` if there is one; returns where it ended.
 
     The plan may differ from the one that the checkpoint was written under. From there on the schedule is that of the
-    new plan, at the share of it that is behind: a finished run that is asked for more goes on from its last weights,
+    new plan, at the share of it that is behind: a finished run that is asked for more resumes from its last weights,
     its learning rate rises to where a run of the new length would have it, and falls to the new end. A run that is
     behind its new end already stays as it is. `Position.segments` tells of every such change.
 
@@ -121,7 +121,7 @@ def run(
     if stored is not None:
         checkpoint.restore(stored, module, optimizer, rng)
         position = stored.position
-        words = "trained before, to step" if plan.over(position) else "going on from step"
+        words = "already trained, to step" if plan.over(position) else "going on from step"
         progress(round(1000 * plan.done(position)), 1000, f"{words} {position.step}")
 
     def keep(at: Position) -> None:
@@ -215,7 +215,7 @@ def _stopped(folder: Path) -> Stopped:
     kept = (folder / checkpoint.NAME).is_file()
     return Stopped(
         "stopped, the checkpoint is kept" if kept else "stopped before the first checkpoint", where=str(folder),
-        hint="Give the same command again to go on",
+        hint="Give the same command again to resume",
     )  # fmt: skip
 
 

@@ -494,7 +494,7 @@ DECISIONS = [
     Attack("decision_removed", "does not follow the one before", _site(_drop_decision)),
     Attack("decisions_swapped", "does not follow the one before", _site(_move_decision)),
     Attack("decisions_of_another", "made for another bundle", _site(_other_sealed)),
-    Attack("impossible_rate", "a number that can't be", _site(_impossible_rate)),
+    Attack("impossible_rate", "an invalid number", _site(_impossible_rate)),
     Attack("nan_threshold", "NaN is not a number", _site(lambda v: json.dumps(v).encode().replace(b"3.0", b"NaN"))),
     Attack("no_decisions", "holds 0 decisions", _site(lambda value: value.update(decisions=[]))),
     Attack("newer_decisions", "has schema '2.0'", _site(lambda value: value.update(schema="2.0"))),

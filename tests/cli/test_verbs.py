@@ -194,8 +194,8 @@ def test_a_cut_picture_is_left_out_of_a_refit_with_its_name(
     assert edge("threshold", str(bundle), "--good", str(good), "--rate", "10%") == 0
     told = capsys.readouterr()
     assert "23 pictures of 23 parts" in told.out
-    assert "warning: 1 picture of --good left out: can't be judged (the PNG is cut short" in told.out
-    assert "note: 1 picture of --good left out: can't be judged (the PNG is cut short" in told.err
+    assert "warning: 1 picture of --good left out: can't be scored (the PNG is cut short" in told.out
+    assert "note: 1 picture of --good left out: can't be scored (the PNG is cut short" in told.err
     assert str(cut) in told.err
 
 
@@ -208,13 +208,13 @@ def test_a_refit_shows_the_old_threshold_and_asks_about_pictures_that_it_would_r
     assert edge(*call, str(_pictures(tmp_path / "good", 12))) == 0
     alike = json.loads(capsys.readouterr().out)
     assert (alike["before"]["threshold"], alike["above_before"] < 6) == (before, True)
-    assert not any("are they good parts" in words for words in alike["decision"]["warnings"])
+    assert not any("check that they show" in words for words in alike["decision"]["warnings"])
     assert edge(*call[:-2], "--good", str(_pictures(tmp_path / "other", 12, damaged=True))) == 0
     told = capsys.readouterr().out
     assert "not written: score > " in told
     assert f"threshold: {before:.6g} -> " in told
     assert "the old one would reject 12 of the 12 good pictures" in told
-    assert "12 of 12 good pictures score above the threshold in force before" in told
+    assert "12 of 12 good pictures score above the previous threshold" in told
 
 
 @pytest.mark.parametrize(

@@ -231,7 +231,7 @@ def test_scores_that_tie_at_the_threshold_are_counted_and_warned_about() -> None
 
 def test_the_record_says_what_was_assumed() -> None:
     values = np.arange(60)
-    assert any("one good picture a part was assumed" in words for words in conformal(values, rate="0.1").warnings)
+    assert any("one picture per good part was assumed" in words for words in conformal(values, rate="0.1").warnings)
     even = conformal(values, rate="0.1", parts=[str(number // 2) for number in range(60)])
     assert even.warnings == ()
     uneven = conformal(values, rate="0.1", parts=[str(min(number // 2, 20)) for number in range(60)])
@@ -239,14 +239,14 @@ def test_the_record_says_what_was_assumed() -> None:
     crossed = conformal(values, rate="0.1", evidence=Evidence(cross_fit=True, variant="int8"))
     assert crossed.cross_fit
     assert crossed.variant == "int8"
-    assert any("promises only 20.00 %" in words for words in crossed.warnings)
+    assert any("proven bound is 20.00 %" in words for words in crossed.warnings)
 
 
 def test_the_words_tell_rank_and_interval() -> None:
     words = conformal(np.arange(160), rate="5%", parts=[str(number) for number in range(160)]).words
     assert words == (
-        "5 %: just above score 153 (152) of 160 good parts, in rising order. The next good one is "
-        "rejected with 4.97 % on average; with 160 parts the true rate lies between 2.51 % and 8.06 % (90 % interval)"
+        "5 %: just above score 153 (152) of 160 good parts, in rising order. Expected "
+        "false-reject rate 4.97 % (90 % interval 2.51 % to 8.06 %, from 160 parts)"
     )
 
 
@@ -356,6 +356,6 @@ def test_costs_and_prevalence_must_make_sense() -> None:
 def test_a_threshold_set_by_hand_promises_nothing_and_says_so() -> None:
     decision = fixed(0.4, evidence=Evidence(author="line 3"))
     assert (decision.rule, decision.threshold, decision.author) == ("fixed", 0.4, "line 3")
-    assert "no false-reject rate is promised" in decision.words
+    assert "its false-reject rate is not known" in decision.words
     with pytest.raises(BadInput, match="decides nothing"):
         fixed(math.nan)

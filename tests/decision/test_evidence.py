@@ -44,7 +44,7 @@ def test_folders_inside_good_are_left_out_and_told(tmp_path: Path) -> None:
     found = gather(tmp_path, None, group="", notes=seen())
     assert names(found) == ["a"]
     (left_out,) = found.left_out
-    assert left_out.why == "2 pictures of --good left out: they lie in folders inside it, which may hold anything"
+    assert left_out.why == "2 pictures of --good left out: in subfolders, which may hold anything"
     assert str(left_out).endswith(f"{tmp_path / 'scratch/b.png'}, {tmp_path / 'scratch/c.png'}")
 
 
@@ -69,7 +69,7 @@ def test_a_picture_in_both_folders_is_refused_by_its_content(tmp_path: Path) -> 
 def test_copies_count_once(tmp_path: Path) -> None:
     found = gather(files(tmp_path, a="1", b="1", c="2", d="1"), None, group="", notes=seen())
     assert names(found) == ["a", "c"]
-    assert found.left_out[0].why.startswith("2 pictures of --good left out: copies of others")
+    assert found.left_out[0].why.startswith("2 pictures of --good left out: duplicates of others")
 
 
 def test_parts_that_the_model_was_trained_on_are_left_out_with_all_their_pictures(tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_a_defect_that_the_model_learned_as_good_is_refused(tmp_path: Path) -> N
 
 def test_a_bundle_that_does_not_keep_its_training_pictures_says_that_nothing_was_checked(tmp_path: Path) -> None:
     (warning,) = gather(files(tmp_path, a="1"), None, group="", notes=UNTOLD).warnings
-    assert "whether these are new can't be checked" in warning
+    assert "it was not checked whether these are new" in warning
 
 
 def test_a_group_that_does_not_fit_is_told_before_a_file_is_read(tmp_path: Path) -> None:
@@ -117,5 +117,5 @@ def test_the_good_pictures_to_look_at_are_those_with_the_highest_scores() -> Non
     scores = {"a.png": 0.1, "b.png": 0.9, "c.png": 0.3, "d.png": 0.2}
     found = highest(map(Path, scores), scores.values())
     assert [(str(one.path), one.score) for one in found] == [("b.png", 0.9), ("c.png", 0.3), ("d.png", 0.2)]
-    assert "b.png (0.9), c.png (0.3), d.png (0.2); one that shows no good part" in look_at(found)
+    assert "b.png (0.9), c.png (0.3), d.png (0.2). If one shows a defect" in look_at(found)
     assert look_at(highest([], [])) == ""

@@ -48,7 +48,7 @@ def test_a_value_above_the_stated_depth_is_refused_not_clipped() -> None:
 
 
 def test_16_bits_are_refused_where_the_bundle_was_made_for_8() -> None:
-    with pytest.raises(BadInput, match="made for 8"):
+    with pytest.raises(BadInput, match="the bundle takes 8"):
         preprocess.to_rgb8(np.zeros((4, 4), np.uint16), bit_depth=None)
 
 
@@ -112,7 +112,7 @@ def test_a_missing_file_and_a_folder_are_told_apart(tmp_path: Path) -> None:
     ("array", "words"),
     [
         (np.full((4, 4, 3), np.nan, np.float32), "48 of its values are NaN"),
-        (np.zeros((4, 4, 3), np.float64), "float picture's range can't be known"),
+        (np.zeros((4, 4, 3), np.float64), "the range of a float picture is unknown"),
         (np.zeros((4, 4), bool), "bool"),
         (np.zeros((4, 4, 2), np.uint8), "shape"),
         (np.zeros((1, 4, 4, 3), np.uint8), "shape"),

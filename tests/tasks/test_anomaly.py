@@ -269,14 +269,14 @@ def test_what_is_no_picture_is_told_what_is(detector: AnomalyDetector, given: ob
 
 @pytest.mark.parametrize("given", [tiny.picture(1), "photo.png", b"bytes", Path("photo.png")])
 def test_one_picture_is_never_taken_for_a_batch(detector: AnomalyDetector, given: object) -> None:
-    with pytest.raises(BadInput, match=r"this is one\. Use predict"):
+    with pytest.raises(BadInput, match=r"got one\. Use predict"):
         detector.predict_batch(given)
 
 
 def test_a_grey_picture_for_a_bundle_in_colour_is_judged_and_noted(detector: AnomalyDetector) -> None:
     grey = tiny.picture(5)[:, :, 1]
     (note,) = detector.predict(grey).notes
-    assert note == "the picture is grey, the bundle's golden samples are in colour: its answer may be off"
+    assert note == "the picture is grey, the bundle's golden samples are in colour: the result may be wrong"
 
 
 def test_a_camera_of_12_bits_in_a_bundle_for_16_is_noted(detector: AnomalyDetector) -> None:

@@ -94,5 +94,5 @@ def test_an_option_that_is_offered_twice_is_refused_with_its_name(
     )
     install(tmp_path / "site", "acme_twice", code, registry.GROUP)
     monkeypatch.syspath_prepend(tmp_path / "site")
-    with pytest.raises(BadUsage, match="the option overwrite is offered twice: by mine, by its task anomaly"):
+    with pytest.raises(BadUsage, match="the option overwrite is defined twice: by mine, by its task anomaly"):
         Families().get_command(None, "mine")

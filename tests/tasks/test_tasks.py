@@ -72,8 +72,8 @@ def test_every_family_makes_a_task_that_the_device_side_does() -> None:
     ("settings", "said"),
     [
         ({}, r"the settings of the task anomaly can't be read: .*missing required field `grid`"),
-        ({"grid": {"offset_px": 2.0, "stride_px": 0.0}}, "a map stride of 0.0 px can't be"),
-        ({"grid": {"offset_px": 1e9, "stride_px": 4.0}}, "a map offset of .* px can't be"),
+        ({"grid": {"offset_px": 2.0, "stride_px": 0.0}}, "a map stride of 0.0 px is invalid"),
+        ({"grid": {"offset_px": 1e9, "stride_px": 4.0}}, "a map offset of .* px is invalid"),
         ({"grid": {"offset_px": "2", "stride_px": 4.0}}, "Expected `float`"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The predictor of the anomaly task: a picture in, score, verdict, map, regions out. Knows no family."""
+"""The anomaly predictor: picture to score, verdict, map and regions. Knows no family."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class AnomalyDetector(Running[Source, AnomalyResult]):
         return got["map"], got["score"]
 
     def _read(self, cells: NDArray[np.float32], scores: NDArray[np.float32], taken: Taken) -> AnomalyResult:
-        score = float(scores.max())  # several scores only for tiles: the worst speaks
+        score = float(scores.max())  # several scores only for tiles: the highest decides
         if not (np.isfinite(score) and bool(np.isfinite(cells).all())):
             raise CheckFailed(
                 f"the runtime answered score {score} and a map with {int(np.count_nonzero(~np.isfinite(cells)))} cells "
@@ -86,9 +86,9 @@ class AnomalyDetector(Running[Source, AnomalyResult]):
                 hint="Run edge-sdk verify on this device",
             )
         if taken.one_colour:
-            # Whatever the network answers to it, a line reads the verdict, and "good" would let the part pass.
+            # A covered lens or dead camera: whatever the network answers, the verdict "good" would let the part pass.
             raise BadInput(
-                "every pixel has the same value, which is no picture of a part", where=taken.name,
+                "every pixel has the same value: this is not a picture of a part", where=taken.name,
                 hint="Is the lens covered?",
             )  # fmt: skip
         return AnomalyResult(

@@ -1,6 +1,6 @@
-"""The pictures that a threshold fitted on site may rest on: which count, and which are left out and why.
+"""Selects the pictures for a threshold fitted on site: which count, and which are left out and why.
 
-Fresh parts, each once, good ones apart from defective ones. Knows files, names and contents; decodes no picture.
+Parts must be new, counted once, and either good or defective. Knows files, names and contents; decodes no picture.
 """
 
 from __future__ import annotations
@@ -79,28 +79,28 @@ class Scored:
 
 
 LOOKED_AT = 3
-"""So many of the good pictures with the highest scores are named to whoever fits a threshold."""
+"""How many of the good pictures with the highest scores are shown after a fit."""
 
 
 def highest(paths: Iterable[Path], scores: Iterable[float]) -> tuple[Scored, ...]:
-    """The good pictures with the highest scores, highest first: one that is no good part after all sets the threshold
-    too high, and nothing but a look at it can tell."""
+    """The good pictures with the highest scores, highest first. A defective part among them makes the threshold too
+    high, and only a person can see that."""
     scored = [Scored(path=path, score=float(score)) for path, score in zip(paths, scores, strict=True)]
     return tuple(sorted(scored, key=lambda one: -one.score)[:LOOKED_AT])
 
 
 def look_at(pictures: Sequence[Scored]) -> str:
-    """What to say of `highest`; "" of none."""
+    """The advice to look at `highest`; "" for none."""
     if not pictures:
         return ""
     return (
-        f"look at the good pictures with the highest scores: {', '.join(map(str, pictures))}; one that shows no good "
-        "part raises the threshold: take it out, and fit again"
+        f"look at the good pictures with the highest scores: {', '.join(map(str, pictures))}. If one shows a defect, "
+        "the threshold is too high: remove the picture, and fit again"
     )
 
 
 def gather(good: Path, defects: Path | None, *, group: str, notes: Mapping[str, str]) -> Gathered:
-    """Looks through both folders before anything is scored.
+    """Select the pictures of both folders before anything is scored.
 
     good: its own pictures are taken, not those of folders in it, which may hold anything. defects: folders in it are
     kinds of defects, but for those whose name says good parts or masks. group: as in `Grouping`, "" = not stated.
@@ -115,7 +115,7 @@ def gather(good: Path, defects: Path | None, *, group: str, notes: Mapping[str, 
     _check_apart(sound, broken)
     sound, broken = _once(sound, GOOD_OPTION, tally), _once(broken, DEFECTS_OPTION, tally)
     if SEEN not in notes:
-        untold = "the bundle does not keep which pictures it was trained on: whether these are new can't be checked"
+        untold = "the bundle does not list its training pictures, so it was not checked whether these are new"
         return Gathered(good=sound, defects=broken, left_out=tuple(tally.left_out), warnings=(untold,))
     seen = seen_in(notes[SEEN])
     _check_not_learned(broken, seen)
@@ -143,7 +143,7 @@ def _good_files(folder: Path, tally: _Tally) -> Sequence[Path]:
             where=f"{GOOD_OPTION} {folder}",
             hint=f"Name one folder of good parts{f', such as {sound}' if sound else ''}",
         )  # fmt: skip
-    tally.add(inside, GOOD_OPTION, "they lie in folders inside it, which may hold anything")
+    tally.add(inside, GOOD_OPTION, "in subfolders, which may hold anything")
     return own
 
 
@@ -164,7 +164,7 @@ def _defect_files(folder: Path, tally: _Tally) -> Sequence[Path]:
 
 def _samples(files: Sequence[Path], folder: Path, group: str, option: str, tally: _Tally) -> list[Sample]:
     part_of = Grouping(folder, group or None)
-    parts = [part_of(path) for path in files]  # a group that does not fit is told before anything is read
+    parts = [part_of(path) for path in files]  # a group that does not fit fails before anything is read
     out, gone = [], []
     for path, part in zip(files, parts, strict=True):
         try:
@@ -191,19 +191,19 @@ def _once(samples: Sequence[Sample], option: str, tally: _Tally) -> list[Sample]
     for sample in samples:
         first.setdefault(sample.content, sample)
     copies = [sample.path for sample in samples if first[sample.content] is not sample]
-    tally.add(copies, option, "copies of others with the same content, and a part counts once")
+    tally.add(copies, option, "duplicates of others, and a part counts once")
     return list(first.values())
 
 
 def _fresh(samples: Sequence[Sample], seen: frozenset[str], folder: Path, tally: _Tally) -> list[Sample]:
-    """Without the parts that the model learned from: of a part that it saw in one picture it knows the others too."""
+    """Without the parts used in training: a part is known from any of its pictures."""
     known = {sample.part for sample in samples if sample.content[:SEEN_DIGITS] in seen}
     kept = [sample for sample in samples if sample.part not in known]
-    why = "the model was trained on these parts, which therefore score lower than new ones"
+    why = "the model was trained on these parts, so they score lower than new ones"
     if samples and not kept:
         raise BadInput(
-            f"none of the {len(samples)} pictures is new: {why}, and a threshold from them would reject too many good "
-            "parts", where=f"{GOOD_OPTION} {folder}", hint="Give pictures of good parts that the training did not have",
+            f"none of the {len(samples)} pictures is new: {why}. A threshold from them would reject too many good "
+            "parts", where=f"{GOOD_OPTION} {folder}", hint="Give pictures of good parts that were not used in training",
         )  # fmt: skip
     tally.add((sample.path for sample in samples if sample.part in known), GOOD_OPTION, why)
     return kept
@@ -215,5 +215,5 @@ def _check_not_learned(defects: Sequence[Sample], seen: frozenset[str]) -> None:
         raise BadInput(
             f"the model was trained on {len(known)} of the pictures in {DEFECTS_OPTION}, as good parts, such as "
             f"{shown(known[0].path)}",
-            hint="Train again without them: the model has learned that such a defect is good",
+            hint="Train again without them: the model has learned these defects as good",
         )  # fmt: skip

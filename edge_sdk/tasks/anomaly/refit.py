@@ -1,4 +1,4 @@
-"""A bundle's threshold fitted again where it runs: this camera, this runtime, this variant. Knows no archive layout."""
+"""Refits a bundle's threshold on site: this camera, this runtime, this variant. Knows no archive layout."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from edge_sdk.tasks.anomaly.folder_names import GOOD
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What is asked for. rate: as in `parse_rate`, and confidence, 0..1: of the conformal rule. good, defects: folders
+    """The request. rate: as in `parse_rate`, and confidence, 0..1: of the conformal rule. good, defects: folders
     as in `evidence.gather`; with defects the cost rule is used, and rate and confidence are not.
 
     cost_miss, cost_reject: in any one unit. prevalence: share of defects on the line, 0..1.
@@ -79,7 +79,7 @@ class Refit:
 
     @property
     def change(self) -> str:
-        """What changes, in words: old and new threshold, and the good pictures that the old one would reject."""
+        """The change as text: old and new threshold, and how many good pictures the old one would reject."""
         if self.before is None:
             return f"threshold: none -> {self.decision.threshold:.6g}"
         words = f"threshold: {self.before.threshold:.6g} -> {self.decision.threshold:.6g}"
@@ -98,7 +98,7 @@ class Refit:
 
 
 def by_hand(path: Path, threshold: float, stated: Stated, *, trust: Trust) -> Refit:
-    """A threshold set by a person, for a bundle that opens under `trust`."""
+    """A threshold set by hand, for a bundle that opens under `trust`."""
     decision = fixed(threshold, evidence=Evidence(author=stated.author, created_utc=_now()))
     with Bundle.open(path, trust=trust) as bundle:
         require_anomaly(bundle)
@@ -115,9 +115,9 @@ def require_anomaly(bundle: Bundle) -> None:
 
 
 def put_in_force(path: Path, made: Refit, *, key: SigningKey | None = None) -> Threshold:
-    """Writes the decision into the bundle that it was made for; the record as it stands there. key: the site's.
+    """Append the decision to the bundle that it was made for, and return the stored record. key: the site's.
 
-    Raises as `append_decision`: BadUsage where another bundle has taken its place, CantWrite.
+    Raises as `append_decision`: BadUsage if the bundle was replaced, CantWrite.
     """
     with append_decision(path, made.decision, key=key, sealed=made.bundle) as written:
         return cast(Threshold, written.in_force(Threshold))  # it was just appended
@@ -129,10 +129,10 @@ def _signed_by(bundle: Bundle) -> str:
 
 
 def from_pictures(detector: AnomalyDetector, request: Request, stated: Stated, *, progress: Progress = silent) -> Refit:
-    """Scores the pictures with the detector as it runs here, and decides by the conformal or the cost rule.
+    """Score the pictures with this detector, and fit the threshold by the conformal or the cost rule.
 
-    Only pictures that `evidence.gather` lets count are scored, and of those the ones that can be judged count. Raises
-    BoundNotMet where the number of good parts does not support the rate, BadInput where no picture is left.
+    Only pictures accepted by `evidence.gather` are scored, and unreadable ones are left out. Raises BoundNotMet if the
+    number of good parts does not support the rate, BadInput if no picture is left.
     """
     parse_rate(request.rate)  # before any picture is read
     manifest, before = detector.bundle.manifest, detector.threshold
@@ -159,9 +159,9 @@ def from_pictures(detector: AnomalyDetector, request: Request, stated: Stated, *
 
 def _strange(above: int, count: int, threshold: float) -> str:
     return (
-        f"{above} of {count} good pictures score above the threshold in force before ({threshold:.6g}): are they good "
-        "parts, of the product, camera and light that this bundle was made for? edge-sdk predict --overlays shows "
-        "where they differ. Another product needs a bundle of its own"
+        f"{above} of {count} good pictures score above the previous threshold ({threshold:.6g}): check that they show "
+        "good parts of the product, camera and light that this bundle was made for. edge-sdk predict --overlays shows "
+        "where they differ. Another product needs its own bundle"
     )
 
 
@@ -178,7 +178,7 @@ def _decided(request: Request, used: Gathered, scores: Sequence[float], evidence
 
 
 def _scored(detector: AnomalyDetector, given: Gathered, progress: Progress) -> tuple[Gathered, list[float]]:
-    """Scores of good pictures, then of defective ones, and `given` without those that can't be judged."""
+    """Scores of good pictures, then of defective ones, and `given` without the unreadable ones."""
     total = len(given.good) + len(given.defects)
     kept: list[list[Sample]] = []
     scores: list[float] = []
@@ -191,7 +191,7 @@ def _scored(detector: AnomalyDetector, given: Gathered, progress: Progress) -> t
             done += 1
             try:
                 scores.append(detector.predict(sample.path).score)
-            except BadInput as exc:  # cut short, of one colour, beyond the bit depth: one such file stops nothing
+            except BadInput as exc:  # truncated, uniform, beyond the bit depth: one bad file must not end the refit
                 problems.append((sample.path, exc))
                 continue
             scored.append(sample)
@@ -199,14 +199,14 @@ def _scored(detector: AnomalyDetector, given: Gathered, progress: Progress) -> t
         if problems:
             why, hint = str(problems[0][1].args[0]), problems[0][1].hint
             if not scored:
-                raise BadInput(f"none of the {len(samples)} pictures of {option} can be judged: {why}", hint=hint)
-            left_out.append(LeftOut.of([path for path, _ in problems], option, f"can't be judged ({why})"))
+                raise BadInput(f"none of the {len(samples)} pictures of {option} can be scored: {why}", hint=hint)
+            left_out.append(LeftOut.of([path for path, _ in problems], option, f"can't be scored ({why})"))
     progress(total, total, "scored pictures")
     return replace(given, good=kept[0], defects=kept[1], left_out=tuple(left_out)), scores
 
 
 def _digest(used: Gathered, group: str) -> str:
-    """Of the pictures behind the scores, as at export: the same pictures give the same digest."""
+    """Digest of the scored pictures, as at export: the same pictures give the same digest."""
     labelled = [*((sample, GOOD) for sample in used.good), *((sample, "defect") for sample in used.defects)]
     return data_digest(
         (sample.path.name, sample.part if group else "", label, sample.content) for sample, label in labelled

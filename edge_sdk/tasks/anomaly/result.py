@@ -1,4 +1,4 @@
-"""The answer to one picture: score, verdict, map and regions in the caller's pixels. Knows no runtime."""
+"""The result for one picture: score, verdict, map and regions in the caller's pixels. Knows no runtime."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The anomaly task: what its bundles hold, how golden samples are replayed, what an error means. Knows no family."""
+"""The anomaly task: settings, replay of golden samples, meaning of errors. Knows no family."""
 
 from __future__ import annotations
 

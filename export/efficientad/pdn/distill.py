@@ -41,7 +41,7 @@ PATCH_CHANNELS = 1024
 
 TARGET = "edge-sdk.distill-target/1"
 CODE = "distill/1"
-"""Raised whenever a checkpoint of the code before can't be gone on from."""
+"""Bump when older checkpoints can no longer be resumed."""
 
 START_PICTURES = 8
 """That the initial weights are scaled on."""
@@ -211,7 +211,7 @@ def channel_pooled(x: Tensor, channels: int) -> Tensor:
 def distill(
     backbone: Backbone, pictures: Pictures, options: DistillOptions, *, folder: Path, progress: Progress = silent
 ) -> Distilled:
-    """Distils, or goes on from the checkpoint in `folder`, if it agrees. Raises Stopped on Ctrl-C, checkpoint kept."""
+    """Distils, or resumes from the checkpoint in `folder`, if it agrees. Raises Stopped on Ctrl-C, checkpoint kept."""
     folder.mkdir(parents=True, exist_ok=True)
     identity = identity_of(backbone, options)
     target = FeatureTarget(backbone, options)
@@ -316,7 +316,7 @@ def _whole(seen: Tensor, want: Tensor, shift: int, *, padding: bool) -> tuple[Te
 
 
 def identity_of(backbone: Backbone, options: DistillOptions) -> dict[str, str]:
-    """What a checkpoint must have in common with a run that goes on from it."""
+    """What a checkpoint must have in common with a run that resumes from it."""
     return identify(options, code=CODE, backbone=backbone.name)
 
 

@@ -25,7 +25,7 @@ _BY_PICTURE = (
     "the numbers are the same. Ran: on which device, and how many convolutions in which type."
 )
 _BY_PART = (
-    "Pictures of one part are not independent, so these are the figures to judge by. A part is rejected as soon as one "
+    "Pictures of one part are not independent, so use these metrics. A part is rejected if one "
     "of its pictures is; a part with good and with defective pictures counts on both sides."
 )
 

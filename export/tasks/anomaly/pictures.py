@@ -50,7 +50,7 @@ def read_pictures(folder: Path, *, group: str | None = None, how: Reading = ANY)
     folder = Path(folder)
     if not folder.is_dir():
         raise BadInput("this is not a folder", where=str(folder), hint="Name a folder with pictures of good parts")
-    part_of = Grouping(folder, group)  # a pattern or table that is wrong is told before pictures are looked for
+    part_of = Grouping(folder, group)  # a pattern or table that is wrong fails before pictures are looked for
     found = _scan(folder)
     store = PictureStore(scratch=how.scratch)
     good = [Picture(path=p, part=part_of(p), label=label) for p, label in found.train]

@@ -1,7 +1,7 @@
 """The scores behind a threshold: of each held-out picture the highest that any graph gives it on any runtime here.
 
-A rate that is promised for these holds for every one of them: who scores lower rejects less. Quantized scores differ
-from fp32's by some percent, and a threshold that lies a hair above one fp32 score would often reject it in int8.
+A rate that holds for these scores holds for every graph: a graph with lower scores rejects less. Quantized scores
+differ from fp32's by some percent, and a threshold just above an fp32 score would often reject it in int8.
 
 Knows scores and graphs; no family, no test picture.
 """
@@ -63,8 +63,8 @@ def _unusable(variants: Sequence[Variant]) -> set[tuple[str, str, str]]:
 
 
 def of(scores: Sequence[float], scored_by: str, scored: Sequence[Scored]) -> ThresholdScores:
-    """scores: fp32's, one per picture, by `scored_by`; scored: the other graphs', of the same pictures. Those that did
-    not run are told in the table, not here."""
+    """scores: fp32's, one per picture, by `scored_by`; scored: the other graphs', of the same pictures. Graphs that
+    did not run are in the table, not here."""
     own, scored = np.array(scores, np.float64), [one for one in scored if not one.problem]
     most = FAR * float(np.abs(own).max())
     counted = [one for one in scored if float(np.abs(one.scores - own).max()) <= most]
