@@ -129,9 +129,9 @@ def difference(got: Array, want: Array) -> float:
     if got.shape != want.shape:
         return float("inf")
     a, b = got.astype(np.float64), want.astype(np.float64)
-    apart = np.abs(a - b)
-    apart[(a == b) | (np.isnan(a) & np.isnan(b))] = 0.0  # equal infinities and equal NaN are equal answers
-    return float(apart.max(initial=0.0))
+    equal = (a == b) | (np.isnan(a) & np.isnan(b))  # equal infinities and equal NaN are equal answers
+    with np.errstate(invalid="ignore"):
+        return float(np.where(equal, 0.0, np.abs(a - b)).max(initial=0.0))
 
 
 def answers(session: Session, feeds: Feeds) -> dict[str, Array]:

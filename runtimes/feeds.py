@@ -56,7 +56,7 @@ def _out_of_range(tensor: str, axis: int, name: str, size: int, most: int, where
     return BadInput(
         f"{tensor} has size {size} on axis {axis} ({name}), the graph was compiled for {sizes}",
         where=where,
-        hint=f'Feed {sizes} in one call, or compile with axes={{"{name}": {size}}}' if size else f"Feed {sizes}",
+        hint=f"Feed {sizes} in one call, or export it for {name} up to {size}" if size else f"Feed {sizes}",
     )
 
 

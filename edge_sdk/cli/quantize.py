@@ -92,7 +92,7 @@ def quantize(
 
 def _axis(word: str) -> tuple[str, int]:
     name, found, size = word.rpartition("=")
-    if not found or not name or not size.isdigit() or int(size) < 1:
+    if not found or not name or not size.isdecimal() or int(size) < 1:
         raise BadUsage(f"--axis {shown(word)} names no axis and size", hint="Write --axis N=8")
     return name, int(size)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,9 +23,10 @@ from edge_sdk.errors import BadBundle, BadUsage, EdgeError
 from edge_sdk.golden import OutputCheck, golden_feeds
 from edge_sdk.in_flight import InFlight
 from edge_sdk.preprocess import Color
+from edge_sdk.runtimes.feeds import check
 from edge_sdk.runtimes.protocol import Explanation, Session
 from edge_sdk.stages import Stages
-from edge_sdk.tensors import Array, TensorSpec, batch_size, joined, rows
+from edge_sdk.tensors import BATCH, Array, TensorSpec, batch_size, joined, rows
 
 MODEL = "model"
 """The role of a task's only graph."""
@@ -233,7 +235,10 @@ class Running(ABC, Generic[In, Out]):
 
     def _run(self, role: str, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Run rows of the batch axis in calls of at most `max_batch`."""
-        session, most = self._loaded.models[role].session, self._loaded.max_batch
+        model, most = self._loaded.models[role], self._loaded.max_batch
+        session = model.session
+        # Before rows are split: cut to the rows of another input, one that has more would lose them in silence.
+        check(feeds, session.inputs, axes={**model.graph.axes, BATCH: sys.maxsize}, where=role)
         count = batch_size(feeds, session.inputs)
         if count is None or count <= most:
             return session.run(feeds)

@@ -16,7 +16,7 @@ import numpy as np
 
 from edge_sdk import atomic
 from edge_sdk.bundle.store import Bundle
-from edge_sdk.errors import BadInput
+from edge_sdk.errors import BadInput, EdgeError
 from edge_sdk.shown import shown
 from edge_sdk.stages import Stages
 from edge_sdk.tasks.base import MODEL, Answers, Given, Loaded, RunInfo, Running, Setup, Task
@@ -111,11 +111,18 @@ class TensorModel(Running[Source, TensorResult]):
 def arrays_of(source: Source) -> dict[str, Array]:
     """The arrays of a mapping or an .npz file. Raises BadInput."""
     if isinstance(source, Mapping):
-        return {str(name): np.asarray(value) for name, value in source.items()}
+        return {str(name): _array(str(name), value) for name, value in source.items()}
     if isinstance(source, (str, Path)):
         return read_npz(Path(source))
     what = f"an object of type {type(source).__name__} holds no named arrays"
     raise BadInput(what, hint="Pass a dict of arrays by input name, or the path of an .npz file")
+
+
+def _array(name: str, value: Any) -> Array:
+    try:
+        return np.asarray(value)
+    except ValueError as exc:  # rows of different lengths
+        raise BadInput(f"{shown(name)} is no array: {exc}", hint="Feed an array of one shape") from exc
 
 
 def npz(arrays: Mapping[str, Array]) -> bytes:
@@ -137,11 +144,16 @@ def read_npz(path: Path) -> dict[str, Array]:
         if total > MAX_NPZ_BYTES:
             raise BadInput(f"its arrays take {total} bytes, at most {MAX_NPZ_BYTES} are read", where=str(path))
         with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+            arrays = {name: file[name] for name in file.files}
+    except EdgeError:
+        raise
     except OSError as exc:
         raise BadInput(f"can't read it: {exc.strerror or exc}", where=str(path), hint="Check the path") from exc
-    except (zipfile.BadZipFile, ValueError, EOFError, KeyError, MemoryError, NotImplementedError, RuntimeError) as exc:
+    except Exception as exc:
         raise BadInput(f"this is no .npz file of plain arrays: {exc}", where=str(path), hint=again) from exc
+    if other := next((name for name, value in arrays.items() if not isinstance(value, np.ndarray)), None):
+        raise BadInput(f"it holds {shown(other)}, which is no array", where=str(path), hint=again)  # NumPy: raw bytes
+    return arrays
 
 
 class TensorTask(Task):

@@ -41,7 +41,7 @@ def samples_of(word: str, inputs: Sequence[TensorSpec], axes: Mapping[str, int],
     """
     if word.startswith(RANDOM):
         count = word.removeprefix(RANDOM)
-        if not count.isdigit() or not 1 <= int(count) <= 100_000:
+        if not count.isdecimal() or not 1 <= int(count) <= 100_000:
             raise BadUsage(f"--data {shown(word)} names no number of samples", hint="Write random:64")
         return RandomSamples(count=int(count), inputs=tuple(inputs), axes=dict(axes), seed=seed)
     path = Path(word)

@@ -16,7 +16,7 @@ HOLDER = """
 import sys
 from pathlib import Path
 from edge_sdk.locks import exclusive
-with exclusive(Path(sys.argv[1]), what="training", do="Wait"):
+with exclusive(Path(sys.argv[1]), what="training", hint="Wait"):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -66,7 +66,7 @@ from edge_sdk.locks import exclusive
 from edge_sdk.runtimes.cache import CacheKey, entry_if_usable
 logging.basicConfig(stream=sys.stdout, format="%(message)s")
 folder = Path(sys.argv[1])
-with exclusive(folder, what="training", do="Wait"):
+with exclusive(folder, what="training", hint="Wait"):
     print("trained")
 atomic.write(folder / "x.edge", b"whole")
 with atomic.exclusive(folder / "x.edge"):

@@ -206,7 +206,7 @@ from edge_sdk.runtimes.protocol import CompileOptions
 try:
     OvRuntime().compile(sys.stdin.buffer.read(), CompileOptions(precision="bf16", graph_name="tiny.onnx"))
 except WrongPrecision as exc:
-    assert "Ask for f32" in exc.do and "Exception from" not in str(exc), exc
+    assert "Ask for f32" in exc.hint and "Exception from" not in str(exc), exc
 else:
     raise AssertionError("a CPU with AVX2 alone does not compute in bf16")
 """

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,9 @@ def test_an_npz_file_is_read_and_one_is_written(model: TensorModel, tmp_path: Pa
         ({**_sample(0), "x": np.zeros((1, 5))}, "x is float64, the graph takes float32"),
         ({**_sample(0), "x": np.zeros((1, 6), np.float32)}, r"x has shape \(1, 6\)"),
         ({**_sample(0), "x": np.zeros((0, 5), np.float32)}, "x"),
+        ({}, "no array for input x"),
+        ({"image": np.zeros((1, 5), np.float32), "shift": np.zeros(3, np.float32)}, "no array for input x"),
+        ({**_sample(0), "x": [[1.0, 2.0], [3.0]]}, "x is no array"),
         (7, "an object of type int holds no named arrays"),
         (None, "an object of type NoneType holds no named arrays"),
         ("nowhere.npz", "can't read it"),
@@ -169,6 +173,29 @@ def _bomb(path: Path) -> None:
             f.write(bytes(1 << 20))
 
 
+def _members(**content: bytes) -> Callable[[Path], None]:
+    """Makes a zip file of such members: nothing else about them is right."""
+
+    def make(path: Path) -> None:
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, data in content.items():
+                archive.writestr(name.replace("_npy", ".npy"), data)
+
+    return make
+
+
+def _damaged(path: Path) -> None:
+    """A stream of deflate that breaks off in the middle of a byte's meaning; the names and sizes are right."""
+    _members(x_npy=bytes(range(256)) * 40)(path)
+    data = bytearray(path.read_bytes())
+    data[60:90] = b"\xff" * 30
+    path.write_bytes(data)
+
+
+_HEADER = b"((((" * 2000
+_NPY = b"\x93NUMPY\x01\x00"
+
+
 @pytest.mark.parametrize(
     ("make", "said"),
     [
@@ -177,6 +204,10 @@ def _bomb(path: Path) -> None:
         (lambda path: path.mkdir(), "can't read it"),
         (_one_array, "no .npz file"),
         (_pickled, "no .npz file of plain arrays"),
+        (_members(notes=b"no array"), "notes, which is no array"),
+        (_members(x_npy=b"no array"), "x"),
+        (_members(x_npy=_NPY + len(_HEADER).to_bytes(2, "little") + _HEADER), "no .npz file"),
+        (_damaged, "no .npz file"),
         (_bomb, "at most 2147483648 are read"),
     ],
 )
@@ -211,3 +242,65 @@ def test_predict_of_a_folder_tells_of_what_no_tensor_is_read_from_and_of_nothing
     done = subprocess.run(call, capture_output=True, text=True, check=True)
     assert "not read as a picture" not in done.stderr
     assert "left out, no .npz files: 1" in done.stderr
+
+
+def _identity(*inputs: Any, outputs: list[Any]) -> bytes:
+    """Doubles each input; of two inputs, their sum."""
+    names = [one.name for one in inputs]
+    nodes = [helper.make_node("Add", [names[0], names[-1]], [outputs[0].name])]
+    made = helper.make_model(
+        helper.make_graph(nodes, "g", list(inputs), outputs), opset_imports=[helper.make_opsetid("", 17)], ir_version=9
+    )
+    return bytes(made.SerializeToString())
+
+
+def _packed(path: Path, onnx_bytes: bytes, axes: dict[str, int], samples: list[dict[str, np.ndarray]]) -> Path:
+    pack(
+        Parts(
+            name="model", family="test", task="tensor", quantized={},
+            exported=Exported(graphs={MODEL: FloatGraph(onnx=onnx_bytes, axes=axes)}, settings=TensorSettings()),
+            golden=[Golden(source=sample) for sample in samples],
+            tolerances=lambda role, variant: {"*": Tolerance(absolute=1e-6, relative=1e-4)},
+            provenance=Provenance(created_utc="", product_version="0.1.0", command=(), packages={}),
+        ),
+        path,
+    ).close()  # fmt: skip
+    return path
+
+
+def test_rows_of_two_inputs_must_be_as_many(tmp_path: Path) -> None:
+    """Cut to the rows of the first, the second would lose some in silence."""
+    value, kind = helper.make_tensor_value_info, TensorProto.FLOAT
+    graph = _identity(value("x", kind, ["N", 2]), value("z", kind, ["N", 2]), outputs=[value("y", kind, ["N", 2])])
+    rng = np.random.default_rng(0)
+    samples = [{n: rng.normal(size=(1, 2)).astype(np.float32) for n in "xz"} for _ in range(2)]
+    path = _packed(tmp_path / "two.edge", graph, {"N": 8}, samples)
+    for most in (1, 2, 8):
+        with edge_sdk.load_as(TensorModel, path, max_batch=most, cache=tmp_path) as model:
+            assert model.predict({"x": np.ones((5, 2), np.float32), "z": np.ones((5, 2), np.float32)})["y"].shape == (
+                5,
+                2,
+            )
+            for x, z in ((4, 6), (6, 4), (1, 2), (2, 1), (0, 1)):
+                with pytest.raises(BadInput, match="size"):
+                    model.predict({"x": np.ones((x, 2), np.float32), "z": np.ones((z, 2), np.float32)})
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes", "sizes"),
+    [((), {}, [(), ()]), ((2, "L"), {"L": 9}, [(2, 4), (2, 9)]), (("N", "L"), {"N": 4, "L": 9}, [(1, 4), (2, 9)])],
+    ids=["scalar", "free axis", "batch and free axis"],
+)
+def test_any_shape_is_verified_and_loaded(
+    shape: tuple[Any, ...], axes: dict[str, int], sizes: list[tuple[int, ...]], tmp_path: Path
+) -> None:
+    """Golden samples of other sizes don't fit into one batch; a scalar's error is a number, not an array."""
+    value, kind = helper.make_tensor_value_info, TensorProto.FLOAT
+    rng = np.random.default_rng(0)
+    samples = [{"x": np.asarray(rng.normal(size=size), np.float32)} for size in sizes]
+    graph = _identity(value("x", kind, shape), outputs=[value("y", kind, shape)])
+    path = _packed(tmp_path / "any.edge", graph, axes, samples)
+    report = verify(path)
+    assert report.passed, report.text()
+    with edge_sdk.load(path, cache=tmp_path) as model:
+        np.testing.assert_allclose(model.predict(samples[1])["y"], 2 * samples[1]["x"], rtol=1e-5)
