@@ -24,7 +24,7 @@ from edge_sdk.export.anomaly.data import AnomalyData, AnomalyTrained, Picture, P
 from edge_sdk.export.efficientad.family import EfficientAD
 from edge_sdk.export.efficientad.options import EfficientAdOptions
 from edge_sdk.export.efficientad.saved import MODEL
-from edge_sdk.export.efficientad.trunk import load_trunk
+from edge_sdk.export.efficientad.trunk import SHIPPED, load_trunk
 from edge_sdk.export.efficientad.xs.features import FeatureBank, Views
 from edge_sdk.export.efficientad.xs.model import XsModel, new_model
 from edge_sdk.export.efficientad.xs.train import XsTraining, quantiles_of, statistics_of
@@ -101,6 +101,16 @@ def test_the_bit_depth_that_the_user_states_stands_in_the_record() -> None:
     assert OPTIONS.preprocessing().bit_depth == 16
     assert replace(OPTIONS, bit_depth=12).preprocessing().bit_depth == 12
     assert replace(OPTIONS, size="s", bit_depth=12).preprocessing().bit_depth == 12
+
+
+def test_the_pretrained_weights_are_read_once_for_plan_and_training(data: AnomalyData, tmp_path: Path) -> None:
+    """What was looked at is what is learned from, whatever becomes of the file."""
+    teacher = tmp_path / "trunk.safetensors"
+    shutil.copy(SHIPPED, teacher)
+    family, options = EfficientAD(xs=CONFIG), replace(OPTIONS, teacher=teacher, steps=1)
+    planned = family.plan(data, options, folder=tmp_path / "run")
+    teacher.unlink()
+    assert family.train(data, options, folder=tmp_path / "run", progress=silent).run == planned.run
 
 
 def test_the_loss_falls(data: AnomalyData, tmp_path: Path) -> None:
