@@ -17,7 +17,7 @@ from edge_sdk import atomic, locks
 from edge_sdk.errors import BadUsage
 from edge_sdk.export import build as builder
 from edge_sdk.export import report, speeds
-from edge_sdk.export.family import Family, Trained
+from edge_sdk.export.family import Family
 from edge_sdk.export.tasks import export_task
 from edge_sdk.export.tasks.base import Reading
 from edge_sdk.progress import Progress
@@ -111,17 +111,8 @@ def demo(
     return Shown(
         family=family.name, data=task.options.data_name, bundle=str(built.path), page=str(page),
         headline=task.headline(built), evaluation=built.evaluation.to_json(), verified=verified.passed,
-        seconds=seconds, cut_short=_cut_short(built.trained, options.steps),
+        seconds=seconds, cut_short=report.cut_short(built.trained),
     )  # fmt: skip
-
-
-def _cut_short(trained: Trained, wanted: int | None) -> str:
-    if wanted is None or trained.steps >= wanted:
-        return ""
-    return (
-        f"Only {trained.steps} of {wanted} training steps fitted into the time: the machine is busy or slow, and the "
-        "figures above are worse for it. Give it more with --time-budget"
-    )
 
 
 def machine() -> dict[str, str]:

@@ -91,10 +91,23 @@ def _page(built: Built, measured: Measured) -> Page:
     )
 
 
+def cut_short(trained: Trained) -> str:
+    """A warning where the time ended a training before its steps did, "" where it did not."""
+    wanted = trained.options.steps
+    if wanted is None or trained.steps >= wanted:
+        return ""
+    return (
+        f"Only {trained.steps} of {wanted} training steps fitted into the time: the machine is busy or slow, and every "
+        "figure of quality is worse for it. Give it more with --time-budget"
+    )
+
+
 def _lead(built: Built, when: str, machine: Mapping[str, str]) -> str:
     facts = " · ".join(f"{k} {v}" for k, v in machine.items())
     stated, size = options_words(built.trained.options), built.path.stat().st_size
-    return f"{built.made.family.title}, {stated}, {size / 1e6:.1f} MB with all variants. Made {when}. Machine: {facts}."
+    what = f"{built.made.family.title}, {stated}, {size / 1e6:.1f} MB with all variants"
+    warning = cut_short(built.trained)
+    return f"{warning + '. ' if warning else ''}{what}. Made {when}. Machine: {facts}."
 
 
 def options_words(options: FamilyOptions) -> str:

@@ -360,6 +360,7 @@ def test_a_demo_whose_training_was_cut_short_says_so(
     shown = demo(tmp_path / "out", family, time_budget_s=1.0, seed=0, timed=(), progress=silent)
     assert ("Only 50 of 80 training steps" in shown.text()) == told
     assert bool(shown.cut_short) == told
+    assert ("Only 50 of 80 training steps" in Path(shown.page).read_text("utf-8").partition("<svg")[0]) == told
 
 
 def test_rows_worth_timing_are_those_that_load_would_take(data: AnomalyData, tmp_path: Path) -> None:
