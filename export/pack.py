@@ -76,6 +76,13 @@ def pack(
             f"the family {parts.family} or the task {task.name} gives no golden samples", hint="Give two or more"
         )
     graphs = [_Packed(graph, variant) for role in task.roles for graph, variant in _graphs(parts, role)]
+    for one in graphs:
+        role = one.graph.role
+        if (one.graph.inputs, one.graph.outputs) != (setup.inputs[role], setup.outputs[role]):
+            raise BadUsage(  # no device would load such a bundle
+                f"the graph {one.graph.name} takes or answers other tensors than the float graph of {role}",
+                hint="Export the model again, with the shapes of its inputs and outputs",
+            )
     golden, members = _golden(parts, task, setup, graphs, threads, progress)
     described = []
     for done, one in enumerate(graphs):

@@ -8,8 +8,10 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import onnx
@@ -21,6 +23,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import edge_sdk
 from edge_sdk.bundle.manifest import Provenance, Tolerance
+from edge_sdk.calibration import Variant
 from edge_sdk.errors import BadInput, BadUsage
 from edge_sdk.export.family import Exported, FloatGraph
 from edge_sdk.export.pack import Parts, pack
@@ -61,13 +64,7 @@ def _sample(seed: int, rows: int = 1) -> dict[str, np.ndarray]:
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("tensor") / "model.edge"
-    parts = Parts(
-        name="model", family="test", task="tensor", quantized={},
-        exported=Exported(graphs={MODEL: FloatGraph(onnx=_graph(), axes={"N": 8})}, settings=TensorSettings()),
-        golden=[Golden(source=_sample(seed, rows=1 + seed)) for seed in range(3)],
-        tolerances=lambda role, variant: {"*": Tolerance(absolute=1e-6, relative=1e-4)},
-        provenance=Provenance(created_utc="", product_version="0.1.0", command=(), packages={}),
-    )  # fmt: skip
+    parts = _parts(_graph(), {"N": 8}, [_sample(seed, rows=1 + seed) for seed in range(3)])
     pack(parts, path).close()
     return path
 
@@ -254,18 +251,34 @@ def _identity(*inputs: Any, outputs: list[Any]) -> bytes:
     return bytes(made.SerializeToString())
 
 
-def _packed(path: Path, onnx_bytes: bytes, axes: dict[str, int], samples: list[dict[str, np.ndarray]]) -> Path:
-    pack(
-        Parts(
-            name="model", family="test", task="tensor", quantized={},
-            exported=Exported(graphs={MODEL: FloatGraph(onnx=onnx_bytes, axes=axes)}, settings=TensorSettings()),
-            golden=[Golden(source=sample) for sample in samples],
-            tolerances=lambda role, variant: {"*": Tolerance(absolute=1e-6, relative=1e-4)},
-            provenance=Provenance(created_utc="", product_version="0.1.0", command=(), packages={}),
-        ),
-        path,
-    ).close()  # fmt: skip
+def _parts(onnx_bytes: bytes, axes: dict[str, int], samples: list[dict[str, np.ndarray]]) -> Parts:
+    return Parts(
+        name="model", family="test", task="tensor", quantized={},
+        exported=Exported(graphs={MODEL: FloatGraph(onnx=onnx_bytes, axes=axes)}, settings=TensorSettings()),
+        golden=[Golden(source=sample) for sample in samples],
+        tolerances=lambda role, variant: {"*": Tolerance(absolute=1e-6, relative=1e-4)},
+        provenance=Provenance(created_utc="", product_version="0.1.0", command=(), packages={}),
+    )  # fmt: skip
+
+
+def _packed(path: Path, *parts: Any) -> Path:
+    pack(_parts(*parts), path).close()
     return path
+
+
+def test_a_variant_of_other_tensors_is_refused_before_a_file_is_written(tmp_path: Path) -> None:
+    """No device would load the bundle."""
+    value, kind = helper.make_tensor_value_info, TensorProto.FLOAT
+    whole, other = (
+        _identity(value("x", kind, ["N", 2]), outputs=[value("y", kind, shape)]) for shape in (["N", 2], ["N", "k"])
+    )
+    variant = Variant(variant="fp16", layout="plain", graph=other, int8_convolutions=0)
+    with pytest.raises(BadUsage, match="fp16 takes or answers other tensors"):
+        pack(
+            replace(_parts(whole, {"N": 4}, [_sample(0)]), quantized={MODEL: Mock(variants=(variant,))}),
+            tmp_path / "x.edge",
+        )
+    assert not list(tmp_path.iterdir())
 
 
 def test_rows_of_two_inputs_must_be_as_many(tmp_path: Path) -> None:
