@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
@@ -311,9 +312,20 @@ def _unchanged(original: ModelProto, cleaned: Cleaned, sample: Feeds, threads: i
 
 
 def _check_names(model: ModelProto, names: tuple[str, ...]) -> None:
-    unknown = sorted(set(names) - {n.name for n in model.graph.node})
-    if unknown:
-        raise BadUsage(f"the graph has no node {', '.join(unknown)}", hint="edge-sdk inspect lists the nodes")
+    nodes = [n.name for n in model.graph.node if n.name]
+    if unknown := sorted(set(names) - set(nodes)):
+        near = difflib.get_close_matches(unknown[0], nodes, n=3, cutoff=0.4)
+        products = [n.name for n in model.graph.node if operator(n).kind == "matrix" and n.name]
+        raise BadUsage(
+            f"the graph has no node {', '.join(unknown)}",
+            hint=f"Did you mean {' or '.join(near)}" if near else f"It has {_some(products or nodes)}",
+        )
+
+
+def _some(names: Sequence[str], most: int = 8) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def _half_tensors(model: ModelProto) -> tuple[str, ...]:

@@ -232,12 +232,20 @@ def _not_taken(
     for graph in wanted:
         if graph.name in taken:
             continue
-        why = f"{', '.join(present)} can't run layout {graph.layout} as what it is" if present else "no runtime is here"
+        why = _why_not(graph, present)
         if graph.variant in asked and graph.variant not in ran:
             rows.append(replace(_blank(graph, ", ".join(present) or "-", ""), problem=why))
         else:
             left_out.append((graph.name, why))
     return rows, tuple(left_out)
+
+
+def _why_not(graph: Graph, present: Sequence[str]) -> str:
+    if not present:
+        return "no runtime is available"
+    if not any(targets.planned_for(runtime, graph.runtimes) for runtime in present):
+        return f"it was made for {', '.join(graph.runtimes)} alone"
+    return f"{', '.join(present)} would run layout {graph.layout} in float"
 
 
 def _blank(graph: Graph, runtime: str, device: str) -> VerifyRow:

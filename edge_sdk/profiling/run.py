@@ -66,7 +66,10 @@ def profile(
     if not sources:
         raise BadUsage("nothing to profile with", hint="Give at least 8 different ones")
     if not 0 <= options.min_time_s <= options.max_time_s:
-        raise BadUsage(f"min_time_s {options.min_time_s:g} is above max_time_s {options.max_time_s:g}")
+        raise BadUsage(
+            f"the shortest time of a run, {options.min_time_s:g} s, is above the longest, {options.max_time_s:g} s",
+            hint="Lower the first or raise the second",
+        )
     call: Callable[[Any], Any] = getattr(predict, "predict", predict)
     clocks = Clocks() if clocks is None else clocks
     cost = clock_cost(clocks, readings=20_000)
@@ -334,5 +337,5 @@ def _notes(
             f"calls correlate: {total.n} calls are worth {steadiness.n_eff:.0f} independent ones, bounds are optimistic"
         )
     if steadiness.verdict in ("unstable", "too few"):
-        notes.append("no ratio to another run may be taken from this one: use the interleaved comparison")
+        notes.append("no ratio to another run may be taken from this one: time both in turn, in one run")
     return tuple(notes)

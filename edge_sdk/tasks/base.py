@@ -26,7 +26,7 @@ from edge_sdk.preprocess import Color
 from edge_sdk.runtimes.feeds import check
 from edge_sdk.runtimes.protocol import Explanation, Session
 from edge_sdk.stages import Stages
-from edge_sdk.tensors import BATCH, Array, TensorSpec, batch_size, joined, rows
+from edge_sdk.tensors import BATCH, Array, TensorSpec, batch_size, joined, row_counts, rows
 
 MODEL = "model"
 """The role of a task's only graph."""
@@ -237,8 +237,9 @@ class Running(ABC, Generic[In, Out]):
         """Run rows of the batch axis in calls of at most `max_batch`."""
         model, most = self._loaded.models[role], self._loaded.max_batch
         session = model.session
-        # Before rows are split: cut to the rows of another input, one that has more would lose them in silence.
-        check(feeds, session.inputs, axes={**model.graph.axes, BATCH: sys.maxsize}, where=role)
+        if len(row_counts(feeds, session.inputs)) > 1:
+            # Before rows are split: cut to the rows of another input, one that has more would lose them in silence.
+            check(feeds, session.inputs, axes={**model.graph.axes, BATCH: sys.maxsize}, where=model.graph.name)
         count = batch_size(feeds, session.inputs)
         if count is None or count <= most:
             return session.run(feeds)

@@ -57,4 +57,4 @@ def test_a_bundle_or_run_folder_of_such_a_name_is_refused_before_the_training(
     with pytest.raises(SystemExit) as left:
         main.run(["train", "efficientad", str(tmp_path), *(word for pair in names.items() for word in pair)])
     assert left.value.code == 2
-    assert "is no plain UTF-8 name" in capsys.readouterr().err
+    assert "is not a plain UTF-8 name" in capsys.readouterr().err

@@ -212,7 +212,7 @@ def test_an_interrupt_after_the_training_is_stopped_with_what_was_trained_kept(
         if note.startswith("golden answers"):
             raise KeyboardInterrupt
 
-    with pytest.raises(Stopped, match=r"made of the trained model, which is kept.*same command again") as caught:
+    with pytest.raises(Stopped, match=r"the trained model is kept.*same command again") as caught:
         builder.make(plan(data, tmp_path), progress=interrupt)
     assert caught.value.exit_code == 5
     assert not (tmp_path / "x.edge").exists()

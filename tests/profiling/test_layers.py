@@ -52,4 +52,4 @@ def test_the_verb_shows_layers_and_refuses_to_measure_latency_beside(
     assert role["role"] == "model"
     assert role["layers"]
     assert _edge("profile", str(tiny_bundle), "--layers", "--samples", str(tmp_path / "x.csv")) == BadUsage.exit_code
-    assert "a run of its own" in capsys.readouterr().err
+    assert "a separate run" in capsys.readouterr().err
