@@ -54,15 +54,15 @@ class TensorSpec(msgspec.Struct, frozen=True, kw_only=True):
         return "" if fits else f"{self.name} has shape {shape}, the graph takes {self.shape}"
 
 
-def row_counts(feeds: Feeds, specs: Sequence[TensorSpec]) -> set[int]:
-    """How many rows the inputs with a batch axis have: one number where all is well. Other than arrays don't count."""
-    arrays = [feeds[spec.name] for spec in specs if spec.batched and spec.name in feeds]
-    return {array.shape[0] for array in arrays if isinstance(array, np.ndarray) and array.ndim}
+def row_counts(feeds: Feeds, specs: Sequence[TensorSpec]) -> dict[str, int]:
+    """How many rows each input with a batch axis has, by name: equal numbers in valid feeds. Only arrays count."""
+    arrays = {spec.name: feeds[spec.name] for spec in specs if spec.batched and spec.name in feeds}
+    return {name: array.shape[0] for name, array in arrays.items() if isinstance(array, np.ndarray) and array.ndim}
 
 
 def batch_size(feeds: Feeds, specs: Sequence[TensorSpec]) -> int | None:
     """How many rows the batch axis of `feeds` has; None where no input has one."""
-    return min(row_counts(feeds, specs), default=None)
+    return min(row_counts(feeds, specs).values(), default=None)
 
 
 def rows(feeds: Feeds, specs: Sequence[TensorSpec], start: int, stop: int) -> dict[str, Array]:

@@ -14,7 +14,7 @@ from edge_sdk.cli import terminal
 if TYPE_CHECKING:
     from edge_sdk.export.option import OptionSpec
 
-O = TypeVar("O")  # noqa: E741
+Options = TypeVar("Options")
 _TYPES = {"int": int, "float": float, "flag": bool, "path": Path}
 
 
@@ -36,7 +36,7 @@ def _parameter(spec: OptionSpec, default: Any) -> inspect.Parameter:
     )
 
 
-def made(options: type[O], given: Mapping[str, Any]) -> O:
+def made(options: type[Options], given: Mapping[str, Any]) -> Options:
     """The dataclass built from the options of a command line. Raises BadUsage for an invalid value."""
     from edge_sdk.export.option import specs_of
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,11 +18,10 @@ import msgspec
 from edge_sdk.bundle.manifest import Graph, Preprocessing
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.decision.record import Record
-from edge_sdk.errors import BadBundle, BadUsage, EdgeError
+from edge_sdk.errors import BadBundle, BadInput, BadUsage, EdgeError
 from edge_sdk.golden import OutputCheck, golden_feeds
 from edge_sdk.in_flight import InFlight
 from edge_sdk.preprocess import Color
-from edge_sdk.runtimes.feeds import check
 from edge_sdk.runtimes.protocol import Explanation, Session
 from edge_sdk.stages import Stages
 from edge_sdk.tensors import BATCH, Array, TensorSpec, batch_size, joined, row_counts, rows
@@ -237,9 +235,12 @@ class Running(ABC, Generic[In, Out]):
         """Run rows of the batch axis in calls of at most `max_batch`."""
         model, most = self._loaded.models[role], self._loaded.max_batch
         session = model.session
-        if len(row_counts(feeds, session.inputs)) > 1:
-            # Before rows are split: cut to the rows of another input, one that has more would lose them in silence.
-            check(feeds, session.inputs, axes={**model.graph.axes, BATCH: sys.maxsize}, where=model.graph.name)
+        counts = row_counts(feeds, session.inputs)
+        if len(set(counts.values())) > 1:  # cut to the rows of another input, one that has more would lose them
+            sizes = ", ".join(f"{name} has size {count}" for name, count in counts.items())
+            raise BadInput(
+                f"{sizes} on axis 0 ({BATCH})", where=model.graph.name, hint="Feed as many rows of each input"
+            )
         count = batch_size(feeds, session.inputs)
         if count is None or count <= most:
             return session.run(feeds)

@@ -120,18 +120,18 @@ def test_a_source_that_no_longer_becomes_its_feeds_is_found(tiny_bundle: Path, t
 
 
 @pytest.mark.parametrize(
-    ("spoilt", "words"),
+    ("faulty", "words"),
     [
         (lambda self, source: self.nothing_of_this_name, "AttributeError"),
         (lambda self, source: _answer(self, 255 - _stored_feed(self)), "it feeds model something else"),
     ],
 )
 def test_a_predictor_that_fails_or_does_not_do_what_its_task_says_is_not_verified(
-    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, spoilt: Callable[..., Any], words: str
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, faulty: Callable[..., Any], words: str
 ) -> None:
     """Golden feeds are made by the task's `feeds`; what users call is `predict`."""
     assert [check.passed for check in verify(tiny_bundle, runtimes=["onnxruntime"]).predict] == [True]
-    monkeypatch.setattr(AnomalyDetector, "predict", spoilt)
+    monkeypatch.setattr(AnomalyDetector, "predict", faulty)
     report = verify(tiny_bundle, runtimes=["onnxruntime"], variants=["fp32"])
     assert all(row.passed for row in report.rows)
     assert not report.passed
