@@ -99,14 +99,8 @@ class Expected:
         return golden_feeds(self.bundle, self.bundle.manifest.golden[index], self.graph.role)
 
     def beside(self, index: int) -> dict[str, Array]:
-        """What stands beside sample `index` in a batch: the next sample, or its own values in another order where that
-        has other shapes. Always values that are valid for the graph: an index stays an index."""
-        mine, following = self.feeds(index), self.feeds((index + 1) % len(self.bundle.manifest.golden))
-        if all(following[name].shape[1:] == array.shape[1:] for name, array in mine.items()):
-            alike = all(np.array_equal(following[name], array) for name, array in mine.items())
-            if not alike:
-                return following
-        return {name: np.asarray(np.flip(array)) for name, array in mine.items()}
+        """What stands beside sample `index` in a batch: see `neighbour`."""
+        return neighbour(self.feeds(index), self.feeds((index + 1) % len(self.bundle.manifest.golden)))
 
     def compare(self, index: int, got: Mapping[str, Array], *, position: int | None = None) -> list[OutputCheck]:
         """Every output of sample `index` as `answers` returns them; position: where in a batch it ran."""
@@ -160,6 +154,16 @@ def in_batches(session: Session, feeds: Feeds, decoy: Feeds, *, size: int, posit
         batched = {spec.name for spec in session.outputs if spec.batched}
         out.append({name: value[position : position + 1] if name in batched else value for name, value in got.items()})
     return joined(out, session.outputs)
+
+
+def neighbour(feeds: Feeds, following: Feeds) -> dict[str, Array]:
+    """What stands beside `feeds` in a batch: `following`, or its own values in another order where that has other
+    shapes or is the same. Always values that are valid for the graph: an index stays an index."""
+    if all(following[name].shape[1:] == array.shape[1:] for name, array in feeds.items()):
+        alike = all(np.array_equal(following[name], array) for name, array in feeds.items())
+        if not alike:
+            return dict(following)
+    return {name: np.asarray(np.flip(array)) for name, array in feeds.items()}
 
 
 def check_session(bundle: Bundle, graph: Graph, session: Session, *, strongest_only: bool = False) -> list[OutputCheck]:

@@ -7,8 +7,9 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, cast
 
 from edge_sdk import __version__, atomic, tasks
 from edge_sdk.bundle.manifest import Graph
@@ -17,8 +18,9 @@ from edge_sdk.bundle.store import Bundle
 from edge_sdk.errors import BadBundle, BadUsage, CantWrite, CheckFailed, NotThere, NotTrusted
 from edge_sdk.golden import check_session
 from edge_sdk.preprocess import Color
-from edge_sdk.runtimes import probe, registry, targets
+from edge_sdk.runtimes import faults, probe, registry, targets
 from edge_sdk.runtimes.cache import default_cache_folder, own_folder
+from edge_sdk.runtimes.onnx_file import read_facts
 from edge_sdk.runtimes.protocol import Availability, CompileOptions, Session
 from edge_sdk.runtimes.targets import Choice, VariantOption
 from edge_sdk.tasks.base import Loaded, Model, Predictor, Running, Setup, Task
@@ -27,12 +29,13 @@ from edge_sdk.tensors import BATCH
 VariantWanted: TypeAlias = "str | Mapping[str, str] | None"
 """One variant for every role, or a variant by role; None = the best for this machine."""
 P = TypeVar("P", bound=Running[Any, Any])
+_OF_ANY_TASK = cast("type[Running[Any, Any]]", Running)
 
 
 def load(
     path: Path | str, *, target: str | None = None, runtime: str | None = None, variant: VariantWanted = None,
     device: str | None = None, color: Color = "rgb", threads: int | None = None, max_batch: int = 1,
-    trust: Trust = "if-present", cache: Path | None = None, self_check: bool = True,
+    trust: Trust = "if-present", cache: Path | str | None = None, self_check: bool = True,
 ) -> Predictor[Any, Any]:  # fmt: skip
     """Open and check a bundle, and compile for each role the best variant for this machine.
 
@@ -46,62 +49,63 @@ def load(
     The type returned depends on the bundle's task; with `load_as` a type checker knows it. Raises BadBundle,
     NotTrusted, NotThere, WrongPrecision, CheckFailed (a wrong answer to the golden sample).
     """
-    return _load(
-        path, None, target=target, runtime=runtime, variant=variant, device=device, color=color, threads=threads,
-        max_batch=max_batch, trust=trust, cache=cache, self_check=self_check,
+    return load_as(
+        _OF_ANY_TASK, path, target=target, runtime=runtime, variant=variant, device=device, color=color,
+        threads=threads, max_batch=max_batch, trust=trust, cache=cache, self_check=self_check,
     )  # fmt: skip
 
 
 def load_as(
     kind: type[P], path: Path | str, *, target: str | None = None, runtime: str | None = None,
     variant: VariantWanted = None, device: str | None = None, color: Color = "rgb", threads: int | None = None,
-    max_batch: int = 1, trust: Trust = "if-present", cache: Path | None = None, self_check: bool = True,
+    max_batch: int = 1, trust: Trust = "if-present", cache: Path | str | None = None, self_check: bool = True,
 ) -> P:  # fmt: skip
     """`load` with a static type: `load_as(AnomalyDetector, path)`.
 
     Raises BadUsage for a bundle of another task, before anything is compiled; otherwise as `load`.
     """
-    loaded = _load(
-        path, kind, target=target, runtime=runtime, variant=variant, device=device, color=color, threads=threads,
-        max_batch=max_batch, trust=trust, cache=cache, self_check=self_check,
-    )  # fmt: skip
-    assert isinstance(loaded, kind)  # checked in `_load`
-    return loaded
-
-
-def _load(
-    path: Path | str, kind: type[Running[Any, Any]] | None, *, target: str | None, runtime: str | None,
-    variant: VariantWanted, device: str | None, color: Color, threads: int | None, max_batch: int, trust: Trust,
-    cache: Path | None, self_check: bool,
-) -> Running[Any, Any]:  # fmt: skip
+    if not isinstance(kind, type):
+        raise BadUsage("load_as takes the predictor's class, then the path", hint="load_as(AnomalyDetector, path)")
+    if not isinstance(path, (str, Path)):
+        raise BadUsage(f"the path of a bundle is a str or a Path, not {type(path).__name__}")
     if color not in ("rgb", "bgr"):
         raise BadUsage(f'color is "rgb" or "bgr", not {color!r}')
+    _check_count("max_batch", max_batch)
+    if threads is not None:
+        _check_count("threads", threads)
     bundle = Bundle.open(Path(path), trust=trust, lazy=True)
     models: dict[str, Model] = {}
     try:
         task = checked_task(bundle)
-        if kind is not None and not issubclass(task.predictor, kind):
+        if not issubclass(task.predictor, kind):
             raise BadUsage(
                 f"this is a bundle for {task.name}, whose predictor is {task.predictor.__name__}, not {kind.__name__}",
                 where=str(path), hint=f"load_as({task.predictor.__name__}, ...)",
             )  # fmt: skip
-        folder = cache or default_cache_folder()
+        folder = default_cache_folder() if cache is None else Path(cache)
         choices = choose(bundle, target=target, runtime=runtime, variant=variant, device=device)
         options = CompileOptions(threads=threads, cache_dir=folder)
         words: dict[str, str] = {}
         for role, choice in choices.items():
             graph, session = compiled(bundle, role, choice, options, max_batch=max_batch)
-            models[role] = Model(graph=graph, session=session, why=choice.why)
+            models[role] = Model(graph=graph, session=session, why=choice.why, passed_over=choice.refused)
             if self_check:
                 words[role] = _self_check(bundle, graph, session, folder, max_batch=max_batch)
-        return task.open(
+        opened = task.open(
             Loaded(bundle=bundle, models=models, color=color, max_batch=max_batch, self_check=_words(words))
         )
+        assert isinstance(opened, kind)  # so it was, before anything was compiled
+        return opened
     except BaseException:
         for model in models.values():
             model.session.close()
         bundle.close()
         raise
+
+
+def _check_count(name: str, value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise BadUsage(f"{name} is a number of at least 1, not {value!r}")
 
 
 def checked_task(bundle: Bundle) -> Task:
@@ -144,21 +148,37 @@ def choose(
         looked_at = (runtime,) if runtime else registry.of_gpus() if device is None else ()
         profile = targets.detect(probe.cpu(), [found(name) for name in looked_at], device=device)
 
+    def fault(role: str, name: str, option: VariantOption) -> str:
+        return known_fault(bundle, graph_of(bundle, role, name, option), found(name))
+
     def choice(role: str) -> Choice:
         options = [
             VariantOption(variant=g.variant, layout=g.layout, runtimes=g.runtimes)
             for g in bundle.manifest.graphs if g.role == role
         ]  # fmt: skip
         asked = wanted.get(role)
+
+        def chosen() -> Choice:
+            return targets.choose(
+                options, profile, tuple(probed.values()), variant=asked, runtime=runtime, device=device,
+                fault=partial(fault, role),
+            )  # fmt: skip
+
         for place in targets.places_for(profile, runtime, device):
             if found(place.runtime).usable:
                 with contextlib.suppress(NotThere):  # try the next one; the call below raises with all reasons
-                    return targets.choose(
-                        options, profile, tuple(probed.values()), variant=asked, runtime=runtime, device=device
-                    )
-        return targets.choose(options, profile, tuple(probed.values()), variant=asked, runtime=runtime, device=device)
+                    return chosen()
+        return chosen()
 
     return {role: choice(role) for role in roles}
+
+
+def known_fault(bundle: Bundle, graph: Graph, runtime: Availability) -> str:
+    """Why a runtime answers this graph wrongly on this CPU whatever is set, in words; "" = no such fault is known."""
+    if graph.layout == "plain":  # such faults are of int8, and a graph need not be read for nothing
+        return ""
+    facts = read_facts(bundle.graph(graph.name), where=graph.name)
+    return faults.unusable_reason(runtime.runtime, runtime.version or "", facts, probe.cpu())
 
 
 def _by_role(variant: VariantWanted, roles: tuple[str, ...]) -> dict[str, str]:
@@ -166,6 +186,10 @@ def _by_role(variant: VariantWanted, roles: tuple[str, ...]) -> dict[str, str]:
         return {}
     if isinstance(variant, str):
         return dict.fromkeys(roles, variant)
+    if not isinstance(variant, Mapping) or not all(isinstance(one, str) for pair in variant.items() for one in pair):
+        raise BadUsage(
+            f"variant is a name, or names by role, not {variant!r}", hint=f'variant="int8", or {{"{roles[0]}": "int8"}}'
+        )
     if unknown := sorted(set(variant) - set(roles)):
         raise BadUsage(f"there is no role {unknown[0]}", hint=f"One of {', '.join(roles)}")
     return dict(variant)
@@ -175,7 +199,7 @@ def compiled(
     bundle: Bundle, role: str, choice: Choice, options: CompileOptions, *, max_batch: int = 1
 ) -> tuple[Graph, Session]:
     """The graph of `choice` and its session. options: device, name, axes and int8 count are filled in here."""
-    graph = graph_of(bundle, role, choice)
+    graph = graph_of(bundle, role, choice.runtime, choice)
     return graph, registry.runtime(choice.runtime).compile(
         bundle.graph(graph.name), options_for(graph, choice.runtime, options, device=choice.device, max_batch=max_batch)
     )
@@ -198,13 +222,13 @@ def options_for(
     )  # fmt: skip
 
 
-def graph_of(bundle: Bundle, role: str, choice: Choice) -> Graph:
-    """The graph that was chosen for a role."""
+def graph_of(bundle: Bundle, role: str, runtime: str, wanted: Choice | VariantOption) -> Graph:
+    """The graph of a role with the variant and layout of `wanted`, as `runtime` takes it."""
     for graph in bundle.manifest.graphs:
-        asked = (graph.role, graph.variant, graph.layout) == (role, choice.variant, choice.layout)
-        if asked and targets.takes(choice.runtime, graph):
+        asked = (graph.role, graph.variant, graph.layout) == (role, wanted.variant, wanted.layout)
+        if asked and targets.takes(runtime, graph):
             return graph
-    raise BadBundle(f"no graph {choice.variant} in layout {choice.layout} for {role}", where=str(bundle.path))
+    raise BadBundle(f"no graph {wanted.variant} in layout {wanted.layout} for {role}", where=str(bundle.path))
 
 
 def _self_check(bundle: Bundle, graph: Graph, session: Session, cache: Path, *, max_batch: int) -> str:

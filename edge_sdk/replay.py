@@ -151,13 +151,14 @@ def predicted(
     checks: dict[str, PredictCheck] = {}
     for runtime, graphs in _complete(task, jobs):
         if runtime not in checks:
-            problem = _predict_problem(bundle, task, graphs, runtime, device)
+            problem = predict_problem(bundle, task, graphs, runtime, device)
             variants = {role: graphs[role].variant for role in task.roles}
             checks[runtime] = PredictCheck(runtime=runtime, variants=variants, problem=problem)
     return tuple(checks.values())
 
 
-def _predict_problem(bundle: Bundle, task: Task, graphs: Mapping[str, Graph], runtime: str, device: str | None) -> str:
+def predict_problem(bundle: Bundle, task: Task, graphs: Mapping[str, Graph], runtime: str, device: str | None) -> str:
+    """What is wrong with the task's predictor on the first golden source, "" = nothing. graphs: by role."""
     recorders: dict[str, _Recorder] = {}
     try:
         for role in task.roles:

@@ -23,11 +23,10 @@ from edge_sdk.golden import (
     check_session,
     in_batches,
 )
-from edge_sdk.loading import checked_task
+from edge_sdk.loading import checked_task, known_fault
 from edge_sdk.progress import Progress, silent
 from edge_sdk.replay import PredictCheck, WholeWay, compiled_as_load, predicted, reproduced, whole_ways
-from edge_sdk.runtimes import faults, probe, registry, targets
-from edge_sdk.runtimes.onnx_file import read_facts
+from edge_sdk.runtimes import registry, targets
 from edge_sdk.runtimes.protocol import Availability, Session
 from edge_sdk.tasks.base import Headline
 from edge_sdk.tensors import BATCH as BATCH_AXIS
@@ -186,13 +185,9 @@ def _sound(
     bundle: Bundle, jobs: Sequence[_Job], *, asked: Sequence[str]
 ) -> tuple[list[_Job], tuple[tuple[str, str], ...]]:
     """The jobs to run, and (graph, why) of those left out: wrong by a known fault, and not requested by name."""
-    kept, unusable, cpu = [], [], probe.cpu()
+    kept, unusable = [], []
     for graph, runtime in jobs:
-        why = ""
-        if graph.variant not in asked:
-            facts = read_facts(bundle.graph(graph.name), where=graph.name)
-            why = faults.unusable_reason(runtime.runtime, runtime.version or "", facts, cpu)
-        if why:
+        if graph.variant not in asked and (why := known_fault(bundle, graph, runtime)):
             unusable.append((f"{graph.name} on {runtime.runtime}", why))
         else:
             kept.append((graph, runtime))

@@ -6,6 +6,7 @@ fp32 graphs of the roles before it answer by the letter of ONNX. Knows no family
 
 from __future__ import annotations
 
+import itertools
 import platform
 import re
 import sys
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import msgspec
+import numpy as np
 
 from edge_sdk import __version__, tasks
 from edge_sdk.bundle.manifest import GoldenSample, Graph, Manifest, Provenance, StoredArray, Tolerance
@@ -25,15 +27,17 @@ from edge_sdk.bundle.store import REPORT, Bundle, stored_array, write_bundle
 from edge_sdk.calibration import Quantized, Variant
 from edge_sdk.calibration.layout import assert_equal
 from edge_sdk.decision.record import Record
-from edge_sdk.errors import BadUsage, EdgeError
+from edge_sdk.errors import BadUsage, CheckFailed, EdgeError
 from edge_sdk.export.checked import checked
 from edge_sdk.export.family import MAX_BATCH, Exported, FloatGraph
 from edge_sdk.export.tasks.base import ANY_OUTPUT, Golden, float_variant
-from edge_sdk.golden import answers
+from edge_sdk.golden import answers, difference, in_batches, neighbour
+from edge_sdk.loading import checked_task
 from edge_sdk.progress import Progress, silent
+from edge_sdk.replay import predict_problem, reproduced
 from edge_sdk.runtimes import registry, targets
 from edge_sdk.runtimes.onnx_file import read_facts
-from edge_sdk.runtimes.protocol import CompileOptions, Runtime
+from edge_sdk.runtimes.protocol import CompileOptions, Runtime, Session
 from edge_sdk.shown import shown
 from edge_sdk.tasks.base import Setup, Task, golden_samples_of
 from edge_sdk.tensors import BATCH, Array, TensorSpec
@@ -41,6 +45,8 @@ from edge_sdk.tensors import BATCH, Array, TensorSpec
 Tolerances: TypeAlias = Callable[[str, str], Mapping[str, Tolerance]]
 """(role, variant) -> by output, ANY_OUTPUT = all others."""
 _Answers: TypeAlias = dict[str, Array]
+LEAST_GOLDEN = 2
+"""Golden samples of a bundle. With one, nothing else could stand beside it in a batch, and a constant answer passes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -71,9 +77,10 @@ def pack(
     """
     task = tasks.task(parts.task)
     setup = setup_of(parts.exported, task, family=parts.family, where=str(out))
-    if not parts.golden:  # nobody could verify such a bundle
+    if (given := len(parts.golden)) < LEAST_GOLDEN:
         raise BadUsage(
-            f"the family {parts.family} or the task {task.name} gives no golden samples", hint="Give two or more"
+            f"the family {parts.family} or the task {task.name} gives {given or 'no'} golden sample{'s'[: given != 1]}",
+            hint=f"Give {LEAST_GOLDEN} or more, different from each other: in a batch one stands beside another",
         )
     graphs = [_Packed(graph, variant) for role in task.roles for graph, variant in _graphs(parts, role)]
     for one in graphs:
@@ -98,7 +105,30 @@ def pack(
     )  # fmt: skip
     progress(len(graphs), len(graphs), f"writing {out.name}")
     onnx = {graph.name: data for graph, data in pairs}
-    return write_bundle(out, manifest=manifest, graphs=onnx, members=members, decisions=parts.records, key=key)
+    return write_bundle(
+        out, manifest=manifest, graphs=onnx, members=members, decisions=parts.records, key=key, prove=prove
+    )
+
+
+def prove(bundle: Bundle) -> None:
+    """What no device could use is not written: the task takes the finished file, makes the golden feeds of the golden
+    sources again, and its predictor answers one. In fp32 on ONNX Runtime, since what a runtime makes of the other
+    graphs is for `verify` to say, on each machine. Raises CheckFailed, BadBundle."""
+    task, count = checked_task(bundle), len(bundle.manifest.golden)
+    exact, worst = reproduced(bundle, task)
+    problem = ""
+    if exact < count:
+        problem = (
+            f"Task.feeds gives {count - exact} of {count} golden samples other feeds than before, by up to {worst:.3g}"
+        )
+    else:
+        graphs = {graph.role: graph for graph in bundle.manifest.graphs if graph.variant == "fp32"}
+        problem = predict_problem(bundle, task, graphs, "onnxruntime", None)
+    if problem:
+        raise CheckFailed(
+            f"the task {task.name} can't use the bundle: {problem}", where=str(bundle.path),
+            hint="Nothing was written. Mend the task or the family, and pack again",
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -184,6 +214,11 @@ def _golden(
     for role in task.roles:
         for index, sample in enumerate(parts.golden):
             feeds[index][role] = _fed(task, setup, sample.source, role, float_answers[index], index)
+        if role == task.roles[0] and all(_alike(one[role], feeds[0][role]) for one in feeds):
+            raise BadUsage(
+                "all golden samples are the same",
+                hint="Give samples that differ: of equal ones, a constant answer would pass",
+            )
         same: dict[tuple[str, str], tuple[str, list[_Answers]]] = {}  # by variant and plan
         for one in (one for one in graphs if one.graph.role == role):
             name = one.graph.name
@@ -200,6 +235,10 @@ def _golden(
         _stored(index, sample, feeds[index], outputs[index], members) for index, sample in enumerate(parts.golden)
     )
     return samples, members
+
+
+def _alike(one: Mapping[str, Array], other: Mapping[str, Array]) -> bool:
+    return all(np.array_equal(one[name], array) for name, array in other.items())
 
 
 def _fed(
@@ -220,9 +259,47 @@ def _answers(one: _Packed, feeds: Sequence[Mapping[str, Array]], threads: int | 
     options = CompileOptions(reference=True, graph_name=one.graph.name, threads=threads, axes=one.graph.axes)
     session = registry.runtime("onnxruntime").compile(one.variant.graph, options)
     try:
-        return [answers(session, fed) for fed in feeds]
+        out = [answers(session, fed) for fed in feeds]
+        if one.variant.variant == "fp32":  # the other variants have its structure
+            _check_rows(one.graph, session, feeds, out)
+        return out
     finally:
         session.close()
+
+
+def _check_rows(
+    graph: Graph, session: Session, feeds: Sequence[Mapping[str, Array]], alone: Sequence[_Answers]
+) -> None:
+    """Each of the first two samples answers the same beside the other as alone. Raises BadUsage: a batch that is none,
+    as in `x - mean(x)` over axis 0, answers one caller by what another one fed. Of two, since in a maximum over rows
+    the larger one does not notice."""
+    if graph.axes.get(BATCH, 1) < 2 or not any(spec.batched for spec in graph.inputs):
+        return
+    scales = {
+        name: max(float(np.abs(one[name].astype(np.float64)).max(initial=0.0)) for one in alone) for name in alone[0]
+    }
+    for index, position in itertools.product((0, 1), (0, 1)):
+        beside = neighbour(feeds[index], feeds[1 - index])
+        try:
+            got = in_batches(session, feeds[index], beside, size=2, position=position)
+        except EdgeError as exc:
+            raise BadUsage(
+                f"the graph {graph.name} does not run with two rows on its axis {BATCH}: {exc.args[0]}", hint=_NO_BATCH
+            ) from exc
+        for name, want in alone[index].items():
+            bound, apart = graph.tolerance[name], difference(got[name], want)
+            if not apart <= bound.absolute + bound.relative * scales[name]:
+                raise BadUsage(
+                    f"rows of the axis {BATCH} depend on each other in the graph {graph.name}: the output {name} of "
+                    f"one row changes by {apart:.3g} with another row beside it",
+                    hint=_NO_BATCH,
+                )
+
+
+_NO_BATCH = (
+    f"The axis {BATCH} is the batch, whose rows do not depend on each other. State --axis {BATCH}=1 (of a family "
+    f'FloatGraph(axes={{"{BATCH}": 1}})), or give the axis another name in the ONNX file'
+)
 
 
 def _stored(

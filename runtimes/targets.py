@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from edge_sdk.errors import BadUsage, NotThere
 from edge_sdk.runtimes import registry
@@ -49,6 +49,10 @@ class VariantOption:
     runtimes: tuple[str, ...] = ()
 
 
+Fault: TypeAlias = Callable[[str, VariantOption], str]
+"""(runtime, graph): why its answers are known to be wrong there, "" if they are not."""
+
+
 class Offered(Protocol):
     """A graph by what decides where it runs: an option, a variant to ship, a graph of a manifest. As VariantOption."""
 
@@ -62,7 +66,7 @@ class Offered(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """What will run and why. refused: (what, why) of everything better that could not be had."""
+    """What will run and why. refused: (what, why) of everything in the bundle that would be better and can't be had."""
 
     variant: str
     layout: str
@@ -187,11 +191,13 @@ def choose(
     runtime: str | None = None,
     device: str | None = None,
     known: Sequence[Runtime] | None = None,
+    fault: Fault | None = None,
 ) -> Choice:
     """The best of `variants` on the best runtime of `present` by the order of `target`.
 
     variant, runtime, device: asked for by the user, honoured or refused, never replaced. known: the runtimes that have
-    these names, None = the registry's. Raises BadUsage if such a name does not exist, NotThere with every reason if
+    these names, None = the registry's. fault: what it names is passed over, unless `variant` asks for it; called for
+    what would be chosen, and for no other. Raises BadUsage if such a name does not exist, NotThere with every reason if
     nothing that was asked for can run.
     """
     if target.refusal:
@@ -204,16 +210,20 @@ def choose(
         has = "; ".join(f"{one.runtime} {', '.join(one.devices)}" for one in present if one.usable)
         raise NotThere(f"no runtime here has a device {device}, only {has or 'none'}", hint=_LISTED)
     refused: list[tuple[str, str]] = []
-    for name in wanted:
+    for name in (one for one in wanted if one in offered):
         for place in places:
-            layout, reason = _fits(name, place, variants, present, known)
-            if layout:
+            found, reason = _fits(name, place, variants, present, known)
+            if found is not None and fault is not None and variant is None:
+                reason = fault(place.runtime, found)
+            if found is not None and not reason:
                 why = _why(target, variant=variant, runtime=runtime, device=device)
                 return Choice(
-                    variant=name, layout=layout, runtime=place.runtime, device=place.device, why=why,
+                    variant=name, layout=found.layout, runtime=place.runtime, device=place.device, why=why,
                     refused=tuple(refused),
                 )  # fmt: skip
             refused.append((f"{name} on {place.runtime} {place.device}", reason))
+    if missing := [one for one in wanted if one not in offered]:
+        refused += [(f"{name} on {place.runtime} {place.device}", _NONE) for name in missing for place in places]
     raise NotThere(f"nothing here can run it: {_reasons(refused)}", hint=_remedy(target, runtime, present))
 
 
@@ -253,25 +263,23 @@ def _fits(
     variants: Sequence[VariantOption],
     present: Sequence[Availability],
     known: Sequence[Runtime] | None,
-) -> tuple[str, str]:
-    """(layout, "") or ("", why not)."""
+) -> tuple[VariantOption | None, str]:
+    """(graph, "") or (None, why not)."""
     mine = [one for one in variants if one.variant == variant]
-    there = [one.layout for one in mine if planned_for(place.runtime, one.runtimes)]
-    if not mine:
-        return "", "the bundle has no such variant"
+    there = {one.layout: one for one in reversed(mine) if planned_for(place.runtime, one.runtimes)}
     if not there:
-        return "", f"the bundle has it for {', '.join(dict.fromkeys(r for one in mine for r in one.runtimes))} only"
+        return None, f"the bundle has it for {', '.join(dict.fromkeys(r for one in mine for r in one.runtimes))} only"
     layout = next((one for one in layouts(place.runtime, variant, known=known) if one in there), "")
     if not layout:
-        return "", f"the bundle has it as {', '.join(there)} only, which {place.runtime} does not run in int8"
+        return None, f"the bundle has it as {', '.join(there)} only, which {place.runtime} does not run in int8"
     found = next((one for one in present if one.runtime == place.runtime), None)
     if found is None:
-        return "", "not looked for"
+        return None, "not looked for"
     if not found.usable:
-        return "", found.reason
+        return None, found.reason
     if not found.has(place.device):
-        return "", f"no device {place.device} among {', '.join(found.devices) or 'none'}"
-    return layout, ""
+        return None, f"no device {place.device} among {', '.join(found.devices) or 'none'}"
+    return there[layout], ""
 
 
 def _why(target: Target, **wanted: str | None) -> str:
@@ -284,6 +292,7 @@ def kind_of(device: str) -> str:
     return device.partition(".")[0].partition(":")[0]
 
 
+_NONE = "the bundle has no such variant"
 _LISTED = "edge-sdk devices lists what each runtime has"
 
 

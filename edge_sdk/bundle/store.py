@@ -216,13 +216,15 @@ def write_bundle(
     members: Mapping[str, bytes],
     decisions: Sequence[Record] = (),
     key: SigningKey | None = None,
+    prove: Callable[[Bundle], None] | None = None,
 ) -> Bundle:
     """Pack one file and return it, opened. What stood at `path` stays unless the new file passes every check.
 
     graphs: whole ONNX files by the names in `manifest.graphs`, whose member, size, sha256 and elided ranges are filled
     in here, as is `manifest.members`; weights of at least 1 KiB that stand more than once are stored once. members:
     golden samples, report, whatever else is sealed, by name. decisions: oldest first; their chain is made here. key:
-    signs both parts. Raises BadInput, BadBundle (what was given breaks a rule of the format), CantWrite.
+    signs both parts. prove: raises for a finished file that must not get its name.
+    Raises BadInput, BadBundle (what was given breaks a rule of the format), CantWrite.
     """
     names = [graph.name for graph in manifest.graphs]
     if sorted(names) != sorted(graphs):
@@ -256,7 +258,7 @@ def write_bundle(
             archive.add(SEALED_SIGNATURE, key.sign(raw, "sealed"))
         _add_site(archive, site, _sha256(raw), key)
 
-    return _written(Path(path), write)
+    return _written(Path(path), write, prove)
 
 
 def append_decision(
@@ -305,7 +307,7 @@ def sign_bundle(path: Path, key: SigningKey, *, part: Part = "sealed") -> Bundle
         return _written(path, write)
 
 
-def _written(path: Path, write: Callable[[Writer], None]) -> Bundle:
+def _written(path: Path, write: Callable[[Writer], None], prove: Callable[[Bundle], None] | None = None) -> Bundle:
     """Write, check as a reader would, and only then put the file in its place."""
     mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else None
     with writing(path, mode=mode) as (file, temporary):
@@ -313,11 +315,11 @@ def _written(path: Path, write: Callable[[Writer], None]) -> Bundle:
         write(archive)
         archive.finish()
         file.flush()
-        _prove(path, temporary)
+        _prove(path, temporary, prove)
     return Bundle.open(path, lazy=True)
 
 
-def _prove(path: Path, temporary: Path) -> None:
+def _prove(path: Path, temporary: Path, further: Callable[[Bundle], None] | None) -> None:
     """Everything that a reader will ever check, on the file that is about to get its name."""
     with Bundle(path, _mapped(temporary), trust=TrustPolicy(mode="off")) as bundle:
         for name in bundle.manifest.members:
@@ -325,6 +327,8 @@ def _prove(path: Path, temporary: Path) -> None:
         for graph in bundle.manifest.graphs:
             bundle.graph(graph.name)
         bundle.report()
+        if further is not None:
+            further(bundle)
 
 
 def _add_site(archive: Writer, site: Site, digest: str, key: SigningKey | None) -> None:

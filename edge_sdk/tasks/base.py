@@ -104,11 +104,15 @@ class Result(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Model:
-    """One role of a bundle, compiled. why: why this graph runs here."""
+    """One role of a bundle, compiled. why: why this graph runs here.
+
+    passed_over: (what, why) of better choices that can't be had here.
+    """
 
     graph: Graph
     session: Session
     why: str = ""
+    passed_over: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -307,6 +311,7 @@ def _role_run(graph: Graph, e: Explanation) -> RoleRun:
 def _explained(model: Model, e: Explanation) -> list[str]:
     return [
         f"variant    {model.graph.variant}, layout {model.graph.layout}: {model.why}",
+        *(f"not run    {what}: {why}" for what, why in model.passed_over),
         f"runtime    {e.runtime} {e.version}, cache {e.compile_cache}",
         f"device     asked {e.device_requested}, got {e.device}",
         f"precision  {e.computes}; of what the graph leaves open: asked {e.precision_requested}, got {e.precision}",

@@ -141,7 +141,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Path) -> Path:
     parts = Parts(
         name="m", family="generic", task="tensor", exported=exported,
         quantized={MODEL: quantized(made.graphs[MODEL], tiny.Feeds(made, 2), threads=1)},
-        golden=[Golden(source=feeds) for feeds in tiny.Feeds(made, 1)],
+        golden=[Golden(source=feeds) for feeds in tiny.Feeds(made, 2)],
         tolerances=lambda role, variant: {ANY_OUTPUT: TOLERANCES[variant]}, provenance=provenance(),
     )  # fmt: skip
     pack(parts, folder / "m.edge").close()

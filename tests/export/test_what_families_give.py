@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from edge_sdk import tasks
 from edge_sdk.bundle.store import Bundle
-from edge_sdk.errors import BadBundle, BadUsage
+from edge_sdk.calibration import Variant
+from edge_sdk.errors import BadBundle, BadUsage, CheckFailed
 from edge_sdk.export.family import Exported, FloatGraph
-from edge_sdk.export.pack import Parts, pack, provenance
+from edge_sdk.export.pack import Parts, int8_ops, pack, provenance
 from edge_sdk.export.tasks import export_task
 from edge_sdk.export.tasks.base import Golden
+from edge_sdk.runtimes import registry
 from edge_sdk.tasks.base import Task, golden_samples_of
 from edge_sdk.tasks.tensor import TensorSettings, TensorTask
 from edge_sdk.tensors import Array
@@ -34,12 +38,16 @@ def _graph() -> bytes:
 
 
 SAMPLE: Mapping[str, Array] = {"x": np.ones((1, 3, 2), np.float32)}
+OTHER: Mapping[str, Array] = {"x": np.linspace(-1, 1, 6, dtype=np.float32).reshape(1, 3, 2)}
 
 
-def _packed(out: Path, golden: Sequence[Mapping[str, Array]] = (SAMPLE,), **axes: int) -> Path:
+def _packed(
+    out: Path, golden: Sequence[Mapping[str, Array]] = (SAMPLE, OTHER), *, onnx_file: bytes = b"", **axes: int
+) -> Path:
+    graph = FloatGraph(onnx=onnx_file or _graph(), axes=axes)
     parts = Parts(
         name="x", family="of others", task="tensor", quantized={}, golden=[Golden(source=one) for one in golden],
-        exported=Exported(graphs={"model": FloatGraph(onnx=_graph(), axes=axes)}, settings=TensorSettings()),
+        exported=Exported(graphs={"model": graph}, settings=TensorSettings()),
         tolerances=export_task("tensor").tolerances, provenance=provenance(),
     )  # fmt: skip
     pack(parts, out, threads=1).close()
@@ -56,10 +64,96 @@ def test_free_axes_are_stated_each_and_no_other(tmp_path: Path) -> None:
     assert not (tmp_path / "no.edge").exists()
 
 
-def test_a_bundle_without_golden_samples_is_not_written(tmp_path: Path) -> None:
-    with pytest.raises(BadUsage, match="gives no golden samples"):
-        _packed(tmp_path / "no.edge", golden=(), K=4)
+@pytest.mark.parametrize(
+    ("golden", "said"),
+    [((), "gives no golden samples"), ((SAMPLE,), r"gives 1 golden sample\."), ((SAMPLE, SAMPLE), "are the same")],
+)
+def test_golden_samples_that_a_constant_answer_would_pass_are_refused(
+    tmp_path: Path, golden: Sequence[Mapping[str, Array]], said: str
+) -> None:
+    with pytest.raises(BadUsage, match=said):
+        _packed(tmp_path / "no.edge", golden=golden, K=4)
     assert not (tmp_path / "no.edge").exists()
+
+
+def _of_rows(nodes: Sequence[onnx.NodeProto], y: Sequence[int | str], *constants: onnx.TensorProto) -> bytes:
+    value = helper.make_tensor_value_info
+    made = helper.make_graph(
+        list(nodes), "g", [value("x", TensorProto.FLOAT, ["N", 3, 2])], [value("y", TensorProto.FLOAT, list(y))],
+        list(constants),
+    )  # fmt: skip
+    return bytes(helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString())
+
+
+MEAN = helper.make_node("ReduceMean", ["x"], ["mean"], axes=[0], keepdims=1)
+DEPENDENT: Mapping[str, bytes] = {
+    "rows less their mean": _of_rows([MEAN, helper.make_node("Sub", ["x", "mean"], ["y"])], ["N", 3, 2]),
+    "softmax over rows": _of_rows([helper.make_node("Softmax", ["x"], ["y"], axis=0)], ["N", 3, 2]),
+    "a sum over rows": _of_rows([helper.make_node("ReduceMax", ["x"], ["y"], axes=[0], keepdims=0)], [3, 2]),
+    "the first row alone": _of_rows(
+        [helper.make_node("Gather", ["x", "first"], ["y"], axis=0)], [3, 2],
+        helper.make_tensor("first", TensorProto.INT64, [], [0]),
+    ),
+    "each row by its place": _of_rows(
+        [helper.make_node("CumSum", ["x", "axis"], ["y"])], ["N", 3, 2],
+        helper.make_tensor("axis", TensorProto.INT64, [], [0]),
+    ),
+    "one row, baked in": _of_rows(
+        [helper.make_node("Reshape", ["x", "shape"], ["y"])], [1, 6],
+        helper.make_tensor("shape", TensorProto.INT64, [2], [1, 6]),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", DEPENDENT)
+def test_a_batch_whose_rows_depend_on_each_other_is_refused_and_runs_one_row_at_a_time(
+    tmp_path: Path, kind: str
+) -> None:
+    """Else one caller's answer would depend on what another one fed."""
+    with pytest.raises(BadUsage, match=r"on (its|the) axis N|of the axis N.*--axis N=1"):
+        _packed(tmp_path / "no.edge", onnx_file=DEPENDENT[kind])
+    assert not (tmp_path / "no.edge").exists()
+    with Bundle.open(_packed(tmp_path / "one.edge", onnx_file=DEPENDENT[kind], N=1)) as bundle:
+        assert bundle.manifest.graphs[0].axes == {"N": 1}
+
+
+def test_a_batch_of_rows_that_do_not_is_written(tmp_path: Path) -> None:
+    both = _of_rows([helper.make_node("Softmax", ["x"], ["y"], axis=1)], ["N", 3, 2])
+    with Bundle.open(_packed(tmp_path / "x.edge", onnx_file=both)) as bundle:
+        assert bundle.manifest.graphs[0].axes == {"N": 256}
+
+
+class Restless(TensorTask):
+    """A task that feeds something else each time."""
+
+    def feeds(self, setup: Any, source: Mapping[str, Array], role: str, answers: Any) -> dict[str, Array]:
+        type(self).calls += 1
+        return {"x": source["x"] + np.float32(type(self).calls)}
+
+    calls = 0
+
+
+class Broken(TensorTask):
+    """A task whose predictor does not take what its samples hold."""
+
+    def source(self, stored: Mapping[str, Array]) -> Any:
+        return dict.fromkeys(stored)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [(Restless, "2 of 2 golden samples other feeds than before, by up to"), (Broken, "tensor can't use")],
+)
+def test_what_a_tasks_own_code_can_not_use_does_not_replace_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[TensorTask], said: str
+) -> None:
+    out = _packed(tmp_path / "x.edge", K=4)
+    before = out.read_bytes()
+    monkeypatch.setattr(tasks, "task", lambda name, where="": kind())
+    with pytest.raises(CheckFailed, match=said):
+        _packed(out, K=4)
+    assert out.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["x.edge"]
 
 
 def test_fp32_is_no_variant_to_be_made(tmp_path: Path) -> None:
@@ -91,3 +185,21 @@ def test_a_golden_sample_that_a_tasks_code_stumbles_over_is_named(source: Mappin
         golden_samples_of(task, where="x.edge"),
     ):
         task.feeds(None, source, "model", {})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "usable", "want"), [("openvino", True, {"openvino": 2}), ("openvino", False, {}), ("tensorrt", True, {})]
+)
+def test_int8_operators_are_counted_by_what_each_runtime_ran(
+    monkeypatch: pytest.MonkeyPatch, name: str, usable: bool, want: dict[str, int]
+) -> None:
+    """Of runtimes that are here and take the graph; what the graph claims is another number."""
+    runtime = Mock()
+    runtime.name = name
+    runtime.int8_layouts = ("conv-q-relu-q",) if name == "openvino" else ("conv-relu-q",)
+    runtime.probe.return_value.usable = usable
+    runtime.compile.return_value.explain.return_value.layers_by_precision = {"i8": 2, "f32": 5}
+    monkeypatch.setattr(registry, "runtimes", lambda: (runtime,))
+    monkeypatch.setattr(registry, "runtime", lambda asked, known=None: runtime)
+    variant = Variant(variant="int8", layout="conv-q-relu-q", graph=b"", int8_convolutions=4)
+    assert int8_ops(Mock(axes={"N": 8}), variant) == want

@@ -302,6 +302,27 @@ def test_what_was_passed_over_is_told() -> None:
     assert choice.refused == (("int8 on openvino CPU", "openvino is not installed"),)
 
 
+def test_what_a_known_fault_spoils_is_passed_over_unless_it_is_asked_for() -> None:
+    asked: list[tuple[str, str]] = []
+
+    def fault(runtime: str, option: VariantOption) -> str:
+        asked.append((runtime, option.variant))
+        return "it saturates" if (runtime, option.variant) == ("openvino", "int8") else ""
+
+    vnni = targets.named("x86-vnni")
+    choice = targets.choose(EVERYTHING, vnni, (ORT, OV), fault=fault)
+    assert (choice.variant, choice.runtime) == ("int8", "onnxruntime")
+    assert choice.refused == (("int8 on openvino CPU", "it saturates"),)
+    assert asked == [("openvino", "int8"), ("onnxruntime", "int8")]  # a graph is read for it: no more than needed
+    choice = targets.choose(EVERYTHING, vnni, (ORT, OV), variant="int8", fault=fault)
+    assert (choice.variant, choice.runtime) == ("int8", "openvino")
+    only = [option for option in EVERYTHING if option.variant == "int8"]
+    with pytest.raises(
+        NotThere, match=r"int8 on openvino CPU: it saturates; int8-w7, fp32 on openvino CPU: the bundle has no"
+    ):
+        targets.choose(only, targets.named("x86-vnni"), (OV,), runtime="openvino", fault=fault)
+
+
 def test_what_is_asked_for_is_honoured_or_refused_never_replaced() -> None:
     vnni = targets.named("x86-vnni")
     assert targets.choose(EVERYTHING, vnni, (ORT, OV), variant="fp16").variant == "fp16"

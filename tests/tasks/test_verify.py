@@ -22,7 +22,7 @@ import tiny
 from edge_sdk.bundle.manifest import Graph, Manifest, Preprocessing, Tolerance
 from edge_sdk.bundle.store import Bundle, write_bundle
 from edge_sdk.errors import BadBundle, BadUsage, CheckFailed, NotThere
-from edge_sdk.golden import Expected, check_session, golden_feeds
+from edge_sdk.golden import Expected, check_session, golden_feeds, golden_outputs
 from edge_sdk.loading import load
 from edge_sdk.runtimes import probe
 from edge_sdk.runtimes.protocol import Explanation
@@ -47,6 +47,17 @@ def test_every_variant_passes_on_every_runtime_alone_and_in_batches(tiny_bundle:
         assert {c.position for c in row.outputs} == {None}
         want = {(output, position) for output in ("map", "score") for position in range(3)}
         assert {(c.output, c.position) for c in row.batch_outputs} == want
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_what_is_no_number_is_within_no_tolerance(tiny_bundle: Path, wrong: float) -> None:
+    with Bundle.open(tiny_bundle) as bundle:
+        graph = bundle.manifest.graphs[0]
+        expected = Expected.of(bundle, graph)
+        got = {name: value.copy() for name, value in golden_outputs(bundle, bundle.manifest.golden[0], graph).items()}
+        assert all(check.passed for check in expected.compare(0, got))
+        got["map"].flat[3] = wrong
+        assert [check.output for check in expected.compare(0, got) if not check.passed] == ["map"]
 
 
 def test_one_wrong_golden_value_is_found_and_named(tiny_bundle: Path, tmp_path: Path) -> None:
