@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Any, ClassVar
 
+import numpy as np
+
 from edge_sdk.errors import BadUsage
 from edge_sdk.export.tasks.base import ExportTask, Golden, Made, OffersGolden, Sources
 from edge_sdk.tasks.base import MODEL
@@ -22,7 +24,8 @@ class TensorExport(ExportTask):
         return Sources(digest=getattr(data, "digest", ""), samples=trained.samples)
 
     def golden(self, made: Made) -> Sequence[Golden]:
-        """The first, a middle and the last sample; the family's own where it names some."""
+        """The first, a middle and the last sample; the family's own where it names some. Two different ones are needed:
+        of a single sample, its values in reverse order are the second."""
         if isinstance(made.family, OffersGolden):
             return made.family.golden(made.data, made.trained)
         samples = made.family.samples(made.data, made.trained, MODEL, COUNT)
@@ -30,4 +33,8 @@ class TensorExport(ExportTask):
             raise BadUsage("there are no samples to make golden samples of", hint="Give some")
         wanted = sorted({0, len(samples) // 2, len(samples) - 1})
         found = enumerate(islice(samples, wanted[-1] + 1))
-        return [Golden(source=dict(feeds), label=f"sample {number}") for number, feeds in found if number in wanted]
+        golden = [Golden(source=dict(feeds), label=f"sample {number}") for number, feeds in found if number in wanted]
+        if len(golden) == 1:
+            turned = {name: np.ascontiguousarray(np.flip(array)) for name, array in golden[0].source.items()}
+            golden.append(Golden(source=turned, label="sample 0, reversed"))
+        return golden

@@ -275,7 +275,7 @@ def test_a_variant_of_other_tensors_is_refused_before_a_file_is_written(tmp_path
     variant = Variant(variant="fp16", layout="plain", graph=other, int8_convolutions=0)
     with pytest.raises(BadUsage, match="fp16 takes or answers other tensors"):
         pack(
-            replace(_parts(whole, {"N": 4}, [_sample(0)]), quantized={MODEL: Mock(variants=(variant,))}),
+            replace(_parts(whole, {"N": 4}, [_sample(0), _sample(1)]), quantized={MODEL: Mock(variants=(variant,))}),
             tmp_path / "x.edge",
         )
     assert not list(tmp_path.iterdir())
