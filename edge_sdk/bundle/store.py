@@ -20,7 +20,7 @@ import numpy as np
 
 from edge_sdk import strict_json
 from edge_sdk.atomic import exclusive, writing
-from edge_sdk.bundle import layout
+from edge_sdk.bundle import agreement, layout
 from edge_sdk.bundle.elided import Stored, cut, fill
 from edge_sdk.bundle.layout import Entry, Writer, read_entries
 from edge_sdk.bundle.manifest import Graph, Manifest, Member, StoredArray
@@ -141,16 +141,22 @@ class Bundle:
         return data.reshape(stored.shape).astype(stored.dtype, copy=False)
 
     def graph(self, name: str) -> bytes:
-        """The whole ONNX file of a graph, its elided ranges filled, its sha256 checked, its weights all inside."""
+        """The whole ONNX file of a graph, its elided ranges filled, its sha256 checked, its weights all inside.
+
+        Raises BadInput: no such graph. BadBundle: altered, not a plain ONNX file, or another graph than the manifest's
+        entry describes.
+        """
         graph = self._graph(name)
         whole = fill(self.read(graph.member), graph.elided, self.read)
         if hashlib.sha256(whole).hexdigest() != graph.sha256:
             what = f"the graph {name}, put together, is not the one that was packed"
             raise BadBundle(what, where=str(self.path), hint=_COPY_AGAIN)
         try:
-            read_standard(whole, name=name)
+            facts = read_standard(whole, name=name)
         except BadInput as exc:
             raise BadBundle(str(exc.args[0]), where=str(self.path), hint=exc.hint) from exc
+        if differs := agreement.difference(graph, facts):
+            raise BadBundle(differs, where=str(self.path), hint="Get the file again from whoever packed it")
         return whole
 
     def report(self) -> dict[str, Any] | None:
