@@ -227,7 +227,7 @@ class _Walk:
                 self._node(node, depth=0)
         given = [value for value in self._inputs if value.name not in self._initializers]
         given, made = _batch_apart(given, self._outputs)
-        taken = {size for value in (*given, *made) for size in value.dims or () if isinstance(size, str)}
+        taken = _axis_names((*given, *made))
         inputs = _specs(given, taken, batch=True)
         if bare := [value.name[:80] for value in given if value.dims is None]:
             raise Malformed(f"gives no shape for its input {bare[0]!r}", "Export it with the shapes of its inputs")
@@ -377,9 +377,7 @@ def _batch_apart(inputs: list[_Value], outputs: list[_Value]) -> tuple[list[_Val
             f'calls axis {axis} of {name[:80]!r} "{BATCH}", which is the batch: axis 0 of an input',
             "Export it with another name for one of them",
         )
-    new = f"{name}_{axis}"
-    while any(new in (value.dims or ()) for value in values):
-        new += "_"
+    new = _unused(f"{name}_{axis}", _axis_names(values))
 
     def renamed(found: list[_Value]) -> list[_Value]:
         return [
@@ -390,7 +388,7 @@ def _batch_apart(inputs: list[_Value], outputs: list[_Value]) -> tuple[list[_Val
     return renamed(inputs), renamed(outputs)
 
 
-def _specs(values: Sequence[_Value], taken: set[int | str], *, batch: bool) -> tuple[TensorSpec, ...]:
+def _specs(values: Sequence[_Value], taken: set[str], *, batch: bool) -> tuple[TensorSpec, ...]:
     """Declared inputs or outputs as specs. taken: names of axes, those that are given here are added. batch: a nameless
     axis 0 is "N"."""
     if twice := [name for name, count in Counter(value.name for value in values).items() if count > 1]:
@@ -405,18 +403,24 @@ def _specs(values: Sequence[_Value], taken: set[int | str], *, batch: bool) -> t
     )
 
 
-def _shape(value: _Value, taken: set[int | str], *, batch: bool) -> tuple[int | str, ...]:
+def _shape(value: _Value, taken: set[str], *, batch: bool) -> tuple[int | str, ...]:
     shape: list[int | str] = []
     for axis, size in enumerate(value.dims or ()):
         if size in ("", -1):  # -1: some converters write it for a free axis, and ONNX Runtime takes it so
-            if batch and axis == 0:
-                size = BATCH
-            else:
-                size = f"{value.name}_{axis}"
-                while size in taken:  # by an axis of this tensor or another one: one name would mean one size
-                    size += "_"
-                taken.add(size)
+            size = BATCH if batch and axis == 0 else _unused(f"{value.name}_{axis}", taken)
+            taken.add(size)
         elif isinstance(size, int) and size < 0:
             raise Malformed(f"gives {value.name[:80]!r} the size {size}")
         shape.append(size)
     return tuple(shape)
+
+
+def _axis_names(values: Sequence[_Value]) -> set[str]:
+    return {size for value in values for size in value.dims or () if isinstance(size, str)}
+
+
+def _unused(name: str, taken: Collection[str]) -> str:
+    """`name`, lengthened while an axis of any tensor is called so: one name means one size."""
+    while name in taken:
+        name += "_"
+    return name
