@@ -36,8 +36,8 @@ RESERVED = (MANIFEST, SEALED_SIGNATURE, DECISIONS, SITE_SIGNATURE)
 MAX_GRAPHS = 64
 MAX_GRAPH_BYTES = 2**31 - 1  # protobuf's own limit
 MAX_GROWTH = {"raw": 8}
-"""By coder, how many times the size of its members all elided ranges of one graph may fill: shared weights, not a bomb.
-"""
+"""By coder, how much larger the elided ranges of one graph may be than the members that fill them. A small member that
+is repeated without limit would be a decompression bomb."""
 MAX_AXIS = 2**20
 MAX_SIDE_PX = 16_384
 _SHA256 = re.compile(r"[0-9a-f]{64}")
