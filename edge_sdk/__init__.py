@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edge_sdk.bundle.signing import TrustPolicy as TrustPolicy
     from edge_sdk.bundle.store import Bundle as Bundle
+    from edge_sdk.errors import BadBundle as BadBundle
+    from edge_sdk.errors import BadInput as BadInput
+    from edge_sdk.errors import BadUsage as BadUsage
+    from edge_sdk.errors import CantWrite as CantWrite
+    from edge_sdk.errors import CheckFailed as CheckFailed
     from edge_sdk.errors import EdgeError as EdgeError
+    from edge_sdk.errors import NotThere as NotThere
+    from edge_sdk.errors import NotTrusted as NotTrusted
+    from edge_sdk.errors import WrongPrecision as WrongPrecision
     from edge_sdk.loading import load as load
     from edge_sdk.loading import load_as as load_as
     from edge_sdk.tasks.anomaly.detector import AnomalyDetector as AnomalyDetector
@@ -28,15 +36,23 @@ _HOMES = {
     "AnomalyDetector": "edge_sdk.tasks.anomaly.detector",
     "AnomalyResult": "edge_sdk.tasks.anomaly.result",
     "Bundle": "edge_sdk.bundle.store",
-    "EdgeError": "edge_sdk.errors",
     "TensorModel": "edge_sdk.tasks.tensor",
     "TensorResult": "edge_sdk.tasks.tensor",
     "TrustPolicy": "edge_sdk.bundle.signing",
     "load": "edge_sdk.loading",
     "load_as": "edge_sdk.loading",
-}
+    # what `load`, a predictor or its results raise; the others end commands of the command line alone
+    **dict.fromkeys(
+        (
+            "BadBundle", "BadInput", "BadUsage", "CantWrite", "CheckFailed", "EdgeError", "NotThere", "NotTrusted",
+            "WrongPrecision",
+        ),
+        "edge_sdk.errors",
+    ),
+}  # fmt: skip
 __all__ = [
-    "AnomalyDetector", "AnomalyResult", "Bundle", "EdgeError", "TensorModel", "TensorResult", "TrustPolicy",
+    "AnomalyDetector", "AnomalyResult", "BadBundle", "BadInput", "BadUsage", "Bundle", "CantWrite", "CheckFailed",
+    "EdgeError", "NotThere", "NotTrusted", "TensorModel", "TensorResult", "TrustPolicy", "WrongPrecision",
     "__version__", "load", "load_as",
 ]  # fmt: skip
 

@@ -70,7 +70,7 @@ def write(path: Path, data: bytes | str, *, mode: int | None = None) -> None:
 
 @contextmanager
 def exclusive(path: Path) -> Iterator[None]:
-    """Inside, no other process that uses this rewrites `path`: the second waits for the first.
+    """Hold the lock for rewriting `path` between processes: a second one waits for the first.
 
     On a file system without locks it logs a warning that nothing is locked.
     """

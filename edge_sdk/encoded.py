@@ -26,7 +26,7 @@ _AGAIN = "Copy the file again"
 
 
 def size(data: bytes, *, where: str) -> tuple[int, int]:
-    """(width, height) in px that `data` claims. Raises BadInput: of another kind, cut short, or a broken header."""
+    """(width, height) in px that `data` claims. Raises BadInput: another kind of file, cut short, a broken header."""
     if not data:
         raise BadInput("the file is empty", where=where, hint=_AGAIN)
     kind, read = next(((kind, read) for kind, magic, read in _READERS if data.startswith(magic)), ("", None))
@@ -45,7 +45,7 @@ def size(data: bytes, *, where: str) -> tuple[int, int]:
 def check_form(data: bytes, *, where: str) -> None:
     """Nothing if `data`, whose size could be read, is one picture that decoders read alike; else BadInput.
 
-    It names the form and says how to convert it: what is decoded must be the same pixels as those of a plain file."""
+    The error names the form and how to convert it: a decoded picture must have the same pixels as a plain file."""
     check = next((check for magic, check in _FORMS if data.startswith(magic)), None)
     if check is not None and (found := check(data)) is not None:
         raise BadInput(f"this is a {found.what}, which is not read", where=where, hint=found.hint)
@@ -63,7 +63,7 @@ def may_be_transparent(data: bytes) -> bool:
 
 
 def _png(data: bytes) -> tuple[int, int]:
-    """By its chunks up to IEND; what stands behind it is nobody's business. Checksums of what must be read are held."""
+    """By its chunks up to IEND; bytes after it are ignored. Checksums of critical chunks are checked."""
     if data[12:16] != b"IHDR":
         raise Fault(f"{_BROKEN}: its first part is not the header")
     at = 8

@@ -11,7 +11,7 @@ class EdgeError(Exception):
     exit_code: ClassVar[int] = 1
 
     def __init__(self, what: str, *, where: str = "", hint: str = "") -> None:
-        super().__init__(what)  # args == (what,): survives pickle, so process pools keep where and do
+        super().__init__(what)  # args == (what,): survives pickle, so process pools keep where and hint
         self.where, self.hint = where, hint
 
     def __str__(self) -> str:

@@ -50,10 +50,11 @@ _TELEMETRY = {"openvino": "openvino_telemetry"}
 
 @contextmanager
 def _without(hidden: str) -> Iterator[None]:
-    """Imports inside the block don't find the package `hidden` ("": none); who has imported it before has chosen."""
+    """Imports inside the block don't find the package `hidden` ("": none), unless the user has imported it before."""
     if not hidden or hidden in sys.modules:
         yield
         return
+    # None makes its import fail; the stubs of `sys` leave that use out
     sys.modules[hidden] = None  # type: ignore[assignment]
     try:
         yield
@@ -65,9 +66,9 @@ TRAINING = ("torch", "onnx", "onnxruntime", "onnxscript", "safetensors", "jinja2
 
 
 def need_exporting(modules: Sequence[str] = TRAINING) -> None:
-    """Nothing if models can be trained and exported here, else NotThere: before the training, not at what needs it.
+    """Raise NotThere unless models can be trained and exported here: before the training, not in the middle of it.
 
-    Looks, and imports nothing: torch takes seconds, and what is wrong with a command can be said before.
+    Finds the packages without importing them: torch takes seconds, and other errors of a command come first.
     """
     for module in modules:
         if importlib.util.find_spec(module) is None:

@@ -14,8 +14,9 @@ R = TypeVar("R")
 
 
 class InFlight(Generic[T, R]):
-    """Owns `workers` threads from the first `submit` to `close`. `submit` from any thread; an exception travels in the
-    Future. most: calls accepted and not yet finished. name: of the threads, and of what is closed in errors."""
+    """Owns `workers` threads from the first `submit` to `close`. `submit` may be called from any thread; exceptions are
+    in the Future. most: calls that are accepted and not yet finished. name: of the threads, and of the owner in errors.
+    """
 
     def __init__(self, run: Callable[[T], R], *, workers: int, most: int, name: str) -> None:
         self._run, self._name = run, name

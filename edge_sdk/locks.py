@@ -25,9 +25,9 @@ _POLL_S = 0.02
 
 @contextmanager
 def exclusive(folder: Path, *, what: str, hint: str) -> Iterator[None]:
-    """Inside, no other process that uses this does `what` in `folder`. It does not wait.
+    """Hold the lock for `what` in `folder` between processes. It does not wait.
 
-    Raises BadUsage that names the other process and says what to `do`; CantWrite. On a file system without locks it
+    Raises BadUsage that names the process which holds it, with `hint`; CantWrite. On a file system without locks it
     logs a warning that nothing is locked.
     """
     path = folder / f"{what}.lock"
@@ -58,11 +58,11 @@ def exclusive(folder: Path, *, what: str, hint: str) -> Iterator[None]:
 
 
 def take(file: BinaryIO, *, patience_s: float = 0.0) -> bool:
-    """Lock the open `file`, until it is released or closed. False: another holds it, for longer than `patience_s`.
+    """Lock the open `file` until it is released or closed. False: another process held it for all of `patience_s`.
 
     Raises OSError where the file system has no locks.
     """
-    from filelock import lock_descriptor  # 13 to 18 ms (2 cores, Python 3.11), for those alone who lock something
+    from filelock import lock_descriptor  # imported on use: 13 to 18 ms (2 cores, Python 3.11)
 
     deadline = time.monotonic() + patience_s
     while not lock_descriptor(file.fileno(), blocking=False):
@@ -73,12 +73,12 @@ def take(file: BinaryIO, *, patience_s: float = 0.0) -> bool:
 
 
 def release(file: BinaryIO) -> None:
-    """Give the lock back at once, also where a forked child still has the file open."""
+    """Release the lock at once, even where a forked child still has the file open."""
     from filelock import unlock_descriptor
 
     unlock_descriptor(file.fileno())
 
 
 def no_locks(place: Path, problem: OSError, advice: str) -> None:
-    """Say in the log that the file system of `place` has no locks, and what to do about it."""
+    """Log that the file system of `place` has no locks, and what to do about it."""
     log.warning("%s: this file system has no locks (%s): %s", place, problem, advice)

@@ -1,7 +1,7 @@
-"""What packages of others add through entry points: tasks, their export parts, and families. Knows no kind of them.
+"""Entry points of other packages: tasks, their export parts, and families. Knows none of these kinds.
 
-An entry point is looked up by name and loaded when it is asked for. One that does not load, or loads as something else,
-is an error that names its package, never a shorter list. Runtimes are read by their own registry, which lists all.
+An entry point is looked up by name and loaded on use. One that does not load, or loads as something else, is an error
+that names its package; it is never left out in silence. Runtimes are read by their own registry, which lists all.
 """
 
 from __future__ import annotations

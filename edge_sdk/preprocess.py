@@ -208,7 +208,7 @@ def _surround(
 def _tiles(
     rgb: NDArray[np.uint8], record: Preprocessing, w: int, h: int
 ) -> tuple[list[NDArray[np.uint8]], list[Placement]]:
-    """Windows at native resolution; a picture smaller than one window is filled up at the right and bottom."""
+    """Windows at native resolution; a picture smaller than one window is padded at the right and the bottom."""
     filled = _surround(rgb, 0, 0, max(w, rgb.shape[1]), max(h, rgb.shape[0]), record.fill)
     tiles, placements = [], []
     for top in _starts(filled.shape[0], h, record.overlap):
@@ -231,7 +231,7 @@ def _starts(length: int, window: int, overlap: int) -> list[int]:
 
 
 def resize(rgb: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
-    """The only resampling rule, per axis: area when an axis shrinks, bit-exact bilinear when it grows."""
+    """Resample, per axis: by area where it shrinks, by bit-exact bilinear interpolation where it grows."""
     small_w, small_h = min(width, rgb.shape[1]), min(height, rgb.shape[0])
     if (small_w, small_h) != (rgb.shape[1], rgb.shape[0]):
         rgb = np.asarray(cv2.resize(rgb, (small_w, small_h), interpolation=cv2.INTER_AREA), np.uint8)

@@ -70,7 +70,7 @@ class Entry:
         return self.folder / f"{self.key.digest}.json"
 
     def read(self) -> bytes | None:
-        """The payload if it is this key's and whole; None if there is none. An invalid one is removed and logged."""
+        """The payload, complete and of this key; None if there is none. An invalid one is removed and logged."""
         try:
             record, data = json.loads(self.sidecar.read_bytes()), self.payload.read_bytes()
         except FileNotFoundError:

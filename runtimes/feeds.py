@@ -22,37 +22,69 @@ def check(
 
     Raises BadInput that names the input, and of a free axis the axis, its size and the largest size.
     """
-    names = [spec.name for spec in specs]
-    if missing := [name for name in names if name not in feeds]:
-        raise BadInput(f"no array for input {missing[0]}", where=where, hint=f"Feed {', '.join(names)}")
-    if len(feeds) != len(names):
-        unknown = next(name for name in feeds if name not in names)
-        raise BadInput(f"the graph has no input {unknown}", where=where, hint=f"Feed {', '.join(names)}")
-    sizes: dict[str, int] = {}
+    check_arrays(feeds, specs, where=where)
+    most, sizes = largest(specs, axes), dict[str, int]()
     for spec in specs:
         array = feeds[spec.name]
-        if not isinstance(array, np.ndarray):  # numpy's own scalars too: the vendors' libraries take arrays alone
-            raise BadInput(
-                f"{spec.name} is a {type(array).__name__}, not an array", where=where,
-                hint=f'Feed np.asarray({spec.name}, "{spec.dtype}")',
-            )  # fmt: skip
-        if wrong := spec.accepts(array):
-            raise BadInput(wrong, where=where)
+        check_shape(spec, str(array.dtype), array.shape, most=most, where=where)
         for axis, name in enumerate(spec.shape):
-            if isinstance(name, str):
-                size, most = array.shape[axis], axes.get(name, 1)
-                if not 1 <= size <= most:
-                    raise _out_of_range(spec.name, axis, name, size, most, where)
-                if sizes.setdefault(name, size) != size:
-                    raise BadInput(
-                        f"{spec.name} has size {size} on axis {axis} ({name}), {_first(specs, name)} has {sizes[name]}",
-                        where=where, hint="One name of an axis means one size in a call",
-                    )  # fmt: skip
+            if isinstance(name, str) and sizes.setdefault(name, array.shape[axis]) != array.shape[axis]:
+                raise BadInput(
+                    f"{spec.name} has size {array.shape[axis]} on axis {axis} ({name}), {_first(specs, name)} has "
+                    f"{sizes[name]}",
+                    where=where, hint="One name of an axis means one size in a call",
+                )  # fmt: skip
     return sizes
 
 
-def _out_of_range(tensor: str, axis: int, name: str, size: int, most: int, where: str) -> BadInput:
-    sizes = f"1 to {most}" if most > 1 else "1"
+def check_arrays(feeds: object, specs: Sequence[TensorSpec], *, where: str) -> None:
+    """Raise BadInput unless `feeds` maps the name of every input, and no other name, to a NumPy array."""
+    listed = f"Feed {', '.join(spec.name for spec in specs)}"
+    if not isinstance(feeds, Mapping):
+        raise BadInput(
+            f"the feeds are {kind_of(feeds)}, not arrays by input name", where=where, hint=f"{listed} in a dict"
+        )
+    if missing := [spec.name for spec in specs if spec.name not in feeds]:
+        raise BadInput(f"no array for input {missing[0]}", where=where, hint=listed)
+    if len(feeds) != len(specs):
+        known = {spec.name for spec in specs}
+        raise BadInput(
+            f"the graph has no input {next(name for name in feeds if name not in known)}", where=where, hint=listed
+        )
+    for spec in specs:
+        if not isinstance(feeds[spec.name], np.ndarray):  # NumPy's own scalars too: vendors take arrays alone
+            raise BadInput(
+                f"{spec.name} is {kind_of(feeds[spec.name])}, not an array", where=where,
+                hint=f'Feed np.asarray({spec.name}, "{spec.dtype}")',
+            )  # fmt: skip
+
+
+def check_shape(spec: TensorSpec, dtype: str, shape: tuple[int, ...], *, most: Mapping[str, int], where: str) -> None:
+    """Raise BadInput unless an array of `dtype` and `shape` fits one input. most: the largest sizes of free axes by
+    name; an axis that is not named may have any size from 1 on."""
+    if wrong := spec.misfit(dtype, shape):
+        raise BadInput(wrong, where=where)
+    for axis, name in enumerate(spec.shape):
+        if isinstance(name, str) and not 1 <= shape[axis] <= most.get(name, shape[axis]):
+            raise _out_of_range(spec.name, axis, name, shape[axis], most.get(name), where)
+
+
+def hint_of(specs: Sequence[TensorSpec]) -> str:
+    """What to try where a runtime fails in the middle of a graph that took the feeds."""
+    free = dict.fromkeys(axis for spec in specs for axis in spec.axes)
+    if not free:
+        return ""
+    # Exporters note sizes that they saw as constants, while the file says that the axis is free.
+    return f"If it runs with another size of {' or '.join(free)}, that size is fixed inside the graph: export it again"
+
+
+def kind_of(value: object) -> str:
+    """What a value of a wrong kind is called in a message: "None", "a list"."""
+    return "None" if value is None else f"a {type(value).__name__}"
+
+
+def _out_of_range(tensor: str, axis: int, name: str, size: int, most: int | None, where: str) -> BadInput:
+    sizes = "1 or more" if most is None else f"1 to {most}" if most > 1 else "1"
     return BadInput(
         f"{tensor} has size {size} on axis {axis} ({name}), the graph was compiled for {sizes}",
         where=where,

@@ -1,25 +1,22 @@
 """An ONNX file as the device reads it: nodes, weights, inputs, outputs, operator sets. Needs no onnx package.
 
-One walk over the protobuf bytes, subgraphs and functions included. Trusts no byte: every length stays inside its
-message, and a file has only so many fields. Knows no meaning of an operator.
+One walk over the protobuf bytes, subgraphs and functions included, by `protobuf.py`. Knows no meaning of an operator.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_sdk.errors import BadInput
-from edge_sdk.tensors import DType, TensorSpec
+from edge_sdk.runtimes.protobuf import BYTES, VARINT, Malformed, Span, Wire
+from edge_sdk.tensors import BATCH, DType, TensorSpec
 
-MAX_FIELDS = 500_000
-"""Of one file: half a second of reading; real graphs have some ten thousand."""
 MAX_DEPTH = 16
 """Of graphs inside graphs."""
 MAX_RANK = 8
@@ -32,15 +29,9 @@ DTYPES: Mapping[int, DType] = {
 }  # fmt: skip
 """What an input or output may hold, by TensorProto.DataType: the types that ONNX and NumPy share."""
 
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types
-_TOP_NUMBER = 2**29  # protobuf's own limit; beyond it parsers disagree about which field they see
 _STANDARD = ("", "ai.onnx")  # two spellings of one domain
 
 _CONTINUED = bytes(range(0x80, 0x100))  # octets of a varint but its last
-
-_Schema: TypeAlias = Mapping[int, str]
-_Span: TypeAlias = tuple[int, int]
-"""Start and stop in the file."""
 
 # The fields that are read, by their numbers in onnx.proto3, which its versioning rules never change.
 _MODEL = {7: "graphs", 8: "opsets", 25: "functions"}
@@ -65,9 +56,9 @@ _TYPE = {1: "tensors", 4: "others", 5: "others", 7: "others", 8: "others", 9: "o
 _TENSOR_TYPE = {1: "dtype", 2: "shapes"}
 _SHAPE = {1: "axes"}
 _DIM = {1: "sizes", 2: "names"}
-_WIRES: Mapping[str, tuple[int, ...]] = {
-    "version": (_VARINT,), "integer": (_VARINT,), "dtype": (_VARINT,), "location": (_VARINT,), "sizes": (_VARINT,),
-    "dims": (_VARINT, _BYTES), "int32": (_VARINT, _BYTES),
+_KINDS: Mapping[str, tuple[int, ...]] = {
+    "version": (VARINT,), "integer": (VARINT,), "dtype": (VARINT,), "location": (VARINT,), "sizes": (VARINT,),
+    "dims": (VARINT, BYTES), "int32": (VARINT, BYTES),
 }  # fmt: skip
 """How a field may be written; all others as bytes alone. In another form it is no field of ours, as in protobuf."""
 
@@ -118,9 +109,11 @@ class OnnxFacts:
     """What one walk found. nodes: of the main graph, in file order; initializers: of the main graph, by name.
 
     inputs: those that are no initializers. A free axis has the file's name; one without gets "N" at position 0 of an
-    input, and of an output where an input has "N"; else the tensor's name and the axis, "mask_2". unshaped: outputs
-    whose shape the file does not give (their spec has ()). opsets: version by domain, "" the standard one.
-    foreign: domains of operators, those of subgraphs and functions too, that are neither standard nor the file's own.
+    input, and of an output where an input has "N"; else the tensor's name and the axis, "mask_2". "N" is the batch and
+    nothing else: in a file where no input has it at position 0, its axes called "N" get the name "mask_2", too.
+    unshaped: outputs whose shape the file does not give (their spec has ()).
+    opsets: version by domain, "" the standard one. foreign: domains of operators, those of subgraphs and functions too,
+    that are neither standard nor the file's own.
     node_count: nodes of the whole file, those of subgraphs and functions included.
     """
 
@@ -161,11 +154,12 @@ def graph_bytes(graph: bytes | Path, *, where: str) -> bytes:
 def read_facts(graph: bytes, *, where: str) -> OnnxFacts:
     """The facts of a model file, whatever the domains of its operators.
 
-    Raises BadInput: not ONNX, weights in another file, an input or output that no runtime here takes.
+    Raises BadInput: not ONNX, weights in another file, an input or output that no runtime here takes, a batch axis "N"
+    that is also the size of another axis.
     """
     try:
         return _Walk(graph).facts()
-    except _Malformed as exc:
+    except Malformed as exc:
         raise BadInput(f"not an ONNX file that can be used: it {exc}", where=where, hint=exc.hint) from exc
 
 
@@ -173,7 +167,7 @@ def read_standard(graph: bytes, *, name: str) -> OnnxFacts:
     """The facts of a file that a bundle may carry: foreign operators are refused too. Raises BadInput."""
     try:
         facts = _Walk(graph).facts()
-    except _Malformed as exc:
+    except Malformed as exc:
         raise BadInput(f"the graph {name} {exc}", hint=exc.hint) from exc
     if facts.foreign:
         raise BadInput(
@@ -194,91 +188,6 @@ def int8_weights_beyond_64(facts: OnnxFacts, *, but: Collection[str] = ()) -> bo
     return False
 
 
-class _Malformed(Exception):
-    """What is wrong with a file, as a sentence part: "is not a whole protobuf file". `read_...` make it a BadInput."""
-
-    def __init__(self, what: str, hint: str = "Export it again as one ONNX file with its weights inside") -> None:
-        super().__init__(what)
-        self.hint = hint
-
-
-class _Wire:
-    """The bytes of one file. Every method raises _Malformed; positions count from the start of the file."""
-
-    def __init__(self, content: bytes) -> None:
-        self._content, self._view, self._left = content, memoryview(content), MAX_FIELDS
-
-    def message(self, at: int, stop: int, schema: _Schema) -> Mapping[str, list[_Span]]:
-        """Where the fields of the message in [at, stop) lie that `schema` names, in order."""
-        found: defaultdict[str, list[_Span]] = defaultdict(list)
-        while at < stop:
-            self._left -= 1
-            if self._left < 0:
-                raise _Malformed(f"has more than {MAX_FIELDS} fields")
-            key, at = _varint(self._content, at, stop)
-            number, wire = key >> 3, key & 7
-            if wire == _BYTES:
-                length, at = _varint(self._content, at, stop)
-                end = at + length
-            elif wire == _VARINT:
-                end = _varint(self._content, at, stop)[1]
-            elif wire in (_FIXED64, _FIXED32):
-                end = at + (8 if wire == _FIXED64 else 4)
-            else:
-                raise _Malformed("is not a protobuf file")
-            if not 0 < number < _TOP_NUMBER or end > stop:
-                raise _Malformed("is not a whole protobuf file")
-            if number in schema and wire in _WIRES.get(schema[number], (_BYTES,)):
-                found[schema[number]].append((at, end))
-            at = end
-        return found
-
-    def number(self, spans: Sequence[_Span]) -> int:
-        """The last of the varints as a signed number of 64 bits; 0 if there is none."""
-        value = _varint(self._content, *spans[-1])[0] if spans else 0
-        return value - 2**64 if value >= 2**63 else value
-
-    def numbers(self, span: _Span) -> Iterator[int]:
-        """All varints of a packed list."""
-        at, stop = span
-        while at < stop:
-            value, at = _varint(self._content, at, stop)
-            yield value
-
-    def text(self, spans: Sequence[_Span]) -> str:
-        """The last of the texts; "" if there is none."""
-        if not spans:
-            return ""
-        try:
-            return str(self.content(*spans[-1]), "utf-8")
-        except UnicodeDecodeError as exc:
-            raise _Malformed("has a name that is not UTF-8") from exc
-
-    def domain(self, spans: Sequence[_Span]) -> str:
-        """The name of an operator set, "" for the standard one."""
-        name = self.text(spans)
-        return "" if name in _STANDARD else name
-
-    def content(self, start: int, stop: int) -> memoryview:
-        """The bytes in [start, stop), not copied."""
-        return self._view[start:stop]
-
-
-def _varint(content: bytes, at: int, stop: int) -> tuple[int, int]:
-    if at < stop and (first := content[at]) < 0x80:  # nearly every one: keys and short lengths
-        return first, at + 1
-    value = 0
-    for shift in range(0, 70, 7):
-        if at >= stop:
-            raise _Malformed("is not a whole protobuf file")
-        byte = content[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value & 0xFFFF_FFFF_FFFF_FFFF, at  # what lies beyond 64 bits is dropped, as protobuf does
-    raise _Malformed("is not a protobuf file")
-
-
 @dataclass(frozen=True, slots=True)
 class _Value:
     """An input or output as the file declares it. dims: None where it gives no shape; "" or -1 is a free axis."""
@@ -290,14 +199,14 @@ class _Value:
 
 
 class _Walk:
-    """One walk over one file, which collects. Every method raises _Malformed.
+    """One walk over one file, which collects. Every method raises Malformed.
 
     As protobuf prescribes, the last of a repeated single field counts, and repeated messages are merged: else a file
     could show one graph here and another one to a runtime.
     """
 
     def __init__(self, graph: bytes) -> None:
-        self._wire, self._size = _Wire(graph), len(graph)
+        self._wire, self._size = Wire(graph, _KINDS), len(graph)
         self._nodes: list[Node] = []
         self._initializers: dict[str, Initializer] = {}
         self._inputs: list[_Value] = []
@@ -313,40 +222,42 @@ class _Walk:
             self._main_graph(span)
         for span in model["functions"]:
             function = self._wire.message(*span, _FUNCTION)
-            self._own.add(self._wire.domain(function["domain"]))
+            self._own.add(self._domain(function["domain"]))
             for node in function["nodes"]:
                 self._node(node, depth=0)
         given = [value for value in self._inputs if value.name not in self._initializers]
-        inputs = _specs(given, batch=True)
+        given, made = _batch_apart(given, self._outputs)
+        taken = _axis_names((*given, *made))
+        inputs = _specs(given, taken, batch=True)
         if bare := [value.name[:80] for value in given if value.dims is None]:
-            raise _Malformed(f"gives no shape for its input {bare[0]!r}", "Export it with the shapes of its inputs")
+            raise Malformed(f"gives no shape for its input {bare[0]!r}", "Export it with the shapes of its inputs")
         if not self._nodes:
-            raise _Malformed("is not an ONNX model with nodes", "Export it again")
+            raise Malformed("is not an ONNX model with nodes", "Export it again")
         return OnnxFacts(
             nodes=tuple(self._nodes),
             initializers=self._initializers,
             inputs=inputs,
-            outputs=_specs(self._outputs, batch=any(spec.shape[:1] == ("N",) for spec in inputs)),
+            outputs=_specs(made, taken, batch=any(spec.batched for spec in inputs)),
             unshaped=tuple(value.name for value in self._outputs if value.dims is None),
             opsets=self._opsets(model["opsets"]),
             foreign=tuple(sorted(self._used - self._own - {""})),
             node_count=self._count,
         )
 
-    def _main_graph(self, span: _Span) -> None:
+    def _main_graph(self, span: Span) -> None:
         graph = self._wire.message(*span, _GRAPH)
         self._nodes += [self._node(node, depth=0) for node in graph["nodes"]]
         for tensor in map(self._tensor, graph["tensors"]):
             if tensor.name in self._initializers:
-                raise _Malformed(f"stores two weights called {tensor.name[:80]!r}")
+                raise Malformed(f"stores two weights called {tensor.name[:80]!r}")
             self._initializers[tensor.name] = tensor
         self._sparse(graph["sparse"])
         self._inputs += map(self._value, graph["inputs"])
         self._outputs += map(self._value, graph["outputs"])
 
-    def _inner_graph(self, span: _Span, *, depth: int) -> None:
+    def _inner_graph(self, span: Span, *, depth: int) -> None:
         if depth > MAX_DEPTH:
-            raise _Malformed(f"nests graphs deeper than {MAX_DEPTH}")
+            raise Malformed(f"nests graphs deeper than {MAX_DEPTH}")
         graph = self._wire.message(*span, _GRAPH)
         for node in graph["nodes"]:
             self._node(node, depth=depth)
@@ -354,7 +265,7 @@ class _Walk:
             self._tensor(tensor)
         self._sparse(graph["sparse"])
 
-    def _node(self, span: _Span, *, depth: int) -> Node:
+    def _node(self, span: Span, *, depth: int) -> Node:
         wire, node = self._wire, self._wire.message(*span, _NODE)
         group = 1
         for attribute in node["attributes"]:
@@ -366,7 +277,7 @@ class _Walk:
             for graph in held["graphs"]:
                 self._inner_graph(graph, depth=depth + 1)
             self._sparse(held["sparse"])
-        domain = wire.domain(node["domain"])
+        domain = self._domain(node["domain"])
         self._count += 1
         self._used.add(domain)
         return Node(
@@ -378,16 +289,16 @@ class _Walk:
             group=group,
         )
 
-    def _sparse(self, spans: Sequence[_Span]) -> None:
+    def _sparse(self, spans: Sequence[Span]) -> None:
         for span in spans:
             for tensor in self._wire.message(*span, _SPARSE)["tensors"]:
                 self._tensor(tensor)
 
-    def _tensor(self, span: _Span) -> Initializer:
+    def _tensor(self, span: Span) -> Initializer:
         """A stored tensor. External data are refused: a path in a file from elsewhere."""
         wire, tensor = self._wire, self._wire.message(*span, _TENSOR)
         if tensor["external"] or wire.number(tensor["location"]) != 0:
-            raise _Malformed("keeps weights in another file")
+            raise Malformed("keeps weights in another file")
         dtype, stored, raw = wire.number(tensor["dtype"]), None, memoryview(b"")
         if tensor["raw"]:
             start, end = tensor["raw"][-1]
@@ -398,7 +309,7 @@ class _Walk:
         dims = tuple(size for part in tensor["dims"] for size in wire.numbers(part)) if rank <= MAX_RANK else ()
         return Initializer(wire.text(tensor["name"]), dtype, rank, raw, stored, dims)
 
-    def _value(self, span: _Span) -> _Value:
+    def _value(self, span: Span) -> _Value:
         wire, value = self._wire, self._wire.message(*span, _VALUE)
         types = [wire.message(*each, _TYPE) for each in value["types"]]
         tensors = [wire.message(*part, _TENSOR_TYPE) for each in types for part in each["tensors"]]
@@ -410,17 +321,22 @@ class _Walk:
             dims=tuple(self._dim(part) for each in shapes for part in each["axes"]) if shapes else None,
         )
 
-    def _dim(self, span: _Span) -> int | str:
+    def _dim(self, span: Span) -> int | str:
         dim = self._wire.message(*span, _DIM)
         if dim["sizes"] and (not dim["names"] or dim["sizes"][-1] > dim["names"][-1]):  # of the two, the last counts
             return self._wire.number(dim["sizes"])
         return self._wire.text(dim["names"])
 
-    def _opsets(self, spans: Sequence[_Span]) -> dict[str, int]:
+    def _domain(self, spans: Sequence[Span]) -> str:
+        """The name of an operator set, "" for the standard one."""
+        name = self._wire.text(spans)
+        return "" if name in _STANDARD else name
+
+    def _opsets(self, spans: Sequence[Span]) -> dict[str, int]:
         found: dict[str, int] = {}
         for span in spans:
             opset = self._wire.message(*span, _OPSET)
-            domain = self._wire.domain(opset["domain"])
+            domain = self._domain(opset["domain"])
             found[domain] = max(self._wire.number(opset["version"]), found.get(domain, 0))
         return found
 
@@ -432,37 +348,79 @@ def _low_bytes(data: memoryview) -> NDArray[np.uint8]:
         return octets
     last = octets < 0x80
     if not last[-1]:
-        raise _Malformed("is not a whole protobuf file")
+        raise Malformed("is not a whole protobuf file")
     first = np.roll(last, 1)
     second = np.where(last, 0, np.roll(octets, -1))[first]
     low: NDArray[np.uint8] = ((octets[first] & 0x7F) | ((second & 1) << 7)).astype(np.uint8)
     return low
 
 
-def _specs(values: Sequence[_Value], *, batch: bool) -> tuple[TensorSpec, ...]:
-    """Declared inputs or outputs as specs. batch: a nameless axis 0 is "N"."""
+def _batch_apart(inputs: list[_Value], outputs: list[_Value]) -> tuple[list[_Value], list[_Value]]:
+    """The same inputs and outputs, with "N" where it is the batch alone.
+
+    People call any axis N. Where no input has it at position 0, it is a size like others, and gets another name. Where
+    one has, an N elsewhere would be the same size: its rows can't run in calls of their own, so that it is no batch.
+    """
+    values = (*inputs, *outputs)
+    batched = any(value.dims is not None and value.dims[:1] == (BATCH,) for value in inputs)
+    strays = [
+        (value.name, axis)
+        for value in values
+        for axis, size in enumerate(value.dims or ())
+        if size == BATCH and (axis > 0 or not batched)
+    ]
+    if not strays:
+        return inputs, outputs
+    name, axis = strays[0]
+    if batched:
+        raise Malformed(
+            f'calls axis {axis} of {name[:80]!r} "{BATCH}", which is the batch: axis 0 of an input',
+            "Export it with another name for one of them",
+        )
+    new = _unused(f"{name}_{axis}", _axis_names(values))
+
+    def renamed(found: list[_Value]) -> list[_Value]:
+        return [
+            replace(value, dims=value.dims and tuple(new if size == BATCH else size for size in value.dims))
+            for value in found
+        ]
+
+    return renamed(inputs), renamed(outputs)
+
+
+def _specs(values: Sequence[_Value], taken: set[str], *, batch: bool) -> tuple[TensorSpec, ...]:
+    """Declared inputs or outputs as specs. taken: names of axes, those that are given here are added. batch: a nameless
+    axis 0 is "N"."""
     if twice := [name for name, count in Counter(value.name for value in values).items() if count > 1]:
-        raise _Malformed(f"has two inputs or outputs called {twice[0][:80]!r}")
+        raise Malformed(f"has two inputs or outputs called {twice[0][:80]!r}")
     for value in values:
         if not value.tensor or value.dtype not in DTYPES:
             what = f"of ONNX data type {value.dtype}" if value.tensor else "that is no tensor"
-            raise _Malformed(f"has {value.name[:80]!r} {what}, which no runtime here shares")
+            raise Malformed(f"has {value.name[:80]!r} {what}, which no runtime here shares")
     return tuple(
-        TensorSpec(name=value.name, dtype=DTYPES[value.dtype], shape=_shape(value, batch=batch)) for value in values
+        TensorSpec(name=value.name, dtype=DTYPES[value.dtype], shape=_shape(value, taken, batch=batch))
+        for value in values
     )
 
 
-def _shape(value: _Value, *, batch: bool) -> tuple[int | str, ...]:
-    dims = value.dims or ()
-    taken = {size for size in dims if isinstance(size, str)}
+def _shape(value: _Value, taken: set[str], *, batch: bool) -> tuple[int | str, ...]:
     shape: list[int | str] = []
-    for axis, size in enumerate(dims):
+    for axis, size in enumerate(value.dims or ()):
         if size in ("", -1):  # -1: some converters write it for a free axis, and ONNX Runtime takes it so
-            size = "N" if batch and axis == 0 and "N" not in taken else f"{value.name}_{axis}"
-            while size in taken:
-                size += "_"
+            size = BATCH if batch and axis == 0 else _unused(f"{value.name}_{axis}", taken)
             taken.add(size)
         elif isinstance(size, int) and size < 0:
-            raise _Malformed(f"gives {value.name[:80]!r} the size {size}")
+            raise Malformed(f"gives {value.name[:80]!r} the size {size}")
         shape.append(size)
     return tuple(shape)
+
+
+def _axis_names(values: Sequence[_Value]) -> set[str]:
+    return {size for value in values for size in value.dims or () if isinstance(size, str)}
+
+
+def _unused(name: str, taken: Collection[str]) -> str:
+    """`name`, lengthened while an axis of any tensor is called so: one name means one size."""
+    while name in taken:
+        name += "_"
+    return name

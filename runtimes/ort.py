@@ -15,7 +15,7 @@ from edge_sdk.errors import BadUsage, EdgeError, NotThere, WrongPrecision
 from edge_sdk.extras import need, vendor_errors
 from edge_sdk.runtimes import faults, onnx_file, operators, probe
 from edge_sdk.runtimes.cache import CacheKey, entry_if_usable
-from edge_sdk.runtimes.feeds import check
+from edge_sdk.runtimes.feeds import check, hint_of
 from edge_sdk.runtimes.protocol import Availability, CompileOptions, Explanation, LayerTime
 from edge_sdk.tensors import Array, TensorSpec
 
@@ -74,7 +74,7 @@ class OrtSession:
         """cpu: whose faults to avoid; None = this machine's."""
         self._ort = need("onnxruntime", extra=NAME)
         self._options, self._graph, self._where = options, graph, options.graph_name
-        self._device = options.device or _DEFAULT
+        self._device = (options.device or _DEFAULT).upper()
         self._wanted = _wanted_providers(self._ort, self._device, options)
         self._cpu, self._facts = cpu or probe.cpu(), onnx_file.read_facts(graph, where=self._where)
         self._inputs, self._outputs = self._facts.inputs, self._facts.outputs
@@ -98,7 +98,7 @@ class OrtSession:
         """Arrays by output name; ONNX Runtime allocates them anew for each call, so they are the caller's."""
         session = self._live()
         check(feeds, self._inputs, axes=self._options.axes, where=self._where)
-        with vendor_errors(NAME, where=self._where):
+        with vendor_errors(NAME, where=self._where, hint=hint_of(self._inputs)):
             # inputs are read in place, outputs copied once: IO binding saves nothing on a CPU and is not thread-safe
             return dict(zip(self._names, session.run(self._names, dict(feeds)), strict=True))
 
@@ -171,7 +171,9 @@ class OrtSession:
         options.intra_op_num_threads, options.inter_op_num_threads = self._threads, 1
         level = self._settings["graph_optimization_level"]
         options.graph_optimization_level = getattr(self._ort.GraphOptimizationLevel, level)
-        options.log_severity_level = 3  # errors; what matters of the rest is read back here
+        # Fatal alone: errors come as exceptions, whose words are in ours; as log lines they would colour stderr. What
+        # matters of the rest is read back here.
+        options.log_severity_level = 4
         for key, value in self._settings.items():
             if key.startswith("session."):
                 options.add_session_config_entry(key, value)

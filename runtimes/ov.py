@@ -20,7 +20,7 @@ from edge_sdk.errors import BadInput, BadUsage, EdgeError, NotThere, WrongPrecis
 from edge_sdk.extras import need, vendor_errors
 from edge_sdk.runtimes import faults, onnx_file, operators, probe
 from edge_sdk.runtimes.cache import CacheKey, entry_if_usable
-from edge_sdk.runtimes.feeds import check, largest
+from edge_sdk.runtimes.feeds import check, hint_of, largest
 from edge_sdk.runtimes.protocol import Availability, CompileOptions, Explanation, LayerTime
 from edge_sdk.tensors import Array, TensorSpec
 
@@ -109,7 +109,7 @@ class OvSession:
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Arrays by output name, copied out of the request. With all requests busy the call waits for one."""
         self._check(feeds)
-        with self._request() as request, vendor_errors(NAME, where=self._where):
+        with self._request() as request, vendor_errors(NAME, where=self._where, hint=hint_of(self.inputs)):
             return self._infer(request, feeds)
 
     def layer_times(self, feeds: Mapping[str, Array]) -> tuple[LayerTime, ...]:
@@ -336,7 +336,7 @@ def _version(ov: Any) -> str:
 
 def _real_device(core: Any, options: CompileOptions) -> str:
     """The device asked for, if it is there. Never AUTO and its like: they start on one device and move to another."""
-    name, where = options.device or _DEFAULT, options.graph_name
+    name, where = (options.device or _DEFAULT).upper(), options.graph_name
     if name.partition(":")[0] in _VIRTUAL:
         raise BadUsage(
             f"{name} is not a device but a choice of devices", where=where, hint="Name one: CPU, GPU, GPU.1, NPU"

@@ -18,7 +18,8 @@ from edge_sdk.tensors import Array, TensorSpec
 class CompileOptions:
     """How to compile one graph; the defaults of all runtimes are these.
 
-    device: the runtime's own name ("CPU", "GPU", "GPU.1", "NPU", "CUDA"), "" = its `default_device`.
+    device: the runtime's own name ("CPU", "GPU", "GPU.1", "NPU", "CUDA"), in upper or lower case; "" = its
+    `default_device`.
     precision: of everything that the graph does not type itself: "f32", "f16" or "bf16".
     threads: >= 1, None = physical cores of the affinity mask and cgroup quota.
     graph_name: what errors call the graph.
@@ -83,8 +84,17 @@ class Availability:
         return not self.reason
 
     def has(self, device: str) -> bool:
-        """Whether `device` is listed, by its whole name or without a number: "GPU" of "GPU.1", "CUDA" of "CUDA:0"."""
-        return any(device in (one, one.partition(".")[0].partition(":")[0]) for one in self.devices)
+        """Whether `device` is listed, in upper or lower case, by its whole name or without a number: "GPU" of "GPU.1",
+        "cuda" of "CUDA:0"."""
+        return self._listed(device) is not None
+
+    def spelled(self, device: str) -> str:
+        """`device` as the runtime writes it; unchanged if it is not listed."""
+        return self._listed(device) or device
+
+    def _listed(self, device: str) -> str | None:
+        names = (name for one in self.devices for name in (one, one.partition(".")[0].partition(":")[0]))
+        return next((name for name in names if name.upper() == device.upper()), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import sys
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
@@ -62,7 +62,9 @@ class PlugIn:
             return Availability(runtime=self.name, version=None, devices=(), reason=reason, hint=self.hint)
 
     def compile(self, graph: bytes | Path, options: CompileOptions) -> Session:
-        """As the runtime does it."""
+        """As the runtime does it, which gets the device's name as it lists it, whatever the case."""
+        if options.device not in ("", self.default_device):
+            options = replace(options, device=self.probe().spelled(options.device))
         return self.runtime.compile(graph, options)
 
 

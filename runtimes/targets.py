@@ -288,8 +288,8 @@ def _why(target: Target, **wanted: str | None) -> str:
 
 
 def kind_of(device: str) -> str:
-    """What a device is, without its number: "GPU" of "GPU.1", "CUDA" of "CUDA:0"."""
-    return device.partition(".")[0].partition(":")[0]
+    """What a device is, without its number: "GPU" of "GPU.1" and "gpu", "CUDA" of "CUDA:0"."""
+    return device.upper().partition(".")[0].partition(":")[0]
 
 
 _NONE = "the bundle has no such variant"

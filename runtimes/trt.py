@@ -128,6 +128,7 @@ class TrtSession:
         check(feeds, self.inputs, axes=self._options.axes, where=self._where)
         times: dict[str, list[float]] = {}
 
+        # mypy can't see a base class that is found at run time, in whichever TensorRT is installed
         class Recorder(self._trt.IProfiler):  # type: ignore[misc, name-defined]
             def __init__(self, trt: Any) -> None:
                 trt.IProfiler.__init__(self)
@@ -150,7 +151,7 @@ class TrtSession:
             runtime=self._runtime,
             version=str(self._trt.__version__),
             device_requested=self._options.device_requested,
-            device=f"{self._options.device or _DEFAULT} ({self._gpu})",
+            device=f"{_device(self._options)} ({self._gpu})",
             precision_requested=self._options.precision,
             precision="f32",
             threads=0,
@@ -305,8 +306,12 @@ def _size_bytes(shape: tuple[int, ...], spec: TensorSpec) -> int:
     return int(np.prod(shape, dtype=np.int64)) * np.dtype(spec.dtype).itemsize
 
 
+def _device(options: CompileOptions) -> str:
+    return (options.device or _DEFAULT).upper()
+
+
 def _gpu_index(options: CompileOptions) -> int:
-    name, _, index = (options.device or _DEFAULT).partition(":")
+    name, _, index = _device(options).partition(":")
     if name != "CUDA" or not (index or "0").isdigit():
         raise BadUsage(
             f"TensorRT has no device {options.device}", where=options.graph_name, hint="CUDA, CUDA:0, CUDA:1"

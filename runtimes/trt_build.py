@@ -69,6 +69,7 @@ def load(runtime: str) -> ModuleType:
 def logger(trt: ModuleType) -> Any:
     """The one logger of a vendor's module. TensorRT keeps the first that a process gives it, whatever comes later."""
 
+    # mypy can't see a base class that is found at run time, in whichever TensorRT is installed
     class Kept(trt.ILogger):  # type: ignore[misc, name-defined]
         """Keeps warnings and errors in `lines`; all goes to our log as well."""
 

@@ -20,16 +20,16 @@ MIN_BYTES = 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
-    """One graph as it goes into the archive: `data` is the file without the bytes of `holes`."""
+    """One graph as it goes into the archive. data: the file without the bytes of its elided ranges."""
 
     data: bytes
     elided: tuple[ElidedRange, ...]
 
 
 def cut(graphs: Mapping[str, bytes]) -> tuple[dict[str, Stored], dict[str, bytes]]:
-    """(graph name -> its stored form, member name -> weights). A weight that stands once in all graphs is not cut out.
+    """(graph name -> its stored form, member name -> weights). A weight that occurs once in all graphs is not cut out.
 
-    Raises BadInput for what is no self-contained ONNX file.
+    Raises BadInput for a file that is not a self-contained ONNX file.
     """
     ranges = {name: _large(graph, name) for name, graph in graphs.items()}
     digests = {name: [_digest(graphs[name], part) for part in parts] for name, parts in ranges.items()}

@@ -1,7 +1,7 @@
 """The bytes of the archive: a ZIP file of stored members, aligned to 64 bytes, in one canonical form.
 
 Knows names, offsets, sizes and checksums; no manifest, no graph, no signature. The reader compares every header byte
-with the one form that the writer makes: what it accepts, every ZIP tool sees in the same way.
+with the one form that the writer makes: every ZIP tool sees the same members in a file that it accepts.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Entry:
 
 
 def name_fault(name: str) -> str:
-    """Empty if `name` may be a member's, else what is wrong with it, as a sentence part."""
+    """Empty if a member may be called `name`, else what is wrong with it, as a sentence part."""
     if len(name) > MAX_NAME:
         return f"is longer than {MAX_NAME} characters"
     if name.endswith("/"):
@@ -96,7 +96,7 @@ class Writer:
         self._entries: list[Entry] = []
 
     def add(self, name: str, data: bytes | memoryview) -> None:
-        """One more member. Raises BadInput: a name that is not safe, too many members, too many bytes."""
+        """Append a member. Raises BadInput: a name that is not safe, too many members, too many bytes."""
         if fault := name_fault(name):
             raise BadInput(f"the member name {name[:80]!r} {fault}", hint="Use letters, digits and . _ + - /")
         entry = Entry(name=name, crc32=zlib.crc32(data), size_bytes=len(data), header=self._at)
@@ -110,14 +110,14 @@ class Writer:
         self._keep(entry)
 
     def copy(self, archive: memoryview, entries: Iterable[Entry]) -> None:
-        """The first members of another archive, byte for byte. Must come before the first `add`."""
+        """Copy the first members of another archive, byte for byte. Must come before the first `add`."""
         entries = tuple(entries)
         self._file.write(archive[: entries[-1].end])
         for entry in entries:
             self._keep(entry)
 
     def finish(self) -> None:
-        """The table of contents and the end record."""
+        """Write the table of contents and the end record."""
         table = b"".join(central_header(entry) for entry in self._entries)
         count = len(self._entries)
         if self._at + len(table) + _END.size > MAX_FILE:
@@ -132,7 +132,7 @@ class Writer:
 def read_entries(archive: memoryview, *, where: str) -> tuple[Entry, ...]:
     """All members in the order of the file. Raises BadBundle unless every byte outside the members' data is canonical.
 
-    Looks at headers alone: sizes and places are known to be sound before any content is read.
+    Reads headers alone, so that sizes and offsets are known to be valid before any content is read.
     """
     count, table, end = _end_record(archive, where)
     entries: list[Entry] = []
@@ -141,7 +141,7 @@ def read_entries(archive: memoryview, *, where: str) -> tuple[Entry, ...]:
     at, expected = table, 0
     for _ in range(count):
         entry, at = _central_entry(archive, at, end, where)
-        name = entry.name.lower()  # two names that differ in case alone could not lie in one folder on every system
+        name = entry.name.lower()  # names that differ in case alone can't be unpacked into one folder on every system
         if name in seen:
             raise BadBundle(f"the member {entry.name} stands twice", where=where, hint=_PACK_AGAIN)
         seen.add(name)
@@ -231,7 +231,7 @@ def _check_kind(name: str, *, flags: int, method: int, attributes: int, where: s
 
 
 def _local_entry(archive: memoryview, entry: Entry, expected: int, table: int, where: str) -> None:
-    """The header in front of the data says the same as the table, and stands right behind the member before."""
+    """Check that a local header agrees with the table, and that it follows the previous member without a gap."""
     if entry.header < expected:
         raise BadBundle(f"the member {entry.name} overlaps the one before it", where=where, hint=_PACK_AGAIN)
     if entry.header > expected:

@@ -24,7 +24,7 @@ from edge_sdk.bundle.manifest import (
 )
 from edge_sdk.errors import BadBundle
 from edge_sdk.extras import UPDATE
-from edge_sdk.tensors import TensorSpec
+from edge_sdk.tensors import BATCH, TensorSpec
 
 MANIFEST = "manifest.json"
 DECISIONS = "decision.json"
@@ -36,8 +36,8 @@ RESERVED = (MANIFEST, SEALED_SIGNATURE, DECISIONS, SITE_SIGNATURE)
 MAX_GRAPHS = 64
 MAX_GRAPH_BYTES = 2**31 - 1  # protobuf's own limit
 MAX_GROWTH = {"raw": 8}
-"""By coder, how many times the size of its members all elided ranges of one graph may fill: shared weights, not a bomb.
-"""
+"""By coder, how much larger the elided ranges of one graph may be than the members that fill them. A small member that
+is repeated without limit would be a decompression bomb."""
 MAX_AXIS = 2**20
 MAX_SIDE_PX = 16_384
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -180,9 +180,15 @@ def _check_elided(name: str, elided: Sequence[ElidedRange], size: int, manifest:
 def _check_specs(name: str, graph: Graph) -> None:
     for specs in (graph.inputs, graph.outputs):
         names = [spec.name for spec in specs]
-        _need(1 <= len(names) <= 64 and len(set(names)) == len(names), f"the tensors of the {name} have no or one name")
+        _need(
+            1 <= len(names) <= 64 and len(set(names)) == len(names),
+            f"the tensors of the {name} are none, too many, or share a name",
+        )
         for spec in specs:
             _check_spec(name, spec)
+    batched = any(spec.batched for spec in graph.inputs)
+    for spec in graph.outputs:  # other free axes of outputs may be of any size, which the graph decides
+        _need(batched or not spec.batched, f"the {name} has the batch {BATCH} in its output {spec.name}, in no input")
     named = {axis for spec in graph.inputs for axis in spec.axes}
     if missing := sorted(named - set(graph.axes)):
         raise Broken(f"the {name} states no largest size of its axis {missing[0][:80]}")
@@ -196,6 +202,9 @@ def _check_spec(name: str, spec: TensorSpec) -> None:
     fixed = [size for size in spec.shape if isinstance(size, int)]
     plain = all(_AXIS.fullmatch(axis) for axis in spec.axes)
     _need(plain and len(spec.shape) <= 8 and _is_shape(fixed), f"the shape {spec.shape} of {spec.name} can't be")
+    # The rows of a batch run in calls of their own, cut and joined along axis 0: elsewhere the name would be a promise
+    # that nothing keeps.
+    _need(BATCH not in spec.shape[1:], f"{spec.name} of the {name} has the batch {BATCH} at another place than axis 0")
     whole = _count(fixed) * np.dtype(spec.dtype).itemsize
     _need(whole <= MAX_GRAPH_BYTES, f"{spec.name} would need {whole} bytes a sample")
 

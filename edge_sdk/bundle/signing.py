@@ -36,7 +36,7 @@ class PublicKey:
 
     @property
     def fingerprint(self) -> str:
-        """The first 16 hexadecimal digits of the key's sha256: for reading out, never for comparing."""
+        """The first 16 hexadecimal digits of the key's sha256: for people to read; keys are compared whole."""
         return hashlib.sha256(self.raw).hexdigest()[:16]
 
     def save(self, path: Path) -> None:
@@ -60,7 +60,7 @@ class PublicKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class SigningKey:
-    """seed: the 32 secret bytes. The file is the secret: it is written for its owner alone and shown nowhere."""
+    """seed: the 32 secret bytes. Its file is written with mode 0600, and the seed is never shown."""
 
     seed: bytes
 
@@ -121,12 +121,12 @@ class SigningKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrustPolicy:
-    """What a reader asks of signatures. keys: folder with the .pub files of those who are trusted.
+    """Which signatures a reader requires. keys: folder with the .pub files of trusted signers.
 
     required: sealed part and decisions (if there are any) carry valid signatures by keys in the folder.
     if-present: no signature is fine; a wrong one is refused; one by an unknown key is refused where a folder is given,
     else recorded as "signed by unknown key". It does not notice signatures that were taken away: only `required` does.
-    off: signatures are not looked at, and the status says so.
+    off: signatures are not checked, and the status says so.
     """
 
     mode: Mode = "if-present"

@@ -32,13 +32,13 @@ class Decisions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Site:
-    """The records of one bundle. `members` are the JSON objects as they stand in the file, known fields or not."""
+    """The records of one bundle. members: the JSON objects as the file has them, unknown fields included."""
 
     def __init__(self, members: Sequence[Mapping[str, Any]] = (), decisions: Sequence[Record] = ()) -> None:
         self.members, self.decisions = tuple(members), tuple(decisions)
 
     def followed_by(self, record: Record) -> Site:
-        """One record more, its predecessor and digest filled in. Raises BadInput: numbers that can't be."""
+        """These records and `record`, its predecessor and digest filled in. Raises BadInput: invalid numbers."""
         link = sealed(record, self.decisions[-1] if self.decisions else None)
         return Site((*self.members, members_of(link)), (*self.decisions, link))
 

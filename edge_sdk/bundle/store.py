@@ -20,7 +20,7 @@ import numpy as np
 
 from edge_sdk import strict_json
 from edge_sdk.atomic import exclusive, writing
-from edge_sdk.bundle import layout
+from edge_sdk.bundle import agreement, layout
 from edge_sdk.bundle.elided import Stored, cut, fill
 from edge_sdk.bundle.layout import Entry, Writer, read_entries
 from edge_sdk.bundle.manifest import Graph, Manifest, Member, StoredArray
@@ -141,16 +141,22 @@ class Bundle:
         return data.reshape(stored.shape).astype(stored.dtype, copy=False)
 
     def graph(self, name: str) -> bytes:
-        """The whole ONNX file of a graph, its elided ranges filled, its sha256 checked, its weights all inside."""
+        """The whole ONNX file of a graph, its elided ranges filled, its sha256 checked, its weights all inside.
+
+        Raises BadInput: no such graph. BadBundle: altered, not a plain ONNX file, or another graph than the manifest's
+        entry describes.
+        """
         graph = self._graph(name)
         whole = fill(self.read(graph.member), graph.elided, self.read)
         if hashlib.sha256(whole).hexdigest() != graph.sha256:
             what = f"the graph {name}, put together, is not the one that was packed"
             raise BadBundle(what, where=str(self.path), hint=_COPY_AGAIN)
         try:
-            read_standard(whole, name=name)
+            facts = read_standard(whole, name=name)
         except BadInput as exc:
             raise BadBundle(str(exc.args[0]), where=str(self.path), hint=exc.hint) from exc
+        if differs := agreement.difference(graph, facts):
+            raise BadBundle(differs, where=str(self.path), hint="Get the file again from whoever packed it")
         return whole
 
     def report(self) -> dict[str, Any] | None:
@@ -163,7 +169,7 @@ class Bundle:
         return report
 
     def close(self) -> None:
-        """Let go of the file. Views that were handed out stay valid; nothing new can be read. May be called twice."""
+        """Release the file. Views that were returned stay valid; nothing more can be read. May be called twice."""
         self._data = None  # the map itself goes with the last view of it
 
     def __enter__(self) -> Bundle:
@@ -187,7 +193,7 @@ class Bundle:
         return data[entry.start : entry.end]
 
     def _small(self, name: str, where: str) -> bytes:
-        """A member that no manifest declares: capped, and held against its checksum."""
+        """A member that no manifest declares: limited in size, and checked by its CRC-32."""
         entry = self.entries[name]
         if entry.size_bytes > strict_json.MAX_BYTES:
             what = f"{name} has {entry.size_bytes} bytes, at most {strict_json.MAX_BYTES} are read"
@@ -218,10 +224,10 @@ def write_bundle(
     key: SigningKey | None = None,
     prove: Callable[[Bundle], None] | None = None,
 ) -> Bundle:
-    """Pack one file and return it, opened. What stood at `path` stays unless the new file passes every check.
+    """Pack one file and return it, opened. An existing file at `path` is kept unless the new one passes every check.
 
     graphs: whole ONNX files by the names in `manifest.graphs`, whose member, size, sha256 and elided ranges are filled
-    in here, as is `manifest.members`; weights of at least 1 KiB that stand more than once are stored once. members:
+    in here, as is `manifest.members`; weights of at least 1 KiB that occur more than once are stored once. members:
     golden samples, report, whatever else is sealed, by name. decisions: oldest first; their chain is made here. key:
     signs both parts. prove: raises for a finished file that must not get its name.
     Raises BadInput, BadBundle (what was given breaks a rule of the format), CantWrite.
@@ -264,10 +270,10 @@ def write_bundle(
 def append_decision(
     path: Path, decision: Record, *, key: SigningKey | None = None, sealed: str | None = None
 ) -> Bundle:
-    """Put `decision` in force: the file is rewritten with one record more, its sealed part byte for byte the same.
+    """Append `decision`, which puts it in force. The file is rewritten; its sealed part keeps every byte.
 
     key: the site's; signs the whole list. Without one the list is left unsigned, since the old signature is for the old
-    list. sealed: digest of the bundle that the decision is for; None = whichever stands there. Two processes that
+    list. sealed: digest of the bundle that the decision is for; None = whichever is at `path`. Two processes that
     append at once do so one after the other. Raises BadBundle, BadInput, CantWrite, BadUsage (another bundle is there).
     """
     path = Path(path)
@@ -308,7 +314,7 @@ def sign_bundle(path: Path, key: SigningKey, *, part: Part = "sealed") -> Bundle
 
 
 def _written(path: Path, write: Callable[[Writer], None], prove: Callable[[Bundle], None] | None = None) -> Bundle:
-    """Write, check as a reader would, and only then put the file in its place."""
+    """Write to a temporary file, check it as a reader would, and only then rename it to `path`."""
     mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else None
     with writing(path, mode=mode) as (file, temporary):
         archive = Writer(file)
@@ -320,7 +326,7 @@ def _written(path: Path, write: Callable[[Writer], None], prove: Callable[[Bundl
 
 
 def _prove(path: Path, temporary: Path, further: Callable[[Bundle], None] | None) -> None:
-    """Everything that a reader will ever check, on the file that is about to get its name."""
+    """Run every check of a reader on the temporary file, before it is renamed."""
     with Bundle(path, _mapped(temporary), trust=TrustPolicy(mode="off")) as bundle:
         for name in bundle.manifest.members:
             bundle.read(name)
@@ -369,7 +375,7 @@ def _builtins(manifest: Manifest) -> Any:
 
 
 def _check_kind(data: memoryview, where: str) -> None:
-    """Other ZIP archives are told so at once, before they are told which of many rules they break."""
+    """Name another ZIP archive as such, instead of the first of the many rules that it breaks."""
     length = int.from_bytes(data[26:28], "little")
     first = bytes(data[30 : 30 + length]).decode("ascii", errors="backslashreplace")
     if bytes(data[:4]) == b"PK\x03\x04" and len(data) > 30 and first != MANIFEST:

@@ -22,6 +22,7 @@ from edge_sdk.errors import BadBundle, BadInput, BadUsage, EdgeError
 from edge_sdk.golden import OutputCheck, golden_feeds
 from edge_sdk.in_flight import InFlight
 from edge_sdk.preprocess import Color
+from edge_sdk.runtimes.feeds import check_arrays, kind_of
 from edge_sdk.runtimes.protocol import Explanation, Session
 from edge_sdk.stages import Stages
 from edge_sdk.tensors import BATCH, Array, TensorSpec, batch_size, joined, row_counts, rows
@@ -212,7 +213,7 @@ class Running(ABC, Generic[In, Out]):
     def predict_batch(self, sources: Iterable[In], /) -> tuple[Out, ...]:
         """Several answers, in order; tasks whose graphs take batches run them together."""
         self.require_open()
-        return tuple(self.predict(source) for source in sources)
+        return tuple(self.predict(source) for source in several(sources))
 
     def submit(self, source: In, /) -> Future[Out]:
         """`predict` in a thread of this predictor; blocks while 16 calls are in flight. Errors are in the Future."""
@@ -229,9 +230,12 @@ class Running(ABC, Generic[In, Out]):
                     self._run(role, feeds)
 
     def run(self, role: str, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """The graph of one role alone, on prepared feeds: outputs by name. For `predict` itself, and for profiling."""
+        """Run the graph of one role on prepared feeds: outputs by name. For `predict` itself, and for profiling.
+
+        Raises BadInput that names the array, BadUsage (no such role, closed, another process).
+        """
         self.require_open()
-        if role not in self._loaded.models:
+        if role not in tuple(self._loaded.models):  # a tuple: what is asked for may be no key of a dict
             raise BadUsage(f"there is no role {role}", hint=f"One of {', '.join(self._loaded.models)}")
         return self._run(role, feeds)
 
@@ -239,6 +243,10 @@ class Running(ABC, Generic[In, Out]):
         """Run rows of the batch axis in calls of at most `max_batch`."""
         model, most = self._loaded.models[role], self._loaded.max_batch
         session = model.session
+        check_arrays(feeds, session.inputs, where=model.graph.name)  # before anything is cut
+        for spec in session.inputs:
+            if spec.batched and not (array := feeds[spec.name]).ndim:
+                raise BadInput(spec.accepts(array), where=model.graph.name)
         counts = row_counts(feeds, session.inputs)
         if len(set(counts.values())) > 1:  # cut to the rows of another input, one that has more would lose them
             sizes = ", ".join(f"{name} has size {count}" for name, count in counts.items())
@@ -299,6 +307,17 @@ class Running(ABC, Generic[In, Out]):
     def run_info(self, clock: Stages) -> RunInfo:
         """The run info of this call: what ran, with its stage times."""
         return replace(self._ran, stages_ms=clock.ms())
+
+
+def several(sources: Iterable[T]) -> Iterator[T]:
+    """The sources of a `predict_batch`, one by one. Raises BadInput for one source, and for what is none."""
+    what, hint = "predict_batch takes several sources, got ", "Use predict, or pass a list"
+    if isinstance(sources, (str, bytes, Path, Mapping)):  # they can be iterated over, but not over sources
+        raise BadInput(f"{what}one", hint=hint)
+    try:
+        return iter(sources)
+    except TypeError as exc:
+        raise BadInput(f"{what}{kind_of(sources)}", hint=hint) from exc
 
 
 def _role_run(graph: Graph, e: Explanation) -> RoleRun:

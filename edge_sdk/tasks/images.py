@@ -20,7 +20,7 @@ from edge_sdk.folders import pictures_in
 from edge_sdk.preprocess import Color, Prepared
 from edge_sdk.shown import shown
 from edge_sdk.stages import Stages
-from edge_sdk.tasks.base import Given
+from edge_sdk.tasks.base import Given, several
 from edge_sdk.tensors import Array
 
 Source: TypeAlias = Any
@@ -125,10 +125,10 @@ def stored_picture(png: bytes) -> dict[str, Array]:
 
 
 def batch_of(images: Iterable[Source]) -> list[Source]:
-    """The pictures of a `predict_batch`. Raises BadInput where one picture was given."""
-    if isinstance(images, (str, bytes, Path)) or (isinstance(images, np.ndarray) and images.ndim < 4):
-        raise BadInput("predict_batch takes several pictures, got one", hint="Use predict, or pass a list")
-    return list(images)
+    """The pictures of a `predict_batch`. Raises BadInput where one picture was given, or something that is none."""
+    if isinstance(images, np.ndarray) and images.ndim < 4:
+        raise BadInput("predict_batch takes several sources, got one", hint="Use predict, or pass a list")
+    return list(several(images))
 
 
 def check_finite(outputs: Mapping[str, Array], *, where: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -17,11 +17,12 @@ import numpy as np
 from edge_sdk import atomic
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.errors import BadInput, EdgeError
+from edge_sdk.runtimes.feeds import check_shape, kind_of
 from edge_sdk.shown import shown
 from edge_sdk.stages import Stages
 from edge_sdk.tasks.base import MODEL, Answers, Given, Loaded, RunInfo, Running, Setup, Task
 from edge_sdk.tasks.images import places_of
-from edge_sdk.tensors import Array
+from edge_sdk.tensors import BATCH, Array
 
 Source: TypeAlias = Any
 """Arrays by input name, or an .npz file of them."""
@@ -93,36 +94,74 @@ class TensorModel(Running[Source, TensorResult]):
         super().__init__(loaded)
         self.inputs = loaded.models[MODEL].session.inputs
         self.outputs = loaded.models[MODEL].session.outputs
+        self._most = {name: most for name, most in loaded.models[MODEL].graph.axes.items() if name != BATCH}
 
     def predict(self, source: Source, /) -> TensorResult:
         """One call: arrays by input name, or an .npz file of them.
 
         Types and shapes must be the graph's (see `inputs`). Rows of a batch axis "N" run in calls of at most the
-        `max_batch` given to `load`. Raises BadInput that names the array, BadUsage (closed, another process).
+        `max_batch` given to `load`. NaN is refused, infinities are not: attention masks hold them. `run` passes NaN on,
+        for graphs that read it as a value that is missing. Raises BadInput that names the array, BadUsage (closed,
+        another process).
         """
         self.require_open()
         clock = Stages()
         name = str(source) if isinstance(source, (str, Path)) else ""
-        feeds = clock("read", arrays_of, source)
+        feeds = clock("read", self._feeds, source)
         outputs = clock("infer", self.run, MODEL, feeds)
         return TensorResult(outputs=outputs, ran=self.run_info(clock), source=name)
 
+    def _feeds(self, source: Source) -> dict[str, Array]:
+        feeds = arrays_of(source, self._takes)
+        check_numbers(feeds)
+        return feeds
 
-def arrays_of(source: Source) -> dict[str, Array]:
-    """The arrays of a mapping or an .npz file. Raises BadInput."""
+    def _takes(self, name: str, dtype: str, shape: tuple[int, ...], where: str) -> None:
+        """Refuse an array of a file before it is unpacked. Any number of rows: they run in calls of their own."""
+        spec = next((spec for spec in self.inputs if spec.name == name), None)
+        if spec is None:
+            listed = f"It takes {', '.join(shown(spec.name) for spec in self.inputs)}"
+            raise BadInput(f"the graph has no input {shown(name)}", where=where, hint=listed)
+        check_shape(spec, dtype, shape, most=self._most, where=where)
+
+
+Check: TypeAlias = Callable[[str, str, tuple[int, ...], str], None]
+"""Raises BadInput for an array that is not wanted: by name, dtype and shape. The last argument is the file's name."""
+
+
+def _any_array(name: str, dtype: str, shape: tuple[int, ...], where: str) -> None:
+    """All are wanted."""
+
+
+def arrays_of(source: Source, check: Check = _any_array) -> dict[str, Array]:
+    """The arrays of a mapping or an .npz file. check: as of `read_npz`. Raises BadInput."""
     if isinstance(source, Mapping):
         return {str(name): _array(str(name), value) for name, value in source.items()}
     if isinstance(source, (str, Path)):
-        return read_npz(Path(source))
+        return read_npz(Path(source), check)
     what = f"an object of type {type(source).__name__} holds no named arrays"
     raise BadInput(what, hint="Pass a dict of arrays by input name, or the path of an .npz file")
 
 
 def _array(name: str, value: Any) -> Array:
     try:
-        return np.asarray(value)
-    except ValueError as exc:  # rows of different lengths
-        raise BadInput(f"{shown(name)} is no array: {exc}", hint="Feed an array of one shape") from exc
+        array = np.asarray(value)
+    except Exception as exc:  # rows of different lengths, or another package's array, which may raise anything
+        raise BadInput(f"{shown(name)} is no array: {exc}", hint="Feed a NumPy array of one shape") from exc
+    if array.dtype == object:  # what NumPy makes of anything that it does not know
+        raise BadInput(f"{shown(name)} is {kind_of(value)}, not an array of numbers", hint="Feed a NumPy array")
+    return array
+
+
+def check_numbers(feeds: Mapping[str, Array]) -> None:
+    """Raise BadInput for NaN in a float array. Runtimes disagree about it: ONNX Runtime answers NaN, OpenVINO may
+    answer a plausible number. The check costs one pass over the float inputs."""
+    for name, array in feeds.items():
+        if array.dtype.kind != "f" or not (nan := np.isnan(array)).any():
+            continue
+        at = [int(index) for index in np.unravel_index(int(nan.argmax()), array.shape)]
+        where = f"holds NaN at {at}" if at else "is NaN"
+        raise BadInput(f"{shown(name)} {where}", hint="Replace values that are missing, as in the training data")
 
 
 def npz(arrays: Mapping[str, Array]) -> bytes:
@@ -135,25 +174,61 @@ def npz(arrays: Mapping[str, Array]) -> bytes:
     return data.getvalue()
 
 
-def read_npz(path: Path) -> dict[str, Array]:
-    """The arrays of an .npz file by name; nothing is unpickled. Raises BadInput: no such file, not one, too large."""
-    again = "Write it with numpy.savez(path, name=array)"
+def read_npz(path: Path, check: Check = _any_array) -> dict[str, Array]:
+    """The arrays of an .npz file by name; nothing is unpickled. check: raises for an array that is not wanted; called
+    for each of them before any is unpacked, since a small archive may hold large arrays.
+
+    Raises BadInput: no such file, not one, too large.
+    """
+    where, again = shown(path), "Write it with numpy.savez(path, name=array)"
     try:
         with zipfile.ZipFile(path) as archive:
-            total = sum(entry.file_size for entry in archive.infolist())
-        if total > MAX_NPZ_BYTES:
-            raise BadInput(f"its arrays take {total} bytes, at most {MAX_NPZ_BYTES} are read", where=str(path))
+            members = archive.infolist()
+            if (total := sum(member.file_size for member in members)) > MAX_NPZ_BYTES:
+                raise BadInput(f"its arrays take {total} bytes, at most {MAX_NPZ_BYTES} are read", where=where)
+            for member in members:
+                name = member.filename.removesuffix(".npy")
+                dtype, shape = _stated(archive, member, where, again)
+                check(name, str(dtype), shape, where)
         with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+            return {name: file[name] for name in file.files}
     except EdgeError:
         raise
     except OSError as exc:
-        raise BadInput(f"can't read it: {exc.strerror or exc}", where=str(path), hint="Check the path") from exc
+        raise BadInput(f"can't read it: {exc.strerror or exc}", where=where, hint="Check the path") from exc
     except Exception as exc:
-        raise BadInput(f"this is no .npz file of plain arrays: {exc}", where=str(path), hint=again) from exc
-    if other := next((name for name, value in arrays.items() if not isinstance(value, np.ndarray)), None):
-        raise BadInput(f"it holds {shown(other)}, which is no array", where=str(path), hint=again)  # NumPy: raw bytes
-    return arrays
+        raise BadInput(f"this is no .npz file of plain arrays: {exc}", where=where, hint=again) from exc
+
+
+def _stated(
+    archive: zipfile.ZipFile, member: zipfile.ZipInfo, where: str, again: str
+) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    """Type and shape by the header of one array, whose size must be the member's. Raises BadInput; ValueError for a
+    header that can't be read."""
+    name = member.filename.removesuffix(".npy")
+    with archive.open(member) as data:
+        if name == member.filename or not data.read(len(_MAGIC)).startswith(_MAGIC):
+            raise BadInput(f"it holds {shown(name)}, which is no array", where=where, hint=again)
+        version = tuple(data.read(2))
+        if version not in _HEADERS:  # 3.0 is for names of fields alone, and an array of fields is no tensor
+            raise ValueError(f"{shown(name)} is of the version {'.'.join(map(str, version))} of .npy")
+        shape, _, dtype = _HEADERS[version](data)
+        if dtype.hasobject:
+            raise ValueError(f"{shown(name)} holds Python objects")
+        wanted = data.tell() + math.prod(shape) * dtype.itemsize
+    if wanted != member.file_size:
+        raise BadInput(
+            f"{shown(name)} has {member.file_size} bytes, its type {dtype} and shape {shape} need {wanted}",
+            where=where, hint=again,
+        )  # fmt: skip
+    return dtype, shape
+
+
+_MAGIC = b"\x93NUMPY"
+_HEADERS: Mapping[tuple[int, ...], Callable[[Any], tuple[tuple[int, ...], bool, np.dtype[Any]]]] = {
+    (1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0,
+}  # fmt: skip
+"""What reads a header, behind its magic and version."""
 
 
 class TensorTask(Task):
@@ -170,7 +245,9 @@ class TensorTask(Task):
         return TensorModel(loaded)
 
     def feeds(self, setup: Setup, source: Mapping[str, Array], role: str, answers: Answers) -> dict[str, Array]:
-        return dict(source)
+        feeds = dict(source)
+        check_numbers(feeds)  # else a golden sample could be packed that `predict` refuses
+        return feeds
 
     def source(self, stored: Mapping[str, Array]) -> Mapping[str, Array]:
         return stored

@@ -160,6 +160,22 @@ def _replaced(changed: Callable[[], bytes]) -> Callable[[Path], None]:
     return _members(edit)
 
 
+def _lie(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
+    """The entry of the first graph says something else than its file. No golden sample is left to contradict it."""
+
+    def lie(value: dict[str, Any]) -> None:
+        value["golden"][0].update(feeds={}, outputs={})
+        change(value["graphs"][0])
+
+    return _manifest(lie)
+
+
+def _unshaped() -> bytes:
+    model = onnx_model("a", [weights(0)])
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    return model.SerializeToString()
+
+
 def _external() -> bytes:
     model = onnx_model("a", [weights(0)])
     tensor = model.graph.initializer[0]
@@ -240,6 +256,13 @@ def _bomb_of_elided_ranges(value: dict[str, Any]) -> None:
     elided = [{**source, "offset": start + index * source["length"]} for index in range(2000)]
     stored = value["members"][graph["member"]]["size_bytes"]
     graph.update(elided=elided, size_bytes=stored + sum(part["length"] for part in elided))
+
+
+def _shapes(value: dict[str, Any], *, inputs: list[Any], outputs: list[Any]) -> None:
+    """Other shapes of the one input and the one output of the first graph."""
+    graph = value["graphs"][0]
+    graph["inputs"][0]["shape"], graph["outputs"][0]["shape"] = inputs, outputs
+    graph["axes"] = {size: 4 for size in inputs if isinstance(size, str)}
 
 
 def _deep(value: dict[str, Any]) -> bytes:
@@ -424,6 +447,10 @@ MANIFESTS = [
                        value["graphs"][0].update(axes={"K": 10**12})))),
     Attack("stray_axis", "has no axis K", _set("graphs", 0, "axes", to={"K": 3})),
     Attack("nameless_axis", "the shape .* can't be", _set("graphs", 0, "outputs", 0, "shape", to=[""])),
+    Attack("batch_elsewhere", "map of the graph int8.a has the batch N at another place than axis 0", _manifest(
+        lambda value: _shapes(value, inputs=["N", 512], outputs=[512, "N"]))),
+    Attack("batch_of_no_input", "has the batch N in its output map, in no input", _manifest(
+        lambda value: _shapes(value, inputs=[512], outputs=["N", 512]))),
     Attack("role_name", "the role .* is not plain", _set("graphs", 0, "role", to="../model")),
     Attack("int8_runtime_count", "counts -2 int8 convolutions", _set("graphs", 0, "int8_ops", to={"onnxruntime": -2})),
     Attack("tolerance", "tolerance of map can't be", _set("graphs", 0, "tolerance", "map", "relative", to=50.0)),
@@ -457,7 +484,7 @@ MANIFESTS = [
         "graphs", 0, "tolerance", "depth", to={"absolute": 0.0, "relative": 0.0})),
     Attack("whole_graph_hash", "have different sha256", _manifest(
         lambda value: value["graphs"][0].update(elided=[], size_bytes=_stored(value), sha256="0" * 64))),
-    Attack("twin_tensors", "have no or one name", _manifest(
+    Attack("twin_tensors", "are none, too many, or share a name", _manifest(
         lambda value: value["graphs"][0].update(outputs=2 * value["graphs"][0]["outputs"]))),
     Attack("nameless_tensor", "has no name, or a long one", _set("graphs", 0, "inputs", 0, "name", to="")),
     Attack("golden_output", "the tensor 'depth' is not known", _set("golden", 0, "outputs", "int8.a", "depth", to={
@@ -479,6 +506,27 @@ GRAPHS = [
     Attack("other_graph", "is not the one that was packed", _set("graphs", 0, "sha256", to="0" * 64), use=True),
     Attack("other_weights", "is not the one that was packed", _manifest(
         lambda v: v["graphs"][0]["elided"][0].update(member=v["graphs"][0]["elided"][1]["member"])), use=True),
+    Attack("lie_about_opset", "the graph int8.a has opset 16, its file has 17", _set(
+        "graphs", 0, "opset", to=16), use=True),
+    Attack("lie_about_input_name", "the inputs of the graph int8.a are 'z', its file has 'x'", _lie(
+        lambda graph: graph["inputs"][0].update(name="z")), use=True),
+    Attack("lie_about_output_name", "the outputs of the graph int8.a are 'depth', its file has 'map'", _lie(
+        lambda graph: (graph["outputs"][0].update(name="depth"), graph.update(tolerance={}))), use=True),
+    Attack("lie_about_input_type", r"x is int32 \(512\), its file says x is float32 \(512\)", _lie(
+        lambda graph: graph["inputs"][0].update(dtype="int32")), use=True),
+    Attack("lie_about_output_type", r"map is float64 \(512\), its file says map is float32 \(512\)", _lie(
+        lambda graph: graph["outputs"][0].update(dtype="float64")), use=True),
+    Attack("lie_about_size", r"x is float32 \(511\), its file says x is float32 \(512\)", _lie(
+        lambda graph: graph["inputs"][0].update(shape=[511])), use=True),
+    Attack("lie_about_rank", r"map is float32 \(1, 512\), its file says", _lie(
+        lambda graph: graph["outputs"][0].update(shape=[1, 512])), use=True),
+    Attack("lie_about_free_axis", r"map is float32 \(K\), its file says map is float32 \(512\)", _lie(
+        lambda graph: graph["outputs"][0].update(shape=["K"])), use=True),
+    Attack("lie_about_batch", r"x is float32 \(N\), its file says x is float32 \(512\)", _lie(
+        lambda graph: (graph["inputs"][0].update(shape=["N"]), graph.update(axes={"N": 4}))), use=True),
+    Attack("lie_about_more_outputs", "the outputs of the graph int8.a are 'map', 'more', its file has 'map'", _lie(
+        lambda graph: graph["outputs"].append({"name": "more", "dtype": "int8", "shape": []})), use=True),
+    Attack("unshaped_output", "does not give the shape of its output 'map'", _replaced(_unshaped), use=True),
     Attack("external_data", "keeps weights in another file", _replaced(_external), use=True),
     Attack("hidden_external", "keeps weights in another file", _replaced(_external_in_a_constant), use=True),
     Attack("foreign_operator", "operators of the domain 'evil'", _replaced(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -80,7 +81,8 @@ def described(name: str, size: int = 512) -> Graph:
     )
 
 
-def manifest(names: list[str], *, golden: bool = True) -> Manifest:
+def manifest(names: list[str], *, golden: bool = True, sizes: Mapping[str, int] | None = None) -> Manifest:
+    """sizes: by graph, of its input and output; 512 of those that are not named."""
     sample = GoldenSample(
         source={"picture": StoredArray(member="golden/0/picture.png", dtype="uint8", shape=(15,))},
         feeds={"model": {"x": StoredArray(member="golden/0/x.f32", dtype="float32", shape=(512,))}},
@@ -92,7 +94,7 @@ def manifest(names: list[str], *, golden: bool = True) -> Manifest:
         family="test",
         task="anomaly",
         preprocessing=Preprocessing(width=SIDE, height=SIDE),
-        graphs=tuple(described(name) for name in names),
+        graphs=tuple(described(name, (sizes or {}).get(name, 512)) for name in names),
         golden=(sample,) if golden else (),
         settings={"grid": {"offset_px": 2.0, "stride_px": 4.0}},
         provenance=Provenance(created_utc="2026-01-01T00:00:00Z", product_version="0.1.0", command=(), packages={}),

@@ -170,13 +170,20 @@ def test_an_input_that_is_a_sequence_is_refused_by_name() -> None:
     )
 )
 def test_shapes_are_read_with_every_free_axis_named_and_nameless_ones_unique(dims: list[int | str | None]) -> None:
-    facts = read_facts(model_of(helper.make_tensor_value_info("x", 1, dims)).SerializeToString(), where="tiny")
-    (shape,) = (spec.shape for spec in facts.inputs)
+    graph = model_of(helper.make_tensor_value_info("x", 1, dims)).SerializeToString()
+    if dims[:1] == ["N"] and "N" in dims[1:]:
+        with pytest.raises(BadInput, match=r"calls axis \d of 'x' \"N\", which is the batch: axis 0 of an input"):
+            read_facts(graph, where="tiny")
+        return
+    (shape,) = (spec.shape for spec in read_facts(graph, where="tiny").inputs)
     assert len(shape) == len(dims)
-    for have, want in zip(shape, dims):
-        assert have == want if want is not None else isinstance(have, str)
+    assert "N" not in shape[1:]
+    for axis, (have, want) in enumerate(zip(shape, dims)):
+        named = want is not None and (want != "N" or axis == 0)  # elsewhere N is a name that is given anew
+        assert have == want if named else isinstance(have, str)
+    assert len({have for have, want in zip(shape, dims) if want == "N"}) <= 1  # one name is one size
     invented = [have for have, want in zip(shape, dims) if want is None]
-    declared = {want for want in dims if isinstance(want, str)}
+    declared = {want for want in dims if isinstance(want, str) and want != "N"}
     assert len(set(invented)) == len(invented)
     assert not declared & set(invented)
 
@@ -189,6 +196,45 @@ def test_nameless_axes_are_called_by_their_place() -> None:
     assert facts.outputs[0].shape == ("N", 2, "y_2")
     fixed = model_of(helper.make_tensor_value_info("x", 1, [3, 2]), outputs=made)
     assert read_facts(fixed.SerializeToString(), where="tiny").outputs[0].shape == ("y_0", 2, "y_2")
+
+
+def _specs_of(
+    inputs: list[list[int | str | None]], outputs: list[list[int | str | None]]
+) -> list[tuple[int | str, ...]]:
+    """Shapes as they are read, of inputs a, b ... and outputs y, z ..."""
+    values = [helper.make_tensor_value_info(name, 1, dims) for name, dims in zip("abc", inputs)]
+    made = tuple(helper.make_tensor_value_info(name, 1, dims) for name, dims in zip("yz", outputs))
+    facts = read_facts(model_of(*values, outputs=made).SerializeToString(), where="tiny")
+    return [spec.shape for spec in (*facts.inputs, *facts.outputs)]
+
+
+def test_where_n_is_not_the_batch_it_is_a_size_with_another_name() -> None:
+    assert _specs_of([[4, "N"]], [["N", 4]]) == [(4, "a_1"), ("a_1", 4)]
+    assert _specs_of([[4, "N"], [2, 3, "N"]], [[4, 2]]) == [(4, "a_1"), (2, 3, "a_1"), (4, 2)]
+    assert _specs_of([[4, 2]], [["N", 2]]) == [(4, 2), ("y_0", 2)]  # as many as the graph decides
+    assert _specs_of([["a_1", "N"]], [[2]]) == [("a_1", "a_1_"), (2,)]
+    assert _specs_of([[None, "N"]], [[None, "N"]]) == [("N", "a_1"), ("N", "a_1")]
+
+
+def test_nameless_axes_never_get_the_name_of_an_axis_of_another_tensor() -> None:
+    assert _specs_of([["b_1", 2], [2, None]], [["y_1", None]]) == [("b_1", 2), (2, "b_1_"), ("y_1", "y_1_")]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "said"),
+    [
+        ([["N", "N"]], [["N"]], "axis 1 of 'a'"),
+        ([["N", 2], [2, "N"]], [["N"]], "axis 1 of 'b'"),
+        ([["N", 2]], [[2, "N"]], "axis 1 of 'y'"),
+        ([["N", 2]], [["N", 2], ["N", 3, "N"]], "axis 2 of 'z'"),
+    ],
+)
+def test_a_batch_that_is_also_another_axis_is_refused(
+    inputs: list[list[int | str | None]], outputs: list[list[int | str | None]], said: str
+) -> None:
+    """Its rows would run in calls of their own, and those calls would disagree about the other axis."""
+    with pytest.raises(BadInput, match=f'calls {said} "N", which is the batch.*with another name for one of them'):
+        _specs_of(inputs, outputs)
 
 
 def test_a_size_of_minus_one_is_free_and_any_other_negative_size_is_refused() -> None:
@@ -302,7 +348,8 @@ def test_wherever_the_onnx_package_reads_a_changed_file_too_both_see_the_same_gr
         assert (spec.name, spec.dtype) == (value.name, helper.tensor_dtype_to_np_dtype(tensor.elem_type).name)
         for have, dim in zip(spec.shape, tensor.shape.dim, strict=True):
             fixed = dim.WhichOneof("value") == "dim_value" and dim.dim_value != -1
-            assert have == dim.dim_value if fixed else have == (dim.dim_param or have)
+            renamed = dim.dim_param == "N"  # where it is not the batch
+            assert have == dim.dim_value if fixed else renamed or have == (dim.dim_param or have)
 
 
 SEVERAL = model_of(

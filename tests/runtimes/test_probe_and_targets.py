@@ -250,6 +250,17 @@ def test_a_device_that_is_asked_for_chooses_the_runtime_that_has_it(device: str,
     assert f"device {device} was asked for" in choice.why
 
 
+@pytest.mark.parametrize("device", ["GPU", "gpu", "GPU.1", "gpu.1", "npu", "cuda", "Cuda:0", "cpu"])
+def test_the_case_of_a_device_makes_no_difference(device: str) -> None:
+    present = (ORT, replace(OV, devices=("CPU", "GPU.0", "GPU.1", "NPU")), TRT)
+    target, upper = (targets.detect(PLAIN, present, device=name) for name in (device, device.upper()))
+    assert target.name == upper.name
+    chosen, wanted = (targets.choose(EVERYTHING, target, present, device=name) for name in (device, device.upper()))
+    assert (chosen.runtime, chosen.variant, chosen.layout) == (wanted.runtime, wanted.variant, wanted.layout)
+    assert next(one.spelled(device) for one in present if one.has(device)) == device.upper()
+    assert ORT.spelled("tpu") == "tpu"
+
+
 def test_a_device_that_none_has_is_refused_with_those_that_are_there() -> None:
     with pytest.raises(
         NotThere, match=r"has a device GPU, only onnxruntime CPU; openvino CPU\. edge-sdk devices lists"

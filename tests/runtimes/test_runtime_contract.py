@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import pickle
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -267,8 +269,57 @@ def test_whole_numbers_are_right_or_refused_never_cut(opened: Callable[..., Sess
 def test_what_is_no_array_is_refused_by_name(opened: Callable[..., Session], runtime: Runtime, value: object) -> None:
     if runtime.name == "numpy":
         pytest.skip("the second implementation is fed by tests alone")
-    with pytest.raises(BadInput, match=r"k is a \w+, not an array.*Feed np\.asarray\(k, \"float32\"\)"):
+    with pytest.raises(BadInput, match=r"k is (a \w+|None), not an array.*Feed np\.asarray\(k, \"float32\"\)"):
         opened(weighted_sum()).run({**feeds(), "k": value})  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize("fed", [None, 5, [], np.zeros(4, np.float32)])
+def test_feeds_that_are_no_mapping_are_refused(opened: Callable[..., Session], runtime: Runtime, fed: object) -> None:
+    if runtime.name == "numpy":
+        pytest.skip("the second implementation is fed by tests alone")
+    with pytest.raises(BadInput, match=r"tiny\.onnx: the feeds are (a \w+|None), not arrays by input name"):
+        opened(weighted_sum()).run(fed)  # type: ignore[arg-type] - the fault that is tested
+
+
+def test_a_device_is_named_in_upper_or_lower_case(runtime: Runtime) -> None:
+    if runtime.name == "numpy":
+        pytest.skip("the second implementation has one device and is not asked for it")
+    device = runtime.probe().devices[0]
+    session = runtime.compile(weighted_sum(), options(runtime, device=device.lower()))
+    assert session.explain().device.partition(" ")[0] == device
+    session.close()
+
+
+BAKED = """
+import sys
+import numpy as np
+from edge_sdk.errors import BadInput
+from edge_sdk.runtimes import registry
+from edge_sdk.runtimes.protocol import CompileOptions
+options = CompileOptions(axes={"L": 9}, graph_name="baked")
+session = registry.runtime(sys.argv[2]).compile(open(sys.argv[1], "rb").read(), options)
+try:
+    session.run({"x": np.ones((2, 5), np.float32)})
+except BadInput as exc:
+    sys.stdout.write(str(exc))
+"""
+
+
+@pytest.mark.parametrize("name", [name for name, found in FOUND.items() if found.usable])
+def test_what_a_vendor_says_of_a_graph_that_fails_is_in_the_error_and_not_on_the_terminal(
+    name: str, tmp_path: Path
+) -> None:
+    """A free axis whose length the export baked into the graph: runtimes find out in the middle of a call."""
+    g = Sketch()
+    g.add("Reshape", ["x", g.constant("flat", np.array([2, 3], np.int64))], "y")
+    (tmp_path / "baked.onnx").write_bytes(
+        g.model([("x", TensorProto.FLOAT, [2, "L"])], [("y", TensorProto.FLOAT, [2, 3])])
+    )
+    call = [sys.executable, "-c", BAKED, str(tmp_path / "baked.onnx"), name]
+    done = subprocess.run(call, capture_output=True, text=True, check=True, timeout=120)
+    assert f"baked: {name} refused: " in done.stdout
+    assert done.stdout.endswith("another size of L, that size is fixed inside the graph: export it again.")
+    assert done.stderr == ""
 
 
 def test_bytes_that_are_no_graph_are_refused(opened: Callable[..., Session]) -> None:

@@ -267,6 +267,24 @@ def test_what_is_no_picture_is_told_what_is(detector: AnomalyDetector, given: ob
         detector.predict(given)
 
 
+@pytest.mark.parametrize("given", [None, 5, object()])
+def test_what_is_no_batch_is_told(detector: AnomalyDetector, given: object) -> None:
+    with pytest.raises(BadInput, match=r"predict_batch takes several sources, got (a \w+|None)\. Use predict"):
+        detector.predict_batch(given)
+    with pytest.raises(BadInput, match="is not a picture"):
+        detector.predict_batch([given])
+    with pytest.raises(BadInput, match="is not a picture"):
+        detector.submit(given).result(60)
+
+
+@pytest.mark.parametrize(
+    "feeds", [None, {}, {"image": None}, {"image": [tiny.picture(1)]}, {"picture": tiny.picture(1)}]
+)
+def test_feeds_that_do_not_fit_are_named(detector: AnomalyDetector, feeds: Any) -> None:
+    with pytest.raises(BadInput, match=r"(int8.*|fp\d+): (the feeds are None|no array for input image|image is )"):
+        detector.run(MODEL, feeds)
+
+
 @pytest.mark.parametrize("given", [tiny.picture(1), "photo.png", b"bytes", Path("photo.png")])
 def test_one_picture_is_never_taken_for_a_batch(detector: AnomalyDetector, given: object) -> None:
     with pytest.raises(BadInput, match=r"got one\. Use predict"):

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -105,41 +102,16 @@ def test_an_anomaly_bundle_without_a_score_is_refused() -> None:
         tasks.task("anomaly").check(setup, where="x.edge")
 
 
-FORKED = """
-import os, sys, threading
-from pathlib import Path
-import numpy as np
-import edge_sdk
-from edge_sdk.errors import BadUsage
+def test_what_users_name_is_in_the_package_itself() -> None:
+    """And `import edge_sdk` alone imports none of it: names are looked up when they are used."""
+    from edge_sdk import errors
 
-detector = edge_sdk.load(sys.argv[1], threads=1, cache=Path(sys.argv[2]))
-picture = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
-detector.submit(picture).result()
-child = os.fork()
-if child == 0:
-    said = []
-    for call in (
-        lambda: detector.predict(picture), lambda: detector.submit(picture).result(5), detector.warm_up,
-        lambda: detector.predict_batch([picture]), lambda: detector.run("model", {}), lambda: detector(picture),
-    ):
-        try:
-            call()
-        except BadUsage as exc:
-            said.append(str(exc))
-    detector.close()
-    os._exit(0 if len(said) == 6 and all("loaded in another process" in one for one in said) else 1)
-_, status = os.waitpid(child, 0)
-detector.predict(picture)  # the parent goes on
-detector.close()
-sys.exit(os.waitstatus_to_exitcode(status))
-"""
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_a_predictor_that_was_loaded_before_a_fork_says_so_at_once_in_the_child(
-    tiny_bundle: Path, tmp_path: Path
-) -> None:
-    """Its threads and the runtime's stay with the parent: whatever waits for one of them would wait for ever."""
-    call = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORKED, str(tiny_bundle), str(tmp_path)]
-    done = subprocess.run(call, capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode == 0, done.stderr
+    for name in edge_sdk.__all__:
+        assert getattr(edge_sdk, name) is not None
+    assert dir(edge_sdk) == sorted(edge_sdk.__all__)
+    caught = {name for name, value in vars(errors).items() if isinstance(value, type)} - {"BoundNotMet", "Stopped"}
+    for name in caught:  # those two end commands of the command line alone
+        assert getattr(edge_sdk, name) is getattr(errors, name), name
+    unknown = "BadOutput"
+    with pytest.raises(AttributeError, match="has no attribute 'BadOutput'"):
+        getattr(edge_sdk, unknown)

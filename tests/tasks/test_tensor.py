@@ -29,7 +29,7 @@ from edge_sdk.export.family import Exported, FloatGraph
 from edge_sdk.export.pack import Parts, pack
 from edge_sdk.export.tasks.base import Golden
 from edge_sdk.tasks.base import MODEL
-from edge_sdk.tasks.tensor import TensorModel, TensorSettings, TensorTask, npz, read_npz
+from edge_sdk.tasks.tensor import TensorModel, TensorSettings, TensorTask, check_numbers, npz, read_npz
 from edge_sdk.verify import verify
 
 
@@ -124,12 +124,117 @@ def test_an_npz_file_is_read_and_one_is_written(model: TensorModel, tmp_path: Pa
         ({**_sample(0), "x": [[1.0, 2.0], [3.0]]}, "x is no array"),
         (7, "an object of type int holds no named arrays"),
         (None, "an object of type NoneType holds no named arrays"),
+        ({**_sample(0), "x": None}, "x is None, not an array of numbers"),
+        ({**_sample(0), "x": {"x": 1}}, "x is a dict, not an array of numbers"),
+        ({**_sample(0), "x": np.array([None])}, "x is a ndarray, not an array of numbers"),
+        ({**_sample(0), "x": "words"}, "x is <U5, the graph takes float32"),
         ("nowhere.npz", "can't read it"),
     ],
 )
 def test_what_does_not_fit_is_named(model: TensorModel, given: Any, said: str) -> None:
     with pytest.raises(BadInput, match=said):
         model.predict(given)
+
+
+class _OnAGpu:
+    """An array of another package that is not in the memory of the CPU."""
+
+    def __array__(self, *_: Any, **__: Any) -> np.ndarray:
+        raise TypeError("can't convert device type tensor to numpy")
+
+
+def test_an_array_that_does_not_come_to_the_cpu_is_named(model: TensorModel) -> None:
+    with pytest.raises(BadInput, match="x is no array: can't convert device type tensor"):
+        model.predict({**_sample(0), "x": _OnAGpu()})
+
+
+@pytest.mark.parametrize(
+    ("feeds", "said"),
+    [
+        (None, "fp32: the feeds are None, not arrays by input name. Feed x, shift in a dict"),
+        ([1], "the feeds are a list"),
+        ({}, "no array for input x"),
+        ({**_sample(0), "x": None}, "x is None, not an array"),
+        ({"x": None, "shift": None}, "x is None, not an array"),
+        ({**_sample(0), "x": [[1.0] * 5] * 9}, "x is a list, not an array"),  # of more rows than one call takes
+        ({**_sample(0), "z": None}, "no input z"),
+        ({**_sample(0), "x": np.array(1, np.float32)}, r"x has shape \(\)"),
+    ],
+)
+def test_feeds_of_one_role_that_do_not_fit_are_named(model: TensorModel, feeds: Any, said: str) -> None:
+    with pytest.raises(BadInput, match=said):
+        model.run(MODEL, feeds)
+    assert model.run(MODEL, _sample(0))["y"].shape == (1, 3)
+
+
+@pytest.mark.parametrize("role", ["decoder", None, 5, ["model"], {"model"}])
+def test_a_role_that_is_not_there_is_refused(model: TensorModel, role: Any) -> None:
+    with pytest.raises(BadUsage, match=r"there is no role .*One of model"):
+        model.run(role, _sample(0))
+
+
+@pytest.mark.parametrize(
+    ("sources", "said"),
+    [
+        (None, "got None"), (5, "got a int"), (_sample(0), "got one"), ("x.npz", "got one"),
+        (Path("x.npz"), "got one"), (b"x", "got one"), (np.array(1, np.float32), "got a ndarray"),
+    ],
+)  # fmt: skip
+def test_what_is_no_batch_of_sources_is_named(model: TensorModel, sources: Any, said: str) -> None:
+    with pytest.raises(BadInput, match=f"predict_batch takes several sources, {said}.*Use predict"):
+        model.predict_batch(sources)
+
+
+def test_a_batch_may_be_made_as_it_is_read(model: TensorModel) -> None:
+    results = model.predict_batch(_sample(seed, rows=2) for seed in range(3))
+    assert [result["y"].shape for result in results] == [(2, 3)] * 3
+
+
+@pytest.mark.parametrize("bad", [None, 5, {}, {"x": None}])
+def test_what_was_submitted_and_does_not_fit_is_named_in_the_future(model: TensorModel, bad: Any) -> None:
+    with pytest.raises(BadInput):
+        model.submit(bad).result(60)
+    assert model.submit(_sample(0)).result(60)["y"].shape == (1, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "said"),
+    [
+        ("x", (2, 4), r"x holds NaN at \[2, 4\]"),
+        ("x", (0, 0), r"x holds NaN at \[0, 0\]"),
+        ("shift", (1,), r"at \[1\]"),
+    ],
+)
+def test_a_value_that_is_no_number_is_refused_with_its_place(
+    model: TensorModel, name: str, place: tuple[int, ...], said: str, tmp_path: Path
+) -> None:
+    """Of the same NaN one runtime makes NaN and another one a number that looks right."""
+    sample = _sample(1, rows=3)
+    sample[name][place] = np.nan
+    np.savez(tmp_path / "nan.npz", **sample)
+    for source in (sample, tmp_path / "nan.npz"):
+        with pytest.raises(BadInput, match=f"{said}.*missing"):
+            model.predict(source)
+    assert np.isnan(model.run(MODEL, sample)["y"]).any()  # the graph alone takes what it is fed
+
+
+def test_infinities_pass(model: TensorModel) -> None:
+    sample = _sample(1)
+    sample["shift"][0] = -np.inf  # as in the mask of an attention
+    assert model.predict(sample)["y"][0, 0] == -np.inf
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_a_scalar_that_is_no_number_is_refused(dtype: Any) -> None:
+    with pytest.raises(BadInput, match="gain is NaN"):
+        check_numbers({"mask": np.array([True]), "gain": np.array(np.nan, dtype)})
+
+
+def test_a_golden_sample_that_predict_would_refuse_is_not_packed(tmp_path: Path) -> None:
+    sample = _sample(0)
+    sample["x"][0, 3] = np.nan
+    with pytest.raises(BadInput, match=r"x holds NaN at \[0, 3\]"):
+        pack(_parts(_graph(), {"N": 8}, [sample]), tmp_path / "x.edge")
 
 
 def test_more_rows_at_once_than_the_bundle_was_exported_for_are_refused(bundle: Path, tmp_path: Path) -> None:
@@ -189,6 +294,12 @@ def _damaged(path: Path) -> None:
     path.write_bytes(data)
 
 
+def _npy(array: np.ndarray, *, version: tuple[int, int] | None = None) -> bytes:
+    data = io.BytesIO()
+    np.lib.format.write_array(data, array, version=version)
+    return data.getvalue()
+
+
 _HEADER = b"((((" * 2000
 _NPY = b"\x93NUMPY\x01\x00"
 
@@ -205,6 +316,9 @@ _NPY = b"\x93NUMPY\x01\x00"
         (_members(x_npy=b"no array"), "x"),
         (_members(x_npy=_NPY + len(_HEADER).to_bytes(2, "little") + _HEADER), "no .npz file"),
         (_damaged, "no .npz file"),
+        (_members(x_npy=_npy(np.zeros((2, 2))).replace(b"(2, 2)", b"(9, 9)")), r"has 160 bytes, .*\(9, 9\) need 776"),
+        (_members(x_npy=_npy(np.zeros((2, 2))) + b"more"), r"x has 164 bytes, .*\(2, 2\) need 160"),
+        (_members(x_npy=_npy(np.zeros(2), version=(3, 0))), r"no .npz file of plain arrays: x is of the version 3\.0"),
         (_bomb, "at most 2147483648 are read"),
     ],
 )
@@ -212,6 +326,55 @@ def test_a_file_that_is_no_npz_or_too_large_is_refused(make: Any, said: str, tmp
     make(tmp_path / "x.npz")
     with pytest.raises(BadInput, match=said):
         read_npz(tmp_path / "x.npz")
+
+
+@pytest.mark.parametrize("version", [(1, 0), (2, 0)])
+def test_both_forms_of_a_header_are_read(version: tuple[int, int], tmp_path: Path) -> None:
+    want = np.arange(6, dtype=np.int16).reshape(2, 3)
+    _members(x_npy=_npy(want, version=version))(tmp_path / "x.npz")
+    np.testing.assert_array_equal(read_npz(tmp_path / "x.npz")["x"], want)
+
+
+def _unreadable(path: Path, **given: np.ndarray) -> Path:
+    """An .npz file whose headers are right and whose values fail their checksum: who unpacks them notices."""
+    np.savez(path, **given)
+    data = bytearray(path.read_bytes())
+    for array in (
+        array for array in given.values() if array.nbytes > 2**14
+    ):  # smaller ones are unpacked for their header
+        data[data.index(array.tobytes()[-8:])] ^= 1
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({}, "no .npz file of plain arrays: Bad CRC-32"),
+        ({"x": np.ones((3000, 6), np.float32)}, r"nan\.npz: x has shape \(3000, 6\), the graph takes \('N', 5\)"),
+        ({"x": np.ones((3000, 5))}, "x is float64, the graph takes float32"),
+        ({"x": np.ones((0, 5), np.float32)}, r"x has size 0 on axis 0 \(N\).*Feed 1 or more"),
+        ({"shift": np.ones((5000, 1), np.float32)}, r"shift has shape \(5000, 1\)"),
+        ({"z": np.ones((3000, 5), np.float32)}, "the graph has no input z. It takes x, shift"),
+    ],
+)
+def test_an_array_of_a_file_that_does_not_fit_is_refused_before_it_is_unpacked(
+    model: TensorModel, change: dict[str, np.ndarray], said: str, tmp_path: Path
+) -> None:
+    """300 kB of a compressed file may be 300 MB of zeros."""
+    file = _unreadable(tmp_path / "nan.npz", **{**_sample(1, rows=3000), **change})
+    with pytest.raises(BadInput, match=said):
+        model.predict(file)
+
+
+def test_a_free_axis_of_a_file_that_is_too_long_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+    value, kind = helper.make_tensor_value_info, TensorProto.FLOAT
+    graph = _identity(value("x", kind, ["N", "L"]), outputs=[value("y", kind, ["N", "L"])])
+    path = _packed(tmp_path / "free.edge", graph, {"N": 4, "L": 9}, [{"x": np.ones((1, 2), np.float32)}])
+    with edge_sdk.load(path, cache=tmp_path) as model:
+        for length, said in ((10, r"x has size 10 on axis 1 \(L\), .* for 1 to 9"), (9, "Bad CRC-32")):
+            with pytest.raises(BadInput, match=said):
+                model.predict(_unreadable(tmp_path / "x.npz", x=np.full((3000, length), 7.5, np.float32)))
 
 
 def test_a_folder_names_its_npz_files(bundle: Path, tmp_path: Path) -> None:
@@ -297,6 +460,12 @@ def test_rows_of_two_inputs_must_be_as_many(tmp_path: Path) -> None:
             for x, z in ((4, 6), (6, 4), (1, 2), (2, 1), (0, 1)):
                 with pytest.raises(BadInput, match="size"):
                     model.predict({"x": np.ones((x, 2), np.float32), "z": np.ones((z, 2), np.float32)})
+            for name in "xz":  # it has no rows at all, of which others have more than one call takes
+                with pytest.raises(BadInput, match=rf"{name} has shape \(\)"):
+                    model.predict(
+                        {"x": np.ones((9, 2), np.float32), "z": np.ones((9, 2), np.float32)}
+                        | {name: np.array(1, np.float32)}
+                    )
 
 
 @pytest.mark.parametrize(
