@@ -53,7 +53,7 @@ def conformal(
     if rank is None or rank > count:
         raise BoundNotMet(
             f"{asked(wanted, confidence)} needs at least {needed_parts(wanted, confidence)} good {unit}; "
-            f"you gave {count}. {lowest.words}",
+            f"there {'is' if count == 1 else 'are'} {count}. {lowest.words}",
             hint=f"Ask for {percent(lowest.rate, up=True)} or more, add good {unit}, or label defects (cost rule)",
         )
     deciding = float(of_parts[rank - 1])
