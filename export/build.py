@@ -113,7 +113,9 @@ def make(planned: BuildPlan, *, progress: Progress = silent, on_stage: StageCall
         atomic.folder(needed)
     with _exclusive(folder):
         try:
-            trained = planned.family.train(planned.data, planned.options, folder=folder, progress=progress)
+            trained = planned.family.train(
+                planned.data, planned.options, planned=planned.training, folder=folder, progress=progress
+            )
             on_stage("training")
             _replaces(planned.wanted, planned.training.run)  # a record may have been appended meanwhile
             built = build(

@@ -186,8 +186,9 @@ class Family(Protocol):
         """What `train` would do with the same arguments. Within a second, and whatever is wrong with them is raised
         here: a size that can't be, a weights file, folder or device that isn't there, a checkpoint of another run."""
 
-    def train(self, data: Any, options: Any, *, folder: Path, progress: Progress) -> Trained:
-        """Trains, or resumes from the checkpoint that `folder` holds for the same data and options."""
+    def train(self, data: Any, options: Any, *, planned: TrainingPlan, folder: Path, progress: Progress) -> Trained:
+        """Train, or resume from the checkpoint that `folder` holds for the same data and options. planned: what `plan`
+        answered for the same arguments, so that nothing is looked at twice; a family may use a subclass of its own."""
 
     def graphs(self, trained: Any) -> Exported:
         """The float graphs by role, exact against the trained model."""

@@ -10,12 +10,11 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from edge_sdk import grouping
 from edge_sdk.bundle.manifest import Preprocessing, Tolerance
 from edge_sdk.decision.record import Record
 from edge_sdk.decision.threshold import Threshold
 from edge_sdk.errors import BadInput, BadUsage, CheckFailed
-from edge_sdk.export.anomaly.data import AnomalyData, AnomalyTrained, Picture, content_of, data_digest
+from edge_sdk.export.anomaly.data import AnomalyData, AnomalyTrained, Picture, content_of
 from edge_sdk.export.option import TaskOptions
 from edge_sdk.export.sections import Card, Section, Table
 from edge_sdk.export.tasks.anomaly import decide, evaluate, metrics, page, table, threshold_scores
@@ -37,6 +36,7 @@ from edge_sdk.export.tasks.base import (
 )
 from edge_sdk.progress import Progress, silent
 from edge_sdk.shown import shown
+from edge_sdk.tasks.anomaly import grouping
 from edge_sdk.tasks.anomaly.evidence import Scored, highest, look_at
 from edge_sdk.verify import VerifyReport
 
@@ -127,12 +127,8 @@ class AnomalyExport(ExportTask):
 
     def sources(self, data: AnomalyData, trained: AnomalyTrained) -> Sources:
         """With what `edge-sdk threshold` later needs to tell new parts from those that were learned from."""
-        held_out = {picture.path for picture in trained.held_out}
-        learned = [content_of(p) for p in data.train if p.path not in held_out]
-        return Sources(
-            digest=data_digest(data.train), samples=len(data.train),
-            notes={grouping.SEEN: grouping.seen_note(learned)},
-        )  # fmt: skip
+        seen = grouping.seen_note(content_of(picture) for picture in data.learned(trained))
+        return Sources(digest=data.digest, samples=len(data.train), notes={grouping.SEEN: seen})
 
     def golden(self, made: Made) -> Sequence[Golden]:
         return golden(made.data, made.trained, _record(made))
