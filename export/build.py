@@ -17,6 +17,7 @@ from edge_sdk import atomic, locks, tasks
 from edge_sdk.bundle.signing import SigningKey, TrustPolicy
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.calibration import Quantized
+from edge_sdk.counted import counted
 from edge_sdk.decision.record import Record
 from edge_sdk.errors import BadInput, BadUsage, Stopped
 from edge_sdk.export import calibrating
@@ -175,11 +176,10 @@ def quantized(
 
 
 def report(made: Made, evaluation: Evaluation) -> dict[str, Any]:
-    """What the bundle's own report.json holds. calibration: of the only role, or by role."""
-    reports = {role: msgspec.to_builtins(one.report) for role, one in made.quantized.items()}
+    """What the bundle's own report.json holds; calibration by role."""
     return {
-        "schema": "edge-sdk.report/1", **evaluation.to_json(),
-        "calibration": next(iter(reports.values())) if len(reports) == 1 else reports,
+        "schema": "edge-sdk.report/2", **evaluation.to_json(),
+        "calibration": {role: msgspec.to_builtins(one.report) for role, one in made.quantized.items()},
         "history": [{"step": step, **values} for step, values in made.trained.history],
     }  # fmt: skip
 
@@ -205,7 +205,7 @@ def _replaces(wanted: BuildOptions, run: str) -> bool:
         ) from exc
     if later:
         raise BadUsage(
-            f"this bundle got {len(later)} record{'s'[: len(later) > 1]} on site after it was packed, the last at "
+            f"this bundle got {counted(len(later), 'record')} on site after it was packed, the last at "
             f"{later[-1].created_utc or 'an unknown time'} ({later[-1].summary()}), which writing it anew would lose",
             where=str(out), hint=hint,
         )  # fmt: skip
