@@ -5,13 +5,14 @@ Knows no family's and no task's insides.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import msgspec
+import numpy as np
 
 from edge_sdk import atomic, locks, tasks
 from edge_sdk.bundle.signing import SigningKey, TrustPolicy
@@ -24,9 +25,10 @@ from edge_sdk.export import calibrating
 from edge_sdk.export.family import Exported, Family, FamilyOptions, Trained, TrainingPlan
 from edge_sdk.export.pack import Parts, pack, provenance, setup_of
 from edge_sdk.export.tasks import export_task
-from edge_sdk.export.tasks.base import Built, Checked, Evaluation, ExportTask, Made
+from edge_sdk.export.tasks.base import Built, Checked, Evaluation, ExportTask, Golden, Made
 from edge_sdk.progress import Progress, silent
 from edge_sdk.runtimes.probe import default_threads
+from edge_sdk.tensors import Array
 
 CALIBRATION_SAMPLES = 64
 """Per role."""
@@ -147,12 +149,13 @@ def build(
         quantized=quantized(family, data, trained, exported, threads, force=options.force, progress=progress),
         evaluate=options.evaluate,
     )  # fmt: skip
+    golden = _golden(task, made)
     records = task.decide(made, progress=progress)
     evaluation = task.evaluate(made, records, progress=progress)
     sources = task.sources(data, trained)
     parts = Parts(
         name=options.name, family=family.name, task=family.task, exported=exported, quantized=made.quantized,
-        golden=task.golden(made), tolerances=task.tolerances, records=records, report=report(made, evaluation),
+        golden=golden, tolerances=task.tolerances, records=records, report=report(made, evaluation),
         provenance=provenance(
             data_digest=sources.digest, samples=sources.samples, seed=trained.options.seed, licence=options.licence,
             notes=sources.notes,
@@ -161,6 +164,23 @@ def build(
     )  # fmt: skip
     pack(parts, options.out, key=options.key, threads=threads, progress=progress).close()
     return Built(path=options.out, made=made, records=_in_file(options.out), evaluation=evaluation)
+
+
+def _golden(task: ExportTask, made: Made) -> Sequence[Golden]:
+    """The golden samples. Raises BadUsage unless two of them differ: a runtime that answers the same to everything, or
+    that keeps its first answer, would pass with one."""
+    found = task.golden(made)
+    if len(found) < 2 or not any(_differ(found[0].source, other.source) for other in found[1:]):
+        few = "no golden samples" if not found else "one golden sample" if len(found) == 1 else "equal golden samples"
+        raise BadUsage(
+            f"the family {made.family.name} or the task {made.family.task} gives {few}",
+            hint="Give two or more that differ",
+        )
+    return found
+
+
+def _differ(one: Mapping[str, Array], other: Mapping[str, Array]) -> bool:
+    return set(one) != set(other) or any(not np.array_equal(one[name], other[name]) for name in one)
 
 
 def quantized(

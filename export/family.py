@@ -54,8 +54,12 @@ class FamilyOptions:
         described.check(self)
 
     def preprocessing(self) -> Preprocessing | None:
-        """How a picture becomes the network's input, where the options alone tell it: then the pictures are prepared
-        as they are read, each decoded once. None: not known before the training, or there are no pictures."""
+        """How a picture becomes the network's input, where the options alone tell it. None: not known before the
+        training, or there are no pictures.
+
+        Only a hint, so that each picture is prepared as it is read and decoded once: the device takes
+        `Exported.preprocessing`. Where the two differ the result is right all the same, and pictures are decoded again.
+        """
         return None
 
 

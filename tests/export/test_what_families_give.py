@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,15 @@ from onnx import TensorProto, helper
 
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.errors import BadBundle, BadUsage
-from edge_sdk.export.family import Exported, FloatGraph
+from edge_sdk.export import build as builder
+from edge_sdk.export.family import Exported, FamilyOptions, FloatGraph
+from edge_sdk.export.generic.family import Generic
+from edge_sdk.export.generic.samples import samples_of
+from edge_sdk.export.option import TaskOptions
 from edge_sdk.export.pack import Parts, pack, provenance
 from edge_sdk.export.tasks import export_task
 from edge_sdk.export.tasks.base import Golden
+from edge_sdk.runtimes.onnx_file import read_facts
 from edge_sdk.tasks.base import Task, golden_samples_of
 from edge_sdk.tasks.tensor import TensorSettings, TensorTask
 from edge_sdk.tensors import Array
@@ -60,6 +66,37 @@ def test_a_bundle_without_golden_samples_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(BadUsage, match="gives no golden samples"):
         _packed(tmp_path / "no.edge", golden=(), K=4)
     assert not (tmp_path / "no.edge").exists()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Offering(Generic):
+    """Names its golden samples itself."""
+
+    offered: Sequence[Mapping[str, Array]]
+
+    def golden(self, data: Any, trained: Any) -> Sequence[Golden]:
+        return [Golden(source=one) for one in self.offered]
+
+
+@pytest.mark.parametrize(
+    ("golden", "said"), [([], "no golden samples"), ([SAMPLE], "one golden sample"), ([SAMPLE] * 3, "equal golden")]
+)
+def test_golden_samples_that_any_constant_would_pass_are_refused(
+    tmp_path: Path, golden: list[Mapping[str, Array]], said: str
+) -> None:
+    graph = FloatGraph(onnx=_graph(), axes={"K": 4}, variants=())
+    samples = samples_of("random:4", read_facts(graph.onnx, where="g").inputs, {"N": 1, "K": 4}, seed=0)
+
+    def built(offered: list[Mapping[str, Array]]) -> Path:
+        family, options = Offering(graph=graph, offered=offered), FamilyOptions(threads=1)
+        trained = family.train(samples, options, folder=tmp_path)
+        wanted = builder.BuildOptions(name="x", out=tmp_path / "x.edge", evaluate=False)
+        return builder.build(family, samples, trained, TaskOptions(), wanted).path
+
+    with pytest.raises(BadUsage, match=f"the family generic or the task tensor gives {said}"):
+        built(golden)
+    assert not (tmp_path / "x.edge").exists()
+    assert built([SAMPLE, {"x": 2 * SAMPLE["x"]}]).exists()
 
 
 def test_fp32_is_no_variant_to_be_made(tmp_path: Path) -> None:
