@@ -11,6 +11,7 @@ import typer
 
 from edge_sdk.cli import terminal
 from edge_sdk.cli.options import Bundle, Json, Keys, Runtime, Threads, Trust, Variant, policy
+from edge_sdk.counted import counted
 from edge_sdk.decision.threshold import Threshold
 from edge_sdk.errors import BadUsage
 
@@ -149,7 +150,7 @@ def _history(decisions: Sequence[Threshold]) -> str:
 
 
 def _text(d: Threshold, state: str) -> str:
-    behind = f"{d.pictures} pictures of {d.parts} parts, " if d.pictures else ""
+    behind = f"{counted(d.pictures, 'picture')} of {counted(d.parts, 'part')}, " if d.pictures else ""
     by = f" by {d.author}" if d.author else ""
     lines = [f"{state}: score > {d.threshold:.6g}  ({d.rule}, {behind}{d.created_utc}{by})", f"  {d.words}"]
     return "\n".join([*lines, *(f"  warning: {w}" for w in d.warnings)])

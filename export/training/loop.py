@@ -200,7 +200,7 @@ def _step(trainable: Trainable, rng: np.random.Generator, now: Moment) -> dict[s
     trainable.optimizer.zero_grad(set_to_none=True)
     terms = trainable.losses(rng, now)
     total = torch.stack(list(terms.values())).sum()
-    total.backward()  # type: ignore[no-untyped-call]
+    total.backward()  # type: ignore[no-untyped-call]  # torch leaves it without annotations
     gradients = [p.grad for p in trainable.module.parameters() if p.grad is not None]
     if not bool(torch.isfinite(torch.nn.utils.get_total_norm(gradients))) or not bool(torch.isfinite(total)):
         return None

@@ -211,9 +211,9 @@ def _fresh(samples: Sequence[Sample], seen: frozenset[str], folder: Path, tally:
     kept = [sample for sample in samples if sample.part not in known]
     why = "the model was trained on these parts, so they score lower than new ones"
     if samples and not kept:
+        none = "its only picture is not" if len(samples) == 1 else f"none of the {len(samples)} pictures is"
         raise BadInput(
-            f"none of the {counted(len(samples), 'picture')} is new: {why}. A threshold from them would reject too "
-            "many good parts",
+            f"{none} new: {why}. A threshold from them would reject too many good parts",
             where=f"{GOOD_OPTION} {folder}",
             hint="Give pictures of good parts that were not used in training",
         )

@@ -228,9 +228,7 @@ def _scored(detector: AnomalyDetector, given: Gathered, progress: Progress) -> t
         if problems:
             why, hint = str(problems[0][1].args[0]), problems[0][1].hint
             if not scored:
-                raise BadInput(
-                    f"none of the {counted(len(samples), 'picture')} of {option} can be scored: {why}", hint=hint
-                )
+                raise BadInput(f"no picture of {option} can be scored, of {len(samples)} given: {why}", hint=hint)
             files = tuple(path for path, _ in problems)
             left_out.append(LeftOut(option=option, reason=f"can't be scored ({why})", files=files))
     progress(total, total, "scored pictures")

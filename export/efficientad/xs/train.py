@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from edge_sdk.bundle.manifest import Preprocessing
+from edge_sdk.counted import counted
 from edge_sdk.errors import BadUsage
 from edge_sdk.export.anomaly.data import AnomalyData, Picture, Shares, data_identity
 from edge_sdk.export.anomaly.store import PictureStore
@@ -159,7 +160,7 @@ def _check_memory(pictures: int, options: EfficientAdOptions, config: XsConfig) 
     kept = pictures * view_bytes(config.layout.blocks, width, height)
     if kept > room:
         raise BadUsage(
-            f"{pictures} pictures at {width} x {height} px take {kept / 1e9:.1f} GB of memory, and "
+            f"{counted(pictures, 'picture')} at {width} x {height} px take {kept / 1e9:.1f} GB of memory, and "
             f"there are {room / 1e9:.1f}",
             hint="Give a smaller --width and --height, or fewer pictures",
         )
@@ -247,7 +248,7 @@ def graphs(trained: EfficientAdTrained) -> Exported:
     layout, cells = model.layout, model.layout.cells_counted(record.width, record.height)
     settings = AnomalySettings(
         grid=Grid(offset_px=layout.map_stride / 2, stride_px=float(layout.map_stride)),
-        reduction=f"mean of the {cells} largest cells of the map",
+        reduction=f"mean of the {counted(cells, 'largest cell')} of the map",
     )
     graph = FloatGraph(
         onnx=onnx, keep_fp32=tail, keep_fp32_in_int8=keep_fp32_in_int8(onnx), output_correction=raw_maps(tail)
