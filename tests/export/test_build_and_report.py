@@ -26,7 +26,7 @@ from edge_sdk.export import drawing, report, speeds
 from edge_sdk.export.anomaly.data import AnomalyData, AnomalyTrained, Picture
 from edge_sdk.export.anomaly.store import PictureStore
 from edge_sdk.export.calibrating import options_for
-from edge_sdk.export.demo import demo, machine
+from edge_sdk.export.demo import STAGES, demo, machine
 from edge_sdk.export.family import Exported
 from edge_sdk.export.tasks.anomaly import evaluate, plots, threshold_scores
 from edge_sdk.export.tasks.anomaly.decide import decide
@@ -374,7 +374,15 @@ def test_a_bundle_without_figures_has_a_page_that_says_why(data: AnomalyData, tm
 
 
 def test_the_demo_shows_the_pictures_that_its_family_brings(folder: Path, tmp_path: Path) -> None:
-    shown = demo(tmp_path / "out", Edges(folder), time_budget_s=1.0, seed=0, timed=(), progress=silent)
+    notes: list[str] = []
+    shown = demo(
+        tmp_path / "out", Edges(folder), time_budget_s=1.0, seed=0, timed=(),
+        progress=lambda done, total, note: notes.append(note),
+    )  # fmt: skip
+    assert tuple(shown.seconds) == STAGES
+    stages = [int(note.removeprefix("stage ").split(" of 5: ")[0]) for note in notes]
+    assert stages == sorted(stages)
+    assert set(stages) >= {1, 2, 3}
     assert shown.verified
     with Bundle.open(Path(shown.bundle)) as bundle:
         assert bundle.manifest.name == "Grey <&> plates"

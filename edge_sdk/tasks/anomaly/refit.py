@@ -184,7 +184,7 @@ def _suspect(above: int, count: int, before: Threshold, decision: Threshold) -> 
     return (
         f"{above} of {count} good pictures score above the previous threshold ({before.threshold:.6g}), as defects do: "
         "check that they show good parts of the product, camera and light that this bundle was made for. edge-sdk "
-        "predict --overlays shows where they differ. Another product needs its own bundle"
+        "predict --out FOLDER shows where they differ. Another product needs its own bundle"
     )
 
 
