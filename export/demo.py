@@ -1,4 +1,4 @@
-"""The demo: every step of the product on data that ship with a family, and a page that shows it. Offline."""
+"""The demo: every step of the product on data that ship with a family, and a report page. Needs no network."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from edge_sdk.verify import verify
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
-    """What the demo made. evaluation: as in report.json; headline: of it, "" = nothing was evaluated. seconds: by
+    """Result of a demo. evaluation: as in report.json; headline: its summary, "" = nothing was evaluated. seconds: by
     stage.
 
-    cut_short: what to say where the time was used up before the steps were done, else "". family: by name, for the
-    command to go on with; data: what that command calls its data.
+    cut_short: a warning if the time budget ended before the steps were done, else "". family, data: name of the family
+    and of its data argument, for the next command.
     """
 
     family: str
@@ -50,7 +50,7 @@ class Shown:
         return plain
 
     def text(self) -> str:
-        """The last words of the demo; the very last line says how to go on with one's own data."""
+        """Summary for the terminal; its last line is the command for the user's own data."""
         steps = ", ".join(f"{name} {s:.0f} s" for name, s in self.seconds.items())
         return "\n".join([
             self.headline or "quality was not measured: the report says why",
@@ -87,7 +87,7 @@ def demo(
     out: Path, family: Family, *, time_budget_s: float, seed: int, timed: Sequence[str] | None = None,
     progress: Progress,
 ) -> Shown:  # fmt: skip
-    """Trains on the family's own data, packs, verifies, evaluates, profiles: `out`/demo.edge and `out`/report.html.
+    """Train on the family's own data, pack, evaluate, verify and profile: `out`/demo.edge and `out`/report.html.
 
     time_budget_s: of the training steps alone; what comes before and after them takes its own time. timed: variants
     whose latency is measured, some ten seconds each; None = `speeds.worth_timing`. Raises BadUsage for a family without
@@ -132,7 +132,7 @@ def demo(
 
 
 def machine() -> dict[str, str]:
-    """What a reader must know about the machine behind a figure."""
+    """The machine behind the measurements, for the report."""
     cpu = probe.cpu()
     return {
         "cpu": f"{cpu.model or platform.processor() or 'unknown'} ({len(cpu.affinity)} logical cores here)",
