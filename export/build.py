@@ -88,8 +88,8 @@ def _no_stage(name: str) -> None:
 def plan(
     family: Family, data: Any, options: FamilyOptions, task_options: Any, wanted: BuildOptions, *, folder: Path
 ) -> BuildPlan:
-    """Check everything that `make` needs, with `folder` as run folder, and write nothing. Raises for whatever would stop
-    `make` later: sizes, files, folders, data that don't support a request, a bundle that would be lost."""
+    """Check everything that `make` needs, with `folder` as run folder, and write nothing. Raises for whatever would
+    stop `make` later: sizes, files, folders, data that don't support a request, a bundle that would be lost."""
     for needed in (folder, wanted.out.parent):
         atomic.folder(next(p for p in (needed, *needed.absolute().parents) if p.exists()))
     if (folder / f"{WORK}.lock").exists():
