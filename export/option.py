@@ -81,7 +81,7 @@ def option(
     if default is not None and not _is(default, kind):
         raise TypeError(f"the default {default!r} is no value of an option of kind {kind!r}: state its kind")
     if default is not None and choices and default not in choices:
-        raise TypeError(f"the default {default!r} is none of the choices {', '.join(map(repr, choices))}")
+        raise TypeError(f"the default {default!r} is none of the choices {', '.join(repr(one) for one in choices)}")
     spec = OptionSpec(name=name, kind=kind, help=help, least=least, most=most, choices=choices)
     return field(default=default, metadata={_METADATA: spec})
 

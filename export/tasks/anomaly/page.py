@@ -145,8 +145,8 @@ def cards(rows: Sequence[Row], rate: float | None) -> list[Card]:
             Card(value=f"{found.false_rejects} of {found.good}", name=f"good {found.unit}s rejected", words=words)
         )
     if row.pixels is not None:
-        regions, pictures = counted(row.pixels.regions, "region"), counted(row.pixels.pictures, "picture")
-        words = f"AU-PRO {row.pixels.aupro:.3f}; {regions} in {pictures}"
+        where = f"{counted(row.pixels.regions, 'region')} in {counted(row.pixels.pictures, 'picture')}"
+        words = f"AU-PRO {row.pixels.aupro:.3f}; {where}"
         out.append(Card(value=f"{row.pixels.auroc:.3f}", name=f"pixel AUROC, {row.variant}", words=words))
     return out
 
