@@ -164,6 +164,8 @@ class ExportTask:
 
     name: ClassVar[str] = ""
     options: ClassVar[type[TaskOptions]] = TaskOptions
+    golden_from_user: ClassVar[bool] = False
+    """Whether golden samples are calibration samples that the user gave: then a single one may be all there is."""
 
     def read(self, path: Path | None, options: Any, how: Reading) -> Any:
         """Read the data at `path` and split them once by purpose. Every file is decoded once, here or later through the
