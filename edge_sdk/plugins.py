@@ -51,7 +51,12 @@ def made(entry: metadata.EntryPoint, kind: Any) -> Any:
         words = f"the package {package} offers {what}, and it does not load: {type(exc).__name__}: {exc}"
         raise NotThere(words, hint=repair) from exc
     if not isinstance(one, kind):
-        raise NotThere(f"the package {package} offers {what}, and it makes no {kind.__name__}", hint=repair)
+        wanted = vars(kind) if getattr(kind, "_is_protocol", False) else ()  # a class is missed as a whole
+        lacks = ", ".join(name for name in wanted if not name.startswith("_") and not hasattr(one, name))
+        raise NotThere(
+            f"the package {package} offers {what}, and it makes no {kind.__name__}{lacks and f': it has no {lacks}'}",
+            hint=repair,
+        )
     if one.name != entry.name:
         raise NotThere(f"the package {package} offers {what}, and it calls itself {one.name!r}", hint=repair)
     return one

@@ -17,6 +17,7 @@ from edge_sdk import atomic, locks, tasks
 from edge_sdk.bundle.signing import SigningKey, TrustPolicy
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.calibration import Quantized
+from edge_sdk.counted import counted
 from edge_sdk.decision.record import Record
 from edge_sdk.errors import BadInput, BadUsage, Stopped
 from edge_sdk.export import calibrating
@@ -37,8 +38,8 @@ WORK = "training"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildOptions:
-    """What a user states about one bundle. evaluate: measure quality. overwrite: what stands at `out` may be lost,
-    whatever it is. force: take int8 graphs that are far from the float graph."""
+    """Options of one bundle. evaluate: measure quality. overwrite: overwrite `out` unconditionally. force: accept int8
+    graphs with a large error."""
 
     name: str
     out: Path
@@ -51,10 +52,10 @@ class BuildOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class BuildPlan:
-    """One bundle to be made, and everything looked at that it needs: `plan` answers nothing else.
+    """A build whose inputs have all been checked, as `plan` returns it.
 
-    task_options: of the export part of the family's task, which read `data`. checked: what it found in them. replaces:
-    a bundle of this run stands at `wanted.out` and will be written anew.
+    task_options: of the export part of the family's task, which read `data`. checked: what it found in the data.
+    replaces: a bundle of this run exists at `wanted.out` and will be replaced.
     """
 
     family: Family
@@ -70,23 +71,23 @@ class BuildPlan:
 
     @property
     def threads(self) -> int:
-        """Those of training, calibration and evaluation."""
+        """Threads of training, calibration and evaluation."""
         return self.options.threads or default_threads()
 
 
 StageCallback: TypeAlias = Callable[[str], None]
-"""on_stage(name): called as a long step ends, for whoever measures how long it took."""
+"""on_stage(name): called at the end of a long step, for instance to time it."""
 
 
 def _no_stage(name: str) -> None:
-    """Nobody measures."""
+    """Do nothing: the default callback."""
 
 
 def plan(
     family: Family, data: Any, options: FamilyOptions, task_options: Any, wanted: BuildOptions, *, folder: Path
 ) -> BuildPlan:
-    """What `make` will do with `folder` as run folder. Nothing stays written, and whatever would stop it later stops it
-    here: sizes, files, folders, data that don't support what is asked for, a bundle that would be lost."""
+    """Check everything that `make` needs, with `folder` as run folder, and write nothing. Raises for whatever would
+    stop `make` later: sizes, files, folders, data that don't support a request, a bundle that would be lost."""
     for needed in (folder, wanted.out.parent):
         atomic.folder(next(p for p in (needed, *needed.absolute().parents) if p.exists()))
     if (folder / f"{WORK}.lock").exists():
@@ -104,16 +105,18 @@ def plan(
 
 
 def make(planned: BuildPlan, *, progress: Progress = silent, on_stage: StageCallback = _no_stage) -> Built:
-    """From data to a bundle, or on from the checkpoint in the run folder: the steps of `train` and of `demo`.
+    """Train, or resume from the checkpoint in the run folder, and build the bundle: the steps of `train` and `demo`.
 
-    Raises Stopped on Ctrl-C, and BadUsage where another process works in the run folder.
+    Raises Stopped on Ctrl-C, and BadUsage while another process works in the run folder.
     """
     folder = planned.folder
     for needed in (folder, planned.wanted.out.parent):
         atomic.folder(needed)
     with _exclusive(folder):
         try:
-            trained = planned.family.train(planned.data, planned.options, folder=folder, progress=progress)
+            trained = planned.family.train(
+                planned.data, planned.options, planned=planned.training, folder=folder, progress=progress
+            )
             on_stage("training")
             _replaces(planned.wanted, planned.training.run)  # a record may have been appended meanwhile
             built = build(
@@ -132,7 +135,7 @@ def build(
     family: Family, data: Any, trained: Trained, task_options: Any, options: BuildOptions, *,
     progress: Progress = silent,
 ) -> Built:  # fmt: skip
-    """Graphs, their variants, site records, quality of every variant on every runtime here, and one file."""
+    """Export and quantize the graphs, make site records, evaluate every variant on every runtime here, and pack."""
     task = export_task(family.task)
     threads = trained.options.threads or default_threads()
     progress(0, 0, "exporting the graphs")
@@ -164,7 +167,7 @@ def quantized(
     family: Family, data: Any, trained: Trained, exported: Exported, threads: int, *, force: bool = False,
     progress: Progress = silent,
 ) -> Mapping[str, Quantized]:  # fmt: skip
-    """By role, what calibration makes of the float graphs."""
+    """Quantize the float graph of each role."""
     out = {}
     for role, graph in exported.graphs.items():
         samples = family.samples(data, trained, role, CALIBRATION_SAMPLES)
@@ -173,11 +176,10 @@ def quantized(
 
 
 def report(made: Made, evaluation: Evaluation) -> dict[str, Any]:
-    """What the bundle's own report.json holds. calibration: of the only role, or by role."""
-    reports = {role: msgspec.to_builtins(one.report) for role, one in made.quantized.items()}
+    """What the bundle's own report.json holds; calibration by role."""
     return {
-        "schema": "edge-sdk.report/1", **evaluation.to_json(),
-        "calibration": next(iter(reports.values())) if len(reports) == 1 else reports,
+        "schema": "edge-sdk.report/2", **evaluation.to_json(),
+        "calibration": {role: msgspec.to_builtins(one.report) for role, one in made.quantized.items()},
         "history": [{"step": step, **values} for step, values in made.trained.history],
     }  # fmt: skip
 
@@ -187,7 +189,7 @@ def _exclusive(folder: Path) -> AbstractContextManager[None]:
 
 
 def _replaces(wanted: BuildOptions, run: str) -> bool:
-    """Whether a bundle of this run stands where it will be written. Raises BadUsage for what would be lost there."""
+    """Whether a bundle of this run exists at `wanted.out`. Raises BadUsage for anything else, which would be lost."""
     out = wanted.out
     if out.is_dir():
         raise BadUsage("this is a folder", where=str(out), hint="Name a file ending in .edge with --out")
@@ -198,27 +200,25 @@ def _replaces(wanted: BuildOptions, run: str) -> bool:
         with Bundle.open(out, trust=TrustPolicy(mode="off"), lazy=True) as old:
             later, training = old.decisions[_packed(old) :], old.manifest.extra.get("training")
     except BadInput as exc:
-        raise BadUsage(
-            "there is a file already, and it is no bundle that can be read", where=str(out), hint=hint
-        ) from exc
+        raise BadUsage("the file exists and is not a readable bundle", where=str(out), hint=hint) from exc
     if later:
         raise BadUsage(
-            f"this bundle got {len(later)} record{'s'[: len(later) > 1]} on site after it was packed, the last at "
-            f"{later[-1].created_utc or 'an unknown time'} ({later[-1].summary()}), which writing it anew would lose",
+            f"this bundle got {counted(len(later), 'record')} on site after it was packed, the last at "
+            f"{later[-1].created_utc or 'an unknown time'} ({later[-1].summary()}); replacing it would lose them",
             where=str(out), hint=hint,
         )  # fmt: skip
     if not isinstance(training, dict) or training.get("run") != run:
-        raise BadUsage("this bundle was made of other data, options or weights", where=str(out), hint=hint)
+        raise BadUsage("this bundle was made from other data, options or weights", where=str(out), hint=hint)
     return True
 
 
 def _packed(bundle: Bundle) -> int:
-    """How many of a bundle's records it was packed with; the site has appended the others."""
+    """How many of its records a bundle was packed with; the others were appended on site."""
     count = bundle.manifest.extra.get(RECORDS, 0)
     return count if isinstance(count, int) else 0
 
 
 def _in_file(path: Path) -> tuple[Record, ...]:
-    """The records as they stand in the file, digests filled in."""
+    """The records as stored in the file, with their digests."""
     with Bundle.open(path) as bundle:
         return bundle.records(tasks.task(bundle.manifest.task).records)

@@ -1,4 +1,4 @@
-"""The demo: every step of the product on data that ship with a family, and a page that shows it. Offline."""
+"""The demo: every step of the product on data that ship with a family, and a report page. Needs no network."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from edge_sdk.verify import verify
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
-    """What the demo made. evaluation: as in report.json; headline: of it, "" = nothing was evaluated. seconds: by
+    """Result of a demo. evaluation: as in report.json; headline: its summary, "" = nothing was evaluated. seconds: by
     stage.
 
-    cut_short: what to say where the time was used up before the steps were done, else "". family: by name, for the
-    command to go on with; data: what that command calls its data.
+    cut_short: a warning if the time budget ended before the steps were done, else "". family, data: name of the family
+    and of its data argument, for the next command.
     """
 
     family: str
@@ -50,7 +50,7 @@ class Shown:
         return plain
 
     def text(self) -> str:
-        """The last words of the demo; the very last line says how to go on with one's own data."""
+        """Summary for the terminal; its last line is the command for the user's own data."""
         steps = ", ".join(f"{name} {s:.0f} s" for name, s in self.seconds.items())
         return "\n".join([
             self.headline or "quality was not measured: the report says why",
@@ -62,14 +62,36 @@ class Shown:
         ])  # fmt: skip
 
 
+STAGES = ("training", "export, int8, quality", "verify", "profile", "report")
+"""As `on_stage` names them, in order."""
+
+
+class _Staged:
+    """Progress with the number of the stage before each note: the time left of a step says nothing of those behind it.
+    Knows how long each stage took."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.seconds: dict[str, float] = {}
+        self._progress, self._began = progress, time.monotonic()
+
+    def __call__(self, done: int, total: int, note: str, /) -> None:
+        self._progress(done, total, f"stage {min(len(self.seconds) + 1, len(STAGES))} of {len(STAGES)}: {note}")
+
+    def on_stage(self, name: str) -> None:
+        """A stage has ended."""
+        now = time.monotonic()
+        self.seconds[name], self._began = now - self._began, now
+
+
 def demo(
     out: Path, family: Family, *, time_budget_s: float, seed: int, timed: Sequence[str] | None = None,
     progress: Progress,
 ) -> Shown:  # fmt: skip
-    """Trains on the family's own data, packs, verifies, evaluates, profiles: `out`/demo.edge and `out`/report.html.
+    """Train on the family's own data, pack, evaluate, verify and profile: `out`/demo.edge and `out`/report.html.
 
-    timed: variants whose latency is measured, some ten seconds each; None = `speeds.worth_timing`. Raises BadUsage for
-    a family without data.
+    time_budget_s: of the training steps alone; what comes before and after them takes its own time. timed: variants
+    whose latency is measured, some ten seconds each; None = `speeds.worth_timing`. Raises BadUsage for a family without
+    data.
     """
     brought = family.demo
     if brought is None:
@@ -77,13 +99,7 @@ def demo(
     if out.exists() and not out.is_dir():
         raise BadUsage(f"--out {out} is a file", hint="Name a folder")
     atomic.folder(out)
-    began, seconds = time.monotonic(), {}
-
-    def on_stage(name: str) -> None:
-        nonlocal began
-        now = time.monotonic()
-        seconds[name], began = now - began, now
-
+    staged = _Staged(progress)
     run = out / "run"
     if run.exists():  # a demo starts from nothing; `train` is what resumes
         hint = "Wait until it is done, end it, or name another folder with --out"
@@ -93,30 +109,30 @@ def demo(
     task = export_task(family.task)
     with resources.as_file(brought.folder) as folder:
         options = replace(brought.options, time_budget_s=time_budget_s, seed=seed)
-        how = Reading(seed=seed, preprocessing=options.preprocessing(), scratch=run, progress=progress)
+        how = Reading(seed=seed, preprocessing=options.preprocessing(), scratch=run, progress=staged)
         data = task.read(folder, brought.task_options, how)
         wanted = builder.BuildOptions(name=brought.name, out=out / "demo.edge", licence=brought.licence, overwrite=True)
         planned = builder.plan(family, data, options, brought.task_options, wanted, folder=run)
-        built = builder.make(planned, progress=progress, on_stage=on_stage)
-        verified = verify(built.path, progress=progress)
-        on_stage("verify")
+        built = builder.make(planned, progress=staged, on_stage=staged.on_stage)
+        verified = verify(built.path, progress=staged)
+        staged.on_stage("verify")
         keys = speeds.timed(verified, speeds.worth_timing() if timed is None else timed)
         measured = report.Measured(
-            speeds=speeds.measured(built.path, keys, progress=progress), verified=verified, machine=machine()
+            speeds=speeds.measured(built.path, keys, progress=staged), verified=verified, machine=machine()
         )
-        on_stage("profile")
+        staged.on_stage("profile")
         page = out / "report.html"
         report.write(page, built, measured)
-        on_stage("report")
+        staged.on_stage("report")
     return Shown(
         family=family.name, data=task.options.data_name, bundle=str(built.path), page=str(page),
         headline=task.headline(built), evaluation=built.evaluation.to_json(), verified=verified.passed,
-        seconds=seconds, cut_short=report.cut_short(built.trained),
+        seconds=staged.seconds, cut_short=report.cut_short(built.trained),
     )  # fmt: skip
 
 
 def machine() -> dict[str, str]:
-    """What a reader must know about the machine behind a figure."""
+    """The machine behind the measurements, for the report."""
     cpu = probe.cpu()
     return {
         "cpu": f"{cpu.model or platform.processor() or 'unknown'} ({len(cpu.affinity)} logical cores here)",

@@ -79,9 +79,11 @@ def ticks(low: float, high: float, count: int = 5) -> list[tuple[float, str]]:
 
 
 def curve(history: Sequence[tuple[int, float]], name: str) -> str:
-    """One value over training steps; at least one of them."""
+    """One finite value over training steps, 0 in sight; at least one of them."""
     steps, values = np.array([h[0] for h in history], float), np.array([h[1] for h in history], float)
-    high, last = float(values.max()) * 1.05 + 1e-12, max(float(steps.max()), 1.0)
-    body = WIDE.axes(ticks(0, last), ticks(0, high, 4), "training step", name)
-    body.append(WIDE.line((float(step) / last, float(value) / high) for step, value in zip(steps, values, strict=True)))
+    low, high = min(float(values.min()), 0.0), max(float(values.max()), 0.0)
+    high, last = high + 0.05 * (high - low) + 1e-12, max(float(steps.max()), 1.0)
+    body = WIDE.axes(ticks(0, last), ticks(low, high, 4), "training step", name)
+    shares = (values - low) / (high - low)
+    body.append(WIDE.line((float(step) / last, float(y)) for step, y in zip(steps, shares, strict=True)))
     return WIDE.frame(body, name)

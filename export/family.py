@@ -30,21 +30,21 @@ MAX_BATCH = 256
 
 @dataclass(frozen=True, kw_only=True)
 class FamilyOptions:
-    """What a user states about one training, whatever the family; each family has a subclass with fields of its own.
+    """Options of one training that every family has; a family adds fields of its own in a subclass.
 
     A field made by `option` becomes an option of `edge-sdk train FAMILY`, and its default stands here and nowhere else.
-    Lives in a module that imports no training framework, so that `edge-sdk train FAMILY --help` is fast.
-    steps and time_budget_s: whichever ends first; None = the family's own default. seed: of all that is random.
-    threads: None = the physical cores that this process may use. device: "auto" = a GPU where there is one.
-    Raises BadUsage for a value that its field does not allow.
+    Define the subclass in a module that imports no training framework, so that `edge-sdk train FAMILY --help` is fast.
+    steps and time_budget_s: of the training steps, whichever ends first; None = the family's own default. seed: of all
+    random numbers. threads: None = the physical cores that this process may use. device: "auto" = a GPU if there is
+    one. Raises BadUsage for a value that its field does not allow.
     """
 
-    steps: int | None = option(None, kind="int", least=1, help="Train so many steps. Default: the family's own.")
+    steps: int | None = option(None, kind="int", least=1, help="Number of training steps. Default: the family's own.")
     time_budget_s: float | None = option(
         None, kind="seconds", name="--time-budget",
-        help="Train so long, such as 10min; with --steps, whichever comes first. Default: the family's own.",
+        help="Time for the training steps, such as 10min; with --steps, whichever ends first. Default: the family's.",
     )  # fmt: skip
-    seed: int = option(0, kind="int", least=0, most=2**32 - 1, help="Of all that is random.")
+    seed: int = option(0, kind="int", least=0, most=2**32 - 1, help="Seed of all random numbers.")
     threads: int | None = option(None, kind="int", least=1, help="Default: all available physical cores.")
     device: DeviceWanted = option(
         "auto", choices=("auto", "cpu", "cuda"), help="Where to train: auto, cpu or cuda. auto: a GPU if there is one."
@@ -54,17 +54,21 @@ class FamilyOptions:
         described.check(self)
 
     def preprocessing(self) -> Preprocessing | None:
-        """How a picture becomes the network's input, where the options alone tell it: then the pictures are prepared
-        as they are read, each decoded once. None: not known before the training, or there are no pictures."""
+        """How a picture becomes the network's input, where the options alone tell it. None: not known before the
+        training, or there are no pictures.
+
+        Only a hint, so that each picture is prepared as it is read and decoded once: the device takes
+        `Exported.preprocessing`. Where the two differ the result is right all the same, and pictures are decoded again.
+        """
         return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demo:
-    """Data that ship with a family, for `edge-sdk demo`. folder: as the family's task reads it.
+    """Data that ship with a family, for `edge-sdk demo`. folder: in a layout that the family's task reads.
 
-    name: of the bundle. licence: a sentence for the page. options, task_options: of the family and of its task, apart
-    from seed and time budget, which the user states: what is shown in a minute may be smaller than what is used.
+    name: of the bundle. licence: a sentence for the page. options, task_options: of the family and of its task; the
+    user sets seed and time budget. A demo may train a smaller model than the defaults would.
     """
 
     folder: Traversable
@@ -161,9 +165,9 @@ class Samples(Protocol):
 
 @runtime_checkable
 class Family(Protocol):
-    """The named steps. Each is a function of its arguments alone; state lives in the run folder.
+    """The steps from data to graphs. Each depends on its arguments alone; state lives in the run folder.
 
-    data: what `ExportTask.read` of the family's task answers. options: of the type `options`.
+    data: what `ExportTask.read` of the family's task returned. options: an instance of `options`.
     """
 
     @property
@@ -183,11 +187,13 @@ class Family(Protocol):
         """Data that ship with it, None = there are none."""
 
     def plan(self, data: Any, options: Any, *, folder: Path) -> TrainingPlan:
-        """What `train` would do with the same arguments. Within a second, and whatever is wrong with them is raised
-        here: a size that can't be, a weights file, folder or device that isn't there, a checkpoint of another run."""
+        """What `train` would do with the same arguments, found out within a second. Raises for whatever is wrong with
+        them: an impossible size, a missing weights file, folder or device, a checkpoint of another run."""
 
-    def train(self, data: Any, options: Any, *, folder: Path, progress: Progress) -> Trained:
-        """Trains, or resumes from the checkpoint that `folder` holds for the same data and options."""
+    def train(self, data: Any, options: Any, *, planned: TrainingPlan, folder: Path, progress: Progress) -> Trained:
+        """Train, or resume from the checkpoint that `folder` holds for the same data and options. planned: what `plan`
+        returned for the same arguments, so that nothing is computed twice; a family may return a subclass of its own.
+        """
 
     def graphs(self, trained: Any) -> Exported:
         """The float graphs by role, exact against the trained model."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
 from edge_sdk.errors import BadUsage
@@ -16,6 +17,9 @@ from edge_sdk.errors import BadUsage
 Kind = Literal["text", "int", "float", "flag", "path", "seconds", "rate"]
 """How the text of an option is read. "seconds": "90s", "10min", kept as float. "rate": "1%" or "0.01", kept as text,
 which alone is exact. "path": a file or folder, kept as Path."""
+_VALUES: Mapping[Kind, type | tuple[type, ...]] = {
+    "text": str, "rate": str, "int": int, "float": (int, float), "seconds": (int, float), "path": Path,
+}  # fmt: skip
 _METADATA = "edge_sdk.option"
 
 
@@ -67,11 +71,26 @@ def option(
     default: Any, *, help: str, kind: Kind = "text", name: str = "", least: float | None = None,
     most: float | None = None, choices: tuple[Any, ...] = (),
 ) -> Any:  # fmt: skip
-    """A dataclass field with what a command line needs to offer it. name: default: "--" and the field's name."""
+    """A dataclass field with what a command line needs to offer it. name: default: "--" and the field's name.
+
+    Raises TypeError for a default that the command line could not give back: of another type than `kind` (None apart),
+    or none of `choices`.
+    """
     if kind not in get_args(Kind):
         raise TypeError(f"{kind} is no kind of option")
+    if default is not None and not _is(default, kind):
+        raise TypeError(f"the default {default!r} is no value of an option of kind {kind!r}: state its kind")
+    if default is not None and choices and default not in choices:
+        raise TypeError(f"the default {default!r} is none of the choices {', '.join(repr(one) for one in choices)}")
     spec = OptionSpec(name=name, kind=kind, help=help, least=least, most=most, choices=choices)
     return field(default=default, metadata={_METADATA: spec})
+
+
+def _is(default: Any, kind: Kind) -> bool:
+    """Whether the text of an option of `kind` could be read as `default`. True is no number."""
+    if kind == "flag" or isinstance(default, bool):
+        return kind == "flag" and isinstance(default, bool)
+    return isinstance(default, _VALUES[kind])
 
 
 def specs_of(options: type[Any]) -> Mapping[str, OptionSpec]:

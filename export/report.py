@@ -7,7 +7,9 @@ provenance are the same for all.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -17,10 +19,21 @@ import msgspec
 from edge_sdk import atomic
 from edge_sdk.bundle.manifest import Manifest, Provenance
 from edge_sdk.bundle.store import Bundle
+from edge_sdk.counted import counted
 from edge_sdk.export import calibrated, drawing
 from edge_sdk.export.family import FamilyOptions, Trained
 from edge_sdk.export.option import defaults_of, specs_of
-from edge_sdk.export.sections import Card, Drawing, Drawings, Section, Table, Text
+from edge_sdk.export.sections import (
+    Block,
+    Card,
+    Drawing,
+    Drawings,
+    Folded,
+    Section,
+    Table,
+    Text,
+    facts_table,
+)
 from edge_sdk.export.speeds import Key, Speeds
 from edge_sdk.export.tasks import export_task
 from edge_sdk.export.tasks.base import Built
@@ -85,7 +98,7 @@ def _page(built: Built, measured: Measured) -> Page:
             _verified(measured.verified),
             *_calibrations(built),
             _training(built.trained),
-            Section(title="Made by", blocks=(_folded("Command, versions, data", _provenance(made)),)),
+            Section(title="Made by", blocks=(_provenance(made),)),
         ),
         licence=made.licence,
     )
@@ -175,7 +188,7 @@ def _speed(speed: ProfileReport) -> tuple[str, ...]:
 def _short(speed: ProfileReport, name: str) -> str:
     """The figure, or how many calls it needs; the words in full are in report.json."""
     words = speed.words(name)
-    return f"{speed.total.n} calls are too few" if words.startswith(f"{name}:") else words
+    return f"too few calls: {speed.total.n}" if words.startswith(f"{name}:") else words
 
 
 _LAST = ("infer", "postprocess", "overhead", "total")
@@ -213,12 +226,20 @@ def _verified(verified: VerifyReport) -> Section:
     )
     return Section(
         title="Verified on this machine" if passed else "Not verified on this machine",
-        blocks=(Text(text=words), _folded("Every check", verified.text(), opened=not passed)),
+        blocks=(Text(text=words), Folded(title="Every check", blocks=_checks(verified), opened=not passed)),
     )
 
 
-def _folded(title: str, text: str, *, opened: bool = False) -> Text:
-    return Text(text=text, preformatted=True, title=title, opened=opened)
+def _checks(verified: VerifyReport) -> tuple[Table | Text, ...]:
+    """What `edge-sdk verify` shows, its table as a table."""
+    tables: list[Table] = []
+
+    def kept(header: Sequence[str], rows: Iterable[Sequence[str]], /) -> str:
+        tables.append(Table(header=tuple(header), rows=tuple(tuple(row) for row in rows)))
+        return ""
+
+    lines = [line for line in verified.text(kept).split("\n") if line]
+    return (*tables, *(Text(text=line, small=True) for line in lines))
 
 
 def _calibrations(built: Built) -> list[Section]:
@@ -239,19 +260,27 @@ def _calibrations(built: Built) -> list[Section]:
 
 
 def _training(trained: Trained) -> Section:
-    facts = "\n".join(f"{name}: {value}" for name, value in trained.summary().items())
-    losses = [(step, float(sum(values.values()))) for step, values in trained.history]
-    folded = _folded("Facts of the run", facts)
+    facts = Folded(title="Facts of the run", blocks=(facts_table(trained.summary()),))
+    return Section(title="Training", blocks=(*_losses(trained.history), facts))
+
+
+def _losses(history: Sequence[tuple[int, Mapping[str, float]]]) -> tuple[Block, ...]:
+    """The curve of the loss; a sentence for a single value, which is no curve; nothing where no step had a loss."""
+    sums = [(step, float(sum(values.values()))) for step, values in history if values]
+    losses = [(step, total) for step, total in sums if math.isfinite(total)]
     if not losses:
-        return Section(title="Training", blocks=(folded,))
-    caption = f"Training loss over {len(trained.history)} recorded steps."
-    curve = Drawing(svg=drawing.curve(losses, "loss, all terms"), caption=caption)
-    return Section(title="Training", blocks=(Drawings(drawings=(curve,)), folded))
+        return ()
+    if len(losses) == 1:
+        ((step, loss),) = losses
+        return (Text(text=f"Training loss, all terms, up to step {step}: {loss:.4g}."),)
+    caption = f"Training loss, the mean of the steps since the value before it: {counted(len(losses), 'value')}."
+    return (Drawings(drawings=(Drawing(svg=drawing.curve(losses, "loss, all terms"), caption=caption),)),)
 
 
-def _provenance(made: Provenance) -> str:
-    """As JSON, without the licence, which stands below it, and without notes that only a program can read."""
-    shown = msgspec.to_builtins(made)
-    del shown["licence"]
-    shown["notes"] = {name: value for name, value in made.notes.items() if len(value) <= LONG_WORD or " " in value}
-    return json.dumps(shown, indent=1, ensure_ascii=False)
+def _provenance(made: Provenance) -> Folded:
+    """Without the licence, which stands below it, and without notes that only a program can read."""
+    facts = msgspec.to_builtins(made)
+    del facts["licence"]
+    facts["command"] = shlex.join(made.command)
+    facts["notes"] = {name: value for name, value in made.notes.items() if len(value) <= LONG_WORD or " " in value}
+    return Folded(title="Command, versions, data", blocks=(facts_table(facts),))

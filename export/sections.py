@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,17 +30,13 @@ class Table:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Text:
-    """A paragraph. marked: it stands out. small: a remark. preformatted: as a terminal would show it; title: of what is
-    then folded away, opened: unless somebody should see it at once."""
+    """A paragraph. marked: it stands out. small: a remark."""
 
     kind: ClassVar[str] = "text"
 
     text: str
     marked: bool = False
     small: bool = False
-    preformatted: bool = False
-    title: str = ""
-    opened: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,13 +58,15 @@ class Drawings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
-    """One input with its answer. uri: a data address of a picture. detail: a few words more. wrong: a mistake."""
+    """One input with its answer. uri: a data address of a picture. detail: a few words more. alert: the answer is one
+    to look into, and is shown in another colour. wrong: a mistake."""
 
     uri: str
     file: str
     truth: str
     answer: str
     detail: str = ""
+    alert: bool = False
     wrong: bool = False
 
 
@@ -80,7 +79,18 @@ class Gallery:
     examples: tuple[Example, ...]
 
 
-Block: TypeAlias = "Table | Text | Drawings | Gallery"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Folded:
+    """Blocks that a reader opens. opened: at once."""
+
+    kind: ClassVar[str] = "folded"
+
+    title: str
+    blocks: tuple[Table | Text, ...]
+    opened: bool = False
+
+
+Block: TypeAlias = "Table | Text | Drawings | Gallery | Folded"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,3 +104,30 @@ class Section:
 def sentence(words: str) -> str:
     """With a capital."""
     return words[:1].upper() + words[1:]
+
+
+def facts_table(facts: Mapping[str, Any]) -> Table:
+    """Names and values of any JSON object as text: a row per value, per member of an object of objects, and per object
+    of a list."""
+    return Table(header=("fact", "value"), rows=tuple(_rows("", facts)))
+
+
+def _rows(prefix: str, facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for key, value in facts.items():
+        name = f"{prefix}{key.replace('_', ' ')}"
+        if isinstance(value, Mapping) and any(isinstance(inner, Mapping) for inner in value.values()):
+            yield from _rows(f"{name}, ", value)
+        elif isinstance(value, (list, tuple)) and any(isinstance(inner, Mapping) for inner in value):
+            yield from _rows(f"{name} ", {str(number): inner for number, inner in enumerate(value, start=1)})
+        else:
+            yield name, _words(value)
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key.replace('_', ' ')} {_words(inner)}" for key, inner in value.items()) or "none"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(_words(inner) for inner in value) or "none"
+    if value is None or isinstance(value, bool):
+        return "none" if value is None else "yes" if value else "no"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -34,7 +34,7 @@ class TensorsFile:
     @property
     def tensors(self) -> dict[str, Tensor]:
         """By name, on the CPU, read anew each time."""
-        return {name: self._handle.get_tensor(name) for name in self._handle.keys()}  # noqa: SIM118
+        return {name: self._handle.get_tensor(name) for name in self._handle.keys()}  # noqa: SIM118 (a handle is no mapping)
 
 
 def write(

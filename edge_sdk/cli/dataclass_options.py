@@ -27,10 +27,10 @@ def parameters(options: type[Any], *, but: Sequence[str] = ()) -> list[inspect.P
 
 
 def _parameter(spec: OptionSpec, default: Any) -> inspect.Parameter:
-    kind = _TYPES.get(spec.kind, str)
+    kind: Any = _TYPES.get(spec.kind, str)
     shown = typer.Option(spec.name, help=spec.help, min=spec.least, max=spec.most, show_default=default is not None)
     if default is None:
-        kind = kind | None  # type: ignore[assignment]
+        kind = kind | None
     return inspect.Parameter(
         spec.field, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, shown]
     )

@@ -11,6 +11,7 @@ import typer
 
 from edge_sdk.cli import terminal
 from edge_sdk.cli.options import Bundle, Json, Keys, Runtime, Threads, Trust, Variant, policy
+from edge_sdk.counted import counted
 from edge_sdk.decision.threshold import Threshold
 from edge_sdk.errors import BadUsage
 
@@ -42,6 +43,9 @@ def threshold(
     author: Annotated[str, typer.Option(help="Who decides; stored in the record.")] = "",
     key: Annotated[Path | None, typer.Option(help="The site's .key file: signs the decisions.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the result, write nothing.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Write it even if many of the good pictures score like defects.")
+    ] = False,
     runtime: Runtime = None, variant: Variant = None, threads: Threads = None,
     trust: Trust = "if-present", keys: Keys = None, json: Json = False,
 ) -> None:  # fmt: skip
@@ -50,6 +54,7 @@ def threshold(
     Example: edge-sdk threshold line3.edge --good photos/good --rate 1%
     """
     from edge_sdk import atomic
+    from edge_sdk.bundle.store import Bundle as Opened
     from edge_sdk.decision.rates import parse_rate
     from edge_sdk.loading import load_as
     from edge_sdk.tasks.anomaly import refit
@@ -63,7 +68,7 @@ def threshold(
     if good is not None and fixed is not None:
         raise BadUsage("--good and --fixed exclude each other", hint="Give one of them")
     if good is None:
-        pictures = {"--defects": defects, **rates, **costs, **where}
+        pictures = {"--defects": defects, **rates, **costs, **where, "--force": force or None}
         _refuse(pictures if fixed is not None else {**pictures, **kept}, "without --good", "Add --good FOLDER")
     elif defects is None:
         _refuse(costs, "without --defects", "Add --defects FOLDER, or leave it out")
@@ -90,6 +95,8 @@ def threshold(
             "prevalence": None if prevalence is None else float(parse_rate(prevalence, "prevalence")),
         }  # fmt: skip
         request = refit.Request(**{name: value for name, value in asked.items() if value is not None})
+        with Opened.open(bundle, trust=policy(trust, keys), lazy=True) as opened:
+            refit.require_anomaly(opened)  # `load_as` would say it to a program, not to a command line
         with (
             load_as(
                 AnomalyDetector, bundle, runtime=runtime, variant=variant, threads=threads, trust=policy(trust, keys)
@@ -101,7 +108,7 @@ def threshold(
             terminal.left_out(folder)
     record = made.decision
     if not dry_run:
-        record = refit.put_in_force(bundle, made, key=signer)
+        record = refit.put_in_force(bundle, made, key=signer, force=force)
         if made.signed_by and signer is None:
             terminal.note(
                 f"warning: the decisions were signed by key {made.signed_by} and are now unsigned: --trust required "
@@ -143,7 +150,7 @@ def _history(decisions: Sequence[Threshold]) -> str:
 
 
 def _text(d: Threshold, state: str) -> str:
-    behind = f"{d.pictures} pictures of {d.parts} parts, " if d.pictures else ""
+    behind = f"{counted(d.pictures, 'picture')} of {counted(d.parts, 'part')}, " if d.pictures else ""
     by = f" by {d.author}" if d.author else ""
     lines = [f"{state}: score > {d.threshold:.6g}  ({d.rule}, {behind}{d.created_utc}{by})", f"  {d.words}"]
     return "\n".join([*lines, *(f"  warning: {w}" for w in d.warnings)])

@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 
 from edge_sdk.cli import dataclass_options, terminal
 from edge_sdk.cli.options import Json
+from edge_sdk.counted import counted
 from edge_sdk.errors import BadUsage
 from edge_sdk.extras import need_exporting
 from edge_sdk.shown import shown
@@ -82,6 +83,7 @@ def _command(family: str) -> Callable[..., None]:
     places = [_data(task), fixed["out"], *own, *dataclass_options.parameters(task), *last]
     places += [parameter for name, parameter in fixed.items() if name != "out"]
     _check_unique(places, family, home.task)
+    # typer reads a command's options from its signature; for mypy a function has no such attribute.
     command.__signature__ = inspect.Signature(places)  # type: ignore[attr-defined]
     command.__annotations__ = {place.name: place.annotation for place in places}
     command.__doc__ = (
@@ -197,7 +199,7 @@ def _ending(plan: BuildPlan) -> str:
     training = plan.training
     if training.finished:
         return "already complete; the bundle is built from the saved model"
-    ends = [f"{training.steps} steps"] if training.steps is not None else []
+    ends = [counted(training.steps, "step")] if training.steps is not None else []
     ends += [terminal.clock(training.time_budget_s)] if training.time_budget_s is not None else []
     first = ", whichever comes first" if len(ends) > 1 else ""
     return f"{' or '.join(ends) or 'none'}{first}; then quantization and evaluation, a few minutes"
@@ -229,10 +231,10 @@ def written(built: Built, task: Any) -> list[str]:
 
 def _trained(built: Built, plan: BuildPlan) -> str:
     done, training = built.trained, plan.training
-    text = f"{done.steps} steps in {terminal.clock(done.training_s)} on {done.samples} samples"
+    text = f"{counted(done.steps, 'step')} in {terminal.clock(done.training_s)} on {counted(done.samples, 'sample')}"
     if training.finished:
         return f"already trained: {text}"
     text = f"trained: {text}"
     if training.steps is not None and done.steps < training.steps:
-        return f"{text}; the time budget ended before {training.steps} steps"
+        return f"{text}; the time budget ended before {counted(training.steps, 'step')}"
     return text

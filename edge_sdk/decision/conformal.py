@@ -7,6 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from edge_sdk.counted import counted
 from edge_sdk.decision.parts import just_above, part_scores, warnings_of
 from edge_sdk.decision.rates import (
     asked,
@@ -46,15 +47,15 @@ def conformal(
     instead of falling back to the highest score; BadInput for scores that are not finite.
     """
     wanted = parse_rate(rate)
-    of_parts, unit = part_scores(scores, parts), "pictures" if parts is None else "parts"
+    of_parts, unit = part_scores(scores, parts), "picture" if parts is None else "part"
     count = len(of_parts)
     rank = conformal_rank(count, wanted) if confidence is None else confident_rank(count, wanted, confidence)
-    lowest = nearest_supportable(count, confidence=confidence, unit=unit)
+    lowest = nearest_supportable(count, confidence=confidence)
     if rank is None or rank > count:
         raise BoundNotMet(
-            f"{asked(wanted, confidence)} needs at least {needed_parts(wanted, confidence)} good {unit}; "
-            f"you gave {count}. {lowest.words}",
-            hint=f"Ask for {percent(lowest.rate, up=True)} or more, add good {unit}, or label defects (cost rule)",
+            f"{asked(wanted, confidence)} needs at least {counted(needed_parts(wanted, confidence), f'good {unit}')}; "
+            f"there {'is' if count == 1 else 'are'} {count}. {lowest.words}",
+            hint=f"Ask for {percent(lowest.rate, up=True)} or more, add good {unit}s, or label defects (cost rule)",
         )
     deciding = float(of_parts[rank - 1])
     ties = int(np.count_nonzero(of_parts == deciding))
@@ -73,9 +74,9 @@ def conformal(
         lowest_rate=float(lowest.rate),
         ties=ties,
         words=(
-            f"{asked(wanted, confidence)}: just above score {rank} ({deciding:.6g}) of {count} good {unit}, in rising "
-            f"order. Expected false-reject rate {percent(expected)} "
-            f"(90 % interval {percent(low)} to {percent(high)}, from {count} {unit})"
+            f"{asked(wanted, confidence)}: just above score {rank} ({deciding:.6g}) of "
+            f"{counted(count, f'good {unit}')}, in rising order. Expected false-reject rate {percent(expected)} "
+            f"(90 % interval {percent(low)} to {percent(high)}, from {counted(count, unit)})"
         ),
         warnings=warnings_of(parts, wanted, ties, count, evidence),
         scores_digest=scores_digest(scores),

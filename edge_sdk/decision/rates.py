@@ -81,8 +81,8 @@ def needed_parts(rate: Fraction, confidence: float | None = None) -> int:
     return count
 
 
-def nearest_supportable(count: int, *, confidence: float | None = None, unit: str = "pictures") -> Supportable:
-    """The lowest rate that `count` good parts support. unit: the word for what was counted."""
+def nearest_supportable(count: int, *, confidence: float | None = None) -> Supportable:
+    """The lowest rate that `count` good parts support."""
     if count < 1:
         raise BadInput("no good parts, so no rate can be supported", hint="Give pictures of good parts")
     level = 0.95 if confidence is None else confidence

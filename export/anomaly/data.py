@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
-from edge_sdk import grouping
 from edge_sdk.export.anomaly.store import PictureStore
 from edge_sdk.export.family import Trained
-from edge_sdk.grouping import content
 from edge_sdk.shown import shown
+from edge_sdk.tasks.anomaly import grouping
+from edge_sdk.tasks.anomaly.grouping import content
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +68,7 @@ class Shares:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)  # no slots: `digest` is kept
 class AnomalyData:
     """What `ExportTask.read` of the anomaly task answers: pictures, divided once."""
 
@@ -91,6 +92,16 @@ class AnomalyData:
     def store(self) -> PictureStore:
         return self.pictures.store
 
+    @cached_property
+    def digest(self) -> str:
+        """`data_digest` of the good pictures; a run's identity and the provenance both hold it."""
+        return data_digest(self.train)
+
+    def learned(self, trained: AnomalyTrained) -> tuple[Picture, ...]:
+        """The good pictures that the model saw in any way: all but those held out for its threshold."""
+        held_out = {picture.path for picture in trained.held_out}
+        return tuple(picture for picture in self.train if picture.path not in held_out)
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class AnomalyTrained(Trained):
@@ -106,7 +117,7 @@ def data_identity(data: AnomalyData) -> dict[str, str]:
     """Of the training pictures, for a run's identity: digest and shares, and names, which tell what changed."""
     return {
         "holdout": f"{data.shares.holdout:g}", "quantiles": f"{data.shares.quantiles:g}",
-        "data": data_digest(data.train)[:16], "pictures": "\n".join(shown(p.path.name) for p in data.train),
+        "data": data.digest[:16], "pictures": "\n".join(shown(p.path.name) for p in data.train),
     }  # fmt: skip
 
 

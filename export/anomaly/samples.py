@@ -45,8 +45,7 @@ class AnomalySamples:
         """`count` feeds: half good training pictures, a quarter damaged ones, a quarter foreign pictures; never a test
         picture, never one that is held out for the threshold. Each good picture is there once: where they are too few
         for the half, more of them are damaged, each in its own way."""
-        out = {p.path for p in trained.held_out}
-        kept = [p for p in data.train if p.path not in out]
+        kept = data.learned(trained)
         rng = np.random.default_rng([trained.options.seed, 1])
         foreign, damaged = round(FOREIGN_SHARE * count), round(DAMAGED_SHARE * count)
         order = [kept[i] for i in rng.permutation(len(kept))]

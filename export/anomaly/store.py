@@ -176,7 +176,7 @@ class _Spool:
         if self._file is None:
             near = Path(tempfile.gettempdir()) if self._scratch is None else _nearest(self._scratch)
             self._most = min(self._most, shutil.disk_usage(near).free // 2)
-            self._file = tempfile.TemporaryFile(dir=near, prefix=".edge-sdk-")  # noqa: SIM115
+            self._file = tempfile.TemporaryFile(dir=near, prefix=".edge-sdk-")  # noqa: SIM115 (closed with the store)
             weakref.finalize(self, self._file.close)
             log.info("prepared pictures are kept in a file in %s from here on", near)
         return self._file

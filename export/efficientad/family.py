@@ -15,10 +15,9 @@ from edge_sdk.errors import BadUsage, Stopped
 from edge_sdk.export.anomaly import foreign
 from edge_sdk.export.anomaly.data import AnomalyData, AnomalyTrained
 from edge_sdk.export.anomaly.samples import AnomalySamples
-from edge_sdk.export.efficientad import saved
 from edge_sdk.export.efficientad.options import EfficientAdOptions
-from edge_sdk.export.efficientad.pdn import model as pdn_model
 from edge_sdk.export.efficientad.pdn import train as pdn_training
+from edge_sdk.export.efficientad.saved import EfficientAdTrained
 from edge_sdk.export.efficientad.xs import model as xs_model
 from edge_sdk.export.efficientad.xs import train as xs_training
 from edge_sdk.export.family import Demo, Exported, TrainingPlan
@@ -30,23 +29,29 @@ from edge_sdk.runtimes.probe import default_threads
 
 Frozen: TypeAlias = Any
 """The pretrained network that a size learns from: the trunk or the teacher."""
-_Plan: TypeAlias = tuple[loop.LoopPlan, Mapping[str, str]]
+Length: TypeAlias = tuple[loop.LoopPlan, Mapping[str, str]]
 """How long a training lasts, and its identity (see `identify`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EfficientAdPlan(TrainingPlan):
+    """length: for the training itself. The identity in it holds digests of all pictures and weights."""
+
+    length: Length
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Maker:
-    """How the models of one size are made: trained, and from a run folder merged into one graph. kind: of its file.
+    """How the models of one size are made: trained, and from a run folder merged into one graph.
 
     frozen: loads the pretrained network, which `plan` and `train` are given. plan: how long a training lasts and what
     it is, raising what it would raise.
     """
 
     frozen: Callable[[EfficientAdOptions], Frozen]
-    plan: Callable[[AnomalyData, EfficientAdOptions, Frozen], _Plan]
-    train: Callable[[AnomalyData, EfficientAdOptions, Path, Progress, Frozen], AnomalyTrained]
-    graphs: Callable[[AnomalyTrained], Exported]
-    kind: str
+    plan: Callable[[AnomalyData, EfficientAdOptions, Frozen], Length]
+    train: Callable[[AnomalyData, EfficientAdOptions, Path, Progress, Frozen, Length], EfficientAdTrained]
+    graphs: Callable[[EfficientAdTrained], Exported]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,20 +73,18 @@ class EfficientAD:
         published = Maker(
             frozen=pdn_training.teacher_of,
             plan=lambda data, options, frozen: pdn_training.plan(data, options, recipe=self.pdn, teacher=frozen),
-            train=lambda data, options, folder, progress, frozen: pdn_training.train(
-                data, options, folder=folder, progress=progress, recipe=self.pdn, teacher=frozen
+            train=lambda data, options, folder, progress, frozen, length: pdn_training.train(
+                data, options, folder=folder, progress=progress, recipe=self.pdn, teacher=frozen, length=length
             ),
             graphs=pdn_training.graphs,
-            kind=pdn_model.FORMAT,
         )
         small = Maker(
             frozen=lambda options: xs_training.trunk_of(options, self.xs),
             plan=lambda data, options, frozen: xs_training.plan(data, options, config=self.xs, trunk=frozen),
-            train=lambda data, options, folder, progress, frozen: xs_training.train(
-                data, options, folder=folder, progress=progress, config=self.xs, trunk=frozen
+            train=lambda data, options, folder, progress, frozen, length: xs_training.train(
+                data, options, folder=folder, progress=progress, config=self.xs, trunk=frozen, length=length
             ),
             graphs=xs_training.graphs,
-            kind=xs_model.FORMAT,
         )
         return {"xs": small, "s": published, "m": published}
 
@@ -98,7 +101,7 @@ class EfficientAD:
             task_options=AnomalyOptions(holdout=0.27, rate="10%"),  # which so few pictures support
         )
 
-    def plan(self, data: AnomalyData, options: EfficientAdOptions, *, folder: Path) -> TrainingPlan:
+    def plan(self, data: AnomalyData, options: EfficientAdOptions, *, folder: Path) -> EfficientAdPlan:
         """What `train` would do with the same arguments; whatever is wrong with them is raised here."""
         maker, (width, height) = self._maker(options), options.sides
         compute = device.chosen(options.device)
@@ -106,8 +109,8 @@ class EfficientAD:
         length, identity = maker.plan(data, options, self._loaded(options))
         stored = checkpoint.read(folder, identity)
         at = None if stored is None else stored.position
-        return TrainingPlan(
-            run=digest(identity), steps=length.steps, time_budget_s=length.time_budget_s,
+        return EfficientAdPlan(
+            length=(length, identity), run=digest(identity), steps=length.steps, time_budget_s=length.time_budget_s,
             kept_step=None if at is None else at.step, finished=at is not None and length.over(at),
             rows=(
                 ("network", f"{self.title} {options.size}, pictures scaled to {width} x {height} px"),
@@ -117,13 +120,17 @@ class EfficientAD:
         )  # fmt: skip
 
     def train(
-        self, data: AnomalyData, options: EfficientAdOptions, *, folder: Path, progress: Progress
-    ) -> AnomalyTrained:
-        """Trains, or resumes from the checkpoint that `folder` holds for the same data and options."""
+        self, data: AnomalyData, options: EfficientAdOptions, *, planned: TrainingPlan | None = None, folder: Path,
+        progress: Progress,
+    ) -> EfficientAdTrained:  # fmt: skip
+        """Train, or resume from the checkpoint that `folder` holds for the same data and options. planned: None = it
+        is planned here."""
         maker = self._maker(options)
+        if not isinstance(planned, EfficientAdPlan):
+            planned = self.plan(data, options, folder=folder)
         with _computing(options.threads or default_threads()):
             try:
-                return maker.train(data, options, folder, progress, self._loaded(options))
+                return maker.train(data, options, folder, progress, self._loaded(options), planned.length)
             except KeyboardInterrupt as exc:  # outside the loop: while pictures are read or maps measured
                 raise Stopped(
                     "stopped between steps of the training", where=str(folder), hint="Give the same command again"
@@ -131,13 +138,13 @@ class EfficientAD:
 
     def graphs(self, trained: AnomalyTrained) -> Exported:
         """The merged graph, exact against the training model."""
-        return self._maker(_own(trained)).graphs(trained)
+        own = _own(trained)
+        return self._maker(own.options).graphs(own)
 
     def samples(self, data: AnomalyData, trained: AnomalyTrained, role: str, count: int) -> AnomalySamples:
         """Good training pictures, foreign pictures and synthetic damage, prepared: never test pictures."""
-        options = _own(trained)
-        record = saved.preprocessing_of(trained, kind=self._maker(options).kind)
-        return AnomalySamples.of(data, trained, record, count=count, ood=options.ood)
+        own = _own(trained)
+        return AnomalySamples.of(data, own, own.preprocessing, count=count, ood=own.options.ood)
 
     def _maker(self, options: EfficientAdOptions) -> Maker:
         _ = options.own_size  # BadUsage for an unknown size
@@ -151,10 +158,10 @@ class EfficientAD:
         return self._frozen[key]
 
 
-def _own(trained: AnomalyTrained) -> EfficientAdOptions:
-    if not isinstance(trained.options, EfficientAdOptions):
+def _own(trained: AnomalyTrained) -> EfficientAdTrained:
+    if not isinstance(trained, EfficientAdTrained):
         raise BadUsage(f"this model was not trained by {EfficientAD.title}", where=str(trained.folder))
-    return trained.options
+    return trained
 
 
 @contextmanager

@@ -41,25 +41,32 @@ class EfficientAdOptions(FamilyOptions):
     size: str = option("xs", help="xs (two cores, minutes), s or m (for a GPU; m needs --teacher).")
     width: int | None = option(
         None, kind="int", least=1,
-        help="Pictures are scaled to it, px; xs: a multiple of 32. Default: 320 (xs), 256 (s, m).",
+        help="Width to scale pictures to, px; xs: a multiple of 32. Default: 320 (xs), 256 (s, m).",
     )  # fmt: skip
-    height: int | None = option(None, kind="int", least=1, help="As width; s and m add a border of 16 px around.")
+    height: int | None = option(
+        None, kind="int", least=1, help="Height to scale pictures to, as --width; s and m add a 16 px border."
+    )
     steps: int | None = option(
-        None, kind="int", least=1, help="Train so many steps. Default: by time (xs), 70000 (s, m)."
+        None, kind="int", least=1, help="Number of training steps. Default: by time (xs), 70000 (s, m)."
     )
     time_budget_s: float | None = option(
         None, kind="seconds", name="--time-budget",
-        help="Train so long, such as 10min; with --steps, whichever comes first. Default: 12min (xs).",
+        help="Time for the training steps, such as 10min; with --steps, whichever ends first. Default: 12min (xs).",
     )  # fmt: skip
-    any_orientation: bool = option(False, kind="flag", help="Parts lie in any direction, or mirrored.")
+    any_orientation: bool = option(False, kind="flag", help="Parts lie in any orientation, or mirrored.")
     ood: Path | None = option(
         None, kind="path",
-        help="Folder of pictures of other things (out of distribution), for int8 ranges and to train s, m. "
-        "Default: textures.",
+        help="Folder of out-of-distribution pictures, to calibrate int8 and to train s and m. Default: generated "
+        "textures.",
     )  # fmt: skip
-    teacher: Path | None = option(None, kind="path", help="Teacher (s, m) or trunk (xs) weights; default: ours.")
+    teacher: Path | None = option(
+        None, kind="path", help="Weights file of the teacher (s, m) or trunk (xs). Default: those that ship."
+    )
     bit_depth: int = option(
-        16, kind="int", choices=(10, 12, 16), help="Of 16-bit pictures: 10, 12 or 16, what the camera's white is."
+        16,
+        kind="int",
+        choices=(10, 12, 16),
+        help="Bits per channel that the camera fills in 16-bit pictures: 10, 12 or 16.",
     )
 
     @property

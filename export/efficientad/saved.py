@@ -1,8 +1,9 @@
-"""The trained model in a run folder, and how pictures came to it: what every size leaves behind. Knows no network."""
+"""A trained model of EfficientAD and its file in a run folder: what every size leaves behind. Knows no network."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,17 @@ from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.errors import BadInput
 from edge_sdk.export import tensors_file
 from edge_sdk.export.anomaly.data import AnomalyTrained
+from edge_sdk.export.efficientad.options import EfficientAdOptions
 
 MODEL = "model.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EfficientAdTrained(AnomalyTrained):
+    """preprocessing: how pictures came to the model in training; graphs and calibration samples are made with it."""
+
+    options: EfficientAdOptions
+    preprocessing: Preprocessing
 
 
 def save(
@@ -31,9 +41,3 @@ def file_of(trained: AnomalyTrained) -> Path:
     if not path.is_file():
         raise BadInput("there is no trained model in this folder", where=str(trained.folder), hint="Train first")
     return path
-
-
-def preprocessing_of(trained: AnomalyTrained, *, kind: str) -> Preprocessing:
-    """How pictures came to the model in training, as its file says. Raises BadInput."""
-    with tensors_file.opened(file_of(trained), kind=kind, what="not a trained model", hint="Train again") as file:
-        return Preprocessing(**file.described["preprocessing"])

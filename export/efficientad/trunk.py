@@ -168,6 +168,7 @@ def load_trunk(last: int, path: Path | None = None) -> Trunk:
             where=str(path), hint="Leave --teacher out to take what ships",
         )  # fmt: skip
     trunk.load_state_dict({name: tensors[name].to(torch.float32) for name in wanted})
+    # As in export/training/device.py.
     return trunk.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 

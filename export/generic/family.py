@@ -31,10 +31,11 @@ class Generic:
         return TrainingPlan(run=total.hexdigest()[:16], steps=0, finished=True)
 
     def train(
-        self, data: ArraySamples, options: FamilyOptions, *, folder: Path, progress: Progress = silent
-    ) -> Trained:
+        self, data: ArraySamples, options: FamilyOptions, *, planned: TrainingPlan | None = None, folder: Path,
+        progress: Progress = silent,
+    ) -> Trained:  # fmt: skip
         """Nothing is trained."""
-        run = self.plan(data, options, folder=folder).run
+        run = (planned or self.plan(data, options, folder=folder)).run
         return Trained(folder=folder, options=options, run=run, steps=0, training_s=0.0, samples=len(data))
 
     def graphs(self, trained: Trained) -> Exported:

@@ -1,8 +1,8 @@
 """What exporting a task adds to a family: data, golden samples, site records, evaluation, report. Knows no family.
 
-A task's export part is a folder beside this file and a line in `export/tasks/__init__.py`; one of another package is an
-entry point of the group `edge_sdk.export_tasks`, a callable without arguments that makes an `ExportTask`. A task that
-has none is exported by `ExportTask` as it stands: nothing is decided and nothing evaluated.
+A task's export part is a folder beside this file and a line in `export/tasks/__init__.py`; another package adds one as
+an entry point of the group `edge_sdk.export_tasks`, a callable without arguments that returns an `ExportTask`. A task
+without an export part is exported by `ExportTask` itself, which makes no site records and evaluates nothing.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ ANY_OUTPUT = "*"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What a task must know to read its data, besides its own options. seed: of how the data are divided.
+    """What a task needs to read its data, besides its own options. seed: for splitting the data.
 
-    preprocessing: how the family will prepare pictures, where that is known. scratch: a folder, which need not be there
-    yet, near which what is too large for memory may be written; nothing stays there. progress: for long reads.
+    preprocessing: how the family will prepare pictures, None = unknown or no pictures. scratch: what is too large for
+    memory may be written near this folder, which need not exist; nothing stays there. progress: for long reads.
     """
 
     seed: int = 0
@@ -44,8 +44,8 @@ class Reading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checked:
-    """What a task found in its data before anything is trained. rows: (name, text) for the plan that a person reads;
-    facts: the same for JSON; left_out: what does not count, and why, a line each; notes: what to know of the rest."""
+    """What a task found in its data before anything is trained. rows: (name, text) for the printed plan; facts: the
+    same for JSON; left_out: a line for whatever is not used, with the reason; notes: remarks on the rest."""
 
     rows: tuple[tuple[str, str], ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -55,8 +55,8 @@ class Checked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
-    """What the provenance says of the data. digest: of the data trained on, whatever folder they lie in. samples: how
-    many. notes: what else belongs there, by name."""
+    """What the provenance says about the data. digest: of the training data, independent of their folder. samples: how
+    many there are. notes: further entries, by name."""
 
     digest: str = ""
     samples: int = 0
@@ -65,7 +65,7 @@ class Sources:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Golden:
-    """One golden sample to be packed. source: what a user would give, in the stored form that `Task.feeds` takes."""
+    """One golden sample to be packed. source: what a user would give, as arrays in the form that `Task.feeds` takes."""
 
     source: Mapping[str, Array]
     label: str = ""
@@ -73,9 +73,9 @@ class Golden:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Made:
-    """A trained model and all its graphs, before anything is decided or evaluated. options: the task's own.
+    """A trained model and all its graphs, before site records and evaluation. options: the task's own.
 
-    quantized: by role. threads: of everything that runs. evaluate: whether quality was asked for.
+    quantized: by role. threads: for everything that runs. evaluate: whether to measure quality.
     """
 
     family: Family
@@ -99,7 +99,7 @@ def float_variant(onnx: bytes) -> Variant:
 
 @runtime_checkable
 class Evaluation(Protocol):
-    """What a task measured. It goes into report.json of the bundle and of the report page as it is."""
+    """What a task measured. Both report.json files, in the bundle and beside the report page, contain it."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values: members of one JSON object."""
@@ -123,7 +123,7 @@ class NotEvaluated:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Built:
-    """A bundle and what was measured while it was made. records: as they stand in the file."""
+    """A bundle and what was measured while it was made. records: as stored in the file."""
 
     path: Path
     made: Made
@@ -138,10 +138,10 @@ class Built:
 
 @runtime_checkable
 class OffersGolden(Protocol):
-    """A family that names golden samples itself: needed where the task's export part does not."""
+    """A family that provides golden samples: needed if the task's export part does not."""
 
     def golden(self, data: Any, trained: Any) -> Sequence[Golden]:
-        """Two or more sources in the form that `Task.feeds` takes, different from each other."""
+        """Two or more sources in the form that `Task.feeds` takes; at least two of them differ."""
 
 
 TOLERANCES: Mapping[str, Tolerance] = {
@@ -150,28 +150,28 @@ TOLERANCES: Mapping[str, Tolerance] = {
     "int8": Tolerance(absolute=1e-6, relative=0.1),
     "int8-w7": Tolerance(absolute=1e-6, relative=0.1),
 }
-"""How far a runtime may be from ONNX semantics to the letter, by variant; relative to the largest golden value. int8:
-kernels break ties of a rounding their own way, and a network carries each step on: up to 10 % in a single value of any
-graph's output (docs/results/random_graphs.json). A task whose outputs are calmer states less."""
+"""How far a runtime may be from the ONNX standard's result, by variant; relative to the largest golden value. int8:
+kernels round ties differently, and a network passes each such step on: up to 10 % in a single output value of any graph
+(docs/results/random_graphs.json). A task whose outputs vary less states less."""
 
 
 class ExportTask:
-    """The export part of one task. Every step has a default that decides nothing and evaluates nothing.
+    """The export part of one task. The defaults make no site records and evaluate nothing.
 
-    name: of the task, as manifests write it. options: whose fields made by `option` become options of `edge-sdk train
-    FAMILY`, beside the family's own; it lives in a light module, as a family's does.
+    name: of the task, as in manifests. options: a dataclass whose fields made by `option` become options of `edge-sdk
+    train FAMILY`, beside the family's own. Define it in a module with light imports, as a family does.
     """
 
     name: ClassVar[str] = ""
     options: ClassVar[type[TaskOptions]] = TaskOptions
 
     def read(self, path: Path | None, options: Any, how: Reading) -> Any:
-        """The data at `path`, divided once by what they are for. Every file is decoded once, here or later through what
-        this answers. Raises BadInput, BadUsage. Default: the path itself, for families that read it their own way."""
+        """Read the data at `path` and split them once by purpose. Every file is decoded once, here or later through the
+        returned object. Raises BadInput, BadUsage. Default: the path itself, for families that read it themselves."""
         return path
 
     def check(self, data: Any, options: Any) -> Checked:
-        """Looks at everything that would stop the build after the training. Raises BadInput, BadUsage, BoundNotMet."""
+        """Check everything that would stop the build after the training. Raises BadInput, BadUsage, BoundNotMet."""
         return Checked()
 
     def sources(self, data: Any, trained: Any) -> Sources:
@@ -179,16 +179,17 @@ class ExportTask:
         return Sources(samples=trained.samples)
 
     def golden(self, made: Made) -> Sequence[Golden]:
-        """Two or more golden samples. Default: what the family offers. Raises BadUsage where it offers none."""
+        """Two or more golden samples, at least two of which differ. Default: the family's. Raises BadUsage if it has
+        none."""
         if isinstance(made.family, OffersGolden):
             return made.family.golden(made.data, made.trained)
         raise BadUsage(
-            f"neither the task {made.family.task} nor the family {made.family.name} names golden samples",
-            hint="Give the family a method golden(data, trained), or the task an ExportTask of its own",
+            f"neither the task {made.family.task} nor the family {made.family.name} provides golden samples",
+            hint="Add a method golden(data, trained) to the family, or an ExportTask with golden(made) to the task",
         )
 
     def tolerances(self, role: str, variant: str) -> Mapping[str, Tolerance]:
-        """How far a runtime may be from golden answers, by output, ANY_OUTPUT = all others."""
+        """Allowed difference from the golden answers, by output; ANY_OUTPUT = all others."""
         return {ANY_OUTPUT: TOLERANCES[variant]}
 
     def decide(self, made: Made, *, progress: Progress = silent) -> tuple[Record, ...]:
@@ -196,23 +197,23 @@ class ExportTask:
         return ()
 
     def evaluate(self, made: Made, records: Sequence[Record], *, progress: Progress = silent) -> Evaluation:
-        """What the graphs do on data that training never saw. Never raises for data that went away since."""
+        """Measure the graphs on data that training never saw. Must not raise if such data have been removed since."""
         return NotEvaluated()
 
     def lines(self, built: Built) -> Sequence[str]:
-        """What a person should read of a bundle just made: the records, what to look at, warnings."""
+        """What to print about a new bundle: its records, what to check, warnings."""
         return ()
 
     def facts(self, built: Built) -> Mapping[str, Any]:
-        """What JSON says beside the evaluation."""
+        """Entries of the JSON output beside the evaluation."""
         return {}
 
     def next_steps(self, bundle: str) -> Sequence[str]:
-        """Commands to go on with, after `edge-sdk verify`. bundle: quoted for a shell."""
+        """Commands to suggest after `edge-sdk verify`. bundle: quoted for a shell."""
         return ()
 
     def headline(self, built: Built) -> str:
-        """One sentence of what it does, for the end of a demo; "" = nothing was evaluated."""
+        """The quality in one sentence, for the end of a demo; "" = nothing was evaluated."""
         return ""
 
     def cards(self, built: Built) -> Sequence[Card]:
@@ -220,5 +221,5 @@ class ExportTask:
         return ()
 
     def sections(self, built: Built, verified: VerifyReport) -> Sequence[Section]:
-        """Sections for the report page, above those on speed, verification and calibration."""
+        """Sections of the report page, above speed, verification and calibration."""
         return ()

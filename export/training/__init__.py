@@ -1,1 +1,1 @@
-"""The training loop that every family shares, and its checkpoints. Knows no network, no picture and no family."""
+"""The training loop that every family shares, and its checkpoints. Knows no network, no data and no family."""

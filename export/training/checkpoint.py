@@ -146,7 +146,7 @@ def read(folder: Path, identity: Mapping[str, str]) -> Checkpoint | None:
             f"this folder holds another run: {'; '.join(changed[:SHOWN_DIFFERENCES])}",
             where=str(folder),
             hint="To start anew, name another folder (--run NEW_FOLDER, or another --out); to resume, give the same "
-            "options and pictures as before",
+            "options and data as before",
         )  # fmt: skip
     return stored
 

@@ -46,6 +46,7 @@ class Compute:
 
     def place(self, module: M) -> M:
         """The network there, in the memory format that convolutions take best; the same object."""
+        # torch leaves memory_format out of the annotations of `to`, here and in the families.
         placed: M = module.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return placed
 

@@ -1,4 +1,4 @@
-"""Steps until the steps or the time are used up, with checkpoints, resume and progress. Knows no network and no loss.
+"""The training loop: steps until the steps or the time are used up, checkpoints, resume, progress. Knows no network.
 
 The schedule follows `done`, the share of the run that is behind it: of the steps, of the time budget, or the larger of
 both. With steps alone a run is reproducible; with a time budget it depends on the machine.
@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from edge_sdk.counted import counted
 from edge_sdk.errors import BadUsage, CheckFailed, Stopped
 from edge_sdk.export.training import checkpoint
 from edge_sdk.export.training.checkpoint import Position, Segment
@@ -172,8 +173,9 @@ def _steps(
         clock = now
         if position.bad_steps > plan.bad_steps:
             raise CheckFailed(
-                f"the gradients held NaN or infinity in {position.bad_steps} steps, the last at {position.step}",
-                hint="Look at the pictures and the teacher file; the checkpoint before it is kept",
+                f"the gradients held NaN or infinity in {counted(position.bad_steps, 'step')}, "
+                f"the last at {position.step}",
+                hint="Check the training data and the pretrained weights; the checkpoint before it is kept",
             )
         for name, value in (values or {}).items():
             recent.setdefault(name, []).append(value)
@@ -198,7 +200,7 @@ def _step(trainable: Trainable, rng: np.random.Generator, now: Moment) -> dict[s
     trainable.optimizer.zero_grad(set_to_none=True)
     terms = trainable.losses(rng, now)
     total = torch.stack(list(terms.values())).sum()
-    total.backward()  # type: ignore[no-untyped-call]
+    total.backward()  # type: ignore[no-untyped-call]  # torch leaves it without annotations
     gradients = [p.grad for p in trainable.module.parameters() if p.grad is not None]
     if not bool(torch.isfinite(torch.nn.utils.get_total_norm(gradients))) or not bool(torch.isfinite(total)):
         return None

@@ -217,6 +217,64 @@ def test_a_refit_shows_the_old_threshold_and_asks_about_pictures_that_it_would_r
     assert "12 of 12 good pictures score above the previous threshold" in told
 
 
+def test_a_folder_of_defects_given_as_good_raises_no_threshold_unless_forced(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = bundle.read_bytes()
+    _pictures(tmp_path / "mixed", 9)
+    for i in range(3):  # a quarter of 12 may pass: the rule is above a quarter
+        rgb = tiny.picture(300 + i, damaged=True)
+        (tmp_path / f"mixed/bad_{i}.png").write_bytes(cv2.imencode(".png", rgb[:, :, ::-1])[1].tobytes())
+    defects = _pictures(tmp_path / "defects", 12, damaged=True)
+    call = ("threshold", str(bundle), "--rate", "10%", "--good", str(defects))
+    assert edge(*call) == 1
+    said = capsys.readouterr().err
+    assert "the threshold was not written: 12 of 12 good pictures score above the previous threshold" in said
+    assert "--dry-run names those with the highest scores" in said
+    assert bundle.read_bytes() == before
+    assert edge(*call[:-1], str(tmp_path / "mixed"), "--dry-run", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["suspect"] == ""
+    # Swapped folders: the cost rule is held by the same.
+    swapped = ("--good", str(defects), "--defects", str(_pictures(tmp_path / "good", 4)))
+    assert edge("threshold", str(bundle), *swapped) == 1
+    assert bundle.read_bytes() == before
+    assert edge(*call, "--force", "--json") == 0
+    forced = json.loads(capsys.readouterr().out)
+    assert forced["suspect"] in forced["decision"]["warnings"]
+    with Bundle.open(bundle) as opened:
+        assert len(opened.decisions) == 2
+
+
+def test_too_few_good_pictures_are_counted_with_those_left_out(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = _pictures(tmp_path / "good", 6)
+    first = (good / "part00_0.png").read_bytes()
+    for i in range(20):
+        (good / f"copy{i}.png").write_bytes(first)
+    _pictures(good / "inner", 4)
+    assert edge("threshold", str(bundle), "--good", str(good), "--rate", "1%") == 1
+    said = capsys.readouterr().err
+    assert "1 % needs at least 99 good pictures; there are 6." in said
+    assert "30 pictures given, 24 left out: 4: in subfolders, which may hold anything; 20: duplicates of others" in said
+
+
+def test_threshold_on_a_bundle_of_another_task_names_the_task_and_what_to_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other.edge"
+    model = tmp_path / "model.onnx"
+    model.write_bytes(tiny.graph().graphs["model"].onnx)
+    assert edge("quantize", str(model), "--data", "random:4", "--out", str(other), "--variant", "fp32") == 0
+    capsys.readouterr()
+    for words in ((), ("--fixed", "0.5"), ("--good", str(_pictures(tmp_path / "good", 4)))):
+        assert edge("threshold", str(other), *words) == 2
+        said = capsys.readouterr().err
+        assert "this is a bundle for the task tensor, and only bundles for anomaly have a threshold" in said
+        assert "edge-sdk inspect" in said
+        assert "load_as" not in said
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -227,6 +285,7 @@ def test_a_refit_shows_the_old_threshold_and_asks_about_pictures_that_it_would_r
         (("--good", "good", "--prevalence", "2%"), "--prevalence has no effect without --defects"),
         (("--good", "good", "--defects", "bad", "--rate", "5%"), "--rate has no effect with --defects"),
         (("--good", "good", "--fixed", "1"), "exclude each other"),
+        (("--fixed", "1", "--force"), "--force has no effect without --good"),
         (("--good", "good", "--confidence", "95"), "Write 95% or 0.95"),
         (("--good", "good", "--rate", "5"), "Write 5% or 0.05"),
         (("--good", "good", "--defects", "bad", "--prevalence", "2"), "Write 2% or 0.02"),

@@ -157,7 +157,7 @@ def test_a_rate_that_so_few_parts_cannot_support_is_refused_in_words() -> None:
     with pytest.raises(BoundNotMet) as caught:
         conformal(np.arange(160), rate="0.001")
     assert str(caught.value) == (
-        "0.1 % needs at least 999 good pictures; you gave 160. With 160 the lowest supportable rate is 0.63 % "
+        "0.1 % needs at least 999 good pictures; there are 160. With 160 the lowest supportable rate is 0.63 % "
         "(threshold = highest good score); its true rate is below 1.86 % with 95 % confidence. Ask for 0.63 % or more, "
         "add good pictures, or label defects (cost rule)."
     )
@@ -165,7 +165,9 @@ def test_a_rate_that_so_few_parts_cannot_support_is_refused_in_words() -> None:
 
 
 def test_a_confidence_that_so_few_parts_cannot_support_is_refused_in_words() -> None:
-    with pytest.raises(BoundNotMet, match=r"5 % with 90 % confidence needs at least 45 good parts; you gave 20\. With"):
+    with pytest.raises(
+        BoundNotMet, match=r"5 % with 90 % confidence needs at least 45 good parts; there are 20\. With"
+    ):
         conformal(np.arange(40), rate="5%", confidence=0.9, parts=[f"p{number // 2}" for number in range(40)])
 
 

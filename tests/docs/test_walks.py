@@ -20,6 +20,7 @@ PICTURES = 6, 4
 """Training and test pictures of the tiny training."""
 
 
+GROUPING_DIGEST = ("edge_sdk/tasks/anomaly/grouping.py", "data_digest")
 BY_MACHINE = {
     "edge_sdk/errors.py", "runtimes/ov.py", "runtimes/trt.py", "runtimes/trt_build.py", "runtimes/cuda.py"
 }  # fmt: skip
@@ -180,12 +181,16 @@ def test_a_training_picture_crosses_the_files_of_walk_3_and_is_decoded_once(tmp_
     assert trace.count("export/anomaly/store.py", "take") == sum(PICTURES)
     assert trace.count("export/anomaly/store.py", "_made") == 0  # nothing was decoded because it was not kept
     for file, function in (
+        ("export/efficientad/xs/train.py", "plan"), ("export/training/identity.py", "digest_of_weights"),
         ("export/tasks/anomaly/shares.py", "divided"), ("export/efficientad/trunk.py", "load_trunk"),
         ("export/efficientad/xs/model.py", "save"), ("export/efficientad/xs/model.py", "load"),
         ("export/tasks/anomaly/pictures.py", "read_pictures"), ("export/tasks/anomaly/golden.py", "golden"),
         ("edge_sdk/bundle/store.py", "write_bundle"),
     ):  # fmt: skip
         assert trace.count(file, function) == 1, (file, function)
+    digests = [call.stack for call in trace.calls if (call.file, call.function) == GROUPING_DIGEST]
+    of_training = [stack for stack in digests if "export/anomaly/data.py" in stack]
+    assert (len(of_training), len(digests)) == (1, 2)  # the other one is of the evidence behind the threshold
     readers = {"export/efficientad/xs/features.py", "export/efficientad/xs/train.py", "export/tasks/anomaly/golden.py"}
     readers |= {"export/tasks/anomaly/pictures.py", "export/tasks/anomaly/evaluate.py"}
     assert callers(trace, "export/anomaly/store.py") == readers
@@ -196,3 +201,4 @@ def test_a_training_picture_crosses_the_files_of_walk_3_and_is_decoded_once(tmp_
     assert callers(trace, "export/efficientad/xs/train.py") == networks
     learned = {f"export/efficientad/{name}.py" for name in ("trunk", "saved", "xs/model")}
     assert callers(trace, "export/tensors_file.py") == {*learned, "export/training/checkpoint.py"}
+    assert callers(trace, "export/tensors_file.py", "opened") == {"export/efficientad/xs/model.py"}

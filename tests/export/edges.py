@@ -43,7 +43,10 @@ class Edges:
     def plan(self, data: AnomalyData, options: FamilyOptions, *, folder: Path) -> TrainingPlan:
         return TrainingPlan(run=self.run, steps=50)
 
-    def train(self, data: AnomalyData, options: FamilyOptions, *, folder: Path, progress: Progress) -> AnomalyTrained:
+    def train(
+        self, data: AnomalyData, options: FamilyOptions, *, planned: TrainingPlan | None = None, folder: Path,
+        progress: Progress,
+    ) -> AnomalyTrained:  # fmt: skip
         held_out = data.train[-20:]
         pictures = [preprocess.read_rgb8(p.path, bit_depth=None) for p in held_out]
         return AnomalyTrained(

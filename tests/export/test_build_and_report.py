@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html.parser
 import json
+import math
 import platform
 import re
 import shutil
@@ -15,18 +16,17 @@ import pytest
 import tiny
 from edges import Edges, EdgesOptions, folder_of_plates, read, write
 
-from edge_sdk import grouping
 from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.calibration import QuantizeOptions, quantize
 from edge_sdk.decision.parts import just_above
 from edge_sdk.decision.threshold import Threshold
 from edge_sdk.export import build as builder
-from edge_sdk.export import report, speeds
+from edge_sdk.export import drawing, report, speeds
 from edge_sdk.export.anomaly.data import AnomalyData, AnomalyTrained, Picture
 from edge_sdk.export.anomaly.store import PictureStore
 from edge_sdk.export.calibrating import options_for
-from edge_sdk.export.demo import demo, machine
+from edge_sdk.export.demo import STAGES, demo, machine
 from edge_sdk.export.family import Exported
 from edge_sdk.export.tasks.anomaly import evaluate, plots, threshold_scores
 from edge_sdk.export.tasks.anomaly.decide import decide
@@ -36,7 +36,7 @@ from edge_sdk.export.tasks.anomaly.task import highest_of, threshold_of
 from edge_sdk.export.tasks.base import Built, Made, float_variant
 from edge_sdk.loading import load_as
 from edge_sdk.progress import silent
-from edge_sdk.tasks.anomaly import refit
+from edge_sdk.tasks.anomaly import grouping, refit
 from edge_sdk.tasks.anomaly.detector import AnomalyDetector
 from edge_sdk.verify import verify
 
@@ -217,7 +217,7 @@ def test_without_a_rate_the_lowest_supportable_one_is_taken_and_said(data: Anoma
 def test_what_calibration_saw_is_in_the_bundle_and_on_the_page(data: AnomalyData, tmp_path: Path) -> None:
     built = _build(data, tmp_path / "parts.edge")
     with Bundle.open(built.path) as bundle:
-        told = bundle.report()["calibration"]
+        told = bundle.report()["calibration"]["model"]  # by role, of a task with one role too
     assert told["samples"] == 8
     assert [layer["node"] for layer in told["layers"]] == ["conv2", "conv3"]
     assert set(told["errors"]) == {"int8", "int8-w7", "fp16"}
@@ -329,6 +329,41 @@ def test_a_family_without_history_has_a_page_without_a_curve(data: AnomalyData, 
     assert _page(_build(data, tmp_path / "parts.edge", history=False), tmp_path).count("<svg") == 2
 
 
+@pytest.mark.parametrize(
+    "history",
+    [((20, {"a": 0.5}),), ((20, {}), (40, {"a": 0.5}), (60, {"a": math.nan}))],  # all steps dropped: {}
+)
+def test_one_loss_is_a_sentence_and_no_curve(
+    data: AnomalyData, tmp_path: Path, history: tuple[tuple[int, dict[str, float]], ...]
+) -> None:
+    built = _build(data, tmp_path / "parts.edge")
+    made = replace(built.made, trained=replace(built.trained, history=history))
+    page = _page(replace(built, made=made), tmp_path)
+    assert page.count("<svg") == 2
+    assert f"Training loss, all terms, up to step {history[len(history) // 2][0]}: 0.5." in page
+
+
+def test_facts_and_checks_of_the_page_are_tables_and_no_text_of_a_program(data: AnomalyData, tmp_path: Path) -> None:
+    built = _build(data, tmp_path / "parts.edge")
+    facts = {
+        "bad_steps": 0, "quantiles": [{"low": 0.125, "clamped": False}, {"low": 2.0, "clamped": True}],
+        "clamped_channels": {"4": 1, "7": 0}, "by_size": {"s": {"rate": 0.5}}, "words": [], "bf16": None,
+    }  # fmt: skip
+    made = replace(built.made, trained=replace(built.trained, facts=facts))
+    page = _page(replace(built, made=made), tmp_path)
+    for name, value in (
+        ("bad steps", "0"), ("quantiles 1", "low 0.125, clamped no"), ("quantiles 2", "low 2, clamped yes"),
+        ("clamped channels", "4 1, 7 0"), ("by size, s", "rate 0.5"), ("words", "none"), ("bf16", "none"),
+    ):  # fmt: skip
+        assert f"<td>{name}</td><td>{value}</td>" in page
+    assert "<pre" not in page
+    assert "{&#39;" not in page
+    assert "{&#34;" not in page
+    checks = page.split("<summary>Every check</summary>")[1].split("</details>")[0]
+    assert "<th>graph</th><th>runtime</th>" in checks
+    assert "golden samples reproduced bit-exactly" in checks
+
+
 def test_a_bundle_without_figures_has_a_page_that_says_why(data: AnomalyData, tmp_path: Path) -> None:
     built = _build(data, tmp_path / "parts.edge")
     nothing = replace(built.evaluation, rows=(), scored=(), missing="the disk <went> away")
@@ -339,7 +374,15 @@ def test_a_bundle_without_figures_has_a_page_that_says_why(data: AnomalyData, tm
 
 
 def test_the_demo_shows_the_pictures_that_its_family_brings(folder: Path, tmp_path: Path) -> None:
-    shown = demo(tmp_path / "out", Edges(folder), time_budget_s=1.0, seed=0, timed=(), progress=silent)
+    notes: list[str] = []
+    shown = demo(
+        tmp_path / "out", Edges(folder), time_budget_s=1.0, seed=0, timed=(),
+        progress=lambda done, total, note: notes.append(note),
+    )  # fmt: skip
+    assert tuple(shown.seconds) == STAGES
+    stages = [int(note.removeprefix("stage ").split(" of 5: ")[0]) for note in notes]
+    assert stages == sorted(stages)
+    assert set(stages) >= {1, 2, 3}
     assert shown.verified
     with Bundle.open(Path(shown.bundle)) as bundle:
         assert bundle.manifest.name == "Grey <&> plates"
@@ -462,6 +505,31 @@ def test_ticks_of_a_histogram_are_round_and_apart() -> None:
     places = sorted(x for x, _ in below)
     assert min(np.diff(places)) >= 0.1 * 500
     assert sorted(below) == sorted(below, key=lambda pair: float(pair[1]))
+    assert "log scale" not in drawn  # -0.07 has no logarithm
+
+
+@pytest.mark.parametrize(
+    "scores",
+    [
+        {"good": [-0.3, -0.2, 0.0], "scratch": [150.0]}, {"good": [2.0]}, {"good": [0.0, 0.0]},
+        {"good": [1e-9, 2e-9], "scratch": [5.0, 7.0]}, {"good": [-5.0, -4.0], "scratch": [-1.0]},
+    ],
+)  # fmt: skip
+def test_every_score_and_the_threshold_stand_inside_the_histogram(scores: dict[str, list[float]]) -> None:
+    drawn = plots.histogram({label: np.array(values) for label, values in scores.items()}, scores["good"][-1])
+    bars = re.findall(r'<rect x="([0-9.-]+)" y="[0-9.-]+" width="([0-9.]+)" height="([0-9.]+)" fill', drawn)
+    assert sum(float(height) > 0 for _, _, height in bars) >= len(scores)
+    mark = re.findall(r'<line x1="([0-9.-]+)"[^>]*class="mark"', drawn)
+    places = [float(x) for x in [*mark, *(x for x, _, _ in bars)]]
+    assert all(drawing.LEFT <= x <= drawing.LEFT + 500 for x in places)
+
+
+def test_a_curve_of_negative_losses_stays_inside_its_drawing() -> None:
+    drawn = drawing.curve([(10, -1.0), (20, -3.0), (30, 0.5)], "loss")
+    (points,) = re.findall(r'points="([^"]+)"', drawn)
+    heights = [float(pair.split(",")[1]) for pair in points.split()]
+    assert all(drawing.TOP <= y <= drawing.TOP + drawing.WIDE.high for y in heights)
+    assert heights[1] == max(heights)
 
 
 def test_a_confidence_that_is_asked_for_makes_the_promise_of_it(data: AnomalyData, tmp_path: Path) -> None:

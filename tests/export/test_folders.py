@@ -18,7 +18,7 @@ from edge_sdk.errors import BadInput, BadUsage
 from edge_sdk.export.anomaly.data import Picture, data_digest
 from edge_sdk.export.tasks.anomaly.pictures import read_pictures
 from edge_sdk.export.tasks.anomaly.shares import split
-from edge_sdk.grouping import Grouping
+from edge_sdk.tasks.anomaly.grouping import Grouping
 
 
 def write(path: Path, *, grey: int | None = None, side: int = 8) -> Path:
@@ -126,7 +126,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 def test_a_folder_of_broken_pictures_only_is_bad_input(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"not a picture")
-    with pytest.raises(BadInput, match="none of its 1 pictures can be read"):
+    with pytest.raises(BadInput, match="its only picture can't be read"):
         read_pictures(tmp_path)
 
 

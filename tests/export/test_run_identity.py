@@ -10,6 +10,8 @@ from torch import nn
 
 from edge_sdk.export.efficientad.options import EfficientAdOptions
 from edge_sdk.export.efficientad.xs.model import XsConfig
+from edge_sdk.export.family import FamilyOptions
+from edge_sdk.export.option import option
 from edge_sdk.export.training.identity import differences, digest, digest_of_weights, identify
 
 OPTIONS = EfficientAdOptions(steps=8, seed=3)
@@ -44,6 +46,19 @@ def test_how_often_it_is_kept_is_not_either() -> None:
 def test_where_a_file_lies_does_not_count_but_what_is_in_it(tmp_path: Path) -> None:
     assert told(replace(OPTIONS, teacher=tmp_path / "t.pth", ood=tmp_path)) == told()
     assert differences(told(teacher="a"), told(teacher="b")) == ["teacher was a, is b now"]
+
+
+def test_a_path_of_any_family_is_no_part_of_the_identity(tmp_path: Path) -> None:
+    """By the kind of the option, whatever its name."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Others(FamilyOptions):
+        palette: Path | None = option(None, kind="path", help="Colours.")
+        depth: int = option(2, kind="int", help="Layers.")
+
+    plain, named = Others(), Others(palette=tmp_path)
+    assert identify(plain, code="o/1") == identify(named, code="o/1")
+    assert identify(plain, code="o/1") != identify(Others(depth=3), code="o/1")
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ MISTAKES: Sequence[tuple[Sequence[str], int, str]] = [
     (("--time-budget", "10"), 2, "10min"),
     (("--run", "no.key"), 3, "no.key: can't be written"),
     (("--out", "folder.edge"), 2, "folder.edge: this is a folder"),
-    (("--out", "text.edge"), 2, "text.edge: there is a file already, and it is no bundle"),
+    (("--out", "text.edge"), 2, "text.edge: the file exists and is not a readable bundle"),
 ]
 
 
@@ -178,7 +178,7 @@ def test_a_bundle_is_made_anew_by_its_own_run_alone_and_never_over_later_decisio
     class Other(Edges):
         run = "other"
 
-    with pytest.raises(BadUsage, match=r"x\.edge: this bundle was made of other data.*--out, or give --overwrite"):
+    with pytest.raises(BadUsage, match=r"x\.edge: this bundle was made from other data.*--out, or give --overwrite"):
         plan(data, tmp_path, family=Other())
     append_decision(out, fixed(0.5)).close()
     with pytest.raises(BadUsage, match=r"x\.edge: this bundle got 1 record on site after it was packed"):

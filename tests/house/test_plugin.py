@@ -259,7 +259,7 @@ def test_a_verb_of_another_task_says_so(site: Site, bundles: Bundles) -> None:
     asked = (("pairs.edge",), ("seeds.edge", "--fixed", "0.5"), ("pairs.edge", "--good", "pictures"))
     for said in site.verbs(*(("threshold", *words) for words in asked)):
         assert said.code == 2
-        assert "this is a bundle for " in said.err
+        assert "this is a bundle for the task " in said.err
 
 
 def test_a_program_uses_them_from_python(site: Site, bundles: Bundles) -> None:

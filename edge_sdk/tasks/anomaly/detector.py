@@ -86,10 +86,11 @@ class AnomalyDetector(Running[Source, AnomalyResult]):
                 hint="Run edge-sdk verify on this device",
             )
         if taken.one_colour:
-            # A covered lens or dead camera: whatever the network answers, the verdict "good" would let the part pass.
+            # A camera without a signal, or with all of it saturated: a network may find such a picture good, and the
+            # part would pass unseen. A dark picture with noise in it is not caught here, it is scored like any other.
             raise BadInput(
                 "every pixel has the same value: this is not a picture of a part", where=taken.name,
-                hint="Is the lens covered?",
+                hint="Is the lens covered, the exposure wrong, or the camera without a signal?",
             )  # fmt: skip
         return AnomalyResult(
             score=score, verdict=verdict(score, self.threshold), cells=cells, grid=self._grid,

@@ -9,17 +9,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from edge_sdk.counted import counted
 from edge_sdk.errors import BadInput
 from edge_sdk.folders import pictures_in
-from edge_sdk.grouping import (
+from edge_sdk.shown import shown
+from edge_sdk.tasks.anomaly.folder_names import GOOD_FOLDERS, GOOD_TEST_FOLDERS, MASK_FOLDERS
+from edge_sdk.tasks.anomaly.grouping import (
     SEEN,
     SEEN_DIGITS,
     Grouping,
     content,
     seen_in,
 )
-from edge_sdk.shown import shown
-from edge_sdk.tasks.anomaly.folder_names import GOOD_FOLDERS, GOOD_TEST_FOLDERS, MASK_FOLDERS
 
 GOOD_OPTION, DEFECTS_OPTION = "--good", "--defects"
 _NO_DEFECTS = frozenset((*GOOD_FOLDERS, *GOOD_TEST_FOLDERS, *MASK_FOLDERS))
@@ -37,16 +38,16 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeftOut:
-    """Pictures that don't count. why: a sentence with their number, for the record. files: which, for the person."""
+    """Pictures that don't count. option: of the folder that was given. reason: such as "can't be read"."""
 
-    why: str
+    option: str
+    reason: str
     files: tuple[Path, ...]
 
-    @classmethod
-    def of(cls, files: Sequence[Path], option: str, why: str) -> LeftOut:
-        """option: the folder that was given. why: a phrase such as "can't be read"."""
-        pictures = "picture" if len(files) == 1 else "pictures"
-        return cls(why=f"{len(files)} {pictures} of {option} left out: {why}", files=tuple(files))
+    @property
+    def why(self) -> str:
+        """A sentence with their number, for the record."""
+        return f"{counted(len(self.files), 'picture')} of {self.option} left out: {self.reason}"
 
     def __str__(self) -> str:
         names = ", ".join(shown(path) for path in self.files[:3])
@@ -61,6 +62,15 @@ class Gathered:
     defects: Sequence[Sample]
     left_out: tuple[LeftOut, ...]
     warnings: tuple[str, ...] = ()
+
+    def good_left_out(self) -> str:
+        """How many good pictures were given, and how many of them don't count, by reason; "" if all count."""
+        gone = [one for one in self.left_out if one.option == GOOD_OPTION]
+        count = sum(len(one.files) for one in gone)
+        if not count:
+            return ""
+        reasons = "; ".join(f"{len(one.files)}: {one.reason}" for one in gone) if len(gone) > 1 else gone[0].reason
+        return f"{counted(count + len(self.good), 'picture')} given, {count} left out: {reasons}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +139,7 @@ class _Tally:
     def add(self, files: Iterable[Path], option: str, why: str) -> None:
         listed = tuple(files)
         if listed:
-            self.left_out.append(LeftOut.of(listed, option, why))
+            self.left_out.append(LeftOut(option=option, reason=why, files=listed))
 
 
 def _good_files(folder: Path, tally: _Tally) -> Sequence[Path]:
@@ -201,10 +211,12 @@ def _fresh(samples: Sequence[Sample], seen: frozenset[str], folder: Path, tally:
     kept = [sample for sample in samples if sample.part not in known]
     why = "the model was trained on these parts, so they score lower than new ones"
     if samples and not kept:
+        none = "its only picture is not" if len(samples) == 1 else f"none of the {len(samples)} pictures is"
         raise BadInput(
-            f"none of the {len(samples)} pictures is new: {why}. A threshold from them would reject too many good "
-            "parts", where=f"{GOOD_OPTION} {folder}", hint="Give pictures of good parts that were not used in training",
-        )  # fmt: skip
+            f"{none} new: {why}. A threshold from them would reject too many good parts",
+            where=f"{GOOD_OPTION} {folder}",
+            hint="Give pictures of good parts that were not used in training",
+        )
     tally.add((sample.path for sample in samples if sample.part in known), GOOD_OPTION, why)
     return kept
 

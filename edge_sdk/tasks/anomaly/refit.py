@@ -13,12 +13,12 @@ import numpy as np
 
 from edge_sdk.bundle.signing import SigningKey, Trust
 from edge_sdk.bundle.store import Bundle, append_decision
+from edge_sdk.counted import counted
 from edge_sdk.decision.conformal import conformal
 from edge_sdk.decision.cost import from_defects
 from edge_sdk.decision.rates import parse_rate
 from edge_sdk.decision.threshold import Evidence, Threshold, fixed, rejected
-from edge_sdk.errors import BadInput, BadUsage
-from edge_sdk.grouping import data_digest
+from edge_sdk.errors import BadInput, BadUsage, BoundNotMet, CheckFailed
 from edge_sdk.progress import Progress, silent
 from edge_sdk.tasks.anomaly.detector import ANOMALY, AnomalyDetector
 from edge_sdk.tasks.anomaly.evidence import (
@@ -32,6 +32,7 @@ from edge_sdk.tasks.anomaly.evidence import (
     highest,
 )
 from edge_sdk.tasks.anomaly.folder_names import GOOD
+from edge_sdk.tasks.anomaly.grouping import data_digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +67,8 @@ class Refit:
     above_before: how many of the good pictures that count score above the threshold before; None: no picture was
     scored, or there was no threshold. left_out: pictures that don't count, for the person who gave them. highest: good
     pictures with the highest scores, to be looked at. bundle: digest of the one it is for. signed_by: fingerprint of
-    the key that signed the decisions until then, "" = none did.
+    the key that signed the decisions until then, "" = none did. suspect: why the good pictures may show defects (see
+    SUSPECT_SHARE), "" = they don't look like it.
     """
 
     decision: Threshold
@@ -76,6 +78,7 @@ class Refit:
     above_before: int | None = None
     left_out: tuple[LeftOut, ...] = ()
     highest: tuple[Scored, ...] = ()
+    suspect: str = ""
 
     @property
     def change(self) -> str:
@@ -85,7 +88,8 @@ class Refit:
         words = f"threshold: {self.before.threshold:.6g} -> {self.decision.threshold:.6g}"
         if self.above_before is None:
             return words
-        return f"{words}; the old one would reject {self.above_before} of the {self.decision.pictures} good pictures"
+        good = counted(self.decision.pictures, "good picture")
+        return f"{words}; the old one would reject {self.above_before} of the {good}"
 
     def to_json(self) -> dict[str, Any]:
         """Every field, as JSON types."""
@@ -93,7 +97,7 @@ class Refit:
             "decision": msgspec.to_builtins(self.decision), "before": msgspec.to_builtins(self.before),
             "above_before": self.above_before,
             "left_out": [{"why": one.why, "files": [str(path) for path in one.files]} for one in self.left_out],
-            "highest": [one.to_json() for one in self.highest],
+            "highest": [one.to_json() for one in self.highest], "suspect": self.suspect,
         }  # fmt: skip
 
 
@@ -108,17 +112,27 @@ def by_hand(path: Path, threshold: float, stated: Stated, *, trust: Trust) -> Re
 
 
 def require_anomaly(bundle: Bundle) -> None:
-    """Raises BadUsage for a bundle of another task."""
+    """Raises BadUsage for a bundle of another task, in the words of the command line."""
     if bundle.manifest.task != ANOMALY:
-        what = f"this is a bundle for {bundle.manifest.task}, which has no threshold"
-        raise BadUsage(what, where=str(bundle.path), hint="Name a bundle for anomaly")
+        raise BadUsage(
+            f"this is a bundle for the task {bundle.manifest.task}, and only bundles for {ANOMALY} have a threshold",
+            where=str(bundle.path),
+            hint=f"Name a bundle for {ANOMALY}; edge-sdk inspect shows the task of a bundle",
+        )
 
 
-def put_in_force(path: Path, made: Refit, *, key: SigningKey | None = None) -> Threshold:
-    """Append the decision to the bundle that it was made for, and return the stored record. key: the site's.
+def put_in_force(path: Path, made: Refit, *, key: SigningKey | None = None, force: bool = False) -> Threshold:
+    """Append the decision to the bundle that it was made for, and return the stored record. key: the site's. force:
+    also where `made.suspect` says that the good pictures may show defects.
 
-    Raises as `append_decision`: BadUsage if the bundle was replaced, CantWrite.
+    Raises CheckFailed for such pictures; as `append_decision`: BadUsage if the bundle was replaced, CantWrite.
     """
+    if made.suspect and not force:
+        raise CheckFailed(
+            f"the threshold was not written: {made.suspect}", where=str(path),
+            hint="Look at the pictures: --dry-run names those with the highest scores. If all of them show good parts, "
+            "give --force to write it",
+        )  # fmt: skip
     with append_decision(path, made.decision, key=key, sealed=made.bundle) as written:
         return cast(Threshold, written.in_force(Threshold))  # it was just appended
 
@@ -145,23 +159,32 @@ def from_pictures(detector: AnomalyDetector, request: Request, stated: Stated, *
     decision = _decided(request, used, scores, evidence)
     sound = scores[: len(used.good)]
     above = None if before is None else sum(bool(rejected(score, before.threshold)) for score in sound)
-    warnings = (*decision.warnings, *(one.why for one in used.left_out), *used.warnings)
-    if before is not None and above is not None and 2 * above > len(sound):
-        warnings = (*warnings, _strange(above, len(sound), before.threshold))
-    decision = msgspec.structs.replace(decision, warnings=warnings)
+    suspect = "" if before is None or above is None else _suspect(above, len(sound), before, decision)
+    warnings = (*decision.warnings, *(one.why for one in used.left_out), *used.warnings, *filter(None, [suspect]))
     return Refit(
-        decision=decision, before=before, bundle=detector.bundle.digest, signed_by=_signed_by(detector.bundle),
-        above_before=above,
-        left_out=used.left_out,
-        highest=highest((sample.path for sample in used.good), sound),
+        decision=msgspec.structs.replace(decision, warnings=warnings), before=before, bundle=detector.bundle.digest,
+        signed_by=_signed_by(detector.bundle), above_before=above, left_out=used.left_out,
+        highest=highest((sample.path for sample in used.good), sound), suspect=suspect,
     )  # fmt: skip
 
 
-def _strange(above: int, count: int, threshold: float) -> str:
+SUSPECT_SHARE = 0.25
+"""Above this share of good pictures over the threshold in force, a refit that raises it must be forced.
+
+Good parts rarely get there: a threshold from as few as ten good parts rejects at most 26 % of the next ones, with 95 %
+confidence (Beta(1, 10)), one from a hundred at most 3 %. A folder of defects does, and as "good" it would raise the
+threshold until such defects pass. A camera or light that changed can look the same: scores alone can't tell, so a
+person decides. A lower threshold lets no defect pass, and is never suspect."""
+
+
+def _suspect(above: int, count: int, before: Threshold, decision: Threshold) -> str:
+    """Why the good pictures may show defects, by SUSPECT_SHARE; "" if they don't look like it."""
+    if decision.threshold <= before.threshold or above <= SUSPECT_SHARE * count:
+        return ""
     return (
-        f"{above} of {count} good pictures score above the previous threshold ({threshold:.6g}): check that they show "
-        "good parts of the product, camera and light that this bundle was made for. edge-sdk predict --overlays shows "
-        "where they differ. Another product needs its own bundle"
+        f"{above} of {count} good pictures score above the previous threshold ({before.threshold:.6g}), as defects do: "
+        "check that they show good parts of the product, camera and light that this bundle was made for. edge-sdk "
+        "predict --out FOLDER shows where they differ. Another product needs its own bundle"
     )
 
 
@@ -169,7 +192,13 @@ def _decided(request: Request, used: Gathered, scores: Sequence[float], evidence
     grouped, sound = bool(evidence.grouped_by), len(used.good)
     good_parts = [sample.part for sample in used.good] if grouped else None
     if request.defects is None:
-        return conformal(scores, rate=request.rate, parts=good_parts, confidence=request.confidence, evidence=evidence)
+        try:
+            return conformal(
+                scores, rate=request.rate, parts=good_parts, confidence=request.confidence, evidence=evidence
+            )
+        except BoundNotMet as exc:
+            gone = used.good_left_out()  # who gave 30 pictures must learn why 6 are counted
+            raise BoundNotMet(f"{exc.args[0]}{gone and f'. {gone}'}", hint=exc.hint) from exc
     return from_defects(
         scores[:sound], scores[sound:], cost_miss=request.cost_miss, cost_reject=request.cost_reject,
         prevalence=request.prevalence, rng=np.random.default_rng(0), good_parts=good_parts,
@@ -199,8 +228,9 @@ def _scored(detector: AnomalyDetector, given: Gathered, progress: Progress) -> t
         if problems:
             why, hint = str(problems[0][1].args[0]), problems[0][1].hint
             if not scored:
-                raise BadInput(f"none of the {len(samples)} pictures of {option} can be scored: {why}", hint=hint)
-            left_out.append(LeftOut.of([path for path, _ in problems], option, f"can't be scored ({why})"))
+                raise BadInput(f"no picture of {option} can be scored, of {len(samples)} given: {why}", hint=hint)
+            files = tuple(path for path, _ in problems)
+            left_out.append(LeftOut(option=option, reason=f"can't be scored ({why})", files=files))
     progress(total, total, "scored pictures")
     return replace(given, good=kept[0], defects=kept[1], left_out=tuple(left_out)), scores
 

@@ -13,6 +13,7 @@ from edge_sdk.decision.threshold import Threshold
 from edge_sdk.errors import BadBundle
 from edge_sdk.golden import OutputCheck
 from edge_sdk.preprocess import grid_problem
+from edge_sdk.shown import shown
 from edge_sdk.tasks import images
 from edge_sdk.tasks.anomaly.detector import ANOMALY, AnomalyDetector, AnomalySettings
 from edge_sdk.tasks.base import MODEL, Answers, Given, Headline, Loaded, Running, Setup, Task, settings_of
@@ -42,10 +43,10 @@ class Anomaly(Task):
 
     def feeds(self, setup: Setup, source: Mapping[str, Array], role: str, answers: Answers) -> dict[str, Array]:
         assert setup.preprocessing is not None  # see `check`
-        return {setup.inputs[role][0].name: images.picture_tensor(source, setup.preprocessing)}
+        return {setup.inputs[role][0].name: images.picture_tensor(_with_picture(source), setup.preprocessing)}
 
     def source(self, stored: Mapping[str, Array]) -> bytes:
-        return stored[images.PICTURE].tobytes()
+        return _with_picture(stored)[images.PICTURE].tobytes()
 
     def given(self, words: Sequence[str], bundle: Bundle) -> list[Given]:
         return images.given_pictures(words)
@@ -73,3 +74,11 @@ class Anomaly(Task):
         settings = settings_of(bundle, AnomalySettings)
         grid = settings.grid
         return [("score", settings.reduction), ("map", f"a cell per {grid.stride_px:g} px")]
+
+
+def _with_picture(source: Mapping[str, Array]) -> Mapping[str, Array]:
+    """`source`. Raises BadBundle for a golden sample that has no picture: it comes from a file."""
+    if images.PICTURE not in source:
+        has = ", ".join(map(shown, source)) or "nothing"
+        raise BadBundle(f"a golden sample has no array {images.PICTURE!r}, only {has}", hint="Export the bundle again")
+    return source

@@ -261,6 +261,7 @@ class _Lesson:
         rng, side = np.random.default_rng((options.seed, 2)), options.side
         first = np.stack([preprocess.resize(pictures(rng), side, side) for _ in range(START_PICTURES)])
         started(teacher, normalised(torch.from_numpy(first)), seed=options.seed)
+        # As in export/training/device.py.
         self.module = teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = torch.optim.Adam(
             teacher.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay

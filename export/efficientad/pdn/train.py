@@ -19,7 +19,7 @@ from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.errors import BadUsage
 from edge_sdk.export.anomaly.augment import Augmentation, view
 from edge_sdk.export.anomaly.colour import jitter
-from edge_sdk.export.anomaly.data import AnomalyData, AnomalyTrained, Picture, Shares, data_identity
+from edge_sdk.export.anomaly.data import AnomalyData, Picture, Shares, data_identity
 from edge_sdk.export.anomaly.foreign import ForeignPictures, identity_of
 from edge_sdk.export.anomaly.store import PictureStore
 from edge_sdk.export.efficientad import saved
@@ -27,9 +27,10 @@ from edge_sdk.export.efficientad.options import BORDER_PX, EfficientAdOptions
 from edge_sdk.export.efficientad.pdn import losses
 from edge_sdk.export.efficientad.pdn.autoencoder import Autoencoder, AutoencoderLayout
 from edge_sdk.export.efficientad.pdn.graph import RAW_MAPS, REDUCTION, merged_graph
-from edge_sdk.export.efficientad.pdn.model import FORMAT, PdnModel
+from edge_sdk.export.efficientad.pdn.model import PdnModel
 from edge_sdk.export.efficientad.pdn.network import Pdn, drawn, normalised, started
 from edge_sdk.export.efficientad.pdn.published import OURS, load_teacher
+from edge_sdk.export.efficientad.saved import EfficientAdTrained
 from edge_sdk.export.efficientad.statistics import StatisticsSum, map_quantiles
 from edge_sdk.export.family import Exported, FloatGraph
 from edge_sdk.export.training import device, loop
@@ -89,15 +90,15 @@ PAPER = PdnRecipe()
 
 def train(
     data: AnomalyData, options: EfficientAdOptions, *, folder: Path, progress: Progress, recipe: PdnRecipe = PAPER,
-    teacher: Pdn | None = None,
-) -> AnomalyTrained:  # fmt: skip
+    teacher: Pdn | None = None, length: tuple[loop.LoopPlan, Mapping[str, str]] | None = None,
+) -> EfficientAdTrained:  # fmt: skip
     """Trains, or resumes from the checkpoint in `folder`; a finished run is measured again, not trained again.
 
-    teacher: as `plan` loaded it, None = it is loaded here. Raises NotThere for a missing teacher, BadUsage for a size
-    that can't run or a checkpoint of something else.
+    teacher: as given to `plan`, None = it is loaded here. length: what `plan` answered, None = it is asked here.
+    Raises NotThere for a missing teacher, BadUsage for a size that can't run or a checkpoint of something else.
     """
     teacher = teacher or teacher_of(options)
-    length, identity = plan(data, options, recipe=recipe, teacher=teacher)
+    until, identity = length or plan(data, options, recipe=recipe, teacher=teacher)
     record, parts, store = options.prepared_by(recipe.border), data.shares, data.store
     compute = device.chosen(options.device)
     model = compute.place(_untrained(teacher, options, recipe))
@@ -108,15 +109,15 @@ def train(
     started(model.student, cache.first(START_PICTURES), seed=options.seed)
     foreign = foreign_of(options, record, recipe)
     lesson = PdnTraining(model, cache, foreign, recipe, short=recipe.short(options), compute=compute)
-    position = loop.run(lesson, length, folder=folder, identity=identity, seed=options.seed, progress=progress)
+    position = loop.run(lesson, until, folder=folder, identity=identity, seed=options.seed, progress=progress)
     model.eval()
     progress(0, 0, "map quantiles and scores of the held-out parts")
     scaling, held_out = (Inputs(p, store, record, compute) for p in (parts.scaling, parts.held_out))
     model.local, model.overall = (map_quantiles(cells) for cells in maps_of(model, scaling))
     scores = scores_of(model, held_out)
     model.save(folder / saved.MODEL, record)
-    return AnomalyTrained(
-        folder=folder, options=options, held_out=parts.held_out, scores=scores, scored_by="torch",
+    return EfficientAdTrained(
+        folder=folder, options=options, preprocessing=record, held_out=parts.held_out, scores=scores, scored_by="torch",
         run=digest(identity), steps=position.step, training_s=round(position.elapsed_s, 1),
         samples=len(parts.training), history=position.history,
         facts=_facts(model, position, cache, parts, options, recipe) | {"device": compute.name},
@@ -139,9 +140,9 @@ def plan(
     )  # fmt: skip
 
 
-def graphs(trained: AnomalyTrained) -> Exported:
+def graphs(trained: EfficientAdTrained) -> Exported:
     """The merged graph of the model in the run folder."""
-    record, model = saved.preprocessing_of(trained, kind=FORMAT), PdnModel.load(saved.file_of(trained))
+    record, model = trained.preprocessing, PdnModel.load(saved.file_of(trained))
     onnx, tail = merged_graph(model, width=record.width, height=record.height)
     graph = FloatGraph(onnx=onnx, keep_fp32=tail, output_correction=RAW_MAPS)
     settings = AnomalySettings(grid=model.teacher.layout.map_grid(), reduction=REDUCTION)

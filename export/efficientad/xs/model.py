@@ -300,6 +300,7 @@ class XsModel(nn.Module):
             model.load_state_dict(tensors)
             model.quantiles = tuple(MapQuantiles(**q) for q in described["quantiles"])
             model.clamped_channels = {int(block): int(n) for block, n in described["clamped_channels"].items()}
+        # As in export/training/device.py.
         return model.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload,no-any-return]
 
 
@@ -324,4 +325,5 @@ def layout_of(described: Mapping[str, Any]) -> XsLayout:
 def new_model(layout: XsLayout, trunk: Trunk, statistics: Mapping[int, ChannelStatistics], *, seed: int) -> XsModel:
     """An untrained model; `seed` draws the student's first weights."""
     torch.manual_seed(seed)
+    # As in export/training/device.py.
     return XsModel(layout, trunk, statistics).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]

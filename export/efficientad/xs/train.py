@@ -16,16 +16,18 @@ import torch
 from torch import Tensor, nn
 
 from edge_sdk.bundle.manifest import Preprocessing
+from edge_sdk.counted import counted
 from edge_sdk.errors import BadUsage
-from edge_sdk.export.anomaly.data import AnomalyData, AnomalyTrained, Picture, Shares, data_identity
+from edge_sdk.export.anomaly.data import AnomalyData, Picture, Shares, data_identity
 from edge_sdk.export.anomaly.store import PictureStore
 from edge_sdk.export.efficientad import saved
 from edge_sdk.export.efficientad.options import EfficientAdOptions
+from edge_sdk.export.efficientad.saved import EfficientAdTrained
 from edge_sdk.export.efficientad.statistics import ChannelStatistics, MapQuantiles, StatisticsSum, map_quantiles
 from edge_sdk.export.efficientad.trunk import BLOCKS, Trunk, load_trunk
 from edge_sdk.export.efficientad.xs.features import FeatureBank, Views, view_bytes
 from edge_sdk.export.efficientad.xs.graph import keep_fp32_in_int8, merged_graph, raw_maps
-from edge_sdk.export.efficientad.xs.model import FORMAT, XsConfig, XsModel, new_model
+from edge_sdk.export.efficientad.xs.model import XsConfig, XsModel, new_model
 from edge_sdk.export.family import Exported, FloatGraph
 from edge_sdk.export.training import device, loop
 from edge_sdk.export.training.checkpoint import Position
@@ -97,14 +99,15 @@ class XsTraining:
 def train(
     data: AnomalyData, options: EfficientAdOptions, *, folder: Path, progress: Progress,
     config: XsConfig | None = None, trunk: Trunk | None = None,
-) -> AnomalyTrained:  # fmt: skip
+    length: tuple[loop.LoopPlan, Mapping[str, str]] | None = None,
+) -> EfficientAdTrained:  # fmt: skip
     """Trains, or resumes from the checkpoint in `folder`; a finished run is measured again, not trained again.
 
-    trunk: as `plan` loaded it, None = it is loaded here.
+    trunk: as given to `plan`, None = it is loaded here. length: what `plan` answered, None = it is asked here.
     """
     config = config or XsConfig()
     trunk = trunk or trunk_of(options, config)
-    length, identity = plan(data, options, config=config, trunk=trunk)
+    until, identity = length or plan(data, options, config=config, trunk=trunk)
     record, parts, store = options.preprocessing(), data.shares, data.store
     compute = device.chosen(options.device)
     augmentation = config.turning if options.any_orientation else config.fixed
@@ -115,7 +118,7 @@ def train(
     model = new_model(config.layout, trunk, statistics, seed=options.seed)
     # Losses stay float32, whatever the student's passes are computed in.
     lesson = XsTraining(model, bank, config, bf16=compute.bf16, compute=compute)
-    position = loop.run(lesson, length, folder=folder, identity=identity, seed=options.seed, progress=progress)
+    position = loop.run(lesson, until, folder=folder, identity=identity, seed=options.seed, progress=progress)
     model.eval()
     _fit_weights(model, bank, config, options.seed, compute, progress=progress)
     progress(0, 0, "map quantiles and scores of the held-out parts")
@@ -123,8 +126,8 @@ def train(
     model.quantiles = quantiles_of(model, scaling, config.quantiles)
     scores = scores_of(model, held_out)
     model.save(folder / saved.MODEL, record)
-    return AnomalyTrained(
-        folder=folder, options=options, held_out=parts.held_out, scores=scores, scored_by="torch",
+    return EfficientAdTrained(
+        folder=folder, options=options, preprocessing=record, held_out=parts.held_out, scores=scores, scored_by="torch",
         run=digest(identity), steps=position.step, training_s=round(position.elapsed_s, 1),
         samples=len(parts.training), history=position.history,
         facts=_facts(model, position, bank, parts) | {"bf16": compute.bf16, "device": compute.name},
@@ -157,7 +160,7 @@ def _check_memory(pictures: int, options: EfficientAdOptions, config: XsConfig) 
     kept = pictures * view_bytes(config.layout.blocks, width, height)
     if kept > room:
         raise BadUsage(
-            f"{pictures} pictures at {width} x {height} px take {kept / 1e9:.1f} GB of memory, and "
+            f"{counted(pictures, 'picture')} at {width} x {height} px take {kept / 1e9:.1f} GB of memory, and "
             f"there are {room / 1e9:.1f}",
             hint="Give a smaller --width and --height, or fewer pictures",
         )
@@ -238,14 +241,14 @@ def _facts(model: XsModel, position: Position, bank: FeatureBank, parts: Shares)
     }
 
 
-def graphs(trained: AnomalyTrained) -> Exported:
+def graphs(trained: EfficientAdTrained) -> Exported:
     """The merged graph of the model in the run folder."""
-    record, model = saved.preprocessing_of(trained, kind=FORMAT), XsModel.load(saved.file_of(trained))
+    record, model = trained.preprocessing, XsModel.load(saved.file_of(trained))
     onnx, tail = merged_graph(model, width=record.width, height=record.height)
     layout, cells = model.layout, model.layout.cells_counted(record.width, record.height)
     settings = AnomalySettings(
         grid=Grid(offset_px=layout.map_stride / 2, stride_px=float(layout.map_stride)),
-        reduction=f"mean of the {cells} largest cells of the map",
+        reduction=f"mean of the {counted(cells, 'largest cell')} of the map",
     )
     graph = FloatGraph(
         onnx=onnx, keep_fp32=tail, keep_fp32_in_int8=keep_fp32_in_int8(onnx), output_correction=raw_maps(tail)

@@ -9,6 +9,7 @@ from fractions import Fraction
 import msgspec
 import numpy as np
 
+from edge_sdk.counted import counted
 from edge_sdk.decision.conformal import conformal
 from edge_sdk.decision.rates import nearest_supportable, needed_parts, parse_rate
 from edge_sdk.decision.threshold import Evidence, Threshold
@@ -16,7 +17,7 @@ from edge_sdk.errors import BoundNotMet
 from edge_sdk.export.anomaly.data import AnomalyData, AnomalyTrained, content_of
 from edge_sdk.export.tasks.anomaly.options import AnomalyOptions
 from edge_sdk.export.tasks.anomaly.threshold_scores import ThresholdScores
-from edge_sdk.grouping import data_digest
+from edge_sdk.tasks.anomaly.grouping import data_digest
 
 DEFAULT_RATE = Fraction(1, 100)
 
@@ -57,12 +58,13 @@ def foreseen(data: AnomalyData, options: AnomalyOptions) -> Threshold:
     try:
         return conformal(scores, rate=rate, parts=parts, confidence=confidence, evidence=evidence)
     except BoundNotMet as exc:
-        unit, given = ("parts" if data.group else "pictures"), len({p.part for p in data.train})
+        unit, given = ("part" if data.group else "picture"), len({p.part for p in data.train})
         lowest = nearest_supportable(held_out, confidence=confidence).rate
         enough = math.ceil(needed_parts(rate, confidence) / options.holdout)
         raise BoundNotMet(
-            f"{held_out} of the {given} good {unit} are kept for the threshold, and {exc.args[0]}",
-            hint=f"Ask for {float(100 * lowest):g}% or more, or train with about {enough} good {unit}",
+            f"{held_out} of the {given} good {unit}s {'is' if held_out == 1 else 'are'} kept for the threshold, and "
+            f"{exc.args[0]}",
+            hint=f"Ask for {float(100 * lowest):g}% or more, or train with about {enough} good {unit}s",
         ) from exc
 
 
@@ -70,20 +72,22 @@ def short_of_default(decision: Threshold, holdout: float) -> str:
     """What it takes for the default rate, where a decision from a share `holdout` of the parts is above it; else ""."""
     if decision.requested_rate is None or decision.requested_rate <= DEFAULT_RATE:
         return ""
-    needed, unit = needed_parts(DEFAULT_RATE, decision.confidence), "parts" if decision.grouped_by else "pictures"
+    needed, unit = needed_parts(DEFAULT_RATE, decision.confidence), "part" if decision.grouped_by else "picture"
+    few = f"{counted(decision.parts, f'good {unit}')} for the threshold {'is' if decision.parts == 1 else 'are'}"
     return (
-        f"{decision.parts} good {unit} for the threshold are too few for the usual {float(100 * DEFAULT_RATE):g} %: "
-        f"that takes {needed} of them, from about {math.ceil(needed / holdout)} good {unit} in all"
+        f"{few} too few for the usual {float(100 * DEFAULT_RATE):g} %: "
+        f"that takes {needed} of them, from about {math.ceil(needed / holdout)} good {unit}s in all"
     )
 
 
 def rate_words(foreseen: Threshold) -> str:
     """What the threshold will hold; its value, and so the record's own words, are not known yet."""
     sure = "" if foreseen.confidence is None else f" with {100 * foreseen.confidence:g} % confidence"
-    (low, high), unit = foreseen.rate_interval or (0.0, 1.0), "parts" if foreseen.grouped_by else "pictures"
+    (low, high), unit = foreseen.rate_interval or (0.0, 1.0), "part" if foreseen.grouped_by else "picture"
     return (
-        f"{100 * (foreseen.requested_rate or 0.0):.4g} %{sure}, by score {foreseen.rank} of {foreseen.parts} good "
-        f"{unit}; from so many, the true rate lies between {100 * low:.2f} % and {100 * high:.2f} % (90 % interval)"
+        f"{100 * (foreseen.requested_rate or 0.0):.4g} %{sure}, by score {foreseen.rank} of "
+        f"{counted(foreseen.parts, f'good {unit}')}; from so many, the true rate lies between {100 * low:.2f} % and "
+        f"{100 * high:.2f} % (90 % interval)"
     )
 
 

@@ -55,7 +55,7 @@ def _example(picture: Picture, result: AnomalyResult) -> Example:
         drawn = preprocess.resize(drawn, round(drawn.shape[1] * scale), round(drawn.shape[0] * scale))
     return Example(
         uri=_data_uri(drawn), file=shown(f"{picture.path.parent.name}/{picture.path.name}"), truth=picture.label,
-        answer=result.verdict.label, detail=f"score {result.score:.3f}",
+        answer=result.verdict.label, detail=f"score {result.score:.3f}", alert=result.is_defect,
         wrong=result.is_defect != (picture.label != "good"),
     )  # fmt: skip
 

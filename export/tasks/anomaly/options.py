@@ -23,9 +23,11 @@ class AnomalyOptions(TaskOptions):
     data_help: ClassVar[str] = "Folder of good parts, or one with train/good."
     data_needed: ClassVar[bool] = True
 
-    group: str | None = option(None, help="Several photos a part: a regular expression naming it, or TABLE.csv:COLUMN.")
+    group: str | None = option(
+        None, help="If a part has several photos: regular expression that names the part, or TABLE.csv:COLUMN."
+    )
     rate: str | None = option(
-        None, kind="rate", help="Good parts wrongly rejected. Default: 1%, or the lowest that your pictures support."
+        None, kind="rate", help="Requested false-reject rate. Default: 1%, or the lowest that your pictures support."
     )
     confidence: str | None = option(None, kind="rate", help="Hold the rate with this confidence, such as 95%.")
     holdout: float = option(0.2, kind="float", help="Share of the good parts kept for the threshold.")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edge_sdk.counted import counted
 from edge_sdk.decision.threshold import Threshold
 from edge_sdk.export.sections import Block, Card, Drawing, Drawings, Gallery, Section, Text, sentence
 from edge_sdk.export.tasks.anomaly import plots, table
@@ -144,7 +145,8 @@ def cards(rows: Sequence[Row], rate: float | None) -> list[Card]:
             Card(value=f"{found.false_rejects} of {found.good}", name=f"good {found.unit}s rejected", words=words)
         )
     if row.pixels is not None:
-        words = f"AU-PRO {row.pixels.aupro:.3f}; {row.pixels.regions} regions in {row.pixels.pictures} pictures"
+        where = f"{counted(row.pixels.regions, 'region')} in {counted(row.pixels.pictures, 'picture')}"
+        words = f"AU-PRO {row.pixels.aupro:.3f}; {where}"
         out.append(Card(value=f"{row.pixels.auroc:.3f}", name=f"pixel AUROC, {row.variant}", words=words))
     return out
 

@@ -12,9 +12,9 @@ from edge_sdk.export.anomaly.data import Picture, PictureSet
 from edge_sdk.export.anomaly.store import PictureStore
 from edge_sdk.export.tasks.base import Reading
 from edge_sdk.folders import broken_links_in, folders_in, left_out, pictures_in
-from edge_sdk.grouping import Grouping
 from edge_sdk.shown import shown
 from edge_sdk.tasks.anomaly.folder_names import GOOD, GOOD_FOLDERS, GOOD_TEST_FOLDERS, MASK_FOLDERS
+from edge_sdk.tasks.anomaly.grouping import Grouping
 
 LAYOUTS = (
     "Understood: pictures of good parts directly in the folder; train/good with test/<defect> and "
@@ -59,12 +59,17 @@ def read_pictures(folder: Path, *, group: str | None = None, how: Reading = ANY)
     test, bad_test = _readable(others, store, how, source=False)
     unreadable = (*bad_train, *bad_test)
     if not train:
-        none = f"none of its {len(unreadable)} pictures can be read" if unreadable else "there are no pictures in it"
-        why = "; ".join((none, *found.notes))
+        why = "; ".join((_none_of(len(unreadable)), *found.notes))
         raise BadInput(why, where=str(folder), hint=unreadable[0][1] if unreadable else LAYOUTS)
     train, test, copies = _once(folder, train, test)
     notes = (*found.notes, *copies)
     return PictureSet(train=train, test=test, group=group or "", unreadable=unreadable, notes=notes, store=store)
+
+
+def _none_of(unreadable: int) -> str:
+    if not unreadable:
+        return "there are no pictures in it"
+    return "its only picture can't be read" if unreadable == 1 else f"none of its {unreadable} pictures can be read"
 
 
 def _scan(folder: Path) -> _Found:
@@ -175,7 +180,7 @@ def _once(
     out = {id(picture) for picture, _ in copies}
     here, there = (shown(p.path.relative_to(folder).as_posix()) for p in copies[0])
     note = (
-        f"copies left out, since a part counts once: {len(copies)} of {len(train) + len(test)} pictures have the "
-        f"content of another one, such as {here} that of {there}"
+        f"copies left out, since a part counts once: {len(copies)} of {len(train) + len(test)} pictures "
+        f"{'has' if len(copies) == 1 else 'have'} the content of another one, such as {here} that of {there}"
     )
     return tuple(p for p in train if id(p) not in out), tuple(p for p in test if id(p) not in out), [note]

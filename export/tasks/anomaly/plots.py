@@ -11,20 +11,24 @@ from edge_sdk.export.drawing import COLOURS, LEFT, SQUARE, TOP, WIDE, colour, te
 
 
 def histogram(scores: Mapping[str, NDArray[np.float64]], threshold: float | None, *, bins: int = 32) -> str:
-    """Counts of raw scores by label, stacked side by side, on a logarithmic score axis, the threshold as a line."""
+    """Counts of raw scores by label, side by side, the threshold as a line. The score axis is linear near 0 and
+    logarithmic beyond, since scores of good parts may be negative, and defects score a hundred times higher."""
     pooled = np.concatenate([*scores.values(), *([np.array([threshold])] if threshold is not None else [])])
-    shift = float(pooled.min()) - 0.02 * max(float(np.ptp(pooled)), 1e-9)
-    low, high = float(np.log(pooled.min() - shift)), float(np.log((pooled.max() - shift) * 1.02))
-    edges_log = np.linspace(low, high, bins + 1)
+    linear = max(float(np.median(np.abs(pooled))), 1e-9)  # half of the scores lie in the part that is all but linear
+    first, last = float(pooled.min()), float(pooled.max())
+    margin = 0.02 * max(last - first, 1e-9)
+    low, high = (float(np.arcsinh(end / linear)) for end in (first - margin, last + margin))
 
     def share(value: float) -> float:
-        return float((np.log(max(value - shift, 1e-12)) - low) / (high - low))
+        return float((np.arcsinh(value / linear) - low) / (high - low))
 
-    counts = {k: np.histogram(np.log(v - shift), edges_log)[0] for k, v in scores.items()}
+    edges = np.linspace(low, high, bins + 1)
+    counts = {k: np.histogram(np.arcsinh(v / linear), edges)[0] for k, v in scores.items()}
     top = max(1, max(int(c.max()) for c in counts.values()))
-    marks = [(share(v), f"{v + 0.0:.3g}") for v in _spread(shift, float(pooled.max()), share)]
+    marks = [(share(v), f"{v + 0.0:.3g}") for v in _spread(first - margin, last, share)]
     plot = WIDE
-    body = plot.axes(marks, _whole(ticks(0, top, 4)), "raw score (log scale)", "pictures")
+    name = "raw score (linear near 0, logarithmic beyond)"
+    body = plot.axes(marks, _whole(ticks(0, top, 4)), name, "pictures")
     width = plot.wide / bins / max(1, len(counts))
     for j, values in enumerate(counts.values()):
         for i, n in enumerate(values):

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from edge_sdk.counted import counted
 from edge_sdk.errors import BadInput, BadUsage
 from edge_sdk.export.anomaly.data import AnomalyData, Picture, PictureSet, Shares
 
@@ -28,8 +29,8 @@ def shares(pictures: Sequence[Picture], *, holdout: float, quantiles: float, see
     parts = len({p.part for p in pictures})
     if parts < 3:
         raise BadInput(
-            f"{parts} good part{'s are' if parts > 1 else ' is'} too few: one to train on, one to scale the map and "
-            "one for the threshold are the least",
+            f"{counted(parts, 'good part')} {'is' if parts == 1 else 'are'} too few: one to train on, one to scale the "
+            "map and one for the threshold are the least",
             hint="Add pictures of good parts; a hundred and more are usual",
         )  # fmt: skip
     rest, held_out = split(pictures, holdout, seed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from edge_sdk.counted import counted
 from edge_sdk.export.sections import Table
 from edge_sdk.export.tasks.anomaly.metrics import Metrics, Row, Unit
 
@@ -37,7 +38,7 @@ def quality(rows: Sequence[Row], unit: Unit) -> Table:
 def unit_words(rows: Sequence[Row], unit: Unit) -> str:
     """What was counted, such as "151 good and 57 defective parts"; "" where nothing was."""
     metrics = next((f for f in (_of(row, unit) for row in rows) if f is not None), None)
-    return "" if metrics is None else f"{metrics.good} good and {metrics.defects} defective {unit}s"
+    return "" if metrics is None else f"{metrics.good} good and {counted(metrics.defects, f'defective {unit}')}"
 
 
 def notes(rows: Sequence[Row]) -> list[str]:
@@ -48,7 +49,7 @@ def notes(rows: Sequence[Row]) -> list[str]:
         pixels = seen[0][1]
         where = ", ".join(f"{row.variant} on {row.runtime}" for row, _ in seen)
         out.append(
-            f"Pixel metrics: {pixels.pictures} pictures with {pixels.regions} defect regions, "
+            f"Pixel metrics: {counted(pixels.pictures, 'picture')} with {counted(pixels.regions, 'defect region')}, "
             f"at the pictures' own size. AU-PRO up to a false positive rate of {pixels.limit:g}. Maps of {where}"
         )
     return out

@@ -10,12 +10,12 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from edge_sdk import grouping
 from edge_sdk.bundle.manifest import Preprocessing, Tolerance
+from edge_sdk.counted import counted
 from edge_sdk.decision.record import Record
 from edge_sdk.decision.threshold import Threshold
 from edge_sdk.errors import BadInput, BadUsage, CheckFailed
-from edge_sdk.export.anomaly.data import AnomalyData, AnomalyTrained, Picture, content_of, data_digest
+from edge_sdk.export.anomaly.data import AnomalyData, AnomalyTrained, Picture, content_of
 from edge_sdk.export.option import TaskOptions
 from edge_sdk.export.sections import Card, Section, Table
 from edge_sdk.export.tasks.anomaly import decide, evaluate, metrics, page, table, threshold_scores
@@ -37,6 +37,8 @@ from edge_sdk.export.tasks.base import (
 )
 from edge_sdk.progress import Progress, silent
 from edge_sdk.shown import shown
+from edge_sdk.tasks.anomaly import grouping
+from edge_sdk.tasks.anomaly.detector import AnomalySettings
 from edge_sdk.tasks.anomaly.evidence import Scored, highest, look_at
 from edge_sdk.verify import VerifyReport
 
@@ -101,7 +103,7 @@ class AnomalyExport(ExportTask):
         decide.check_wanted(options)
         foreseen, shares, pictures = decide.foreseen(data, options), data.shares, data.pictures
         parts = len({p.part for p in data.train})
-        grouped = f"of {parts} parts, by {data.group}" if data.group else "each taken for a part, no --group"
+        grouped = f"of {counted(parts, 'part')}, by {data.group}" if data.group else "each taken for a part, no --group"
         fields = ("requested_rate", "confidence", "parts", "rank", "expected_rate", "rate_interval", "lowest_rate")
         short = "" if options.rate is not None else decide.short_of_default(foreseen, options.holdout)
         return Checked(
@@ -127,12 +129,8 @@ class AnomalyExport(ExportTask):
 
     def sources(self, data: AnomalyData, trained: AnomalyTrained) -> Sources:
         """With what `edge-sdk threshold` later needs to tell new parts from those that were learned from."""
-        held_out = {picture.path for picture in trained.held_out}
-        learned = [content_of(p) for p in data.train if p.path not in held_out]
-        return Sources(
-            digest=data_digest(data.train), samples=len(data.train),
-            notes={grouping.SEEN: grouping.seen_note(learned)},
-        )  # fmt: skip
+        seen = grouping.seen_note(content_of(picture) for picture in data.learned(trained))
+        return Sources(digest=data.digest, samples=len(data.train), notes={grouping.SEEN: seen})
 
     def golden(self, made: Made) -> Sequence[Golden]:
         return golden(made.data, made.trained, _record(made))
@@ -161,7 +159,7 @@ class AnomalyExport(ExportTask):
         threshold = _threshold(records).threshold if data.test else None
         try:
             inputs = evaluate.prepared(pictures, data.store, _record(made), progress=progress)
-            masks = Masks.of(pictures, made.exported.settings.grid)  # type: ignore[attr-defined]
+            masks = Masks.of(pictures, _settings(made).grid)
             scored = evaluate.score_all(made.variants(), inputs, masks=masks, threads=made.threads, progress=progress)
             rows = metrics.rows(scored, pictures, threshold, group=data.group)
         except BadInput as exc:  # a test picture that went away during the training: the bundle is as good as before
@@ -190,7 +188,7 @@ class AnomalyExport(ExportTask):
         }
 
     def next_steps(self, bundle: str) -> Sequence[str]:
-        return (f"edge-sdk predict {bundle} FOLDER_OF_NEW_PHOTOS --overlays OUT_FOLDER",)
+        return (f"edge-sdk predict {bundle} FOLDER_OF_NEW_PHOTOS --out OUT_FOLDER",)
 
     def headline(self, built: Built) -> str:
         return page.headline(built.evaluation.rows)
@@ -218,6 +216,12 @@ def _threshold(records: Sequence[Record]) -> Threshold:
         if isinstance(record, Threshold):
             return record
     raise CheckFailed("the bundle has no threshold", hint="Report it: every anomaly bundle gets one")
+
+
+def _settings(made: Made) -> AnomalySettings:
+    settings = made.exported.settings
+    assert isinstance(settings, AnomalySettings)  # `pack.setup_of` checked it before the calibration
+    return settings
 
 
 def _record(made: Made) -> Preprocessing:

@@ -43,10 +43,12 @@ class TinyPairs:
     def plan(self, data: PairsData, options: TinyPairsOptions, *, folder: Path) -> TrainingPlan:
         return drawn_weights.plan(f"pairs {options.seed} {options.channels}", options, folder=folder)
 
-    def train(self, data: PairsData, options: TinyPairsOptions, *, folder: Path, progress: Progress) -> Trained:
+    def train(
+        self, data: PairsData, options: TinyPairsOptions, *, planned: TrainingPlan, folder: Path, progress: Progress
+    ) -> Trained:
         return drawn_weights.train(
             lambda: networks.pairs_weights(options.seed, channels=options.channels), options,
-            self.plan(data, options, folder=folder).run, folder=folder, samples=len(data.files),
+            planned.run, folder=folder, samples=len(data.files),
         )  # fmt: skip
 
     def graphs(self, trained: Trained) -> Exported:

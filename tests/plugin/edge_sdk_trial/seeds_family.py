@@ -39,10 +39,12 @@ class TinySeeds:
     def plan(self, data: None, options: TinySeedsOptions, *, folder: Path) -> TrainingPlan:
         return drawn_weights.plan(f"seeds {options.seed} {options.channels}", options, folder=folder)
 
-    def train(self, data: None, options: TinySeedsOptions, *, folder: Path, progress: Progress) -> Trained:
+    def train(
+        self, data: None, options: TinySeedsOptions, *, planned: TrainingPlan, folder: Path, progress: Progress
+    ) -> Trained:
         return drawn_weights.train(
             lambda: networks.seeds_weights(options.seed, channels=options.channels), options,
-            self.plan(data, options, folder=folder).run, folder=folder, samples=0,
+            planned.run, folder=folder, samples=0,
         )  # fmt: skip
 
     def graphs(self, trained: Trained) -> Exported:
