@@ -103,12 +103,15 @@ class Comparison:
             f"wall time B / A (P): {of.p}   speed-up of B: {self.speedup:.2f}x",
             f"CPU time B / A (C):  {of.c if of.c is not None else 'not used: ' + of.c_absent}",
             f"mean B / A: {of.means}   p99 B / A: {of.p99 if of.p99 is not None else 'needs 662 calls a side'}",
-            f"{of.pairs} pairs of {self.block_calls} calls, {self.seconds:.0f} s, machine {self.noise.verdict} "
-            f"({self.noise.ratio:.2f}), {self.restarts} start(s), seed {self.seed}, ended by {self.ended_by}",
-            f"verdict: {self.ruling.verdict} ({self.ruling.words}"
-            + (f", clause {self.ruling.clause})" if self.ruling.clause else ")"),
+            f"{of.pairs} pairs of {self.block_calls} calls, {self.seconds:.0f} s, {self.restarts} start(s), "
+            f"seed {self.seed}, ended by {self.ended_by}",
+            f"machine: the same fixed work took up to {self.noise.ratio:.2f} times its shortest time",
+            f"verdict: {self.ruling.verdict} ({self.ruling.words}{_CLAUSES[self.ruling.clause]})",
         ]
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+
+
+_CLAUSES = {"": "", "i": ", by CPU time", "ii": ", by wall time", "i and ii": ", by CPU and wall time"}
 
 
 def compare(a: Side, b: Side, *, options: CompareOptions = CompareOptions(), progress: Progress = silent) -> Comparison:
@@ -265,10 +268,12 @@ class _Run:
     def _notes(self, of: PairRatios) -> tuple[str, ...]:
         enough = self._options.quiet_pairs if self._noise().verdict == "quiet" else self._options.pairs[0]
         notes = [
-            f"{side.name} did not settle while warming up"
+            f"latency of {side.name} was still changing after its warm-up: compare for longer"
             for side, warm in zip(self._sides, self._warm)
             if not warm.converged
         ]
         if of.pairs < enough:
-            notes.append(f"only {of.pairs} pairs in the time given, {enough} are needed: the verdict is weak")
+            notes.append(
+                f"only {of.pairs} pairs in the time given, {enough} are needed for a sure verdict: give more time"
+            )
         return tuple(notes)

@@ -44,6 +44,19 @@ class Noise:
     def __str__(self) -> str:
         return self.verdict
 
+    @property
+    def meaning(self) -> str:
+        """The verdict, what it means for the latencies, and what to do."""
+        if self.verdict == "quiet":
+            return "quiet"
+        took = f"the same fixed work took up to {self.ratio:.2f} times its shortest time"
+        if self.verdict == "busy":
+            return f"busy ({took}): p90 and above may be too high. End other programs"
+        return (
+            f"very busy ({took}): p90 and above are the machine's, not the model's, and the next run may have another "
+            "p50. End other programs and measure again"
+        )
+
 
 class SpinReference:
     """Collects reference loops by phase. Not thread-safe: it belongs to the loop that measures."""

@@ -1,4 +1,4 @@
-"""What a profile found, as data, as JSON (schema edge-sdk.profile/1), as a table. Knows no model, measures nothing."""
+"""What a profile found, as data, as JSON (schema edge-sdk.profile/2), as a table. Knows no model, measures nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from edge_sdk.profiling.statistics import Stability, Summary, shown_ms
 from edge_sdk.profiling.warmup import Warmup
 from edge_sdk.text_table import TableWriter, text_table
 
-SCHEMA = "edge-sdk.profile/1"
+SCHEMA = "edge-sdk.profile/2"
 LATER = {
     "seed": "a closed loop draws nothing",
     "like": "no other tool was asked for",
@@ -119,7 +119,7 @@ class ProfileReport:
     machine: Machine
     run: Run
     stages: Mapping[str, Summary]
-    images_per_s: float
+    calls_per_s: float
     stability: Stability
     outliers: Outliers
     noise: Noise
@@ -145,7 +145,7 @@ class ProfileReport:
             if name == f"p{100 * one.p:g}":
                 if one.point is None or one.bound is None:
                     return one.words
-                mark = ", optimistic" if one.optimistic else ""
+                mark = ", may be too low" if one.optimistic else ""
                 return f"{shown_ms(one.point, word)} (<= {shown_ms(one.bound, word)}{mark})"
         return f"{name}: not asked for"
 
@@ -164,7 +164,7 @@ class ProfileReport:
             "runtime": dict(self.runtime),
             "run": _run(self.run),
             "stages": {name: _stage(summary) for name, summary in self.stages.items()},
-            "throughput": {"images_per_s": self.images_per_s, "wall_s": self.run.seconds},
+            "throughput": {"calls_per_s": self.calls_per_s, "wall_s": self.run.seconds},
             "stability": {
                 "verdict": self.stability.verdict,
                 "cv": self.stability.cv,
@@ -217,7 +217,7 @@ class ProfileReport:
         return absent
 
     def text(self, table: TableWriter = text_table) -> str:
-        """A table for people: one line a stage, then what to think of it."""
+        """A table for people: one line per stage, then how far the figures can be trusted."""
         asked = [f"p{100 * one.p:g}" for one in self.total.percentiles]
         header = ("stage, ms", "min", "p50", "mean", *(name for name in asked), "max", "n")
         rows = []
@@ -229,14 +229,14 @@ class ProfileReport:
         lines = [table(header, rows)]
         lines += [one.words for one in self.total.percentiles if one.words]
         lines.append(
-            f"{self.images_per_s:.3g} images/s; run {self.stability.verdict}, worth {self.stability.n_eff:.0f} "
-            f"independent calls; machine {self.noise.verdict} ({self.noise.ratio:.2f}); "
-            f"{self.outliers.count} calls above twice the median, {100 * self.outliers.time_share:.0f} % of the time"
+            f"{self.calls_per_s:.3g} calls/s; {self.outliers.count} calls took more than twice the median, "
+            f"{100 * self.outliers.time_share:.0f} % of the time"
         )
+        lines += [f"run: {self.stability.meaning}", f"machine: {self.noise.meaning}"]
         warm = self.run.warmup
         lines.append(
             f"warm-up: {warm.calls} calls, {warm.seconds:.1f} s, first {warm.first_ms:.3g} ms"
-            + ("" if warm.converged else "; did not settle")
+            + ("" if warm.converged else "; still changing")
         )
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 

@@ -25,7 +25,10 @@ from edge_sdk.profiling.statistics import Stability, Summary, calls_needed, stab
 from edge_sdk.profiling.warmup import Warmup, WarmupOptions, warm_up
 from edge_sdk.progress import Progress, silent
 
+ENOUGH_SOURCES = 8
+"""Different inputs that a run needs: fewer may stay in the CPU's caches."""
 _REFERENCE_EVERY_NS = 50_000_000
+_ALL = 1000  # progress is in thousandths of the run: neither its calls nor its time alone says when it ends
 _NOT_STAGES = ("total", "overhead")
 
 
@@ -60,11 +63,11 @@ def profile(
     predict: a callable, or an object with a method of that name. Where the result has `.ran.stages_ms` (ms by stage),
     the stages are reported too, and `overhead`: the total of the call, as timed here, minus all of them. runtime: what
     ran; None: `predict.explanations`, if it has them: the first role's, and of several each under "roles". sources: at
-    least 1; 8 or more different ones, because a constant one flatters caches. Ctrl-C ends the run and keeps what was
-    measured.
+    least 1; 8 or more different ones, because a single one stays in the CPU's caches and looks too fast. Ctrl-C ends
+    the run and keeps what was measured.
     """
     if not sources:
-        raise BadUsage("nothing to profile with", hint="Give at least 8 different ones")
+        raise BadUsage("there is no input to profile with", hint=f"Give at least {ENOUGH_SOURCES} different ones")
     if not 0 <= options.min_time_s <= options.max_time_s:
         raise BadUsage(
             f"the shortest time of a run, {options.min_time_s:g} s, is above the longest, {options.max_time_s:g} s",
@@ -81,6 +84,7 @@ def profile(
         reference.take("before", times=200)
         ended_by = loop.measure(reference)
         reference.take("after", times=200)
+    progress(_ALL, _ALL, "measured")
     samples = loop.samples()
     totals = np.asarray(samples.total_ns, np.float64) / 1e6
     steadiness = stability(totals)
@@ -100,7 +104,7 @@ def profile(
         machine=machine(),
         run=run,
         stages=stages,
-        images_per_s=run.calls / loop.seconds,
+        calls_per_s=run.calls / loop.seconds,
         stability=steadiness,
         outliers=_outliers(samples, totals),
         noise=reference.noise(),
@@ -159,7 +163,7 @@ class _Loop:
                 if end - last_reference >= _REFERENCE_EVERY_NS:
                     apart = self._clocks.wall()
                     reference.take("during")
-                    self._progress(len(self._rows), needed, f"{self.seconds:.0f} s")
+                    self._progress(self._thousandths(needed), _ALL, f"{len(self._rows)} calls, {self.seconds:.0f} s")
                     last_reference = self._clocks.wall()
                     apart_ns += last_reference - apart
                 if self.seconds >= self._options.min_time_s and len(self._rows) >= needed:
@@ -170,6 +174,12 @@ class _Loop:
             if not self._rows:
                 raise
             return "user"
+
+    def _thousandths(self, needed: int) -> int:
+        """How much of the run is done, 1 to 999: it ends with enough time and enough calls, or at the longest time."""
+        enough = min(_part(self.seconds, self._options.min_time_s), _part(len(self._rows), needed))
+        part = max(enough, _part(self.seconds, self._options.max_time_s))
+        return max(1, min(_ALL - 1, int(_ALL * part)))
 
     def samples(self) -> Samples:
         """All of them, in order."""
@@ -214,6 +224,10 @@ class _Loop:
     def _source(self) -> Any:
         self._next = (self._next + 1) % len(self._sources)
         return self._sources[self._next]
+
+
+def _part(done: float, whole: float) -> float:
+    return done / whole if whole > 0 else 1.0
 
 
 @contextmanager
@@ -321,21 +335,39 @@ def _runtime(predict: Any, facts: Mapping[str, Any] | None) -> dict[str, Any]:
 def _notes(
     run: Run, warmup: Warmup, steadiness: Stability, total: Summary, *, throttled: tuple[int | None, int | None]
 ) -> tuple[str, ...]:
+    """What limits the figures of this run: the reason, what it means for them, what to do."""
     notes = []
     if not warmup.converged:
-        notes.append(f"did not settle in {warmup.calls} calls of warm-up")
+        notes.append(
+            f"latency was still changing after {warmup.calls} calls of warm-up, so the first calls may differ from the "
+            "later ones: measure longer (--min-time)"
+        )
     if run.ended_by == "user":
         notes.append(f"stopped by the user after {run.calls} calls")
     if run.calls_per_sample > 1:
-        notes.append(f"timed in groups of {run.calls_per_sample} calls: percentiles are of group means")
-    if run.ring < 8:
-        notes.append(f"only {run.ring} different sources: caches are flattered")
-    if throttled[0] is not None and throttled[1] is not None and throttled[1] > throttled[0]:
-        notes.append("throttled by the container limit during the run")
+        notes.append(
+            f"one call is too short for the clock, so {run.calls_per_sample} calls are timed together: percentiles are "
+            "of means over such a group, and a single slow call does not show"
+        )
+    if run.ring < ENOUGH_SOURCES:
+        notes.append(
+            f"only {run.ring} different inputs: they may stay in the CPU's caches, so latencies may be lower than in "
+            f"use. Give at least {ENOUGH_SOURCES} (--inputs)"
+        )
+    before, after = throttled
+    if before is not None and after is not None and after > before:
+        notes.append(
+            f"the container's CPU limit stopped this process {after - before} times during the run, so slow calls may "
+            "be due to the limit: raise it, or use fewer threads (--threads)"
+        )
     if any(one.optimistic for one in total.percentiles):
         notes.append(
-            f"calls correlate: {total.n} calls are worth {steadiness.n_eff:.0f} independent ones, bounds are optimistic"
+            f"slow calls came in groups, so {total.n} calls are worth {steadiness.n_eff:.0f} independent ones, and the "
+            "bounds (<=) may be too low: measure longer (--min-time)"
         )
     if steadiness.verdict in ("unstable", "too few"):
-        notes.append("no ratio to another run may be taken from this one: time both in turn, in one run")
+        notes.append(
+            "don't divide these latencies by those of another run: to compare two variants, time them in turn "
+            "(edge_sdk.profiling.compare)"
+        )
     return tuple(notes)

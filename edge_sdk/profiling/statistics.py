@@ -76,6 +76,18 @@ class Stability:
     def __str__(self) -> str:
         return self.verdict
 
+    @property
+    def meaning(self) -> str:
+        """The verdict, and what it means for the digits that are shown."""
+        if self.spread is None:
+            return f"fewer than {2 * BLOCKS} calls, so one digit is shown. Measure longer"
+        apart = f"medians of its {BLOCKS} parts are up to {self.spread - 1:.0%} apart"
+        if self.verdict == "stable":
+            return f"stable ({apart})"
+        if self.verdict == "fair":
+            return f"fair ({apart}), so two digits are shown"
+        return f"unstable ({apart}), so one digit is shown. Measure longer, or on an idle machine"
+
 
 def nearest_rank(ordered: Floats, p: float) -> float:
     """Value number ceil(p n) of n rising values, counted from 1. p in (0, 1]."""

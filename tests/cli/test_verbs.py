@@ -340,7 +340,7 @@ def test_profile_tells_stages_and_what_ran(bundle: Path, capsys: pytest.CaptureF
     assert edge("profile", str(bundle), "--min-time", "0.2s", "--max-time", "2s", "--json") == 0
     told = json.loads(capsys.readouterr().out)
     assert {"total", "infer", "resize"} <= set(told["stages"])
-    assert told["schema"] == "edge-sdk.profile/1"
+    assert told["schema"] == "edge-sdk.profile/2"
 
 
 @pytest.mark.parametrize(

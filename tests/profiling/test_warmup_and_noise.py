@@ -81,11 +81,14 @@ def test_equal_reference_loops_are_quiet_and_descheduled_ones_hostile() -> None:
     # `take` reads the wall clock once, then at the start and the end of each loop
     even = SpinReference(Clocks(wall=Stepping([300_000, 100]), thread=Stepping([300_000])))
     even.take("before", times=20)
-    assert even.noise().verdict == "quiet"
+    assert even.noise().verdict == even.noise().meaning == "quiet"
     torn = SpinReference(Clocks(wall=Stepping([300_000, 100, 300_000, 100, 900_000, 100]), thread=Stepping([300_000])))
     torn.take("during", times=60)
     noise = torn.noise()
     assert noise.verdict == "hostile"
+    assert "3.00 times its shortest time" in noise.meaning
+    assert "p90 and above" in noise.meaning
+    assert noise.meaning.endswith("measure again")
     assert noise.before is None
     assert noise.floor_shift is None
 
