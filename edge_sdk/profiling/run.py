@@ -67,7 +67,9 @@ def profile(
     the run and keeps what was measured.
     """
     if not sources:
-        raise BadUsage("there is no input to profile with", hint=f"Give at least {ENOUGH_SOURCES} different ones")
+        raise BadUsage(
+            "there is no input to profile with", hint=f"Give at least {ENOUGH_SOURCES} different ones (--inputs)"
+        )
     if not 0 <= options.min_time_s <= options.max_time_s:
         raise BadUsage(
             f"the shortest time of a run, {options.min_time_s:g} s, is above the longest, {options.max_time_s:g} s",

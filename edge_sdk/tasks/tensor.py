@@ -17,7 +17,7 @@ import numpy as np
 from edge_sdk import atomic
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.errors import BadInput, EdgeError
-from edge_sdk.shown import shown
+from edge_sdk.shown import shown, unreadable
 from edge_sdk.stages import Stages
 from edge_sdk.tasks.base import MODEL, Answers, Given, Loaded, RunInfo, Running, Setup, Task
 from edge_sdk.tasks.images import places_of
@@ -148,7 +148,7 @@ def read_npz(path: Path) -> dict[str, Array]:
     except EdgeError:
         raise
     except OSError as exc:
-        raise BadInput(f"can't read it: {exc.strerror or exc}", where=str(path), hint="Check the path") from exc
+        raise unreadable(path, exc) from exc
     except Exception as exc:
         raise BadInput(f"this is no .npz file of plain arrays: {exc}", where=str(path), hint=again) from exc
     if other := next((name for name, value in arrays.items() if not isinstance(value, np.ndarray)), None):

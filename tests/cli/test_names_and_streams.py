@@ -79,7 +79,7 @@ def test_every_picture_is_judged_and_its_name_escaped_where_the_stream_lacks_it(
 def test_json_is_json_in_every_encoding_and_gives_the_names_back(
     encoding: str, tiny_bundle: Path, named: Path, tmp_path: Path
 ) -> None:
-    done = _edge("predict", tiny_bundle, named, "--json", "--overlays", tmp_path, encoding=encoding)
+    done = _edge("predict", tiny_bundle, named, "--json", "--out", tmp_path, encoding=encoding)
     assert done.code == 0, done.err
     told = [json.loads(line) for line in _lines(done.out, encoding.partition(":")[0])]
     assert {os.fsencode(row["source"]) for row in told} == {os.path.join(os.fsencode(named), name) for name in NAMES}
@@ -137,7 +137,7 @@ def test_links_in_a_folder_are_followed_and_those_that_lead_nowhere_are_named_wi
     (tmp_path / "up").symlink_to(tmp_path)
     (tmp_path / "gone").symlink_to("/nowhere")
     (tmp_path / "self.png").symlink_to("self.png")
-    done = _edge("predict", tiny_bundle, tmp_path, "--overlays", tmp_path / "out")
+    done = _edge("predict", tiny_bundle, tmp_path, "--out", tmp_path / "out")
     told = done.err.decode()
     assert done.code == 3, told
     assert len(_lines(done.out, "utf-8")) == len(NAMES)

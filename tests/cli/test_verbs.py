@@ -90,7 +90,7 @@ def test_predict_judges_a_folder_and_names_what_it_could_not_read(
     folder = _pictures(tmp_path / "neue teile", 2)
     _pictures(tmp_path / "neue teile" / "bad", 1, damaged=True)
     (folder / "notes.txt").write_text("not a picture")
-    assert edge("predict", str(bundle), str(folder), "--overlays", str(tmp_path / "out")) == 0
+    assert edge("predict", str(bundle), str(folder), "--out", str(tmp_path / "out")) == 0
     told = capsys.readouterr()
     assert "neue teile: left out: 1 file that is not read as a picture (.txt 1)" in told.err
     lines = told.out.splitlines()
@@ -107,9 +107,55 @@ def test_predict_judges_a_folder_and_names_what_it_could_not_read(
 def test_overlays_of_pictures_with_one_name_do_not_overwrite_each_other(bundle: Path, tmp_path: Path) -> None:
     first, second = _pictures(tmp_path / "a" / "good", 1), _pictures(tmp_path / "b" / "good", 1)
     (first / "part00_0.bmp").write_bytes(cv2.imencode(".bmp", tiny.picture(5))[1].tobytes())
-    assert edge("predict", str(bundle), str(first), str(second), "--overlays", str(tmp_path / "out")) == 0
+    assert edge("predict", str(bundle), str(first), str(second), "--out", str(tmp_path / "out")) == 0
     drawn = [p.relative_to(tmp_path / "out" / tmp_path.name).as_posix() for p in (tmp_path / "out").rglob("*.png")]
     assert sorted(drawn) == ["a/good/part00_0.png", "a/good/part00_0_2.png", "b/good/part00_0.png"]
+
+
+@pytest.mark.parametrize("as_folder", [False, True])
+def test_the_result_of_a_single_input_lies_in_the_folder_itself(as_folder: bool, bundle: Path, tmp_path: Path) -> None:
+    folder = _pictures(tmp_path / "new", 1)
+    given = folder if as_folder else folder / "part00_0.png"
+    assert edge("predict", str(bundle), str(given), "--out", str(tmp_path / "out")) == 0
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["part00_0.png"]
+
+
+@pytest.mark.parametrize("link_to", ["the folder", "a folder in it", "a file in it"])
+def test_a_file_that_is_reached_by_two_names_is_run_once_and_the_other_name_is_shown(
+    link_to: str, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = _pictures(tmp_path / "new", 1)
+    inner = _pictures(folder / "inner", 1)
+    target = {"the folder": folder, "a folder in it": inner, "a file in it": inner / "part00_0.png"}[link_to]
+    link = (tmp_path / "link.png") if target.is_file() else (tmp_path / "link")
+    link.symlink_to(target)
+    assert edge("predict", str(bundle), str(folder), str(link), "--json") == 0
+    answers = capsys.readouterr()
+    assert len(answers.out.splitlines()) == 2
+    notes = answers.err.splitlines()
+    assert len(notes) == (2 if target == folder else 1)
+    assert all(note.startswith(str(link)) and "same file as" in note for note in notes)
+
+
+URLS = ("https://example.com/a.edge", "s3://bucket/a.edge", "file:///home/a.edge")
+
+
+@pytest.mark.parametrize("url", URLS)
+@pytest.mark.parametrize(
+    "verb", ["verify", "predict", "profile", "inspect", "lint", "a picture", "an array", "quantize"]
+)
+def test_a_url_is_refused_as_it_was_written_with_the_advice_to_download_the_file(
+    verb: str, url: str, bundle: Path, tensor_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = {
+        "predict": ("predict", url, "photos"),
+        "a picture": ("predict", str(bundle), url.replace(".edge", ".png")),
+        "an array": ("predict", str(tensor_bundle), url.replace(".edge", ".npz")),
+        "quantize": ("quantize", url, "--data", "random:2", "--out", str(tmp_path / "m.edge")),
+    }.get(verb, (verb, url))
+    assert edge(*words) == 3
+    assert url.rpartition(".")[0] in (said := capsys.readouterr().err)
+    assert "this is a URL, only files are read. Download the file first." in said
 
 
 def test_verify_passes_and_a_damaged_bundle_is_bad_input(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -495,7 +541,7 @@ def test_a_folder_that_takes_no_file_is_told_before_any_work(
     good, file = _pictures(tmp_path / "good", 6), tmp_path / "a file"
     file.write_text("no folder")
     call = {
-        "predict": ("predict", str(bundle), str(good), "--overlays", str(file)),
+        "predict": ("predict", str(bundle), str(good), "--out", str(file)),
         "train": (
             "train",
             "efficientad",

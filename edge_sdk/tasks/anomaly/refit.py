@@ -160,7 +160,7 @@ def from_pictures(detector: AnomalyDetector, request: Request, stated: Stated, *
 def _strange(above: int, count: int, threshold: float) -> str:
     return (
         f"{above} of {count} good pictures score above the previous threshold ({threshold:.6g}): check that they show "
-        "good parts of the product, camera and light that this bundle was made for. edge-sdk predict --overlays shows "
+        "good parts of the product, camera and light that this bundle was made for. edge-sdk predict --out shows "
         "where they differ. Another product needs its own bundle"
     )
 

@@ -190,7 +190,7 @@ class AnomalyExport(ExportTask):
         }
 
     def next_steps(self, bundle: str) -> Sequence[str]:
-        return (f"edge-sdk predict {bundle} FOLDER_OF_NEW_PHOTOS --overlays OUT_FOLDER",)
+        return (f"edge-sdk predict {bundle} FOLDER_OF_NEW_PHOTOS --out OUT_FOLDER",)
 
     def headline(self, built: Built) -> str:
         return page.headline(built.evaluation.rows)
