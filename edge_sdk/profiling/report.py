@@ -1,4 +1,4 @@
-"""What a profile found, as data, as JSON (schema edge-sdk.profile/2), as a table. Knows no model, measures nothing."""
+"""The report of a profile as data, JSON (schema edge-sdk.profile/2) and table. Measures nothing."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ LATER = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Samples:
-    """One entry a call (or a group of calls, see Run.calls_per_sample), in order. start_ns: since the first one.
+    """One entry per call (or group of calls, see Run.calls_per_sample), in order. start_ns: since the first call.
 
     stages_ns: by stage, as the call reported them. nivcsw, major_faults: during the call; empty where not known.
     """
@@ -50,7 +50,7 @@ class Samples:
     major_faults: Sequence[int]
 
     def write(self, path: Path) -> None:
-        """A CSV file with one line a call, for comparisons: they need calls, not summaries."""
+        """Write a CSV file with one line per call, for analyses that need calls and not summaries. Raises CantWrite."""
         columns: dict[str, Sequence[int]] = {
             "start_ns": self.start_ns, "total_ns": self.total_ns, "cpu_ns": self.cpu_ns,
             **{f"{name}_ns": values for name, values in self.stages_ns.items()},
@@ -85,7 +85,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlowCall:
-    """One of the slowest calls and what happened beside it. descheduled: less CPU time per wall time than usual."""
+    """One of the slowest calls and its circumstances. descheduled: less CPU time per wall time than usual."""
 
     at_s: float
     ms: float
@@ -97,7 +97,7 @@ class SlowCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outliers:
-    """Calls above twice the median: never dropped, counted. time_share: of the whole time, 0..1. worst: slowest 5."""
+    """Calls above twice the median; counted, never dropped. time_share: of the whole time, 0..1. worst: slowest 5."""
 
     count: int
     time_share: float
@@ -106,9 +106,9 @@ class Outliers:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProfileReport:
-    """Everything that one profile found. Times in ms. stages: "total" always, and the stages that the call reported.
+    """Result of one profile. Times in ms. stages: "total" always, and the stages that the call reported.
 
-    runtime, subject: what the caller knows of what ran. absent: field -> why there is no figure.
+    runtime, subject: what the caller knows about what ran. absent: field -> why it has no value.
     """
 
     created_utc: str
@@ -136,7 +136,7 @@ class ProfileReport:
         return self.stages["total"]
 
     def words(self, name: str, *, stage: str = "total") -> str:
-        """ms of "p50", "p90", ... with the digits that the run supports, and the bound; or why there is none."""
+        """Text of "p50", "p90", ... in ms: with the digits that the run supports and the bound, or why it is absent."""
         summary = self.stages[stage]
         word = self.stability.verdict
         if name in ("min", "p5", "p25", "p50", "mean", "p75", "max"):

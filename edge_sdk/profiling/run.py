@@ -1,6 +1,6 @@
-"""One model, one call after the other, on a warm machine: the single-stream profile. Knows callables, no bundle.
+"""Single-stream profile: the latency of one call after the other, after a warm-up. Knows callables, no bundle.
 
-A closed loop: the next call starts when the last one returned. Every call is kept; nothing is cut from the tail.
+A closed loop: the next call starts when the last one has returned. Every call is kept; no slow call is dropped.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from edge_sdk.progress import Progress, silent
 
 ENOUGH_SOURCES = 8
 """Different inputs that a run needs: fewer may stay in the CPU's caches."""
-_REFERENCE_EVERY_NS = 50_000_000
+_REFERENCE_EVERY_NS = 50_000_000  # 50 ms: the reference loop then takes less than 1 % of the run
 _ALL = 1000  # progress is in thousandths of the run: neither its calls nor its time alone says when it ends
 _NOT_STAGES = ("total", "overhead")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProfileOptions:
-    """Stop when `min_time_s` has passed AND the highest of `percentiles` has the calls that its bound needs (p99: 662).
+    """The run ends when `min_time_s` has passed AND the highest of `percentiles` has the calls that its bound needs
+    (p99: 662), or after `max_time_s`; the report then says which percentiles lack calls.
 
-    max_time_s: stop anyway; the report then says what n does not support. gc: "off" collects before the run and not
-    during it; "on" measures with it.
+    gc: "off" collects garbage before the run and not during it; "on" measures with it.
     """
 
     min_time_s: float = 10.0
@@ -58,7 +58,7 @@ def profile(
     progress: Progress = silent,
     clocks: Clocks | None = None,
 ) -> ProfileReport:
-    """Latency of `predict(source)`, one at a time, sources taken in turn.
+    """Measure the latency of `predict(source)`, one call at a time; the sources are taken in turn.
 
     predict: a callable, or an object with a method of that name. Where the result has `.ran.stages_ms` (ms by stage),
     the stages are reported too, and `overhead`: the total of the call, as timed here, minus all of them. runtime: what
@@ -120,7 +120,7 @@ def profile(
 
 
 class _Loop:
-    """The timed calls. Everything else that happens, happens between them."""
+    """The timed calls. References, counters and progress run between them, outside the times."""
 
     def __init__(
         self,
@@ -140,7 +140,7 @@ class _Loop:
         self._usage = _usage_reader()
 
     def warm_calls(self, count: int) -> list[float]:
-        """`count` calls, their times in ms."""
+        """Make `count` calls and return their times in ms."""
         times = []
         for _ in range(count):
             start = self._clocks.wall()
@@ -151,13 +151,13 @@ class _Loop:
         return times
 
     def measure(self, reference: SpinReference) -> str:
-        """Calls until the options are met; why it ended."""
-        # below 100 times the clock's own cost, calls are timed in groups
+        """Call until the options are met. Returns why the run ended."""
+        # Shorter calls are timed in groups: at 100 times its cost, the clock adds 1 % at most.
         floor_ms = 100 * self._cost.median_ns / 1e6
         self.group = max(1, math.ceil(floor_ms / max(self._fastest_ms, 1e-6)))
         needed = calls_needed(max(self._options.percentiles, default=0.5))
         began = last_reference = self._clocks.wall()
-        apart_ns = 0  # reference loops and progress: not the model's time
+        apart_ns = 0  # spent in reference loops and progress: not the model's time
         try:
             while True:
                 end = self._sample()
@@ -184,7 +184,7 @@ class _Loop:
         return max(1, min(_ALL - 1, int(_ALL * part)))
 
     def samples(self) -> Samples:
-        """All of them, in order."""
+        """The times of all calls, in order."""
         starts, totals, cpu, switches, faults = (list(column) for column in zip(*self._rows))
         names = [name for name in self._stages[0] if name not in _NOT_STAGES] if self._stages else []
         complete = len(self._stages) == len(totals) and all(set(names) <= set(one) for one in self._stages)
@@ -200,7 +200,7 @@ class _Loop:
         )
 
     def _sample(self) -> int:
-        """One timed call, or one group of them; the time at its end, ns."""
+        """Make one timed call, or one group of calls. Returns the time at its end, ns."""
         wall, cpu, group = self._clocks.wall, self._clocks.cpu, self.group
         sources = [self._source() for _ in range(group)]
         usage = self._usage() or (0, 0)
@@ -234,7 +234,7 @@ def _part(done: float, whole: float) -> float:
 
 @contextmanager
 def _garbage(mode: Literal["off", "on"]) -> Iterator[list[int]]:
-    """Garbage collection as asked for inside the block, as it was after it. Yields [collections so far]."""
+    """Set garbage collection for the block and restore it afterwards. Yields [collections so far]."""
     count = [0]
 
     def counted(phase: str, _: dict[str, Any]) -> None:
@@ -257,7 +257,7 @@ def _garbage(mode: Literal["off", "on"]) -> Iterator[list[int]]:
 
 
 def _usage_reader() -> Callable[[], tuple[int, int] | None]:
-    """Reads (involuntary context switches, major page faults) of this process; None where the system has none."""
+    """A reader of (involuntary context switches, major page faults) of this process; None where the system has none."""
     try:
         import resource  # not on Windows
     except ImportError:
@@ -277,7 +277,7 @@ def _stages(
     cost: ClockCost,
     group: int,
 ) -> tuple[dict[str, Summary], dict[str, str]]:
-    """Summaries by stage, "total" last, and why a stage has none."""
+    """Summaries by stage, "total" last, and the reason for each stage without one."""
     by_stage = {name: np.asarray(values, np.float64) / 1e6 for name, values in samples.stages_ns.items()}
     absent: dict[str, str] = {}
     if by_stage:
