@@ -84,16 +84,16 @@ def test_every_command_of_the_readme_and_of_the_help_exists() -> None:
         _parses(shlex.split(line)[1:])
 
 
-def test_predict_judges_a_folder_and_names_what_it_could_not_read(
+def test_predict_evaluates_a_folder_and_names_what_it_could_not_read(
     bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = _pictures(tmp_path / "neue teile", 2)
     _pictures(tmp_path / "neue teile" / "bad", 1, damaged=True)
     (folder / "notes.txt").write_text("not a picture")
     assert edge("predict", str(bundle), str(folder), "--out", str(tmp_path / "out")) == 0
-    told = capsys.readouterr()
-    assert "neue teile: left out: 1 file that is not read as a picture (.txt 1)" in told.err
-    lines = told.out.splitlines()
+    output = capsys.readouterr()
+    assert "neue teile: left out: 1 file that is not read as a picture (.txt 1)" in output.err
+    lines = output.out.splitlines()
     assert [line.split()[0] for line in lines] == ["defect", "good", "good"]
     drawn = [p.relative_to(tmp_path / "out").as_posix() for p in sorted((tmp_path / "out").rglob("*.png"))]
     assert drawn == ["neue teile/bad/part00_0.png", "neue teile/part00_0.png", "neue teile/part00_1.png"]
@@ -168,7 +168,7 @@ def test_verify_passes_and_a_damaged_bundle_is_bad_input(bundle: Path, capsys: p
     assert captured.err.startswith("edge-sdk: ")
 
 
-def test_a_graph_of_a_bundle_is_judged_only_for_the_runtimes_that_it_was_planned_for(
+def test_a_graph_of_a_bundle_is_evaluated_only_for_the_runtimes_that_it_was_planned_for(
     bundle: Path, tmp_path: Path
 ) -> None:
     def for_openvino_alone(manifest: Manifest) -> Manifest:
@@ -176,8 +176,8 @@ def test_a_graph_of_a_bundle_is_judged_only_for_the_runtimes_that_it_was_planned
         return msgspec.structs.replace(manifest, graphs=tuple(alone))
 
     tiny.rewritten(bundle, tmp_path / "planned.edge", described=for_openvino_alone)
-    for path, judged in ((bundle, {"onnxruntime", "openvino", "tensorrt"}), (tmp_path / "planned.edge", {"openvino"})):
-        assert {runtime for _, _, (runtime,) in verb_lint._graphs(path, (), "if-present", None)} == judged
+    for path, checked in ((bundle, {"onnxruntime", "openvino", "tensorrt"}), (tmp_path / "planned.edge", {"openvino"})):
+        assert {runtime for _, _, (runtime,) in verb_lint._graphs(path, (), "if-present", None)} == checked
 
 
 def test_lint_names_the_rule_the_node_and_what_to_do(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -214,8 +214,8 @@ def test_threshold_refits_on_site_keeps_the_history_and_leaves_the_sealed_part(
     assert edge(*call, "--group", r"(part\d+)_") == 0
     said = capsys.readouterr()
     assert "good: left out: 1 file that is not read as a picture (.heic 1)" in said.err
-    told = json.loads(said.out)["decision"]
-    assert (told["parts"], told["pictures"], told["author"]) == (12, 24, "Ida")
+    answer = json.loads(said.out)["decision"]
+    assert (answer["parts"], answer["pictures"], answer["author"]) == (12, 24, "Ida")
     top = json.loads(said.out)["highest"]
     assert len({one["file"] for one in top}) == 3
     assert top[0]["score"] >= top[1]["score"] >= top[2]["score"]
@@ -228,7 +228,7 @@ def test_threshold_refits_on_site_keeps_the_history_and_leaves_the_sealed_part(
     states = [line.split(":")[0] for line in capsys.readouterr().out.splitlines() if "score >" in line]
     assert states == ["replaced", "in force"]
     assert edge("threshold", str(bundle), "--json") == 0
-    assert json.loads(capsys.readouterr().out)["in_force"] == told["digest"]
+    assert json.loads(capsys.readouterr().out)["in_force"] == answer["digest"]
 
 
 def test_a_cut_picture_is_left_out_of_a_refit_with_its_name(
@@ -238,11 +238,11 @@ def test_a_cut_picture_is_left_out_of_a_refit_with_its_name(
     cut = good / "part03_6.png"
     cut.write_bytes(cut.read_bytes()[:300])
     assert edge("threshold", str(bundle), "--good", str(good), "--rate", "10%") == 0
-    told = capsys.readouterr()
-    assert "23 pictures of 23 parts" in told.out
-    assert "warning: 1 picture of --good left out: can't be scored (the PNG is cut short" in told.out
-    assert "note: 1 picture of --good left out: can't be scored (the PNG is cut short" in told.err
-    assert str(cut) in told.err
+    output = capsys.readouterr()
+    assert "23 pictures of 23 parts" in output.out
+    assert "warning: 1 picture of --good left out: can't be scored (the PNG is cut short" in output.out
+    assert "note: 1 picture of --good left out: can't be scored (the PNG is cut short" in output.err
+    assert str(cut) in output.err
 
 
 def test_a_refit_shows_the_old_threshold_and_asks_about_pictures_that_it_would_reject(
@@ -256,11 +256,11 @@ def test_a_refit_shows_the_old_threshold_and_asks_about_pictures_that_it_would_r
     assert (alike["before"]["threshold"], alike["above_before"] < 6) == (before, True)
     assert not any("check that they show" in words for words in alike["decision"]["warnings"])
     assert edge(*call[:-2], "--good", str(_pictures(tmp_path / "other", 12, damaged=True))) == 0
-    told = capsys.readouterr().out
-    assert "not written: score > " in told
-    assert f"threshold: {before:.6g} -> " in told
-    assert "the old one would reject 12 of the 12 good pictures" in told
-    assert "12 of 12 good pictures score above the previous threshold" in told
+    text = capsys.readouterr().out
+    assert "not written: score > " in text
+    assert f"threshold: {before:.6g} -> " in text
+    assert "the old one would reject 12 of the 12 good pictures" in text
+    assert "12 of 12 good pictures score above the previous threshold" in text
 
 
 @pytest.mark.parametrize(
@@ -301,10 +301,10 @@ def test_a_refit_reads_12_bit_pictures_as_the_bundle_says(tmp_path: Path, capsys
     digests = []
     for depth in (8, 12):
         assert edge("threshold", str(bundle), "--good", str(tmp_path / str(depth)), "--rate", "10%", "--json") == 0
-        digests.append(json.loads((told := capsys.readouterr()).out)["decision"]["scores_digest"])
+        digests.append(json.loads((output := capsys.readouterr()).out)["decision"]["scores_digest"])
     assert digests[0] == digests[1]
-    assert "does not fit the bundle's bit depth of 12" in told.err
-    assert "16-bit.png" in told.err
+    assert "does not fit the bundle's bit depth of 12" in output.err
+    assert "16-bit.png" in output.err
 
 
 def test_a_rate_that_the_pictures_do_not_support_is_refused_with_what_they_do(
@@ -355,7 +355,7 @@ def test_a_refit_that_its_own_trust_policy_would_refuse_is_not_begun(
     assert bundle.read_bytes() == before
 
 
-def test_a_key_that_is_not_there_is_told_before_any_picture_is_scored(
+def test_a_key_that_is_not_there_is_reported_before_any_picture_is_scored(
     bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     good = _pictures(tmp_path / "good", 24)
@@ -367,8 +367,8 @@ def test_a_key_that_is_not_there_is_told_before_any_picture_is_scored(
 
 def test_inspect_shows_and_extracts(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert edge("inspect", str(bundle), "--json") == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["manifest"]["task"] == "anomaly"
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["manifest"]["task"] == "anomaly"
     assert edge("inspect", str(bundle), "--extract", "fp32", "--to", str(tmp_path / "m.onnx")) == 0
     import onnx
 
@@ -377,16 +377,16 @@ def test_inspect_shows_and_extracts(bundle: Path, tmp_path: Path, capsys: pytest
 
 def test_devices_lists_every_runtime_with_a_reason(capsys: pytest.CaptureFixture[str]) -> None:
     assert edge("devices", "--json") == 0
-    told = json.loads(capsys.readouterr().out)
-    assert [r["runtime"] for r in told["runtimes"]] == [r.name for r in registry.runtimes()]
-    assert all(r["devices"] or r["reason"] for r in told["runtimes"])
+    answer = json.loads(capsys.readouterr().out)
+    assert [r["runtime"] for r in answer["runtimes"]] == [r.name for r in registry.runtimes()]
+    assert all(r["devices"] or r["reason"] for r in answer["runtimes"])
 
 
 def test_profile_tells_stages_and_what_ran(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert edge("profile", str(bundle), "--min-time", "0.2s", "--max-time", "2s", "--json") == 0
-    told = json.loads(capsys.readouterr().out)
-    assert {"total", "infer", "resize"} <= set(told["stages"])
-    assert told["schema"] == "edge-sdk.profile/2"
+    answer = json.loads(capsys.readouterr().out)
+    assert {"total", "infer", "resize"} <= set(answer["stages"])
+    assert answer["schema"] == "edge-sdk.profile/2"
 
 
 @pytest.mark.parametrize(
@@ -423,7 +423,7 @@ def test_units_of_time_are_read_and_wrong_ones_are_refused() -> None:
         terminal.seconds("10")
 
 
-def test_the_time_left_of_a_training_that_goes_on_is_judged_by_what_this_process_did() -> None:
+def test_the_time_left_of_a_training_that_goes_on_is_estimated_from_what_this_process_did() -> None:
     clock, stream = iter([100.0, 120.0]), io.StringIO()
     with terminal.progress(stream=stream, seconds_now=lambda: next(clock)) as progress:
         progress(500, 1000, "training")
@@ -431,7 +431,7 @@ def test_the_time_left_of_a_training_that_goes_on_is_judged_by_what_this_process
     assert stream.getvalue().splitlines() == [" 50 % training", " 60 % training, about 1 min 20 s left"]
 
 
-def test_the_end_of_a_step_is_told_however_soon_it_comes() -> None:
+def test_the_end_of_a_step_is_reported_however_soon_it_comes() -> None:
     clock, stream = iter([100.0, 101.0, 101.5]), io.StringIO()
     with terminal.progress(stream=stream, seconds_now=lambda: next(clock)) as progress:
         for done in range(3):
@@ -446,7 +446,7 @@ def _on_a_terminal(code: str, **environ: str) -> bytes:
     with subprocess.Popen([sys.executable, "-c", code], stdin=theirs, stdout=theirs, stderr=theirs, env=env):
         os.close(theirs)
         shown = b""
-        with suppress(OSError):  # how the end of a terminal is told
+        with suppress(OSError):  # a terminal's end is an error on some systems
             while more := os.read(ours, 65536):
                 shown += more
     os.close(ours)
@@ -535,7 +535,7 @@ def test_no_answer_is_lost_to_a_letter_that_the_terminal_lacks(encoding: str) ->
 
 
 @pytest.mark.parametrize("verb", ["predict", "profile", "train", "demo"])
-def test_a_folder_that_takes_no_file_is_told_before_any_work(
+def test_a_folder_that_takes_no_file_is_reported_before_any_work(
     verb: str, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     good, file = _pictures(tmp_path / "good", 6), tmp_path / "a file"
@@ -557,19 +557,19 @@ def test_a_folder_that_takes_no_file_is_told_before_any_work(
         "profile": ("profile", str(bundle), "--samples", str(file / "calls.csv")),
     }[verb]
     assert edge(*call) == 3
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert f"edge-sdk: {file}" in told.err
-    assert "training" not in told.err
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert f"edge-sdk: {file}" in output.err
+    assert "training" not in output.err
 
 
 def test_an_error_of_the_operating_system_that_no_step_foresaw_is_one_line(
     bundle: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert edge("predict", str(bundle), "x" * 300) == 3
-    told = capsys.readouterr().err
-    assert told.startswith(f"edge-sdk: {'x' * 300}: ")
-    assert "File name too long" in told
+    text = capsys.readouterr().err
+    assert text.startswith(f"edge-sdk: {'x' * 300}: ")
+    assert "File name too long" in text
 
 
 def test_a_picture_that_opencv_can_not_decode_is_one_line_of_ours(bundle: Path, tmp_path: Path) -> None:
@@ -577,9 +577,9 @@ def test_a_picture_that_opencv_can_not_decode_is_one_line_of_ours(bundle: Path, 
     file.write_bytes(cv2.imencode(".bmp", tiny.picture(1))[1].tobytes()[:-300])
     command = [sys.executable, "-c", "from edge_sdk.cli.main import run; run()", "predict", str(bundle), str(file)]
     environ = {name: value for name, value in os.environ.items() if name != "OPENCV_LOG_LEVEL"}
-    told = subprocess.run(command, capture_output=True, text=True, check=False, env=environ)
-    assert told.returncode == 3
-    assert [line[:10] for line in told.stderr.splitlines()] == ["edge-sdk: ", "1 of 1 inp"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environ)
+    assert done.returncode == 3
+    assert [line[:10] for line in done.stderr.splitlines()] == ["edge-sdk: ", "1 of 1 inp"]
 
 
 @pytest.mark.parametrize("verb", ["verify", "predict", "profile"])
@@ -588,16 +588,16 @@ def test_a_device_that_is_not_here_is_exit_code_4_and_no_failed_check(
 ) -> None:
     more = (str(_pictures(tmp_path / "new", 1)),) if verb == "predict" else ()
     assert edge(verb, str(bundle), *more, "--device", "GPU.7") == 4
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert "device GPU.7" in told.err
-    assert "edge-sdk devices lists what each runtime has" in told.err
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert "device GPU.7" in output.err
+    assert "edge-sdk devices lists what each runtime has" in output.err
 
 
 def test_verify_checks_the_runtimes_that_have_the_device(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert edge("verify", str(bundle), "--device", "CPU", "--variant", "fp32", "--json") == 0
-    told = json.loads(capsys.readouterr().out)
-    assert {row["device"] for row in told["rows"]} == {"CPU"}
+    answer = json.loads(capsys.readouterr().out)
+    assert {row["device"] for row in answer["rows"]} == {"CPU"}
     assert edge("verify", str(bundle), "--device", "NPU", "--runtime", "onnxruntime") == 4
     assert "onnxruntime can't be used here: it has no device NPU here, only CPU" in capsys.readouterr().err
 
@@ -614,11 +614,11 @@ def test_a_short_name_of_a_runtime_gets_the_right_suggestion(
 
 @pytest.mark.parametrize("sample", ["folder_to_csv.py", "opencv_camera.py"])
 def test_a_sample_that_is_run_without_arguments_tells_how(sample: str) -> None:
-    def told(*words: str) -> subprocess.CompletedProcess[str]:
+    def called(*words: str) -> subprocess.CompletedProcess[str]:
         call = [sys.executable, str(ROOT / "samples" / sample), *words]
         return subprocess.run(call, capture_output=True, text=True, check=False)
 
-    bare, helped = told(), told("--help")
+    bare, helped = called(), called("--help")
     assert (bare.returncode, helped.returncode) == (2, 0)
     assert f"usage: {sample}" in bare.stderr
     assert f"python samples/{sample} line3.edge" in helped.stdout

@@ -140,9 +140,9 @@ RUNNABLE = [block for block in PYTHON if RUNS.search(block.text)]
 def test_a_block_that_says_it_runs_does(block: Block, desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(desk)
     monkeypatch.setenv("XDG_CACHE_HOME", str(desk / "cache"))
-    with contextlib.redirect_stdout(io.StringIO()) as told:
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
         exec(compile(block.text, str(block), "exec"), {"__name__": "__page__"})
-    assert told.getvalue().strip(), f"{block} prints nothing"
+    assert printed.getvalue().strip(), f"{block} prints nothing"
 
 
 def test_pages_have_blocks_that_run() -> None:

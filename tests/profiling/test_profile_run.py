@@ -19,7 +19,7 @@ PICTURES = list(range(8))
 
 
 class Simulated:
-    """A machine whose time passes only as told: reading the clock costs 50 ns, a reference loop 2 ms."""
+    """A machine whose time passes only on request: reading the clock costs 50 ns, a reference loop 2 ms."""
 
     def __init__(self) -> None:
         self.now = 0
@@ -50,8 +50,8 @@ class Model:
         self.machine.now += round(took * 1e6)
         if not self.stages:
             return None
-        told = {"resize": 0.2 * took, "infer": 0.7 * took, "copy_in": 0.0, "overhead": 0.0, "total": took}
-        return SimpleNamespace(ran=SimpleNamespace(stages_ms=told))
+        stages = {"resize": 0.2 * took, "infer": 0.7 * took, "copy_in": 0.0, "overhead": 0.0, "total": took}
+        return SimpleNamespace(ran=SimpleNamespace(stages_ms=stages))
 
 
 def measured(times_ms: Sequence[float], *, stages: bool = False, **options: Any) -> ProfileReport:
@@ -110,7 +110,7 @@ def test_a_call_that_tells_no_stages_has_a_total_and_a_reason() -> None:
     assert report.absent["stages"] == "the call reports no stage times"
 
 
-def test_a_stage_below_20_times_the_cost_of_the_clock_is_not_told_apart_from_0() -> None:
+def test_a_stage_below_20_times_the_cost_of_the_clock_is_not_distinguished_from_0() -> None:
     class Reads(Model):
         def predict(self, picture: Any) -> Any:
             result = super().predict(picture)
@@ -124,7 +124,7 @@ def test_a_stage_below_20_times_the_cost_of_the_clock_is_not_told_apart_from_0()
     assert report.stages["write"].p50 == pytest.approx(0.0011)
 
 
-def test_a_slow_call_whose_thread_was_off_the_cpu_is_told_apart_from_one_that_computed() -> None:
+def test_a_slow_call_whose_thread_was_off_the_cpu_is_distinguished_from_one_that_computed() -> None:
     class Shared(Simulated):
         idle = 0
 
@@ -140,8 +140,8 @@ def test_a_slow_call_whose_thread_was_off_the_cpu_is_told_apart_from_one_that_co
 
     machine = Shared()
     report = profile(Waits(machine, [5.0] * 99 + [50.0]), PICTURES, clocks=machine.clocks())
-    told = {round(one.ms): one.descheduled for one in report.outliers.worst}
-    assert told == {65: True}
+    slow = {round(one.ms): one.descheduled for one in report.outliers.worst}
+    assert slow == {65: True}
     busy = measured([5.0] * 99 + [50.0]).outliers.worst
     assert {round(one.ms): one.descheduled for one in busy} == {50: False}
 
@@ -269,8 +269,8 @@ def test_what_ran_is_taken_from_the_predictor() -> None:
     model.explanations = {"model": Explanation(runtime="numpy")}  # type: ignore[attr-defined]
     options = ProfileOptions(min_time_s=0.1, max_time_s=0.2)
     assert profile(model, PICTURES, options=options, clocks=machine.clocks()).runtime == {"runtime": "numpy"}
-    told = profile(model, PICTURES, options=options, clocks=machine.clocks(), runtime={"runtime": "told"})
-    assert told.runtime == {"runtime": "told"}
+    report = profile(model, PICTURES, options=options, clocks=machine.clocks(), runtime={"runtime": "report"})
+    assert report.runtime == {"runtime": "report"}
     model.explanations = {"first": Explanation("numpy"), "second": Explanation("other")}  # type: ignore[attr-defined]
     of_two = profile(model, PICTURES, options=options, clocks=machine.clocks()).runtime
     assert of_two["roles"] == {"first": {"runtime": "numpy"}, "second": {"runtime": "other"}}

@@ -98,10 +98,10 @@ def test_the_loops_percentiles_are_those_of_nearest_rank() -> None:
     steps = [0, *(step for i in range(100) for step in (0, 1_000_000 * (37 * i % 100 + 1))), 0]
     reference = SpinReference(Clocks(wall=Stepping(steps), thread=lambda: 0))
     reference.take("during", times=100)
-    told = reference.noise()
-    assert told.during is not None
-    assert (told.during.n, told.during.min, told.during.p50, told.during.p95) == (100, 1.0, 50.0, 95.0)
-    assert told.ratio == 95.0
+    found = reference.noise()
+    assert found.during is not None
+    assert (found.during.n, found.during.min, found.during.p50, found.during.p95) == (100, 1.0, 50.0, 95.0)
+    assert found.ratio == 95.0
 
 
 def test_a_cpu_that_became_slower_shows_in_the_floor() -> None:
