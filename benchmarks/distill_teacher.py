@@ -3,7 +3,7 @@
     python benchmarks/distill_teacher.py train RUN_FOLDER --budget-min 90 --threads 1
     python benchmarks/distill_teacher.py finish RUN_FOLDER --evaluate ../shared/data/aliens/train/good
 
-`train` goes on from the checkpoint in RUN_FOLDER and may be stopped at any time. `finish` writes the weights and their
+`train` resumes from the checkpoint in RUN_FOLDER and may be stopped at any time. `finish` writes the weights and their
 provenance into export/efficientad/weights/ from whatever checkpoint there is, and judges them on held-out pictures.
 Needs scikit-image for its pictures (pip install scikit-image); only files of a stated free licence are taken.
 """

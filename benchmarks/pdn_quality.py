@@ -1,6 +1,6 @@
 """EfficientAD PDN-S on the screws of MVTec AD: one seed, image AUROC over the steps of one training.
 
-`train` goes on from the checkpoint in RUN_FOLDER and may be stopped at any time; on its way it keeps copies, each at
+`train` resumes from the checkpoint in RUN_FOLDER and may be stopped at any time; on its way it keeps copies, each at
 twice the steps of the one before. `judge` measures map quantiles and test pictures with each of them; but for the last,
 their learning rate has not fallen to its end yet. Needs the pictures of --data, and a teacher (the one that ships).
 
