@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -23,9 +24,10 @@ import typer
 
 from edge_sdk.bundle.manifest import Manifest, Preprocessing
 from edge_sdk.bundle.store import Bundle
+from edge_sdk.cli import dataclass_options, main, terminal
 from edge_sdk.cli import lint as verb_lint
-from edge_sdk.cli import main, terminal
 from edge_sdk.errors import BadUsage
+from edge_sdk.export.family import FamilyOptions
 from edge_sdk.runtimes import registry
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -623,3 +625,16 @@ def test_a_sample_that_is_run_without_arguments_tells_how(sample: str) -> None:
     assert f"usage: {sample}" in bare.stderr
     assert f"python samples/{sample} line3.edge" in helped.stdout
     assert "Traceback" not in bare.stderr
+
+
+def test_a_field_that_a_family_defines_again_without_option_is_no_option_of_train() -> None:
+    """A family without training leaves out --steps and --time-budget so (docs/add-a-family.md)."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Weights(FamilyOptions):
+        steps: int | None = None
+        time_budget_s: float | None = None
+
+    assert [one.name for one in dataclass_options.parameters(Weights)] == ["seed", "threads", "device"]
+    made = dataclass_options.made(Weights, {"seed": 3, "threads": 1, "device": "cpu"})
+    assert (made.steps, made.time_budget_s, made.seed) == (None, None, 3)
