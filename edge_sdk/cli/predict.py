@@ -13,7 +13,7 @@ import typer
 from edge_sdk.cli import terminal
 from edge_sdk.cli.options import Bundle, Device, Json, Keys, Runtime, Threads, Trust, Variant, policy, variants
 from edge_sdk.errors import BadInput, EdgeError
-from edge_sdk.shown import shown
+from edge_sdk.shown import shown, url_of
 
 if TYPE_CHECKING:
     from edge_sdk.tasks.base import Given
@@ -88,11 +88,15 @@ def _once(given: Iterable[Given]) -> list[Given]:
         is_file = isinstance(one.source, (str, Path))
         seen = first.setdefault(os.path.realpath(one.source) if is_file else id(one), one)
         if seen is not one:
-            terminal.note(f"{shown(one.name)}: left out, it is the same file as {shown(seen.name)}")
+            again = "named twice" if one.name == seen.name else f"the same file as {shown(seen.name)}"
+            terminal.note(f"{shown(one.name)}: left out, {again}")
     return list(first.values())
 
 
 def _refused(exc: EdgeError, name: str, as_json: bool) -> None:
+    if shown(url_of(name) or name) not in exc.where:  # a runtime names its graph and knows no file
+        where = ", ".join(filter(None, (shown(name), exc.where)))
+        exc = type(exc)(str(exc.args[0]), where=where, hint=exc.hint)
     if as_json:
         terminal.out_json(jsonlib.dumps({"source": name, "error": str(exc)}, ensure_ascii=False))
     terminal.error(exc)

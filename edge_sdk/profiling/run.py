@@ -352,9 +352,10 @@ def _notes(
             "of means over such a group, and a single slow call does not show"
         )
     if run.ring < ENOUGH_SOURCES:
+        inputs = "a single input" if run.ring == 1 else f"only {run.ring} different inputs"
         notes.append(
-            f"only {run.ring} different inputs: they may stay in the CPU's caches, so latencies may be lower than in "
-            f"use. Give at least {ENOUGH_SOURCES} (--inputs)"
+            f"{inputs} may stay in the CPU's caches, so latencies may be lower than in use: give at least "
+            f"{ENOUGH_SOURCES} (--inputs)"
         )
     before, after = throttled
     if before is not None and after is not None and after > before:

@@ -81,7 +81,7 @@ class Stability:
         """The verdict, and what it means for the digits that are shown."""
         if self.spread is None:
             return f"fewer than {2 * BLOCKS} calls, so one digit is shown. Measure longer"
-        apart = f"medians of its {BLOCKS} parts are up to {self.spread - 1:.0%} apart"
+        apart = f"medians of its {BLOCKS} parts are up to {100 * (self.spread - 1):.0f} % apart"
         if self.verdict == "stable":
             return f"stable ({apart})"
         if self.verdict == "fair":

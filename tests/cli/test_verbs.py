@@ -139,6 +139,21 @@ def test_a_file_that_is_reached_by_two_names_is_run_once_and_the_other_name_is_s
     assert all(note.startswith(str(link)) and "same file as" in note for note in notes)
 
 
+def test_an_input_that_the_runtime_refuses_is_named_by_its_file(
+    tensor_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.savez(tmp_path / "a right.npz", image=np.zeros((1, 64, 64, 3), np.uint8))
+    np.savez(tmp_path / "b wrong.npz", picture=np.zeros((1, 64, 64, 3), np.uint8))
+    assert edge("predict", str(tensor_bundle), str(tmp_path), "--json") == 3
+    answers = capsys.readouterr()
+    right, wrong = (json.loads(line) for line in answers.out.splitlines())
+    assert right["source"] == str(tmp_path / "a right.npz")
+    assert wrong["source"] == str(tmp_path / "b wrong.npz")
+    assert f"edge-sdk: {tmp_path}/b wrong.npz, " in answers.err
+    assert "no array for input image" in answers.err
+    assert answers.err.splitlines()[-1] == "1 of 2 inputs gave no result"
+
+
 URLS = ("https://example.com/a.edge", "s3://bucket/a.edge", "file:///home/a.edge")
 
 
@@ -156,7 +171,8 @@ def test_a_url_is_refused_as_it_was_written_with_the_advice_to_download_the_file
         "quantize": ("quantize", url, "--data", "random:2", "--out", str(tmp_path / "m.edge")),
     }.get(verb, (verb, url))
     assert edge(*words) == 3
-    assert url.rpartition(".")[0] in (said := capsys.readouterr().err)
+    said = capsys.readouterr().err
+    assert said.startswith(f"edge-sdk: {url.removesuffix('.edge')}")
     assert "this is a URL, only files are read. Download the file first." in said
 
 

@@ -280,7 +280,7 @@ def test_few_pictures_are_noted_and_none_are_refused() -> None:
     machine = Simulated()
     options = ProfileOptions(min_time_s=0.1, max_time_s=0.2)
     report = profile(Model(machine, [5.0]), [1], options=options, clocks=machine.clocks())
-    assert any("only 1 different inputs" in note and "--inputs" in note for note in report.notes)
+    assert any("a single input may stay in" in note and "--inputs" in note for note in report.notes)
     with pytest.raises(BadUsage, match="no input to profile with"):
         profile(Model(machine, [5.0]), [])
     with pytest.raises(BadUsage, match="above the longest"):
@@ -309,7 +309,7 @@ def test_progress_grows_to_100_percent_at_the_end_of_the_run_and_never_beyond(
     assert shares == sorted(shares)
     assert shares[-1] == 1.0
     assert all(share < 1.0 for share in shares[:-1])
-    assert len(shares) < 10 or shares[len(shares) // 2] == pytest.approx(0.5, abs=0.02)
+    assert len(shares) < 10 or shares[len(shares) // 2] == pytest.approx(0.5, abs=0.03)
 
 
 def test_it_runs_on_the_real_clock() -> None:
