@@ -113,7 +113,7 @@ def toys() -> Iterator[np.ndarray]:
 
 
 def pairs(folder: Path, pdn: Path, threads: int, avx2: Mapping[str, str] | None) -> list[Pair]:
-    """All ratios with so many threads, in the order in which they are told. avx2: environment of a process capped to
+    """All ratios with so many threads, in the order of the report. avx2: environment of a process capped to
     AVX2, None where this CPU has no more; then int8-w7 is compared, as `load` chooses there."""
     count = f"{threads} thread{'s'[: threads > 1]}"
 
@@ -132,7 +132,7 @@ def pairs(folder: Path, pdn: Path, threads: int, avx2: Mapping[str, str] | None)
         )  # fmt: skip
 
     int8 = "int8-w7" if avx2 is None else "int8"
-    told = [
+    found = [
         (f"PDN-S {int8} over anomalib in f32", theirs("predict", "f32"), own(int8), "speedup >= 1.8"),
         (f"PDN-S {int8} over anomalib as it comes", theirs("predict", None), own(int8), "speedup >= 1.8"),
         ("PDN-S fp32 over anomalib in f32", theirs("predict", "f32"), own("fp32"), "no bound"),
@@ -141,8 +141,8 @@ def pairs(folder: Path, pdn: Path, threads: int, avx2: Mapping[str, str] | None)
     ]  # fmt: skip
     if avx2 is not None:
         name = "PDN-S int8-w7 over anomalib in f32, both capped to AVX2"
-        told.insert(2, (name, theirs("predict", "f32", avx2), own("int8-w7", avx2), "speedup >= 1.8"))
-    return [Pair(f"{name}, {count}", a, b, wanted) for name, a, b, wanted in told]
+        found.insert(2, (name, theirs("predict", "f32", avx2), own("int8-w7", avx2), "speedup >= 1.8"))
+    return [Pair(f"{name}, {count}", a, b, wanted) for name, a, b, wanted in found]
 
 
 def measure(asked: argparse.Namespace, avx2: Mapping[str, str] | None) -> None:
@@ -154,8 +154,8 @@ def measure(asked: argparse.Namespace, avx2: Mapping[str, str] | None) -> None:
     for count in asked.threads:
         found += measured(pairs(folder, pdn, count, avx2), rows, limits)
     peer = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-    figures = {"instruction_set": cpu.isa, "flags": list(cpu.flags), "anomalib": peer, "ratios": found}
-    write_record(asked.out, figures, seeds=[0], samples=calls(found), notes=[*NOTES, *asked.note])
+    metrics = {"instruction_set": cpu.isa, "flags": list(cpu.flags), "anomalib": peer, "ratios": found}
+    write_record(asked.out, metrics, seeds=[0], samples=calls(found), notes=[*NOTES, *asked.note])
     rows.discard()
 
 

@@ -148,8 +148,8 @@ def _opened(folder: Path, threads: int, precision: str | None) -> tuple[Any, lis
 
 def _by_precision(compiled: Any) -> dict[str, int]:
     """Convolutions and matrix products of the compiled model by the precision that they run in."""
-    told = [layer.get_rt_info() for layer in compiled.get_runtime_model().get_ordered_ops()]
-    return dict(Counter(str(t["runtimePrecision"].astype(str)) for t in told if t["layerType"].astype(str) in MATRIX))
+    found = [layer.get_rt_info() for layer in compiled.get_runtime_model().get_ordered_ops()]
+    return dict(Counter(str(t["runtimePrecision"].astype(str)) for t in found if t["layerType"].astype(str) in MATRIX))
 
 
 def parser() -> argparse.ArgumentParser:

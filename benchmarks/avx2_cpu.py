@@ -1,6 +1,6 @@
 """The environment of a process that sees a CPU with AVX2 and without AVX-512, VNNI and AMX, at full speed.
 
-OpenVINO is told so by ONEDNN_MAX_CPU_ISA. ONNX Runtime has no such switch, it asks the CPU: a copy of it gets `ud2` in
+OpenVINO is limited by ONEDNN_MAX_CPU_ISA. ONNX Runtime has no such switch, it asks the CPU: a copy of it gets `ud2` in
 place of every `cpuid`, and a preloaded library gives the CPU's answer without the bits of what comes after AVX2. So its
 AVX2 kernels run here as on an older CPU, though this CPU's clock, caches and memory stay what they are.
 
@@ -91,8 +91,8 @@ def proven(environment_: Mapping[str, str]) -> float:
     """What a full-scale int8 convolution in ONNX Runtime answers in that environment: 81 where products are added in 32
     bits, far less in AVX2's 16 bits. Exits where it doesn't saturate: then other kernels ran."""
     run = [sys.executable, "-W", "ignore", "-c", SATURATING]
-    told = subprocess.run(run, env={**os.environ, **environment_}, capture_output=True, text=True, check=True)
-    answer = float(told.stdout.splitlines()[-1])
+    done = subprocess.run(run, env={**os.environ, **environment_}, capture_output=True, text=True, check=True)
+    answer = float(done.stdout.splitlines()[-1])
     if answer > 70:
         raise SystemExit(f"the capped ONNX Runtime answers {answer}, exactly: it doesn't run its AVX2 kernels")
     return answer

@@ -81,9 +81,9 @@ def measure(folder: Path, runtime: str, bundle: Path, repeats: int) -> dict[str,
         for i in range(repeats):
             cache = str(folder / f"cache-{runtime}-{variant}-{i}")
             cold.append(float(fresh(python, FIRST, str(bundle), runtime, variant, cache)[0]))
-            told = fresh(python, FIRST, str(bundle), runtime, variant, cache)
-            warm.append(float(told[0]))
-            out[f"{variant}_cache"] = told[2]
+            started = fresh(python, FIRST, str(bundle), runtime, variant, cache)
+            warm.append(float(started[0]))
+            out[f"{variant}_cache"] = started[2]
         out |= {f"{variant}_cold_s": statistics.median(cold), f"{variant}_warm_s": statistics.median(warm)}
         out |= {f"{variant}_cold_s_all": cold, f"{variant}_warm_s_all": warm}
     return out
@@ -112,11 +112,11 @@ def main() -> None:
             found[runtime] = rows.row(
                 runtime, lambda runtime=runtime: measure(folder, runtime, asked.bundle.resolve(), asked.repeats)
             )
-    figures = {
+    metrics = {
         **found, "page_cache": "unknown: it can't be dropped without rights", "load": os.getloadavg(),
         "instruction_set": probe.cpu().isa,
     }  # fmt: skip
-    write_record(asked.out, figures, seeds=[], samples=asked.repeats, notes=asked.note)
+    write_record(asked.out, metrics, seeds=[], samples=asked.repeats, notes=asked.note)
     rows.discard()
     print(json.dumps(found, indent=1))
 

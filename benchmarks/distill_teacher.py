@@ -3,7 +3,7 @@
     python benchmarks/distill_teacher.py train RUN_FOLDER --budget-min 90 --threads 1
     python benchmarks/distill_teacher.py finish RUN_FOLDER --evaluate ../shared/data/aliens/train/good
 
-`train` goes on from the checkpoint in RUN_FOLDER and may be stopped at any time. `finish` writes the weights and their
+`train` resumes from the checkpoint in RUN_FOLDER and may be stopped at any time. `finish` writes the weights and their
 provenance into export/efficientad/weights/ from whatever checkpoint there is, and judges them on held-out pictures.
 Needs scikit-image for its pictures (pip install scikit-image); only files of a stated free licence are taken.
 """
@@ -124,10 +124,10 @@ def finish(folder: Path, evaluated: list[Path], out: Path) -> None:
     teacher = Pdn(PdnLayout(size=recipe().size, channels=target.channels, inner=recipe().inner)).eval()
     found = folder / checkpoint.NAME
     identity, position, facts = _take(teacher, target, folder)
-    figures = {"skimage held out": evaluate(teacher, target, _held_out(), side=recipe().side)}
-    figures["textures held out"] = evaluate(teacher, target, _textures(), side=recipe().side)
+    metrics = {"skimage held out": evaluate(teacher, target, _held_out(), side=recipe().side)}
+    metrics["textures held out"] = evaluate(teacher, target, _textures(), side=recipe().side)
     for pictures in evaluated:
-        figures["/".join(pictures.resolve().parts[-3:])] = evaluate(
+        metrics["/".join(pictures.resolve().parts[-3:])] = evaluate(
             teacher, target, _folder(pictures), side=recipe().side
         )
     provenance = {
@@ -135,7 +135,7 @@ def finish(folder: Path, evaluated: list[Path], out: Path) -> None:
         "backbone": "EfficientNet-Lite0, blocks 4 and 10 at 512 px (Apache-2.0, see efficientnet_lite0_trunk.json)",
         "pictures": {**TRAIN, f"procedural textures, {TEXTURES:.0%}": "made by this product"},
         "pictures_source": "scikit-image wheel, skimage/data; licences as stated in its _fetchers.py",
-        "held_out": figures,
+        "held_out": metrics,
         "options": {k: v for k, v in asdict(recipe()).items() if k != "time_budget_s"},
         "identity": dict(identity), "steps": position.step, "seconds": round(position.elapsed_s), **facts,
         "input": "RGB / 255, normalised by the ImageNet mean and std",
@@ -145,7 +145,7 @@ def finish(folder: Path, evaluated: list[Path], out: Path) -> None:
         "checkpoint_sha256": hashlib.sha256(found.read_bytes()).hexdigest(),
     }  # fmt: skip
     save_teacher(teacher, out, provenance=provenance)
-    print(json.dumps(figures, indent=1), f"{out}: {out.stat().st_size} bytes", sep="\n")
+    print(json.dumps(metrics, indent=1), f"{out}: {out.stat().st_size} bytes", sep="\n")
 
 
 def _take(

@@ -73,10 +73,10 @@ def equal_error(scored: Sequence[Scored], pictures: Sequence[Picture]) -> dict[s
     if against is None:
         raise SystemExit("no fp32 graph ran")
     good = np.array([p.label == "good" for p in pictures])
-    told = [
+    found = [
         detection.at_threshold(against.scores[good], against.scores[~good], t) for t in _between(against.scores)
     ]  # fmt: skip
-    at = min(told, key=lambda t: abs(t.false_rejects / t.good - t.misses / t.defects))
+    at = min(found, key=lambda t: abs(t.false_rejects / t.good - t.misses / t.defects))
     return {
         "threshold": at.threshold, "false_rejects": at.false_rejects, "misses": at.misses,
         "flips": [
@@ -123,10 +123,10 @@ def main() -> None:
         if probe.cpu().adds_in_32_bits:  # else the native half ran AVX2 kernels
             result["capped_to_avx2"] = capped(name)
         write_record(file, result, seeds=[asked.seed], samples=result["native"]["pictures"], notes=asked.note)
-        for kind, told in result.items():
-            for row in told["rows"]:
+        for kind, found in result.items():
+            for row in found["rows"]:
                 print(name, kind, *(f"{k}={row[k]}" for k in KEYS), row["by_part"] or row["by_picture"], flush=True)
-            print(name, kind, "equal_error", told["equal_error"], flush=True)
+            print(name, kind, "equal_error", found["equal_error"], flush=True)
 
 
 def capped(name: str) -> dict[str, Any]:
@@ -136,8 +136,8 @@ def capped(name: str) -> dict[str, Any]:
         avx2 = avx2_cpu.environment(Path(folder))
         avx2_cpu.proven(avx2)
         ran = subprocess.run(command, env={**os.environ, **avx2}, stdout=subprocess.PIPE, text=True, check=True)
-    told: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
-    return told
+    answer: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
+    return answer
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def side(
 
 
 def measured(pairs: Sequence[Pair], rows: Rows, options: CompareOptions) -> list[dict[str, Any]]:
-    """A row for each pair, each told as it is done; pairs that `rows` has are not measured again."""
+    """A row for each pair, each printed as it is done; pairs that `rows` has are not measured again."""
     out = []
     for pair in pairs:
         row = rows.row(pair.name, lambda pair=pair: _row(pair, options))
@@ -61,13 +61,13 @@ def calls(rows: Sequence[Mapping[str, Any]]) -> int:
     return sum(row["comparison"]["ratios"]["calls"] for row in rows)
 
 
-def portable(told: Any) -> Any:
+def portable(given: Any) -> Any:
     """The same without this machine's folders: an interpreter is "python", a bundle its file name."""
-    if isinstance(told, dict):
-        return {key: portable(value) for key, value in told.items()}
-    if isinstance(told, str) and told == sys.executable:
+    if isinstance(given, dict):
+        return {key: portable(value) for key, value in given.items()}
+    if isinstance(given, str) and given == sys.executable:
         return "python"
-    return Path(told).name if isinstance(told, str) and told.startswith("/") else told
+    return Path(given).name if isinstance(given, str) and given.startswith("/") else given
 
 
 def _row(pair: Pair, options: CompareOptions) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """EfficientAD PDN-S on the screws of MVTec AD: one seed, image AUROC over the steps of one training.
 
-`train` goes on from the checkpoint in RUN_FOLDER and may be stopped at any time; on its way it keeps copies, each at
+`train` resumes from the checkpoint in RUN_FOLDER and may be stopped at any time; on its way it keeps copies, each at
 twice the steps of the one before. `judge` measures map quantiles and test pictures with each of them; but for the last,
 their learning rate has not fallen to its end yet. Needs the pictures of --data, and a teacher (the one that ships).
 
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from record import Rows, options, write_record
-from xs_quality import SETS, judged, read
+from xs_quality import SETS, evaluated, read
 
 if TYPE_CHECKING:
     from edge_sdk.export.anomaly.data import AnomalyData, AnomalyTrained
@@ -36,15 +36,15 @@ FIRST_COPY = 100
 
 
 class Copies:
-    """Progress of a training that is told in lines, and keeps a checkpoint at every doubling of the steps."""
+    """Progress of a training printed in lines, which also keeps a checkpoint at every doubling of the steps."""
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._file = folder, _checkpoint(folder)
-        self._seen, self._told = 0.0, 0.0
+        self._seen, self._reported = 0.0, 0.0
 
     def __call__(self, done: int, total: int, note: str) -> None:
-        if time.monotonic() - self._told > 60.0:
-            self._told = time.monotonic()
+        if time.monotonic() - self._reported > 60.0:
+            self._reported = time.monotonic()
             print(f"{time.strftime('%H:%M:%S')} {done}/{total} {note}", flush=True)
         if self._file.is_file() and self._file.stat().st_mtime > self._seen:
             self._seen = self._file.stat().st_mtime
@@ -114,7 +114,7 @@ def scores_of(trained: AnomalyTrained, inputs: Sequence[Prepared], threads: int)
         session.close()
 
 
-def judge(asked: argparse.Namespace, data: AnomalyData, rows: Rows) -> dict[str, Any]:
+def evaluate_each(asked: argparse.Namespace, data: AnomalyData, rows: Rows) -> dict[str, Any]:
     """The curve, one point a copy."""
     from edge_sdk.export.efficientad.pdn.train import PdnRecipe
     from edge_sdk.export.tasks.anomaly import evaluate
@@ -131,7 +131,7 @@ def judge(asked: argparse.Namespace, data: AnomalyData, rows: Rows) -> dict[str,
         return {
             "facts": facts, "losses": [{"step": step, **values} for step, values in done.history],
             "point": {"step": step, "training_s": facts["training_s"], "runtime": runtime,
-                      **judged(scores, data, asked.seed)},
+                      **evaluated(scores, data, asked.seed)},
         }  # fmt: skip
 
     found: list[dict[str, Any]] = []
@@ -173,7 +173,7 @@ def main() -> None:
         trained(asked, data, asked.folder, asked.steps)
         return
     rows = Rows(asked.out, asked)
-    found = judge(asked, data, rows)
+    found = evaluate_each(asked, data, rows)
     write_record(asked.out, found, seeds=[asked.seed], samples=found["curve"][-1]["pictures"], notes=asked.note)
     rows.discard()
 

@@ -85,7 +85,7 @@ class Rows:
 
 def write_record(
     path: Path,
-    figures: Mapping[str, Any],
+    metrics: Mapping[str, Any],
     *,
     seeds: Sequence[int],
     samples: int,
@@ -94,7 +94,7 @@ def write_record(
 ) -> None:
     """Replace the JSON file at `path`; the old one stays until the new one is complete.
 
-    figures: what was found, plain JSON values with their units in the keys; NaN and infinity are refused. samples: what
+    metrics: what was found, plain JSON values with their units in the keys; NaN and infinity are refused. samples: what
     one figure rests on (pictures, calls, pairs). command: None = this process's own.
     """
     entry = {
@@ -106,7 +106,7 @@ def write_record(
         "seeds": list(seeds),
         "samples": samples,
         "notes": list(notes),
-        "figures": figures,
+        "figures": metrics,
         "machine": asdict(machine()),
         "counters": asdict(counters()),
         "versions": versions(),

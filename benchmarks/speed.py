@@ -53,7 +53,7 @@ def looked_at(*, bundle: str, variant: str | None, runtime: str, threads: int) -
 
 
 def pairs(asked: argparse.Namespace, threads: int, avx2: Mapping[str, str] | None) -> list[Pair]:
-    """All ratios with so many threads, in the order in which they are told. avx2: environment of a process capped to
+    """All ratios with so many threads, in the order of the report. avx2: environment of a process capped to
     AVX2, None where this CPU has no more."""
     int8, count = asked.int8, f"{threads} thread{'s'[: threads > 1]}"
     bundles = {"PDN-S": asked.pdn.resolve(), "XS": asked.xs.resolve()}
@@ -94,11 +94,11 @@ def measure(asked: argparse.Namespace, avx2: Mapping[str, str] | None) -> None:
     limits = CompareOptions(max_time_s=asked.max_time, pairs=tuple(asked.pairs))
     for threads in asked.threads:
         found += measured(pairs(asked, threads, avx2), rows, limits)
-    figures = {
+    metrics = {
         "instruction_set": cpu.isa, "flags": list(cpu.flags), "onnxruntime_full_scale_answer_capped": saturated,
         "ratios": found,
     }  # fmt: skip
-    write_record(asked.out, figures, seeds=[0], samples=calls(found), notes=asked.note)
+    write_record(asked.out, metrics, seeds=[0], samples=calls(found), notes=asked.note)
     rows.discard()
     print(json.dumps({row["name"]: round(row["speedup"], 2) for row in found}, indent=1))
 

@@ -33,10 +33,10 @@ def worst(bundle: Path, environment: Mapping[str, str]) -> list[dict[str, Any]]:
     """By graph and runtime, the largest error of each output as a share of its largest golden value."""
     words = [*(f"--runtime={name}" for name in RUNTIMES), *(f"--variant={name}" for name in VARIANTS)]
     command = [sys.executable, "-W", "ignore", "-c", CALL, "verify", str(bundle), "--json", *words]
-    told = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
-    if told.returncode not in (0, 1):
-        raise SystemExit(told.stderr)
-    report = json.loads(told.stdout)
+    done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
+    if done.returncode not in (0, 1):
+        raise SystemExit(done.stderr)
+    report = json.loads(done.stdout)
     rows = []
     for row in report["rows"]:
         if row["problem"]:
@@ -86,14 +86,14 @@ def main() -> None:
         if probe.cpu().adds_in_32_bits:
             avx2 = avx2_cpu.environment(Path(folder))
             avx2_cpu.proven(avx2)
-        told = [rows.row(path.name, lambda path=path: measured(path, avx2)) for path in asked.bundles]
-    figures = {
-        "instruction_set": probe.cpu().isa, "bundles": told, "map": summary(told, "map"),
-        "score": summary(told, "score"),
+        measured_rows = [rows.row(path.name, lambda path=path: measured(path, avx2)) for path in asked.bundles]
+    metrics = {
+        "instruction_set": probe.cpu().isa, "bundles": measured_rows, "map": summary(measured_rows, "map"),
+        "score": summary(measured_rows, "score"),
     }  # fmt: skip
-    write_record(asked.out, figures, seeds=[0], samples=3 * len(told), notes=asked.note)
+    write_record(asked.out, metrics, seeds=[0], samples=3 * len(measured_rows), notes=asked.note)
     rows.discard()
-    print(json.dumps({name: figures[name] for name in ("map", "score")}, indent=1))
+    print(json.dumps({name: metrics[name] for name in ("map", "score")}, indent=1))
 
 
 if __name__ == "__main__":

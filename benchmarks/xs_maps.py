@@ -40,11 +40,13 @@ def trained_on(name: str, run: Path, folder: Path) -> tuple[EfficientAdOptions, 
     with tensors_file.opened(
         run / checkpoint.NAME, kind=checkpoint.FORMAT, what="no checkpoint", hint="Run xs_quality.py first"
     ) as file:
-        told = file.described["identity"]
-    training = EfficientAdOptions(**{key: json.loads(told[key]) for key in ("width", "height", "seed", "bit_depth")})
-    task = AnomalyOptions(group=SETS[name].group, **{key: float(told[key]) for key in ("holdout", "quantiles")})
+        identity = file.described["identity"]
+    training = EfficientAdOptions(
+        **{key: json.loads(identity[key]) for key in ("width", "height", "seed", "bit_depth")}
+    )
+    task = AnomalyOptions(group=SETS[name].group, **{key: float(identity[key]) for key in ("holdout", "quantiles")})
     data = read(SETS[name], folder, training, task)
-    if told["data"] != data_identity(data)["data"]:
+    if identity["data"] != data_identity(data)["data"]:
         raise SystemExit(f"{run} was trained on other pictures than those of --data")
     return training, data
 
@@ -61,7 +63,7 @@ class Compared:
             for tap, kept in wrong.items():
                 cells = model.difference(tap, learnt, features)[0].flatten(1).T
                 kept.append(cells[torch.from_numpy(rng.permutation(len(cells))[:CELLS])])
-        self._turns = {tap: _turns(torch.cat(kept).double()) for tap, kept in wrong.items()}
+        self._rotations = {tap: _rotations(torch.cat(kept).double()) for tap, kept in wrong.items()}
 
     def maps(self, pictures: Sequence[Picture]) -> dict[Names, Floats]:
         """(pictures, h, w) by measure and tap, on the tap's own cells."""
@@ -71,7 +73,7 @@ class Compared:
             for tap in self._model.layout.taps:
                 difference = self._model.difference(tap, learnt, features)
                 out.setdefault(("square", tap), []).append(difference.square().mean(1))
-                for name, turn in self._turns[tap].items():
+                for name, turn in self._rotations[tap].items():
                     out.setdefault((name, tap), []).append(
                         torch.nn.functional.conv2d(difference, turn[:, :, None, None]).square().mean(1)
                     )
@@ -86,7 +88,7 @@ class Compared:
             return features, self._model.learnt(features)
 
 
-def _turns(wrong: Tensor) -> dict[str, Tensor]:
+def _rotations(wrong: Tensor) -> dict[str, Tensor]:
     """Matrices that weight, and that whiten, differences (n, C)."""
     moments = wrong.T @ wrong / len(wrong)
     moments /= moments.diagonal().mean()

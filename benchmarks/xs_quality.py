@@ -2,7 +2,7 @@
 
 One configuration for all sets; what differs is only what a user states: parts that turn, several pictures of a part.
 Image AUROC with its interval resampled by part, by class and by part; pixel AUROC and AU-PRO where the set has masks.
-A number of steps, not of minutes, so that the figures don't depend on the machine's load; the time they took is told.
+A number of steps, not of minutes, so that the figures don't depend on the machine's load; the time is recorded.
 Resumable: a (set, seed) that has its JSON is not run again. Needs the pictures of --data (see --help).
 
     python benchmarks/xs_quality.py --data ../shared/data --out docs/results/xs_quality
@@ -52,7 +52,7 @@ SETS = {
 PARTS: tuple[Literal["max", "median", "mean"], ...] = ("max", "median", "mean")
 
 
-def judged(scores: NDArray[np.float64], data: AnomalyData, seed: int) -> dict[str, Any]:
+def evaluated(scores: NDArray[np.float64], data: AnomalyData, seed: int) -> dict[str, Any]:
     """AUROC with its interval (resampled by part), by kind of defect, and by part: its highest picture, as the product
     counts; the median of its pictures, a vote; and their mean."""
     from edge_sdk.export.tasks.anomaly import detection
@@ -138,14 +138,15 @@ def run(name: str, seed: int, asked: argparse.Namespace) -> dict[str, Any]:
     scored = evaluate.score_all([float_variant(onnx)], inputs, masks=masks, threads=asked.threads)[0]
     return {
         "set": name, "seed": seed, "training": seconds, "facts": trained.summary(),
-        "ours": judged(scored.scores, data, seed), "pixels": None if scored.pixels is None else asdict(scored.pixels),
+        "ours": evaluated(scored.scores, data, seed),
+        "pixels": None if scored.pixels is None else asdict(scored.pixels),
         "notes": scored.notes,
         "runtime": f"{scored.runtime} {scored.version}",
     }  # fmt: skip
 
 
 def baseline(name: str, seed: int, asked: argparse.Namespace) -> dict[str, Any]:
-    """The memory on two pairs of blocks and two scores; all four are told, the best is called the best."""
+    """The memory on two pairs of blocks and two scores; all four are recorded, the best is named the best."""
     from memory import memory_scores
 
     training, task = stated_options(SETS[name], seed, asked)
@@ -154,7 +155,7 @@ def baseline(name: str, seed: int, asked: argparse.Namespace) -> dict[str, Any]:
     out = {}
     for blocks in ((4, 10), (10, 14)):
         for kind, scores in memory_scores(train, test, blocks=blocks, seed=seed).items():
-            out[f"blocks {blocks[0]} and {blocks[1]}, {kind}"] = judged(scores, data, seed)
+            out[f"blocks {blocks[0]} and {blocks[1]}, {kind}"] = evaluated(scores, data, seed)
     return out
 
 

@@ -19,7 +19,7 @@ from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.bundle.rules import MAX_SIDE_PX
 from edge_sdk.errors import BadInput, BadUsage
 from edge_sdk.extras import vendor_errors
-from edge_sdk.shown import shown
+from edge_sdk.shown import shown, unreadable
 
 Color: TypeAlias = Literal["rgb", "bgr"]
 """The order of the channels in arrays that a caller gives."""
@@ -328,7 +328,7 @@ def _bytes_of(path: Path, name: str) -> bytes:
     except IsADirectoryError as exc:
         raise BadInput("this is a folder, not a picture", where=name, hint="Name one picture") from exc
     except OSError as exc:
-        raise BadInput(f"can't read it: {exc.strerror}", where=name, hint="Check the path and its permissions") from exc
+        raise unreadable(name, exc) from exc
 
 
 def _by_opencv(data: bytes, how: int, name: str) -> NDArray[Any]:

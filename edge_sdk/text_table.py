@@ -1,4 +1,4 @@
-"""Rows as text in columns, for logs, pipes and mails. Knows no meaning and no terminal (cli/terminal.py does)."""
+"""Formats rows as a plain text table for logs, pipes and mails. Knows no terminal (cli/terminal.py does)."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Protocol
 
 
 class TableWriter(Protocol):
-    """What makes text of rows."""
+    """A function that formats rows as text."""
 
     def __call__(self, header: Sequence[str], rows: Iterable[Sequence[str]], /) -> str:
         """The whole table, lines separated by "\\n"."""
 
 
 def text_table(header: Sequence[str], rows: Iterable[Sequence[str]], /) -> str:
-    """Every column as wide as its widest cell, two spaces between, nothing behind the last. A line a row, never cut."""
+    """Format rows in columns as wide as their widest cell, two spaces apart. One line per row, never cut."""
     lines = [list(header), *[list(row) for row in rows]]
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
     return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines)

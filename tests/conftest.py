@@ -80,3 +80,13 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("bundle") / "tiny.edge"
     tiny.write(path).close()
     return path
+
+
+@pytest.fixture(scope="session")
+def tensor_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same graphs as a bundle of the task "tensor"; don't write to it."""
+    import tiny
+
+    path = tmp_path_factory.mktemp("bundle") / "tensors.edge"
+    tiny.write_tensors(path).close()
+    return path

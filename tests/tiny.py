@@ -20,12 +20,14 @@ from edge_sdk.export.onnx_graph import GraphBuilder
 from edge_sdk.export.pack import Parts, pack, provenance
 from edge_sdk.export.tasks.anomaly.golden import sample
 from edge_sdk.export.tasks.anomaly.task import AnomalyExport
+from edge_sdk.export.tasks.base import ANY_OUTPUT, TOLERANCES, Golden
 from edge_sdk.golden import answers
 from edge_sdk.preprocess import Grid
 from edge_sdk.runtimes import registry
 from edge_sdk.runtimes.protocol import CompileOptions
 from edge_sdk.tasks.anomaly.detector import AnomalySettings
 from edge_sdk.tasks.base import MODEL
+from edge_sdk.tasks.tensor import TensorSettings
 
 SIDE = 64
 
@@ -123,6 +125,19 @@ def write(path: Path, *, decided: bool = True, preprocessing: Preprocessing | No
         ],
         tolerances=AnomalyExport().tolerances, records=(decision(made),) if decided else (),
         provenance=provenance(seed=7),
+    )  # fmt: skip
+    return pack(parts, path)
+
+
+def write_tensors(path: Path) -> Bundle:
+    """The same graph as a bundle of the task "tensor", with an int8 variant and one golden sample."""
+    made = graph()
+    golden = [Golden(source=feeds) for feeds in Feeds(made, 1)]
+    parts = Parts(
+        name="tiny", family="generic", task="tensor",
+        exported=Exported(graphs={MODEL: made.graphs[MODEL]}, settings=TensorSettings()),
+        quantized={MODEL: quantized(made.graphs[MODEL], Feeds(made, 2), threads=1)}, golden=golden,
+        tolerances=lambda role, variant: {ANY_OUTPUT: TOLERANCES[variant]}, provenance=provenance(),
     )  # fmt: skip
     return pack(parts, path)
 

@@ -38,6 +38,7 @@ from edge_sdk.bundle.site import Site, read_site
 from edge_sdk.decision.record import R, Record, read_as
 from edge_sdk.errors import BadBundle, BadInput, BadUsage
 from edge_sdk.runtimes.onnx_file import read_standard
+from edge_sdk.shown import unreadable, url_of
 from edge_sdk.tensors import Array, DType
 
 REPORT = "report.json"
@@ -412,6 +413,8 @@ def _mapped(path: Path) -> memoryview:
         finally:
             os.close(handle)  # the map has its own
     except FileNotFoundError as exc:
+        if url_of(path):
+            raise unreadable(path, exc) from exc
         raise BadBundle("there is no such file", where=str(path), hint="Check the path") from exc
     except (OSError, ValueError) as exc:
         raise BadBundle(f"can't be read: {exc}", where=str(path), hint="Check the file and its permissions") from exc

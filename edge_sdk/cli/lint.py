@@ -10,7 +10,7 @@ import typer
 
 from edge_sdk.cli import terminal
 from edge_sdk.cli.options import Json, Keys, Trust, policy
-from edge_sdk.errors import BadInput
+from edge_sdk.shown import unreadable
 
 Graph = Annotated[Path, typer.Argument(help="An .onnx file, or a .edge file: all its graphs.", show_default=False)]
 For = Annotated[
@@ -55,9 +55,7 @@ def _graphs(
         try:
             yield path.name, path.read_bytes(), asked
         except OSError as exc:
-            raise BadInput(
-                f"can't read it: {exc.strerror}", where=str(path), hint="Check the path and its permissions"
-            ) from exc
+            raise unreadable(path, exc) from exc
         return
     with Bundle.open(path, trust=policy(trust, keys)) as bundle:
         for graph in bundle.manifest.graphs:

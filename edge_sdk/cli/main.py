@@ -79,7 +79,7 @@ def run(arguments: list[str] | None = None) -> None:
         exc.show()  # type: ignore[attr-defined]
         code = 2
     except (typer.Abort, KeyboardInterrupt):
-        terminal.note("Stopped. Nothing was written by this step.")
+        terminal.note("Stopped. Finished files are kept; none is half written.")
         code = Stopped.exit_code
     except BrokenPipeError:  # the reader of our output went away, as `head` does
         code = 0

@@ -3,35 +3,46 @@
 from __future__ import annotations
 
 import json as jsonlib
+import os
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edge_sdk.cli import terminal
 from edge_sdk.cli.options import Bundle, Device, Json, Keys, Runtime, Threads, Trust, Variant, policy, variants
 from edge_sdk.errors import BadInput, EdgeError
+from edge_sdk.shown import shown, url_of
+
+if TYPE_CHECKING:
+    from edge_sdk.tasks.base import Given
 
 
 def predict(
     bundle: Bundle,
     inputs: Annotated[
-        list[str], typer.Argument(help="Inputs of the bundle: pictures, .npz files, or folders.", show_default=False)
+        list[str],
+        typer.Argument(
+            help="What the bundle's task takes, such as picture files or .npz files of arrays, and folders of them.",
+            show_default=False,
+        ),
     ],
     runtime: Runtime = None, variant: Variant = None, device: Device = None, threads: Threads = None,
     json: Json = False, trust: Trust = "if-present", keys: Keys = None,
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", "--overlays",
-            help="Folder to write each result to, by its folders: a picture with its map, or an .npz of all outputs.",
+            "--out",
+            help="Folder for the result files, one per input, in the inputs' own folders. The task decides what is in "
+            "one: the picture with its anomaly map (.png), or all outputs (.npz).",
         ),
     ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Also show what runs and why, on stderr.")] = False,
 ) -> None:  # fmt: skip
     """Print one result per input. Unreadable inputs are listed, and the exit code is then 3.
 
-    Example: edge-sdk predict line3.edge photos/ --out overlays/
+    Example: edge-sdk predict line3.edge photos/ --out results/
     """
     from edge_sdk import atomic, tasks
     from edge_sdk.loading import load
@@ -43,7 +54,7 @@ def predict(
         bundle, runtime=runtime, variant=variants(variant), device=device, threads=threads, trust=policy(trust, keys)
     ) as predictor:
         task = tasks.task(predictor.bundle.manifest.task)
-        given = task.given(inputs, predictor.bundle)
+        given = _once(task.given(inputs, predictor.bundle))
         for line in task.left_out(inputs):
             terminal.note(line)
         if explain:
@@ -69,7 +80,23 @@ def predict(
     raise typer.Exit(3 if failed else 0)
 
 
+def _once(given: Iterable[Given]) -> list[Given]:
+    """Each file once, under the name that it was found by first; the others are named on stderr."""
+    first: dict[object, Given] = {}
+    for one in given:
+        # A folder and a link inside it lead to the same files. Only the real path tells that.
+        is_file = isinstance(one.source, (str, Path))
+        seen = first.setdefault(os.path.realpath(one.source) if is_file else id(one), one)
+        if seen is not one:
+            again = "named twice" if one.name == seen.name else f"the same file as {shown(seen.name)}"
+            terminal.note(f"{shown(one.name)}: left out, {again}")
+    return list(first.values())
+
+
 def _refused(exc: EdgeError, name: str, as_json: bool) -> None:
+    if shown(url_of(name) or name) not in exc.where:  # a runtime names its graph and knows no file
+        where = ", ".join(filter(None, (shown(name), exc.where)))
+        exc = type(exc)(str(exc.args[0]), where=where, hint=exc.hint)
     if as_json:
         terminal.out_json(jsonlib.dumps({"source": name, "error": str(exc)}, ensure_ascii=False))
     terminal.error(exc)

@@ -17,7 +17,9 @@ def profile(
     bundle: Bundle, runtime: Runtime = None, variant: Variant = None, device: Device = None, threads: Threads = None,
     inputs: Annotated[
         str | None,
-        typer.Option("--inputs", "--pictures", help="Inputs, as for predict. Default: made from the golden samples."),
+        typer.Option(
+            help="A file or folder that predict takes, with 8 or more inputs. Default: made from the golden samples."
+        ),
     ] = None,
     min_time: Annotated[str, typer.Option(help="Measure for at least this time.")] = "10s",
     max_time: Annotated[str, typer.Option(help="Stop after this time and report what was measured.")] = "60s",
@@ -27,7 +29,7 @@ def profile(
     ] = False,
     trust: Trust = "if-present", keys: Keys = None, json: Json = False,
 ) -> None:  # fmt: skip
-    """Measure the latency of predict calls, one at a time: stages, median, p90, p99, and noise of the machine.
+    """Measure the latency of predict calls, one at a time: by stage, with median, p90 and p99, and the machine's noise.
 
     --layers measures the time of each layer inside the runtime instead.
 

@@ -1,6 +1,6 @@
-"""Where the time of one call goes inside the runtimes: times of single layers, as the runtime gives them.
+"""Times of single layers inside the runtimes, by the runtimes' own profilers. Knows no task.
 
-A run of its own, by the runtime's profiler, which makes the call slower: never a latency figure. Knows no task.
+A separate run: a profiler makes the call slower, so the sum of its layers is no latency.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from edge_sdk.tensors import rows
 from edge_sdk.text_table import TableWriter, text_table
 
 SHOWN = 25
-"""Layers that the text names; the rest is one line with its sum."""
+"""Layers listed in the text; one line has the sum of the others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +46,7 @@ class LayerReport:
         return {**asdict(self), "total_ms": self.total_ms}
 
     def text(self, table: TableWriter = text_table) -> str:
-        """The slowest layers first, for a person."""
+        """A table of the slowest layers."""
         e, total = self.explanation, self.total_ms
         slowest = sorted(self.layers, key=lambda layer: -layer.ms)
         rows = [
@@ -81,7 +81,7 @@ def _of_role(bundle: Bundle, role: str, choice: Choice, options: CompileOptions)
     graph, session = compiled(bundle, role, choice, options)
     try:
         if not isinstance(session, ProfiledSession):
-            raise BadUsage(f"{choice.runtime} gives no times of layers", hint="Take another --runtime")
+            raise BadUsage(f"{choice.runtime} reports no times of layers", hint="Name another runtime with --runtime")
         expected = Expected.of(bundle, graph)
         feeds = rows(expected.feeds(expected.strongest), session.inputs, 0, 1)
         return LayerReport(

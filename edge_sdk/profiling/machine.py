@@ -1,10 +1,10 @@
-"""Facts of the machine that are recorded with every measurement. Reads only. Knows no model.
+"""Facts about the machine, recorded with every measurement. Reads only. Knows no model.
 
 A fact that the system does not report is None, with the reason in `absent`; never 0.
 
-On Linux the files are read here, and not by psutil: it takes the clocks of a VM from the nominal figure in cpuinfo
-where the system reports none, and counts the context switches of one thread for those of the process (psutil 7.2.2).
-Elsewhere, where there are no such files, it is asked for what it does know.
+On Linux the files are read here and not by psutil 7.2.2, which reports the nominal clock of cpuinfo where a VM has no
+other, and the context switches of one thread as those of the process. Other systems have no such files: psutil is
+used for the memory size.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Counters:
     minutes. steal_ms: of all CPUs since boot.
 
     throttled: times that the container's limit stopped it. pressure_percent: share of the last 10 s in which
-    somebody waited for a CPU. nivcsw: times that this process was taken off a CPU. None: not reported here.
+    some process waited for a CPU. nivcsw: times that this process was taken off a CPU. None: not reported here.
     """
 
     load: tuple[float, ...] | None
@@ -85,7 +85,7 @@ class Memory:
 
 
 def machine(*, root: Path = Path("/")) -> Machine:
-    """Read everything. root: where proc/ and sys/ are looked for."""
+    """Read all facts. root: the folder that holds proc/ and sys/."""
     cpu = probe.cpu(root=root)
     cpus, fact = root / "sys/devices/system/cpu", _Reasons()
     info = _fields(root / "proc/cpuinfo")
@@ -147,7 +147,7 @@ def memory(*, root: Path = Path("/")) -> Memory:
 
 
 def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
-    """Installed versions of those packages that are there; imports none of them."""
+    """Versions of those packages that are installed; imports none of them."""
     found = {}
     for name in packages:
         try:
@@ -158,14 +158,14 @@ def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
 
 
 def _memory(kib: str) -> int | None:
-    """Bytes of the machine; kib: what proc/meminfo says."""
+    """Memory of the machine, bytes. kib: MemTotal of proc/meminfo."""
     if kib.isdigit():
         return int(kib) * 1024
     return None if sys.platform == "linux" else memory_elsewhere()
 
 
 def memory_elsewhere() -> int | None:
-    """Bytes of a machine without proc/meminfo, if psutil is there."""
+    """Memory of a machine without proc/meminfo, bytes; None without psutil."""
     try:
         import psutil
     except ImportError:

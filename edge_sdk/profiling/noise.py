@@ -1,4 +1,4 @@
-"""How quiet the machine is: a fixed loop of pure Python, timed before, between and after the calls. Knows no model."""
+"""Noise of the machine: a fixed loop of pure Python, timed before, between and after the calls. Knows no model."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Reference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Noise:
-    """verdict: p95 / min of all reference loops: quiet up to 1.10, busy up to 1.5, hostile above.
+    """ratio: p95 / min of all reference loops. verdict: quiet up to a ratio of 1.10, busy up to 1.5, hostile above.
 
-    ratio: that figure. floor_shift: fastest loop after / fastest before; above 1.05 the CPU itself became slower.
+    floor_shift: fastest loop after / fastest before; above 1.05 the CPU itself became slower.
     cpu_share: median CPU time / wall time of a loop; below 1 the thread was taken off the CPU.
     """
 
@@ -44,6 +44,19 @@ class Noise:
     def __str__(self) -> str:
         return self.verdict
 
+    @property
+    def meaning(self) -> str:
+        """The verdict, what it means for the latencies, and what to do."""
+        if self.verdict == "quiet":
+            return "quiet"
+        took = f"the same fixed work took up to {self.ratio:.2f} times its shortest time"
+        if self.verdict == "busy":
+            return f"busy ({took}): p90 and above may be too high. End other programs"
+        return (
+            f"very busy ({took}): p90 and above are the machine's, not the model's, and the next run may have another "
+            "p50. End other programs and measure again"
+        )
+
 
 class SpinReference:
     """Collects reference loops by phase. Not thread-safe: it belongs to the loop that measures."""
@@ -54,7 +67,7 @@ class SpinReference:
         self._share: list[float] = []
 
     def take(self, phase: Phase, *, times: int = 1) -> int:
-        """Run the loop `times` times; the ns that it took altogether."""
+        """Run the loop `times` times. Returns the ns that they took together."""
         wall, thread = self._clocks.wall, self._clocks.thread
         began = wall()
         for _ in range(times):
@@ -66,7 +79,7 @@ class SpinReference:
         return wall() - began
 
     def noise(self) -> Noise:
-        """The verdict over all loops so far; at least one must have been taken."""
+        """The verdict over all loops so far; `take` must have been called."""
         everything = [ns for phase in self._wall_ns.values() for ns in phase]
         whole = _reference(everything)
         assert whole is not None, "no reference loop was taken"

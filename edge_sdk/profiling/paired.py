@@ -1,4 +1,4 @@
-"""The rule that tells which of two interleaved runs is slower, on a machine that others use. Pure: knows times only.
+"""Decides which of two interleaved runs is slower, on a machine that others use. Pure: knows times only.
 
 Pair k is one block of calls of each side, one right after the other. P compares the fastest calls of the two blocks of
 a pair (wall time): what disturbs the machine for longer than a pair hits both. C compares their CPU times.
@@ -72,7 +72,7 @@ class PairRatios:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ruling:
-    """verdict: of B against A. clause: what decided ("i": CPU time, "ii": wall time). tail_slower: p99 alone."""
+    """verdict: of B against A. clause: what decided ("i": CPU time, "ii": wall time). tail_slower: by p99 alone."""
 
     verdict: VerdictWord
     clause: str
@@ -85,7 +85,7 @@ def pair_ratios(
 ) -> PairRatios:
     """All ratios with intervals (circular block bootstrap over pairs). threads: of A and B; None: CPU time not used.
 
-    cpu_absent: why CPU time means nothing for one of them (it spins, it computes on a GPU); "" if it does.
+    cpu_absent: why CPU time can't be compared (one side spins, or computes on a GPU); "" if it can.
     """
     if len(pairs) < 4:
         raise BadUsage(f"{len(pairs)} pairs are too few for any interval", hint="Measure at least 25")
@@ -130,9 +130,9 @@ def decide(of: PairRatios, *, margin: float, noise: NoiseWord) -> Ruling:
 
 
 def needs_confirming(of: PairRatios, ruling: Ruling, *, noise: NoiseWord) -> bool:
-    """Whether the same verdict must come a second time, with more pairs, before it is believed.
+    """Whether the same verdict must come a second time, with more pairs, before it counts.
 
-    On a hostile machine a difference that wall time alone shows, and that is not large, may be luck of one process.
+    On a very noisy machine a small difference that only wall time shows may be due to chance in one process.
     """
     if noise != "hostile" or ruling.verdict not in ("slower", "faster") or ruling.clause != "ii":
         return False

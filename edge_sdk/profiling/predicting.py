@@ -1,4 +1,4 @@
-"""What a measured process calls: a bundle's predict, or the bare graphs under it. Knows no statistics and no task."""
+"""Callables for measured processes: a bundle's predict, or its graphs alone. Knows no statistics and no task."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edge_sdk.tensors import Array
 
 
 class Calls:
-    """A callable without arguments that takes the next item of a ring at each call. facts: what it is."""
+    """A callable without arguments that takes the next item of a ring at each call. facts: what runs, for reports."""
 
     def __init__(self, call: Callable[[Any], Any], ring: list[Any], facts: dict[str, Any]) -> None:
         self._call, self._ring, self._next, self.facts = call, ring, 0, facts
@@ -36,13 +36,13 @@ def workload(predictor: Predictor[Any, Any], words: Sequence[str] = ()) -> list[
 def predict(
     *, bundle: str, variant: str | None = None, runtime: str | None = None, threads: int | None = None
 ) -> Calls:
-    """Whole `predict` calls on what lies in memory, one at a time."""
+    """Whole `predict` calls on sources in memory, one at a time."""
     predictor = load(Path(bundle), variant=variant, runtime=runtime, threads=threads)
     return Calls(predictor.predict, workload(predictor), {"what": "predict", **_facts(predictor)})
 
 
 def bare(*, bundle: str, variant: str | None = None, runtime: str | None = None, threads: int | None = None) -> Calls:
-    """The runtime calls alone, of every role in turn, on golden feeds: what `predict` adds is the difference."""
+    """The runtime calls alone, role by role, on golden feeds. The difference to `predict` is what `predict` adds."""
     predictor = load(Path(bundle), variant=variant, runtime=runtime, threads=threads)
     manifest = predictor.bundle.manifest
     ring = [
@@ -58,7 +58,7 @@ def bare(*, bundle: str, variant: str | None = None, runtime: str | None = None,
 
 
 def _facts(predictor: Predictor[Any, Any]) -> dict[str, Any]:
-    """What ran; of several roles under the role's name."""
+    """What runs; of several roles by the role's name."""
     by_role = {
         role: {
             "runtime": e.runtime, "version": e.version, "threads": e.threads, "precision": e.precision,

@@ -1,4 +1,4 @@
-"""One process under comparison, as its parent sees it: started fresh, asked for blocks, ended. Knows no statistics."""
+"""One process under comparison, seen from its parent: start, request blocks, end. Knows no statistics."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class SubjectProcess:
         except OSError as exc:
             self._errors.close()
             raise NotThere(
-                f"can't start {side.python}: {exc}", where=side.name, hint="Name a Python that exists"
+                f"can't start {side.python}: {exc}", where=side.name, hint="Name the python of an environment"
             ) from exc
         self._replies: queue.Queue[str | None] = queue.Queue()
         self._reader = threading.Thread(target=self._read, name=f"edge-sdk-compare-{side.name}", daemon=True)
@@ -80,11 +80,11 @@ class SubjectProcess:
         return reply["wall_ns"], reply["cpu_ns"]
 
     def freeze(self) -> None:
-        """Collect garbage now, and no more: from here on only the work is measured."""
+        """Collect garbage now and switch collection off, so that only the work is measured."""
         self._ask({"freeze": True})
 
     def close(self) -> None:
-        """End the process, kindly if it listens, and join the reader. May be called twice."""
+        """Ask the process to quit, kill it after 10 s, and join the reader. May be called twice."""
         self._closed = True
         if self._process.poll() is None:
             try:
@@ -124,7 +124,9 @@ class SubjectProcess:
         except queue.Empty as exc:
             self._process.kill()
             raise BadInput(
-                f"no answer for {self._timeout_s:g} s", where=self._side.name, hint="Give a smaller work or more time"
+                f"no answer for {self._timeout_s:g} s",
+                where=self._side.name,
+                hint="Measure a shorter call, or allow more time (reply_timeout_s)",
             ) from exc
         if line is _END:
             self._process.wait()

@@ -1,4 +1,4 @@
-"""What a profile found, as data, as JSON (schema edge-sdk.profile/1), as a table. Knows no model, measures nothing."""
+"""The report of a profile as data, JSON (schema edge-sdk.profile/2) and table. Measures nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from edge_sdk.profiling.statistics import Stability, Summary, shown_ms
 from edge_sdk.profiling.warmup import Warmup
 from edge_sdk.text_table import TableWriter, text_table
 
-SCHEMA = "edge-sdk.profile/1"
+SCHEMA = "edge-sdk.profile/2"
 LATER = {
     "seed": "a closed loop draws nothing",
     "like": "no other tool was asked for",
@@ -37,7 +37,7 @@ LATER = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Samples:
-    """One entry a call (or a group of calls, see Run.calls_per_sample), in order. start_ns: since the first one.
+    """One entry per call (or group of calls, see Run.calls_per_sample), in order. start_ns: since the first call.
 
     stages_ns: by stage, as the call reported them. nivcsw, major_faults: during the call; empty where not known.
     """
@@ -50,7 +50,7 @@ class Samples:
     major_faults: Sequence[int]
 
     def write(self, path: Path) -> None:
-        """A CSV file with one line a call, for comparisons: they need calls, not summaries."""
+        """Write a CSV file with one line per call, for analyses that need calls and not summaries. Raises CantWrite."""
         columns: dict[str, Sequence[int]] = {
             "start_ns": self.start_ns, "total_ns": self.total_ns, "cpu_ns": self.cpu_ns,
             **{f"{name}_ns": values for name, values in self.stages_ns.items()},
@@ -85,7 +85,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlowCall:
-    """One of the slowest calls and what happened beside it. descheduled: less CPU time per wall time than usual."""
+    """One of the slowest calls and its circumstances. descheduled: less CPU time per wall time than usual."""
 
     at_s: float
     ms: float
@@ -97,7 +97,7 @@ class SlowCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outliers:
-    """Calls above twice the median: never dropped, counted. time_share: of the whole time, 0..1. worst: slowest 5."""
+    """Calls above twice the median; counted, never dropped. time_share: of the whole time, 0..1. worst: slowest 5."""
 
     count: int
     time_share: float
@@ -106,9 +106,9 @@ class Outliers:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProfileReport:
-    """Everything that one profile found. Times in ms. stages: "total" always, and the stages that the call reported.
+    """Result of one profile. Times in ms. stages: "total" always, and the stages that the call reported.
 
-    runtime, subject: what the caller knows of what ran. absent: field -> why there is no figure.
+    runtime, subject: what the caller knows about what ran. absent: field -> why it has no value.
     """
 
     created_utc: str
@@ -119,7 +119,7 @@ class ProfileReport:
     machine: Machine
     run: Run
     stages: Mapping[str, Summary]
-    images_per_s: float
+    calls_per_s: float
     stability: Stability
     outliers: Outliers
     noise: Noise
@@ -136,7 +136,7 @@ class ProfileReport:
         return self.stages["total"]
 
     def words(self, name: str, *, stage: str = "total") -> str:
-        """ms of "p50", "p90", ... with the digits that the run supports, and the bound; or why there is none."""
+        """Text of "p50", "p90", ... in ms: with the digits that the run supports and the bound, or why it is absent."""
         summary = self.stages[stage]
         word = self.stability.verdict
         if name in ("min", "p5", "p25", "p50", "mean", "p75", "max"):
@@ -145,7 +145,7 @@ class ProfileReport:
             if name == f"p{100 * one.p:g}":
                 if one.point is None or one.bound is None:
                     return one.words
-                mark = ", optimistic" if one.optimistic else ""
+                mark = ", may be too low" if one.optimistic else ""
                 return f"{shown_ms(one.point, word)} (<= {shown_ms(one.bound, word)}{mark})"
         return f"{name}: not asked for"
 
@@ -164,7 +164,7 @@ class ProfileReport:
             "runtime": dict(self.runtime),
             "run": _run(self.run),
             "stages": {name: _stage(summary) for name, summary in self.stages.items()},
-            "throughput": {"images_per_s": self.images_per_s, "wall_s": self.run.seconds},
+            "throughput": {"calls_per_s": self.calls_per_s, "wall_s": self.run.seconds},
             "stability": {
                 "verdict": self.stability.verdict,
                 "cv": self.stability.cv,
@@ -217,7 +217,7 @@ class ProfileReport:
         return absent
 
     def text(self, table: TableWriter = text_table) -> str:
-        """A table for people: one line a stage, then what to think of it."""
+        """A table for people: one line per stage, then how far the figures can be trusted."""
         asked = [f"p{100 * one.p:g}" for one in self.total.percentiles]
         header = ("stage, ms", "min", "p50", "mean", *(name for name in asked), "max", "n")
         rows = []
@@ -229,14 +229,14 @@ class ProfileReport:
         lines = [table(header, rows)]
         lines += [one.words for one in self.total.percentiles if one.words]
         lines.append(
-            f"{self.images_per_s:.3g} images/s; run {self.stability.verdict}, worth {self.stability.n_eff:.0f} "
-            f"independent calls; machine {self.noise.verdict} ({self.noise.ratio:.2f}); "
-            f"{self.outliers.count} calls above twice the median, {100 * self.outliers.time_share:.0f} % of the time"
+            f"{self.calls_per_s:.3g} calls/s; {self.outliers.count} calls took more than twice the median, "
+            f"{100 * self.outliers.time_share:.0f} % of the time"
         )
+        lines += [f"run: {self.stability.meaning}", f"machine: {self.noise.meaning}"]
         warm = self.run.warmup
         lines.append(
             f"warm-up: {warm.calls} calls, {warm.seconds:.1f} s, first {warm.first_ms:.3g} ms"
-            + ("" if warm.converged else "; did not settle")
+            + ("" if warm.converged else "; still changing")
         )
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 

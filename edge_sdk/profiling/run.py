@@ -1,6 +1,6 @@
-"""One model, one call after the other, on a warm machine: the single-stream profile. Knows callables, no bundle.
+"""Single-stream profile: the latency of one call after the other, after a warm-up. Knows callables, no bundle.
 
-A closed loop: the next call starts when the last one returned. Every call is kept; nothing is cut from the tail.
+A closed loop: the next call starts when the last one has returned. Every call is kept; no slow call is dropped.
 """
 
 from __future__ import annotations
@@ -25,16 +25,19 @@ from edge_sdk.profiling.statistics import Stability, Summary, calls_needed, stab
 from edge_sdk.profiling.warmup import Warmup, WarmupOptions, warm_up
 from edge_sdk.progress import Progress, silent
 
-_REFERENCE_EVERY_NS = 50_000_000
+ENOUGH_SOURCES = 8
+"""Different inputs that a run needs: fewer may stay in the CPU's caches."""
+_REFERENCE_EVERY_NS = 50_000_000  # 50 ms: the reference loop then takes less than 1 % of the run
+_ALL = 1000  # progress is in thousandths of the run: neither its calls nor its time alone says when it ends
 _NOT_STAGES = ("total", "overhead")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProfileOptions:
-    """Stop when `min_time_s` has passed AND the highest of `percentiles` has the calls that its bound needs (p99: 662).
+    """The run ends when `min_time_s` has passed AND the highest of `percentiles` has the calls that its bound needs
+    (p99: 662), or after `max_time_s`; the report then says which percentiles lack calls.
 
-    max_time_s: stop anyway; the report then says what n does not support. gc: "off" collects before the run and not
-    during it; "on" measures with it.
+    gc: "off" collects garbage before the run and not during it; "on" measures with it.
     """
 
     min_time_s: float = 10.0
@@ -55,16 +58,18 @@ def profile(
     progress: Progress = silent,
     clocks: Clocks | None = None,
 ) -> ProfileReport:
-    """Latency of `predict(source)`, one at a time, sources taken in turn.
+    """Measure the latency of `predict(source)`, one call at a time; the sources are taken in turn.
 
     predict: a callable, or an object with a method of that name. Where the result has `.ran.stages_ms` (ms by stage),
     the stages are reported too, and `overhead`: the total of the call, as timed here, minus all of them. runtime: what
     ran; None: `predict.explanations`, if it has them: the first role's, and of several each under "roles". sources: at
-    least 1; 8 or more different ones, because a constant one flatters caches. Ctrl-C ends the run and keeps what was
-    measured.
+    least 1; 8 or more different ones, because a single one stays in the CPU's caches and looks too fast. Ctrl-C ends
+    the run and keeps what was measured.
     """
     if not sources:
-        raise BadUsage("nothing to profile with", hint="Give at least 8 different ones")
+        raise BadUsage(
+            "there is no input to profile with", hint=f"Give at least {ENOUGH_SOURCES} different ones (--inputs)"
+        )
     if not 0 <= options.min_time_s <= options.max_time_s:
         raise BadUsage(
             f"the shortest time of a run, {options.min_time_s:g} s, is above the longest, {options.max_time_s:g} s",
@@ -81,6 +86,7 @@ def profile(
         reference.take("before", times=200)
         ended_by = loop.measure(reference)
         reference.take("after", times=200)
+    progress(_ALL, _ALL, "measured")
     samples = loop.samples()
     totals = np.asarray(samples.total_ns, np.float64) / 1e6
     steadiness = stability(totals)
@@ -100,7 +106,7 @@ def profile(
         machine=machine(),
         run=run,
         stages=stages,
-        images_per_s=run.calls / loop.seconds,
+        calls_per_s=run.calls / loop.seconds,
         stability=steadiness,
         outliers=_outliers(samples, totals),
         noise=reference.noise(),
@@ -114,7 +120,7 @@ def profile(
 
 
 class _Loop:
-    """The timed calls. Everything else that happens, happens between them."""
+    """The timed calls. References, counters and progress run between them, outside the times."""
 
     def __init__(
         self,
@@ -134,7 +140,7 @@ class _Loop:
         self._usage = _usage_reader()
 
     def warm_calls(self, count: int) -> list[float]:
-        """`count` calls, their times in ms."""
+        """Make `count` calls and return their times in ms."""
         times = []
         for _ in range(count):
             start = self._clocks.wall()
@@ -145,13 +151,13 @@ class _Loop:
         return times
 
     def measure(self, reference: SpinReference) -> str:
-        """Calls until the options are met; why it ended."""
-        # below 100 times the clock's own cost, calls are timed in groups
+        """Call until the options are met. Returns why the run ended."""
+        # Shorter calls are timed in groups: at 100 times its cost, the clock adds 1 % at most.
         floor_ms = 100 * self._cost.median_ns / 1e6
         self.group = max(1, math.ceil(floor_ms / max(self._fastest_ms, 1e-6)))
         needed = calls_needed(max(self._options.percentiles, default=0.5))
         began = last_reference = self._clocks.wall()
-        apart_ns = 0  # reference loops and progress: not the model's time
+        apart_ns = 0  # spent in reference loops and progress: not the model's time
         try:
             while True:
                 end = self._sample()
@@ -159,7 +165,7 @@ class _Loop:
                 if end - last_reference >= _REFERENCE_EVERY_NS:
                     apart = self._clocks.wall()
                     reference.take("during")
-                    self._progress(len(self._rows), needed, f"{self.seconds:.0f} s")
+                    self._progress(self._thousandths(needed), _ALL, f"{len(self._rows)} calls, {self.seconds:.0f} s")
                     last_reference = self._clocks.wall()
                     apart_ns += last_reference - apart
                 if self.seconds >= self._options.min_time_s and len(self._rows) >= needed:
@@ -171,8 +177,14 @@ class _Loop:
                 raise
             return "user"
 
+    def _thousandths(self, needed: int) -> int:
+        """How much of the run is done, 1 to 999: it ends with enough time and enough calls, or at the longest time."""
+        enough = min(_part(self.seconds, self._options.min_time_s), _part(len(self._rows), needed))
+        part = max(enough, _part(self.seconds, self._options.max_time_s))
+        return max(1, min(_ALL - 1, int(_ALL * part)))
+
     def samples(self) -> Samples:
-        """All of them, in order."""
+        """The times of all calls, in order."""
         starts, totals, cpu, switches, faults = (list(column) for column in zip(*self._rows))
         names = [name for name in self._stages[0] if name not in _NOT_STAGES] if self._stages else []
         complete = len(self._stages) == len(totals) and all(set(names) <= set(one) for one in self._stages)
@@ -188,7 +200,7 @@ class _Loop:
         )
 
     def _sample(self) -> int:
-        """One timed call, or one group of them; the time at its end, ns."""
+        """Make one timed call, or one group of calls. Returns the time at its end, ns."""
         wall, cpu, group = self._clocks.wall, self._clocks.cpu, self.group
         sources = [self._source() for _ in range(group)]
         usage = self._usage() or (0, 0)
@@ -216,9 +228,13 @@ class _Loop:
         return self._sources[self._next]
 
 
+def _part(done: float, whole: float) -> float:
+    return done / whole if whole > 0 else 1.0
+
+
 @contextmanager
 def _garbage(mode: Literal["off", "on"]) -> Iterator[list[int]]:
-    """Garbage collection as asked for inside the block, as it was after it. Yields [collections so far]."""
+    """Set garbage collection for the block and restore it afterwards. Yields [collections so far]."""
     count = [0]
 
     def counted(phase: str, _: dict[str, Any]) -> None:
@@ -241,7 +257,7 @@ def _garbage(mode: Literal["off", "on"]) -> Iterator[list[int]]:
 
 
 def _usage_reader() -> Callable[[], tuple[int, int] | None]:
-    """Reads (involuntary context switches, major page faults) of this process; None where the system has none."""
+    """A reader of (involuntary context switches, major page faults) of this process; None where the system has none."""
     try:
         import resource  # not on Windows
     except ImportError:
@@ -261,7 +277,7 @@ def _stages(
     cost: ClockCost,
     group: int,
 ) -> tuple[dict[str, Summary], dict[str, str]]:
-    """Summaries by stage, "total" last, and why a stage has none."""
+    """Summaries by stage, "total" last, and the reason for each stage without one."""
     by_stage = {name: np.asarray(values, np.float64) / 1e6 for name, values in samples.stages_ns.items()}
     absent: dict[str, str] = {}
     if by_stage:
@@ -321,21 +337,40 @@ def _runtime(predict: Any, facts: Mapping[str, Any] | None) -> dict[str, Any]:
 def _notes(
     run: Run, warmup: Warmup, steadiness: Stability, total: Summary, *, throttled: tuple[int | None, int | None]
 ) -> tuple[str, ...]:
+    """What limits the figures of this run: the reason, what it means for them, what to do."""
     notes = []
     if not warmup.converged:
-        notes.append(f"did not settle in {warmup.calls} calls of warm-up")
+        notes.append(
+            f"latency was still changing after {warmup.calls} calls of warm-up, so the first calls may differ from the "
+            "later ones: measure longer (--min-time)"
+        )
     if run.ended_by == "user":
         notes.append(f"stopped by the user after {run.calls} calls")
     if run.calls_per_sample > 1:
-        notes.append(f"timed in groups of {run.calls_per_sample} calls: percentiles are of group means")
-    if run.ring < 8:
-        notes.append(f"only {run.ring} different sources: caches are flattered")
-    if throttled[0] is not None and throttled[1] is not None and throttled[1] > throttled[0]:
-        notes.append("throttled by the container limit during the run")
+        notes.append(
+            f"one call is too short for the clock, so {run.calls_per_sample} calls are timed together: percentiles are "
+            "of means over such a group, and a single slow call does not show"
+        )
+    if run.ring < ENOUGH_SOURCES:
+        inputs = "a single input" if run.ring == 1 else f"only {run.ring} different inputs"
+        notes.append(
+            f"{inputs} may stay in the CPU's caches, so latencies may be lower than in use: give at least "
+            f"{ENOUGH_SOURCES} (--inputs)"
+        )
+    before, after = throttled
+    if before is not None and after is not None and after > before:
+        notes.append(
+            f"the container's CPU limit stopped this process {after - before} times during the run, so slow calls may "
+            "be due to the limit: raise it, or use fewer threads (--threads)"
+        )
     if any(one.optimistic for one in total.percentiles):
         notes.append(
-            f"calls correlate: {total.n} calls are worth {steadiness.n_eff:.0f} independent ones, bounds are optimistic"
+            f"slow calls came in groups, so {total.n} calls are worth {steadiness.n_eff:.0f} independent ones, and the "
+            "bounds (<=) may be too low: measure longer (--min-time)"
         )
     if steadiness.verdict in ("unstable", "too few"):
-        notes.append("no ratio to another run may be taken from this one: time both in turn, in one run")
+        notes.append(
+            "don't divide these latencies by those of another run: to compare two variants, time them in turn "
+            "(edge_sdk.profiling.compare)"
+        )
     return tuple(notes)

@@ -1,4 +1,4 @@
-"""What a list of latencies says and what it does not: percentiles that n supports, stability, dependence, digits. Pure.
+"""Statistics of latencies: percentiles with bounds, stability, dependence, significant digits. Pure.
 
 Latencies are in ms and never dropped. A percentile has two numbers: the point (nearest rank, no interpolation between
 calls) and the bound (an upper 99 % confidence bound, the early-stopping value of MLPerf's LoadGen).
@@ -27,10 +27,10 @@ CONFIDENCE = 0.99
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Percentile:
-    """p: 0..1. point: nearest rank, None where n is too small to call it that. bound: None likewise.
+    """p: 0..1. point: nearest rank. bound: its upper confidence bound. Both None below `need_n` calls.
 
-    need_n: calls needed for the bound. optimistic: the calls correlate so much that they are worth fewer than need_n.
-    words: the sentence to print instead of a figure, "" where there is one.
+    optimistic: the bound may be too low, since dependent calls are worth fewer than need_n independent ones.
+    words: the sentence to print where there is no point, else "".
     """
 
     p: float
@@ -43,7 +43,7 @@ class Percentile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """One stage's latencies, ms. ci95_p50: interval of the median that the effective number of calls allows."""
+    """Latencies of one stage, ms. ci95_p50: 95 % interval of the median, by the effective number of calls."""
 
     n: int
     min: float
@@ -60,7 +60,7 @@ class Summary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stability:
-    """Whether the run had one speed. blocks_ms: medians of 10 equal parts of the run, in order.
+    """Whether the speed stayed the same during the run. blocks_ms: medians of 10 equal parts of the run, in order.
 
     cv: sd / mean of them; spread: max / min; drift: relative, over the whole run, by Theil-Sen. n_eff: how many
     independent calls the run is worth.
@@ -76,9 +76,21 @@ class Stability:
     def __str__(self) -> str:
         return self.verdict
 
+    @property
+    def meaning(self) -> str:
+        """The verdict, and what it means for the digits that are shown."""
+        if self.spread is None:
+            return f"fewer than {2 * BLOCKS} calls, so one digit is shown. Measure longer"
+        apart = f"medians of its {BLOCKS} parts are up to {100 * (self.spread - 1):.0f} % apart"
+        if self.verdict == "stable":
+            return f"stable ({apart})"
+        if self.verdict == "fair":
+            return f"fair ({apart}), so two digits are shown"
+        return f"unstable ({apart}), so one digit is shown. Measure longer, or on an idle machine"
+
 
 def nearest_rank(ordered: Floats, p: float) -> float:
-    """Value number ceil(p n) of n rising values, counted from 1. p in (0, 1]."""
+    """Value number ceil(p n), counted from 1, of n ascending values. p in (0, 1]."""
     return float(ordered[max(1, math.ceil(p * len(ordered))) - 1])
 
 
@@ -110,7 +122,7 @@ def calls_needed(p: float, *, slow: int = 1, confidence: float = CONFIDENCE) -> 
 
 
 def percentile(ordered: Floats, p: float, *, n_eff: float) -> Percentile:
-    """Point and bound of one percentile, or the words for why there is none. ordered: rising, ms."""
+    """Point and bound of one percentile, or why there is none. ordered: ascending, ms."""
     n, need = len(ordered), calls_needed(p)
     name = f"p{100 * p:g}"
     if n < need:
@@ -128,7 +140,7 @@ def percentile(ordered: Floats, p: float, *, n_eff: float) -> Percentile:
 
 
 def summarize(latencies: Latencies, *, percentiles: Sequence[float] = (0.9, 0.95, 0.99)) -> Summary:
-    """All that is printed of one stage. latencies: ms, in the order of the calls."""
+    """Summary of one stage. latencies: ms, in the order of the calls."""
     values = _checked(latencies)
     ordered = np.sort(values)
     n_eff = effective_calls(values)

@@ -1,7 +1,7 @@
-"""What runs in a process that is being compared: makes one callable and times blocks of it on request.
+"""Program of a process under comparison: makes one callable and times blocks of it on request.
 
-Knows no edge_sdk, and imports the standard library alone: its text is handed to the Python of another environment too,
-by `-c`, so that a file of this package can't shadow a module there. One JSON object a line, in and out.
+Imports the standard library alone and no edge_sdk: its text also goes to the Python of another environment, by `-c`, so
+that no file of this package can shadow a module there. One JSON object per line, in and out.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def _nothing() -> None:
 
 
 def _main() -> None:
-    # Whatever a library prints goes to stderr, and what it reads is empty: the pipes are for the answers alone.
+    # A library that prints to stdout would break the protocol: its output goes to stderr, and its stdin is empty.
     requests, replies = os.fdopen(os.dup(0), "r"), os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)

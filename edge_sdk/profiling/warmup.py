@@ -1,7 +1,7 @@
-"""When is a model warm: a rule over windows of call times. Knows times only.
+"""Decides when a model is warm, by windows of call times. Knows times only.
 
-Lower quartiles, not means: neighbours on the machine inflate means, warm-up (compilation, page faults, frequency)
-shifts the floor.
+The rule compares lower quartiles, not means: other programs inflate the mean, while warm-up (compilation, page faults,
+CPU frequency) shifts the fastest calls.
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WarmupOptions:
-    """At least `min_calls` and `min_s`; at most `max_s`, or `max_calls` once twice `min_s` has passed.
-
-    (500 calls of a fast model are over before there are three windows.) A window: `window_calls` and `window_s`.
+    """At least `min_calls` and `min_s`; at most `max_s`, or `max_calls` once twice `min_s` has passed: 500 calls of a
+    fast model are over before there are three windows. A window has at least `window_calls` and `window_s`.
     """
 
     min_calls: int = 5
@@ -30,7 +29,7 @@ class WarmupOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Warmup:
-    """What it took. converged False: the cap came first, and the report says that it did not settle."""
+    """What the warm-up took. converged: False if it ended at a cap, with latency still changing."""
 
     calls: int
     seconds: float
@@ -48,12 +47,12 @@ def settled(quartiles_ms: Sequence[float]) -> bool:
 
 
 def warm_up(calls: Callable[[int], Sequence[float]], options: WarmupOptions) -> Warmup:
-    """Call until settled. calls(k): makes k calls and returns their times in ms, one after the other."""
+    """Call until settled. calls(k) makes k calls, one after the other, and returns their times in ms."""
     times: list[float] = []
     quartiles: list[float] = []
     window: list[float] = []
     while True:
-        # one call at a time until its length is known, then as many as a window lacks
+        # The first call alone: its length decides how many the first window needs.
         wanted = 1 if not times else _lacking(window, times, options)
         new = [max(ms, 1e-6) for ms in calls(max(1, wanted))]
         times += new
@@ -77,7 +76,7 @@ def warm_up(calls: Callable[[int], Sequence[float]], options: WarmupOptions) -> 
 
 
 def _lacking(window: list[float], times: list[float], options: WarmupOptions) -> int:
-    """Calls that complete the window, but no more than the time cap has room for."""
+    """Calls that complete the window, within what is left of `max_s`."""
     recent_ms = times[-1]
     by_time = (1e3 * options.window_s - sum(window)) / recent_ms
     room = math.ceil((1e3 * options.max_s - sum(times)) / recent_ms)

@@ -18,7 +18,7 @@ from edge_sdk import atomic
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.errors import BadInput, EdgeError
 from edge_sdk.runtimes.feeds import check_shape, kind_of
-from edge_sdk.shown import shown
+from edge_sdk.shown import shown, unreadable
 from edge_sdk.stages import Stages
 from edge_sdk.tasks.base import MODEL, Answers, Given, Loaded, RunInfo, Running, Setup, Task
 from edge_sdk.tasks.images import places_of
@@ -195,7 +195,7 @@ def read_npz(path: Path, check: Check = _any_array) -> dict[str, Array]:
     except EdgeError:
         raise
     except OSError as exc:
-        raise BadInput(f"can't read it: {exc.strerror or exc}", where=where, hint="Check the path") from exc
+        raise unreadable(path, exc) from exc
     except Exception as exc:
         raise BadInput(f"this is no .npz file of plain arrays: {exc}", where=where, hint=again) from exc
 

@@ -9,7 +9,7 @@ from typing import Any
 from edge_sdk.errors import BadInput
 from edge_sdk.extras import need, vendor_errors
 from edge_sdk.runtimes.onnx_file import OnnxFacts, read_standard
-from edge_sdk.shown import shown
+from edge_sdk.shown import shown, unreadable
 
 MAX_BYTES = 2**31 - 1
 """Protobuf's own limit for one message, which a graph with its weights inside is."""
@@ -59,7 +59,7 @@ def _bytes(path: Path) -> bytes:
             raise BadInput(f"it has {size} bytes, an ONNX file has at most {MAX_BYTES}", where=shown(path))
         return path.read_bytes()
     except OSError as exc:
-        raise BadInput(f"can't read it: {exc.strerror}", where=shown(path), hint="Check the path") from exc
+        raise unreadable(path, exc) from exc
 
 
 def _inlined(onnx: Any, path: Path, model: Any, outside: list[Any]) -> bytes:

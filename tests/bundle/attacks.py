@@ -150,9 +150,9 @@ def _replaced(changed: Callable[[], bytes]) -> Callable[[Path], None]:
     def edit(found: list[Raw]) -> list[Raw]:
         value, data = json.loads(found[0].data), changed()
         graph = value["graphs"][0]
-        told = {"size_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-        graph.update(told, elided=[])
-        value["members"][graph["member"]] = told
+        summary = {"size_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        graph.update(summary, elided=[])
+        value["members"][graph["member"]] = summary
         member = graph["member"].encode()
         others = [replace(raw, data=data) if raw.name == member else raw for raw in found[1:]]
         return [replace(found[0], data=json.dumps(value).encode()), *others]

@@ -117,8 +117,8 @@ def test_two_graphs_that_share_weights_store_them_once(tiny: Path) -> None:
 
 def test_a_graph_that_shares_nothing_is_stored_as_it_is(tmp_path: Path) -> None:
     graph = onnx_graph("alone", [weights(0), weights(1)])
-    told = manifest(["alone"], golden=False)
-    with write_bundle(tmp_path / "x.edge", manifest=told, graphs={"alone": graph}, members={}) as bundle:
+    made = manifest(["alone"], golden=False)
+    with write_bundle(tmp_path / "x.edge", manifest=made, graphs={"alone": graph}, members={}) as bundle:
         assert bytes(bundle.read("graphs/alone.onnx")) == graph
         assert bundle.manifest.graphs[0].elided == ()
     with zipfile.ZipFile(tmp_path / "x.edge") as other:
@@ -283,19 +283,22 @@ def test_signing_again_replaces_the_signature_and_nothing_else(tmp_path: Path) -
 
 
 def test_the_summary_tells_members_graphs_decisions_and_signature(tiny: Path) -> None:
-    told = inspect(tiny, trust=TrustPolicy(mode="off"))
-    assert told.size_bytes == tiny.stat().st_size
-    assert [graph.name for graph in told.graphs] == ["int8.a", "int8.b"]
-    assert [graph.size_bytes - graph.stored_bytes for graph in told.graphs] == [4096, 4096]
-    assert [member.name for member in told.members if member.part == "site"] == ["decision.json", "signatures/site.sig"]
-    assert "not checked" in told.signature.words
-    assert json.loads(json.dumps(told.to_json()))["digest"] == told.digest
+    found = inspect(tiny, trust=TrustPolicy(mode="off"))
+    assert found.size_bytes == tiny.stat().st_size
+    assert [graph.name for graph in found.graphs] == ["int8.a", "int8.b"]
+    assert [graph.size_bytes - graph.stored_bytes for graph in found.graphs] == [4096, 4096]
+    assert [member.name for member in found.members if member.part == "site"] == [
+        "decision.json",
+        "signatures/site.sig",
+    ]
+    assert "not checked" in found.signature.words
+    assert json.loads(json.dumps(found.to_json()))["digest"] == found.digest
 
 
 def altered(*, opset: int = 17, extra: dict[str, object] | None = None) -> Manifest:
-    told = manifest(list(two_layouts()))
-    graphs = tuple(msgspec.structs.replace(graph, opset=opset) for graph in told.graphs)
-    return msgspec.structs.replace(told, graphs=graphs, extra=extra or {})
+    made = manifest(list(two_layouts()))
+    graphs = tuple(msgspec.structs.replace(graph, opset=opset) for graph in made.graphs)
+    return msgspec.structs.replace(made, graphs=graphs, extra=extra or {})
 
 
 @pytest.mark.parametrize(

@@ -358,13 +358,13 @@ def test_the_axis_of_output_channels_is_found_at_any_rank_and_counted_from_eithe
             assert (rule in broken) is (axis != right), (counted, broken)
 
 
-def test_a_row_is_told_only_to_those_who_mind() -> None:
+def test_a_row_counts_only_for_those_it_affects() -> None:
     shifted = conv(z=np.uint8(128)).SerializeToString()
     assert "L02" in {v.rule for v in lint(shifted, ("tensorrt",))}
     assert lint(shifted, ("onnxruntime", "openvino")) == ()
 
 
-def test_the_layout_is_judged_only_for_a_single_runtime() -> None:
+def test_the_layout_is_evaluated_only_for_a_single_runtime() -> None:
     options = QuantizeOptions(variants=("int8",), keep_fp32=TAIL, threads=1)
     made = quantize(mobile().SerializeToString(), pictures(1), options=options)
     a, b = (made.get("int8", layout).graph for layout in ("conv-relu-q", "conv-q-relu-q"))

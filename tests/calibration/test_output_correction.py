@@ -55,7 +55,7 @@ def test_the_match_undoes_a_gain_and_a_shift(gain: float, shift: float) -> None:
     assert match.error_after <= min(match.error_before, 1e-2) + 1e-6
 
 
-def test_no_sample_is_judged_by_the_gain_and_shift_that_were_fitted_on_it() -> None:
+def test_no_sample_is_evaluated_by_the_gain_and_shift_that_were_fitted_on_it() -> None:
     """Of one sample the other half is empty: nothing is known of how well its match does elsewhere."""
     model = tidy(mobile())
     match = _only(model, _scaled(model, 0.9, 1.0), pictures(1))
@@ -64,16 +64,16 @@ def test_no_sample_is_judged_by_the_gain_and_shift_that_were_fitted_on_it() -> N
 
 
 @pytest.mark.parametrize("gain", [0.1, 10.0])
-def test_a_gain_that_no_rounding_explains_is_not_matched(gain: float) -> None:
+def test_a_gain_that_no_rounding_explains_is_not_corrected(gain: float) -> None:
     model = tidy(mobile())
     match = _only(model, _scaled(model, gain, 0.0), pictures(2))
     assert not GAIN_LIMITS[0] <= 1.0 / gain <= GAIN_LIMITS[1]
     assert match.gain == 1.0
 
 
-def test_matched_variants_are_nearer_to_the_float_graph_and_equal_in_both_layouts() -> None:
+def test_corrected_variants_are_nearer_to_the_float_graph_and_equal_in_both_layouts() -> None:
     samples = pictures(6)
-    plain, matched = (
+    plain, corrected = (
         quantize(
             mobile().SerializeToString(),
             samples,
@@ -84,10 +84,10 @@ def test_matched_variants_are_nearer_to_the_float_graph_and_equal_in_both_layout
         for nodes in ((), (INSIDE,))
     )
     assert plain.report.matches == {}
-    (found,) = matched.report.matches["int8-w7"]
+    (found,) = corrected.report.matches["int8-w7"]
     assert found.error_after < found.error_before
-    assert _error(matched, samples, f"{INSIDE}/correction/out") < _error(plain, samples, "")
-    left, right = (matched.get("int8-w7", layout).graph for layout in ("conv-relu-q", "conv-q-relu-q"))
+    assert _error(corrected, samples, f"{INSIDE}/correction/out") < _error(plain, samples, "")
+    left, right = (corrected.get("int8-w7", layout).graph for layout in ("conv-relu-q", "conv-q-relu-q"))
     for sample in samples:
         np.testing.assert_array_equal(run(left, sample)["map"], run(right, sample)["map"])
 

@@ -112,12 +112,12 @@ def test_the_same_call_gives_the_same_bytes() -> None:
 
 
 def test_samples_are_read_one_by_one_and_counted() -> None:
-    samples, told = Counted(7), []
+    samples, calls = Counted(7), []
     made = quantize(
-        pdn().SerializeToString(), samples, options=INT8, progress=lambda done, total, note: told.append((done, total))
+        pdn().SerializeToString(), samples, options=INT8, progress=lambda done, total, note: calls.append((done, total))
     )
     assert made.report.samples == 7
-    assert told == [(n, 0) for n in range(1, 8)]
+    assert calls == [(n, 0) for n in range(1, 8)]
     assert made.report.compared == 4
     assert samples.made <= 7 + 7
 
@@ -302,7 +302,7 @@ def test_excluded_and_tail_nodes_stay_float() -> None:
         assert sum(kind == "DequantizeLinear" for kind in kinds.values()) == variant.int8_convolutions
 
 
-def test_a_dead_channel_and_a_dead_tensor_pass_and_are_told() -> None:
+def test_a_dead_channel_and_a_dead_tensor_pass_and_are_reported() -> None:
     model = raw_pdn()
     for tensor in model.graph.initializer:
         if tensor.dims[:2] == [16, 16]:

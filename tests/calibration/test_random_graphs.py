@@ -14,7 +14,7 @@ WITH_PEER = 12
 
 @pytest.mark.filterwarnings("ignore")  # onnxruntime.quantization's and onnx's own
 @pytest.mark.parametrize("seed", range(60))
-def test_a_random_graph_keeps_every_promise(seed: int) -> None:
+def test_a_random_graph_keeps_every_rule(seed: int) -> None:
     found = examine(seed, with_peer=seed < WITH_PEER)
     assert found is not None, "ONNX Runtime does not run the generator's own graph"
     assert not found.refused

@@ -111,7 +111,7 @@ def test_the_static_bound_is_the_last_pair_that_a_full_scale_input_does_not_cut(
     assert unsafe_pairs(weights) == cut
 
 
-def test_neighbours_count_across_channels_and_across_taps_and_the_worse_is_told() -> None:
+def test_neighbours_count_across_channels_and_across_taps_and_the_worse_is_reported() -> None:
     """oneDNN pairs channels of one tap; MLAS goes through all channels of a tap and on into the next one."""
     across_taps = np.array([[[1, 127], [1, 1], [127, 1]]], np.int8)  # in the order (taps, channels): 1 1 127 127 1 1
     across_channels = np.array([[[127, 1], [127, 1], [1, 1]]], np.int8)  # 127 127 1 1 1 1: a pair in both orders

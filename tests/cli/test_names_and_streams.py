@@ -61,28 +61,28 @@ def _lines(out: bytes, encoding: str) -> list[str]:
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "cp1252", "ascii", "utf-8:surrogateescape"])
-def test_every_picture_is_judged_and_its_name_escaped_where_the_stream_lacks_it(
+def test_every_picture_is_evaluated_and_its_name_escaped_where_the_stream_lacks_it(
     encoding: str, tiny_bundle: Path, named: Path
 ) -> None:
     done = _edge("predict", tiny_bundle, named, encoding=encoding)
     assert done.code == 0, done.err
     codec = encoding.partition(":")[0]
-    told = _lines(done.out, codec)
-    assert len(told) == len(NAMES)
+    lines = _lines(done.out, codec)
+    assert len(lines) == len(NAMES)
     assert b"\x1b" not in done.out + done.err
     for name in LINES:
         there = name.encode(codec, "backslashreplace").decode(codec)
-        assert sum(f"{named}/{there}" in line for line in told) == 1, (there, told)
+        assert sum(f"{named}/{there}" in line for line in lines) == 1, (there, lines)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "cp1252", "ascii", "utf-8:surrogateescape"])
 def test_json_is_json_in_every_encoding_and_gives_the_names_back(
     encoding: str, tiny_bundle: Path, named: Path, tmp_path: Path
 ) -> None:
-    done = _edge("predict", tiny_bundle, named, "--json", "--overlays", tmp_path, encoding=encoding)
+    done = _edge("predict", tiny_bundle, named, "--json", "--out", tmp_path, encoding=encoding)
     assert done.code == 0, done.err
-    told = [json.loads(line) for line in _lines(done.out, encoding.partition(":")[0])]
-    assert {os.fsencode(row["source"]) for row in told} == {os.path.join(os.fsencode(named), name) for name in NAMES}
+    answer = [json.loads(line) for line in _lines(done.out, encoding.partition(":")[0])]
+    assert {os.fsencode(row["source"]) for row in answer} == {os.path.join(os.fsencode(named), name) for name in NAMES}
     assert {path.name for path in tmp_path.rglob("*.png")} == {os.fsdecode(name) for name in NAMES}
 
 
@@ -120,14 +120,16 @@ def test_a_threshold_and_a_training_plan_take_such_names(
         assert "look at the good pictures with the highest scores" in done.err.decode(encoding)
 
 
-def test_a_real_process_with_a_console_of_an_old_code_page_judges_every_picture(tiny_bundle: Path, named: Path) -> None:
+def test_a_real_process_with_a_console_of_an_old_code_page_evaluates_every_picture(
+    tiny_bundle: Path, named: Path
+) -> None:
     code = "import sys; from edge_sdk.cli.main import run; run(sys.argv[1:])"
     call = [sys.executable, "-c", code, "predict", tiny_bundle, named]
     done = subprocess.run(call, capture_output=True, check=False, env=os.environ | {"PYTHONIOENCODING": "cp1252"})
     assert done.returncode == 0, done.stderr
-    told = done.stdout.decode("cp1252").splitlines()
-    assert len(told) == len(NAMES)
-    assert sum("\\u96ea ß.png" in line for line in told) == 1
+    lines = done.stdout.decode("cp1252").splitlines()
+    assert len(lines) == len(NAMES)
+    assert sum("\\u96ea ß.png" in line for line in lines) == 1
 
 
 def test_links_in_a_folder_are_followed_and_those_that_lead_nowhere_are_named_with_exit_3(
@@ -137,11 +139,11 @@ def test_links_in_a_folder_are_followed_and_those_that_lead_nowhere_are_named_wi
     (tmp_path / "up").symlink_to(tmp_path)
     (tmp_path / "gone").symlink_to("/nowhere")
     (tmp_path / "self.png").symlink_to("self.png")
-    done = _edge("predict", tiny_bundle, tmp_path, "--overlays", tmp_path / "out")
-    told = done.err.decode()
-    assert done.code == 3, told
+    done = _edge("predict", tiny_bundle, tmp_path, "--out", tmp_path / "out")
+    text = done.err.decode()
+    assert done.code == 3, text
     assert len(_lines(done.out, "utf-8")) == len(NAMES)
-    assert f"edge-sdk: {tmp_path}/gone: can't read it: No such file or directory" in told
-    assert f"edge-sdk: {tmp_path}/self.png: can't read it: Too many levels of symbolic links" in told
-    assert "1 link to a folder that this one lies in (up)" in told
-    assert f"2 of {len(NAMES) + 2} inputs gave no result" in told
+    assert f"edge-sdk: {tmp_path}/gone: can't read it: No such file or directory" in text
+    assert f"edge-sdk: {tmp_path}/self.png: can't read it: Too many levels of symbolic links" in text
+    assert "1 link to a folder that this one lies in (up)" in text
+    assert f"2 of {len(NAMES) + 2} inputs gave no result" in text

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -23,9 +24,10 @@ import typer
 
 from edge_sdk.bundle.manifest import Manifest, Preprocessing
 from edge_sdk.bundle.store import Bundle
+from edge_sdk.cli import dataclass_options, main, terminal
 from edge_sdk.cli import lint as verb_lint
-from edge_sdk.cli import main, terminal
 from edge_sdk.errors import BadUsage
+from edge_sdk.export.family import FamilyOptions
 from edge_sdk.runtimes import registry
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -84,16 +86,16 @@ def test_every_command_of_the_readme_and_of_the_help_exists() -> None:
         _parses(shlex.split(line)[1:])
 
 
-def test_predict_judges_a_folder_and_names_what_it_could_not_read(
+def test_predict_evaluates_a_folder_and_names_what_it_could_not_read(
     bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = _pictures(tmp_path / "neue teile", 2)
     _pictures(tmp_path / "neue teile" / "bad", 1, damaged=True)
     (folder / "notes.txt").write_text("not a picture")
-    assert edge("predict", str(bundle), str(folder), "--overlays", str(tmp_path / "out")) == 0
-    told = capsys.readouterr()
-    assert "neue teile: left out: 1 file that is not read as a picture (.txt 1)" in told.err
-    lines = told.out.splitlines()
+    assert edge("predict", str(bundle), str(folder), "--out", str(tmp_path / "out")) == 0
+    output = capsys.readouterr()
+    assert "neue teile: left out: 1 file that is not read as a picture (.txt 1)" in output.err
+    lines = output.out.splitlines()
     assert [line.split()[0] for line in lines] == ["defect", "good", "good"]
     drawn = [p.relative_to(tmp_path / "out").as_posix() for p in sorted((tmp_path / "out").rglob("*.png"))]
     assert drawn == ["neue teile/bad/part00_0.png", "neue teile/part00_0.png", "neue teile/part00_1.png"]
@@ -107,9 +109,71 @@ def test_predict_judges_a_folder_and_names_what_it_could_not_read(
 def test_overlays_of_pictures_with_one_name_do_not_overwrite_each_other(bundle: Path, tmp_path: Path) -> None:
     first, second = _pictures(tmp_path / "a" / "good", 1), _pictures(tmp_path / "b" / "good", 1)
     (first / "part00_0.bmp").write_bytes(cv2.imencode(".bmp", tiny.picture(5))[1].tobytes())
-    assert edge("predict", str(bundle), str(first), str(second), "--overlays", str(tmp_path / "out")) == 0
+    assert edge("predict", str(bundle), str(first), str(second), "--out", str(tmp_path / "out")) == 0
     drawn = [p.relative_to(tmp_path / "out" / tmp_path.name).as_posix() for p in (tmp_path / "out").rglob("*.png")]
     assert sorted(drawn) == ["a/good/part00_0.png", "a/good/part00_0_2.png", "b/good/part00_0.png"]
+
+
+@pytest.mark.parametrize("as_folder", [False, True])
+def test_the_result_of_a_single_input_lies_in_the_folder_itself(as_folder: bool, bundle: Path, tmp_path: Path) -> None:
+    folder = _pictures(tmp_path / "new", 1)
+    given = folder if as_folder else folder / "part00_0.png"
+    assert edge("predict", str(bundle), str(given), "--out", str(tmp_path / "out")) == 0
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["part00_0.png"]
+
+
+@pytest.mark.parametrize("link_to", ["the folder", "a folder in it", "a file in it"])
+def test_a_file_that_is_reached_by_two_names_is_run_once_and_the_other_name_is_shown(
+    link_to: str, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = _pictures(tmp_path / "new", 1)
+    inner = _pictures(folder / "inner", 1)
+    target = {"the folder": folder, "a folder in it": inner, "a file in it": inner / "part00_0.png"}[link_to]
+    link = (tmp_path / "link.png") if target.is_file() else (tmp_path / "link")
+    link.symlink_to(target)
+    assert edge("predict", str(bundle), str(folder), str(link), "--json") == 0
+    answers = capsys.readouterr()
+    assert len(answers.out.splitlines()) == 2
+    notes = answers.err.splitlines()
+    assert len(notes) == (2 if target == folder else 1)
+    assert all(note.startswith(str(link)) and "same file as" in note for note in notes)
+
+
+def test_an_input_that_the_runtime_refuses_is_named_by_its_file(
+    tensor_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.savez(tmp_path / "a right.npz", image=np.zeros((1, 64, 64, 3), np.uint8))
+    np.savez(tmp_path / "b wrong.npz", picture=np.zeros((1, 64, 64, 3), np.uint8))
+    assert edge("predict", str(tensor_bundle), str(tmp_path), "--json") == 3
+    answers = capsys.readouterr()
+    right, wrong = (json.loads(line) for line in answers.out.splitlines())
+    assert right["source"] == str(tmp_path / "a right.npz")
+    assert wrong["source"] == str(tmp_path / "b wrong.npz")
+    assert f"edge-sdk: {tmp_path}/b wrong.npz, " in answers.err
+    assert "no array for input image" in answers.err
+    assert answers.err.splitlines()[-1] == "1 of 2 inputs gave no result"
+
+
+URLS = ("https://example.com/a.edge", "s3://bucket/a.edge", "file:///home/a.edge")
+
+
+@pytest.mark.parametrize("url", URLS)
+@pytest.mark.parametrize(
+    "verb", ["verify", "predict", "profile", "inspect", "lint", "a picture", "an array", "quantize"]
+)
+def test_a_url_is_refused_as_it_was_written_with_the_advice_to_download_the_file(
+    verb: str, url: str, bundle: Path, tensor_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = {
+        "predict": ("predict", url, "photos"),
+        "a picture": ("predict", str(bundle), url.replace(".edge", ".png")),
+        "an array": ("predict", str(tensor_bundle), url.replace(".edge", ".npz")),
+        "quantize": ("quantize", url, "--data", "random:2", "--out", str(tmp_path / "m.edge")),
+    }.get(verb, (verb, url))
+    assert edge(*words) == 3
+    said = capsys.readouterr().err
+    assert said.startswith(f"edge-sdk: {url.removesuffix('.edge')}")
+    assert "this is a URL, only files are read. Download the file first." in said
 
 
 def test_verify_passes_and_a_damaged_bundle_is_bad_input(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -122,7 +186,7 @@ def test_verify_passes_and_a_damaged_bundle_is_bad_input(bundle: Path, capsys: p
     assert captured.err.startswith("edge-sdk: ")
 
 
-def test_a_graph_of_a_bundle_is_judged_only_for_the_runtimes_that_it_was_planned_for(
+def test_a_graph_of_a_bundle_is_evaluated_only_for_the_runtimes_that_it_was_planned_for(
     bundle: Path, tmp_path: Path
 ) -> None:
     def for_openvino_alone(manifest: Manifest) -> Manifest:
@@ -130,8 +194,8 @@ def test_a_graph_of_a_bundle_is_judged_only_for_the_runtimes_that_it_was_planned
         return msgspec.structs.replace(manifest, graphs=tuple(alone))
 
     tiny.rewritten(bundle, tmp_path / "planned.edge", described=for_openvino_alone)
-    for path, judged in ((bundle, {"onnxruntime", "openvino", "tensorrt"}), (tmp_path / "planned.edge", {"openvino"})):
-        assert {runtime for _, _, (runtime,) in verb_lint._graphs(path, (), "if-present", None)} == judged
+    for path, checked in ((bundle, {"onnxruntime", "openvino", "tensorrt"}), (tmp_path / "planned.edge", {"openvino"})):
+        assert {runtime for _, _, (runtime,) in verb_lint._graphs(path, (), "if-present", None)} == checked
 
 
 def test_lint_names_the_rule_the_node_and_what_to_do(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -168,8 +232,8 @@ def test_threshold_refits_on_site_keeps_the_history_and_leaves_the_sealed_part(
     assert edge(*call, "--group", r"(part\d+)_") == 0
     said = capsys.readouterr()
     assert "good: left out: 1 file that is not read as a picture (.heic 1)" in said.err
-    told = json.loads(said.out)["decision"]
-    assert (told["parts"], told["pictures"], told["author"]) == (12, 24, "Ida")
+    answer = json.loads(said.out)["decision"]
+    assert (answer["parts"], answer["pictures"], answer["author"]) == (12, 24, "Ida")
     top = json.loads(said.out)["highest"]
     assert len({one["file"] for one in top}) == 3
     assert top[0]["score"] >= top[1]["score"] >= top[2]["score"]
@@ -182,7 +246,7 @@ def test_threshold_refits_on_site_keeps_the_history_and_leaves_the_sealed_part(
     states = [line.split(":")[0] for line in capsys.readouterr().out.splitlines() if "score >" in line]
     assert states == ["replaced", "in force"]
     assert edge("threshold", str(bundle), "--json") == 0
-    assert json.loads(capsys.readouterr().out)["in_force"] == told["digest"]
+    assert json.loads(capsys.readouterr().out)["in_force"] == answer["digest"]
 
 
 def test_a_cut_picture_is_left_out_of_a_refit_with_its_name(
@@ -192,11 +256,11 @@ def test_a_cut_picture_is_left_out_of_a_refit_with_its_name(
     cut = good / "part03_6.png"
     cut.write_bytes(cut.read_bytes()[:300])
     assert edge("threshold", str(bundle), "--good", str(good), "--rate", "10%") == 0
-    told = capsys.readouterr()
-    assert "23 pictures of 23 parts" in told.out
-    assert "warning: 1 picture of --good left out: can't be scored (the PNG is cut short" in told.out
-    assert "note: 1 picture of --good left out: can't be scored (the PNG is cut short" in told.err
-    assert str(cut) in told.err
+    output = capsys.readouterr()
+    assert "23 pictures of 23 parts" in output.out
+    assert "warning: 1 picture of --good left out: can't be scored (the PNG is cut short" in output.out
+    assert "note: 1 picture of --good left out: can't be scored (the PNG is cut short" in output.err
+    assert str(cut) in output.err
 
 
 def test_a_refit_shows_the_old_threshold_and_asks_about_pictures_that_it_would_reject(
@@ -210,11 +274,11 @@ def test_a_refit_shows_the_old_threshold_and_asks_about_pictures_that_it_would_r
     assert (alike["before"]["threshold"], alike["above_before"] < 6) == (before, True)
     assert not any("check that they show" in words for words in alike["decision"]["warnings"])
     assert edge(*call[:-2], "--good", str(_pictures(tmp_path / "other", 12, damaged=True))) == 0
-    told = capsys.readouterr().out
-    assert "not written: score > " in told
-    assert f"threshold: {before:.6g} -> " in told
-    assert "the old one would reject 12 of the 12 good pictures" in told
-    assert "12 of 12 good pictures score above the previous threshold" in told
+    text = capsys.readouterr().out
+    assert "not written: score > " in text
+    assert f"threshold: {before:.6g} -> " in text
+    assert "the old one would reject 12 of the 12 good pictures" in text
+    assert "12 of 12 good pictures score above the previous threshold" in text
 
 
 def test_a_folder_of_defects_given_as_good_raises_no_threshold_unless_forced(
@@ -314,10 +378,10 @@ def test_a_refit_reads_12_bit_pictures_as_the_bundle_says(tmp_path: Path, capsys
     digests = []
     for depth in (8, 12):
         assert edge("threshold", str(bundle), "--good", str(tmp_path / str(depth)), "--rate", "10%", "--json") == 0
-        digests.append(json.loads((told := capsys.readouterr()).out)["decision"]["scores_digest"])
+        digests.append(json.loads((output := capsys.readouterr()).out)["decision"]["scores_digest"])
     assert digests[0] == digests[1]
-    assert "does not fit the bundle's bit depth of 12" in told.err
-    assert "16-bit.png" in told.err
+    assert "does not fit the bundle's bit depth of 12" in output.err
+    assert "16-bit.png" in output.err
 
 
 def test_a_rate_that_the_pictures_do_not_support_is_refused_with_what_they_do(
@@ -368,7 +432,7 @@ def test_a_refit_that_its_own_trust_policy_would_refuse_is_not_begun(
     assert bundle.read_bytes() == before
 
 
-def test_a_key_that_is_not_there_is_told_before_any_picture_is_scored(
+def test_a_key_that_is_not_there_is_reported_before_any_picture_is_scored(
     bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     good = _pictures(tmp_path / "good", 24)
@@ -380,8 +444,8 @@ def test_a_key_that_is_not_there_is_told_before_any_picture_is_scored(
 
 def test_inspect_shows_and_extracts(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert edge("inspect", str(bundle), "--json") == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["manifest"]["task"] == "anomaly"
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["manifest"]["task"] == "anomaly"
     assert edge("inspect", str(bundle), "--extract", "fp32", "--to", str(tmp_path / "m.onnx")) == 0
     import onnx
 
@@ -390,16 +454,16 @@ def test_inspect_shows_and_extracts(bundle: Path, tmp_path: Path, capsys: pytest
 
 def test_devices_lists_every_runtime_with_a_reason(capsys: pytest.CaptureFixture[str]) -> None:
     assert edge("devices", "--json") == 0
-    told = json.loads(capsys.readouterr().out)
-    assert [r["runtime"] for r in told["runtimes"]] == [r.name for r in registry.runtimes()]
-    assert all(r["devices"] or r["reason"] for r in told["runtimes"])
+    answer = json.loads(capsys.readouterr().out)
+    assert [r["runtime"] for r in answer["runtimes"]] == [r.name for r in registry.runtimes()]
+    assert all(r["devices"] or r["reason"] for r in answer["runtimes"])
 
 
 def test_profile_tells_stages_and_what_ran(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert edge("profile", str(bundle), "--min-time", "0.2s", "--max-time", "2s", "--json") == 0
-    told = json.loads(capsys.readouterr().out)
-    assert {"total", "infer", "resize"} <= set(told["stages"])
-    assert told["schema"] == "edge-sdk.profile/1"
+    answer = json.loads(capsys.readouterr().out)
+    assert {"total", "infer", "resize"} <= set(answer["stages"])
+    assert answer["schema"] == "edge-sdk.profile/2"
 
 
 @pytest.mark.parametrize(
@@ -436,7 +500,7 @@ def test_units_of_time_are_read_and_wrong_ones_are_refused() -> None:
         terminal.seconds("10")
 
 
-def test_the_time_left_of_a_training_that_goes_on_is_judged_by_what_this_process_did() -> None:
+def test_the_time_left_of_a_training_that_goes_on_is_estimated_from_what_this_process_did() -> None:
     clock, stream = iter([100.0, 120.0]), io.StringIO()
     with terminal.progress(stream=stream, seconds_now=lambda: next(clock)) as progress:
         progress(500, 1000, "training")
@@ -444,7 +508,7 @@ def test_the_time_left_of_a_training_that_goes_on_is_judged_by_what_this_process
     assert stream.getvalue().splitlines() == [" 50 % training", " 60 % training, about 1 min 20 s left"]
 
 
-def test_the_end_of_a_step_is_told_however_soon_it_comes() -> None:
+def test_the_end_of_a_step_is_reported_however_soon_it_comes() -> None:
     clock, stream = iter([100.0, 101.0, 101.5]), io.StringIO()
     with terminal.progress(stream=stream, seconds_now=lambda: next(clock)) as progress:
         for done in range(3):
@@ -459,7 +523,7 @@ def _on_a_terminal(code: str, **environ: str) -> bytes:
     with subprocess.Popen([sys.executable, "-c", code], stdin=theirs, stdout=theirs, stderr=theirs, env=env):
         os.close(theirs)
         shown = b""
-        with suppress(OSError):  # how the end of a terminal is told
+        with suppress(OSError):  # a terminal's end is an error on some systems
             while more := os.read(ours, 65536):
                 shown += more
     os.close(ours)
@@ -548,13 +612,13 @@ def test_no_answer_is_lost_to_a_letter_that_the_terminal_lacks(encoding: str) ->
 
 
 @pytest.mark.parametrize("verb", ["predict", "profile", "train", "demo"])
-def test_a_folder_that_takes_no_file_is_told_before_any_work(
+def test_a_folder_that_takes_no_file_is_reported_before_any_work(
     verb: str, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     good, file = _pictures(tmp_path / "good", 6), tmp_path / "a file"
     file.write_text("no folder")
     call = {
-        "predict": ("predict", str(bundle), str(good), "--overlays", str(file)),
+        "predict": ("predict", str(bundle), str(good), "--out", str(file)),
         "train": (
             "train",
             "efficientad",
@@ -570,19 +634,19 @@ def test_a_folder_that_takes_no_file_is_told_before_any_work(
         "profile": ("profile", str(bundle), "--samples", str(file / "calls.csv")),
     }[verb]
     assert edge(*call) == 3
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert f"edge-sdk: {file}" in told.err
-    assert "training" not in told.err
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert f"edge-sdk: {file}" in output.err
+    assert "training" not in output.err
 
 
 def test_an_error_of_the_operating_system_that_no_step_foresaw_is_one_line(
     bundle: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert edge("predict", str(bundle), "x" * 300) == 3
-    told = capsys.readouterr().err
-    assert told.startswith(f"edge-sdk: {'x' * 300}: ")
-    assert "File name too long" in told
+    text = capsys.readouterr().err
+    assert text.startswith(f"edge-sdk: {'x' * 300}: ")
+    assert "File name too long" in text
 
 
 def test_a_picture_that_opencv_can_not_decode_is_one_line_of_ours(bundle: Path, tmp_path: Path) -> None:
@@ -590,9 +654,9 @@ def test_a_picture_that_opencv_can_not_decode_is_one_line_of_ours(bundle: Path, 
     file.write_bytes(cv2.imencode(".bmp", tiny.picture(1))[1].tobytes()[:-300])
     command = [sys.executable, "-c", "from edge_sdk.cli.main import run; run()", "predict", str(bundle), str(file)]
     environ = {name: value for name, value in os.environ.items() if name != "OPENCV_LOG_LEVEL"}
-    told = subprocess.run(command, capture_output=True, text=True, check=False, env=environ)
-    assert told.returncode == 3
-    assert [line[:10] for line in told.stderr.splitlines()] == ["edge-sdk: ", "1 of 1 inp"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environ)
+    assert done.returncode == 3
+    assert [line[:10] for line in done.stderr.splitlines()] == ["edge-sdk: ", "1 of 1 inp"]
 
 
 @pytest.mark.parametrize("verb", ["verify", "predict", "profile"])
@@ -601,16 +665,16 @@ def test_a_device_that_is_not_here_is_exit_code_4_and_no_failed_check(
 ) -> None:
     more = (str(_pictures(tmp_path / "new", 1)),) if verb == "predict" else ()
     assert edge(verb, str(bundle), *more, "--device", "GPU.7") == 4
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert "device GPU.7" in told.err
-    assert "edge-sdk devices lists what each runtime has" in told.err
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert "device GPU.7" in output.err
+    assert "edge-sdk devices lists what each runtime has" in output.err
 
 
 def test_verify_checks_the_runtimes_that_have_the_device(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert edge("verify", str(bundle), "--device", "CPU", "--variant", "fp32", "--json") == 0
-    told = json.loads(capsys.readouterr().out)
-    assert {row["device"] for row in told["rows"]} == {"CPU"}
+    answer = json.loads(capsys.readouterr().out)
+    assert {row["device"] for row in answer["rows"]} == {"CPU"}
     assert edge("verify", str(bundle), "--device", "NPU", "--runtime", "onnxruntime") == 4
     assert "onnxruntime can't be used here: it has no device NPU here, only CPU" in capsys.readouterr().err
 
@@ -627,12 +691,25 @@ def test_a_short_name_of_a_runtime_gets_the_right_suggestion(
 
 @pytest.mark.parametrize("sample", ["folder_to_csv.py", "opencv_camera.py"])
 def test_a_sample_that_is_run_without_arguments_tells_how(sample: str) -> None:
-    def told(*words: str) -> subprocess.CompletedProcess[str]:
+    def called(*words: str) -> subprocess.CompletedProcess[str]:
         call = [sys.executable, str(ROOT / "samples" / sample), *words]
         return subprocess.run(call, capture_output=True, text=True, check=False)
 
-    bare, helped = told(), told("--help")
+    bare, helped = called(), called("--help")
     assert (bare.returncode, helped.returncode) == (2, 0)
     assert f"usage: {sample}" in bare.stderr
     assert f"python samples/{sample} line3.edge" in helped.stdout
     assert "Traceback" not in bare.stderr
+
+
+def test_a_field_that_a_family_defines_again_without_option_is_no_option_of_train() -> None:
+    """A family without training leaves out --steps and --time-budget so (docs/add-a-family.md)."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Weights(FamilyOptions):
+        steps: int | None = None
+        time_budget_s: float | None = None
+
+    assert [one.name for one in dataclass_options.parameters(Weights)] == ["seed", "threads", "device"]
+    made = dataclass_options.made(Weights, {"seed": 3, "threads": 1, "device": "cpu"})
+    assert (made.steps, made.time_budget_s, made.seed) == (None, None, 3)

@@ -84,8 +84,8 @@ def test_rounding_in_another_runtime_does_not_turn_the_verdict_on_the_part_that_
     """512 steps of float32 off, at the largest of the scores: also where the one that decides is near 0."""
     largest = np.float32(max(map(abs, values)))
     decision, rising = conformal(values, rate=rate), sorted(values)
-    judged = rising[(decision.rank or 0) - 1] + 2 * off * 512 * float(np.spacing(largest))
-    assert verdict(judged, decision).label == "good"
+    scored_again = rising[(decision.rank or 0) - 1] + 2 * off * 512 * float(np.spacing(largest))
+    assert verdict(scored_again, decision).label == "good"
 
 
 @given(values=scores, rate=rates)
@@ -188,7 +188,7 @@ def test_a_rate_is_supported_exactly_from_the_number_needed_on(
     assert (rank is not None and rank <= count) == (count >= needed_parts(rate, confidence))
 
 
-def test_the_promised_rate_holds_on_new_good_parts() -> None:
+def test_the_stated_rate_holds_on_new_good_parts() -> None:
     """Lognormal scores, 400 calibration sets of 100 parts, 5 %: mean 96/101, sd of the mean of the rates 0.0011."""
     rng = np.random.default_rng(7)
     rates = []
@@ -217,7 +217,7 @@ def test_the_rate_holds_for_parts_whose_pictures_are_alike() -> None:
     assert np.mean(by_picture) > 0.08
 
 
-def test_a_promise_with_confidence_is_kept_by_that_share_of_calibration_sets() -> None:
+def test_a_rate_with_confidence_holds_by_that_share_of_calibration_sets() -> None:
     """Uniform scores: the true rate of a threshold t is 1 - t; 90 % of 1000 sets, binomial sd 0.0095."""
     rng = np.random.default_rng(3)
     kept = [conformal(rng.random(160), rate="0.05", confidence=0.9).threshold >= 0.95 for _ in range(1000)]
@@ -311,7 +311,7 @@ def test_no_observed_score_costs_less_than_the_threshold_chosen(good: list[float
     assert chosen == just_above(max(equal), np.array(sorted(costs)))
 
 
-def test_a_hair_is_at_most_half_the_way_to_the_next_score() -> None:
+def test_a_margin_is_at_most_half_the_way_to_the_next_score() -> None:
     assert just_above(1.0, np.array([0.5, 1.0, 3.0])) == 1.0 + 3.0 * THRESHOLD_MARGIN
     assert just_above(1.0, np.array([0.5, 1.0, 1.00002])) == pytest.approx(1.00001, abs=1e-9)
     assert just_above(3.0, np.array([0.5, 1.0, 3.0])) == 3.0 + 3.0 * THRESHOLD_MARGIN
@@ -327,7 +327,7 @@ def test_thresholds_that_cost_within_5_percent_of_the_least_are_the_interval() -
     assert decision.threshold_interval[0] == 97.0
 
 
-def test_recall_is_counted_without_the_defect_that_is_judged() -> None:
+def test_recall_is_counted_without_the_defect_that_is_evaluated() -> None:
     """One weak defect pulls the threshold below itself; judged by the others' threshold it is missed."""
     decision = cost([1.0, 2.0, 3.0, 5.0] * 10, [4.0, 9.0, 9.5, 10.0])
     assert "4 of 4" not in decision.words
@@ -355,7 +355,7 @@ def test_costs_and_prevalence_must_make_sense() -> None:
         from_defects([0.0], [1.0], cost_miss=1, cost_reject=1, prevalence=0, rng=np.random.default_rng(0))
 
 
-def test_a_threshold_set_by_hand_promises_nothing_and_says_so() -> None:
+def test_a_threshold_set_by_hand_states_nothing_and_says_so() -> None:
     decision = fixed(0.4, evidence=Evidence(author="line 3"))
     assert (decision.rule, decision.threshold, decision.author) == ("fixed", 0.4, "line 3")
     assert "its false-reject rate is not known" in decision.words

@@ -38,7 +38,7 @@ def test_a_data_set_with_defects_in_it_is_not_taken_for_a_folder_of_good_parts(t
     assert caught.value.hint == f"Name one folder of good parts, such as {tmp_path / 'test/good'}"
 
 
-def test_folders_inside_good_are_left_out_and_told(tmp_path: Path) -> None:
+def test_folders_inside_good_are_left_out_and_reported(tmp_path: Path) -> None:
     files(tmp_path, a="1")
     files(tmp_path / "scratch", b="2", c="3")
     found = gather(tmp_path, None, group="", notes=seen())
@@ -74,9 +74,9 @@ def test_copies_count_once(tmp_path: Path) -> None:
 
 def test_parts_that_the_model_was_trained_on_are_left_out_with_all_their_pictures(tmp_path: Path) -> None:
     files(tmp_path, p1_a="1", p1_b="2", p2_a="3")
-    told = seen(tmp_path / "p1_a.png")
-    assert names(gather(tmp_path, None, group="", notes=told)) == ["p1_b", "p2_a"]
-    by_part = gather(tmp_path, None, group=r"p\d", notes=told)
+    found = seen(tmp_path / "p1_a.png")
+    assert names(gather(tmp_path, None, group="", notes=found)) == ["p1_b", "p2_a"]
+    by_part = gather(tmp_path, None, group=r"p\d", notes=found)
     assert names(by_part) == ["p2_a"]
     assert by_part.left_out[0].why.startswith("2 pictures of --good left out: the model was trained on these parts")
     assert by_part.warnings == ()
@@ -99,7 +99,7 @@ def test_a_bundle_that_does_not_keep_its_training_pictures_says_that_nothing_was
     assert "it was not checked whether these are new" in warning
 
 
-def test_a_group_that_does_not_fit_is_told_before_a_file_is_read(tmp_path: Path) -> None:
+def test_a_group_that_does_not_fit_is_reported_before_a_file_is_read(tmp_path: Path) -> None:
     (files(tmp_path, a="1") / "gone.png").symlink_to(tmp_path / "nowhere")
     with pytest.raises(BadUsage, match="it does not fit"):
         gather(tmp_path, None, group=r"p\d", notes=UNTOLD)

@@ -124,27 +124,12 @@ def test_every_name_of_ours_in_a_python_block_exists(block: Block) -> None:
 
 
 @pytest.fixture(scope="module")
-def desk(tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Path) -> Path:
+def desk(tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Path, tensor_bundle: Path) -> Path:
     """A folder with the files that the pages call line3.edge, m.edge and photo.png."""
-    from edge_sdk.export.calibrating import quantized
-    from edge_sdk.export.family import Exported
-    from edge_sdk.export.pack import Parts, pack, provenance
-    from edge_sdk.export.tasks.base import ANY_OUTPUT, TOLERANCES, Golden
-    from edge_sdk.tasks.base import MODEL
-    from edge_sdk.tasks.tensor import TensorSettings
-
     folder = tmp_path_factory.mktemp("desk")
     (folder / "line3.edge").write_bytes(tiny_bundle.read_bytes())
     cv2.imwrite(str(folder / "photo.png"), tiny.picture(4))
-    made = tiny.graph()
-    exported = Exported(graphs={MODEL: made.graphs[MODEL]}, settings=TensorSettings())
-    parts = Parts(
-        name="m", family="generic", task="tensor", exported=exported,
-        quantized={MODEL: quantized(made.graphs[MODEL], tiny.Feeds(made, 2), threads=1)},
-        golden=[Golden(source=feeds) for feeds in tiny.Feeds(made, 2)],
-        tolerances=lambda role, variant: {ANY_OUTPUT: TOLERANCES[variant]}, provenance=provenance(),
-    )  # fmt: skip
-    pack(parts, folder / "m.edge").close()
+    (folder / "m.edge").write_bytes(tensor_bundle.read_bytes())
     return folder
 
 
@@ -155,9 +140,9 @@ RUNNABLE = [block for block in PYTHON if RUNS.search(block.text)]
 def test_a_block_that_says_it_runs_does(block: Block, desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(desk)
     monkeypatch.setenv("XDG_CACHE_HOME", str(desk / "cache"))
-    with contextlib.redirect_stdout(io.StringIO()) as told:
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
         exec(compile(block.text, str(block), "exec"), {"__name__": "__page__"})
-    assert told.getvalue().strip(), f"{block} prints nothing"
+    assert printed.getvalue().strip(), f"{block} prints nothing"
 
 
 def test_pages_have_blocks_that_run() -> None:

@@ -59,7 +59,7 @@ def in_order(wanted: Sequence[tuple[str, str]], calls: Sequence[Call]) -> tuple[
     return None
 
 
-def told_alone(trace: Trace, walk: Walk) -> tuple[set[str], set[str]]:
+def alone(trace: Trace, walk: Walk) -> tuple[set[str], set[str]]:
     """(files that were entered and that the page does not name, files that it names and that were not entered)."""
     entered, named = set(trace.files()), {*walk.files, *walk.beside}
     return entered - named, {file for file in named - entered if file not in BY_MACHINE}
@@ -112,7 +112,7 @@ def test_a_picture_crosses_the_files_of_walk_1_each_once(tiny_bundle: Path, tmp_
             assert result.map.shape == (90, 120)
     walk = Walk.number(1)
     assert in_order(walk.stations, trace.calls) is None
-    assert told_alone(trace, walk) == (set(), set())
+    assert alone(trace, walk) == (set(), set())
     assert entries(trace, walk, without=("require_open", "_same_process", "run_info")) == walk.files
     for function in ("decode", "apply", "is_grey", "is_one_colour"):
         assert trace.count("edge_sdk/preprocess.py", function) == 1, function
@@ -136,7 +136,7 @@ def test_a_calibration_sample_crosses_the_files_of_walk_2_each_once(tmp_path: Pa
     assert quantized.report.samples == count
     walk = Walk.number(2)
     assert in_order(walk.stations, trace.calls) is None
-    assert told_alone(trace, walk) == (set(), set())
+    assert alone(trace, walk) == (set(), set())
     assert trace.count("edge_sdk/tasks/tensor.py", "read_npz") == count + 1  # the first one twice
     stays = [call.file for call in trace.calls if (call.file, call.function) in walk.stations[2:]]
     assert [file for file, before in zip(stays, ["", *stays]) if file != before] == walk.files[2:]
@@ -173,7 +173,7 @@ def test_a_training_picture_crosses_the_files_of_walk_3_and_is_decoded_once(tmp_
     assert len(walk.tables) == 3
     for table in walk.tables:
         assert in_order(table, trace.calls) is None
-    assert told_alone(trace, walk) == (set(), set())
+    assert alone(trace, walk) == (set(), set())
     calls = [call for call in trace.calls if (call.file, call.function) == ("edge_sdk/preprocess.py", "decode")]
     of_files = [call for call in calls if "export/anomaly/store.py" in call.stack]
     of_golden = [call for call in calls if "export/pack.py" in call.stack]

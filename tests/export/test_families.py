@@ -35,7 +35,7 @@ def test_help_loads_no_training_framework(words: list[str]) -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def told(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
+def called(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
     with pytest.raises(SystemExit) as left:
         main.run(list(words))
     caught = capsys.readouterr()
@@ -45,18 +45,20 @@ def told(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
 def test_train_lists_families_and_a_familys_help_shows_its_options_and_its_tasks(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    code, text = told(capsys, "train", "--help")
+    code, text = called(capsys, "train", "--help")
     assert code == 0
     assert "efficientad EfficientAD: finds defects" in text
-    code, text = told(capsys, "train", "efficientad", "--help")
+    code, text = called(capsys, "train", "efficientad", "--help")
     assert code == 0
     names = [spec.name for kind in (EfficientAdOptions, AnomalyOptions) for spec in specs_of(kind).values()]
     assert {"--any-orientation", "--ood", "--device", "--rate", "--group", "--time-budget"} <= set(names)
     assert [name for name in names if f"{name} " not in text] == []
 
 
-def test_a_folder_in_the_place_of_a_family_is_told_what_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
-    code, text = told(capsys, "train", "photos/good", "--out", "x.edge")
+def test_a_folder_in_the_place_of_a_family_is_an_error_that_says_what_is_missing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    code, text = called(capsys, "train", "photos/good", "--out", "x.edge")
     assert code == 2
     assert "there is no family photos/good. edge-sdk train FAMILY DATA" in text
     assert "efficientad" in text
@@ -65,7 +67,7 @@ def test_a_folder_in_the_place_of_a_family_is_told_what_is_missing(capsys: pytes
 def test_a_family_that_is_not_known_is_wrong_usage_for_the_demo_too(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code, text = told(capsys, "demo", "nobody", "--out", str(tmp_path / "shown"))
+    code, text = called(capsys, "demo", "nobody", "--out", str(tmp_path / "shown"))
     assert code == 2
     assert "there is no family nobody. One of efficientad" in text
 

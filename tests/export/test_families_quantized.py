@@ -58,10 +58,10 @@ def test_tensorrt_parses_and_builds_every_variant_without_a_warning(made: Callab
         if variant.layout == "conv-q-relu-q":  # ONNX Runtime's
             continue
         try:
-            told = trt_confirm.confirm(variant.graph)
+            confirmed = trt_confirm.confirm(variant.graph)
         except NotThere as exc:
             pytest.skip(f"TensorRT-RTX is not here: {exc}")
-        assert (told.accepted, told.warnings, told.errors) == (True, (), ()), variant.variant
+        assert (confirmed.accepted, confirmed.warnings, confirmed.errors) == (True, (), ()), variant.variant
 
 
 @FAMILIES

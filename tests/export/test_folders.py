@@ -90,7 +90,7 @@ def test_a_truncated_picture_among_many_is_listed_and_left_out(tmp_path: Path) -
     assert "cut short" in why
 
 
-def test_copies_of_a_picture_count_once_and_are_told(tmp_path: Path) -> None:
+def test_copies_of_a_picture_count_once_and_are_reported(tmp_path: Path) -> None:
     """Else one copy could be in training and another in the share for the threshold, or in the test."""
     mvtec(tmp_path)
     for name in ("train/good/copy.png", "train/good/again.png", "test/good/copy.png"):
@@ -112,7 +112,7 @@ def test_a_picture_that_is_good_and_defective_is_refused(tmp_path: Path) -> None
         read_pictures(tmp_path)
 
 
-def test_a_folder_without_pictures_is_named_and_the_layouts_told(tmp_path: Path) -> None:
+def test_a_folder_without_pictures_is_named_and_the_layouts_listed(tmp_path: Path) -> None:
     (tmp_path / "readme.txt").write_text("nothing here")
     with pytest.raises(BadInput, match=r"no pictures in it.*train/good") as caught:
         read_pictures(tmp_path)
@@ -209,7 +209,7 @@ def test_which_parts_are_held_out_does_not_depend_on_the_order(order: list[int],
     assert set(split(pictures, 0.3, seed)[1]) == set(split(shuffled, 0.3, seed)[1])
 
 
-def test_a_folder_of_other_kinds_of_files_is_told_which(tmp_path: Path) -> None:
+def test_a_folder_of_other_kinds_of_files_is_refused_with_the_kinds(tmp_path: Path) -> None:
     for name in ("a.heic", "b.heic"):
         (tmp_path / name).write_bytes(b"")
     with pytest.raises(BadInput, match=r"no pictures in it; .*left out: 2 files .*\.heic 2"):
@@ -250,7 +250,7 @@ def test_names_that_are_no_utf8_are_read_grouped_and_digested_by_their_bytes(tmp
         read_pictures(tmp_path, group="plain")
 
 
-def test_a_link_that_leads_nowhere_is_told_and_one_to_a_folder_is_followed(tmp_path: Path) -> None:
+def test_a_link_that_leads_nowhere_is_reported_and_one_to_a_folder_is_followed(tmp_path: Path) -> None:
     for i in range(3):
         write(tmp_path / "set" / "good" / f"{i}.png")
         write(tmp_path / "elsewhere" / f"{i}.png")

@@ -63,15 +63,15 @@ def killed(*, words="never written", hook=None):
     assert os.WIFSIGNALED(status) or status == 0, status
     return os.WIFSIGNALED(status)
 
-def told():
+def announce():
     print(*sorted("part" if name.endswith(".part") else name for name in os.listdir(folder)))
 
 assert killed(words="calibration samples")
-told()
+announce()
 assert killed(hook=at_the_rename)
-told()
+announce()
 assert not killed()
-told()
+announce()
 """
 
 

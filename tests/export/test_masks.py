@@ -31,10 +31,10 @@ def test_a_map_is_brought_to_the_size_of_its_mask_and_finds_it(tmp_path: Path) -
     assert wanted is not None
     tally = masks.MapTally(wanted)
     tally.add(0, cells, geometry)
-    told, notes = tally.summary()
-    assert told is not None
-    assert (told.defect_pixels, told.background_pixels, notes) == (600, 1800, ())
-    assert told.auroc > 0.99
+    found, notes = tally.summary()
+    assert found is not None
+    assert (found.defect_pixels, found.background_pixels, notes) == (600, 1800, ())
+    assert found.auroc > 0.99
 
 
 def test_pictures_without_any_mask_ask_for_no_maps() -> None:
@@ -47,8 +47,8 @@ def test_masks_without_a_defect_pixel_are_a_reason(tmp_path: Path) -> None:
     assert wanted is not None
     tally = masks.MapTally(wanted)
     tally.add(0, np.zeros((1, 2, 2), np.float32), Geometry(width=8, height=8, placements=(Placement(1, 1, 0, 0),)))
-    told, notes = tally.summary()
-    assert told is None
+    found, notes = tally.summary()
+    assert found is None
     assert "no defect pixel" in notes[0]
 
 

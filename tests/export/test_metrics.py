@@ -33,11 +33,11 @@ FOUR = pictures((GOOD, "a"), (GOOD, "b"), (DEFECT, "c"), (DEFECT, "d"))
 
 
 def test_a_defect_that_the_model_does_not_see_costs_a_note_and_not_the_row() -> None:
-    told = rows([scored(1, 2, 9, 0.5), scored(1, 2, 8, 0.5, variant="int8")], FOUR, 3.0)[1]
-    assert (told.kept_least, told.kept_of) == (pytest.approx((8 - 1.5) / (9 - 1.5)), 1)
-    assert "1 of the 2 strongest defects score no more than the median good picture" in told.notes[0]
-    assert told.by_picture is not None
-    assert told.by_picture.misses == 1
+    row = rows([scored(1, 2, 9, 0.5), scored(1, 2, 8, 0.5, variant="int8")], FOUR, 3.0)[1]
+    assert (row.kept_least, row.kept_of) == (pytest.approx((8 - 1.5) / (9 - 1.5)), 1)
+    assert "1 of the 2 strongest defects score no more than the median good picture" in row.notes[0]
+    assert row.by_picture is not None
+    assert row.by_picture.misses == 1
 
 
 def test_no_defect_seen_at_all_leaves_the_kept_score_empty() -> None:
@@ -60,13 +60,13 @@ def test_a_first_row_that_did_not_run_is_not_the_reference() -> None:
     assert (table[2].by_picture.flips, table[2].spearman) == (0, 1.0)
 
 
-def test_without_any_reference_a_row_still_has_its_own_figures() -> None:
+def test_without_any_reference_a_row_still_has_its_own_metrics() -> None:
     only = scored(1, 2, 8, 9, variant="int8")
-    told = rows([only], FOUR, 3.0)[0]
+    row = rows([only], FOUR, 3.0)[0]
     assert reference([only]) is None
-    assert told.by_picture is not None
-    assert (told.by_picture.auroc, told.by_picture.flips, told.by_picture.auroc_change) == (1.0, None, None)
-    assert "no fp32 graph ran" in told.notes[0]
+    assert row.by_picture is not None
+    assert (row.by_picture.auroc, row.by_picture.flips, row.by_picture.auroc_change) == (1.0, None, None)
+    assert "no fp32 graph ran" in row.notes[0]
 
 
 def test_scores_of_nan_are_a_problem_of_their_row_alone() -> None:
@@ -78,9 +78,9 @@ def test_scores_of_nan_are_a_problem_of_their_row_alone() -> None:
 
 def test_good_pictures_alone_have_rejects_and_no_auroc() -> None:
     table = rows([scored(1, 4)], pictures((GOOD, "a"), (GOOD, "b")), 3.0)
-    told = table[0].by_picture
-    assert told is not None
-    assert (told.auroc, told.false_rejects, told.good, told.misses_interval) == (None, 1, 2, None)
+    found = table[0].by_picture
+    assert found is not None
+    assert (found.auroc, found.false_rejects, found.good, found.misses_interval) == (None, 1, 2, None)
     assert quality(table, "picture").header == ("variant", "runtime", "false rejects", "ran")
 
 
@@ -90,17 +90,17 @@ def test_a_figure_that_one_row_alone_has_keeps_its_column() -> None:
     assert [row[kept] for row in table.rows] == ["-", "1.00"]
 
 
-def test_the_layout_is_told_where_two_rows_differ_by_it_alone() -> None:
+def test_the_layout_is_reported_where_two_rows_differ_by_it_alone() -> None:
     first, second = (
         replace(scored(1, 2, 8, 9, variant="int8"), layout=layout) for layout in ("conv-relu-q", "conv-q-relu-q")
     )
-    told = quality(rows([scored(1, 2, 8, 9), first, second], FOUR, 3.0), "picture")
-    at = told.header.index("layout")
-    assert [row[at] for row in told.rows] == ["-", "conv-relu-q", "conv-q-relu-q"]
+    found = quality(rows([scored(1, 2, 8, 9), first, second], FOUR, 3.0), "picture")
+    at = found.header.index("layout")
+    assert [row[at] for row in found.rows] == ["-", "conv-relu-q", "conv-q-relu-q"]
     assert "layout" not in quality(rows([scored(1, 2, 8, 9)], FOUR, 3.0), "picture").header
 
 
-def test_what_ran_is_told_by_the_types_of_the_convolutions() -> None:
+def test_what_ran_is_reported_by_the_types_of_the_convolutions() -> None:
     row = rows([replace(scored(1, 2, 8, 9), device="CPU", precision="f32", convolutions="59 f32, 12 i8")], FOUR, 3.0)[0]
     assert table_words.ran(row) == "CPU, convolutions: 59 f32, 12 i8"
     assert table_words.ran(replace(row, convolutions="")) == "CPU, f32"
@@ -132,11 +132,11 @@ def test_parts_are_counted_where_they_were_named_and_are_the_unit_of_every_inter
 
 
 def test_without_a_group_each_picture_is_a_part_and_nothing_is_said_by_part() -> None:
-    told = rows([scored(1, 2, 8, 9)], FOUR, 3.0)[0]
-    assert told.by_part is None
-    assert told.by_picture is not None
-    assert told.by_picture.misses_interval is not None
-    assert told.by_picture.auroc_method == "no inversion"
+    row = rows([scored(1, 2, 8, 9)], FOUR, 3.0)[0]
+    assert row.by_part is None
+    assert row.by_picture is not None
+    assert row.by_picture.misses_interval is not None
+    assert row.by_picture.auroc_method == "no inversion"
 
 
 def test_a_change_of_auroc_comes_with_its_interval() -> None:
@@ -144,12 +144,12 @@ def test_a_change_of_auroc_comes_with_its_interval() -> None:
     seen = pictures(*[(GOOD, str(i)) for i in range(30)], *[(DEFECT, str(i)) for i in range(30)])
     scores = np.concatenate([rng.normal(size=30), rng.normal(1, size=30)])
     table = rows([scored(*scores), scored(*(scores + 0.3 * rng.normal(size=60)), variant="int8")], seen, 3.0)
-    told = table[1].by_picture
-    assert told is not None
-    assert told.auroc_change is not None
-    assert told.auroc_change_interval is not None
-    low, high = told.auroc_change_interval
-    assert low < told.auroc_change < high
+    found = table[1].by_picture
+    assert found is not None
+    assert found.auroc_change is not None
+    assert found.auroc_change_interval is not None
+    low, high = found.auroc_change_interval
+    assert low < found.auroc_change < high
     assert quality(table, "picture").rows[1][3].endswith("] pp")
     assert quality(table, "picture").rows[0][3] == "-"
 
@@ -163,10 +163,10 @@ def test_operators_left_in_float_are_counted_by_place() -> None:
 
 
 def test_a_change_of_auroc_is_a_share_in_the_row_and_points_in_the_table() -> None:
-    told = rows([scored(1, 2, 8, 9), scored(1, 8.5, 8, 9, variant="int8")], FOUR, 3.0)
-    change = told[1].by_picture
+    found = rows([scored(1, 2, 8, 9), scored(1, 8.5, 8, 9, variant="int8")], FOUR, 3.0)
+    change = found[1].by_picture
     assert change is not None
     assert change.auroc == pytest.approx(0.75)
     assert change.auroc_change == pytest.approx(-0.25)
-    table = quality(told, "picture")
+    table = quality(found, "picture")
     assert table.rows[1][table.header.index("change [95 %]")].startswith("-25.00 [")

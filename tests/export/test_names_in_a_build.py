@@ -34,10 +34,10 @@ def test_a_build_from_such_names_gives_a_bundle_and_a_page(tmp_path: Path, monke
     wanted = builder.BuildOptions(name="x", out=tmp_path / "x.edge")
     built = builder.build(Edges(), data, trained, AnomalyOptions(), wanted)
     with Bundle.open(built.path) as bundle:
-        told = bundle.report()
+        found = bundle.report()
         assert bundle.manifest.provenance.command[2].endswith(r"parts_\xe4\x1b")
-    assert told is not None
-    assert told["pictures"] == {"good": 6, r"kratzer_\xe4": 6}
+    assert found is not None
+    assert found["pictures"] == {"good": 6, r"kratzer_\xe4": 6}
     measured = report.Measured(
         speeds=Speeds(latency={}, ratios={}), verified=verify(built.path), machine=machine()
     )  # fmt: skip

@@ -133,7 +133,7 @@ def test_the_student_is_split_in_two_convolutions_and_the_tail_names_what_follow
     assert not any(nodes[name].op_type == "Conv" for name in tail)
 
 
-def test_the_graph_keeps_its_promise_of_names_shapes_and_operator_set() -> None:
+def test_the_graph_keeps_its_contract_of_names_shapes_and_operator_set() -> None:
     graph, _ = merged_graph(model_of(), width=320, height=256)
     model = onnx.load_from_string(graph)
     assert [opset.version for opset in model.opset_import] == [17]

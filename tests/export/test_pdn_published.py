@@ -138,10 +138,10 @@ def test_a_damaged_or_missing_file_is_named(name: str, tmp_path: Path) -> None:
 
 
 def test_the_teacher_that_ships_is_the_one_that_its_provenance_describes() -> None:
-    teacher, told = load_teacher(), json.loads(OURS.with_suffix(".json").read_text("utf-8"))
-    assert hashlib.sha256(OURS.read_bytes()).hexdigest() == told["sha256"]
-    assert (teacher.layout.size, teacher.layout.padding) == ("s", told["options"]["padding"])
+    teacher, answer = load_teacher(), json.loads(OURS.with_suffix(".json").read_text("utf-8"))
+    assert hashlib.sha256(OURS.read_bytes()).hexdigest() == answer["sha256"]
+    assert (teacher.layout.size, teacher.layout.padding) == ("s", answer["options"]["padding"])
     assert OURS.stat().st_size < 5_000_000
-    assert {"error", "variance", "explained", "pictures"} == set(told["held_out"]["textures held out"])
-    assert told["held_out"]["textures held out"]["explained"] > 0.2
-    assert told["steps"] > 0
+    assert {"error", "variance", "explained", "pictures"} == set(answer["held_out"]["textures held out"])
+    assert answer["held_out"]["textures held out"]["explained"] > 0.2
+    assert answer["steps"] > 0

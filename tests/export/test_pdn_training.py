@@ -294,7 +294,7 @@ def test_about_a_third_of_the_foreign_pictures_are_made_grey(tmp_path: Path) -> 
     assert generated.shape == (72, 72, 3)
 
 
-def test_what_a_penalty_folder_holds_counts_not_where_it_lies(tmp_path: Path) -> None:
+def test_what_an_ood_folder_holds_counts_not_where_it_lies(tmp_path: Path) -> None:
     for name, value in (("here", 9), ("there", 9), ("other", 90)):
         (tmp_path / name).mkdir()
         cv2.imwrite(str(tmp_path / name / "a.png"), np.full((8, 8, 3), value, np.uint8))
@@ -313,7 +313,7 @@ def test_a_run_is_another_with_other_foreign_pictures(
     assert without["ood"] == "textures"
 
 
-def test_an_empty_penalty_folder_is_named(parts: AnomalyData, options: EfficientAdOptions, tmp_path: Path) -> None:
+def test_an_empty_ood_folder_is_named(parts: AnomalyData, options: EfficientAdOptions, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(BadInput, match="no pictures in it"):
         train(parts, replace(options, ood=tmp_path / "empty"), folder=tmp_path / "run", progress=silent, recipe=RECIPE)
@@ -368,11 +368,11 @@ def test_how_pictures_come_to_a_model_lies_in_its_file_and_nowhere_else(
 ) -> None:
     narrow = replace(RECIPE, border=8)
     trained = train(parts, replace(options, steps=1), folder=tmp_path / "run", progress=silent, recipe=narrow)
-    told_nothing = replace(trained, facts={}, options=replace(options, width=256))
-    record = training.graphs(told_nothing).preprocessing
+    says_nothing = replace(trained, facts={}, options=replace(options, width=256))
+    record = training.graphs(says_nothing).preprocessing
     assert record is not None
     assert (record.width, record.border) == (SIDE + 16, 8)
-    feeds = EfficientAD().samples(parts, told_nothing, "model", 4)
+    feeds = EfficientAD().samples(parts, says_nothing, "model", 4)
     assert {feed["image"].shape for feed in feeds} == {(1, SIDE + 16, SIDE + 16, 3)}
 
 

@@ -114,7 +114,7 @@ def test_a_picture_that_was_never_taken_is_decoded_when_it_is_asked_for_and_kept
     np.testing.assert_array_equal(store.tensor(path, RECORD), first)
 
 
-def test_a_file_that_is_no_picture_is_told_and_one_beyond_the_bit_depth_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_no_picture_is_reported_and_one_beyond_the_bit_depth_is_refused(tmp_path: Path) -> None:
     store = PictureStore()
     (tmp_path / "no.png").write_bytes(b"not a picture")
     content, problem = store.take(tmp_path / "no.png", RECORD)

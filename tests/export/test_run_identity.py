@@ -30,22 +30,22 @@ class Recipe:
     checkpoint_every_s: float = 20.0
 
 
-def told(options: EfficientAdOptions = OPTIONS, recipe: object = None, **made_of: str) -> dict[str, str]:
+def identity(options: EfficientAdOptions = OPTIONS, recipe: object = None, **made_of: str) -> dict[str, str]:
     return identify(options, recipe or Recipe(), code="t/1", **{"data": "d1", **made_of})
 
 
 @pytest.mark.parametrize("change", [{"steps": 9}, {"time_budget_s": 60.0}, {"threads": 2}, {"device": "cpu"}])
 def test_how_long_a_run_lasts_and_where_it_is_computed_is_not_what_it_is(change: dict[str, float]) -> None:
-    assert told(replace(OPTIONS, **change)) == told()
+    assert identity(replace(OPTIONS, **change)) == identity()
 
 
 def test_how_often_it_is_kept_is_not_either() -> None:
-    assert told(recipe=Recipe(checkpoint_every_s=1.0)) == told()
+    assert identity(recipe=Recipe(checkpoint_every_s=1.0)) == identity()
 
 
 def test_where_a_file_lies_does_not_count_but_what_is_in_it(tmp_path: Path) -> None:
-    assert told(replace(OPTIONS, teacher=tmp_path / "t.pth", ood=tmp_path)) == told()
-    assert differences(told(teacher="a"), told(teacher="b")) == ["teacher was a, is b now"]
+    assert identity(replace(OPTIONS, teacher=tmp_path / "t.pth", ood=tmp_path)) == identity()
+    assert differences(identity(teacher="a"), identity(teacher="b")) == ["teacher was a, is b now"]
 
 
 def test_a_path_of_any_family_is_no_part_of_the_identity(tmp_path: Path) -> None:
@@ -64,20 +64,20 @@ def test_a_path_of_any_family_is_no_part_of_the_identity(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("now", "words"),
     [
-        (told(replace(OPTIONS, seed=4)), "seed was 3, is 4 now"),
-        (told(replace(OPTIONS, size="s")), "size was xs, is s now"),
-        (told(replace(OPTIONS, any_orientation=True)), "any_orientation was false, is true now"),
-        (told(data="d2"), "data was d1, is d2 now"),
-        (told(data="d2", pictures="a\nb"), "data was d1, is d2 now"),  # a checkpoint of before names were kept
-        (told(recipe=Recipe(rate=0.2)), "recipe.rate was 0.1, is 0.2 now"),
-        (told(recipe=Recipe(inner=Inner((1, 3)))), "recipe.inner.layers was [1, 2], is [1, 3] now"),
-        (told(recipe=Recipe(many=())), 'recipe.many was [{"layers": "[1, 2]"}], is [] now'),
-        (told(ood="photos"), "ood was not there, is photos now"),
+        (identity(replace(OPTIONS, seed=4)), "seed was 3, is 4 now"),
+        (identity(replace(OPTIONS, size="s")), "size was xs, is s now"),
+        (identity(replace(OPTIONS, any_orientation=True)), "any_orientation was false, is true now"),
+        (identity(data="d2"), "data was d1, is d2 now"),
+        (identity(data="d2", pictures="a\nb"), "data was d1, is d2 now"),  # a checkpoint of before names were kept
+        (identity(recipe=Recipe(rate=0.2)), "recipe.rate was 0.1, is 0.2 now"),
+        (identity(recipe=Recipe(inner=Inner((1, 3)))), "recipe.inner.layers was [1, 2], is [1, 3] now"),
+        (identity(recipe=Recipe(many=())), 'recipe.many was [{"layers": "[1, 2]"}], is [] now'),
+        (identity(ood="photos"), "ood was not there, is photos now"),
     ],
 )
 def test_what_differs_is_named_as_text(now: dict[str, str], words: str) -> None:
-    assert differences(told(), now) == [words]
-    assert digest(now) != digest(told())
+    assert differences(identity(), now) == [words]
+    assert digest(now) != digest(identity())
 
 
 @pytest.mark.parametrize(
@@ -88,13 +88,13 @@ def test_what_differs_is_named_as_text(now: dict[str, str], words: str) -> None:
         ("a b c", "the pictures have the names that they had when it began, but other contents or parts"),
     ],
 )
-def test_how_the_pictures_changed_is_told_by_their_names(names: str, words: str) -> None:
-    before, now = told(pictures="a\nb\nc"), told(data="d2", pictures=names.replace(" ", "\n"))
+def test_how_the_pictures_changed_is_reported_by_their_names(names: str, words: str) -> None:
+    before, now = identity(pictures="a\nb\nc"), identity(data="d2", pictures=names.replace(" ", "\n"))
     assert [words in difference for difference in differences(before, now)] == [True]
 
 
 def test_every_option_but_those_that_last_counts() -> None:
-    names = set(told())
+    names = set(identity())
     assert {"seed", "width", "height", "any_orientation", "size", "bit_depth"} <= names
     assert not {"steps", "time_budget_s", "threads", "device"} & names
     xs = identify(OPTIONS, XsConfig(), code="xs/1")
@@ -102,7 +102,7 @@ def test_every_option_but_those_that_last_counts() -> None:
     assert "recipe.time_budget_s" not in xs
 
 
-def test_weights_are_told_apart_by_value_and_by_name() -> None:
+def test_weights_are_distinguished_by_value_and_by_name() -> None:
     one, same = nn.Linear(2, 2), nn.Linear(2, 2)
     same.load_state_dict(one.state_dict())
     assert digest_of_weights(one) == digest_of_weights(same)

@@ -97,6 +97,6 @@ def test_a_full_disk_leaves_the_file_that_was_there(
     assert [p.name for p in tmp_path.iterdir()] == ["x.safetensors"]
 
 
-def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_there_is_reported(tmp_path: Path) -> None:
     with pytest.raises(CantWrite):
         tensors_file.write(tmp_path / "none" / "x.safetensors", TENSORS)

@@ -90,7 +90,7 @@ MISTAKES: Sequence[tuple[Sequence[str], int, str]] = [
 
 @pytest.mark.parametrize("words", [["--dry-run"], []], ids=["dry run", "run"])
 @pytest.mark.parametrize(("mistake", "code", "said"), MISTAKES, ids=[" ".join(m) for m, *_ in MISTAKES])
-def test_a_mistake_is_told_before_the_first_picture_is_computed(
+def test_a_mistake_is_reported_before_the_first_picture_is_computed(
     mistake: Sequence[str], code: int, said: str, words: list[str], parts: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
@@ -105,9 +105,9 @@ def test_a_mistake_is_told_before_the_first_picture_is_computed(
         Path(name).write_text("not what it is called")
     before = sorted(os.listdir())
     assert edge("train", "efficientad", str(parts), "--out", "x.edge", "--steps", "1", *mistake, *words) == code
-    told = capsys.readouterr()
-    assert said in told.err
-    assert "features" not in told.err
+    output = capsys.readouterr()
+    assert said in output.err
+    assert "features" not in output.err
     assert sorted(os.listdir()) == before
 
 
@@ -129,22 +129,22 @@ def test_a_dry_run_tells_what_the_run_will_do_and_writes_nothing(
         "1",
     ]
     assert edge(*call, "--dry-run") == 0
-    told = capsys.readouterr().out
+    text = capsys.readouterr().out
     for words in (
         "8 (each taken for a part",
         "900 steps or 10 min, whichever comes first",
         "x.run: new",
         "320 x 320 px",
     ):
-        assert words in told
+        assert words in text
     assert (
-        "2 good pictures for the threshold are too few for the usual 1 %: that takes 99 of them, from about 495" in told
+        "2 good pictures for the threshold are too few for the usual 1 %: that takes 99 of them, from about 495" in text
     )
-    assert "33.34 %, by score 2 of 2 good pictures; from so many, the true rate lies between 2.53 % and 77.64 %" in told
+    assert "33.34 %, by score 2 of 2 good pictures; from so many, the true rate lies between 2.53 % and 77.64 %" in text
     assert edge(*call, "--rate", "40%", "--dry-run", "--json") == 0
-    told = json.loads(capsys.readouterr().out)
-    assert (told["pictures"], told["quantile_pictures"], told["held_out_pictures"]) == (5, 1, 2)
-    assert (told["threshold"]["requested_rate"], told["steps"], told["kept_step"]) == (0.4, 900, None)
+    text = json.loads(capsys.readouterr().out)
+    assert (text["pictures"], text["quantile_pictures"], text["held_out_pictures"]) == (5, 1, 2)
+    assert (text["threshold"]["requested_rate"], text["steps"], text["kept_step"]) == (0.4, 900, None)
     assert os.listdir() == []
 
 
@@ -227,7 +227,7 @@ def test_an_interrupted_demo_has_the_exit_code_of_what_is_stopped(
                 raise KeyboardInterrupt
             return super().write(text)
 
-    told = Interrupts()
-    monkeypatch.setattr(sys, "stderr", told)
+    stream = Interrupts()
+    monkeypatch.setattr(sys, "stderr", stream)
     assert edge("demo", "--out", str(tmp_path / "shown")) == 5
-    assert "the demo was stopped. The same command starts from the beginning" in told.getvalue()
+    assert "the demo was stopped. The same command starts from the beginning" in stream.getvalue()

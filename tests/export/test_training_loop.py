@@ -164,7 +164,7 @@ def test_a_finished_run_that_is_asked_for_more_goes_on_with_the_schedule_of_the_
 
     end = go(second, tmp_path, steps=20, every=1e9, progress=watch)
     assert (end.step, end.finished) == (20, True)
-    assert [(leg.began, leg.steps) for leg in end.segments] == [(0, 10), (10, 20)]
+    assert [(segment.began, segment.steps) for segment in end.segments] == [(0, 10), (10, 20)]
     assert notes[0] == "going on from step 10"
     # One step after the half of 20, not at the end of 10; and then down to the new end.
     assert seen[1] == pytest.approx(0.05 * loop.cosine(0.5))
@@ -177,7 +177,7 @@ def test_the_end_of_an_unfinished_run_may_be_moved(tmp_path: Path) -> None:
         go(Line(), tmp_path, progress=stop_at(4), steps=30)
     end = go(Line(), tmp_path, steps=12)
     assert (end.step, end.finished) == (12, True)
-    assert [leg.steps for leg in end.segments] == [30, 12]
+    assert [segment.steps for segment in end.segments] == [30, 12]
     assert 4 <= end.segments[1].began < 12
 
 

@@ -104,7 +104,7 @@ def test_each_source_has_one_raw_map_and_it_is_what_the_gain_reads(model: XsMode
     assert [nodes[name].output[0] for name in raw_maps(tail)] == read
 
 
-def test_the_keep_fp32_is_all_that_judges_and_none_of_the_networks(model: XsModel, graph: bytes) -> None:
+def test_the_keep_fp32_is_all_that_scores_and_none_of_the_networks(model: XsModel, graph: bytes) -> None:
     tail = set(merged_graph(model, width=SIDE, height=SIDE)[1])
     nodes = onnx.load_from_string(graph).graph.node
     in_tail = [n.name for n in nodes if n.op_type == "Conv" and n.name in tail]
@@ -200,7 +200,7 @@ def test_same_padding_is_tensorflows() -> None:
 
 
 @pytest.mark.parametrize("side", [64, 100, 130])
-def test_the_trunks_sizes_are_those_foretold(side: int) -> None:
+def test_the_trunks_sizes_are_those_planned(side: int) -> None:
     torch.set_num_threads(1)
     with torch.no_grad():
         out = load_trunk(14)(torch.zeros(1, side, side + 2, 3, dtype=torch.uint8), (2, 14))

@@ -92,9 +92,9 @@ def test_a_maps_scale_reaches_from_the_lower_to_the_upper_quantile_of_its_cells(
     ]
     with torch.inference_mode():
         maps = [model.maps(each) for each in features]
-    for number, told in enumerate(quantiles_of(model, features, (0.25, 0.75))):
+    for number, found in enumerate(quantiles_of(model, features, (0.25, 0.75))):
         cells = torch.cat([each[number] for each in maps]).double().numpy()
-        assert (told.low, told.high) == pytest.approx(tuple(np.quantile(cells, (0.25, 0.75))), rel=1e-6)
+        assert (found.low, found.high) == pytest.approx(tuple(np.quantile(cells, (0.25, 0.75))), rel=1e-6)
 
 
 def test_the_bit_depth_that_the_user_states_stands_in_the_record() -> None:
@@ -275,7 +275,7 @@ def test_turned_views_differ_by_seed_and_keep_their_size() -> None:
     assert (one != two).any()
 
 
-def test_turns_move_pixels_and_resample_none() -> None:
+def test_rotations_move_pixels_and_resample_none() -> None:
     picture = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     record, how = Preprocessing(width=32, height=32), Augmentation(any_orientation=True)
     kinds = [np.rot90(p, k) for p in (picture, picture[:, ::-1]) for k in range(4)]

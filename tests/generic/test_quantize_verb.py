@@ -95,10 +95,10 @@ def test_a_file_and_its_samples_become_a_bundle_that_every_verb_takes(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert quantize("--name", "Line 3") == 0
-    told = capsys.readouterr().out
-    assert "8 samples read" in told
-    assert "int8.conv-relu-q: 2 operators in int8; measured here:" in told
-    assert "edge-sdk verify m.edge" in told
+    text = capsys.readouterr().out
+    assert "8 samples read" in text
+    assert "int8.conv-relu-q: 2 operators in int8; measured here:" in text
+    assert "edge-sdk verify m.edge" in text
     report = verify("m.edge")
     assert report.passed, report.text()
     assert report.reproduced == report.samples == 3
@@ -277,9 +277,9 @@ def test_a_mistake_is_one_sentence_and_nothing_is_written(
     save(here / "wide.npz", {**whole, IMAGE: np.zeros((4, 3, 17, 16), np.float32)})
     path, data = given
     assert quantize(*words, model=path, data=data) == code
-    told = capsys.readouterr().err
-    assert said in told
-    assert "Traceback" not in told
+    text = capsys.readouterr().err
+    assert said in text
+    assert "Traceback" not in text
     assert (here / "there.edge").read_text() == "kept"
     assert not (here / "m.edge").exists()
 

@@ -113,9 +113,9 @@ def test_a_record_names_a_script_that_is_there_and_options_that_it_has(name: str
 @pytest.mark.parametrize("name", RECORDS)
 def test_a_record_is_in_the_table_with_the_command_that_makes_it(name: str) -> None:
     rows = [line for line in (RESULTS / "README.md").read_text("utf-8").splitlines() if line.startswith("| `")]
-    told = {line.split("`")[1]: line for line in rows}
+    called = {line.split("`")[1]: line for line in rows}
     fits = [
-        line for pattern, line in told.items()
+        line for pattern, line in called.items()
         if re.fullmatch(re.sub(r"<\w+>", r"\\w+", pattern.replace(".", r"\.")), name)
     ]  # fmt: skip
     assert len(fits) == 1, name

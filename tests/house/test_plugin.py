@@ -102,11 +102,11 @@ def test_the_package_is_made_of_new_files_alone(site: Site) -> None:
         "import json; from importlib import metadata; d = metadata.distribution('edge-sdk-trial'); "
         "print(json.dumps([str(f) for f in d.files] + [[e.group, e.name] for e in d.entry_points]))"
     )
-    told = json.loads(site.run("-c", ask).stdout)
-    installed = {Path(one).parts[0] for one in told if isinstance(one, str)}
+    answer = json.loads(site.run("-c", ask).stdout)
+    installed = {Path(one).parts[0] for one in answer if isinstance(one, str)}
     assert installed == {"edge_sdk_trial", "edge_sdk_trial-1.0.dist-info"}
     groups: dict[str, set[str]] = {}
-    for group, name in (one for one in told if not isinstance(one, str)):
+    for group, name in (one for one in answer if not isinstance(one, str)):
         groups.setdefault(group, set()).add(name)
     assert groups == GROUPS
 
@@ -224,8 +224,8 @@ def test_profile_times_whole_calls_and_layers_of_each_role(site: Site, bundles: 
         ("profile", "seeds.edge", "--runtime", "slow-numpy", *short),
         ("profile", "pairs.edge", "--runtime", "onnxruntime", "--layers", "--json"),
     )  # fmt: skip
-    for told in (pairs, seeds, slow, layers):
-        assert told.code == 0, told.err
+    for found in (pairs, seeds, slow, layers):
+        assert found.code == 0, found.err
     assert {"encode", "decode"} <= set(pairs.json["stages"])
     assert {"noise", "draw"} <= set(seeds.json["stages"])
     assert [one["role"] for one in layers.json["roles"]] == ["encoder", "decoder"]

@@ -32,7 +32,7 @@ def run(script, words, report):
     sys.argv, sys.path[0] = [script, *words], os.path.dirname(script)
     out = os.open(report + ".out", os.O_WRONLY | os.O_CREAT)
     os.dup2(out, 1), os.dup2(out, 2)
-    told = open(report, "w")
+    answers = open(report, "w")
     sys.addaudithook(watch)
     code = 0
     try:
@@ -43,8 +43,8 @@ def run(script, words, report):
         print(f"{type(exc).__name__}: {exc}")
         code = 99
     sys.stdout.flush(), sys.stderr.flush()
-    told.write(json.dumps([code, written]))
-    told.flush()
+    answers.write(json.dumps([code, written]))
+    answers.flush()
     os._exit(0)
 
 scripts, found = json.loads(sys.argv[1]), {}

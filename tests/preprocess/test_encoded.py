@@ -172,14 +172,14 @@ def test_a_jpeg_whose_tables_stand_before_its_header_is_read_by_its_header() -> 
     assert encoded.size(moved, where="x.jpg") == (50, 30)
 
 
-@pytest.mark.parametrize(("tile", "told"), [(64, (1000, 500)), (4096, (4096, 4096))])
+@pytest.mark.parametrize(("tile", "size"), [(64, (1000, 500)), (4096, (4096, 4096))])
 def test_a_tiled_tiff_claims_its_own_size_or_that_of_its_tiles_whichever_is_larger(
-    tile: int, told: tuple[int, int]
+    tile: int, size: tuple[int, int]
 ) -> None:
     entries = [(256, 1000), (257, 500), (322, tile), (323, tile)]
     listed = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries)
     data = b"II*\0" + struct.pack("<IH", 8, len(entries)) + listed + bytes(4)
-    assert encoded.size(data, where="x.tif") == told
+    assert encoded.size(data, where="x.tif") == size
 
 
 def _tags(*entries: tuple[int, int, int, int], at: int = 8) -> bytes:
@@ -206,6 +206,6 @@ WIDE, HIGH = (256, 4, 1, 100), (257, 4, 1, 50)
         (b"RIFF" + struct.pack("<I", 500) + b"WEBPVP8L" + bytes(30), "bytes are missing"),
     ],
 )  # fmt: skip
-def test_a_header_that_can_not_be_is_told_apart(data: bytes, said: str) -> None:
+def test_a_header_that_can_not_be_is_distinguished(data: bytes, said: str) -> None:
     with pytest.raises(BadInput, match=said):
         encoded.size(data, where="x")

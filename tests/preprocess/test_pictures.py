@@ -1,4 +1,4 @@
-"""What each kind of picture file or array becomes, and what a bad one is told."""
+"""What each kind of picture file or array becomes, and how a bad one is refused."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_what_is_no_picture_is_refused_and_named(tmp_path: Path, name: str, cont
     assert name in str(caught.value)
 
 
-def test_a_missing_file_and_a_folder_are_told_apart(tmp_path: Path) -> None:
+def test_a_missing_file_and_a_folder_are_distinguished(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="No such file"):
         preprocess.decode(tmp_path / "absent.png")
     with pytest.raises(BadInput, match="folder, not a picture"):
@@ -119,7 +119,7 @@ def test_a_missing_file_and_a_folder_are_told_apart(tmp_path: Path) -> None:
         (np.zeros((0, 4, 3), np.uint8), "empty"),
     ],
 )
-def test_an_array_that_is_no_picture_is_told_why(array: NDArray[np.generic], words: str) -> None:
+def test_an_array_that_is_no_picture_is_refused_with_the_reason(array: NDArray[np.generic], words: str) -> None:
     with pytest.raises(BadInput, match=words):
         preprocess.apply(array, RECORD)  # type: ignore[arg-type]
 

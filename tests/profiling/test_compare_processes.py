@@ -75,7 +75,7 @@ def test_twenty_times_the_work_is_slower_whatever_the_machine_does(folder: Path)
     assert result.speedup == pytest.approx(1 / result.ratios.p.value)
 
 
-def test_a_slower_tail_alone_fails_too_and_what_can_not_be_told_only_where_that_is_asked(folder: Path) -> None:
+def test_a_slower_tail_alone_fails_too_and_an_open_verdict_only_where_that_is_asked(folder: Path) -> None:
     result = compare(side(folder, "a", steps=500), side(folder, "b", steps=500), options=FAST)
 
     def code(verdict: str, *, tail: bool, strict: bool = False) -> int:

@@ -15,7 +15,7 @@ from edge_sdk.runtimes.protocol import LayerTime
 
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
-def test_every_convolution_has_a_time_and_what_ran_is_told(runtime: str, tiny_bundle: Path, tmp_path: Path) -> None:
+def test_every_convolution_has_a_time_and_what_ran_is_reported(runtime: str, tiny_bundle: Path, tmp_path: Path) -> None:
     (report,) = layers(tiny_bundle, runtime=runtime, variant="int8", threads=1, cache=tmp_path)
     assert sum("conv" in f"{one.op} {one.name}".lower() for one in report.layers) >= 3
     assert (report.variant, report.explanation.runtime) == ("int8", runtime)
@@ -46,9 +46,9 @@ def test_the_verb_shows_layers_and_refuses_to_measure_latency_beside(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert _edge("profile", str(tiny_bundle), "--layers", "--runtime", "onnxruntime", "--json") == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["schema"] == "edge-sdk.layers/2"
-    (role,) = told["roles"]
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["schema"] == "edge-sdk.layers/2"
+    (role,) = answer["roles"]
     assert role["role"] == "model"
     assert role["layers"]
     assert _edge("profile", str(tiny_bundle), "--layers", "--samples", str(tmp_path / "x.csv")) == BadUsage.exit_code

@@ -30,7 +30,7 @@ def test_this_machine_can_be_written_as_json() -> None:
     assert facts.cores_visible >= 1
 
 
-def test_what_is_not_told_is_none_with_a_reason(tmp_path: Path) -> None:
+def test_what_is_not_reported_is_none_with_a_reason(tmp_path: Path) -> None:
     facts = machine(root=tmp_path)
     for name in ("smt", "l3_bytes", "governor", "turbo", "memory_bytes", "board", "hypervisor"):
         assert getattr(facts, name) is None
@@ -39,7 +39,7 @@ def test_what_is_not_told_is_none_with_a_reason(tmp_path: Path) -> None:
     assert "NVIDIA" in facts.absent["gpus"]
 
 
-def test_what_is_told_is_read(tmp_path: Path) -> None:
+def test_what_is_reported_is_read(tmp_path: Path) -> None:
     cpu = tmp_path / "sys/devices/system/cpu"
     for path, text in {
         cpu / "smt/active": "1\n",
@@ -110,7 +110,7 @@ print(machine().physical_cores >= 1)
 """
 
 
-def test_without_psutil_every_fact_is_told_or_absent() -> None:
+def test_without_psutil_every_fact_is_reported_or_absent() -> None:
     done = subprocess.run([sys.executable, "-c", WITHOUT_PSUTIL], capture_output=True, text=True, check=False)
     assert done.stdout == "True\n", done.stderr
 

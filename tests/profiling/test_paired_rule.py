@@ -74,7 +74,7 @@ def test_the_other_way_round_it_is_faster() -> None:
 
 @given(seed=st.integers(0, 50), factor=st.floats(0.1, 10))
 @settings(max_examples=10, deadline=None)
-def test_the_ratio_turns_over_with_the_sides_and_ignores_the_unit(seed: int, factor: float) -> None:
+def test_the_ratio_inverts_with_the_sides_and_ignores_the_unit(seed: int, factor: float) -> None:
     pairs = simulated(seed, pairs=30)
     swapped = Pairs(wall_a=pairs.wall_b, wall_b=pairs.wall_a, cpu_a=pairs.cpu_b, cpu_b=pairs.cpu_a)
     scaled = Pairs(
@@ -91,7 +91,7 @@ def test_the_ratio_turns_over_with_the_sides_and_ignores_the_unit(seed: int, fac
     assert one.p.low <= one.p.value <= one.p.high
 
 
-def test_a_side_that_waits_more_is_told_from_one_that_computes_more() -> None:
+def test_a_side_that_waits_more_is_distinguished_from_one_that_computes_more() -> None:
     of = pair_ratios(simulated(1, sleeps=0.8, hostile=False), threads=(1, 1), rng=np.random.default_rng(0))
     ruling = decide(of, margin=0.03, noise="quiet")
     assert (ruling.verdict, ruling.clause) == ("slower", "ii")
@@ -106,8 +106,8 @@ def test_cpu_time_is_not_used_of_a_side_that_sleeps_or_whose_threads_are_unknown
     assert "B uses" in of.c_absent
     assert "sleeps" in of.c_absent
     assert "not known" in pair_ratios(pairs, threads=(1, None), rng=np.random.default_rng(0)).c_absent
-    told = pair_ratios(pairs, threads=(1, 1), cpu_absent="b: it computes on a GPU", rng=np.random.default_rng(0))
-    assert (told.c, told.c_absent) == (None, "b: it computes on a GPU")
+    ratios = pair_ratios(pairs, threads=(1, 1), cpu_absent="b: it computes on a GPU", rng=np.random.default_rng(0))
+    assert (ratios.c, ratios.c_absent) == (None, "b: it computes on a GPU")
 
 
 def made(p: tuple[float, float, float], *, c: tuple[float, float, float] | None = None, **more: object) -> PairRatios:
@@ -163,7 +163,7 @@ def test_a_small_difference_in_wall_time_alone_is_found_twice_on_a_hostile_machi
     assert needs_confirming(of, decide(of, margin=0.03, noise=noise), noise=noise) == again
 
 
-def test_what_cannot_be_told_is_worded_with_its_limit() -> None:
+def test_what_cannot_be_decided_is_worded_with_its_limit() -> None:
     assert decide(made((1.0, 0.9, 1.2)), margin=0.03, noise="busy").words == "cannot tell apart below 20 %"
 
 

@@ -19,7 +19,7 @@ PICTURES = list(range(8))
 
 
 class Simulated:
-    """A machine whose time passes only as told: reading the clock costs 50 ns, a reference loop 2 ms."""
+    """A machine whose time passes only on request: reading the clock costs 50 ns, a reference loop 2 ms."""
 
     def __init__(self) -> None:
         self.now = 0
@@ -50,8 +50,8 @@ class Model:
         self.machine.now += round(took * 1e6)
         if not self.stages:
             return None
-        told = {"resize": 0.2 * took, "infer": 0.7 * took, "copy_in": 0.0, "overhead": 0.0, "total": took}
-        return SimpleNamespace(ran=SimpleNamespace(stages_ms=told))
+        stages = {"resize": 0.2 * took, "infer": 0.7 * took, "copy_in": 0.0, "overhead": 0.0, "total": took}
+        return SimpleNamespace(ran=SimpleNamespace(stages_ms=stages))
 
 
 def measured(times_ms: Sequence[float], *, stages: bool = False, **options: Any) -> ProfileReport:
@@ -67,7 +67,7 @@ def test_a_steady_model_is_measured_until_time_and_calls_are_enough() -> None:
     assert report.run.seconds == pytest.approx(10.0, abs=0.1)
     assert report.total.p50 == pytest.approx(5.0, abs=1e-3)
     assert report.stability.verdict == "stable"
-    assert report.images_per_s == pytest.approx(200.0, rel=1e-2)
+    assert report.calls_per_s == pytest.approx(200.0, rel=1e-2)
     assert report.words("p50") == "5.00"
     assert report.words("p99") == "5.00 (<= 5.00)"
 
@@ -110,7 +110,7 @@ def test_a_call_that_tells_no_stages_has_a_total_and_a_reason() -> None:
     assert report.absent["stages"] == "the call reports no stage times"
 
 
-def test_a_stage_below_20_times_the_cost_of_the_clock_is_not_told_apart_from_0() -> None:
+def test_a_stage_below_20_times_the_cost_of_the_clock_is_not_distinguished_from_0() -> None:
     class Reads(Model):
         def predict(self, picture: Any) -> Any:
             result = super().predict(picture)
@@ -124,7 +124,7 @@ def test_a_stage_below_20_times_the_cost_of_the_clock_is_not_told_apart_from_0()
     assert report.stages["write"].p50 == pytest.approx(0.0011)
 
 
-def test_a_slow_call_whose_thread_was_off_the_cpu_is_told_apart_from_one_that_computed() -> None:
+def test_a_slow_call_whose_thread_was_off_the_cpu_is_distinguished_from_one_that_computed() -> None:
     class Shared(Simulated):
         idle = 0
 
@@ -140,8 +140,8 @@ def test_a_slow_call_whose_thread_was_off_the_cpu_is_told_apart_from_one_that_co
 
     machine = Shared()
     report = profile(Waits(machine, [5.0] * 99 + [50.0]), PICTURES, clocks=machine.clocks())
-    told = {round(one.ms): one.descheduled for one in report.outliers.worst}
-    assert told == {65: True}
+    slow = {round(one.ms): one.descheduled for one in report.outliers.worst}
+    assert slow == {65: True}
     busy = measured([5.0] * 99 + [50.0]).outliers.worst
     assert {round(one.ms): one.descheduled for one in busy} == {50: False}
 
@@ -170,8 +170,9 @@ def test_a_run_of_two_speeds_gets_no_three_digit_figure_and_no_ratio() -> None:
     report = measured([5.0] * 600 + [9.0] * 600, min_time_s=8.0)
     assert report.stability.verdict == "unstable"
     assert report.words("p50").startswith("~")
-    assert any("no ratio" in note for note in report.notes)
-    assert any("calls correlate" in note for note in report.notes)
+    assert any("don't divide these latencies by those of another run" in note for note in report.notes)
+    assert any("bounds (<=) may be too low" in note for note in report.notes)
+    assert "may be too low" in report.words("p99")
 
 
 def test_calls_too_short_for_the_clock_are_timed_in_groups() -> None:
@@ -232,7 +233,7 @@ def nulls(value: Any, path: str = "") -> list[str]:
 def test_the_report_is_json_by_its_schema_with_a_reason_for_each_null(times: list[float], longest: float) -> None:
     report = measured(times, stages=True, min_time_s=0.5, max_time_s=longest)
     plain = json.loads(json.dumps(report.to_json(), allow_nan=False))
-    assert plain["schema"] == "edge-sdk.profile/1"
+    assert plain["schema"] == "edge-sdk.profile/2"
     for path in nulls(plain):
         of_percentile = path.startswith("stages.") and path.rpartition(".")[2] in ("p90", "p95", "p99", "value")
         assert of_percentile or plain["absent"].get(path), path
@@ -268,8 +269,8 @@ def test_what_ran_is_taken_from_the_predictor() -> None:
     model.explanations = {"model": Explanation(runtime="numpy")}  # type: ignore[attr-defined]
     options = ProfileOptions(min_time_s=0.1, max_time_s=0.2)
     assert profile(model, PICTURES, options=options, clocks=machine.clocks()).runtime == {"runtime": "numpy"}
-    told = profile(model, PICTURES, options=options, clocks=machine.clocks(), runtime={"runtime": "told"})
-    assert told.runtime == {"runtime": "told"}
+    report = profile(model, PICTURES, options=options, clocks=machine.clocks(), runtime={"runtime": "report"})
+    assert report.runtime == {"runtime": "report"}
     model.explanations = {"first": Explanation("numpy"), "second": Explanation("other")}  # type: ignore[attr-defined]
     of_two = profile(model, PICTURES, options=options, clocks=machine.clocks()).runtime
     assert of_two["roles"] == {"first": {"runtime": "numpy"}, "second": {"runtime": "other"}}
@@ -279,20 +280,36 @@ def test_few_pictures_are_noted_and_none_are_refused() -> None:
     machine = Simulated()
     options = ProfileOptions(min_time_s=0.1, max_time_s=0.2)
     report = profile(Model(machine, [5.0]), [1], options=options, clocks=machine.clocks())
-    assert any("only 1 different sources" in note for note in report.notes)
-    with pytest.raises(BadUsage, match="nothing to profile with"):
+    assert any("a single input may stay in" in note and "--inputs" in note for note in report.notes)
+    with pytest.raises(BadUsage, match="no input to profile with"):
         profile(Model(machine, [5.0]), [])
     with pytest.raises(BadUsage, match="above the longest"):
         profile(Model(machine, [5.0]), [1], options=ProfileOptions(min_time_s=9.0, max_time_s=1.0))
 
 
-def test_progress_is_told_between_calls() -> None:
+@pytest.mark.parametrize(
+    ("ms", "options"),
+    [
+        (5.0, {}),  # has the calls of p99 long before its time is over
+        (20.0, {"min_time_s": 1.0}),  # the other way round
+        (400.0, {"max_time_s": 30.0}),  # ends at the longest time
+        (5.0, {"min_time_s": 0.0, "max_time_s": 0.0}),
+        (0.001, {"min_time_s": 0.1, "max_time_s": 1.0}),
+    ],
+)
+def test_progress_grows_to_100_percent_at_the_end_of_the_run_and_never_beyond(
+    ms: float, options: dict[str, Any]
+) -> None:
     machine = Simulated()
-    told: list[tuple[int, int, str]] = []
-    add: Callable[[int, int, str], None] = lambda done, total, note: told.append((done, total, note))  # noqa: E731
-    profile(Model(machine, [5.0]), PICTURES, progress=add, clocks=machine.clocks())
-    assert told[0] == (0, 0, "warming up")
-    assert told[-1][1] == 662
+    steps: list[tuple[int, int, str]] = []
+    add: Callable[[int, int, str], None] = lambda done, total, note: steps.append((done, total, note))  # noqa: E731
+    profile(Model(machine, [ms]), PICTURES, options=ProfileOptions(**options), progress=add, clocks=machine.clocks())
+    assert steps[0] == (0, 0, "warming up")
+    shares = [done / total for done, total, _ in steps if total]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+    assert all(share < 1.0 for share in shares[:-1])
+    assert len(shares) < 10 or shares[len(shares) // 2] == pytest.approx(0.5, abs=0.03)
 
 
 def test_it_runs_on_the_real_clock() -> None:

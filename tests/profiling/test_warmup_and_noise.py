@@ -81,11 +81,14 @@ def test_equal_reference_loops_are_quiet_and_descheduled_ones_hostile() -> None:
     # `take` reads the wall clock once, then at the start and the end of each loop
     even = SpinReference(Clocks(wall=Stepping([300_000, 100]), thread=Stepping([300_000])))
     even.take("before", times=20)
-    assert even.noise().verdict == "quiet"
+    assert even.noise().verdict == even.noise().meaning == "quiet"
     torn = SpinReference(Clocks(wall=Stepping([300_000, 100, 300_000, 100, 900_000, 100]), thread=Stepping([300_000])))
     torn.take("during", times=60)
     noise = torn.noise()
     assert noise.verdict == "hostile"
+    assert "3.00 times its shortest time" in noise.meaning
+    assert "p90 and above" in noise.meaning
+    assert noise.meaning.endswith("measure again")
     assert noise.before is None
     assert noise.floor_shift is None
 
@@ -95,10 +98,10 @@ def test_the_loops_percentiles_are_those_of_nearest_rank() -> None:
     steps = [0, *(step for i in range(100) for step in (0, 1_000_000 * (37 * i % 100 + 1))), 0]
     reference = SpinReference(Clocks(wall=Stepping(steps), thread=lambda: 0))
     reference.take("during", times=100)
-    told = reference.noise()
-    assert told.during is not None
-    assert (told.during.n, told.during.min, told.during.p50, told.during.p95) == (100, 1.0, 50.0, 95.0)
-    assert told.ratio == 95.0
+    found = reference.noise()
+    assert found.during is not None
+    assert (found.during.n, found.during.min, found.during.p50, found.during.p95) == (100, 1.0, 50.0, 95.0)
+    assert found.ratio == 95.0
 
 
 def test_a_cpu_that_became_slower_shows_in_the_floor() -> None:

@@ -87,13 +87,13 @@ def test_the_interval_covers_about_as_often_as_it_says() -> None:
 
 
 def test_classes_stand_against_all_good_pictures_and_the_mean_is_not_the_pool() -> None:
-    figures = auroc_by_class(GOOD, {"easy": [9.0] * 8, "hard": [2.0]})
-    assert figures.classes["easy"].value == 1.0
-    assert figures.classes["hard"].value == auroc(GOOD, [2.0]) == 0.5
-    assert figures.mean == 0.75
-    assert figures.pooled.value == pytest.approx(auroc(GOOD, [9.0] * 8 + [2.0]))
-    assert figures.worst == "hard"
-    assert figures.classes["hard"].bad == 1
+    found = auroc_by_class(GOOD, {"easy": [9.0] * 8, "hard": [2.0]})
+    assert found.classes["easy"].value == 1.0
+    assert found.classes["hard"].value == auroc(GOOD, [2.0]) == 0.5
+    assert found.mean == 0.75
+    assert found.pooled.value == pytest.approx(auroc(GOOD, [9.0] * 8 + [2.0]))
+    assert found.worst == "hard"
+    assert found.classes["hard"].bad == 1
 
 
 def test_an_empty_class_or_a_nan_is_named_and_never_half() -> None:
@@ -109,10 +109,10 @@ def test_the_bootstrap_by_picture_agrees_with_delong() -> None:
     rng = np.random.default_rng(2)
     good, bad = rng.normal(size=100), rng.normal(1.5, size=60)
     figure = bootstrap_auroc(good, bad, rng=np.random.default_rng(0), draws=800)
-    judge = auroc_with_interval(good, bad)
-    assert figure.value == judge.value
-    assert figure.se == pytest.approx(judge.se, rel=0.12)
-    assert (figure.low, figure.high) == pytest.approx((judge.low, judge.high), abs=0.015)
+    by_formula = auroc_with_interval(good, bad)
+    assert figure.value == by_formula.value
+    assert figure.se == pytest.approx(by_formula.se, rel=0.12)
+    assert (figure.low, figure.high) == pytest.approx((by_formula.low, by_formula.high), abs=0.015)
 
 
 def test_copies_of_a_part_do_not_narrow_the_interval_by_part() -> None:
@@ -129,7 +129,7 @@ def test_copies_of_a_part_do_not_narrow_the_interval_by_part() -> None:
     assert "30 good and 30 bad units" in copies.method
 
 
-def test_parts_that_are_all_told_apart_leave_the_bound_that_their_number_supports() -> None:
+def test_parts_that_are_all_distinguished_leave_the_bound_that_their_number_supports() -> None:
     """Resampling never finds an inversion that is not there: without the bound, three parts would be certainty."""
     units = [str(number // 10) for number in range(30)]
     figure = bootstrap_auroc(
@@ -167,15 +167,15 @@ def test_pictures_become_parts_by_the_highest_or_by_vote() -> None:
 
 def test_at_the_threshold_parts_are_counted_and_equal_is_accepted() -> None:
     _, good = by_part([1.0, 3.0, 0.0, 0.0], ["a", "a", "b", "b"])
-    figures = at_threshold(good, [4.0, 1.0, 2.0], 2.0)
-    assert (figures.good, figures.false_rejects, figures.defects, figures.misses) == (2, 1, 3, 2)
-    assert figures.miss_interval is not None
-    assert figures.miss_interval[0] < 2 / 3 < figures.miss_interval[1]
+    found = at_threshold(good, [4.0, 1.0, 2.0], 2.0)
+    assert (found.good, found.false_rejects, found.defects, found.misses) == (2, 1, 3, 2)
+    assert found.miss_interval is not None
+    assert found.miss_interval[0] < 2 / 3 < found.miss_interval[1]
 
 
 def test_a_side_without_pictures_has_no_interval() -> None:
-    figures = at_threshold([1.0, 3.0], [], 2.0)
-    assert (figures.defects, figures.misses, figures.miss_interval) == (0, 0, None)
+    found = at_threshold([1.0, 3.0], [], 2.0)
+    assert (found.defects, found.misses, found.miss_interval) == (0, 0, None)
     with pytest.raises(BadInput, match="good: score 1 is NaN"):
         at_threshold([1.0, math.nan], [], 2.0)
 
@@ -221,7 +221,7 @@ def test_the_kept_score_is_counted_from_its_origin() -> None:
     assert kept_score([2.0, 3.0], [1.5, 2.0], origin=1.0).shares == (0.5, 0.5)
 
 
-def test_a_defect_that_the_reference_did_not_see_has_nothing_to_keep_and_is_told() -> None:
+def test_a_defect_that_the_reference_did_not_see_has_nothing_to_keep_and_is_reported() -> None:
     kept = kept_score([2.0, 0.5], [1.5, 2.0], origin=1.0)
     assert (kept.least, kept.count, kept.unseen) == (0.5, 1, 1)
     nothing = kept_score([0.2, 0.5], [1.5, 2.0], origin=1.0)

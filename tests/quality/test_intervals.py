@@ -36,8 +36,8 @@ def test_the_binomial_distribution_is_scipys(trials: int, share: float, rate: fl
 @settings(max_examples=60)
 def test_the_proportion_interval_is_scipys_exact_one(trials: int, data: st.DataObject) -> None:
     successes = data.draw(st.integers(0, trials))
-    judge = stats.binomtest(successes, trials).proportion_ci(confidence_level=0.9, method="exact")
-    assert clopper_pearson(successes, trials, level=0.9) == pytest.approx((judge.low, judge.high), abs=1e-9)
+    reference = stats.binomtest(successes, trials).proportion_ci(confidence_level=0.9, method="exact")
+    assert clopper_pearson(successes, trials, level=0.9) == pytest.approx((reference.low, reference.high), abs=1e-9)
 
 
 @pytest.mark.parametrize(

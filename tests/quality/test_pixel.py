@@ -64,10 +64,10 @@ def brute_force_aupro(samples: list[Sample], limit: float) -> float:
 
 def test_the_small_example_by_both_methods() -> None:
     for method in ("exact", "histogram"):
-        figures = pixel_quality([Sample(map=MAP, mask=MASK)], method=method)  # type: ignore[arg-type]
-        assert figures.aupro == pytest.approx(0.507576, abs=1e-6)
-        assert figures.auroc == pytest.approx(0.872727, abs=1e-6)
-        assert (figures.regions, figures.defect_pixels, figures.background_pixels) == (2, 5, 11)
+        measured = pixel_quality([Sample(map=MAP, mask=MASK)], method=method)  # type: ignore[arg-type]
+        assert measured.aupro == pytest.approx(0.507576, abs=1e-6)
+        assert measured.auroc == pytest.approx(0.872727, abs=1e-6)
+        assert (measured.regions, measured.defect_pixels, measured.background_pixels) == (2, 5, 11)
 
 
 def test_regions_that_touch_by_a_corner_are_one() -> None:
@@ -83,8 +83,8 @@ def test_the_sorted_form_is_the_definition_threshold_by_threshold(seed: int, lim
     samples = synthetic(seed, count=4, size=24)
     coarse = [Sample(map=np.round(sample.map, 1), mask=sample.mask) for sample in samples]  # the limit cuts a tie
     for each in (samples, coarse):
-        figures = pixel_quality(each, limit=limit, method="exact")
-        assert figures.aupro == pytest.approx(brute_force_aupro(each, limit), abs=1e-6)
+        measured = pixel_quality(each, limit=limit, method="exact")
+        assert measured.aupro == pytest.approx(brute_force_aupro(each, limit), abs=1e-6)
 
 
 def test_pixel_auroc_is_scikit_learns_ties_included() -> None:
@@ -95,7 +95,7 @@ def test_pixel_auroc_is_scikit_learns_ties_included() -> None:
 
 
 @pytest.mark.parametrize("shift", [0.0, -1.0, -20.0])
-def test_the_histogram_is_near_the_exact_figures_for_any_sign(shift: float) -> None:
+def test_the_histogram_is_near_the_exact_metrics_for_any_sign(shift: float) -> None:
     samples = [Sample(map=sample.map + np.float32(shift), mask=sample.mask) for sample in synthetic(4)]
     exact, quick = pixel_quality(samples, method="exact"), pixel_quality(samples, method="histogram")
     # scores 20 steps of 0.2 % from 0: the coarsest case, a bin is then 1/32 wide
@@ -135,18 +135,18 @@ def test_counts_pass_the_point_where_float32_stops() -> None:
     hit = blank.copy()
     hit[0, 0] = 1
     samples = [Sample(map=hit, mask=mask)] + [Sample(map=blank, mask=None)] * 20
-    figures = pixel_quality(samples)
-    assert figures.background_pixels == 21 * 1024 * 1024 - 1
-    assert (figures.auroc, figures.aupro) == (1.0, 1.0)
+    measured = pixel_quality(samples)
+    assert measured.background_pixels == 21 * 1024 * 1024 - 1
+    assert (measured.auroc, measured.aupro) == (1.0, 1.0)
 
 
 def test_pixels_never_seen_are_left_out_and_counted() -> None:
     seen = np.ones((4, 4), bool)
     seen[0, :] = False
-    figures = pixel_quality([Sample(map=MAP, mask=MASK, seen=seen)], method="exact")
-    assert (figures.excluded, figures.regions, figures.unseen_regions) == (4, 2, 1)
-    assert figures.background_pixels == 8
-    assert figures.aupro == pytest.approx((0.125 * 0.75 + 0.175) / 0.3)
+    measured = pixel_quality([Sample(map=MAP, mask=MASK, seen=seen)], method="exact")
+    assert (measured.excluded, measured.regions, measured.unseen_regions) == (4, 2, 1)
+    assert measured.background_pixels == 8
+    assert measured.aupro == pytest.approx((0.125 * 0.75 + 0.175) / 0.3)
 
 
 def test_a_map_of_another_size_is_refused_and_named() -> None:

@@ -173,7 +173,7 @@ def test_the_default_folder_is_the_users_own(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows always has a profile")
-def test_a_user_without_a_home_is_told_what_to_set() -> None:
+def test_a_user_without_a_home_learns_what_to_set() -> None:
     """A container may run as a user whom no database knows."""
     if os.geteuid() != 0:
         pytest.skip("only root can become a user whom no database knows")
@@ -233,7 +233,7 @@ def test_a_graph_compiled_for_one_instruction_set_is_not_taken_for_another(tmp_p
     if not (found := registry.runtime("openvino").probe()).usable:
         pytest.skip(f"openvino can't be used here: {found.reason}")
     (tmp_path / "tiny.onnx").write_bytes(detector("conv-q-relu-q"))
-    told = []
+    calls = []
     for cap in ("", "SSE41", ""):
         command = [sys.executable, "-c", COMPILED, str(tmp_path / "tiny.onnx"), str(tmp_path / "cache")]
         environment = {name: value for name, value in os.environ.items() if name != "ONEDNN_MAX_CPU_ISA"}
@@ -241,8 +241,8 @@ def test_a_graph_compiled_for_one_instruction_set_is_not_taken_for_another(tmp_p
             environment["ONEDNN_MAX_CPU_ISA"] = cap
         ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         assert ran.returncode == 0, ran.stderr
-        told.append(ran.stdout.split()[-1])
-    assert told == ["miss", "miss", "hit"]
+        calls.append(ran.stdout.split()[-1])
+    assert calls == ["miss", "miss", "hit"]
 
 
 def test_an_entry_that_openvino_does_not_take_is_built_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

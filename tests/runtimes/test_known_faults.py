@@ -132,9 +132,9 @@ def test_openvino_misreads_a_signed_int8_convolution_behind_a_concat_and_here_it
     ours = session.run({"x": x})["y"]
     assert np.abs(bare(x)[0] - want).mean() > 0.2 * np.abs(want).mean()
     np.testing.assert_allclose(ours, want, rtol=1e-4, atol=0.05)  # a tie rounded the other way is one step
-    told = session.explain()
-    assert "openvino-int8-behind-concat" in told.workarounds
-    assert told.settings["LP_TRANSFORMS_MODE"] == "NO"
+    explanation = session.explain()
+    assert "openvino-int8-behind-concat" in explanation.workarounds
+    assert explanation.settings["LP_TRANSFORMS_MODE"] == "NO"
     with pytest.raises(WrongPrecision, match="edge-sdk lint"):  # right and in float is not what was asked for here
         OvRuntime().compile(graph, CompileOptions(int8_convolutions=3))
 
@@ -176,10 +176,10 @@ def test_bf16_is_had_where_it_is_asked_for_and_read_back() -> None:
     pytest.importorskip("openvino")
     options = CompileOptions(precision="bf16", graph_name="tiny.onnx")
     if "avx512_bf16" in CPU.flags or "amx_bf16" in CPU.flags:
-        told = OvRuntime().compile(detector(), options).explain()
-        assert told.precision == "bf16"
-        assert "openvino-bf16-by-itself" not in told.workarounds
-        assert told.layers_by_precision == {"bf16": 2}
+        explanation = OvRuntime().compile(detector(), options).explain()
+        assert explanation.precision == "bf16"
+        assert "openvino-bf16-by-itself" not in explanation.workarounds
+        assert explanation.layers_by_precision == {"bf16": 2}
     else:
         with pytest.raises(WrongPrecision, match=r"tiny\.onnx.*bf16"):
             OvRuntime().compile(detector(), options)
@@ -191,11 +191,11 @@ def test_a_precision_that_the_device_does_not_have_is_refused_and_never_replaced
     if not {"avx512_fp16", "amx_fp16"} & set(CPU.flags):
         with pytest.raises(WrongPrecision, match=r"tiny\.onnx"):
             OvRuntime().compile(detector(), CompileOptions(precision="f16", graph_name="tiny.onnx"))
-    told = subprocess.run(
+    done = subprocess.run(
         (sys.executable, "-c", ASKED_FOR_BF16), input=detector(), capture_output=True, check=False,
         env={**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"},
     )  # fmt: skip
-    assert told.returncode == 0, told.stderr.decode()
+    assert done.returncode == 0, done.stderr.decode()
 
 
 ASKED_FOR_BF16 = """
@@ -272,7 +272,7 @@ print(json.dumps(answers))
 """
 
 
-def test_onnxruntime_without_vnni_saturates_unless_it_is_told_to_be_precise(tmp_path: Path) -> None:
+def test_onnxruntime_without_vnni_saturates_unless_it_is_set_to_be_precise(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     qemu = shutil.which("qemu-x86_64")
     if qemu is None or subprocess.run((qemu, "--version"), capture_output=True, check=False).returncode != 0:
@@ -290,13 +290,13 @@ def test_onnxruntime_without_vnni_saturates_unless_it_is_told_to_be_precise(tmp_
     assert exact == pytest.approx(81, abs=0.5)
 
 
-def test_onnxruntime_is_told_to_be_precise_where_the_cpu_and_the_graph_need_it() -> None:
+def test_onnxruntime_is_set_to_be_precise_where_the_cpu_and_the_graph_need_it() -> None:
     pytest.importorskip("onnxruntime")
     wide, narrow = detector("conv-q-relu-q"), detector("conv-q-relu-q", limit=64)
     options = CompileOptions(threads=1)
-    told = OrtSession(wide, options, cpu=AVX2).explain()
-    assert told.settings["session.x64quantprecision"] == "1"
-    assert told.workarounds == ("onnxruntime-int8-saturates",)
+    explanation = OrtSession(wide, options, cpu=AVX2).explain()
+    assert explanation.settings["session.x64quantprecision"] == "1"
+    assert explanation.workarounds == ("onnxruntime-int8-saturates",)
     for graph, cpu in ((narrow, AVX2), (wide, VNNI)):
         assert "session.x64quantprecision" not in OrtSession(graph, options, cpu=cpu).explain().settings
 

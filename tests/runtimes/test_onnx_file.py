@@ -65,7 +65,7 @@ def test_weights_that_an_old_file_lists_among_its_inputs_are_no_inputs() -> None
     assert [spec.name for spec in read_facts(model.SerializeToString(), where="old").inputs] == wanted
 
 
-def test_weights_within_64_are_told_from_wider_ones() -> None:
+def test_weights_within_64_are_distinguished_from_wider_ones() -> None:
     assert int8_weights_beyond_64(read_facts(detector("conv-relu-q"), where="tiny"))
     assert not int8_weights_beyond_64(read_facts(detector("conv-relu-q", limit=64), where="tiny"))
     assert not int8_weights_beyond_64(read_facts(detector(), where="tiny"))
@@ -244,7 +244,7 @@ def test_a_size_of_minus_one_is_free_and_any_other_negative_size_is_refused() ->
         read_facts(model_of(helper.make_tensor_value_info("x", 1, [-2])).SerializeToString(), where="tiny")
 
 
-def test_a_scalar_is_told_from_an_input_without_a_shape() -> None:
+def test_a_scalar_is_distinguished_from_an_input_without_a_shape() -> None:
     scalar = model_of(helper.make_tensor_value_info("x", 1, []))
     facts = read_facts(scalar.SerializeToString(), where="tiny")
     assert facts.inputs[0].shape == ()

@@ -109,7 +109,7 @@ def test_a_cap_counts_by_either_name_that_onednn_reads(environment: dict[str, st
         ("", ("avx2", "avx_vnni", "sse4_1"), "vnni"),
     ],
 )
-def test_a_cap_weakens_openvino_and_is_told(cap: str, flags: tuple[str, ...], left: Isa) -> None:
+def test_a_cap_weakens_openvino_and_is_reported(cap: str, flags: tuple[str, ...], left: Isa) -> None:
     facts = replace(PLAIN, flags=flags, isa=probe.strongest(flags), capped_by=cap)
     assert facts.onednn_isa == left
     assert cap in facts.identity
@@ -202,7 +202,7 @@ def test_a_cpu_gets_its_profile_and_the_profile_its_variant(isa: Isa, name: str,
     assert choice.refused == ()
 
 
-def test_a_cap_turns_a_vnni_machine_into_an_avx2_one() -> None:
+def test_a_cap_makes_a_vnni_machine_an_avx2_one() -> None:
     facts = replace(PLAIN, flags=("sse4_1", "avx2", "avx512_vnni"), isa="vnni", capped_by="AVX2")
     target = targets.detect(facts, ())
     assert target.name == "x86-avx2"
@@ -307,7 +307,7 @@ def test_every_runtime_of_the_registry_says_where_and_how_it_runs() -> None:
     }
 
 
-def test_what_was_passed_over_is_told() -> None:
+def test_what_was_passed_over_is_reported() -> None:
     choice = targets.choose(EVERYTHING, targets.named("x86-vnni"), (NO_OV, ORT))
     assert (choice.runtime, choice.variant) == ("onnxruntime", "int8")
     assert choice.refused == (("int8 on openvino CPU", "openvino is not installed"),)

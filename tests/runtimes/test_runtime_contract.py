@@ -463,14 +463,14 @@ def test_not_a_number_passes_through_untouched(opened: Callable[..., Session]) -
 
 def test_explain_tells_what_was_asked_and_what_was_got(runtime: Runtime) -> None:
     asked = options(runtime)
-    told = runtime.compile(detector(), asked).explain()
-    assert (told.runtime, told.version) == (runtime.name, runtime.probe().version)
-    assert (told.device_requested, told.precision_requested) == (asked.device, "f32")
-    assert told.device.startswith(asked.device)
-    assert told.precision == "f32"
-    assert told.compile_cache == "off"
-    if told.threads:
-        assert told.threads == 1
+    explanation = runtime.compile(detector(), asked).explain()
+    assert (explanation.runtime, explanation.version) == (runtime.name, runtime.probe().version)
+    assert (explanation.device_requested, explanation.precision_requested) == (asked.device, "f32")
+    assert explanation.device.startswith(asked.device)
+    assert explanation.precision == "f32"
+    assert explanation.compile_cache == "off"
+    if explanation.threads:
+        assert explanation.threads == 1
 
 
 def test_where_no_device_is_named_the_runtime_takes_its_own(runtime: Runtime) -> None:

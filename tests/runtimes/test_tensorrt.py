@@ -37,12 +37,12 @@ def rtx() -> None:
     ids=["fp32", "fp16", "int8", "int8-w7"],
 )
 def test_the_real_builder_takes_our_graphs_without_a_warning_about_types(graph: bytes) -> None:
-    told = confirm(graph, axes={"N": 4})
-    assert told.accepted, told
-    assert told.errors == ()
-    assert not [text for text in told.warnings if trt_build.ABOUT_TYPES.search(text)]
-    assert told.engine_bytes > 1000
-    assert told.version
+    confirmed = confirm(graph, axes={"N": 4})
+    assert confirmed.accepted, confirmed
+    assert confirmed.errors == ()
+    assert not [text for text in confirmed.warnings if trt_build.ABOUT_TYPES.search(text)]
+    assert confirmed.engine_bytes > 1000
+    assert confirmed.version
 
 
 @pytest.mark.usefixtures("rtx")
@@ -55,18 +55,18 @@ def test_the_real_builder_takes_free_axes_at_any_position(axes: dict[str, int]) 
 
 @pytest.mark.usefixtures("rtx")
 def test_uint8_activations_are_refused_although_the_builder_takes_them() -> None:
-    told = confirm(detector("conv-relu-q", zero=np.uint8(0)))
-    assert told.engine_bytes > 1000  # it was built, as int8
-    assert not told.accepted
-    assert "Defaulting to INT8" in told.errors[0]
+    confirmed = confirm(detector("conv-relu-q", zero=np.uint8(0)))
+    assert confirmed.engine_bytes > 1000  # it was built, as int8
+    assert not confirmed.accepted
+    assert "Defaulting to INT8" in confirmed.errors[0]
 
 
 @pytest.mark.usefixtures("rtx")
 def test_a_zero_point_elsewhere_is_refused_with_the_words_of_the_parser() -> None:
-    told = confirm(detector("conv-relu-q", zero=np.int8(3)))
-    assert not told.accepted
-    assert not told.crashed
-    assert "zero point" in " ".join(told.errors).lower()
+    confirmed = confirm(detector("conv-relu-q", zero=np.int8(3)))
+    assert not confirmed.accepted
+    assert not confirmed.crashed
+    assert "zero point" in " ".join(confirmed.errors).lower()
 
 
 @pytest.mark.usefixtures("rtx")
@@ -74,9 +74,9 @@ def test_a_graph_that_fails_only_at_the_build_is_refused_too() -> None:
     g = Sketch()
     g.add("TopK", ["x", g.constant("k", np.array([4000], np.int64))], "y")
     g.nodes[0].output.append("where")
-    told = confirm(g.model([("x", TensorProto.FLOAT, [1, 5000])], [("y", TensorProto.FLOAT, [1, 4000])]))
-    assert not told.accepted
-    assert told.errors
+    confirmed = confirm(g.model([("x", TensorProto.FLOAT, [1, 5000])], [("y", TensorProto.FLOAT, [1, 4000])]))
+    assert not confirmed.accepted
+    assert confirmed.errors
 
 
 @pytest.mark.usefixtures("rtx")
@@ -87,10 +87,10 @@ def test_bytes_and_capabilities_that_are_none_are_refused_with_reasons() -> None
 
 @pytest.mark.usefixtures("rtx")
 def test_a_builder_that_gives_no_answer_in_time_counts_as_crashed() -> None:
-    told = confirm(detector(), timeout_s=0.01)
-    assert not told.accepted
-    assert told.crashed
-    assert "0.01 s" in told.errors[0]
+    confirmed = confirm(detector(), timeout_s=0.01)
+    assert not confirmed.accepted
+    assert confirmed.crashed
+    assert "0.01 s" in confirmed.errors[0]
 
 
 def test_a_package_that_is_not_there_is_named_with_its_extra() -> None:
@@ -118,7 +118,7 @@ def test_what_tensorrt_does_not_have_is_refused_before_anything_is_loaded(
         TensorRtRuntime().compile(detector(), replace(OPTIONS, **changes))  # type: ignore[arg-type]
 
 
-def test_what_the_parser_refuses_is_told_with_its_node() -> None:
+def test_what_the_parser_refuses_is_reported_with_its_node() -> None:
     broken = detector()[:-1] + b"\xff"
     with pytest.raises(BadInput, match=r"tiny\.onnx"):
         TrtStandIn().compile(broken, OPTIONS)
@@ -188,10 +188,10 @@ def test_engines_come_from_the_cache_that_built_them_and_from_nowhere_else(tmp_p
 
 
 def test_int8_that_the_engine_does_not_show_is_a_warning_in_explain() -> None:
-    told = TrtStandIn().compile(detector("conv-relu-q"), replace(OPTIONS, int8_convolutions=2)).explain()
-    assert told.layers_by_precision == {"i8": 1}
-    assert "1 int8 convolutions, the graph has 2" in told.warnings[0]
-    assert told.settings["TF32"] == "off"
+    explanation = TrtStandIn().compile(detector("conv-relu-q"), replace(OPTIONS, int8_convolutions=2)).explain()
+    assert explanation.layers_by_precision == {"i8": 1}
+    assert "1 int8 convolutions, the graph has 2" in explanation.warnings[0]
+    assert explanation.settings["TF32"] == "off"
 
 
 def test_the_child_answers_one_line(rtx: None, tmp_path: Path) -> None:

@@ -165,10 +165,10 @@ class Runtime:
 
     def deserialize_cuda_engine(self, plan: bytes) -> Engine | None:
         try:
-            told = json.loads(plan)
+            answer = json.loads(plan)
         except ValueError:
             return None
-        return Engine(bytes.fromhex(told["graph"]), told["ranges"])
+        return Engine(bytes.fromhex(answer["graph"]), answer["ranges"])
 
 
 class Engine:

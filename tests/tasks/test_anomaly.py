@@ -107,7 +107,7 @@ def test_path_bytes_rgb_bgr_and_pil_give_the_same_score(tiny_bundle: Path, tmp_p
         assert detector.predict(file).score == want  # a file's colours are the decoder's business
 
 
-def test_a_picture_that_pillow_opened_is_judged_as_its_file_is(tiny_bundle: Path, tmp_path: Path) -> None:
+def test_a_picture_that_pillow_opened_is_evaluated_as_its_file_is(tiny_bundle: Path, tmp_path: Path) -> None:
     image = pytest.importorskip("PIL.Image", reason="needs pillow")
     rgb = tiny.picture(34, damaged=True)
     turned, deep = tmp_path / "turned.png", tmp_path / "deep.png"
@@ -200,12 +200,12 @@ def test_explain_names_asked_and_got(detector: AnomalyDetector) -> None:
 
 def test_the_json_has_everything_and_no_infinity(detector: AnomalyDetector) -> None:
     result = detector.predict(tiny.picture(81, damaged=True))
-    told = json.loads(result.to_json(with_map=True))
-    assert told["score"] == result.score
-    assert told["verdict"]["label"] == "defect"
-    assert told["regions"][0]["box"] == list(result.regions[0].box)
-    assert told["ran"]["roles"]["model"]["runtime"] == "onnxruntime"
-    assert told["cells"]["shape"] == [1, 16, 16]
+    answer = json.loads(result.to_json(with_map=True))
+    assert answer["score"] == result.score
+    assert answer["verdict"]["label"] == "defect"
+    assert answer["regions"][0]["box"] == list(result.regions[0].box)
+    assert answer["ran"]["roles"]["model"]["runtime"] == "onnxruntime"
+    assert answer["cells"]["shape"] == [1, 16, 16]
 
 
 def test_the_plot_has_the_pictures_size_and_leaves_it_alone(detector: AnomalyDetector, tmp_path: Path) -> None:
@@ -262,7 +262,9 @@ def test_results_and_detectors_are_shown_in_one_line(detector: AnomalyDetector, 
         (7, "an object of type int is not a picture. Pass a path, encoded bytes, a PIL picture or a numpy array"),
     ],
 )
-def test_what_is_no_picture_is_told_what_is(detector: AnomalyDetector, given: object, words: str) -> None:
+def test_what_is_no_picture_is_refused_with_what_is_accepted(
+    detector: AnomalyDetector, given: object, words: str
+) -> None:
     with pytest.raises(BadInput, match=words):
         detector.predict(given)
 
@@ -291,7 +293,7 @@ def test_one_picture_is_never_taken_for_a_batch(detector: AnomalyDetector, given
         detector.predict_batch(given)
 
 
-def test_a_grey_picture_for_a_bundle_in_colour_is_judged_and_noted(detector: AnomalyDetector) -> None:
+def test_a_grey_picture_for_a_bundle_in_colour_is_evaluated_and_noted(detector: AnomalyDetector) -> None:
     grey = tiny.picture(5)[:, :, 1]
     (note,) = detector.predict(grey).notes
     assert note == "the picture is grey, the bundle's golden samples are in colour: the result may be wrong"
@@ -313,7 +315,7 @@ def test_a_picture_of_one_colour_is_no_part_and_gets_no_verdict(
             detector.predict(np.full(shape, value, np.uint8))
 
 
-def test_a_picture_far_below_the_networks_size_is_judged_and_noted(detector: AnomalyDetector) -> None:
+def test_a_picture_far_below_the_networks_size_is_evaluated_and_noted(detector: AnomalyDetector) -> None:
     assert detector.predict(tiny.picture(1)).notes == ()
     (note,) = detector.predict(tiny.picture(1)[:7, :5]).notes
     assert note.startswith("the picture has 5 x 7 px")
@@ -355,7 +357,7 @@ A_GPU = {
 """Packages of NVIDIA that see one GPU."""
 
 
-def test_where_tensorrt_sees_a_gpu_the_bundle_goes_there_unless_told_otherwise(
+def test_where_tensorrt_sees_a_gpu_the_bundle_goes_there_unless_asked_otherwise(
     tiny_bundle: Path, tmp_path: Path
 ) -> None:
     for name, text in A_GPU.items():
@@ -369,9 +371,9 @@ def test_where_tensorrt_sees_a_gpu_the_bundle_goes_there_unless_told_otherwise(
         "    print(made.runtime, made.device, made.variant, made.layout, '|', made.why)\n"
     )
     run = [sys.executable, "-c", code, str(tiny_bundle), str(tmp_path)]
-    told = subprocess.run(run, capture_output=True, text=True, check=False)
-    seen, asked, *elsewhere = told.stdout.splitlines()
-    assert seen.startswith("tensorrt CUDA int8 conv-relu-q | rtx-pc: tensorrt 10.13 sees CUDA:0"), told.stderr
+    done = subprocess.run(run, capture_output=True, text=True, check=False)
+    seen, asked, *elsewhere = done.stdout.splitlines()
+    assert seen.startswith("tensorrt CUDA int8 conv-relu-q | rtx-pc: tensorrt 10.13 sees CUDA:0"), done.stderr
     assert asked.startswith("tensorrt CUDA int8 conv-relu-q | device CUDA was asked for; rtx-pc:")
     assert [line.split()[:2] for line in elsewhere] == [["openvino", "CPU"]] * 2
 

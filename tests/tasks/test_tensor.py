@@ -104,10 +104,10 @@ def test_an_npz_file_is_read_and_one_is_written(model: TensorModel, tmp_path: Pa
     result.save(tmp_path / "out.npz")
     with np.load(tmp_path / "out.npz") as file:
         np.testing.assert_array_equal(file["y"], result["y"])
-    told = json.loads(result.to_json())
-    assert told["outputs"]["y"]["shape"] == [2, 3]
-    assert told["outputs"]["y"]["values"] == [float(v) for v in result["y"].ravel()]
-    assert told["ran"]["roles"]["model"]["variant"] == "fp32"
+    answer = json.loads(result.to_json())
+    assert answer["outputs"]["y"]["shape"] == [2, 3]
+    assert answer["outputs"]["y"]["values"] == [float(v) for v in result["y"].ravel()]
+    assert answer["ran"]["roles"]["model"]["variant"] == "fp32"
     assert "most int64 2, 0 to" in result.line() or "most int64 2, 1 to" in result.line()
 
 

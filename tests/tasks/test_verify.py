@@ -80,7 +80,7 @@ def _silent_on(output: str) -> Callable[[Manifest], Manifest]:
     def described(manifest: Manifest) -> Manifest:
         golden = tuple(
             msgspec.structs.replace(
-                g, outputs={n: {o: m for o, m in told.items() if o != output} for n, told in g.outputs.items()}
+                g, outputs={n: {o: m for o, m in found.items() if o != output} for n, found in g.outputs.items()}
             )
             for g in manifest.golden
         )
@@ -107,7 +107,7 @@ def _bounded(bounds: dict[str, Tolerance]) -> Callable[[Manifest], Manifest]:
         (_bounded(dict.fromkeys(("map", "score"), Tolerance(absolute=0.0, relative=1.0))), "as large as its answers"),
     ],
 )
-def test_a_bundle_that_promises_nothing_is_neither_verified_nor_loaded(
+def test_a_bundle_that_states_nothing_is_neither_verified_nor_loaded(
     tiny_bundle: Path, tmp_path: Path, described: Callable[[Manifest], Manifest], what: str
 ) -> None:
     path = tmp_path / "silent.edge"
@@ -375,7 +375,9 @@ def test_int8_that_is_off_by_what_would_change_verdicts_is_refused(
     assert {c.output for row in report.rows for c in row.outputs if not c.passed} == {output}
 
 
-def test_the_largest_error_of_a_score_is_told_as_a_share_of_the_threshold(tiny_bundle: Path, tmp_path: Path) -> None:
+def test_the_largest_error_of_a_score_is_reported_as_a_share_of_the_threshold(
+    tiny_bundle: Path, tmp_path: Path
+) -> None:
     def change(name: str, data: bytes) -> bytes:
         shift = np.float32(0.25) if name == "golden/1/outputs/fp32/score" else np.float32(0.0)
         return (np.frombuffer(data, "<f4") + shift).tobytes() if name.endswith("/score") else data
@@ -393,10 +395,10 @@ def test_the_largest_error_of_a_score_is_told_as_a_share_of_the_threshold(tiny_b
     assert undecided.headline.facts["threshold"] is None
     assert "of the threshold" not in undecided.text()
     report = verify(tiny_bundle, runtimes=["onnxruntime"])
-    told = re.search(r"scores: off by up to ([\d.]+)% of the threshold in force", report.text())
-    assert told
+    found = re.search(r"scores: off by up to ([\d.]+)% of the threshold in force", report.text())
+    assert found
     facts = report.headline.facts
-    assert float(told[1]) == pytest.approx(100 * facts["worst_score"] / facts["threshold"], abs=0.06)
+    assert float(found[1]) == pytest.approx(100 * facts["worst_score"] / facts["threshold"], abs=0.06)
 
 
 AVX2 = {"ONEDNN_MAX_CPU_ISA": "AVX2"}
@@ -413,7 +415,7 @@ def _verified_on_avx2(bundle: Path, *options: str) -> dict[str, Any]:
 
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="other CPUs add int8 products in 32 bits")
-def test_a_graph_that_this_cpu_is_known_to_spoil_is_named_and_left_out_unless_it_is_asked_for(
+def test_a_graph_that_this_cpu_is_known_to_compute_wrongly_is_named_and_left_out_unless_it_is_asked_for(
     tiny_bundle: Path,
 ) -> None:
     report = _verified_on_avx2(tiny_bundle)
