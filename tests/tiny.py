@@ -130,9 +130,9 @@ def write(path: Path, *, decided: bool = True, preprocessing: Preprocessing | No
 
 
 def write_tensors(path: Path) -> Bundle:
-    """The same graph as a bundle of the task "tensor", with an int8 variant and one golden sample."""
+    """The same graph as a bundle of the task "tensor", with an int8 variant."""
     made = graph()
-    golden = [Golden(source=feeds) for feeds in Feeds(made, 1)]
+    golden = [Golden(source=feeds) for feeds in Feeds(made, 2)]
     parts = Parts(
         name="tiny", family="generic", task="tensor",
         exported=Exported(graphs={MODEL: made.graphs[MODEL]}, settings=TensorSettings()),
