@@ -86,13 +86,25 @@ def _known(model: ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> dict[str
             for values in ("raw_data", "float_data", "int32_data", "int64_data", "double_data", "uint64_data"):
                 tensor.ClearField(values)  # `dims` say enough; inference copies a model several times
     try:
-        inferred = shape_inference.infer_shapes(work, data_prop=True).graph
+        known = _inferred(work)
+        if all(_few(known.get(node.output[0])) for node in graph.node if node.op_type == "Range"):
+            known = _inferred(work, data_prop=True)  # follows shapes that the graph computes
     except (shape_inference.InferenceError, RuntimeError, ValueError):  # the caller's checks name what is wrong
         return {}
+    return known
+
+
+def _inferred(model: ModelProto, *, data_prop: bool = False) -> dict[str, TypeProto.Tensor]:
+    graph = shape_inference.infer_shapes(model, data_prop=data_prop).graph
     stored = {tensor.name for tensor in graph.initializer}  # an old file lists them as inputs too
-    infos = (*inferred.input, *inferred.value_info, *inferred.output)
+    infos = (*graph.input, *graph.value_info, *graph.output)
     kinds = {info.name: info.type.tensor_type for info in infos if info.name not in stored}
     return {name: kind for name, kind in kinds.items() if _complete(kind)}
+
+
+def _few(kind: TypeProto.Tensor | None) -> bool:
+    """Whether a Range is known to be short: onnx 1.23 writes all its values down to follow them."""
+    return kind is not None and math.prod(dim.dim_value for dim in kind.shape.dim) <= _READ_BY_INFERENCE
 
 
 _READ_BY_INFERENCE = 1024

@@ -172,7 +172,7 @@ def test_a_free_axis_needs_its_largest_size(here: Path, capsys: pytest.CaptureFi
 def test_a_node_that_is_excluded_stays_float(here: Path) -> None:
     assert quantize("--variant", "int8", "--exclude", "conv") == 0
     with Bundle.open("m.edge") as bundle:
-        assert {g.int8_convolutions for g in bundle.manifest.graphs if g.variant == "int8"} == {1}
+        assert {g.int8_operators for g in bundle.manifest.graphs if g.variant == "int8"} == {1}
 
 
 def test_weights_in_a_file_beside_it_come_into_the_bundle(here: Path) -> None:
