@@ -13,6 +13,7 @@ import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from edge_sdk.calibration.clean import tidy
+from edge_sdk.calibration.insert import insert
 from edge_sdk.calibration.plan import QuantizationPlan, plan
 
 Ends = dict[str, Sequence[int | str]]
@@ -157,18 +158,18 @@ def test_both_sides_of_what_makes_new_values_have_scales_of_their_own(other: Any
     assert found.points["c"].group != found.points["m"].group
 
 
-def test_all_inputs_of_a_concat_share_its_scale_and_an_average_is_listed() -> None:
-    nodes = (
-        node("Conv", "c half4", "d"), node("Concat", "c d", "m", axis=1),
-        node("AveragePool", "m", "p", kernel_shape=[2, 2]),
-    )  # fmt: skip
-    constants = {"w": ones(4, 4, 1, 1), "half4": ones(4, 4, 1, 1), "v": ones(2, 8, 1, 1)}
-    model = graph([node("Conv", "x w", "c"), *nodes, node("Conv", "p v", "y")], constants, {"x": [1, 4, 8, 8]}, ["y"])
-    found = plan(model, ("tensorrt",))
-    groups = {name: point.group for name, point in found.points.items()}
+def test_all_inputs_of_a_concat_share_its_scale() -> None:
+    nodes = [node("Conv", "x w", "c"), node("Conv", "c u", "d"), node("Concat", "c d", "m", axis=1)]
+    constants = {"w": ones(4, 4, 1, 1), "u": ones(4, 4, 1, 1), "v": ones(2, 8, 1, 1)}
+    model = graph([*nodes, node("Conv", "m v", "y")], constants, {"x": [1, 4, 8, 8]}, ["y"])
+    groups = {name: point.group for name, point in plan(model, ("tensorrt",)).points.items()}
     assert groups["c"] == groups["d"] == groups["m"]
-    assert len({groups[name] for name in "xmpy"}) == 4
-    assert found.averages == {"p": "m"}
+    assert len({groups[name] for name in "xmy"}) == 3
+
+
+def test_an_average_between_two_scales_is_listed() -> None:
+    assert stack(node("AveragePool", "c", "m", kernel_shape=[2, 2]), last="m").averages == {"m": "c"}
+    assert stack(node("MaxPool", "c", "m", kernel_shape=[2, 2]), last="m").averages == {}
 
 
 @pytest.mark.parametrize(
@@ -257,3 +258,77 @@ def test_a_leaky_relu_does_not_change_places_with_q_for_onnxruntime() -> None:
     model = graph(nodes, {"w": ones(4, 4, 1, 1), "v": ones(2, 4, 1, 1)}, {"x": [1, 4, 8, 8]}, ["y"])
     assert set(plan(model, ("onnxruntime",)).points) == {"x", "c", "m", "y"}
     assert set(plan(model, ("tensorrt",)).points) == {"x", "m", "y"}
+
+
+def attention(*, reshaped: bool) -> ModelProto:
+    """A product of two products, directly or beyond a Transpose; the first is read by an int8 product as well."""
+    nodes = [node("MatMul", "x w", "a"), node("MatMul", "x v", "b"), node("MatMul", "a u", "z")]
+    nodes += [node("Transpose", "b", "t", perm=[1, 0])] if reshaped else []
+    nodes.append(node("MatMul", f"a {'t' if reshaped else 'b'}", "y"))
+    constants = {name: ones(32, 32) for name in "uvw"}
+    return graph(nodes, constants, {"x": [32, 32]}, ["y", "z"])
+
+
+@pytest.mark.parametrize("reshaped", [True, False])
+def test_a_product_of_two_activations_reads_what_was_before_q_in_openvino_alone(reshaped: bool) -> None:
+    """With DQ on both sides OpenVINO computes it in int8, and saturates without VNNI whatever the weights are."""
+    model = attention(reshaped=reshaped)
+    found = plan(model, ("openvino",))
+    assert found.operators == ("MatMul_a", "MatMul_b", "MatMul_z")
+    assert found.before_q == {"MatMul_y", *(["Transpose_t"] if reshaped else [])}
+    assert set(found.points) == {"x", "a", "z"}  # nothing reads b in int8
+    made = insert(model, found, dict.fromkeys(found.points, F32(0.1)))
+    product = next(one for one in made.graph.node if one.name == "MatMul_y")
+    assert list(product.input) == ["a", "t" if reshaped else "b"]
+    other = plan(model, ("tensorrt",))
+    assert not other.before_q
+    assert "b" in other.points
+
+
+def test_what_is_read_before_q_keeps_its_own_value_where_q_has_the_name() -> None:
+    """An output of the graph is what DQ makes; the float value has another name."""
+    nodes = [node("MatMul", "x w", "a"), node("MatMul", "a a", "y")]
+    model = graph(nodes, {"w": ones(32, 32)}, {"x": [32, 32]}, ["a", "y"])
+    made = insert(model, plan(model, ("openvino",)), {"x": F32(0.1), "a": F32(0.1)})
+    product = next(one for one in made.graph.node if one.name == "MatMul_y")
+    first = next(one for one in made.graph.node if one.name == "MatMul_a")
+    assert list(product.input) == [first.output[0]] * 2
+    assert first.output[0] != "a"
+
+
+def written(**how: Any) -> dict[str, Any]:
+    """Nodes by name of the int8 graph of a raw picture's convolution, without a bias."""
+    nodes = [node("Cast", "x", "r", to=1), node("Transpose", "r", "t", perm=[0, 3, 1, 2]), node("Conv", "t w", "y")]
+    model = graph(nodes, {"w": ones(2, 3, 3, 3)}, {"x": [1, 8, 8, 3]}, ["y"], kind=2)
+    made = insert(model, plan(model, ("tensorrt",)), {"t": F32(1), "y": F32(1)}, **how)
+    stored = {one.name: numpy_helper.to_array(one) for one in made.graph.initializer}
+    return {one.name: (one, [stored.get(name) for name in one.input]) for one in made.graph.node}
+
+
+def test_a_raw_picture_is_moved_and_its_bias_moves_back() -> None:
+    convolution, (_, _, bias) = written()["Conv_y"]
+    assert convolution.input[1].startswith("Conv_y_weight")
+    np.testing.assert_allclose(bias, 128.0 * 27)
+    assert any(one.op_type == "Add" for one, _ in written().values())
+
+
+def test_means_correct_a_bias_only_where_they_were_observed() -> None:
+    real = (np.arange(8, dtype=F32) / 7).reshape(2, 4, 1, 1) ** 2
+    model = graph([node("Conv", "x w", "y")], {"w": real}, {"x": [1, 4, 8, 8]}, ["y"])
+    found, steps = plan(model, ("tensorrt",)), {"x": F32(1), "y": F32(1)}
+    inputs = {}
+    for name, means in (("none", {}), ("empty", {"x": np.zeros(0)}), ("seen", {"x": np.ones(4)})):
+        made = insert(model, found, steps, means=means)
+        inputs[name] = len(next(one for one in made.graph.node if one.name == "Conv_y").input)
+    assert inputs == {"none": 2, "empty": 2, "seen": 3}
+
+
+@pytest.mark.parametrize("bias", [(2,), (1, 2), ()])
+def test_a_bias_of_any_shape_of_a_gemm_is_kept(bias: tuple[int, ...]) -> None:
+    """Only one value per channel says how much room an int32 bias needs; others are kept as they are."""
+    stored = np.full(bias, 3.0, F32)
+    model = graph([node("Gemm", "x w b", "y")], {"w": ones(4, 2), "b": stored}, {"x": [4, 4]}, ["y"])
+    made = insert(model, plan(model, ("tensorrt",)), {"x": F32(1), "y": F32(1)}, means={"x": np.ones(4)})
+    gemm = next(one for one in made.graph.node if one.op_type == "Gemm")
+    kept = {one.name: numpy_helper.to_array(one) for one in made.graph.initializer}[gemm.input[2]]
+    np.testing.assert_allclose(np.broadcast_to(kept, (4, 2)), 3.0, atol=1e-6)
