@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -15,12 +16,13 @@ from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, inl
 
 from edge_sdk.calibration import graphs
 from edge_sdk.calibration.graphs import Index
+from edge_sdk.calibration.sizes import check_constants, elements
 from edge_sdk.errors import BadInput
 from edge_sdk.extras import need, vendor_errors
 from edge_sdk.runtimes.operators import PAIR
 
-OLDEST, USUAL, NEWEST = 13, 17, 21
-"""Opsets that graphs leave with. 13: Q/DQ per channel. 17: what older ones become. 21: the newest that devices take."""
+OLDEST, USUAL, NEWEST = 13, 17, graphs.NEWEST_TAKEN
+"""Opsets that graphs leave with. 13: Q/DQ per channel. 17: what older ones become, since every target reads it."""
 
 _RESIZE_CHANGED = 11
 
@@ -38,11 +40,12 @@ class Cleaned:
 def clean(model: ModelProto, *, optimise: bool = True) -> Cleaned:
     """A copy with functions inlined, the opset converted, constants and BatchNormalization folded, and tidied.
 
-    optimise: False leaves out the folding. Raises BadInput for an opset that can't be converted, for a graph that is
-    quantized already, and for one that can't be sorted.
+    optimise: False leaves out the folding. Raises BadInput for an opset that can't be converted, for a constant that is
+    too large to compute, for a graph that is quantized already, and for one that can't be sorted.
     """
     first = with_names(model)
     plain = _converted(_inlined(first))
+    check_constants(plain)
     notes: tuple[str, ...] = ()
     folded = plain
     if optimise:
@@ -125,9 +128,18 @@ def _optimised(model: ModelProto) -> ModelProto:
     # A cast or a sum of weights is as large as they are; what is much larger (Expand, Tile) had better be computed.
     largest = max((int(np.prod(t.dims)) for t in model.graph.initializer), default=0)
     limit = max(4 * largest, 2**18)
+    sizes = elements(model)
+
+    def should_fold(node: Any) -> bool | None:
+        """False for what grows beyond the limit: onnxscript 0.7 computes a constant before it looks at its size."""
+        read = sum(sizes.get(value.name, 0) for value in node.inputs if value is not None)
+        return False if any(sizes.get(value.name, 0) > max(limit, read) for value in node.outputs) else None
+
     with vendor_errors("onnxscript", where="constant folding"), np.errstate(all="ignore"):  # as runtimes compute
         work = ir.serde.deserialize_model(model)
-        optimizer.fold_constants_ir(work, onnx_shape_inference=True, input_size_limit=limit, output_size_limit=limit)
+        optimizer.fold_constants_ir(
+            work, onnx_shape_inference=True, input_size_limit=limit, output_size_limit=limit, should_fold=should_fold
+        )
         wanted = [
             rules.fuse_batchnorm_into_conv_rule, rules.fuse_batchnorm_into_conv_transpose_rule,
             rules.fuse_batchnorm_into_gemm_rule, rules.dropout_inference_rule, rules.dropout_zero_rule,

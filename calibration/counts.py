@@ -10,30 +10,40 @@ from edge_sdk.errors import BadInput, NotThere
 from edge_sdk.runtimes import registry
 from edge_sdk.runtimes.protocol import CompileOptions
 
-_LAYOUT_OF = {"onnxruntime": "conv-q-relu-q", "openvino": "conv-relu-q"}
-"""What can be compiled where models are exported, with the layout that it likes best. TensorRT needs a GPU."""
+_MEASURED_ON = {"conv-relu-q": "openvino", "conv-q-relu-q": "onnxruntime"}
+"""By layout, the runtime that it is measured on: one that is there where models are exported (TensorRT needs a GPU)."""
+_WRITTEN_FOR = {"conv-relu-q": ("tensorrt", "openvino"), "conv-q-relu-q": ("onnxruntime",)}
+"""By layout, the runtimes that need it. OpenVINO computes the second one as well, and then has the first."""
 
 
 def with_true_counts(variants: Sequence[Variant]) -> tuple[list[Variant], list[str]]:
-    """int8 variants that claim no more than the runtimes here ran, and notes on what they did not run or take.
+    """int8 variants that ask for no more than the runtimes here ran, and notes on what they did not run or take.
 
-    A variant of which nothing runs in int8 is left out. Runtimes that are not installed count as their table says.
+    Only `int8_convolutions` follows what was measured; `int8_operators` stays the plan's. A runtime that takes the
+    graph not at all, or runs none of it in int8, costs the others nothing; a variant that no runtime is left for is
+    left out. Runtimes that are not installed count as their table says.
     """
     kept: list[Variant] = []
     notes: dict[str, None] = {}
-    ran: dict[tuple[str, str, tuple[str, ...], int], int | str] = {}
+    ran: dict[tuple[str, tuple[str, ...], int], int | str] = {}
+    without_openvino: set[str] = set()  # plans; their first layout comes before the second
     for variant in variants:
-        for runtime, layout in _LAYOUT_OF.items():
-            if layout != variant.layout or (variant.runtimes and runtime not in variant.runtimes):
-                continue
-            # Structure, not weights, decides: int8 and int8-w7 of one plan are alike.
-            key = (runtime, layout, variant.runtimes, variant.int8_convolutions)
-            found = ran[key] if key in ran else ran.setdefault(key, _ran(runtime, variant.graph))
-            variant, note = _limited(variant, runtime, found)
-            if note:
-                notes[note] = None
-        if variant.int8_convolutions or variant.layout == "plain":
+        if variant.plan in without_openvino and not variant.runtimes:
+            variant = replace(variant, runtimes=("onnxruntime",))
+        runtime = _MEASURED_ON.get(variant.layout, "")
+        if not runtime or (variant.runtimes and runtime not in variant.runtimes):
             kept.append(variant)
+            continue
+        # Structure, not weights, decides: int8 and int8-w7 of one plan are alike.
+        key = (runtime, variant.runtimes, variant.int8_operators)
+        found = ran[key] if key in ran else ran.setdefault(key, _ran(runtime, variant.graph))
+        limited, note = _limited(variant, runtime, found)
+        if note:
+            notes[note] = None
+        if runtime == "openvino" and (limited is None or (limited.runtimes and runtime not in limited.runtimes)):
+            without_openvino.add(variant.plan)
+        if limited is not None:
+            kept.append(limited)
     return kept, list(notes)
 
 
@@ -51,12 +61,13 @@ def _ran(runtime: str, graph: bytes) -> int | str:
         session.close()
 
 
-def _limited(variant: Variant, runtime: str, found: int | str) -> tuple[Variant, str]:
-    if isinstance(found, str):
-        others = tuple(one for one in variant.runtimes or ("tensorrt", "openvino") if one != runtime)
-        count = variant.int8_convolutions if others else 0
-        return replace(variant, runtimes=others, int8_convolutions=count), f"not for {runtime}: {found}"
-    if found < 0 or found >= variant.int8_convolutions:
+def _limited(variant: Variant, runtime: str, found: int | str) -> tuple[Variant | None, str]:
+    """The variant as `runtime` runs it, None if no runtime needs it any more; and a note on what it does not run."""
+    if found == 0 or isinstance(found, str):
+        why = found or f"it runs none of {variant.int8_operators} planned operators in int8"
+        others = tuple(one for one in variant.runtimes or _WRITTEN_FOR[variant.layout] if one != runtime)
+        return replace(variant, runtimes=others) if others else None, f"not for {runtime}: {why}"
+    if found < 0 or found >= variant.int8_operators:
         return variant, ""
-    note = f"{runtime} runs {found} of {variant.int8_convolutions} int8 operators in int8, the rest in float"
+    note = f"{runtime} runs {found} of {variant.int8_operators} planned int8 operators in int8, the rest in float"
     return replace(variant, int8_convolutions=found), note

@@ -17,6 +17,10 @@ from edge_sdk.tensors import Array
 STANDARD_DOMAINS = ("", "ai.onnx")
 # The smallest IR version that each opset of the standard domain may be written with (onnx release table).
 _IR_OF_OPSET = ((17, 8), (18, 8), (19, 9), (20, 9), (21, 10), (22, 10), (23, 11))
+OLDEST_READ, NEWEST_READ = 9, 25
+"""Opsets that float graphs may come with: those that tests/calibration/test_clean.py converts and compares."""
+OLDEST_TAKEN, NEWEST_TAKEN = 7, 21
+"""Opsets that the runtimes in the field take (specs/runtimes.md; target profiles state less for some)."""
 _TWO_GIB = 2**31 - 1  # protobuf's own limit for one message
 
 
@@ -28,7 +32,8 @@ def parsed(graph: bytes) -> ModelProto:
 
 
 def load(graph: bytes) -> ModelProto:
-    """Parse and check one self-contained ONNX graph. BadInput: not ONNX, external data, not valid by the standard."""
+    """Parse and check one self-contained ONNX graph. BadInput: not ONNX, external data, an opset that is not read, not
+    valid by the standard."""
     if len(graph) > _TWO_GIB:
         raise BadInput(f"the graph has {len(graph)} bytes, protobuf ends at 2 GiB", hint="Export a smaller graph")
     model = ModelProto()
@@ -44,6 +49,7 @@ def load(graph: bytes) -> ModelProto:
             f"{len(outside)} weights lie outside the graph, the first is {outside[0]}",
             hint="Save the model with its weights inside: onnx.save(model, path, save_as_external_data=False)",
         )
+    check_opset(model)  # before the checker, which says in C++ what it does not know
     try:
         if any(not o.type.tensor_type.HasField("shape") for o in model.graph.output):  # the checker wants it, none else
             model = shape_inference.infer_shapes(model)
@@ -51,6 +57,15 @@ def load(graph: bytes) -> ModelProto:
     except (onnx.checker.ValidationError, shape_inference.InferenceError) as exc:
         raise BadInput(f"the graph is not valid ONNX: {str(exc).strip().splitlines()[0]}") from exc
     return model
+
+
+def check_opset(model: ModelProto, *, where: str = "") -> None:
+    """BadInput for a graph of an opset that is not read."""
+    if not OLDEST_READ <= (have := opset_of(model)) <= NEWEST_READ:
+        raise BadInput(
+            f"the graph has opset {have}; opsets {OLDEST_READ} to {NEWEST_READ} are read", where=where,
+            hint="Export the model with opset 17, which every target reads",
+        )  # fmt: skip
 
 
 def dump(model: ModelProto) -> bytes:

@@ -55,6 +55,7 @@ class _Writer:
         self._scale_names: dict[str, str] = {}
         self._shift = ""
         self._dequantized: dict[str, str] = {}
+        self._before_q: dict[str, str] = {}
         self._zero = ""
 
     def model(self) -> ModelProto:
@@ -65,9 +66,10 @@ class _Writer:
         for node in self._index.model.graph.node:
             copy = NodeProto()
             copy.CopyFrom(node)
+            read = self._before_q if node.name in self._plan.before_q else self._dequantized
             for i, name in enumerate(node.input):
                 if name in points:
-                    copy.input[i] = self._dequantized[name]
+                    copy.input[i] = read[name]
             if node.name in self._plan.operators:
                 self._weights(node, copy)
             for i, name in enumerate(node.output):
@@ -82,6 +84,7 @@ class _Writer:
         return graphs.rebuilt(self._index.model, self._nodes, tensors)
 
     def _quantize(self, tensor: str, real: str) -> None:
+        self._before_q[tensor] = real
         if self._plan.points[tensor].role == "exact-picture":
             real = self._minus_128(real)
         # An output of the graph keeps its name: the pair's end takes it, its producer got another.
@@ -152,13 +155,8 @@ class _Writer:
         if not shift.any():
             return
         name = graphs.fresh(f"{node.name}_bias", self._names)
-        computed = len(node.input) > 2 and bool(node.input[2]) and bias is None
-        if computed:  # made by another node: the shift is added to whatever that node makes
-            part = graphs.fresh(f"{name}_shift", self._names)
-            self._constants[part] = shift.astype(np.float32)
-            self._add("Add", [copy.input[2], part], name, name)
-        else:
-            self._constants[name] = (shift + (0.0 if bias is None else bias.astype(np.float64))).astype(np.float32)
+        # A bias that the graph computes is no constant: `plan` leaves its operator float.
+        self._constants[name] = (shift + (0.0 if bias is None else bias.astype(np.float64))).astype(np.float32)
         del copy.input[2:]
         copy.input.append(name)
 

@@ -41,7 +41,7 @@ def lint(
     outside = tuple(_outside(model))
     if outside:  # nothing else can be read
         return outside
-    index = Index.of(_typed(model))
+    index = Index.of(_labelled(_typed(model)))
     check_layout = len(set(targets)) == 1 if layout is None else layout
     rules = (*QUANT_RULES, *GRAPH_RULES, *(LAYOUT_RULES if check_layout else ()))
     wanted = set(targets or RUNTIMES)
@@ -60,6 +60,14 @@ def _outside(model: ModelProto) -> list[Violation]:
         for t in model.graph.initializer
         if t.data_location == TensorProto.EXTERNAL
     ]
+
+
+def _labelled(model: ModelProto) -> ModelProto:
+    """`model`, its nodes without a name called by operator and output: a violation has to say where it is."""
+    for node in model.graph.node:
+        if not node.name and node.output:
+            node.name = f"{node.op_type} -> {node.output[0]}"
+    return model
 
 
 def _typed(model: ModelProto) -> ModelProto:

@@ -20,7 +20,8 @@ __all__ = [
 ]  # fmt: skip
 
 FEW_ROWS = 16
-"""OpenVINO 2026.4 fuses chained int8 products of fewer rows than this into a kernel that returns garbage."""
+"""OpenVINO 2026.4 fuses chained int8 products of fewer rows than this into a kernel that returns garbage
+(`runtimes.faults`: openvino-int8-mlp-garbage; specs/runtimes.md, L71)."""
 
 
 def operator(node: NodeProto) -> Operator:
@@ -111,7 +112,8 @@ def joined(tensor: str, index: Index) -> bool:
     """True if `tensor` is a Concat, seen through Q, DQ, operators that only move values, Relu, and arithmetic with
     constants.
 
-    OpenVINO 2026.4 gives a third of wrong output for an int8 convolution of int8 zero-point-0 Concat, without a word.
+    OpenVINO 2026.4 computes an int8 convolution of a signed int8 Concat wrongly, by a third to a half of the signal,
+    and reports nothing (`runtimes.faults`: openvino-int8-behind-concat).
     """
     for _ in index.model.graph.node:  # a cycle ends as well
         node = index.producer.get(tensor)

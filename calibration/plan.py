@@ -1,7 +1,7 @@
 """Which operators of a float graph become int8 and which tensors get Q/DQ, by runtime. Knows no samples.
 
-Symmetric int8 that TensorRT, OpenVINO and ONNX Runtime read alike. What one vendor can't do costs that vendor the
-operator: `plan(model, ("openvino",))` leaves out what OpenVINO answers wrongly, and nobody else pays for it.
+Symmetric int8 that TensorRT, OpenVINO and ONNX Runtime read alike. An operator that one runtime computes wrongly stays
+float in the plan for that runtime, and only there: `plan(model, ("openvino",))`.
 """
 
 from __future__ import annotations
@@ -39,11 +39,14 @@ class Point:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuantizationPlan:
-    """operators: names of the nodes that become int8. points: by tensor. averages: pool output -> pool input."""
+    """operators: names of the nodes that become int8. points: by tensor. averages: pool output -> pool input.
+    before_q: names of float nodes that read what was before Q, not what DQ makes of it.
+    """
 
     operators: tuple[str, ...]
     points: Mapping[str, Point]
     averages: Mapping[str, str] = field(default_factory=dict)
+    before_q: frozenset[str] = frozenset()
 
     def corrected(self, model: ModelProto) -> tuple[str, ...]:
         """The tensors that int8 operators with a bias read: their means per channel (axis 1) correct it."""
@@ -90,12 +93,14 @@ class _Planner:
                 self._operators.append(node)
                 self._names.add(node.name)
         self._wanted: dict[str, None] = {}  # in the order of discovery: graphs come out the same every time
+        self._before_q: frozenset[str] = frozenset()
 
     def plan(self) -> QuantizationPlan:
         for node in self._operators:
             self._want(node.input[0])
         while self._sums() + self._outputs():
             pass
+        self._keep_products_float()
         averages = {
             n.output[0]: n.input[0]
             for n in self._index.model.graph.node
@@ -103,7 +108,39 @@ class _Planner:
         }
         groups = self._groups()
         points = {t: Point(tensor=t, group=groups[t], role=self._role(t)) for t in self._wanted}
-        return QuantizationPlan(operators=tuple(n.name for n in self._operators), points=points, averages=averages)
+        return QuantizationPlan(
+            operators=tuple(n.name for n in self._operators), points=points, averages=averages, before_q=self._before_q
+        )
+
+    def _keep_products_float(self) -> None:
+        """Let products of two activations read what was before Q, for OpenVINO.
+
+        OpenVINO 2026.4 computes a product in int8 where DQ stands before both sides, also beyond a Reshape or a
+        Transpose. Without VNNI its 16-bit sums then saturate, up to a fifth of the signal: reduced-range weights don't
+        help where no side is a weight. And it may be one of a chain of products of few rows (`ops.chained`).
+        """
+        if "openvino" not in self._targets:
+            return
+        found: set[str] = set()
+        for node in self._index.model.graph.node:
+            if operator(node).kind == "matrix" and self._index.constants.keys().isdisjoint(node.input[:2]):
+                self._mark(node, found)
+        self._before_q = frozenset(found)
+        for tensor in [t for t in self._wanted if self._serves_none(t)]:
+            del self._wanted[tensor]
+
+    def _mark(self, node: NodeProto, found: set[str]) -> None:
+        """Add to `found` the node, or the copies that lead to it, that would read DQ."""
+        for name in node.input if operator(node).kind == "matrix" else ops.moved(node):
+            if name in self._wanted:
+                found.add(node.name)
+            elif (maker := self._index.producer.get(name)) is not None and self._copies(maker):
+                self._mark(maker, found)
+
+    def _serves_none(self, tensor: str) -> bool:
+        """True if whoever reads `tensor` reads what was before Q."""
+        readers = self._index.readers.get(tensor, ())
+        return bool(readers) and tensor not in self._index.outputs and all(r.name in self._before_q for r in readers)
 
     def _becomes_int8(self, node: NodeProto, first_conv: str) -> bool:
         """Whether the contract has an int8 form for this node, and every target a kernel."""
@@ -165,7 +202,7 @@ class _Planner:
 
     def _stays_inside(self, tensor: str) -> bool:
         """True if nothing but int8 operators reads `tensor`, also through activations that are not quantized."""
-        readers = self._index.readers.get(tensor, ())
+        readers = (r for r in self._index.readers.get(tensor, ()) if r.name not in self._before_q)
         return tensor not in self._index.outputs and all(self._reads_int8(node) for node in readers)
 
     def _reads_int8(self, node: NodeProto) -> bool:

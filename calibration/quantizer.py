@@ -14,7 +14,7 @@ import numpy as np
 from onnx import ModelProto, TensorProto
 
 from edge_sdk.calibration import fidelity, graphs, report
-from edge_sdk.calibration.clean import Cleaned, clean, with_names
+from edge_sdk.calibration.clean import NEWEST, OLDEST, Cleaned, clean, with_names
 from edge_sdk.calibration.counts import with_true_counts
 from edge_sdk.calibration.fp16 import to_half
 from edge_sdk.calibration.insert import insert
@@ -28,8 +28,10 @@ from edge_sdk.calibration.ranges import SAFE_TOP, TOP, RangeMethod, fit
 from edge_sdk.calibration.report import CalibrationReport, LayoutName, Quantized, Variant
 from edge_sdk.calibration.rules import RUNTIMES
 from edge_sdk.calibration.scales import scales
+from edge_sdk.calibration.sizes import check_sample
 from edge_sdk.errors import BadInput, BadUsage, CheckFailed
 from edge_sdk.progress import Progress, silent
+from edge_sdk.runtimes import targets
 from edge_sdk.tensors import Array
 
 log = logging.getLogger(__name__)
@@ -170,6 +172,7 @@ class _Work:
         first = next(passing, None)
         if first is None:
             raise BadInput("there are no calibration samples", hint="Give at least one, better some hundred")
+        check_sample(cleaned.model, {name: np.shape(array) for name, array in first.items()})
         cleaned = _unchanged(original, cleaned, first, options.threads)
         kept, left_out, corrected = (
             tuple(cleaned.names[name] for name in names if name in cleaned.names)
@@ -250,14 +253,14 @@ class _Int8:
         model = applied(self.canonical, found) if found else self.canonical
         digest = hashlib.sha256(graphs.dump(model)).hexdigest()[:16]
         layouts: tuple[LayoutName, ...] = ("conv-relu-q", "conv-q-relu-q")
-        made = []
+        made, planned = [], len(self.planned.plan.operators)
         for layout in layouts:
             runtimes = self.planned.for_layout(layout)
             if runtimes is not None:
                 written = model if layout == "conv-relu-q" else for_onnxruntime(model)
                 variant = Variant(
                     variant=self.key[0], layout=layout, graph=graphs.dump(written), runtimes=runtimes, plan=digest,
-                    int8_convolutions=len(self.planned.plan.operators),
+                    int8_convolutions=planned, int8_operators=planned,
                 )  # fmt: skip
                 made.append(_linted(variant))
         return made
@@ -306,7 +309,7 @@ def _unchanged(original: ModelProto, cleaned: Cleaned, sample: Feeds, threads: i
         raise CheckFailed(
             f"converting the graph from opset {graphs.opset_of(original)} to {graphs.opset_of(plain.model)} changes "
             f"what it answers",
-            hint="Export the model with an opset of 13 to 21",
+            hint=f"Export the model with an opset of {OLDEST} to {NEWEST}",
         )
     return replace(plain, notes=(*plain.notes, "folding constants would change what the graph answers: left out"))
 
@@ -343,11 +346,13 @@ def _plain(name: str, model: ModelProto, contracts: tuple[str, ...]) -> Variant:
 
 
 def _linted(variant: Variant) -> Variant:
-    """The last gate: what the linter rejects is not handed out."""
-    # The second layout is written for ONNX Runtime alone: its activations are uint8.
-    second = variant.layout == "conv-q-relu-q"
-    faults = lint(variant.graph, ("onnxruntime",) if second else variant.runtimes, layout=second)
-    if faults:
+    """The last gate: what the linter rejects is not handed out, for no runtime that would take the graph.
+
+    The layout is judged for ONNX Runtime alone, where the wrong one runs in float: to TensorRT it costs a step, which
+    an excluded Relu may ask for.
+    """
+    takers = [runtime for runtime in RUNTIMES if targets.takes(runtime, variant)]
+    if faults := lint(variant.graph, takers, layout="onnxruntime" in takers):
         first = faults[0]
         raise CheckFailed(
             f"{len(faults)} violations of the portable contract, the first is {first.rule}: {first.what}",

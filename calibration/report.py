@@ -23,8 +23,9 @@ LayoutName = Literal["plain", "conv-relu-q", "conv-q-relu-q"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
-    """One graph to ship. graph: ONNX bytes. int8_convolutions: how many Conv, Gemm and MatMul must run in int8 on every
-    runtime that it is for.
+    """One graph to ship. graph: ONNX bytes. int8_operators: how many Conv, Gemm and MatMul are planned in int8.
+    int8_convolutions: how many of them ran in int8 where it was measured, the fewest: what `CompileOptions` may ask
+    for on every runtime that it is for.
 
     runtimes: planned for these alone (by contract: "tensorrt" is TensorRT-RTX as well); () = whichever takes the
     layout. plan: digest of what is int8 with which scales: graphs of one variant and one plan answer alike, bit by bit.
@@ -34,6 +35,7 @@ class Variant:
     layout: LayoutName
     graph: bytes
     int8_convolutions: int
+    int8_operators: int = 0
     runtimes: tuple[str, ...] = ()
     plan: str = ""
 

@@ -9,7 +9,7 @@ import numpy as np
 from onnx import NodeProto, TensorProto
 
 from edge_sdk.calibration import graphs
-from edge_sdk.calibration.graphs import STANDARD_DOMAINS, Index
+from edge_sdk.calibration.graphs import NEWEST_TAKEN, OLDEST_TAKEN, STANDARD_DOMAINS, Index
 from edge_sdk.calibration.ops import operator
 from edge_sdk.calibration.rules import ALL, OV, OV_ORT, TRT, TRT_OV, Breach, Rule, broken_operators
 from edge_sdk.runtimes.operators import PAIR
@@ -127,8 +127,8 @@ def _imports(index: Index) -> Iterator[Breach]:
 
 def _opset(index: Index) -> Iterator[Breach]:
     version = graphs.opset_of(index.model)
-    if not 7 <= version <= 21:
-        yield "(graph)", f"opset {version}: the runtimes in the field take 7 to 21"
+    if not OLDEST_TAKEN <= version <= NEWEST_TAKEN:
+        yield "(graph)", f"opset {version}: the runtimes in the field take {OLDEST_TAKEN} to {NEWEST_TAKEN}"
 
 
 def _unsorted(index: Index) -> Iterator[Breach]:

@@ -258,11 +258,16 @@ def _quantized_behind(node: NodeProto, index: Index) -> bool:
 
 def _between(index: Index) -> Iterator[Breach]:
     for node in index.model.graph.node:
-        if operator(node).cuts and _is(index.producer.get(node.input[0]), _DQ):
-            source = index.producer.get(index.producer[node.input[0]].input[0])
-            maker = None if source is None else index.producer.get(source.input[0])
-            if maker is not None and _matrix(maker):
-                yield node.name, "Q/DQ stand between a convolution and its Relu: one step more in TensorRT"
+        if not operator(node).cuts or any(name not in index.constants for name in node.input[1:] if name):
+            continue
+        pair = index.producer.get(node.input[0])
+        # What others read as well can't stand behind this Relu.
+        if not _is(pair, _DQ) or pair is None or index.only_reader(pair.output[0]) is None:
+            continue
+        source = index.producer.get(pair.input[0])
+        maker = None if source is None else index.producer.get(source.input[0])
+        if maker is not None and _matrix(maker):
+            yield node.name, "Q/DQ stand between a convolution and its Relu: one step more in TensorRT"
 
 
 def _behind(index: Index) -> Iterator[Breach]:

@@ -218,7 +218,7 @@ def options_for(
     axes = {name: size for name, size in graph.axes.items() if name != BATCH}
     return replace(
         options, device=device, graph_name=graph.name, axes=axes if most is None else {**axes, BATCH: max_batch},
-        int8_convolutions=graph.int8_ops.get(runtime, graph.int8_convolutions),
+        int8_convolutions=graph.int8_ops.get(runtime, graph.int8_operators),
     )  # fmt: skip
 
 

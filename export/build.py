@@ -27,11 +27,14 @@ from edge_sdk.export.tasks import export_task
 from edge_sdk.export.tasks.base import Built, Checked, Evaluation, ExportTask, Made
 from edge_sdk.progress import Progress, silent
 from edge_sdk.runtimes.probe import default_threads
+from edge_sdk.shown import shown
 
 CALIBRATION_SAMPLES = 64
 """Per role."""
 RECORDS = "records"
 """In `Manifest.extra`: how many site records the bundle was packed with."""
+MAX_NAME = 255
+"""Of a bundle, in characters: a file system's limit, since the name is the file's unless one is given."""
 WORK = "training"
 """What one process at a time does in a run folder."""
 
@@ -48,6 +51,14 @@ class BuildOptions:
     evaluate: bool = True
     overwrite: bool = False
     force: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.name.strip() or len(self.name) > MAX_NAME or shown(self.name) != self.name:
+            raise BadUsage(
+                f"the name {shown(self.name)[:40]!r} of the bundle is empty, longer than {MAX_NAME} characters, or not "
+                "plain text",
+                hint='Name it for people, such as "Line 3"',
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

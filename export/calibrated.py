@@ -35,8 +35,11 @@ def words(report: CalibrationReport) -> str:
 
 
 def _by_place(nodes: Sequence[str]) -> list[str]:
-    """Nodes counted by the first part of their names: "trunk (45)"; the rest of sixty names helps nobody."""
-    counts = Counter(name.split("/")[0] for name in nodes)
+    """Nodes counted by the first part of their names: "trunk (45)"; the rest of sixty names helps nobody.
+
+    PyTorch's exporter writes "/trunk/conv/Conv": the part before the first slash is empty.
+    """
+    counts = Counter(name.strip("/").split("/")[0] or name for name in nodes)
     return [f"{place} ({count})" if count > 1 else place for place, count in counts.items()]
 
 

@@ -184,7 +184,7 @@ def _graph(name: str, role: str, float_graph: FloatGraph, variant: Variant, boun
         name=name, role=role, variant=variant.variant, layout=variant.layout, runtimes=variant.runtimes, member="",
         size_bytes=0, sha256="",
         opset=facts.opset, inputs=facts.inputs, outputs=facts.outputs, axes=axes_of(float_graph, facts.inputs),
-        int8_convolutions=variant.int8_convolutions,
+        int8_operators=variant.int8_operators,
         tolerance={spec.name: bounds.get(spec.name) or bounds[ANY_OUTPUT] for spec in facts.outputs},
     )  # fmt: skip
 
@@ -327,7 +327,7 @@ def _stored(
 
 def int8_ops(graph: Graph, variant: Variant, threads: int | None = None) -> dict[str, int]:
     """By runtime that is here and takes the graph, how many operators it really runs in int8: compiled, and asked."""
-    if not variant.int8_convolutions:
+    if not variant.int8_operators:
         return {}
     out = {}
     for runtime in registry.runtimes():

@@ -184,11 +184,6 @@ def traits(op: str) -> Operator:
     return OPERATORS.get(op, _PLAIN)
 
 
-def is_matrix(op: str) -> bool:
-    """Whether the operator multiplies by a weight and sums: what int8 counts are counts of."""
-    return traits(op).kind == "matrix"
-
-
 def is_product(op: str) -> bool:
     """Whether OpenVINO computes the operator as a matrix product (MatMul, Gemm), not as a convolution."""
     return "FullyConnected" in traits(op).kernels.get("openvino", Kernels()).int8

@@ -138,8 +138,8 @@ def _check_graph(graph: Graph, manifest: Manifest) -> None:
     _need(graph.member in manifest.members, f"the {name} is in {graph.member[:80]!r}, which is not declared")
     _need(bool(_SHA256.fullmatch(graph.sha256)), f"the sha256 of the {name} is not 64 hexadecimal digits")
     _need(1 <= graph.opset <= 1000, f"the {name} can't have opset {graph.opset}")
-    counts = (graph.int8_convolutions, *graph.int8_ops.values())
-    _need(min(counts) >= 0, f"the {name} counts {min(counts)} int8 convolutions")
+    counts = (graph.int8_operators, *graph.int8_ops.values())
+    _need(min(counts) >= 0, f"the {name} counts {min(counts)} int8 operators")
     _check_specs(name, graph)
     outputs = {spec.name for spec in graph.outputs}
     for output, tolerance in graph.tolerance.items():
@@ -177,8 +177,9 @@ def _check_elided(name: str, elided: Sequence[ElidedRange], size: int, manifest:
         _need(fits, f"{title} takes bytes past the end of {part.member}")
 
 
-def _check_specs(name: str, graph: Graph) -> None:
-    for specs in (graph.inputs, graph.outputs):
+def check_tensors(name: str, *ends: Sequence[TensorSpec]) -> None:
+    """Raises Broken for inputs or outputs that no bundle may have. name: what they belong to, for the sentence."""
+    for specs in ends:
         names = [spec.name for spec in specs]
         _need(
             1 <= len(names) <= 64 and len(set(names)) == len(names),
@@ -186,6 +187,10 @@ def _check_specs(name: str, graph: Graph) -> None:
         )
         for spec in specs:
             _check_spec(name, spec)
+
+
+def _check_specs(name: str, graph: Graph) -> None:
+    check_tensors(name, graph.inputs, graph.outputs)
     batched = any(spec.batched for spec in graph.inputs)
     for spec in graph.outputs:  # other free axes of outputs may be of any size, which the graph decides
         _need(batched or not spec.batched, f"the {name} has the batch {BATCH} in its output {spec.name}, in no input")

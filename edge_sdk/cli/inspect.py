@@ -55,11 +55,11 @@ def _text(summary: BundleSummary) -> str:
         f"sharing    weights stored once save {summary.shared_bytes_saved / 1e6:.2f} MB",
         "",
         terminal.table(
-            ("graph", "role", "variant", "layout", "opset", "MB", "stored MB", "int8 operators run"),
+            ("graph", "role", "variant", "layout", "opset", "MB", "stored MB", "int8 planned", "int8 run"),
             [
                 (
                     g.name, g.role, g.variant, g.layout, str(g.opset), f"{g.size_bytes / 1e6:.2f}",
-                    f"{s.stored_bytes / 1e6:.2f}", _int8(g),
+                    f"{s.stored_bytes / 1e6:.2f}", str(g.int8_operators or "-"), _int8(g),
                 )
                 for g, s in zip(m.graphs, summary.graphs, strict=True)
             ],
@@ -80,11 +80,10 @@ def _text(summary: BundleSummary) -> str:
 
 
 def _int8(graph: Graph) -> str:
-    """By runtime, how many operators ran in int8 when the bundle was packed, out of how many."""
-    if not graph.int8_convolutions:
+    """By runtime, how many operators ran in int8 when the bundle was packed: fewer or more than were planned."""
+    if not graph.int8_operators:
         return "-"
-    ran = ", ".join(f"{runtime} {count}" for runtime, count in graph.int8_ops.items())
-    return f"{ran or 'not tried'} of {graph.int8_convolutions}"
+    return ", ".join(f"{runtime} {count}" for runtime, count in graph.int8_ops.items()) or "not measured"
 
 
 COMMANDS = (inspect,)

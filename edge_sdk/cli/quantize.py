@@ -61,11 +61,13 @@ def quantize(
         raise BadUsage(f"--variant is {', '.join(VARIANTS)}, not {shown(unknown[0])}")
     axes = dict(_axis(word) for word in axis or ())
     need_exporting(("onnx", "onnxruntime", "onnxscript"))
+    from edge_sdk.calibration import graphs
+    from edge_sdk.calibration.sizes import check_sample
     from edge_sdk.export import build as library
     from edge_sdk.export.family import FamilyOptions, FloatGraph
     from edge_sdk.export.generic.family import Generic
     from edge_sdk.export.generic.model import read_model
-    from edge_sdk.export.generic.samples import samples_of
+    from edge_sdk.export.generic.samples import RANDOM_ONLY, RandomSamples, samples_of
     from edge_sdk.export.option import TaskOptions
     from edge_sdk.export.pack import axes_of
     from edge_sdk.export.tasks import export_task
@@ -77,17 +79,20 @@ def quantize(
         onnx=onnx, axes=axes, keep_fp32_in_int8=tuple(exclude or ()),
         variants=None if not variant else tuple(one for one in dict.fromkeys(variant) if one != "fp32"),
     )  # fmt: skip
-    samples = samples_of(data, facts.inputs, axes_of(graph, facts.inputs), seed=seed)
-    family, options = Generic(graph=graph), FamilyOptions(seed=seed, threads=threads)
     wanted = library.BuildOptions(
-        name=name or out.stem, out=out, key=terminal.signing_key(key) if key else None, force=force, evaluate=False
-    )
+        name=out.stem if name is None else name, out=out, key=terminal.signing_key(key) if key else None, force=force,
+        evaluate=False,
+    )  # fmt: skip
+    samples = samples_of(data, facts.inputs, axes_of(graph, facts.inputs), seed=seed)
+    if isinstance(samples, RandomSamples):  # before one is drawn; of others calibration checks the first that it reads
+        check_sample(graphs.parsed(onnx), samples.shapes)
+    family, options = Generic(graph=graph), FamilyOptions(seed=seed, threads=threads)
     with terminal.progress() as progress:
         trained = family.train(samples, options, folder=out.parent)
         built = library.build(family, samples, trained, TaskOptions(), wanted, progress=progress)
-    terminal.emit(
-        _json(built), as_json=json, text="\n".join([*_lines(built), "", *written(built, export_task("tensor"))])
-    )
+    notes = [*([RANDOM_ONLY] if isinstance(samples, RandomSamples) else []), *_too_new(built)]
+    text = [*_lines(built), *notes, "", *written(built, export_task("tensor"))]
+    terminal.emit(_json(built) | {"notes": notes}, as_json=json, text="\n".join(text))
 
 
 def _axis(word: str) -> tuple[str, int]:
@@ -121,8 +126,26 @@ def _lines(built: Built) -> list[str]:
     with Bundle.open(built.path) as bundle:
         for graph in bundle.manifest.graphs:
             ran = ", ".join(f"{count} on {runtime}" for runtime, count in graph.int8_ops.items())
-            out += [f"{graph.name}: {graph.int8_convolutions} operators in int8; measured here: {ran}"] if ran else []
+            out += [f"{graph.name}: {graph.int8_operators} operators in int8; measured here: {ran}"] if ran else []
     return out
+
+
+def _too_new(built: Built) -> list[str]:
+    """A line that names the target profiles which read none of the graphs, if there are any, and what to do.
+
+    The graphs are not converted down: onnx 1.23 has no way back from opset 20 for Gelu, or from 18 for ReduceMean.
+    """
+    from edge_sdk.bundle.store import Bundle
+    from edge_sdk.runtimes.targets import TARGETS
+
+    with Bundle.open(built.path) as bundle:
+        oldest = min(graph.opset for graph in bundle.manifest.graphs)
+    cannot = [target for target in TARGETS if not target.refusal and target.opset < oldest]
+    if not cannot:
+        return []
+    read = min(target.opset for target in cannot)
+    names = ", ".join(target.name for target in cannot)
+    return [f"The graphs have opset {oldest}, which {names} can't read: export the model with opset {read} for them."]
 
 
 COMMANDS = (quantize,)

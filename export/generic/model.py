@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
+from edge_sdk.bundle.rules import Broken, check_tensors
+from edge_sdk.calibration import graphs
+from edge_sdk.calibration.sizes import check_constants
 from edge_sdk.errors import BadInput
 from edge_sdk.extras import need, vendor_errors
-from edge_sdk.runtimes.onnx_file import OnnxFacts, read_standard
+from edge_sdk.runtimes.onnx_file import MAX_RANK, OnnxFacts, read_standard
 from edge_sdk.shown import shown, unreadable
 
 MAX_BYTES = 2**31 - 1
@@ -20,7 +23,8 @@ def read_model(path: Path) -> tuple[bytes, OnnxFacts]:
 
     Weights that the file keeps in others are read from beside it: from files in its own folder or below, never through
     a link or a path that leads out. Shapes of outputs that the file leaves out are inferred. Raises BadInput: no such
-    file, not ONNX, too large, an operator that is not standard, an input of a type that no runtime here takes.
+    file, not ONNX, an opset that is not read, too large, an operator that is not standard, an input that no runtime
+    here takes or no bundle holds.
     """
     data = _bytes(path)
     onnx = need("onnx", extra="export")
@@ -31,6 +35,7 @@ def read_model(path: Path) -> tuple[bytes, OnnxFacts]:
     if outside:
         data = _inlined(onnx, path, model, outside)
     facts = _facts(data, path)
+    graphs.check_opset(model, where=shown(path))
     if facts.unshaped:
         with vendor_errors("onnx", where=shown(path), hint="Export the model again, with the shapes of its outputs"):
             inferred = onnx.shape_inference.infer_shapes(onnx.load_from_string(data))
@@ -41,7 +46,28 @@ def read_model(path: Path) -> tuple[bytes, OnnxFacts]:
             f"it does not say how many axes its output {shown(facts.unshaped[0])} has, and nothing tells it",
             where=shown(path), hint="Export the model again, with the shapes of its outputs",
         )  # fmt: skip
+    _check_tensors(facts, path)
+    check_constants(model)
     return data, facts
+
+
+def _check_tensors(facts: OnnxFacts, path: Path) -> None:
+    """Raises BadInput, before anything is computed, for inputs and outputs that no bundle can hold."""
+    for spec in (*facts.inputs, *facts.outputs):
+        if shown(spec.name) != spec.name:
+            raise BadInput(
+                f"the name of its tensor {shown(spec.name)[:80]!r} holds control characters", where=shown(path),
+                hint="Export the model with plain names of its inputs and outputs",
+            )  # fmt: skip
+        if len(spec.shape) > MAX_RANK:
+            raise BadInput(
+                f"its tensor {spec.name[:80]} has {len(spec.shape)} axes, a bundle holds at most {MAX_RANK}",
+                where=shown(path), hint="Join axes with a Reshape inside the model",
+            )  # fmt: skip
+    try:
+        check_tensors("model", facts.inputs, facts.outputs)
+    except Broken as exc:
+        raise BadInput(str(exc), where=shown(path), hint="Export the model with plain names and shapes") from exc
 
 
 def _facts(data: bytes, path: Path) -> OnnxFacts:

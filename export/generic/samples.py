@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +17,15 @@ from edge_sdk.tasks.tensor import read_npz
 from edge_sdk.tensors import BATCH, Array, TensorSpec
 
 RANDOM = "random:"
+RANDOM_ONLY = "The samples were random: enough to try the bundle, not to calibrate it. Give real inputs with --data."
 RANGES: Mapping[str, tuple[float, float]] = {
     "uint8": (0, 255), "int8": (-128, 127), "uint16": (0, 65535), "int16": (-32768, 32767), "bool": (0, 1),
 }  # fmt: skip
 """By type, the values that `random:` draws evenly, both included; floats from -1 to 1; other integers 0 or 1, which an
 index into almost anything can be."""
 FLOATS, INTEGERS = (-1.0, 1.0), (0, 1)
+MAX_DRAWN_BYTES = 2**30
+"""Of one random sample, all inputs together; twice that is drawn, since NumPy draws float64."""
 
 
 class ArraySamples(Protocol):
@@ -43,7 +47,7 @@ def samples_of(word: str, inputs: Sequence[TensorSpec], axes: Mapping[str, int],
         count = word.removeprefix(RANDOM)
         if not count.isdecimal() or not 1 <= int(count) <= 100_000:
             raise BadUsage(f"--data {shown(word)} names no number of samples", hint="Write random:64")
-        return RandomSamples(count=int(count), inputs=tuple(inputs), axes=dict(axes), seed=seed)
+        return _random(int(count), inputs, axes, seed)
     path = Path(word)
     if path.is_dir():
         return _folder(path, inputs)
@@ -77,12 +81,36 @@ class RandomSamples:
             rng = np.random.default_rng([self.seed, k])
             yield {spec.name: self._drawn(spec, rng) for spec in self.inputs}
 
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of one sample's arrays, by input name."""
+        sizes = {**self.axes, BATCH: 1}
+        return {
+            spec.name: tuple(sizes[size] if isinstance(size, str) else size for size in spec.shape)
+            for spec in self.inputs
+        }
+
     def _drawn(self, spec: TensorSpec, rng: np.random.Generator) -> Array:
-        shape = [1 if size == BATCH else self.axes[size] if isinstance(size, str) else size for size in spec.shape]
+        shape = self.shapes[spec.name]
         if np.issubdtype(np.dtype(spec.dtype), np.floating):
             return rng.uniform(*FLOATS, shape).astype(spec.dtype)
         low, high = RANGES.get(spec.dtype, INTEGERS)
         return rng.integers(int(low), int(high), shape, endpoint=True).astype(spec.dtype)
+
+
+def _random(count: int, inputs: Sequence[TensorSpec], axes: Mapping[str, int], seed: int) -> RandomSamples:
+    """Random samples. Raises BadUsage where one would fill the memory: --axis takes any size."""
+    made = RandomSamples(count=count, inputs=tuple(inputs), axes=dict(axes), seed=seed)
+    sizes = {spec.name: math.prod(made.shapes[spec.name]) * np.dtype(spec.dtype).itemsize for spec in inputs}
+    if sum(sizes.values()) > MAX_DRAWN_BYTES:
+        largest = max(sizes, key=lambda name: sizes[name])
+        free = any(axis != BATCH for spec in inputs for axis in spec.axes)
+        raise BadUsage(
+            f"one random sample would have {sum(sizes.values()):,} bytes, {sizes[largest]:,} of them in "
+            f"{shown(largest)}; at most {MAX_DRAWN_BYTES:,} are drawn",
+            hint=f"{'State smaller sizes with --axis, or give' if free else 'Give'} samples of your own with --data",
+        )
+    return made
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -154,12 +154,19 @@ def test_a_change_of_auroc_comes_with_its_interval() -> None:
     assert quality(table, "picture").rows[0][3] == "-"
 
 
-def test_operators_left_in_float_are_counted_by_place() -> None:
+@pytest.mark.parametrize(
+    ("nodes", "said"),
+    [
+        (("trunk/0", "trunk/1", "head"), "trunk (2), head"),
+        (("/trunk/conv/Conv", "/trunk/Conv_1", "/head/Gemm"), "trunk (2), head"),  # as PyTorch's exporter names them
+        (("/", "/Conv"), "/, Conv"),
+    ],
+)
+def test_operators_left_in_float_are_counted_by_place(nodes: tuple[str, ...], said: str) -> None:
     report = CalibrationReport(
-        samples=1, compared=1, tensors=(), layers=(), float_nodes=("trunk/0", "trunk/1", "head"), matches={}, errors={},
-        notes=(),
-    )  # fmt: skip
-    assert "left in float: trunk (2), head." in calibrated.words(report)
+        samples=1, compared=1, tensors=(), layers=(), float_nodes=nodes, matches={}, errors={}, notes=()
+    )
+    assert f"left in float: {said}." in calibrated.words(report)
 
 
 def test_a_change_of_auroc_is_a_share_in_the_row_and_points_in_the_table() -> None:

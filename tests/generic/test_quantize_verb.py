@@ -172,7 +172,7 @@ def test_a_free_axis_needs_its_largest_size(here: Path, capsys: pytest.CaptureFi
 def test_a_node_that_is_excluded_stays_float(here: Path) -> None:
     assert quantize("--variant", "int8", "--exclude", "conv") == 0
     with Bundle.open("m.edge") as bundle:
-        assert {g.int8_convolutions for g in bundle.manifest.graphs if g.variant == "int8"} == {1}
+        assert {g.int8_operators for g in bundle.manifest.graphs if g.variant == "int8"} == {1}
 
 
 def test_weights_in_a_file_beside_it_come_into_the_bundle(here: Path) -> None:
@@ -282,6 +282,113 @@ def test_a_mistake_is_one_sentence_and_nothing_is_written(
     assert "Traceback" not in text
     assert (here / "there.edge").read_text() == "kept"
     assert not (here / "m.edge").exists()
+
+
+def wide(axes: int = 4, *, name: str = "x", opset: int = 17, sizes: tuple[int | str, ...] | None = None) -> bytes:
+    """A Relu on a tensor of so many axes."""
+    shape = list(sizes or [1] * axes)
+    ends = [helper.make_tensor_value_info(one, TensorProto.FLOAT, shape) for one in (name, "y")]
+    graph = helper.make_graph([helper.make_node("Relu", [name], ["y"], "relu")], "g", ends[:1], ends[1:])
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+    made.ir_version = 8
+    data: bytes = made.SerializeToString()
+    return data
+
+
+def constants_of(op: str, constants: dict[str, np.ndarray], **attributes: object) -> bytes:
+    """x + a mean of what `op` makes of constants alone: 6.4 GB and more."""
+    nodes = [
+        helper.make_node(op, list(constants), ["huge"], "huge", **attributes),
+        helper.make_node("Cast", ["huge"], ["real"], "cast", to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["real"], ["mean"], "mean", keepdims=0),
+        helper.make_node("Add", ["x", "mean"], ["y"], "add"),
+    ]
+    ends = [helper.make_tensor_value_info(one, TensorProto.FLOAT, [1, 4]) for one in "xy"]
+    stored = [numpy_helper.from_array(value, name) for name, value in constants.items()]
+    made = helper.make_model(
+        helper.make_graph(nodes, "g", ends[:1], ends[1:], stored), opset_imports=[helper.make_opsetid("", 17)]
+    )
+    made.ir_version = 8
+    data: bytes = made.SerializeToString()
+    return data
+
+
+SIDES = np.array([40_000, 40_000])
+LARGE: dict[str, tuple[bytes, tuple[str, ...], int, str]] = {
+    "an axis": (wide(sizes=(1, 3, "H", "W")), ("--axis", "H=1000000", "--axis", "W=1000000"), 2, "smaller sizes with"),
+    "a fixed size": (wide(sizes=(1, 20_000, 20_000)), (), 2, "one random sample would have 1,600,000,000 bytes"),
+    "a size for no bundle": (wide(sizes=(1, 40_000, 40_000)), (), 3, "x would need 6400000000 bytes a sample"),
+    "nine axes": (wide(9), (), 3, "its tensor x has 9 axes, a bundle holds at most 8"),
+    "a control character": (wide(name="a\x1b[31m\n"), (), 3, "holds control characters"),
+    "a long tensor name": (wide(name="x" * 201), (), 3, "has no name, or a long one"),
+    "no name": (wide(), ("--name", ""), 2, "the name '' of the bundle is empty"),
+    "blanks": (wide(), ("--name", "  "), 2, "of the bundle is empty"),
+    "a long name": (wide(), ("--name", "n" * 100_000), 2, "longer than 255 characters"),
+    "a name of two lines": (wide(), ("--name", "a\nb"), 2, "or not plain text"),
+    "opset 99": (wide(opset=99), (), 3, "the graph has opset 99; opsets 9 to 25 are read"),
+    "opset 26": (wide(opset=26), (), 3, "the graph has opset 26; opsets 9 to 25 are read"),
+    "opset 8": (wide(opset=8), (), 3, "the graph has opset 8; opsets 9 to 25 are read"),
+    "ConstantOfShape": (constants_of("ConstantOfShape", {"s": SIDES}), (), 3, "ConstantOfShape makes huge of const"),
+    "Expand": (constants_of("Expand", {"v": np.float32([1]), "s": SIDES}), (), 3, "Expand makes huge of constants"),
+    "Tile": (constants_of("Tile", {"v": np.ones((1, 1), np.float32), "s": SIDES}), (), 3, "Tile makes huge of const"),
+    "Range": (
+        constants_of("Range", {"a": np.array(0), "b": np.array(10**10), "c": np.array(1)}), (), 3, "Range makes huge"
+    ),
+    "OneHot": (
+        constants_of("OneHot", {"i": np.arange(40_000), "d": np.array(40_000), "v": np.float32([0, 1])}), (), 3,
+        "OneHot makes huge of constants",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", LARGE)
+def test_what_can_never_fit_is_one_sentence_before_anything_is_computed(
+    case: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, words, code, said = LARGE[case]
+    (here / "large.onnx").write_bytes(data)
+    assert quantize(*words, model="large.onnx", data="random:2") == code
+    told = capsys.readouterr().err
+    assert said in told
+    assert "Traceback" not in told
+    assert "\x1b" not in told
+    assert not (here / "m.edge").exists()
+
+
+def test_a_sample_that_the_graph_blows_up_beyond_the_memory_is_refused_before_it_runs(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nodes = [helper.make_node("Expand", ["x", "s"], ["wide"]), helper.make_node("Relu", ["wide"], ["y"])]
+    ends = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        for name, shape in (("x", [1, 4]), ("y", ["a", "b", 4]))
+    ]
+    sizes = numpy_helper.from_array(np.array([2_000_000, 1_000_000, 4]), "s")
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], [sizes])
+    (here / "large.onnx").write_bytes(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+    )
+    assert quantize(model="large.onnx", data="random:2") == 3
+    assert "in this graph, this machine has" in capsys.readouterr().err
+
+
+def test_random_samples_and_targets_that_read_less_are_told(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    onnx.save(onnx.version_converter.convert_version(model(), 20), "m.onnx")
+    assert quantize("--variant", "fp32", data="random:2") == 0
+    told = capsys.readouterr().out
+    assert "The samples were random: enough to try the bundle, not to calibrate it." in told
+    assert "The graphs have opset 20, which jetson-orin-jp6, " in told
+    assert "can't read: export the model with opset 17 for them." in told
+    assert quantize("--variant", "fp32", "--overwrite", "--json", data="random:2") == 0
+    assert len(json.loads(capsys.readouterr().out)["notes"]) == 2
+    onnx.save(model(), "m.onnx")
+    assert quantize("--variant", "fp32", "--overwrite", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["notes"] == []
+
+
+def test_every_graph_of_a_bundle_lints_clean(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert quantize() == 0
+    assert edge("lint", "m.edge") == 0, capsys.readouterr().out
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int16", "bool", "int32", "int64", "float32", "float16"])

@@ -1,0 +1,334 @@
+"""What the planner leaves float and why, which tensors share a scale, and what stays inside int8: a row for each rule.
+
+Plans alone: no sample runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+
+from edge_sdk.calibration.clean import tidy
+from edge_sdk.calibration.insert import insert
+from edge_sdk.calibration.plan import QuantizationPlan, plan
+
+Ends = dict[str, Sequence[int | str]]
+F32 = np.float32
+
+
+def graph(
+    nodes: Sequence[Any], constants: dict[str, np.ndarray], inputs: Ends, outputs: Sequence[str], *, kind: int = 1
+) -> ModelProto:
+    made = helper.make_model(
+        helper.make_graph(
+            list(nodes), "g",
+            [helper.make_tensor_value_info(name, kind, list(shape)) for name, shape in inputs.items()],
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],
+            [numpy_helper.from_array(value, name) for name, value in constants.items()],
+        ),
+        opset_imports=[helper.make_opsetid("", 17)],
+    )  # fmt: skip
+    made.ir_version = 8
+    return tidy(made)
+
+
+def node(op: str, inputs: str, output: str, **attributes: Any) -> Any:
+    names = ["" if name == "_" else name for name in inputs.split()]
+    return helper.make_node(op, names, output.split(), name=f"{op}_{output.split()[0]}", **attributes)
+
+
+def ones(*shape: int, dtype: type = F32) -> np.ndarray:
+    return np.ones(shape, dtype)
+
+
+def matrix(op: str = "Gemm", inputs: str = "x w b", **more: Any) -> ModelProto:
+    """One matrix operator of (4, 4) matrices; `more`: constants by name, the rest attributes."""
+    constants = {"w": ones(4, 4), "b": ones(4)} | {k: v for k, v in more.items() if isinstance(v, np.ndarray)}
+    attributes = {k: v for k, v in more.items() if not isinstance(v, np.ndarray)}
+    return graph([node(op, inputs, "y", **attributes)], constants, {"x": [4, 4]}, ["y"])
+
+
+def computed(what: str) -> ModelProto:
+    """A Gemm whose weight or bias another node makes of an input."""
+    nodes = [node("Relu", "u", "made"), node("Gemm", "x made b" if what == "weight" else "x w made", "y")]
+    shape = [4, 4] if what == "weight" else [4]
+    return graph(nodes, {"w": ones(4, 4), "b": ones(4)}, {"x": [4, 4], "u": shape}, ["y"])
+
+
+@pytest.mark.parametrize(
+    ("model", "planned"),
+    [
+        (matrix(), 1),
+        (matrix(transB=1), 1),
+        (matrix(transA=1), 0),
+        (matrix(alpha=0.5), 0),
+        (matrix(beta=0.5), 0),
+        (matrix(alpha=1.0, beta=1.0, transA=0), 1),
+        (matrix(inputs="x w"), 1),
+        (matrix(inputs="x w _"), 1),
+        (matrix("MatMul", "x w"), 1),
+        (matrix("MatMul", "x w", w=ones(2, 4, 4)), 0),
+        (matrix("MatMul", "x w", w=ones(4)), 0),
+        (matrix("MatMul", "x x"), 0),
+        (matrix("MatMul", "w x"), 0),
+        (matrix("MatMul", "w v", v=ones(4, 4)), 0),
+        (matrix("MatMul", "x w", w=ones(4, 0)), 0),
+        (computed("weight"), 0),
+        (computed("bias"), 0),
+    ],
+    ids=[
+        "plain", "transB", "transA", "alpha", "beta", "stated defaults", "no bias", "empty bias", "MatMul",
+        "a matrix for each sample", "a vector", "of two activations", "stored on the left", "of two constants",
+        "an empty weight", "a computed weight", "a computed bias",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("target", ["tensorrt", "openvino", "onnxruntime"])
+def test_a_matrix_operator_is_int8_only_where_every_runtime_fuses_it(
+    model: ModelProto, planned: int, target: str
+) -> None:
+    assert len(plan(model, (target,)).operators) == planned
+
+
+def test_a_half_weight_stays_float() -> None:
+    nodes = [node("MatMul", "x w", "h"), node("Cast", "h", "y", to=1)]
+    assert not plan(graph(nodes, {"w": ones(4, 4, dtype=np.float16)}, {"x": [4, 4]}, ["y"], kind=10)).operators
+
+
+def test_an_operator_without_an_int8_kernel_in_one_target_costs_that_target() -> None:
+    model = graph([node("ConvTranspose", "x w", "y")], {"w": ones(4, 2, 1, 1)}, {"x": [1, 4, 8, 8]}, ["y"])
+    assert [len(plan(model, (one,)).operators) for one in ("tensorrt", "openvino", "onnxruntime")] == [1, 1, 0]
+    assert not plan(model, ("tensorrt", "onnxruntime")).operators
+
+
+@pytest.mark.parametrize("unbounded", ["x", "c", "r"])
+def test_an_operator_next_to_a_tensor_without_a_range_stays_float(unbounded: str) -> None:
+    nodes = [node("Conv", "x w", "c"), node("Relu", "c", "r"), node("Conv", "r v", "y")]
+    model = graph(nodes, {"w": ones(4, 4, 1, 1), "v": ones(2, 4, 1, 1)}, {"x": [1, 4, 8, 8]}, ["y"])
+    found = plan(model, ("tensorrt",), unbounded=(unbounded,))
+    assert unbounded not in found.points
+    assert found.operators == {"x": ("Conv_y",), "c": ("Conv_c", "Conv_y"), "r": ()}[unbounded]
+
+
+def stack(*middle: Any, first: str = "c", last: str, weight: int = 4, outputs: Sequence[str] = ()) -> QuantizationPlan:
+    """x -> Conv -> c -> `middle` -> Conv -> y, for TensorRT."""
+    nodes = [node("Conv", "x w", first), *middle, node("Conv", f"{last} v", "y")]
+    constants = {
+        "w": ones(4, 4, 1, 1), "v": ones(2, weight, 1, 1), "shape": np.array([1, 4, 4, 16]), "none": F32([0]),
+        "first": np.array([0]), "half": ones(1, 4, 1, 1), "pads": np.array([0, 0, 1, 1] * 2), "one": F32(1),
+        "scales": F32([1, 1, 2, 2]),
+    }  # fmt: skip
+    model = graph(nodes, constants, {"x": [1, 4, 8, 8]}, ["y", *outputs])
+    return plan(model, ("tensorrt",))
+
+
+COPIES: dict[str, tuple[Any, ...]] = {
+    "MaxPool": (node("MaxPool", "c", "m", kernel_shape=[2, 2]),),
+    "Reshape": (node("Reshape", "c shape", "m"),),
+    "Transpose": (node("Transpose", "c", "m", perm=[0, 1, 3, 2]),),
+    "Gather": (node("Gather", "c first", "m", axis=2),),
+    "Pad": (node("Pad", "c pads", "m"),),
+    "edge Pad": (node("Pad", "c pads", "m", mode="edge"),),
+    "nearest": (node("Resize", "c _ scales", "m", mode="nearest"),),
+}
+
+
+@pytest.mark.parametrize("copy", COPIES)
+def test_both_sides_of_a_copy_share_a_scale(copy: str) -> None:
+    found = stack(*COPIES[copy], last="m")
+    assert found.points["c"].group == found.points["m"].group
+    assert found.points["x"].group != found.points["m"].group != found.points["y"].group
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        node("AveragePool", "c", "m", kernel_shape=[2, 2]),
+        node("Resize", "c _ scales", "m", mode="linear"),
+        node("Pad", "c pads one", "m"),
+        node("Softmax", "c", "m"),
+    ],
+    ids=["AveragePool", "linear", "padded with one", "Softmax"],
+)
+def test_both_sides_of_what_makes_new_values_have_scales_of_their_own(other: Any) -> None:
+    found = stack(other, last="m")
+    assert found.points["c"].group != found.points["m"].group
+
+
+def test_all_inputs_of_a_concat_share_its_scale() -> None:
+    nodes = [node("Conv", "x w", "c"), node("Conv", "c u", "d"), node("Concat", "c d", "m", axis=1)]
+    constants = {"w": ones(4, 4, 1, 1), "u": ones(4, 4, 1, 1), "v": ones(2, 8, 1, 1)}
+    model = graph([*nodes, node("Conv", "m v", "y")], constants, {"x": [1, 4, 8, 8]}, ["y"])
+    groups = {name: point.group for name, point in plan(model, ("tensorrt",)).points.items()}
+    assert groups["c"] == groups["d"] == groups["m"]
+    assert len({groups[name] for name in "xmy"}) == 3
+
+
+def test_an_average_between_two_scales_is_listed() -> None:
+    assert stack(node("AveragePool", "c", "m", kernel_shape=[2, 2]), last="m").averages == {"m": "c"}
+    assert stack(node("MaxPool", "c", "m", kernel_shape=[2, 2]), last="m").averages == {}
+
+
+@pytest.mark.parametrize(
+    ("middle", "roles"),
+    [
+        ((), {"c": "inner"}),
+        ((node("Relu", "c", "m"),), {"m": "inner"}),
+        ((node("MaxPool", "c", "m", kernel_shape=[2, 2]),), {"c": "inner", "m": "inner"}),
+        ((node("AveragePool", "c", "m", kernel_shape=[2, 2]),), {"c": "inner", "m": "inner"}),
+        ((node("Mul", "c half", "m"),), {"c": "tail", "m": "inner"}),
+        ((node("Softmax", "c", "m"),), {"c": "tail", "m": "inner"}),
+        ((node("Relu", "c", "m"), node("Softmax", "m", "s")), {"m": "tail"}),
+        ((node("Sigmoid", "c", "g"), node("Mul", "c g", "m")), {"m": "inner"}),
+        ((node("Add", "c x", "m"),), {"c": "inner", "m": "inner", "x": "inner"}),
+    ],
+    ids=["alone", "Relu", "MaxPool", "AveragePool", "Mul", "Softmax", "a second reader", "SiLU", "sum"],
+)
+def test_only_what_a_float_operator_reads_is_a_tail(middle: tuple[Any, ...], roles: dict[str, str]) -> None:
+    """A tail's range is widened by the output margin; inside int8 that would only lose precision."""
+    second = "Softmax" in [one.op_type for one in middle] and len(middle) == 2
+    found = stack(*middle, last="m" if middle else "c", outputs=("s",) if second else ())
+    assert {name: found.points[name].role for name in roles} == roles
+    assert found.points["y"].role == "tail"
+
+
+def test_an_output_of_the_graph_is_a_tail_whoever_else_reads_it() -> None:
+    found = stack(node("Relu", "c", "m"), last="m", outputs=("m",))
+    assert found.points["m"].role == "tail"
+
+
+def pictured(*, pad: int = 0, scale: bool = False, op: str = "Conv", first_conv: Any = "auto") -> QuantizationPlan:
+    nodes = [node("Cast", "x", "r", to=1), node("Transpose", "r", "t", perm=[0, 3, 1, 2])]
+    nodes += [node("Mul", "t s", "n")] if scale else []
+    more = {"pads": [pad] * 4}
+    nodes.append(node(op, f"{'n' if scale else 't'} w", "y", **more))
+    constants = {"w": ones(3, 3, 3, 3), "s": F32(0.01)}
+    return plan(graph(nodes, constants, {"x": [1, 8, 8, 3]}, ["y"], kind=2), ("tensorrt",), first_conv=first_conv)
+
+
+@pytest.mark.parametrize(
+    ("how", "role"),
+    [
+        ({}, "exact-picture"),
+        ({"pad": 1}, None),
+        ({"scale": True}, None),
+        ({"op": "ConvTranspose"}, None),
+        ({"first_conv": "float"}, None),
+        ({"pad": 1, "first_conv": "int8"}, "picture"),
+        ({"scale": True, "first_conv": "int8"}, "picture"),
+        ({"op": "ConvTranspose", "first_conv": "int8"}, "picture"),
+        ({"first_conv": "int8"}, "exact-picture"),
+    ],
+)
+def test_a_picture_enters_int8_where_that_is_exact_or_asked_for(how: dict[str, Any], role: str | None) -> None:
+    found = pictured(**how)
+    assert [point.role for name, point in found.points.items() if name in "tn"] == ([] if role is None else [role])
+    assert len(found.operators) == (role is not None)
+
+
+def test_a_picture_that_something_else_reads_too_is_not_moved_to_minus_128() -> None:
+    nodes = [
+        node("Cast", "x", "r", to=1), node("Transpose", "r", "t", perm=[0, 3, 1, 2]), node("Conv", "t w", "y"),
+        node("Relu", "t", "z"),
+    ]  # fmt: skip
+    model = graph(nodes, {"w": ones(3, 3, 3, 3)}, {"x": [1, 8, 8, 3]}, ["y", "z"], kind=2)
+    assert plan(model, ("tensorrt",)).points["t"].role == "picture"
+
+
+def test_both_branches_of_a_residual_sum_get_a_scale_and_a_constant_one_does_not() -> None:
+    both = stack(node("Add", "c x", "m"), last="m")
+    assert {"c", "x", "m"} <= set(both.points)
+    constant = stack(node("Add", "c half", "m"), last="m")
+    assert {"c", "m"} <= set(constant.points)
+    assert "half" not in constant.points
+
+
+def test_a_sum_that_no_int8_operator_reaches_stays_float() -> None:
+    nodes = [node("Abs", "x", "a"), node("Add", "a x", "m"), node("Conv", "m w", "y")]
+    found = plan(graph(nodes, {"w": ones(4, 4, 1, 1)}, {"x": [1, 4, 8, 8]}, ["y"]), ("tensorrt",))
+    assert set(found.points) == {"m", "y"}
+
+
+def test_a_leaky_relu_does_not_change_places_with_q_for_onnxruntime() -> None:
+    """It scales what it cuts: Q(leaky(x)) is not leaky(Q(x)). So Q stands behind the convolution too."""
+    nodes = [node("Conv", "x w", "c"), node("LeakyRelu", "c", "m", alpha=0.1), node("Conv", "m v", "y")]
+    model = graph(nodes, {"w": ones(4, 4, 1, 1), "v": ones(2, 4, 1, 1)}, {"x": [1, 4, 8, 8]}, ["y"])
+    assert set(plan(model, ("onnxruntime",)).points) == {"x", "c", "m", "y"}
+    assert set(plan(model, ("tensorrt",)).points) == {"x", "m", "y"}
+
+
+def attention(*, reshaped: bool) -> ModelProto:
+    """A product of two products, directly or beyond a Transpose; the first is read by an int8 product as well."""
+    nodes = [node("MatMul", "x w", "a"), node("MatMul", "x v", "b"), node("MatMul", "a u", "z")]
+    nodes += [node("Transpose", "b", "t", perm=[1, 0])] if reshaped else []
+    nodes.append(node("MatMul", f"a {'t' if reshaped else 'b'}", "y"))
+    constants = {name: ones(32, 32) for name in "uvw"}
+    return graph(nodes, constants, {"x": [32, 32]}, ["y", "z"])
+
+
+@pytest.mark.parametrize("reshaped", [True, False])
+def test_a_product_of_two_activations_reads_what_was_before_q_in_openvino_alone(reshaped: bool) -> None:
+    """With DQ on both sides OpenVINO computes it in int8, and saturates without VNNI whatever the weights are."""
+    model = attention(reshaped=reshaped)
+    found = plan(model, ("openvino",))
+    assert found.operators == ("MatMul_a", "MatMul_b", "MatMul_z")
+    assert found.before_q == {"MatMul_y", *(["Transpose_t"] if reshaped else [])}
+    assert set(found.points) == {"x", "a", "z"}  # nothing reads b in int8
+    made = insert(model, found, dict.fromkeys(found.points, F32(0.1)))
+    product = next(one for one in made.graph.node if one.name == "MatMul_y")
+    assert list(product.input) == ["a", "t" if reshaped else "b"]
+    other = plan(model, ("tensorrt",))
+    assert not other.before_q
+    assert "b" in other.points
+
+
+def test_what_is_read_before_q_keeps_its_own_value_where_q_has_the_name() -> None:
+    """An output of the graph is what DQ makes; the float value has another name."""
+    nodes = [node("MatMul", "x w", "a"), node("MatMul", "a a", "y")]
+    model = graph(nodes, {"w": ones(32, 32)}, {"x": [32, 32]}, ["a", "y"])
+    made = insert(model, plan(model, ("openvino",)), {"x": F32(0.1), "a": F32(0.1)})
+    product = next(one for one in made.graph.node if one.name == "MatMul_y")
+    first = next(one for one in made.graph.node if one.name == "MatMul_a")
+    assert list(product.input) == [first.output[0]] * 2
+    assert first.output[0] != "a"
+
+
+def written(**how: Any) -> dict[str, Any]:
+    """Nodes by name of the int8 graph of a raw picture's convolution, without a bias."""
+    nodes = [node("Cast", "x", "r", to=1), node("Transpose", "r", "t", perm=[0, 3, 1, 2]), node("Conv", "t w", "y")]
+    model = graph(nodes, {"w": ones(2, 3, 3, 3)}, {"x": [1, 8, 8, 3]}, ["y"], kind=2)
+    made = insert(model, plan(model, ("tensorrt",)), {"t": F32(1), "y": F32(1)}, **how)
+    stored = {one.name: numpy_helper.to_array(one) for one in made.graph.initializer}
+    return {one.name: (one, [stored.get(name) for name in one.input]) for one in made.graph.node}
+
+
+def test_a_raw_picture_is_moved_and_its_bias_moves_back() -> None:
+    convolution, (_, _, bias) = written()["Conv_y"]
+    assert convolution.input[1].startswith("Conv_y_weight")
+    np.testing.assert_allclose(bias, 128.0 * 27)
+    assert any(one.op_type == "Add" for one, _ in written().values())
+
+
+def test_means_correct_a_bias_only_where_they_were_observed() -> None:
+    real = (np.arange(8, dtype=F32) / 7).reshape(2, 4, 1, 1) ** 2
+    model = graph([node("Conv", "x w", "y")], {"w": real}, {"x": [1, 4, 8, 8]}, ["y"])
+    found, steps = plan(model, ("tensorrt",)), {"x": F32(1), "y": F32(1)}
+    inputs = {}
+    for name, means in (("none", {}), ("empty", {"x": np.zeros(0)}), ("seen", {"x": np.ones(4)})):
+        made = insert(model, found, steps, means=means)
+        inputs[name] = len(next(one for one in made.graph.node if one.name == "Conv_y").input)
+    assert inputs == {"none": 2, "empty": 2, "seen": 3}
+
+
+@pytest.mark.parametrize("bias", [(2,), (1, 2), ()])
+def test_a_bias_of_any_shape_of_a_gemm_is_kept(bias: tuple[int, ...]) -> None:
+    """Only one value per channel says how much room an int32 bias needs; others are kept as they are."""
+    stored = np.full(bias, 3.0, F32)
+    model = graph([node("Gemm", "x w b", "y")], {"w": ones(4, 2), "b": stored}, {"x": [4, 4]}, ["y"])
+    made = insert(model, plan(model, ("tensorrt",)), {"x": F32(1), "y": F32(1)}, means={"x": np.ones(4)})
+    gemm = next(one for one in made.graph.node if one.op_type == "Gemm")
+    kept = {one.name: numpy_helper.to_array(one) for one in made.graph.initializer}[gemm.input[2]]
+    np.testing.assert_allclose(np.broadcast_to(kept, (4, 2)), 3.0, atol=1e-6)
