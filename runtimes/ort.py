@@ -78,7 +78,7 @@ class OrtSession:
         self._wanted = _wanted_providers(self._ort, self._device, options)
         self._cpu, self._facts = cpu or probe.cpu(), onnx_file.read_facts(graph, where=self._where)
         self._inputs, self._outputs = self._facts.inputs, self._facts.outputs
-        self._names = [spec.name for spec in self._outputs]
+        self._names, self._hint = [spec.name for spec in self._outputs], hint_of(self._inputs)
         self._threads = options.threads or probe.default_threads(self._cpu)
         self._faults = tuple(row for row in self._known_faults() if row.setting)
         self._settings = self._choose_settings()
@@ -98,7 +98,7 @@ class OrtSession:
         """Arrays by output name; ONNX Runtime allocates them anew for each call, so they are the caller's."""
         session = self._live()
         check(feeds, self._inputs, axes=self._options.axes, where=self._where)
-        with vendor_errors(NAME, where=self._where, hint=hint_of(self._inputs)):
+        with vendor_errors(NAME, where=self._where, hint=self._hint):
             # inputs are read in place, outputs copied once: IO binding saves nothing on a CPU and is not thread-safe
             return dict(zip(self._names, session.run(self._names, dict(feeds)), strict=True))
 

@@ -83,7 +83,7 @@ class OvSession:
         self._device = _real_device(self._core, options)
         self._cpu, self._facts = probe.cpu(), onnx_file.read_facts(graph, where=self._where)
         self._names = tuple(spec.name for spec in self._facts.outputs)
-        self._largest = largest(self._facts.inputs, options.axes)
+        self._largest, self._hint = largest(self._facts.inputs, options.axes), hint_of(self._facts.inputs)
         self._threads = options.threads or probe.default_threads(self._cpu)
         self._warnings: tuple[str, ...] = ()
         self._settings, self._workarounds = self._choose_settings()
@@ -109,7 +109,7 @@ class OvSession:
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Arrays by output name, copied out of the request. With all requests busy the call waits for one."""
         self._check(feeds)
-        with self._request() as request, vendor_errors(NAME, where=self._where, hint=hint_of(self.inputs)):
+        with self._request() as request, vendor_errors(NAME, where=self._where, hint=self._hint):
             return self._infer(request, feeds)
 
     def layer_times(self, feeds: Mapping[str, Array]) -> tuple[LayerTime, ...]:

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, ClassVar, Generic, Protocol, TypeAlias, TypeVar
 
 import msgspec
+import numpy as np
 
 from edge_sdk.bundle.manifest import Graph, Preprocessing
 from edge_sdk.bundle.store import Bundle
@@ -22,7 +23,7 @@ from edge_sdk.errors import BadBundle, BadInput, BadUsage, EdgeError
 from edge_sdk.golden import OutputCheck, golden_feeds
 from edge_sdk.in_flight import InFlight
 from edge_sdk.preprocess import Color
-from edge_sdk.runtimes.feeds import check_arrays, kind_of
+from edge_sdk.runtimes.feeds import kind_of
 from edge_sdk.runtimes.protocol import Explanation, Session
 from edge_sdk.stages import Stages
 from edge_sdk.tensors import BATCH, Array, TensorSpec, batch_size, joined, row_counts, rows
@@ -243,10 +244,11 @@ class Running(ABC, Generic[In, Out]):
         """Run rows of the batch axis in calls of at most `max_batch`."""
         model, most = self._loaded.models[role], self._loaded.max_batch
         session = model.session
-        check_arrays(feeds, session.inputs, where=model.graph.name)  # before anything is cut
+        if not (isinstance(feeds, Mapping) and all(isinstance(array, np.ndarray) for array in feeds.values())):
+            return session.run(feeds)  # which names what is wrong; nothing here can be counted or cut
         for spec in session.inputs:
-            if spec.batched and not (array := feeds[spec.name]).ndim:
-                raise BadInput(spec.accepts(array), where=model.graph.name)
+            if spec.batched and spec.name in feeds and not feeds[spec.name].ndim:
+                raise BadInput(spec.accepts(feeds[spec.name]), where=model.graph.name)
         counts = row_counts(feeds, session.inputs)
         if len(set(counts.values())) > 1:  # cut to the rows of another input, one that has more would lose them
             sizes = ", ".join(f"{name} has size {count}" for name, count in counts.items())
