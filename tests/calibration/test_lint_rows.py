@@ -381,6 +381,21 @@ def test_between_convolution_and_relu_a_pair_is_one_step_more_for_tensorrt() -> 
     assert lint(model.SerializeToString()) == ()
 
 
+def test_a_pair_that_others_read_as_well_can_not_stand_behind_the_relu() -> None:
+    model = conv(y=node("Conv", "d wd b", "c"))
+    model.graph.node.extend([
+        node("QuantizeLinear", "c s z", "cq"), node("DequantizeLinear", "cq s z", "cd"), node("Relu", "cd", "r"),
+        node("Add", "cd r"),
+    ])  # fmt: skip
+    assert "L24" not in {v.rule for v in lint(model.SerializeToString(), ("tensorrt",))}
+
+
+def test_a_node_without_a_name_is_called_by_operator_and_output() -> None:
+    model = conv(z=np.int8(3))
+    unnamed(model)
+    assert {v.node for v in lint(model.SerializeToString())} == {"QuantizeLinear -> q", "DequantizeLinear -> d"}
+
+
 def test_rubbish_and_unknown_targets_are_refused() -> None:
     with pytest.raises(BadInput, match="not an ONNX graph"):
         lint(b"rubbish")

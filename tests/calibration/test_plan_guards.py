@@ -294,6 +294,7 @@ def test_what_is_read_before_q_keeps_its_own_value_where_q_has_the_name() -> Non
     first = next(one for one in made.graph.node if one.name == "MatMul_a")
     assert list(product.input) == [first.output[0]] * 2
     assert first.output[0] != "a"
+    assert next(one for one in made.graph.node if "a" in one.output).op_type == "DequantizeLinear"
 
 
 def written(**how: Any) -> dict[str, Any]:
@@ -306,10 +307,13 @@ def written(**how: Any) -> dict[str, Any]:
 
 
 def test_a_raw_picture_is_moved_and_its_bias_moves_back() -> None:
-    convolution, (_, _, bias) = written()["Conv_y"]
-    assert convolution.input[1].startswith("Conv_y_weight")
-    np.testing.assert_allclose(bias, 128.0 * 27)
-    assert any(one.op_type == "Add" for one, _ in written().values())
+    nodes = written()
+    np.testing.assert_allclose(nodes["Conv_y"][1][2], 128.0 * 27)
+    (shift,) = (one for one, _ in nodes.values() if one.op_type == "Add")
+    assert nodes[shift.name][1][1] == -128.0
+    quantized = {one.input[0]: stored[1:] for one, stored in nodes.values() if one.op_type == "QuantizeLinear"}
+    assert quantized.keys() == {shift.output[0], "y_float"}  # the convolution's output is not moved
+    assert all(zero.dtype == np.int8 and not zero for _, zero in quantized.values())
 
 
 def test_means_correct_a_bias_only_where_they_were_observed() -> None:

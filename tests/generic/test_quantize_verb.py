@@ -389,6 +389,11 @@ def test_random_samples_and_targets_that_read_less_are_told(here: Path, capsys: 
 def test_every_graph_of_a_bundle_lints_clean(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert quantize() == 0
     assert edge("lint", "m.edge") == 0, capsys.readouterr().out
+    capsys.readouterr()
+    assert edge("inspect", "m.edge") == 0
+    told = capsys.readouterr().out
+    assert "int8 planned  int8 run" in told
+    assert "2             openvino 2" in told
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int16", "bool", "int32", "int64", "float32", "float16"])
