@@ -72,8 +72,8 @@ def test_any_graphs_members_and_thresholds_come_back(tmp_path_factory, arrays, s
     }
     decisions = [decision(threshold) for threshold in thresholds]
     sizes = {name: max(count for _, count in found) for name, found in (("a", arrays), ("b", second))}
-    told = manifest(["a", "b"], golden=False, sizes=sizes)
-    written = write_bundle(path, manifest=told, graphs=graphs, members=more, decisions=decisions)
+    made = manifest(["a", "b"], golden=False, sizes=sizes)
+    written = write_bundle(path, manifest=made, graphs=graphs, members=more, decisions=decisions)
     with written, Bundle.open(path) as bundle:
         assert {name: bundle.graph(name) for name in graphs} == graphs
         assert {name: bytes(bundle.read(name)) for name in more} == more

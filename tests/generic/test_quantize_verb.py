@@ -348,10 +348,10 @@ def test_what_can_never_fit_is_one_sentence_before_anything_is_computed(
     data, words, code, said = LARGE[case]
     (here / "large.onnx").write_bytes(data)
     assert quantize(*words, model="large.onnx", data="random:2") == code
-    told = capsys.readouterr().err
-    assert said in told
-    assert "Traceback" not in told
-    assert "\x1b" not in told
+    text = capsys.readouterr().err
+    assert said in text
+    assert "Traceback" not in text
+    assert "\x1b" not in text
     assert not (here / "m.edge").exists()
 
 
@@ -372,13 +372,13 @@ def test_a_sample_that_the_graph_blows_up_beyond_the_memory_is_refused_before_it
     assert "in this graph, this machine has" in capsys.readouterr().err
 
 
-def test_random_samples_and_targets_that_read_less_are_told(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_random_samples_and_targets_that_read_less_are_reported(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     onnx.save(onnx.version_converter.convert_version(model(), 20), "m.onnx")
     assert quantize("--variant", "fp32", data="random:2") == 0
-    told = capsys.readouterr().out
-    assert "The samples were random: enough to try the bundle, not to calibrate it." in told
-    assert "The graphs have opset 20, which jetson-orin-jp6, " in told
-    assert "can't read: export the model with opset 17 for them." in told
+    text = capsys.readouterr().out
+    assert "The samples were random: enough to try the bundle, not to calibrate it." in text
+    assert "The graphs have opset 20, which jetson-orin-jp6, " in text
+    assert "can't read: export the model with opset 17 for them." in text
     assert quantize("--variant", "fp32", "--overwrite", "--json", data="random:2") == 0
     assert len(json.loads(capsys.readouterr().out)["notes"]) == 2
     onnx.save(model(), "m.onnx")
@@ -391,9 +391,9 @@ def test_every_graph_of_a_bundle_lints_clean(here: Path, capsys: pytest.CaptureF
     assert edge("lint", "m.edge") == 0, capsys.readouterr().out
     capsys.readouterr()
     assert edge("inspect", "m.edge") == 0
-    told = capsys.readouterr().out
-    assert "int8 planned  int8 run" in told
-    assert "2             openvino 2" in told
+    text = capsys.readouterr().out
+    assert "int8 planned  int8 run" in text
+    assert "2             openvino 2" in text
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int16", "bool", "int32", "int64", "float32", "float16"])

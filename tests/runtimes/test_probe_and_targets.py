@@ -313,7 +313,7 @@ def test_what_was_passed_over_is_reported() -> None:
     assert choice.refused == (("int8 on openvino CPU", "openvino is not installed"),)
 
 
-def test_what_a_known_fault_spoils_is_passed_over_unless_it_is_asked_for() -> None:
+def test_what_a_known_fault_makes_wrong_is_passed_over_unless_it_is_asked_for() -> None:
     asked: list[tuple[str, str]] = []
 
     def fault(runtime: str, option: VariantOption) -> str:

@@ -63,7 +63,7 @@ def test_a_file_that_states_another_bit_depth_is_refused_as_path_and_as_bytes(
         _taken(bundle, form(file))
 
 
-def test_only_arrays_are_in_the_order_of_colours_that_load_was_told(tiny_bundle: Path, tmp_path: Path) -> None:
+def test_only_arrays_are_in_the_color_order_given_to_load(tiny_bundle: Path, tmp_path: Path) -> None:
     rgb = tiny.picture(3, damaged=True)
     bgr = np.ascontiguousarray(rgb[:, :, ::-1])
     file = tmp_path / "part.png"

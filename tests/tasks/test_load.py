@@ -19,7 +19,7 @@ from edge_sdk.runtimes.protocol import CompileOptions
 from edge_sdk.tasks.anomaly.detector import AnomalyDetector
 
 
-def test_a_variant_that_a_known_fault_spoils_is_passed_over_and_named(
+def test_a_variant_that_a_known_fault_makes_wrong_is_passed_over_and_named(
     tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with edge_sdk.load(tiny_bundle, cache=tmp_path, self_check=False) as best:

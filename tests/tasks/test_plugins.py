@@ -52,7 +52,7 @@ def test_one_that_is_wrong_is_refused_with_the_name_of_its_package(
     assert caught.value.hint == f"Repair or remove the package {package}"
 
 
-def test_a_family_that_lacks_a_member_is_told_which(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_family_that_lacks_a_member_is_reported_which(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code = "class Made:\n    name = 'mine'\n    task = 'tensor'\n    options = demo = None\n"
     code += "".join(f"    def {step}(self): ...\n" for step in ("plan", "train", "graphs"))
     install(tmp_path / "site", "acme_untitled", code, registry.GROUP)

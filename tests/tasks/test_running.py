@@ -145,7 +145,7 @@ detector = edge_sdk.load(bundle, runtime=runtime, threads=1, cache=Path(cache))
 picture = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
 if submitted == "yes":
     detector.submit(picture).result()
-told = detector.explain(), detector.explanation, dict(detector.explanations), detector.variant, repr(detector)
+shown = detector.explain(), detector.explanation, dict(detector.explanations), detector.variant, repr(detector)
 
 def refused(call):
     try:
@@ -164,8 +164,8 @@ def in_the_child():
         if not refused(call):
             return f"{name} is not refused"
     again = detector.explain(), detector.explanation, dict(detector.explanations), detector.variant, repr(detector)
-    if again != told:
-        return "what ran is told otherwise"
+    if again != shown:
+        return "what ran reads otherwise"
     session = detector._loaded.models["model"].session
     detector.close()
     detector.close()
@@ -192,7 +192,7 @@ sys.exit(os.waitstatus_to_exitcode(status))
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 @pytest.mark.parametrize("submitted", ["yes", "no"])
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
-def test_in_a_forked_child_nothing_runs_nothing_hangs_and_what_is_told_stays_true(
+def test_in_a_forked_child_nothing_runs_nothing_hangs_and_what_is_reported_stays_true(
     tiny_bundle: Path, tmp_path: Path, runtime: str, submitted: str
 ) -> None:
     """`explain` and its like only repeat what was found when the bundle was loaded. The child frees nothing: the
