@@ -70,6 +70,9 @@ def load_as(
         raise BadUsage(f"the path of a bundle is a str or a Path, not {type(path).__name__}")
     if color not in ("rgb", "bgr"):
         raise BadUsage(f'color is "rgb" or "bgr", not {color!r}')
+    for name, value in (("target", target), ("runtime", runtime), ("device", device)):
+        if value is not None and not isinstance(value, str):
+            raise BadUsage(f"{name} is a name, not {value!r}")
     _check_count("max_batch", max_batch)
     if threads is not None:
         _check_count("threads", threads)
@@ -86,14 +89,15 @@ def load_as(
         choices = choose(bundle, target=target, runtime=runtime, variant=variant, device=device)
         options = CompileOptions(threads=threads, cache_dir=folder)
         words: dict[str, str] = {}
+        rows = _rows(bundle, choices, max_batch)
         for role, choice in choices.items():
-            graph, session = compiled(bundle, role, choice, options, max_batch=max_batch)
-            models[role] = Model(graph=graph, session=session, why=choice.why, passed_over=choice.refused)
+            graph, session = compiled(bundle, role, choice, options, max_batch=rows[role])
+            models[role] = Model(
+                graph=graph, session=session, max_batch=rows[role], why=choice.why, passed_over=choice.refused
+            )
             if self_check:
-                words[role] = _self_check(bundle, graph, session, folder, max_batch=max_batch)
-        opened = task.open(
-            Loaded(bundle=bundle, models=models, color=color, max_batch=max_batch, self_check=_words(words))
-        )
+                words[role] = _self_check(bundle, graph, session, folder, max_batch=rows[role])
+        opened = task.open(Loaded(bundle=bundle, models=models, color=color, self_check=_words(words)))
         assert isinstance(opened, kind)  # so it was, before anything was compiled
         return opened
     except BaseException:
@@ -101,6 +105,18 @@ def load_as(
             model.session.close()
         bundle.close()
         raise
+
+
+def _rows(bundle: Bundle, choices: Mapping[str, Choice], max_batch: int) -> dict[str, int]:
+    """By role, the most rows of one call: `max_batch`, or what its graph was exported for where that is less.
+
+    Of several roles one may run row by row beside a batch; a number that no graph takes is for `options_for` to refuse.
+    """
+    graphs = {role: graph_of(bundle, role, choice.runtime, choice) for role, choice in choices.items()}
+    most = max((graph.axes[BATCH] for graph in graphs.values() if BATCH in graph.axes), default=max_batch)
+    if max_batch > most:
+        return dict.fromkeys(graphs, max_batch)
+    return {role: min(max_batch, graph.axes.get(BATCH, max_batch)) for role, graph in graphs.items()}
 
 
 def _check_count(name: str, value: object) -> None:

@@ -56,8 +56,9 @@ class WholeWay:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PredictCheck:
-    """The task's predictor on one golden source. problem: what it raised, or that it fed the first graph something else
-    than the golden feeds, "" if neither: `Task.feeds` is what golden samples are made by, `predict` what users call."""
+    """The task's predictor on one golden source. problem: what it raised, or that it fed a graph something else than
+    `Task.feeds` makes of the same source and the same answers, "" if neither: golden samples are made by `Task.feeds`,
+    users call `predict`."""
 
     runtime: str
     variants: dict[str, str]
@@ -70,7 +71,7 @@ class PredictCheck:
     def line(self) -> str:
         """For a person."""
         names = ", ".join(dict.fromkeys(self.variants.values()))
-        outcome = self.problem or "a golden source is answered, from the golden feeds"
+        outcome = self.problem or "a golden source is answered, and each graph is fed what Task.feeds makes"
         return f"predict on {self.runtime} ({names}): {outcome}{'' if self.passed else '  FAIL'}"
 
 
@@ -164,16 +165,15 @@ def predict_problem(bundle: Bundle, task: Task, graphs: Mapping[str, Graph], run
         for role in task.roles:
             where = device or registry.runtime(runtime).default_device
             recorders[role] = _Recorder(compiled_as_load(bundle, graphs[role], runtime, where))
-        models = {role: Model(graph=graphs[role], session=one) for role, one in recorders.items()}
+        models = {
+            role: Model(graph=graphs[role], session=one, max_batch=sys.maxsize) for role, one in recorders.items()
+        }
         sample = bundle.manifest.golden[0]
         # Never closed: the bundle and the sessions are closed by those who opened them, and nothing is submitted to it.
-        predictor = task.open(Loaded(bundle=bundle, models=models, max_batch=sys.maxsize))
+        predictor = task.open(Loaded(bundle=bundle, models=models))
         result = predictor.predict(task.source(_source(bundle, sample)))
         _ = result.line(), json.loads(result.to_json()), result.suffix
-        want = golden_feeds(bundle, sample, task.roles[0])
-        if any(_same(feeds, want) for feeds in recorders[task.roles[0]].fed):
-            return ""
-        return f"it feeds {task.roles[0]} something else than Task.feeds does"
+        return _fed_otherwise(bundle, task, sample, recorders)
     except EdgeError as exc:
         return str(exc)
     except Exception as exc:  # noqa: BLE001 (a task may be another package's, and raise anything)
@@ -184,6 +184,24 @@ def predict_problem(bundle: Bundle, task: Task, graphs: Mapping[str, Graph], run
             recorder.close()
 
 
+def _fed_otherwise(bundle: Bundle, task: Task, sample: GoldenSample, recorders: Mapping[str, _Recorder]) -> str:
+    """Which role was fed something else than `Task.feeds` makes of the source and of what the roles before answered."""
+    setup, source = Setup.of(bundle, task.settings), _source(bundle, sample)
+    answered: dict[str, dict[str, Array]] = {}
+    for role in task.roles:
+        recorder = recorders[role]
+        if answered:
+            with golden_samples_of(task, where=str(bundle.path)):
+                want = task.feeds(setup, source, role, answered)
+        else:  # what `reproduced` holds against Task.feeds
+            want = golden_feeds(bundle, sample, role)
+        found = next((index for index, fed in enumerate(recorder.fed) if _same(fed, want)), None)
+        if found is None:
+            return f"it feeds {role} something else than Task.feeds does" if recorder.fed else f"it does not run {role}"
+        answered[role] = recorder.answered[found]
+    return ""
+
+
 def _same(got: Mapping[str, Array], want: Mapping[str, Array]) -> bool:
     return got.keys() == want.keys() and all(
         got[name].dtype == array.dtype and difference(got[name], array) == 0.0 for name, array in want.items()
@@ -191,11 +209,12 @@ def _same(got: Mapping[str, Array], want: Mapping[str, Array]) -> bool:
 
 
 class _Recorder:
-    """A session that keeps what it is fed; rows of the batch axis run one at a time."""
+    """A session that keeps what it is fed and what it answers; rows of the batch axis run one at a time."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self.fed: list[dict[str, Array]] = []
+        self.answered: list[dict[str, Array]] = []
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -207,7 +226,8 @@ class _Recorder:
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         self.fed.append({name: np.array(array) for name, array in feeds.items()})
-        return answers(self._session, feeds)
+        self.answered.append(answers(self._session, feeds))
+        return self.answered[-1]
 
     def explain(self) -> Explanation:
         return self._session.explain()

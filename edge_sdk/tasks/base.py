@@ -108,23 +108,23 @@ class Result(Protocol):
 class Model:
     """One role of a bundle, compiled. why: why this graph runs here.
 
-    passed_over: (what, why) of better choices that can't be had here.
+    max_batch: most rows of one call. passed_over: (what, why) of better choices that can't be had here.
     """
 
     graph: Graph
     session: Session
+    max_batch: int = 1
     why: str = ""
     passed_over: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Loaded:
-    """Parts of a predictor: an open bundle and its compiled graphs by role. max_batch: most rows of one call."""
+    """Parts of a predictor: an open bundle and its compiled graphs by role."""
 
     bundle: Bundle
     models: Mapping[str, Model]
     color: Color = "rgb"
-    max_batch: int = 1
     self_check: str = ""
 
 
@@ -242,7 +242,7 @@ class Running(ABC, Generic[In, Out]):
 
     def _run(self, role: str, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Run rows of the batch axis in calls of at most `max_batch`."""
-        model, most = self._loaded.models[role], self._loaded.max_batch
+        model = self._loaded.models[role]
         session = model.session
         if not (isinstance(feeds, Mapping) and all(isinstance(array, np.ndarray) for array in feeds.values())):
             return session.run(feeds)  # which names what is wrong; nothing here can be counted or cut
@@ -256,9 +256,10 @@ class Running(ABC, Generic[In, Out]):
                 f"{sizes} on axis 0 ({BATCH})", where=model.graph.name, hint="Feed as many rows of each input"
             )
         count = batch_size(feeds, session.inputs)
-        if count is None or count <= most:
+        if count is None or count <= model.max_batch:
             return session.run(feeds)
-        parts = [session.run(rows(feeds, session.inputs, at, at + most)) for at in range(0, count, most)]
+        starts = range(0, count, model.max_batch)
+        parts = [session.run(rows(feeds, session.inputs, at, at + model.max_batch)) for at in starts]
         return joined(parts, session.outputs)
 
     def explain(self) -> str:

@@ -177,7 +177,8 @@ def test_a_training_picture_crosses_the_files_of_walk_3_and_is_decoded_once(tmp_
     calls = [call for call in trace.calls if (call.file, call.function) == ("edge_sdk/preprocess.py", "decode")]
     of_files = [call for call in calls if "export/anomaly/store.py" in call.stack]
     of_golden = [call for call in calls if "export/pack.py" in call.stack]
-    assert (len(of_files), len(of_golden), len(calls)) == (sum(PICTURES), 3, sum(PICTURES) + 3)
+    proof = 3 + 1  # of the finished file: the source of each golden sample again, and one by `predict`
+    assert (len(of_files), len(of_golden), len(calls)) == (sum(PICTURES), 3 + proof, sum(PICTURES) + 3 + proof)
     assert trace.count("export/anomaly/store.py", "take") == sum(PICTURES)
     assert trace.count("export/anomaly/store.py", "_made") == 0  # nothing was decoded because it was not kept
     for file, function in (
@@ -195,6 +196,7 @@ def test_a_training_picture_crosses_the_files_of_walk_3_and_is_decoded_once(tmp_
     readers |= {"export/tasks/anomaly/pictures.py", "export/tasks/anomaly/evaluate.py"}
     assert callers(trace, "export/anomaly/store.py") == readers
     ways = {"export/anomaly/store.py", "export/anomaly/augment.py", "edge_sdk/tasks/images.py"}
+    ways |= {"edge_sdk/stages.py"}  # which times the steps of `predict`
     assert callers(trace, "edge_sdk/preprocess.py", "apply") == ways
     assert callers(trace, "edge_sdk/preprocess.py", "decode") == ways - {"export/anomaly/augment.py"}
     networks = {"export/efficientad/family.py", "export/training/loop.py"}

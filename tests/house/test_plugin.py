@@ -302,3 +302,26 @@ def test_where_the_package_does_not_load_whatever_needs_it_names_it_and_the_rest
 def test_without_the_package_a_bundle_of_its_task_is_refused_and_says_what_to_install(bundles: Bundles) -> None:
     with pytest.raises(BadBundle, match=r"its task is 'pairs', this version knows anomaly, tensor.*package that adds"):
         edge_sdk.load(bundles.pairs)
+
+
+SWAPPED = """
+import dataclasses, sys
+from edge_sdk.verify import verify
+from edge_sdk_trial import pairs
+
+right = pairs.PairsPredictor.predict
+pairs.PairsPredictor.predict = lambda self, question: right(
+    self, dataclasses.replace(question, points=question.points[..., ::-1].copy())
+)
+report = verify(sys.argv[1], runtimes=["onnxruntime"], variants=["fp32"])
+assert all(row.passed for row in report.rows), report.text()
+assert not report.passed
+print(report.text())
+"""
+
+
+def test_a_predictor_that_feeds_a_later_graph_otherwise_than_its_task_is_not_verified(
+    site: Site, bundles: Bundles
+) -> None:
+    """The first graph's feeds are right: each role is compared."""
+    assert "it feeds decoder something else than Task.feeds does" in site.run("-c", SWAPPED, str(bundles.pairs)).stdout

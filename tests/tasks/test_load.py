@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import msgspec
 import pytest
 
 import edge_sdk
+from edge_sdk import loading
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.errors import BadUsage
 from edge_sdk.loading import options_for
@@ -44,6 +46,18 @@ def test_int8_that_saturates_here_is_not_what_load_takes(tiny_bundle: Path, tmp_
         assert (detector.variant, detector.explanation.runtime) != ("int8", "openvino")
 
 
+@pytest.mark.parametrize(
+    ("asked", "rows"), [(1, (1, 1, 1)), (4, (4, 1, 4)), (256, (256, 1, 256)), (300, (300, 300, 300))]
+)
+def test_a_batch_for_one_graph_leaves_another_its_single_rows(
+    monkeypatch: pytest.MonkeyPatch, asked: int, rows: tuple[int, ...]
+) -> None:
+    """A number that no graph takes is left, so that compiling refuses it by the graph's name."""
+    axes = {"encoder": {"N": 256}, "decoder": {"N": 1, "P": 9}, "head": {"P": 9}}
+    monkeypatch.setattr(loading, "graph_of", lambda bundle, role, runtime, wanted: Mock(axes=axes[role]))
+    assert tuple(loading._rows(Mock(), dict.fromkeys(axes, Mock()), asked).values()) == rows
+
+
 def test_a_runtime_is_held_to_what_it_ran_in_int8_when_the_bundle_was_packed(tiny_bundle: Path) -> None:
     """One that was not there is held to what the graph has; a fault of one runtime costs no other one its check."""
     with Bundle.open(tiny_bundle) as bundle:
@@ -60,6 +74,8 @@ def test_a_runtime_is_held_to_what_it_ran_in_int8_when_the_bundle_was_packed(tin
         ({"variant": {1: 2}}, "variant is a name, or names by role"),
         ({"variant": 7}, "variant is a name, or names by role"),
         ({"variant": {"encoder": "int8"}}, "no role encoder. One of model"),
+        ({"runtime": {"model": "openvino"}}, "runtime is a name, not"),
+        ({"device": 0}, "device is a name, not 0"),
         ({"max_batch": "a"}, "max_batch is a number of at least 1, not 'a'"),
         ({"max_batch": 0}, "max_batch is a number of at least 1"),
         ({"threads": "x"}, "threads is a number of at least 1"),
