@@ -100,7 +100,13 @@ def rebuilt(
     imports += [o for o in model.opset_import if o.domain not in STANDARD_DOMAINS and _uses(copies, o.domain)]
     out = helper.make_model(graph, opset_imports=imports, producer_name="edge-sdk")
     out.ir_version = next((ir for top, ir in _IR_OF_OPSET if opset <= top), out.ir_version)
-    return shape_inference.infer_shapes(out)
+    inferred = shape_inference.infer_shapes(out)
+    # Inference invents names for axes that have none ("unk__0"); a variant must answer what its float graph does.
+    stated = {value.name: value for value in out.graph.output if value.type.tensor_type.HasField("shape")}
+    for value in inferred.graph.output:
+        if value.name in stated:
+            value.CopyFrom(stated[value.name])
+    return inferred
 
 
 def opset_of(model: ModelProto) -> int:

@@ -54,6 +54,8 @@ def folder(path: Path) -> Path:
 
     Raises CantWrite.
     """
+    if path.exists() and not path.is_dir():
+        raise CantWrite("this is a file, not a folder", where=str(path), hint="Name another folder")
     with _os_errors(path):
         path.mkdir(parents=True, exist_ok=True)
         probe = path / f".{secrets.token_hex(4)}.probe"

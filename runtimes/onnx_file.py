@@ -5,6 +5,7 @@ One walk over the protobuf bytes, subgraphs and functions included, by `protobuf
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -29,6 +30,10 @@ DTYPES: Mapping[int, DType] = {
 }  # fmt: skip
 """What an input or output may hold, by TensorProto.DataType: the types that ONNX and NumPy share."""
 
+BATCH_NAMES = re.compile(r"batch([_-]?(size|dim|axis))?|bs|bsz", re.IGNORECASE)
+"""What axis 0 of an input is called where it is the batch: by PyTorch's exporters, Keras, Hugging Face's tools."""
+INVENTED = re.compile(r"unk__\d+")
+"""Names that tf2onnx and ONNX's shape inference give to axes that have none."""
 _STANDARD = ("", "ai.onnx")  # two spellings of one domain
 
 _CONTINUED = bytes(range(0x80, 0x100))  # octets of a varint but its last
@@ -114,7 +119,8 @@ class OnnxFacts:
     unshaped: outputs whose shape the file does not give (their spec has ()).
     opsets: version by domain, "" the standard one. foreign: domains of operators, those of subgraphs and functions too,
     that are neither standard nor the file's own.
-    node_count: nodes of the whole file, those of subgraphs and functions included.
+    node_count: nodes of the whole file, those of subgraphs and functions included. batch_name: what the file calls the
+    batch, if not "N" (see `BATCH_NAMES`); "" = it has none, or no other name.
     """
 
     nodes: tuple[Node, ...]
@@ -125,6 +131,7 @@ class OnnxFacts:
     opsets: Mapping[str, int] = field(default_factory=dict)
     foreign: tuple[str, ...] = ()
     node_count: int = 0
+    batch_name: str = ""
 
     @property
     def opset(self) -> int:
@@ -226,7 +233,8 @@ class _Walk:
             for node in function["nodes"]:
                 self._node(node, depth=0)
         given = [value for value in self._inputs if value.name not in self._initializers]
-        given, made = _batch_apart(given, self._outputs)
+        given, made, called = _batch_found(given, self._outputs)
+        given, made = _batch_apart(given, made)
         taken = _axis_names((*given, *made))
         inputs = _specs(given, taken, batch=True)
         if bare := [value.name[:80] for value in given if value.dims is None]:
@@ -242,6 +250,7 @@ class _Walk:
             opsets=self._opsets(model["opsets"]),
             foreign=tuple(sorted(self._used - self._own - {""})),
             node_count=self._count,
+            batch_name=called,
         )
 
     def _main_graph(self, span: Span) -> None:
@@ -353,6 +362,33 @@ def _low_bytes(data: memoryview) -> NDArray[np.uint8]:
     second = np.where(last, 0, np.roll(octets, -1))[first]
     low: NDArray[np.uint8] = ((octets[first] & 0x7F) | ((second & 1) << 7)).astype(np.uint8)
     return low
+
+
+def _batch_found(inputs: Sequence[_Value], outputs: Sequence[_Value]) -> tuple[list[_Value], list[_Value], str]:
+    """The same inputs and outputs, with the batch called "N", and the file's own name of it.
+
+    Most exporters write "batch" or the like; what a tool invented is no name where it stands once. Whether its rows are
+    independent is for whoever packs the graph to try.
+    """
+    found = Counter(size for value in (*inputs, *outputs) for size in value.dims or ())
+    new: dict[int | str, int | str] = {
+        size: "" for size, count in found.items() if count == 1 and INVENTED.fullmatch(str(size))
+    }
+    first = {value.dims[0] for value in inputs if value.dims} - set(new)
+    names = [
+        name for name in first if isinstance(name, str) and (BATCH_NAMES.fullmatch(name) or INVENTED.fullmatch(name))
+    ]
+    behind = {size for value in (*inputs, *outputs) for size in (value.dims or ())[1:]}
+    called = names[0] if len(names) == 1 and BATCH not in found and names[0] not in behind else ""
+    if isinstance(called, str) and called:
+        new[called] = BATCH
+
+    def renamed(values: Sequence[_Value]) -> list[_Value]:
+        return [
+            replace(value, dims=value.dims and tuple(new.get(size, size) for size in value.dims)) for value in values
+        ]
+
+    return renamed(inputs), renamed(outputs), str(called)
 
 
 def _batch_apart(inputs: list[_Value], outputs: list[_Value]) -> tuple[list[_Value], list[_Value]]:

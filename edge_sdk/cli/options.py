@@ -12,6 +12,9 @@ from edge_sdk.errors import BadUsage
 
 Bundle: TypeAlias = Annotated[Path, typer.Argument(help="A .edge file.", show_default=False)]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="One JSON object on stdout instead of text.")]
+JsonLines: TypeAlias = Annotated[
+    bool, typer.Option("--json", help="One JSON object per input on stdout, each on its own line, instead of text.")
+]
 Runtimes: TypeAlias = Annotated[
     list[str] | None,
     typer.Option("--runtime", help="A runtime listed by edge-sdk devices; may be repeated."),

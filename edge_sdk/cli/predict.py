@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge_sdk.cli import terminal
-from edge_sdk.cli.options import Bundle, Device, Json, Keys, Runtime, Threads, Trust, Variant, policy, variants
-from edge_sdk.errors import BadInput, EdgeError
+from edge_sdk.cli.options import Bundle, Device, JsonLines, Keys, Runtime, Threads, Trust, Variant, policy, variants
+from edge_sdk.counted import counted
+from edge_sdk.errors import BadInput, BadUsage, EdgeError
 from edge_sdk.shown import shown, url_of
 
 if TYPE_CHECKING:
@@ -29,15 +30,16 @@ def predict(
         ),
     ],
     runtime: Runtime = None, variant: Variant = None, device: Device = None, threads: Threads = None,
-    json: Json = False, trust: Trust = "if-present", keys: Keys = None,
+    json: JsonLines = False, trust: Trust = "if-present", keys: Keys = None,
     out: Annotated[
         Path | None,
         typer.Option(
             "--out",
-            help="Folder for the result files, one per input, in the inputs' own folders. The task decides what is in "
-            "one: the picture with its anomaly map (.png), or all outputs (.npz).",
+            help="Folder for the result files, one per input, in subfolders as the inputs have them. The task decides "
+            "what is in one: the picture with its anomaly map (.png), or all outputs (.npz).",
         ),
     ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files of these names in --out.")] = False,
     explain: Annotated[bool, typer.Option("--explain", help="Also show what runs and why, on stderr.")] = False,
 ) -> None:  # fmt: skip
     """Print one result per input. Unreadable inputs are listed, and the exit code is then 3.
@@ -49,7 +51,7 @@ def predict(
 
     if out is not None:
         atomic.folder(out)
-    failed = 0
+    failed, places = 0, dict[int, Path]()
     with load(
         bundle, runtime=runtime, variant=variants(variant), device=device, threads=threads, trust=policy(trust, keys)
     ) as predictor:
@@ -66,18 +68,42 @@ def predict(
                 failed += 1
                 _refused(exc, one.name, json)
                 continue
+            if out is not None and not places:  # the first result tells how the files will be called
+                places = _places(given, out, result.suffix, overwrite=overwrite)
             # Before saving: a full disk hides no result.
             if json:
                 terminal.out_json(result.to_json())
             else:
                 terminal.out(result.line())
             if out is not None:
-                place = out / one.place.with_name(one.place.name + result.suffix)
+                place = places[id(one)]
                 place.parent.mkdir(parents=True, exist_ok=True)
                 result.save(place)
     if failed:
         terminal.note(f"{failed} of {len(given)} inputs gave no result")
     raise typer.Exit(3 if failed else 0)
+
+
+def _places(given: Iterable[Given], out: Path, suffix: str, *, overwrite: bool) -> dict[int, Path]:
+    """Where the result of each input goes, by the input's id.
+
+    Raises BadUsage before anything is written, if it would replace an input, or, without `overwrite`, any other file.
+    """
+    given = list(given)
+    places = {id(one): out / one.place.with_name(one.place.name + suffix) for one in given}
+    inputs = {os.path.realpath(one.source) for one in given if isinstance(one.source, (str, Path))}
+    if lost := [place for place in places.values() if os.path.realpath(place) in inputs]:
+        raise BadUsage(
+            f"the result of an input would replace the input {shown(lost[0])}", where=f"--out {shown(out)}",
+            hint="Name another folder",
+        )  # fmt: skip
+    there = [place for place in places.values() if place.exists()]
+    if there and not overwrite:
+        raise BadUsage(
+            f"{counted(len(there), 'file')} would be replaced, the first is {shown(there[0])}",
+            where=f"--out {shown(out)}", hint="Name another folder, or give --overwrite",
+        )  # fmt: skip
+    return places
 
 
 def _once(given: Iterable[Given]) -> list[Given]:

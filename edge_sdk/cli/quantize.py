@@ -71,8 +71,12 @@ def quantize(
     from edge_sdk.export.option import TaskOptions
     from edge_sdk.export.pack import axes_of
     from edge_sdk.export.tasks import export_task
+    from edge_sdk.tensors import BATCH
 
     onnx, facts = read_model(model)
+    if facts.batch_name:
+        terminal.note(f"the axis {shown(facts.batch_name)} is the batch: its rows are samples, and run in batches")
+        axes = {BATCH if axis_name == facts.batch_name else axis_name: size for axis_name, size in axes.items()}
     if strange := sorted(set(axes) - {one for spec in facts.inputs for one in spec.axes}):
         raise BadUsage(f"the graph has no free axis {shown(strange[0])}", where="--axis")
     graph = FloatGraph(

@@ -166,13 +166,12 @@ def left_out(words: Sequence[str]) -> list[str]:
 
 
 def places_of(files: Sequence[Path]) -> list[Path]:
-    """Where what belongs to each file goes below an output folder, without a suffix: in the order of folders that the
-    files have, from the one on that all of them share, and never two in one place; a single file directly in it."""
+    """Where what belongs to each file goes below an output folder, without a suffix: in the folders that the files have
+    below the one that all of them share, and never two in one place."""
     whole = [Path(os.path.realpath(file)) for file in files]  # resolve() raises for a link to itself
     shared: Path | None = None
     with suppress(ValueError):  # on two drives
         shared = Path(os.path.commonpath([file.parent for file in whole]))
-        shared = shared.parent if len(whole) > 1 else shared  # one file needs no folder of its own
     places: dict[Path, None] = {}
     for file in whole:
         below = file.relative_to(shared or file.anchor)

@@ -98,7 +98,7 @@ def test_predict_evaluates_a_folder_and_names_what_it_could_not_read(
     lines = output.out.splitlines()
     assert [line.split()[0] for line in lines] == ["defect", "good", "good"]
     drawn = [p.relative_to(tmp_path / "out").as_posix() for p in sorted((tmp_path / "out").rglob("*.png"))]
-    assert drawn == ["neue teile/bad/part00_0.png", "neue teile/part00_0.png", "neue teile/part00_1.png"]
+    assert drawn == ["bad/part00_0.png", "part00_0.png", "part00_1.png"]
     (folder / "cut.png").write_bytes((folder / "part00_0.png").read_bytes()[:300])
     assert edge("predict", str(bundle), str(folder), "--json") == 3
     answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -110,7 +110,7 @@ def test_overlays_of_pictures_with_one_name_do_not_overwrite_each_other(bundle: 
     first, second = _pictures(tmp_path / "a" / "good", 1), _pictures(tmp_path / "b" / "good", 1)
     (first / "part00_0.bmp").write_bytes(cv2.imencode(".bmp", tiny.picture(5))[1].tobytes())
     assert edge("predict", str(bundle), str(first), str(second), "--out", str(tmp_path / "out")) == 0
-    drawn = [p.relative_to(tmp_path / "out" / tmp_path.name).as_posix() for p in (tmp_path / "out").rglob("*.png")]
+    drawn = [p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*.png")]
     assert sorted(drawn) == ["a/good/part00_0.png", "a/good/part00_0_2.png", "b/good/part00_0.png"]
 
 
@@ -120,6 +120,34 @@ def test_the_result_of_a_single_input_lies_in_the_folder_itself(as_folder: bool,
     given = folder if as_folder else folder / "part00_0.png"
     assert edge("predict", str(bundle), str(given), "--out", str(tmp_path / "out")) == 0
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["part00_0.png"]
+
+
+def test_results_replace_no_input_and_nothing_else_unless_it_is_asked_for(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The overlay of part.png is called part.png."""
+    folder = _pictures(tmp_path / "new", 2)
+    pictures = {path: path.read_bytes() for path in folder.iterdir()}
+    (tmp_path / "link").symlink_to(folder)
+    for out in (folder, tmp_path / "link"):
+        for more in ((), ("--overwrite",)):
+            assert edge("predict", str(bundle), str(folder), "--out", str(out), *more) == 2
+            assert "would replace the input" in capsys.readouterr().err
+            assert {path: path.read_bytes() for path in folder.iterdir()} == pictures
+    results, call = tmp_path / "out", ("predict", str(bundle), str(folder), "--out", str(tmp_path / "out"))
+    results.mkdir()
+    (results / "part00_1.png").write_text("mine")
+    assert edge(*call) == 2
+    assert "1 file would be replaced, the first is" in capsys.readouterr().err
+    assert [path.read_text() for path in results.iterdir()] == ["mine"]
+    assert edge(*call, "--overwrite") == 0
+    assert len([path for path in results.iterdir() if path.stat().st_size > 100]) == 2
+
+
+def test_an_out_that_is_a_file_is_called_one(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = _pictures(tmp_path / "new", 1)
+    assert edge("predict", str(bundle), str(folder), "--out", str(folder / "part00_0.png")) == 3
+    assert "this is a file, not a folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("link_to", ["the folder", "a folder in it", "a file in it"])

@@ -147,6 +147,36 @@ def test_samples_come_in_three_ways(given: Callable[[Path], str], here: Path) ->
         assert [set(sample.source) for sample in bundle.manifest.golden] == [{IMAGE, NUMBERS}] * 3
 
 
+@pytest.mark.parametrize("name", ["batch", "Batch_Size", "bs", "", "unk__6"])
+def test_the_batch_is_found_by_the_names_that_exporters_give_it(
+    here: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """Taken for any free axis, all rows of a file would be one sample."""
+    onnx.save(model(batch=name), "m.onnx")
+    assert quantize("--variant", "int8") == 0
+    said = capsys.readouterr()
+    assert "8 samples read" in said.out
+    assert (f"the axis {name} is the batch" in said.err) == bool(name)
+    with Bundle.open("m.edge") as bundle:
+        assert all(graph.axes == {"N": 256} for graph in bundle.manifest.graphs)
+        assert all(spec.batched for graph in bundle.manifest.graphs for spec in (*graph.inputs, *graph.outputs))
+    assert verify("m.edge").passed
+    if name:
+        assert quantize("--variant", "fp32", "--overwrite", "--axis", f"{name}=4") == 0
+        with Bundle.open("m.edge") as bundle:
+            assert [graph.axes for graph in bundle.manifest.graphs] == [{"N": 4}]
+
+
+def test_an_axis_that_only_looks_like_a_batch_keeps_its_name(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Behind position 0 the same name is a size, which no batch can be."""
+    onnx.save(model(batch="batch", axis="batch"), "m.onnx")
+    given = {name: array[:6] for name, array in arrays(8).items()}
+    assert quantize("--axis", "batch=6", "--variant", "fp32", data=str(save(here / "six.npz", given))) == 0
+    assert "is the batch" not in capsys.readouterr().err
+    with Bundle.open("m.edge") as bundle:
+        assert [graph.axes for graph in bundle.manifest.graphs] == [{"batch": 6}]
+
+
 def test_inputs_without_a_batch_axis_are_stacked(here: Path) -> None:
     onnx.save(model(batch=None), "m.onnx")
     stacked = {IMAGE: arrays(4)[IMAGE][:, None], NUMBERS: arrays(4)[NUMBERS]}
