@@ -122,9 +122,9 @@ def _resizes_as_before(graph: onnx.GraphProto) -> None:
 
 def _optimised(model: ModelProto) -> ModelProto:
     """By onnxscript: constants and inference-time Dropout folded, BatchNormalization into what stands before it."""
-    ir = need("onnx_ir", extra="export")
-    optimizer, rewriter = (need(f"onnxscript.{part}", extra="export") for part in ("optimizer", "rewriter"))
-    rules = need("onnxscript.rewriter.rules.common", extra="export")
+    ir = need("onnx_ir", extra="quantize")
+    optimizer, rewriter = (need(f"onnxscript.{part}", extra="quantize") for part in ("optimizer", "rewriter"))
+    rules = need("onnxscript.rewriter.rules.common", extra="quantize")
     # A cast or a sum of weights is as large as they are; what is much larger (Expand, Tile) had better be computed.
     largest = max((int(np.prod(t.dims)) for t in model.graph.initializer), default=0)
     limit = max(4 * largest, 2**18)

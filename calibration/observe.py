@@ -182,7 +182,7 @@ class Reader:
         optimised: bool = True,
         threads: int | None = None,
     ) -> None:
-        ort = need("onnxruntime", extra="export")
+        ort = need("onnxruntime", extra="quantize")
         options = ort.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = threads or 0

@@ -62,17 +62,19 @@ def _without(hidden: str) -> Iterator[None]:
         sys.modules.pop(hidden, None)  # of two threads the second finds it gone
 
 
-TRAINING = ("torch", "onnx", "onnxruntime", "onnxscript", "safetensors", "jinja2")
+QUANTIZING = ("onnx", "onnxruntime", "onnxscript", "onnx_ir")
+TRAINING = (*QUANTIZING, "torch", "safetensors", "scipy", "jinja2")
 
 
-def need_exporting(modules: Sequence[str] = TRAINING) -> None:
+def need_exporting(modules: Sequence[str] = TRAINING, *, extra: str = "export") -> None:
     """Raise NotThere unless models can be trained and exported here: before the training, not in the middle of it.
 
-    Finds the packages without importing them: torch takes seconds, and other errors of a command come first.
+    extra: that brings `modules`. Finds the packages without importing them: torch takes seconds, and other errors of a
+    command come first.
     """
     for module in modules:
         if importlib.util.find_spec(module) is None:
-            raise NotThere(f"{module} is not installed", hint=how_to_install("export"))
+            raise NotThere(f"{module} is not installed", hint=how_to_install(extra))
 
 
 @contextmanager

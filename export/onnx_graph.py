@@ -29,7 +29,7 @@ class GraphBuilder:
     """
 
     def __init__(self, name: str, *, opset: int = OPSET) -> None:
-        self._onnx = need("onnx", extra="export")
+        self._onnx = need("onnx", extra="quantize")
         self._name, self._opset = name, opset
         self._nodes: list[Any] = []
         self._constants: dict[str, Any] = {}

@@ -26,7 +26,7 @@ def lint(graph: Graph, target: For = None, json: Json = False, trust: Trust = "i
     """
     from edge_sdk.extras import need
 
-    need("onnx", extra="export")
+    need("onnx", extra="quantize")
     from edge_sdk.calibration.lint import lint as check
 
     found = [

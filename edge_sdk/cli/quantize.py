@@ -11,7 +11,7 @@ from edge_sdk.cli import terminal
 from edge_sdk.cli.options import Json
 from edge_sdk.cli.train import checked_out, written
 from edge_sdk.errors import BadUsage
-from edge_sdk.extras import need_exporting
+from edge_sdk.extras import QUANTIZING, need_exporting
 from edge_sdk.shown import shown
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def quantize(
     if unknown := [one for one in variant or () if one not in VARIANTS]:
         raise BadUsage(f"--variant is {', '.join(VARIANTS)}, not {shown(unknown[0])}")
     axes = dict(_axis(word) for word in axis or ())
-    need_exporting(("onnx", "onnxruntime", "onnxscript"))
+    need_exporting(QUANTIZING, extra="quantize")
     from edge_sdk.calibration import graphs
     from edge_sdk.calibration.sizes import check_sample
     from edge_sdk.export import build as library

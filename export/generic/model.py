@@ -27,7 +27,7 @@ def read_model(path: Path) -> tuple[bytes, OnnxFacts]:
     here takes or no bundle holds.
     """
     data = _bytes(path)
-    onnx = need("onnx", extra="export")
+    onnx = need("onnx", extra="quantize")
     model = onnx.ModelProto()
     with vendor_errors("onnx", where=shown(path), hint="Name an ONNX file"):
         model.ParseFromString(data)

@@ -4,7 +4,9 @@ not, before anything is computed."""
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -175,6 +177,23 @@ def test_an_axis_that_only_looks_like_a_batch_keeps_its_name(here: Path, capsys:
     assert "is the batch" not in capsys.readouterr().err
     with Bundle.open("m.edge") as bundle:
         assert [graph.axes for graph in bundle.manifest.graphs] == [{"batch": 6}]
+
+
+WITHOUT = """
+import sys
+
+for name in ("torch", "torchvision", "scipy", "safetensors", "jinja2", "nncf", "skimage"):
+    sys.modules[name] = None  # its import fails
+from edge_sdk.cli.main import run
+
+run()
+"""
+
+
+@pytest.mark.parametrize("words", [("quantize", "m.onnx", "--data", "s.npz", "--out", "m.edge"), ("lint", "m.onnx")])
+def test_what_trains_models_is_not_needed_to_quantize_one(here: Path, words: Sequence[str]) -> None:
+    done = subprocess.run([sys.executable, "-c", WITHOUT, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_inputs_without_a_batch_axis_are_stacked(here: Path) -> None:
