@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_sdk.decision.conformal import conformal
-from edge_sdk.export.tasks.anomaly.detection import rejected
+from edge_sdk.decision.threshold import rejected
 from edge_sdk.export.tasks.anomaly.evaluate import Scored
 from edge_sdk.export.tasks.anomaly.threshold_scores import FAR, of
 
