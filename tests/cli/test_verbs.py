@@ -176,6 +176,23 @@ def test_a_url_is_refused_as_it_was_written_with_the_advice_to_download_the_file
     assert "this is a URL, only files are read. Download the file first." in said
 
 
+@pytest.mark.parametrize("url", ["https://example.com/photos", "s3://bucket/photos"])
+@pytest.mark.parametrize("verb", ["train", "train --ood", "threshold --good", "threshold --defects"])
+def test_a_url_in_the_place_of_a_folder_is_called_a_url(
+    verb: str, url: str, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = _pictures(tmp_path / "good", 4)
+    words = {
+        "train": ("train", "efficientad", url, "--out", str(tmp_path / "m.edge")),
+        "train --ood": ("train", "efficientad", str(good), "--ood", url, "--out", str(tmp_path / "m.edge")),
+        "threshold --good": ("threshold", str(bundle), "--good", url),
+        "threshold --defects": ("threshold", str(bundle), "--good", str(good), "--defects", url),
+    }[verb]
+    assert edge(*words) == 3
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said == f"edge-sdk: {url}: this is a URL, only local folders are read. Download its files first."
+
+
 def test_verify_passes_and_a_damaged_bundle_is_bad_input(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert edge("verify", str(bundle), "--runtime", "onnxruntime", "--json") == 0
     assert json.loads(capsys.readouterr().out)["passed"] is True
