@@ -108,6 +108,10 @@ class Evaluation(Protocol):
         """Lines and tables for a terminal."""
 
 
+NOT_EVALUATED = "not_evaluated"
+"""Key of an evaluation's JSON: why there are no metrics, or not all of them; "" or no such key = all are there."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotEvaluated:
     """The evaluation of a task that has none."""
@@ -115,7 +119,7 @@ class NotEvaluated:
     why: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        return {"unjudged": self.why} if self.why else {}
+        return {NOT_EVALUATED: self.why} if self.why else {}
 
     def lines(self) -> Sequence[str | Table]:
         return (f"quality was not measured: {self.why}",) if self.why else ()
