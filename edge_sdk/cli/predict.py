@@ -34,8 +34,8 @@ def predict(
         Path | None,
         typer.Option(
             "--out",
-            help="Folder for the result files, one per input, in the inputs' own folders. The task decides what is in "
-            "one: the picture with its anomaly map (.png), or all outputs (.npz).",
+            help="Folder for the result files, one per input, in the inputs' own folders. The bundle's task decides "
+            "what a file shows or holds, and its suffix.",
         ),
     ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Also show what runs and why, on stderr.")] = False,
