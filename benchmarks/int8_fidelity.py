@@ -31,7 +31,7 @@ from edge_sdk.runtimes import probe
 
 if TYPE_CHECKING:
     from edge_sdk.export.anomaly.data import Picture
-    from edge_sdk.export.tasks.anomaly.evaluate import Scored
+    from edge_sdk.export.tasks.anomaly.evaluate import VariantScores
 
 KEYS = ("variant", "layout", "runtime", "kept_least", "problem")
 
@@ -65,7 +65,7 @@ def measure(name: str, seed: int, asked: argparse.Namespace) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def equal_error(scored: Sequence[Scored], pictures: Sequence[Picture]) -> dict[str, Any]:
+def equal_error(scored: Sequence[VariantScores], pictures: Sequence[Picture]) -> dict[str, Any]:
     """Flips, by picture, at the threshold where fp32's share of false rejects and its share of misses are nearest."""
     from edge_sdk.export.tasks.anomaly import detection, metrics
 

@@ -23,6 +23,7 @@ def write(asked: argparse.Namespace) -> None:
     from edge_sdk.decision.threshold import fixed
     from edge_sdk.export.anomaly.samples import AnomalySamples
     from edge_sdk.export.calibrating import quantized
+    from edge_sdk.export.efficientad import INPUT
     from edge_sdk.export.efficientad.pdn.graph import RAW_MAPS, REDUCTION, merged_graph
     from edge_sdk.export.efficientad.pdn.model import random_model
     from edge_sdk.export.efficientad.pdn.network import PdnLayout
@@ -42,8 +43,8 @@ def write(asked: argparse.Namespace) -> None:
         pictures = read_pictures(folder, how=Reading(preprocessing=record))
         good, store = pictures.train, pictures.store
         samples = AnomalySamples(
-            good=good[: asked.samples // 2], damaged=good[: asked.samples // 4], foreign=asked.samples // 4,
-            folder=None, record=record, seed=0, store=store,
+            input=INPUT, good=good[: asked.samples // 2], damaged=good[: asked.samples // 4],
+            foreign=asked.samples // 4, folder=None, record=record, seed=0, store=store,
         )  # fmt: skip
         made = quantized(graph, samples)
         golden = [sample("good", store.source(picture.path, record)) for picture in good[:3]]

@@ -56,7 +56,7 @@ def _ran(runtime: str, graph: bytes) -> int | str:
     except BadInput as exc:
         return str(exc)
     try:
-        return session.explain().layers_by_precision.get("i8", 0)
+        return session.explain().int8_operators
     finally:
         session.close()
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from edge_sdk import encoded
 from edge_sdk.errors import BadInput
-from edge_sdk.shown import shown
+from edge_sdk.shown import not_a_folder, shown
 
 
 def pictures_in(folder: Path, *, recursive: bool, at_least: int = 1) -> tuple[Path, ...]:
@@ -84,7 +84,7 @@ class _Search:
 
 def _searched(folder: Path, *, recursive: bool) -> _Search:
     if not folder.is_dir():
-        raise BadInput("this is not a folder", where=shown(folder), hint="Name a folder of pictures")
+        raise not_a_folder(folder, "Name a folder of pictures")
     found, top = _Search(), _real(folder)
     entered, inside, links = {top}, [_entries(folder)], deque[Path]()
     while inside or links:

@@ -45,8 +45,8 @@ def grid_problem(grid: Grid) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Placement:
-    """Where the caller's picture lies in one network input: network = scale * picture + offset, per axis, px."""
+class InputTransform:
+    """From the caller's picture to one network input: network = scale * picture + offset, per axis, px."""
 
     scale_x: float
     scale_y: float
@@ -58,23 +58,23 @@ class Placement:
 class Geometry:
     """The way back from network inputs to the caller's pixels. width, height: of the caller's picture.
 
-    placements: one per network input of this picture (more than one only for "tiles"). border: px of a network input on
+    transforms: one per network input of this picture (more than one only for "tiles"). border: px of a network input on
     each side that repeat its rim.
     """
 
     width: int
     height: int
-    placements: tuple[Placement, ...]
+    transforms: tuple[InputTransform, ...]
     border: int = 0
 
     def forward(self, points: NDArray[np.float64], *, tile: int = 0) -> NDArray[np.float64]:
         """Caller's (n, 2) points to network pixels of input `tile`."""
-        p = self.placements[tile]
+        p = self.transforms[tile]
         return np.asarray(points, np.float64) * (p.scale_x, p.scale_y) + (p.offset_x, p.offset_y)
 
     def back(self, points: NDArray[np.float64], *, tile: int = 0) -> NDArray[np.float64]:
         """Network (n, 2) points of input `tile` to the caller's pixels."""
-        p = self.placements[tile]
+        p = self.transforms[tile]
         return (np.asarray(points, np.float64) - (p.offset_x, p.offset_y)) / (p.scale_x, p.scale_y)
 
     def back_map(self, maps: NDArray[np.float32], grid: Grid) -> NDArray[np.float32]:
@@ -84,19 +84,19 @@ class Geometry:
         value counts.
         """
         out: NDArray[np.float32] | None = None
-        for cells, placement in zip(maps, self.placements, strict=True):
-            part = self._placed(np.ascontiguousarray(cells, np.float32), placement, grid)
+        for cells, transform in zip(maps, self.transforms, strict=True):
+            part = self._placed(np.ascontiguousarray(cells, np.float32), transform, grid)
             out = part if out is None else np.maximum(out, part)
         if out is None:
             raise BadInput("there is no map to bring back")
         return out
 
-    def _placed(self, cells: NDArray[np.float32], p: Placement, grid: Grid) -> NDArray[np.float32]:
+    def _placed(self, cells: NDArray[np.float32], p: InputTransform, grid: Grid) -> NDArray[np.float32]:
         # Cell index of the caller's pixel centre (x + 0.5): (scale * (x + 0.5) + offset - grid.offset) / grid.stride.
         ax, ay = p.scale_x / grid.stride_px, p.scale_y / grid.stride_px
         bx = (p.offset_x - grid.offset_px) / grid.stride_px + 0.5 * ax
         by = (p.offset_y - grid.offset_px) / grid.stride_px + 0.5 * ay
-        if len(self.placements) == 1:
+        if len(self.transforms) == 1:
             return _sample(cells, ax * np.arange(self.width) + bx, ay * np.arange(self.height) + by)
         # A tile counts only for the pixels inside it.
         h, w = cells.shape
@@ -149,10 +149,10 @@ class Prepared:
     @property
     def is_one_colour(self) -> bool:
         """Whether all pixels of the picture inside the network input are the same, ignoring its surroundings."""
-        seen = [self._seen(i, p) for i, p in enumerate(self.geometry.placements)]
+        seen = [self._seen(i, p) for i, p in enumerate(self.geometry.transforms)]
         return all(bool((part == seen[0][0, 0]).all()) for part in seen)
 
-    def _seen(self, index: int, p: Placement) -> NDArray[np.uint8]:
+    def _seen(self, index: int, p: InputTransform) -> NDArray[np.uint8]:
         """The part of one network input where the picture lies."""
         left, right = p.offset_x, p.offset_x + p.scale_x * self.geometry.width
         top, bottom = p.offset_y, p.offset_y + p.scale_y * self.geometry.height
@@ -170,27 +170,27 @@ def apply(picture: Image, record: Preprocessing, *, color: Color = "rgb", where:
     if inner_w < 1 or inner_h < 1:
         raise BadUsage(f"a border of {record.border} px leaves nothing of {record.width} x {record.height}")
     if record.mode == "tiles":
-        inputs, placements = _tiles(rgb, record, inner_w, inner_h)
+        inputs, transforms = _tiles(rgb, record, inner_w, inner_h)
     else:
-        placed, placement = _single(rgb, record, inner_w, inner_h)
-        inputs, placements = [placed], [placement]
+        placed, transform = _single(rgb, record, inner_w, inner_h)
+        inputs, transforms = [placed], [transform]
     b = record.border
     if b:
         inputs = [cv2.copyMakeBorder(i, b, b, b, b, cv2.BORDER_REPLICATE) for i in inputs]
-        placements = [Placement(p.scale_x, p.scale_y, p.offset_x + b, p.offset_y + b) for p in placements]
+        transforms = [InputTransform(p.scale_x, p.scale_y, p.offset_x + b, p.offset_y + b) for p in transforms]
     tensor = np.ascontiguousarray(inputs[0][None] if len(inputs) == 1 else np.stack(inputs))
-    return Prepared(tensor, Geometry(width=width, height=height, placements=tuple(placements), border=b))
+    return Prepared(tensor, Geometry(width=width, height=height, transforms=tuple(transforms), border=b))
 
 
-def _single(rgb: NDArray[np.uint8], record: Preprocessing, w: int, h: int) -> tuple[NDArray[np.uint8], Placement]:
+def _single(rgb: NDArray[np.uint8], record: Preprocessing, w: int, h: int) -> tuple[NDArray[np.uint8], InputTransform]:
     height, width = rgb.shape[:2]
     if record.mode == "stretch":
-        return resize(rgb, w, h), Placement(w / width, h / height, 0.0, 0.0)
+        return resize(rgb, w, h), InputTransform(w / width, h / height, 0.0, 0.0)
     scale = min(w / width, h / height)
     new_w, new_h = max(1, min(w, round(width * scale))), max(1, min(h, round(height * scale)))
     left, top = ((w - new_w) // 2, (h - new_h) // 2) if record.mode == "letterbox" else (0, 0)
     placed = _surround(resize(rgb, new_w, new_h), left, top, w, h, record.fill)
-    return placed, Placement(new_w / width, new_h / height, float(left), float(top))
+    return placed, InputTransform(new_w / width, new_h / height, float(left), float(top))
 
 
 def _surround(
@@ -207,15 +207,15 @@ def _surround(
 
 def _tiles(
     rgb: NDArray[np.uint8], record: Preprocessing, w: int, h: int
-) -> tuple[list[NDArray[np.uint8]], list[Placement]]:
+) -> tuple[list[NDArray[np.uint8]], list[InputTransform]]:
     """Windows at native resolution; a picture smaller than one window is padded at the right and the bottom."""
     filled = _surround(rgb, 0, 0, max(w, rgb.shape[1]), max(h, rgb.shape[0]), record.fill)
-    tiles, placements = [], []
+    tiles, transforms = [], []
     for top in _starts(filled.shape[0], h, record.overlap):
         for left in _starts(filled.shape[1], w, record.overlap):
             tiles.append(np.asarray(filled[top : top + h, left : left + w]))
-            placements.append(Placement(1.0, 1.0, float(-left), float(-top)))
-    return tiles, placements
+            transforms.append(InputTransform(1.0, 1.0, float(-left), float(-top)))
+    return tiles, transforms
 
 
 def _starts(length: int, window: int, overlap: int) -> list[int]:

@@ -43,6 +43,13 @@ def unreadable(path: Path | str, exc: OSError) -> BadInput:
     return BadInput(f"can't read it: {reason}", where=shown(path), hint="Check the path and its permissions")
 
 
+def not_a_folder(path: Path | str, hint: str) -> BadInput:
+    """The error for what should be a folder and is none. hint: which folder to name."""
+    if url := url_of(path):
+        return BadInput("this is a URL, only local folders are read", where=shown(url), hint="Download its files first")
+    return BadInput("this is not a folder", where=shown(path), hint=hint)
+
+
 def _escaped(found: re.Match[str]) -> str:
     code = ord(found[0])
     if 0xDC80 <= code <= 0xDCFF:

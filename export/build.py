@@ -31,8 +31,9 @@ from edge_sdk.shown import shown
 
 CALIBRATION_SAMPLES = 64
 """Per role."""
-RECORDS = "records"
-"""In `Manifest.extra`: how many site records the bundle was packed with."""
+RECORDS, TRAINING, RUN = "records", "training", "run"
+"""In `Manifest.extra`: how many site records the bundle was packed with; `Trained.summary()`, and in it `Trained.run`.
+"""
 MAX_NAME = 255
 """Of a bundle, in characters: a file system's limit, since the name is the file's unless one is given."""
 WORK = "training"
@@ -168,7 +169,7 @@ def build(
             data_digest=sources.digest, samples=sources.samples, seed=trained.options.seed, licence=options.licence,
             notes=sources.notes,
         ),
-        extra={"training": trained.summary(), RECORDS: len(records)},
+        extra={TRAINING: trained.summary(), RECORDS: len(records)},
     )  # fmt: skip
     pack(parts, options.out, key=options.key, threads=threads, progress=progress).close()
     return Built(path=options.out, made=made, records=_in_file(options.out), evaluation=evaluation)
@@ -209,7 +210,7 @@ def _replaces(wanted: BuildOptions, run: str) -> bool:
     hint = "Name another file with --out, or give --overwrite to lose it"
     try:
         with Bundle.open(out, trust=TrustPolicy(mode="off"), lazy=True) as old:
-            later, training = old.decisions[_packed(old) :], old.manifest.extra.get("training")
+            later, made_by = old.decisions[_packed(old) :], run_of(old)
     except BadInput as exc:
         raise BadUsage("the file exists and is not a readable bundle", where=str(out), hint=hint) from exc
     if later:
@@ -218,9 +219,16 @@ def _replaces(wanted: BuildOptions, run: str) -> bool:
             f"{later[-1].created_utc or 'an unknown time'} ({later[-1].summary()}); replacing it would lose them",
             where=str(out), hint=hint,
         )  # fmt: skip
-    if not isinstance(training, dict) or training.get("run") != run:
+    if made_by != run:
         raise BadUsage("this bundle was made from other data, options or weights", where=str(out), hint=hint)
     return True
+
+
+def run_of(bundle: Bundle) -> str:
+    """`Trained.run` of the training that a bundle was made of; "" where it was not made by `build`."""
+    training = bundle.manifest.extra.get(TRAINING)
+    run = training.get(RUN) if isinstance(training, dict) else None
+    return run if isinstance(run, str) else ""
 
 
 def _packed(bundle: Bundle) -> int:

@@ -90,8 +90,8 @@ def demo(
     """Train on the family's own data, pack, evaluate, verify and profile: `out`/demo.edge and `out`/report.html.
 
     time_budget_s: of the training steps alone; what comes before and after them takes its own time. timed: variants
-    whose latency is measured, some ten seconds each; None = `speeds.worth_timing`. Raises BadUsage for a family without
-    data.
+    whose latency is measured, some five seconds each; None = `speeds.worth_timing`. Raises BadUsage for a family
+    without data.
     """
     brought = family.demo
     if brought is None:

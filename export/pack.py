@@ -345,7 +345,7 @@ def _run_in_int8(runtime: Runtime, graph: Graph, variant: Variant, threads: int 
     except EdgeError:  # refused here: `verify` and the table say so in words
         return None
     try:
-        return session.explain().layers_by_precision.get("i8", 0)
+        return session.explain().int8_operators
     finally:
         session.close()
 

@@ -38,6 +38,7 @@ _HOMES: Mapping[str, _Home] = {
         about="EfficientAD: finds defects, learns from photos of good parts alone.",
     )
 }  # fmt: skip
+"""In the order of `names`; the first is what `edge-sdk demo` shows unless another one is named."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,7 +34,7 @@ from edge_sdk.export.sections import (
     Text,
     facts_table,
 )
-from edge_sdk.export.speeds import Key, Speeds
+from edge_sdk.export.speeds import Key, Ratio, Speeds
 from edge_sdk.export.tasks import export_task
 from edge_sdk.export.tasks.base import Built
 from edge_sdk.extras import need
@@ -76,7 +76,7 @@ def write(path: Path, built: Built, measured: Measured) -> None:
     metrics = {
         **built.evaluation.to_json(), **task.facts(built),
         "latency": {"/".join(k): v.to_json() for k, v in speeds.latency.items()},
-        "ratios": {"/".join(k): v for k, v in speeds.ratios.items()},
+        "ratios": {"/".join(k): v.to_json() for k, v in speeds.ratios.items()},
         "machine": dict(measured.machine), "verify": measured.verified.to_json(),
         "training": built.trained.summary(),
         "calibration": {role: msgspec.to_builtins(one.report) for role, one in built.made.quantized.items()},
@@ -142,7 +142,7 @@ def _fastest(measured: Measured) -> tuple[Card, ...]:
     if found is None:
         return ()
     (variant, runtime), speed = found
-    words = f"{variant} on {runtime}, {measured.machine.get('instruction set', '')}; machine {speed.noise.verdict}"
+    words = f"{variant} on {runtime}, {measured.machine.get('instruction set', '')}; machine {speed.noise.word}"
     return (Card(value=f"{speed.total.p50:.2g} ms", name="fastest whole predict, median", words=words),)
 
 
@@ -155,7 +155,7 @@ def _speeds(manifest: Manifest, speeds: Speeds) -> tuple[Section, ...]:
         return ()
     sizes = {key: _size(manifest, *key) / 1e6 for key in speeds.latency}
     rows = tuple(
-        (*key, f"{sizes[key]:.2f}", *_speed(speed), speeds.ratios.get(key, "-"))
+        (*key, f"{sizes[key]:.2f}", *_speed(speed), str(speeds.ratios.get(key, "-")))
         for key, speed in speeds.latency.items()
     )
     whole = "Whole predict call on input in memory, one at a time, on the machine named above."
@@ -168,7 +168,7 @@ def _speeds(manifest: Manifest, speeds: Speeds) -> tuple[Section, ...]:
             title="Speed",
             blocks=(
                 Text(text=whole), Table(header=("variant", "runtime", "MB", *SPEED), rows=rows),
-                *(Text(text=note, small=True) for note in _speed_notes(speeds.latency)),
+                *(Text(text=note, small=True) for note in _speed_notes(speeds)),
             ),
         ),
         Section(title="Where the time goes", blocks=(Text(text=where), _stages(speeds.latency))),
@@ -204,17 +204,22 @@ def _stages(latency: Mapping[Key, ProfileReport]) -> Table:
     return Table(header=("variant", "runtime", *names[:-1], "total (median), ms"), rows=rows)
 
 
-def _speed_notes(latency: Mapping[Key, ProfileReport]) -> list[str]:
-    """How the figures were taken, and how quiet the machine was: one sentence where that is the same for all."""
-    words: dict[str, list[str]] = {}
-    for (variant, runtime), speed in latency.items():
-        verdict = f"{speed.stability.verdict} run on a {speed.noise.verdict} machine"
-        words.setdefault(verdict, []).append(f"{variant} on {runtime}")
+def _speed_notes(speeds: Speeds) -> list[str]:
+    """How the numbers were measured, for how long each, and how far they can be trusted."""
     return [
         "One call after the other. p90 and p99 only where enough calls were made for them; in brackets the upper end "
-        "of what they may be. Speed to fp32: same runtime, both sides in one interleaved run in two processes.",
-        *(f"{', '.join(rows)}: {verdict}." for verdict, rows in words.items()),
+        "of what they may be. Speed to fp32: same runtime, both sides in one interleaved run in two processes. The "
+        "runs are short: edge-sdk profile measures for longer.",
+        *(_measured(key, speed, speeds.ratios.get(key)) for key, speed in speeds.latency.items()),
     ]
+
+
+def _measured(key: Key, speed: ProfileReport, ratio: Ratio | None) -> str:
+    paired = "" if ratio is None else f", the ratio from {ratio.measured}"
+    return (
+        f"{key[0]} on {key[1]}: {counted(speed.run.calls, 'call')} in {speed.run.seconds:.1f} s{paired}. "
+        f"Run: {speed.stability.meaning}. Machine: {speed.noise.meaning}."
+    )
 
 
 def _verified(verified: VerifyReport) -> Section:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from edge_sdk.loading import load
@@ -11,6 +11,7 @@ from edge_sdk.profiling.compare import CompareOptions, compare
 from edge_sdk.profiling.predicting import workload
 from edge_sdk.profiling.processes import Side
 from edge_sdk.profiling.run import ProfileOptions, ProfileReport, profile
+from edge_sdk.profiling.warmup import WarmupOptions
 from edge_sdk.progress import Progress, silent
 from edge_sdk.runtimes import probe, targets
 from edge_sdk.runtimes.probe import default_threads
@@ -19,17 +20,44 @@ from edge_sdk.verify import VerifyReport
 Key = tuple[str, str]
 """(variant, runtime)."""
 
-QUICK = ProfileOptions(min_time_s=2.0, max_time_s=7.0, percentiles=(0.9, 0.99))
-"""Seconds each: enough calls for a p99 of anything below 10 ms."""
+QUICK = ProfileOptions(min_time_s=1.0, max_time_s=3.5, percentiles=(0.9, 0.99), warmup=WarmupOptions(max_s=2.0))
+"""Of each variant and runtime: a p99 needs 662 calls, so calls above 5 ms get none. `edge-sdk profile` measures longer.
+"""
+PAIRED = CompareOptions(max_time_s=5.0, pairs=(100,), warmup=WarmupOptions(max_s=2.0))
+"""Of each ratio: it ends as soon as it decides, and its interval says how much that was worth."""
 FACTORY = "edge_sdk.profiling.predicting:predict"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ratio:
+    """How many times faster than fp32: value with its 95 % interval. pairs: of blocks of calls, one of each side,
+    measured in `seconds`."""
+
+    value: float
+    low: float
+    high: float
+    pairs: int
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.2f}x [{self.low:.2f}, {self.high:.2f}]"
+
+    @property
+    def measured(self) -> str:
+        """What the interval rests on."""
+        return f"{self.pairs} pairs in {self.seconds:.1f} s"
+
+    def to_json(self) -> dict[str, float]:
+        """Plain values."""
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Speeds:
-    """latency: single stream, one call after the other. ratios: to fp32 in the same runtime, as words."""
+    """latency: single stream, one call after the other. ratios: to fp32 in the same runtime."""
 
     latency: Mapping[Key, ProfileReport]
-    ratios: Mapping[Key, str]
+    ratios: Mapping[Key, Ratio]
 
 
 def worth_timing() -> tuple[str, ...]:
@@ -75,16 +103,19 @@ def _noted(progress: Progress, note: str) -> Progress:
 
 
 def ratios(
-    bundle: Path, keys: Sequence[Key], *, max_time_s: float = 10.0, progress: Progress = silent
-) -> Mapping[Key, str]:
+    bundle: Path, keys: Sequence[Key], *, options: CompareOptions = PAIRED, progress: Progress = silent
+) -> Mapping[Key, Ratio]:
     """How many times faster than fp32 in the same runtime, with its interval: two processes, interleaved."""
-    out: dict[Key, str] = {}
+    out: dict[Key, Ratio] = {}
     jobs = [(variant, runtime) for variant, runtime in keys if variant != "fp32" and ("fp32", runtime) in keys]
     for done, (variant, runtime) in enumerate(jobs):
         progress(done, len(jobs), f"comparing {variant} with fp32 on {runtime}")
         a, b = (_side(bundle, one, runtime) for one in ("fp32", variant))
-        p = compare(a, b, options=CompareOptions(max_time_s=max_time_s, pairs=(100,))).ratios.p
-        out[variant, runtime] = f"{1 / p.value:.2f}x [{1 / p.high:.2f}, {1 / p.low:.2f}]"
+        of = compare(a, b, options=options)
+        out[variant, runtime] = Ratio(
+            value=of.speedup, low=1 / of.ratios.p.high, high=1 / of.ratios.p.low, pairs=of.ratios.pairs,
+            seconds=of.seconds,
+        )  # fmt: skip
     progress(len(jobs), len(jobs), "compared")
     return out
 

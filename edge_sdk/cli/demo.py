@@ -13,8 +13,19 @@ from edge_sdk.errors import Stopped
 from edge_sdk.extras import need_exporting
 
 
+def _shown_first() -> str:
+    from edge_sdk.export import registry
+
+    return registry.names()[0]
+
+
 def demo(
-    family: Annotated[str, typer.Argument(help="Family of models to show.")] = "efficientad",
+    family: Annotated[
+        str,
+        typer.Argument(
+            help="Family of models to show.", default_factory=_shown_first, show_default="the first of edge-sdk train"
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="Folder for the bundle and report.html.")] = Path("demo-report"),
     time_budget: Annotated[
         str, typer.Option(help="End the training steps after this time, such as 90s; all else takes its own time.")

@@ -35,8 +35,8 @@ def predict(
         Path | None,
         typer.Option(
             "--out",
-            help="Folder for the result files, one per input, in subfolders as the inputs have them. The task decides "
-            "what is in one: the picture with its anomaly map (.png), or all outputs (.npz).",
+            help="Folder for the result files, one per input, in subfolders as the inputs have them. The bundle's task "
+            "decides what a file shows or holds, and its suffix.",
         ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files of these names in --out.")] = False,

@@ -1,4 +1,7 @@
-"""The verb `threshold`: show or refit a bundle's threshold on site."""
+"""The verb `threshold`: show or refit a bundle's threshold on site.
+
+The only verb that knows a task by name: thresholds are the site records of `anomaly` and mean nothing to other tasks.
+"""
 
 from __future__ import annotations
 

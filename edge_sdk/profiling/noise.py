@@ -45,16 +45,21 @@ class Noise:
         return self.verdict
 
     @property
+    def word(self) -> str:
+        """The verdict for people; `meaning` says it in full."""
+        return "very busy" if self.verdict == "hostile" else self.verdict
+
+    @property
     def meaning(self) -> str:
         """The verdict, what it means for the latencies, and what to do."""
         if self.verdict == "quiet":
-            return "quiet"
+            return self.word
         took = f"the same fixed work took up to {self.ratio:.2f} times its shortest time"
         if self.verdict == "busy":
-            return f"busy ({took}): p90 and above may be too high. End other programs"
+            return f"{self.word} ({took}): p90 and above may be too high. End other programs"
         return (
-            f"very busy ({took}): p90 and above are the machine's, not the model's, and the next run may have another "
-            "p50. End other programs and measure again"
+            f"{self.word} ({took}): p90 and above are the machine's, not the model's, and the next run may have "
+            "another p50. End other programs and measure again"
         )
 
 

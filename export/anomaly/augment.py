@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from edge_sdk import preprocess
 from edge_sdk.bundle.manifest import Preprocessing
+from edge_sdk.export.anomaly.one_input import require_one_input
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,8 +35,9 @@ def view(
     """One view, uint8 (height, width, 3) as the network takes it, of an RGB picture (H, W, 3) of any size.
 
     Geometry is changed at the picture's own resolution (at most twice the network's) and the product's own resampling
-    comes after it, so that a view is as sharp as the picture that it stands for.
+    comes after it, so that a view is as sharp as the picture that it stands for. Raises BadUsage for tiles.
     """
+    require_one_input(record)
     source = shrunk(picture, 2 * record.width, 2 * record.height)
     moved = _moved(source, how, rng)
     tensor = preprocess.apply(moved, record).tensor[0]

@@ -16,8 +16,10 @@ from edge_sdk import encoded, preprocess
 from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.errors import BadInput
 from edge_sdk.export.anomaly import colour
+from edge_sdk.export.anomaly.one_input import require_one_input
 from edge_sdk.export.anomaly.textures import texture
 from edge_sdk.folders import pictures_in
+from edge_sdk.shown import shown, unreadable
 from edge_sdk.tasks.anomaly import grouping
 
 
@@ -38,12 +40,14 @@ def _bytes(file: Path) -> bytes:
     try:
         return file.read_bytes()
     except OSError as exc:
-        raise BadInput(f"can't read it: {exc.strerror}", where=str(file), hint="Check its permissions") from exc
+        raise unreadable(file, exc) from exc
 
 
 def _files(folder: Path) -> tuple[Path, ...]:
     if not (files := pictures_in(folder, recursive=True, at_least=0)):
-        raise BadInput("there are no pictures in it", where=str(folder), hint="Leave it out to take generated textures")
+        raise BadInput(
+            "there are no pictures in it", where=shown(folder), hint="Leave it out to take generated textures"
+        )
     return files
 
 
@@ -59,6 +63,9 @@ class ForeignPictures:
     record: Preprocessing
     magnified: int = 1
     grey: float = 0.0
+
+    def __post_init__(self) -> None:
+        require_one_input(self.record)
 
     @classmethod
     def of(

@@ -23,7 +23,9 @@ from edge_sdk import preprocess
 from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.errors import BadInput
 from edge_sdk.export.anomaly.augment import shrunk
+from edge_sdk.export.anomaly.one_input import require_one_input
 from edge_sdk.preprocess import Geometry, Prepared
+from edge_sdk.shown import unreadable
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +85,9 @@ class PictureStore:
         return preprocess.apply(pixels, record, where=str(path))
 
     def tensor(self, path: Path, record: Preprocessing) -> NDArray[np.uint8]:
-        """uint8 (height, width, 3): the (first) network input that the picture becomes. Raises BadInput."""
+        """uint8 (height, width, 3): the network input that the picture becomes. Raises BadInput; BadUsage for tiles,
+        which are several."""
+        require_one_input(record)
         return np.asarray(self.prepared(path, record).tensor[0])
 
     def source(self, path: Path, record: Preprocessing) -> NDArray[np.uint8]:
@@ -117,9 +121,7 @@ def _bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as exc:
-        raise BadInput(
-            f"can't read it: {exc.strerror}", where=str(path), hint="Check the path and its permissions"
-        ) from exc
+        raise unreadable(path, exc) from exc
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -15,6 +15,7 @@ from edge_sdk.errors import BadUsage, Stopped
 from edge_sdk.export.anomaly import foreign
 from edge_sdk.export.anomaly.data import AnomalyData, AnomalyTrained
 from edge_sdk.export.anomaly.samples import AnomalySamples
+from edge_sdk.export.efficientad import INPUT
 from edge_sdk.export.efficientad.options import EfficientAdOptions
 from edge_sdk.export.efficientad.pdn import train as pdn_training
 from edge_sdk.export.efficientad.saved import EfficientAdTrained
@@ -144,7 +145,7 @@ class EfficientAD:
     def samples(self, data: AnomalyData, trained: AnomalyTrained, role: str, count: int) -> AnomalySamples:
         """Good training pictures, foreign pictures and synthetic damage, prepared: never test pictures."""
         own = _own(trained)
-        return AnomalySamples.of(data, own, own.preprocessing, count=count, ood=own.options.ood)
+        return AnomalySamples.of(data, own, own.preprocessing, input=INPUT, count=count, ood=own.options.ood)
 
     def _maker(self, options: EfficientAdOptions) -> Maker:
         _ = options.own_size  # BadUsage for an unknown size

@@ -55,12 +55,25 @@ class Checked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
-    """What the provenance says about the data. digest: of the training data, independent of their folder. samples: how
-    many there are. notes: further entries, by name."""
+    """What the provenance says about the data. digest: of the training data, independent of their folder; "" = none,
+    and where there were data, a note says why. samples: how many there are. notes: further entries, by name."""
 
     digest: str = ""
     samples: int = 0
     notes: Mapping[str, str] = field(default_factory=dict)
+
+
+NO_DIGEST = "data_digest"
+"""Name of the note where `Sources.digest` is "" though there were data."""
+
+
+@runtime_checkable
+class HasDigest(Protocol):
+    """Data whose digest goes into the provenance without an export part of the task's own."""
+
+    @property
+    def digest(self) -> str:
+        """Of their contents, in hex, independent of their folder."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -108,6 +121,10 @@ class Evaluation(Protocol):
         """Lines and tables for a terminal."""
 
 
+NOT_EVALUATED = "not_evaluated"
+"""Key of an evaluation's JSON: why there are no metrics, or not all of them; "" or no such key = all are there."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotEvaluated:
     """The evaluation of a task that has none."""
@@ -115,7 +132,7 @@ class NotEvaluated:
     why: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        return {"unjudged": self.why} if self.why else {}
+        return {NOT_EVALUATED: self.why} if self.why else {}
 
     def lines(self) -> Sequence[str | Table]:
         return (f"quality was not measured: {self.why}",) if self.why else ()
@@ -175,8 +192,11 @@ class ExportTask:
         return Checked()
 
     def sources(self, data: Any, trained: Any) -> Sources:
-        """For the provenance."""
-        return Sources(samples=trained.samples)
+        """For the provenance. Default: the digest that the data have, or a note that they have none."""
+        if isinstance(data, HasDigest):
+            return Sources(digest=data.digest, samples=trained.samples)
+        notes = {} if data is None else {NO_DIGEST: "the data have no digest: nothing says what was learned from"}
+        return Sources(samples=trained.samples, notes=notes)
 
     def golden(self, made: Made) -> Sequence[Golden]:
         """Two or more golden samples, at least two of which differ. Default: the family's. Raises BadUsage if it has

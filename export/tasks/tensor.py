@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import islice
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from edge_sdk.errors import BadUsage
-from edge_sdk.export.tasks.base import ExportTask, Golden, Made, OffersGolden, Sources
+from edge_sdk.export.tasks.base import ExportTask, Golden, Made, OffersGolden
 from edge_sdk.tasks.base import MODEL
 
 COUNT = 3
@@ -19,9 +19,6 @@ class TensorExport(ExportTask):
     """Nothing is decided and nothing evaluated: what the outputs mean is not known here."""
 
     name: ClassVar[str] = "tensor"
-
-    def sources(self, data: Any, trained: Any) -> Sources:
-        return Sources(digest=getattr(data, "digest", ""), samples=trained.samples)
 
     def golden(self, made: Made) -> Sequence[Golden]:
         """The first, a middle and the last sample; the family's own where it names some. Two different ones are needed:

@@ -22,11 +22,13 @@ import pytest
 import tiny
 import typer
 
+from edge_sdk import tasks
 from edge_sdk.bundle.manifest import Manifest, Preprocessing
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.cli import dataclass_options, main, terminal
 from edge_sdk.cli import lint as verb_lint
 from edge_sdk.errors import BadUsage
+from edge_sdk.export import registry as families
 from edge_sdk.export.family import FamilyOptions
 from edge_sdk.runtimes import registry
 
@@ -202,6 +204,35 @@ def test_a_url_is_refused_as_it_was_written_with_the_advice_to_download_the_file
     said = capsys.readouterr().err
     assert said.startswith(f"edge-sdk: {url.removesuffix('.edge')}")
     assert "this is a URL, only files are read. Download the file first." in said
+
+
+@pytest.mark.parametrize("verb", sorted({*VERBS, "train"} - {"threshold"}))
+def test_the_help_of_a_verb_for_every_task_names_no_task_and_no_family_but_in_its_example(
+    verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert edge(verb, "--help") == 0
+    before, _, after = capsys.readouterr().out.partition("Example:")
+    options = after.split("\n\n", 1)[-1].split("Families:")[0]  # a list of families names them
+    for word in (*tasks.names(), *families.names(), "map", "defect"):
+        if word != "tensor":  # which every model has
+            assert not re.search(rf"\b{word}", f"{before}{options}", re.I), word
+
+
+@pytest.mark.parametrize("url", ["https://example.com/photos", "s3://bucket/photos"])
+@pytest.mark.parametrize("verb", ["train", "train --ood", "threshold --good", "threshold --defects"])
+def test_a_url_in_the_place_of_a_folder_is_called_a_url(
+    verb: str, url: str, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = _pictures(tmp_path / "good", 4)
+    words = {
+        "train": ("train", "efficientad", url, "--out", str(tmp_path / "m.edge")),
+        "train --ood": ("train", "efficientad", str(good), "--ood", url, "--out", str(tmp_path / "m.edge")),
+        "threshold --good": ("threshold", str(bundle), "--good", url),
+        "threshold --defects": ("threshold", str(bundle), "--good", str(good), "--defects", url),
+    }[verb]
+    assert edge(*words) == 3
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said == f"edge-sdk: {url}: this is a URL, only local folders are read. Download its files first."
 
 
 def test_verify_passes_and_a_damaged_bundle_is_bad_input(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import tiny
-from tracing import ROOT, Call, Trace, traced
+from tracing import ROOT, Call, Trace, defined, traced
 
 PAGE = (ROOT / "docs" / "architecture.md").read_text("utf-8")
 ROW = re.compile(r"^\| `([\w/.]+\.py)` \| `(\w+)` \|", re.M)
@@ -38,8 +38,8 @@ class Walk:
     def number(cls, number: int) -> Walk:
         text = PAGE.split(f"### Walk {number}: ")[1].split("\n### ")[0].split("\n## ")[0]
         tables = tuple(tuple(ROW.findall(part)) for part in re.split(r"^\|---.*$", text, flags=re.M)[1:])
-        paragraph = next(part for part in text.split("\n\n") if part.startswith("Entered without"))
-        return cls(tables, frozenset(FILE.findall(paragraph)))
+        beside = "".join(part for part in text.split("\n\n") if "Entered without" in part)
+        return cls(tables, frozenset(FILE.findall(beside)))
 
     @property
     def stations(self) -> list[tuple[str, str]]:
@@ -92,12 +92,19 @@ def entries(trace: Trace, walk: Walk, *, without: Sequence[str] = ()) -> list[st
     return out
 
 
+def test_a_count_of_a_function_that_is_in_no_file_raises() -> None:
+    assert Trace().count("export/anomaly/store.py", "_written") == 0  # a method, of a class that nobody imports
+    with pytest.raises(LookupError, match=r"store\.py defines no function _made"):
+        Trace().count("export/anomaly/store.py", "_made")
+
+
 @pytest.mark.parametrize("number", [1, 2, 3])
 def test_a_walk_names_each_file_once_and_all_of_them_exist(number: int) -> None:
     walk = Walk.number(number)
     assert len(walk.stations) > 5
     assert len(set(walk.files)) == len(walk.files)
     assert all((ROOT / file).is_file() for file in (*walk.files, *walk.beside))
+    assert all(function in defined(file) for file, function in walk.stations)
 
 
 def test_a_picture_crosses_the_files_of_walk_1_each_once(tiny_bundle: Path, tmp_path: Path) -> None:
@@ -177,10 +184,11 @@ def test_a_training_picture_crosses_the_files_of_walk_3_and_is_decoded_once(tmp_
     calls = [call for call in trace.calls if (call.file, call.function) == ("edge_sdk/preprocess.py", "decode")]
     of_files = [call for call in calls if "export/anomaly/store.py" in call.stack]
     of_golden = [call for call in calls if "export/pack.py" in call.stack]
-    proof = 3 + 1  # of the finished file: the source of each golden sample again, and one by `predict`
-    assert (len(of_files), len(of_golden), len(calls)) == (sum(PICTURES), 3 + proof, sum(PICTURES) + 3 + proof)
+    # Of three golden samples: made, made again from the packed file, and one answered by its predictor.
+    assert (len(of_files), len(of_golden), len(calls)) == (sum(PICTURES), 3 + 3 + 1, sum(PICTURES) + 7)
     assert trace.count("export/anomaly/store.py", "take") == sum(PICTURES)
-    assert trace.count("export/anomaly/store.py", "_made") == 0  # nothing was decoded because it was not kept
+    # The store kept everything: none was decoded again when it was asked for.
+    assert all("export/tasks/anomaly/pictures.py" in call.stack for call in of_files)
     for file, function in (
         ("export/efficientad/xs/train.py", "plan"), ("export/training/identity.py", "digest_of_weights"),
         ("export/tasks/anomaly/shares.py", "divided"), ("export/efficientad/trunk.py", "load_trunk"),
@@ -195,8 +203,8 @@ def test_a_training_picture_crosses_the_files_of_walk_3_and_is_decoded_once(tmp_
     readers = {"export/efficientad/xs/features.py", "export/efficientad/xs/train.py", "export/tasks/anomaly/golden.py"}
     readers |= {"export/tasks/anomaly/pictures.py", "export/tasks/anomaly/evaluate.py"}
     assert callers(trace, "export/anomaly/store.py") == readers
-    ways = {"export/anomaly/store.py", "export/anomaly/augment.py", "edge_sdk/tasks/images.py"}
-    ways |= {"edge_sdk/stages.py"}  # which times the steps of `predict`
+    # stages.py: the clock of the predictor that answers a golden sample of the packed file, which is walk 1.
+    ways = {"export/anomaly/store.py", "export/anomaly/augment.py", "edge_sdk/tasks/images.py", "edge_sdk/stages.py"}
     assert callers(trace, "edge_sdk/preprocess.py", "apply") == ways
     assert callers(trace, "edge_sdk/preprocess.py", "decode") == ways - {"export/anomaly/augment.py"}
     networks = {"export/efficientad/family.py", "export/training/loop.py"}

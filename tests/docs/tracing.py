@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
@@ -25,6 +27,13 @@ class Call:
     stack: tuple[str, ...]
 
 
+@cache
+def defined(file: str) -> frozenset[str]:
+    """Names of all functions and methods of a file, wherever in it they are."""
+    tree = ast.parse((ROOT / file).read_text("utf-8"))
+    return frozenset(node.name for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)))
+
+
 @dataclass(slots=True)
 class Trace:
     """Calls from one file to another, and the first call of each function, in order, of every thread."""
@@ -38,7 +47,11 @@ class Trace:
         return list(dict.fromkeys(call.file for call in self.calls))
 
     def count(self, file: str, function: str) -> int:
-        """How often a function was called from another file; at least 1 if it was called at all."""
+        """How often a function was called from another file; at least 1 if it was called at all.
+
+        Raises LookupError for a function that the file does not define: a count of 0 would hold forever."""
+        if function not in defined(file):
+            raise LookupError(f"{file} defines no function {function}")
         return sum((call.file, call.function) == (file, function) for call in self.calls)
 
     def saw(self, frame: FrameType, event: str, _: Any) -> None:

@@ -13,7 +13,7 @@ from edge_sdk import preprocess
 from edge_sdk.export.anomaly.data import Picture
 from edge_sdk.export.tasks.anomaly import evaluate, masks
 from edge_sdk.export.tasks.base import float_variant
-from edge_sdk.preprocess import Geometry, Grid, Placement, Prepared, Preprocessing
+from edge_sdk.preprocess import Geometry, Grid, InputTransform, Prepared, Preprocessing
 
 GRID = Grid(offset_px=2.0, stride_px=4.0)
 
@@ -46,7 +46,7 @@ def test_masks_without_a_defect_pixel_are_a_reason(tmp_path: Path) -> None:
     wanted = masks.Masks.of([Picture(path=tmp_path, part="a", label="hole", mask=tmp_path / "m.png")], GRID)
     assert wanted is not None
     tally = masks.MapTally(wanted)
-    tally.add(0, np.zeros((1, 2, 2), np.float32), Geometry(width=8, height=8, placements=(Placement(1, 1, 0, 0),)))
+    tally.add(0, np.zeros((1, 2, 2), np.float32), Geometry(width=8, height=8, transforms=(InputTransform(1, 1, 0, 0),)))
     found, notes = tally.summary()
     assert found is None
     assert "no defect pixel" in notes[0]
@@ -57,7 +57,7 @@ def test_large_pictures_have_the_maps_of_the_first_variant_alone(tmp_path: Path,
     """The picture itself is small: its size is only what it says of itself, and its mask is refused before any work."""
     made = tiny.graph()
     tensor = preprocess.apply(tiny.picture(1, damaged=True), tiny.record_of(made)).tensor
-    geometry = Geometry(width=side, height=side, placements=(Placement(64 / side, 64 / side, 0.0, 0.0),))
+    geometry = Geometry(width=side, height=side, transforms=(InputTransform(64 / side, 64 / side, 0.0, 0.0),))
     picture = Picture(path=tmp_path / "gone.png", part="a", label="hole", mask=tmp_path / "gone.png")
     first = float_variant(made.graphs["model"].onnx)
     second = type(first)(variant="fp16", layout="plain", graph=first.graph, int8_convolutions=0)

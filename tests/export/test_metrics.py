@@ -13,15 +13,15 @@ from edge_sdk.calibration import CalibrationReport
 from edge_sdk.export import calibrated
 from edge_sdk.export.anomaly.data import Picture
 from edge_sdk.export.tasks.anomaly import table as table_words
-from edge_sdk.export.tasks.anomaly.evaluate import Scored
+from edge_sdk.export.tasks.anomaly.evaluate import VariantScores
 from edge_sdk.export.tasks.anomaly.metrics import reference, rows
 from edge_sdk.export.tasks.anomaly.table import notes, quality, unit_words
 
 GOOD, DEFECT = "good", "scratch"
 
 
-def scored(*scores: float, variant: str = "fp32", runtime: str = "onnxruntime", problem: str = "") -> Scored:
-    return Scored(variant=variant, layout="plain", runtime=runtime, scores=np.array(scores), problem=problem)
+def scored(*scores: float, variant: str = "fp32", runtime: str = "onnxruntime", problem: str = "") -> VariantScores:
+    return VariantScores(variant=variant, layout="plain", runtime=runtime, scores=np.array(scores), problem=problem)
 
 
 def pictures(*seen: tuple[str, str]) -> list[Picture]:

@@ -9,15 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_sdk.decision.conformal import conformal
-from edge_sdk.export.tasks.anomaly.detection import rejected
-from edge_sdk.export.tasks.anomaly.evaluate import Scored
+from edge_sdk.decision.threshold import rejected
+from edge_sdk.export.tasks.anomaly.evaluate import VariantScores
 from edge_sdk.export.tasks.anomaly.threshold_scores import FAR, of
 
 near = st.lists(st.floats(-0.9 * FAR, 0.9 * FAR), min_size=20, max_size=20)
 
 
-def scored(name: str, scores: list[float], runtime: str = "openvino") -> Scored:
-    return Scored(variant=name, layout="plain", runtime=runtime, scores=np.array(scores))
+def scored(name: str, scores: list[float], runtime: str = "openvino") -> VariantScores:
+    return VariantScores(variant=name, layout="plain", runtime=runtime, scores=np.array(scores))
 
 
 @given(own=st.lists(st.floats(0.01, 1.0), min_size=20, max_size=20), others=st.lists(near, min_size=1, max_size=4))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -16,11 +17,14 @@ from edge_sdk import tasks
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.calibration import Variant
 from edge_sdk.errors import BadBundle, BadUsage, CheckFailed
+from edge_sdk.export.build import run_of
 from edge_sdk.export.family import Exported, FloatGraph
 from edge_sdk.export.pack import Parts, int8_ops, pack, provenance
 from edge_sdk.export.tasks import export_task
-from edge_sdk.export.tasks.base import Golden
+from edge_sdk.export.tasks.base import ExportTask, Golden
+from edge_sdk.export.tasks.tensor import TensorExport
 from edge_sdk.runtimes import registry
+from edge_sdk.runtimes.protocol import Explanation
 from edge_sdk.tasks.base import Task, golden_samples_of
 from edge_sdk.tasks.tensor import TensorSettings, TensorTask
 from edge_sdk.tensors import Array
@@ -198,8 +202,37 @@ def test_int8_operators_are_counted_by_what_each_runtime_ran(
     runtime.name = name
     runtime.int8_layouts = ("conv-q-relu-q",) if name == "openvino" else ("conv-relu-q",)
     runtime.probe.return_value.usable = usable
-    runtime.compile.return_value.explain.return_value.layers_by_precision = {"i8": 2, "f32": 5}
+    runtime.compile.return_value.explain.return_value = Explanation(
+        runtime=name, version="1", device_requested="CPU", device="CPU", precision_requested="f32", precision="f32",
+        threads=1, layers_by_precision={"i8": 2, "f32": 5},
+    )  # fmt: skip
     monkeypatch.setattr(registry, "runtimes", lambda: (runtime,))
     monkeypatch.setattr(registry, "runtime", lambda asked, known=None: runtime)
     variant = Variant(variant="int8", layout="conv-q-relu-q", graph=b"", int8_convolutions=4, int8_operators=4)
     assert int8_ops(Mock(axes={"N": 8}), variant) == want
+
+
+@dataclass(frozen=True)
+class WithDigest:
+    digest: str = "ab12"
+
+
+@pytest.mark.parametrize("task", [TensorExport(), ExportTask()])
+@pytest.mark.parametrize(
+    ("data", "digest", "noted"), [(WithDigest(), "ab12", False), (Path("pictures"), "", True), (None, "", False)]
+)
+def test_the_provenance_names_the_data_or_says_that_it_does_not(
+    task: ExportTask, data: object, digest: str, noted: bool
+) -> None:
+    found = task.sources(data, Mock(samples=7))
+    assert (found.digest, found.samples) == (digest, 7)
+    said = {"data_digest": "the data have no digest: nothing says what was learned from"}
+    assert found.notes == (said if noted else {})
+
+
+@pytest.mark.parametrize(
+    ("extra", "run"),
+    [({"training": {"run": "ab12", "steps": 3}}, "ab12"), ({}, ""), ({"training": "no"}, ""), ({"training": {}}, "")],
+)
+def test_the_run_that_a_bundle_was_made_of_is_read_in_one_place(extra: dict[str, object], run: str) -> None:
+    assert run_of(Mock(manifest=Mock(extra=extra))) == run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import tokenize
 from pathlib import Path
@@ -16,6 +17,7 @@ RETIRED = {
     "judged": "evaluated, scored, comparable",
     "judges": "evaluates, scores, checks",
     "judging": "evaluating, scoring",
+    "unjudged": "not evaluated",
     "promise": "threshold scores, expected rate",
     "promised": "stated, expected",
     "promises": "states, guarantees",
@@ -54,19 +56,30 @@ ALLOWED = {
     ("tests/export/test_pdn_losses.py", "test_the_penalty_is_the_mean_square_on_foreign_pictures"): PAPER,
 }
 """File and name that may keep a retired word, and why."""
+KEYED = ("edge_sdk/", "runtimes/", "calibration/", "export/")
+"""Where keys count too. Not in benchmarks: their records are measured, and their keys are as they were written."""
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
 
 def retired_in(path: Path, name: str) -> list[tuple[str, str]]:
-    """(name, word) of every name in one Python file that holds a retired word. name: the file's, for `ALLOWED`."""
+    """(name, word) of every name in one Python file that holds a retired word. name: the file's, for `ALLOWED` and
+    KEYED."""
     with path.open("rb") as source:
         names = {one.string for one in tokenize.tokenize(source.readline) if one.type == tokenize.NAME}
+    if name.startswith(KEYED):
+        names |= keys_in(path.read_text("utf-8"))
     return sorted(
         (found, word.lower())
         for found in names
         for word in _WORD.findall(found)
         if word.lower() in RETIRED and (name, found) not in ALLOWED
     )
+
+
+def keys_in(source: str) -> set[str]:
+    """Texts that are keys of a dict written out: programs read them in JSON as they read names in Python."""
+    keys = {key for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Dict) for key in node.keys}
+    return {key.value for key in keys if isinstance(key, ast.Constant) and isinstance(key.value, str)}
 
 
 def sources() -> list[Path]:
@@ -118,6 +131,24 @@ def test_a_retired_word_is_found_in_any_name(name: str, tmp_path: Path) -> None:
     path = tmp_path / "one.py"
     path.write_text(f"{name} = 1  # a comment may say so: told\n")
     assert [found for found, _ in retired_in(path, "one.py")] == [name]
+
+
+@pytest.mark.parametrize("key", ["unjudged", "told_ms"])
+def test_a_retired_word_is_found_in_a_key_of_json(key: str, tmp_path: Path) -> None:
+    path = tmp_path / "one.py"
+    path.write_text(f"one = {{**two, '{key}': 'a value may say so: told'}}\n")
+    assert [found for found, _ in retired_in(path, "export/one.py")] == [key]
+
+
+RESERVED = {"Placement": "runtimes/targets.py", "Scored": "edge_sdk/tasks/anomaly/evidence.py"}
+"""Class names that mean one thing (docs/glossary.md), and where that is."""
+
+
+@pytest.mark.parametrize("name", RESERVED)
+def test_a_name_that_means_one_thing_is_no_other_class(name: str) -> None:
+    product = [path for path in sources() if path.relative_to(ROOT).parts[0] != "tests"]
+    homes = [path for path in product if re.search(rf"^class {name}\b", path.read_text("utf-8"), re.M)]
+    assert [path.relative_to(ROOT).as_posix() for path in homes] == [RESERVED[name]]
 
 
 @pytest.mark.parametrize("name", ["overlap", "soldering", "figure", "shell", "unmatched", "returns"])

@@ -50,7 +50,7 @@ def test_tiles_see_every_pixel_and_overlap_as_asked(height: int, width: int, ove
     prepared = preprocess.apply(picture, record)
     seen = np.zeros((height, width), int)
     lefts, tops = set(), set()
-    for tile, place in zip(prepared.tensor, prepared.geometry.placements, strict=True):
+    for tile, place in zip(prepared.tensor, prepared.geometry.transforms, strict=True):
         x, y = int(-place.offset_x), int(-place.offset_y)
         part = picture[y : y + 40, x : x + 48]
         np.testing.assert_array_equal(tile[: part.shape[0], : part.shape[1]], part)
@@ -175,7 +175,7 @@ def test_a_map_of_coordinates_comes_back_as_coordinates(height: int, width: int,
 
 
 def test_no_map_at_all_is_refused() -> None:
-    geometry = preprocess.Geometry(width=4, height=4, placements=())
+    geometry = preprocess.Geometry(width=4, height=4, transforms=())
     with pytest.raises(BadInput, match="no map to bring back"):
         geometry.back_map(np.zeros((0, 2, 2), np.float32), Grid(offset_px=1.0, stride_px=2.0))
 
@@ -193,7 +193,7 @@ def test_a_map_is_bilinear_to_the_last_bits(height: int, width: int, mode: Any, 
         at = np.clip((scale * (np.arange(count) + 0.5) + offset - grid.offset_px) / grid.stride_px, 0, cells_ - 1)
         return np.clip(1 - np.abs(at[:, None] - np.arange(cells_)), 0, 1)
 
-    (p,) = geometry.placements
+    (p,) = geometry.transforms
     want = weights(height, rows, p.scale_y, p.offset_y) @ cells.astype(np.float64)
     want = want @ weights(width, 16, p.scale_x, p.offset_x).T
     np.testing.assert_allclose(geometry.back_map(cells[None], grid), want, rtol=0, atol=1e-5)

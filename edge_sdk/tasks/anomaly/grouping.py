@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from edge_sdk.errors import BadInput, BadUsage
-from edge_sdk.shown import shown
+from edge_sdk.shown import shown, unreadable
 
 SEEN = "training_pictures"
 """Note in a bundle's provenance that holds the `seen_note` of its model."""
@@ -92,7 +92,7 @@ def content(path: Path) -> str:
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as exc:
-        raise BadInput(f"can't read it: {exc.strerror}", where=shown(path)) from exc
+        raise unreadable(path, exc) from exc
 
 
 def seen_note(contents: Iterable[str]) -> str:

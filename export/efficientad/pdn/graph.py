@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from edge_sdk.export.efficientad import INPUT
 from edge_sdk.export.efficientad.pdn.autoencoder import Autoencoder
 from edge_sdk.export.efficientad.pdn.model import PdnModel
 from edge_sdk.export.efficientad.pdn.network import IMAGENET_MEAN, IMAGENET_STD, Pdn
@@ -62,7 +63,7 @@ def merged_graph(model: PdnModel, *, width: int, height: int) -> tuple[bytes, tu
     last convolutions, which must stay float in every quantized variant: good parts don't show how far they reach."""
     grid = model.teacher.layout.grid(height, width)
     g = GraphBuilder("efficientad-pdn-" + model.teacher.layout.size)
-    raw = g.picture(g.input("image", "uint8", ("N", height, width, 3)))
+    raw = g.picture(g.input(INPUT, "uint8", ("N", height, width, 3)))
     channels = model.teacher.layout.channels
     target = Conv.of(model.teacher.convolutions[-1]).standardised(_float64(model.mean), _float64(model.std))
     learnt = Conv.of(model.student.convolutions[-1])

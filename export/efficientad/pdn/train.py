@@ -52,7 +52,7 @@ START_PICTURES = 8
 class PdnRecipe:
     """How the published sizes are trained. The defaults are the paper's, apart from what stands here with a reason.
 
-    border: px around each picture, so that its rim has cells of its own (the paper leaves the outer 16 px unjudged).
+    border: px around each picture, so that its rim has cells of its own (the paper leaves the outer 16 px out).
     short_steps: a run of fewer steps, or one with a time budget, is short,
     whatever it was before it was lengthened. A short run begins with the plain mean for warm_share of it, and learns at
     short_rate, since the hard loss at the paper's rate has learnt little by then.

@@ -12,6 +12,7 @@ import re
 import numpy as np
 from torch import Tensor, nn
 
+from edge_sdk.export.efficientad import INPUT
 from edge_sdk.export.efficientad.trunk import MEAN, SPREAD, InvertedResidual, SameConv, Trunk, stride_of
 from edge_sdk.export.efficientad.trunk import cells as cells_along
 from edge_sdk.export.efficientad.xs.model import COSINE_FLOOR, StudentConv, XsModel, placing
@@ -25,7 +26,7 @@ def merged_graph(model: XsModel, *, width: int, height: int) -> tuple[bytes, tup
     quantized variant: those after the last convolutions, whose range on good parts says nothing about defects."""
     layout = model.layout
     g = GraphBuilder("efficientad-xs")
-    raw = g.picture(g.input("image", "uint8", ("N", height, width, 3)))
+    raw = g.picture(g.input(INPUT, "uint8", ("N", height, width, 3)))
     used = sorted({source.tap for source in layout.sources})
     taps = _trunk(g, model.trunk, raw, (height, width), (layout.start, *used))
     learnt = _student(g, model, taps[layout.start])

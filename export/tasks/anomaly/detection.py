@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_sdk.decision.threshold import rejected
 from edge_sdk.errors import BadInput, BadUsage
 from edge_sdk.intervals import at_most, clopper_pearson
 
@@ -265,11 +266,6 @@ def by_part(
     }
     reduce = reducers[how]
     return tuple(grouped), np.array([reduce(group) for group in grouped.values()], dtype=np.float64)
-
-
-def rejected(scores: Scores | float, threshold: float) -> NDArray[np.bool_]:
-    """Whether each score is a defect's: score > threshold, strictly. The one place where the product compares them."""
-    return np.asarray(np.asarray(scores, np.float64) > threshold, dtype=np.bool_)
 
 
 def at_threshold(good: Scores, bad: Scores, threshold: float) -> AtThreshold:

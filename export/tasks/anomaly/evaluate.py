@@ -22,7 +22,7 @@ from edge_sdk.runtimes.protocol import CompileOptions, Runtime, Session
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Scored:
+class VariantScores:
     """Raw scores of one variant on one runtime, in the order of the pictures. pixels: of its maps, where masks were
     given and looked at; notes: what must be said of them. problem: why it could not run."""
 
@@ -59,7 +59,7 @@ def score_all(
     masks: Masks | None = None,
     threads: int | None = None,
     progress: Progress = silent,
-) -> list[Scored]:
+) -> list[VariantScores]:
     """Every variant on every runtime that is here and takes its layout.
 
     masks: of the same pictures, for pixel metrics of each variant on the first runtime that takes it; of the first
@@ -68,7 +68,7 @@ def score_all(
     present = [r for r in registry.runtimes() if r.probe().usable]
     jobs = [(v, r) for v in variants for r in present if targets.takes(r.name, v)]
     done, total = 0, len(jobs) * len(inputs)
-    out: list[Scored] = []
+    out: list[VariantScores] = []
     for variant, runtime in jobs:
         began = done
 
@@ -83,7 +83,7 @@ def score_all(
     return out
 
 
-def _maps_wanted(variant: Variant, so_far: Sequence[Scored], inputs: Sequence[Prepared]) -> bool:
+def _maps_wanted(variant: Variant, so_far: Sequence[VariantScores], inputs: Sequence[Prepared]) -> bool:
     """Runtimes differ by rounding alone: one of them a variant is enough, and the rest would cost as much again."""
     done = {s.variant for s in so_far if not s.problem}
     megapixels = sum(i.geometry.width * i.geometry.height for i in inputs) / 1e6
@@ -93,8 +93,8 @@ def _maps_wanted(variant: Variant, so_far: Sequence[Scored], inputs: Sequence[Pr
 def _score_one(
     variant: Variant, runtime: Runtime, inputs: Sequence[Prepared], masks: Masks | None, threads: int | None,
     tick: Callable[[], None],
-) -> Scored:  # fmt: skip
-    blank = Scored(
+) -> VariantScores:  # fmt: skip
+    blank = VariantScores(
         variant=variant.variant, layout=variant.layout, runtime=runtime.name, scores=np.full(len(inputs), np.nan)
     )
     options = CompileOptions(graph_name=variant.variant, threads=threads, int8_convolutions=variant.int8_convolutions)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from edge_sdk.errors import EdgeError
 from edge_sdk.export.anomaly.data import Picture
 from edge_sdk.export.tasks.anomaly import detection
-from edge_sdk.export.tasks.anomaly.evaluate import Scored
+from edge_sdk.export.tasks.anomaly.evaluate import VariantScores
 from edge_sdk.export.tasks.anomaly.pixel import PixelQuality
 
 Floats = NDArray[np.float64]
@@ -115,14 +115,14 @@ def _highest(scores: Floats, parts: tuple[str, ...] | None) -> Floats:
     return detection.by_part(scores, parts)[1] if parts else scores
 
 
-def reference(scored: Sequence[Scored]) -> Scored | None:
+def reference(scored: Sequence[VariantScores]) -> VariantScores | None:
     """The first fp32 graph that ran and answered with numbers; None: nothing can be held against it."""
     sound = (s for s in scored if s.variant == "fp32" and not s.problem and bool(np.isfinite(s.scores).all()))
     return next(sound, None)
 
 
 def rows(
-    scored: Sequence[Scored], pictures: Sequence[Picture], threshold: float | None, *, group: str = ""
+    scored: Sequence[VariantScores], pictures: Sequence[Picture], threshold: float | None, *, group: str = ""
 ) -> list[Row]:
     """The table, each row held against `reference`. pictures: those that were scored, same order. threshold: None where
     these very pictures set it, so that verdicts on them say nothing: no figure that needs one is there.
@@ -144,7 +144,7 @@ def _sides(scores: Floats, pictures: Sequence[Picture], group: str) -> _Sides:
 
 
 def _row(
-    s: Scored,
+    s: VariantScores,
     pictures: Sequence[Picture],
     threshold: float | None,
     group: str,

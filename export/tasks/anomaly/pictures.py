@@ -12,7 +12,7 @@ from edge_sdk.export.anomaly.data import Picture, PictureSet
 from edge_sdk.export.anomaly.store import PictureStore
 from edge_sdk.export.tasks.base import Reading
 from edge_sdk.folders import broken_links_in, folders_in, left_out, pictures_in
-from edge_sdk.shown import shown
+from edge_sdk.shown import not_a_folder, shown
 from edge_sdk.tasks.anomaly.folder_names import GOOD, GOOD_FOLDERS, GOOD_TEST_FOLDERS, MASK_FOLDERS
 from edge_sdk.tasks.anomaly.grouping import Grouping
 
@@ -49,7 +49,7 @@ def read_pictures(folder: Path, *, group: str | None = None, how: Reading = ANY)
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise BadInput("this is not a folder", where=str(folder), hint="Name a folder with pictures of good parts")
+        raise not_a_folder(folder, "Name a folder with pictures of good parts")
     part_of = Grouping(folder, group)  # a pattern or table that is wrong fails before pictures are looked for
     found = _scan(folder)
     store = PictureStore(scratch=how.scratch)

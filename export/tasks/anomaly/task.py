@@ -26,6 +26,7 @@ from edge_sdk.export.tasks.anomaly.pictures import read_pictures
 from edge_sdk.export.tasks.anomaly.shares import divided
 from edge_sdk.export.tasks.base import (
     ANY_OUTPUT,
+    NOT_EVALUATED,
     TOLERANCES,
     Built,
     Checked,
@@ -62,14 +63,14 @@ class AnomalyEvaluation:
 
     pictures: tuple[Picture, ...] = ()
     group: str = ""
-    scored: tuple[evaluate.Scored, ...] = ()
+    scored: tuple[evaluate.VariantScores, ...] = ()
     rows: tuple[metrics.Row, ...] = ()
     missing: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return {
             "pictures": dict(Counter(p.label for p in self.pictures)), "rows": [row.to_json() for row in self.rows],
-            "not_evaluated": self.missing,
+            NOT_EVALUATED: self.missing,
         }  # fmt: skip
 
     def lines(self) -> Sequence[str | Table]:

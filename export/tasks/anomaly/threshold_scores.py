@@ -17,7 +17,7 @@ from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.calibration import Variant
 from edge_sdk.export.anomaly.data import AnomalyTrained
 from edge_sdk.export.anomaly.store import PictureStore
-from edge_sdk.export.tasks.anomaly.evaluate import Scored, prepared, score_all
+from edge_sdk.export.tasks.anomaly.evaluate import VariantScores, prepared, score_all
 from edge_sdk.progress import Progress, silent
 from edge_sdk.runtimes import faults, probe
 from edge_sdk.runtimes.onnx_file import read_facts
@@ -62,7 +62,7 @@ def _unusable(variants: Sequence[Variant]) -> set[tuple[str, str, str]]:
     return out
 
 
-def of(scores: Sequence[float], scored_by: str, scored: Sequence[Scored]) -> ThresholdScores:
+def of(scores: Sequence[float], scored_by: str, scored: Sequence[VariantScores]) -> ThresholdScores:
     """scores: fp32's, one per picture, by `scored_by`; scored: the other graphs', of the same pictures. Graphs that
     did not run are in the table, not here."""
     own, scored = np.array(scores, np.float64), [one for one in scored if not one.problem]
