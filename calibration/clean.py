@@ -52,7 +52,7 @@ def clean(model: ModelProto, *, optimise: bool = True) -> Cleaned:
         try:
             folded = _optimised(plain)
         except BadInput as exc:
-            notes = (f"the graph is used as it is, not folded: {exc}",)
+            notes = (f"the graph is used as it is, not folded: {exc.args[0]}",)
     made = tidy(folded)
     if any(node.op_type in PAIR and node.domain in graphs.STANDARD_DOMAINS for node in made.graph.node):
         raise BadInput("the graph is quantized already", hint="Give the float graph that it was made of")
