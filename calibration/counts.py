@@ -49,7 +49,7 @@ def ran_in_int8(runtime: Runtime, graph: bytes | Path, options: CompileOptions) 
     """How many operators the compiled graph has in int8. Raises as `Runtime.compile`."""
     session = runtime.compile(graph, options)
     try:
-        return session.explain().int8_operators
+        return session.explain().layers_by_precision.get("i8", 0)
     finally:
         session.close()
 

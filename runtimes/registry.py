@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import logging
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -178,10 +178,10 @@ _SHORT = {"ort": "onnxruntime", "onnx": "onnxruntime", "ov": "openvino", "trt": 
 """What people say for them, for the suggestion alone: "ort" looks more like tensorrt."""
 
 
-def runtime(name: str, known: Sequence[Runtime] | None = None) -> Runtime:
-    """The one called `name` of `known`, None = `runtimes()`. Raises BadUsage with the nearest name if there is none,
-    NotThere with the reason if it is `Broken`."""
-    by_name = {one.name: one for one in (runtimes() if known is None else known)}
+def runtime(name: str) -> Runtime:
+    """The one called `name`. Raises BadUsage with the nearest name if there is none, NotThere with the reason if it is
+    `Broken`."""
+    by_name = {one.name: one for one in runtimes()}
     if name in by_name:
         if isinstance(one := by_name[name], Broken):
             require(one.probe())
