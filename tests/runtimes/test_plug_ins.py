@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -16,8 +17,9 @@ from runtime_graphs import detector, pictures
 
 import edge_sdk
 from edge_sdk import preprocess
-from edge_sdk.calibration import QuantizeOptions, quantize
+from edge_sdk.calibration import QuantizeOptions, Variant, quantize
 from edge_sdk.errors import BadUsage, NotThere
+from edge_sdk.export.pack import int8_ops
 from edge_sdk.export.tasks.anomaly import evaluate
 from edge_sdk.export.tasks.base import float_variant
 from edge_sdk.runtimes import probe, registry, targets
@@ -190,6 +192,17 @@ def test_the_product_imports_no_plug_in_before_a_runtime_is_looked_for(tmp_path:
     assert done.stdout.split() == ["imported", "loaded"]
 
 
+def counted(name: str) -> dict[str, int]:
+    """What `pack` counts for one runtime, of an int8 graph."""
+    (one,) = (runtime for runtime in registry.runtimes() if runtime.name == name)
+    variant = Variant(
+        variant="int8", layout="conv-relu-q", graph=detector("conv-relu-q"), int8_convolutions=2, int8_operators=2
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "runtimes", lambda: (one,))
+        return int8_ops(Mock(axes={"N": 8}), variant, threads=1)
+
+
 RAISES = """
 from dataclasses import dataclass
 from numpy_runtime import NumpyRuntime, NumpySession
@@ -228,9 +241,12 @@ def test_whatever_it_raises_or_answers_becomes_an_error_that_names_it(
     (row,) = verify(tiny_bundle, runtimes=["moody"], variants=["fp32"]).rows
     if call == "close":
         assert row.passed, row
+        assert counted("moody") == {"moody": 0}
         assert answers or "moody: its close raised OSError: close: no handle" in caplog.text
         return
     raised = f"OSError: {call}: no handle[.]" if not answers else "NoneType"
+    if call != "run":  # which is not asked to count
+        assert counted("moody") == {}
     assert re.search(rf"moody: its {call} raised .*({raised})", row.problem), row.problem
     assert f"Update or uninstall {package}" in row.problem
 
