@@ -14,12 +14,12 @@ from edge_sdk.runtimes.protocol import CompileOptions, Runtime
 
 
 def with_true_counts(variants: Sequence[Variant], axes: Mapping[str, int]) -> tuple[list[Variant], list[str]]:
-    """int8 variants that ask for no more than the runtimes here ran, and notes on what they did not run or take.
+    """Variants that ask for no more int8 operators than the runtimes here run, and notes on what does not run.
 
-    Only `int8_convolutions` follows what was measured; `int8_operators` stays the plan's. A runtime that takes the
-    graph not at all, or runs none of it in int8, costs the others nothing; a variant that no runtime is left for is
-    left out. Runtimes that are not installed count as their table says. axes: as in `CompileOptions`; with sizes that
-    the graph does not run with, a runtime that takes it would seem to refuse it.
+    Only `int8_convolutions` follows what was measured; `int8_operators` stays the plan's. A runtime that refuses the
+    graph, or runs none of it in int8, is taken off the variant's runtimes; a variant without any is left out. Runtimes
+    that are not installed are taken to run what was planned. axes: as in `CompileOptions`; at sizes that the graph
+    can't run with, a runtime would seem to refuse it.
     """
     kept: list[Variant] = []
     notes: dict[str, None] = {}

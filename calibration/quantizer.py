@@ -1,4 +1,4 @@
-"""`quantize`: the steps from a float graph to its variants, told in order. Knows no family and no runtime's options."""
+"""`quantize`: the steps from a float graph to its variants, in order. Knows no family and no runtime's options."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ class PlugIn:
             return Availability(runtime=self.name, version=None, devices=(), reason=reason, hint=exc.hint)
 
     def compile(self, graph: bytes | Path, options: CompileOptions) -> Session:
-        """As the runtime does it, which gets the device's name as it lists it, whatever the case."""
+        """Compile with the runtime; the device's name is passed in the spelling that the runtime lists."""
         if options.device not in ("", self.default_device):
             options = replace(options, device=self.probe().spelled(options.device))
         where = options.graph_name
@@ -175,7 +175,7 @@ def of_gpus() -> tuple[str, ...]:
 
 
 _SHORT = {"ort": "onnxruntime", "onnx": "onnxruntime", "ov": "openvino", "trt": "tensorrt", "rtx": "tensorrt-rtx"}
-"""What people say for them, for the suggestion alone: "ort" looks more like tensorrt."""
+"""Common short names, for the suggestion alone: by its letters "ort" is nearer to tensorrt."""
 
 
 def runtime(name: str) -> Runtime:

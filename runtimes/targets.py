@@ -66,7 +66,7 @@ class Offered(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """What will run and why. refused: (what, why) of everything in the bundle that would be better and can't be had."""
+    """What will run and why. refused: (what, why) of each option that is preferred to it and not available."""
 
     variant: str
     layout: str
@@ -167,7 +167,7 @@ _OF_DEVICE: Mapping[str, str] = {"CUDA": "rtx-pc", "GPU": "intel-igpu", "NPU": "
 def detect(cpu: CpuFacts, present: Sequence[Availability], *, device: str | None = None) -> Target:
     """The profile that fits this machine: a Jetson by its board and L4T release, an NVIDIA GPU by a usable TensorRT
     among `present`, else the CPU by its flags, weakened by ONEDNN_MAX_CPU_ISA if that is set. device: the one that is
-    asked for, None = whatever is there."""
+    asked for, None = any."""
     if (jetson := _jetson(cpu)) is not None:
         return jetson
     if device is not None and (asked := _OF_DEVICE.get(kind_of(device))):
