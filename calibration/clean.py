@@ -1,4 +1,4 @@
-"""From whatever a tool exported to a graph that can be planned: one opset, no functions, nothing left to fold.
+"""Bring an exported graph into the form that planning takes: one opset, no functions, nothing left to fold.
 
 onnx's version converter and inliner and onnxscript's constant folding and BatchNormalization rules do the work. What a
 step here may never do is change an answer: the caller compares (`same_answers`). Knows no quantization, no runtime.
@@ -52,7 +52,7 @@ def clean(model: ModelProto, *, optimise: bool = True) -> Cleaned:
         try:
             folded = _optimised(plain)
         except BadInput as exc:
-            notes = (f"the graph is used as it is, not folded: {exc}",)
+            notes = (f"the graph is used as it is, not folded: {exc.args[0]}",)
     made = tidy(folded)
     if any(node.op_type in PAIR and node.domain in graphs.STANDARD_DOMAINS for node in made.graph.node):
         raise BadInput("the graph is quantized already", hint="Give the float graph that it was made of")
@@ -125,7 +125,7 @@ def _optimised(model: ModelProto) -> ModelProto:
     ir = need("onnx_ir", extra="quantize")
     optimizer, rewriter = (need(f"onnxscript.{part}", extra="quantize") for part in ("optimizer", "rewriter"))
     rules = need("onnxscript.rewriter.rules.common", extra="quantize")
-    # A cast or a sum of weights is as large as they are; what is much larger (Expand, Tile) had better be computed.
+    # A cast or a sum of weights is as large as they are; what is much larger (Expand, Tile) stays computed.
     largest = max((int(np.prod(t.dims)) for t in model.graph.initializer), default=0)
     limit = max(4 * largest, 2**18)
     sizes = elements(model)

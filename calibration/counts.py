@@ -2,70 +2,78 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
+from edge_sdk.calibration.layout import written_for
 from edge_sdk.calibration.report import Variant
 from edge_sdk.errors import BadInput, NotThere
 from edge_sdk.runtimes import registry
-from edge_sdk.runtimes.protocol import CompileOptions
-
-_MEASURED_ON = {"conv-relu-q": "openvino", "conv-q-relu-q": "onnxruntime"}
-"""By layout, the runtime that it is measured on: one that is there where models are exported (TensorRT needs a GPU)."""
-_WRITTEN_FOR = {"conv-relu-q": ("tensorrt", "openvino"), "conv-q-relu-q": ("onnxruntime",)}
-"""By layout, the runtimes that need it. OpenVINO computes the second one as well, and then has the first."""
+from edge_sdk.runtimes.protocol import CompileOptions, Runtime
 
 
-def with_true_counts(variants: Sequence[Variant]) -> tuple[list[Variant], list[str]]:
-    """int8 variants that ask for no more than the runtimes here ran, and notes on what they did not run or take.
+def with_true_counts(variants: Sequence[Variant], axes: Mapping[str, int]) -> tuple[list[Variant], list[str]]:
+    """Variants that ask for no more int8 operators than the runtimes here run, and notes on what does not run.
 
-    Only `int8_convolutions` follows what was measured; `int8_operators` stays the plan's. A runtime that takes the
-    graph not at all, or runs none of it in int8, costs the others nothing; a variant that no runtime is left for is
-    left out. Runtimes that are not installed count as their table says.
+    Only `int8_convolutions` follows what was measured; `int8_operators` stays the plan's. A runtime that refuses the
+    graph, or runs none of it in int8, is taken off the variant's runtimes; a variant without any is left out. Runtimes
+    that are not installed are taken to run what was planned. axes: as in `CompileOptions`; at sizes that the graph
+    can't run with, a runtime would seem to refuse it.
     """
     kept: list[Variant] = []
     notes: dict[str, None] = {}
     ran: dict[tuple[str, tuple[str, ...], int], int | str] = {}
-    without_openvino: set[str] = set()  # plans; their first layout comes before the second
+    lost: set[str] = set()  # plans whose first layout lost its runtime, which must not take the second one instead
     for variant in variants:
-        if variant.plan in without_openvino and not variant.runtimes:
-            variant = replace(variant, runtimes=("onnxruntime",))
-        runtime = _MEASURED_ON.get(variant.layout, "")
+        if variant.plan in lost and not variant.runtimes:
+            variant = replace(variant, runtimes=written_for(variant.layout))
+        runtime = _measured_on(variant.layout)
         if not runtime or (variant.runtimes and runtime not in variant.runtimes):
             kept.append(variant)
             continue
         # Structure, not weights, decides: int8 and int8-w7 of one plan are alike.
         key = (runtime, variant.runtimes, variant.int8_operators)
-        found = ran[key] if key in ran else ran.setdefault(key, _ran(runtime, variant.graph))
+        found = ran[key] if key in ran else ran.setdefault(key, _ran(runtime, variant.graph, axes))
         limited, note = _limited(variant, runtime, found)
         if note:
             notes[note] = None
-        if runtime == "openvino" and (limited is None or (limited.runtimes and runtime not in limited.runtimes)):
-            without_openvino.add(variant.plan)
+        if limited is None or (limited.runtimes and runtime not in limited.runtimes):
+            lost.add(variant.plan)
         if limited is not None:
             kept.append(limited)
     return kept, list(notes)
 
 
-def _ran(runtime: str, graph: bytes) -> int | str:
-    """A count, or why the runtime does not take the graph; -1: the runtime is not here."""
-    try:
-        session = registry.runtime(runtime).compile(graph, CompileOptions(threads=1))
-    except NotThere:
-        return -1
-    except BadInput as exc:
-        return str(exc)
+def ran_in_int8(runtime: Runtime, graph: bytes | Path, options: CompileOptions) -> int:
+    """How many operators the compiled graph has in int8. Raises as `Runtime.compile`."""
+    session = runtime.compile(graph, options)
     try:
         return session.explain().int8_operators
     finally:
         session.close()
 
 
+def _measured_on(layout: str) -> str:
+    """The runtime that a layout is measured on: one that is there where models are exported, which GPUs are not."""
+    return next((one for one in written_for(layout) if one not in registry.of_gpus()), "")
+
+
+def _ran(runtime: str, graph: bytes, axes: Mapping[str, int]) -> int | str:
+    """A count, or why the runtime does not take the graph; -1: the runtime is not here."""
+    try:
+        return ran_in_int8(registry.runtime(runtime), graph, CompileOptions(threads=1, axes=axes))
+    except NotThere:
+        return -1
+    except BadInput as exc:
+        return str(exc.args[0])  # a part of a sentence of the report, which has its own end
+
+
 def _limited(variant: Variant, runtime: str, found: int | str) -> tuple[Variant | None, str]:
     """The variant as `runtime` runs it, None if no runtime needs it any more; and a note on what it does not run."""
     if found == 0 or isinstance(found, str):
         why = found or f"it runs none of {variant.int8_operators} planned operators in int8"
-        others = tuple(one for one in variant.runtimes or _WRITTEN_FOR[variant.layout] if one != runtime)
+        others = tuple(one for one in variant.runtimes or written_for(variant.layout) if one != runtime)
         return replace(variant, runtimes=others) if others else None, f"not for {runtime}: {why}"
     if found < 0 or found >= variant.int8_operators:
         return variant, ""

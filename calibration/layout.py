@@ -17,7 +17,9 @@ from onnx import ModelProto, NodeProto, helper
 from edge_sdk.calibration import graphs
 from edge_sdk.calibration.graphs import Index
 from edge_sdk.calibration.ops import operator
+from edge_sdk.calibration.rules import RUNTIMES
 from edge_sdk.errors import CheckFailed
+from edge_sdk.runtimes import registry
 from edge_sdk.runtimes.operators import DEQUANTIZE, QUANTIZE
 from edge_sdk.tensors import Array
 
@@ -25,6 +27,11 @@ from edge_sdk.tensors import Array
 # bounds and the scale. LeakyRelu and the smooth functions scale what they cut: no such identity.
 # (`Operator.cuts`)
 _SHIFT = 128
+
+
+def written_for(layout: str) -> tuple[str, ...]:
+    """The runtimes that have this layout as their best. OpenVINO computes the other one as well, and has no need."""
+    return tuple(one for one in RUNTIMES if registry.runtime(one).int8_layouts[0] == layout)
 
 
 def for_onnxruntime(model: ModelProto) -> ModelProto:

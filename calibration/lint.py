@@ -44,8 +44,7 @@ def lint(
     index = Index.of(_labelled(_typed(model)))
     check_layout = len(set(targets)) == 1 if layout is None else layout
     rules = (*QUANT_RULES, *GRAPH_RULES, *(LAYOUT_RULES if check_layout else ()))
-    wanted = set(targets or RUNTIMES)
-    found = (violation for rule in rules if wanted & set(rule.affects) for violation in rule.check(index))
+    found = (violation for rule in rules if rule.holds(targets or RUNTIMES) for violation in rule.check(index))
     return tuple(sorted(found, key=lambda v: v.rule))
 
 

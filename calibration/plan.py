@@ -1,7 +1,8 @@
 """Which operators of a float graph become int8 and which tensors get Q/DQ, by runtime. Knows no samples.
 
 Symmetric int8 that TensorRT, OpenVINO and ONNX Runtime read alike. An operator that one runtime computes wrongly stays
-float in the plan for that runtime, and only there: `plan(model, ("openvino",))`.
+float in the plan for that runtime, and only there: `plan(model, ("openvino",))`; and only while a row of
+`runtimes.faults` holds for the installed version of that runtime, or the runtime is not installed.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from onnx import ModelProto, NodeProto, TensorProto
 from edge_sdk.calibration import graphs, ops
 from edge_sdk.calibration.graphs import Index
 from edge_sdk.calibration.ops import operator
-from edge_sdk.calibration.rules import RUNTIMES
+from edge_sdk.calibration.rules import RUNTIMES, known_faults
+from edge_sdk.runtimes.faults import BEHIND_CONCAT, CHAINED, SATURATES_ONEDNN
 from edge_sdk.runtimes.operators import has_int8
 
 Role = Literal["inner", "tail", "picture", "exact-picture"]
@@ -85,6 +87,7 @@ class _Planner:
         unbounded: frozenset[str],
     ) -> None:
         self._index, self._targets, self._float, self._unbounded = index, targets, float_nodes, unbounded
+        self._faults = known_faults(targets)
         self._pictures = ops.picture_tensors(index)
         self._operators: list[NodeProto] = []
         self._names: set[str] = set()
@@ -119,7 +122,7 @@ class _Planner:
         Transpose. Without VNNI its 16-bit sums then saturate, up to a fifth of the signal: reduced-range weights don't
         help where no side is a weight. And it may be one of a chain of products of few rows (`ops.chained`).
         """
-        if "openvino" not in self._targets:
+        if self._faults.isdisjoint({SATURATES_ONEDNN, CHAINED}):
             return
         found: set[str] = set()
         for node in self._index.model.graph.node:
@@ -166,14 +169,13 @@ class _Planner:
         return first_conv == "auto" and exact
 
     def _known_faulty(self, node: NodeProto) -> bool:
-        """What a target answers wrongly in int8 (rows of runtimes.faults). Operators before `node` are planned."""
+        """What a target answers wrongly in int8, or refuses. Operators before `node` are planned."""
+        # no row of runtimes.faults: with Q/DQ around it the graph is refused when it is compiled, never wrong
         if "onnxruntime" in self._targets and ops.behind_dilated_average(node.input[0], self._index):
             return True
-        if "openvino" not in self._targets:
-            return False
-        if ops.joined(node.input[0], self._index):
+        if BEHIND_CONCAT in self._faults and ops.joined(node.input[0], self._index):
             return True
-        return ops.chained(node, self._index, lambda other: other.name in self._names)
+        return CHAINED in self._faults and ops.chained(node, self._index, lambda other: other.name in self._names)
 
     def _stays_float(self, node: NodeProto) -> bool:
         return node.name in self._float

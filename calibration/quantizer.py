@@ -1,4 +1,4 @@
-"""`quantize`: the steps from a float graph to its variants, told in order. Knows no family and no runtime's options."""
+"""`quantize`: the steps from a float graph to its variants, in order. Knows no family and no runtime's options."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import difflib
 import hashlib
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Literal, get_args
 
@@ -18,7 +18,7 @@ from edge_sdk.calibration.clean import NEWEST, OLDEST, Cleaned, clean, with_name
 from edge_sdk.calibration.counts import with_true_counts
 from edge_sdk.calibration.fp16 import to_half
 from edge_sdk.calibration.insert import insert
-from edge_sdk.calibration.layout import assert_equal, for_onnxruntime
+from edge_sdk.calibration.layout import assert_equal, for_onnxruntime, written_for
 from edge_sdk.calibration.lint import lint
 from edge_sdk.calibration.observe import Feeds, Spread, TensorStatistics, again, extremes, observe
 from edge_sdk.calibration.ops import operator
@@ -32,7 +32,8 @@ from edge_sdk.calibration.sizes import check_sample
 from edge_sdk.errors import BadInput, BadUsage, CheckFailed
 from edge_sdk.progress import Progress, silent
 from edge_sdk.runtimes import targets
-from edge_sdk.tensors import Array
+from edge_sdk.runtimes.onnx_file import read_facts
+from edge_sdk.tensors import BATCH, Array
 
 log = logging.getLogger(__name__)
 
@@ -54,8 +55,9 @@ class QuantizeOptions:
     defect) is not cut; None = 1.5 where keep_fp32 names such operators, else 1. first_conv: of `plan.plan`.
     range_method: of `ranges.fit`. bias_correction: take what rounded weights add on average off the bias.
     output_correction: nodes kept in fp32 whose output's mean and spread the int8 variants get back by one gain and one
-    shift each. threads: of ONNX Runtime while calibrating, None = its own choice. force: hand out an int8 graph that is
-    far from the float graph, with a note, instead of raising CheckFailed.
+    shift each. axes: the largest size of each free axis that the graph will run with; of one that is not named, its
+    size in the first sample. threads: of ONNX Runtime while calibrating, None = its own choice. force: hand out an int8
+    graph that is far from the float graph, with a note, instead of raising CheckFailed.
     """
 
     variants: tuple[str, ...] = ("int8", "int8-w7", "fp16")
@@ -66,6 +68,7 @@ class QuantizeOptions:
     range_method: RangeMethod = "minmax"
     bias_correction: bool = True
     output_correction: tuple[str, ...] = ()
+    axes: Mapping[str, int] = field(default_factory=dict, hash=False)
     threads: int | None = None
     force: bool = False
 
@@ -112,7 +115,7 @@ def quantize(
         else:
             half = to_half(work.model, seen, keep_fp32=work.keep_fp32) if name == "fp16" else work.model
             variants.append(_plain(name, half, work.contracts))
-    variants, unclaimed = with_true_counts(variants)
+    variants, unclaimed = with_true_counts(variants, work.axes)
     errors, notes = _compare(work, variants, kept)
     left_out = [name for name in options.variants if all(variant.variant != name for variant in variants)]
     if left_out:
@@ -142,13 +145,14 @@ class _Planned:
         """`Variant.runtimes` of this plan in that layout; None if none of its runtimes wants it."""
         if set(self.contracts) == set(RUNTIMES):
             return ()
-        mine = tuple(one for one in self.contracts if (one == "onnxruntime") == (layout == "conv-q-relu-q"))
+        mine = tuple(one for one in self.contracts if one in written_for(layout))
         return mine or None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Work:
-    """What is quantized, cleaned, and for whom. keep_fp32, exclude, output_correction: names of the cleaned graph."""
+    """What is quantized, cleaned, and for whom. keep_fp32, exclude, output_correction: names of the cleaned graph.
+    axes: sizes of all free axes, one row of a batch."""
 
     original: ModelProto
     model: ModelProto
@@ -159,6 +163,7 @@ class _Work:
     exclude: tuple[str, ...]
     output_correction: tuple[str, ...]
     contracts: tuple[str, ...]
+    axes: Mapping[str, int]
     notes: tuple[str, ...]
 
     @classmethod
@@ -181,7 +186,7 @@ class _Work:
         return cls(
             original=original, model=cleaned.model, samples=samples, first_pass=chain((first,), passing),
             options=options, keep_fp32=kept, exclude=left_out, output_correction=corrected, contracts=contracts,
-            notes=(*cleaned.notes, *refused),
+            axes={**_sizes(cleaned.model, first), **options.axes, BATCH: 1}, notes=(*cleaned.notes, *refused),
         )  # fmt: skip
 
     def plans(self, unbounded: frozenset[str] = frozenset()) -> dict[str, QuantizationPlan]:
@@ -287,6 +292,15 @@ def _corrections(work: _Work, made: Sequence[_Int8]) -> dict[tuple[str, int], tu
         return {}
     graphs_by_key = {one.key: one.canonical for one in made}
     return fitted(work.model, graphs_by_key, work.samples, work.output_correction, threads=work.options.threads)
+
+
+def _sizes(model: ModelProto, sample: Feeds) -> dict[str, int]:
+    """The free axes of a graph as one sample has them. Axes without a name are named as `read_facts` names them."""
+    specs = read_facts(graphs.dump(model), where="graph").inputs
+    shapes = {spec: np.shape(sample[spec.name]) for spec in specs if spec.name in sample}
+    return {
+        name: size for spec, shape in shapes.items() for name, size in zip(spec.shape, shape) if isinstance(name, str)
+    }
 
 
 def _contracts(model: ModelProto) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -402,7 +416,8 @@ def _too_far(work: _Work, variant: Variant, model: ModelProto, samples: list[Fee
     if not work.options.force:
         raise CheckFailed(
             what, where=variant.variant,
-            hint="Exclude that layer, calibrate on more samples, or pass force=True to have it all the same",
+            hint="Keep that layer in fp32 (exclude=, --exclude NODE), calibrate on more samples, or accept the error "
+            "(force=True, --force)",
         )  # fmt: skip
     log.warning(what)
     return what

@@ -1,13 +1,18 @@
-"""The type of a lint rule: number, affected runtimes, and a function that finds breaches. Knows no rule."""
+"""The type of a lint rule: number, affected runtimes, and a function that finds breaches; known faults in force.
+
+Knows no rule.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from importlib import metadata
 from typing import TypeAlias
 
 from edge_sdk.calibration.graphs import Index
 from edge_sdk.calibration.ops import operator
+from edge_sdk.runtimes import faults
 
 RUNTIMES = ("tensorrt", "openvino", "onnxruntime")
 
@@ -31,17 +36,37 @@ Breach: TypeAlias = tuple[str, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """affects: the runtimes that refuse the graph, compute something else, or fall back to float because of it."""
+    """affects: the runtimes that refuse the graph, compute something else, or fall back to float because of it. fault:
+    the pattern of the known faults without which nothing is wrong (runtimes.faults), "" = always."""
 
     number: str
     affects: tuple[str, ...]
     hint: str
     find: Callable[[Index], Iterator[Breach]]
+    fault: str = ""
+
+    def holds(self, runtimes: Iterable[str]) -> bool:
+        """Whether it is a rule for one of `runtimes`, in the version that is here."""
+        affected = set(self.affects).intersection(runtimes)
+        return bool(affected) and (not self.fault or self.fault in known_faults(affected))
 
     def check(self, index: Index) -> Iterator[Violation]:
         """Every breach of this rule in one graph."""
         for node, what in self.find(index):
             yield Violation(rule=self.number, node=node, what=what, hint=self.hint)
+
+
+def known_faults(runtimes: Iterable[str]) -> frozenset[str]:
+    """Patterns of the faults that int8 graphs for `runtimes` are planned around: those of the versions installed here,
+    and all of a runtime that is not here. Read from the packages, since an import takes a second."""
+    return frozenset().union(*(faults.planned_around(one, _installed(one)) for one in runtimes))
+
+
+def _installed(runtime: str) -> str | None:
+    try:
+        return metadata.version(runtime)  # OpenVINO's and ONNX Runtime's packages have the runtimes' names
+    except metadata.PackageNotFoundError:
+        return None
 
 
 ALL = RUNTIMES

@@ -12,6 +12,7 @@ from edge_sdk.calibration.graphs import Index
 from edge_sdk.calibration.ops import chained, joined, operator, weight_axis
 from edge_sdk.calibration.ranges import SMALLEST_SCALE
 from edge_sdk.calibration.rules import ALL, ORT, OV, OV_ORT, TRT, TRT_OV, Breach, Rule, broken_operators
+from edge_sdk.runtimes.faults import BEHIND_CONCAT, CHAINED
 from edge_sdk.runtimes.operators import PAIR, has_int8, is_product
 from edge_sdk.tensors import Array
 
@@ -392,8 +393,8 @@ RULES = (
     ),
     Rule(number="L64", affects=TRT_OV, hint="Use int8", find=_exotic),
     Rule(number="L76", affects=OV, hint="Take uint8 or float pictures, and quantize in the graph", find=_raw_input),
-    Rule(number="L71", affects=OV, hint="Leave one of the two float", find=_chained_products),
-    Rule(number="L78", affects=OV, hint="Leave that operator float", find=_joined_input),
+    Rule(number="L71", affects=OV, hint="Leave one of the two float", find=_chained_products, fault=CHAINED),
+    Rule(number="L78", affects=OV, hint="Leave that operator float", find=_joined_input, fault=BEHIND_CONCAT),
     Rule(number="C11", affects=ALL, hint="Write the axis as a positive number", find=_negative_axis),
 )
 # Which layout is right depends on where the graph will run: reported only for a graph meant for that runtime alone.

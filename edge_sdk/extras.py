@@ -86,13 +86,16 @@ def vendor_errors(
     raises: type[EdgeError] = BadInput,
     catch: tuple[type[Exception], ...] = (Exception,),
 ) -> Iterator[None]:
-    """Whatever `vendor`'s library raises inside the block leaves it as `raises`, with the first line of its text that
-    says more than where in its sources it was raised."""
+    """Whatever `vendor`'s library raises inside the block leaves it as `raises`, with its first sentence that says more
+    than where in its sources it was raised: lines that end in a colon (OpenVINO's) go with the one that they lead to.
+    """
     try:
         yield
     except EdgeError:
         raise
     except catch as exc:
-        lines = [line.strip() for line in str(exc).splitlines() if not line.lstrip().startswith("Exception from ")]
-        text = next(filter(None, lines), type(exc).__name__)[:400]
+        lines = [line.strip() for line in str(exc).splitlines() if line.strip()] or [type(exc).__name__]
+        lines = [line for line in lines if not line.startswith(("Exception from ", "Check '"))] or lines[-1:]
+        end = next((number for number, line in enumerate(lines, start=1) if not line.endswith(":")), len(lines))
+        text = " ".join(lines[:end])[:400].rstrip(".:")  # the hint follows behind a full stop of its own
         raise raises(f"{vendor} refused: {text}", where=where, hint=hint) from exc

@@ -11,6 +11,7 @@ import platform
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from importlib import metadata
@@ -25,6 +26,7 @@ from edge_sdk.bundle.manifest import GoldenSample, Graph, Manifest, Provenance, 
 from edge_sdk.bundle.signing import SigningKey
 from edge_sdk.bundle.store import REPORT, Bundle, stored_array, write_bundle
 from edge_sdk.calibration import Quantized, Variant
+from edge_sdk.calibration.counts import ran_in_int8
 from edge_sdk.calibration.layout import assert_equal
 from edge_sdk.decision.record import Record
 from edge_sdk.errors import BadUsage, CheckFailed, EdgeError
@@ -37,7 +39,7 @@ from edge_sdk.progress import Progress, silent
 from edge_sdk.replay import predict_problem, reproduced
 from edge_sdk.runtimes import registry, targets
 from edge_sdk.runtimes.onnx_file import read_facts
-from edge_sdk.runtimes.protocol import CompileOptions, Runtime, Session
+from edge_sdk.runtimes.protocol import CompileOptions, Session
 from edge_sdk.shown import shown
 from edge_sdk.tasks.base import Setup, Task, golden_samples_of
 from edge_sdk.tensors import BATCH, Array, TensorSpec
@@ -329,25 +331,13 @@ def int8_ops(graph: Graph, variant: Variant, threads: int | None = None) -> dict
     """By runtime that is here and takes the graph, how many operators it really runs in int8: compiled, and asked."""
     if not variant.int8_operators:
         return {}
-    out = {}
+    out: dict[str, int] = {}
+    options = CompileOptions(graph_name=graph.name, threads=threads, axes=graph.axes | {BATCH: 1})
     for runtime in registry.runtimes():
         if targets.takes(runtime.name, variant) and runtime.probe().usable:
-            found = _run_in_int8(runtime, graph, variant, threads)
-            if found is not None:
-                out[runtime.name] = found
+            with suppress(EdgeError):  # refused here: `verify` and the table say so in words
+                out[runtime.name] = ran_in_int8(runtime, variant.graph, options)
     return out
-
-
-def _run_in_int8(runtime: Runtime, graph: Graph, variant: Variant, threads: int | None) -> int | None:
-    options = CompileOptions(graph_name=graph.name, threads=threads, axes=graph.axes | {BATCH: 1})
-    try:
-        session = runtime.compile(variant.graph, options)
-    except EdgeError:  # refused here: `verify` and the table say so in words
-        return None
-    try:
-        return session.explain().int8_operators
-    finally:
-        session.close()
 
 
 def provenance(

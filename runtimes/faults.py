@@ -17,6 +17,10 @@ from edge_sdk.runtimes.probe import CpuFacts
 
 Detector = Callable[[OnnxFacts, CpuFacts], bool]
 
+CHAINED, BEHIND_CONCAT = "chained-int8-matmul", "signed-int8-convolution-behind-concat"
+SATURATES_ONEDNN = "wide-int8-weights-in-16-bit-sums-onednn"
+"""Patterns that int8 graphs are planned around as well (calibration/plan.py)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
@@ -45,7 +49,7 @@ FAULTS: tuple[Fault, ...] = (
         id="openvino-int8-mlp-garbage",
         runtime="openvino",
         since="2026.4",
-        pattern="chained-int8-matmul",
+        pattern=CHAINED,
         what="chained int8 MatMul or Gemm without bias are fused into one kernel that returns garbage for few rows",
         setting={"SNIPPETS_MODE": "DISABLE"},
         avoided_by="SNIPPETS_MODE=DISABLE",
@@ -54,7 +58,7 @@ FAULTS: tuple[Fault, ...] = (
         id="openvino-int8-behind-concat",
         runtime="openvino",
         since="2026.4",
-        pattern="signed-int8-convolution-behind-concat",
+        pattern=BEHIND_CONCAT,
         what="a signed int8 convolution of a Concat answers a third to a half off",
         setting={"LP_TRANSFORMS_MODE": "NO"},
         avoided_by="LP_TRANSFORMS_MODE=NO (all runs in float), or int8 of edge_sdk.calibration: that one is float",
@@ -72,7 +76,7 @@ FAULTS: tuple[Fault, ...] = (
         id="openvino-int8-saturates",
         runtime="openvino",
         since="2022.1",
-        pattern="wide-int8-weights-in-16-bit-sums-onednn",
+        pattern=SATURATES_ONEDNN,
         what="pairs of int8 products are added in 16 bits and saturate: up to all of the signal is lost",
         avoided_by="the variant int8-w7, whose weights stay within [-64, 64]",
         unusable=True,
@@ -109,6 +113,13 @@ def present(runtime: str, version: str, graph: OnnxFacts, cpu: CpuFacts) -> tupl
     """The rows that hold for this graph on this CPU in this version."""
     rows = (row for row in FAULTS if row.runtime == runtime and row.in_version(version))
     return tuple(row for row in rows if DETECTORS[row.pattern](graph, cpu))
+
+
+def planned_around(runtime: str, version: str | None) -> frozenset[str]:
+    """Patterns of the rows in force for `runtime` in `version`. None: it is not known which version will run the graph,
+    and every row counts: int8 that is given up costs speed, int8 that is wrong costs answers."""
+    rows = (row for row in FAULTS if row.runtime == runtime)
+    return frozenset(row.pattern for row in rows if version is None or row.in_version(version))
 
 
 def unusable_reason(runtime: str, version: str, graph: OnnxFacts, cpu: CpuFacts) -> str:
@@ -186,13 +197,11 @@ def wide_int8_weights(graph: OnnxFacts) -> bool:
 
 
 DETECTORS: Mapping[str, Detector] = {
-    "chained-int8-matmul": chained_int8_matmul,
-    "signed-int8-convolution-behind-concat": signed_int8_convolution_behind_concat,
+    CHAINED: chained_int8_matmul,
+    BEHIND_CONCAT: signed_int8_convolution_behind_concat,
     "cpu-computes-bf16": lambda graph, cpu: "avx512_bf16" in cpu.flags or "amx_bf16" in cpu.flags,
     "wide-int8-weights-in-16-bit-sums": lambda graph, cpu: not cpu.adds_in_32_bits and wide_int8_weights(graph),
-    "wide-int8-weights-in-16-bit-sums-onednn": lambda graph, cpu: (
-        cpu.onednn_isa in ("avx2", "sse", "unknown") and wide_int8_weights(graph)
-    ),
+    SATURATES_ONEDNN: lambda graph, cpu: cpu.onednn_isa in ("avx2", "sse", "unknown") and wide_int8_weights(graph),
     "relu-before-symmetric-quantize": relu_before_symmetric_quantize,
     "symmetric-quantize-read-twice": symmetric_quantize_read_twice,
 }

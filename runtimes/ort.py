@@ -95,7 +95,7 @@ class OrtSession:
         return self._outputs
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """Arrays by output name; ONNX Runtime allocates them anew for each call, so they are the caller's."""
+        """Arrays by output name; ONNX Runtime allocates new ones for each call, so the caller owns them."""
         session = self._live()
         check(feeds, self._inputs, axes=self._options.axes, where=self._where)
         with vendor_errors(NAME, where=self._where, hint=self._hint):

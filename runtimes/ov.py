@@ -231,7 +231,7 @@ class OvSession:
             return net, "miss"
 
     def _compile(self, graph: bytes) -> Any:
-        taken = "edge-sdk lint names what OpenVINO does not take"
+        taken = "edge-sdk lint names what OpenVINO is known not to take; for all else take onnxruntime"
         with vendor_errors(NAME, where=self._where, hint=taken):
             model = self._core.read_model(io.BytesIO(graph))
             if self._largest:

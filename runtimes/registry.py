@@ -7,18 +7,35 @@ callable without arguments that returns a `Runtime`, for instance a class.
 from __future__ import annotations
 
 import difflib
+import logging
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
+from typing import TypeVar
 
-from edge_sdk.errors import BadUsage, NotThere
+import numpy as np
+
+from edge_sdk.errors import BadUsage, EdgeError, NotThere
 from edge_sdk.runtimes.ort import OrtRuntime
 from edge_sdk.runtimes.ov import OvRuntime
-from edge_sdk.runtimes.protocol import Availability, CompileOptions, Runtime, Session
+from edge_sdk.runtimes.protocol import (
+    Availability,
+    CompileOptions,
+    Explanation,
+    LayerTime,
+    ProfiledSession,
+    Runtime,
+    Session,
+)
 from edge_sdk.runtimes.trt import TensorRtRtxRuntime, TensorRtRuntime
+from edge_sdk.tensors import Array, TensorSpec
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 GROUP = "edge_sdk.runtimes"
 """The group of entry points that is read."""
@@ -45,7 +62,8 @@ class Broken:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlugIn:
-    """A runtime of another package. One that raises where it is probed must not end the report on all the others."""
+    """A runtime of another package. Whatever it raises becomes an EdgeError that names it: `verify` and `train` ask all
+    runtimes here, and one that fails must not end the report on the others."""
 
     runtime: Runtime = field(repr=False)
     name: str
@@ -54,18 +72,88 @@ class PlugIn:
     hint: str
 
     def probe(self) -> Availability:
-        """The runtime's own answer, or not usable if it raises."""
+        """The runtime's own answer, or not usable if it raises or answers something else."""
         try:
-            return self.runtime.probe()
-        except Exception as exc:  # noqa: BLE001 - another package's code, which may raise anything
-            reason = f"its probe raised {type(exc).__name__}: {exc}"
-            return Availability(runtime=self.name, version=None, devices=(), reason=reason, hint=self.hint)
+            with self.guarded("probe", where=""):
+                return replace(_is(self.runtime.probe(), Availability), runtime=self.name)
+        except EdgeError as exc:
+            reason = str(exc.args[0]).removeprefix(f"{self.name}: ")  # whoever lists it names it
+            return Availability(runtime=self.name, version=None, devices=(), reason=reason, hint=exc.hint)
 
     def compile(self, graph: bytes | Path, options: CompileOptions) -> Session:
-        """As the runtime does it, which gets the device's name as it lists it, whatever the case."""
+        """Compile with the runtime; the device's name is passed in the spelling that the runtime lists."""
         if options.device not in ("", self.default_device):
             options = replace(options, device=self.probe().spelled(options.device))
-        return self.runtime.compile(graph, options)
+        where = options.graph_name
+        with self.guarded("compile", where=where):
+            session = self.runtime.compile(graph, options)
+            timed = isinstance(session, ProfiledSession)
+            return (_ProfiledPlugInSession if timed else _PlugInSession)(self, session, where)
+
+    @contextmanager
+    def guarded(self, call: str, *, where: str) -> Iterator[None]:
+        """Around one call of the package's code: its EdgeErrors pass, all else leaves the block as NotThere."""
+        try:
+            yield
+        except EdgeError:
+            raise
+        except Exception as exc:
+            text = next((line.strip() for line in str(exc).splitlines() if line.strip()), "")[:400]
+            raise NotThere(
+                f"{self.name}: its {call} raised {type(exc).__name__}{text and f': {text}'}", where=where,
+                hint=self.hint,
+            ) from exc  # fmt: skip
+
+
+class _PlugInSession:
+    """A session of another package's runtime, whose failures are EdgeErrors that name the runtime."""
+
+    def __init__(self, plug_in: PlugIn, session: Session, where: str) -> None:
+        self._plug_in, self._session, self._where = plug_in, session, where
+        self._inputs, self._outputs = tuple(session.inputs), tuple(session.outputs)  # read here, where it is guarded
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        return self._inputs
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        return self._outputs
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """As `Session.run`. Raises NotThere for an answer that is not one array for each output."""
+        with self._plug_in.guarded("run", where=self._where):
+            answer = self._session.run(feeds)
+            return {spec.name: _is(answer[spec.name], np.ndarray) for spec in self._outputs}
+
+    def explain(self) -> Explanation:
+        with self._plug_in.guarded("explain", where=self._where):
+            return _is(self._session.explain(), Explanation)
+
+    def close(self) -> None:
+        """Close it; a failure is logged. Whoever closes has the answers already, and other graphs wait behind it."""
+        try:
+            with self._plug_in.guarded("close", where=self._where):
+                self._session.close()
+        except EdgeError as exc:
+            log.warning("%s", exc)
+
+
+class _ProfiledPlugInSession(_PlugInSession):
+    """One that reports times per layer too (ProfiledSession)."""
+
+    def layer_times(self, feeds: Mapping[str, Array]) -> tuple[LayerTime, ...]:
+        session = self._session
+        assert isinstance(session, ProfiledSession)  # as `PlugIn.compile` saw
+        with self._plug_in.guarded("layer_times", where=self._where):
+            return tuple(_is(layer, LayerTime) for layer in session.layer_times(feeds))
+
+
+def _is(answer: T, kind: type[T]) -> T:
+    """`answer`, which another package gave. Raises TypeError if it is no `kind`."""
+    if not isinstance(answer, kind):
+        raise TypeError(f"it answered a {type(answer).__name__}, not a {kind.__name__}")
+    return answer
 
 
 def runtimes() -> tuple[Runtime, ...]:
@@ -87,13 +175,13 @@ def of_gpus() -> tuple[str, ...]:
 
 
 _SHORT = {"ort": "onnxruntime", "onnx": "onnxruntime", "ov": "openvino", "trt": "tensorrt", "rtx": "tensorrt-rtx"}
-"""What people say for them, for the suggestion alone: "ort" looks more like tensorrt."""
+"""Common short names, for the suggestion alone: by its letters "ort" is nearer to tensorrt."""
 
 
-def runtime(name: str, known: Sequence[Runtime] | None = None) -> Runtime:
-    """The one called `name` of `known`, None = `runtimes()`. Raises BadUsage with the nearest name if there is none,
-    NotThere with the reason if it is `Broken`."""
-    by_name = {one.name: one for one in (runtimes() if known is None else known)}
+def runtime(name: str) -> Runtime:
+    """The one called `name`. Raises BadUsage with the nearest name if there is none, NotThere with the reason if it is
+    `Broken`."""
+    by_name = {one.name: one for one in runtimes()}
     if name in by_name:
         if isinstance(one := by_name[name], Broken):
             require(one.probe())

@@ -10,7 +10,7 @@ from typing import Protocol, TypeAlias
 from edge_sdk.errors import BadUsage, NotThere
 from edge_sdk.runtimes import registry
 from edge_sdk.runtimes.probe import CpuFacts, Isa
-from edge_sdk.runtimes.protocol import Availability, Runtime
+from edge_sdk.runtimes.protocol import Availability
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Offered(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """What will run and why. refused: (what, why) of everything in the bundle that would be better and can't be had."""
+    """What will run and why. refused: (what, why) of each option that is preferred to it and not available."""
 
     variant: str
     layout: str
@@ -130,14 +130,14 @@ TARGETS: tuple[Target, ...] = (
 _X86: Mapping[Isa, str] = {"amx": "x86-amx", "vnni": "x86-vnni", "avx2": "x86-avx2", "sse": "x86-sse"}
 
 
-def layouts(runtime: str, variant: str, *, known: Sequence[Runtime] | None = None) -> tuple[str, ...]:
-    """The layouts of `variant` that `runtime` runs as what they are, best first. known: of `choose`."""
-    return registry.runtime(runtime, known).int8_layouts if variant.startswith("int8") else ("plain",)
+def layouts(runtime: str, variant: str) -> tuple[str, ...]:
+    """The layouts of `variant` that `runtime` runs as what they are, best first."""
+    return registry.runtime(runtime).int8_layouts if variant.startswith("int8") else ("plain",)
 
 
-def takes(runtime: str, graph: Offered, *, known: Sequence[Runtime] | None = None) -> bool:
-    """Whether a graph is for `runtime`, and is run there as what it is: int8 in int8. known: of `choose`."""
-    return planned_for(runtime, graph.runtimes) and graph.layout in layouts(runtime, graph.variant, known=known)
+def takes(runtime: str, graph: Offered) -> bool:
+    """Whether a graph is for `runtime`, and is run there as what it is: int8 in int8."""
+    return planned_for(runtime, graph.runtimes) and graph.layout in layouts(runtime, graph.variant)
 
 
 def planned_for(runtime: str, runtimes: Collection[str]) -> bool:
@@ -167,7 +167,7 @@ _OF_DEVICE: Mapping[str, str] = {"CUDA": "rtx-pc", "GPU": "intel-igpu", "NPU": "
 def detect(cpu: CpuFacts, present: Sequence[Availability], *, device: str | None = None) -> Target:
     """The profile that fits this machine: a Jetson by its board and L4T release, an NVIDIA GPU by a usable TensorRT
     among `present`, else the CPU by its flags, weakened by ONEDNN_MAX_CPU_ISA if that is set. device: the one that is
-    asked for, None = whatever is there."""
+    asked for, None = any."""
     if (jetson := _jetson(cpu)) is not None:
         return jetson
     if device is not None and (asked := _OF_DEVICE.get(kind_of(device))):
@@ -190,29 +190,27 @@ def choose(
     variant: str | None = None,
     runtime: str | None = None,
     device: str | None = None,
-    known: Sequence[Runtime] | None = None,
     fault: Fault | None = None,
 ) -> Choice:
     """The best of `variants` on the best runtime of `present` by the order of `target`.
 
-    variant, runtime, device: asked for by the user, honoured or refused, never replaced. known: the runtimes that have
-    these names, None = the registry's. fault: what it names is passed over, unless `variant` asks for it; called for
-    what would be chosen, and for no other. Raises BadUsage if such a name does not exist, NotThere with every reason if
-    nothing that was asked for can run.
+    variant, runtime, device: asked for by the user, honoured or refused, never replaced. fault: what it names is passed
+    over, unless `variant` asks for it; called for what would be chosen, and for no other. Raises BadUsage if such a
+    name does not exist, NotThere with every reason if nothing that was asked for can run.
     """
     if target.refusal:
         raise NotThere(f"{target.name} is not supported: {target.refusal}", hint="Run on a newer device")
     offered = tuple(dict.fromkeys(option.variant for option in variants))
     if variant is not None and variant not in offered:
         raise BadUsage(f"there is no variant {variant} in it", hint=f"One of {', '.join(offered)}")
-    wanted, places = (variant,) if variant else target.variants, places_for(target, runtime, device, known=known)
+    wanted, places = (variant,) if variant else target.variants, places_for(target, runtime, device)
     if device is not None and not any(one.usable and one.has(device) for one in present):
         has = "; ".join(f"{one.runtime} {', '.join(one.devices)}" for one in present if one.usable)
         raise NotThere(f"no runtime here has a device {device}, only {has or 'none'}", hint=_LISTED)
     refused: list[tuple[str, str]] = []
     for name in (one for one in wanted if one in offered):
         for place in places:
-            found, reason = _fits(name, place, variants, present, known)
+            found, reason = _fits(name, place, variants, present)
             if found is not None and fault is not None and variant is None:
                 reason = fault(place.runtime, found)
             if found is not None and not reason:
@@ -236,25 +234,20 @@ def _reasons(refused: Sequence[tuple[str, str]]) -> str:
     return "; ".join(f"{', '.join(names)} on {place}: {why}" for (place, why), names in held.items())
 
 
-def places_for(
-    target: Target, runtime: str | None, device: str | None, *, known: Sequence[Runtime] | None = None
-) -> tuple[Placement, ...]:
+def places_for(target: Target, runtime: str | None, device: str | None) -> tuple[Placement, ...]:
     """Where to look, in order: all places of `target`; for a runtime that is asked for, its own of them and its default
-    device; for a device that is asked for, every runtime, those of `target` first. known: of `choose`."""
+    device; for a device that is asked for, every runtime, those of `target` first."""
     if runtime is None and device is None:
         return target.places
     if runtime is not None:
-        names: tuple[str, ...] = (registry.runtime(runtime, known).name,)
+        names: tuple[str, ...] = (registry.runtime(runtime).name,)
     else:
-        every = registry.runtimes() if known is None else known
-        usable = (one.name for one in every if not isinstance(one, registry.Broken))
+        usable = (one.name for one in registry.runtimes() if not isinstance(one, registry.Broken))
         names = tuple(dict.fromkeys((*target.runtimes, *usable)))
     if device is not None:
         return tuple(Placement(name, device) for name in names)
     own = (place for place in target.places if place.runtime in names)
-    return tuple(
-        dict.fromkeys((*own, *(Placement(name, registry.runtime(name, known).default_device) for name in names)))
-    )
+    return tuple(dict.fromkeys((*own, *(Placement(name, registry.runtime(name).default_device) for name in names))))
 
 
 def _fits(
@@ -262,14 +255,13 @@ def _fits(
     place: Placement,
     variants: Sequence[VariantOption],
     present: Sequence[Availability],
-    known: Sequence[Runtime] | None,
 ) -> tuple[VariantOption | None, str]:
     """(graph, "") or (None, why not)."""
     mine = [one for one in variants if one.variant == variant]
     there = {one.layout: one for one in reversed(mine) if planned_for(place.runtime, one.runtimes)}
     if not there:
         return None, f"the bundle has it for {', '.join(dict.fromkeys(r for one in mine for r in one.runtimes))} only"
-    layout = next((one for one in layouts(place.runtime, variant, known=known) if one in there), "")
+    layout = next((one for one in layouts(place.runtime, variant) if one in there), "")
     if not layout:
         return None, f"the bundle has it as {', '.join(there)} only, which {place.runtime} does not run in int8"
     found = next((one for one in present if one.runtime == place.runtime), None)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from edge_sdk.errors import BadInput, BadUsage
-from edge_sdk.shown import shown
+from edge_sdk.shown import shown, unreadable
 from edge_sdk.tasks.tensor import read_npz
 from edge_sdk.tensors import BATCH, Array, TensorSpec
 
@@ -29,7 +29,8 @@ MAX_DRAWN_BYTES = 2**30
 
 
 class ArraySamples(Protocol):
-    """Feeds by input name, as often as asked. digest: of what they are."""
+    """Feeds by input name, as often as asked. digest: of names and values, so that other samples are another run and
+    the bundle names what it was calibrated on."""
 
     @property
     def digest(self) -> str: ...
@@ -71,7 +72,8 @@ class RandomSamples:
 
     @property
     def digest(self) -> str:
-        return hashlib.sha256(f"random {self.count} {self.seed}".encode()).hexdigest()
+        drawn = [(spec.name, spec.dtype, self.shapes[spec.name]) for spec in self.inputs]
+        return hashlib.sha256(f"random {self.count} {self.seed} {drawn}".encode()).hexdigest()
 
     def __len__(self) -> int:
         return self.count
@@ -157,12 +159,24 @@ def _folder(path: Path, inputs: Sequence[TensorSpec]) -> FolderSamples:
             "there are no .npz files in it", where=f"--data {shown(path)}",
             hint="Write one for each sample, with numpy.savez(path, input_name=array)",
         )  # fmt: skip
+    found = FolderSamples(files=files, inputs=tuple(inputs), digest="")
+    next(iter(found))  # what is wrong with the first is wrong with most, and is said before all are read
+    return replace(found, digest=_digest(files))
+
+
+def _digest(files: Sequence[Path]) -> str:
+    """sha256 over names and contents, a piece at a time."""
     total = hashlib.sha256()
     for file in files:
-        total.update(f"{file.name}\0{file.stat().st_size}\n".encode("utf-8", "surrogateescape"))
-    found = FolderSamples(files=files, inputs=tuple(inputs), digest=total.hexdigest())
-    next(iter(found))  # what is wrong with the first is wrong with most, and is said at once
-    return found
+        content = hashlib.sha256()
+        try:
+            with file.open("rb") as stream:
+                while piece := stream.read(2**20):
+                    content.update(piece)
+        except OSError as exc:
+            raise unreadable(file, exc) from exc
+        total.update(f"{file.name}\0{content.hexdigest()}\n".encode("utf-8", "surrogateescape"))
+    return total.hexdigest()
 
 
 def _file(path: Path, inputs: Sequence[TensorSpec]) -> StackedSamples:
@@ -184,7 +198,9 @@ def _file(path: Path, inputs: Sequence[TensorSpec]) -> StackedSamples:
         raise BadInput(f"its arrays hold different numbers of samples, or none: {words}", where=where)
     total = hashlib.sha256()
     for name in sorted(arrays):
-        total.update(name.encode() + np.ascontiguousarray(arrays[name]).tobytes())
+        array = np.ascontiguousarray(arrays[name])
+        total.update(f"{name}\0{array.dtype.str} {array.shape}\n".encode("utf-8", "surrogatepass"))
+        total.update(array.data)
     return StackedSamples(
         arrays=arrays, inputs=tuple(inputs), count=next(iter(counts.values())), digest=total.hexdigest()
     )

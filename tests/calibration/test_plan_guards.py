@@ -6,6 +6,8 @@ Plans alone: no sample runs.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,9 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from edge_sdk.calibration.clean import tidy
 from edge_sdk.calibration.insert import insert
+from edge_sdk.calibration.lint import lint
 from edge_sdk.calibration.plan import QuantizationPlan, plan
+from edge_sdk.runtimes import faults
 
 Ends = dict[str, Sequence[int | str]]
 F32 = np.float32
@@ -336,3 +340,46 @@ def test_a_bias_of_any_shape_of_a_gemm_is_kept(bias: tuple[int, ...]) -> None:
     gemm = next(one for one in made.graph.node if one.op_type == "Gemm")
     kept = {one.name: numpy_helper.to_array(one) for one in made.graph.initializer}[gemm.input[2]]
     np.testing.assert_allclose(np.broadcast_to(kept, (4, 2)), 3.0, atol=1e-6)
+
+
+def behind_a_concat() -> ModelProto:
+    nodes = [
+        *(node("Conv", "x w", half) for half in "ab"), node("Concat", "a b", "c", axis=1), node("Conv", "c v", "y"),
+    ]  # fmt: skip
+    return graph(nodes, {"w": ones(2, 2, 1, 1), "v": ones(2, 4, 1, 1)}, {"x": [1, 2, 4, 4]}, ["y"])
+
+
+def chain() -> ModelProto:
+    nodes = [node("Gemm", "x w", "a"), node("Sigmoid", "a", "b"), node("Gemm", "b w", "y")]
+    return graph(nodes, {"w": ones(4, 4)}, {"x": [4, 4]}, ["y"])
+
+
+@pytest.mark.parametrize(
+    ("model", "row", "rule"),
+    [(behind_a_concat(), "openvino-int8-behind-concat", "L78"), (chain(), "openvino-int8-mlp-garbage", "L71")],
+)
+@pytest.mark.parametrize(
+    ("installed", "fixed_in", "holds"),
+    [("2026.4.1", None, True), ("2026.4.1", "2026.5", True), ("2026.5.0", "2026.5", False), ("2025.1", None, False),
+     (None, "2026.5", True)],
+)  # fmt: skip
+def test_a_known_fault_costs_int8_in_the_versions_of_its_row_and_in_no_other(
+    monkeypatch: pytest.MonkeyPatch, model: ModelProto, row: str, rule: str, installed: str | None,
+    fixed_in: str | None, holds: bool,
+) -> None:  # fmt: skip
+    """installed: the version here, None = the runtime is not here."""
+
+    def version(package: str) -> str:
+        if installed is None:
+            raise metadata.PackageNotFoundError(package)
+        return installed
+
+    monkeypatch.setattr(metadata, "version", version)
+    rows = tuple(replace(one, fixed_in=fixed_in) if one.id == row else one for one in faults.FAULTS)
+    monkeypatch.setattr(faults, "FAULTS", rows)
+    every = len(plan(model, ("tensorrt",)).operators)
+    assert len(plan(model, ("openvino",)).operators) == every - holds
+    full = plan(model, ("tensorrt",))
+    quantized = insert(model, full, dict.fromkeys(full.points, F32(0.1)))
+    found = [one.rule for one in lint(quantized.SerializeToString(), ("openvino",))]
+    assert (rule in found) == holds

@@ -207,7 +207,7 @@ def test_int8_operators_are_counted_by_what_each_runtime_ran(
         threads=1, layers_by_precision={"i8": 2, "f32": 5},
     )  # fmt: skip
     monkeypatch.setattr(registry, "runtimes", lambda: (runtime,))
-    monkeypatch.setattr(registry, "runtime", lambda asked, known=None: runtime)
+    monkeypatch.setattr(registry, "runtime", lambda asked: runtime)
     variant = Variant(variant="int8", layout="conv-q-relu-q", graph=b"", int8_convolutions=4, int8_operators=4)
     assert int8_ops(Mock(axes={"N": 8}), variant) == want
 

@@ -457,3 +457,40 @@ def test_random_samples_keep_to_their_stated_range_and_are_the_same_again(dtype:
         assert low <= float(a.min()) <= low + 0.2 * (high - low)
         assert high - 0.2 * (high - low) <= float(a.max()) <= high
     assert not np.array_equal(first[0], first[1])
+
+
+SPECS = (
+    TensorSpec(name="x", dtype="float32", shape=("N", 4)), TensorSpec(name="k", dtype="int64", shape=("P",)),
+)  # fmt: skip
+
+
+def digest_of(word: str | Path, *, seed: int = 1, most: int = 7) -> str:
+    return samples_of(str(word), SPECS, {"N": 1, "P": most}, seed=seed).digest
+
+
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_other_samples_have_another_digest_and_the_same_ones_the_same(tmp_path: Path, kind: str) -> None:
+    def write(place: str, *, name: str = "1.npz", value: float = 0.5, kinds: np.ndarray | None = None) -> str:
+        """Two samples; the second one has `value` and `kinds`."""
+        (tmp_path / place).mkdir()
+        x = np.array([[1, 2, 3, 4], [1, 2, 3, value]], np.float32)
+        k = np.stack([np.arange(2), np.arange(2) if kinds is None else kinds])
+        if kind == "file":
+            np.savez(tmp_path / place / "all.npz", x=x, k=k)
+            return digest_of(tmp_path / place / "all.npz")
+        for row, file in enumerate(("0.npz", name)):
+            np.savez(tmp_path / place / file, x=x[row : row + 1], k=k[row])
+        return digest_of(tmp_path / place)
+
+    first = write("first")
+    others = {write("value", value=0.25), write("kinds", kinds=np.array([1, 0]))}
+    if kind == "folder":
+        others.add(write("name", name="2.npz"))
+    assert write("again") == first
+    assert len(others | {first}) == len(others) + 1
+
+
+def test_the_digest_of_random_samples_tells_number_seed_and_sizes() -> None:
+    first = digest_of("random:3")
+    assert digest_of("random:3") == first
+    assert len({first, digest_of("random:4"), digest_of("random:3", seed=2), digest_of("random:3", most=8)}) == 4

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -15,12 +17,13 @@ from runtime_graphs import detector, pictures
 
 import edge_sdk
 from edge_sdk import preprocess
-from edge_sdk.calibration import QuantizeOptions, quantize
+from edge_sdk.calibration import QuantizeOptions, Variant, quantize
 from edge_sdk.errors import BadUsage, NotThere
+from edge_sdk.export.pack import int8_ops
 from edge_sdk.export.tasks.anomaly import evaluate
 from edge_sdk.export.tasks.base import float_variant
 from edge_sdk.runtimes import probe, registry, targets
-from edge_sdk.runtimes.protocol import CompileOptions
+from edge_sdk.runtimes.protocol import CompileOptions, ProfiledSession
 from edge_sdk.verify import verify
 
 WORKS = """
@@ -187,3 +190,80 @@ def test_the_product_imports_no_plug_in_before_a_runtime_is_looked_for(tmp_path:
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.split() == ["imported", "loaded"]
+
+
+def counted(name: str) -> dict[str, int]:
+    """What `pack` counts for one runtime, of an int8 graph."""
+    (one,) = (runtime for runtime in registry.runtimes() if runtime.name == name)
+    variant = Variant(
+        variant="int8", layout="conv-relu-q", graph=detector("conv-relu-q"), int8_convolutions=2, int8_operators=2
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "runtimes", lambda: (one,))
+        return int8_ops(Mock(axes={"N": 8}), variant, threads=1)
+
+
+RAISES = """
+from dataclasses import dataclass
+from numpy_runtime import NumpyRuntime, NumpySession
+
+@dataclass
+class Made(NumpyRuntime):
+    name = "moody"
+    wrong = {wrong!r}
+    answers = {answers!r}
+
+    def compile(self, graph, options):
+        if self.wrong == "compile":
+            return self.fail("compile")
+        session = super().compile(graph, options)
+        for call in ("run", "explain", "close"):
+            if self.wrong == call:
+                setattr(session, call, lambda *_, call=call: self.fail(call))
+        return session
+
+    def fail(self, call):
+        if not self.answers:
+            raise OSError(f"{{call}}: no handle\\nat driver.c:17")
+"""
+
+
+@pytest.mark.parametrize("answers", [False, True])
+@pytest.mark.parametrize("call", ["compile", "run", "explain", "close"])
+def test_whatever_it_raises_or_answers_becomes_an_error_that_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tiny_bundle: Path, call: str,
+    answers: bool,
+) -> None:  # fmt: skip
+    """answers: it answers None in place of raising."""
+    package = f"acme_{call}_{answers}".lower()  # modules stay imported
+    install(tmp_path / "site", package, RAISES.format(wrong=call, answers=answers), {"moody": "Made"})
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    (row,) = verify(tiny_bundle, runtimes=["moody"], variants=["fp32"]).rows
+    if call == "close":
+        assert row.passed, row
+        assert counted("moody") == {"moody": 0}
+        assert answers or "moody: its close raised OSError: close: no handle" in caplog.text
+        return
+    raised = f"OSError: {call}: no handle[.]" if not answers else "NoneType"
+    if call != "run":  # which is not asked to count
+        assert counted("moody") == {}
+    assert re.search(rf"moody: its {call} raised .*({raised})", row.problem), row.problem
+    assert f"Update or uninstall {package}" in row.problem
+
+
+def test_times_of_layers_are_still_asked_of_one_that_has_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = BASE.replace("    ", "    name = 'timed'\n    ") + (
+        "def compile(self, graph, options):\n"
+        "        session = super().compile(graph, options)\n"
+        "        if options.profile_layers:\n"
+        "            session.layer_times = lambda feeds: 1 / 0\n"
+        "        return session\n"
+    )
+    install(tmp_path / "site", "acme_timed", code, {"timed": "Made"})
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    timed = registry.runtime("timed")
+    session = timed.compile(detector(), CompileOptions(profile_layers=True))
+    assert isinstance(session, ProfiledSession)
+    with pytest.raises(NotThere, match="timed: its layer_times raised ZeroDivisionError"):
+        session.layer_times({"image": pictures(1)})
+    assert not isinstance(timed.compile(detector(), CompileOptions()), ProfiledSession)
