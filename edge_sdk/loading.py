@@ -15,7 +15,7 @@ from edge_sdk import __version__, atomic, tasks
 from edge_sdk.bundle.manifest import Graph
 from edge_sdk.bundle.signing import Trust
 from edge_sdk.bundle.store import Bundle
-from edge_sdk.errors import BadBundle, BadUsage, CantWrite, CheckFailed, NotThere, NotTrusted
+from edge_sdk.errors import BadBundle, BadUsage, CantWrite, CheckFailed, NotThere, NotTrusted, WrongPrecision
 from edge_sdk.golden import check_session
 from edge_sdk.preprocess import Color
 from edge_sdk.runtimes import faults, probe, registry, targets
@@ -105,6 +105,24 @@ def load_as(
             model.session.close()
         bundle.close()
         raise
+
+
+def refused(path: Path | str) -> dict[str, str]:
+    """By runtime that is here, why `load` refuses the bundle there unless a variant is named.
+
+    That is a wrong answer to the golden sample, or int8 that would not run as int8. Runtimes that no graph was made for
+    are not in it.
+    """
+    out = {}
+    for runtime in registry.runtimes():
+        if runtime.probe().usable:
+            try:
+                load(path, runtime=runtime.name).close()
+            except (CheckFailed, WrongPrecision) as exc:
+                out[runtime.name] = str(exc.args[0])
+            except NotThere:
+                continue
+    return out
 
 
 def _rows(bundle: Bundle, choices: Mapping[str, Choice], max_batch: int) -> dict[str, int]:

@@ -9,7 +9,7 @@ import typer
 
 from edge_sdk.cli import terminal
 from edge_sdk.cli.options import Json
-from edge_sdk.cli.train import checked_out, written
+from edge_sdk.cli.train import checked_out, refused_here, written
 from edge_sdk.errors import BadUsage
 from edge_sdk.extras import QUANTIZING, need_exporting
 from edge_sdk.shown import shown
@@ -95,8 +95,9 @@ def quantize(
         trained = family.train(samples, options, folder=out.parent)
         built = library.build(family, samples, trained, TaskOptions(), wanted, progress=progress)
     notes = [*([RANDOM_ONLY] if isinstance(samples, RandomSamples) else []), *_too_new(built)]
-    text = [*_lines(built), *notes, "", *written(built, export_task("tensor"))]
-    terminal.emit(_json(built) | {"notes": notes}, as_json=json, text="\n".join(text))
+    refused = refused_here(built)
+    text = [*_lines(built), *notes, "", *written(built, export_task("tensor"), refused)]
+    terminal.emit(_json(built) | {"notes": notes, "refused_here": refused}, as_json=json, text="\n".join(text))
 
 
 def _axis(word: str) -> tuple[str, int]:

@@ -170,7 +170,8 @@ def _train(
         terminal.note(line)
     with terminal.progress() as progress:
         built = library.make(plan, progress=progress)
-    terminal.emit(_built_json(built), as_json=json, text=_built_text(built, plan))
+    refused = refused_here(built)
+    terminal.emit(_built_json(built) | {"refused_here": refused}, as_json=json, text=_built_text(built, plan, refused))
 
 
 def _plan_json(plan: BuildPlan) -> dict[str, object]:
@@ -216,17 +217,30 @@ def _built_json(built: Built) -> dict[str, object]:
     return {"bundle": str(built.path), **built.evaluation.to_json(), **task.facts(built)}
 
 
-def _built_text(built: Built, plan: BuildPlan) -> str:
+def _built_text(built: Built, plan: BuildPlan, refused: Mapping[str, str]) -> str:
     quality = [line if isinstance(line, str) else terminal.table(line.header, line.rows)
                for line in built.evaluation.lines()]  # fmt: skip
-    return "\n".join([*quality, "", _trained(built, plan), *plan.task.lines(built), "", *written(built, plan.task)])
+    return "\n".join(
+        [*quality, "", _trained(built, plan), *plan.task.lines(built), "", *written(built, plan.task, refused)]
+    )
 
 
-def written(built: Built, task: Any) -> list[str]:
-    """The file that was written, and the next commands."""
+def refused_here(built: Built) -> dict[str, str]:
+    """By runtime, why a device like this one would refuse the bundle: better read now than there."""
+    from edge_sdk.loading import refused
+
+    return refused(built.path)
+
+
+def written(built: Built, task: Any, refused: Mapping[str, str]) -> list[str]:
+    """The file that was written, what `refused_here` found, and the next commands."""
     size, name = built.path.stat().st_size / 1e6, shlex.quote(str(built.path))
     steps = (f"edge-sdk verify {name}", *task.next_steps(name))
-    return [f"wrote {built.path} ({size:.1f} MB). Next:", *(f"  {step}" for step in steps)]
+    warnings = [
+        f"warning: {why}. load refuses it on {runtime}, unless another variant is named: --variant fp32"
+        for runtime, why in refused.items()
+    ]
+    return [f"wrote {built.path} ({size:.1f} MB). Next:", *(f"  {step}" for step in steps), *warnings]
 
 
 def _trained(built: Built, plan: BuildPlan) -> str:

@@ -11,13 +11,15 @@ import pytest
 
 import edge_sdk
 from edge_sdk import loading
+from edge_sdk.bundle.manifest import Graph
 from edge_sdk.bundle.store import Bundle
-from edge_sdk.errors import BadUsage
+from edge_sdk.cli.train import written
+from edge_sdk.errors import BadUsage, CheckFailed
 from edge_sdk.loading import options_for
 from edge_sdk.runtimes import faults, probe
 from edge_sdk.runtimes.onnx_file import OnnxFacts
 from edge_sdk.runtimes.probe import CpuFacts
-from edge_sdk.runtimes.protocol import CompileOptions
+from edge_sdk.runtimes.protocol import CompileOptions, Session
 from edge_sdk.tasks.anomaly.detector import AnomalyDetector
 
 
@@ -44,6 +46,26 @@ def test_int8_that_saturates_here_is_not_what_load_takes(tiny_bundle: Path, tmp_
     """Of OpenVINO without VNNI; variant by variant, as if the bundle held no other."""
     with edge_sdk.load(tiny_bundle, target="x86-vnni", cache=tmp_path) as detector:  # whose first choice is int8
         assert (detector.variant, detector.explanation.runtime) != ("int8", "openvino")
+
+
+def test_a_runtime_that_would_refuse_the_bundle_is_known_before_it_is_on_a_device(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert loading.refused(tiny_bundle) == {}
+    right = loading._self_check
+
+    def check(bundle: Bundle, graph: Graph, session: Session, cache: Path, *, max_batch: int) -> str:
+        if session.explain().runtime == "onnxruntime":
+            raise CheckFailed("the score is off by 3")
+        return right(bundle, graph, session, cache, max_batch=max_batch)
+
+    monkeypatch.setattr(loading, "_self_check", check)
+    assert loading.refused(tiny_bundle) == {"onnxruntime": "the score is off by 3"}
+    lines = written(Mock(path=tiny_bundle), Mock(next_steps=lambda name: ()), loading.refused(tiny_bundle))
+    assert (
+        "warning: the score is off by 3. load refuses it on onnxruntime, unless another variant is named" in lines[-1]
+    )
 
 
 @pytest.mark.parametrize(
