@@ -6,7 +6,11 @@ from collections import Counter
 from collections.abc import Sequence
 
 from edge_sdk.calibration import CalibrationReport
+from edge_sdk.counted import counted
 from edge_sdk.export.sections import Table
+
+PRODUCTS = "Conv, ConvTranspose, Gemm and MatMul"
+"""The operators that are counted: those whose weights become int8."""
 
 
 def table(report: CalibrationReport) -> Table:
@@ -23,10 +27,12 @@ def table(report: CalibrationReport) -> Table:
 def words(report: CalibrationReport) -> str:
     """What was read, what became int8 and what stayed float, and the tensor that is cut most."""
     left = ", ".join(_by_place(report.float_nodes)) or "none"
-    out = [
-        f"{report.samples} samples read, differences measured on {report.compared} of them. "
-        f"In int8: {len(report.layers)} operators; convolutions and products left in float: {left}."
-    ]
+    out = [f"{counted(report.samples, 'sample')} read, differences measured on {report.compared} of them."]
+    if report.layers or any(variant.startswith("int8") for variant in report.errors):
+        out.append(
+            f"In int8: {counted(len(report.layers), 'operator')}; of {PRODUCTS}, left in float: {left}. Operators of "
+            "other kinds, such as GRU, get no int8 weights."
+        )
     worst = max(report.tensors, key=lambda t: t.cut, default=None)
     if worst is not None:
         cut = f"at most {_percent(worst.cut)} of its values ({worst.tensor})" if worst.cut else "nothing"

@@ -128,11 +128,11 @@ class Explanation:
 
     @property
     def computes(self) -> str:
-        """The types of convolutions and matrix products, then of the rest: "operators in int8, rest f32", or "f32"
-        where all are f32."""
+        """The types of convolutions and matrix products, then of the rest: "3 of 3 operators in int8, rest f32", or
+        "f32" where all are f32."""
         total = sum(self.layers_by_precision.values())
         parts = [
-            f"{'' if count == total else f'{count} of {total} '}operators in {'int8' if kind == 'i8' else kind}"
+            f"{count} of {total} operators in {'int8' if kind == 'i8' else kind}"
             for kind, count in sorted(self.layers_by_precision.items()) if kind != self.precision
         ]  # fmt: skip
         return f"{' and '.join(parts)}, rest {self.precision}" if parts else self.precision

@@ -165,7 +165,9 @@ def _end_record(archive: memoryview, where: str) -> tuple[int, int, int]:
         raise BadBundle(f"has {size} bytes, too few for a bundle", where=where, hint=_COPY_AGAIN)
     if bytes(archive[:4]) != b"PK\x03\x04":
         raise BadBundle(
-            "does not begin as a bundle: another kind of file, or bytes in front", where=where, hint=_PACK_AGAIN
+            "does not begin as a bundle: another kind of file, or bytes in front",
+            where=where,
+            hint=f"Name an .edge file; verbs take the bundle before its inputs. {_PACK_AGAIN}",
         )
     magic, disk, table_disk, here, count, length, table, comment = _END.unpack(archive[size - _END.size :])
     if magic != b"PK\x05\x06":

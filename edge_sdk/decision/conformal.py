@@ -55,7 +55,8 @@ def conformal(
         raise BoundNotMet(
             f"{asked(wanted, confidence)} needs at least {counted(needed_parts(wanted, confidence), f'good {unit}')}; "
             f"there {'is' if count == 1 else 'are'} {count}. {lowest.words}",
-            hint=f"Ask for {percent(lowest.rate, up=True)} or more, add good {unit}s, or label defects (cost rule)",
+            hint=f"Ask for {percent(lowest.rate, up=True)} or more (--rate), add good {unit}s, or label defects "
+            "(cost rule)",
         )
     deciding = float(of_parts[rank - 1])
     ties = int(np.count_nonzero(of_parts == deciding))
@@ -74,8 +75,9 @@ def conformal(
         lowest_rate=float(lowest.rate),
         ties=ties,
         words=(
-            f"{asked(wanted, confidence)}: just above score {rank} ({deciding:.6g}) of "
-            f"{counted(count, f'good {unit}')}, in rising order. Expected false-reject rate {percent(expected)} "
+            f"{asked(wanted, confidence)}: just above {deciding:.6g}, the {'highest' if rank == count else 'score'} of "
+            f"{counted(count, f'good {unit}')}{'' if rank == count else f' at rank {rank} from the lowest'}. "
+            f"Expected false-reject rate {percent(expected)} "
             f"(90 % interval {percent(low)} to {percent(high)}, from {counted(count, unit)})"
         ),
         warnings=warnings_of(parts, wanted, ties, count, evidence),

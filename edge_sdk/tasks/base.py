@@ -35,8 +35,10 @@ _IN_FLIGHT = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoleRun:
-    """What ran for one role. precision: of convolutions and matrix products, then of the rest, "operators in int8, rest
-    f32"."""
+    """What ran for one role.
+
+    precision: of convolutions and matrix products, then of the rest: "3 of 3 operators in int8, rest f32".
+    """
 
     variant: str
     layout: str

@@ -158,8 +158,8 @@ def test_a_rate_that_so_few_parts_cannot_support_is_refused_in_words() -> None:
         conformal(np.arange(160), rate="0.001")
     assert str(caught.value) == (
         "0.1 % needs at least 999 good pictures; there are 160. With 160 the lowest supportable rate is 0.63 % "
-        "(threshold = highest good score); its true rate is below 1.86 % with 95 % confidence. Ask for 0.63 % or more, "
-        "add good pictures, or label defects (cost rule)."
+        "(threshold = highest good score); its true rate is below 1.86 % with 95 % confidence. Ask for "
+        "0.63 % or more (--rate), add good pictures, or label defects (cost rule)."
     )
     assert caught.value.exit_code == 1
 
@@ -247,7 +247,7 @@ def test_the_record_says_what_was_assumed() -> None:
 def test_the_words_tell_rank_and_interval() -> None:
     words = conformal(np.arange(160), rate="5%", parts=[str(number) for number in range(160)]).words
     assert words == (
-        "5 %: just above score 153 (152) of 160 good parts, in rising order. Expected "
+        "5 %: just above 152, the score of 160 good parts at rank 153 from the lowest. Expected "
         "false-reject rate 4.97 % (90 % interval 2.51 % to 8.06 %, from 160 parts)"
     )
 
