@@ -295,12 +295,12 @@ def _corrections(work: _Work, made: Sequence[_Int8]) -> dict[tuple[str, int], tu
 
 
 def _sizes(model: ModelProto, sample: Feeds) -> dict[str, int]:
-    """The free axes of a graph as one sample has them. Axes without a name are named as `read_facts` names them."""
+    """The free axes of a graph as one sample has them, at least 1: a sample without detections has an empty one. Axes
+    without a name are named as `read_facts` names them."""
     specs = read_facts(graphs.dump(model), where="graph").inputs
     shapes = {spec: np.shape(sample[spec.name]) for spec in specs if spec.name in sample}
-    return {
-        name: size for spec, shape in shapes.items() for name, size in zip(spec.shape, shape) if isinstance(name, str)
-    }
+    pairs = (pair for spec, shape in shapes.items() for pair in zip(spec.shape, shape))
+    return {name: max(size, 1) for name, size in pairs if isinstance(name, str)}
 
 
 def _contracts(model: ModelProto) -> tuple[tuple[str, ...], tuple[str, ...]]:
