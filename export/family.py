@@ -115,11 +115,12 @@ class Exported:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Trained:
-    """A trained model on disk and in figures. folder: its run folder, from which `Family.graphs` builds the graphs.
+    """A trained model: its files and the facts of its training.
 
-    run: see `TrainingPlan`. steps, training_s: of the training with all resumes, the latter in seconds. samples: how
-    many it learned from. history: (step, {loss name: value}). facts: what else the provenance should keep, by the
-    family's own names. A task may want a subclass with fields of its own.
+    folder: its run folder, from which `Family.graphs` builds the graphs. run: see `TrainingPlan`. steps, training_s: of
+    the training with all resumes, the latter in seconds. samples: how many it learned from. history: (step, {loss name:
+    value}). facts: what else the provenance should keep, by the family's own names. A task may want a subclass with
+    fields of its own.
     """
 
     folder: Path
@@ -132,7 +133,7 @@ class Trained:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def summary(self) -> dict[str, Any]:
-        """For provenance and report: the figures that every family has, then the family's own."""
+        """For provenance and report: the facts that every family has, then the family's own."""
         every = {"run": self.run, "steps": self.steps, "training_s": self.training_s, "samples": self.samples}
         return {**every, **self.facts}
 

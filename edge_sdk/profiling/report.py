@@ -217,7 +217,7 @@ class ProfileReport:
         return absent
 
     def text(self, table: TableWriter = text_table) -> str:
-        """A table for people: one line per stage, then how far the figures can be trusted."""
+        """A table for people: one line per stage, then how far they can be trusted."""
         asked = [f"p{100 * one.p:g}" for one in self.total.percentiles]
         header = ("stage, ms", "min", "p50", "mean", *(name for name in asked), "max", "n")
         rows = []

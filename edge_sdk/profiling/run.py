@@ -337,7 +337,7 @@ def _runtime(predict: Any, facts: Mapping[str, Any] | None) -> dict[str, Any]:
 def _notes(
     run: Run, warmup: Warmup, steadiness: Stability, total: Summary, *, throttled: tuple[int | None, int | None]
 ) -> tuple[str, ...]:
-    """What limits the figures of this run: the reason, what it means for them, what to do."""
+    """What limits the results of this run: the reason, what it means for them, what to do."""
     notes = []
     if not warmup.converged:
         notes.append(

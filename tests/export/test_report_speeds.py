@@ -44,7 +44,7 @@ def test_a_ratio_is_shown_with_its_interval_and_is_numbers_in_json() -> None:
 
 
 def test_the_speeds_of_a_demo_are_measured_in_a_bounded_time() -> None:
-    """What is bounded: four runs and two comparisons of two processes, warm-up included. Loading comes on top."""
+    """Four runs and two comparisons of two processes, with their warm-ups; loading comes on top."""
     runs = 4 * (QUICK.max_time_s + QUICK.warmup.max_s)
     comparisons = 2 * (PAIRED.max_time_s + 2 * PAIRED.warmup.max_s)
-    assert runs + comparisons <= 40
+    assert runs + comparisons <= 34

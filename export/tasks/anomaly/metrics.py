@@ -34,7 +34,7 @@ class Metrics:
     auroc: None without defects or without good ones; auroc_method: how its interval was made. auroc_change: against the
     reference row, on the same pictures. flips: verdicts that differ from the reference row; flips_to_defect: of them,
     good there and defect here; flips_upper: one-sided upper bound of their share. Intervals of counts are None where
-    pictures share parts (they are not independent then: see the figures by part), changes and flips in the reference.
+    pictures share parts (they are not independent then: see the metrics by part), changes and flips in the reference.
     """
 
     unit: Unit
@@ -209,7 +209,7 @@ def _with_auroc(out: Metrics, own: _Sides, against: _Sides | None) -> Metrics:
 
 
 def _held(row: Row, own: _Sides, against: _Sides | None) -> Row:
-    """With the figures that only make sense against the reference."""
+    """With the metrics that only make sense against the reference."""
     if against is None:
         return row if row.reference else replace(row, notes=(*row.notes, "no fp32 graph ran to hold it against"))
     row = replace(row, spearman=detection.spearman(against.all(), own.all()))

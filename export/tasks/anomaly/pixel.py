@@ -55,7 +55,7 @@ Method: TypeAlias = Literal["exact", "histogram"]
 
 
 class PixelTally:
-    """Both figures over pictures that come one after the other, the good ones included.
+    """Both metrics over pictures that come one after the other, the good ones included.
 
     "histogram" groups scores by the leading 18 bits of their float32 pattern: constant memory, off by about 1e-4.
     "exact" keeps and sorts every pixel. limit: of the false positive rate, for AU-PRO.

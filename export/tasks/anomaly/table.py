@@ -12,7 +12,7 @@ Interval = tuple[float, float]
 
 
 def quality(rows: Sequence[Row], unit: Unit) -> Table:
-    """Variant, runtime, figures counted by `unit`, and what ran. "-": nothing to say, never an invented zero.
+    """Variant, runtime, metrics counted by `unit`, and what ran. "-": nothing to say, never an invented zero.
 
     By picture also the kept score and, where a row has them, pixel metrics. Metrics that no row has get no column.
     """
