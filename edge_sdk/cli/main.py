@@ -64,6 +64,10 @@ for _verb in (demo, quantize, verify, predict, threshold, profile, inspect, lint
         app.command(name=_command.__name__.replace("_", "-"))(_command)
 
 
+_INTERRUPTED = 130
+"""What Typer makes of a KeyboardInterrupt, which it does not let through; no verb exits with it."""
+
+
 def run(arguments: list[str] | None = None) -> None:
     """Entry point: runs one verb and exits with its code."""
     words = sys.argv[1:] if arguments is None else arguments
@@ -79,8 +83,7 @@ def run(arguments: list[str] | None = None) -> None:
         exc.show()  # type: ignore[attr-defined]
         code = 2
     except (typer.Abort, KeyboardInterrupt):
-        terminal.note("Stopped. Finished files are kept; none is half written.")
-        code = Stopped.exit_code
+        code = _INTERRUPTED
     except BrokenPipeError:  # the reader of our output went away, as `head` does
         code = 0
     except OSError as exc:  # the last net: a file or folder that no step had looked at before
@@ -88,6 +91,9 @@ def run(arguments: list[str] | None = None) -> None:
         failed = CantWrite(reason, where=str(exc.filename or ""), hint="Check that it is there, and its permissions")
         _show(failed, as_json="--json" in words)
         code = failed.exit_code
+    if code == _INTERRUPTED:
+        terminal.note("Stopped. Finished files are kept; none is half written.")
+        code = Stopped.exit_code
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -772,3 +772,18 @@ def test_a_field_that_a_family_defines_again_without_option_is_no_option_of_trai
     assert [one.name for one in dataclass_options.parameters(Weights)] == ["seed", "threads", "device"]
     made = dataclass_options.made(Weights, {"seed": 3, "threads": 1, "device": "cpu"})
     assert (made.steps, made.time_budget_s, made.seed) == (None, None, 3)
+
+
+@pytest.mark.parametrize(
+    "verb", [("devices",), ("inspect", "BUNDLE"), ("predict", "BUNDLE", "x.png"), ("lint", "BUNDLE")]
+)
+def test_a_verb_that_is_stopped_says_so_and_exits_with_its_own_code(
+    verb: tuple[str, ...], bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    for place in ("edge_sdk.runtimes.probe.devices_report", "edge_sdk.bundle.store.Bundle.open"):
+        monkeypatch.setattr(place, stopped)
+    assert edge(*(str(bundle) if word == "BUNDLE" else word for word in verb)) == 5
+    assert "Stopped. Finished files are kept" in capsys.readouterr().err
