@@ -75,3 +75,15 @@ def test_only_arrays_are_in_the_color_order_given_to_load(tiny_bundle: Path, tmp
         with image.open(file) as opened:
             for source in (array, file, file.read_bytes(), image.fromarray(rgb), opened):
                 np.testing.assert_array_equal(_taken(tiny_bundle, source, color), want)
+
+
+@pytest.mark.parametrize(
+    ("top", "noted"), [(1023, False), (512, False), (511, False), (256, False), (255, True), (20, True)]
+)
+def test_values_that_use_less_than_half_of_the_bits_are_noted(bundle: Path, top: int, noted: bool) -> None:
+    """A camera of 8 bits whose pictures are stored in 16 looks like that, and so does a very dark picture."""
+    picture = np.full((90, 120, 3), top // 2, np.uint16)
+    picture[0, 0] = top
+    with Bundle.open(bundle) as opened:
+        notes = Pictures(opened, color="rgb").take(picture, Stages()).notes
+    assert any("read as 10 bits: check the bit depth of the camera" in note for note in notes) == noted
