@@ -82,7 +82,7 @@ MISTAKES: Sequence[tuple[Sequence[str], int, str]] = [
     (("--rate", "much"), 2, "'much' is not a number"),
     (("--seed", str(2**40)), 2, "--seed"),
     (("--time-budget", "10"), 2, "10min"),
-    (("--run", "no.key"), 3, "no.key: can't be written"),
+    (("--run", "no.key"), 3, "no.key: this is a file, not a folder"),
     (("--out", "folder.edge"), 2, "folder.edge: this is a folder"),
     (("--out", "text.edge"), 2, "text.edge: the file exists and is not a readable bundle"),
 ]
