@@ -11,7 +11,7 @@ from itertools import chain
 from typing import Literal, get_args
 
 import numpy as np
-from onnx import ModelProto, TensorProto
+from onnx import ModelProto, TensorProto, helper
 
 from edge_sdk.calibration import fidelity, graphs, report
 from edge_sdk.calibration.clean import NEWEST, OLDEST, Cleaned, clean, with_names
@@ -394,15 +394,16 @@ def _compare(
             assert_equal(left, right, where=f"{variant.variant}, compared sample {number}")
         if twin is not got:
             continue
-        errors = fidelity.errors(wanted, got)
+        errors, missing = fidelity.errors(wanted, got)
         before = found.get(variant.variant, {})
-        found[variant.variant] = {name: max(error, before.get(name, 0.0)) for name, error in errors.items()}
-        bad = {
-            name: e for name, e in errors.items() if e > fidelity.LARGEST_ERROR and fidelity.comparable(wanted, name)
-        }
-        if bad:
+        found[variant.variant] = before | {name: max(error, before.get(name, 0.0)) for name, error in errors.items()}
+        notes += [f"{variant.variant}: output {name} was not compared: {why}" for name, why in missing.items()]
+        if bad := {name: error for name, error in errors.items() if error > fidelity.LARGEST_ERROR}:
             notes.append(_too_far(work, variant, model, samples, bad))
-    return found, notes
+    compared = dict.fromkeys(name for errors in found.values() for name in errors)
+    shares = [name for name in compared if fidelity.is_share([one[name] for one in wanted])]
+    notes += [f"the difference of {name} is the share of its values that differ: it holds no floats" for name in shares]
+    return found, list(dict.fromkeys(notes))
 
 
 def _too_far(work: _Work, variant: Variant, model: ModelProto, samples: list[Feeds], bad: Mapping[str, float]) -> str:
@@ -410,14 +411,23 @@ def _too_far(work: _Work, variant: Variant, model: ModelProto, samples: list[Fee
     output, error = max(bad.items(), key=lambda item: item[1])
     layer = fidelity.first_bad_layer(work.model, model, samples, work.options.threads)
     what = (
-        f"{variant.variant} differs from the float graph by {error:.0%} in output {output} on its own calibration "
-        f"samples, first at layer {layer or output}"
+        f"{variant.variant} differs from the float graph {_by(error, output, work.model)} on its own calibration samples"
+        + (f", first at layer {layer}" if layer else "")
     )
     if not work.options.force:
         raise CheckFailed(
             what, where=variant.variant,
-            hint="Keep that layer in fp32 (exclude=, --exclude NODE), calibrate on more samples, or accept the error "
-            "(force=True, --force)",
+            hint=f"Keep {'that layer' if layer else 'some layers'} in fp32 (exclude=, --exclude NODE), calibrate on "
+            "more samples, or accept the error (force=True, --force)",
         )  # fmt: skip
     log.warning(what)
     return what
+
+
+def _by(error: float, output: str, model: ModelProto) -> str:
+    """How much an output differs, in words."""
+    if not np.isfinite(error):
+        return f"where values of output {output} are NaN or infinite"
+    kind = next(o.type.tensor_type.elem_type for o in model.graph.output if o.name == output)
+    real = np.issubdtype(helper.tensor_dtype_to_np_dtype(kind), np.floating)
+    return f"by {error:.0%} in output {output}" if real else f"in {error:.0%} of the values of output {output}"

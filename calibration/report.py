@@ -67,9 +67,10 @@ class CalibrationReport:
     """What calibration saw and did.
 
     samples: read. tensors, layers: of the int8 variants. float_nodes: convolutions left float somewhere. matches:
-    output corrections by variant. errors: by variant and output, relative L2 difference from the float graph on
-    `compared` of the samples, evenly spread, by the letter of the standard; of several plans the largest. notes:
-    sentences on what is unusual.
+    output corrections by variant. errors: by variant and output, difference from the float graph on `compared` of
+    the samples, evenly spread, by the letter of the standard (`fidelity.error`: relative L2, or the share of values
+    that differ where an output holds no floats); of several plans the largest; without outputs that can't be compared.
+    notes: sentences on what is unusual.
     """
 
     samples: int
