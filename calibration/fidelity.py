@@ -95,6 +95,12 @@ def same_answers(left: ModelProto, right: ModelProto, sample: Feeds, threads: in
     return all(_same(a[name], b[name]) for name in a)
 
 
+def repeats(model: ModelProto, sample: Feeds, threads: int | None) -> bool:
+    """Whether a graph answers one sample twice alike. In one session: ONNX Runtime 1.32 gives each session one seed."""
+    first, second = outputs(model, [sample, sample], threads)
+    return all(_same(first[name], second[name]) for name in first)
+
+
 def _same(wanted: Array, got: Array) -> bool:
     if is_share([wanted]):
         return (error([wanted], [got]) or 0.0) <= LARGEST_ERROR

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from onnx import ModelProto, numpy_helper
+from onnx import ModelProto, TensorProto, numpy_helper
 
 from edge_sdk.calibration import graphs
 from edge_sdk.calibration.observe import TensorStatistics
@@ -16,6 +16,7 @@ from edge_sdk.calibration.output_correction import OutputCorrection
 from edge_sdk.calibration.plan import QuantizationPlan
 from edge_sdk.calibration.ranges import Range
 from edge_sdk.calibration.saturation import unsafe_pairs
+from edge_sdk.counted import counted
 from edge_sdk.errors import BadUsage
 
 LayoutName = Literal["plain", "conv-relu-q", "conv-q-relu-q"]
@@ -154,3 +155,16 @@ def dead_notes(seen: Mapping[str, TensorStatistics], rows: Iterable[TensorRow]) 
         else f"{row.tensor} is empty on every sample"
         for row in rows if row.top == 0.0
     ]  # fmt: skip
+
+
+def half_notes(model: ModelProto) -> list[str]:
+    """Why operators of a graph in half precision don't become int8: Q/DQ of float16 is no portable form of it."""
+    index = graphs.Index.of(model)
+    half = [
+        node.name for node in model.graph.node
+        if operator(node).kind == "matrix" and index.types.get(node.input[0]) == TensorProto.FLOAT16
+    ]  # fmt: skip
+    if not half:
+        return []
+    count = counted(len(half), "operator")
+    return [f"{count} in float16, such as {half[0]}, can't become int8: export the model in float32"]

@@ -114,3 +114,15 @@ ONES, ZEROS, EMPTY = np.ones(4, np.float32), np.zeros(4, np.float32), np.zeros(0
 )  # fmt: skip
 def test_the_difference_of_an_output(wanted: list[np.ndarray], got: list[np.ndarray], found: float | None) -> None:
     assert error(wanted, got) == (None if found is None else pytest.approx(found))
+
+
+def test_a_graph_in_half_precision_says_why_nothing_became_int8_and_how_many_samples_were_read() -> None:
+    made = net(helper.make_node("Identity", ["c"], ["y"]), kind=TensorProto.FLOAT16)
+    made.graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT16
+    for tensor in made.graph.initializer:
+        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), tensor.name))
+    halves = [{"x": one["x"].astype(np.float16)} for one in samples()]
+    report = quantize(made.SerializeToString(), halves, options=QuantizeOptions(threads=1)).report
+    assert (report.samples, report.compared) == (4, 4)
+    assert report.float_nodes == ("first", "second")
+    assert "2 operators in float16, such as first, can't become int8: export the model in float32" in report.notes
