@@ -13,8 +13,31 @@ from edge_sdk.calibration.ops import DEQUANTIZE
 from edge_sdk.tensors import Array
 
 LARGEST_ERROR = 0.2
-"""Relative L2 difference on its own calibration samples from which an int8 graph counts as another graph."""
+"""`error` of an output on its own calibration samples above which an int8 graph counts as another graph."""
 _SAME = 1e-3
+
+
+def error(wanted: Sequence[Array], got: Sequence[Array]) -> float | None:
+    """Difference of one output over samples; None where it can't be compared.
+
+    Floats: relative L2 difference, the larger of that over all samples and the median of the samples' own. One sample
+    of large values would hide all others in the first. Samples whose wanted values are all zero have none of their own.
+    Other types, such as class indices and masks: the mean share of values that differ (see `is_share`), because their
+    distance means nothing. Where a sample's shapes differ, the shape depends on the values (NonZero, detections): a
+    value that comes or goes moves all others, so that no position can be compared, on no sample.
+    """
+    if any(w.shape != g.shape for w, g in zip(wanted, got, strict=True)):
+        return None
+    pairs = [(w, g) for w, g in zip(wanted, got, strict=True) if w.size]
+    if is_share(wanted):
+        return float(np.mean([np.mean(w != g) for w, g in pairs])) if pairs else None
+    own = [relative([w], [g]) for w, g in pairs if w.any()]
+    return max(relative(wanted, got), float(np.median(own))) if own else None
+
+
+def is_share(arrays: Sequence[Array]) -> bool:
+    """Whether `error` of an output is the share of values that differ: it holds integers, booleans or strings."""
+    return any(array.dtype.kind != "f" for array in arrays)
 
 
 def relative(wanted: Sequence[Array], got: Sequence[Array]) -> float:
@@ -41,25 +64,47 @@ def outputs(model: ModelProto, samples: Iterable[Feeds], threads: int | None) ->
     return [reader.run(feeds, where=f"compared sample {number}") for number, feeds in enumerate(samples)]
 
 
-def errors(wanted: Sequence[Mapping[str, Array]], got: Sequence[Mapping[str, Array]]) -> dict[str, float]:
-    """Relative difference by output."""
-    names = wanted[0] if wanted else ()
-    return {name: relative([w[name] for w in wanted], [g[name] for g in got]) for name in names}
+def errors(
+    wanted: Sequence[Mapping[str, Array]], got: Sequence[Mapping[str, Array]]
+) -> tuple[dict[str, float], dict[str, str]]:
+    """By output: `error`, or else why there is none."""
+    found, missing = {}, {}
+    for name in wanted[0] if wanted else ():
+        ours, theirs = [w[name] for w in wanted], [g[name] for g in got]
+        difference = error(ours, theirs)
+        if difference is None:
+            missing[name] = _not_compared(ours, theirs)
+        else:
+            found[name] = difference
+    return found, missing
 
 
-def comparable(wanted: Sequence[Mapping[str, Array]], name: str) -> bool:
-    """Whether a relative difference of this output means anything: real numbers that are not all zero.
-
-    A class index or a mask turns whole where its score moves by little.
-    """
-    arrays = [one[name] for one in wanted]
-    return all(a.dtype.kind == "f" for a in arrays) and any(bool(a.any()) for a in arrays)
+def _not_compared(wanted: Sequence[Array], got: Sequence[Array]) -> str:
+    """Why `error` is None."""
+    if any(w.shape != g.shape for w, g in zip(wanted, got, strict=True)):
+        return "its shape depends on the values, and differs from the float graph's"
+    return f"the float graph's is {'zero' if any(w.size for w in wanted) else 'empty'} on every compared sample"
 
 
 def same_answers(left: ModelProto, right: ModelProto, sample: Feeds, threads: int | None) -> bool:
-    """Whether two float graphs give the same real outputs on one sample, up to the rounding of float32."""
+    """Whether two float graphs give the same outputs on one sample, floats up to the rounding of float32.
+
+    Of integers as many may differ as int8 may change: a class turns where two scores are a rounding apart.
+    """
     a, b = (outputs(model, [sample], threads)[0] for model in (left, right))
-    return all(relative([a[name]], [b[name]]) <= _SAME for name in a if a[name].dtype.kind == "f" and a[name].size)
+    return all(_same(a[name], b[name]) for name in a)
+
+
+def repeats(model: ModelProto, sample: Feeds, threads: int | None) -> bool:
+    """Whether a graph answers one sample twice alike. In one session: ONNX Runtime 1.32 gives each session one seed."""
+    first, second = outputs(model, [sample, sample], threads)
+    return all(_same(first[name], second[name]) for name in first)
+
+
+def _same(wanted: Array, got: Array) -> bool:
+    if is_share([wanted]):
+        return (error([wanted], [got]) or 0.0) <= LARGEST_ERROR
+    return not wanted.size or relative([wanted], [got]) <= _SAME
 
 
 def first_bad_layer(model: ModelProto, quantized: ModelProto, samples: Sequence[Feeds], threads: int | None) -> str:
@@ -81,6 +126,6 @@ def first_bad_layer(model: ModelProto, quantized: ModelProto, samples: Sequence[
     runs = [(ours.run(feeds), theirs.run(feeds)) for feeds in samples]
     for name in names:
         wanted, got = [a[name] for a, _ in runs], [b[there[name]] for _, b in runs]
-        if wanted[0].dtype.kind == "f" and any(map(np.any, wanted)) and relative(wanted, got) > LARGEST_ERROR:
+        if not is_share(wanted) and (error(wanted, got) or 0.0) > LARGEST_ERROR:
             return real.producer[name].name
     return ""

@@ -160,6 +160,11 @@ class Spread:
             self._stride *= 2
             self._kept = {n: kept for n, kept in self._kept.items() if n % self._stride == 0}
 
+    @property
+    def passed(self) -> int:
+        """How many samples were shown."""
+        return self._seen
+
     def samples(self) -> list[Feeds]:
         """At most `wanted` of them, in their order; exact positions where `total` was right."""
         if not self._kept:

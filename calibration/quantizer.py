@@ -11,7 +11,7 @@ from itertools import chain
 from typing import Literal, get_args
 
 import numpy as np
-from onnx import ModelProto, TensorProto
+from onnx import ModelProto, TensorProto, helper
 
 from edge_sdk.calibration import fidelity, graphs, report
 from edge_sdk.calibration.clean import NEWEST, OLDEST, Cleaned, clean, with_names
@@ -102,7 +102,7 @@ def quantize(
     iterator), CheckFailed (a graph that no runtime takes, or an int8 graph that is far from the float one).
     """
     work = _Work.of(graph, again(samples), options)
-    seen, kept = work.observe(progress)
+    seen, spread = work.observe(progress)
     ranges = {name: fit(one, options.range_method) for name, one in seen.items() if one.bounded}
     planned = work.planned(seen)
     steps = [scales(one.plan, ranges, output_margin=options.margin) for one in planned]
@@ -116,20 +116,20 @@ def quantize(
             half = to_half(work.model, seen, keep_fp32=work.keep_fp32) if name == "fp16" else work.model
             variants.append(_plain(name, half, work.contracts))
     variants, unclaimed = with_true_counts(variants, work.axes)
-    errors, notes = _compare(work, variants, kept)
+    errors, notes = _compare(work, variants, kept := spread.samples())
     left_out = [name for name in options.variants if all(variant.variant != name for variant in variants)]
     if left_out:
         notes.append(f"no operator became int8, so {', '.join(left_out)} would be float: left out")
     rows = report.tensor_rows(zip((one.plan for one in planned), steps, strict=True), ranges)
     found = CalibrationReport(
-        samples=max((o.samples for o in seen.values()), default=0),
+        samples=spread.passed,
         compared=len(kept),
         tensors=rows,
         layers=report.layer_rows(work.model, (v for v in variants if v.variant in _WEIGHT_LIMITS)),
         float_nodes=report.left_float(work.model, [one.plan for one in planned]),
         matches={name: one for (name, number), one in corrections.items() if number == 0},
         errors=errors,
-        notes=(*work.notes, *report.dead_notes(seen, rows), *unclaimed, *notes),
+        notes=(*work.notes, *report.dead_notes(seen, rows), *report.half_notes(work.model), *unclaimed, *notes),
     )
     return Quantized(variants=tuple(variants), report=found)
 
@@ -172,6 +172,7 @@ class _Work:
         original = with_names(graphs.load(graph))
         _check_names(original, (*options.keep_fp32, *options.exclude, *options.output_correction))
         cleaned = clean(original)
+        _check_outputs(cleaned.model)
         contracts, refused = _contracts(cleaned.model)
         passing = iter(samples)
         first = next(passing, None)
@@ -202,7 +203,7 @@ class _Work:
             for target in _CAREFUL_FIRST if target in self.contracts
         }  # fmt: skip
 
-    def observe(self, progress: Progress) -> tuple[dict[str, TensorStatistics], list[Feeds]]:
+    def observe(self, progress: Progress) -> tuple[dict[str, TensorStatistics], Spread]:
         """Statistics of all tensors that need them, and the samples to compare on, in one pass. The picture's own range
         is that of 0 and 255."""
         plans, options = self.plans().values(), self.options
@@ -227,7 +228,7 @@ class _Work:
             part, ends = extremes(self.model, pictures)
             whole = observe(part, ends, pictures, threads=options.threads)
             seen |= {name: replace(seen[name], low=o.low, high=o.high) for name, o in whole.items()}
-        return seen, keep.samples()
+        return seen, keep
 
     def planned(self, seen: Mapping[str, TensorStatistics]) -> list[_Planned]:
         """The plans that differ, each with its contracts; none that leaves everything in float."""
@@ -316,16 +317,29 @@ def _contracts(model: ModelProto) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 def _unchanged(original: ModelProto, cleaned: Cleaned, sample: Feeds, threads: int | None) -> Cleaned:
     """`cleaned` if it answers what the original answers, else the graph without folding if that does."""
+    if not fidelity.repeats(original, sample, threads):  # rule L55 doesn't look into branches
+        raise CheckFailed(
+            "the graph answers one sample differently each time", hint="Export the model for inference (model.eval())"
+        )
     if fidelity.same_answers(original, cleaned.model, sample, threads):
         return cleaned
     plain = clean(original, optimise=False)
     if not fidelity.same_answers(original, plain.model, sample, threads):
+        have, made = graphs.opset_of(original), graphs.opset_of(plain.model)
+        how = f"converting the graph from opset {have} to {made}" if have != made else "sorting the graph's nodes"
         raise CheckFailed(
-            f"converting the graph from opset {graphs.opset_of(original)} to {graphs.opset_of(plain.model)} changes "
-            f"what it answers",
-            hint=f"Export the model with an opset of {OLDEST} to {NEWEST}",
+            f"{how} changes what it answers", hint=f"Export the model with an opset of {OLDEST} to {NEWEST}"
         )
     return replace(plain, notes=(*plain.notes, "folding constants would change what the graph answers: left out"))
+
+
+def _check_outputs(model: ModelProto) -> None:
+    """BadInput for an output that no node makes: Q/DQ can't be written before it, and it tells a caller nothing."""
+    inputs, constants = {one.name for one in model.graph.input}, {one.name for one in model.graph.initializer}
+    for name in (one.name for one in model.graph.output):
+        if name in inputs or name in constants:
+            what = "an input, passed through" if name in inputs else "a constant: no input changes it"
+            raise BadInput(f"the graph's output {name} is {what}", hint="Export the model without that output")
 
 
 def _check_names(model: ModelProto, names: tuple[str, ...]) -> None:
@@ -394,30 +408,38 @@ def _compare(
             assert_equal(left, right, where=f"{variant.variant}, compared sample {number}")
         if twin is not got:
             continue
-        errors = fidelity.errors(wanted, got)
+        errors, missing = fidelity.errors(wanted, got)
         before = found.get(variant.variant, {})
-        found[variant.variant] = {name: max(error, before.get(name, 0.0)) for name, error in errors.items()}
-        bad = {
-            name: e for name, e in errors.items() if e > fidelity.LARGEST_ERROR and fidelity.comparable(wanted, name)
-        }
-        if bad:
+        found[variant.variant] = before | {name: max(error, before.get(name, 0.0)) for name, error in errors.items()}
+        notes += [f"{variant.variant}: output {name} was not compared: {why}" for name, why in missing.items()]
+        if bad := {name: error for name, error in errors.items() if error > fidelity.LARGEST_ERROR}:
             notes.append(_too_far(work, variant, model, samples, bad))
-    return found, notes
+    compared = dict.fromkeys(name for errors in found.values() for name in errors)
+    shares = [name for name in compared if fidelity.is_share([one[name] for one in wanted])]
+    notes += [f"the difference of {name} is the share of its values that differ: it holds no floats" for name in shares]
+    return found, list(dict.fromkeys(notes))
 
 
 def _too_far(work: _Work, variant: Variant, model: ModelProto, samples: list[Feeds], bad: Mapping[str, float]) -> str:
     """The sentence on a variant that is not the float graph any more; raised, unless forced."""
     output, error = max(bad.items(), key=lambda item: item[1])
     layer = fidelity.first_bad_layer(work.model, model, samples, work.options.threads)
-    what = (
-        f"{variant.variant} differs from the float graph by {error:.0%} in output {output} on its own calibration "
-        f"samples, first at layer {layer or output}"
-    )
+    how_far, where = _by(error, output, work.model), f", first at layer {layer}" if layer else ""
+    what = f"{variant.variant} differs from the float graph {how_far} on its own calibration samples{where}"
     if not work.options.force:
         raise CheckFailed(
             what, where=variant.variant,
-            hint="Keep that layer in fp32 (exclude=, --exclude NODE), calibrate on more samples, or accept the error "
-            "(force=True, --force)",
+            hint=f"Keep {'that layer' if layer else 'some layers'} in fp32 (exclude=, --exclude NODE), calibrate on "
+            "more samples, or accept the error (force=True, --force)",
         )  # fmt: skip
     log.warning(what)
     return what
+
+
+def _by(error: float, output: str, model: ModelProto) -> str:
+    """How much an output differs, in words."""
+    if not np.isfinite(error):
+        return f"where values of output {output} are NaN or infinite"
+    kind = next(o.type.tensor_type.elem_type for o in model.graph.output if o.name == output)
+    real = np.issubdtype(helper.tensor_dtype_to_np_dtype(kind), np.floating)
+    return f"by {error:.0%} in output {output}" if real else f"in {error:.0%} of the values of output {output}"

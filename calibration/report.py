@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from onnx import ModelProto, numpy_helper
+from onnx import ModelProto, TensorProto, numpy_helper
 
 from edge_sdk.calibration import graphs
 from edge_sdk.calibration.observe import TensorStatistics
@@ -16,6 +16,7 @@ from edge_sdk.calibration.output_correction import OutputCorrection
 from edge_sdk.calibration.plan import QuantizationPlan
 from edge_sdk.calibration.ranges import Range
 from edge_sdk.calibration.saturation import unsafe_pairs
+from edge_sdk.counted import counted
 from edge_sdk.errors import BadUsage
 
 LayoutName = Literal["plain", "conv-relu-q", "conv-q-relu-q"]
@@ -67,9 +68,10 @@ class CalibrationReport:
     """What calibration saw and did.
 
     samples: read. tensors, layers: of the int8 variants. float_nodes: convolutions left float somewhere. matches:
-    output corrections by variant. errors: by variant and output, relative L2 difference from the float graph on
-    `compared` of the samples, evenly spread, by the letter of the standard; of several plans the largest. notes:
-    sentences on what is unusual.
+    output corrections by variant. errors: by variant and output, difference from the float graph on `compared` of
+    the samples, evenly spread, by the letter of the standard (`fidelity.error`: relative L2, or the share of values
+    that differ where an output holds no floats); of several plans the largest; without outputs that can't be compared.
+    notes: sentences on what is unusual.
     """
 
     samples: int
@@ -153,3 +155,16 @@ def dead_notes(seen: Mapping[str, TensorStatistics], rows: Iterable[TensorRow]) 
         else f"{row.tensor} is empty on every sample"
         for row in rows if row.top == 0.0
     ]  # fmt: skip
+
+
+def half_notes(model: ModelProto) -> list[str]:
+    """Why operators of a graph in half precision don't become int8: Q/DQ of float16 is no portable form of it."""
+    index = graphs.Index.of(model)
+    half = [
+        node.name for node in model.graph.node
+        if operator(node).kind == "matrix" and index.types.get(node.input[0]) == TensorProto.FLOAT16
+    ]  # fmt: skip
+    if not half:
+        return []
+    count = counted(len(half), "operator")
+    return [f"{count} in float16, such as {half[0]}, can't become int8: export the model in float32"]

@@ -82,6 +82,18 @@ def _op(op: str, why: str, wrong: Callable[[NodeProto, Index], bool]) -> Callabl
     return find
 
 
+def _random(index: Index) -> Iterator[Breach]:
+    yield from broken_operators("L55")(index)
+    trained = _op("Dropout", "Dropout: random, because its training_mode is true", _drops)
+    yield from trained(index)
+
+
+def _drops(node: NodeProto, index: Index) -> bool:
+    """Whether a Dropout is known to be one of training (opset 12 and later): input 1 is its ratio, 2 its mode."""
+    ratio, training = (index.constants.get(name) for name in (*node.input, "", "", "")[1:3])
+    return training is not None and bool(training.any()) and (ratio is None or bool(ratio.any()))
+
+
 def _large_k(node: NodeProto, index: Index) -> bool:
     k = index.constants.get(node.input[1]) if len(node.input) > 1 else None
     return k is not None and int(k.reshape(-1)[0]) > _TOP_K
@@ -259,8 +271,8 @@ RULES = (
     Rule(
         number="L55",
         affects=ALL,
-        hint="Make the noise an input of the graph",
-        find=broken_operators("L55"),
+        hint="Export the model for inference (model.eval()), or make the noise an input of the graph",
+        find=_random,
     ),
     Rule(number="L59", affects=ALL, hint="Give every node a name of its own", find=_node_names),
     Rule(number="L60", affects=ALL, hint="Rename one of the tensors", find=_tensor_names),

@@ -170,7 +170,9 @@ _ROWS = (
     Operator(name="NonMaxSuppression", broken_rule="L52", broken_why="TensorRT fails in the build"),
     *(
         Operator(name=name, broken_rule="L55", broken_why="random")
-        for name in ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli")
+        for name in (
+            "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial",
+        )
     ),
     Operator(name="Attention", broken_rule="L66", broken_why="TensorRT's build crashes"),
 )  # fmt: skip

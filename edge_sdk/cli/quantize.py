@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edge_sdk import atomic
 from edge_sdk.cli import terminal
 from edge_sdk.cli.options import Json
 from edge_sdk.cli.train import checked_out, refused_here, written
@@ -60,6 +61,7 @@ def quantize(
     if unknown := [one for one in variant or () if one not in VARIANTS]:
         raise BadUsage(f"--variant is {', '.join(VARIANTS)}, not {shown(unknown[0])}")
     axes = dict(_axis(word) for word in axis or ())
+    atomic.folder(out.parent)
     need_exporting(QUANTIZING, extra="quantize")
     from edge_sdk.calibration import graphs
     from edge_sdk.calibration.sizes import check_sample
@@ -101,9 +103,14 @@ def quantize(
 
 
 def _axis(word: str) -> tuple[str, int]:
+    from edge_sdk.bundle.rules import MAX_AXIS
+
     name, found, size = word.rpartition("=")
-    if not found or not name or not size.isdecimal() or int(size) < 1:
+    if not found or not name or not size.isdecimal():
         raise BadUsage(f"--axis {shown(word)} names no axis and size", hint="Write --axis N=8")
+    # the length first: Python refuses to read more than 4300 digits
+    if len(size.lstrip("0")) > len(str(MAX_AXIS)) or not 1 <= int(size) <= MAX_AXIS:
+        raise BadUsage(f"--axis {shown(word)[:80]}: a size is from 1 to {MAX_AXIS:,}", hint="Write --axis N=8")
     return name, int(size)
 
 

@@ -131,7 +131,8 @@ def _size(tensor: Any, file: Path) -> int:
     """Bytes of a tensor in its file, as that is: what a tensor claims is not trusted."""
     stated = {entry.key: entry.value for entry in tensor.external_data}.get("length", "")
     here = file.stat().st_size
-    return min(int(stated), here) if stated.isdecimal() and int(stated) else here
+    number = stated.isdecimal() and len(stated) < 20  # Python refuses to read more than 4300 digits
+    return min(int(stated), here) if number and int(stated) else here
 
 
 def _tensors(model: Any) -> Iterator[Any]:

@@ -24,6 +24,7 @@ RANGES: Mapping[str, tuple[float, float]] = {
 """By type, the values that `random:` draws evenly, both included; floats from -1 to 1; other integers 0 or 1, which an
 index into almost anything can be."""
 FLOATS, INTEGERS = (-1.0, 1.0), (0, 1)
+MAX_DRAWN = 100_000
 MAX_DRAWN_BYTES = 2**30
 """Of one random sample, all inputs together; twice that is drawn, since NumPy draws float64."""
 
@@ -46,7 +47,8 @@ def samples_of(word: str, inputs: Sequence[TensorSpec], axes: Mapping[str, int],
     """
     if word.startswith(RANDOM):
         count = word.removeprefix(RANDOM)
-        if not count.isdecimal() or not 1 <= int(count) <= 100_000:
+        # the length first: Python refuses to read more than 4300 digits
+        if not count.isdecimal() or len(count) > 6 or not 1 <= int(count) <= MAX_DRAWN:
             raise BadUsage(f"--data {shown(word)} names no number of samples", hint="Write random:64")
         return _random(int(count), inputs, axes, seed)
     path = Path(word)
@@ -129,9 +131,10 @@ class StackedSamples:
 
     def __iter__(self) -> Iterator[dict[str, Array]]:
         for k in range(self.count):
-            # A row of a batched input is one sample with its batch axis; of others the stack's axis goes.
+            # A row of a batched input is one sample with its batch axis; of others the stack's axis goes. NumPy gives
+            # an entry of a vector as a scalar, which no runtime takes: asarray makes it an array of no axes.
             yield {
-                spec.name: self.arrays[spec.name][k : k + 1] if spec.batched else self.arrays[spec.name][k]
+                spec.name: self.arrays[spec.name][k : k + 1] if spec.batched else np.asarray(self.arrays[spec.name][k])
                 for spec in self.inputs
             }
 

@@ -204,6 +204,50 @@ def test_a_graph_that_no_runtime_takes_is_refused_before_a_sample_runs() -> None
         quantize(net.SerializeToString(), Untouched(), options=INT8)
 
 
+def test_a_dropout_of_training_is_refused_as_random() -> None:
+    b = Builder(np.random.default_rng(0))
+    h = b.op("Dropout", b.picture(normalised=True), b.constant(np.float32(0.5)), b.constant(np.array(True)))
+    net = b.model({"out": b.conv(h, 3, 4)})
+    with pytest.raises(CheckFailed, match=r"no runtime takes the graph: L55 Dropout: random.*model\.eval\(\)"):
+        quantize(net.SerializeToString(), Untouched(), options=INT8)
+
+
+def test_a_graph_that_is_random_where_no_rule_looks_is_refused_as_random() -> None:
+    """In a branch: rules read the nodes of the graph itself."""
+    b = Builder(np.random.default_rng(0))
+    h = b.conv(b.picture(normalised=True), 3, 4)
+    branches = {
+        f"{name}_branch": helper.make_graph(
+            [helper.make_node("RandomNormalLike", [h], [f"{name}_r"], f"{name}_noise")], name, [],
+            [helper.make_tensor_value_info(f"{name}_r", TensorProto.FLOAT, None)],
+        )
+        for name in ("then", "else")
+    }  # fmt: skip
+    bright = b.op("Greater", b.op("ReduceMean", h, keepdims=0), b.constant(np.float32(0)))
+    net = b.model({"out": b.op("If", bright, **branches)})
+    with pytest.raises(CheckFailed, match="the graph answers one sample differently each time"):
+        quantize(net.SerializeToString(), pictures(2), options=INT8)
+
+
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        ("image", "the graph's output image is an input, passed through"),
+        ("stored", "the graph's output stored is a constant: no input changes it"),
+        ("copied", "the graph's output copied is a constant: no input changes it"),
+    ],
+)
+def test_an_output_that_no_node_makes_is_refused_in_true_words(output: str, said: str) -> None:
+    b = Builder(np.random.default_rng(0))
+    net = b.model({"out": b.conv(b.picture(normalised=True), 3, 4)})
+    net.graph.initializer.append(numpy_helper.from_array(np.ones(3, np.float32), "stored"))
+    net.graph.node.append(helper.make_node("Identity", ["stored"], ["copied"], "copy"))
+    kind = TensorProto.UINT8 if output == "image" else TensorProto.FLOAT
+    net.graph.output.append(helper.make_tensor_value_info(output, kind, [1, 24, 24, 3] if output == "image" else [3]))
+    with pytest.raises(BadInput, match=said):
+        quantize(net.SerializeToString(), Untouched(), options=INT8)
+
+
 def test_a_runtime_that_refuses_the_graph_costs_the_others_nothing() -> None:
     """TensorRT takes no dilated average; OpenVINO and ONNX Runtime do."""
     b = Builder(np.random.default_rng(0))

@@ -79,6 +79,11 @@ def single(
     return model_of([node(op, inputs, **attributes)], constants or {}, opset=opset)
 
 
+def dropout(ratio: float = 0.5, training: bool | None = True) -> ModelProto:
+    stated = {} if training is None else {"t": np.array(training)}
+    return single("Dropout", "x r t" if stated else "x r", constants={"r": np.float32(ratio), **stated})
+
+
 def edited(change: Callable[[ModelProto], Any]) -> ModelProto:
     model = conv()
     change(model)
@@ -276,7 +281,8 @@ ROWS: list[tuple[str, Callable[[], ModelProto]]] = [
     *(("L51", lambda op=op: single(op)) for op in ("NonZero", "Unique", "BitShift", "DFT", "StringNormalizer")),
     ("L52", lambda: single("NonMaxSuppression", "x x", opset=11)),
     ("L53", lambda: model_of([helper.make_node("TopK", ["x", "k"], ["y", "i"])], {"k": np.array([4000], np.int64)}, shape=(1, 5000))),
-    ("L55", lambda: single("RandomNormalLike")),
+    *(("L55", lambda op=op: single(op)) for op in ("RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial")),
+    ("L55", lambda: dropout()),
     ("L59", lambda: edited(twice)),
     ("L60", lambda: edited(lambda m: m.graph.node.insert(1, node("Relu", "x", "q")))),
     ("L61", lambda: edited(lambda m: m.graph.input.append(helper.make_tensor_value_info("b", FLOAT, [2])))),
@@ -338,6 +344,9 @@ def test_every_rule_has_a_row() -> None:
         average,
         resize,
         lambda: single("Relu"),
+        lambda: dropout(training=False),
+        lambda: dropout(training=None),
+        lambda: dropout(ratio=0.0),
         lambda: single("AveragePool", kernel_shape=[2, 2], dilations=[1, 1], opset=19),
         lambda: model_of([node("Cast", "x", to=FLOAT)], {}, kind=TensorProto.UINT8),
     ],

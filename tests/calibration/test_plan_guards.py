@@ -289,6 +289,12 @@ def test_a_product_of_two_activations_reads_what_was_before_q_in_openvino_alone(
     assert "b" in other.points
 
 
+@pytest.mark.parametrize(("target", "role"), [("openvino", "inner"), ("tensorrt", "tail")])
+def test_what_is_read_before_q_does_not_widen_the_range_behind_q(target: str, role: str) -> None:
+    """Of the readers of `a` OpenVINO's plan gives DQ to an int8 product alone; TensorRT's to a float one as well."""
+    assert plan(attention(reshaped=False), (target,)).points["a"].role == role
+
+
 def test_what_is_read_before_q_keeps_its_own_value_where_q_has_the_name() -> None:
     """An output of the graph is what DQ makes; the float value has another name."""
     nodes = [node("MatMul", "x w", "a"), node("MatMul", "a a", "y")]

@@ -208,6 +208,45 @@ def test_inputs_without_a_batch_axis_are_stacked(here: Path) -> None:
         assert bundle.manifest.golden[0].feeds["model"][NUMBERS].shape == (6, 8)
 
 
+def scaled(here: Path) -> None:
+    """y = Relu(x * k): k is a scalar, of no axes."""
+    ends = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        for name, shape in (("x", ["N", 4]), ("k", []), ("y", ["N", 4]))
+    ]
+    nodes = [helper.make_node("Mul", ["x", "k"], ["p"], "mul"), helper.make_node("Relu", ["p"], ["y"], "relu")]
+    graph = helper.make_graph(nodes, "g", ends[:2], ends[2:])
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(here / "scaled.onnx")
+    )
+
+
+@pytest.mark.parametrize("data", ["stack", "folder", "random"])
+def test_a_scalar_input_is_calibrated_however_the_samples_come(data: str, here: Path) -> None:
+    scaled(here)
+    x, k = np.ones((3, 4), np.float32), np.arange(3, dtype=np.float32)
+    save(here / "stack.npz", {"x": x, "k": k})
+    (here / "folder").mkdir()
+    for row in range(3):
+        save(here / "folder" / f"{row}.npz", {"x": x[:1], "k": k[row]})
+    given = {"stack": "stack.npz", "folder": "folder", "random": "random:3"}[data]
+    assert quantize("--variant", "fp16", model="scaled.onnx", data=given) == 0
+    specs = (
+        TensorSpec(name="x", dtype="float32", shape=("N", 4)), TensorSpec(name="k", dtype="float32", shape=()),
+    )  # fmt: skip
+    for feeds in samples_of(given, specs, {"N": 4}, seed=0):
+        assert isinstance(feeds["k"], np.ndarray)
+        assert feeds["k"].shape == ()
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="nobody can write to /proc, not even root")
+def test_a_folder_that_takes_no_file_is_noticed_before_anything_is_read(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert quantize(model="absent.onnx", out="/proc/self/m.edge") == 3
+    assert "/proc/self: can't be written" in capsys.readouterr().err
+
+
 def test_a_free_axis_needs_its_largest_size(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     onnx.save(model(axis="points"), "m.onnx")
     assert quantize() == 2
@@ -297,7 +336,13 @@ MISTAKES = [
     (("m.onnx", "wide.npz"), (), 3, "has shape (1, 3, 17, 16), the graph takes ('N', 3, 16, 16)"),
     (("m.onnx", "random:"), (), 2, "names no number of samples. Write random:64"),
     (("m.onnx", "random:0"), (), 2, "names no number of samples"),
+    (("m.onnx", "random:100001"), (), 2, "names no number of samples"),
+    (("m.onnx", "random:" + "9" * 5000), (), 2, "names no number of samples"),
     (("m.onnx", "s.npz"), ("--axis", "N"), 2, "Write --axis N=8"),
+    (("m.onnx", "absent"), ("--axis", "N=0"), 2, "a size is from 1 to 1,048,576"),
+    (("m.onnx", "absent"), ("--axis", "N=1048577"), 2, "a size is from 1 to 1,048,576"),
+    (("m.onnx", "absent"), ("--axis", "N=99999999999999999999"), 2, "a size is from 1 to 1,048,576"),
+    (("m.onnx", "absent"), ("--axis", "N=" + "9" * 5000), 2, "a size is from 1 to 1,048,576"),
     (("m.onnx", "s.npz"), ("--axis", "Q=3"), 2, "the graph has no free axis Q"),
     (("m.onnx", "s.npz"), ("--variant", "int4"), 2, "--variant is fp32, fp16, int8, int8-w7, not int4"),
     (("m.onnx", "s.npz"), ("--exclude", "nowhere"), 2, "nowhere"),
@@ -308,7 +353,7 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(
-    ("given", "words", "code", "said"), MISTAKES, ids=[" ".join((*g, *w)) for g, w, *_ in MISTAKES]
+    ("given", "words", "code", "said"), MISTAKES, ids=[" ".join((*g, *w))[:40] for g, w, *_ in MISTAKES]
 )
 def test_a_mistake_is_one_sentence_and_nothing_is_written(
     given: tuple[str, str], words: tuple[str, ...], code: int, said: str, here: Path,
