@@ -13,9 +13,9 @@ import numpy as np
 
 from edge_sdk.bundle.manifest import GoldenSample, Graph
 from edge_sdk.bundle.store import Bundle
-from edge_sdk.errors import BadBundle, EdgeError
+from edge_sdk.errors import BadBundle, EdgeError, NotThere
 from edge_sdk.golden import Expected, answers, difference, golden_feeds, golden_outputs
-from edge_sdk.loading import options_for
+from edge_sdk.loading import choose, graph_of, options_for
 from edge_sdk.runtimes import registry
 from edge_sdk.runtimes.cache import default_cache_folder
 from edge_sdk.runtimes.protocol import CompileOptions, Explanation, Session
@@ -49,7 +49,7 @@ class WholeWay:
 
     def line(self) -> str:
         """For a person."""
-        names = ", ".join(f"{role} {variant}" for role, variant in self.variants.items())
+        names = _by_role(self.variants)
         outcome = self.problem or f"relative error against fp32 {self.relative:.1e}"
         return f"end to end on {self.runtime} ({names}): {outcome}{'' if self.passed else '  FAIL'}"
 
@@ -71,8 +71,14 @@ class PredictCheck:
     def line(self) -> str:
         """For a person."""
         names = ", ".join(dict.fromkeys(self.variants.values()))
+        if len(set(self.variants.values())) > 1:
+            names = _by_role(self.variants)
         outcome = self.problem or "a golden source is answered, and each graph is fed what Task.feeds makes"
         return f"predict on {self.runtime} ({names}): {outcome}{'' if self.passed else '  FAIL'}"
+
+
+def _by_role(variants: Mapping[str, str]) -> str:
+    return ", ".join(f"{role} {variant}" for role, variant in variants.items())
 
 
 def reproduced(bundle: Bundle, task: Task) -> tuple[int, float]:
@@ -124,33 +130,58 @@ def compiled_as_load(bundle: Bundle, graph: Graph, runtime: str, device: str, *,
 def whole_ways(
     bundle: Bundle, task: Task, jobs: Sequence[tuple[Graph, str]], device: str | None
 ) -> tuple[WholeWay, ...]:
-    """For tasks with several roles: every runtime and variant that all roles have, from source to last answer.
+    """For tasks with several roles, from source to last answer: on every runtime what `load` picks there, and every
+    variant that all roles have.
 
     jobs: (graph, runtime) of what is verified. device: None = each runtime's own.
     """
     if len(task.roles) == 1:
         return ()
-    return tuple(_whole_way(bundle, task, graphs, runtime, device) for runtime, graphs in _complete(task, jobs))
+    ways = _combinations(bundle, task, jobs, device)
+    return tuple(_whole_way(bundle, task, graphs, runtime, device) for runtime, graphs in ways)
 
 
-def _complete(task: Task, jobs: Sequence[tuple[Graph, str]]) -> Iterator[tuple[str, dict[str, Graph]]]:
-    """Every runtime and variant that all roles have there, with the graphs by role."""
+def _combinations(
+    bundle: Bundle, task: Task, jobs: Sequence[tuple[Graph, str]], device: str | None
+) -> Iterator[tuple[str, dict[str, Graph]]]:
+    """By runtime, graphs by role: first what `load` picks there, then each other variant that all roles have."""
     for runtime in dict.fromkeys(runtime for _, runtime in jobs):
-        for variant in dict.fromkeys(graph.variant for graph, name in jobs if name == runtime):
-            by_role = {g.role: g for g, name in reversed(jobs) if (name, g.variant) == (runtime, variant)}
-            if set(by_role) == set(task.roles):
+        graphs = [graph for graph, name in jobs if name == runtime]
+        picked = _picked(bundle, graphs, runtime, device or registry.runtime(runtime).default_device)
+        common = [
+            {graph.role: graph for graph in reversed(graphs) if graph.variant == variant}
+            for variant in dict.fromkeys(graph.variant for graph in graphs)
+        ]
+        seen: list[dict[str, str]] = []
+        for by_role in (picked, *common):
+            variants = {role: graph.variant for role, graph in by_role.items()}
+            if set(by_role) == set(task.roles) and variants not in seen:
+                seen.append(variants)
                 yield runtime, by_role
+
+
+def _picked(bundle: Bundle, graphs: Sequence[Graph], runtime: str, device: str) -> dict[str, Graph]:
+    """What `load` takes on this runtime, by role: of several roles not always one variant, since each role has its own
+    graphs and known faults. Roles are left out whose graph is not one of `graphs`; {} if `load` refuses the runtime."""
+    try:
+        choices = choose(bundle, runtime=runtime, device=device)
+    except NotThere:  # the reason is in the rows of the graphs, or in `left_out`
+        return {}
+    picked = {role: graph_of(bundle, role, runtime, choice) for role, choice in choices.items()}
+    names = {graph.name for graph in graphs}
+    return {role: graph for role, graph in picked.items() if graph.name in names}
 
 
 def predicted(
     bundle: Bundle, task: Task, jobs: Sequence[tuple[Graph, str]], device: str | None
 ) -> tuple[PredictCheck, ...]:
-    """Every runtime with the first variant that all roles have there: `predict`, and its result as line and as JSON.
+    """On every runtime `predict`, and its result as line and as JSON: with what `load` picks there, or, where that is
+    not verified, with the first variant that all roles have.
 
     jobs, device: as in `whole_ways`.
     """
     checks: dict[str, PredictCheck] = {}
-    for runtime, graphs in _complete(task, jobs):
+    for runtime, graphs in _combinations(bundle, task, jobs, device):
         if runtime not in checks:
             problem = predict_problem(bundle, task, graphs, runtime, device)
             variants = {role: graphs[role].variant for role in task.roles}
