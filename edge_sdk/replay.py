@@ -5,10 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import sys
-import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +19,7 @@ from edge_sdk.loading import choose, graph_of, options_for
 from edge_sdk.runtimes import registry
 from edge_sdk.runtimes.cache import default_cache_folder
 from edge_sdk.runtimes.protocol import CompileOptions, Explanation, Session
-from edge_sdk.tasks.base import Loaded, Model, Running, Setup, Task, golden_samples_of
+from edge_sdk.tasks.base import Loaded, Model, Running, Setup, Task, golden_samples_of, raised
 from edge_sdk.tensors import Array, TensorSpec
 
 FP32_TOLERANCE = 1e-3
@@ -211,8 +209,7 @@ def predict_problem(
     except EdgeError as exc:
         return str(exc)
     except Exception as exc:  # noqa: BLE001 (a task may be another package's, and raise anything)
-        frame = traceback.extract_tb(exc.__traceback__)[-1]
-        return f"{type(exc).__name__}: {exc} ({Path(frame.filename).name}, line {frame.lineno})"
+        return raised(exc)
     finally:
         for recorder in recorders.values():
             recorder.close()

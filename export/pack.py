@@ -43,7 +43,7 @@ from edge_sdk.runtimes import registry, targets
 from edge_sdk.runtimes.onnx_file import read_facts
 from edge_sdk.runtimes.protocol import CompileOptions, Session
 from edge_sdk.shown import shown
-from edge_sdk.tasks.base import Setup, Task, golden_samples_of
+from edge_sdk.tasks.base import Setup, Task, golden_samples_of, task_code
 from edge_sdk.tensors import BATCH, Array, TensorSpec
 
 Tolerances: TypeAlias = Callable[[str, str], Mapping[str, Tolerance]]
@@ -182,7 +182,8 @@ def setup_of(exported: Exported, task: Task, *, family: str, where: str) -> Setu
         inputs={role: one.inputs for role, one in facts.items()},
         outputs={role: one.outputs for role, one in facts.items()},
     )  # fmt: skip
-    task.check(setup, where=where)
+    with task_code(task, "check", where=where):
+        task.check(setup, where=where)
     return setup
 
 
