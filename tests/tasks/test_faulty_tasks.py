@@ -18,6 +18,7 @@ from edge_sdk.export.tasks.base import Golden
 from edge_sdk.summary import inspect
 from edge_sdk.tasks.base import MODEL, raised, task_code
 from edge_sdk.tasks.tensor import TensorModel, TensorResult, TensorSettings, TensorTask
+from edge_sdk.verify import verify
 
 
 @pytest.fixture(scope="module")
@@ -96,3 +97,25 @@ def test_errors_of_our_own_pass_as_they_are() -> None:
         raise OSError("full")
     assert isinstance(found.value.__cause__, OSError)
     assert raised(found.value.__cause__).startswith("OSError: full (test_faulty_tasks.py, line ")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("to_json", lambda self: "{'x': 1}", "JSONDecodeError"),
+        ("to_json", _faulty, "KeyError: 'of theirs'"),
+        ("line", _faulty, "KeyError: 'of theirs'"),
+        ("suffix", None, "AttributeError"),
+    ],
+)
+def test_a_result_that_predict_could_not_print_or_save_is_not_verified(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: Any, said: str
+) -> None:
+    if value is None:
+        monkeypatch.delattr(TensorResult, name)
+    else:
+        monkeypatch.setattr(TensorResult, name, value)
+    report = verify(folder / "x.edge", runtimes=["onnxruntime"])
+    assert all(row.passed for row in report.rows)
+    assert not report.passed
+    assert said in report.predict[0].problem
