@@ -23,7 +23,7 @@ from edge_sdk.runtimes.cache import default_cache_folder, own_folder
 from edge_sdk.runtimes.onnx_file import read_facts
 from edge_sdk.runtimes.protocol import Availability, CompileOptions, Session
 from edge_sdk.runtimes.targets import Choice, VariantOption
-from edge_sdk.tasks.base import Loaded, Model, Predictor, Running, Setup, Task
+from edge_sdk.tasks.base import Loaded, Model, Predictor, Running, Setup, Task, task_code
 from edge_sdk.tensors import BATCH
 
 VariantWanted: TypeAlias = "str | Mapping[str, str] | None"
@@ -97,7 +97,8 @@ def load_as(
             )
             if self_check:
                 words[role] = _self_check(bundle, graph, session, folder, max_batch=rows[role])
-        opened = task.open(Loaded(bundle=bundle, models=models, color=color, self_check=_words(words)))
+        with task_code(task, "open", where=str(path)):
+            opened = task.open(Loaded(bundle=bundle, models=models, color=color, self_check=_words(words)))
         assert isinstance(opened, kind)  # so it was, before anything was compiled
         return opened
     except BaseException:
@@ -148,7 +149,9 @@ def checked_task(bundle: Bundle) -> Task:
     task = tasks.task(bundle.manifest.task, where=where)
     if missing := [role for role in task.roles if not any(g.role == role for g in bundle.manifest.graphs)]:
         raise BadBundle(f"a bundle for {task.name} needs a graph for {missing[0]}", where=where, hint="Export it again")
-    task.check(Setup.of(bundle, task.settings), where=where)
+    setup = Setup.of(bundle, task.settings)
+    with task_code(task, "check", where=where):
+        task.check(setup, where=where)
     return task
 
 

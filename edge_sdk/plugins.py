@@ -7,6 +7,7 @@ that names its package; it is never left out in silence. Runtimes are read by th
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from functools import lru_cache
 from importlib import metadata
 from typing import Any
@@ -34,11 +35,16 @@ def package_of(entry: metadata.EntryPoint) -> str:
     return entry.dist.name if entry.dist is not None else entry.value
 
 
-def made(entry: metadata.EntryPoint, kind: Any) -> Any:
+def _nothing(one: Any) -> str:
+    """No fault: the default of `fault`."""
+    return ""
+
+
+def made(entry: metadata.EntryPoint, kind: Any, fault: Callable[[Any], str] = _nothing) -> Any:
     """What the entry point's factory makes: a `kind` (a class, or a protocol that can be checked at run time).
 
-    Raises NotThere that names the package: it does not load, or makes something else, or something of another name; two
-    packages offer the same name.
+    fault: what is wrong with it beyond its type, "" = nothing. Raises NotThere that names the package: it does not
+    load, or makes something else, something of another name, or with a fault; two packages offer the same name.
     """
     package, what = package_of(entry), f"{entry.name} ({entry.group})"
     same = {package_of(one) for one in _entries(entry.group, tuple(sys.path)) if one.name == entry.name}
@@ -57,6 +63,9 @@ def made(entry: metadata.EntryPoint, kind: Any) -> Any:
             f"the package {package} offers {what}, and it makes no {kind.__name__}{lacks and f': it has no {lacks}'}",
             hint=repair,
         )
-    if one.name != entry.name:
-        raise NotThere(f"the package {package} offers {what}, and it calls itself {one.name!r}", hint=repair)
+    name = getattr(one, "name", "")  # a class may declare the attribute and give it no value
+    if name != entry.name:
+        raise NotThere(f"the package {package} offers {what}, and it calls itself {name!r}", hint=repair)
+    if problem := fault(one):
+        raise NotThere(f"the package {package} offers {what}, and {problem}", hint=repair)
     return one

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
-import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from edge_sdk.loading import choose, graph_of, options_for
 from edge_sdk.runtimes import registry
 from edge_sdk.runtimes.cache import default_cache_folder
 from edge_sdk.runtimes.protocol import CompileOptions, Explanation, Session
-from edge_sdk.tasks.base import Loaded, Model, Setup, Task, golden_samples_of
+from edge_sdk.tasks.base import Loaded, Model, Running, Setup, Task, golden_samples_of, raised
 from edge_sdk.tensors import Array, TensorSpec
 
 FP32_TOLERANCE = 1e-3
@@ -183,14 +183,17 @@ def predicted(
     checks: dict[str, PredictCheck] = {}
     for runtime, graphs in _combinations(bundle, task, jobs, device):
         if runtime not in checks:
-            problem = predict_problem(bundle, task, graphs, runtime, device)
+            problem = predict_problem(bundle, task, graphs, runtime, device, bundle.manifest.golden[:1])
             variants = {role: graphs[role].variant for role in task.roles}
             checks[runtime] = PredictCheck(runtime=runtime, variants=variants, problem=problem)
     return tuple(checks.values())
 
 
-def predict_problem(bundle: Bundle, task: Task, graphs: Mapping[str, Graph], runtime: str, device: str | None) -> str:
-    """What is wrong with the task's predictor on the first golden source, "" = nothing. graphs: by role."""
+def predict_problem(
+    bundle: Bundle, task: Task, graphs: Mapping[str, Graph], runtime: str, device: str | None,
+    samples: Sequence[GoldenSample],
+) -> str:  # fmt: skip
+    """What is wrong with the task's predictor on the sources of `samples`, "" = nothing. graphs: by role."""
     recorders: dict[str, _Recorder] = {}
     try:
         for role in task.roles:
@@ -199,20 +202,45 @@ def predict_problem(bundle: Bundle, task: Task, graphs: Mapping[str, Graph], run
         models = {
             role: Model(graph=graphs[role], session=one, max_batch=sys.maxsize) for role, one in recorders.items()
         }
-        sample = bundle.manifest.golden[0]
         # Never closed: the bundle and the sessions are closed by those who opened them, and nothing is submitted to it.
         predictor = task.open(Loaded(bundle=bundle, models=models))
-        result = predictor.predict(task.source(_source(bundle, sample)))
-        _ = result.line(), json.loads(result.to_json()), result.suffix
-        return _fed_otherwise(bundle, task, sample, recorders)
+        problems = (_problem_with(predictor, bundle, task, sample, recorders) for sample in samples)
+        return next(filter(None, problems), "")
     except EdgeError as exc:
         return str(exc)
     except Exception as exc:  # noqa: BLE001 (a task may be another package's, and raise anything)
-        frame = traceback.extract_tb(exc.__traceback__)[-1]
-        return f"{type(exc).__name__}: {exc} ({Path(frame.filename).name}, line {frame.lineno})"
+        return raised(exc)
     finally:
         for recorder in recorders.values():
             recorder.close()
+
+
+def _problem_with(
+    predictor: Running[Any, Any], bundle: Bundle, task: Task, sample: GoldenSample, recorders: Mapping[str, _Recorder]
+) -> str:
+    """As `predict_problem`, with one source."""
+    for recorder in recorders.values():
+        recorder.clear()
+    # Copies, since a user's arrays can be written to, and those of a bundle can't.
+    source = task.source({name: np.array(array) for name, array in _source(bundle, sample).items()})
+    before = [array.tobytes() for array in _arrays(source)]
+    result = predictor.predict(source)
+    _ = result.line(), json.loads(result.to_json()), result.suffix
+    if [array.tobytes() for array in _arrays(source)] != before:
+        return "it changes the arrays that it is given, which are the caller's"
+    return _fed_otherwise(bundle, task, sample, recorders)
+
+
+def _arrays(source: object) -> Iterator[Array]:
+    """The arrays in a source: itself, or what a mapping, a sequence or a dataclass holds."""
+    if isinstance(source, np.ndarray):
+        yield source
+    elif isinstance(source, Mapping):
+        yield from itertools.chain.from_iterable(map(_arrays, source.values()))
+    elif isinstance(source, (list, tuple)):
+        yield from itertools.chain.from_iterable(map(_arrays, source))
+    elif is_dataclass(source):
+        yield from itertools.chain.from_iterable(_arrays(getattr(source, one.name)) for one in fields(source))
 
 
 def _fed_otherwise(bundle: Bundle, task: Task, sample: GoldenSample, recorders: Mapping[str, _Recorder]) -> str:
@@ -259,6 +287,10 @@ class _Recorder:
         self.fed.append({name: np.array(array) for name, array in feeds.items()})
         self.answered.append(answers(self._session, feeds))
         return self.answered[-1]
+
+    def clear(self) -> None:
+        """Forget what was run."""
+        self.fed, self.answered = [], []
 
     def explain(self) -> Explanation:
         return self._session.explain()

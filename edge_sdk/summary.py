@@ -15,7 +15,7 @@ from edge_sdk.bundle.signing import SignatureStatus, Trust
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.decision.record import Record
 from edge_sdk.errors import EdgeError
-from edge_sdk.tasks.base import Task
+from edge_sdk.tasks.base import Task, task_code
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +76,7 @@ def inspect(path: Path | str, *, trust: Trust = "if-present") -> BundleSummary:
             size_bytes=bundle.size_bytes,
             digest=bundle.digest,
             manifest=manifest,
-            task=(*_input(manifest.preprocessing), *(task.summary(bundle) if task is not None else unknown)),
+            task=(*_input(manifest.preprocessing), *(_settings(task, bundle) if task is not None else unknown)),
             members=tuple(
                 MemberSummary(
                     name=entry.name,
@@ -99,6 +99,15 @@ def _task(bundle: Bundle) -> tuple[Task | None, list[tuple[str, str]]]:
         return tasks.task(bundle.manifest.task, where=str(bundle.path)), []
     except EdgeError as exc:
         return None, [("task", str(exc.args[0]))]
+
+
+def _settings(task: Task, bundle: Bundle) -> list[tuple[str, str]]:
+    """What the task shows of its settings; a fault of its code is shown in their place, as an unknown task is."""
+    try:
+        with task_code(task, "summary", where=str(bundle.path)):
+            return task.summary(bundle)
+    except EdgeError as exc:
+        return [("task", str(exc.args[0]))]
 
 
 def _input(p: Preprocessing | None) -> list[tuple[str, str]]:

@@ -28,7 +28,7 @@ from edge_sdk.progress import Progress, silent
 from edge_sdk.replay import PredictCheck, WholeWay, compiled_as_load, predicted, reproduced, whole_ways
 from edge_sdk.runtimes import registry, targets
 from edge_sdk.runtimes.protocol import Availability, Session
-from edge_sdk.tasks.base import Headline
+from edge_sdk.tasks.base import Headline, task_code
 from edge_sdk.tensors import BATCH as BATCH_AXIS
 from edge_sdk.text_table import TableWriter, text_table
 
@@ -169,10 +169,12 @@ def verify(
         exact, worst = reproduced(bundle, task)
         named = [(g, one.runtime) for g, one in jobs]
         checks = [check for row in rows for check in row.outputs + row.batch_outputs]
+        with task_code(task, "headline", where=str(path)):
+            headline = task.headline(bundle, checks)
         return VerifyReport(
             bundle=str(path), digest=bundle.digest, samples=len(bundle.manifest.golden), reproduced=exact,
             worst_feed_difference=worst, rows=tuple(rows), absent=absent, left_out=left_out + unusable,
-            headline=task.headline(bundle, checks),
+            headline=headline,
             reproduces="sources" if bundle.manifest.preprocessing is None else "preprocessing",
             whole_way=whole_ways(bundle, task, named, device), predict=predicted(bundle, task, named, device),
         )  # fmt: skip

@@ -148,6 +148,7 @@ def build(
     progress: Progress = silent,
 ) -> Built:  # fmt: skip
     """Export and quantize the graphs, make site records, evaluate every variant on every runtime here, and pack."""
+    may_replace = _unless_changed(options)
     task = export_task(family.task)
     threads = trained.options.threads or default_threads()
     progress(0, 0, "exporting the graphs")
@@ -171,7 +172,7 @@ def build(
         ),
         extra={TRAINING: trained.summary(), RECORDS: len(records)},
     )  # fmt: skip
-    pack(parts, options.out, key=options.key, threads=threads, progress=progress).close()
+    pack(parts, options.out, key=options.key, threads=threads, may_replace=may_replace, progress=progress).close()
     return Built(path=options.out, made=made, records=_in_file(options.out), evaluation=evaluation)
 
 
@@ -222,6 +223,31 @@ def _replaces(wanted: BuildOptions, run: str) -> bool:
     if made_by != run:
         raise BadUsage("this bundle was made from other data, options or weights", where=str(out), hint=hint)
     return True
+
+
+def _unless_changed(wanted: BuildOptions) -> Callable[[], None]:
+    """A check for the end of a build, minutes later: raises BadUsage if something else is at `wanted.out` than now, and
+    --overwrite was not given. Another build, or a record appended on site, would be lost without a word."""
+    before = _file_at(wanted.out)
+
+    def check() -> None:
+        if not wanted.overwrite and _file_at(wanted.out) not in (None, before):
+            raise BadUsage(
+                "this file was written while the bundle was being built, and is kept", where=str(wanted.out),
+                hint="Nothing was written. Name another file with --out, or give --overwrite to lose it",
+            )  # fmt: skip
+
+    return check
+
+
+def _file_at(path: Path) -> tuple[int, int, int] | None:
+    """What tells one file at `path` from another, None = there is none. Every write renames a new file, so the inode
+    differs even if size and time do not."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def run_of(bundle: Bundle) -> str:

@@ -7,9 +7,11 @@ fp32 graphs of the roles before it answer by the letter of ONNX. Knows no family
 from __future__ import annotations
 
 import itertools
+import math
 import platform
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -29,11 +31,11 @@ from edge_sdk.calibration import Quantized, Variant
 from edge_sdk.calibration.counts import ran_in_int8
 from edge_sdk.calibration.layout import assert_equal
 from edge_sdk.decision.record import Record
-from edge_sdk.errors import BadUsage, CheckFailed, EdgeError
+from edge_sdk.errors import BadBundle, BadUsage, CheckFailed, EdgeError
 from edge_sdk.export.checked import checked
 from edge_sdk.export.family import MAX_BATCH, Exported, FloatGraph
 from edge_sdk.export.tasks.base import ANY_OUTPUT, Golden, float_variant
-from edge_sdk.golden import answers, difference, in_batches, neighbour
+from edge_sdk.golden import Expected, answers, difference, in_batches, neighbour
 from edge_sdk.loading import checked_task
 from edge_sdk.progress import Progress, silent
 from edge_sdk.replay import predict_problem, reproduced
@@ -41,7 +43,7 @@ from edge_sdk.runtimes import registry, targets
 from edge_sdk.runtimes.onnx_file import read_facts
 from edge_sdk.runtimes.protocol import CompileOptions, Session
 from edge_sdk.shown import shown
-from edge_sdk.tasks.base import Setup, Task, golden_samples_of
+from edge_sdk.tasks.base import Setup, Task, golden_samples_of, task_code
 from edge_sdk.tensors import BATCH, Array, TensorSpec
 
 Tolerances: TypeAlias = Callable[[str, str], Mapping[str, Tolerance]]
@@ -68,14 +70,20 @@ class Parts:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
+def _always() -> None:
+    """Replace whatever is there: the default of `may_replace`."""
+
+
 def pack(
-    parts: Parts, out: Path, *, key: SigningKey | None = None, threads: int | None = None, progress: Progress = silent
-) -> Bundle:
+    parts: Parts, out: Path, *, key: SigningKey | None = None, threads: int | None = None,
+    may_replace: Callable[[], None] = _always, progress: Progress = silent,
+) -> Bundle:  # fmt: skip
     """Writes `out` in one step (the old file stays if anything fails) and returns it, opened.
 
-    threads: for the golden answers and the count of int8 operators, as in `CompileOptions`. Raises CheckFailed if two
-    layouts of one variant do not answer the same, bit by bit, on the golden samples; BadUsage, BadBundle for graphs,
-    settings or samples that the task does not take.
+    threads: for the golden answers and the count of int8 operators, as in `CompileOptions`. may_replace: called when
+    the file is finished, before it gets its name; raises to keep what is at `out`. Raises CheckFailed if two layouts of
+    one variant do not answer the same, bit by bit, on the golden samples, and as `prove`; BadUsage, BadBundle for
+    graphs, settings, tolerances or samples that the task does not take.
     """
     task = tasks.task(parts.task)
     setup = setup_of(parts.exported, task, family=parts.family, where=str(out))
@@ -107,25 +115,39 @@ def pack(
     )  # fmt: skip
     progress(len(graphs), len(graphs), f"writing {out.name}")
     onnx = {graph.name: data for graph, data in pairs}
+
+    def proved(bundle: Bundle) -> None:
+        prove(bundle)
+        may_replace()
+
     return write_bundle(
-        out, manifest=manifest, graphs=onnx, members=members, decisions=parts.records, key=key, prove=prove
+        out, manifest=manifest, graphs=onnx, members=members, decisions=parts.records, key=key, prove=proved
     )
 
 
 def prove(bundle: Bundle) -> None:
-    """What no device could use is not written: the task takes the finished file, makes the golden feeds of the golden
-    sources again, and its predictor answers one. In fp32 on ONNX Runtime, since what a runtime makes of the other
-    graphs is for `verify` to say, on each machine. Raises CheckFailed, BadBundle."""
-    task, count = checked_task(bundle), len(bundle.manifest.golden)
+    """What no device could use is not written: every graph has tolerances that `load` accepts, the task takes the
+    finished file, makes the golden feeds of the golden sources again, and its predictor answers all of them. In fp32 on
+    ONNX Runtime, since what a runtime makes of the other graphs is for `verify` to say, on each machine. Raises
+    CheckFailed, BadBundle."""
+    task, golden = checked_task(bundle), bundle.manifest.golden
+    for graph in bundle.manifest.graphs:
+        try:
+            Expected.of(bundle, graph)
+        except BadBundle as exc:
+            raise CheckFailed(
+                f"no device would load the bundle: {exc.args[0]}", where=str(bundle.path),
+                hint="Nothing was written. State a smaller tolerance, leave the variant out, or give golden samples "
+                "with larger answers",
+            ) from exc  # fmt: skip
     exact, worst = reproduced(bundle, task)
     problem = ""
-    if exact < count:
-        problem = (
-            f"Task.feeds gives {count - exact} of {count} golden samples other feeds than before, by up to {worst:.3g}"
-        )
+    if exact < len(golden):
+        wrong = f"{len(golden) - exact} of {len(golden)} golden samples"
+        problem = f"Task.feeds gives {wrong} other feeds than before, by up to {worst:.3g}"
     else:
         graphs = {graph.role: graph for graph in bundle.manifest.graphs if graph.variant == "fp32"}
-        problem = predict_problem(bundle, task, graphs, "onnxruntime", None)
+        problem = predict_problem(bundle, task, graphs, "onnxruntime", None, golden)
     if problem:
         raise CheckFailed(
             f"the task {task.name} can't use the bundle: {problem}", where=str(bundle.path),
@@ -153,14 +175,33 @@ def setup_of(exported: Exported, task: Task, *, family: str, where: str) -> Setu
     if not isinstance(exported.settings, task.settings):
         given = type(exported.settings).__name__
         raise BadUsage(f"the settings are a {given}, {task.name} takes {task.settings.__name__}")
+    _check_settings(exported.settings, task)
     facts = {role: read_facts(graph.onnx, where=role) for role, graph in exported.graphs.items()}
     setup = Setup(
         settings=exported.settings, preprocessing=exported.preprocessing,
         inputs={role: one.inputs for role, one in facts.items()},
         outputs={role: one.outputs for role, one in facts.items()},
     )  # fmt: skip
-    task.check(setup, where=where)
+    with task_code(task, "check", where=where):
+        task.check(setup, where=where)
     return setup
+
+
+def _check_settings(settings: msgspec.Struct, task: Task) -> None:
+    """Raises BadUsage for settings that a device would read otherwise than they are, or not at all: JSON has no NumPy
+    numbers, no tuples inside Any, and no keys but text."""
+    try:
+        text = msgspec.json.encode(msgspec.to_builtins(settings))
+        read: Any = msgspec.convert(msgspec.json.decode(text), task.settings)
+        problem = "" if read == settings else f"{settings!r:.200} is read as {read!r:.200}"
+    except Exception as exc:  # noqa: BLE001 (a check of the struct's own may raise anything)
+        problem = str(exc)
+    if problem:
+        raise BadUsage(
+            f"the settings of the task {task.name} do not survive being written to a file: {problem}",
+            where=task.settings.__name__,
+            hint="Give plain Python numbers and text; of a dict, keys of text; of an Any, a list instead of a tuple",
+        )
 
 
 def _graphs(parts: Parts, role: str) -> list[tuple[Graph, Variant]]:
@@ -187,8 +228,29 @@ def _graph(name: str, role: str, float_graph: FloatGraph, variant: Variant, boun
         size_bytes=0, sha256="",
         opset=facts.opset, inputs=facts.inputs, outputs=facts.outputs, axes=axes_of(float_graph, facts.inputs),
         int8_operators=variant.int8_operators,
-        tolerance={spec.name: bounds.get(spec.name) or bounds[ANY_OUTPUT] for spec in facts.outputs},
+        tolerance={
+            spec.name: _tolerance(bounds, spec.name, where=f"{role} {variant.variant}") for spec in facts.outputs
+        },
     )  # fmt: skip
+
+
+def _tolerance(bounds: Mapping[str, Tolerance], output: str, *, where: str) -> Tolerance:
+    """The stated tolerance of one output. Raises BadUsage where none is stated, or one that no answer can meet.
+
+    where: role and variant.
+    """
+    found = bounds.get(output, bounds.get(ANY_OUTPUT))
+    if found is None:
+        raise BadUsage(
+            f"the output {output} has no tolerance", where=where,
+            hint=f'Return one for {output}, or for "{ANY_OUTPUT}", all other outputs, from ExportTask.tolerances',
+        )  # fmt: skip
+    if not all(math.isfinite(bound) and bound >= 0 for bound in (found.absolute, found.relative)):
+        raise BadUsage(
+            f"the tolerance of the output {output} is {found.absolute} + {found.relative} x the largest golden value",
+            where=where, hint="Both are finite numbers of at least 0",
+        )  # fmt: skip
+    return found
 
 
 def axes_of(graph: FloatGraph, inputs: Sequence[TensorSpec]) -> dict[str, int]:
@@ -312,9 +374,13 @@ def _stored(
 
     def store(folder: str, arrays: Mapping[str, Array]) -> dict[str, StoredArray]:
         out = {}
+        same = Counter(
+            name.lower() for name in arrays
+        )  # a file system may not tell y from Y, so no bundle may hold both
         for number, (name, array) in enumerate(arrays.items()):
             plain = re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:60]
-            unique = plain if plain == name else f"{number}.{plain}"  # no plain name holds a dot
+            alone = plain == name and same[name.lower()] == 1
+            unique = plain if alone else f"{number}.{plain}"  # no plain name holds a dot
             out[name], data = stored_array(f"golden/{index}/{folder}/{unique}", array)
             members[out[name].member] = data
         return out

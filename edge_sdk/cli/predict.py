@@ -48,6 +48,7 @@ def predict(
     """
     from edge_sdk import atomic, tasks
     from edge_sdk.loading import load
+    from edge_sdk.tasks.base import task_code
 
     if out is not None:
         atomic.folder(out)
@@ -56,14 +57,18 @@ def predict(
         bundle, runtime=runtime, variant=variants(variant), device=device, threads=threads, trust=policy(trust, keys)
     ) as predictor:
         task = tasks.task(predictor.bundle.manifest.task)
-        given = _once(task.given(inputs, predictor.bundle))
-        for line in task.left_out(inputs):
+        with task_code(task, "given", where=str(bundle)):
+            given = _once(task.given(inputs, predictor.bundle))
+        with task_code(task, "left_out", where=str(bundle)):
+            left_out = task.left_out(inputs)
+        for line in left_out:
             terminal.note(line)
         if explain:
             terminal.note(predictor.explain())
         for one in given:
             try:
-                result = predictor.predict(one.source)
+                with task_code(task, "predict", where=shown(one.name)):
+                    result = predictor.predict(one.source)
             except BadInput as exc:
                 failed += 1
                 _refused(exc, one.name, json)
@@ -71,14 +76,17 @@ def predict(
             if out is not None and not places:  # the first result tells how the files will be called
                 places = _places(given, out, result.suffix, overwrite=overwrite)
             # Before saving: a full disk hides no result.
+            with task_code(task, "its result", where=shown(one.name)):
+                text = result.to_json() if json else result.line()
             if json:
-                terminal.out_json(result.to_json())
+                terminal.out_json(text)
             else:
-                terminal.out(result.line())
+                terminal.out(text)
             if out is not None:
                 place = places[id(one)]
                 place.parent.mkdir(parents=True, exist_ok=True)
-                result.save(place)
+                with task_code(task, "saving its result", where=shown(place)):
+                    result.save(place)
     if failed:
         terminal.note(f"{failed} of {len(given)} inputs gave no result")
     raise typer.Exit(3 if failed else 0)

@@ -40,6 +40,7 @@ def profile(
     from edge_sdk.profiling.predicting import workload
     from edge_sdk.profiling.run import ProfileOptions
     from edge_sdk.profiling.run import profile as measure
+    from edge_sdk.tasks.base import task_code
 
     wanted, trusted = variants(variant), policy(trust, keys)
     if layers:
@@ -57,9 +58,11 @@ def profile(
     with load(bundle, runtime=runtime, variant=wanted, device=device, threads=threads, trust=trusted) as predictor:
         called = workload(predictor, [inputs] if inputs is not None else [])
         task = tasks.task(predictor.bundle.manifest.task)
-        for line in task.left_out([inputs] if inputs is not None else []):
+        with task_code(task, "left_out", where=str(bundle)):
+            left_out = task.left_out([inputs] if inputs is not None else [])
+        for line in left_out:
             terminal.note(line)
-        with terminal.progress() as progress:
+        with terminal.progress() as progress, task_code(task, "predict", where=str(bundle)):
             report = measure(
                 predictor, called, options=options, progress=progress, command=sys.argv,
                 subject={"bundle_sha256": predictor.bundle.digest, "variant": predictor.variant},

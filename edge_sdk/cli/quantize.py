@@ -87,7 +87,7 @@ def quantize(
     )  # fmt: skip
     wanted = library.BuildOptions(
         name=out.stem if name is None else name, out=out, key=terminal.signing_key(key) if key else None, force=force,
-        evaluate=False,
+        evaluate=False, overwrite=overwrite,
     )  # fmt: skip
     samples = samples_of(data, facts.inputs, axes_of(graph, facts.inputs), seed=seed)
     if isinstance(samples, RandomSamples):  # before one is drawn; of others calibration checks the first that it reads

@@ -9,7 +9,7 @@ from typing import Any
 from edge_sdk import tasks
 from edge_sdk.golden import golden_feeds
 from edge_sdk.loading import load
-from edge_sdk.tasks.base import Predictor, golden_samples_of
+from edge_sdk.tasks.base import Predictor, golden_samples_of, task_code
 from edge_sdk.tensors import Array
 
 
@@ -28,7 +28,8 @@ def workload(predictor: Predictor[Any, Any], words: Sequence[str] = ()) -> list[
     """Sources to call `predict` with in turn: what `words` name (see `Task.given`), or made of the golden samples."""
     bundle = predictor.bundle
     task = tasks.task(bundle.manifest.task, where=str(bundle.path))
-    given = task.given(words, bundle) if words else ()
+    with task_code(task, "given", where=str(bundle.path)):
+        given = task.given(words, bundle) if words else ()
     with golden_samples_of(task, where=str(bundle.path)):
         return task.workload(bundle, given)
 

@@ -7,6 +7,7 @@ point group `edge_sdk.tasks`, whose entries are callables without arguments that
 from __future__ import annotations
 
 import importlib
+import re
 from typing import TYPE_CHECKING
 
 from edge_sdk import plugins
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from edge_sdk.tasks.base import Task
 
 GROUP = "edge_sdk.tasks"
+_MAX_ROLE = 40
+"""A graph's name is the role, its variant, layout and runtime, and has 80 characters at most."""
+_ROLE = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_-]{{0,{_MAX_ROLE - 1}}}")
 _HOMES = {
     "anomaly": ("edge_sdk.tasks.anomaly.task", "Anomaly"),
     "tensor": ("edge_sdk.tasks.tensor", "TensorTask"),
@@ -43,5 +47,21 @@ def task(name: str, *, where: str = "") -> Task:
         )  # fmt: skip
     from edge_sdk.tasks.base import Task as Kind
 
-    made: Task = plugins.made(offered[name], Kind)
+    made: Task = plugins.made(offered[name], Kind, _fault)
     return made
+
+
+def _fault(made: Task) -> str:
+    """What is wrong with what the task's class states, "" = nothing. A bundle names its graphs after the roles, in
+    archive members, so two roles may not differ in case alone."""
+    missing = [name for name in ("settings", "predictor") if not isinstance(getattr(made, name, None), type)]
+    if missing:
+        return f"its attribute {missing[0]} is no class"
+    roles = made.roles
+    if not isinstance(roles, tuple) or not roles or not all(isinstance(role, str) for role in roles):
+        return f"its roles are {roles!r}, not a tuple of one name or more"
+    if unfit := [role for role in roles if not _ROLE.fullmatch(role)]:
+        return f"its role {unfit[0][:80]!r} is no plain name: letters, digits, - and _, at most {_MAX_ROLE}"
+    if len({role.lower() for role in roles}) < len(roles):
+        return f"two of its roles have one name: {', '.join(roles)}"
+    return ""

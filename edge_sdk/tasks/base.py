@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -464,6 +465,27 @@ class Task(ABC):
     def summary(self, bundle: Bundle) -> list[tuple[str, str]]:
         """(name, text) of what `inspect` shows of the settings."""
         return []
+
+
+@contextmanager
+def task_code(task: Task, what: str, *, where: str) -> Iterator[None]:
+    """Around calls of a task's code, which may be another package's: what it raises beside our own errors becomes an
+    EdgeError that names the task, the step `what` and the line."""
+    try:
+        yield
+    except EdgeError:
+        raise
+    except Exception as exc:
+        raise EdgeError(
+            f"the task {task.name} fails in {what}: {raised(exc)}", where=where,
+            hint="This is a fault of the task's own code: report it to whoever maintains it",
+        ) from exc  # fmt: skip
+
+
+def raised(exc: Exception) -> str:
+    """An unexpected exception in one line, with the line of code that raised it."""
+    frame = traceback.extract_tb(exc.__traceback__)[-1]
+    return f"{type(exc).__name__}: {exc} ({Path(frame.filename).name}, line {frame.lineno})"
 
 
 @contextmanager

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from unittest.mock import Mock
 
+import msgspec
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from edge_sdk import tasks
+from edge_sdk import replay, tasks
+from edge_sdk.bundle.manifest import Tolerance
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.calibration import Variant
 from edge_sdk.errors import BadBundle, BadUsage, CheckFailed
-from edge_sdk.export.build import run_of
+from edge_sdk.export.build import BuildOptions, _unless_changed, run_of
 from edge_sdk.export.family import Exported, FloatGraph
 from edge_sdk.export.pack import Parts, int8_ops, pack, provenance
 from edge_sdk.export.tasks import export_task
@@ -25,8 +27,8 @@ from edge_sdk.export.tasks.base import ExportTask, Golden
 from edge_sdk.export.tasks.tensor import TensorExport
 from edge_sdk.runtimes import registry
 from edge_sdk.runtimes.protocol import Explanation
-from edge_sdk.tasks.base import Task, golden_samples_of
-from edge_sdk.tasks.tensor import TensorSettings, TensorTask
+from edge_sdk.tasks.base import Loaded, Task, golden_samples_of, settings_of
+from edge_sdk.tasks.tensor import TensorModel, TensorResult, TensorSettings, TensorTask
 from edge_sdk.tensors import Array
 
 
@@ -46,15 +48,18 @@ OTHER: Mapping[str, Array] = {"x": np.linspace(-1, 1, 6, dtype=np.float32).resha
 
 
 def _packed(
-    out: Path, golden: Sequence[Mapping[str, Array]] = (SAMPLE, OTHER), *, onnx_file: bytes = b"", **axes: int
-) -> Path:
+    out: Path, golden: Sequence[Mapping[str, Array]] = (SAMPLE, OTHER), *, onnx_file: bytes = b"",
+    tolerances: Mapping[str, Tolerance] | None = None, settings: msgspec.Struct | None = None,
+    may_replace: Callable[[], None] = lambda: None, **axes: int,
+) -> Path:  # fmt: skip
     graph = FloatGraph(onnx=onnx_file or _graph(), axes=axes)
     parts = Parts(
         name="x", family="of others", task="tensor", quantized={}, golden=[Golden(source=one) for one in golden],
-        exported=Exported(graphs={"model": graph}, settings=TensorSettings()),
-        tolerances=export_task("tensor").tolerances, provenance=provenance(),
+        exported=Exported(graphs={"model": graph}, settings=settings or TensorSettings()),
+        tolerances=export_task("tensor").tolerances if tolerances is None else lambda role, variant: tolerances,
+        provenance=provenance(),
     )  # fmt: skip
-    pack(parts, out, threads=1).close()
+    pack(parts, out, threads=1, may_replace=may_replace).close()
     return out
 
 
@@ -158,6 +163,181 @@ def test_what_a_tasks_own_code_can_not_use_does_not_replace_what_was_there(
         _packed(out, K=4)
     assert out.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["x.edge"]
+
+
+class _Predicting(TensorTask):
+    """A task whose predictor is wrong for some sources."""
+
+    predictor: ClassVar[type[TensorModel]]
+
+    def open(self, loaded: Loaded) -> TensorModel:
+        return self.predictor(loaded)
+
+    def source(self, stored: Mapping[str, Array]) -> Any:
+        return {name: np.array(array) for name, array in stored.items()}
+
+
+class Scaling(TensorModel):
+    """Scales the caller's array in place, as libraries for pictures do."""
+
+    def predict(self, source: Any, /) -> TensorResult:
+        result = super().predict(source)
+        source["x"] *= np.float32(0.5)
+        return result
+
+
+class FirstOnly(TensorModel):
+    """Knows the first golden sample by heart."""
+
+    def predict(self, source: Any, /) -> TensorResult:
+        if not np.array_equal(source["x"], SAMPLE["x"]):
+            raise ValueError("this one is new")
+        return super().predict(source)
+
+
+class ScalesTask(_Predicting):
+    predictor = Scaling
+
+
+class FirstOnlyTask(_Predicting):
+    predictor = FirstOnly
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [(ScalesTask, "it changes the arrays that it is given"), (FirstOnlyTask, "ValueError: this one is new")],
+)
+def test_a_predictor_answers_every_golden_source_and_leaves_the_callers_arrays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[TensorTask], said: str
+) -> None:
+    monkeypatch.setattr(tasks, "task", lambda name, where="": kind())
+    with pytest.raises(CheckFailed, match=f"the task tensor can't use the bundle: .*{said}"):
+        _packed(tmp_path / "no.edge", K=4)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "place", [np.zeros(2), {"a": np.zeros(2)}, [1, (np.zeros(2),)], Golden(source={"x": np.zeros(2)})]
+)
+def test_arrays_are_found_wherever_a_source_holds_them(place: Any) -> None:
+    (found,) = replay._arrays(place)
+    assert found.shape == (2,)
+
+
+FINE = Tolerance(absolute=1e-6, relative=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "said"),
+    [
+        ({}, "model fp32: the output y has no tolerance"),
+        ({"z": FINE}, "model fp32: the output y has no tolerance"),
+        *(
+            (
+                {name: Tolerance(absolute=absolute, relative=relative)},
+                "model fp32: the tolerance of the output y is .* x",
+            )
+            for name in ("y", "*")
+            for absolute, relative in ((np.nan, 0.0), (-1e-6, 0.1), (0.0, np.nan), (0.0, -0.1), (np.inf, 0.0))
+        ),
+    ],
+)
+def test_a_tolerance_that_is_none_is_refused_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bounds: Mapping[str, Tolerance], said: str
+) -> None:
+    monkeypatch.setattr(registry, "runtime", Mock(side_effect=AssertionError("was run")))
+    with pytest.raises(BadUsage, match=said):
+        _packed(tmp_path / "no.edge", tolerances=bounds, K=4)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("bound", [Tolerance(absolute=0.0, relative=1.0), Tolerance(absolute=1.0, relative=0.0)])
+def test_a_bundle_whose_tolerances_load_would_refuse_is_not_written(tmp_path: Path, bound: Tolerance) -> None:
+    with pytest.raises(CheckFailed, match="no device would load the bundle: output y of graph fp32 has a tolerance as"):
+        _packed(tmp_path / "no.edge", tolerances={"y": bound}, K=4)
+    assert not list(tmp_path.iterdir())
+    _packed(tmp_path / "yes.edge", tolerances={"y": FINE}, K=4)
+
+
+class Varied(msgspec.Struct, frozen=True, kw_only=True):
+    """Settings of many types."""
+
+    level: Any = 0.5
+    names: Mapping[int, str] = {}
+    shape: tuple[int, ...] = ()
+
+
+class VariedTask(TensorTask):
+    settings = Varied
+
+
+@pytest.mark.parametrize(
+    ("settings", "fine"),
+    [
+        (Varied(), True),
+        (Varied(level=3, shape=(1, 2)), True),
+        (Varied(level={"a": [1, None]}), True),
+        (Varied(level=np.float32(0.5)), False),
+        (Varied(level=np.float64(0.5)), False),
+        (Varied(level=np.zeros(2)), False),
+        (Varied(level=(1, 2)), False),
+        (Varied(level=float("nan")), False),
+        (Varied(names={1: "one"}), False),
+    ],
+)
+def test_settings_that_a_file_does_not_keep_are_refused_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Varied, fine: bool
+) -> None:
+    monkeypatch.setattr(tasks, "task", lambda name, where="": VariedTask())
+    if fine:
+        with Bundle.open(_packed(tmp_path / "x.edge", settings=settings, K=4)) as bundle:
+            assert settings_of(bundle, Varied) == settings
+        return
+    monkeypatch.setattr(registry, "runtime", Mock(side_effect=AssertionError("was run")))
+    with pytest.raises(BadUsage, match="Varied: the settings of the task tensor do not survive"):
+        _packed(tmp_path / "no.edge", settings=settings, K=4)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("there", [False, True])
+@pytest.mark.parametrize("meanwhile", ["nothing", "written", "removed"])
+def test_what_another_build_wrote_meanwhile_is_kept_unless_it_is_to_be_lost(
+    tmp_path: Path, overwrite: bool, there: bool, meanwhile: str
+) -> None:
+    out = tmp_path / "x.edge"
+    if there:
+        _packed(out, K=4)
+    may_replace = _unless_changed(BuildOptions(name="x", out=out, overwrite=overwrite))
+    if meanwhile == "written":  # as bundles are: by a rename
+        (tmp_path / "other").write_bytes(b"of another build")
+        (tmp_path / "other").replace(out)
+    if meanwhile == "removed":
+        out.unlink(missing_ok=True)
+    if meanwhile == "written" and not overwrite:
+        with pytest.raises(BadUsage, match=r"x\.edge: this file was written while.*--overwrite"):
+            _packed(out, may_replace=may_replace, K=4)
+        assert out.read_bytes() == b"of another build"
+        assert [file.name for file in tmp_path.iterdir()] == ["x.edge"]
+        return
+    _packed(out, may_replace=may_replace, K=4)
+    Bundle.open(out).close()
+
+
+def test_outputs_whose_names_differ_in_case_alone_become_members_that_do_not_clash(tmp_path: Path) -> None:
+    value = helper.make_tensor_value_info
+    made = helper.make_graph(
+        [helper.make_node("Relu", ["x"], ["y"], "a"), helper.make_node("Neg", ["x"], ["Y"], "b")], "g",
+        [value("x", TensorProto.FLOAT, ["N", 3, 2])],
+        [value(name, TensorProto.FLOAT, ["N", 3, 2]) for name in ("y", "Y")],
+    )  # fmt: skip
+    both = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+    with Bundle.open(_packed(tmp_path / "x.edge", onnx_file=both)) as bundle:
+        members = [name.lower() for name in bundle.manifest.members]
+        assert len(members) == len(set(members))
+        stored = bundle.manifest.golden[1].outputs["fp32"]
+        np.testing.assert_array_equal(bundle.array(stored["Y"]), -OTHER["x"])
+        np.testing.assert_array_equal(bundle.array(stored["y"]), np.maximum(OTHER["x"], 0))
 
 
 def test_fp32_is_no_variant_to_be_made(tmp_path: Path) -> None:

@@ -105,3 +105,54 @@ def test_an_option_that_is_offered_twice_is_refused_with_its_name(
     monkeypatch.syspath_prepend(tmp_path / "site")
     with pytest.raises(BadUsage, match="the option overwrite is defined twice: by mine, by its task anomaly"):
         Families().get_command(None, "mine")
+
+
+TASK = """
+from edge_sdk.tasks.tensor import TensorTask
+class Made(TensorTask):
+    name = "mine"
+    {}
+"""
+
+
+@pytest.mark.parametrize(
+    ("stated", "said"),
+    [
+        ("roles = ()", r"its roles are \(\), not a tuple"),
+        ("roles = 'model'", "its roles are 'model', not a tuple"),
+        ("roles = ['model']", "its roles are .*, not a tuple"),
+        ("roles = ('model', 2)", "its roles are .*, not a tuple"),
+        ("roles = ('a', 'b', 'a')", "two of its roles have one name: a, b, a"),
+        ("roles = ('a', 'A')", "two of its roles have one name: a, A"),
+        *(
+            (f"roles = ({name!r},)", "its role .* is no plain name")
+            for name in ("", "a/b", "..", "a b", "a.b", "é", "-a")
+        ),
+        (f"roles = ({'a' * 41!r},)", "its role .* is no plain name"),
+        ("predictor = None", "its attribute predictor is no class"),
+        ("settings = {}", "its attribute settings is no class"),
+    ],
+)
+def test_a_task_that_no_bundle_can_hold_is_refused_with_the_name_of_its_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stated: str, said: str
+) -> None:
+    package = f"acme_{stated.encode().hex()}"
+    install(tmp_path / "site", package, TASK.format(stated), tasks.GROUP)
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    with pytest.raises(NotThere, match=f"the package {package} offers mine .*, and {said}"):
+        tasks.task("mine")
+
+
+def test_a_task_with_several_plain_roles_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(tmp_path / "site", "acme_sound", TASK.format(f"roles = ('text-encoder_2', {'a' * 40!r})"), tasks.GROUP)
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    assert tasks.task("mine").roles[0] == "text-encoder_2"
+
+
+def test_one_that_has_no_name_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "from edge_sdk.tasks.tensor import TensorTask\nfrom edge_sdk.tasks.base import Task\nclass Made(Task):\n"
+    code += "".join(f"    {name} = TensorTask.{name}\n" for name in ("check", "open", "feeds", "source", "given"))
+    install(tmp_path / "site", "acme_nameless", code, tasks.GROUP)
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    with pytest.raises(NotThere, match=r"acme_nameless offers mine .*, and it calls itself ''"):
+        tasks.task("mine")
