@@ -11,6 +11,7 @@ from edge_sdk import atomic
 from edge_sdk.cli import terminal
 from edge_sdk.cli.options import Json
 from edge_sdk.cli.train import checked_out, refused_here, written
+from edge_sdk.counted import counted
 from edge_sdk.errors import BadUsage
 from edge_sdk.extras import QUANTIZING, need_exporting
 from edge_sdk.shown import shown
@@ -138,7 +139,8 @@ def _lines(built: Built) -> list[str]:
     with Bundle.open(built.path) as bundle:
         for graph in bundle.manifest.graphs:
             ran = ", ".join(f"{count} on {runtime}" for runtime, count in graph.int8_ops.items())
-            out += [f"{graph.name}: {graph.int8_operators} operators in int8; measured here: {ran}"] if ran else []
+            planned = counted(graph.int8_operators, "operator")
+            out += [f"{graph.name}: {planned} in int8; measured here: {ran}"] if ran else []
     return out
 
 

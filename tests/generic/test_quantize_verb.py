@@ -271,7 +271,7 @@ def test_weights_in_a_file_beside_it_come_into_the_bundle(here: Path) -> None:
     assert verify("m.edge").passed
 
 
-def leads_to(location: str) -> Callable[[Path], None]:
+def leads_to(location: str, *, key: str = "location") -> Callable[[Path], None]:
     def make(here: Path) -> None:
         outside = model()
         (here / "inner").mkdir()
@@ -279,7 +279,7 @@ def leads_to(location: str) -> Callable[[Path], None]:
         found = onnx.load(str(here / "bad.onnx"), load_external_data=False)
         for tensor in found.graph.initializer:
             for entry in tensor.external_data:
-                if entry.key == "location":
+                if entry.key == key:
                     entry.value = location
         (here / "bad.onnx").write_bytes(found.SerializeToString())
 
@@ -302,8 +302,9 @@ def linked(here: Path) -> None:
         (leads_to("inner"), "which is not there"),
         (leads_to("gone.data"), "which is not there"),
         (linked, "which is not a file in its own folder"),
+        (leads_to("9" * 5000, key="length"), "bad.onnx"),
     ],
-    ids=["up", "down and up", "absolute", "windows", "empty", "folder", "gone", "link"],
+    ids=["up", "down and up", "absolute", "windows", "empty", "folder", "gone", "link", "a length of 5000 digits"],
 )
 def test_weights_are_never_read_from_elsewhere(
     make: Callable[[Path], None], said: str, here: Path, capsys: pytest.CaptureFixture[str]
