@@ -234,7 +234,7 @@ def test_a_golden_sample_that_predict_would_refuse_is_not_packed(tmp_path: Path)
     sample = _sample(0)
     sample["x"][0, 3] = np.nan
     with pytest.raises(BadInput, match=r"x holds NaN at \[0, 3\]"):
-        pack(_parts(_graph(), {"N": 8}, [sample]), tmp_path / "x.edge")
+        pack(_parts(_graph(), {"N": 8}, [sample, _sample(1)]), tmp_path / "x.edge")
 
 
 def test_more_rows_at_once_than_the_bundle_was_exported_for_are_refused(bundle: Path, tmp_path: Path) -> None:
@@ -370,7 +370,8 @@ def test_an_array_of_a_file_that_does_not_fit_is_refused_before_it_is_unpacked(
 def test_a_free_axis_of_a_file_that_is_too_long_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
     value, kind = helper.make_tensor_value_info, TensorProto.FLOAT
     graph = _identity(value("x", kind, ["N", "L"]), outputs=[value("y", kind, ["N", "L"])])
-    path = _packed(tmp_path / "free.edge", graph, {"N": 4, "L": 9}, [{"x": np.ones((1, 2), np.float32)}])
+    samples = [{"x": np.full((1, 2), value, np.float32)} for value in (1, 2)]
+    path = _packed(tmp_path / "free.edge", graph, {"N": 4, "L": 9}, samples)
     with edge_sdk.load(path, cache=tmp_path) as model:
         for length, said in ((10, r"x has size 10 on axis 1 \(L\), .* for 1 to 9"), (9, "Bad CRC-32")):
             with pytest.raises(BadInput, match=said):
