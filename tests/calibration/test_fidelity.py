@@ -126,3 +126,14 @@ def test_a_graph_in_half_precision_says_why_nothing_became_int8_and_how_many_sam
     assert (report.samples, report.compared) == (4, 4)
     assert report.float_nodes == ("first", "second")
     assert "2 operators in float16, such as first, can't become int8: export the model in float32" in report.notes
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_a_picture_that_is_off_by_one_everywhere_is_the_same_picture(kind: type[np.unsignedinteger[Any]]) -> None:
+    picture = np.random.default_rng(0).integers(10, 200, (1, 8, 8, 3)).astype(kind)
+    assert (error([picture], [picture + kind(1)]) or 1.0) < 0.02
+    labels = np.zeros((1, 8, 8), kind)
+    labels[0, :4] = 3
+    assert (error([labels], [np.zeros_like(labels)]) or 0.0) == pytest.approx(0.5)
+    indices = picture.astype(np.int64)
+    assert error([indices], [indices + 1]) == 1.0
