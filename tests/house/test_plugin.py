@@ -190,7 +190,7 @@ def test_inspect_shows_roles_settings_and_the_records_of_the_task(site: Site, bu
         ("inspect", "pairs.edge"), ("inspect", "seeds.edge"),
         ("inspect", "pairs.edge", "--extract", "decoder.fp32", "--to", "decoder.onnx"),
     )  # fmt: skip
-    for words in ("task pairs", "values     left, middle, right", "decoder.int8.conv-relu-q", "slow-numpy 2 of 2"):
+    for words in ("task pairs", "values     left, middle, right", "decoder.int8.conv-relu-q", "slow-numpy 2"):
         assert words in pairs.out
     assert "decision 1  in force: seeds 0 to 19" in seeds.out
     assert "noise      8 x 4 x 4" in seeds.out
