@@ -23,8 +23,10 @@ def error(wanted: Sequence[Array], got: Sequence[Array]) -> float | None:
     Floats: relative L2 difference, the larger of that over all samples and the median of the samples' own. One sample
     of large values would hide all others in the first. Samples whose wanted values are all zero have none of their own.
     Other types, such as class indices and masks: the mean share of values that differ (see `is_share`), because their
-    distance means nothing; of uint8 and uint16, which may be pictures, the relative difference where that is less. Where a sample's shapes differ, the shape depends on the values (NonZero, detections): a
-    value that comes or goes moves all others, so that no position can be compared, on no sample.
+    distance means nothing; of uint8 and uint16, which may be pictures, the relative difference where that is less.
+
+    Where a sample's shapes differ, the shape depends on the values (NonZero, detections): a value that comes or goes
+    moves all others, so that no position can be compared, on no sample.
     """
     if any(w.shape != g.shape for w, g in zip(wanted, got, strict=True)):
         return None
