@@ -145,10 +145,13 @@ def make(planned: BuildPlan, *, progress: Progress = silent, on_stage: StageCall
 
 def build(
     family: Family, data: Any, trained: Trained, task_options: Any, options: BuildOptions, *,
-    progress: Progress = silent,
+    may_replace: Callable[[], None] | None = None, progress: Progress = silent,
 ) -> Built:  # fmt: skip
-    """Export and quantize the graphs, make site records, evaluate every variant on every runtime here, and pack."""
-    may_replace = _unless_changed(options)
+    """Export and quantize the graphs, make site records, evaluate every variant on every runtime here, and pack.
+
+    may_replace: as of `pack`; None = `unless_changed` from now on.
+    """
+    may_replace = may_replace or unless_changed(options)
     task = export_task(family.task)
     threads = trained.options.threads or default_threads()
     progress(0, 0, "exporting the graphs")
@@ -225,7 +228,7 @@ def _replaces(wanted: BuildOptions, run: str) -> bool:
     return True
 
 
-def _unless_changed(wanted: BuildOptions) -> Callable[[], None]:
+def unless_changed(wanted: BuildOptions) -> Callable[[], None]:
     """A check for the end of a build, minutes later: raises BadUsage if something else is at `wanted.out` than now, and
     --overwrite was not given. Another build, or a record appended on site, would be lost without a word."""
     before = _file_at(wanted.out)

@@ -90,13 +90,16 @@ def quantize(
         name=out.stem if name is None else name, out=out, key=terminal.signing_key(key) if key else None, force=force,
         evaluate=False, overwrite=overwrite,
     )  # fmt: skip
+    may_replace = library.unless_changed(wanted)  # from here on, since reading many samples takes long
     samples = samples_of(data, facts.inputs, axes_of(graph, facts.inputs), seed=seed)
     if isinstance(samples, RandomSamples):  # before one is drawn; of others calibration checks the first that it reads
         check_sample(graphs.parsed(onnx), samples.shapes)
     family, options = Generic(graph=graph), FamilyOptions(seed=seed, threads=threads)
     with terminal.progress() as progress:
         trained = family.train(samples, options, folder=out.parent)
-        built = library.build(family, samples, trained, TaskOptions(), wanted, progress=progress)
+        built = library.build(
+            family, samples, trained, TaskOptions(), wanted, may_replace=may_replace, progress=progress
+        )
     notes = [*([RANDOM_ONLY] if isinstance(samples, RandomSamples) else []), *_too_new(built)]
     refused = refused_here(built)
     text = [*_lines(built), *notes, "", *written(built, export_task("tensor"), refused)]

@@ -19,7 +19,7 @@ from edge_sdk.bundle.manifest import Tolerance
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.calibration import Variant
 from edge_sdk.errors import BadBundle, BadUsage, CheckFailed
-from edge_sdk.export.build import BuildOptions, _unless_changed, run_of
+from edge_sdk.export.build import BuildOptions, run_of, unless_changed
 from edge_sdk.export.family import Exported, FloatGraph
 from edge_sdk.export.pack import Parts, int8_ops, pack, provenance
 from edge_sdk.export.tasks import export_task
@@ -308,7 +308,7 @@ def test_what_another_build_wrote_meanwhile_is_kept_unless_it_is_to_be_lost(
     out = tmp_path / "x.edge"
     if there:
         _packed(out, K=4)
-    may_replace = _unless_changed(BuildOptions(name="x", out=out, overwrite=overwrite))
+    may_replace = unless_changed(BuildOptions(name="x", out=out, overwrite=overwrite))
     if meanwhile == "written":  # as bundles are: by a rename
         (tmp_path / "other").write_bytes(b"of another build")
         (tmp_path / "other").replace(out)

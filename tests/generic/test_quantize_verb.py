@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -540,3 +541,20 @@ def test_the_digest_of_random_samples_tells_number_seed_and_sizes() -> None:
     first = digest_of("random:3")
     assert digest_of("random:3") == first
     assert len({first, digest_of("random:4"), digest_of("random:3", seed=2), digest_of("random:3", most=8)}) == 4
+
+
+def test_what_another_run_writes_to_out_meanwhile_is_kept_unless_it_is_to_be_lost(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From the reading of the samples on: two runs with one OUT both said that they wrote it."""
+
+    def read(*arguments: Any, **options: Any) -> Any:
+        Path("m.edge").write_bytes(b"of another run")
+        return samples_of(*arguments, **options)
+
+    monkeypatch.setattr("edge_sdk.export.generic.samples.samples_of", read)
+    assert quantize("--variant", "fp32", data="random:2") == 2
+    assert "m.edge: this file was written while the bundle was being built" in capsys.readouterr().err
+    assert Path("m.edge").read_bytes() == b"of another run"
+    assert quantize("--variant", "fp32", "--overwrite", data="random:2") == 0
+    Bundle.open("m.edge").close()
