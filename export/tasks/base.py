@@ -163,7 +163,7 @@ class OffersGolden(Protocol):
 
 TOLERANCES: Mapping[str, Tolerance] = {
     "fp32": Tolerance(absolute=1e-6, relative=1e-4),
-    "fp16": Tolerance(absolute=1e-3, relative=2e-2),
+    "fp16": Tolerance(absolute=1e-5, relative=2e-2),
     "int8": Tolerance(absolute=1e-6, relative=0.1),
     "int8-w7": Tolerance(absolute=1e-6, relative=0.1),
 }
