@@ -28,7 +28,7 @@ def words(report: CalibrationReport) -> str:
     """What was read, what became int8 and what stayed float, and the tensor that is cut most."""
     left = ", ".join(_by_place(report.float_nodes)) or "none"
     out = [f"{counted(report.samples, 'sample')} read, differences measured on {report.compared} of them."]
-    if report.layers or any(variant.startswith("int8") for variant in report.errors):
+    if report.layers or report.float_nodes or any(variant.startswith("int8") for variant in report.errors):
         out.append(
             f"In int8: {counted(len(report.layers), 'operator')}; of {PRODUCTS}, left in float: {left}. Operators of "
             "other kinds, such as GRU, get no int8 weights."

@@ -470,10 +470,10 @@ class Task(ABC):
 @contextmanager
 def task_code(task: Task, what: str, *, where: str) -> Iterator[None]:
     """Around calls of a task's code, which may be another package's: what it raises beside our own errors becomes an
-    EdgeError that names the task, the step `what` and the line."""
+    EdgeError that names the task, the step `what` and the line. What the system refuses (OSError) is no fault of it."""
     try:
         yield
-    except EdgeError:
+    except (EdgeError, OSError):
         raise
     except Exception as exc:
         raise EdgeError(

@@ -180,7 +180,7 @@ def test_an_input_that_the_runtime_refuses_is_named_by_its_file(
     assert right["source"] == str(tmp_path / "a right.npz")
     assert wrong["source"] == str(tmp_path / "b wrong.npz")
     assert f"edge-sdk: {tmp_path}/b wrong.npz: the graph has no input picture" in answers.err
-    assert "no array for input image" in answers.err
+    assert "It takes image" in answers.err
     assert answers.err.splitlines()[-1] == "1 of 2 inputs gave no result"
 
 

@@ -184,8 +184,8 @@ def test_a_training_picture_crosses_the_files_of_walk_3_and_is_decoded_once(tmp_
     calls = [call for call in trace.calls if (call.file, call.function) == ("edge_sdk/preprocess.py", "decode")]
     of_files = [call for call in calls if "export/anomaly/store.py" in call.stack]
     of_golden = [call for call in calls if "export/pack.py" in call.stack]
-    # Of three golden samples: made, made again from the packed file, and one answered by its predictor.
-    assert (len(of_files), len(of_golden), len(calls)) == (sum(PICTURES), 3 + 3 + 1, sum(PICTURES) + 7)
+    # Each of three golden samples: made, made again from the packed file, and answered by its predictor.
+    assert (len(of_files), len(of_golden), len(calls)) == (sum(PICTURES), 3 + 3 + 3, sum(PICTURES) + 9)
     assert trace.count("export/anomaly/store.py", "take") == sum(PICTURES)
     # The store kept everything: none was decoded again when it was asked for.
     assert all("export/tasks/anomaly/pictures.py" in call.stack for call in of_files)

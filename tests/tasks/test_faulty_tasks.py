@@ -92,11 +92,13 @@ def test_errors_of_our_own_pass_as_they_are() -> None:
         raise BadInput("no picture")
     with pytest.raises(KeyboardInterrupt), task_code(TensorTask(), "given", where="x"):
         raise KeyboardInterrupt
-    said = "x: the task tensor fails in given: OSError: full"
+    with pytest.raises(OSError, match="full"), task_code(TensorTask(), "given", where="x"):
+        raise OSError("full")  # what the system refuses is no fault of the task
+    said = "x: the task tensor fails in given: ValueError: odd"
     with pytest.raises(EdgeError, match=said) as found, task_code(TensorTask(), "given", where="x"):
-        raise OSError("full")
-    assert isinstance(found.value.__cause__, OSError)
-    assert raised(found.value.__cause__).startswith("OSError: full (test_faulty_tasks.py, line ")
+        raise ValueError("odd")
+    assert isinstance(found.value.__cause__, ValueError)
+    assert raised(found.value.__cause__).startswith("ValueError: odd (test_faulty_tasks.py, line ")
 
 
 @pytest.mark.parametrize(
