@@ -5,18 +5,17 @@ One walk over the protobuf bytes, subgraphs and functions included, by `protobuf
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_sdk.errors import BadInput
+from edge_sdk.runtimes.onnx_values import Value, specs
 from edge_sdk.runtimes.protobuf import BYTES, VARINT, Malformed, Span, Wire
-from edge_sdk.tensors import BATCH, DType, TensorSpec
+from edge_sdk.tensors import TensorSpec
 
 MAX_DEPTH = 16
 """Of graphs inside graphs."""
@@ -24,16 +23,6 @@ MAX_RANK = 8
 """Of a weight whose sizes are of interest; a file may claim millions."""
 UINT8, INT8, FLOAT16 = 2, 3, 10
 """TensorProto.DataType values in use here."""
-DTYPES: Mapping[int, DType] = {
-    1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 9: "bool", 10: "float16",
-    11: "float64", 12: "uint32", 13: "uint64",
-}  # fmt: skip
-"""What an input or output may hold, by TensorProto.DataType: the types that ONNX and NumPy share."""
-
-BATCH_NAMES = re.compile(r"batch([_-]?(size|dim|axis))?|bs|bsz", re.IGNORECASE)
-"""What axis 0 of an input is called where it is the batch: by PyTorch's exporters, Keras, Hugging Face's tools."""
-INVENTED = re.compile(r"unk__\d+")
-"""Names that tf2onnx and ONNX's shape inference give to axes that have none."""
 _STANDARD = ("", "ai.onnx")  # two spellings of one domain
 
 _CONTINUED = bytes(range(0x80, 0x100))  # octets of a varint but its last
@@ -120,7 +109,7 @@ class OnnxFacts:
     opsets: version by domain, "" the standard one. foreign: domains of operators, those of subgraphs and functions too,
     that are neither standard nor the file's own.
     node_count: nodes of the whole file, those of subgraphs and functions included. batch_name: what the file calls the
-    batch, if not "N" (see `BATCH_NAMES`); "" = it has none, or no other name.
+    batch, if not "N" (see `onnx_values.BATCH_NAMES`); "" = it has none, or no other name.
     """
 
     nodes: tuple[Node, ...]
@@ -195,16 +184,6 @@ def int8_weights_beyond_64(facts: OnnxFacts, *, but: Collection[str] = ()) -> bo
     return False
 
 
-@dataclass(frozen=True, slots=True)
-class _Value:
-    """An input or output as the file declares it. dims: None where it gives no shape; "" or -1 is a free axis."""
-
-    name: str
-    dtype: int
-    tensor: bool
-    dims: tuple[int | str, ...] | None
-
-
 class _Walk:
     """One walk over one file, which collects. Every method raises Malformed.
 
@@ -216,8 +195,8 @@ class _Walk:
         self._wire, self._size = Wire(graph, _KINDS), len(graph)
         self._nodes: list[Node] = []
         self._initializers: dict[str, Initializer] = {}
-        self._inputs: list[_Value] = []
-        self._outputs: list[_Value] = []
+        self._inputs: list[Value] = []
+        self._outputs: list[Value] = []
         self._used: set[str] = set()
         self._own: set[str] = set()
         self._count = 0
@@ -233,19 +212,14 @@ class _Walk:
             for node in function["nodes"]:
                 self._node(node, depth=0)
         given = [value for value in self._inputs if value.name not in self._initializers]
-        given, made, called = _batch_found(given, self._outputs)
-        given, made = _batch_apart(given, made)
-        taken = _axis_names((*given, *made))
-        inputs = _specs(given, taken, batch=True)
-        if bare := [value.name[:80] for value in given if value.dims is None]:
-            raise Malformed(f"gives no shape for its input {bare[0]!r}", "Export it with the shapes of its inputs")
+        inputs, outputs, called = specs(given, self._outputs)
         if not self._nodes:
             raise Malformed("is not an ONNX model with nodes", "Export it again")
         return OnnxFacts(
             nodes=tuple(self._nodes),
             initializers=self._initializers,
             inputs=inputs,
-            outputs=_specs(made, taken, batch=any(spec.batched for spec in inputs)),
+            outputs=outputs,
             unshaped=tuple(value.name for value in self._outputs if value.dims is None),
             opsets=self._opsets(model["opsets"]),
             foreign=tuple(sorted(self._used - self._own - {""})),
@@ -318,12 +292,12 @@ class _Walk:
         dims = tuple(size for part in tensor["dims"] for size in wire.numbers(part)) if rank <= MAX_RANK else ()
         return Initializer(wire.text(tensor["name"]), dtype, rank, raw, stored, dims)
 
-    def _value(self, span: Span) -> _Value:
+    def _value(self, span: Span) -> Value:
         wire, value = self._wire, self._wire.message(*span, _VALUE)
         types = [wire.message(*each, _TYPE) for each in value["types"]]
         tensors = [wire.message(*part, _TENSOR_TYPE) for each in types for part in each["tensors"]]
         shapes = [wire.message(*part, _SHAPE) for each in tensors for part in each["shapes"]]
-        return _Value(
+        return Value(
             name=wire.text(value["name"]),
             dtype=wire.number([span for each in tensors for span in each["dtype"]]),
             tensor=not any(each["others"] for each in types),
@@ -362,101 +336,3 @@ def _low_bytes(data: memoryview) -> NDArray[np.uint8]:
     second = np.where(last, 0, np.roll(octets, -1))[first]
     low: NDArray[np.uint8] = ((octets[first] & 0x7F) | ((second & 1) << 7)).astype(np.uint8)
     return low
-
-
-def _batch_found(inputs: Sequence[_Value], outputs: Sequence[_Value]) -> tuple[list[_Value], list[_Value], str]:
-    """The same inputs and outputs, with the batch called "N", and the file's own name of it.
-
-    Most exporters write "batch" or the like; what a tool invented is no name where it stands once. Whether its rows are
-    independent is for whoever packs the graph to try.
-    """
-    found = Counter(size for value in (*inputs, *outputs) for size in value.dims or ())
-    new: dict[int | str, int | str] = {
-        size: "" for size, count in found.items() if count == 1 and INVENTED.fullmatch(str(size))
-    }
-    first = {value.dims[0] for value in inputs if value.dims} - set(new)
-    names = [
-        name for name in first if isinstance(name, str) and (BATCH_NAMES.fullmatch(name) or INVENTED.fullmatch(name))
-    ]
-    behind = {size for value in (*inputs, *outputs) for size in (value.dims or ())[1:]}
-    called = names[0] if len(names) == 1 and BATCH not in found and names[0] not in behind else ""
-    if isinstance(called, str) and called:
-        new[called] = BATCH
-
-    def renamed(values: Sequence[_Value]) -> list[_Value]:
-        return [
-            replace(value, dims=value.dims and tuple(new.get(size, size) for size in value.dims)) for value in values
-        ]
-
-    return renamed(inputs), renamed(outputs), str(called)
-
-
-def _batch_apart(inputs: list[_Value], outputs: list[_Value]) -> tuple[list[_Value], list[_Value]]:
-    """The same inputs and outputs, with "N" where it is the batch alone.
-
-    People call any axis N. Where no input has it at position 0, it is a size like others, and gets another name. Where
-    one has, an N elsewhere would be the same size: its rows can't run in calls of their own, so that it is no batch.
-    """
-    values = (*inputs, *outputs)
-    batched = any(value.dims is not None and value.dims[:1] == (BATCH,) for value in inputs)
-    strays = [
-        (value.name, axis)
-        for value in values
-        for axis, size in enumerate(value.dims or ())
-        if size == BATCH and (axis > 0 or not batched)
-    ]
-    if not strays:
-        return inputs, outputs
-    name, axis = strays[0]
-    if batched:
-        raise Malformed(
-            f'calls axis {axis} of {name[:80]!r} "{BATCH}", which is the batch: axis 0 of an input',
-            "Export it with another name for one of them",
-        )
-    new = _unused(f"{name}_{axis}", _axis_names(values))
-
-    def renamed(found: list[_Value]) -> list[_Value]:
-        return [
-            replace(value, dims=value.dims and tuple(new if size == BATCH else size for size in value.dims))
-            for value in found
-        ]
-
-    return renamed(inputs), renamed(outputs)
-
-
-def _specs(values: Sequence[_Value], taken: set[str], *, batch: bool) -> tuple[TensorSpec, ...]:
-    """Declared inputs or outputs as specs. taken: names of axes, those that are given here are added. batch: a nameless
-    axis 0 is "N"."""
-    if twice := [name for name, count in Counter(value.name for value in values).items() if count > 1]:
-        raise Malformed(f"has two inputs or outputs called {twice[0][:80]!r}")
-    for value in values:
-        if not value.tensor or value.dtype not in DTYPES:
-            what = f"of ONNX data type {value.dtype}" if value.tensor else "that is no tensor"
-            raise Malformed(f"has {value.name[:80]!r} {what}, which no runtime here shares")
-    return tuple(
-        TensorSpec(name=value.name, dtype=DTYPES[value.dtype], shape=_shape(value, taken, batch=batch))
-        for value in values
-    )
-
-
-def _shape(value: _Value, taken: set[str], *, batch: bool) -> tuple[int | str, ...]:
-    shape: list[int | str] = []
-    for axis, size in enumerate(value.dims or ()):
-        if size in ("", -1):  # -1: some converters write it for a free axis, and ONNX Runtime takes it so
-            size = BATCH if batch and axis == 0 else _unused(f"{value.name}_{axis}", taken)
-            taken.add(size)
-        elif isinstance(size, int) and size < 0:
-            raise Malformed(f"gives {value.name[:80]!r} the size {size}")
-        shape.append(size)
-    return tuple(shape)
-
-
-def _axis_names(values: Sequence[_Value]) -> set[str]:
-    return {size for value in values for size in value.dims or () if isinstance(size, str)}
-
-
-def _unused(name: str, taken: Collection[str]) -> str:
-    """`name`, lengthened while an axis of any tensor is called so: one name means one size."""
-    while name in taken:
-        name += "_"
-    return name

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -67,12 +68,18 @@ class SubjectProcess:
         self._replies: queue.Queue[str | None] = queue.Queue()
         self._reader = threading.Thread(target=self._read, name=f"edge-sdk-compare-{side.name}", daemon=True)
         self._reader.start()
+        self._made: dict[str, Any] | None = None
+        made = {"factory": side.factory, "arguments": dict(side.arguments), "affinity": list(affinity or ())}
         try:
-            made = {"factory": side.factory, "arguments": dict(side.arguments), "affinity": list(affinity or ())}
-            self.made: dict[str, Any] = self._ask({"make": made})
+            self._send({"make": made})  # `made` reads the answer: two processes may load and compile meanwhile
         except BaseException:
             self.close()
             raise
+
+    @property
+    def made(self) -> dict[str, Any]:
+        """What its factory says of itself, once it has made the callable. Raises BadInput, as every request does."""
+        return self._wait_until_made()
 
     def block(self, calls: int) -> tuple[list[int], list[int]]:
         """Wall and CPU time of each of `calls` calls in a row, ns."""
@@ -111,16 +118,28 @@ class SubjectProcess:
     ) -> None:
         self.close()
 
+    def _wait_until_made(self) -> dict[str, Any]:
+        if self._made is None:
+            self._made = self._answer()
+        return self._made
+
     def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
         if self._closed:
             raise BadUsage("its process was closed", where=self._side.name, hint="Start a new one")
-        try:
-            assert self._process.stdin is not None
+        self._wait_until_made()
+        self._send(request)
+        return self._answer()
+
+    def _send(self, request: dict[str, Any]) -> None:
+        assert self._process.stdin is not None
+        # A process that has ended is found out by its missing answer, which has its last words.
+        with suppress(OSError):
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
+
+    def _answer(self) -> dict[str, Any]:
+        try:
             line = self._replies.get(timeout=self._timeout_s)
-        except OSError:
-            line = _END
         except queue.Empty as exc:
             self._process.kill()
             raise BadInput(
@@ -129,6 +148,7 @@ class SubjectProcess:
                 hint="Measure a shorter call, or allow more time (reply_timeout_s)",
             ) from exc
         if line is _END:
+            self._replies.put(_END)  # for whoever asks again
             self._process.wait()
             raise BadInput(
                 f"its process ended with {self._process.returncode}: {self._last_words()}",

@@ -49,6 +49,16 @@ def fails_later():
 def sleeps():
     import time
     return lambda: time.sleep(60)
+
+def meets(mine, other):
+    import time
+    open(mine, "w").close()
+    until = time.monotonic() + 50.0
+    while not os.path.exists(other):
+        if time.monotonic() > until:
+            raise RuntimeError("the other one was never started")
+        time.sleep(0.01)
+    return spin(10)
 '''
 FAST = CompareOptions(
     pairs=(8,), max_time_s=20.0, warmup=WarmupOptions(min_s=0.01, max_s=0.1, window_s=0.002), reply_timeout_s=60.0
@@ -61,7 +71,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def side(folder: Path, name: str, factory: str = "spin", **arguments: int) -> Side:
+def side(folder: Path, name: str, factory: str = "spin", **arguments: int | str) -> Side:
     return Side(name=name, factory=f"workloads:{factory}", arguments=arguments, folder=folder, threads=1)
 
 
@@ -96,6 +106,15 @@ def test_the_report_is_plain_json_and_a_few_lines(folder: Path) -> None:
     assert "speed-up of B" in result.text()
 
 
+def test_two_processes_load_at_the_same_time(folder: Path) -> None:
+    """Each makes its callable only when the other has come as far."""
+    sides = [
+        side(folder, name, "meets", mine=str(folder / name), other=str(folder / other))
+        for name, other in (("a", "b"), ("b", "a"))
+    ]
+    assert compare(*sides, options=FAST).ratios.pairs > 0
+
+
 def test_variables_of_one_side_reach_that_side_alone(folder: Path) -> None:
     capped = Side(
         name="capped", factory="workloads:spin", arguments={"steps": 10}, folder=folder,
@@ -128,8 +147,11 @@ def test_another_python_needs_no_edge_sdk(folder: Path) -> None:
      ("dies", "ended with 7: last words")],
 )  # fmt: skip
 def test_a_factory_that_fails_is_named_with_its_reason(folder: Path, factory: str, message: str) -> None:
-    with pytest.raises(BadInput, match=f"bad: .*{message}"):
-        SubjectProcess(side(folder, "bad", factory))
+    with SubjectProcess(side(folder, "bad", factory)) as process:
+        with pytest.raises(BadInput, match=f"bad: .*{message}"):
+            process.block(1)
+        with pytest.raises(BadInput, match="bad: its process ended"):
+            process.block(1)  # at once, not after the time-out
 
 
 def test_a_call_that_fails_ends_the_comparison_in_its_own_words(folder: Path) -> None:
