@@ -16,7 +16,7 @@ from edge_sdk.runtimes.protocol import CompileOptions, Runtime
 def with_true_counts(variants: Sequence[Variant], axes: Mapping[str, int]) -> tuple[list[Variant], list[str]]:
     """Variants that ask for no more int8 operators than the runtimes here run, and notes on what does not run.
 
-    Only `int8_convolutions` follows what was measured; `int8_operators` stays the plan's. A runtime that refuses the
+    Only `least_int8` follows what was measured; `int8_planned` stays the plan's. A runtime that refuses the
     graph, or runs none of it in int8, is taken off the variant's runtimes; a variant without any is left out. Runtimes
     that are not installed are taken to run what was planned. axes: as in `CompileOptions`; at sizes that the graph
     can't run with, a runtime would seem to refuse it.
@@ -33,7 +33,7 @@ def with_true_counts(variants: Sequence[Variant], axes: Mapping[str, int]) -> tu
             kept.append(variant)
             continue
         # Structure, not weights, decides: int8 and int8-w7 of one plan are alike.
-        key = (runtime, variant.runtimes, variant.int8_operators)
+        key = (runtime, variant.runtimes, variant.int8_planned)
         found = ran[key] if key in ran else ran.setdefault(key, _ran(runtime, variant.graph, axes))
         limited, note = _limited(variant, runtime, found)
         if note:
@@ -72,10 +72,10 @@ def _ran(runtime: str, graph: bytes, axes: Mapping[str, int]) -> int | str:
 def _limited(variant: Variant, runtime: str, found: int | str) -> tuple[Variant | None, str]:
     """The variant as `runtime` runs it, None if no runtime needs it any more; and a note on what it does not run."""
     if found == 0 or isinstance(found, str):
-        why = found or f"it runs none of {variant.int8_operators} planned operators in int8"
+        why = found or f"it runs none of {variant.int8_planned} planned operators in int8"
         others = tuple(one for one in variant.runtimes or written_for(variant.layout) if one != runtime)
         return replace(variant, runtimes=others) if others else None, f"not for {runtime}: {why}"
-    if found < 0 or found >= variant.int8_operators:
+    if found < 0 or found >= variant.int8_planned:
         return variant, ""
-    note = f"{runtime} runs {found} of {variant.int8_operators} planned int8 operators in int8, the rest in float"
-    return replace(variant, int8_convolutions=found), note
+    note = f"{runtime} runs {found} of {variant.int8_planned} planned int8 operators in int8, the rest in float"
+    return replace(variant, least_int8=found), note

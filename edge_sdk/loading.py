@@ -15,7 +15,7 @@ from edge_sdk import __version__, atomic, tasks
 from edge_sdk.bundle.manifest import Graph
 from edge_sdk.bundle.signing import Trust
 from edge_sdk.bundle.store import Bundle
-from edge_sdk.errors import BadBundle, BadUsage, CantWrite, CheckFailed, NotThere, NotTrusted, WrongPrecision
+from edge_sdk.errors import BadBundle, BadUsage, CantWrite, CheckFailed, EdgeError, NotThere, NotTrusted
 from edge_sdk.golden import check_session
 from edge_sdk.preprocess import Color
 from edge_sdk.runtimes import faults, probe, registry, targets
@@ -111,19 +111,26 @@ def load_as(
 def refused(path: Path | str) -> dict[str, str]:
     """By runtime that is here, why `load` refuses the bundle there unless a variant is named.
 
-    That is a wrong answer to the golden sample, or int8 that would not run as int8. Runtimes that no graph was made for
-    are not in it.
+    That is a wrong answer to the golden sample, or int8 that would not run as int8, or no graph that it compiles.
+    Runtimes that no graph was made for are not in it.
     """
     out = {}
     for runtime in registry.runtimes():
         if runtime.probe().usable:
             try:
                 load(path, runtime=runtime.name).close()
-            except (CheckFailed, WrongPrecision) as exc:
-                out[runtime.name] = str(exc.args[0])
             except NotThere:
-                continue
+                if why := _refused_by(path, runtime.name):
+                    out[runtime.name] = why
+            except EdgeError as exc:
+                out[runtime.name] = str(exc.args[0])
     return out
+
+
+def _refused_by(path: Path | str, runtime: str) -> str:
+    """What a runtime said when it did not compile a graph of the bundle at packing, "" = it compiled all of its."""
+    with Bundle.open(Path(path), trust="off", lazy=True) as bundle:
+        return next((graph.refused[runtime] for graph in bundle.manifest.graphs if runtime in graph.refused), "")
 
 
 def _rows(bundle: Bundle, choices: Mapping[str, Choice], max_batch: int) -> dict[str, int]:
@@ -211,7 +218,10 @@ def choose(
 
 
 def known_fault(bundle: Bundle, graph: Graph, runtime: Availability) -> str:
-    """Why a runtime answers this graph wrongly on this CPU whatever is set, in words; "" = no such fault is known."""
+    """Why a runtime answers this graph wrongly on this CPU whatever is set, or did not compile it when the bundle was
+    packed, in words; "" = nothing of that kind is known."""
+    if why := graph.refused.get(runtime.runtime):
+        return f"it refused the graph when the bundle was packed: {why}"
     if graph.layout == "plain":  # such faults are of int8, and a graph need not be read for nothing
         return ""
     facts = read_facts(bundle.graph(graph.name), where=graph.name)
@@ -255,7 +265,7 @@ def options_for(
     axes = {name: size for name, size in graph.axes.items() if name != BATCH}
     return replace(
         options, device=device, graph_name=graph.name, axes=axes if most is None else {**axes, BATCH: max_batch},
-        int8_convolutions=graph.int8_ops.get(runtime, graph.int8_operators),
+        least_int8=graph.int8_ran.get(runtime, graph.int8_planned),
     )  # fmt: skip
 
 

@@ -218,9 +218,8 @@ def predict_problem(
 def _problem_with(
     predictor: Running[Any, Any], bundle: Bundle, task: Task, sample: GoldenSample, recorders: Mapping[str, _Recorder]
 ) -> str:
-    """As `predict_problem`, with one source."""
-    for recorder in recorders.values():
-        recorder.clear()
+    """As `predict_problem`, with one source. What was run for earlier ones counts: a predictor may keep what one graph
+    answered, as for several prompts on one picture."""
     # Copies, since a user's arrays can be written to, and those of a bundle can't.
     source = task.source({name: np.array(array) for name, array in _source(bundle, sample).items()})
     before = [array.tobytes() for array in _arrays(source)]
@@ -287,10 +286,6 @@ class _Recorder:
         self.fed.append({name: np.array(array) for name, array in feeds.items()})
         self.answered.append(answers(self._session, feeds))
         return self.answered[-1]
-
-    def clear(self) -> None:
-        """Forget what was run."""
-        self.fed, self.answered = [], []
 
     def explain(self) -> Explanation:
         return self._session.explain()

@@ -214,7 +214,8 @@ def _replaces(wanted: BuildOptions, run: str) -> bool:
     hint = "Name another file with --out, or give --overwrite to lose it"
     try:
         with Bundle.open(out, trust=TrustPolicy(mode="off"), lazy=True) as old:
-            later, made_by = old.decisions[_packed(old) :], run_of(old)
+            kinds = tasks.task(old.manifest.task).records
+            later, made_by = old.records(kinds)[_packed(old) :], run_of(old)
     except BadInput as exc:
         raise BadUsage("the file exists and is not a readable bundle", where=str(out), hint=hint) from exc
     if later:

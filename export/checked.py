@@ -42,6 +42,8 @@ def _checked(graphs: Sequence[tuple[Graph, bytes]]) -> dict[str, str]:
                     problems.append(f"no {what}")
                 elif graph.opset > target.opset:
                     problems.append(f"{what} has opset {graph.opset}, it reads up to {target.opset}")
+                elif why := graph.refused.get(place.runtime):
+                    problems.append(f"{what}: refused when the bundle was packed: {why}")
                 elif fault := faults(graph.name, place.runtime):
                     problems.append(f"{what}: {fault}")
                 else:

@@ -13,7 +13,6 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from importlib import metadata
@@ -49,6 +48,8 @@ from edge_sdk.tensors import BATCH, Array, TensorSpec
 Tolerances: TypeAlias = Callable[[str, str], Mapping[str, Tolerance]]
 """(role, variant) -> by output, ANY_OUTPUT = all others."""
 _Answers: TypeAlias = dict[str, Array]
+MAX_REASON = 300
+"""Characters of what a runtime said, as the manifest keeps it: some print the whole graph."""
 LEAST_GOLDEN = 2
 """Golden samples of a bundle. With one, nothing else could stand beside it in a batch, and a constant answer passes."""
 
@@ -103,8 +104,9 @@ def pack(
     golden, members = _golden(parts, task, setup, graphs, threads, progress)
     described = []
     for done, one in enumerate(graphs):
-        progress(done, len(graphs), f"counting int8 operators of {one.graph.name}")
-        described.append(msgspec.structs.replace(one.graph, int8_ops=int8_ops(one.graph, one.variant, threads)))
+        progress(done, len(graphs), f"compiling {one.graph.name} on each runtime")
+        ran, refused = compiled_here(one.graph, one.variant, threads)
+        described.append(msgspec.structs.replace(one.graph, int8_ran=ran, refused=refused))
     if parts.report:
         members[REPORT] = msgspec.json.encode(dict(parts.report))
     pairs = [(graph, one.variant.graph) for graph, one in zip(described, graphs, strict=True)]
@@ -227,7 +229,7 @@ def _graph(name: str, role: str, float_graph: FloatGraph, variant: Variant, boun
         name=name, role=role, variant=variant.variant, layout=variant.layout, runtimes=variant.runtimes, member="",
         size_bytes=0, sha256="",
         opset=facts.opset, inputs=facts.inputs, outputs=facts.outputs, axes=axes_of(float_graph, facts.inputs),
-        int8_operators=variant.int8_operators,
+        int8_planned=variant.int8_planned,
         tolerance={
             spec.name: _tolerance(bounds, spec.name, where=f"{role} {variant.variant}") for spec in facts.outputs
         },
@@ -278,9 +280,9 @@ def _golden(
     for role in task.roles:
         for index, sample in enumerate(parts.golden):
             feeds[index][role] = _fed(task, setup, sample.source, role, float_answers[index], index)
-        if role == task.roles[0] and all(_alike(one[role], feeds[0][role]) for one in feeds):
+        if all(_alike(one[role], feeds[0][role]) for one in feeds):
             raise BadUsage(
-                "all golden samples are the same",
+                f"all golden samples feed the graph of {role} the same",
                 hint="Give samples that differ: of equal ones, a constant answer would pass",
             )
         same: dict[tuple[str, str], tuple[str, list[_Answers]]] = {}  # by variant and plan
@@ -393,17 +395,21 @@ def _stored(
     )
 
 
-def int8_ops(graph: Graph, variant: Variant, threads: int | None = None) -> dict[str, int]:
-    """By runtime that is here and takes the graph, how many operators it really runs in int8: compiled, and asked."""
-    if not variant.int8_operators:
-        return {}
-    out: dict[str, int] = {}
+def compiled_here(graph: Graph, variant: Variant, threads: int | None = None) -> tuple[dict[str, int], dict[str, str]]:
+    """By runtime that is here and takes the graph: how many operators of an int8 graph it really runs in int8, and why
+    it does not compile the graph."""
+    ran: dict[str, int] = {}
+    refused: dict[str, str] = {}
     options = CompileOptions(graph_name=graph.name, threads=threads, axes=graph.axes | {BATCH: 1})
     for runtime in registry.runtimes():
         if targets.takes(runtime.name, variant) and runtime.probe().usable:
-            with suppress(EdgeError):  # refused here: `verify` and the table say so in words
-                out[runtime.name] = ran_in_int8(runtime, variant.graph, options)
-    return out
+            try:
+                count = ran_in_int8(runtime, variant.graph, options)
+            except EdgeError as exc:
+                refused[runtime.name] = shown(exc.args[0])[:MAX_REASON]
+            else:
+                ran |= {runtime.name: count} if variant.int8_planned else {}
+    return ran, refused
 
 
 def provenance(

@@ -39,6 +39,7 @@ from edge_sdk.export.tasks import export_task
 from edge_sdk.export.tasks.base import Built
 from edge_sdk.extras import need
 from edge_sdk.profiling.run import ProfileReport
+from edge_sdk.runtimes import targets
 from edge_sdk.verify import VerifyReport
 
 LONG_WORD = 40
@@ -176,9 +177,13 @@ def _speeds(manifest: Manifest, speeds: Speeds) -> tuple[Section, ...]:
 
 
 def _size(manifest: Manifest, variant: str, runtime: str) -> int:
-    """Bytes of the graphs of all roles that a variant has there, the first layout of each."""
-    first = {graph.role: graph.size_bytes for graph in reversed(manifest.graphs) if graph.variant == variant}
-    return sum(first.values())
+    """Bytes of the graphs of all roles that a runtime takes of a variant, the layout that it likes best of each."""
+    liked = {
+        graph.role: graph.size_bytes
+        for layout in reversed(targets.layouts(runtime, variant)) for graph in reversed(manifest.graphs)
+        if (graph.variant, graph.layout) == (variant, layout) and targets.takes(runtime, graph)
+    }  # fmt: skip
+    return sum(liked.values())
 
 
 def _speed(speed: ProfileReport) -> tuple[str, ...]:

@@ -281,10 +281,10 @@ class OvSession:
         return self._options.precision
 
     def _check_int8(self) -> None:
-        asked, got = self._options.int8_convolutions, self._layers.get("i8", 0)
+        asked, got = self._options.least_int8, self._layers.get("i8", 0)
         if got < asked:
             raise WrongPrecision(
-                f"{asked} convolutions should run in int8, OpenVINO runs {got} (all: {self._layers})",
+                f"{asked} operators should run in int8, OpenVINO runs {got} (all: {self._layers})",
                 where=self._where,
                 hint="edge-sdk lint names the Q/DQ pairs that OpenVINO can't use",
             )

@@ -50,8 +50,9 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True):
     "int8-w7"). layout: "plain", or where Q/DQ stand for int8: "conv-relu-q" (TensorRT, OpenVINO) or "conv-q-relu-q"
     (ONNX Runtime). runtimes: those that it was planned for, () = every one that takes its layout. axes: the largest
     size of each free axis that is named in `inputs`; "N" is the batch: its rows do not depend on each other.
-    int8_operators: how many convolutions and products were planned in int8. int8_ops: by runtime, how many the runtime
-    ran in int8 when the bundle was packed; a runtime that was not there is not in it.
+    int8_planned: how many convolutions and products were planned in int8. int8_ran: by runtime, how many the runtime
+    ran in int8 when the bundle was packed; a runtime that was not there is not in it. refused: by runtime, why it did
+    not compile the graph then: `load` passes it over there, as what a known fault makes wrong.
     """
 
     name: str
@@ -67,8 +68,9 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True):
     outputs: tuple[TensorSpec, ...]
     axes: dict[str, int] = {}
     elided: tuple[ElidedRange, ...] = ()
-    int8_operators: int = 0
-    int8_ops: dict[str, int] = {}
+    int8_planned: int = 0
+    int8_ran: dict[str, int] = {}
+    refused: dict[str, str] = {}
     tolerance: dict[str, Tolerance] = {}
 
 

@@ -138,7 +138,7 @@ def _check_graph(graph: Graph, manifest: Manifest) -> None:
     _need(graph.member in manifest.members, f"the {name} is in {graph.member[:80]!r}, which is not declared")
     _need(bool(_SHA256.fullmatch(graph.sha256)), f"the sha256 of the {name} is not 64 hexadecimal digits")
     _need(1 <= graph.opset <= 1000, f"the {name} can't have opset {graph.opset}")
-    counts = (graph.int8_operators, *graph.int8_ops.values())
+    counts = (graph.int8_planned, *graph.int8_ran.values())
     _need(min(counts) >= 0, f"the {name} counts {min(counts)} int8 operators")
     _check_specs(name, graph)
     outputs = {spec.name for spec in graph.outputs}

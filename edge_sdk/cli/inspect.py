@@ -59,12 +59,13 @@ def _text(summary: BundleSummary) -> str:
             [
                 (
                     g.name, g.role, g.variant, g.layout, str(g.opset), f"{g.size_bytes / 1e6:.2f}",
-                    f"{s.stored_bytes / 1e6:.2f}", str(g.int8_operators or "-"), _int8(g),
+                    f"{s.stored_bytes / 1e6:.2f}", str(g.int8_planned or "-"), _int8(g),
                 )
                 for g, s in zip(m.graphs, summary.graphs, strict=True)
             ],
         ),
         "",
+        *(f"refused    {g.name} on {name}, when packed: {why}" for g in m.graphs for name, why in g.refused.items()),
         *(f"target     {name}: {words}" for name, words in m.targets.items()),
         "",
     ]  # fmt: skip
@@ -81,9 +82,9 @@ def _text(summary: BundleSummary) -> str:
 
 def _int8(graph: Graph) -> str:
     """By runtime, how many operators ran in int8 when the bundle was packed: fewer or more than were planned."""
-    if not graph.int8_operators:
+    if not graph.int8_planned:
         return "-"
-    return ", ".join(f"{runtime} {count}" for runtime, count in graph.int8_ops.items()) or "not measured"
+    return ", ".join(f"{runtime} {count}" for runtime, count in graph.int8_ran.items()) or "not measured"
 
 
 COMMANDS = (inspect,)

@@ -33,7 +33,7 @@ def quantize(
         list[str] | None, typer.Option(help="fp16, int8 or int8-w7, besides fp32; may be repeated. Default: all.")
     ] = None,
     exclude: Annotated[
-        list[str] | None, typer.Option(help="Keep this node in fp32; may be repeated.")
+        list[str] | None, typer.Option(help="Leave this node out of int8; may be repeated.")
     ] = None,
     axis: Annotated[
         list[str] | None, typer.Option(help="Largest size of a free axis, such as N=8; may be repeated.")
@@ -125,8 +125,8 @@ def _json(built: Built) -> dict[str, object]:
 
     reports = {role: msgspec.to_builtins(one.report) for role, one in built.made.quantized.items()}
     with Bundle.open(built.path) as bundle:
-        counts = {graph.name: graph.int8_ops for graph in bundle.manifest.graphs}
-    return {"bundle": str(built.path), "int8_ops": counts, "calibration": reports}
+        counts = {graph.name: graph.int8_ran for graph in bundle.manifest.graphs}
+    return {"bundle": str(built.path), "int8_ran": counts, "calibration": reports}
 
 
 def _lines(built: Built) -> list[str]:
@@ -141,8 +141,8 @@ def _lines(built: Built) -> list[str]:
         out.append(calibrated.words(one.report))
     with Bundle.open(built.path) as bundle:
         for graph in bundle.manifest.graphs:
-            ran = ", ".join(f"{count} on {runtime}" for runtime, count in graph.int8_ops.items())
-            planned = counted(graph.int8_operators, "operator")
+            ran = ", ".join(f"{count} on {runtime}" for runtime, count in graph.int8_ran.items())
+            planned = counted(graph.int8_planned, "operator")
             out += [f"{graph.name}: {planned} in int8; measured here: {ran}"] if ran else []
     return out
 

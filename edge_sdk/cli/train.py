@@ -237,7 +237,7 @@ def written(built: Built, task: Any, refused: Mapping[str, str]) -> list[str]:
     size, name = built.path.stat().st_size / 1e6, shlex.quote(str(built.path))
     steps = (f"edge-sdk verify {name}", *task.next_steps(name))
     warnings = [
-        f"warning: {why}. load refuses it on {runtime}, unless another variant is named: --variant fp32"
+        f"warning: load refuses the bundle on {runtime} unless a variant is named that runs there: {why}"
         for runtime, why in refused.items()
     ]
     return [f"wrote {built.path} ({size:.1f} MB). Next:", *(f"  {step}" for step in steps), *warnings]

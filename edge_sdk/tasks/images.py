@@ -131,12 +131,6 @@ def batch_of(images: Iterable[Source]) -> list[Source]:
     return list(several(images))
 
 
-def check_finite(outputs: Mapping[str, Array], *, where: str) -> str:
-    """Empty, or which output holds how many values that are no number."""
-    bad = {name: int(np.count_nonzero(~np.isfinite(value))) for name, value in outputs.items()}
-    return ", ".join(f"{name} with {count} values that are no number" for name, count in bad.items() if count)
-
-
 def ring(bundle: Bundle, *, seed: int = 0) -> list[NDArray[np.uint8]]:
     """RING pictures made of the bundle's golden ones: turned upside down and brightened, all of them different."""
     rng = np.random.default_rng(seed)

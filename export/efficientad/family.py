@@ -98,7 +98,7 @@ class EfficientAD:
                 "Pictures: toy aliens from aws-samples/amazon-lookout-for-vision, Copyright Amazon.com, Inc. or its "
                 "affiliates, CC BY-SA 4.0; scaled and re-encoded."
             ),
-            options=EfficientAdOptions(width=256, height=256, steps=200),  # enough to show what it can
+            options=EfficientAdOptions(width=256, height=256, steps=175),  # enough to show what it can
             task_options=AnomalyOptions(holdout=0.27, rate="10%"),  # which so few pictures support
         )
 

@@ -102,12 +102,13 @@ class Made:
 
     def variants(self, role: str = MODEL) -> tuple[Variant, ...]:
         """All graphs of a role, fp32 first."""
-        return (float_variant(self.exported.graphs[role].onnx), *self.quantized[role].variants)
+        made = self.quantized.get(role)
+        return (float_variant(self.exported.graphs[role].onnx), *(made.variants if made is not None else ()))
 
 
 def float_variant(onnx: bytes) -> Variant:
     """A float graph as the variant "fp32"."""
-    return Variant(variant="fp32", layout="plain", graph=onnx, int8_convolutions=0)
+    return Variant(variant="fp32", layout="plain", graph=onnx, least_int8=0)
 
 
 @runtime_checkable

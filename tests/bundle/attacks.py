@@ -452,7 +452,7 @@ MANIFESTS = [
     Attack("batch_of_no_input", "has the batch N in its output map, in no input", _manifest(
         lambda value: _shapes(value, inputs=[512], outputs=["N", 512]))),
     Attack("role_name", "the role .* is not plain", _set("graphs", 0, "role", to="../model")),
-    Attack("int8_runtime_count", "counts -2 int8 operators", _set("graphs", 0, "int8_ops", to={"onnxruntime": -2})),
+    Attack("int8_runtime_count", "counts -2 int8 operators", _set("graphs", 0, "int8_ran", to={"onnxruntime": -2})),
     Attack("tolerance", "tolerance of map can't be", _set("graphs", 0, "tolerance", "map", "relative", to=50.0)),
     Attack("elided_unordered", "overlaps the one before", _elided(offset=0)),
     Attack("elided_negative", "has no place", _elided(length=-5)),
@@ -479,7 +479,7 @@ MANIFESTS = [
     Attack("twin_graphs", "two graphs have one name", _set("graphs", 1, "name", to="int8.a")),
     Attack("graph_hash", "the sha256 of the graph int8.a is not 64 hexadecimal", _set("graphs", 0, "sha256", to="no")),
     Attack("opset", "can't have opset 0", _set("graphs", 0, "opset", to=0)),
-    Attack("int8_count", "counts -1 int8 operators", _set("graphs", 0, "int8_operators", to=-1)),
+    Attack("int8_count", "counts -1 int8 operators", _set("graphs", 0, "int8_planned", to=-1)),
     Attack("stray_tolerance", "a tolerance for 'depth', which is no output", _set(
         "graphs", 0, "tolerance", "depth", to={"absolute": 0.0, "relative": 0.0})),
     Attack("whole_graph_hash", "have different sha256", _manifest(

@@ -9,6 +9,7 @@ import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -566,3 +567,17 @@ def test_of_the_tiles_of_a_test_picture_the_worst_is_its_score(tmp_path: Path) -
     want = tiny.scores(made, [tiny.picture(31, damaged=True)])
     assert [row.scores.tolist() for row in scored] == [pytest.approx(want, rel=1e-5)] * len(scored)
     assert scored
+
+
+def test_the_size_in_the_speed_table_is_of_the_graphs_that_the_runtime_takes() -> None:
+    """Layouts differ in size, and a fault of one runtime costs only that runtime a graph."""
+    graphs = [
+        Mock(role=role, variant="int8", layout=layout, runtimes=runtimes, size_bytes=size)
+        for role, layout, runtimes, size in (
+            ("encoder", "conv-relu-q", (), 1), ("encoder", "conv-q-relu-q", (), 2),
+            ("decoder", "conv-relu-q", ("openvino",), 10), ("decoder", "conv-q-relu-q", ("onnxruntime",), 20),
+        )
+    ]  # fmt: skip
+    manifest = Mock(graphs=graphs)
+    assert report._size(manifest, "int8", "onnxruntime") == 22
+    assert report._size(manifest, "int8", "openvino") == 11

@@ -18,10 +18,10 @@ from edge_sdk import replay, tasks
 from edge_sdk.bundle.manifest import Tolerance
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.calibration import Variant
-from edge_sdk.errors import BadBundle, BadUsage, CheckFailed
+from edge_sdk.errors import BadBundle, BadInput, BadUsage, CheckFailed
 from edge_sdk.export.build import BuildOptions, run_of, unless_changed
 from edge_sdk.export.family import Exported, FloatGraph
-from edge_sdk.export.pack import Parts, int8_ops, pack, provenance
+from edge_sdk.export.pack import Parts, compiled_here, pack, provenance
 from edge_sdk.export.tasks import export_task
 from edge_sdk.export.tasks.base import ExportTask, Golden
 from edge_sdk.export.tasks.tensor import TensorExport
@@ -75,7 +75,11 @@ def test_free_axes_are_stated_each_and_no_other(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("golden", "said"),
-    [((), "gives no golden samples"), ((SAMPLE,), r"gives 1 golden sample\."), ((SAMPLE, SAMPLE), "are the same")],
+    [
+        ((), "gives no golden samples"),
+        ((SAMPLE,), r"gives 1 golden sample\."),
+        ((SAMPLE, SAMPLE), "the graph of model the same"),
+    ],
 )
 def test_golden_samples_that_a_constant_answer_would_pass_are_refused(
     tmp_path: Path, golden: Sequence[Mapping[str, Array]], said: str
@@ -388,8 +392,23 @@ def test_int8_operators_are_counted_by_what_each_runtime_ran(
     )  # fmt: skip
     monkeypatch.setattr(registry, "runtimes", lambda: (runtime,))
     monkeypatch.setattr(registry, "runtime", lambda asked: runtime)
-    variant = Variant(variant="int8", layout="conv-q-relu-q", graph=b"", int8_convolutions=4, int8_operators=4)
-    assert int8_ops(Mock(axes={"N": 8}), variant) == want
+    variant = Variant(variant="int8", layout="conv-q-relu-q", graph=b"", least_int8=4, int8_planned=4)
+    assert compiled_here(Mock(axes={"N": 8}), variant) == (want, {})
+
+
+def test_a_graph_that_a_runtime_does_not_compile_is_for_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Float graphs too: their compilation is tried, though there is nothing to count."""
+    sound, picky = Mock(), Mock()
+    sound.name, picky.name = "onnxruntime", "openvino"
+    sound.compile.return_value.explain.return_value.int8_operators = 0
+    picky.compile.side_effect = BadInput("no kernel\nfor Det", where="graph")
+    monkeypatch.setattr(registry, "runtimes", lambda: (sound, picky))
+    monkeypatch.setattr(registry, "runtime", {"onnxruntime": sound, "openvino": picky}.__getitem__)
+    variant = Variant(variant="fp32", layout="plain", graph=b"", least_int8=0)
+    ran, refused = compiled_here(Mock(axes={"N": 8}), variant)
+    assert (ran, list(refused)) == ({}, ["openvino"])
+    assert refused["openvino"].startswith("no kernel")
+    assert "\n" not in refused["openvino"]
 
 
 @dataclass(frozen=True)

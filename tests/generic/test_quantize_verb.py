@@ -15,10 +15,13 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+import edge_sdk
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.cli import main
+from edge_sdk.errors import NotThere
 from edge_sdk.export.generic.samples import RANGES, samples_of
 from edge_sdk.loading import load_as
+from edge_sdk.runtimes import registry
 from edge_sdk.tasks.tensor import TensorModel
 from edge_sdk.tensors import TensorSpec
 from edge_sdk.verify import verify
@@ -258,10 +261,36 @@ def test_a_free_axis_needs_its_largest_size(here: Path, capsys: pytest.CaptureFi
     assert verify("m.edge").passed
 
 
+@pytest.mark.skipif(not registry.runtime("openvino").probe().usable, reason="needs openvino")
+def test_a_graph_that_one_runtime_does_not_compile_is_written_and_loaded_by_another(
+    here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """OpenVINO 2026.4 has no determinant: what was written must open where it was written, and say why it is so."""
+    square = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3, 3])]
+    answer = [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N"])]
+    graph = helper.make_graph([helper.make_node("Det", ["x"], ["y"], name="det")], "det", square, answer)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), "det.onnx")
+    assert quantize("--variant", "fp32", model="det.onnx", data="random:4") == 0
+    assert "warning: load refuses the bundle on openvino" in capsys.readouterr().out
+    with edge_sdk.load("m.edge", cache=tmp_path) as loaded:
+        assert loaded.explanation.runtime == "onnxruntime"
+        assert "it refused the graph when the bundle was packed" in loaded.explain()
+    with pytest.raises(NotThere, match="it refused the graph when the bundle was packed"):
+        edge_sdk.load("m.edge", runtime="openvino", cache=tmp_path)
+    with Bundle.open("m.edge") as bundle:
+        assert list(bundle.manifest.graphs[0].refused) == ["openvino"]
+        assert "openvino" not in bundle.manifest.targets["x86-vnni"].partition("nothing fits")[0]
+    report = verify("m.edge")
+    assert report.passed
+    assert [name for name, _ in report.left_out] == ["fp32 on openvino"]
+    assert edge("inspect", "m.edge") == 0
+    assert "refused    fp32 on openvino, when packed: " in capsys.readouterr().out
+
+
 def test_a_node_that_is_excluded_stays_float(here: Path) -> None:
     assert quantize("--variant", "int8", "--exclude", "conv") == 0
     with Bundle.open("m.edge") as bundle:
-        assert {g.int8_operators for g in bundle.manifest.graphs if g.variant == "int8"} == {1}
+        assert {g.int8_planned for g in bundle.manifest.graphs if g.variant == "int8"} == {1}
 
 
 def test_weights_in_a_file_beside_it_come_into_the_bundle(here: Path) -> None:

@@ -151,7 +151,7 @@ def test_int8_runs_in_every_runtime_here_and_the_bundle_says_in_how_many_operato
         for role in roles:
             ran: dict[str, int] = {}
             for graph in graphs:
-                ran |= graph.int8_ops if graph.role == role else {}
+                ran |= graph.int8_ran if graph.role == role else {}
             assert set(ran) == RUNTIMES, (path, role, ran)
             assert min(ran.values()) > 0, (path, role, ran)
 

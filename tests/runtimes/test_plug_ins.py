@@ -19,7 +19,7 @@ import edge_sdk
 from edge_sdk import preprocess
 from edge_sdk.calibration import QuantizeOptions, Variant, quantize
 from edge_sdk.errors import BadUsage, NotThere
-from edge_sdk.export.pack import int8_ops
+from edge_sdk.export.pack import compiled_here
 from edge_sdk.export.tasks.anomaly import evaluate
 from edge_sdk.export.tasks.base import float_variant
 from edge_sdk.runtimes import probe, registry, targets
@@ -195,12 +195,10 @@ def test_the_product_imports_no_plug_in_before_a_runtime_is_looked_for(tmp_path:
 def counted(name: str) -> dict[str, int]:
     """What `pack` counts for one runtime, of an int8 graph."""
     (one,) = (runtime for runtime in registry.runtimes() if runtime.name == name)
-    variant = Variant(
-        variant="int8", layout="conv-relu-q", graph=detector("conv-relu-q"), int8_convolutions=2, int8_operators=2
-    )
+    variant = Variant(variant="int8", layout="conv-relu-q", graph=detector("conv-relu-q"), least_int8=2, int8_planned=2)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(registry, "runtimes", lambda: (one,))
-        return int8_ops(Mock(axes={"N": 8}), variant, threads=1)
+        return compiled_here(Mock(axes={"N": 8}), variant, threads=1)[0]
 
 
 RAISES = """

@@ -63,9 +63,8 @@ def test_a_runtime_that_would_refuse_the_bundle_is_known_before_it_is_on_a_devic
     monkeypatch.setattr(loading, "_self_check", check)
     assert loading.refused(tiny_bundle) == {"onnxruntime": "the score is off by 3"}
     lines = written(Mock(path=tiny_bundle), Mock(next_steps=lambda name: ()), loading.refused(tiny_bundle))
-    assert (
-        "warning: the score is off by 3. load refuses it on onnxruntime, unless another variant is named" in lines[-1]
-    )
+    refused = "warning: load refuses the bundle on onnxruntime unless a variant is named that runs there: "
+    assert f"{refused}the score is off by 3" in lines[-1]
 
 
 @pytest.mark.parametrize(
@@ -84,10 +83,10 @@ def test_a_runtime_is_held_to_what_it_ran_in_int8_when_the_bundle_was_packed(tin
     """One that was not there is held to what the graph has; a fault of one runtime costs no other one its check."""
     with Bundle.open(tiny_bundle) as bundle:
         graph = next(graph for graph in bundle.manifest.graphs if graph.layout != "plain")
-    known = msgspec.structs.replace(graph, int8_ops={"openvino": 1})
-    claimed = options_for(known, "another", CompileOptions(), device="CPU").int8_convolutions
+    known = msgspec.structs.replace(graph, int8_ran={"openvino": 1})
+    claimed = options_for(known, "another", CompileOptions(), device="CPU").least_int8
     assert claimed > 1
-    assert options_for(known, "openvino", CompileOptions(), device="CPU").int8_convolutions == 1
+    assert options_for(known, "openvino", CompileOptions(), device="CPU").least_int8 == 1
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +16,7 @@ import tiny
 import edge_sdk
 from edge_sdk import loading, replay, tasks
 from edge_sdk.bundle.store import Bundle
+from edge_sdk.errors import BadUsage, CheckFailed
 from edge_sdk.export.calibrating import quantized
 from edge_sdk.export.family import Exported, FloatGraph
 from edge_sdk.export.pack import Parts, pack, provenance
@@ -44,18 +45,25 @@ def pairs() -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def mixed(pairs: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The encoder with every variant, the decoder in fp32 alone."""
+    path = tmp_path_factory.mktemp("mixed") / "mixed.edge"
+    write(pairs, path, pictures=(0, 1, 2))
+    return path
+
+
+def write(pairs: Any, path: Path, *, pictures: Sequence[int], variants: tuple[str, ...] | None = None) -> None:
+    """One golden sample for each of `pictures`, with points of its own. variants: of the encoder, besides fp32."""
     weights = pairs.networks.pairs_weights(3, channels=12)
-    encoder = FloatGraph(onnx=pairs.networks.encoder(weights))
+    encoder = FloatGraph(onnx=pairs.networks.encoder(weights), variants=variants)
     decoder = FloatGraph(onnx=pairs.networks.decoder(weights), axes=pairs.family.AXES, variants=())
     rng = np.random.default_rng(5)
     golden = [
         Golden(
             source={
                 **sample("", tiny.picture(seed, damaged=seed == 2)).source,
-                "points": rng.random((1 + seed, 2, 2), np.float32),
+                "points": rng.random((1 + number, 2, 2), np.float32),
             }
         )
-        for seed in range(3)
+        for number, seed in enumerate(pictures)
     ]
     samples = [{"image": rng.integers(0, 256, (1, SIDE, SIDE, 3), dtype=np.uint8)} for _ in range(8)]
     parts = Parts(
@@ -67,9 +75,7 @@ def mixed(pairs: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
         quantized={"encoder": quantized(encoder, samples, threads=1)},
         tolerances=lambda role, variant: {ANY_OUTPUT: TOLERANCES[variant]},
     )  # fmt: skip
-    path = tmp_path_factory.mktemp("mixed") / "mixed.edge"
     pack(parts, path, threads=1).close()
-    return path
 
 
 def test_verify_runs_the_combination_that_load_picks_on_each_runtime(mixed: Path, tmp_path: Path) -> None:
@@ -109,6 +115,39 @@ def test_a_predictor_that_fails_on_what_load_picks_alone_is_not_verified(
     assert all(row.passed for row in report.rows)
     assert not report.passed
     assert "it feeds decoder something else than Task.feeds does" in report.text()
+
+
+@pytest.mark.parametrize("stale", [False, True])
+def test_a_predictor_may_keep_what_the_encoder_answered_for_the_next_prompt(
+    pairs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stale: bool
+) -> None:
+    """The embedding of the last picture is kept; one that is not told from another picture's is found out."""
+    run: Callable[..., Any] = pairs.task.PairsPredictor.run
+
+    def kept(self: Any, role: str, feeds: Mapping[str, Any]) -> Any:
+        if role == "encoder":
+            last = self.__dict__.setdefault("last", {})
+            key = b"" if stale else feeds["image"].tobytes()
+            if key not in last:
+                last.clear()
+                last[key] = run(self, role, feeds)
+            return last[key]
+        return run(self, role, feeds)
+
+    monkeypatch.setattr(pairs.task.PairsPredictor, "run", kept)
+    path = tmp_path / "kept.edge"
+    if stale:
+        with pytest.raises(CheckFailed, match="it feeds encoder something else than"):
+            write(pairs, path, pictures=(0, 1), variants=())
+        assert not path.exists()
+    else:
+        write(pairs, path, pictures=(0, 0, 1), variants=())
+        assert verify(path, runtimes=["onnxruntime"]).passed
+
+
+def test_a_graph_that_every_golden_sample_feeds_the_same_is_not_packed(pairs: Any, tmp_path: Path) -> None:
+    with pytest.raises(BadUsage, match="all golden samples feed the graph of encoder the same"):
+        write(pairs, tmp_path / "same.edge", pictures=(1, 1), variants=())
 
 
 def test_a_fault_of_one_role_is_asked_for_by_the_graphs_of_that_role(
