@@ -23,7 +23,8 @@ def error(wanted: Sequence[Array], got: Sequence[Array]) -> float | None:
     Floats: relative L2 difference, the larger of that over all samples and the median of the samples' own. One sample
     of large values would hide all others in the first. Samples whose wanted values are all zero have none of their own.
     Other types, such as class indices and masks: the mean share of values that differ (see `is_share`), because their
-    distance means nothing; of uint8 and uint16, which may be pictures, the relative difference where that is less.
+    distance means nothing; of uint8 and uint16, which may be pictures (see `is_picture`), the relative difference where
+    that is less, of what is left of the values without their mean: labels may all be large.
 
     Where a sample's shapes differ, the shape depends on the values (NonZero, detections): a value that comes or goes
     moves all others, so that no position can be compared, on no sample.
@@ -33,9 +34,7 @@ def error(wanted: Sequence[Array], got: Sequence[Array]) -> float | None:
     pairs = [(w, g) for w, g in zip(wanted, got, strict=True) if w.size]
     if is_share(wanted):
         share = float(np.mean([np.mean(w != g) for w, g in pairs])) if pairs else None
-        # Unsigned bytes and words may be a picture, where a step of one is nothing: of labels both are large.
-        picture = share and all(w.dtype in (np.uint8, np.uint16) for w in wanted)
-        return min(share, relative(wanted, got)) if share and picture else share
+        return min(share, _apart(pairs)) if share and is_picture(wanted) else share
     own = [relative([w], [g]) for w, g in pairs if w.any()]
     return max(relative(wanted, got), float(np.median(own))) if own else None
 
@@ -43,6 +42,19 @@ def error(wanted: Sequence[Array], got: Sequence[Array]) -> float | None:
 def is_share(arrays: Sequence[Array]) -> bool:
     """Whether `error` of an output is the share of values that differ: it holds integers, booleans or strings."""
     return any(array.dtype.kind != "f" for array in arrays)
+
+
+def is_picture(arrays: Sequence[Array]) -> bool:
+    """Whether an output may be a picture, of which a step of one is nothing: unsigned bytes or words."""
+    return all(array.dtype in (np.uint8, np.uint16) for array in arrays)
+
+
+def _apart(pairs: Sequence[tuple[Array, Array]]) -> float:
+    """Relative L2 difference of the values less the mean of the wanted ones; infinite where those are all the same."""
+    mean = np.concatenate([w.ravel() for w, _ in pairs]).mean()
+    if all((w == mean).all() for w, _ in pairs):
+        return float("inf")
+    return relative([w - mean for w, _ in pairs], [g - mean for _, g in pairs])
 
 
 def relative(wanted: Sequence[Array], got: Sequence[Array]) -> float:
@@ -107,9 +119,11 @@ def repeats(model: ModelProto, sample: Feeds, threads: int | None) -> bool:
 
 
 def _same(wanted: Array, got: Array) -> bool:
+    if wanted.shape != got.shape:
+        return False
     if is_share([wanted]):
         return (error([wanted], [got]) or 0.0) <= LARGEST_ERROR
-    return not wanted.size or relative([wanted], [got]) <= _SAME
+    return relative([wanted], [got]) <= _SAME
 
 
 def first_bad_layer(model: ModelProto, quantized: ModelProto, samples: Sequence[Feeds], threads: int | None) -> str:

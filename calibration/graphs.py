@@ -9,7 +9,7 @@ from types import MappingProxyType
 import numpy as np
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper, shape_inference
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper, shape_inference
 
 from edge_sdk.errors import BadInput
 from edge_sdk.tensors import Array
@@ -50,6 +50,7 @@ def load(graph: bytes) -> ModelProto:
             hint="Save the model with its weights inside: onnx.save(model, path, save_as_external_data=False)",
         )
     check_opset(model)  # before the checker, which says in C++ what it does not know
+    check_types(model)  # which it does not look at
     try:
         if any(not o.type.tensor_type.HasField("shape") for o in model.graph.output):  # the checker wants it, none else
             model = shape_inference.infer_shapes(model)
@@ -57,6 +58,41 @@ def load(graph: bytes) -> ModelProto:
     except (onnx.checker.ValidationError, shape_inference.InferenceError) as exc:
         raise BadInput(f"the graph is not valid ONNX: {str(exc).strip().splitlines()[0]}") from exc
     return model
+
+
+def check_types(model: ModelProto, *, where: str = "") -> None:
+    """Raises BadInput for a stored tensor of a type that ONNX does not have."""
+    for tensor in tensors(model):
+        stored = tensor.data_type or not tensor.name  # an attribute without a tensor shows one of type 0 without a name
+        if tensor.data_type not in TensorProto.DataType.values() or not stored:
+            raise BadInput(
+                f"its tensor {tensor.name[:80] or 'without a name'} has the data type {tensor.data_type}, which ONNX "
+                "does not have", where=where, hint="Export the model again",
+            )  # fmt: skip
+
+
+def tensors(model: ModelProto) -> Iterator[TensorProto]:
+    """Every tensor of a model: of its graph, of graphs inside, of its functions."""
+    yield from _of_graph(model.graph)
+    for function in model.functions:
+        yield from _of_nodes(function.node)
+
+
+def _of_graph(graph: GraphProto) -> Iterator[TensorProto]:
+    yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield from (sparse.values, sparse.indices)
+    yield from _of_nodes(graph.node)
+
+
+def _of_nodes(nodes: Iterable[NodeProto]) -> Iterator[TensorProto]:
+    for node in nodes:
+        for attribute in node.attribute:
+            yield from (attribute.t, *attribute.tensors)
+            for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
+                yield from (sparse.values, sparse.indices)
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _of_graph(inner)
 
 
 def check_opset(model: ModelProto, *, where: str = "") -> None:

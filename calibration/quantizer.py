@@ -413,8 +413,7 @@ def _compare(
         if bad := {name: error for name, error in errors.items() if error > fidelity.LARGEST_ERROR}:
             notes.append(_too_far(work, variant, model, samples, bad))
     compared = dict.fromkeys(name for errors in found.values() for name in errors)
-    shares = [name for name in compared if fidelity.is_share([one[name] for one in wanted])]
-    notes += [f"the difference of {name} is the share of its values that differ: it holds no floats" for name in shares]
+    notes += [note for name in compared if (note := _measured_by([one[name] for one in wanted], name))]
     return found, list(dict.fromkeys(notes))
 
 
@@ -434,10 +433,19 @@ def _too_far(work: _Work, variant: Variant, model: ModelProto, samples: list[Fee
     return what
 
 
+def _measured_by(wanted: Sequence[Array], name: str) -> str:
+    """What the difference of an output is, where it isn't what it is of floats."""
+    if not fidelity.is_share(wanted):
+        return ""
+    share = f"the difference of {name} is the share of its values that differ"
+    return f"{share}, or how far they are off if that is less" if fidelity.is_picture(wanted) else f"{share}: no floats"
+
+
 def _by(error: float, output: str, model: ModelProto) -> str:
     """How much an output differs, in words."""
     if not np.isfinite(error):
         return f"where values of output {output} are NaN or infinite"
     kind = next(o.type.tensor_type.elem_type for o in model.graph.output if o.name == output)
-    real = np.issubdtype(helper.tensor_dtype_to_np_dtype(kind), np.floating)
-    return f"by {error:.0%} in output {output}" if real else f"in {error:.0%} of the values of output {output}"
+    held = helper.tensor_dtype_to_np_dtype(kind)
+    far = np.issubdtype(held, np.floating) or fidelity.is_picture([np.empty(0, held)])
+    return f"by {error:.0%} in output {output}" if far else f"in {error:.0%} of the values of output {output}"

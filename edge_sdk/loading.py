@@ -303,7 +303,8 @@ def _self_check(bundle: Bundle, graph: Graph, session: Session, cache: Path, *, 
                 f"{e.runtime} {e.version} computes {graph.name} wrongly here: {c.output} is off by {c.worst:.3g}, "
                 f"allowed {c.allowed:.3g}",
                 where=str(bundle.path),
-                hint="Try --variant fp32 or another runtime; edge-sdk verify shows which of them answer rightly",
+                hint=f"Try {'' if graph.variant == 'fp32' else '--variant fp32 or '}another runtime; edge-sdk verify "
+                "shows which of them answer rightly",
             )  # fmt: skip
     words = f"{len(checks)} outputs within {worst:.1e} of the golden sample"
     try:

@@ -91,8 +91,13 @@ class SubjectProcess:
         self._ask({"freeze": True})
 
     def close(self) -> None:
-        """Ask the process to quit, kill it after 10 s, and join the reader. May be called twice."""
+        """Ask the process to quit, kill it after 10 s, or at once where it does not listen yet, and join the reader.
+
+        May be called twice.
+        """
         self._closed = True
+        if self._made is None:
+            self._process.kill()
         if self._process.poll() is None:
             try:
                 assert self._process.stdin is not None

@@ -10,6 +10,8 @@ import importlib
 import re
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from edge_sdk import plugins
 from edge_sdk.errors import BadBundle
 from edge_sdk.extras import UPDATE
@@ -54,9 +56,12 @@ def task(name: str, *, where: str = "") -> Task:
 def _fault(made: Task) -> str:
     """What is wrong with what the task's class states, "" = nothing. A bundle names its graphs after the roles, in
     archive members, so two roles may not differ in case alone."""
-    missing = [name for name in ("settings", "predictor") if not isinstance(getattr(made, name, None), type)]
-    if missing:
-        return f"its attribute {missing[0]} is no class"
+    from edge_sdk.tasks.base import Running
+
+    for name, kind in (("settings", msgspec.Struct), ("predictor", Running)):
+        found = getattr(made, name, None)
+        if not isinstance(found, type) or not issubclass(found, kind):
+            return f"its attribute {name} is {found!r}, no class made of {kind.__name__}"
     roles = made.roles
     if not isinstance(roles, tuple) or not roles or not all(isinstance(role, str) for role in roles):
         return f"its roles are {roles!r}, not a tuple of one name or more"

@@ -482,10 +482,16 @@ def task_code(task: Task, what: str, *, where: str) -> Iterator[None]:
         ) from exc  # fmt: skip
 
 
+_MOST = 500
+"""Characters of a message of others that an error of ours repeats; some hold a whole graph."""
+
+
 def raised(exc: Exception) -> str:
-    """An unexpected exception in one line, with the line of code that raised it."""
+    """An unexpected exception in one line, with the line of code that raised it; of long messages the beginning."""
     frame = traceback.extract_tb(exc.__traceback__)[-1]
-    return f"{type(exc).__name__}: {exc} ({Path(frame.filename).name}, line {frame.lineno})"
+    words = " ".join(str(exc).split())
+    words = words if len(words) <= _MOST else f"{words[:_MOST]} ..."
+    return f"{type(exc).__name__}: {words} ({Path(frame.filename).name}, line {frame.lineno})"
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import stat
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -31,9 +31,10 @@ def read_model(path: Path) -> tuple[bytes, OnnxFacts]:
     model = onnx.ModelProto()
     with vendor_errors("onnx", where=shown(path), hint="Name an ONNX file"):
         model.ParseFromString(data)
-    outside = [tensor for tensor in _tensors(model) if onnx.external_data_helper.uses_external_data(tensor)]
+    outside = [tensor for tensor in graphs.tensors(model) if onnx.external_data_helper.uses_external_data(tensor)]
     if outside:
         data = _inlined(onnx, path, model, outside)
+    graphs.check_types(model, where=shown(path))
     facts = _facts(data, path)
     graphs.check_opset(model, where=shown(path))
     if facts.unshaped:
@@ -81,7 +82,10 @@ def _bytes(path: Path) -> bytes:
     if path.is_dir():
         raise BadInput("this is a folder, not an ONNX file", where=shown(path), hint="Name one file")
     try:
-        if (size := path.stat().st_size) > MAX_BYTES:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):  # a device or a pipe has no size, and may never end
+            raise BadInput("this is not a plain file", where=shown(path), hint="Name an ONNX file")
+        if (size := found.st_size) > MAX_BYTES:
             raise BadInput(f"it has {size} bytes, an ONNX file has at most {MAX_BYTES}", where=shown(path))
         return path.read_bytes()
     except OSError as exc:
@@ -133,27 +137,3 @@ def _size(tensor: Any, file: Path) -> int:
     here = file.stat().st_size
     number = stated.isdecimal() and len(stated) < 20  # Python refuses to read more than 4300 digits
     return min(int(stated), here) if number and int(stated) else here
-
-
-def _tensors(model: Any) -> Iterator[Any]:
-    """Every tensor of a model: of its graph, of graphs inside, of its functions."""
-    yield from _of_graph(model.graph)
-    for function in model.functions:
-        yield from _of_nodes(function.node)
-
-
-def _of_graph(graph: Any) -> Iterator[Any]:
-    yield from graph.initializer
-    for sparse in graph.sparse_initializer:
-        yield from (sparse.values, sparse.indices)
-    yield from _of_nodes(graph.node)
-
-
-def _of_nodes(nodes: Any) -> Iterator[Any]:
-    for node in nodes:
-        for attribute in node.attribute:
-            yield from (attribute.t, *attribute.tensors)
-            for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
-                yield from (sparse.values, sparse.indices)
-            for inner in (attribute.g, *attribute.graphs):
-                yield from _of_graph(inner)

@@ -191,7 +191,7 @@ def _file(path: Path, inputs: Sequence[TensorSpec]) -> StackedSamples:
         array = arrays[spec.name]
         if not spec.batched and not spec.accepts(array):  # one sample, not stacked
             array = arrays[spec.name] = array[None]
-        row = array[:1] if spec.batched else array[0] if array.ndim and len(array) else array
+        row = array if not array.ndim else array[:1] if spec.batched else array[0] if len(array) else array
         if wrong := spec.accepts(row):
             stacked = "rows" if spec.batched else "stacked along a first axis of their own"
             raise BadInput(f"{wrong}; samples are {stacked}", where=where, hint="Write it with numpy.savez")

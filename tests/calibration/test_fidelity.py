@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from edge_sdk.calibration import QuantizeOptions, quantize
+from edge_sdk.calibration import QuantizeOptions, fidelity, quantize
 from edge_sdk.calibration.fidelity import LARGEST_ERROR, error
 from edge_sdk.errors import CheckFailed
 
@@ -116,6 +116,44 @@ def test_the_difference_of_an_output(wanted: list[np.ndarray], got: list[np.ndar
     assert error(wanted, got) == (None if found is None else pytest.approx(found))
 
 
+@pytest.mark.parametrize("first", [0, 200, 60_000])
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_labels_that_differ_are_no_picture_however_large_they_are(
+    kind: type[np.unsignedinteger[Any]], first: int
+) -> None:
+    rng = np.random.default_rng(2)
+    if first > np.iinfo(kind).max:
+        first = 255 - 4
+    wanted, got = ((first + rng.integers(0, 4, (1, 32, 32))).astype(kind) for _ in range(2))
+    assert (error([wanted], [got]) or 0.0) == pytest.approx(0.75, abs=0.1)
+    flat = np.full((1, 8, 8), first, kind)
+    assert error([flat], [flat + kind(1)]) == 1.0
+
+
+def test_what_was_measured_of_an_output_that_may_be_a_picture_is_said() -> None:
+    end = [helper.make_node("Cast", ["s"], ["y"], to=TensorProto.UINT8), helper.make_node("Abs", ["c"], ["s"])]
+    report = quantize(
+        net(*reversed(end), kind=TensorProto.UINT8).SerializeToString(), samples(), options=INT8
+    ).report  # fmt: skip
+    assert "the share of its values that differ, or how far they are off if that is less" in " ".join(report.notes)
+
+
+SHAPES = [
+    (np.zeros(3, np.int64), np.zeros((5, 2), np.int64)), (np.zeros(0, np.float32), np.ones(5, np.float32)),
+    (np.ones((1, 3), np.float32), np.ones(3, np.float32)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("one", "other"), SHAPES)
+def test_answers_of_other_shapes_are_not_the_same(
+    one: np.ndarray, other: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter([[{"y": one}], [{"y": other}], [{"y": one}], [{"y": one}]])
+    monkeypatch.setattr(fidelity, "outputs", lambda *_: next(answers))
+    assert not fidelity.same_answers(ModelProto(), ModelProto(), {}, None)
+    assert fidelity.same_answers(ModelProto(), ModelProto(), {}, None)
+
+
 def test_a_graph_in_half_precision_says_why_nothing_became_int8_and_how_many_samples_were_read() -> None:
     made = net(helper.make_node("Identity", ["c"], ["y"]), kind=TensorProto.FLOAT16)
     made.graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT16
@@ -132,6 +170,8 @@ def test_a_graph_in_half_precision_says_why_nothing_became_int8_and_how_many_sam
 def test_a_picture_that_is_off_by_one_everywhere_is_the_same_picture(kind: type[np.unsignedinteger[Any]]) -> None:
     picture = np.random.default_rng(0).integers(10, 200, (1, 8, 8, 3)).astype(kind)
     assert (error([picture], [picture + kind(1)]) or 1.0) < 0.02
+    other = np.random.default_rng(1).permuted(picture)
+    assert (error([picture], [other]) or 0.0) > LARGEST_ERROR
     labels = np.zeros((1, 8, 8), kind)
     labels[0, :4] = 3
     assert (error([labels], [np.zeros_like(labels)]) or 0.0) == pytest.approx(0.5)

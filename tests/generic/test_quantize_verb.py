@@ -4,6 +4,7 @@ not, before anything is computed."""
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -355,6 +356,11 @@ MISTAKES = [
     (("absent.onnx", "s.npz"), (), 3, "absent.onnx: can't read it"),
     ((".", "s.npz"), (), 3, "this is a folder, not an ONNX file"),
     (("s.npz", "s.npz"), (), 3, "s.npz: "),
+    (("/dev/zero", "s.npz"), (), 3, "/dev/zero: this is not a plain file"),
+    (("pipe.onnx", "s.npz"), (), 3, "pipe.onnx: this is not a plain file"),
+    (("odd.onnx", "s.npz"), (), 3, "odd.onnx: its tensor w has the data type 77, which ONNX does not have"),
+    (("none.onnx", "s.npz"), (), 3, "none.onnx: its tensor w has the data type 0, which ONNX does not have"),
+    (("m.onnx", "flat.npz"), (), 3, "flat.npz: input/image:0 has shape ()"),
     (("strange.onnx", "s.npz"), (), 3, "operators of the domain 'com.else'"),
     (("m.onnx", "absent"), (), 3, "this is no folder and no .npz file"),
     (("m.onnx", "absent.npz"), (), 3, "absent.npz: can't read it"),
@@ -400,6 +406,12 @@ def test_a_mistake_is_one_sentence_and_nothing_is_written(
     save(here / "double.npz", {**whole, IMAGE: whole[IMAGE].astype(np.float64)})
     save(here / "uneven.npz", {**whole, IMAGE: whole[IMAGE][:2]})
     save(here / "wide.npz", {**whole, IMAGE: np.zeros((4, 3, 17, 16), np.float32)})
+    save(here / "flat.npz", {**whole, IMAGE: np.float32(3)})
+    os.mkfifo(here / "pipe.onnx")
+    for name, kind in (("odd", 77), ("none", 0)):
+        strange = model()
+        strange.graph.initializer[0].data_type = kind
+        (here / f"{name}.onnx").write_bytes(strange.SerializeToString())
     path, data = given
     assert quantize(*words, model=path, data=data) == code
     text = capsys.readouterr().err

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,6 +50,10 @@ def fails_later():
 def sleeps():
     import time
     return lambda: time.sleep(60)
+
+def loads_for_long():
+    import time
+    time.sleep(60)
 
 def meets(mine, other):
     import time
@@ -152,6 +157,13 @@ def test_a_factory_that_fails_is_named_with_its_reason(folder: Path, factory: st
             process.block(1)
         with pytest.raises(BadInput, match="bad: its process ended"):
             process.block(1)  # at once, not after the time-out
+
+
+def test_a_side_that_fails_does_not_wait_for_the_other_to_be_made(folder: Path) -> None:
+    before = time.monotonic()
+    with pytest.raises(BadInput, match="no such graph"):
+        compare(side(folder, "bad", "broken"), side(folder, "slow", "loads_for_long"), options=FAST)
+    assert time.monotonic() - before < 9.0  # `close` gives a process that listens 10 s to quit
 
 
 def test_a_call_that_fails_ends_the_comparison_in_its_own_words(folder: Path) -> None:

@@ -100,6 +100,18 @@ def test_int8_weights_stored_one_by_one_and_before_their_type_are_read_whole() -
     assert int8_weights_beyond_64(facts)
 
 
+@pytest.mark.parametrize("last", ["size", "name"])
+def test_of_a_size_and_a_name_of_one_axis_the_last_counts_as_for_the_onnx_package(last: str) -> None:
+    """Else a file could show one shape to our checks and another to the runtime."""
+    size, name = bytes([1 << 3, 7]), lengthy(2, b"P")
+    axis = lengthy(1, name + size if last == "size" else size + name)
+    value = lengthy(1, b"x") + lengthy(2, lengthy(1, bytes([1 << 3, 1]) + lengthy(2, axis)))
+    graph = lengthy(7, lengthy(1, lengthy(4, b"Relu")) + lengthy(11, value))
+    (dim,) = onnx.load_from_string(graph).graph.input[0].type.tensor_type.shape.dim
+    assert dim.WhichOneof("value") == {"size": "dim_value", "name": "dim_param"}[last]
+    assert read_facts(graph, where="tiny").inputs[0].shape == ((7,) if last == "size" else ("P",))
+
+
 HOSTILE = {
     "has more than 500000 fields": lengthy(7, lengthy(1, b"\x22\x00")) + b"\x08\x01" * 500_001,
     "is not a whole protobuf file": lengthy(7, b"\x0a\x7f"),  # a node longer than its graph

@@ -101,6 +101,16 @@ def test_errors_of_our_own_pass_as_they_are() -> None:
     assert raised(found.value.__cause__).startswith("ValueError: odd (test_faulty_tasks.py, line ")
 
 
+def test_a_message_of_others_becomes_one_line_that_ends() -> None:
+    with pytest.raises(ValueError, match="line") as found:
+        raise ValueError("a line\n\tand " + "more " * 1000)
+    words = raised(found.value)
+    assert words.startswith("ValueError: a line and more more")
+    assert words.endswith(")")
+    assert "\n" not in words
+    assert len(words) < 700
+
+
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [

@@ -129,8 +129,10 @@ class Made(TensorTask):
             for name in ("", "a/b", "..", "a b", "a.b", "é", "-a")
         ),
         (f"roles = ({'a' * 41!r},)", "its role .* is no plain name"),
-        ("predictor = None", "its attribute predictor is no class"),
-        ("settings = {}", "its attribute settings is no class"),
+        ("predictor = None", "its attribute predictor is None, no class made of Running"),
+        ("predictor = str", "its attribute predictor is <class 'str'>, no class made of Running"),
+        ("settings = {}", "its attribute settings is {}, no class made of Struct"),
+        ("settings = int", "its attribute settings is <class 'int'>, no class made of Struct"),
     ],
 )
 def test_a_task_that_no_bundle_can_hold_is_refused_with_the_name_of_its_package(

@@ -145,6 +145,14 @@ def test_a_predictor_may_keep_what_the_encoder_answered_for_the_next_prompt(
         assert verify(path, runtimes=["onnxruntime"]).passed
 
 
+def test_feeds_of_another_type_are_other_feeds() -> None:
+    """A runtime may refuse them, or take their bytes for something else."""
+    one = {"x": np.ones(3, np.float32)}
+    assert replay._same(one, {"x": np.ones(3, np.float32)})
+    assert not replay._same({"x": np.ones(3, np.float64)}, one)
+    assert not replay._same({**one, "y": np.ones(3, np.float32)}, one)
+
+
 def test_a_graph_that_every_golden_sample_feeds_the_same_is_not_packed(pairs: Any, tmp_path: Path) -> None:
     with pytest.raises(BadUsage, match="all golden samples feed the graph of encoder the same"):
         write(pairs, tmp_path / "same.edge", pictures=(1, 1), variants=())
