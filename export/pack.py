@@ -1,17 +1,11 @@
-"""The only writer of bundles: graphs by role, golden samples, site records and report become one file.
-
-Golden samples are made as the device will replay them: by the task itself, role by role, each role fed with what the
-fp32 graphs of the roles before it answer by the letter of ONNX. Knows no family and no task's meaning.
-"""
+"""The only writer of bundles: graphs by role, golden samples, site records and report become one file, which is proven
+before it gets its name. Knows no family and no task's meaning."""
 
 from __future__ import annotations
 
-import itertools
 import math
 import platform
-import re
 import sys
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -20,34 +14,32 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import msgspec
-import numpy as np
 
 from edge_sdk import __version__, tasks
-from edge_sdk.bundle.manifest import GoldenSample, Graph, Manifest, Provenance, StoredArray, Tolerance
+from edge_sdk.bundle.manifest import Graph, Manifest, Provenance, Tolerance
 from edge_sdk.bundle.signing import SigningKey
-from edge_sdk.bundle.store import REPORT, Bundle, stored_array, write_bundle
+from edge_sdk.bundle.store import REPORT, Bundle, write_bundle
 from edge_sdk.calibration import Quantized, Variant
 from edge_sdk.calibration.counts import ran_in_int8
-from edge_sdk.calibration.layout import assert_equal
 from edge_sdk.decision.record import Record
 from edge_sdk.errors import BadBundle, BadUsage, CheckFailed, EdgeError
 from edge_sdk.export.checked import checked
 from edge_sdk.export.family import MAX_BATCH, Exported, FloatGraph
+from edge_sdk.export.golden_samples import Packed, golden_samples
 from edge_sdk.export.tasks.base import ANY_OUTPUT, Golden, float_variant
-from edge_sdk.golden import Expected, answers, difference, in_batches, neighbour
+from edge_sdk.golden import Expected
 from edge_sdk.loading import checked_task
 from edge_sdk.progress import Progress, silent
 from edge_sdk.replay import predict_problem, reproduced
 from edge_sdk.runtimes import registry, targets
 from edge_sdk.runtimes.onnx_file import read_facts
-from edge_sdk.runtimes.protocol import CompileOptions, Session
+from edge_sdk.runtimes.protocol import CompileOptions
 from edge_sdk.shown import shown
-from edge_sdk.tasks.base import Setup, Task, golden_samples_of, task_code
-from edge_sdk.tensors import BATCH, Array, TensorSpec
+from edge_sdk.tasks.base import Setup, Task, task_code
+from edge_sdk.tensors import BATCH, TensorSpec
 
 Tolerances: TypeAlias = Callable[[str, str], Mapping[str, Tolerance]]
 """(role, variant) -> by output, ANY_OUTPUT = all others."""
-_Answers: TypeAlias = dict[str, Array]
 MAX_REASON = 300
 """Characters of what a runtime said, as the manifest keeps it: some print the whole graph."""
 LEAST_GOLDEN = 2
@@ -93,7 +85,7 @@ def pack(
             f"the family {parts.family} or the task {task.name} gives {given or 'no'} golden sample{'s'[: given != 1]}",
             hint=f"Give {LEAST_GOLDEN} or more, different from each other: in a batch one stands beside another",
         )
-    graphs = [_Packed(graph, variant) for role in task.roles for graph, variant in _graphs(parts, role)]
+    graphs = [Packed(graph, variant) for role in task.roles for graph, variant in _graphs(parts, role)]
     for one in graphs:
         role = one.graph.role
         if (one.graph.inputs, one.graph.outputs) != (setup.inputs[role], setup.outputs[role]):
@@ -101,7 +93,7 @@ def pack(
                 f"the graph {one.graph.name} takes or answers other tensors than the float graph of {role}",
                 hint="Export the model again, with the shapes of its inputs and outputs",
             )
-    golden, members = _golden(parts, task, setup, graphs, threads, progress)
+    golden, members = golden_samples(parts.golden, task, setup, graphs, threads=threads, progress=progress)
     described = []
     for done, one in enumerate(graphs):
         progress(done, len(graphs), f"compiling {one.graph.name} on each runtime")
@@ -155,14 +147,6 @@ def prove(bundle: Bundle) -> None:
             f"the task {task.name} can't use the bundle: {problem}", where=str(bundle.path),
             hint="Nothing was written. Mend the task or the family, and pack again",
         )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Packed:
-    """One graph with its bytes."""
-
-    graph: Graph
-    variant: Variant
 
 
 def setup_of(exported: Exported, task: Task, *, family: str, where: str) -> Setup:
@@ -268,131 +252,6 @@ def axes_of(graph: FloatGraph, inputs: Sequence[TensorSpec]) -> dict[str, int]:
     if unknown := [axis for axis in graph.axes if axis not in free]:
         raise BadUsage(f"the graph has no free axis {unknown[0]!r}", hint=f"It has {', '.join(free) or 'none'}")
     return {axis: stated[axis] for axis in free}
-
-
-def _golden(
-    parts: Parts, task: Task, setup: Setup, graphs: Sequence[_Packed], threads: int | None, progress: Progress
-) -> tuple[tuple[GoldenSample, ...], dict[str, bytes]]:
-    """The samples as the manifest describes them, and their members."""
-    feeds: list[dict[str, dict[str, Array]]] = [{} for _ in parts.golden]
-    outputs: list[dict[str, dict[str, Array]]] = [{} for _ in parts.golden]
-    float_answers: list[dict[str, _Answers]] = [{} for _ in parts.golden]
-    for role in task.roles:
-        for index, sample in enumerate(parts.golden):
-            feeds[index][role] = _fed(task, setup, sample.source, role, float_answers[index], index)
-        if all(_alike(one[role], feeds[0][role]) for one in feeds):
-            raise BadUsage(
-                f"all golden samples feed the graph of {role} the same",
-                hint="Give samples that differ: of equal ones, a constant answer would pass",
-            )
-        same: dict[tuple[str, str], tuple[str, list[_Answers]]] = {}  # by variant and plan
-        for one in (one for one in graphs if one.graph.role == role):
-            name = one.graph.name
-            progress(graphs.index(one), len(graphs), f"golden answers of {name}")
-            answered = _answers(one, [fed[role] for fed in feeds], threads)
-            twin, wanted = same.setdefault((one.variant.variant, one.variant.plan), (name, answered))
-            for index, (answer, want) in enumerate(zip(answered, wanted, strict=True)):
-                assert_equal(want, answer, where=f"{twin} and {name}, golden sample {index}")
-                outputs[index][name] = answer
-                if one.variant.variant == "fp32":
-                    float_answers[index][role] = answer
-    members: dict[str, bytes] = {}
-    samples = tuple(
-        _stored(index, sample, feeds[index], outputs[index], members) for index, sample in enumerate(parts.golden)
-    )
-    return samples, members
-
-
-def _alike(one: Mapping[str, Array], other: Mapping[str, Array]) -> bool:
-    return all(np.array_equal(one[name], array) for name, array in other.items())
-
-
-def _fed(
-    task: Task, setup: Setup, source: Mapping[str, Array], role: str, before: Mapping[str, _Answers], index: int
-) -> dict[str, Array]:
-    """What the task feeds to a role. Raises BadUsage for what its graph does not take."""
-    with golden_samples_of(task, where=f"golden sample {index}"):
-        fed = task.feeds(setup, source, role, before)
-    for spec in setup.inputs[role]:
-        wrong = f"there is no {spec.name}" if spec.name not in fed else spec.accepts(fed[spec.name])
-        if wrong:
-            raise BadUsage(f"golden sample {index} does not fit the graph of {role}: {wrong}")
-    return {spec.name: fed[spec.name] for spec in setup.inputs[role]}
-
-
-def _answers(one: _Packed, feeds: Sequence[Mapping[str, Array]], threads: int | None) -> list[_Answers]:
-    """ONNX semantics to the letter: ONNX Runtime with every graph optimisation off, one row of a batch at a time."""
-    options = CompileOptions(reference=True, graph_name=one.graph.name, threads=threads, axes=one.graph.axes)
-    session = registry.runtime("onnxruntime").compile(one.variant.graph, options)
-    try:
-        out = [answers(session, fed) for fed in feeds]
-        if one.variant.variant == "fp32":  # the other variants have its structure
-            _check_rows(one.graph, session, feeds, out)
-        return out
-    finally:
-        session.close()
-
-
-def _check_rows(
-    graph: Graph, session: Session, feeds: Sequence[Mapping[str, Array]], alone: Sequence[_Answers]
-) -> None:
-    """Each of the first two samples answers the same beside the other as alone. Raises BadUsage: a batch that is none,
-    as in `x - mean(x)` over axis 0, answers one caller by what another one fed. Of two, since in a maximum over rows
-    the larger one does not notice."""
-    if graph.axes.get(BATCH, 1) < 2 or not any(spec.batched for spec in graph.inputs):
-        return
-    scales = {
-        name: max(float(np.abs(one[name].astype(np.float64)).max(initial=0.0)) for one in alone) for name in alone[0]
-    }
-    for index, position in itertools.product((0, 1), (0, 1)):
-        beside = neighbour(feeds[index], feeds[1 - index])
-        try:
-            got = in_batches(session, feeds[index], beside, size=2, position=position)
-        except EdgeError as exc:
-            raise BadUsage(
-                f"the graph {graph.name} does not run with two rows on its axis {BATCH}: {exc.args[0]}", hint=_NO_BATCH
-            ) from exc
-        for name, want in alone[index].items():
-            bound, apart = graph.tolerance[name], difference(got[name], want)
-            if not apart <= bound.absolute + bound.relative * scales[name]:
-                raise BadUsage(
-                    f"rows of the axis {BATCH} depend on each other in the graph {graph.name}: the output {name} of "
-                    f"one row changes by {apart:.3g} with another row beside it",
-                    hint=_NO_BATCH,
-                )
-
-
-_NO_BATCH = (
-    f"The axis {BATCH} is the batch, whose rows do not depend on each other. State --axis {BATCH}=1 (of a family "
-    f'FloatGraph(axes={{"{BATCH}": 1}})), or give the axis another name in the ONNX file'
-)
-
-
-def _stored(
-    index: int, sample: Golden, feeds: Mapping[str, Mapping[str, Array]], outputs: Mapping[str, Mapping[str, Array]],
-    members: dict[str, bytes],
-) -> GoldenSample:  # fmt: skip
-    """The manifest's entry of one sample; its arrays go to `members`."""
-
-    def store(folder: str, arrays: Mapping[str, Array]) -> dict[str, StoredArray]:
-        out = {}
-        same = Counter(
-            name.lower() for name in arrays
-        )  # a file system may not tell y from Y, so no bundle may hold both
-        for number, (name, array) in enumerate(arrays.items()):
-            plain = re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:60]
-            alone = plain == name and same[name.lower()] == 1
-            unique = plain if alone else f"{number}.{plain}"  # no plain name holds a dot
-            out[name], data = stored_array(f"golden/{index}/{folder}/{unique}", array)
-            members[out[name].member] = data
-        return out
-
-    return GoldenSample(
-        source=store("source", sample.source),
-        feeds={role: store(f"feeds/{role}", arrays) for role, arrays in feeds.items()},
-        outputs={graph: store(f"outputs/{graph}", arrays) for graph, arrays in outputs.items()},
-        label=sample.label,
-    )
 
 
 def compiled_here(graph: Graph, variant: Variant, threads: int | None = None) -> tuple[dict[str, int], dict[str, str]]:
