@@ -24,6 +24,7 @@ from onnx import TensorProto, helper, numpy_helper
 import edge_sdk
 from edge_sdk.bundle.manifest import Provenance, Tolerance
 from edge_sdk.calibration import Variant
+from edge_sdk.cli import main
 from edge_sdk.errors import BadInput, BadUsage
 from edge_sdk.export.family import Exported, FloatGraph
 from edge_sdk.export.pack import Parts, pack
@@ -73,6 +74,13 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def model(bundle: Path, tmp_path: Path):  # type: ignore[no-untyped-def]
     with edge_sdk.load_as(TensorModel, bundle, threads=1, max_batch=4, cache=tmp_path) as loaded:
         yield loaded
+
+
+def _edge(*words: str) -> int:
+    """Exit code of one call of the command line."""
+    with pytest.raises(SystemExit) as left:
+        main.run([*words])
+    return int(left.value.code or 0)
 
 
 def _want(sample: dict[str, np.ndarray]) -> np.ndarray:
@@ -403,6 +411,58 @@ def test_predict_of_a_folder_tells_of_what_no_tensor_is_read_from_and_of_nothing
     done = subprocess.run(call, capture_output=True, text=True, check=True)
     assert "not read as a picture" not in done.stderr
     assert "left out, no .npz files: 1" in done.stderr
+
+
+def _file_for_a_folder(out: Path) -> None:
+    (out / "a").write_text("mine")
+
+
+def _link_for_a_folder(out: Path) -> None:
+    (out / "a").symlink_to(out / "nowhere")
+
+
+def _folder_for_a_result(out: Path) -> None:
+    (out / "b" / "1.npz").mkdir(parents=True)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (_file_for_a_folder, "results need the folder out/a, which is there and is not a folder"),
+        (_link_for_a_folder, "results need the folder out/a, which is there and is not a folder"),
+        (_folder_for_a_result, "would stand at out/b/1.npz, where a folder is, or is needed"),
+    ],
+)
+def test_what_is_in_the_way_of_a_result_is_said_before_the_first_one_is_shown(
+    make: Callable[[Path], None], said: str, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    for folder in ("a", "b"):
+        (tmp_path / "in" / folder).mkdir(parents=True)
+        np.savez(tmp_path / "in" / folder / "1.npz", **_sample(1))
+    (tmp_path / "out").mkdir()
+    make(tmp_path / "out")
+    before = sorted(tmp_path.rglob("*"))
+    assert _edge("predict", str(bundle), "in/a", "in/b", "--out", "out", "--overwrite") == 2
+    output = capsys.readouterr()
+    assert said in output.err
+    assert output.out == ""
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_result_where_another_one_needs_a_folder_is_refused_before_any_is_shown(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in" / "a.npz").mkdir(parents=True)
+    inputs = [tmp_path / "in" / "a.array", tmp_path / "in" / "a.npz" / "b.array"]
+    for file in inputs:
+        file.write_bytes(npz(_sample(1)))
+    assert _edge("predict", str(bundle), *map(str, inputs), "--out", str(tmp_path / "out")) == 2
+    output = capsys.readouterr()
+    assert "a.npz, where a folder is, or is needed" in output.err
+    assert output.out == ""
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def _identity(*inputs: Any, outputs: list[Any]) -> bytes:
