@@ -374,6 +374,9 @@ MISTAKES = [
     (("m.onnx", "absent"), ("--axis", "N=1048577"), 2, "a size is from 1 to 1,048,576"),
     (("m.onnx", "absent"), ("--axis", "N=99999999999999999999"), 2, "a size is from 1 to 1,048,576"),
     (("m.onnx", "absent"), ("--axis", "N=" + "9" * 5000), 2, "a size is from 1 to 1,048,576"),
+    (("m.onnx", "absent"), ("--axis", "N=8", "--axis", "N=2"), 2, "the axis N is given twice. State one size"),
+    (("m.onnx", "absent"), ("--axis", "N=8", "--axis", "Q=3", "--axis", "N=8"), 2, "the axis N is given twice"),
+    (("batch.onnx", "s.npz"), ("--axis", "batch=4", "--axis", "N=8"), 2, "N and batch are one axis, the batch"),
     (("m.onnx", "s.npz"), ("--axis", "Q=3"), 2, "the graph has no free axis Q"),
     (("m.onnx", "s.npz"), ("--variant", "int4"), 2, "--variant is fp32, fp16, int8, int8-w7, not int4"),
     (("m.onnx", "s.npz"), ("--exclude", "nowhere"), 2, "nowhere"),
@@ -391,6 +394,7 @@ def test_a_mistake_is_one_sentence_and_nothing_is_written(
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     foreign_operator(here)
+    onnx.save(model(batch="batch"), "batch.onnx")
     (here / "empty").mkdir()
     (here / "text.npz").write_text("no archive")
     (here / "there.edge").write_text("kept")
