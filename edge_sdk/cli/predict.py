@@ -11,10 +11,22 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge_sdk.cli import terminal
-from edge_sdk.cli.options import Bundle, Device, JsonLines, Keys, Runtime, Threads, Trust, Variant, policy, variants
+from edge_sdk.cli.options import (
+    Bundle,
+    Device,
+    JsonLines,
+    Keys,
+    Runtime,
+    Threads,
+    Trust,
+    Variant,
+    named,
+    policy,
+    variants,
+)
 from edge_sdk.counted import counted
 from edge_sdk.errors import BadInput, BadUsage, EdgeError
-from edge_sdk.shown import shown, url_of
+from edge_sdk.shown import shortened, shown, url_of
 
 if TYPE_CHECKING:
     from edge_sdk.tasks.base import Given
@@ -50,6 +62,7 @@ def predict(
     from edge_sdk.loading import load
     from edge_sdk.tasks.base import task_code
 
+    inputs = named(inputs, "an input")
     if out is not None:
         atomic.folder(out)
     failed, places = 0, dict[int, Path]()
@@ -147,7 +160,8 @@ def _once(given: Iterable[Given]) -> list[Given]:
 
 
 def _refused(exc: EdgeError, name: str, as_json: bool) -> None:
-    if shown(url_of(name) or name) not in exc.where:  # a runtime names its graph and knows no file
+    written = url_of(name) or name
+    if not any(one in exc.where for one in (shown(written), shortened(written))):  # a runtime names its graph, no file
         where = ", ".join(filter(None, (shown(name), exc.where)))
         exc = type(exc)(str(exc.args[0]), where=where, hint=exc.hint)
     if as_json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -78,7 +79,7 @@ def _facts(data: bytes, path: Path) -> OnnxFacts:
 
 
 def _bytes(path: Path) -> bytes:
-    if path.is_dir():
+    if os.path.isdir(path):  # unlike Path.is_dir, of a name that is too long, too
         raise BadInput("this is a folder, not an ONNX file", where=shown(path), hint="Name one file")
     try:
         if (size := path.stat().st_size) > MAX_BYTES:

@@ -357,6 +357,10 @@ MISTAKES = [
     (("s.npz", "s.npz"), (), 3, "s.npz: "),
     (("strange.onnx", "s.npz"), (), 3, "operators of the domain 'com.else'"),
     (("m.onnx", "absent"), (), 3, "this is no folder and no .npz file"),
+    (("m.onnx", ""), (), 2, "--data names nothing. Name a folder of .npz files"),
+    (("m.onnx", "y" * 5000), (), 3, "yy...yy"),
+    (("m.onnx", "y" * 5000 + ".npz"), (), 3, "y.npz: can't read it: File name too long. Check the path"),
+    (("y" * 5000, "s.npz"), (), 3, "y: can't read it: File name too long. Check the path"),
     (("m.onnx", "absent.npz"), (), 3, "absent.npz: can't read it"),
     (("m.onnx", "empty"), (), 3, "there are no .npz files in it"),
     (("m.onnx", "text.npz"), (), 3, "text.npz: this is no .npz file of plain arrays"),
@@ -409,6 +413,7 @@ def test_a_mistake_is_one_sentence_and_nothing_is_written(
     text = capsys.readouterr().err
     assert said in text
     assert "Traceback" not in text
+    assert len(text) < 2000  # a name of any length is shown in part
     assert (here / "there.edge").read_text() == "kept"
     assert not (here / "m.edge").exists()
 

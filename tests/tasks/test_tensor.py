@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -27,6 +29,7 @@ from edge_sdk.calibration import Variant
 from edge_sdk.cli import main
 from edge_sdk.errors import BadInput, BadUsage
 from edge_sdk.export.family import Exported, FloatGraph
+from edge_sdk.export.generic.samples import FolderSamples, samples_of
 from edge_sdk.export.pack import Parts, pack
 from edge_sdk.export.tasks.base import Golden
 from edge_sdk.tasks.base import MODEL
@@ -411,6 +414,83 @@ def test_predict_of_a_folder_tells_of_what_no_tensor_is_read_from_and_of_nothing
     done = subprocess.run(call, capture_output=True, text=True, check=True)
     assert "not read as a picture" not in done.stderr
     assert "left out, no .npz files: 1" in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pipes with names there")
+def test_predict_and_quantize_take_the_same_files_of_a_folder(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Regular files in any case and links to them; no folder and no pipe of such a name, which would never end."""
+    folder = tmp_path / "in"
+    (folder / "d.npz").mkdir(parents=True)
+    for name in ("A.NPZ", "b.npz"):
+        (folder / name).write_bytes(npz(_sample(1)))
+    (folder / "link.Npz").symlink_to(folder / "b.npz")
+    os.mkfifo(folder / "pipe.npz")
+    (folder / "notes.txt").write_text("not arrays")
+    taken = ["A.NPZ", "b.npz", "link.Npz"]
+    with edge_sdk.Bundle.open(bundle) as opened:
+        assert [Path(one.name).name for one in TensorTask().given([str(folder)], opened)] == taken
+        inputs = opened.manifest.graphs[0].inputs
+    assert TensorTask().left_out([str(folder)]) == [f"{folder}: left out, no .npz files: 3"]
+    samples = samples_of(str(folder), inputs, {"N": 8}, seed=0)
+    assert isinstance(samples, FolderSamples)
+    assert [file.name for file in samples.files] == taken
+    assert _edge("predict", str(bundle), str(folder)) == 0
+    assert "no .npz files: 3" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no links without a right to make them")
+def test_a_link_that_leads_nowhere_is_named_by_predict_and_by_quantize(bundle: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", **_sample(1))
+    (tmp_path / "b.npz").symlink_to(tmp_path / "nowhere")
+    with edge_sdk.Bundle.open(bundle) as opened:
+        given = TensorTask().given([str(tmp_path)], opened)
+        inputs = opened.manifest.graphs[0].inputs
+    with pytest.raises(BadInput, match=r"b\.npz: can't read it"):
+        read_npz(given[1].source)
+    with pytest.raises(BadInput, match=r"b\.npz: can't read it"):
+        samples_of(str(tmp_path), inputs, {"N": 8}, seed=0)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pipes with names there")
+@pytest.mark.parametrize("kind", ["pipe", "folder", "device"])
+def test_what_is_not_a_regular_file_is_refused_before_it_is_opened(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.npz"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to("/dev/zero")
+    with pytest.raises(BadInput, match=r"x\.npz: can't read it: this is not a regular file\. Name an \.npz file"):
+        read_npz(path)
+
+
+@pytest.mark.parametrize("words", [("predict", "BUNDLE", ""), ("predict", "BUNDLE", "a.npz", ""),
+                                   ("profile", "BUNDLE", "--inputs", "")])  # fmt: skip
+def test_an_empty_name_of_an_input_is_wrong_usage_and_not_this_folder(
+    words: tuple[str, ...], bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    np.savez("a.npz", **_sample(1))
+    assert _edge(*(str(bundle) if word == "BUNDLE" else word for word in words)) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert re.search(r"(an input|--inputs) names nothing\. Name files or folders; \. is the current one", output.err)
+
+
+@pytest.mark.parametrize("suffix", ["", ".npz"])
+def test_a_name_that_is_too_long_is_one_input_that_can_not_be_read(
+    suffix: str, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.savez(tmp_path / "a.npz", **_sample(1))
+    assert _edge("predict", str(bundle), "x" * 5000 + suffix, str(tmp_path / "a.npz")) == 3
+    output = capsys.readouterr()
+    assert len(output.out.splitlines()) == 1
+    assert re.search(r"x\.\.\.x+(\.npz)?: can't read it: File name too long\. Check the path", output.err)
+    assert "x" * 400 not in output.err
 
 
 def _file_for_a_folder(out: Path) -> None:
