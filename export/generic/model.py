@@ -39,8 +39,8 @@ def read_model(path: Path) -> tuple[bytes, OnnxFacts]:
     graphs.check_opset(model, where=shown(path))
     if facts.unshaped:
         with vendor_errors("onnx", where=shown(path), hint="Export the model again, with the shapes of its outputs"):
-            inferred = onnx.shape_inference.infer_shapes(onnx.load_from_string(data))
-        data = inferred.SerializeToString()
+            model = onnx.shape_inference.infer_shapes(onnx.load_from_string(data))
+        data = model.SerializeToString()
         facts = _facts(data, path)
     if facts.unshaped:
         raise BadInput(
@@ -48,6 +48,7 @@ def read_model(path: Path) -> tuple[bytes, OnnxFacts]:
             where=shown(path), hint="Export the model again, with the shapes of its outputs",
         )  # fmt: skip
     _check_tensors(facts, path)
+    graphs.checked(model, where=shown(path))  # before sizes are told from what the weights claim
     check_constants(model)
     return data, facts
 
@@ -115,12 +116,13 @@ def _beside(path: Path, location: str) -> Path:
     leads_out = name.is_absolute() or bool(windows.anchor) or ".." in (*name.parts, *windows.parts)
     file = path.parent / name
     links = [place for place in (file, *file.parents) if place != path.parent and path.parent in place.parents]
-    if not location or leads_out or any(place.is_symlink() for place in links):
+    # os.path: unlike the methods of Path, also of a name that is too long
+    if not location or leads_out or any(os.path.islink(place) for place in links):
         raise BadInput(
             f"it keeps weights in {shown(location[:80])!r}, which is not a file in its own folder", where=shown(path),
             hint="Export the model again, its weights inside or beside it",
         )  # fmt: skip
-    if not file.is_file():
+    if not os.path.isfile(file):
         raise BadInput(
             f"it keeps weights in {shown(location[:80])}, which is not there", where=shown(path),
             hint="Copy that file beside it, or export the model again with its weights inside",

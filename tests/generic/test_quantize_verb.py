@@ -18,8 +18,10 @@ from onnx import TensorProto, helper, numpy_helper
 import edge_sdk
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.cli import main
-from edge_sdk.errors import NotThere
+from edge_sdk.errors import BadInput, NotThere
+from edge_sdk.export.generic.model import read_model
 from edge_sdk.export.generic.samples import RANGES, samples_of
+from edge_sdk.extras import first_sentence
 from edge_sdk.loading import load_as
 from edge_sdk.runtimes import registry
 from edge_sdk.tasks.tensor import TensorModel
@@ -331,17 +333,101 @@ def linked(here: Path) -> None:
         (leads_to(""), "which is not a file in its own folder"),
         (leads_to("inner"), "which is not there"),
         (leads_to("gone.data"), "which is not there"),
+        (leads_to("x" * 5000), "which is not there"),
+        (leads_to("x/" * 2500 + "x"), "which is not there"),
         (linked, "which is not a file in its own folder"),
         (leads_to("9" * 5000, key="length"), "bad.onnx"),
     ],
-    ids=["up", "down and up", "absolute", "windows", "empty", "folder", "gone", "link", "a length of 5000 digits"],
+    ids=[
+        "up",
+        "down and up",
+        "absolute",
+        "windows",
+        "empty",
+        "folder",
+        "gone",
+        "a long name",
+        "a long path",
+        "link",
+        "a length of 5000 digits",
+    ],
 )
 def test_weights_are_never_read_from_elsewhere(
     make: Callable[[Path], None], said: str, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make(here)
     assert quantize(model="bad.onnx") == 3
-    assert said in capsys.readouterr().err
+    text = capsys.readouterr().err
+    assert said in text
+    assert "bad.onnx: " in text
+    assert len(text) < 1000
+    with pytest.raises(BadInput, match=r"bad\.onnx: "):  # no bare error of the system reaches a program either
+        read_model(Path("bad.onnx"))
+
+
+@pytest.mark.parametrize("data", ["s.npz", "random:4"])
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        ("unsorted", "must be topologically sorted, however input 'c' of node: name: relu OpType: Relu is not output"),
+        ("rows", "(tensor name: m) raw_data size"),
+        ("columns", "(tensor name: m) raw_data size"),
+        ("values", "(tensor name: m)"),
+        ("attribute", "Unrecognized attribute: nonsense for operator Relu"),
+    ],
+)
+def test_a_graph_that_is_not_valid_is_named_with_its_file_before_samples_are_blamed(
+    broken: str, said: str, data: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A weight that claims 2^40 rows would otherwise make every sample too large for this machine."""
+    made = model()
+    weight, nodes = made.graph.initializer[1], made.graph.node
+    if broken == "unsorted":
+        first = onnx.NodeProto()
+        first.CopyFrom(nodes[0])
+        del nodes[0]
+        nodes.append(first)
+    elif broken == "attribute":
+        nodes[1].attribute.append(helper.make_attribute("nonsense", 1))
+    elif broken == "values":
+        weight.float_data.extend(numpy_helper.to_array(weight).ravel())
+        weight.ClearField("raw_data")
+        weight.dims[1] = 2**40
+    else:
+        weight.dims[0 if broken == "rows" else 1] = 2**40
+    Path("m.onnx").write_bytes(made.SerializeToString())
+    assert quantize(data=data) == 3
+    text = capsys.readouterr().err
+    assert "edge-sdk: m.onnx: the graph is not valid ONNX: " in text
+    assert said in text
+    assert text.endswith(". Export the model again; onnx.checker.check_model looks at a file.\n")
+    assert "exporting" not in text
+    assert not Path("m.edge").exists()
+
+
+@pytest.mark.parametrize(
+    ("lines", "sentence"),
+    [
+        ("one thing.\nAnother one", "one thing"),
+        ("Nodes must be sorted, however input 'b' of node: \nname: a OpType: Relu\n is not output of any nodes.\nStack",
+         "Nodes must be sorted, however input 'b' of node: name: a OpType: Relu is not output of any nodes"),
+        ("Exception from a.cpp:3:\nCheck 'x' failed at b.cpp:4:\nWhile validating 'n':\nWrong shape.\nat c.cpp",
+         "While validating 'n': Wrong shape"),
+        ("does not specify a valid type in .", "does not specify a valid type in"),
+        ("only this:", "only this"),
+        ("", "ValueError"),
+    ],
+)  # fmt: skip
+def test_of_another_librarys_error_one_whole_sentence_is_kept(lines: str, sentence: str) -> None:
+    assert first_sentence(ValueError(lines)) == sentence
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "x" * 5000 + ".npz", "x/" * 2500])
+def test_a_program_that_gives_a_name_that_is_too_long_gets_an_error_of_ours_with_part_of_it(name: str) -> None:
+    for read in (lambda: samples_of(name, (), {}, seed=0), lambda: read_model(Path(name))):
+        with pytest.raises(BadInput) as refused:
+            read()
+        assert len(str(refused.value)) < 1000
 
 
 def foreign_operator(here: Path) -> None:
@@ -454,7 +540,7 @@ LARGE: dict[str, tuple[bytes, tuple[str, ...], int, str]] = {
     "a size for no bundle": (wide(sizes=(1, 40_000, 40_000)), (), 3, "x would need 6400000000 bytes a sample"),
     "nine axes": (wide(9), (), 3, "its tensor x has 9 axes, a bundle holds at most 8"),
     "a control character": (wide(name="a\x1b[31m\n"), (), 3, "holds control characters"),
-    "a long tensor name": (wide(name="x" * 201), (), 3, "has no name, or a long one"),
+    "a long tensor name": (wide(name="x" * 201), (), 3, "has a name of 201 letters"),
     "no name": (wide(), ("--name", ""), 2, "the name '' of the bundle is empty"),
     "blanks": (wide(), ("--name", "  "), 2, "of the bundle is empty"),
     "a long name": (wide(), ("--name", "n" * 100_000), 2, "longer than 255 characters"),
