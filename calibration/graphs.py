@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper, shape_inference
 
 from edge_sdk.errors import BadInput
+from edge_sdk.extras import first_sentence
 from edge_sdk.tensors import Array
 
 STANDARD_DOMAINS = ("", "ai.onnx")
@@ -49,14 +50,22 @@ def load(graph: bytes) -> ModelProto:
             f"{len(outside)} weights lie outside the graph, the first is {outside[0]}",
             hint="Save the model with its weights inside: onnx.save(model, path, save_as_external_data=False)",
         )
-    check_opset(model)  # before the checker, which says in C++ what it does not know
-    check_types(model)  # which it does not look at
+    return checked(model)
+
+
+def checked(model: ModelProto, *, where: str = "") -> ModelProto:
+    """The model, with shapes of its outputs. BadInput: an opset that is not read, not valid by the standard."""
+    check_opset(model, where=where)  # before the checker, which says in C++ what it does not know
+    check_types(model, where=where)  # which it does not look at
     try:
         if any(not o.type.tensor_type.HasField("shape") for o in model.graph.output):  # the checker wants it, none else
             model = shape_inference.infer_shapes(model)
         onnx.checker.check_model(model)
     except (onnx.checker.ValidationError, shape_inference.InferenceError) as exc:
-        raise BadInput(f"the graph is not valid ONNX: {str(exc).strip().splitlines()[0]}") from exc
+        raise BadInput(
+            f"the graph is not valid ONNX: {first_sentence(exc)}", where=where,
+            hint="Export the model again; onnx.checker.check_model looks at a file",
+        ) from exc  # fmt: skip
     return model
 
 

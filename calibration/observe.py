@@ -193,7 +193,8 @@ class Reader:
         options.intra_op_num_threads = threads or 0
         level = ort.GraphOptimizationLevel
         options.graph_optimization_level = level.ORT_ENABLE_ALL if optimised else level.ORT_DISABLE_ALL
-        with vendor_errors("onnxruntime", where="calibration"):
+        hint = "Calibration runs the model in onnxruntime: export it again so that it loads there"
+        with vendor_errors("onnxruntime", where="calibration", hint=hint):
             graph = graphs.dump(_with_outputs(model, tensors))
             self._session: Any = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         self._tensors = list(tensors)

@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 from edge_sdk import locks
 from edge_sdk.errors import CantWrite
+from edge_sdk.shown import shortened
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -54,9 +55,9 @@ def folder(path: Path) -> Path:
 
     Raises CantWrite.
     """
-    if path.exists() and not path.is_dir():
-        raise CantWrite("this is a file, not a folder", where=str(path), hint="Name another folder")
     with _os_errors(path):
+        if path.exists() and not path.is_dir():
+            raise CantWrite("this is a file, not a folder", where=str(path), hint="Name another folder")
         path.mkdir(parents=True, exist_ok=True)
         probe = path / f".{secrets.token_hex(4)}.probe"
         probe.write_bytes(b"")
@@ -92,6 +93,9 @@ def exclusive(path: Path) -> Iterator[None]:
                 return
 
 
+_MOST_KEPT = 100
+"""Bytes of a target's name in the name of its temporary file. File systems end names at 255 bytes, encrypted ones at
+143: with all of its name in front, a file whose name is nearly as long as that could be read and never written."""
 _BINARY: int = getattr(os, "O_BINARY", 0)
 
 
@@ -99,12 +103,20 @@ def _beside(real: Path, *, private: bool) -> tuple[BinaryIO, Path]:
     """A new, locked, empty file in the folder of `real`. private: nobody else can open it before it gets its mode."""
     mode = 0o600 if private else 0o666
     while True:
-        temporary = real.with_name(f".{real.name}.{secrets.token_hex(4)}.part")
+        temporary = real.with_name(f"{_prefix(real)}.{secrets.token_hex(4)}.part")
         file = os.fdopen(os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY, mode), "w+b")
         _lock(file)
         if _is_at(file, temporary):  # else another writer swept it away before it was locked
             return file, temporary
         file.close()
+
+
+def _prefix(real: Path) -> str:
+    """How the temporary files of `real` begin. Two long names may share it: a live writer's file is locked, so that
+    sweeping for the one never takes the other's."""
+    name = os.fsencode(real.name)
+    kept = real.name if len(name) <= _MOST_KEPT else name[:_MOST_KEPT].decode("utf-8", "ignore")
+    return f".{kept}"
 
 
 def _is_at(file: BinaryIO, path: Path) -> bool:
@@ -124,6 +136,8 @@ def _os_errors(path: Path) -> Iterator[None]:
             raise CantWrite(
                 "the disk is full, or a limit on file sizes is reached", where=str(path), hint=hint
             ) from exc
+        if exc.errno == errno.ENAMETOOLONG:
+            raise CantWrite("the name is too long", where=shortened(path), hint="Give a shorter name") from exc
         hint = "Check the folder and its permissions"
         raise CantWrite(f"can't be written: {exc.strerror or exc}", where=str(path), hint=hint) from exc
 
@@ -132,7 +146,7 @@ def _sweep(real: Path) -> None:
     """Remove the files that killed writers left. A live writer holds a lock; the kernel drops it on a kill."""
     if sys.platform == "win32":
         return
-    for left in real.parent.glob(f".{_escaped(real.name)}.????????.part"):
+    for left in real.parent.glob(f"{_escaped(_prefix(real))}.????????.part"):
         with contextlib.suppress(OSError), open(left, "rb") as file:
             if locks.take(file):
                 left.unlink()

@@ -86,16 +86,28 @@ def vendor_errors(
     raises: type[EdgeError] = BadInput,
     catch: tuple[type[Exception], ...] = (Exception,),
 ) -> Iterator[None]:
-    """Whatever `vendor`'s library raises inside the block leaves it as `raises`, with its first sentence that says more
-    than where in its sources it was raised: lines that end in a colon (OpenVINO's) go with the one that they lead to.
-    """
+    """Whatever `vendor`'s library raises inside the block leaves it as `raises`, with its `first_sentence`."""
     try:
         yield
     except EdgeError:
         raise
     except catch as exc:
-        lines = [line.strip() for line in str(exc).splitlines() if line.strip()] or [type(exc).__name__]
-        lines = [line for line in lines if not line.startswith(("Exception from ", "Check '"))] or lines[-1:]
-        end = next((number for number, line in enumerate(lines, start=1) if not line.endswith(":")), len(lines))
-        text = " ".join(lines[:end])[:400].rstrip(".:")  # the hint follows behind a full stop of its own
-        raise raises(f"{vendor} refused: {text}", where=where, hint=hint) from exc
+        raise raises(f"{vendor} refused: {first_sentence(exc)}", where=where, hint=hint) from exc
+
+
+def first_sentence(exc: Exception) -> str:
+    """What another library's exception says first, without a full stop: the hint follows behind one of its own.
+
+    Lines that say where in its sources it was raised are left out. A line that ends in a colon goes with the one that
+    it leads to (OpenVINO's), and one that goes on in lower case with the one before it (those of onnx 1.23's checker).
+    """
+    lines = [line.strip() for line in str(exc).splitlines() if line.strip()] or [type(exc).__name__]
+    lines = [line for line in lines if not line.startswith(("Exception from ", "Check '"))] or lines[-1:]
+    end = 1
+    while end < len(lines) and (lines[end - 1].endswith(":") or _goes_on(lines[end - 1], lines[end])):
+        end += 1
+    return " ".join(lines[:end])[:400].rstrip(" .:")
+
+
+def _goes_on(line: str, behind: str) -> bool:
+    return not line.endswith(".") and behind[:1].islower()

@@ -14,12 +14,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_sdk import encoded
+from edge_sdk import encoded, plain_file
 from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.bundle.rules import MAX_SIDE_PX
 from edge_sdk.errors import BadInput, BadUsage
 from edge_sdk.extras import vendor_errors
-from edge_sdk.shown import shown, unreadable
+from edge_sdk.shown import shown
 
 Color: TypeAlias = Literal["rgb", "bgr"]
 """The order of the channels in arrays that a caller gives."""
@@ -308,7 +308,7 @@ def decode(source: Path | str | bytes, *, where: str | None = None, bit_depth: i
     else:
         path = Path(source)
         name = where or shown(path)
-        data = _bytes_of(path, name)
+        data = plain_file.read(path, what="a picture", where=name)
     width, height = encoded.size(data, where=name)
     if width * height > MAX_PIXELS:
         raise BadInput(f"it claims {width} x {height} px, more than {MAX_PIXELS}", where=name, hint="Crop it")
@@ -320,15 +320,6 @@ def decode(source: Path | str | bytes, *, where: str | None = None, bit_depth: i
     if bgr.dtype not in (np.uint8, np.uint16):
         raise BadInput(f"the file holds {bgr.dtype} values", where=name, hint="Save it with 8 or 16 bits a channel")
     return np.ascontiguousarray(bgr[:, :, ::-1])
-
-
-def _bytes_of(path: Path, name: str) -> bytes:
-    try:
-        return path.read_bytes()
-    except IsADirectoryError as exc:
-        raise BadInput("this is a folder, not a picture", where=name, hint="Name one picture") from exc
-    except OSError as exc:
-        raise unreadable(name, exc) from exc
 
 
 def _by_opencv(data: bytes, how: int, name: str) -> NDArray[Any]:

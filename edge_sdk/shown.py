@@ -6,6 +6,7 @@ of plain text, and still tells such a file from every other one.
 
 from __future__ import annotations
 
+import errno
 import re
 from pathlib import Path
 
@@ -13,12 +14,19 @@ from edge_sdk.errors import BadInput
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):[/\\]+(?=[^/\\])")  # two letters at least: C:/ is a drive
 # What ends a line or drives a terminal, and what Python makes of bytes that are no UTF-8 (0xDC00 + byte).
+_MOST_SHOWN = 320  # more than any one name on a common file system, so that such a name is whole
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 def shown(name: object) -> str:
     """`name` as text of one line: bytes that are no UTF-8 and control characters as \\xNN, as Python writes them."""
     return _CONTROL.sub(_escaped, str(name))
+
+
+def shortened(name: object) -> str:
+    """`shown`, without the middle of what is longer than any path that a person reads: for names that are too long."""
+    text = shown(name)
+    return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN // 2]}...{text[-_MOST_SHOWN // 2 :]}"
 
 
 def safe(text: str) -> str:
@@ -40,6 +48,8 @@ def unreadable(path: Path | str, exc: OSError) -> BadInput:
     if url := url_of(path):
         return BadInput("this is a URL, only files are read", where=shown(url), hint="Download the file first")
     reason = exc.strerror or str(exc)
+    if exc.errno == errno.ENAMETOOLONG:
+        return BadInput(f"can't read it: {reason}", where=shortened(path), hint="Check the path")
     return BadInput(f"can't read it: {reason}", where=shown(path), hint="Check the path and its permissions")
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from edge_sdk.errors import BadInput
-from edge_sdk.extras import need
+from edge_sdk.extras import first_sentence, need
 from edge_sdk.tensors import Array, DType
 
 OPSET = 17
@@ -172,7 +172,7 @@ class GraphBuilder:
         try:
             self._onnx.checker.check_model(model, full_check=True)
         except (self._onnx.checker.ValidationError, self._onnx.shape_inference.InferenceError) as exc:
-            raise BadInput(f"the graph is not valid: {str(exc).splitlines()[0]}", where=self._name) from exc
+            raise BadInput(f"the graph is not valid: {first_sentence(exc)}", where=self._name) from exc
         return bytes(model.SerializeToString())
 
     def _value(self, name: str, dtype: DType, shape: Sequence[int | str]) -> Any:

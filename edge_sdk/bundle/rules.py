@@ -38,6 +38,9 @@ MAX_GRAPH_BYTES = 2**31 - 1  # protobuf's own limit
 MAX_GROWTH = {"raw": 8}
 """By coder, how much larger the elided ranges of one graph may be than the members that fill them. A small member that
 is repeated without limit would be a decompression bomb."""
+MAX_TENSORS = 64
+"""Inputs of one graph, and outputs of one."""
+MAX_TENSOR_NAME = 200
 MAX_AXIS = 2**20
 MAX_SIDE_PX = 16_384
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -177,14 +180,14 @@ def _check_elided(name: str, elided: Sequence[ElidedRange], size: int, manifest:
         _need(fits, f"{title} takes bytes past the end of {part.member}")
 
 
-def check_tensors(name: str, *ends: Sequence[TensorSpec]) -> None:
+def check_tensors(name: str, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None:
     """Raises Broken for inputs or outputs that no bundle may have. name: what they belong to, for the sentence."""
-    for specs in ends:
+    for kind, specs in (("inputs", inputs), ("outputs", outputs)):
         names = [spec.name for spec in specs]
-        _need(
-            1 <= len(names) <= 64 and len(set(names)) == len(names),
-            f"the tensors of the {name} are none, too many, or share a name",
-        )
+        _need(bool(names), f"the {name} has no {kind}")
+        _need(len(names) <= MAX_TENSORS, f"the {name} has {len(names)} {kind}; at most {MAX_TENSORS} are read")
+        twice = next((one for one in names if names.count(one) > 1), None)
+        _need(twice is None, f"two {kind} of the {name} are called {(twice or '')[:80]!r}")
         for spec in specs:
             _check_spec(name, spec)
 
@@ -203,7 +206,12 @@ def _check_specs(name: str, graph: Graph) -> None:
 
 
 def _check_spec(name: str, spec: TensorSpec) -> None:
-    _need(1 <= len(spec.name) <= 200, f"a tensor of the {name} has no name, or a long one")
+    _need(bool(spec.name), f"a tensor of the {name} has no name")
+    _need(
+        len(spec.name) <= MAX_TENSOR_NAME,
+        f"a tensor of the {name} has a name of {len(spec.name)} letters, {spec.name[:40]}...; at most "
+        f"{MAX_TENSOR_NAME} are read",
+    )
     fixed = [size for size in spec.shape if isinstance(size, int)]
     plain = all(_AXIS.fullmatch(axis) for axis in spec.axes)
     _need(plain and len(spec.shape) <= 8 and _is_shape(fixed), f"the shape {spec.shape} of {spec.name} can't be")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -24,7 +25,8 @@ from edge_sdk.cli import (
     train,
     verify,
 )
-from edge_sdk.errors import CantWrite, EdgeError, Stopped
+from edge_sdk.errors import BadUsage, CantWrite, EdgeError, Stopped
+from edge_sdk.shown import shortened
 
 # Typer carries click inside itself or depends on it, by version; its own names lead to the classes either way.
 CLICK_ERROR: type[Exception] = typer.BadParameter.__mro__[2]  # BadParameter, UsageError, ClickException
@@ -71,27 +73,36 @@ _INTERRUPTED = 130
 def run(arguments: list[str] | None = None) -> None:
     """Entry point: runs one verb and exits with its code."""
     words = sys.argv[1:] if arguments is None else arguments
+    as_json = "--json" in words
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # read when cv2 is imported; our own error names the file
     try:
         code = app(args=words, standalone_mode=False)
     except EdgeError as exc:
-        _show(exc, as_json="--json" in words)
+        _show(exc, as_json=as_json)
         code = exc.exit_code
     except typer.Exit as exc:
         code = exc.exit_code
     except CLICK_ERROR as exc:
+        if as_json:  # stderr stays what Typer prints: the usage line, and what is wrong in more than one line
+            what = " ".join(exc.format_message().split())  # type: ignore[attr-defined]
+            _print_json(BadUsage(what.rstrip("."), hint="--help lists the options of a command"))
         exc.show()  # type: ignore[attr-defined]
-        code = 2
+        code = BadUsage.exit_code
     except (typer.Abort, KeyboardInterrupt):
         code = _INTERRUPTED
     except BrokenPipeError:  # the reader of our output went away, as `head` does
         code = 0
     except OSError as exc:  # the last net: a file or folder that no step had looked at before
         reason = exc.strerror or str(exc)
-        failed = CantWrite(reason, where=str(exc.filename or ""), hint="Check that it is there, and its permissions")
-        _show(failed, as_json="--json" in words)
+        long = exc.errno == errno.ENAMETOOLONG
+        where = (shortened if long else str)(exc.filename or "")
+        hint = "Check the path" if long else "Check that it is there, and its permissions"
+        failed = CantWrite(reason, where=where, hint=hint)
+        _show(failed, as_json=as_json)
         code = failed.exit_code
     if code == _INTERRUPTED:
+        if as_json:
+            _print_json(Stopped("stopped", hint="Finished files are kept; none is half written"))
         terminal.note("Stopped. Finished files are kept; none is half written.")
         code = Stopped.exit_code
     sys.exit(code if isinstance(code, int) else 0)
@@ -99,6 +110,10 @@ def run(arguments: list[str] | None = None) -> None:
 
 def _show(exc: EdgeError, *, as_json: bool) -> None:
     if as_json:
-        error = {"kind": type(exc).__name__, "what": str(exc.args[0]), "where": exc.where, "hint": exc.hint}
-        terminal.out_json(json.dumps({"error": error}, ensure_ascii=False))
+        _print_json(exc)
     terminal.error(exc)
+
+
+def _print_json(exc: EdgeError) -> None:
+    error = {"kind": type(exc).__name__, "what": str(exc.args[0]), "where": exc.where, "hint": exc.hint}
+    terminal.out_json(json.dumps({"error": error}, ensure_ascii=False))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, TypeAlias, cast
 
@@ -35,6 +36,13 @@ Device: TypeAlias = Annotated[
 Threads: TypeAlias = Annotated[int | None, typer.Option(min=1, help="Default: all available physical cores.")]
 Trust: TypeAlias = Annotated[str, typer.Option(help="Signature policy: required, if-present or off.")]
 Keys: TypeAlias = Annotated[Path | None, typer.Option(help="Folder of trusted .pub keys.")]
+
+
+def named(words: Sequence[str], option: str) -> list[str]:
+    """The inputs that a command line names. Raises BadUsage for an empty one: a path of no letters is this folder."""
+    if not all(words):
+        raise BadUsage(f"{option} names nothing", hint="Name files or folders; . is the current one")
+    return list(words)
 
 
 def variants(text: str | None) -> str | dict[str, str] | None:

@@ -11,10 +11,22 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge_sdk.cli import terminal
-from edge_sdk.cli.options import Bundle, Device, JsonLines, Keys, Runtime, Threads, Trust, Variant, policy, variants
+from edge_sdk.cli.options import (
+    Bundle,
+    Device,
+    JsonLines,
+    Keys,
+    Runtime,
+    Threads,
+    Trust,
+    Variant,
+    named,
+    policy,
+    variants,
+)
 from edge_sdk.counted import counted
 from edge_sdk.errors import BadInput, BadUsage, EdgeError
-from edge_sdk.shown import shown, url_of
+from edge_sdk.shown import shortened, shown, url_of
 
 if TYPE_CHECKING:
     from edge_sdk.tasks.base import Given
@@ -50,6 +62,7 @@ def predict(
     from edge_sdk.loading import load
     from edge_sdk.tasks.base import task_code
 
+    inputs = named(inputs, "an input")
     if out is not None:
         atomic.folder(out)
     failed, places = 0, dict[int, Path]()
@@ -63,6 +76,8 @@ def predict(
             left_out = task.left_out(inputs)
         for line in left_out:
             terminal.note(line)
+        if out is not None:
+            _check_folders(given, out)
         if explain:
             terminal.note(predictor.explain())
         for one in given:
@@ -92,10 +107,21 @@ def predict(
     raise typer.Exit(3 if failed else 0)
 
 
+def _check_folders(given: Iterable[Given], out: Path) -> None:
+    """Raise BadUsage, before anything is run, if something that is no folder stands where results need a subfolder."""
+    for folder in sorted({out / parent for one in given for parent in one.place.parents}):
+        if os.path.lexists(folder) and not os.path.isdir(folder):  # a link that leads nowhere is in the way, too
+            raise BadUsage(
+                f"results need the folder {shown(folder)}, which is there and is not a folder",
+                where=f"--out {shown(out)}", hint="Name another folder",
+            )  # fmt: skip
+
+
 def _places(given: Iterable[Given], out: Path, suffix: str, *, overwrite: bool) -> dict[int, Path]:
     """Where the result of each input goes, by the input's id.
 
-    Raises BadUsage before anything is written, if it would replace an input, or, without `overwrite`, any other file.
+    Raises BadUsage before anything is printed or written, if a result would replace an input or a folder, or would
+    stand where others need a folder, or, without `overwrite`, would replace any other file.
     """
     given = list(given)
     places = {id(one): out / one.place.with_name(one.place.name + suffix) for one in given}
@@ -104,6 +130,12 @@ def _places(given: Iterable[Given], out: Path, suffix: str, *, overwrite: bool) 
         raise BadUsage(
             f"the result of an input would replace the input {shown(lost[0])}", where=f"--out {shown(out)}",
             hint="Name another folder",
+        )  # fmt: skip
+    folders = {parent for place in places.values() for parent in place.parents}  # a.jpg beside a.png/b.jpg: both a.png
+    if blocked := [place for place in places.values() if place in folders or place.is_dir()]:
+        raise BadUsage(
+            f"the result of an input would stand at {shown(blocked[0])}, where a folder is, or is needed",
+            where=f"--out {shown(out)}", hint="Name another folder, or give the inputs in several calls",
         )  # fmt: skip
     there = [place for place in places.values() if place.exists()]
     if there and not overwrite:
@@ -128,7 +160,8 @@ def _once(given: Iterable[Given]) -> list[Given]:
 
 
 def _refused(exc: EdgeError, name: str, as_json: bool) -> None:
-    if shown(url_of(name) or name) not in exc.where:  # a runtime names its graph and knows no file
+    written = url_of(name) or name
+    if not any(one in exc.where for one in (shown(written), shortened(written))):  # a runtime names its graph, no file
         where = ", ".join(filter(None, (shown(name), exc.where)))
         exc = type(exc)(str(exc.args[0]), where=where, hint=exc.hint)
     if as_json:

@@ -9,7 +9,19 @@ from typing import Annotated
 import typer
 
 from edge_sdk.cli import terminal
-from edge_sdk.cli.options import Bundle, Device, Json, Keys, Runtime, Threads, Trust, Variant, policy, variants
+from edge_sdk.cli.options import (
+    Bundle,
+    Device,
+    Json,
+    Keys,
+    Runtime,
+    Threads,
+    Trust,
+    Variant,
+    named,
+    policy,
+    variants,
+)
 from edge_sdk.errors import BadUsage
 
 
@@ -43,6 +55,7 @@ def profile(
     from edge_sdk.tasks.base import task_code
 
     wanted, trusted = variants(variant), policy(trust, keys)
+    given = named([inputs] if inputs is not None else [], "--inputs")
     if layers:
         from edge_sdk.profiling.layers import layers as of_layers
 
@@ -56,10 +69,10 @@ def profile(
         atomic.folder(samples.parent)  # before the measuring, not after it
     options = ProfileOptions(min_time_s=terminal.seconds(min_time), max_time_s=terminal.seconds(max_time))
     with load(bundle, runtime=runtime, variant=wanted, device=device, threads=threads, trust=trusted) as predictor:
-        called = workload(predictor, [inputs] if inputs is not None else [])
+        called = workload(predictor, given)
         task = tasks.task(predictor.bundle.manifest.task)
         with task_code(task, "left_out", where=str(bundle)):
-            left_out = task.left_out([inputs] if inputs is not None else [])
+            left_out = task.left_out(given)
         for line in left_out:
             terminal.note(line)
         with terminal.progress() as progress, task_code(task, "predict", where=str(bundle)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -61,7 +62,7 @@ def quantize(
         raise BadUsage("the file already exists", where=f"--out {out}", hint="Name another file, or give --overwrite")
     if unknown := [one for one in variant or () if one not in VARIANTS]:
         raise BadUsage(f"--variant is {', '.join(VARIANTS)}, not {shown(unknown[0])}")
-    axes = dict(_axis(word) for word in axis or ())
+    axes = _axes(axis or ())
     atomic.folder(out.parent)
     need_exporting(QUANTIZING, extra="quantize")
     from edge_sdk.calibration import graphs
@@ -79,6 +80,10 @@ def quantize(
     onnx, facts = read_model(model)
     if facts.batch_name:
         terminal.note(f"the axis {shown(facts.batch_name)} is the batch: its rows are samples, and run in batches")
+        if {BATCH, facts.batch_name} <= set(axes):
+            raise BadUsage(
+                f"{BATCH} and {shown(facts.batch_name)} are one axis, the batch", where="--axis", hint="State one size"
+            )
         axes = {BATCH if axis_name == facts.batch_name else axis_name: size for axis_name, size in axes.items()}
     if strange := sorted(set(axes) - {one for spec in facts.inputs for one in spec.axes}):
         raise BadUsage(f"the graph has no free axis {shown(strange[0])}", where="--axis")
@@ -104,6 +109,16 @@ def quantize(
     refused = refused_here(built)
     text = [*_lines(built), *notes, "", *written(built, export_task("tensor"), refused)]
     terminal.emit(_json(built) | {"notes": notes, "refused_here": refused}, as_json=json, text="\n".join(text))
+
+
+def _axes(words: Sequence[str]) -> dict[str, int]:
+    """Sizes by the name of the axis. Raises BadUsage, also for an axis that is named twice."""
+    axes: dict[str, int] = {}
+    for name, size in map(_axis, words):
+        if name in axes:
+            raise BadUsage(f"the axis {shown(name)[:80]} is given twice", where="--axis", hint="State one size")
+        axes[name] = size
+    return axes
 
 
 def _axis(word: str) -> tuple[str, int]:

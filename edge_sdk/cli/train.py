@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
 import shlex
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +17,7 @@ from edge_sdk.cli.options import Json
 from edge_sdk.counted import counted
 from edge_sdk.errors import BadUsage
 from edge_sdk.extras import need_exporting
-from edge_sdk.shown import shown
+from edge_sdk.shown import shortened, shown
 
 if TYPE_CHECKING:
     from edge_sdk.export.build import BuildPlan
@@ -128,12 +129,24 @@ def _options(
 
 def checked_out(out: Path, run: Path | None = None) -> None:
     """Raises BadUsage if --out or --run can't be written, before the work starts."""
+    for option, path in (("--out", out), ("--run", run)):
+        if path is not None and _too_long(path):
+            raise BadUsage("the name is too long", where=f"{option} {shortened(path)}", hint="Give a shorter name")
     if out.suffix != ".edge":
         raise BadUsage(f"--out {out} does not end in .edge", hint=f"Write --out {out.with_suffix('.edge')}")
     if shown(out) != str(out) or shown(run or "") != str(run or ""):  # safetensors takes only text as path
         raise BadUsage(f"--out {shown(out)} or --run is not a plain UTF-8 name", hint="Use a plain UTF-8 name")
     if not out.parent.is_dir():
         raise BadUsage(f"the folder of --out {out} does not exist", hint=f"mkdir -p {out.parent}")
+
+
+def _too_long(path: Path) -> bool:
+    """Whether no file of this name can be, which its file system alone knows."""
+    try:
+        path.lstat()
+    except OSError as exc:
+        return exc.errno == errno.ENAMETOOLONG
+    return False
 
 
 def _train(

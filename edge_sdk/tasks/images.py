@@ -149,13 +149,14 @@ def given_pictures(words: Sequence[str]) -> list[Given]:
     files: list[Path] = []
     for word in words:
         path = Path(word)
-        files += pictures_in(path, recursive=True) if path.is_dir() else [path]
+        # os.path.isdir: unlike Path.is_dir, of a name that is too long, too
+        files += pictures_in(path, recursive=True) if os.path.isdir(path) else [path]
     return [Given(name=str(file), source=file, place=place) for file, place in zip(files, places_of(files))]
 
 
 def left_out(words: Sequence[str]) -> list[str]:
     """What `given_pictures` does not take of the folders among `words`: `Task.left_out` of a picture task."""
-    found = {word: folders.left_out(Path(word), recursive=True) for word in words if Path(word).is_dir()}
+    found = {word: folders.left_out(Path(word), recursive=True) for word in words if os.path.isdir(word)}
     return [f"{shown(word)}: {what}" for word, what in found.items() if what]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any, ClassVar, TypeAlias
 import msgspec
 import numpy as np
 
-from edge_sdk import atomic
+from edge_sdk import atomic, plain_file
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.errors import BadInput, EdgeError
 from edge_sdk.runtimes.feeds import check_shape, kind_of
@@ -178,9 +179,10 @@ def read_npz(path: Path, check: Check = _any_array) -> dict[str, Array]:
     """The arrays of an .npz file by name; nothing is unpickled. check: raises for an array that is not wanted; called
     for each of them before any is unpacked, since a small archive may hold large arrays.
 
-    Raises BadInput: no such file, not one, too large.
+    Raises BadInput: no such file, no regular file, no .npz file, too large.
     """
     where, again = shown(path), "Write it with numpy.savez(path, name=array)"
+    plain_file.check(path, what="an .npz file")
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
@@ -198,6 +200,20 @@ def read_npz(path: Path, check: Check = _any_array) -> dict[str, Array]:
         raise unreadable(path, exc) from exc
     except Exception as exc:
         raise BadInput(f"this is no .npz file of plain arrays: {exc}", where=where, hint=again) from exc
+
+
+def npz_in(folder: Path) -> list[Path]:
+    """The .npz files directly in a folder, by name: regular files and links to them, their suffix in any case.
+
+    A link that leads nowhere is among them, since nobody knows what it held: whoever reads it says what is wrong.
+    Raises BadInput for a folder that can't be looked into.
+    """
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as exc:
+        raise unreadable(folder, exc) from exc
+    named = [path for path in entries if path.suffix.lower() == ".npz"]
+    return [path for path in named if os.path.isfile(path) or not os.path.exists(path)]
 
 
 def _stated(
@@ -256,20 +272,20 @@ class TensorTask(Task):
         return [arrays_of(one) for one in super().workload(bundle, given)]
 
     def given(self, words: Sequence[str], bundle: Bundle) -> list[Given]:
-        """Files of arrays: .npz files, and those directly in a folder."""
+        """Files of arrays: .npz files, and those directly in a folder (`npz_in`)."""
         files: list[Path] = []
         for word in words:
             path = Path(word)
-            if not path.is_dir():
+            if not os.path.isdir(path):  # unlike Path.is_dir, of a name that is too long, too
                 files.append(path)
                 continue
-            found = sorted(path.glob("*.npz"))
+            found = npz_in(path)
             if not found:
-                raise BadInput("there are no .npz files in it", where=word, hint="Write them with numpy.savez")
+                raise BadInput("there are no .npz files in it", where=shown(path), hint="Write them with numpy.savez")
             files += found
         return [Given(name=str(file), source=file, place=place) for file, place in zip(files, places_of(files))]
 
     def left_out(self, words: Sequence[str]) -> list[str]:
-        folders = (Path(word) for word in words if Path(word).is_dir())
-        others = {folder: sum(path.suffix != ".npz" for path in folder.iterdir()) for folder in folders}
+        folders = [Path(word) for word in words if os.path.isdir(word)]
+        others = {folder: len(list(folder.iterdir())) - len(npz_in(folder)) for folder in folders}
         return [f"{shown(folder)}: left out, no .npz files: {count}" for folder, count in others.items() if count]

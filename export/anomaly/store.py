@@ -19,13 +19,12 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_sdk import preprocess
+from edge_sdk import plain_file, preprocess
 from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.errors import BadInput
 from edge_sdk.export.anomaly.augment import shrunk
 from edge_sdk.export.anomaly.one_input import require_one_input
 from edge_sdk.preprocess import Geometry, Prepared
-from edge_sdk.shown import unreadable
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +66,7 @@ class PictureStore:
         read or decoded is ("", why). Raises BadInput for one that does not fit `record` (its bit depth).
         """
         try:
-            data = _bytes(path)
+            data = plain_file.read(path, what="a picture")
             pixels = preprocess.decode(data, where=str(path))
         except BadInput as exc:
             return "", str(exc.args[0])
@@ -115,13 +114,6 @@ class PictureStore:
 def _source(path: Path, pixels: NDArray[Any], record: Preprocessing) -> NDArray[np.uint8]:
     rgb = preprocess.to_rgb8(pixels, bit_depth=record.bit_depth, where=str(path))
     return shrunk(rgb, 2 * record.width, 2 * record.height)
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as exc:
-        raise unreadable(path, exc) from exc
 
 
 @dataclass(frozen=True, slots=True, eq=False)

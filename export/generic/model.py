@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import stat
+import os
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
+from edge_sdk import plain_file
 from edge_sdk.bundle.rules import Broken, check_tensors
 from edge_sdk.calibration import graphs
 from edge_sdk.calibration.sizes import check_constants
 from edge_sdk.errors import BadInput
 from edge_sdk.extras import need, vendor_errors
 from edge_sdk.runtimes.onnx_file import MAX_RANK, OnnxFacts, read_standard
-from edge_sdk.shown import shown, unreadable
+from edge_sdk.shown import shown
 
 MAX_BYTES = 2**31 - 1
 """Protobuf's own limit for one message, which a graph with its weights inside is."""
@@ -39,8 +40,8 @@ def read_model(path: Path) -> tuple[bytes, OnnxFacts]:
     graphs.check_opset(model, where=shown(path))
     if facts.unshaped:
         with vendor_errors("onnx", where=shown(path), hint="Export the model again, with the shapes of its outputs"):
-            inferred = onnx.shape_inference.infer_shapes(onnx.load_from_string(data))
-        data = inferred.SerializeToString()
+            model = onnx.shape_inference.infer_shapes(onnx.load_from_string(data))
+        data = model.SerializeToString()
         facts = _facts(data, path)
     if facts.unshaped:
         raise BadInput(
@@ -48,6 +49,7 @@ def read_model(path: Path) -> tuple[bytes, OnnxFacts]:
             where=shown(path), hint="Export the model again, with the shapes of its outputs",
         )  # fmt: skip
     _check_tensors(facts, path)
+    graphs.checked(model, where=shown(path))  # before sizes are told from what the weights claim
     check_constants(model)
     return data, facts
 
@@ -79,17 +81,9 @@ def _facts(data: bytes, path: Path) -> OnnxFacts:
 
 
 def _bytes(path: Path) -> bytes:
-    if path.is_dir():
-        raise BadInput("this is a folder, not an ONNX file", where=shown(path), hint="Name one file")
-    try:
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):  # a device or a pipe has no size, and may never end
-            raise BadInput("this is not a plain file", where=shown(path), hint="Name an ONNX file")
-        if (size := found.st_size) > MAX_BYTES:
-            raise BadInput(f"it has {size} bytes, an ONNX file has at most {MAX_BYTES}", where=shown(path))
-        return path.read_bytes()
-    except OSError as exc:
-        raise unreadable(path, exc) from exc
+    if os.path.isfile(path) and (size := path.stat().st_size) > MAX_BYTES:
+        raise BadInput(f"it has {size} bytes, an ONNX file has at most {MAX_BYTES}", where=shown(path))
+    return plain_file.read(path, what="an ONNX file")
 
 
 def _inlined(onnx: Any, path: Path, model: Any, outside: list[Any]) -> bytes:
@@ -118,12 +112,13 @@ def _beside(path: Path, location: str) -> Path:
     leads_out = name.is_absolute() or bool(windows.anchor) or ".." in (*name.parts, *windows.parts)
     file = path.parent / name
     links = [place for place in (file, *file.parents) if place != path.parent and path.parent in place.parents]
-    if not location or leads_out or any(place.is_symlink() for place in links):
+    # os.path: unlike the methods of Path, also of a name that is too long
+    if not location or leads_out or any(os.path.islink(place) for place in links):
         raise BadInput(
             f"it keeps weights in {shown(location[:80])!r}, which is not a file in its own folder", where=shown(path),
             hint="Export the model again, its weights inside or beside it",
         )  # fmt: skip
-    if not file.is_file():
+    if not os.path.isfile(file):
         raise BadInput(
             f"it keeps weights in {shown(location[:80])}, which is not there", where=shown(path),
             hint="Copy that file beside it, or export the model again with its weights inside",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,8 +13,8 @@ from typing import Protocol
 import numpy as np
 
 from edge_sdk.errors import BadInput, BadUsage
-from edge_sdk.shown import shown, unreadable
-from edge_sdk.tasks.tensor import read_npz
+from edge_sdk.shown import shortened, shown, unreadable
+from edge_sdk.tasks.tensor import npz_in, read_npz
 from edge_sdk.tensors import BATCH, Array, TensorSpec
 
 RANDOM = "random:"
@@ -49,15 +50,17 @@ def samples_of(word: str, inputs: Sequence[TensorSpec], axes: Mapping[str, int],
         count = word.removeprefix(RANDOM)
         # the length first: Python refuses to read more than 4300 digits
         if not count.isdecimal() or len(count) > 6 or not 1 <= int(count) <= MAX_DRAWN:
-            raise BadUsage(f"--data {shown(word)} names no number of samples", hint="Write random:64")
+            raise BadUsage(f"--data {shortened(word)} names no number of samples", hint="Write random:64")
         return _random(int(count), inputs, axes, seed)
+    if not word:
+        raise BadUsage("--data names nothing", hint="Name a folder of .npz files, one .npz file, or random:64")
     path = Path(word)
-    if path.is_dir():
+    if os.path.isdir(path):  # unlike Path.is_dir, of a name that is too long, too
         return _folder(path, inputs)
     if path.suffix.lower() == ".npz":
         return _file(path, inputs)
     raise BadInput(
-        "this is no folder and no .npz file", where=f"--data {shown(word)}",
+        "this is no folder and no .npz file", where=f"--data {shortened(word)}",
         hint="Name a folder of .npz files, one .npz file, or random:64",
     )  # fmt: skip
 
@@ -156,7 +159,7 @@ class FolderSamples:
 
 
 def _folder(path: Path, inputs: Sequence[TensorSpec]) -> FolderSamples:
-    files = tuple(sorted(file for file in path.iterdir() if file.suffix.lower() == ".npz" and file.is_file()))
+    files = tuple(npz_in(path))
     if not files:
         raise BadInput(
             "there are no .npz files in it", where=f"--data {shown(path)}",

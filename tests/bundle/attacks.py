@@ -484,9 +484,14 @@ MANIFESTS = [
         "graphs", 0, "tolerance", "depth", to={"absolute": 0.0, "relative": 0.0})),
     Attack("whole_graph_hash", "have different sha256", _manifest(
         lambda value: value["graphs"][0].update(elided=[], size_bytes=_stored(value), sha256="0" * 64))),
-    Attack("twin_tensors", "are none, too many, or share a name", _manifest(
+    Attack("twin_tensors", "two outputs of the graph int8.a are called 'map'", _manifest(
         lambda value: value["graphs"][0].update(outputs=2 * value["graphs"][0]["outputs"]))),
-    Attack("nameless_tensor", "has no name, or a long one", _set("graphs", 0, "inputs", 0, "name", to="")),
+    Attack("no_tensors", "the graph int8.a has no inputs", _set("graphs", 0, "inputs", to=[])),
+    Attack("many_tensors", "the graph int8.a has 65 outputs; at most 64 are read", _manifest(
+        lambda value: value["graphs"][0].update(outputs=65 * value["graphs"][0]["outputs"]))),
+    Attack("long_tensor_name", "a name of 201 letters, n{40}...; at most 200 are read", _set(
+        "graphs", 0, "inputs", 0, "name", to="n" * 201)),
+    Attack("nameless_tensor", "a tensor of the graph .* has no name", _set("graphs", 0, "inputs", 0, "name", to="")),
     Attack("golden_output", "the tensor 'depth' is not known", _set("golden", 0, "outputs", "int8.a", "depth", to={
         "member": "golden/0/map.f32", "dtype": "float32", "shape": [512]})),
     Attack("golden_array", "the array 'nowhere.f32' is not declared", _set(

@@ -534,6 +534,10 @@ def test_profile_tells_stages_and_what_ran(bundle: Path, capsys: pytest.CaptureF
         (("train", "efficientad", ".", "--out", "x.edge", "--time-budget", "soon"), 2, "10min"),
         (("train", "efficientad", ".", "--out", "x.edge", "--confidence", "95"), 2, "Write 95% or 0.95"),
         (("train", "efficientad", ".", "--out", "x.edge", "--rate", "5"), 2, "Write 5% or 0.05"),
+        (("train", "efficientad", ".", "--out", "x" * 251 + ".edge"), 2, "xx.edge: the name is too long"),
+        (("train", "efficientad", ".", "--out", "x.edge", "--run", "x" * 256), 2, "xx: the name is too long"),
+        (("quantize", "absent.onnx", "--data", "random:4", "--out", "x" * 251 + ".edge"), 2, "the name is too long"),
+        (("quantize", "absent.onnx", "--data", "random:4", "--out", "x" * 5000 + "/a.edge"), 2, "the name is too long"),
         (("verify", "absent.edge"), 3, "absent.edge"),
         (("verify",), 2, "bundle"),
         (("nonsense",), 2, "nonsense"),
@@ -785,5 +789,37 @@ def test_a_verb_that_is_stopped_says_so_and_exits_with_its_own_code(
 
     for place in ("edge_sdk.runtimes.probe.devices_report", "edge_sdk.bundle.store.Bundle.open"):
         monkeypatch.setattr(place, stopped)
-    assert edge(*(str(bundle) if word == "BUNDLE" else word for word in verb)) == 5
-    assert "Stopped. Finished files are kept" in capsys.readouterr().err
+    words = [str(bundle) if word == "BUNDLE" else word for word in verb]
+    assert edge(*words) == 5
+    output = capsys.readouterr()
+    assert "Stopped. Finished files are kept" in output.err
+    assert output.out == ""
+    assert edge(*words, "--json") == 5
+    output = capsys.readouterr()
+    assert "Stopped. Finished files are kept" in output.err
+    assert json.loads(output.out)["error"]["kind"] == "Stopped"
+    assert "Finished files are kept" in json.loads(output.out)["error"]["hint"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("quantize", "m.onnx", "--out", "m.edge"), "--data"),
+        (("predict", "m.edge"), "INPUTS"),
+        (("verify", "m.edge", "--nonsense"), "--nonsense"),
+        (("profile", "m.edge", "--threads", "no"), "--threads"),
+        (("nonsense",), "nonsense"),
+    ],
+)
+def test_wrong_usage_of_any_kind_is_one_object_with_json(
+    words: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert edge(*words) == 2
+    plain = capsys.readouterr()
+    assert plain.out == ""
+    assert edge(*words, "--json") == 2
+    output = capsys.readouterr()
+    error = json.loads(output.out)["error"]
+    assert error["kind"] == "BadUsage"
+    assert said.lower() in error["what"].lower()
+    assert output.err == plain.err

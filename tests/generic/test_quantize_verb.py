@@ -19,8 +19,10 @@ from onnx import TensorProto, helper, numpy_helper
 import edge_sdk
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.cli import main
-from edge_sdk.errors import NotThere
+from edge_sdk.errors import BadInput, NotThere
+from edge_sdk.export.generic.model import read_model
 from edge_sdk.export.generic.samples import RANGES, samples_of
+from edge_sdk.extras import first_sentence
 from edge_sdk.loading import load_as
 from edge_sdk.runtimes import registry
 from edge_sdk.tasks.tensor import TensorModel
@@ -332,17 +334,101 @@ def linked(here: Path) -> None:
         (leads_to(""), "which is not a file in its own folder"),
         (leads_to("inner"), "which is not there"),
         (leads_to("gone.data"), "which is not there"),
+        (leads_to("x" * 5000), "which is not there"),
+        (leads_to("x/" * 2500 + "x"), "which is not there"),
         (linked, "which is not a file in its own folder"),
         (leads_to("9" * 5000, key="length"), "bad.onnx"),
     ],
-    ids=["up", "down and up", "absolute", "windows", "empty", "folder", "gone", "link", "a length of 5000 digits"],
+    ids=[
+        "up",
+        "down and up",
+        "absolute",
+        "windows",
+        "empty",
+        "folder",
+        "gone",
+        "a long name",
+        "a long path",
+        "link",
+        "a length of 5000 digits",
+    ],
 )
 def test_weights_are_never_read_from_elsewhere(
     make: Callable[[Path], None], said: str, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make(here)
     assert quantize(model="bad.onnx") == 3
-    assert said in capsys.readouterr().err
+    text = capsys.readouterr().err
+    assert said in text
+    assert "bad.onnx: " in text
+    assert len(text) < 1000
+    with pytest.raises(BadInput, match=r"bad\.onnx: "):  # no bare error of the system reaches a program either
+        read_model(Path("bad.onnx"))
+
+
+@pytest.mark.parametrize("data", ["s.npz", "random:4"])
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        ("unsorted", "must be topologically sorted, however input 'c' of node: name: relu OpType: Relu is not output"),
+        ("rows", "(tensor name: m) raw_data size"),
+        ("columns", "(tensor name: m) raw_data size"),
+        ("values", "(tensor name: m)"),
+        ("attribute", "Unrecognized attribute: nonsense for operator Relu"),
+    ],
+)
+def test_a_graph_that_is_not_valid_is_named_with_its_file_before_samples_are_blamed(
+    broken: str, said: str, data: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A weight that claims 2^40 rows would otherwise make every sample too large for this machine."""
+    made = model()
+    weight, nodes = made.graph.initializer[1], made.graph.node
+    if broken == "unsorted":
+        first = onnx.NodeProto()
+        first.CopyFrom(nodes[0])
+        del nodes[0]
+        nodes.append(first)
+    elif broken == "attribute":
+        nodes[1].attribute.append(helper.make_attribute("nonsense", 1))
+    elif broken == "values":
+        weight.float_data.extend(numpy_helper.to_array(weight).ravel())
+        weight.ClearField("raw_data")
+        weight.dims[1] = 2**40
+    else:
+        weight.dims[0 if broken == "rows" else 1] = 2**40
+    Path("m.onnx").write_bytes(made.SerializeToString())
+    assert quantize(data=data) == 3
+    text = capsys.readouterr().err
+    assert "edge-sdk: m.onnx: the graph is not valid ONNX: " in text
+    assert said in text
+    assert text.endswith(". Export the model again; onnx.checker.check_model looks at a file.\n")
+    assert "exporting" not in text
+    assert not Path("m.edge").exists()
+
+
+@pytest.mark.parametrize(
+    ("lines", "sentence"),
+    [
+        ("one thing.\nAnother one", "one thing"),
+        ("Nodes must be sorted, however input 'b' of node: \nname: a OpType: Relu\n is not output of any nodes.\nStack",
+         "Nodes must be sorted, however input 'b' of node: name: a OpType: Relu is not output of any nodes"),
+        ("Exception from a.cpp:3:\nCheck 'x' failed at b.cpp:4:\nWhile validating 'n':\nWrong shape.\nat c.cpp",
+         "While validating 'n': Wrong shape"),
+        ("does not specify a valid type in .", "does not specify a valid type in"),
+        ("only this:", "only this"),
+        ("", "ValueError"),
+    ],
+)  # fmt: skip
+def test_of_another_librarys_error_one_whole_sentence_is_kept(lines: str, sentence: str) -> None:
+    assert first_sentence(ValueError(lines)) == sentence
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "x" * 5000 + ".npz", "x/" * 2500])
+def test_a_program_that_gives_a_name_that_is_too_long_gets_an_error_of_ours_with_part_of_it(name: str) -> None:
+    for read in (lambda: samples_of(name, (), {}, seed=0), lambda: read_model(Path(name))):
+        with pytest.raises(BadInput) as refused:
+            read()
+        assert len(str(refused.value)) < 1000
 
 
 def foreign_operator(here: Path) -> None:
@@ -356,13 +442,17 @@ MISTAKES = [
     (("absent.onnx", "s.npz"), (), 3, "absent.onnx: can't read it"),
     ((".", "s.npz"), (), 3, "this is a folder, not an ONNX file"),
     (("s.npz", "s.npz"), (), 3, "s.npz: "),
-    (("/dev/zero", "s.npz"), (), 3, "/dev/zero: this is not a plain file"),
-    (("pipe.onnx", "s.npz"), (), 3, "pipe.onnx: this is not a plain file"),
+    (("/dev/zero", "s.npz"), (), 3, "/dev/zero: this is a pipe or a device, not an ONNX file"),
+    (("pipe.onnx", "s.npz"), (), 3, "pipe.onnx: this is a pipe or a device, not an ONNX file"),
     (("odd.onnx", "s.npz"), (), 3, "odd.onnx: its tensor w has the data type 77, which ONNX does not have"),
     (("none.onnx", "s.npz"), (), 3, "none.onnx: its tensor w has the data type 0, which ONNX does not have"),
     (("m.onnx", "flat.npz"), (), 3, "flat.npz: input/image:0 has shape ()"),
     (("strange.onnx", "s.npz"), (), 3, "operators of the domain 'com.else'"),
     (("m.onnx", "absent"), (), 3, "this is no folder and no .npz file"),
+    (("m.onnx", ""), (), 2, "--data names nothing. Name a folder of .npz files"),
+    (("m.onnx", "y" * 5000), (), 3, "yy...yy"),
+    (("m.onnx", "y" * 5000 + ".npz"), (), 3, "y.npz: can't read it: File name too long. Check the path"),
+    (("y" * 5000, "s.npz"), (), 3, "y: can't read it: File name too long. Check the path"),
     (("m.onnx", "absent.npz"), (), 3, "absent.npz: can't read it"),
     (("m.onnx", "empty"), (), 3, "there are no .npz files in it"),
     (("m.onnx", "text.npz"), (), 3, "text.npz: this is no .npz file of plain arrays"),
@@ -380,6 +470,9 @@ MISTAKES = [
     (("m.onnx", "absent"), ("--axis", "N=1048577"), 2, "a size is from 1 to 1,048,576"),
     (("m.onnx", "absent"), ("--axis", "N=99999999999999999999"), 2, "a size is from 1 to 1,048,576"),
     (("m.onnx", "absent"), ("--axis", "N=" + "9" * 5000), 2, "a size is from 1 to 1,048,576"),
+    (("m.onnx", "absent"), ("--axis", "N=8", "--axis", "N=2"), 2, "the axis N is given twice. State one size"),
+    (("m.onnx", "absent"), ("--axis", "N=8", "--axis", "Q=3", "--axis", "N=8"), 2, "the axis N is given twice"),
+    (("batch.onnx", "s.npz"), ("--axis", "batch=4", "--axis", "N=8"), 2, "N and batch are one axis, the batch"),
     (("m.onnx", "s.npz"), ("--axis", "Q=3"), 2, "the graph has no free axis Q"),
     (("m.onnx", "s.npz"), ("--variant", "int4"), 2, "--variant is fp32, fp16, int8, int8-w7, not int4"),
     (("m.onnx", "s.npz"), ("--exclude", "nowhere"), 2, "nowhere"),
@@ -397,6 +490,7 @@ def test_a_mistake_is_one_sentence_and_nothing_is_written(
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     foreign_operator(here)
+    onnx.save(model(batch="batch"), "batch.onnx")
     (here / "empty").mkdir()
     (here / "text.npz").write_text("no archive")
     (here / "there.edge").write_text("kept")
@@ -417,6 +511,7 @@ def test_a_mistake_is_one_sentence_and_nothing_is_written(
     text = capsys.readouterr().err
     assert said in text
     assert "Traceback" not in text
+    assert len(text) < 2000  # a name of any length is shown in part
     assert (here / "there.edge").read_text() == "kept"
     assert not (here / "m.edge").exists()
 
@@ -457,7 +552,7 @@ LARGE: dict[str, tuple[bytes, tuple[str, ...], int, str]] = {
     "a size for no bundle": (wide(sizes=(1, 40_000, 40_000)), (), 3, "x would need 6400000000 bytes a sample"),
     "nine axes": (wide(9), (), 3, "its tensor x has 9 axes, a bundle holds at most 8"),
     "a control character": (wide(name="a\x1b[31m\n"), (), 3, "holds control characters"),
-    "a long tensor name": (wide(name="x" * 201), (), 3, "has no name, or a long one"),
+    "a long tensor name": (wide(name="x" * 201), (), 3, "has a name of 201 letters"),
     "no name": (wide(), ("--name", ""), 2, "the name '' of the bundle is empty"),
     "blanks": (wide(), ("--name", "  "), 2, "of the bundle is empty"),
     "a long name": (wide(), ("--name", "n" * 100_000), 2, "longer than 255 characters"),

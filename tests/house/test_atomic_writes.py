@@ -66,6 +66,30 @@ def test_what_a_killed_writer_left_is_swept_by_the_next(tmp_path: Path) -> None:
     assert sorted(left.name for left in tmp_path.iterdir()) == [".other.edge.0badcafe.part", "x[1].edge"]
 
 
+@pytest.mark.parametrize("name", ["x" * 250 + ".edge", "ü" * 125 + ".edge", "x" * 110 + ".edge"])
+def test_a_file_whose_name_can_be_can_be_written_and_what_a_killed_writer_of_it_left_is_swept(
+    name: str, tmp_path: Path
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"old")
+    with writing(path) as (_, temporary):
+        left = temporary.with_name(temporary.name[: -len("0badcafe.part")] + "0badcafe.part")
+    assert path.read_bytes() == b""
+    left.write_bytes(b"half")
+    atomic.write(path, b"new")
+    assert [(one.name, one.read_bytes()) for one in tmp_path.iterdir()] == [(name, b"new")]
+
+
+def test_a_name_that_no_file_can_have_is_called_too_long_and_shown_in_part(tmp_path: Path) -> None:
+    for write in (lambda path: atomic.write(path, b""), atomic.folder):
+        with pytest.raises(
+            CantWrite, match=r"^[^:]*\.\.\.x*: the name is too long\. Give a shorter name\.$"
+        ) as refused:
+            write(tmp_path / ("x" * 5000))
+        assert len(str(refused.value)) < 400
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_text_and_bytes_are_written_as_they_are_and_a_missing_folder_is_said(tmp_path: Path) -> None:
     atomic.write(tmp_path / "a.txt", "größer\n")
     assert (tmp_path / "a.txt").read_bytes() == "größer\n".encode()

@@ -106,6 +106,9 @@ def test_a_missing_file_and_a_folder_are_distinguished(tmp_path: Path) -> None:
         preprocess.decode(tmp_path / "absent.png")
     with pytest.raises(BadInput, match="folder, not a picture"):
         preprocess.decode(tmp_path)
+    (tmp_path / "link.png").symlink_to("/dev/zero")
+    with pytest.raises(BadInput, match="a pipe or a device, not a picture"):  # it would be read without end
+        preprocess.decode(tmp_path / "link.png")
 
 
 @pytest.mark.parametrize(

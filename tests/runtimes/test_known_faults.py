@@ -320,7 +320,7 @@ def test_int8_that_runs_in_float_is_refused_with_the_layout_that_does_not() -> N
     options = CompileOptions(least_int8=2, graph_name="tiny.onnx")
     assert "onnxruntime-int8-relu-in-float" in ids("onnxruntime", detector("conv-relu-q"), VNNI, "1.32.0")
     assert "onnxruntime-int8-relu-in-float" not in ids("onnxruntime", detector("conv-q-relu-q"), VNNI, "1.32.0")
-    with pytest.raises(WrongPrecision, match=r"tiny\.onnx: 2 convolutions .* runs 0 .* conv-q-relu-q"):
+    with pytest.raises(WrongPrecision, match=r"tiny\.onnx: 2 operators .* runs 0 .* conv-q-relu-q"):
         OrtRuntime().compile(detector("conv-relu-q"), options)
     assert OrtRuntime().compile(detector("conv-q-relu-q"), options).explain().layers_by_precision == {"i8": 2}
 

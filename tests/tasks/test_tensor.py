@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -24,8 +26,10 @@ from onnx import TensorProto, helper, numpy_helper
 import edge_sdk
 from edge_sdk.bundle.manifest import Provenance, Tolerance
 from edge_sdk.calibration import Variant
+from edge_sdk.cli import main
 from edge_sdk.errors import BadInput, BadUsage
 from edge_sdk.export.family import Exported, FloatGraph
+from edge_sdk.export.generic.samples import FolderSamples, samples_of
 from edge_sdk.export.pack import Parts, pack
 from edge_sdk.export.tasks.base import Golden
 from edge_sdk.tasks.base import MODEL
@@ -73,6 +77,13 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def model(bundle: Path, tmp_path: Path):  # type: ignore[no-untyped-def]
     with edge_sdk.load_as(TensorModel, bundle, threads=1, max_batch=4, cache=tmp_path) as loaded:
         yield loaded
+
+
+def _edge(*words: str) -> int:
+    """Exit code of one call of the command line."""
+    with pytest.raises(SystemExit) as left:
+        main.run([*words])
+    return int(left.value.code or 0)
 
 
 def _want(sample: dict[str, np.ndarray]) -> np.ndarray:
@@ -128,7 +139,7 @@ def test_an_npz_file_is_read_and_one_is_written(model: TensorModel, tmp_path: Pa
         ({**_sample(0), "x": {"x": 1}}, "x is a dict, not an array of numbers"),
         ({**_sample(0), "x": np.array([None])}, "x is a ndarray, not an array of numbers"),
         ({**_sample(0), "x": "words"}, "x is <U5, the graph takes float32"),
-        ("nowhere.npz", "can't read it"),
+        ("nowhere.npz", "this is a folder, not an .npz file"),
     ],
 )
 def test_what_does_not_fit_is_named(model: TensorModel, given: Any, said: str) -> None:
@@ -309,7 +320,7 @@ _NPY = b"\x93NUMPY\x01\x00"
     [
         (lambda path: path.write_bytes(b""), "no .npz file"),
         (lambda path: path.write_bytes(b"PK\x03\x04 and more"), "no .npz file"),
-        (lambda path: path.mkdir(), "can't read it"),
+        (lambda path: path.mkdir(), "this is a folder, not an .npz file"),
         (_one_array, "no .npz file"),
         (_pickled, "no .npz file of plain arrays"),
         (_members(notes=b"no array"), "notes, which is no array"),
@@ -403,6 +414,135 @@ def test_predict_of_a_folder_tells_of_what_no_tensor_is_read_from_and_of_nothing
     done = subprocess.run(call, capture_output=True, text=True, check=True)
     assert "not read as a picture" not in done.stderr
     assert "left out, no .npz files: 1" in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pipes with names there")
+def test_predict_and_quantize_take_the_same_files_of_a_folder(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Regular files in any case and links to them; no folder and no pipe of such a name, which would never end."""
+    folder = tmp_path / "in"
+    (folder / "d.npz").mkdir(parents=True)
+    for name in ("A.NPZ", "b.npz"):
+        (folder / name).write_bytes(npz(_sample(1)))
+    (folder / "link.Npz").symlink_to(folder / "b.npz")
+    os.mkfifo(folder / "pipe.npz")
+    (folder / "notes.txt").write_text("not arrays")
+    taken = ["A.NPZ", "b.npz", "link.Npz"]
+    with edge_sdk.Bundle.open(bundle) as opened:
+        assert [Path(one.name).name for one in TensorTask().given([str(folder)], opened)] == taken
+        inputs = opened.manifest.graphs[0].inputs
+    assert TensorTask().left_out([str(folder)]) == [f"{folder}: left out, no .npz files: 3"]
+    samples = samples_of(str(folder), inputs, {"N": 8}, seed=0)
+    assert isinstance(samples, FolderSamples)
+    assert [file.name for file in samples.files] == taken
+    assert _edge("predict", str(bundle), str(folder)) == 0
+    assert "no .npz files: 3" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no links without a right to make them")
+def test_a_link_that_leads_nowhere_is_named_by_predict_and_by_quantize(bundle: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", **_sample(1))
+    (tmp_path / "b.npz").symlink_to(tmp_path / "nowhere")
+    with edge_sdk.Bundle.open(bundle) as opened:
+        given = TensorTask().given([str(tmp_path)], opened)
+        inputs = opened.manifest.graphs[0].inputs
+    with pytest.raises(BadInput, match=r"b\.npz: can't read it"):
+        read_npz(given[1].source)
+    with pytest.raises(BadInput, match=r"b\.npz: can't read it"):
+        samples_of(str(tmp_path), inputs, {"N": 8}, seed=0)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pipes with names there")
+@pytest.mark.parametrize("kind", ["pipe", "folder", "device"])
+def test_what_is_not_a_regular_file_is_refused_before_it_is_opened(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.npz"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to("/dev/zero")
+    with pytest.raises(BadInput, match=r"x\.npz: this is a (folder|pipe or a device), not an \.npz file\. Name a"):
+        read_npz(path)
+
+
+@pytest.mark.parametrize("words", [("predict", "BUNDLE", ""), ("predict", "BUNDLE", "a.npz", ""),
+                                   ("profile", "BUNDLE", "--inputs", "")])  # fmt: skip
+def test_an_empty_name_of_an_input_is_wrong_usage_and_not_this_folder(
+    words: tuple[str, ...], bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    np.savez("a.npz", **_sample(1))
+    assert _edge(*(str(bundle) if word == "BUNDLE" else word for word in words)) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert re.search(r"(an input|--inputs) names nothing\. Name files or folders; \. is the current one", output.err)
+
+
+@pytest.mark.parametrize("suffix", ["", ".npz"])
+def test_a_name_that_is_too_long_is_one_input_that_can_not_be_read(
+    suffix: str, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.savez(tmp_path / "a.npz", **_sample(1))
+    assert _edge("predict", str(bundle), "x" * 5000 + suffix, str(tmp_path / "a.npz")) == 3
+    output = capsys.readouterr()
+    assert len(output.out.splitlines()) == 1
+    assert re.search(r"x\.\.\.x+(\.npz)?: can't read it: File name too long\. Check the path", output.err)
+    assert "x" * 400 not in output.err
+
+
+def _file_for_a_folder(out: Path) -> None:
+    (out / "a").write_text("mine")
+
+
+def _link_for_a_folder(out: Path) -> None:
+    (out / "a").symlink_to(out / "nowhere")
+
+
+def _folder_for_a_result(out: Path) -> None:
+    (out / "b" / "1.npz").mkdir(parents=True)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (_file_for_a_folder, "results need the folder out/a, which is there and is not a folder"),
+        (_link_for_a_folder, "results need the folder out/a, which is there and is not a folder"),
+        (_folder_for_a_result, "would stand at out/b/1.npz, where a folder is, or is needed"),
+    ],
+)
+def test_what_is_in_the_way_of_a_result_is_said_before_the_first_one_is_shown(
+    make: Callable[[Path], None], said: str, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    for folder in ("a", "b"):
+        (tmp_path / "in" / folder).mkdir(parents=True)
+        np.savez(tmp_path / "in" / folder / "1.npz", **_sample(1))
+    (tmp_path / "out").mkdir()
+    make(tmp_path / "out")
+    before = sorted(tmp_path.rglob("*"))
+    assert _edge("predict", str(bundle), "in/a", "in/b", "--out", "out", "--overwrite") == 2
+    output = capsys.readouterr()
+    assert said in output.err
+    assert output.out == ""
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_result_where_another_one_needs_a_folder_is_refused_before_any_is_shown(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in" / "a.npz").mkdir(parents=True)
+    inputs = [tmp_path / "in" / "a.array", tmp_path / "in" / "a.npz" / "b.array"]
+    for file in inputs:
+        file.write_bytes(npz(_sample(1)))
+    assert _edge("predict", str(bundle), *map(str, inputs), "--out", str(tmp_path / "out")) == 2
+    output = capsys.readouterr()
+    assert "a.npz, where a folder is, or is needed" in output.err
+    assert output.out == ""
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def _identity(*inputs: Any, outputs: list[Any]) -> bytes:
