@@ -36,7 +36,7 @@ def _checked(graphs: Sequence[tuple[Graph, bytes]]) -> dict[str, str]:
         problems = []
         for variant in target.variants:
             for place in target.places:
-                graph = _taken([graph for graph, _ in graphs], variant, place.runtime)
+                graph = targets.taken([graph for graph, _ in graphs], variant, place.runtime)
                 what = f"{variant} on {place.runtime}"
                 if graph is None:
                     problems.append(f"no {what}")
@@ -52,12 +52,3 @@ def _checked(graphs: Sequence[tuple[Graph, bytes]]) -> dict[str, str]:
         return "nothing fits: " + "; ".join(problems)
 
     return {target.name: first_fit(target) for target in targets.TARGETS if not target.refusal}
-
-
-def _taken(graphs: Sequence[Graph], variant: str, runtime: str) -> Graph | None:
-    """The graph of `variant` in the layout that `runtime` likes best."""
-    for layout in targets.layouts(runtime, variant):
-        for graph in graphs:
-            if (graph.variant, graph.layout) == (variant, layout) and targets.takes(runtime, graph):
-                return graph
-    return None

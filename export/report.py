@@ -178,12 +178,9 @@ def _speeds(manifest: Manifest, speeds: Speeds) -> tuple[Section, ...]:
 
 def _size(manifest: Manifest, variant: str, runtime: str) -> int:
     """Bytes of the graphs of all roles that a runtime takes of a variant, the layout that it likes best of each."""
-    liked = {
-        graph.role: graph.size_bytes
-        for layout in reversed(targets.layouts(runtime, variant)) for graph in reversed(manifest.graphs)
-        if (graph.variant, graph.layout) == (variant, layout) and targets.takes(runtime, graph)
-    }  # fmt: skip
-    return sum(liked.values())
+    roles = dict.fromkeys(graph.role for graph in manifest.graphs)
+    taken = (targets.taken([g for g in manifest.graphs if g.role == role], variant, runtime) for role in roles)
+    return sum(graph.size_bytes for graph in taken if graph is not None)
 
 
 def _speed(speed: ProfileReport) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, TypeVar
 
 from edge_sdk.errors import BadUsage, NotThere
 from edge_sdk.runtimes import registry
@@ -62,6 +62,9 @@ class Offered(Protocol):
     def layout(self) -> str: ...
     @property
     def runtimes(self) -> Collection[str]: ...
+
+
+G = TypeVar("G", bound=Offered)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +141,18 @@ def layouts(runtime: str, variant: str) -> tuple[str, ...]:
 def takes(runtime: str, graph: Offered) -> bool:
     """Whether a graph is for `runtime`, and is run there as what it is: int8 in int8."""
     return planned_for(runtime, graph.runtimes) and graph.layout in layouts(runtime, graph.variant)
+
+
+def taken(graphs: Sequence[G], variant: str, runtime: str) -> G | None:
+    """Of the graphs of one role that of `variant` which `load` takes on `runtime`: in the layout that it likes best.
+
+    None if none is for it.
+    """
+    for layout in layouts(runtime, variant):
+        for graph in graphs:
+            if (graph.variant, graph.layout) == (variant, layout) and planned_for(runtime, graph.runtimes):
+                return graph
+    return None
 
 
 def planned_for(runtime: str, runtimes: Collection[str]) -> bool:

@@ -98,6 +98,8 @@ def test_the_bundle_holds_the_decision_the_quality_and_how_it_was_made(data: Ano
     metrics = first.by_picture
     assert (first.variant, metrics.auroc, metrics.misses, metrics.defects, metrics.good) == ("fp32", 1.0, 0, 6, 6)
     assert {r.runtime for r in built.evaluation.rows} >= {"onnxruntime", "openvino"}
+    by_runtime = [(r.variant, r.runtime) for r in built.evaluation.rows]
+    assert len(set(by_runtime)) == len(by_runtime)  # of two layouts the one that `load` takes
     assert all(r.problem == "" and r.by_picture and r.by_picture.flips == 0 for r in others)
     assert all((r.kept_least or 0) > 0.9 and r.kept_of == 6 and r.by_part is None for r in others)
     with Bundle.open(tmp_path / "parts.edge") as bundle:

@@ -60,13 +60,13 @@ def score_all(
     threads: int | None = None,
     progress: Progress = silent,
 ) -> list[VariantScores]:
-    """Every variant on every runtime that is here and takes its layout.
+    """Every variant on every runtime that is here, in the layout that `load` takes there.
 
     masks: of the same pictures, for pixel metrics of each variant on the first runtime that takes it; of the first
     variant alone where the pictures are large. threads: as in `CompileOptions`.
     """
     present = [r for r in registry.runtimes() if r.probe().usable]
-    jobs = [(v, r) for v in variants for r in present if targets.takes(r.name, v)]
+    jobs = [(v, r) for v in variants for r in present if targets.taken(variants, v.variant, r.name) is v]
     done, total = 0, len(jobs) * len(inputs)
     out: list[VariantScores] = []
     for variant, runtime in jobs:
