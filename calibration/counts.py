@@ -16,7 +16,7 @@ from edge_sdk.runtimes.protocol import CompileOptions, Runtime
 def with_true_counts(variants: Sequence[Variant], axes: Mapping[str, int]) -> tuple[list[Variant], list[str]]:
     """Variants that ask for no more int8 operators than the runtimes here run, and notes on what does not run.
 
-    Only `least_int8` follows what was measured; `int8_planned` stays the plan's. A runtime that refuses the
+    Only `int8_convolutions` follows what was measured; `int8_planned` stays the plan's. A runtime that refuses the
     graph, or runs none of it in int8, is taken off the variant's runtimes; a variant without any is left out. Runtimes
     that are not installed are taken to run what was planned. axes: as in `CompileOptions`; at sizes that the graph
     can't run with, a runtime would seem to refuse it.
@@ -78,4 +78,4 @@ def _limited(variant: Variant, runtime: str, found: int | str) -> tuple[Variant 
     if found < 0 or found >= variant.int8_planned:
         return variant, ""
     note = f"{runtime} runs {found} of {variant.int8_planned} planned int8 operators in int8, the rest in float"
-    return replace(variant, least_int8=found), note
+    return replace(variant, int8_convolutions=found), note

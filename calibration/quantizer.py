@@ -266,7 +266,7 @@ class _Int8:
                 written = model if layout == "conv-relu-q" else for_onnxruntime(model)
                 variant = Variant(
                     variant=self.key[0], layout=layout, graph=graphs.dump(written), runtimes=runtimes, plan=digest,
-                    least_int8=planned, int8_planned=planned,
+                    int8_convolutions=planned, int8_planned=planned,
                 )  # fmt: skip
                 made.append(_linted(variant))
         return made
@@ -368,7 +368,9 @@ def _half_tensors(model: ModelProto) -> tuple[str, ...]:
 
 def _plain(name: str, model: ModelProto, contracts: tuple[str, ...]) -> Variant:
     runtimes = () if set(contracts) == set(RUNTIMES) else contracts
-    return _linted(Variant(variant=name, layout="plain", graph=graphs.dump(model), least_int8=0, runtimes=runtimes))
+    return _linted(
+        Variant(variant=name, layout="plain", graph=graphs.dump(model), int8_convolutions=0, runtimes=runtimes)
+    )
 
 
 def _linted(variant: Variant) -> Variant:

@@ -25,7 +25,7 @@ LayoutName = Literal["plain", "conv-relu-q", "conv-q-relu-q"]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
     """One graph to ship. graph: ONNX bytes. int8_planned: how many Conv, Gemm and MatMul are planned in int8.
-    least_int8: how many of them ran in int8 where it was measured, the fewest: what `CompileOptions` may ask
+    int8_convolutions: how many of them ran in int8 where it was measured, the fewest: what `CompileOptions` may ask
     for on every runtime that it is for.
 
     runtimes: planned for these alone (by contract: "tensorrt" is TensorRT-RTX as well); () = whichever takes the
@@ -35,7 +35,7 @@ class Variant:
     variant: str
     layout: LayoutName
     graph: bytes
-    least_int8: int
+    int8_convolutions: int
     int8_planned: int = 0
     runtimes: tuple[str, ...] = ()
     plan: str = ""

@@ -265,7 +265,7 @@ def options_for(
     axes = {name: size for name, size in graph.axes.items() if name != BATCH}
     return replace(
         options, device=device, graph_name=graph.name, axes=axes if most is None else {**axes, BATCH: max_batch},
-        least_int8=graph.int8_ran.get(runtime, graph.int8_planned),
+        int8_convolutions=graph.int8_ran.get(runtime, graph.int8_planned),
     )  # fmt: skip
 
 

@@ -96,7 +96,7 @@ FAULTS: tuple[Fault, ...] = (
         since="1.8",
         pattern="relu-before-symmetric-quantize",
         what="Conv, Relu, QuantizeLinear in symmetric int8 runs in float and dequantizes the weights in every run",
-        avoided_by="the layout conv-q-relu-q, equal bit by bit; least_int8 in CompileOptions refuses the other",
+        avoided_by="the layout conv-q-relu-q, equal bit by bit; int8_convolutions in CompileOptions refuses the other",
     ),
     Fault(
         id="onnxruntime-int8-read-twice-in-float",

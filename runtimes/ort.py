@@ -221,7 +221,7 @@ class OrtSession:
         """Whether the graph has more than plain float32: only then the optimiser has a choice of precision."""
         quantized = any(node.op in operators.PAIR for node in self._facts.nodes)
         half = any(tensor.dtype == onnx_file.FLOAT16 for tensor in self._facts.initializers.values())
-        return quantized or half or self._options.least_int8 > 0
+        return quantized or half or self._options.int8_convolutions > 0
 
     def _create_and_read_back(self) -> dict[str, int]:
         """The session, and what its optimiser made of the convolutions, read from the model that it writes."""
@@ -244,7 +244,7 @@ class OrtSession:
             ) from exc
 
     def _check_int8(self, layers: Mapping[str, int]) -> None:
-        asked, got = self._options.least_int8, layers.get("i8", 0)
+        asked, got = self._options.int8_convolutions, layers.get("i8", 0)
         if layers and got < asked:
             self.close()
             raise WrongPrecision(

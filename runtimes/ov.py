@@ -281,7 +281,7 @@ class OvSession:
         return self._options.precision
 
     def _check_int8(self) -> None:
-        asked, got = self._options.least_int8, self._layers.get("i8", 0)
+        asked, got = self._options.int8_convolutions, self._layers.get("i8", 0)
         if got < asked:
             raise WrongPrecision(
                 f"{asked} operators should run in int8, OpenVINO runs {got} (all: {self._layers})",

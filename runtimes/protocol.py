@@ -23,7 +23,7 @@ class CompileOptions:
     precision: of everything that the graph does not type itself: "f32", "f16" or "bf16".
     threads: >= 1, None = physical cores of the affinity mask and cgroup quota.
     graph_name: what errors call the graph.
-    least_int8: how many convolutions and products must really run in int8; fewer is WrongPrecision.
+    int8_convolutions: how many convolutions (products included) must really run in int8; fewer is WrongPrecision.
     axes: the largest size that will be asked for, >= 1, by name of the free axis (TensorSpec.shape). An axis that is
     not named has the size 1; names that the graph does not have are ignored.
     cache_dir: None = no compile cache.
@@ -36,7 +36,7 @@ class CompileOptions:
     precision: str = "f32"
     threads: int | None = None
     graph_name: str = "graph"
-    least_int8: int = 0
+    int8_convolutions: int = 0
     axes: Mapping[str, int] = field(default_factory=dict, hash=False)
     cache_dir: Path | None = None
     reference: bool = False

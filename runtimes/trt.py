@@ -274,7 +274,7 @@ class TrtSession:
         are a warning here, not an error; a strongly typed engine can't change types by itself."""
         inspector = self._engine.create_engine_inspector()
         layers = _count(inspector.get_engine_information(self._trt.LayerInformationFormat.JSON))
-        asked, got = self._options.least_int8, layers.get("i8", 0)
+        asked, got = self._options.int8_convolutions, layers.get("i8", 0)
         if got < asked:
             self._warnings += (f"the engine shows {got} int8 operators, the graph has {asked}",)
         return layers

@@ -108,7 +108,7 @@ class Made:
 
 def float_variant(onnx: bytes) -> Variant:
     """A float graph as the variant "fp32"."""
-    return Variant(variant="fp32", layout="plain", graph=onnx, least_int8=0)
+    return Variant(variant="fp32", layout="plain", graph=onnx, int8_convolutions=0)
 
 
 @runtime_checkable

@@ -458,7 +458,7 @@ def examine(seed: int, *, with_peer: bool = True) -> Found | None:
         found.failed.append(f"bare {type(exc).__name__}: {exc}"[:300])
         return found
     found.notes = list(made.report.notes)
-    found.int8 = {f"{v.layout} {' '.join(v.runtimes)}".strip(): v.least_int8 for v in made.variants}
+    found.int8 = {f"{v.layout} {' '.join(v.runtimes)}".strip(): v.int8_convolutions for v in made.variants}
     int8 = [v for v in made.variants if v.variant == "int8"]
     errors = [_error(wanted, answers(v.graph, fresh)) for v in int8]
     found.ours = max(errors, default=0.0)
@@ -483,7 +483,7 @@ def _of(made: Quantized, name: str, layout: str, runtime: str) -> Variant | None
 
 def _gap(variant: Variant, runtime: str, feeds: list[Feeds], found: Found, *, compare: bool) -> float | None:
     """Compile with the claim, and compare with the letter of the standard."""
-    options = CompileOptions(threads=1, least_int8=variant.least_int8)
+    options = CompileOptions(threads=1, int8_convolutions=variant.int8_convolutions)
     try:
         session = registry.runtime(runtime).compile(variant.graph, options)
     except EdgeError as exc:

@@ -58,7 +58,7 @@ def test_every_opset_from_9_to_25_is_converted_and_quantized(opset: int) -> None
     net = b.model({"out": b.op("Flatten", b.op("GlobalAveragePool", b.conv(h, 8, 4)))}, opset=opset)
     net.ir_version = 10
     made = quantize(net.SerializeToString(), pictures(4), options=INT8)
-    assert made.get("int8").least_int8 == 3
+    assert made.get("int8").int8_convolutions == 3
     for feeds in pictures(2, seed=5):
         assert relative(run(made.get("int8").graph, feeds)["out"], run(net.SerializeToString(), feeds)["out"]) < 0.05
 
@@ -133,7 +133,7 @@ def test_weights_behind_operators_are_constants_however_large_they_are(size: int
     stored = b.constant(real.astype(np.float16) if kept == "Cast" else real)
     more = {"Cast": {"to": 1}, "Transpose": {"perm": [1, 0, 2, 3]}}.get(kept, {})
     net = b.model({"out": b.op("Conv", x, b.op(kept, stored, **more))}, size=8)
-    assert quantize(net.SerializeToString(), pictures(2, 8), options=INT8).get("int8").least_int8 == 2
+    assert quantize(net.SerializeToString(), pictures(2, 8), options=INT8).get("int8").int8_convolutions == 2
 
 
 @pytest.mark.parametrize("named", [True, False])
@@ -192,7 +192,7 @@ def test_functions_are_inlined_also_inside_each_other() -> None:
     net.functions.extend([inner, outer])
     net.opset_import.append(helper.make_opsetid("own", 1))
     made = quantize(net.SerializeToString(), pictures(2), options=INT8)
-    assert made.get("int8").least_int8 == 2
+    assert made.get("int8").int8_convolutions == 2
     assert made.get("int8").runtimes == ()  # Relu as any other: it fuses
 
 
@@ -257,4 +257,4 @@ def test_a_runtime_that_refuses_the_graph_costs_the_others_nothing() -> None:
     assert {one.runtimes for one in made.variants} == {("openvino",), ("onnxruntime",)}
     assert any("not for tensorrt: L47" in note for note in made.report.notes)
     # onnxruntime would fuse the average into a kernel that has no dilations: what reads it is float there
-    assert [made.get("int8", runtime=one).least_int8 for one in ("openvino", "onnxruntime")] == [2, 1]
+    assert [made.get("int8", runtime=one).int8_convolutions for one in ("openvino", "onnxruntime")] == [2, 1]

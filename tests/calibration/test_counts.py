@@ -18,14 +18,16 @@ B: LayoutName = "conv-q-relu-q"
 
 
 def variant(layout: LayoutName, *runtimes: str) -> Variant:
-    return Variant(variant="int8", layout=layout, graph=b"", least_int8=4, int8_planned=4, runtimes=runtimes, plan="p")
+    return Variant(
+        variant="int8", layout=layout, graph=b"", int8_convolutions=4, int8_planned=4, runtimes=runtimes, plan="p"
+    )
 
 
 @pytest.mark.parametrize(("found", "asked"), [(-1, 4), (3, 3), (4, 4), (5, 4)])
 def test_no_more_is_asked_for_than_ran_and_the_plan_stays(found: int, asked: int) -> None:
     made, note = _limited(variant(B), "onnxruntime", found)
     assert made is not None
-    assert (made.least_int8, made.int8_planned, made.runtimes) == (asked, 4, ())
+    assert (made.int8_convolutions, made.int8_planned, made.runtimes) == (asked, 4, ())
     assert note == ("" if found != 3 else "onnxruntime runs 3 of 4 planned int8 operators in int8, the rest in float")
 
 
@@ -45,7 +47,7 @@ def test_a_runtime_that_runs_nothing_in_int8_costs_the_others_nothing(
 ) -> None:
     limited, note = _limited(made, runtime, found)
     assert (None if limited is None else limited.runtimes) == left
-    assert limited is None or (limited.least_int8, limited.int8_planned) == (4, 4)
+    assert limited is None or (limited.int8_convolutions, limited.int8_planned) == (4, 4)
     assert note.startswith(f"not for {runtime}: ")
 
 
@@ -77,7 +79,7 @@ def quantized_free_sizes(**axes: int) -> Quantized:
 def test_a_graph_of_free_sizes_is_counted_at_the_sizes_that_it_runs_with(axes: dict[str, int]) -> None:
     """At 1 x 1 OpenVINO refuses it, and no int8 was shipped for OpenVINO."""
     found = quantized_free_sizes(**axes)
-    assert [(one.layout, one.runtimes, one.least_int8) for one in found.variants] == [(A, (), 2), (B, (), 2)]
+    assert [(one.layout, one.runtimes, one.int8_convolutions) for one in found.variants] == [(A, (), 2), (B, (), 2)]
     assert found.report.notes == ()
 
 
@@ -109,4 +111,4 @@ def test_a_first_sample_with_an_empty_axis_is_counted_at_one() -> None:
     model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     samples = [{"x": np.ones((1, size, 4), np.float32)} for size in (0, 3)]
     found = quantize(model.SerializeToString(), samples, options=QuantizeOptions(variants=("int8",), threads=1))
-    assert {one.least_int8 for one in found.variants} == {1}
+    assert {one.int8_convolutions for one in found.variants} == {1}

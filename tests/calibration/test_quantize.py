@@ -299,7 +299,7 @@ def test_excluded_and_tail_nodes_stay_float() -> None:
     for variant in made.variants:
         kinds = dequantized_inputs(variant.graph)
         assert kinds[left_out] == "constant"
-        assert sum(kind == "DequantizeLinear" for kind in kinds.values()) == variant.least_int8
+        assert sum(kind == "DequantizeLinear" for kind in kinds.values()) == variant.int8_convolutions
 
 
 def test_a_dead_channel_and_a_dead_tensor_pass_and_are_reported() -> None:

@@ -67,14 +67,14 @@ def test_a_layout_that_differs_in_one_bit_is_named(quantized: Quantized) -> None
 def test_onnxruntime_runs_every_convolution_in_int8(quantized: Quantized, tmp_path: Path) -> None:
     variant = quantized.get("int8", B)
     ops = optimised_ops(variant.graph, tmp_path)
-    assert ops["QLinearConv"] == variant.least_int8 > 0
+    assert ops["QLinearConv"] == variant.int8_convolutions > 0
     assert ops["Conv"] + ops["FusedConv"] == len(quantized.report.float_nodes)
 
 
 def test_onnxruntime_would_run_the_canonical_layout_in_float(quantized: Quantized, tmp_path: Path) -> None:
     """The reason for the second layout; if this fails, a newer runtime has made it needless."""
     variant = quantized.get("int8", A)
-    assert optimised_ops(variant.graph, tmp_path)["QLinearConv"] < variant.least_int8
+    assert optimised_ops(variant.graph, tmp_path)["QLinearConv"] < variant.int8_convolutions
 
 
 def test_openvino_runs_every_convolution_in_int8(quantized: Quantized) -> None:
@@ -87,8 +87,8 @@ def test_openvino_runs_every_convolution_in_int8(quantized: Quantized) -> None:
         for op in compiled.get_runtime_model().get_ops()
         if op.get_rt_info()["layerType"].value == "Convolution"
     )
-    assert kinds["i8"] + kinds["u8"] == variant.least_int8
-    assert sum(kinds.values()) == variant.least_int8 + len(quantized.report.float_nodes)
+    assert kinds["i8"] + kinds["u8"] == variant.int8_convolutions
+    assert sum(kinds.values()) == variant.int8_convolutions + len(quantized.report.float_nodes)
 
 
 def test_runtimes_and_the_float_graph_agree_within_the_grid(net: ModelProto, quantized: Quantized) -> None:

@@ -47,7 +47,7 @@ def claims_are_true(made: Quantized) -> None:
     for runtime, layout in (("onnxruntime", B), ("openvino", A)):
         for variant in made.variants:
             if variant.layout == layout and (not variant.runtimes or runtime in variant.runtimes):
-                options = CompileOptions(threads=1, least_int8=variant.least_int8)
+                options = CompileOptions(threads=1, int8_convolutions=variant.int8_convolutions)
                 registry.runtime(runtime).compile(variant.graph, options).close()
 
 
@@ -85,10 +85,10 @@ def test_every_activation_leaves_the_claimed_convolutions_in_int8(activation: st
     made = quantized(model)
     holds(made, model, 0.05)
     claims_are_true(made)
-    counts = {runtime: made.get("int8", runtime=runtime).least_int8 for runtime in ("openvino", "tensorrt")}
+    counts = {runtime: made.get("int8", runtime=runtime).int8_convolutions for runtime in ("openvino", "tensorrt")}
     assert counts == {"openvino": 2, "tensorrt": 2}
     # onnxruntime has no int8 kernel for a transposed convolution, and says so
-    assert made.get("int8", B, runtime="onnxruntime").least_int8 == (1 if transposed else 2)
+    assert made.get("int8", B, runtime="onnxruntime").int8_convolutions == (1 if transposed else 2)
     assert not lint(made.get("int8", B).graph, ("onnxruntime",))
 
 
@@ -103,7 +103,7 @@ def test_the_head_can_be_left_float_behind_every_activation(activation: str) -> 
     made = quantized(model, QuantizeOptions(variants=("int8",), threads=1, first_conv="int8", exclude=("head",)))
     holds(made, model, 0.05)
     claims_are_true(made)
-    assert {variant.least_int8 for variant in made.variants} == {1}
+    assert {variant.int8_convolutions for variant in made.variants} == {1}
 
 
 @pytest.mark.parametrize("gate", ["Sigmoid", "HardSigmoid"])
@@ -119,7 +119,7 @@ def test_squeeze_and_excite_runs_in_int8_everywhere(gate: str, pool: str) -> Non
     made = quantized(model)
     holds(made, model, 0.1)  # onnxruntime.quantization's on these pictures: 0.061
     claims_are_true(made)
-    assert {variant.least_int8 for variant in made.variants} == {4}
+    assert {variant.int8_convolutions for variant in made.variants} == {4}
 
 
 def test_an_operator_that_openvino_answers_wrongly_costs_openvino_alone() -> None:
@@ -131,7 +131,7 @@ def test_an_operator_that_openvino_answers_wrongly_costs_openvino_alone() -> Non
     made = quantized(model)
     holds(made, model, 0.05)
     claims_are_true(made)
-    counts = {runtime: made.get("int8", runtime=runtime).least_int8 for runtime in RUNTIMES}
+    counts = {runtime: made.get("int8", runtime=runtime).int8_convolutions for runtime in RUNTIMES}
     assert counts == {"tensorrt": 3, "openvino": 2, "onnxruntime": 3}
     assert {variant.runtimes for variant in made.variants} == {("openvino",), ("tensorrt",), ("onnxruntime",)}
     shared = [variant.plan for variant in made.variants if "openvino" not in variant.runtimes]
@@ -166,7 +166,7 @@ def test_chained_products_are_right_in_openvino_and_named_by_the_linter(between:
     for feeds in samples[:3]:
         assert relative(session.run(feeds)["y"], run(model.SerializeToString(), feeds)["y"]) < 0.1
     full = made.get("int8-w7", A, runtime="tensorrt")
-    assert (ours.least_int8, full.least_int8) == ((1, 2) if rows < 16 else (2, 2))
+    assert (ours.int8_convolutions, full.int8_convolutions) == ((1, 2) if rows < 16 else (2, 2))
     assert [fault.rule for fault in lint(full.graph, ("openvino",))] == (["L71"] if rows < 16 else [])
     assert not lint(ours.graph, ("openvino",))
 
@@ -225,7 +225,7 @@ def test_a_mask_of_an_attention_is_no_broken_weight(low: float, variant: str) ->
             got, want = run(one.graph, feeds)["y"], run(model.SerializeToString(), feeds)["y"]
             assert relative(got, want) < 0.1
     if variant == "int8":
-        assert {one.least_int8 for one in made.variants} == {3}
+        assert {one.int8_convolutions for one in made.variants} == {3}
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.int64, np.uint8])

@@ -72,8 +72,8 @@ def test_int8_runs_in_int8_and_means_what_plain_onnx_says(
 ) -> None:
     quantized, images = made()
     graph = quantized.get(variant, layout)
-    assert graph.least_int8 >= 5
-    options = CompileOptions(threads=1, least_int8=graph.least_int8)
+    assert graph.int8_convolutions >= 5
+    options = CompileOptions(threads=1, int8_convolutions=graph.int8_convolutions)
     session = registry.runtime(runtime).compile(graph.graph, options)  # raises if fewer run in int8
     lost = faults.unusable_reason(runtime, session.explain().version, read_facts(graph.graph, where=variant), cpu())
     if lost:

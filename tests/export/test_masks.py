@@ -60,7 +60,7 @@ def test_large_pictures_have_the_maps_of_the_first_variant_alone(tmp_path: Path,
     geometry = Geometry(width=side, height=side, transforms=(InputTransform(64 / side, 64 / side, 0.0, 0.0),))
     picture = Picture(path=tmp_path / "gone.png", part="a", label="hole", mask=tmp_path / "gone.png")
     first = float_variant(made.graphs["model"].onnx)
-    second = type(first)(variant="fp16", layout="plain", graph=first.graph, least_int8=0)
+    second = type(first)(variant="fp16", layout="plain", graph=first.graph, int8_convolutions=0)
     scored = evaluate.score_all(
         [first, second], [Prepared(tensor, geometry)], masks=masks.Masks.of([picture], made.settings.grid), threads=1
     )

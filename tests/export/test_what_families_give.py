@@ -392,7 +392,7 @@ def test_int8_operators_are_counted_by_what_each_runtime_ran(
     )  # fmt: skip
     monkeypatch.setattr(registry, "runtimes", lambda: (runtime,))
     monkeypatch.setattr(registry, "runtime", lambda asked: runtime)
-    variant = Variant(variant="int8", layout="conv-q-relu-q", graph=b"", least_int8=4, int8_planned=4)
+    variant = Variant(variant="int8", layout="conv-q-relu-q", graph=b"", int8_convolutions=4, int8_planned=4)
     assert compiled_here(Mock(axes={"N": 8}), variant) == (want, {})
 
 
@@ -404,7 +404,7 @@ def test_a_graph_that_a_runtime_does_not_compile_is_for_the_others(monkeypatch: 
     picky.compile.side_effect = BadInput("no kernel\nfor Det", where="graph")
     monkeypatch.setattr(registry, "runtimes", lambda: (sound, picky))
     monkeypatch.setattr(registry, "runtime", {"onnxruntime": sound, "openvino": picky}.__getitem__)
-    variant = Variant(variant="fp32", layout="plain", graph=b"", least_int8=0)
+    variant = Variant(variant="fp32", layout="plain", graph=b"", int8_convolutions=0)
     ran, refused = compiled_here(Mock(axes={"N": 8}), variant)
     assert (ran, list(refused)) == ({}, ["openvino"])
     assert refused["openvino"].startswith("no kernel")

@@ -196,7 +196,7 @@ def test_a_second_compile_hits_and_answers_alike(tmp_path: Path, name: str) -> N
     if not (found := runtime.probe()).usable:
         pytest.skip(f"{name} can't be used here: {found.reason}")
     graph = detector("conv-q-relu-q")
-    options = CompileOptions(cache_dir=tmp_path, threads=1, least_int8=2)
+    options = CompileOptions(cache_dir=tmp_path, threads=1, int8_convolutions=2)
     first, second = runtime.compile(graph, options), runtime.compile(graph, options)
     assert [s.explain().compile_cache for s in (first, second)] == ["miss", "hit"]
     assert second.explain().layers_by_precision == first.explain().layers_by_precision == {"i8": 2}

@@ -107,7 +107,7 @@ def test_openvino_fuses_chained_int8_products_into_garbage_and_here_it_may_not()
             settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}
             bare = core.compile_model(core.read_model(io.BytesIO(graph)), "CPU", settings)
             worst_bare = max(worst_bare, float(np.abs(bare(x)[0] - want).max()))
-            session = OvRuntime().compile(graph, CompileOptions(threads=threads, axes={"N": 8}, least_int8=2))
+            session = OvRuntime().compile(graph, CompileOptions(threads=threads, axes={"N": 8}, int8_convolutions=2))
             assert session.explain().settings["SNIPPETS_MODE"] == "DISABLE"
             worst_ours = max(worst_ours, float(np.abs(session.run({"x": x})["y"] - want).max()))
     assert worst_ours < 0.02
@@ -136,7 +136,7 @@ def test_openvino_misreads_a_signed_int8_convolution_behind_a_concat_and_here_it
     assert "openvino-int8-behind-concat" in explanation.workarounds
     assert explanation.settings["LP_TRANSFORMS_MODE"] == "NO"
     with pytest.raises(WrongPrecision, match="edge-sdk lint"):  # right and in float is not what was asked for here
-        OvRuntime().compile(graph, CompileOptions(least_int8=3))
+        OvRuntime().compile(graph, CompileOptions(int8_convolutions=3))
 
 
 @pytest.mark.parametrize("graph", [joined(np.uint8(128)), joined(np.int8(0), "MaxPool"), detector("conv-relu-q")])
@@ -317,7 +317,7 @@ def test_x64quantprecision_changes_no_value_where_it_is_not_needed() -> None:
 
 def test_int8_that_runs_in_float_is_refused_with_the_layout_that_does_not() -> None:
     pytest.importorskip("onnxruntime")
-    options = CompileOptions(least_int8=2, graph_name="tiny.onnx")
+    options = CompileOptions(int8_convolutions=2, graph_name="tiny.onnx")
     assert "onnxruntime-int8-relu-in-float" in ids("onnxruntime", detector("conv-relu-q"), VNNI, "1.32.0")
     assert "onnxruntime-int8-relu-in-float" not in ids("onnxruntime", detector("conv-q-relu-q"), VNNI, "1.32.0")
     with pytest.raises(WrongPrecision, match=r"tiny\.onnx: 2 operators .* runs 0 .* conv-q-relu-q"):
@@ -329,7 +329,7 @@ def test_int8_that_can_not_be_counted_is_refused(tmp_path: Path, monkeypatch: py
     pytest.importorskip("onnxruntime")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
     with pytest.raises(NotThere, match=r"can't be read back.*TMPDIR"):
-        OrtRuntime().compile(detector("conv-q-relu-q"), CompileOptions(least_int8=2))
+        OrtRuntime().compile(detector("conv-q-relu-q"), CompileOptions(int8_convolutions=2))
     assert OrtRuntime().compile(detector(), CompileOptions()).explain().layers_by_precision == {"f32": 2}
 
 

@@ -195,7 +195,9 @@ def test_the_product_imports_no_plug_in_before_a_runtime_is_looked_for(tmp_path:
 def counted(name: str) -> dict[str, int]:
     """What `pack` counts for one runtime, of an int8 graph."""
     (one,) = (runtime for runtime in registry.runtimes() if runtime.name == name)
-    variant = Variant(variant="int8", layout="conv-relu-q", graph=detector("conv-relu-q"), least_int8=2, int8_planned=2)
+    variant = Variant(
+        variant="int8", layout="conv-relu-q", graph=detector("conv-relu-q"), int8_convolutions=2, int8_planned=2
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(registry, "runtimes", lambda: (one,))
         return compiled_here(Mock(axes={"N": 8}), variant, threads=1)[0]

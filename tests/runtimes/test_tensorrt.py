@@ -188,7 +188,7 @@ def test_engines_come_from_the_cache_that_built_them_and_from_nowhere_else(tmp_p
 
 
 def test_int8_that_the_engine_does_not_show_is_a_warning_in_explain() -> None:
-    explanation = TrtStandIn().compile(detector("conv-relu-q"), replace(OPTIONS, least_int8=2)).explain()
+    explanation = TrtStandIn().compile(detector("conv-relu-q"), replace(OPTIONS, int8_convolutions=2)).explain()
     assert explanation.layers_by_precision == {"i8": 1}
     assert "1 int8 operators, the graph has 2" in explanation.warnings[0]
     assert explanation.settings["TF32"] == "off"

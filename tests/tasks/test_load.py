@@ -84,9 +84,9 @@ def test_a_runtime_is_held_to_what_it_ran_in_int8_when_the_bundle_was_packed(tin
     with Bundle.open(tiny_bundle) as bundle:
         graph = next(graph for graph in bundle.manifest.graphs if graph.layout != "plain")
     known = msgspec.structs.replace(graph, int8_ran={"openvino": 1})
-    claimed = options_for(known, "another", CompileOptions(), device="CPU").least_int8
+    claimed = options_for(known, "another", CompileOptions(), device="CPU").int8_convolutions
     assert claimed > 1
-    assert options_for(known, "openvino", CompileOptions(), device="CPU").least_int8 == 1
+    assert options_for(known, "openvino", CompileOptions(), device="CPU").int8_convolutions == 1
 
 
 @pytest.mark.parametrize(

@@ -576,7 +576,7 @@ def test_a_variant_of_other_tensors_is_refused_before_a_file_is_written(tmp_path
     whole, other = (
         _identity(value("x", kind, ["N", 2]), outputs=[value("y", kind, shape)]) for shape in (["N", 2], ["N", "k"])
     )
-    variant = Variant(variant="fp16", layout="plain", graph=other, least_int8=0)
+    variant = Variant(variant="fp16", layout="plain", graph=other, int8_convolutions=0)
     with pytest.raises(BadUsage, match="fp16 takes or answers other tensors"):
         pack(
             replace(_parts(whole, {"N": 4}, [_sample(0), _sample(1)]), quantized={MODEL: Mock(variants=(variant,))}),

@@ -97,7 +97,7 @@ def _score_one(
     blank = VariantScores(
         variant=variant.variant, layout=variant.layout, runtime=runtime.name, scores=np.full(len(inputs), np.nan)
     )
-    options = CompileOptions(graph_name=variant.variant, threads=threads, least_int8=variant.least_int8)
+    options = CompileOptions(graph_name=variant.variant, threads=threads, int8_convolutions=variant.int8_convolutions)
     try:
         session = runtime.compile(variant.graph, options)
     except EdgeError as exc:  # a variant that a runtime refuses is a row that says so, not the end of the report

@@ -66,9 +66,9 @@ class SlowSession:
         self._quantized = {step.output: step for step in self._steps if step.operator == "DequantizeLinear"}
         self._int8 = sum(step.in_int8 for step in self._steps)
         self._all = sum(step.operator in PRODUCTS for step in self._steps)
-        if self._int8 < options.least_int8:
+        if self._int8 < options.int8_convolutions:
             raise WrongPrecision(
-                f"{self._int8} operators run in int8, {options.least_int8} were asked for",
+                f"{self._int8} operators run in int8, {options.int8_convolutions} were asked for",
                 where=options.graph_name, hint="Take another variant or runtime",
             )  # fmt: skip
 
