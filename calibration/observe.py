@@ -10,14 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, helper
 
-from edge_sdk.calibration import graphs
+from edge_sdk.calibration import graphs, magnitudes
 from edge_sdk.errors import BadInput, BadUsage
 from edge_sdk.extras import need, vendor_errors
 from edge_sdk.progress import Progress, silent
 from edge_sdk.tensors import Array
 
-BINS = 2048
-_NARROWEST = BINS * float(np.finfo(np.float32).tiny)  # numpy can't cut the denormals into bins
 Feeds = Mapping[str, Array]
 
 
@@ -26,7 +24,7 @@ class TensorStatistics:
     """Statistics of one tensor over all samples.
 
     low, high: smallest and largest value, infinite where one is; 0 if no sample held any value. count: how many
-    values. histogram: float64 (BINS,), counts of |x| in equal bins over [0, top); None if it was not asked for.
+    values. histogram: of |x|, as `magnitudes.counts`; None if it was not asked for.
     means: float64 (C,), mean per entry of axis 1; empty if it was not asked for.
     """
 
@@ -35,8 +33,7 @@ class TensorStatistics:
     high: float
     count: int
     samples: int
-    histogram: NDArray[np.float64] | None = None
-    top: float = 0.0
+    histogram: NDArray[np.int64] | None = None
     means: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
 
     @property
@@ -51,8 +48,7 @@ class Observer:
     def __init__(self, tensor: str, *, histogram: bool = False, means: bool = False) -> None:
         self._tensor, self._with_means = tensor, means
         self._low, self._high, self._count, self._samples = np.inf, -np.inf, 0, 0
-        self._bins: NDArray[np.float64] | None = np.zeros(BINS, np.float64) if histogram else None
-        self._top = 0.0
+        self._bins: NDArray[np.int64] | None = np.zeros(magnitudes.BINS, np.int64) if histogram else None
         self._sums: NDArray[np.float64] = np.zeros(0)
         self._positions = 0
 
@@ -79,7 +75,7 @@ class Observer:
             self._sums = sums if not self._sums.size else self._sums + sums
             self._positions += values.size // values.shape[1]
         if self._bins is not None:
-            self._bins = self._fill(self._bins, np.abs(values.ravel()), max(-low, high, 0.0))
+            self._bins = self._bins + magnitudes.counts(values)
 
     def result(self) -> TensorStatistics:
         return TensorStatistics(
@@ -89,22 +85,8 @@ class Observer:
             count=self._count,
             samples=self._samples,
             histogram=self._bins,
-            top=self._top,
             means=self._sums / max(self._positions, 1),
         )
-
-    def _fill(self, bins: NDArray[np.float64], magnitudes: Array, largest: float) -> NDArray[np.float64]:
-        if largest > 0.0 and self._top == 0.0:
-            self._top = max(largest * 1.0001, _NARROWEST)
-            bins[0] += bins[1:].sum()
-        while largest >= self._top > 0.0:  # twice the width: neighbouring bins become one, exactly
-            bins = np.concatenate([bins.reshape(-1, 2).sum(axis=1), np.zeros(BINS // 2)])
-            self._top *= 2.0
-        if self._top == 0.0:
-            bins[0] += magnitudes.size
-            return bins
-        added: NDArray[np.float64] = bins + np.histogram(magnitudes, bins=BINS, range=(0.0, self._top))[0]
-        return added
 
 
 def observe(

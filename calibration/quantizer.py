@@ -78,6 +78,8 @@ class QuantizeOptions:
             raise BadUsage(f"variants are {', '.join(VARIANTS)}, not {', '.join(unknown) or 'none at all'}")
         if not (np.isfinite(self.margin) and self.margin >= 1.0):
             raise BadUsage(f"output_margin is a widening, at least 1, not {self.output_margin}")
+        if self.range_method not in get_args(RangeMethod):
+            raise BadUsage(f"range_method is one of {get_args(RangeMethod)}, not {self.range_method!r}")
         if self.first_conv not in get_args(FirstConv):
             raise BadUsage(f"first_conv is one of {get_args(FirstConv)}, not {self.first_conv!r}")
 

@@ -8,10 +8,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_sdk.calibration.observe import BINS, TensorStatistics
+from edge_sdk.calibration.magnitudes import CENTRES, EDGES
+from edge_sdk.calibration.observe import TensorStatistics
 from edge_sdk.errors import BadInput, BadUsage
 
-RangeMethod = Literal["minmax", "percentile-99.99", "percentile-99.999"]
+RangeMethod = Literal["minmax", "percentile-99.99", "percentile-99.999", "mse", "entropy"]
 TOP = 127  # symmetric: -128 is never written, so that negation is exact
 SAFE_TOP = 64  # two products of 255 * 64 fit the 16-bit sums of CPUs without VNNI; 65 does not
 SMALLEST_SCALE = float(np.finfo(np.float32).tiny)  # 2^-126: below lie the denormals, which runtimes flush
@@ -31,11 +32,20 @@ class Range:
 
 
 def fit(observed: TensorStatistics, method: RangeMethod = "minmax") -> Range:
-    """The range to keep. `minmax` cuts nothing; a percentile cuts the stated share of |x| and says how much it did."""
-    top = max(-observed.low, observed.high, 0.0)
-    cut = 0.0
-    if method != "minmax":
-        top, cut = _percentile(observed, float(method.partition("-")[2]) / 100.0)
+    """The range to keep.
+
+    minmax: all. percentile-P: P % of |x|. mse: the least squared error. entropy: the least Kullback-Leibler divergence
+    from the values' own distribution. A percentile and entropy give way to minmax where that has the smaller squared
+    error. Raises BadUsage where a method needs a histogram and there is none.
+    """
+    most = max(-observed.low, observed.high, 0.0)
+    if method == "minmax" or most == 0.0:
+        return Range(tensor=observed.tensor, low=observed.low, high=observed.high, top=most, cut=0.0)
+    bins = observed.histogram
+    if bins is None:
+        raise BadUsage(f"the range method {method} needs a histogram", hint="Observe with histogram=True")
+    top = _chosen(bins, most, method)
+    cut = float(bins[np.flatnonzero(EDGES[:-1] >= top)].sum()) / max(int(bins.sum()), 1)
     return Range(tensor=observed.tensor, low=observed.low, high=observed.high, top=top, cut=cut)
 
 
@@ -94,12 +104,56 @@ def quantize_weights(
     return Weights(values=q, scale=scale, axis=axis, dead=int(np.count_nonzero(~live)), widened=widened)
 
 
-def _percentile(observed: TensorStatistics, share: float) -> tuple[float, float]:
-    bins = observed.histogram
-    if bins is None:
-        raise BadUsage("a percentile needs a histogram", hint="Observe with histogram=True")
-    total = float(bins.sum())
-    running = np.cumsum(bins)
-    index = int(np.searchsorted(running, share * total))
-    top = min((index + 1) * observed.top / BINS, max(-observed.low, observed.high, 0.0))
-    return top, float(1.0 - running[min(index, BINS - 1)] / total)
+def _chosen(bins: NDArray[np.int64], most: float, method: RangeMethod) -> float:
+    """The top of a tensor whose largest magnitude is `most` > 0."""
+    tops = np.minimum(EDGES[1:][_candidates(bins)], most)
+    if method == "mse":
+        return float(tops[np.argmin(_squared_errors(bins, tops))])
+    if method == "entropy":
+        found = float(tops[np.argmin([_divergence(bins, top) for top in tops])])
+    else:
+        share = float(method.partition("-")[2]) / 100.0
+        found = min(float(EDGES[int(np.searchsorted(np.cumsum(bins), share * bins.sum())) + 1]), most)
+    # What is cut may be what counts: a few values of a thousand times the rest are all of a squared error.
+    errors = _squared_errors(bins, np.array([found, most]))
+    return found if errors[0] <= errors[1] else most
+
+
+def _candidates(bins: NDArray[np.int64]) -> NDArray[np.intp]:
+    """The bins whose upper end may be the top: from a 4096th of the largest value on. Below, all that is kept would be
+    less than a step of what is lost."""
+    last = int(np.flatnonzero(bins)[-1])
+    first = int(np.searchsorted(CENTRES, CENTRES[last] / 4096.0))
+    return np.arange(first, last + 1)
+
+
+def _squared_errors(bins: NDArray[np.int64], tops: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sum of squared errors of int8 with each of `tops`, by the centres of the bins; of a bin that is wider than a step
+    the mean over a step, a twelfth of its square."""
+    held = np.flatnonzero(bins)
+    x, n, width = CENTRES[held], bins[held].astype(np.float64), EDGES[held + 1] - EDGES[held]
+    found = np.empty(len(tops))
+    for index, top in enumerate(tops):
+        step = top / TOP
+        exact = (x - step * np.minimum(np.rint(x / step), TOP)) ** 2
+        found[index] = float(n @ np.where((width > step) & (x < top), step**2 / 12.0, exact))
+    return found
+
+
+def _divergence(bins: NDArray[np.int64], top: float) -> float:
+    """Kullback-Leibler divergence of the int8 distribution from that of the values, those beyond `top` at the top.
+
+    What one step of int8 holds is spread over the bins that it is made of, as wide as each of them is.
+    """
+    held = np.flatnonzero(bins[: int(np.searchsorted(EDGES, top))])
+    if not held.size:
+        return float("inf")
+    given = bins[held].astype(np.float64)
+    kept = given.copy()
+    given[-1] += bins[held[-1] + 1 :].sum()
+    steps = np.rint(np.minimum(CENTRES[held], top) * (TOP / top)).astype(np.int64)
+    widths = np.minimum(EDGES[held + 1], top) - EDGES[held]
+    mass, width = np.bincount(steps, kept), np.bincount(steps, widths)
+    spread = mass[steps] * widths / width[steps]
+    given, spread = given / given.sum(), spread / spread.sum()
+    return float(np.sum(given * np.log(given / np.maximum(spread, 1e-300))))

@@ -211,6 +211,8 @@ def test_a_tensor_that_the_graph_does_not_have_can_not_be_observed() -> None:
 
 
 def test_a_first_convolution_is_treated_in_a_known_way() -> None:
+    with pytest.raises(BadUsage, match="range_method is one of"):
+        QuantizeOptions(range_method="percentile-x")  # type: ignore[arg-type]
     with pytest.raises(BadUsage, match="first_conv is one of"):
         QuantizeOptions(first_conv="sometimes")  # type: ignore[arg-type]
 
@@ -341,3 +343,37 @@ def test_bias_correction_takes_off_what_rounded_weights_add() -> None:
         for corrected in (False, True)
     ]
     assert errors[1] < errors[0]
+
+
+@pytest.mark.parametrize("method", ["percentile-99.99", "percentile-99.999", "mse", "entropy"])
+@pytest.mark.parametrize("outlier", [1.0, 1e3])
+def test_one_sample_unlike_the_others_makes_no_range_method_worse_than_minmax(method: Any, outlier: float) -> None:
+    """The measured error of the whole graph on its own samples, the unlike one among them."""
+    rng = np.random.default_rng(7)
+    shapes = {"v": (16, 3, 3, 3), "w": (16, 16, 3, 3), "u": (8, 16, 1, 1)}
+    weights = {name: rng.standard_normal(shape) / np.sqrt(np.prod(shape[1:])) for name, shape in shapes.items()}
+    nodes = [
+        helper.make_node("Conv", ["x", "v"], ["a"], "first", pads=[1] * 4),
+        helper.make_node("Relu", ["a"], ["b"], "r"),
+        helper.make_node("Conv", ["b", "w"], ["c"], "second", pads=[1] * 4),
+        helper.make_node("Relu", ["c"], ["d"], "s"),
+        helper.make_node("Conv", ["d", "u"], ["y"], "third"),
+    ]  # fmt: skip
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["N", c, 16, 16]) for n, c in (("x", 3), ("y", 8))]
+    graph = helper.make_graph(
+        nodes, "g", ends[:1], ends[1:],
+        [numpy_helper.from_array(value.astype(np.float32), name) for name, value in weights.items()],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+    samples = [{"x": rng.standard_normal((1, 3, 16, 16)).astype(np.float32)} for _ in range(16)]
+    samples[10]["x"] *= np.float32(outlier)
+
+    def error(how: Any) -> float:
+        made = quantize(model, samples, options=QuantizeOptions(variants=("int8",), range_method=how, force=True))
+        real, int8 = (
+            [run(graph, one)["y"].astype(np.float64) for one in samples] for graph in (model, made.get("int8").graph)
+        )
+        gap = sum(float(((a - b) ** 2).sum()) for a, b in zip(real, int8, strict=True))
+        return float(np.sqrt(gap / sum(float((a**2).sum()) for a in real)))
+
+    assert error(method) <= 1.05 * error("minmax")

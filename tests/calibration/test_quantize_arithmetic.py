@@ -8,10 +8,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from edge_sdk.calibration import magnitudes
 from edge_sdk.calibration.bias_correction import bias_shift
 from edge_sdk.calibration.observe import Observer, TensorStatistics
 from edge_sdk.calibration.plan import Point, QuantizationPlan
-from edge_sdk.calibration.ranges import Range, fit, quantize, quantize_weights
+from edge_sdk.calibration.ranges import Range, RangeMethod, fit, quantize, quantize_weights
 from edge_sdk.calibration.scales import scale_of, scales
 from edge_sdk.errors import BadInput, BadUsage
 
@@ -77,9 +78,13 @@ def test_a_range_that_can_not_be_has_no_scale(top: float) -> None:
         scale_of(top)
 
 
-def test_a_percentile_needs_a_histogram() -> None:
-    with pytest.raises(BadUsage, match="a percentile needs a histogram"):
-        fit(TensorStatistics(tensor="t", low=-1.0, high=1.0, count=2, samples=1), "percentile-99.99")
+METHODS: tuple[RangeMethod, ...] = ("percentile-99.99", "percentile-99.999", "mse", "entropy")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_that_weighs_values_needs_a_histogram(method: RangeMethod) -> None:
+    with pytest.raises(BadUsage, match=f"the range method {method} needs a histogram"):
+        fit(TensorStatistics(tensor="t", low=-1.0, high=1.0, count=2, samples=1), method)
 
 
 @given(weights=WEIGHTS, limit=st.sampled_from([127, 64]))
@@ -136,6 +141,77 @@ def test_a_percentile_cuts_about_the_share_it_names() -> None:
     assert 0 < found.cut <= 1e-4
     assert found.top == pytest.approx(np.quantile(values, 0.9999), rel=0.02)
     assert fit(observer.result(), "minmax").top == values.max()
+
+
+@given(
+    values=hnp.arrays(
+        np.float32, st.integers(1, 50), elements=st.floats(width=32, allow_nan=False, allow_infinity=False)
+    )
+)
+@example(values=np.array([0.0, -0.0, 1e-45, -3.4028235e38], np.float32))
+def test_every_float32_lies_in_the_bin_whose_ends_enclose_it(values: np.ndarray) -> None:
+    (held,) = np.nonzero(bins := magnitudes.counts(values))
+    assert bins.sum() == values.size
+    for value in np.abs(values.astype(np.float64)):
+        assert np.any((magnitudes.EDGES[held] <= value) & (value < magnitudes.EDGES[held + 1]))
+    wide = magnitudes.EDGES[1:-1] > 1e-37
+    assert (magnitudes.EDGES[2:-1] / magnitudes.EDGES[1:-2])[wide[:-1]].max() <= 1 + 1 / 64
+
+
+def squared_error(values: np.ndarray, top: float) -> float:
+    """As measured: what int8 with that top makes of the values."""
+    scale = scale_of(top)
+    q = np.clip(np.rint(values / scale), -127, 127)
+    return float(np.sum((q * scale.astype(np.float64) - values.astype(np.float64)) ** 2))
+
+
+def seen_of(values: np.ndarray) -> TensorStatistics:
+    observer = Observer("t", histogram=True)
+    for part in np.array_split(values, 3):
+        observer.add(part)
+    return observer.result()
+
+
+SHAPES = {
+    "normal": lambda rng, n: rng.standard_normal(n),
+    "half of it zero": lambda rng, n: np.maximum(rng.standard_normal(n), 0.0),
+    "long tail": lambda rng, n: rng.standard_t(2, n),
+    "two sizes": lambda rng, n: rng.standard_normal(n) * np.where(rng.random(n) < 0.001, 50.0, 1.0),
+    "even": lambda rng, n: rng.uniform(-1.0, 1.0, n),
+}
+
+
+@pytest.mark.parametrize("outlier", [0.0, 30.0, 1e3, 1e6])
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("method", METHODS)
+def test_no_method_is_worse_than_minmax_whatever_lies_among_the_samples(
+    method: RangeMethod, shape: str, outlier: float
+) -> None:
+    values = SHAPES[shape](np.random.default_rng(3), 50_000).astype(np.float32)
+    values[17] = max(outlier, float(values[17]))
+    seen = seen_of(values)
+    ours, whole = (squared_error(values, fit(seen, how).top) for how in (method, "minmax"))
+    assert ours <= 1.03 * whole
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_mse_finds_the_top_of_the_least_error_that_a_search_finds(shape: str) -> None:
+    values = SHAPES[shape](np.random.default_rng(4), 20_000).astype(np.float32)
+    found = squared_error(values, fit(seen_of(values), "mse").top)
+    most = float(np.abs(values).max())
+    assert found <= 1.03 * min(squared_error(values, most * share) for share in np.geomspace(0.02, 1.0, 120))
+
+
+def test_entropy_cuts_the_thin_end_of_a_normal_tensor() -> None:
+    values = np.random.default_rng(5).standard_normal(400_000).astype(np.float32)
+    found = fit(seen_of(values), "entropy")
+    assert 3.0 < found.top < np.abs(values).max()
+    assert 0.0 < found.cut < 2e-3
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_tensor_of_zeros_has_no_top(method: RangeMethod) -> None:
+    assert fit(seen_of(np.zeros(9, np.float32)), method).top == 0.0
 
 
 @given(seed=st.integers(0, 1000), group=st.sampled_from([1, 2, 6]))
