@@ -49,7 +49,7 @@ def read_model(path: Path) -> tuple[bytes, OnnxFacts]:
             where=shown(path), hint="Export the model again, with the shapes of its outputs",
         )  # fmt: skip
     _check_tensors(facts, path)
-    graphs.checked(model, where=shown(path))  # before sizes are told from what the weights claim
+    graphs.checked(model, where=shown(path))  # before sizes are taken from what the weights claim
     check_constants(model)
     return data, facts
 

@@ -121,7 +121,7 @@ def test_a_predictor_that_fails_on_what_load_picks_alone_is_not_verified(
 def test_a_predictor_may_keep_what_the_encoder_answered_for_the_next_prompt(
     pairs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stale: bool
 ) -> None:
-    """The embedding of the last picture is kept; one that is not told from another picture's is found out."""
+    """The embedding of the last picture is kept; one that is kept for another picture is found out."""
     run: Callable[..., Any] = pairs.task.PairsPredictor.run
 
     def kept(self: Any, role: str, feeds: Mapping[str, Any]) -> Any:
