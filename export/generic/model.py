@@ -35,12 +35,9 @@ def read_model(path: Path) -> tuple[bytes, OnnxFacts]:
     outside = [tensor for tensor in graphs.tensors(model) if onnx.external_data_helper.uses_external_data(tensor)]
     if outside:
         data = _inlined(onnx, path, model, outside)
-    graphs.check_types(model, where=shown(path))
     facts = _facts(data, path)
-    graphs.check_opset(model, where=shown(path))
+    model = graphs.checked(model, where=shown(path))  # before sizes are taken from what the weights claim
     if facts.unshaped:
-        with vendor_errors("onnx", where=shown(path), hint="Export the model again, with the shapes of its outputs"):
-            model = onnx.shape_inference.infer_shapes(onnx.load_from_string(data))
         data = model.SerializeToString()
         facts = _facts(data, path)
     if facts.unshaped:
@@ -49,7 +46,6 @@ def read_model(path: Path) -> tuple[bytes, OnnxFacts]:
             where=shown(path), hint="Export the model again, with the shapes of its outputs",
         )  # fmt: skip
     _check_tensors(facts, path)
-    graphs.checked(model, where=shown(path))  # before sizes are taken from what the weights claim
     check_constants(model)
     return data, facts
 
