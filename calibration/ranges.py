@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 from edge_sdk.calibration.magnitudes import CENTRES, EDGES
 from edge_sdk.calibration.observe import TensorStatistics
 from edge_sdk.errors import BadInput, BadUsage
+from edge_sdk.runtimes.variants import TOP
 
 RangeMethod = Literal["minmax", "percentile-99.99", "percentile-99.999", "mse", "entropy"]
-TOP = 127  # symmetric: -128 is never written, so that negation is exact
-SAFE_TOP = 64  # two products of 255 * 64 fit the 16-bit sums of CPUs without VNNI; 65 does not
 SMALLEST_SCALE = float(np.finfo(np.float32).tiny)  # 2^-126: below lie the denormals, which runtimes flush
 # A runtime stores the bias as int32 in units of (activation scale x weight scale); half of the room is kept for sums.
 _BIAS_ROOM = 2.0**30

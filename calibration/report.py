@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -64,12 +64,33 @@ class LayerRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One candidate that was tried for one int8 variant. errors: by output, against the float graph on the compared
+    samples; empty where it was the only candidate. seconds, peak_bytes: of making it (`usage.Usage`), without the pass
+    that all share. why: what it failed with. kept: whether the variant is made of it.
+    """
+
+    variant: str
+    engine: str
+    method: str
+    errors: Mapping[str, float]
+    seconds: float
+    peak_bytes: int | None
+    why: str = ""
+    kept: bool = False
+
+    def with_kept(self, kept: bool) -> Attempt:
+        return replace(self, kept=kept)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CalibrationReport:
     """What calibration saw and did.
 
-    samples: read. tensors, layers: of the int8 variants. float_nodes: convolutions left float somewhere. matches:
-    output corrections by variant. errors: by variant and output, difference from the float graph on `compared` of
-    the samples, evenly spread, by the letter of the standard (`fidelity.error`: relative L2, or the share of values
+    samples: read, in pass_seconds; pass_peak_bytes: the process's largest resident size meanwhile. attempts: what was
+    tried for the int8 variants. tensors, layers: of the int8 variants. float_nodes: convolutions left float somewhere.
+    matches: output corrections by variant. errors: by variant and output, difference from the float graph on `compared`
+    of the samples, evenly spread, by the letter of the standard (`fidelity.error`: relative L2, or the share of values
     that differ where an output holds no floats); of several plans the largest; without outputs that can't be compared.
     notes: sentences on what is unusual.
     """
@@ -82,6 +103,9 @@ class CalibrationReport:
     matches: Mapping[str, tuple[OutputCorrection, ...]]
     errors: Mapping[str, Mapping[str, float]]
     notes: tuple[str, ...]
+    attempts: tuple[Attempt, ...] = ()
+    pass_seconds: float = 0.0
+    pass_peak_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,11 +128,11 @@ class Quantized:
 
 
 def tensor_rows(
-    plans: Iterable[tuple[QuantizationPlan, Mapping[str, np.float32]]], ranges: Mapping[str, Range]
+    plans: Iterable[tuple[QuantizationPlan, Mapping[str, np.float32], Mapping[str, Range]]],
 ) -> tuple[TensorRow, ...]:
-    """One row a tensor, of the first plan that has it."""
+    """One row a tensor, of the first plan that has it, with that plan's scales and ranges."""
     rows: dict[str, TensorRow] = {}
-    for plan, scales in plans:
+    for plan, scales, ranges in plans:
         for name, point in plan.points.items():
             found = ranges.get(name)
             low, high, top, cut = (

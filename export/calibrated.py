@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from edge_sdk.calibration import CalibrationReport
 from edge_sdk.counted import counted
 from edge_sdk.export.sections import Table
+from edge_sdk.runtimes.variants import is_int8
 
 PRODUCTS = "Conv, ConvTranspose, Gemm and MatMul"
 """The operators that are counted: those whose weights become int8."""
@@ -28,7 +29,7 @@ def words(report: CalibrationReport) -> str:
     """What was read, what became int8 and what stayed float, and the tensor that is cut most."""
     left = ", ".join(_by_place(report.float_nodes)) or "none"
     out = [f"{counted(report.samples, 'sample')} read, differences measured on {report.compared} of them."]
-    if report.layers or report.float_nodes or any(variant.startswith("int8") for variant in report.errors):
+    if report.layers or report.float_nodes or any(is_int8(variant) for variant in report.errors):
         out.append(
             f"In int8: {counted(len(report.layers), 'operator')}; of {PRODUCTS}, left in float: {left}. Operators of "
             "other kinds, such as GRU, get no int8 weights."
