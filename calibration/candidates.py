@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from edge_sdk.calibration import fidelity
-from edge_sdk.calibration.engines import ENGINES, Candidate
+from edge_sdk.calibration.engines import ENGINES, Candidate, Engine
 from edge_sdk.calibration.int8_graph import Int8Graph
 from edge_sdk.calibration.prepare import Prepared
 from edge_sdk.calibration.report import Attempt
-from edge_sdk.calibration.usage import measured
-from edge_sdk.errors import CheckFailed, EdgeError, NotThere
+from edge_sdk.calibration.usage import Usage, measured
+from edge_sdk.errors import EdgeError, NotThere
 from edge_sdk.progress import Progress, silent
 from edge_sdk.tensors import Array
 
@@ -33,30 +33,31 @@ def best(
     A candidate that raises is passed over as long as another one works; the first error of all is raised otherwise.
     NotThere where none of the engines is installed.
     """
-    todo = [(name, one) for name in prepared.options.int8_variants for one in _candidates(prepared)]
-    several = len(todo) > len(prepared.options.int8_variants)  # else there is nothing to choose
+    engines = _installed(prepared)
+    todo = [
+        (v, engine, mode)
+        for v in prepared.options.int8_variants
+        for engine in engines
+        for mode in engine.modes(prepared)
+    ]
+    several = len(prepared.options.range_methods) > 1 or len(todo) > len(prepared.options.int8_variants)
     graphs: dict[str, Sequence[Int8Graph]] = {}
     attempts: list[Attempt] = []
     failed: dict[str, EdgeError] = {}
-    for number, (variant, candidate) in enumerate(todo):
+    for number, (variant, engine, mode) in enumerate(todo):
         if several:
-            progress(number, len(todo), f"{variant} by {candidate}")
+            progress(number, len(todo), f"{variant} by the engine {engine.name}{mode and f', {mode}'}")
         try:
-            with measured() as usage:
-                made = ENGINES[candidate.engine].graphs(prepared, candidate.method, variant, exclude)
-            errors = _errors(prepared, made, wanted) if several else {}
-            if not made and graphs.get(variant):
-                raise CheckFailed("no operator became int8")
+            for attempt, made in _tried(prepared, engine, mode, variant, exclude, wanted if several else ()):
+                kept = next((one for one in attempts if one.variant == variant and one.kept), None)
+                if made and (kept is None or _worst(attempt.errors) < _worst(kept.errors)):
+                    graphs[variant] = made
+                    attempts = [replace(one, kept=one.kept and one.variant != variant) for one in attempts]
+                    attempt = replace(attempt, kept=True)
+                attempts.append(attempt)
         except EdgeError as exc:
             failed.setdefault(variant, exc)
-            attempts.append(_attempt(candidate, variant, why=str(exc)))
-            continue
-        attempts.append(_attempt(candidate, variant, errors=errors, seconds=usage.seconds, peak_bytes=usage.peak_bytes))
-        best_now = next((one for one in attempts if one.variant == variant and one.kept), None)
-        if best_now is None or _worst(errors) < _worst(best_now.errors):
-            graphs[variant] = made
-            attempts = [one.with_kept(False) if one.variant == variant else one for one in attempts]
-            attempts[-1] = attempts[-1].with_kept(True)
+            attempts.append(_attempt(Candidate(engine=engine.name, mode=mode, ranges=""), variant, why=str(exc)))
     if lost := next((exc for variant, exc in failed.items() if variant not in graphs), None):
         raise lost
     if several:
@@ -64,12 +65,28 @@ def best(
     return Kept(graphs=graphs, attempts=tuple(attempts))
 
 
-def _candidates(prepared: Prepared) -> list[Candidate]:
-    engines = [ENGINES[name] for name in prepared.options.engines]
+def _installed(prepared: Prepared) -> list[Engine]:
+    engines = [ENGINES[name] for name in dict.fromkeys(prepared.options.engines)]
     here = [engine for engine in engines if not engine.missing()]
     if not here:
         raise NotThere(engines[0].missing(), hint="Take the engine that needs nothing more: portable")
-    return [Candidate(engine=one.name, method=method) for one in here for method in one.methods(prepared)]
+    return here
+
+
+def _tried(
+    prepared: Prepared, engine: Engine, mode: str, variant: str, exclude: Sequence[str],
+    wanted: Sequence[Mapping[str, Array]],
+) -> Iterator[tuple[Attempt, list[Int8Graph]]]:  # fmt: skip
+    """Each candidate of one mode, measured. wanted: empty where there is nothing to choose."""
+    candidates = engine.graphs(prepared, mode, variant, exclude)
+    while True:
+        with measured() as usage:
+            ranges, made = next(candidates, (None, []))
+        if ranges is None:
+            return
+        candidate = Candidate(engine=engine.name, mode=mode, ranges=ranges)
+        errors = _errors(prepared, made, wanted) if wanted else {}
+        yield _attempt(candidate, variant, errors, usage), made
 
 
 def _errors(prepared: Prepared, made: Sequence[Int8Graph], wanted: Sequence[Mapping[str, Array]]) -> dict[str, float]:
@@ -87,10 +104,10 @@ def _worst(errors: Mapping[str, float]) -> float:
 
 
 def _attempt(
-    candidate: Candidate, variant: str, *, errors: Mapping[str, float] | None = None, seconds: float = 0.0,
-    peak_bytes: int | None = None, why: str = "",
+    candidate: Candidate, variant: str, errors: Mapping[str, float] | None = None, usage: Usage | None = None, *,
+    why: str = "",
 ) -> Attempt:  # fmt: skip
     return Attempt(
-        variant=variant, engine=candidate.engine, method=candidate.method, errors=errors or {}, seconds=seconds,
-        peak_bytes=peak_bytes, why=why,
+        variant=variant, engine=candidate.engine, mode=candidate.mode, ranges=candidate.ranges, errors=errors or {},
+        seconds=usage.seconds if usage else 0.0, peak_bytes=usage.peak_bytes if usage else None, why=why,
     )  # fmt: skip

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 
 from edge_sdk.calibration.plan import FirstConv
-from edge_sdk.calibration.ranges import RangeMethod
+from edge_sdk.calibration.ranges import RANGE_METHODS
 from edge_sdk.errors import BadUsage
 from edge_sdk.runtimes.variants import KINDS, MADE_BY_DEFAULT
 
-EngineName = Literal["portable", "nncf"]
-RANGE_METHODS: tuple[RangeMethod, ...] = get_args(RangeMethod)
+ENGINE_NAMES = ("portable", "nncf")
+"""Those of `engines.ENGINES`, which this module can't import: engines read the options."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +41,8 @@ class QuantizeOptions:
     exclude: tuple[str, ...] = ()
     output_margin: float | None = None
     first_conv: FirstConv = "auto"
-    engines: tuple[EngineName, ...] = ("portable",)
-    range_methods: tuple[RangeMethod, ...] = ("minmax",)
+    engines: tuple[str, ...] = ("portable",)
+    range_methods: tuple[str, ...] = ("minmax",)
     compared: int = 4
     bias_correction: bool = True
     output_correction: tuple[str, ...] = ()
@@ -52,7 +52,7 @@ class QuantizeOptions:
 
     def __post_init__(self) -> None:
         _some_of("variants", self.variants, tuple(KINDS))
-        _some_of("engines", self.engines, get_args(EngineName))
+        _some_of("engines", self.engines, ENGINE_NAMES)
         _some_of("range_methods", self.range_methods, RANGE_METHODS)
         if not (np.isfinite(self.margin) and self.margin >= 1.0):
             raise BadUsage(f"output_margin is a widening, at least 1, not {self.output_margin}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -65,22 +65,23 @@ class LayerRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One candidate that was tried for one int8 variant. errors: by output, against the float graph on the compared
-    samples; empty where it was the only candidate. seconds, peak_bytes: of making it (`usage.Usage`), without the pass
-    that all share. why: what it failed with. kept: whether the variant is made of it.
+    """One candidate that was tried for one int8 variant.
+
+    engine, mode, ranges: of `engines.Candidate`. errors: by output, against the float graph on the compared samples;
+    empty where it was the only candidate. seconds, peak_bytes: of making it (`usage.Usage`), without the pass that all
+    share; what candidates of one engine and mode share counts for their first. why: what it failed with. kept: whether
+    the variant is made of it.
     """
 
     variant: str
     engine: str
-    method: str
+    mode: str
+    ranges: str
     errors: Mapping[str, float]
     seconds: float
     peak_bytes: int | None
     why: str = ""
     kept: bool = False
-
-    def with_kept(self, kept: bool) -> Attempt:
-        return replace(self, kept=kept)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

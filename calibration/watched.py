@@ -16,7 +16,7 @@ from edge_sdk.calibration.layout import written_for
 from edge_sdk.calibration.observe import Feeds, Spread, TensorStatistics, extremes, observe
 from edge_sdk.calibration.ops import operator
 from edge_sdk.calibration.plan import FirstConv, QuantizationPlan, plan
-from edge_sdk.calibration.ranges import Range, RangeMethod, fit
+from edge_sdk.calibration.ranges import Range, fit
 from edge_sdk.calibration.rules import RUNTIMES
 from edge_sdk.progress import Progress, silent
 
@@ -91,8 +91,8 @@ class Watched:
                 groups.append((found, [target]))
         return [Planned(plan=one, contracts=tuple(names)) for one, names in groups]
 
-    def ranges(self, method: RangeMethod) -> dict[str, Range]:
-        """Of every tensor that a scale can hold."""
+    def ranges(self, method: str) -> dict[str, Range]:
+        """Of every tensor that a scale can hold. method: of `ranges.fit`."""
         return {name: fit(one, method) for name, one in self.seen.items() if one.bounded}
 
 

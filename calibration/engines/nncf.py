@@ -10,9 +10,9 @@ from __future__ import annotations
 import importlib.util
 import io
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from edge_sdk.calibration.graphs import Index
 from edge_sdk.calibration.int8_graph import Int8Graph
 from edge_sdk.calibration.ops import DEQUANTIZE, operator
 from edge_sdk.calibration.prepare import Prepared
-from edge_sdk.calibration.ranges import Range, Weights
+from edge_sdk.calibration.ranges import Weights
 from edge_sdk.calibration.watched import watched
 from edge_sdk.errors import CheckFailed
 from edge_sdk.extras import how_to_install, need, vendor_errors
@@ -33,13 +33,15 @@ from edge_sdk.runtimes.operators import QUANTIZE
 from edge_sdk.runtimes.variants import KINDS, TOP
 from edge_sdk.tensors import Array
 
-DEFAULT, TRANSFORMER = "default", "transformer"
+TRANSFORMER = "smoothed"
+"""Mode in which NNCF takes the graph for a transformer: SmoothQuant first."""
+OWN = "nncf's ranges"
 MOST_SAMPLES = 300
 """NNCF's own default; its statistics hardly change beyond."""
 
 
 class Nncf:
-    """Methods: "default", and "transformer" (SmoothQuant) for graphs that hold a Softmax or a LayerNormalization."""
+    """With its own ranges, which are means over the samples and cut what goes beyond, and with each of ours."""
 
     name = "nncf"
 
@@ -48,23 +50,29 @@ class Nncf:
             return f"nncf is not installed: {how_to_install('nncf')}"
         return ""
 
-    def methods(self, prepared: Prepared) -> tuple[str, ...]:
+    def modes(self, prepared: Prepared) -> tuple[str, ...]:
         kinds = {node.op_type for node in prepared.model.graph.node}
-        return (DEFAULT, TRANSFORMER) if kinds & {"Softmax", "LayerNormalization"} else (DEFAULT,)
+        return ("", TRANSFORMER) if kinds & {"Softmax", "LayerNormalization"} else ("",)
 
-    def graphs(self, prepared: Prepared, method: str, variant: str, exclude: Sequence[str]) -> list[Int8Graph]:
+    def graphs(
+        self, prepared: Prepared, mode: str, variant: str, exclude: Sequence[str]
+    ) -> Iterator[tuple[str, list[Int8Graph]]]:
         planned = {name for one in prepared.base.planned(exclude) for name in one.plan.operators}
         if not planned:
-            return []
+            return
         ignored = [
             n.name for n in prepared.model.graph.node
             if n.name in {*prepared.keep_fp32, *exclude} or (operator(n).kind == "matrix" and n.name not in planned)
         ]  # fmt: skip
-        found = taken_apart(_quantized(prepared, method, variant, ignored), prepared.model)
+        found = taken_apart(_quantized(prepared, mode, variant, ignored), prepared.model)
         base = watched(found.model, prepared.samples, prepared.base.watch, exclude=exclude)
-        ranges = base.ranges("minmax")
-        ranges |= {name: _narrowed(ranges[name], top) for name, top in found.tops.items() if name in ranges}
-        return written(base, ranges, variant, exclude, margin=prepared.options.margin, weights=found.weights)
+        whole = base.ranges("minmax")
+        own = {name: replace(whole[name], top=top) for name, top in found.tops.items() if name in whole and top > 0.0}
+        ways = {OWN: {**whole, **own}} | {method: base.ranges(method) for method in prepared.options.range_methods}
+        for way, ranges in ways.items():
+            yield way, written(
+                base, ranges, variant, exclude, margin=prepared.options.margin, weights=found.weights
+            )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -137,13 +145,7 @@ def _top(scale: Array, zero: Array) -> float:
     return float(np.max(scale * np.max([np.abs(end - zero.astype(np.float64)) for end in ends], axis=0)))
 
 
-def _narrowed(seen: Range, top: float) -> Range:
-    """`seen` with NNCF's top, which may lie below the largest value: its ranges are means over samples."""
-    inside = top if top > 0.0 else seen.top
-    return Range(tensor=seen.tensor, low=seen.low, high=seen.high, top=inside, cut=seen.cut)
-
-
-def _quantized(prepared: Prepared, method: str, variant: str, ignored: Sequence[str]) -> ModelProto:
+def _quantized(prepared: Prepared, mode: str, variant: str, ignored: Sequence[str]) -> ModelProto:
     """NNCF's own graph. Silent: it reports its progress on stdout, which belongs to the caller."""
     nncf = need("nncf", extra="nncf")
     advanced = need("nncf.quantization.advanced_parameters", extra="nncf")
@@ -155,7 +157,7 @@ def _quantized(prepared: Prepared, method: str, variant: str, ignored: Sequence[
     with vendor_errors("nncf", where=variant, raises=CheckFailed), redirect_stdout(io.StringIO()):
         made: Any = nncf.quantize(
             copy, nncf.Dataset(prepared.samples), subset_size=min(prepared.passed, MOST_SAMPLES),
-            model_type=nncf.ModelType.TRANSFORMER if method == TRANSFORMER else None,
+            model_type=nncf.ModelType.TRANSFORMER if mode == TRANSFORMER else None,
             ignored_scope=nncf.IgnoredScope(names=list(ignored), validate=False), advanced_parameters=parameters,
         )  # fmt: skip
     quantized: ModelProto = made

@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import cast
+from collections.abc import Iterator, Mapping, Sequence
 
 from edge_sdk.calibration.insert import insert
 from edge_sdk.calibration.int8_graph import Int8Graph
 from edge_sdk.calibration.prepare import Prepared
-from edge_sdk.calibration.ranges import Range, RangeMethod, Weights
+from edge_sdk.calibration.ranges import Range, Weights
 from edge_sdk.calibration.scales import scales
 from edge_sdk.calibration.watched import Watched
 from edge_sdk.runtimes.variants import KINDS
 
 
 class Portable:
-    """A method is a range method."""
+    """Knows every range method."""
 
     name = "portable"
 
     def missing(self) -> str:
         return ""
 
-    def methods(self, prepared: Prepared) -> tuple[str, ...]:
-        return prepared.options.range_methods
+    def modes(self, prepared: Prepared) -> tuple[str, ...]:
+        return ("",)
 
-    def graphs(self, prepared: Prepared, method: str, variant: str, exclude: Sequence[str]) -> list[Int8Graph]:
-        ranges = prepared.base.ranges(cast(RangeMethod, method))
-        return written(prepared.base, ranges, variant, exclude, margin=prepared.options.margin)
+    def graphs(
+        self, prepared: Prepared, mode: str, variant: str, exclude: Sequence[str]
+    ) -> Iterator[tuple[str, list[Int8Graph]]]:
+        for method in prepared.options.range_methods:
+            ranges = prepared.base.ranges(method)
+            yield method, written(prepared.base, ranges, variant, exclude, margin=prepared.options.margin)
 
 
 def written(
