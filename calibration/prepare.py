@@ -6,7 +6,7 @@ Everything that no choice of engine, range or layout changes is done here, once.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
 from itertools import chain
 
@@ -30,25 +30,37 @@ from edge_sdk.tensors import BATCH
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Prepared:
-    """What every engine works on.
+class Subject:
+    """What can be said before all samples are read.
 
-    base: the cleaned graph and its statistics. samples: as often as asked. compared: those that errors are measured on.
-    exclude, output_correction, keep_fp32: names of the cleaned graph. contracts: runtimes that take the float graph.
-    axes: sizes of all free axes, one row of a batch. passed: how many samples there are. usage: of the pass.
+    model: the cleaned graph. first_pass: all samples, once. exclude, output_correction, keep_fp32: names of the cleaned
+    graph. contracts: runtimes that take the float graph. axes: sizes of all free axes, one row of a batch.
     """
 
-    base: Watched
+    model: ModelProto
     samples: Iterable[Feeds]
+    first_pass: Iterator[Feeds]
     options: QuantizeOptions
-    compared: tuple[Feeds, ...]
-    passed: int
     keep_fp32: tuple[str, ...]
     exclude: tuple[str, ...]
     output_correction: tuple[str, ...]
     contracts: tuple[str, ...]
     axes: Mapping[str, int]
     notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Prepared:
+    """What every engine works on.
+
+    base: the cleaned graph and its statistics. compared: the samples that errors are measured on. passed: how many
+    samples there are. usage: of the pass.
+    """
+
+    subject: Subject
+    base: Watched
+    compared: tuple[Feeds, ...]
+    passed: int
     usage: Usage
 
     @property
@@ -56,13 +68,20 @@ class Prepared:
         """The cleaned float graph."""
         return self.base.model
 
+    @property
+    def options(self) -> QuantizeOptions:
+        return self.subject.options
 
-def prepare(
-    graph: bytes, samples: Iterable[Feeds], options: QuantizeOptions, *, progress: Progress = silent
-) -> Prepared:
-    """Clean the graph, check it and the first sample, and watch all samples once.
+    @property
+    def samples(self) -> Iterable[Feeds]:
+        """As often as asked."""
+        return self.subject.samples
 
-    Raises BadInput (graph, samples), BadUsage (names of nodes, a one-time iterator), CheckFailed (a graph that no
+
+def subject_of(graph: bytes, samples: Iterable[Feeds], options: QuantizeOptions) -> Subject:
+    """Clean the graph, and check it and the first sample.
+
+    Raises BadInput (graph, sample), BadUsage (names of nodes, a one-time iterator), CheckFailed (a graph that no
     runtime takes, or that answers differently each time).
     """
     samples = again(samples)
@@ -81,23 +100,36 @@ def prepare(
         tuple(cleaned.names[name] for name in names if name in cleaned.names)
         for names in (options.keep_fp32, options.exclude, options.output_correction)
     )
+    return Subject(
+        model=cleaned.model, samples=samples, first_pass=chain((first,), passing), options=options, keep_fp32=kept,
+        exclude=left_out, output_correction=corrected, contracts=contracts,
+        axes={**_sizes(cleaned.model, first), **options.axes, BATCH: 1}, notes=(*cleaned.notes, *refused),
+    )  # fmt: skip
+
+
+def observed(subject: Subject, *, progress: Progress = silent) -> Prepared:
+    """Watch all samples once. Raises BadInput for a sample that does not fit."""
+    options = subject.options
     watch = Watch(
-        contracts=contracts, float_nodes=kept, first_conv=options.first_conv,
+        contracts=subject.contracts, float_nodes=subject.keep_fp32, first_conv=options.first_conv,
         histogram=options.range_methods != ("minmax",), means=options.bias_correction,
         halves="fp16" in options.variants, threads=options.threads,
     )  # fmt: skip
-    total = len(samples) if isinstance(samples, Sized) else 0
+    total = len(subject.samples) if isinstance(subject.samples, Sized) else 0
     spread = Spread(options.compared, total)
     with measured() as usage:
         base = watched(
-            cleaned.model, chain((first,), passing), watch, exclude=left_out, progress=progress, total=total,
+            subject.model, subject.first_pass, watch, exclude=subject.exclude, progress=progress, total=total,
             keep=spread,
         )  # fmt: skip
-    return Prepared(
-        base=base, samples=samples, options=options, compared=tuple(spread.samples()), passed=spread.passed,
-        keep_fp32=kept, exclude=left_out, output_correction=corrected, contracts=contracts,
-        axes={**_sizes(cleaned.model, first), **options.axes, BATCH: 1}, notes=(*cleaned.notes, *refused), usage=usage,
-    )  # fmt: skip
+    return Prepared(subject=subject, base=base, compared=tuple(spread.samples()), passed=spread.passed, usage=usage)
+
+
+def prepare(
+    graph: bytes, samples: Iterable[Feeds], options: QuantizeOptions, *, progress: Progress = silent
+) -> Prepared:
+    """Both steps. Raises as they do."""
+    return observed(subject_of(graph, samples, options), progress=progress)
 
 
 def _sizes(model: ModelProto, sample: Feeds) -> dict[str, int]:

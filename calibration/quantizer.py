@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from onnx import ModelProto, helper
 
-from edge_sdk.calibration import candidates, fidelity, graphs, report
+from edge_sdk.calibration import bounded, candidates, fidelity, graphs, report
+from edge_sdk.calibration.bound import AccuracyBound
+from edge_sdk.calibration.bounded import Promise
 from edge_sdk.calibration.candidates import Kept
 from edge_sdk.calibration.counts import with_true_counts
 from edge_sdk.calibration.fp16 import to_half
@@ -17,8 +19,8 @@ from edge_sdk.calibration.int8_graph import Int8Graph, float_variant
 from edge_sdk.calibration.layout import assert_equal
 from edge_sdk.calibration.options import QuantizeOptions
 from edge_sdk.calibration.output_correction import OutputCorrection, applied, fitted
-from edge_sdk.calibration.prepare import Prepared, prepare
-from edge_sdk.calibration.report import CalibrationReport, Quantized, Variant
+from edge_sdk.calibration.prepare import Prepared, observed, subject_of
+from edge_sdk.calibration.report import CalibrationReport, Quantized, Search, Variant
 from edge_sdk.errors import CheckFailed
 from edge_sdk.progress import Progress, silent
 from edge_sdk.tensors import Array
@@ -35,6 +37,7 @@ def quantize(
     samples: Iterable[Mapping[str, Array]],
     *,
     options: QuantizeOptions = DEFAULTS,
+    bound: AccuracyBound | None = None,
     progress: Progress = silent,
 ) -> Quantized:
     """int8 and fp16 variants of a float32 ONNX graph, calibrated on `samples`.
@@ -42,52 +45,74 @@ def quantize(
     samples: feeds by input name; read once, one at a time, and once more where output corrections are asked for, and
     for each graph of an engine that rewrites the float graph, so that memory does not grow with their number. Where a
     fault of one runtime costs that runtime an operator, it gets a plan and a graph of its own (`Variant.runtimes`).
-    Raises BadInput (graph, samples), BadUsage (options, a one-time iterator), CheckFailed (a graph that no runtime
-    takes, or an int8 graph that is far from the float one), NotThere (no engine is installed).
+    bound: operators stay float until each int8 variant loses no more. Raises BadInput (graph, samples, a metric that
+    raises), BadUsage (options, a one-time iterator), CheckFailed (a graph that no runtime takes, or an int8 graph that
+    is far from the float one), BoundNotMet (with the best that was found), NotThere (no engine is installed).
     """
-    return finished(prepare(graph, samples, options, progress=progress), progress=progress)
+    subject = subject_of(graph, samples, options)
+    real = bounded.of_float(subject, bound) if bound else 0.0
+    return finished(observed(subject, progress=progress), bound=bound, real=real, progress=progress)
 
 
-def finished(prepared: Prepared, exclude: Sequence[str] = (), *, progress: Progress = silent) -> Quantized:
+def finished(
+    prepared: Prepared, exclude: Sequence[str] = (), *, bound: AccuracyBound | None = None, real: float = 0.0,
+    progress: Progress = silent,
+) -> Quantized:  # fmt: skip
     """All variants of a prepared graph: no sample is read but for corrections and rewriting engines.
 
-    exclude: nodes that stay float in int8, besides `prepared.exclude`. Raises as `quantize`.
+    exclude: nodes that stay float in int8, besides the options' own. real: the float graph's metric, where `bound` has
+    one. Raises as `quantize`.
     """
-    exclude, options = (*prepared.exclude, *exclude), prepared.options
+    exclude, options = (*prepared.subject.exclude, *exclude), prepared.options
     wanted = fidelity.outputs(prepared.model, prepared.compared, options.threads)
     kept = candidates.best(prepared, wanted, exclude, progress)
+    promised = Promise(prepared=prepared, bound=bound, real=real, wanted=wanted) if bound else None
+    searches: tuple[Search, ...] = ()
+    if promised:
+        kept, searches = bounded.kept_within(promised, kept, progress)
     corrections = _corrections(prepared, kept)
-    variants, unclaimed = with_true_counts(_variants(prepared, kept, corrections), prepared.axes)
-    compared = _compare(prepared, variants, wanted)
+    variants, notes = with_true_counts(_variants(prepared, kept, corrections), prepared.subject.axes)
+    if promised:
+        searches = bounded.checked(promised, searches, variants)
+        notes += bounded.refuse_unmet(promised, searches, force=options.force)
+    compared = _compare(prepared, variants, wanted, far=options.force or promised is not None)
     left_out = [name for name in options.variants if all(variant.variant != name for variant in variants)]
-    notes = list(compared.notes)
     if left_out:
         notes.append(f"no operator became int8, so {', '.join(left_out)} would be float: left out")
+    found = _report(prepared, kept, corrections, compared, variants, notes)
+    return Quantized(variants=tuple(variants), report=replace(found, searches=searches))
+
+
+def _report(
+    prepared: Prepared, kept: Kept, corrections: Corrections, compared: _Compared, variants: Sequence[Variant],
+    notes: Sequence[str],
+) -> CalibrationReport:  # fmt: skip
     made = [one for graphs_of in kept.graphs.values() for one in graphs_of]
     rows = report.tensor_rows((one.planned.plan, one.steps, one.ranges) for one in made)
-    found = CalibrationReport(
+    return CalibrationReport(
         samples=prepared.passed,
         compared=len(prepared.compared),
         tensors=rows,
-        layers=report.layer_rows(prepared.model, (v for v in variants if v.variant in options.int8_variants)),
+        layers=report.layer_rows(prepared.model, (v for v in variants if v.variant in prepared.options.int8_variants)),
         float_nodes=report.left_float(prepared.model, [one.planned.plan for one in made]),
         matches={name: one for (name, number), one in corrections.items() if number == 0},
         errors=compared.errors,
         notes=(
-            *prepared.notes, *report.dead_notes(prepared.base.seen, rows), *report.half_notes(prepared.model),
-            *unclaimed, *notes,
+            *prepared.subject.notes, *report.dead_notes(prepared.base.seen, rows), *report.half_notes(prepared.model),
+            *notes, *compared.notes,
         ),
-        attempts=kept.attempts, pass_seconds=prepared.usage.seconds, pass_peak_bytes=prepared.usage.peak_bytes,
+        attempts=kept.attempts,
+        pass_seconds=prepared.usage.seconds,
+        pass_peak_bytes=prepared.usage.peak_bytes,
     )  # fmt: skip
-    return Quantized(variants=tuple(variants), report=found)
 
 
 def _corrections(prepared: Prepared, kept: Kept) -> Corrections:
     made = {one.key: one.model for graphs_of in kept.graphs.values() for one in graphs_of}
-    if not prepared.output_correction or not made:
+    if not prepared.subject.output_correction or not made:
         return {}
     threads = prepared.options.threads
-    return fitted(prepared.model, made, prepared.samples, prepared.output_correction, threads=threads)
+    return fitted(prepared.model, made, prepared.samples, prepared.subject.output_correction, threads=threads)
 
 
 def _variants(prepared: Prepared, kept: Kept, corrections: Corrections) -> list[Variant]:
@@ -97,11 +122,10 @@ def _variants(prepared: Prepared, kept: Kept, corrections: Corrections) -> list[
         if name in kept.graphs:
             out += [variant for one in kept.graphs[name] for variant in _corrected(one, corrections).variants()]
         elif name not in prepared.options.int8_variants:
-            half = name == "fp16"
-            model = (
-                to_half(prepared.model, prepared.base.seen, keep_fp32=prepared.keep_fp32) if half else prepared.model
-            )
-            out.append(float_variant(name, model, prepared.contracts))
+            model, kept_fp32 = prepared.model, prepared.subject.keep_fp32
+            if name == "fp16":
+                model = to_half(model, prepared.base.seen, keep_fp32=kept_fp32)
+            out.append(float_variant(name, model, prepared.subject.contracts))
     return out
 
 
@@ -118,9 +142,14 @@ class _Compared:
     notes: Sequence[str]
 
 
-def _compare(prepared: Prepared, variants: Sequence[Variant], wanted: Sequence[Mapping[str, Array]]) -> _Compared:
-    """Run every graph by the letter of the standard: graphs of one plan must be equal bit for bit. CheckFailed for one
-    that is another graph than the float one, unless forced. wanted: the float graph's answers."""
+def _compare(
+    prepared: Prepared, variants: Sequence[Variant], wanted: Sequence[Mapping[str, Array]], *, far: bool
+) -> _Compared:
+    """Run every graph by the letter of the standard: graphs of one plan must be equal bit for bit.
+
+    wanted: the float graph's answers. far: whether a graph may be far from the float one, with a note: forced, or a
+    bound of the user's own holds. CheckFailed for one otherwise.
+    """
     threads = prepared.options.threads
     firsts: dict[tuple[str, str], list[dict[str, Array]]] = {}
     found: dict[str, dict[str, float]] = {}
@@ -138,19 +167,19 @@ def _compare(prepared: Prepared, variants: Sequence[Variant], wanted: Sequence[M
         found[variant.variant] = before | {name: max(error, before.get(name, 0.0)) for name, error in errors.items()}
         notes += [f"{variant.variant}: output {name} was not compared: {why}" for name, why in missing.items()]
         if bad := {name: error for name, error in errors.items() if error > fidelity.LARGEST_ERROR}:
-            notes.append(_too_far(prepared, variant, model, bad))
+            notes.append(_too_far(prepared, variant, model, bad, far=far))
     compared = dict.fromkeys(name for errors in found.values() for name in errors)
     notes += [note for name in compared if (note := _measured_by([one[name] for one in wanted], name))]
     return _Compared(errors=found, notes=tuple(dict.fromkeys(notes)))
 
 
-def _too_far(prepared: Prepared, variant: Variant, model: ModelProto, bad: Mapping[str, float]) -> str:
-    """The sentence on a variant that is not the float graph any more; raised, unless forced."""
+def _too_far(prepared: Prepared, variant: Variant, model: ModelProto, bad: Mapping[str, float], *, far: bool) -> str:
+    """The sentence on a variant that is not the float graph any more; raised, unless it may be `far`."""
     output, error = max(bad.items(), key=lambda item: item[1])
     layer = fidelity.first_bad_layer(prepared.model, model, prepared.compared, prepared.options.threads)
     how_far, where = _by(error, output, prepared.model), f", first at layer {layer}" if layer else ""
     what = f"{variant.variant} differs from the float graph {how_far} on its own calibration samples{where}"
-    if not prepared.options.force:
+    if not far:
         raise CheckFailed(
             what, where=variant.variant,
             hint=f"Leave {'that layer' if layer else 'some layers'} out of int8 (exclude=, --exclude NODE), calibrate "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -85,6 +85,51 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """One set of operators that was tried in a search. int8_operators: how many are int8, of the plan that has most.
+    float_nodes: what the search left float. value: the metric, or without one the difference of the outputs. error: the
+    difference of the outputs. met: whether the bound holds. speed: by runtime, how many times as fast as float32."""
+
+    int8_operators: int
+    float_nodes: tuple[str, ...]
+    value: float
+    error: float
+    met: bool
+    speed: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revert:
+    """Operators that became float together. alone: difference of the outputs with these in int8 and all others float,
+    None if there was no time to measure it. before, after: with all rows above in float, without and with these."""
+
+    nodes: tuple[str, ...]
+    alone: float | None
+    before: float
+    after: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """What was done to keep an accuracy bound for one variant. real: the float graph's value; 0 without a metric. best:
+    what the variant is made of, or the nearest to the bound. points: none beats another in both value and int8
+    operators. values: of `best`, as each runtime here answers. tries: how many graphs were measured."""
+
+    variant: str
+    metric: str
+    drop: str
+    real: float
+    met: bool
+    best: Point
+    points: tuple[Point, ...]
+    reverts: tuple[Revert, ...]
+    tries: int
+    seconds: float
+    out_of_time: bool
+    values: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CalibrationReport:
     """What calibration saw and did.
 
@@ -105,6 +150,7 @@ class CalibrationReport:
     errors: Mapping[str, Mapping[str, float]]
     notes: tuple[str, ...]
     attempts: tuple[Attempt, ...] = ()
+    searches: tuple[Search, ...] = ()
     pass_seconds: float = 0.0
     pass_peak_bytes: int | None = None
 

@@ -41,5 +41,5 @@ class Engine(Protocol):
         """By way of choosing ranges, the int8 graphs of one variant: one for each plan that differs, none where nothing
         becomes int8. What all of them share is done before the first is made.
 
-        exclude: nodes that stay float, `prepared.exclude` among them. Raises EdgeError.
+        exclude: nodes that stay float, `prepared.subject.exclude` among them. Raises EdgeError.
         """

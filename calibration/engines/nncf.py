@@ -60,9 +60,10 @@ class Nncf:
         planned = {name for one in prepared.base.planned(exclude) for name in one.plan.operators}
         if not planned:
             return
+        stays = {*prepared.subject.keep_fp32, *exclude}
         ignored = [
             n.name for n in prepared.model.graph.node
-            if n.name in {*prepared.keep_fp32, *exclude} or (operator(n).kind == "matrix" and n.name not in planned)
+            if n.name in stays or (operator(n).kind == "matrix" and n.name not in planned)
         ]  # fmt: skip
         found = taken_apart(_quantized(prepared, mode, variant, ignored), prepared.model)
         base = watched(found.model, prepared.samples, prepared.base.watch, exclude=exclude)
