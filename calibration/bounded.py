@@ -9,34 +9,31 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from edge_sdk.calibration import fidelity
+from edge_sdk.calibration import distance, fidelity
 from edge_sdk.calibration.bound import AccuracyBound
-from edge_sdk.calibration.candidates import Kept
-from edge_sdk.calibration.engines import ENGINES
+from edge_sdk.calibration.candidates import Candidate, Kept
+from edge_sdk.calibration.engines.portable import Portable
 from edge_sdk.calibration.int8_graph import Int8Graph, float_variant
 from edge_sdk.calibration.prepare import Prepared, Subject
-from edge_sdk.calibration.report import Attempt, Point, Search, Variant
+from edge_sdk.calibration.report import Point, Search, Variant
 from edge_sdk.calibration.running import opened, takers, times_faster
-from edge_sdk.calibration.search import Group, distance, search
+from edge_sdk.calibration.search import Group, search
 from edge_sdk.errors import BoundNotMet
 from edge_sdk.progress import Progress, silent
-from edge_sdk.tensors import Array
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Promise:
-    """A bound together with what it is measured against. real: the float graph's value; 0 without a metric. wanted: the
-    float graph's answers on the compared samples."""
+    """A bound together with what it is measured against. real: the float graph's value; 0 without a metric."""
 
     prepared: Prepared
     bound: AccuracyBound
     real: float
-    wanted: Sequence[Mapping[str, Array]]
 
     def of_graphs(self, made: Sequence[Int8Graph]) -> float:
         """The value of one variant's graphs before they are packed: on the first runtime here, else the distance."""
         if self.bound.metric is None:
-            return distance(self.prepared, made, self.wanted)
+            return distance.worst(distance.errors(self.prepared, made))
         variants = [variant for one in made for variant in one.variants()]
         runtime, graph = next(iter(takers(variants, made[0].variant).items()), ("", None))
         if graph is None:
@@ -52,7 +49,7 @@ class Promise:
             if self.bound.metric is not None:
                 return self.bound.measured(answer)
             got = [answer(feeds) for feeds in self.prepared.compared]
-        return max(fidelity.errors(self.wanted, got)[0].values(), default=0.0)
+        return max(fidelity.errors(self.prepared.wanted, got)[0].values(), default=0.0)
 
 
 def of_float(subject: Subject, bound: AccuracyBound) -> float:
@@ -66,52 +63,51 @@ def of_float(subject: Subject, bound: AccuracyBound) -> float:
         return bound.measured(answer)
 
 
-def kept_within(promised: Promise, kept: Kept, progress: Progress = silent) -> tuple[Kept, tuple[Search, ...]]:
-    """The variants with as many operators in int8 as the bound leaves, and what was done for it.
+def within(
+    promised: Promise, kept: Kept, progress: Progress = silent
+) -> tuple[dict[str, Sequence[Int8Graph]], tuple[Search, ...]]:
+    """By variant, graphs with as many operators in int8 as the bound leaves, and what was done for it.
 
     A variant whose bound is not met is the nearest to it that was found: `refuse_unmet` says so.
     """
     prepared, bound = promised.prepared, promised.bound
     until = time.monotonic() + bound.search_s
-    graphs, searches = dict(kept.graphs), []
+    graphs: dict[str, Sequence[Int8Graph]] = {}
+    searches: list[Search] = []
     alone: Mapping[Group, float] = {}
-    for number, (variant, made) in enumerate(kept.graphs.items()):
-        left = len(kept.graphs) - number
-        share = time.monotonic() + (until - time.monotonic()) / left
-        way = _way(kept, variant, fast=promised.bound.met(promised.of_graphs(made), promised.real))
+    for number, (variant, candidates) in enumerate(kept.candidates.items()):
+        share = time.monotonic() + (until - time.monotonic()) / (len(kept.candidates) - number)
+        start = _start(promised, candidates)
         found, alone = search(
-            prepared, way, bound, real=promised.real, value=promised.of_graphs, wanted=promised.wanted, until=share,
-            known=alone, progress=progress,
+            prepared, start, bound, real=promised.real, value=promised.of_graphs, until=share, known=alone,
+            progress=progress,
         )  # fmt: skip
-        chosen = _written(prepared, way, found.best)
-        graphs[variant] = chosen or made
-        searches.append(_with_speed(prepared, found, way))
-    return replace(kept, graphs=graphs), tuple(searches)
+        graphs[variant] = _written(start, found.best) or candidates[0].graphs
+        searches.append(_with_speed(prepared, found, start))
+    return graphs, tuple(searches)
 
 
-def _way(kept: Kept, variant: str, *, fast: bool) -> Attempt:
-    """The candidate that was kept if it meets the bound as it is; else the best of the engine whose tries cost no pass
-    over the samples."""
-    tried = [one for one in kept.attempts if one.variant == variant and not one.why]
-    best = next(one for one in tried if one.kept)
-    ours = [one for one in tried if one.engine == "portable"]
-    if fast or best.engine == "portable" or not ours:
-        return best
-    return min(ours, key=lambda one: max(one.errors.values(), default=0.0))
+def _start(promised: Promise, candidates: Sequence[Candidate]) -> Candidate:
+    """The candidate that was kept if it meets the bound as it is; else the best of our engine. NNCF has corrected the
+    biases for all operators in int8, and an operator that becomes float would keep that and its rounded weights."""
+    first = candidates[0]
+    if first.attempt.engine == Portable.name or promised.bound.met(promised.of_graphs(first.graphs), promised.real):
+        return first
+    ours = [one for one in candidates if one.attempt.engine == Portable.name]
+    return min(ours, key=lambda one: one.error, default=first)
 
 
-def _written(prepared: Prepared, way: Attempt, point: Point) -> list[Int8Graph]:
-    every = (*prepared.subject.exclude, *point.float_nodes)
-    return dict(ENGINES[way.engine].graphs(prepared, way.mode, way.variant, every)).get(way.ranges, [])
+def _written(start: Candidate, point: Point) -> list[Int8Graph]:
+    return start.source.without(point.float_nodes).graphs(start.ranges)
 
 
-def _with_speed(prepared: Prepared, found: Search, way: Attempt) -> Search:
+def _with_speed(prepared: Prepared, found: Search, start: Candidate) -> Search:
     """The search with the speed of its points, on each runtime of this machine's CPU."""
     real = float_variant("fp32", prepared.model, prepared.subject.contracts)
-    made = [[v for one in _written(prepared, way, point) for v in one.variants()] for point in found.points]
+    made = [[v for one in _written(start, point) for v in one.variants()] for point in found.points]
     by_runtime: dict[str, list[float]] = {}
     for runtime in takers([real], "fp32"):
-        graphs = [takers(variants, way.variant).get(runtime) for variants in made]
+        graphs = [takers(variants, found.variant).get(runtime) for variants in made]
         if graphs and all(graph is not None for graph in graphs):
             by_runtime[runtime] = times_faster(
                 real, [graph for graph in graphs if graph is not None], runtime, prepared.compared[0],

@@ -1,68 +1,86 @@
-"""Every engine with every method, tried and measured; per variant the nearest to the float graph is kept."""
+"""Every engine in every mode with every kind of ranges, tried and measured; per variant the nearest is kept."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from edge_sdk.calibration import fidelity
-from edge_sdk.calibration.engines import ENGINES, Candidate, Engine
+from edge_sdk.calibration import distance
+from edge_sdk.calibration.engines import ENGINES, Engine
 from edge_sdk.calibration.int8_graph import Int8Graph
 from edge_sdk.calibration.prepare import Prepared
 from edge_sdk.calibration.report import Attempt
+from edge_sdk.calibration.source import Ranges, Source
+from edge_sdk.calibration.tuning import tuned
 from edge_sdk.calibration.usage import Usage, measured
 from edge_sdk.errors import EdgeError, NotThere
 from edge_sdk.progress import Progress, silent
-from edge_sdk.tensors import Array
+
+TUNED = "tuned"
+"""Label of ranges that were chosen one tensor at a time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Candidate:
+    """One way to int8 graphs, tried. attempt: what the report says of it."""
+
+    attempt: Attempt
+    source: Source
+    ranges: Ranges
+    graphs: Sequence[Int8Graph]
+
+    @property
+    def error(self) -> float:
+        """The largest of any output; 0 if it was not measured."""
+        return max(self.attempt.errors.values(), default=0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Kept:
-    """By variant, its graphs; attempts: all that were tried, in that order."""
+    """By variant, the candidates that worked, the one that is kept first. attempts: all, in the order of their time."""
 
-    graphs: Mapping[str, Sequence[Int8Graph]]
+    candidates: Mapping[str, Sequence[Candidate]]
     attempts: tuple[Attempt, ...]
 
+    @property
+    def graphs(self) -> dict[str, Sequence[Int8Graph]]:
+        """By variant, of the candidate that is kept."""
+        return {variant: found[0].graphs for variant, found in self.candidates.items()}
 
-def best(
-    prepared: Prepared, wanted: Sequence[Mapping[str, Array]], exclude: Sequence[str], progress: Progress = silent
-) -> Kept:
-    """Try all candidates of the options for each int8 variant. wanted: what the float graph answers on
-    `prepared.compared`.
+
+def best(prepared: Prepared, exclude: Sequence[str], progress: Progress = silent) -> Kept:
+    """Try what the options name for each int8 variant; what is near enough to be worth it is tuned.
 
     A candidate that raises is passed over as long as another one works; the first error of all is raised otherwise.
     NotThere where none of the engines is installed.
     """
-    engines = _installed(prepared)
-    todo = [
-        (v, engine, mode)
-        for v in prepared.options.int8_variants
-        for engine in engines
-        for mode in engine.modes(prepared)
-    ]
-    several = len(prepared.options.range_methods) > 1 or len(todo) > len(prepared.options.int8_variants)
-    graphs: dict[str, Sequence[Int8Graph]] = {}
+    ways = [(engine, mode) for engine in _installed(prepared) for mode in engine.modes(prepared)]
+    options = prepared.options
+    several = len(options.range_methods) > 1 or len(ways) > 1 or options.tune_s > 0
+    found: dict[str, list[Candidate]] = {}
     attempts: list[Attempt] = []
-    failed: dict[str, EdgeError] = {}
-    for number, (variant, engine, mode) in enumerate(todo):
-        if several:
-            progress(number, len(todo), f"{variant} by the engine {engine.name}{mode and f', {mode}'}")
-        try:
-            for attempt, made in _tried(prepared, engine, mode, variant, exclude, wanted if several else ()):
-                kept = next((one for one in attempts if one.variant == variant and one.kept), None)
-                if made and (kept is None or _worst(attempt.errors) < _worst(kept.errors)):
-                    graphs[variant] = made
-                    attempts = [replace(one, kept=one.kept and one.variant != variant) for one in attempts]
-                    attempt = replace(attempt, kept=True)
-                attempts.append(attempt)
-        except EdgeError as exc:
-            failed.setdefault(variant, exc)
-            attempts.append(_attempt(Candidate(engine=engine.name, mode=mode, ranges=""), variant, why=str(exc)))
-    if lost := next((exc for variant, exc in failed.items() if variant not in graphs), None):
-        raise lost
-    if several:
-        progress(len(todo), len(todo), "candidates")
-    return Kept(graphs=graphs, attempts=tuple(attempts))
+    for variant in options.int8_variants:
+        made: list[Candidate] = []
+        failed: list[EdgeError] = []
+        for number, (engine, mode) in enumerate(ways):
+            if several:
+                progress(number, len(ways), f"{variant} by the engine {engine.name}{mode and f', {mode}'}")
+            try:
+                made += _tried(prepared, engine, mode, variant, exclude, measure=several)
+            except EdgeError as exc:
+                failed.append(exc)
+                attempts.append(_attempt(variant, engine, mode, why=str(exc)))
+        if failed and not made:
+            raise failed[0]
+        if made and options.tune_s > 0:
+            made.append(_tuned(prepared, min(made, key=lambda one: one.error), found, progress))
+        if made:
+            kept = min(made, key=lambda one: one.error)  # the first of equal ones
+            kept = replace(kept, attempt=replace(kept.attempt, kept=True))
+            found[variant] = [kept, *(one for one in made if one.graphs is not kept.graphs)]
+            attempts += [kept.attempt if one.graphs is kept.graphs else one.attempt for one in made]
+    return Kept(candidates=found, attempts=tuple(attempts))
 
 
 def _installed(prepared: Prepared) -> list[Engine]:
@@ -74,40 +92,55 @@ def _installed(prepared: Prepared) -> list[Engine]:
 
 
 def _tried(
-    prepared: Prepared, engine: Engine, mode: str, variant: str, exclude: Sequence[str],
-    wanted: Sequence[Mapping[str, Array]],
-) -> Iterator[tuple[Attempt, list[Int8Graph]]]:  # fmt: skip
-    """Each candidate of one mode, measured. wanted: empty where there is nothing to choose."""
-    candidates = engine.graphs(prepared, mode, variant, exclude)
-    while True:
+    prepared: Prepared, engine: Engine, mode: str, variant: str, exclude: Sequence[str], *, measure: bool
+) -> Iterator[Candidate]:
+    """Each candidate of one mode, none where nothing becomes int8. measure: False where there is nothing to choose."""
+    with measured() as shared:
+        source = engine.source(prepared, mode, variant, exclude)
+    for number, label in enumerate(source.labels if source else ()):
+        assert source is not None
         with measured() as usage:
-            ranges, made = next(candidates, (None, []))
-        if ranges is None:
+            ranges = source.ranges(label)
+            graphs = source.graphs(ranges)
+        if not graphs:
             return
-        candidate = Candidate(engine=engine.name, mode=mode, ranges=ranges)
-        errors = _errors(prepared, made, wanted) if wanted else {}
-        yield _attempt(candidate, variant, errors, usage), made
+        if not number:  # what candidates of one mode share counts for their first
+            usage.seconds += shared.seconds
+            usage.peak_bytes = max(filter(None, (usage.peak_bytes, shared.peak_bytes)), default=None)
+        errors = distance.errors(prepared, graphs) if measure else {}
+        attempt = _attempt(variant, engine, mode, label, errors, usage)
+        yield Candidate(attempt=attempt, source=source, ranges=ranges, graphs=graphs)
 
 
-def _errors(prepared: Prepared, made: Sequence[Int8Graph], wanted: Sequence[Mapping[str, Array]]) -> dict[str, float]:
-    """By output, the largest over the plans."""
-    found: dict[str, float] = {}
-    for one in made:
-        got = fidelity.outputs(one.model, prepared.compared, prepared.options.threads)
-        for name, error in fidelity.errors(wanted, got)[0].items():
-            found[name] = max(error, found.get(name, 0.0))
-    return found
-
-
-def _worst(errors: Mapping[str, float]) -> float:
-    return max(errors.values(), default=0.0)
+def _tuned(
+    prepared: Prepared, start: Candidate, before: Mapping[str, Sequence[Candidate]], progress: Progress
+) -> Candidate:
+    """`start` with ranges chosen one tensor at a time: those of another variant of the same source, if there are any,
+    since ranges of activations hardly depend on the weights."""
+    known = next(
+        (
+            one.ranges for others in before.values() for one in others
+            if one.attempt.ranges == TUNED and (one.attempt.engine, one.attempt.mode)
+            == (start.attempt.engine, start.attempt.mode)
+        ),
+        None,
+    )  # fmt: skip
+    with measured() as usage:
+        until = time.monotonic() + prepared.options.tune_s
+        ranges = known or tuned(prepared, start.source, start.ranges, until=until, progress=progress)
+        graphs = start.source.graphs(ranges)
+    errors = distance.errors(prepared, graphs)
+    attempt = replace(
+        start.attempt, ranges=TUNED, errors=errors, seconds=usage.seconds, peak_bytes=usage.peak_bytes
+    )  # fmt: skip
+    return Candidate(attempt=attempt, source=start.source, ranges=ranges, graphs=graphs)
 
 
 def _attempt(
-    candidate: Candidate, variant: str, errors: Mapping[str, float] | None = None, usage: Usage | None = None, *,
-    why: str = "",
+    variant: str, engine: Engine, mode: str, ranges: str = "", errors: Mapping[str, float] | None = None,
+    usage: Usage | None = None, *, why: str = "",
 ) -> Attempt:  # fmt: skip
     return Attempt(
-        variant=variant, engine=candidate.engine, mode=candidate.mode, ranges=candidate.ranges, errors=errors or {},
+        variant=variant, engine=engine.name, mode=mode, ranges=ranges, errors=errors or {},
         seconds=usage.seconds if usage else 0.0, peak_bytes=usage.peak_bytes if usage else None, why=why,
     )  # fmt: skip

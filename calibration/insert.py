@@ -41,6 +41,11 @@ def insert(
     return _Writer(Index.of(model), plan, scales, weight_limit, means or {}, given or {}).model()
 
 
+def scale_name(group: str) -> str:
+    """What the scale of a group of tensors is called, unless the float graph has a tensor of that name."""
+    return f"{group}_scale"
+
+
 class _Writer:
     def __init__(
         self,
@@ -113,7 +118,7 @@ class _Writer:
         value = np.asarray(self._scales[tensor], np.float32)
         name = self._scale_names.get(group)
         if name is None:
-            name = self._scale_names[group] = graphs.fresh(f"{group}_scale", self._names)
+            name = self._scale_names[group] = graphs.fresh(scale_name(group), self._names)
             self._constants[name] = value
         return name
 

@@ -28,7 +28,8 @@ class QuantizeOptions:
     defect) is not cut; None = 1.5 where keep_fp32 names such operators, else 1. first_conv: of `plan.plan`.
     engines, range_methods: each engine (`engines.ENGINES`) with each method of `ranges.fit` is a candidate; per variant
     the one with the smallest error on the compared samples is kept, the first of several equal ones. compared: on how
-    many samples, spread over all, errors are measured and layouts proven equal.
+    many samples, spread over all, errors are measured and layouts proven equal. tune_s: time for choosing ranges one
+    tensor at a time, 0 = not at all; what other variants have found is taken over.
     bias_correction: take what rounded weights add on average off the bias. output_correction: nodes kept in fp32 whose
     output's mean and spread the int8 variants get back by one gain and one shift each. axes: the largest size of each
     free axis that the graph will run with; of one that is not named, its size in the first sample. threads: of ONNX
@@ -44,6 +45,7 @@ class QuantizeOptions:
     engines: tuple[str, ...] = ("portable",)
     range_methods: tuple[str, ...] = ("minmax",)
     compared: int = 4
+    tune_s: float = 0.0
     bias_correction: bool = True
     output_correction: tuple[str, ...] = ()
     axes: Mapping[str, int] = field(default_factory=dict, hash=False)
@@ -58,6 +60,8 @@ class QuantizeOptions:
             raise BadUsage(f"output_margin is a widening, at least 1, not {self.output_margin}")
         if self.first_conv not in get_args(FirstConv):
             raise BadUsage(f"first_conv is one of {get_args(FirstConv)}, not {self.first_conv!r}")
+        if not (np.isfinite(self.tune_s) and self.tune_s >= 0.0):
+            raise BadUsage(f"tune_s is a time in seconds, not {self.tune_s}")
         if self.compared < 1:
             raise BadUsage(f"errors are measured on at least one sample, not on {self.compared}")
 

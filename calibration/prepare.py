@@ -26,7 +26,7 @@ from edge_sdk.calibration.watched import Watch, Watched, watched
 from edge_sdk.errors import BadInput, BadUsage, CheckFailed
 from edge_sdk.progress import Progress, silent
 from edge_sdk.runtimes.onnx_file import read_facts
-from edge_sdk.tensors import BATCH
+from edge_sdk.tensors import BATCH, Array
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -53,13 +53,14 @@ class Subject:
 class Prepared:
     """What every engine works on.
 
-    base: the cleaned graph and its statistics. compared: the samples that errors are measured on. passed: how many
-    samples there are. usage: of the pass.
+    base: the cleaned graph and its statistics. compared: the samples that errors are measured on. wanted: what the
+    float graph answers on them. passed: how many samples there are. usage: of the pass.
     """
 
     subject: Subject
     base: Watched
     compared: tuple[Feeds, ...]
+    wanted: Sequence[Mapping[str, Array]]
     passed: int
     usage: Usage
 
@@ -122,7 +123,9 @@ def observed(subject: Subject, *, progress: Progress = silent) -> Prepared:
             subject.model, subject.first_pass, watch, exclude=subject.exclude, progress=progress, total=total,
             keep=spread,
         )  # fmt: skip
-    return Prepared(subject=subject, base=base, compared=tuple(spread.samples()), passed=spread.passed, usage=usage)
+    compared = tuple(spread.samples())
+    wanted = fidelity.outputs(subject.model, compared, options.threads)
+    return Prepared(subject=subject, base=base, compared=compared, wanted=wanted, passed=spread.passed, usage=usage)
 
 
 def prepare(

@@ -28,6 +28,9 @@ from edge_sdk.tensors import Array
 log = logging.getLogger(__name__)
 
 DEFAULTS = QuantizeOptions()
+NO_SEARCHES: tuple[Search, ...] = ()
+Graphs = Mapping[str, Sequence[Int8Graph]]
+"""By variant."""
 Corrections = Mapping[tuple[str, int], tuple[OutputCorrection, ...]]
 """By `Int8Graph.key`."""
 
@@ -64,30 +67,29 @@ def finished(
     one. Raises as `quantize`.
     """
     exclude, options = (*prepared.subject.exclude, *exclude), prepared.options
-    wanted = fidelity.outputs(prepared.model, prepared.compared, options.threads)
-    kept = candidates.best(prepared, wanted, exclude, progress)
-    promised = Promise(prepared=prepared, bound=bound, real=real, wanted=wanted) if bound else None
-    searches: tuple[Search, ...] = ()
+    kept = candidates.best(prepared, exclude, progress)
+    promised = Promise(prepared=prepared, bound=bound, real=real) if bound else None
+    graphs, searches = kept.graphs, NO_SEARCHES
     if promised:
-        kept, searches = bounded.kept_within(promised, kept, progress)
-    corrections = _corrections(prepared, kept)
-    variants, notes = with_true_counts(_variants(prepared, kept, corrections), prepared.subject.axes)
+        graphs, searches = bounded.within(promised, kept, progress)
+    corrections = _corrections(prepared, graphs)
+    variants, notes = with_true_counts(_variants(prepared, graphs, corrections), prepared.subject.axes)
     if promised:
         searches = bounded.checked(promised, searches, variants)
         notes += bounded.refuse_unmet(promised, searches, force=options.force)
-    compared = _compare(prepared, variants, wanted, far=options.force or promised is not None)
+    compared = _compare(prepared, variants, far=options.force or promised is not None)
     left_out = [name for name in options.variants if all(variant.variant != name for variant in variants)]
     if left_out:
         notes.append(f"no operator became int8, so {', '.join(left_out)} would be float: left out")
-    found = _report(prepared, kept, corrections, compared, variants, notes)
+    found = _report(prepared, kept, graphs, corrections, compared, variants, notes)
     return Quantized(variants=tuple(variants), report=replace(found, searches=searches))
 
 
 def _report(
-    prepared: Prepared, kept: Kept, corrections: Corrections, compared: _Compared, variants: Sequence[Variant],
-    notes: Sequence[str],
+    prepared: Prepared, kept: Kept, graphs: Graphs, corrections: Corrections, compared: _Compared,
+    variants: Sequence[Variant], notes: Sequence[str],
 ) -> CalibrationReport:  # fmt: skip
-    made = [one for graphs_of in kept.graphs.values() for one in graphs_of]
+    made = [one for of_variant in graphs.values() for one in of_variant]
     rows = report.tensor_rows((one.planned.plan, one.steps, one.ranges) for one in made)
     return CalibrationReport(
         samples=prepared.passed,
@@ -107,20 +109,20 @@ def _report(
     )  # fmt: skip
 
 
-def _corrections(prepared: Prepared, kept: Kept) -> Corrections:
-    made = {one.key: one.model for graphs_of in kept.graphs.values() for one in graphs_of}
+def _corrections(prepared: Prepared, graphs: Graphs) -> Corrections:
+    made = {one.key: one.model for of_variant in graphs.values() for one in of_variant}
     if not prepared.subject.output_correction or not made:
         return {}
     threads = prepared.options.threads
     return fitted(prepared.model, made, prepared.samples, prepared.subject.output_correction, threads=threads)
 
 
-def _variants(prepared: Prepared, kept: Kept, corrections: Corrections) -> list[Variant]:
+def _variants(prepared: Prepared, graphs: Graphs, corrections: Corrections) -> list[Variant]:
     """In the order of the options."""
     out: list[Variant] = []
     for name in dict.fromkeys(prepared.options.variants):
-        if name in kept.graphs:
-            out += [variant for one in kept.graphs[name] for variant in _corrected(one, corrections).variants()]
+        if name in graphs:
+            out += [variant for one in graphs[name] for variant in _corrected(one, corrections).variants()]
         elif name not in prepared.options.int8_variants:
             model, kept_fp32 = prepared.model, prepared.subject.keep_fp32
             if name == "fp16":
@@ -142,15 +144,13 @@ class _Compared:
     notes: Sequence[str]
 
 
-def _compare(
-    prepared: Prepared, variants: Sequence[Variant], wanted: Sequence[Mapping[str, Array]], *, far: bool
-) -> _Compared:
+def _compare(prepared: Prepared, variants: Sequence[Variant], *, far: bool) -> _Compared:
     """Run every graph by the letter of the standard: graphs of one plan must be equal bit for bit.
 
-    wanted: the float graph's answers. far: whether a graph may be far from the float one, with a note: forced, or a
+    far: whether a graph may be far from the float one, with a note: forced, or a
     bound of the user's own holds. CheckFailed for one otherwise.
     """
-    threads = prepared.options.threads
+    threads, wanted = prepared.options.threads, prepared.wanted
     firsts: dict[tuple[str, str], list[dict[str, Array]]] = {}
     found: dict[str, dict[str, float]] = {}
     notes: list[str] = []

@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from edge_sdk.calibration import fidelity
+from edge_sdk.calibration import distance
 from edge_sdk.calibration.bound import AccuracyBound
-from edge_sdk.calibration.engines import ENGINES
+from edge_sdk.calibration.candidates import Candidate
 from edge_sdk.calibration.int8_graph import Int8Graph
 from edge_sdk.calibration.prepare import Prepared
-from edge_sdk.calibration.report import Attempt, Point, Revert, Search
+from edge_sdk.calibration.report import Point, Revert, Search
+from edge_sdk.calibration.source import Source
 from edge_sdk.progress import Progress, silent
-from edge_sdk.tensors import Array
 
 MOST_GROUPS = 64
 """Operators are reverted one by one up to this number of them, else together with their neighbours."""
@@ -30,28 +30,29 @@ Value = Callable[[Sequence[Int8Graph]], float]
 
 @dataclass(slots=True, kw_only=True)
 class _Searcher:
-    """One variant's search. tried: value of each set of float nodes. until: when to stop, by time.monotonic."""
+    """One variant's search. start: what it begins with. tried: value of each set of float nodes. until: when to stop,
+    by time.monotonic."""
 
     prepared: Prepared
-    way: Attempt
+    start: Candidate
     bound: AccuracyBound
     real: float
     value: Value
-    wanted: Sequence[Mapping[str, Array]]
     until: float
     progress: Progress
     tried: dict[frozenset[str], Point] = field(default_factory=dict)
 
+    @property
+    def variant(self) -> str:
+        return self.start.source.variant
+
     def graphs(self, exclude: Sequence[str]) -> list[Int8Graph]:
-        """By the same engine and ranges as the variant that failed the bound."""
-        engine = ENGINES[self.way.engine]
-        every = (*self.prepared.subject.exclude, *exclude)
-        found = dict(engine.graphs(self.prepared, self.way.mode, self.way.variant, every))
-        return found.get(self.way.ranges, [])
+        """With the same ranges as what failed the bound."""
+        return self.start.source.without(exclude).graphs(self.start.ranges)
 
     def distance(self, made: Sequence[Int8Graph]) -> float:
         """The largest difference of any output of any plan."""
-        return distance(self.prepared, made, self.wanted)
+        return distance.worst(distance.errors(self.prepared, made))
 
     def point(self, exclude: Sequence[str]) -> Point:
         """One try, measured once."""
@@ -64,7 +65,7 @@ class _Searcher:
                 int8_operators=count, float_nodes=tuple(exclude), value=value, error=error,
                 met=count > 0 and self.bound.met(value, self.real),
             )  # fmt: skip
-            self.progress(len(self.tried), 0, f"{self.way.variant}: tries, {count} operators in int8")
+            self.progress(len(self.tried), 0, f"{self.variant}: tries, {count} operators in int8")
         return self.tried[key]
 
     @property
@@ -79,29 +80,26 @@ class _Searcher:
             if self.time_is_up:
                 break
             found[group] = self.distance(self.graphs([name for name in every if name not in group]))
-            self.progress(number + 1, len(groups), f"{self.way.variant}: sensitivity of operators")
+            self.progress(number + 1, len(groups), f"{self.variant}: sensitivity of operators")
         return found
 
 
 def search(
-    prepared: Prepared, way: Attempt, bound: AccuracyBound, *, real: float, value: Value,
-    wanted: Sequence[Mapping[str, Array]], until: float, known: Mapping[Group, float] | None = None,
-    progress: Progress = silent,
+    prepared: Prepared, start: Candidate, bound: AccuracyBound, *, real: float, value: Value, until: float,
+    known: Mapping[Group, float] | None = None, progress: Progress = silent,
 ) -> tuple[Search, Mapping[Group, float]]:  # fmt: skip
     """The largest int8 graph found that meets the bound, and the sensitivities that were measured.
 
-    way: the candidate that was kept for the variant. real: the float graph's value. until: time.monotonic() at which to
-    stop. known: sensitivities of another variant of this graph, which are near enough to order the groups.
+    real: the float graph's value. until: time.monotonic() at which to stop. known: sensitivities of another variant of
+    this graph, which are near enough to order the groups.
     """
     began = time.monotonic()
-    one = _Searcher(
-        prepared=prepared, way=way, bound=bound, real=real, value=value, wanted=wanted, until=until, progress=progress
-    )
+    one = _Searcher(prepared=prepared, start=start, bound=bound, real=real, value=value, until=until, progress=progress)
     whole = one.point(())
     alone: Mapping[Group, float] = known or {}
     chosen: tuple[Group, ...] | None = () if whole.met else None
     if not whole.met and whole.int8_operators:
-        groups = grouped(prepared)
+        groups = grouped(start.source)
         alone = alone or one.sensitivities(groups)
         order = sorted(groups, key=lambda group: -alone.get(group, 0.0))
         chosen = _fewest(one, order)
@@ -113,26 +111,17 @@ def search(
             if point.int8_operators and bound.better(point.value, best.value):
                 best = point
     found = Search(
-        variant=way.variant, metric=bound.name, drop=str(bound.drop), real=real, met=best.met, best=best,
+        variant=one.variant, metric=bound.name, drop=str(bound.drop), real=real, met=best.met, best=best,
         points=front(one.tried.values(), bound), reverts=_reverts(one, chosen or (), alone), tries=len(one.tried),
         seconds=time.monotonic() - began, out_of_time=one.time_is_up,
     )  # fmt: skip
     return found, alone
 
 
-def distance(prepared: Prepared, made: Sequence[Int8Graph], wanted: Sequence[Mapping[str, Array]]) -> float:
-    """The largest difference of any output of `made` from `wanted`, by the letter of the standard; 0 of no graph."""
-    worst = 0.0
-    for one in made:
-        got = fidelity.outputs(one.model, prepared.compared, prepared.options.threads)
-        worst = max(worst, *fidelity.errors(wanted, got)[0].values(), 0.0)
-    return worst
-
-
-def grouped(prepared: Prepared) -> list[Group]:
+def grouped(source: Source) -> list[Group]:
     """The int8 operators in the order of the graph, each a group of its own; neighbours together if they are many."""
-    planned = {name for one in prepared.base.planned(prepared.subject.exclude) for name in one.plan.operators}
-    names = [node.name for node in prepared.model.graph.node if node.name in planned]
+    planned = {name for one in source.watched.planned(source.exclude) for name in one.plan.operators}
+    names = [node.name for node in source.watched.model.graph.node if node.name in planned]
     parts = np.array_split(np.array(names, dtype=object), min(MOST_GROUPS, len(names))) if names else []
     return [tuple(str(name) for name in part) for part in parts]
 

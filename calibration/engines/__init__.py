@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from edge_sdk.calibration.engines.base import Candidate, Engine
+from edge_sdk.calibration.engines.base import Engine
 from edge_sdk.calibration.engines.nncf import Nncf
 from edge_sdk.calibration.engines.portable import Portable
 
 ENGINES: Mapping[str, Engine] = {engine.name: engine for engine in (Portable(), Nncf())}
 
-__all__ = ["ENGINES", "Candidate", "Engine"]
+__all__ = ["ENGINES", "Engine"]

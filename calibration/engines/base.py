@@ -1,30 +1,16 @@
-"""What an engine is: from a prepared float graph to int8 graphs in the canonical layout. Knows no engine."""
+"""What an engine is: from a prepared float graph to what int8 graphs are written from. Knows no engine."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Protocol
 
-from edge_sdk.calibration.int8_graph import Int8Graph
 from edge_sdk.calibration.prepare import Prepared
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
-    """One way to an int8 graph. mode: how the engine treats the float graph first, "" = as it is. ranges: how it chose
-    what int8 holds of each activation."""
-
-    engine: str
-    mode: str
-    ranges: str
-
-    def __str__(self) -> str:
-        return ", ".join(part for part in (self.engine, self.mode, self.ranges) if part)
+from edge_sdk.calibration.source import Source
 
 
 class Engine(Protocol):
-    """Turns what was prepared into int8 graphs. An engine has no state."""
+    """Decides weights, biases and ranges; where Q/DQ stand is decided by the plan, for all engines alike. Stateless."""
 
     @property
     def name(self) -> str: ...
@@ -33,13 +19,10 @@ class Engine(Protocol):
         """Why the engine can't run here; "" if it can."""
 
     def modes(self, prepared: Prepared) -> tuple[str, ...]:
-        """What it would do to this float graph first; in the order of preference where errors are equal."""
+        """What it would do to this float graph first, "" = nothing; the first is kept where errors are equal."""
 
-    def graphs(
-        self, prepared: Prepared, mode: str, variant: str, exclude: Sequence[str]
-    ) -> Iterator[tuple[str, list[Int8Graph]]]:
-        """By way of choosing ranges, the int8 graphs of one variant: one for each plan that differs, none where nothing
-        becomes int8. What all of them share is done before the first is made.
+    def source(self, prepared: Prepared, mode: str, variant: str, exclude: Sequence[str]) -> Source | None:
+        """What the graphs of one variant are written from; None where nothing becomes int8.
 
-        exclude: nodes that stay float, `prepared.subject.exclude` among them. Raises EdgeError.
+        exclude: nodes that stay float, those of the options among them. Raises EdgeError.
         """

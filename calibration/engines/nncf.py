@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,12 +20,11 @@ from onnx import ModelProto, NodeProto
 
 from edge_sdk.calibration import graphs
 from edge_sdk.calibration.clean import tidy
-from edge_sdk.calibration.engines.portable import written
 from edge_sdk.calibration.graphs import Index
-from edge_sdk.calibration.int8_graph import Int8Graph
 from edge_sdk.calibration.ops import DEQUANTIZE, operator
 from edge_sdk.calibration.prepare import Prepared
 from edge_sdk.calibration.ranges import Weights
+from edge_sdk.calibration.source import Source
 from edge_sdk.calibration.watched import watched
 from edge_sdk.errors import CheckFailed
 from edge_sdk.extras import how_to_install, need, vendor_errors
@@ -54,12 +53,10 @@ class Nncf:
         kinds = {node.op_type for node in prepared.model.graph.node}
         return ("", TRANSFORMER) if kinds & {"Softmax", "LayerNormalization"} else ("",)
 
-    def graphs(
-        self, prepared: Prepared, mode: str, variant: str, exclude: Sequence[str]
-    ) -> Iterator[tuple[str, list[Int8Graph]]]:
+    def source(self, prepared: Prepared, mode: str, variant: str, exclude: Sequence[str]) -> Source | None:
         planned = {name for one in prepared.base.planned(exclude) for name in one.plan.operators}
         if not planned:
-            return
+            return None
         stays = {*prepared.subject.keep_fp32, *exclude}
         ignored = [
             n.name for n in prepared.model.graph.node
@@ -69,11 +66,10 @@ class Nncf:
         base = watched(found.model, prepared.samples, prepared.base.watch, exclude=exclude)
         whole = base.ranges("minmax")
         own = {name: replace(whole[name], top=top) for name, top in found.tops.items() if name in whole and top > 0.0}
-        ways = {OWN: {**whole, **own}} | {method: base.ranges(method) for method in prepared.options.range_methods}
-        for way, ranges in ways.items():
-            yield way, written(
-                base, ranges, variant, exclude, margin=prepared.options.margin, weights=found.weights
-            )  # fmt: skip
+        return Source(
+            watched=base, variant=variant, exclude=tuple(exclude), margin=prepared.options.margin,
+            methods=prepared.options.range_methods, own={OWN: {**whole, **own}}, weights=found.weights,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
