@@ -37,7 +37,7 @@ def replay(folder: Path) -> Replay:
     code = {
         "usual": _outcome(lambda: torch.load(checkpoint, weights_only=False), marker),
         "default": _outcome(lambda: torch.load(checkpoint), marker),
-        "ours": _outcome(lambda: tensors_file.weights_of(checkpoint), marker),
+        "ours": _outcome(lambda: tensors_file.weights_of(checkpoint), marker, refusal=BadInput),
     }
     (folder / "secret").write_bytes(SECRET)
     (folder / "model").mkdir()
@@ -45,7 +45,7 @@ def replay(folder: Path) -> Replay:
     outside, linked = (
         _reads(folder / "model" / name, place) for name, place in (("a.onnx", "../secret"), ("b.onnx", "linked"))
     )
-    ours_outside, ours_linked = (_outcome(lambda file=file: read_model(file)) for file in (outside, linked))
+    ours_outside, ours_linked = (_outcome(lambda file=file: read_model(file), refusal=BadInput) for file in (outside, linked))
     changed, our_change = _changed_bit(folder)
     return Replay(
         usual="torch.load(weights_only=False), InferenceSession",
@@ -55,7 +55,7 @@ def replay(folder: Path) -> Replay:
             Row("the same by torch.load's default", code["default"], None),
             Row("an ONNX file whose weights lie in ../secret", _outcome(lambda: _secret(outside)), ours_outside),
             Row("weights in a hard link to the secret", _outcome(lambda: _secret(linked)), ours_linked),
-            Row("a weight with one changed bit", changed, our_change),
+            Row("a bias with one changed bit", changed, our_change),
         ),
         claims=(
             Claim("the usual way of loading a checkpoint runs its code", code["usual"] == RAN),
@@ -75,19 +75,17 @@ class _Touches:
         return os.open, (str(self._marker), os.O_CREAT | os.O_WRONLY)
 
 
-def _outcome(read: Callable[[], Any], marker: Path | None = None) -> str:
-    """What became of one try. Vendors raise errors of many types; a refusal is any of them."""
+def _outcome(read: Callable[[], Any], marker: Path | None = None, *, refusal: type[Exception] = Exception) -> str:
+    """What became of one try. refusal: the error that counts as one; vendors raise many types. marker: of the code."""
     try:
         read()
-    except Exception:  # noqa: BLE001 - any refusal counts, by whichever type of whichever library
-        pass
-    else:
-        if marker is None:
-            return READ
-    if marker is not None and marker.exists():
-        marker.unlink()
-        return RAN
-    return REFUSED
+        out = READ
+    except refusal:
+        out = REFUSED
+    if marker is None or not marker.exists():
+        return out
+    marker.unlink()
+    return RAN
 
 
 def _reads(file: Path, place: str) -> Path:
@@ -113,14 +111,14 @@ def _secret(file: Path) -> None:
 
 
 def _changed_bit(folder: Path) -> tuple[str, str]:
-    """An ONNX file and a bundle of the same network, each with one bit of one weight turned over."""
+    """An ONNX file and a bundle of the same network, each with one bit of one bias turned over."""
     file, bundle = picture_bundle.plain_file(), folder / "photo.edge"
-    weight = next(one for one in onnx.load_from_string(file).graph.initializer if one.name == "conv2/weight").raw_data
+    bias = next(one for one in onnx.load_from_string(file).graph.initializer if one.name == "conv2/bias").raw_data
     side = picture_bundle.SIDE
     feeds = Samples((1, 3, side, side), 1)[0]
-    before, after = (float(usual.answer(data, feeds)[0]) for data in (file, _turned(file, weight)))
+    before, after = (float(usual.answer(data, feeds)[0]) for data in (file, _turned(file, bias)))
     picture_bundle.write(bundle)
-    bundle.write_bytes(_turned(bundle.read_bytes(), weight))
+    bundle.write_bytes(_turned(bundle.read_bytes(), bias))
     theirs = f"score {before:.3g} became {after:.3g}" if before != after else "not noticed"
     try:
         edge_sdk.load(bundle, cache=folder / "cache").close()
@@ -129,10 +127,10 @@ def _changed_bit(folder: Path) -> tuple[str, str]:
     return theirs, READ
 
 
-def _turned(data: bytes, weight: bytes) -> bytes:
-    """`data` with one bit of `weight`, which it holds, turned over."""
-    out, central = bytearray(data), 4  # of the first 3 x 3 kernel: a tap that reads no padding anywhere
-    out[data.index(weight) + 4 * central + 3] ^= 0x02  # the highest byte of a little-endian float32: its exponent
+def _turned(data: bytes, value: bytes) -> bytes:
+    """`data` with one bit of the first float32 of `value`, which it holds, turned over: a bit of the exponent."""
+    out = bytearray(data)
+    out[data.index(value) + 3] ^= 0x02
     return bytes(out)
 
 
