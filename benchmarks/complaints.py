@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from record import ROOT, Rows, options, write_record
-
-SCRIPTS = ROOT / "samples" / "complaints"
-sys.path.insert(0, str(SCRIPTS))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "samples" / "complaints"))
 from complaints_page import PAGE, rendered
+from record import ROOT, Rows, options, write_record
 from table import COMPLAINTS
 
 from edge_sdk import atomic
+
+SCRIPTS = ROOT / "samples" / "complaints"
 
 
 def replayed(script: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from networks import Samples, chain
 from replay import Claim, Replay, Row, child, run
 
-from edge_sdk.errors import CheckFailed
+from edge_sdk.errors import NotThere
 from edge_sdk.profiling.machine import memory
 
 SIDE, LAYERS = 96, 6
@@ -24,6 +24,8 @@ MIB = 2**20
 
 def replay(folder: Path) -> Replay:
     """What one calibration adds to the memory of a process of its own, with FEW samples and with MANY."""
+    if memory().rss_peak_bytes is None:
+        raise NotThere("this system does not report the peak memory of a process", hint="Run it on Linux or macOS")
     theirs, entropy, mine = (
         [_peak(tool, count) for count in (FEW, MANY)] for tool in ("Percentile", "Entropy", "edge-sdk")
     )
@@ -62,17 +64,14 @@ def _calibrate(tool: str, count: int) -> float:
 
     graph, samples = chain(SIDE, layers=LAYERS), Samples((1, 3, SIDE, SIDE), count)
     usual.answer(chain(SIDE, layers=2), samples[0])  # the runtime's own memory, once
-    before = memory().rss_peak_bytes
+    before = memory().rss_peak_bytes or 0
     if tool == "edge-sdk":
         options = QuantizeOptions(variants=(ours.variant_here(),), range_method="percentile-99.99", threads=1)
         quantize(graph, samples, options=options)
     else:
         with tempfile.TemporaryDirectory() as folder:
             usual.quantized(graph, samples, Path(folder), calibrate_method=CalibrationMethod[tool])
-    after = memory().rss_peak_bytes
-    if before is None or after is None:
-        raise CheckFailed("this system does not report the peak memory of a process", hint="Run it on Linux or macOS")
-    return (after - before) / MIB
+    return ((memory().rss_peak_bytes or 0) - before) / MIB
 
 
 if __name__ == "__main__":

@@ -45,7 +45,9 @@ def replay(folder: Path) -> Replay:
     outside, linked = (
         _reads(folder / "model" / name, place) for name, place in (("a.onnx", "../secret"), ("b.onnx", "linked"))
     )
-    ours_outside, ours_linked = (_outcome(lambda file=file: read_model(file), refusal=BadInput) for file in (outside, linked))
+    ours_outside, ours_linked = (
+        _outcome(lambda file=file: read_model(file), refusal=BadInput) for file in (outside, linked)
+    )
     changed, our_change = _changed_bit(folder)
     return Replay(
         usual="torch.load(weights_only=False), InferenceSession",

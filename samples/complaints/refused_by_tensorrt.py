@@ -14,7 +14,7 @@ import onnx
 import ours
 import usual
 from networks import Samples, chain
-from replay import Claim, Replay, Row, installed, run
+from replay import Claim, Replay, Row, run
 
 from edge_sdk.calibration.lint import lint
 from edge_sdk.runtimes.trt_confirm import Confirmation, confirm
@@ -47,7 +47,7 @@ def replay(folder: Path) -> Replay:
         Claim("and the symmetric one", not said["symmetric"].accepted and not said["symmetric"].engine_bytes),
         Claim("it builds that of edge-sdk without a warning", said["ours"].accepted and not said["ours"].warnings),
     ]
-    if installed("nncf"):
+    if not usual.missing_nncf():
         more_rows, claim = _of_nncf(graph, samples)
         rows += more_rows
         claims.append(claim)
@@ -56,7 +56,7 @@ def replay(folder: Path) -> Replay:
         ours="quantize, int8",
         rows=rows,
         claims=claims,
-        notes=() if installed("nncf") else ("nncf is not installed: three rows are missing",),
+        notes=usual.missing_nncf(),
     )
 
 

@@ -22,7 +22,7 @@ from table import Complaint, complaint
 from edge_sdk.errors import EdgeError, NotThere
 from edge_sdk.text_table import text_table
 
-Figure: TypeAlias = "float | int | str | None"
+Value: TypeAlias = "float | int | str | None"
 NOTHING = "-"
 
 
@@ -31,14 +31,14 @@ class Row:
     """what: is measured. usual, ours: numbers in `unit`, or words; None where one of the two has no such thing."""
 
     what: str
-    usual: Figure
-    ours: Figure
+    usual: Value
+    ours: Value
     unit: str = ""
 
     @property
     def cells(self) -> tuple[str, str, str]:
         """For a table: numbers with four digits."""
-        return self.what, *(shown(figure, self.unit) for figure in (self.usual, self.ours))
+        return self.what, *(shown(value, self.unit) for value in (self.usual, self.ours))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +67,11 @@ class Replay:
         return "\n".join([table, "", *claims, *self.notes])
 
 
-def shown(figure: Figure, unit: str) -> str:
-    """A figure as a cell of a table."""
-    if figure is None or isinstance(figure, str):
-        return figure or NOTHING
-    return f"{figure:.4g} {unit}".rstrip()
+def shown(value: Value, unit: str) -> str:
+    """A value as a cell of a table."""
+    if value is None or isinstance(value, str):
+        return value or NOTHING
+    return f"{value:.4g} {unit}".rstrip()
 
 
 def parser(about: Complaint) -> argparse.ArgumentParser:

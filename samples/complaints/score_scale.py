@@ -12,7 +12,7 @@ import ours
 import usual
 from networks import Samples, boxes_and_scores
 from numpy.typing import NDArray
-from replay import Claim, Replay, Row, installed, run
+from replay import Claim, Replay, Row, run
 
 BOXES = 4
 """Rows of the output that hold box coordinates; scores are behind them."""
@@ -32,7 +32,7 @@ def replay(folder: Path) -> Replay:
         Row("largest score error", _moved(theirs, wanted), _moved(mine, wanted)),
         Row("largest box error", _off(theirs, wanted), _off(mine, wanted), "px"),
     ]
-    if installed("nncf"):
+    if not usual.missing_nncf():
         by_nncf = usual.answer(usual.quantized_by_nncf(graph, samples), feeds)[0]
         rows.append(Row("largest score error, nncf.quantize", _moved(by_nncf, wanted), None))
     return Replay(
@@ -44,7 +44,7 @@ def replay(folder: Path) -> Replay:
             Claim("and a score of it is off by more than 0.3", _moved(theirs, wanted) > 0.3),
             Claim("scores of edge-sdk are within 0.03 of float32's", _moved(mine, wanted) < 0.03),
         ),
-        notes=() if installed("nncf") else ("nncf is not installed: one row is missing",),
+        notes=usual.missing_nncf(),
     )
 
 

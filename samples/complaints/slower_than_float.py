@@ -50,7 +50,7 @@ def replay(folder: Path) -> Replay:
             Claim("the usual file runs all convolutions in int8", _int8(of_static) == convolutions),
             Claim("and at least two other operators for each of them", _others(of_static) >= 2 * convolutions),
             Claim("that of edge-sdk runs all in int8", mine_int8 == convolutions),
-            Claim("and at most one other operator for four of them", mine_other <= convolutions / 4),
+            Claim("and at most one other operator for two of them", mine_other <= convolutions / 2),
         ),
     )
 

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 class Complaint:
     """script: file name in this folder, without ".py". title: of its section on the page. reported: public threads,
     GitHub owner/repository#number, PR#number for pull requests. needs: packages without which there is nothing to
-    replay. also: packages that add rows."""
+    replay."""
 
     script: str
     title: str
     reported: tuple[str, ...]
     needs: tuple[str, ...] = ("onnx", "onnxruntime")
-    also: tuple[str, ...] = ()
 
 
 COMPLAINTS: tuple[Complaint, ...] = (
@@ -38,7 +37,6 @@ COMPLAINTS: tuple[Complaint, ...] = (
         script="score_scale",
         title="Boxes are fine, confidences are gone",
         reported=("ultralytics/ultralytics#24668", "ultralytics/ultralytics#23987", "ultralytics/ultralytics#22644"),
-        also=("nncf",),
     ),
     Complaint(
         script="wrong_without_vnni",
@@ -48,7 +46,6 @@ COMPLAINTS: tuple[Complaint, ...] = (
             "openvinotoolkit/openvino#25342",
         ),
         needs=("onnx", "onnxruntime", "openvino"),
-        also=("nncf",),
     ),
     Complaint(
         script="silent_cpu",
@@ -65,8 +62,6 @@ COMPLAINTS: tuple[Complaint, ...] = (
             "NVIDIA/TensorRT#2774", "NVIDIA/TensorRT#4698", "NVIDIA/TensorRT#3577", "NVIDIA/TensorRT#2527",
             "microsoft/onnxruntime#10743",
         ),
-        needs=("onnx", "onnxruntime", "tensorrt_rtx_bindings"),
-        also=("nncf",),
     ),
     Complaint(
         script="calibration_memory",
@@ -93,7 +88,6 @@ COMPLAINTS: tuple[Complaint, ...] = (
             "ultralytics/ultralytics#16569", "onnx/onnx#3991", "onnx/onnx PR#7040",
         ),
         needs=("onnx", "onnxruntime", "torch", "safetensors"),
-        also=("openvino",),
     ),
     Complaint(
         script="other_runtime",

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
+from replay import installed
 
 from edge_sdk.extras import need
 
@@ -91,6 +92,11 @@ def quantized_by_nncf(graph: bytes, samples: Sequence[Feeds]) -> bytes:
     with without_advice():
         made = nncf.quantize(onnx.load_from_string(graph), nncf.Dataset(list(samples)))
     return bytes(made.SerializeToString())
+
+
+def missing_nncf() -> tuple[str, ...]:
+    """() where NNCF is installed, else the note of a replay that leaves its rows out."""
+    return () if installed("nncf") else ("nncf is not installed: its rows are left out",)
 
 
 def relative_error(got: NDArray[Any], wanted: NDArray[Any]) -> float:

@@ -5,6 +5,7 @@ python samples/complaints/wrong_without_vnni.py
 
 from __future__ import annotations
 
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,9 @@ import ours
 import usual
 from networks import Samples, chain
 from numpy.typing import NDArray
-from replay import Claim, Replay, Row, child, installed, run
+from replay import Claim, Replay, Row, child, run
+
+from edge_sdk.errors import NotThere
 
 ISA = "AVX2"
 """What the child's OpenVINO is capped to: any x86-64 CPU of the last ten years can replay it."""
@@ -22,6 +25,8 @@ ISA = "AVX2"
 
 def replay(folder: Path) -> Replay:
     """Errors of int8 files by the ONNX standard, which is what VNNI computes, and by OpenVINO's AVX2 kernels."""
+    if platform.machine() not in ("x86_64", "AMD64"):
+        raise NotThere(f"{ISA} is x86's, this is {platform.machine()}", hint="Run it on an x86-64 CPU")
     graph, samples = chain(24, tails=True), Samples((1, 3, 24, 24), 8)
     feeds, made = samples[0], ours.quantized(graph, samples, "int8", "int8-w7")
     wanted = usual.answer(graph, feeds, as_written=True)
@@ -30,7 +35,7 @@ def replay(folder: Path) -> Replay:
         "w7": ours.graph_of(made, "int8-w7", "openvino"),
         "int8": ours.graph_of(made, "int8", "openvino"),
     }
-    if installed("nncf"):
+    if not usual.missing_nncf():
         files["nncf"] = usual.quantized_by_nncf(graph, samples)
     exact = {
         name: usual.relative_error(usual.answer(data, feeds, as_written=True), wanted) for name, data in files.items()
@@ -56,7 +61,7 @@ def replay(folder: Path) -> Replay:
             Claim("int8-w7 has the same error on both, within 0.5 points", abs(capped["w7"] - exact["w7"]) < 0.5),
             Claim("edge-sdk says beforehand which variant saturates", shares["int8"] > 0 and shares["int8-w7"] == 0),
         ),
-        notes=() if installed("nncf") else ("nncf is not installed: one row is missing",),
+        notes=usual.missing_nncf(),
     )
 
 

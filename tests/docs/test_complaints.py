@@ -33,7 +33,7 @@ def page() -> str:
 
 
 @pytest.fixture(scope="module")
-def figures() -> dict[str, Any]:
+def recorded() -> dict[str, Any]:
     """What the committed record holds, by script."""
     out: dict[str, Any] = json.loads(RECORD.read_text("utf-8"))["figures"]
     return out
@@ -105,12 +105,12 @@ def test_every_section_says_why_and_shows_a_command_of_edge_sdk(page: str) -> No
         assert re.search(r"^edge-sdk \w+", section, re.M), section.splitlines()[0]
 
 
-def test_the_tables_of_the_page_are_those_of_the_record(page: str, figures: dict[str, Any]) -> None:
-    assert rendered(page, figures) == page, "python benchmarks/complaints.py --only-page writes it anew"
+def test_the_tables_of_the_page_are_those_of_the_record(page: str, recorded: dict[str, Any]) -> None:
+    assert rendered(page, recorded) == page, "python benchmarks/complaints.py --only-page writes it anew"
 
 
-def test_the_record_holds_every_complaint_and_claims_that_held(figures: dict[str, Any]) -> None:
-    assert list(figures) == [one.script for one in COMPLAINTS]
-    for script, found in figures.items():
+def test_the_record_holds_every_complaint_and_claims_that_held(recorded: dict[str, Any]) -> None:
+    assert list(recorded) == [one.script for one in COMPLAINTS]
+    for script, found in recorded.items():
         assert found["claims"], script
         assert all(claim["holds"] for claim in found["claims"]), script
