@@ -58,7 +58,7 @@ def main() -> None:
         )  # fmt: skip
         rows.discard()
     record = json.loads(asked.out.read_text("utf-8"))
-    atomic.write(PAGE, rendered(PAGE.read_text("utf-8"), record["figures"]))
+    atomic.write(PAGE, rendered(PAGE.read_text("utf-8"), record))
 
 
 if __name__ == "__main__":

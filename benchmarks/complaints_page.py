@@ -13,16 +13,27 @@ from table import COMPLAINTS, Complaint, complaint
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "complaints.md"
 BLOCK = re.compile(r"^<!-- replay: (\w+) -->\n.*?^<!-- end -->$", re.M | re.S)
+MADE = re.compile(r"^<!-- made -->\n.*?^<!-- end -->$", re.M | re.S)
+NAMED = ("onnxruntime", "openvino", "nncf", "tensorrt-rtx-cu13-libs", "torch")
+"""Packages whose versions the page states."""
 
 
-def rendered(page: str, found: Mapping[str, Any]) -> str:
-    """`page` with each block replaced by what the table and the record say. found: replays by script."""
-    return BLOCK.sub(lambda block: _block(complaint(block[1]), found[block[1]]), page)
+def rendered(page: str, record: Mapping[str, Any]) -> str:
+    """`page` with each block replaced by what the table and the record say."""
+    page = MADE.sub(lambda block: _made(record), page)
+    return BLOCK.sub(lambda block: _block(complaint(block[1]), record["figures"][block[1]]), page)
 
 
 def headings() -> tuple[str, ...]:
     """The sections that the page must have, in this order."""
     return tuple(f"## {number}. {one.title}" for number, one in enumerate(COMPLAINTS, 1))
+
+
+def _made(record: Mapping[str, Any]) -> str:
+    machine, versions = record["machine"], record["versions"]
+    packages = ", ".join(f"{name} {versions[name]}" for name in NAMED if name in versions)
+    on = f"{machine['cpu_model']}, {machine['physical_cores']} cores, strongest int8 instructions {machine['isa']}"
+    return f"<!-- made -->\nMade on: {on}; {packages}.\n<!-- end -->"
 
 
 def _block(about: Complaint, replay: Mapping[str, Any]) -> str:
@@ -31,7 +42,7 @@ def _block(about: Complaint, replay: Mapping[str, Any]) -> str:
     return "\n".join(
         (
             f"<!-- replay: {about.script} -->",
-            f"Reported in {', '.join(map(_link, about.reported))}.",
+            "Reported in\n" + ",\n".join(map(_link, about.reported)) + ".",
             "",
             "```sh",
             f"python samples/complaints/{about.script}.py",
