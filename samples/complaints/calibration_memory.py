@@ -71,7 +71,7 @@ def _calibrate(tool: str, count: int) -> float:
     usual.answer(chain(SIDE, layers=2), samples[0])  # the runtime's own memory, once
     before = memory().rss_peak_bytes or 0
     if tool == "edge-sdk":
-        options = QuantizeOptions(variants=(ours.variant_here(),), range_method="percentile-99.99", threads=1)
+        options = QuantizeOptions(variants=(ours.variant_here(),), range_methods=("percentile-99.99",), threads=1)
         quantize(graph, samples, options=options)
     else:
         with tempfile.TemporaryDirectory() as folder:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -85,9 +84,7 @@ def quantized_dynamic(graph: bytes, folder: Path) -> bytes:
 
 def quantized_by_nncf(graph: bytes, samples: Sequence[Feeds]) -> bytes:
     """nncf.quantize with its defaults."""
-    # NNCF sends a usage event through this package when it is called, unless it does not find it.
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-    nncf = need("nncf", extra="quantize")
+    nncf = need("nncf", extra="nncf")  # without its telemetry
     nncf.set_log_level(logging.ERROR)
     with without_advice():
         made = nncf.quantize(onnx.load_from_string(graph), nncf.Dataset(list(samples)))
