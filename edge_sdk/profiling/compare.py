@@ -291,14 +291,11 @@ class _Run:
         )
 
     def _notes(self, of: PairRatios) -> tuple[str, ...]:
-        enough, notes = (
-            self._enough(),
-            [
-                f"latency of {side.name} was still changing after its warm-up: compare for longer"
-                for side, warm in zip(self._sides, self._warm)
-                if not warm.converged
-            ],
-        )
+        enough, notes = self._enough(), []
+        if changing := [side.name for side, warm in zip(self._sides, self._warm) if not warm.converged]:
+            notes.append(
+                f"latency of {' and '.join(changing)} was still changing after the warm-up: compare for longer"
+            )
         if of.pairs < enough:
             notes.append(
                 f"only {of.pairs} pairs in the time given, {enough} are needed for a sure verdict: give more time"

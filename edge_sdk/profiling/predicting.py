@@ -81,9 +81,9 @@ def workload(predictor: Predictor[Any, Any], words: Sequence[str] = ()) -> list[
 
 def predict(
     *, bundle: str, variant: VariantWanted = None, runtime: str | None = None, device: str | None = None,
-    threads: int | None = None, digest: str = "",
+    threads: int | None = None, inputs: Sequence[str] = (), digest: str = "",
 ) -> Calls:  # fmt: skip
-    """Whole `predict` calls on sources in memory, one at a time.
+    """Whole `predict` calls, one at a time. inputs: as of `workload`.
 
     digest: of the bundle that the caller has opened, and checked the signature of, so that it isn't checked again here;
     "" = checked as `load` does. Raises BadUsage if another bundle is there now, else as `load`.
@@ -93,7 +93,7 @@ def predict(
         trust="off" if digest else "if-present",
     )  # fmt: skip
     _check_same(predictor.bundle, digest)
-    return Calls(predictor.predict, workload(predictor), {"what": "predict", **_facts(predictor)})
+    return Calls(predictor.predict, workload(predictor, inputs), {"what": "predict", **_facts(predictor)})
 
 
 def bare(*, bundle: str, variant: str | None = None, runtime: str | None = None, threads: int | None = None) -> Calls:

@@ -7,20 +7,20 @@ machine does hits both alike; every ratio has a 95 % interval, and the rule of p
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edge_sdk.bundle.signing import Trust
 from edge_sdk.bundle.store import Bundle
-from edge_sdk.errors import BadUsage, EdgeError
+from edge_sdk.errors import BadUsage, EdgeError, NotThere
 from edge_sdk.loading import checked_task
 from edge_sdk.profiling.compare import CompareOptions, Comparison, compare
 from edge_sdk.profiling.processes import Side
 from edge_sdk.profiling.warmup import WarmupOptions
 from edge_sdk.profiling.worth_plan import FP32, WHOLE, NotAsked, Question, plan
-from edge_sdk.profiling.worth_report import Worth, answer, calibration_errors
+from edge_sdk.profiling.worth_report import Answer, Worth, answer, calibration_errors
 from edge_sdk.progress import Progress, silent
 from edge_sdk.runtimes import probe, registry, targets
 from edge_sdk.runtimes.probe import CpuFacts, default_threads
@@ -35,7 +35,8 @@ class WorthOptions:
     """seconds: of the whole answer, shared by its comparisons; each of them ends earlier once it is decided, and makes
     8 pairs of blocks of calls at least, so that slow models take longer. margin: what counts as a difference, 0.03 =
     3 %. threads: of the runtime, None = all physical cores. runtimes, variants: these alone, () = all that are here,
-    and all int8 ones. device: None = each runtime's default.
+    and all int8 ones. device: None = each runtime's default. inputs: of whole predict calls, as a command line of the
+    task names them; () = made of the golden samples.
     """
 
     seconds: float = 60.0
@@ -44,17 +45,19 @@ class WorthOptions:
     runtimes: tuple[str, ...] = ()
     variants: tuple[str, ...] = ()
     device: str | None = None
+    inputs: tuple[str, ...] = ()
 
 
 def worth(
     path: Path | str, *, options: WorthOptions = WorthOptions(), trust: Trust = "if-present",
     cpu: CpuFacts | None = None, progress: Progress = silent,
 ) -> Worth:  # fmt: skip
-    """Measure int8 against fp32 of a bundle on every runtime here: whole predict calls, of several roles each graph too.
+    """Measure int8 against fp32 of a bundle on every runtime here: whole predict calls, and single roles.
 
     Beside fp32 also bf16 where OpenVINO takes it by itself, and the instruction sets of other CPUs: measured where this
     CPU can be limited to them, else what was measured of them before. cpu: None = this machine's. Raises BadUsage (no
-    int8 in it, a time that is none), NotThere (a runtime that is named), BadBundle, NotTrusted.
+    int8 in it, a time of 0), NotThere (a runtime that is named, or nothing here takes it), BadBundle, NotTrusted; where
+    every comparison fails, what the last one raised.
     """
     if not (options.seconds > 0 and options.margin > 0):
         raise BadUsage("the time and the margin must be above 0", hint="Give some seconds, and a margin such as 0.03")
@@ -68,12 +71,17 @@ def worth(
             bundle, present, cpu, roles=checked_task(bundle).roles, variants=options.variants, device=options.device
         )
         errors = calibration_errors(bundle.report())
+        if not asked.questions:
+            raise _nothing_to_ask(asked.not_asked, where=str(path))
         measured = _Measured(bundle, options, began, progress)
-        answers, failed = [], []
+        answers: list[Answer] = []
+        failed: list[NotAsked] = []
         for number, question in enumerate(asked.questions):
             try:
                 comparison = measured.compare(question, left=len(asked.questions) - number)
             except EdgeError as exc:  # the other runtimes still have an answer
+                if number + 1 == len(asked.questions) and not answers:
+                    raise
                 failed.append(_not_answered(question, exc))
             else:
                 answers.append(answer(bundle.manifest.graphs, question, comparison, errors))
@@ -116,7 +124,8 @@ class _Measured:
         names = (question.against, question.variant)
         if question.part == WHOLE:
             sides: list[tuple[str, dict[str, Any]]] = [
-                ("predict", {"variant": variants}) for variants in (question.float_by_role, question.by_role)
+                ("predict", {"variant": variants, "inputs": self._options.inputs})
+                for variants in (question.float_by_role, question.by_role)
             ]
         else:
             precisions = ("bf16" if question.against == "bf16" else "f32", "f32")
@@ -138,6 +147,14 @@ class _Measured:
             environment=question.environment, threads=self.threads if on_cpu else None,
             cpu_absent="" if on_cpu else f"it computes on {question.device}",
         )  # fmt: skip
+
+
+def _nothing_to_ask(not_asked: Sequence[NotAsked], *, where: str) -> NotThere:
+    reasons = "; ".join(dict.fromkeys(f"{one.variant} on {one.runtime}: {one.why}" for one in not_asked))
+    return NotThere(
+        f"no int8 of it can be measured here: {reasons or 'no runtime is usable'}", where=where,
+        hint="edge-sdk devices lists what each runtime has",
+    )  # fmt: skip
 
 
 def _not_answered(question: Question, exc: EdgeError) -> NotAsked:

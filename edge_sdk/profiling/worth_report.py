@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from edge_sdk.bundle.manifest import Graph
+from edge_sdk.counted import counted
 from edge_sdk.profiling import elsewhere, worth_rule
 from edge_sdk.profiling.compare import Comparison, SideReport
 from edge_sdk.profiling.elsewhere import KnownGain
@@ -75,16 +76,11 @@ class OtherCpu:
     why_not_here: str
 
     @property
-    def sentence(self) -> str:
-        """For people."""
-        where = f"{self.runtime} on {elsewhere.TITLES[self.isa]}"
-        if self.known is None:
-            return f"{where}: not measured, neither here ({self.why_not_here}) nor before"
+    def cells(self) -> tuple[str, ...]:
+        """For a table."""
         of = self.known
-        return (
-            f"{where}: int8 {of.low:.1f} to {of.high:.1f}x as fast as fp32 on {of.what} ({of.source}); not measured "
-            f"here: {self.why_not_here}"
-        )
+        found = ("not known", "-", "-") if of is None else (f"{of.low:.1f} to {of.high:.1f}", of.what, of.source)
+        return (elsewhere.TITLES[self.isa], self.runtime, *found, self.why_not_here)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,8 +128,7 @@ class Worth:
     def to_json(self) -> dict[str, Any]:
         """Plain values for one JSON object, with every comparison whole."""
         plain: dict[str, Any] = msgspec.to_builtins(self)
-        others = [{**asdict(one), "sentence": one.sentence} for one in self.other_cpus]
-        return {"schema": SCHEMA, **plain, "other_cpus": others}
+        return {"schema": SCHEMA, **plain, "other_cpus": [asdict(one) for one in self.other_cpus]}
 
     def text(self, table: TableWriter = text_table) -> str:
         """The answers in words, then the table, other CPUs, what was not measured, and how far to trust it."""
@@ -144,11 +139,16 @@ class Worth:
         if self.answers:
             lines += ["", table(_HEADER, [_row(one) for one in self.answers]), ""]
         if self.other_cpus:
-            lines += ["On other CPUs:", *(f"  {one.sentence}" for one in self.other_cpus)]
+            lines += ["On other CPUs, as measured there:", table(_OTHERS, [one.cells for one in self.other_cpus]), ""]
         lines += [f"not measured: {one.variant} on {one.runtime}{_part(one)}: {one.why}" for one in self.not_asked]
-        lines += dict.fromkeys(f"note: {note}" for one in self.answers for note in _notes(one))
-        lines.append(f"{len(self.answers)} comparisons in {self.seconds:.0f} s, each interleaved in two processes")
-        return "\n".join(lines)
+        noted = (one for one in self.answers if one.comparison.notes)
+        lines += [f"note: {one.question.title}: {'; '.join(one.comparison.notes)}" for one in noted]
+        if self.answers:
+            noise = max((one.comparison.noise for one in self.answers), key=lambda noise: noise.ratio)
+            lines.append(
+                f"machine: {noise.word}, the same fixed work took up to {noise.ratio:.2f} times its shortest time"
+            )
+        return "\n".join([*lines, f"{counted(len(self.answers), 'comparison')} in {self.seconds:.0f} s"])
 
 
 def answer(graphs: Sequence[Graph], question: Question, comparison: Comparison, errors: Errors) -> Answer:
@@ -240,6 +240,7 @@ def _why_not_here(runtime: str, isa: Isa, own: Isa) -> str:
 _HEADER = (
     "runtime", "part", "variant", "against", "times as fast [95 %]", "ms", "graph MB", "memory MB", "in int8", "pairs",
 )  # fmt: skip
+_OTHERS = ("CPU", "runtime", "int8 over fp32", "of", "source", "why not here")
 
 
 def _row(one: Answer) -> tuple[str, ...]:
@@ -256,8 +257,3 @@ def _row(one: Answer) -> tuple[str, ...]:
 
 def _mb(size: int | None, places: int = 0) -> str:
     return "?" if size is None else f"{size / 1e6:.{places}f}"
-
-
-def _notes(one: Answer) -> Iterable[str]:
-    """What limits the answer: too few pairs, a warm-up that did not end."""
-    return (f"{one.question.title}: {note}" for note in one.comparison.notes)

@@ -14,9 +14,9 @@ LEAST_GAIN = 1.25
 VISIBLE_ERROR = 0.01
 """Relative L2 error of an output from which half a point of accuracy may be lost. A rule of thumb: only the task's own
 metric knows."""
-SHORT_CALL_MS = 0.5
-"""A call that takes less spends much of it in what every call costs: 5 to 50 us in the runtimes' own calls [measured].
-"""
+SHORT_CALL_MS = 1.0
+"""A call that takes less spends much of it in what every call costs: 5 to 50 us in the runtimes' own calls, tenths of a
+ms in predict."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,26 +58,25 @@ def sentence(
     return {
         "worth it": f"{what} is worth it {where}{over}: {ratio} faster{cost}",
         "little gain": f"{what} gains little {where}{over}: {ratio} faster{cost}",
-        "no gain": f"{what} is not worth it {where}{over}: {ratio}, no difference beyond the margin of {margin:.0%}",
+        "no gain": f"{what} is not worth it {where}{over}: {ratio}, no difference beyond the margin of {percent(margin)}",
         "slower": f"{what} is not worth it {where}{over}: slower, {ratio}",
         "undecided": f"{what} {where}{over}: undecided, {ratio} as fast; give more time (--max-time)",
     }[found]
 
 
 def reasons(found: Verdict, of: Circumstances, *, against: str = "fp32") -> tuple[str, ...]:
-    """Why int8 gains so little, as sentences; none where it is worth it. Several may hold."""
-    if found == "worth it":
+    """Why int8 gains so little, as sentences; none where it is worth it or that is not known. Several may hold."""
+    if found in ("worth it", "undecided"):
         return ()
     out = []
-    if against == "bf16" and found in ("no gain", "slower"):
+    if against == "bf16" and found != "little gain":
         out.append("the CPU computes bf16 as fast, without calibration: other tools take it by themselves here")
-    if of.runtime_share is not None and of.runtime_share < 0.7:
+    if of.runtime_share is not None and of.runtime_share < 0.7 and found != "slower":
         out.append(
-            f"the runtime's own call is {of.runtime_share:.0%} of the time: int8 makes nothing faster that comes before "
-            "or after it"
+            f"the runtime's own call is {percent(of.runtime_share)} of the time: what is before and after it stays as it is"
         )
     if of.call_ms < SHORT_CALL_MS:
-        out.append(f"a call takes {of.call_ms:.2g} ms: layers this small gain little, what every call costs remains")
+        out.append(f"a call takes {of.call_ms:.2g} ms: int8 saves little in layers this small, and converting costs")
     if of.operators and of.int8_operators < 0.5 * of.operators:
         out.append(f"only {of.int8_operators} of {of.operators} convolutions and products run in int8")
     if found == "little gain" and of.error is not None and of.error >= VISIBLE_ERROR:
