@@ -126,14 +126,8 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--samples", type=int, nargs="+", default=[8, 32])
     out.add_argument("--range-method", default="minmax", help="of QuantizeOptions; all but minmax need histograms")
     out.add_argument("--threads", type=int, default=2, help="of onnxruntime while calibrating")
-    for name, value in (
-        ("side", 512),
-        ("channels", 16),
-        ("layers", 24),
-        ("tokens", 1024),
-        ("width", 384),
-        ("blocks", 12),
-    ):
+    sizes = {"side": 512, "channels": 16, "layers": 24, "tokens": 512, "width": 384, "blocks": 6}
+    for name, value in sizes.items():
         out.add_argument(f"--{name}", type=int, default=value)
     out.add_argument("--one", nargs=2, metavar=("GRAPH", "SAMPLES"), help="measure this one in this process, print it")
     return out
