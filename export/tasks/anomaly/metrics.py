@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_sdk.calibration.score_scale import spearman
 from edge_sdk.errors import EdgeError
 from edge_sdk.export.anomaly.data import Picture
 from edge_sdk.export.tasks.anomaly import detection
@@ -212,7 +213,7 @@ def _held(row: Row, own: _Sides, against: _Sides | None) -> Row:
     """With the metrics that only make sense against the reference."""
     if against is None:
         return row if row.reference else replace(row, notes=(*row.notes, "no fp32 graph ran to hold it against"))
-    row = replace(row, spearman=detection.spearman(against.all(), own.all()))
+    row = replace(row, spearman=spearman(against.all(), own.all()))
     if not (len(own.good) and len(own.bad)):
         return row
     origin = float(np.median(against.good))
