@@ -20,7 +20,7 @@ PICTURES = 6, 4
 """Training and test pictures of the tiny training."""
 
 
-GROUPING_DIGEST = ("edge_sdk/tasks/anomaly/grouping.py", "data_digest")
+GROUPING_DIGEST = ("edge_sdk/grouping.py", "data_digest")
 BY_MACHINE = {
     "edge_sdk/errors.py", "runtimes/ov.py", "runtimes/trt.py", "runtimes/trt_build.py", "runtimes/cuda.py"
 }  # fmt: skip

@@ -16,6 +16,7 @@ import pytest
 import tiny
 from edges import Edges, EdgesOptions, folder_of_plates, read, write
 
+from edge_sdk import grouping
 from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.calibration import QuantizeOptions, quantize
@@ -36,7 +37,7 @@ from edge_sdk.export.tasks.anomaly.task import highest_of, threshold_of
 from edge_sdk.export.tasks.base import Built, Made, float_variant
 from edge_sdk.loading import load_as
 from edge_sdk.progress import silent
-from edge_sdk.tasks.anomaly import grouping, refit
+from edge_sdk.tasks.anomaly import refit
 from edge_sdk.tasks.anomaly.detector import AnomalyDetector
 from edge_sdk.verify import verify
 

@@ -12,15 +12,15 @@ from pathlib import Path
 from edge_sdk.counted import counted
 from edge_sdk.errors import BadInput
 from edge_sdk.folders import pictures_in
-from edge_sdk.shown import shown
-from edge_sdk.tasks.anomaly.folder_names import GOOD_FOLDERS, GOOD_TEST_FOLDERS, MASK_FOLDERS
-from edge_sdk.tasks.anomaly.grouping import (
+from edge_sdk.grouping import (
     SEEN,
     SEEN_DIGITS,
     Grouping,
     content,
     seen_in,
 )
+from edge_sdk.shown import shown
+from edge_sdk.tasks.anomaly.folder_names import GOOD_FOLDERS, GOOD_TEST_FOLDERS, MASK_FOLDERS
 
 GOOD_OPTION, DEFECTS_OPTION = "--good", "--defects"
 _NO_DEFECTS = frozenset((*GOOD_FOLDERS, *GOOD_TEST_FOLDERS, *MASK_FOLDERS))

@@ -19,6 +19,7 @@ from edge_sdk.decision.cost import from_defects
 from edge_sdk.decision.rates import parse_rate
 from edge_sdk.decision.threshold import Evidence, Threshold, fixed, rejected
 from edge_sdk.errors import BadInput, BadUsage, BoundNotMet, CheckFailed
+from edge_sdk.grouping import data_digest
 from edge_sdk.progress import Progress, silent
 from edge_sdk.tasks.anomaly.detector import ANOMALY, AnomalyDetector
 from edge_sdk.tasks.anomaly.evidence import (
@@ -32,7 +33,6 @@ from edge_sdk.tasks.anomaly.evidence import (
     highest,
 )
 from edge_sdk.tasks.anomaly.folder_names import GOOD
-from edge_sdk.tasks.anomaly.grouping import data_digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
