@@ -25,10 +25,10 @@ from edge_sdk.decision.threshold import Threshold
 from edge_sdk.export import build as builder
 from edge_sdk.export import drawing, report, speeds
 from edge_sdk.export.anomaly.data import AnomalyData, AnomalyTrained, Picture
-from edge_sdk.export.anomaly.store import PictureStore
 from edge_sdk.export.calibrating import options_for
 from edge_sdk.export.demo import STAGES, demo, machine
 from edge_sdk.export.family import Exported
+from edge_sdk.export.pictures.store import PictureStore
 from edge_sdk.export.tasks.anomaly import evaluate, plots, threshold_scores
 from edge_sdk.export.tasks.anomaly.decide import decide
 from edge_sdk.export.tasks.anomaly.examples import examples, examples_of

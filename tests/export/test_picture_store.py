@@ -16,7 +16,7 @@ from edge_sdk import grouping, preprocess
 from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.errors import BadInput
 from edge_sdk.export.anomaly.augment import Augmentation, view
-from edge_sdk.export.anomaly.store import PictureStore
+from edge_sdk.export.pictures.store import PictureStore
 
 RECORD = Preprocessing(width=32, height=48)
 ROOMS = {"in memory": (2**20, 0), "in the file": (0, 2**20), "nowhere": (0, 0)}

@@ -12,7 +12,7 @@ from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.calibration import Variant
 from edge_sdk.errors import EdgeError
 from edge_sdk.export.anomaly.data import Picture
-from edge_sdk.export.anomaly.store import PictureStore
+from edge_sdk.export.pictures.store import PictureStore
 from edge_sdk.export.tasks.anomaly.masks import MEGAPIXELS, MapTally, Masks
 from edge_sdk.export.tasks.anomaly.pixel import PixelQuality
 from edge_sdk.preprocess import Prepared

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from edge_sdk.errors import BadInput
 from edge_sdk.export.anomaly.data import Picture, PictureSet
-from edge_sdk.export.anomaly.store import PictureStore
+from edge_sdk.export.pictures.store import PictureStore
 from edge_sdk.export.tasks.base import Reading
 from edge_sdk.folders import broken_links_in, folders_in, left_out, pictures_in
 from edge_sdk.grouping import Grouping
