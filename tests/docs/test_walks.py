@@ -201,7 +201,7 @@ def test_a_training_picture_crosses_the_files_of_walk_3_and_is_decoded_once(tmp_
     of_training = [stack for stack in digests if "export/anomaly/data.py" in stack]
     assert (len(of_training), len(digests)) == (1, 2)  # the other one is of the evidence behind the threshold
     readers = {"export/efficientad/xs/features.py", "export/efficientad/xs/train.py", "export/tasks/anomaly/golden.py"}
-    readers |= {"export/tasks/anomaly/pictures.py", "export/tasks/anomaly/evaluate.py"}
+    readers |= {"export/tasks/anomaly/pictures.py", "export/tasks/anomaly/evaluate.py", "export/anomaly/augment.py"}
     assert callers(trace, "export/pictures/store.py") == readers
     # stages.py: the clock of the predictor that answers a golden sample of the packed file, which is walk 1.
     ways = {"export/pictures/store.py", "export/anomaly/augment.py", "edge_sdk/tasks/images.py", "edge_sdk/stages.py"}
