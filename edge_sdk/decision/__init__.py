@@ -1,1 +1,1 @@
-"""Site decisions as data: records and their chain (record.py), which pictures count (evidence.py), thresholds (rest)."""
+"""Site decisions as data: records and their chain (record.py), which pictures count (evidence.py), thresholds."""
