@@ -13,8 +13,8 @@ from typing import Protocol
 import numpy as np
 
 from edge_sdk.errors import BadInput, BadUsage
+from edge_sdk.npz import npz_in, read_npz
 from edge_sdk.shown import shortened, shown, unreadable
-from edge_sdk.tasks.tensor import npz_in, read_npz
 from edge_sdk.tensors import BATCH, Array, TensorSpec
 
 RANDOM = "random:"

@@ -144,7 +144,7 @@ def test_a_calibration_sample_crosses_the_files_of_walk_2_each_once(tmp_path: Pa
     walk = Walk.number(2)
     assert in_order(walk.stations, trace.calls) is None
     assert alone(trace, walk) == (set(), set())
-    assert trace.count("edge_sdk/tasks/tensor.py", "read_npz") == count + 1  # the first one twice
+    assert trace.count("edge_sdk/npz.py", "read_npz") == count + 1  # the first one twice
     stays = [call.file for call in trace.calls if (call.file, call.function) in walk.stations[2:]]
     assert [file for file, before in zip(stays, ["", *stays]) if file != before] == walk.files[2:]
 
