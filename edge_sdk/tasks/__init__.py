@@ -25,6 +25,7 @@ _MAX_ROLE = 40
 _ROLE = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_-]{{0,{_MAX_ROLE - 1}}}")
 _HOMES = {
     "anomaly": ("edge_sdk.tasks.anomaly.task", "Anomaly"),
+    "classification": ("edge_sdk.tasks.classification.task", "ClassificationTask"),
     "tensor": ("edge_sdk.tasks.tensor", "TensorTask"),
 }
 

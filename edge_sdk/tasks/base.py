@@ -91,9 +91,11 @@ class RunInfo:
 
 
 class Result(Protocol):
-    """The answer of a predictor. suffix: of the file that `save` writes."""
+    """The answer of a predictor."""
 
-    suffix: ClassVar[str]
+    @property
+    def suffix(self) -> str:
+        """Of the file that `save` writes."""
 
     @property
     def ran(self) -> RunInfo: ...

@@ -80,6 +80,11 @@ class Sources:
             self.picture = full_name(role, spec.name, several=self._several)
             self._pictures = Pictures(loaded.bundle, color=loaded.color)
 
+    @property
+    def bit_depth(self) -> int | None:
+        """By which 16-bit values of pictures are read."""
+        return None if self._pictures is None else self._pictures.record.bit_depth
+
     def _called(self, role: str, specs: Sequence[TensorSpec]) -> list[TensorSpec]:
         return [
             msgspec.structs.replace(spec, name=full_name(role, spec.name, several=self._several)) for spec in specs

@@ -158,7 +158,7 @@ class TensorTask(Task):
                 f"{count or 'no'} inputs take them", where=where, hint="Export it again",
             )  # fmt: skip
 
-    def open(self, loaded: Loaded) -> TensorModel:
+    def open(self, loaded: Loaded) -> Running[Any, Any]:
         return TensorModel(loaded)
 
     def feeds(self, setup: Setup, source: Mapping[str, Array], role: str, answers: Answers) -> dict[str, Array]:
