@@ -185,7 +185,7 @@ def read_samples(
     content; BadUsage for a group that does not fit.
     """
     if not folder.is_dir():
-        raise not_a_folder(folder, "Name a folder of samples with --test")
+        raise not_a_folder(folder, "Name a folder of samples")
     kinds = class_folders(folder, labels) or {folder: -1}
     part_of, notes = Grouping(folder, group), []
     found: list[SampleFile] = []

@@ -77,7 +77,7 @@ class ClassificationExport(TensorExport):
         """Whether the samples for the evaluation are there. Raises BadInput."""
         test = _options(options).test
         if test is not None and not test.is_dir():
-            raise not_a_folder(test, "Name a folder of samples with --test")
+            raise not_a_folder(test, "Name a folder of samples")
         return Checked(rows=(("evaluation", str(test) if test else "the calibration samples, without labels"),))
 
     def evaluate(
