@@ -33,8 +33,9 @@ def check(options: ModelOptions) -> None:
         atomic.folder(out.parent)
 
 
-def made(models: Mapping[str, UserModel], options: ModelOptions) -> None:
-    """Read a sample, show the plan or build the bundle, and print what came out. models: by role."""
+def made(models: Mapping[str, UserModel], options: ModelOptions, *, axes: Mapping[str, int] | None = None) -> None:
+    """Read a sample, show the plan or build the bundle, and print what came out. models: by role. axes: largest sizes
+    that are known besides those of --axis."""
     from edge_sdk.export import build as library
     from edge_sdk.export.family import FamilyOptions
     from edge_sdk.export.generic.bring import brought
@@ -43,7 +44,7 @@ def made(models: Mapping[str, UserModel], options: ModelOptions) -> None:
 
     wanted = _wanted(options)
     may_replace = library.unless_changed(wanted)  # from here on, since reading many samples takes long
-    found = brought(models, stated(models, options))
+    found = brought(models, stated(models, options, axes or {}))
     for note in found.notes:
         terminal.note(note)
     if options.dry_run:
@@ -62,7 +63,7 @@ def made(models: Mapping[str, UserModel], options: ModelOptions) -> None:
     terminal.emit(_json(built) | {"notes": notes, "refused_here": refused}, as_json=options.json, text="\n".join(text))
 
 
-def stated(models: Mapping[str, UserModel], options: ModelOptions) -> Stated:
+def stated(models: Mapping[str, UserModel], options: ModelOptions, axes: Mapping[str, int]) -> Stated:
     """The options as the library takes them."""
     from edge_sdk.export.generic.bring import Stated
     from edge_sdk.export.generic.settings import TENSOR, labels_of
@@ -71,7 +72,7 @@ def stated(models: Mapping[str, UserModel], options: ModelOptions) -> Stated:
     settings: dict[str, object] = {} if options.labels is None else {"labels": labels_of(options.labels)}
     settings |= {} if options.scores is None else {"scores": options.scores}
     return Stated(
-        data=one_each(by_role(options.data, roles, "--data"), "--data"), axes=axes_of(options.axis or ()),
+        data=one_each(by_role(options.data, roles, "--data"), "--data"), axes={**axes, **axes_of(options.axis or ())},
         exclude=by_role(options.exclude or (), roles, "--exclude"), variants=variants_of(options.variant),
         picture=picture_of(options), task=options.task or TENSOR, settings=settings, seed=options.seed,
     )  # fmt: skip

@@ -65,6 +65,7 @@ def brought(models: Mapping[str, UserModel], wanted: Stated) -> Brought:
     settings = settings_of(wanted.task, wanted.settings)
     options = stated(wanted.picture, where="the preprocessing") if wanted.picture else None
     picture: tuple[str, PictureInput] | None = None
+    given = models
     if options is not None:
         role, options = _role_of_picture(models, options)
         made, takes = _with_front(models[role], options)
@@ -72,7 +73,7 @@ def brought(models: Mapping[str, UserModel], wanted: Stated) -> Brought:
     float_graphs: dict[str, FloatGraph] = {}
     samples: dict[str, ArraySamples] = {}
     drawn = False
-    axes = _Axes(wanted.axes, models)
+    axes = _Axes(wanted.axes, given, models)
     notes = (*(note for model in models.values() for note in model.notes), *axes.notes)
     for role, model in models.items():
         float_graphs[role] = FloatGraph(
@@ -80,12 +81,12 @@ def brought(models: Mapping[str, UserModel], wanted: Stated) -> Brought:
             variants=wanted.variants,
         )  # fmt: skip
         sizes = axes_of(float_graphs[role], model.facts.inputs)
-        given = samples[role] = samples_of(
+        read = samples[role] = samples_of(
             wanted.data[role], model.facts.inputs, sizes, seed=wanted.seed,
             picture=picture[1] if picture is not None and picture[0] == role else None,
         )  # fmt: skip
-        if isinstance(given, RandomSamples):  # before one is drawn; calibration checks the first that it reads
-            check_sample(graphs.parsed(model.onnx), given.shapes)
+        if isinstance(read, RandomSamples):  # before one is drawn; calibration checks the first that it reads
+            check_sample(graphs.parsed(model.onnx), read.shapes)
             drawn = True
     return Brought(
         family=Generic(
@@ -133,9 +134,11 @@ def _with_front(model: UserModel, options: PictureOptions) -> tuple[UserModel, P
 
 class _Axes:
     """The stated sizes of free axes, for each role. Raises BadUsage for one that no graph has, and for the batch stated
-    by two names."""
+    by two names. given: as the user names their axes; models: of which a front may have fixed some."""
 
-    def __init__(self, axes: Mapping[str, int], models: Mapping[str, UserModel]) -> None:
+    def __init__(
+        self, axes: Mapping[str, int], given: Mapping[str, UserModel], models: Mapping[str, UserModel]
+    ) -> None:
         self._axes, self._models = axes, models
         self.notes: list[str] = []
         for called in dict.fromkeys(model.facts.batch_name for model in models.values() if model.facts.batch_name):
@@ -144,16 +147,18 @@ class _Axes:
                 raise BadUsage(
                     f"{BATCH} and {shown(called)} are one axis, the batch", where="--axis", hint="State one size"
                 )
-        known = {axis for role in models for axis in self._of(role)}
+        known = {axis for model in given.values() for axis in _called(model)}
         if strange := sorted(set(axes) - known):
             raise BadUsage(f"the graph has no free axis {shown(strange[0])}", where="--axis")
 
     def of(self, role: str) -> dict[str, int]:
         """By the names of the role's graph."""
-        return {name: self._axes[stated_as] for stated_as, name in self._of(role).items() if stated_as in self._axes}
+        names = _called(self._models[role])
+        return {name: self._axes[stated_as] for stated_as, name in names.items() if stated_as in self._axes}
 
-    def _of(self, role: str) -> dict[str, str]:
-        """What a user may call each free axis of a role -> what its specs call it."""
-        facts = self._models[role].facts
-        names = {axis: axis for spec in facts.inputs for axis in spec.axes}
-        return names | ({facts.batch_name: BATCH} if facts.batch_name and BATCH in names else {})
+
+def _called(model: UserModel) -> dict[str, str]:
+    """What a user may call each free axis -> what the specs call it."""
+    names = {axis: axis for spec in model.facts.inputs for axis in spec.axes}
+    called = model.facts.batch_name
+    return names | ({called: BATCH} if called and BATCH in names else {})

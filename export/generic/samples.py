@@ -101,7 +101,7 @@ class RandomSamples:
     def __iter__(self) -> Iterator[dict[str, Array]]:
         for k in range(self.count):
             rng = np.random.default_rng([self.seed, k])
-            yield {spec.name: self._drawn(spec, rng) for spec in self.inputs}
+            yield {spec.name: drawn(spec.dtype, self.shapes[spec.name], rng) for spec in self.inputs}
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -112,12 +112,13 @@ class RandomSamples:
             for spec in self.inputs
         }
 
-    def _drawn(self, spec: TensorSpec, rng: np.random.Generator) -> Array:
-        shape = self.shapes[spec.name]
-        if np.issubdtype(np.dtype(spec.dtype), np.floating):
-            return rng.uniform(*FLOATS, shape).astype(spec.dtype)
-        low, high = RANGES.get(spec.dtype, INTEGERS)
-        return rng.integers(int(low), int(high), shape, endpoint=True).astype(spec.dtype)
+
+def drawn(dtype: str, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    """Evenly drawn values of a type (see RANGES)."""
+    if np.issubdtype(np.dtype(dtype), np.floating):
+        return rng.uniform(*FLOATS, shape).astype(dtype)
+    low, high = RANGES.get(dtype, INTEGERS)
+    return rng.integers(int(low), int(high), shape, endpoint=True).astype(dtype)
 
 
 def _random(count: int, inputs: Sequence[TensorSpec], axes: Mapping[str, int], seed: int) -> RandomSamples:
