@@ -46,6 +46,18 @@ class ModelOptions:
     scores: Annotated[
         str | None, typer.Option(help="Of a classifier: logits or probabilities, what its output holds.")
     ] = None
+    test: Annotated[
+        Path | None,
+        typer.Option(
+            help="Of a classifier: samples for its evaluation, a folder for each class, named by its label, or a "
+            "folder without labels. Default: the calibration samples.",
+        ),
+    ] = None
+    group: Annotated[
+        str | None,
+        typer.Option(help="Of --test, if a part has several samples: regular expression that names the part, or "
+                     "TABLE.csv:COLUMN."),
+    ] = None  # fmt: skip
     mean: Annotated[
         str | None, typer.Option(help="Of the network's channels, such as 0.485,0.456,0.406: its input takes pictures.")
     ] = None

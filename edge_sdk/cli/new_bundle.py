@@ -10,7 +10,7 @@ import msgspec
 from edge_sdk import atomic
 from edge_sdk.cli import terminal
 from edge_sdk.cli.model_options import ModelOptions, axes_of, by_role, one_each, picture_of, variants_of
-from edge_sdk.cli.train import checked_out, refused_here, written
+from edge_sdk.cli.train import checked_out, quality, refused_here, written
 from edge_sdk.counted import counted
 from edge_sdk.errors import BadUsage
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from edge_sdk.export.build import BuildOptions
     from edge_sdk.export.generic.bring import Brought, Stated
     from edge_sdk.export.generic.model import UserModel
+    from edge_sdk.export.option import TaskOptions
     from edge_sdk.export.tasks.base import Built
 
 
@@ -39,7 +40,6 @@ def made(models: Mapping[str, UserModel], options: ModelOptions, *, axes: Mappin
     from edge_sdk.export import build as library
     from edge_sdk.export.family import FamilyOptions
     from edge_sdk.export.generic.bring import brought
-    from edge_sdk.export.option import TaskOptions
     from edge_sdk.export.tasks import export_task
 
     wanted = _wanted(options)
@@ -47,6 +47,8 @@ def made(models: Mapping[str, UserModel], options: ModelOptions, *, axes: Mappin
     found = brought(models, stated(models, options, axes or {}))
     for note in found.notes:
         terminal.note(note)
+    task, of_task = export_task(found.family.task), task_options(found.family.task, options)
+    task.check(found.samples, of_task)
     if options.dry_run:
         terminal.emit(_plan_json(found, options), as_json=options.json, text=_plan_text(found, options))
         return
@@ -55,12 +57,26 @@ def made(models: Mapping[str, UserModel], options: ModelOptions, *, axes: Mappin
             found.samples, FamilyOptions(seed=options.seed, threads=options.threads), folder=options.out.parent
         )
         built = library.build(
-            found.family, found.samples, trained, TaskOptions(), wanted, may_replace=may_replace, progress=progress
+            found.family, found.samples, trained, of_task, wanted, may_replace=may_replace, progress=progress
         )
     notes = [*found.warnings, *_too_new(built)]
     refused = refused_here(built)
-    text = [*_lines(built), *notes, "", *written(built, export_task(found.family.task), refused)]
+    measured = quality(built)
+    text = [*_lines(built), *([""] if measured else []), *measured, *task.lines(built), *notes, "",
+            *written(built, task, refused)]  # fmt: skip
     terminal.emit(_json(built) | {"notes": notes, "refused_here": refused}, as_json=options.json, text="\n".join(text))
+
+
+def task_options(task: str, options: ModelOptions) -> TaskOptions:
+    """What the command line states of exporting the task. Raises BadUsage for an option that the task does not have."""
+    from edge_sdk.export.option import specs_of
+    from edge_sdk.export.tasks import options_of
+
+    kind = options_of(task)
+    given = {name: value for name in ("test", "group") if (value := getattr(options, name)) is not None}
+    if unknown := [name for name in given if name not in specs_of(kind)]:
+        raise BadUsage(f"the task {task} takes no --{unknown[0]}", hint="Leave it out, or name another --task")
+    return kind(**given)
 
 
 def stated(models: Mapping[str, UserModel], options: ModelOptions, axes: Mapping[str, int]) -> Stated:
@@ -83,7 +99,7 @@ def _wanted(options: ModelOptions) -> BuildOptions:
 
     return BuildOptions(
         name=options.out.stem if options.name is None else options.name, out=options.out,
-        key=terminal.signing_key(options.key) if options.key else None, force=options.force, evaluate=False,
+        key=terminal.signing_key(options.key) if options.key else None, force=options.force,
         overwrite=options.overwrite,
     )  # fmt: skip
 
@@ -143,7 +159,7 @@ def _json(built: Built) -> dict[str, object]:
     reports = {role: msgspec.to_builtins(one.report) for role, one in built.made.quantized.items()}
     with Bundle.open(built.path) as bundle:
         counts = {graph.name: graph.int8_ran for graph in bundle.manifest.graphs}
-    return {"bundle": str(built.path), "int8_ran": counts, "calibration": reports}
+    return {"bundle": str(built.path), **built.evaluation.to_json(), "int8_ran": counts, "calibration": reports}
 
 
 def _lines(built: Built) -> list[str]:

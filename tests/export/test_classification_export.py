@@ -232,6 +232,14 @@ def test_a_folder_that_is_called_by_no_label_is_refused_with_the_nearest(tmp_pat
         read_samples(tmp_path, classes.LABELS, reader())
 
 
+def test_a_folder_that_no_class_is_called_by_stops_the_build_before_its_calibration(tmp_path: Path) -> None:
+    test = folder_of_classes(tmp_path / "test", each=1, labels=("red", "green"))
+    (test / "blau").mkdir()
+    with pytest.raises(BadInput, match=r"the folder blau is called by no label\. Did you mean blue\?"):
+        built(tmp_path, ClassificationOptions(test=test))
+    assert not (tmp_path / "colours.edge").exists()
+
+
 def test_a_label_that_two_classes_have_names_no_folder(tmp_path: Path) -> None:
     (tmp_path / "crane").mkdir()
     with pytest.raises(BadInput, match="2 classes are called crane, so its folder names none"):

@@ -10,6 +10,7 @@ from edge_sdk import tasks
 from edge_sdk.counted import counted
 from edge_sdk.decision.record import Record
 from edge_sdk.errors import BadInput
+from edge_sdk.export.family import Exported
 from edge_sdk.export.option import TaskOptions
 from edge_sdk.export.pack import axes_of, setup_of
 from edge_sdk.export.sections import Block, Card, Section, Table, Text, sentence
@@ -20,6 +21,7 @@ from edge_sdk.export.tasks.classification.samples import (
     MOST_UNLABELLED,
     CalibrationSamples,
     EvaluationSamples,
+    class_folders,
     read_samples,
     reader_of,
 )
@@ -79,6 +81,12 @@ class ClassificationExport(TensorExport):
         if test is not None and not test.is_dir():
             raise not_a_folder(test, "Name a folder of samples")
         return Checked(rows=(("evaluation", str(test) if test else "the calibration samples, without labels"),))
+
+    def check_exported(self, exported: Exported, options: Any) -> None:
+        """Whether the folders of the evaluation are called by the labels. Raises BadInput."""
+        settings, test = exported.settings, _options(options).test
+        if test is not None and isinstance(settings, ClassificationSettings):
+            class_folders(test, settings.labels)
 
     def evaluate(
         self, made: Made, records: Sequence[Record], *, progress: Progress = silent
