@@ -28,8 +28,8 @@ def write(asked: argparse.Namespace) -> None:
     from edge_sdk.export.efficientad.pdn.model import random_model
     from edge_sdk.export.efficientad.pdn.network import PdnLayout
     from edge_sdk.export.family import Exported, FloatGraph
+    from edge_sdk.export.golden_pictures import sample
     from edge_sdk.export.pack import Parts, pack, provenance
-    from edge_sdk.export.tasks.anomaly.golden import sample
     from edge_sdk.export.tasks.anomaly.pictures import read_pictures
     from edge_sdk.export.tasks.anomaly.task import AnomalyExport
     from edge_sdk.export.tasks.base import Reading

@@ -155,7 +155,7 @@ def checked_task(bundle: Bundle) -> Task:
     """The task of a bundle, after a check of its settings and tensors. Raises BadBundle."""
     where = str(bundle.path)
     task = tasks.task(bundle.manifest.task, where=where)
-    if missing := [role for role in task.roles if not any(g.role == role for g in bundle.manifest.graphs)]:
+    if missing := [role for role in task.roles_in(bundle) if not any(g.role == role for g in bundle.manifest.graphs)]:
         raise BadBundle(f"a bundle for {task.name} needs a graph for {missing[0]}", where=where, hint="Export it again")
     setup = Setup.of(bundle, task.settings)
     with task_code(task, "check", where=where):
@@ -178,7 +178,7 @@ def choose(
     Runtimes are probed lazily, in the profile's order: a probe imports the vendor's package, which takes longer than
     everything else in `load`.
     """
-    roles = tasks.task(bundle.manifest.task, where=str(bundle.path)).roles
+    roles = tasks.task(bundle.manifest.task, where=str(bundle.path)).roles_in(bundle)
     wanted = _by_role(variant, roles)
     probed: dict[str, Availability] = {}
 

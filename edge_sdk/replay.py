@@ -94,12 +94,12 @@ def reproduced(bundle: Bundle, task: Task) -> tuple[int, float]:
 def _worst_feed(bundle: Bundle, task: Task, setup: Setup, sample: GoldenSample) -> float:
     source = _source(bundle, sample)
     before: dict[str, dict[str, Array]] = {}
-    apart = 0.0
-    for role in task.roles:
+    apart, roles = 0.0, task.roles_in(bundle)
+    for role in roles:
         with golden_samples_of(task, where=str(bundle.path)):
             made = task.feeds(setup, source, role, before)
         want = golden_feeds(bundle, sample, role)
-        if role != task.roles[-1]:
+        if role != roles[-1]:
             try:
                 before[role] = golden_outputs(bundle, sample, _reference(bundle, role))
             except BadBundle:  # reported by the graph's own row; the next role can't be fed
@@ -135,7 +135,7 @@ def whole_ways(
 
     jobs: (graph, runtime) of what is verified. device: None = each runtime's own.
     """
-    if len(task.roles) == 1:
+    if len(task.roles_in(bundle)) == 1:
         return ()
     ways = _combinations(bundle, task, jobs, device)
     return tuple(_whole_way(bundle, task, graphs, runtime, device) for runtime, graphs in ways)
@@ -155,7 +155,7 @@ def _combinations(
         seen: list[dict[str, str]] = []
         for by_role in (picked, *common):
             variants = {role: graph.variant for role, graph in by_role.items()}
-            if set(by_role) == set(task.roles) and variants not in seen:
+            if set(by_role) == set(task.roles_in(bundle)) and variants not in seen:
                 seen.append(variants)
                 yield runtime, by_role
 
@@ -184,7 +184,7 @@ def predicted(
     for runtime, graphs in _combinations(bundle, task, jobs, device):
         if runtime not in checks:
             problem = predict_problem(bundle, task, graphs, runtime, device, bundle.manifest.golden[:1])
-            variants = {role: graphs[role].variant for role in task.roles}
+            variants = {role: graphs[role].variant for role in task.roles_in(bundle)}
             checks[runtime] = PredictCheck(runtime=runtime, variants=variants, problem=problem)
     return tuple(checks.values())
 
@@ -196,7 +196,7 @@ def predict_problem(
     """What is wrong with the task's predictor on the sources of `samples`, "" = nothing. graphs: by role."""
     recorders: dict[str, _Recorder] = {}
     try:
-        for role in task.roles:
+        for role in task.roles_in(bundle):
             where = device or registry.runtime(runtime).default_device
             recorders[role] = _Recorder(compiled_as_load(bundle, graphs[role], runtime, where))
         models = {
@@ -246,7 +246,7 @@ def _fed_otherwise(bundle: Bundle, task: Task, sample: GoldenSample, recorders: 
     """Which role was fed something else than `Task.feeds` makes of the source and of what the roles before answered."""
     setup, source = Setup.of(bundle, task.settings), _source(bundle, sample)
     answered: dict[str, dict[str, Array]] = {}
-    for role in task.roles:
+    for role in task.roles_in(bundle):
         recorder = recorders[role]
         if answered:
             with golden_samples_of(task, where=str(bundle.path)):
@@ -295,12 +295,12 @@ class _Recorder:
 
 
 def _whole_way(bundle: Bundle, task: Task, graphs: Mapping[str, Graph], runtime: str, device: str | None) -> WholeWay:
-    variants = {role: graphs[role].variant for role in task.roles}
+    variants = {role: graphs[role].variant for role in task.roles_in(bundle)}
     exact = set(variants.values()) == {"fp32"}
     blank = WholeWay(runtime=runtime, variants=variants, relative=0.0, allowed=FP32_TOLERANCE if exact else None)
     sessions: dict[str, Session] = {}
     try:
-        for role in task.roles:
+        for role in task.roles_in(bundle):
             where = device or registry.runtime(runtime).default_device
             sessions[role] = compiled_as_load(bundle, graphs[role], runtime, where)
         return replace(blank, relative=_worst_last_answer(bundle, task, sessions))
@@ -312,14 +312,14 @@ def _whole_way(bundle: Bundle, task: Task, graphs: Mapping[str, Graph], runtime:
 
 
 def _worst_last_answer(bundle: Bundle, task: Task, sessions: Mapping[str, Session]) -> float:
-    setup, last = Setup.of(bundle, task.settings), task.roles[-1]
+    setup, last = Setup.of(bundle, task.settings), task.roles_in(bundle)[-1]
     reference = _reference(bundle, last)
     scales = Expected.of(bundle, reference).scales
     worst = 0.0
     for sample in bundle.manifest.golden:
         source = _source(bundle, sample)
         got: dict[str, dict[str, Array]] = {}
-        for role in task.roles:
+        for role in task.roles_in(bundle):
             with golden_samples_of(task, where=str(bundle.path)):
                 feeds = task.feeds(setup, source, role, got)
             got[role] = answers(sessions[role], feeds)

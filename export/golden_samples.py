@@ -50,7 +50,7 @@ def golden_samples(
     feeds: list[dict[str, dict[str, Array]]] = [{} for _ in golden]
     outputs: list[dict[str, dict[str, Array]]] = [{} for _ in golden]
     float_answers: list[dict[str, _Answers]] = [{} for _ in golden]
-    for role in task.roles:
+    for role in task.roles_of(setup.inputs):
         for index, sample in enumerate(golden):
             feeds[index][role] = _fed(task, setup, sample.source, role, float_answers[index], index)
         if all(_alike(one[role], feeds[0][role]) for one in feeds):

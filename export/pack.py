@@ -85,7 +85,8 @@ def pack(
             f"the family {parts.family} or the task {task.name} gives {given or 'no'} golden sample{'s'[: given != 1]}",
             hint=f"Give {LEAST_GOLDEN} or more, different from each other: in a batch one stands beside another",
         )
-    graphs = [Packed(graph, variant) for role in task.roles for graph, variant in _graphs(parts, role)]
+    roles = task.roles_of(parts.exported.graphs)
+    graphs = [Packed(graph, variant) for role in roles for graph, variant in _graphs(parts, role)]
     for one in graphs:
         role = one.graph.role
         if (one.graph.inputs, one.graph.outputs) != (setup.inputs[role], setup.outputs[role]):
@@ -105,7 +106,7 @@ def pack(
     manifest = Manifest(
         name=parts.name, family=parts.family, task=parts.task, settings=msgspec.to_builtins(parts.exported.settings),
         preprocessing=parts.exported.preprocessing, graphs=tuple(described), golden=golden,
-        targets=checked(pairs, task.roles), provenance=parts.provenance, extra=dict(parts.extra),
+        targets=checked(pairs, roles), provenance=parts.provenance, extra=dict(parts.extra),
     )  # fmt: skip
     progress(len(graphs), len(graphs), f"writing {out.name}")
     onnx = {graph.name: data for graph, data in pairs}
@@ -154,10 +155,11 @@ def setup_of(exported: Exported, task: Task, *, family: str, where: str) -> Setu
 
     family: its name, for messages.
     """
-    if missing := [role for role in task.roles if role not in exported.graphs]:
+    roles = task.roles_of(exported.graphs)
+    if missing := [role for role in roles if role not in exported.graphs]:
         raise BadUsage(f"the family {family} exports no graph for {missing[0]}", hint=f"{task.name} needs it")
-    if unknown := sorted(set(exported.graphs) - set(task.roles)):
-        raise BadUsage(f"the task {task.name} has no role {unknown[0]}", hint=f"Its roles are {', '.join(task.roles)}")
+    if unknown := sorted(set(exported.graphs) - set(roles)):
+        raise BadUsage(f"the task {task.name} has no role {unknown[0]}", hint=f"Its roles are {', '.join(roles)}")
     if not isinstance(exported.settings, task.settings):
         given = type(exported.settings).__name__
         raise BadUsage(f"the settings are a {given}, {task.name} takes {task.settings.__name__}")

@@ -130,7 +130,7 @@ _ROWS = (
     Operator(name="Unsqueeze", kind="copy", half=True, never_larger=True, openvino_chain=True),
     Operator(name="DepthToSpace", kind="copy", half=True, never_larger=True),
     Operator(name="SpaceToDepth", kind="copy", half=True, never_larger=True),
-    Operator(name="Gather", kind="copy", half=True, never_larger=True),
+    Operator(name="Gather", kind="copy", half=True, never_larger=True, picture=True),
     Operator(name="Concat", kind="copy", moves_all=True, half=True, never_larger=True),
     Operator(name="Split", kind="copy", half=True, never_larger=True),
     Operator(name="Identity", openvino_chain=True, openvino_join="always"),

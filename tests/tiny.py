@@ -16,9 +16,9 @@ from edge_sdk.decision.conformal import conformal
 from edge_sdk.decision.threshold import Threshold
 from edge_sdk.export.calibrating import quantized
 from edge_sdk.export.family import Exported, FloatGraph
+from edge_sdk.export.golden_pictures import sample
 from edge_sdk.export.onnx_graph import GraphBuilder
 from edge_sdk.export.pack import Parts, pack, provenance
-from edge_sdk.export.tasks.anomaly.golden import sample
 from edge_sdk.export.tasks.anomaly.task import AnomalyExport
 from edge_sdk.export.tasks.base import ANY_OUTPUT, TOLERANCES, Golden
 from edge_sdk.golden import answers

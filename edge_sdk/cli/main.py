@@ -14,6 +14,7 @@ from edge_sdk import __version__
 from edge_sdk.cli import (
     demo,
     devices,
+    export,
     inspect,
     lint,
     predict,
@@ -61,7 +62,7 @@ def _main(
 
 
 app.add_typer(train.GROUP, name="train")
-for _verb in (demo, quantize, verify, predict, threshold, profile, inspect, lint, devices, sign):
+for _verb in (demo, quantize, export, verify, predict, threshold, profile, inspect, lint, devices, sign):
     for _command in _verb.COMMANDS:
         app.command(name=_command.__name__.replace("_", "-"))(_command)
 

@@ -22,9 +22,11 @@ if TYPE_CHECKING:
 GROUP = "edge_sdk.tasks"
 _MAX_ROLE = 40
 """A graph's name is the role, its variant, layout and runtime, and has 80 characters at most."""
-_ROLE = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_-]{{0,{_MAX_ROLE - 1}}}")
+ROLE = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_-]{{0,{_MAX_ROLE - 1}}}")
+"""What a role may be called."""
 _HOMES = {
     "anomaly": ("edge_sdk.tasks.anomaly.task", "Anomaly"),
+    "classification": ("edge_sdk.tasks.classification.task", "ClassificationTask"),
     "tensor": ("edge_sdk.tasks.tensor", "TensorTask"),
 }
 
@@ -65,7 +67,7 @@ def _fault(made: Task) -> str:
     roles = made.roles
     if not isinstance(roles, tuple) or not roles or not all(isinstance(role, str) for role in roles):
         return f"its roles are {roles!r}, not a tuple of one name or more"
-    if unfit := [role for role in roles if not _ROLE.fullmatch(role)]:
+    if unfit := [role for role in roles if not ROLE.fullmatch(role)]:
         return f"its role {unfit[0][:80]!r} is no plain name: letters, digits, - and _, at most {_MAX_ROLE}"
     if len({role.lower() for role in roles}) < len(roles):
         return f"two of its roles have one name: {', '.join(roles)}"

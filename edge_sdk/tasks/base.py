@@ -91,9 +91,11 @@ class RunInfo:
 
 
 class Result(Protocol):
-    """The answer of a predictor. suffix: of the file that `save` writes."""
+    """The answer of a predictor."""
 
-    suffix: ClassVar[str]
+    @property
+    def suffix(self) -> str:
+        """Of the file that `save` writes."""
 
     @property
     def ran(self) -> RunInfo: ...
@@ -411,9 +413,9 @@ class Headline:
 class Task(ABC):
     """One kind of use. A task is its file (or folder) beside this one and a line in `edge_sdk/tasks/__init__.py`.
 
-    name: as manifests write it. roles: its graphs, in the order in which a call runs them. settings: the type of
-    `manifest.settings`. predictor: the class that `open` makes. records: kinds of site records that this task alone
-    knows, beside those of `decision.record.KINDS`.
+    name: as manifests write it. roles: its graphs, in the order in which a call runs them; () = those that a bundle
+    has, whichever they are. settings: the type of `manifest.settings`. predictor: the class that `open` makes. records:
+    kinds of site records that this task alone knows, beside those of `decision.record.KINDS`.
     """
 
     name: ClassVar[str]
@@ -421,6 +423,14 @@ class Task(ABC):
     settings: ClassVar[type[msgspec.Struct]]
     predictor: ClassVar[type[Running[Any, Any]]]
     records: ClassVar[tuple[type[Record], ...]] = ()
+
+    def roles_of(self, there: Iterable[str]) -> tuple[str, ...]:
+        """The roles of one model or bundle, in the order in which a call runs them. there: of its graphs."""
+        return self.roles or tuple(dict.fromkeys(there))
+
+    def roles_in(self, bundle: Bundle) -> tuple[str, ...]:
+        """`roles_of` a bundle's graphs."""
+        return self.roles_of(graph.role for graph in bundle.manifest.graphs)
 
     @abstractmethod
     def check(self, setup: Setup, *, where: str) -> None:

@@ -21,7 +21,7 @@ from edge_sdk.preprocess import Color, Prepared
 from edge_sdk.shown import shown
 from edge_sdk.stages import Stages
 from edge_sdk.tasks.base import Given, several
-from edge_sdk.tensors import Array
+from edge_sdk.tensors import BATCH, Array, TensorSpec
 
 Source: TypeAlias = Any
 """A path, encoded bytes, a PIL picture, or an array uint8 or uint16 (H, W), (H, W, 3), (H, W, 4)."""
@@ -104,6 +104,15 @@ def record_of(bundle: Bundle) -> Preprocessing:
     return bundle.manifest.preprocessing
 
 
+def picture_inputs(inputs: Mapping[str, Sequence[TensorSpec]], record: Preprocessing) -> list[tuple[str, TensorSpec]]:
+    """(role, input) of what `record` prepares a picture for: uint8 (1 or N, height, width, 3). inputs: by role."""
+    sizes = (record.height, record.width, 3)
+    return [
+        (role, spec) for role, specs in inputs.items() for spec in specs
+        if spec.dtype == "uint8" and spec.shape[:1] in ((1,), (BATCH,)) and spec.shape[1:] == sizes
+    ]  # fmt: skip
+
+
 def _golden_inputs(bundle: Bundle) -> Iterable[NDArray[np.uint8]]:
     """The network inputs of the golden pictures: uint8 NHWC feeds of the first role that has any."""
     for sample in bundle.manifest.golden:
@@ -117,6 +126,15 @@ def picture_tensor(stored: Mapping[str, Array], record: Preprocessing) -> NDArra
     """The network inputs that a golden sample's encoded picture becomes here, uint8 (inputs, h, w, 3)."""
     decoded = preprocess.decode(stored[PICTURE].tobytes(), where="golden picture")
     return preprocess.apply(decoded, record).tensor
+
+
+def is_stored_picture(stored: Mapping[str, Array]) -> bool:
+    """Whether a golden sample's source is what `stored_picture` makes: a PNG and nothing else."""
+    array = stored.get(PICTURE)
+    return len(stored) == 1 and array is not None and array.dtype == np.uint8 and array[:8].tobytes() == _PNG
+
+
+_PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def stored_picture(png: bytes) -> dict[str, Array]:

@@ -1,52 +1,58 @@
-"""The tensor task: named arrays in, named arrays out, for any graph. Knows no picture and no meaning."""
+"""The tensor task: named arrays in, named arrays out, for any graphs. Knows no meaning of an output.
+
+A bundle with preprocessing has one input that takes pictures: it is fed by `preprocess` where a picture is given. A
+bundle of several graphs calls each tensor by its role and its name, "encoder/image".
+"""
 
 from __future__ import annotations
 
 import json
 import math
 import os
-import zipfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from io import BytesIO
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar
 
 import msgspec
-import numpy as np
 
-from edge_sdk import atomic, plain_file
+from edge_sdk import atomic, npz, preprocess
 from edge_sdk.bundle.store import Bundle
-from edge_sdk.errors import BadInput, EdgeError
-from edge_sdk.runtimes.feeds import check_shape, kind_of
-from edge_sdk.shown import shown, unreadable
+from edge_sdk.errors import BadBundle, BadInput
+from edge_sdk.npz import npz_in
+from edge_sdk.preprocess import Geometry
+from edge_sdk.shown import shown
 from edge_sdk.stages import Stages
-from edge_sdk.tasks.base import MODEL, Answers, Given, Loaded, RunInfo, Running, Setup, Task
-from edge_sdk.tasks.images import places_of
-from edge_sdk.tensors import BATCH, Array
-
-Source: TypeAlias = Any
-"""Arrays by input name, or an .npz file of them."""
-
-MAX_NPZ_BYTES = 2**31
-"""Of all arrays of one file, unpacked: an archive can claim any size, memory can't."""
+from edge_sdk.tasks import images
+from edge_sdk.tasks.base import Answers, Given, Loaded, RunInfo, Running, Setup, Task, settings_of
+from edge_sdk.tasks.images import picture_inputs, places_of
+from edge_sdk.tasks.sources import Source, Sources, arrays_of, check_numbers, full_name, is_arrays, part_of
+from edge_sdk.tensors import Array
 
 
 class TensorSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What a tensor bundle keeps in its manifest. notes: by input or output, what it is, for people."""
+    """What a tensor bundle keeps in its manifest. notes: by input or output, what it is, for people. labels: what the
+    classes of its outputs are called, in order; unset where nobody said so."""
 
     notes: dict[str, str] = {}
+    labels: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TensorResult:
-    """The outputs of one call. outputs: arrays by name, as the graph answers them. source: the file's name, or ""."""
+    """The outputs of one call. outputs: arrays by name, as the graph answers them. source: the file's name, or "".
 
-    suffix: ClassVar[str] = ".npz"
+    geometry: of a picture, the way from the network's pixels back to the caller's; None where arrays were given. notes:
+    what a person should look at in that picture.
+    """
+
+    suffix: ClassVar[str] = npz.SUFFIX
 
     outputs: Mapping[str, Array]
     ran: RunInfo
     source: str = ""
+    geometry: Geometry | None = None
+    notes: tuple[str, ...] = ()
 
     def __getitem__(self, name: str) -> Array:
         return self.outputs[name]
@@ -60,16 +66,17 @@ class TensorResult:
             name: {"dtype": str(value.dtype), "shape": list(value.shape), "values": _values(value)}
             for name, value in self.outputs.items()
         }
-        out = {"source": self.source, "outputs": outputs, "ran": self.ran.to_json()}
+        out = {"source": self.source, "outputs": outputs, "notes": list(self.notes), "ran": self.ran.to_json()}
         return json.dumps(out, ensure_ascii=False, allow_nan=False)
 
     def line(self) -> str:
         """Each output with its type, shape and range."""
-        return "  ".join([shown(self.source), *(_words(name, value) for name, value in self.outputs.items())]).strip()
+        words = [shown(self.source), *(_words(name, value) for name, value in self.outputs.items()), *self.notes]
+        return "  ".join(words).strip()
 
     def save(self, path: Path) -> None:
         """The outputs as an .npz file. Raises CantWrite."""
-        atomic.write(path, npz(self.outputs))
+        atomic.write(path, npz.npz(self.outputs))
 
 
 def _values(value: Array) -> list[Any]:
@@ -87,205 +94,123 @@ def _words(name: str, value: Array) -> str:
 
 
 class TensorModel(Running[Source, TensorResult]):
-    """A loaded tensor bundle. `predict` may be called from any thread; use it as a context manager, or `close` it."""
+    """A loaded tensor bundle. `predict` may be called from any thread; use it as a context manager, or `close` it.
+
+    inputs, outputs: of all graphs, in a bundle of several called by role and name. takes_pictures: whether `predict`
+    takes a picture.
+    """
 
     noun: ClassVar[str] = "tensor model"
 
     def __init__(self, loaded: Loaded) -> None:
         super().__init__(loaded)
-        self.inputs = loaded.models[MODEL].session.inputs
-        self.outputs = loaded.models[MODEL].session.outputs
-        self._most = {name: most for name, most in loaded.models[MODEL].graph.axes.items() if name != BATCH}
+        self._sources = Sources(loaded)
+        self.inputs, self.outputs = self._sources.inputs, self._sources.outputs
+        self._several = len(loaded.models) > 1
+
+    @property
+    def takes_pictures(self) -> bool:
+        """Whether `predict` takes a picture: the bundle has preprocessing, and no input beside the picture's."""
+        return self._sources.takes_pictures
 
     def predict(self, source: Source, /) -> TensorResult:
-        """One call: arrays by input name, or an .npz file of them.
+        """One call: arrays by input name, or an .npz file of them; of a bundle with preprocessing also a picture: a
+        path, encoded bytes, a PIL picture, or an array uint8 or uint16 (H, W), (H, W, 3), (H, W, 4).
 
-        Types and shapes must be the graph's (see `inputs`). Rows of a batch axis "N" run in calls of at most the
-        `max_batch` given to `load`. NaN is refused, infinities are not: attention masks hold them. `run` passes NaN on,
-        for graphs that read it as a value that is missing. Raises BadInput that names the array, BadUsage (closed,
-        another process).
+        Types and shapes of named arrays must be the graph's (see `inputs`). Rows of a batch axis "N" run in calls of at
+        most the `max_batch` given to `load`. NaN is refused, infinities are not: attention masks hold them. `run`
+        passes NaN on, for graphs that read it as a value that is missing. Raises BadInput that names the array or
+        picture, BadUsage (closed, another process).
         """
         self.require_open()
         clock = Stages()
-        name = str(source) if isinstance(source, (str, Path)) else ""
-        feeds = clock("read", self._feeds, source)
-        outputs = clock("infer", self.run, MODEL, feeds)
-        return TensorResult(outputs=outputs, ran=self.run_info(clock), source=name)
-
-    def _feeds(self, source: Source) -> dict[str, Array]:
-        feeds = arrays_of(source, self._takes)
-        check_numbers(feeds)
-        return feeds
-
-    def _takes(self, name: str, dtype: str, shape: tuple[int, ...], where: str) -> None:
-        """Refuse an array of a file before it is unpacked. Any number of rows: they run in calls of their own."""
-        spec = next((spec for spec in self.inputs if spec.name == name), None)
-        if spec is None:
-            listed = f"It takes {', '.join(shown(spec.name) for spec in self.inputs)}"
-            raise BadInput(f"the graph has no input {shown(name)}", where=where, hint=listed)
-        check_shape(spec, dtype, shape, most=self._most, where=where)
-
-
-Check: TypeAlias = Callable[[str, str, tuple[int, ...], str], None]
-"""Raises BadInput for an array that is not wanted: by name, dtype and shape. The last argument is the file's name."""
-
-
-def _any_array(name: str, dtype: str, shape: tuple[int, ...], where: str) -> None:
-    """All are wanted."""
-
-
-def arrays_of(source: Source, check: Check = _any_array) -> dict[str, Array]:
-    """The arrays of a mapping or an .npz file. check: as of `read_npz`. Raises BadInput."""
-    if isinstance(source, Mapping):
-        return {str(name): _array(str(name), value) for name, value in source.items()}
-    if isinstance(source, (str, Path)):
-        return read_npz(Path(source), check)
-    what = f"an object of type {type(source).__name__} holds no named arrays"
-    raise BadInput(what, hint="Pass a dict of arrays by input name, or the path of an .npz file")
-
-
-def _array(name: str, value: Any) -> Array:
-    try:
-        array = np.asarray(value)
-    except Exception as exc:  # rows of different lengths, or another package's array, which may raise anything
-        raise BadInput(f"{shown(name)} is no array: {exc}", hint="Feed a NumPy array of one shape") from exc
-    if array.dtype == object:  # what NumPy makes of anything that it does not know
-        raise BadInput(f"{shown(name)} is {kind_of(value)}, not an array of numbers", hint="Feed a NumPy array")
-    return array
-
-
-def check_numbers(feeds: Mapping[str, Array]) -> None:
-    """Raise BadInput for NaN in a float array. Runtimes disagree about it: ONNX Runtime answers NaN, OpenVINO may
-    answer a plausible number. The check costs one pass over the float inputs."""
-    for name, array in feeds.items():
-        if array.dtype.kind != "f" or not (nan := np.isnan(array)).any():
-            continue
-        at = [int(index) for index in np.unravel_index(int(nan.argmax()), array.shape)]
-        where = f"holds NaN at {at}" if at else "is NaN"
-        raise BadInput(f"{shown(name)} {where}", hint="Replace values that are missing, as in the training data")
-
-
-def npz(arrays: Mapping[str, Array]) -> bytes:
-    """The bytes of an .npz file. Unlike `numpy.savez`, an array may have any name, "file" too."""
-    data = BytesIO()
-    with zipfile.ZipFile(data, "w") as archive:
-        for name, array in arrays.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
-    return data.getvalue()
-
-
-def read_npz(path: Path, check: Check = _any_array) -> dict[str, Array]:
-    """The arrays of an .npz file by name; nothing is unpickled. check: raises for an array that is not wanted; called
-    for each of them before any is unpacked, since a small archive may hold large arrays.
-
-    Raises BadInput: no such file, no regular file, no .npz file, too large.
-    """
-    where, again = shown(path), "Write it with numpy.savez(path, name=array)"
-    plain_file.check(path, what="an .npz file")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
-            if (total := sum(member.file_size for member in members)) > MAX_NPZ_BYTES:
-                raise BadInput(f"its arrays take {total} bytes, at most {MAX_NPZ_BYTES} are read", where=where)
-            for member in members:
-                name = member.filename.removesuffix(".npy")
-                dtype, shape = _stated(archive, member, where, again)
-                check(name, str(dtype), shape, where)
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except EdgeError:
-        raise
-    except OSError as exc:
-        raise unreadable(path, exc) from exc
-    except Exception as exc:
-        raise BadInput(f"this is no .npz file of plain arrays: {exc}", where=where, hint=again) from exc
-
-
-def npz_in(folder: Path) -> list[Path]:
-    """The .npz files directly in a folder, by name: regular files and links to them, their suffix in any case.
-
-    A link that leads nowhere is among them, since nobody knows what it held: whoever reads it says what is wrong.
-    Raises BadInput for a folder that can't be looked into.
-    """
-    try:
-        entries = sorted(folder.iterdir())
-    except OSError as exc:
-        raise unreadable(folder, exc) from exc
-    named = [path for path in entries if path.suffix.lower() == ".npz"]
-    return [path for path in named if os.path.isfile(path) or not os.path.exists(path)]
-
-
-def _stated(
-    archive: zipfile.ZipFile, member: zipfile.ZipInfo, where: str, again: str
-) -> tuple[np.dtype[Any], tuple[int, ...]]:
-    """Type and shape by the header of one array, whose size must be the member's. Raises BadInput; ValueError for a
-    header that can't be read."""
-    name = member.filename.removesuffix(".npy")
-    with archive.open(member) as data:
-        if name == member.filename or not data.read(len(_MAGIC)).startswith(_MAGIC):
-            raise BadInput(f"it holds {shown(name)}, which is no array", where=where, hint=again)
-        version = tuple(data.read(2))
-        if version not in _HEADERS:  # 3.0 is for names of fields alone, and an array of fields is no tensor
-            raise ValueError(f"{shown(name)} is of the version {'.'.join(map(str, version))} of .npy")
-        shape, _, dtype = _HEADERS[version](data)
-        if dtype.hasobject:
-            raise ValueError(f"{shown(name)} holds Python objects")
-        wanted = data.tell() + math.prod(shape) * dtype.itemsize
-    if wanted != member.file_size:
-        raise BadInput(
-            f"{shown(name)} has {member.file_size} bytes, its type {dtype} and shape {shape} need {wanted}",
-            where=where, hint=again,
+        fed = self._sources.take(source, clock)
+        outputs = clock("infer", self._answers, fed.feeds)
+        return TensorResult(
+            outputs=outputs, ran=self.run_info(clock), source=fed.file, geometry=fed.geometry, notes=fed.notes,
         )  # fmt: skip
-    return dtype, shape
 
-
-_MAGIC = b"\x93NUMPY"
-_HEADERS: Mapping[tuple[int, ...], Callable[[Any], tuple[tuple[int, ...], bool, np.dtype[Any]]]] = {
-    (1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0,
-}  # fmt: skip
-"""What reads a header, behind its magic and version."""
+    def _answers(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Outputs of all roles, each fed with its own part."""
+        if not self._several:
+            return self.run(next(iter(self._loaded.models)), feeds)
+        found: dict[str, Array] = {}
+        for role in self._loaded.models:
+            answered = self.run(role, part_of(feeds, role, several=True))
+            found |= {full_name(role, name, several=True): array for name, array in answered.items()}
+        return found
 
 
 class TensorTask(Task):
-    """One graph of any inputs and outputs."""
+    """Graphs of any inputs and outputs; with preprocessing, one input takes pictures."""
 
     name: ClassVar[str] = "tensor"
+    roles: ClassVar[tuple[str, ...]] = ()
     settings: ClassVar[type[msgspec.Struct]] = TensorSettings
     predictor: ClassVar[type[Running[Any, Any]]] = TensorModel
 
     def check(self, setup: Setup, *, where: str) -> None:
-        """Any graph will do."""
+        """Any graph will do; preprocessing needs an input that takes what it prepares."""
+        record = setup.preprocessing
+        if record is not None and (count := len(picture_inputs(setup.inputs, record))) != 1:
+            raise BadBundle(
+                f"its preprocessing makes uint8 pictures of {record.height} x {record.width} x 3, and "
+                f"{count or 'no'} inputs take them", where=where, hint="Export it again",
+            )  # fmt: skip
 
-    def open(self, loaded: Loaded) -> TensorModel:
+    def open(self, loaded: Loaded) -> Running[Any, Any]:
         return TensorModel(loaded)
 
     def feeds(self, setup: Setup, source: Mapping[str, Array], role: str, answers: Answers) -> dict[str, Array]:
-        feeds = dict(source)
+        if setup.preprocessing is not None and images.is_stored_picture(source):
+            return {setup.inputs[role][0].name: images.picture_tensor(source, setup.preprocessing)}
+        feeds = part_of(source, role, several=len(setup.inputs) > 1)
         check_numbers(feeds)  # else a golden sample could be packed that `predict` refuses
         return feeds
 
-    def source(self, stored: Mapping[str, Array]) -> Mapping[str, Array]:
-        return stored
+    def source(self, stored: Mapping[str, Array]) -> Mapping[str, Array] | bytes:
+        return stored[images.PICTURE].tobytes() if images.is_stored_picture(stored) else stored
 
     def workload(self, bundle: Bundle, given: Sequence[Given] = ()) -> list[Any]:
-        return [arrays_of(one) for one in super().workload(bundle, given)]
+        record = bundle.manifest.preprocessing
+        depth = None if record is None else record.bit_depth
+
+        def loaded(source: Any) -> Any:
+            """In memory: a camera gives pixels."""
+            if record is None or is_arrays(source):
+                return arrays_of(source)
+            return preprocess.read_rgb8(Path(source), bit_depth=depth)
+
+        if given:
+            return [loaded(one.source) for one in given]
+        return list(images.ring(bundle)) or [arrays_of(one) for one in super().workload(bundle)]
 
     def given(self, words: Sequence[str], bundle: Bundle) -> list[Given]:
-        """Files of arrays: .npz files, and those directly in a folder (`npz_in`)."""
-        files: list[Path] = []
+        """Files of arrays, .npz, and those directly in a folder (`npz_in`). With preprocessing also pictures: files,
+        and all below a folder that has no .npz files in it."""
+        found: list[Given] = []
         for word in words:
             path = Path(word)
             if not os.path.isdir(path):  # unlike Path.is_dir, of a name that is too long, too
-                files.append(path)
+                found.append(Given(name=word, source=path, place=Path()))
                 continue
-            found = npz_in(path)
-            if not found:
+            files = npz_in(path)
+            if not files and bundle.manifest.preprocessing is None:
                 raise BadInput("there are no .npz files in it", where=shown(path), hint="Write them with numpy.savez")
-            files += found
-        return [Given(name=str(file), source=file, place=place) for file, place in zip(files, places_of(files))]
+            pictures = [] if files else images.given_pictures([word])
+            found += [Given(name=str(file), source=file, place=Path()) for file in files] + pictures
+        places = places_of([one.source for one in found])
+        return [replace(one, place=place) for one, place in zip(found, places, strict=True)]
 
     def left_out(self, words: Sequence[str]) -> list[str]:
-        folders = [Path(word) for word in words if os.path.isdir(word)]
-        others = {folder: len(list(folder.iterdir())) - len(npz_in(folder)) for folder in folders}
-        return [f"{shown(folder)}: left out, no .npz files: {count}" for folder, count in others.items() if count]
+        said = []
+        for folder in (Path(word) for word in words if os.path.isdir(word)):
+            count = len(list(folder.iterdir())) - len(files) if (files := npz_in(folder)) else 0
+            said += [f"{shown(folder)}: left out, no .npz files: {count}"] if count else []
+            said += [] if files else images.left_out([str(folder)])
+        return said
+
+    def summary(self, bundle: Bundle) -> list[tuple[str, str]]:
+        if not (labels := settings_of(bundle, TensorSettings).labels):
+            return []
+        return [("labels", f"{len(labels)}: {', '.join(map(shown, labels[:5]))}{', ...' * (len(labels) > 5)}")]

@@ -1,4 +1,4 @@
-"""Samples for any graph: of a folder of .npz files, of one .npz file, or random. Knows no picture and no task."""
+"""Samples for any graph: a folder of pictures or of .npz files, one .npz file, or random ones. Knows no task."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from typing import Protocol
 import numpy as np
 
 from edge_sdk.errors import BadInput, BadUsage
+from edge_sdk.export.generic.picture_folder import PictureFolder, PictureInput
+from edge_sdk.npz import SUFFIX, npz_in, read_npz
 from edge_sdk.shown import shortened, shown, unreadable
-from edge_sdk.tasks.tensor import npz_in, read_npz
 from edge_sdk.tensors import BATCH, Array, TensorSpec
 
 RANDOM = "random:"
@@ -40,13 +41,27 @@ class ArraySamples(Protocol):
     def __iter__(self) -> Iterator[dict[str, Array]]: ...
 
 
-def samples_of(word: str, inputs: Sequence[TensorSpec], axes: Mapping[str, int], *, seed: int) -> ArraySamples:
-    """What `--data` names: a folder of .npz files, one sample each; an .npz file of all samples; "random:64".
+def is_random(word: str) -> bool:
+    """Whether `--data` asks for random samples."""
+    return word.startswith(RANDOM)
 
-    axes: the largest size of each free axis. Raises BadInput, BadUsage; the first sample is looked at before anything
-    else is done.
+
+def is_arrays(word: str) -> bool:
+    """Whether `--data` names .npz files: one, or a folder with some directly in it."""
+    path = Path(word)
+    return bool(npz_in(path)) if os.path.isdir(path) else path.suffix.lower() == SUFFIX
+
+
+def samples_of(
+    word: str, inputs: Sequence[TensorSpec], axes: Mapping[str, int], *, seed: int, picture: PictureInput | None = None
+) -> ArraySamples:
+    """What `--data` names: a folder of .npz files, one sample each; an .npz file of all samples; a folder of pictures,
+    searched with all its subfolders; "random:64".
+
+    axes: the largest size of each free axis. picture: the input that takes pictures, None = none does. Raises BadInput,
+    BadUsage; the first sample is looked at before anything else is done.
     """
-    if word.startswith(RANDOM):
+    if is_random(word):
         count = word.removeprefix(RANDOM)
         # the length first: Python refuses to read more than 4300 digits
         if not count.isdecimal() or len(count) > 6 or not 1 <= int(count) <= MAX_DRAWN:
@@ -56,9 +71,9 @@ def samples_of(word: str, inputs: Sequence[TensorSpec], axes: Mapping[str, int],
         raise BadUsage("--data names nothing", hint="Name a folder of .npz files, one .npz file, or random:64")
     path = Path(word)
     if os.path.isdir(path):  # unlike Path.is_dir, of a name that is too long, too
-        return _folder(path, inputs)
-    if path.suffix.lower() == ".npz":
-        return _file(path, inputs)
+        return _folder(path, inputs, picture)
+    if path.suffix.lower() == SUFFIX:
+        return _file(path, inputs, picture)
     raise BadInput(
         "this is no folder and no .npz file", where=f"--data {shortened(word)}",
         hint="Name a folder of .npz files, one .npz file, or random:64",
@@ -86,7 +101,7 @@ class RandomSamples:
     def __iter__(self) -> Iterator[dict[str, Array]]:
         for k in range(self.count):
             rng = np.random.default_rng([self.seed, k])
-            yield {spec.name: self._drawn(spec, rng) for spec in self.inputs}
+            yield {spec.name: drawn(spec.dtype, self.shapes[spec.name], rng) for spec in self.inputs}
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -97,12 +112,13 @@ class RandomSamples:
             for spec in self.inputs
         }
 
-    def _drawn(self, spec: TensorSpec, rng: np.random.Generator) -> Array:
-        shape = self.shapes[spec.name]
-        if np.issubdtype(np.dtype(spec.dtype), np.floating):
-            return rng.uniform(*FLOATS, shape).astype(spec.dtype)
-        low, high = RANGES.get(spec.dtype, INTEGERS)
-        return rng.integers(int(low), int(high), shape, endpoint=True).astype(spec.dtype)
+
+def drawn(dtype: str, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    """Evenly drawn values of a type (see RANGES)."""
+    if np.issubdtype(np.dtype(dtype), np.floating):
+        return rng.uniform(*FLOATS, shape).astype(dtype)
+    low, high = RANGES.get(dtype, INTEGERS)
+    return rng.integers(int(low), int(high), shape, endpoint=True).astype(dtype)
 
 
 def _random(count: int, inputs: Sequence[TensorSpec], axes: Mapping[str, int], seed: int) -> RandomSamples:
@@ -148,6 +164,7 @@ class FolderSamples:
 
     files: tuple[Path, ...]
     inputs: tuple[TensorSpec, ...]
+    picture: PictureInput | None = None
     digest: str
 
     def __len__(self) -> int:
@@ -155,17 +172,25 @@ class FolderSamples:
 
     def __iter__(self) -> Iterator[dict[str, Array]]:
         for file in self.files:
-            yield _checked(read_npz(file), self.inputs, where=shown(file))
+            yield _checked(read_npz(file), self.inputs, self.picture, where=shown(file))
 
 
-def _folder(path: Path, inputs: Sequence[TensorSpec]) -> FolderSamples:
+def _folder(path: Path, inputs: Sequence[TensorSpec], picture: PictureInput | None) -> ArraySamples:
     files = tuple(npz_in(path))
+    if not files and picture is not None:
+        if others := [spec.name for spec in inputs if spec.name != picture.name]:
+            raise BadInput(
+                f"pictures feed {shown(picture.name)} alone, the graph also takes {', '.join(map(shown, others))}",
+                where=f"--data {shown(path)}", hint=f"Give .npz files of all inputs: {_PREPARED}",
+            )  # fmt: skip
+        return PictureFolder.of(path, picture)
     if not files:
         raise BadInput(
             "there are no .npz files in it", where=f"--data {shown(path)}",
-            hint="Write one for each sample, with numpy.savez(path, input_name=array)",
+            hint="Write one for each sample, with numpy.savez(path, input_name=array); for pictures state how they are "
+            "prepared, with --mean and --std or --preprocessing",
         )  # fmt: skip
-    found = FolderSamples(files=files, inputs=tuple(inputs), digest="")
+    found = FolderSamples(files=files, inputs=tuple(inputs), picture=picture, digest="")
     next(iter(found))  # what is wrong with the first is wrong with most, and is said before all are read
     return replace(found, digest=_digest(files))
 
@@ -185,7 +210,7 @@ def _digest(files: Sequence[Path]) -> str:
     return total.hexdigest()
 
 
-def _file(path: Path, inputs: Sequence[TensorSpec]) -> StackedSamples:
+def _file(path: Path, inputs: Sequence[TensorSpec], picture: PictureInput | None) -> StackedSamples:
     where = shown(path)
     arrays = read_npz(path)
     _check_names(arrays, inputs, where=where)
@@ -197,7 +222,7 @@ def _file(path: Path, inputs: Sequence[TensorSpec]) -> StackedSamples:
         row = array if not array.ndim else array[:1] if spec.batched else array[0] if len(array) else array
         if wrong := spec.accepts(row):
             stacked = "rows" if spec.batched else "stacked along a first axis of their own"
-            raise BadInput(f"{wrong}; samples are {stacked}", where=where, hint="Write it with numpy.savez")
+            raise BadInput(f"{wrong}; samples are {stacked}", where=where, hint=_hint(spec, picture))
         counts[spec.name] = len(array)
     if len(set(counts.values())) != 1 or not all(counts.values()):
         words = ", ".join(f"{name} {count}" for name, count in counts.items())
@@ -226,10 +251,25 @@ def _check_names(arrays: Mapping[str, Array], inputs: Sequence[TensorSpec], *, w
         )
 
 
-def _checked(arrays: dict[str, Array], inputs: Sequence[TensorSpec], *, where: str) -> dict[str, Array]:
+_PREPARED = "a picture is there as prepared, uint8 (N, H, W, 3) in RGB"
+
+
+def _hint(spec: TensorSpec, picture: PictureInput | None) -> str:
+    """What to do where the array of an input does not fit."""
+    if picture is None or spec.name != picture.name:
+        return "Write it with numpy.savez"
+    return (
+        f"With preprocessing stated, {_PREPARED}: give a folder of pictures, or leave the options of preprocessing out "
+        "to feed what the network itself takes"
+    )
+
+
+def _checked(
+    arrays: dict[str, Array], inputs: Sequence[TensorSpec], picture: PictureInput | None, *, where: str
+) -> dict[str, Array]:
     """One sample's arrays, each as its input takes it. Raises BadInput."""
     _check_names(arrays, inputs, where=where)
     for spec in inputs:
         if wrong := spec.accepts(arrays[spec.name]):
-            raise BadInput(wrong, where=where, hint="Write it with numpy.savez")
+            raise BadInput(wrong, where=where, hint=_hint(spec, picture))
     return arrays

@@ -189,6 +189,9 @@ class ExportTask:
         """Check everything that would stop the build after the training. Raises BadInput, BadUsage, BoundNotMet."""
         return Checked()
 
+    def check_exported(self, exported: Exported, options: Any) -> None:
+        """Check what only the model's settings can tell, before minutes of calibration. Raises BadInput, BadUsage."""
+
     def sources(self, data: Any, trained: Any) -> Sources:
         """For the provenance. Default: the digest that the data have, or a note that they have none."""
         if isinstance(data, HasDigest):

@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from edge_sdk.errors import BadUsage
+from edge_sdk.export.family import Samples
 from edge_sdk.export.tasks.base import ExportTask, Golden, Made, OffersGolden
 from edge_sdk.tasks.base import MODEL
 
@@ -21,17 +22,25 @@ class TensorExport(ExportTask):
     name: ClassVar[str] = "tensor"
 
     def golden(self, made: Made) -> Sequence[Golden]:
-        """The first, a middle and the last sample; the family's own where it names some. Two different ones are needed:
-        of a single sample, its values in reverse order are the second."""
+        """The family's own, or `spread` over its samples: two different ones are needed."""
         if isinstance(made.family, OffersGolden):
             return made.family.golden(made.data, made.trained)
-        samples = made.family.samples(made.data, made.trained, MODEL, COUNT)
-        if not len(samples):
-            raise BadUsage("there are no samples to make golden samples of", hint="Give some")
-        wanted = sorted({0, len(samples) // 2, len(samples) - 1})
-        found = enumerate(islice(samples, wanted[-1] + 1))
-        golden = [Golden(source=dict(feeds), label=f"sample {number}") for number, feeds in found if number in wanted]
-        if len(golden) == 1:
-            turned = {name: np.ascontiguousarray(np.flip(array)) for name, array in golden[0].source.items()}
-            golden.append(Golden(source=turned, label="sample 0, reversed"))
-        return golden
+        return spread(made.family.samples(made.data, made.trained, MODEL, COUNT))
+
+
+def spread(samples: Samples) -> list[Golden]:
+    """The first, a middle and the last sample; of a single one, its values in reverse order are the second."""
+    wanted = numbers(len(samples))
+    found = enumerate(islice(samples, wanted[-1] + 1))
+    golden = [Golden(source=dict(feeds), label=f"sample {number}") for number, feeds in found if number in wanted]
+    if len(golden) == 1:
+        turned = {name: np.ascontiguousarray(np.flip(array)) for name, array in golden[0].source.items()}
+        golden.append(Golden(source=turned, label="sample 0, reversed"))
+    return golden
+
+
+def numbers(count: int) -> list[int]:
+    """Which of `count` samples become golden ones: at most COUNT of them. Raises BadUsage where there are none."""
+    if not count:
+        raise BadUsage("there are no samples to make golden samples of", hint="Give some")
+    return sorted({0, count // 2, count - 1})

@@ -688,7 +688,7 @@ def test_what_another_run_writes_to_out_meanwhile_is_kept_unless_it_is_to_be_los
         Path("m.edge").write_bytes(b"of another run")
         return samples_of(*arguments, **options)
 
-    monkeypatch.setattr("edge_sdk.export.generic.samples.samples_of", read)
+    monkeypatch.setattr("edge_sdk.export.generic.bring.samples_of", read)
     assert quantize("--variant", "fp32", data="random:2") == 2
     assert "m.edge: this file was written while the bundle was being built" in capsys.readouterr().err
     assert Path("m.edge").read_bytes() == b"of another run"

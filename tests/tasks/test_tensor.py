@@ -32,8 +32,9 @@ from edge_sdk.export.family import Exported, FloatGraph
 from edge_sdk.export.generic.samples import FolderSamples, samples_of
 from edge_sdk.export.pack import Parts, pack
 from edge_sdk.export.tasks.base import Golden
+from edge_sdk.npz import npz, read_npz
 from edge_sdk.tasks.base import MODEL
-from edge_sdk.tasks.tensor import TensorModel, TensorSettings, TensorTask, check_numbers, npz, read_npz
+from edge_sdk.tasks.tensor import TensorModel, TensorSettings, TensorTask, check_numbers
 from edge_sdk.verify import verify
 
 

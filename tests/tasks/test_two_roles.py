@@ -19,8 +19,8 @@ from edge_sdk.bundle.store import Bundle
 from edge_sdk.errors import BadUsage, CheckFailed
 from edge_sdk.export.calibrating import quantized
 from edge_sdk.export.family import Exported, FloatGraph
+from edge_sdk.export.golden_pictures import sample
 from edge_sdk.export.pack import Parts, pack, provenance
-from edge_sdk.export.tasks.anomaly.golden import sample
 from edge_sdk.export.tasks.base import ANY_OUTPUT, TOLERANCES, Golden
 from edge_sdk.loading import choose
 from edge_sdk.verify import verify

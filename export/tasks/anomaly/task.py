@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from edge_sdk import grouping
 from edge_sdk.bundle.manifest import Preprocessing, Tolerance
 from edge_sdk.counted import counted
 from edge_sdk.decision.record import Record
@@ -39,7 +40,6 @@ from edge_sdk.export.tasks.base import (
 from edge_sdk.progress import Progress, silent
 from edge_sdk.runtimes.variants import is_int8
 from edge_sdk.shown import shown
-from edge_sdk.tasks.anomaly import grouping
 from edge_sdk.tasks.anomaly.detector import AnomalySettings
 from edge_sdk.tasks.anomaly.evidence import Scored, highest, look_at
 from edge_sdk.verify import VerifyReport

@@ -16,7 +16,7 @@ import numpy as np
 from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.calibration import Variant
 from edge_sdk.export.anomaly.data import AnomalyTrained
-from edge_sdk.export.anomaly.store import PictureStore
+from edge_sdk.export.pictures.store import PictureStore
 from edge_sdk.export.tasks.anomaly.evaluate import VariantScores, prepared, score_all
 from edge_sdk.progress import Progress, silent
 from edge_sdk.runtimes import faults, probe

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from edge_sdk import atomic
 from edge_sdk.errors import BadUsage
 from edge_sdk.export.family import FamilyOptions, Trained, TrainingPlan
-from edge_sdk.tasks.tensor import npz, read_npz
+from edge_sdk.npz import npz, read_npz
 
 KEPT = "weights.npz"
 Draw = Callable[[], Mapping[str, NDArray[np.float32]]]

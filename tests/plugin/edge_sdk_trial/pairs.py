@@ -19,10 +19,10 @@ from edge_sdk import atomic
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.errors import BadBundle, BadInput
 from edge_sdk.golden import OutputCheck
+from edge_sdk.npz import npz, read_npz
 from edge_sdk.stages import Stages
 from edge_sdk.tasks.base import Answers, Given, Headline, Loaded, RunInfo, Running, Setup, Task, settings_of
 from edge_sdk.tasks.images import PICTURE, Pictures, Source, picture_tensor, places_of
-from edge_sdk.tasks.tensor import npz, read_npz
 from edge_sdk.tensors import Array
 
 ENCODER, DECODER = "encoder", "decoder"

@@ -1,0 +1,74 @@
+"""The verb `export`: make a bundle from a torch module."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edge_sdk.cli import new_bundle, terminal
+from edge_sdk.cli.model_options import ModelOptions, axes_of, verb
+from edge_sdk.errors import BadUsage
+from edge_sdk.extras import need_exporting
+
+_EXPORTING = ("onnx", "onnxruntime", "onnxscript", "onnx_ir", "torch", "safetensors")
+
+
+@verb
+def export(
+    options: ModelOptions,
+    module: Annotated[
+        str,
+        typer.Argument(
+            metavar="PACKAGE.MODULE:FACTORY", help="A function or class that makes a torch module, by its import name.",
+            show_default=False,
+        ),
+    ],
+    input: Annotated[
+        list[str],
+        typer.Option(
+            "--input", help='NAME:TYPE[AXES] of each input, such as "image:float32[N,3,H=64..640,W=64..640]".',
+            show_default=False,
+        ),
+    ],
+    weights: Annotated[Path | None, typer.Option(help="A .safetensors file of all its weights.")] = None,
+    arg: Annotated[
+        list[str] | None, typer.Option("--arg", help="An argument of the factory, such as width=32; may be repeated.")
+    ] = None,
+) -> None:  # fmt: skip
+    """Export a torch module, check the graph against it, quantize it, and write one bundle with its variants.
+
+    The current folder is searched for the package, too. Its code is imported and runs. Upper-case letters in --input
+    are free axes with their range, N is the batch. Module and graph are compared on seeded inputs of several sizes.
+    All else is as of edge-sdk quantize: samples, preprocessing, task.
+
+    Examples:
+
+    edge-sdk export nets:make --weights w.safetensors --input "image:float32[N,3,224,224]" --data photos/ --mean
+    0.485,0.456,0.406 --std 0.229,0.224,0.225 --out m.edge
+
+    edge-sdk export nets:Detector --arg width=32 --input "image:uint8[1,H=64..640,W=64..640,3]" --data samples/ --out
+    m.edge
+    """
+    new_bundle.check(options)
+    need_exporting(_EXPORTING)
+    from edge_sdk.export.generic import input_spec
+
+    inputs = input_spec.bounded(input_spec.parsed(input), axes_of(options.axis or ()))
+    if weights is not None and not weights.is_file():
+        raise BadUsage("there is no such file", where=f"--weights {weights}")
+    from edge_sdk.export.generic import factory, torch_module
+    from edge_sdk.tasks.base import MODEL
+
+    made = factory.made(module, arguments=factory.arguments_of(arg or ()), folder=Path.cwd())
+    if weights is not None:
+        factory.load(made, weights)
+    with terminal.progress() as progress:
+        progress(0, 0, "exporting the module")
+        model, parity = torch_module.exported(made, inputs, where=module, seed=options.seed, threads=options.threads)
+    terminal.note(parity.line())
+    new_bundle.made({MODEL: model}, options, axes=input_spec.largest(inputs))
+
+
+COMMANDS = (export,)

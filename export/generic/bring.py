@@ -1,0 +1,164 @@
+"""From models as users have them to a family with its samples, all checked: what `quantize` and `export` share.
+
+The steps: a front for pictures where they are stated, axes, samples, the task's settings. Knows no task's meaning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from edge_sdk.calibration import graphs
+from edge_sdk.calibration.sizes import check_sample
+from edge_sdk.errors import BadUsage
+from edge_sdk.export.family import FloatGraph
+from edge_sdk.export.generic import front
+from edge_sdk.export.generic.family import Generic, RoleSamples
+from edge_sdk.export.generic.model import UserModel, changed
+from edge_sdk.export.generic.picture import PictureOptions, stated
+from edge_sdk.export.generic.picture_folder import PictureInput
+from edge_sdk.export.generic.samples import RANDOM_ONLY, ArraySamples, RandomSamples, samples_of
+from edge_sdk.export.generic.settings import TENSOR, settings_of
+from edge_sdk.export.pack import axes_of
+from edge_sdk.shown import shown
+from edge_sdk.tensors import BATCH
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stated:
+    """What a user states of models, besides the models.
+
+    data: by role, a folder, an .npz file or "random:64". axes: the largest size of each free axis, by its name in the
+    files. exclude: by role, nodes that stay float in int8. variants: besides fp32, None = all. picture: fields of
+    `PictureOptions`, {} = no input takes pictures. task, settings: the task's name, and fields of its settings. seed:
+    of random samples.
+    """
+
+    data: Mapping[str, str]
+    axes: Mapping[str, int] = field(default_factory=dict)
+    exclude: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    variants: tuple[str, ...] | None = None
+    picture: Mapping[str, Any] = field(default_factory=dict)
+    task: str = TENSOR
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Brought:
+    """What a bundle is built of. notes: what was found out and changed, for people; warnings: what is wrong with the
+    result for the same reason."""
+
+    family: Generic
+    samples: RoleSamples
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def brought(models: Mapping[str, UserModel], wanted: Stated) -> Brought:
+    """The models by role with what is stated of them. The first sample of each role is read. Raises BadInput, BadUsage,
+    before anything is computed."""
+    _check_roles(models, wanted)
+    settings = settings_of(wanted.task, wanted.settings)
+    options = stated(wanted.picture, where="the preprocessing") if wanted.picture else None
+    picture: tuple[str, PictureInput] | None = None
+    given = models
+    if options is not None:
+        role, options = _role_of_picture(models, options)
+        made, takes = _with_front(models[role], options)
+        models, picture = {**models, role: made}, (role, takes)
+    float_graphs: dict[str, FloatGraph] = {}
+    samples: dict[str, ArraySamples] = {}
+    drawn = False
+    axes = _Axes(wanted.axes, given, models)
+    notes = (*(note for model in models.values() for note in model.notes), *axes.notes)
+    for role, model in models.items():
+        float_graphs[role] = FloatGraph(
+            onnx=model.onnx, axes=axes.of(role), keep_fp32_in_int8=tuple(wanted.exclude.get(role, ())),
+            variants=wanted.variants,
+        )  # fmt: skip
+        sizes = axes_of(float_graphs[role], model.facts.inputs)
+        read = samples[role] = samples_of(
+            wanted.data[role], model.facts.inputs, sizes, seed=wanted.seed,
+            picture=picture[1] if picture is not None and picture[0] == role else None,
+        )  # fmt: skip
+        if isinstance(read, RandomSamples):  # before one is drawn; calibration checks the first that it reads
+            check_sample(graphs.parsed(model.onnx), read.shapes)
+            drawn = True
+    return Brought(
+        family=Generic(
+            float_graphs=float_graphs, task=wanted.task, settings=settings,
+            preprocessing=None if picture is None else picture[1].record,
+        ),
+        samples=RoleSamples(by_role=samples), notes=notes, warnings=(RANDOM_ONLY,) if drawn else (),
+    )  # fmt: skip
+
+
+def _check_roles(models: Mapping[str, UserModel], wanted: Stated) -> None:
+    for what, given in (("--data", wanted.data), ("--exclude", wanted.exclude)):
+        if strange := [role for role in given if role not in models]:
+            raise BadUsage(f"there is no model {shown(strange[0])}", where=what, hint=f"Of {', '.join(models)}")
+    if missing := [role for role in models if role not in wanted.data]:
+        raise BadUsage(
+            f"the model {missing[0]} has no samples", where="--data", hint=f"Give --data {missing[0]}=FOLDER, too"
+        )
+
+
+def _role_of_picture(models: Mapping[str, UserModel], options: PictureOptions) -> tuple[str, PictureOptions]:
+    """The role whose graph gets the front, and the options with the input's own name."""
+    if len(models) == 1:
+        return next(iter(models)), options
+    role, found, name = options.input.partition("/")
+    if not found or role not in models:
+        raise BadUsage(
+            "which of the models takes pictures is not said", where="--picture-input",
+            hint=f"Write --picture-input ROLE/INPUT, where ROLE is one of {', '.join(models)}",
+        )  # fmt: skip
+    return role, msgspec.structs.replace(options, input=name)
+
+
+def _with_front(model: UserModel, options: PictureOptions) -> tuple[UserModel, PictureInput]:
+    made = front.with_front(graphs.parsed(model.onnx), options, where=model.where)
+    record = made.preprocessing
+    size = f"{record.height} x {record.width}"
+    note = (
+        f"pictures become uint8 {size} ({record.mode}), and the graph normalizes them"
+        if made.added else f"pictures become uint8 {size} ({record.mode}); the graph is as it was"
+    )  # fmt: skip
+    takes = PictureInput(name=made.input, record=record)
+    return changed(model, front.checked(made.model, where=model.where), note=f"{shown(made.input)}: {note}"), takes
+
+
+class _Axes:
+    """The stated sizes of free axes, for each role. Raises BadUsage for one that no graph has, and for the batch stated
+    by two names. given: as the user names their axes; models: of which a front may have fixed some."""
+
+    def __init__(
+        self, axes: Mapping[str, int], given: Mapping[str, UserModel], models: Mapping[str, UserModel]
+    ) -> None:
+        self._axes, self._models = axes, models
+        self.notes: list[str] = []
+        for called in dict.fromkeys(model.facts.batch_name for model in models.values() if model.facts.batch_name):
+            self.notes.append(f"the axis {shown(called)} is the batch: its rows are samples, and run in batches")
+            if {BATCH, called} <= set(axes):
+                raise BadUsage(
+                    f"{BATCH} and {shown(called)} are one axis, the batch", where="--axis", hint="State one size"
+                )
+        known = {axis for model in given.values() for axis in _called(model)}
+        if strange := sorted(set(axes) - known):
+            raise BadUsage(f"the graph has no free axis {shown(strange[0])}", where="--axis")
+
+    def of(self, role: str) -> dict[str, int]:
+        """By the names of the role's graph."""
+        names = _called(self._models[role])
+        return {name: self._axes[stated_as] for stated_as, name in names.items() if stated_as in self._axes}
+
+
+def _called(model: UserModel) -> dict[str, str]:
+    """What a user may call each free axis -> what the specs call it."""
+    names = {axis: axis for spec in model.facts.inputs for axis in spec.axes}
+    called = model.facts.batch_name
+    return names | ({called: BATCH} if called and BATCH in names else {})

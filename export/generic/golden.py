@@ -1,0 +1,42 @@
+"""Golden samples of a generic bundle: some of the samples that it was calibrated on, in the form of a user's source.
+
+Knows no task beyond the names by which it calls the tensors of several graphs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from edge_sdk.export.generic.picture_folder import PictureFolder
+from edge_sdk.export.generic.samples import ArraySamples
+from edge_sdk.export.tasks.base import Golden
+from edge_sdk.export.tasks.tensor import numbers, spread
+from edge_sdk.tasks.sources import full_name
+
+
+def golden(by_role: Mapping[str, ArraySamples]) -> list[Golden]:
+    """Two or three, at least two of which differ; of several graphs each holds a sample of every role."""
+    if len(by_role) == 1:
+        (samples,) = by_role.values()
+        return pictures(samples) if isinstance(samples, PictureFolder) else spread(samples)
+    found = {role: spread(samples) for role, samples in by_role.items()}
+    return [
+        Golden(
+            source={
+                full_name(role, name, several=True): array
+                for role, some in found.items()
+                for name, array in some[number % len(some)].source.items()
+            },
+            label="; ".join(f"{role}: {some[number % len(some)].label}" for role, some in found.items()),
+        )
+        for number in range(max(map(len, found.values())))
+    ]
+
+
+def pictures(samples: PictureFolder) -> list[Golden]:
+    """As `spread`, each an encoded picture; of a single one, the second stands upside down."""
+    wanted = numbers(len(samples))
+    found = [Golden(source=samples.source(number), label=f"sample {number}") for number in wanted]
+    if len(found) == 1:
+        found.append(Golden(source=samples.source(0, upside_down=True), label="sample 0, upside down"))
+    return found

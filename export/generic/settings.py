@@ -1,0 +1,76 @@
+"""Which task a model of the user's becomes a bundle of, and that task's settings. Knows no graph and no task's meaning.
+
+A task is resolved by name through the registry of tasks; what a user may state of it are fields of its settings.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from edge_sdk import plain_file, tasks
+from edge_sdk.errors import BadInput, BadUsage
+from edge_sdk.shown import shown
+
+TENSOR = "tensor"
+"""The task of a model of which nothing is stated."""
+MAX_LABELS, MAX_LABEL, MAX_FILE_BYTES = 100_000, 200, 2**24
+OPTIONS = {"labels": "--labels", "scores": "--scores"}
+"""The options that state a field of settings, by field."""
+
+
+def settings_of(task: str, fields: Mapping[str, Any]) -> msgspec.Struct:
+    """The settings of a task from plain values by field.
+
+    Raises BadUsage: no such task, a field that its settings don't have, one that it needs and nobody stated, a value
+    that a field can't have.
+    """
+    if task not in tasks.names():
+        names = ", ".join(tasks.names())
+        raise BadUsage(f"there is no task {shown(task)[:80]}", where="--task", hint=f"One of {names}")
+    kind = tasks.task(task).settings
+    known = {field.name: field for field in msgspec.structs.fields(kind)}
+    for name in fields:
+        if name not in known:
+            option = OPTIONS.get(name, name)
+            hint = f"Leave {option} out, or name another --task"
+            raise BadUsage(f"the task {task} has no {name}", where=option, hint=hint)
+    missing = [name for name, field in known.items() if field.required and name not in fields]
+    if missing:
+        where, hint = OPTIONS.get(missing[0], "--task"), "State it, or name another --task"
+        raise BadUsage(f"the task {task} needs {', '.join(missing)}", where=where, hint=hint)
+    try:
+        made: msgspec.Struct = msgspec.convert(dict(fields), kind)
+    except msgspec.ValidationError as exc:
+        raise BadUsage(f"the settings of the task {task} can't be: {exc}", where="--task") from exc
+    return made
+
+
+def labels_of(path: Path) -> tuple[str, ...]:
+    """The labels of a file, in the order of the classes: one a line, or a JSON list of text. Raises BadInput."""
+    data = plain_file.read(path, what="a file of labels")
+    where, hint = shown(path), "Write one label a line, in the order of the classes, or a JSON list"
+    if len(data) > MAX_FILE_BYTES:
+        raise BadInput(f"it has {len(data):,} bytes, at most {MAX_FILE_BYTES:,} are read", where=where, hint=hint)
+    try:
+        text = data.decode("utf-8-sig")
+        found = json.loads(text) if text.lstrip().startswith("[") else text.splitlines()
+    except (UnicodeDecodeError, ValueError, RecursionError) as exc:
+        raise BadInput(f"these are no labels: {exc}", where=where, hint=hint) from exc
+    if problem := _problem(found):
+        raise BadInput(problem, where=where, hint=hint)
+    return tuple(one.strip() for one in found)
+
+
+def _problem(labels: list[Any]) -> str:
+    """What is wrong with labels, "" = nothing."""
+    if not 1 <= len(labels) <= MAX_LABELS:
+        return f"it holds {len(labels):,} labels, 1 to {MAX_LABELS:,} are read"
+    for number, label in enumerate(labels):
+        if not isinstance(label, str) or not 1 <= len(label.strip()) <= MAX_LABEL or shown(label) != label:
+            return f"label {number} is not plain text of 1 to {MAX_LABEL} characters: {shown(label)[:40]!r}"
+    return ""
