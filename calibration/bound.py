@@ -54,7 +54,7 @@ class Drop:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class AccuracyBound:
-    """A promise: int8 graphs lose at most `drop`, or none is handed out.
+    """int8 graphs lose at most `drop`, or none is handed out.
 
     metric: None = the relative difference of the outputs from the float graph's on the compared samples. name: of the
     metric. search_s: time for finding the operators that have to stay float, for all variants together.
@@ -73,7 +73,7 @@ class AccuracyBound:
             )
 
     def met(self, value: float, real: float) -> bool:
-        """Whether a graph keeps the promise. value, real: of the int8 and of the float graph; without a metric, `value`
+        """Whether a graph meets it. value, real: of the int8 and of the float graph; without a metric, `value`
         is the difference."""
         if self.metric is None:
             return value <= self.drop.distance

@@ -23,7 +23,7 @@ from edge_sdk.progress import Progress, silent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Promise:
+class BoundCheck:
     """A bound together with what it is measured against. real: the float graph's value; 0 without a metric."""
 
     prepared: Prepared
@@ -64,22 +64,22 @@ def of_float(subject: Subject, bound: AccuracyBound) -> float:
 
 
 def within(
-    promised: Promise, kept: Kept, progress: Progress = silent
+    checking: BoundCheck, kept: Kept, progress: Progress = silent
 ) -> tuple[dict[str, Sequence[Int8Graph]], tuple[Search, ...]]:
     """By variant, graphs with as many operators in int8 as the bound leaves, and what was done for it.
 
     A variant whose bound is not met is the nearest to it that was found: `refuse_unmet` says so.
     """
-    prepared, bound = promised.prepared, promised.bound
+    prepared, bound = checking.prepared, checking.bound
     until = time.monotonic() + bound.search_s
     graphs: dict[str, Sequence[Int8Graph]] = {}
     searches: list[Search] = []
     alone: Mapping[Group, float] = {}
     for number, (variant, candidates) in enumerate(kept.candidates.items()):
         share = time.monotonic() + (until - time.monotonic()) / (len(kept.candidates) - number)
-        start = _start(promised, candidates)
+        start = _start(checking, candidates)
         found, alone = search(
-            prepared, start, bound, real=promised.real, value=promised.of_graphs, until=share, known=alone,
+            prepared, start, bound, real=checking.real, value=checking.of_graphs, until=share, known=alone,
             progress=progress,
         )  # fmt: skip
         graphs[variant] = _written(start, found.best) or candidates[0].graphs
@@ -87,11 +87,11 @@ def within(
     return graphs, tuple(searches)
 
 
-def _start(promised: Promise, candidates: Sequence[Candidate]) -> Candidate:
+def _start(checking: BoundCheck, candidates: Sequence[Candidate]) -> Candidate:
     """The candidate that was kept if it meets the bound as it is; else the best of our engine. NNCF has corrected the
     biases for all operators in int8, and an operator that becomes float would keep that and its rounded weights."""
     first = candidates[0]
-    if first.attempt.engine == Portable.name or promised.bound.met(promised.of_graphs(first.graphs), promised.real):
+    if first.attempt.engine == Portable.name or checking.bound.met(checking.of_graphs(first.graphs), checking.real):
         return first
     ours = [one for one in candidates if one.attempt.engine == Portable.name]
     return min(ours, key=lambda one: one.error, default=first)
@@ -121,23 +121,23 @@ def _with_speed(prepared: Prepared, found: Search, start: Candidate) -> Search:
     return replace(found, points=points, best=same)
 
 
-def checked(promised: Promise, searches: Sequence[Search], variants: Sequence[Variant]) -> tuple[Search, ...]:
+def checked(checking: BoundCheck, searches: Sequence[Search], variants: Sequence[Variant]) -> tuple[Search, ...]:
     """Each search with the value of the finished variant on every runtime here; met only if all of them keep it."""
     out = []
     for found in searches:
         values = {
-            runtime: promised.of_variant(graph, runtime)
+            runtime: checking.of_variant(graph, runtime)
             for runtime, graph in takers(variants, found.variant).items()
         }  # fmt: skip
-        met = found.met and all(promised.bound.met(value, promised.real) for value in values.values())
+        met = found.met and all(checking.bound.met(value, checking.real) for value in values.values())
         out.append(replace(found, values=values, met=met))
     return tuple(out)
 
 
-def refuse_unmet(promised: Promise, searches: Sequence[Search], *, force: bool) -> list[str]:
-    """A sentence on each variant that breaks the promise. Raises BoundNotMet with the first, unless forced."""
+def refuse_unmet(checking: BoundCheck, searches: Sequence[Search], *, force: bool) -> list[str]:
+    """A sentence on each variant that does not meet the bound. Raises BoundNotMet with the first, unless forced."""
     unmet = [found for found in searches if not found.met]
-    words = [_unmet(promised, found) for found in unmet]
+    words = [_unmet(checking, found) for found in unmet]
     if unmet and not force:
         raise BoundNotMet(
             words[0], where=unmet[0].variant,
@@ -147,13 +147,13 @@ def refuse_unmet(promised: Promise, searches: Sequence[Search], *, force: bool) 
     return words
 
 
-def _unmet(promised: Promise, found: Search) -> str:
-    best, bound = found.best, promised.bound
+def _unmet(checking: BoundCheck, found: Search) -> str:
+    best, bound = found.best, checking.bound
     allowed = (
         f"a difference of at most {bound.drop.distance:.3g}" if bound.metric is None
         else f"{bound.drop} below {found.real:.4g}, the float graph's {bound.name}"
     )  # fmt: skip
-    worst = {name: value for name, value in found.values.items() if not bound.met(value, promised.real)}
+    worst = {name: value for name, value in found.values.items() if not bound.met(value, checking.real)}
     where = f" ({', '.join(f'{value:.4g} on {name}' for name, value in worst.items())})" if worst else ""
     until = "until the time was up" if found.out_of_time else f"in {found.tries} tries"
     return (

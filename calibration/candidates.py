@@ -57,7 +57,7 @@ def best(prepared: Prepared, exclude: Sequence[str], progress: Progress = silent
     """
     ways = [(engine, mode) for engine in _installed(prepared) for mode in engine.modes(prepared)]
     options = prepared.options
-    several = len(options.range_methods) > 1 or len(ways) > 1 or options.tune_s > 0
+    several = len(options.trials.range_methods) > 1 or len(ways) > 1 or options.trials.tune_s > 0
     found: dict[str, list[Candidate]] = {}
     attempts: list[Attempt] = []
     for variant in options.int8_variants:
@@ -73,7 +73,7 @@ def best(prepared: Prepared, exclude: Sequence[str], progress: Progress = silent
                 attempts.append(_attempt(variant, engine, mode, why=str(exc)))
         if failed and not made:
             raise failed[0]
-        if made and options.tune_s > 0:
+        if made and options.trials.tune_s > 0:
             made.append(_tuned(prepared, min(made, key=lambda one: one.error), found, progress))
         if made:
             kept = min(made, key=lambda one: one.error)  # the first of equal ones
@@ -84,7 +84,7 @@ def best(prepared: Prepared, exclude: Sequence[str], progress: Progress = silent
 
 
 def _installed(prepared: Prepared) -> list[Engine]:
-    engines = [ENGINES[name] for name in dict.fromkeys(prepared.options.engines)]
+    engines = [ENGINES[name] for name in dict.fromkeys(prepared.options.trials.engines)]
     here = [engine for engine in engines if not engine.missing()]
     if not here:
         raise NotThere(engines[0].missing(), hint="Take the engine that needs nothing more: portable")
@@ -126,7 +126,7 @@ def _tuned(
         None,
     )  # fmt: skip
     with measured() as usage:
-        until = time.monotonic() + prepared.options.tune_s
+        until = time.monotonic() + prepared.options.trials.tune_s
         ranges = known or tuned(prepared, start.source, start.ranges, until=until, progress=progress)
         graphs = start.source.graphs(ranges)
     errors = distance.errors(prepared, graphs)

@@ -113,11 +113,11 @@ def observed(subject: Subject, *, progress: Progress = silent) -> Prepared:
     options = subject.options
     watch = Watch(
         contracts=subject.contracts, float_nodes=subject.keep_fp32, first_conv=options.first_conv,
-        histogram=options.range_methods != ("minmax",), means=options.bias_correction,
+        histogram=options.trials.range_methods != ("minmax",), means=options.bias_correction,
         halves="fp16" in options.variants, threads=options.threads,
     )  # fmt: skip
     total = len(subject.samples) if isinstance(subject.samples, Sized) else 0
-    spread = Spread(options.compared, total)
+    spread = Spread(options.trials.compared, total)
     with measured() as usage:
         base = watched(
             subject.model, subject.first_pass, watch, exclude=subject.exclude, progress=progress, total=total,

@@ -11,7 +11,7 @@ from onnx import ModelProto, helper
 
 from edge_sdk.calibration import bounded, candidates, fidelity, graphs, report
 from edge_sdk.calibration.bound import AccuracyBound
-from edge_sdk.calibration.bounded import Promise
+from edge_sdk.calibration.bounded import BoundCheck
 from edge_sdk.calibration.candidates import Kept
 from edge_sdk.calibration.counts import with_true_counts
 from edge_sdk.calibration.fp16 import to_half
@@ -68,16 +68,16 @@ def finished(
     """
     exclude, options = (*prepared.subject.exclude, *exclude), prepared.options
     kept = candidates.best(prepared, exclude, progress)
-    promised = Promise(prepared=prepared, bound=bound, real=real) if bound else None
+    checking = BoundCheck(prepared=prepared, bound=bound, real=real) if bound else None
     graphs, searches = kept.graphs, NO_SEARCHES
-    if promised:
-        graphs, searches = bounded.within(promised, kept, progress)
+    if checking:
+        graphs, searches = bounded.within(checking, kept, progress)
     corrections = _corrections(prepared, graphs)
     variants, notes = with_true_counts(_variants(prepared, graphs, corrections), prepared.subject.axes)
-    if promised:
-        searches = bounded.checked(promised, searches, variants)
-        notes += bounded.refuse_unmet(promised, searches, force=options.force)
-    compared = _compare(prepared, variants, far=options.force or promised is not None)
+    if checking:
+        searches = bounded.checked(checking, searches, variants)
+        notes += bounded.refuse_unmet(checking, searches, force=options.force)
+    compared = _compare(prepared, variants, far=options.force or checking is not None)
     left_out = [name for name in options.variants if all(variant.variant != name for variant in variants)]
     if left_out:
         notes.append(f"no operator became int8, so {', '.join(left_out)} would be float: left out")

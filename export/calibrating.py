@@ -28,7 +28,7 @@ def options_for(graph: FloatGraph, *, threads: int | None = None, force: bool = 
     return QuantizeOptions(
         variants=every if graph.variants is None else graph.variants, keep_fp32=graph.keep_fp32,
         exclude=graph.keep_fp32_in_int8, output_correction=graph.output_correction, axes=graph.axes,
-        engines=graph.engines, range_methods=graph.range_methods, compared=graph.compared, threads=threads, force=force,
+        trials=graph.trials, threads=threads, force=force,
     )  # fmt: skip
 
 

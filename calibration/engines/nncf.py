@@ -68,7 +68,7 @@ class Nncf:
         own = {name: replace(whole[name], top=top) for name, top in found.tops.items() if name in whole and top > 0.0}
         return Source(
             watched=base, variant=variant, exclude=tuple(exclude), margin=prepared.options.margin,
-            methods=prepared.options.range_methods, own={OWN: {**whole, **own}}, weights=found.weights,
+            methods=prepared.options.trials.range_methods, own={OWN: {**whole, **own}}, weights=found.weights,
         )  # fmt: skip
 
 

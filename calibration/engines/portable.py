@@ -23,5 +23,5 @@ class Portable:
         options = prepared.options
         return Source(
             watched=prepared.base, variant=variant, exclude=tuple(exclude), margin=options.margin,
-            methods=options.range_methods,
+            methods=options.trials.range_methods,
         )  # fmt: skip

@@ -66,12 +66,15 @@ def _calibrate(tool: str, count: int) -> float:
     from onnxruntime.quantization import CalibrationMethod
 
     from edge_sdk.calibration import QuantizeOptions, quantize
+    from edge_sdk.calibration.options import Trials
 
     graph, samples = chain(SIDE, layers=LAYERS), Samples((1, 3, SIDE, SIDE), count)
     usual.answer(chain(SIDE, layers=2), samples[0])  # the runtime's own memory, once
     before = memory().rss_peak_bytes or 0
     if tool == "edge-sdk":
-        options = QuantizeOptions(variants=(ours.variant_here(),), range_methods=("percentile-99.99",), threads=1)
+        options = QuantizeOptions(
+            variants=(ours.variant_here(),), trials=Trials(range_methods=("percentile-99.99",)), threads=1
+        )
         quantize(graph, samples, options=options)
     else:
         with tempfile.TemporaryDirectory() as folder:

@@ -12,7 +12,7 @@ from calibration_nets import TAIL, Feeds, mobile, pdn, pictures
 from edge_sdk.calibration import Quantized, QuantizeOptions, fidelity, quantize
 from edge_sdk.calibration.engines import ENGINES
 from edge_sdk.calibration.engines.nncf import Nncf, taken_apart
-from edge_sdk.calibration.options import ENGINE_NAMES
+from edge_sdk.calibration.options import ENGINE_NAMES, Trials
 from edge_sdk.calibration.prepare import prepare
 from edge_sdk.calibration.quantizer import finished
 from edge_sdk.errors import BadUsage
@@ -37,7 +37,11 @@ class Passes:
 
 def both(model: Any, **more: Any) -> Quantized:
     options = QuantizeOptions(
-        variants=("int8", "int8-w7"), keep_fp32=TAIL, engines=ENGINE_NAMES, range_methods=METHODS, threads=1, **more
+        variants=("int8", "int8-w7"),
+        keep_fp32=TAIL,
+        trials=Trials(engines=ENGINE_NAMES, range_methods=METHODS),
+        threads=1,
+        **more,
     )
     return quantize(model.SerializeToString(), pictures(8), options=options)
 
@@ -66,7 +70,7 @@ def test_of_all_candidates_the_nearest_to_the_float_graph_is_kept(net: Any) -> N
 @without_nncf
 def test_what_nncf_found_is_written_by_the_portable_contract() -> None:
     """Weights are NNCF's own integers; Q/DQ are int8 with zero point 0, or the linter would have refused them."""
-    options = QuantizeOptions(variants=("int8",), keep_fp32=TAIL, engines=("nncf",), threads=1)
+    options = QuantizeOptions(variants=("int8",), keep_fp32=TAIL, trials=Trials(engines=("nncf",)), threads=1)
     made = quantize(mobile().SerializeToString(), pictures(8), options=options)
     assert made.get("int8").int8_planned == 8
     assert all(one.engine == "nncf" for one in made.report.attempts)
@@ -118,10 +122,10 @@ def test_a_graph_that_is_prepared_once_becomes_what_one_made_for_that_exclude_is
         )
 
 
-@pytest.mark.parametrize("wrong", [{"engines": ("tensorrt",)}, {"engines": ()}, {"compared": 0}])
+@pytest.mark.parametrize("wrong", [{"engines": ("tensorrt",)}, {"engines": ()}, {"compared": 0}, {"tune_s": -1.0}])
 def test_options_that_name_nothing_known_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(BadUsage):
-        QuantizeOptions(**wrong)
+        Trials(**wrong)
 
 
 def test_time_and_memory_of_the_pass_are_reported() -> None:

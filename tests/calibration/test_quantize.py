@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edge_sdk.calibration import QuantizeOptions, quantize
 from edge_sdk.calibration.observe import observe
+from edge_sdk.calibration.options import Trials
 from edge_sdk.errors import BadInput, BadUsage
 
 PLAIN = QuantizeOptions(variants=("int8",), threads=1)
@@ -212,7 +213,7 @@ def test_a_tensor_that_the_graph_does_not_have_can_not_be_observed() -> None:
 
 def test_a_first_convolution_is_treated_in_a_known_way() -> None:
     with pytest.raises(BadUsage, match="range_methods are of"):
-        QuantizeOptions(range_methods=("percentile-x",))  # type: ignore[arg-type]
+        Trials(range_methods=("percentile-x",))  # type: ignore[arg-type]
     with pytest.raises(BadUsage, match="first_conv is one of"):
         QuantizeOptions(first_conv="sometimes")  # type: ignore[arg-type]
 
@@ -369,7 +370,8 @@ def test_one_sample_unlike_the_others_makes_no_range_method_worse_than_minmax(me
     samples[10]["x"] *= np.float32(outlier)
 
     def error(how: Any) -> float:
-        made = quantize(model, samples, options=QuantizeOptions(variants=("int8",), range_methods=(how,), force=True))
+        options = QuantizeOptions(variants=("int8",), trials=Trials(range_methods=(how,)), force=True)
+        made = quantize(model, samples, options=options)
         real, int8 = (
             [run(graph, one)["y"].astype(np.float64) for one in samples] for graph in (model, made.get("int8").graph)
         )
