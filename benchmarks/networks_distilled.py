@@ -33,7 +33,7 @@ from edge_sdk import atomic
 from edge_sdk.export import tensors_file
 
 STUDENTS: dict[str, type[MobileNetV3] | type[Vit]] = {"mobilenetv3": MobileNetV3, "vit": Vit}
-CROPS, BATCH, TEMPERATURE, RATE = 6400, 32, 2.0, 1e-3
+CROPS, BATCH, STEPS, TEMPERATURE, RATE = 6400, 32, 400, 2.0, 1e-3
 CHECKPOINT_S = 60.0
 
 
@@ -136,7 +136,7 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--work", type=Path, required=True, help="where wheels and weights are kept")
     out.add_argument("--data", type=Path, required=True, help="the folder that has bsds500")
     out.add_argument("--network", nargs="+", choices=list(STUDENTS), default=list(STUDENTS))
-    out.add_argument("--steps", type=int, default=400, help=f"of {BATCH} crops")
+    out.add_argument("--steps", type=int, default=STEPS, help=f"of {BATCH} crops")
     out.add_argument("--seed", type=int, default=0)
     return out
 
