@@ -9,7 +9,16 @@ import msgspec
 
 from edge_sdk import atomic
 from edge_sdk.cli import terminal
-from edge_sdk.cli.model_options import ModelOptions, axes_of, by_role, one_each, picture_of, variants_of
+from edge_sdk.cli.model_options import (
+    ModelOptions,
+    axes_of,
+    bound_of,
+    by_role,
+    one_each,
+    picture_of,
+    trials_of,
+    variants_of,
+)
 from edge_sdk.cli.train import checked_out, quality, refused_here, written
 from edge_sdk.counted import counted
 from edge_sdk.errors import BadUsage
@@ -90,6 +99,7 @@ def stated(models: Mapping[str, UserModel], options: ModelOptions, axes: Mapping
     return Stated(
         data=one_each(by_role(options.data, roles, "--data"), "--data"), axes={**axes, **axes_of(options.axis or ())},
         exclude=by_role(options.exclude or (), roles, "--exclude"), variants=variants_of(options.variant),
+        trials=trials_of(options),
         picture=picture_of(options), task=options.task or TENSOR, settings=settings, seed=options.seed,
     )  # fmt: skip
 
@@ -100,7 +110,7 @@ def _wanted(options: ModelOptions) -> BuildOptions:
     return BuildOptions(
         name=options.out.stem if options.name is None else options.name, out=options.out,
         key=terminal.signing_key(options.key) if options.key else None, force=options.force,
-        overwrite=options.overwrite,
+        bound=bound_of(options), overwrite=options.overwrite,
     )  # fmt: skip
 
 
@@ -166,11 +176,12 @@ def _lines(built: Built) -> list[str]:
     """Error of each variant against the float graph, and what each runtime ran in int8."""
     from edge_sdk.bundle.store import Bundle
     from edge_sdk.export import calibrated
+    from edge_sdk.export.sections import Table
 
     out = []
     for one in built.made.quantized.values():
-        table = calibrated.table(one.report)
-        out += [terminal.table(table.header, table.rows)] if table.rows else []
+        for block in calibrated.blocks(one.report):
+            out.append(terminal.table(block.header, block.rows) if isinstance(block, Table) else block.text)
         out.append(calibrated.words(one.report))
     with Bundle.open(built.path) as bundle:
         for graph in bundle.manifest.graphs:

@@ -38,6 +38,7 @@ from edge_sdk.export.tasks.base import (
     Sources,
 )
 from edge_sdk.progress import Progress, silent
+from edge_sdk.runtimes.variants import is_int8
 from edge_sdk.shown import shown
 from edge_sdk.tasks.anomaly.detector import AnomalySettings
 from edge_sdk.tasks.anomaly.evidence import Scored, highest, look_at
@@ -137,7 +138,7 @@ class AnomalyExport(ExportTask):
         return golden(made.data, made.trained, _record(made))
 
     def tolerances(self, role: str, variant: str) -> Mapping[str, Tolerance]:
-        return {ANY_OUTPUT: TOLERANCES[variant], **(_INT8 if variant.startswith("int8") else {})}
+        return {ANY_OUTPUT: TOLERANCES[variant], **(_INT8 if is_int8(variant) else {})}
 
     def decide(self, made: Made, *, progress: Progress = silent) -> tuple[Threshold, ...]:
         """The threshold of the held-out parts: for all graphs, or for the training's own scores where quality is not
