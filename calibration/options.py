@@ -17,6 +17,12 @@ ENGINE_NAMES = ("portable", "nncf")
 """Those of `engines.ENGINES`, which this module can't import: engines read the options."""
 
 
+def _some_of(what: str, given: tuple[str, ...], known: tuple[str, ...]) -> None:
+    unknown = [repr(one) for one in given if one not in known]
+    if unknown or not given:
+        raise BadUsage(f"{what} are of {', '.join(known)}, not {', '.join(unknown) or 'none at all'}")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trials:
     """What is tried for each int8 variant; the nearest to the float graph is kept, the first of several equal ones.
@@ -90,9 +96,3 @@ class QuantizeOptions:
     def int8_variants(self) -> tuple[str, ...]:
         """The int8 ones of `variants`, each once, in their order."""
         return tuple(dict.fromkeys(name for name in self.variants if KINDS[name].weight_limit))
-
-
-def _some_of(what: str, given: tuple[str, ...], known: tuple[str, ...]) -> None:
-    unknown = [repr(one) for one in given if one not in known]
-    if unknown or not given:
-        raise BadUsage(f"{what} are of {', '.join(known)}, not {', '.join(unknown) or 'none at all'}")

@@ -98,9 +98,7 @@ class ModelOptions:
     ] = None
     engine: Annotated[
         list[str] | None,
-        typer.Option(
-            help="portable or nncf; may be repeated. The better one is kept. Default: all that are installed."
-        ),
+        typer.Option(help="portable or nncf; may be repeated, the better one is kept. Default: all installed."),
     ] = None
     ranges: Annotated[
         list[str] | None,
@@ -204,9 +202,11 @@ def bound_of(options: ModelOptions) -> AccuracyBound | None:
             if given is not None:
                 raise BadUsage(f"{name} is of a bound, and none is given", hint="Add --max-drop, such as 0.5pp")
         return None
-    more = {} if options.metric is None else {"metric": metric(options.metric), "name": options.metric}
+    allowed = drop(options.max_drop)
     search_s = SEARCH_S if options.search_time is None else seconds(options.search_time)
-    return AccuracyBound(drop=drop(options.max_drop), search_s=search_s, **more)
+    if options.metric is None:
+        return AccuracyBound(drop=allowed, search_s=search_s)
+    return AccuracyBound(drop=allowed, search_s=search_s, metric=metric(options.metric), name=options.metric)
 
 
 def picture_of(options: ModelOptions) -> dict[str, Any]:
