@@ -9,7 +9,8 @@ from typing import Any, TypeAlias, TypeVar
 from edge_sdk.calibration import Variant
 from edge_sdk.errors import EdgeError
 from edge_sdk.progress import Progress, silent
-from edge_sdk.runtimes import registry, targets
+from edge_sdk.runtimes import faults, probe, registry, targets
+from edge_sdk.runtimes.onnx_file import read_facts
 from edge_sdk.runtimes.protocol import CompileOptions, Runtime, Session
 
 T = TypeVar("T")
@@ -21,7 +22,8 @@ Tick: TypeAlias = Callable[[], None]
 class RanOn:
     """One variant in one layout on one runtime, and what ran. convolutions: how many in which type, in words.
 
-    size_bytes: of the graph. problem: why it could not run, "" = it did; the facts are then unknown.
+    size_bytes: of the graph. problem: why it could not run, "" = it did; the facts are then unknown. unusable: the
+    known fault that makes its answers wrong on this CPU, so that `load` does not take it here; "" = none is known.
     """
 
     variant: str
@@ -34,6 +36,7 @@ class RanOn:
     threads: int = 0
     size_bytes: int = 0
     problem: str = ""
+    unusable: str = ""
 
     def facts(self) -> dict[str, Any]:
         """These fields alone, for a row that adds its own."""
@@ -43,7 +46,7 @@ class RanOn:
         """Device, and the types that its convolutions ran in; where a runtime doesn't say those, the graph's precision.
         Or the problem."""
         kinds = f"convolutions: {self.convolutions}" if self.convolutions else self.precision
-        return self.problem or f"{self.device}, {kinds}"
+        return self.problem or f"{self.device}, {kinds}{'; load takes another graph here' * bool(self.unusable)}"
 
 
 def on_each_runtime(
@@ -75,7 +78,9 @@ def on_each_runtime(
 def _on(
     variant: Variant, runtime: Runtime, options: CompileOptions, work: Callable[[Session, Variant, Tick], T], tick: Tick
 ) -> tuple[RanOn, T | None]:
-    blank = RanOn(variant=variant.variant, layout=variant.layout, runtime=runtime.name)
+    blank = RanOn(
+        variant=variant.variant, layout=variant.layout, runtime=runtime.name, unusable=_unusable(variant, runtime)
+    )
     try:
         session = runtime.compile(variant.graph, options)
     except EdgeError as exc:
@@ -93,3 +98,10 @@ def _on(
         return replace(blank, problem=str(exc)), None
     finally:
         session.close()
+
+
+def _unusable(variant: Variant, runtime: Runtime) -> str:
+    if variant.layout == "plain":  # such faults are of int8, as `loading.known_fault` knows
+        return ""
+    facts = read_facts(variant.graph, where=variant.variant)
+    return faults.unusable_reason(runtime.name, runtime.probe().version or "", facts, probe.cpu())

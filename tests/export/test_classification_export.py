@@ -34,6 +34,7 @@ from edge_sdk.export.tasks.classification.samples import ArrayReader, PictureRea
 from edge_sdk.export.tasks.classification.task import TWICE, ClassificationEvaluation
 from edge_sdk.intervals import clopper_pearson
 from edge_sdk.progress import Progress, silent
+from edge_sdk.runtimes import probe
 from edge_sdk.tasks.base import MODEL
 from edge_sdk.tensors import TensorSpec
 from edge_sdk.verify import verify
@@ -156,6 +157,28 @@ def test_parts_with_several_samples_are_the_unit_of_the_intervals(tmp_path: Path
     assert quality is not None
     assert quality.samples == 12
     assert quality.interval == clopper_pearson(6, 6)  # all right: as many parts as there are
+
+
+def test_a_graph_that_saturates_on_this_cpu_is_a_row_that_says_so_and_no_headline() -> None:
+    reference = [[0.9, 0.1], [0.2, 0.8]]
+    wrong = scored(reference[::-1], "int8", "openvino", unusable="products saturate", device="CPU", precision="f32")
+    found = rows([scored(reference), wrong, scored(reference, "fp16")], None)
+    assert (
+        page.headline(found) == "fp16 on onnxruntime changes the first class of 0 of 2 samples, the most of any variant"
+    )
+    assert page.faults(found) == [
+        "int8 on openvino is wrong on this CPU by a known fault, and load takes another graph: products saturate"
+    ]
+    assert page.quality(found).rows[1][-1] == "CPU, f32; load takes another graph here"
+
+
+@pytest.mark.skipif(probe.cpu().adds_in_32_bits, reason="this CPU adds int8 products in 32 bits: nothing saturates")
+def test_int8_on_openvino_without_vnni_is_known_to_be_wrong(tmp_path: Path) -> None:
+    found = rows_of(built(tmp_path, ClassificationOptions(), variants=("int8", "int8-w7")))
+    if ("int8", "openvino") not in found:
+        pytest.skip('openvino is not installed: pip install "edge-sdk[openvino]" to run this')
+    assert "saturate" in found["int8", "openvino"].unusable
+    assert found["int8-w7", "openvino"].unusable == ""
 
 
 def test_without_labels_the_variants_are_held_against_fp32(tmp_path: Path) -> None:

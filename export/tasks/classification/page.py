@@ -60,19 +60,16 @@ def confusion(found: Quality, labels: Sequence[str]) -> Table:
 
 
 def headline(rows: Sequence[Row]) -> str:
-    """Accuracy of the reference and the largest loss of a variant; without labels the least agreement; "" = neither."""
-    reference = next((row for row in rows if row.reference), None)
-    others = [row for row in rows if row.agreement is not None]
+    """Accuracy of the reference, and the most first classes that a variant changes; "" = neither is known."""
+    reference, worst = next((row for row in rows if row.reference), None), _worst(rows)
     words = []
     if reference is not None and reference.quality is not None:
         found = reference.quality
         words.append(f"accuracy {found.accuracy:.1%} on {counted(found.samples, 'sample')} {_share(found.interval)}")
-    if others:
-        worst = max(others, key=_changed)
-        agreed = worst.agreement
-        assert agreed is not None  # of `others`
+    if worst is not None:
+        row, agreed = worst
         words.append(
-            f"{worst.variant} on {worst.runtime} changes the first class of {agreed.changed} of "
+            f"{row.variant} on {row.runtime} changes the first class of {agreed.changed} of "
             f"{counted(agreed.samples, 'sample')}, the most of any variant"
         )
     return "; ".join(words)
@@ -87,20 +84,30 @@ def cards(rows: Sequence[Row]) -> list[Card]:
         out.append(Card(value=f"{found.accuracy:.1%}", name=f"accuracy, {reference.variant}", words=words))
         if found.top5 is not None:
             out.append(Card(value=f"{found.top5:.1%}", name=f"top-{TOP} accuracy", words=reference.variant))
-    if others := [row for row in rows if row.agreement is not None]:
-        worst = max(others, key=_changed)
-        assert worst.agreement is not None  # of `others`
+    if (worst := _worst(rows)) is not None:
+        row, agreed = worst
         out.append(
             Card(
-                value=f"{worst.agreement.changed} of {worst.agreement.samples}", name="first classes changed",
-                words=f"{worst.variant} on {worst.runtime}, the most of any variant",
+                value=f"{agreed.changed} of {agreed.samples}", name="first classes changed",
+                words=f"{row.variant} on {row.runtime}, the most of any variant",
             )
         )  # fmt: skip
     return out
 
 
-def _changed(row: Row) -> int:
-    return -1 if row.agreement is None else row.agreement.changed
+def faults(rows: Sequence[Row]) -> list[str]:
+    """A note for each row that a known fault makes wrong."""
+    return [
+        f"{row.variant} on {row.runtime} is wrong on this CPU by a known fault, and load takes another graph: "
+        f"{row.unusable}"
+        for row in rows if row.unusable
+    ]  # fmt: skip
+
+
+def _worst(rows: Sequence[Row]) -> tuple[Row, Agreement] | None:
+    """The row with the most changed first classes, of graphs that `load` may take here."""
+    found = [(row, row.agreement) for row in rows if row.agreement is not None and not row.unusable]
+    return max(found, key=lambda one: one[1].changed, default=None)
 
 
 def _of_quality(cell: Callable[[Quality], str]) -> Cell:

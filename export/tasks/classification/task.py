@@ -112,7 +112,7 @@ class ClassificationExport(TensorExport):
         rows = tuple(metrics.rows(scored, samples.truth, samples.parts))
         return replace(
             blank, rows=rows, where=_where(samples),
-            notes=(*((TWICE,) if twice else ()), *samples.notes, *_independence(samples)),
+            notes=(*((TWICE,) if twice else ()), *page.faults(rows), *samples.notes, *_independence(samples)),
         )  # fmt: skip
 
     def lines(self, built: Built) -> Sequence[str]:
