@@ -46,6 +46,9 @@ class ModelOptions:
     scores: Annotated[
         str | None, typer.Option(help="Of a classifier: logits or probabilities, what its output holds.")
     ] = None
+    test: Annotated[
+        Path | None, typer.Option(help="Of a classifier: labelled samples to measure it on, a folder for each class.")
+    ] = None
     mean: Annotated[
         str | None, typer.Option(help="Of the network's channels, such as 0.485,0.456,0.406: its input takes pictures.")
     ] = None
@@ -69,6 +72,10 @@ class ModelOptions:
     preprocessing: Annotated[
         Path | None, typer.Option(help="A JSON file of the same: docs/quantize.md. Options go before it.")
     ] = None
+    metadata: Annotated[
+        bool,
+        typer.Option("--metadata/--no-metadata", help="Take what the file says of itself where nothing is stated."),
+    ] = True
     variant: Annotated[
         list[str] | None, typer.Option(help="fp16, int8 or int8-w7, besides fp32; may be repeated. Default: all.")
     ] = None

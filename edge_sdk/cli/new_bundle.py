@@ -18,7 +18,12 @@ if TYPE_CHECKING:
     from edge_sdk.export.build import BuildOptions
     from edge_sdk.export.generic.bring import Brought, Stated
     from edge_sdk.export.generic.model import UserModel
+    from edge_sdk.export.option import TaskOptions
     from edge_sdk.export.tasks.base import Built
+
+
+TEST = "test"
+"""The field of a task's options that --test states."""
 
 
 def check(options: ModelOptions) -> None:
@@ -39,12 +44,13 @@ def made(models: Mapping[str, UserModel], options: ModelOptions, *, axes: Mappin
     from edge_sdk.export import build as library
     from edge_sdk.export.family import FamilyOptions
     from edge_sdk.export.generic.bring import brought
-    from edge_sdk.export.option import TaskOptions
     from edge_sdk.export.tasks import export_task
 
     wanted = _wanted(options)
     may_replace = library.unless_changed(wanted)  # from here on, since reading many samples takes long
     found = brought(models, stated(models, options, axes or {}))
+    task, asked = export_task(found.family.task), _asked(found.family.task, options)
+    task.check(found.samples, asked)
     for note in found.notes:
         terminal.note(note)
     if options.dry_run:
@@ -55,18 +61,21 @@ def made(models: Mapping[str, UserModel], options: ModelOptions, *, axes: Mappin
             found.samples, FamilyOptions(seed=options.seed, threads=options.threads), folder=options.out.parent
         )
         built = library.build(
-            found.family, found.samples, trained, TaskOptions(), wanted, may_replace=may_replace, progress=progress
+            found.family, found.samples, trained, asked, wanted, may_replace=may_replace, progress=progress
         )
     notes = [*found.warnings, *_too_new(built)]
     refused = refused_here(built)
-    text = [*_lines(built), *notes, "", *written(built, export_task(found.family.task), refused)]
-    terminal.emit(_json(built) | {"notes": notes, "refused_here": refused}, as_json=options.json, text="\n".join(text))
+    quality = [line if isinstance(line, str) else terminal.table(line.header, line.rows)
+               for line in built.evaluation.lines()]  # fmt: skip
+    text = [*_lines(built), *quality, *task.lines(built), *notes, "", *written(built, task, refused)]
+    facts = {**_json(built), **built.evaluation.to_json(), **task.facts(built), "notes": notes, "refused_here": refused}
+    terminal.emit(facts, as_json=options.json, text="\n".join(text))
 
 
 def stated(models: Mapping[str, UserModel], options: ModelOptions, axes: Mapping[str, int]) -> Stated:
     """The options as the library takes them."""
     from edge_sdk.export.generic.bring import Stated
-    from edge_sdk.export.generic.settings import TENSOR, labels_of
+    from edge_sdk.export.generic.settings import labels_of
 
     roles = tuple(models)
     settings: dict[str, object] = {} if options.labels is None else {"labels": labels_of(options.labels)}
@@ -74,7 +83,8 @@ def stated(models: Mapping[str, UserModel], options: ModelOptions, axes: Mapping
     return Stated(
         data=one_each(by_role(options.data, roles, "--data"), "--data"), axes={**axes, **axes_of(options.axis or ())},
         exclude=by_role(options.exclude or (), roles, "--exclude"), variants=variants_of(options.variant),
-        picture=picture_of(options), task=options.task or TENSOR, settings=settings, seed=options.seed,
+        picture=picture_of(options), task=options.task or "", settings=settings, seed=options.seed,
+        metadata=options.metadata,
     )  # fmt: skip
 
 
@@ -83,9 +93,24 @@ def _wanted(options: ModelOptions) -> BuildOptions:
 
     return BuildOptions(
         name=options.out.stem if options.name is None else options.name, out=options.out,
-        key=terminal.signing_key(options.key) if options.key else None, force=options.force, evaluate=False,
+        key=terminal.signing_key(options.key) if options.key else None, force=options.force,
         overwrite=options.overwrite,
     )  # fmt: skip
+
+
+def _asked(task: str, options: ModelOptions) -> TaskOptions:
+    """What exporting the task takes of the options. Raises BadUsage for one that it does not know."""
+    from edge_sdk.export.option import specs_of
+    from edge_sdk.export.tasks import options_of
+
+    kind = options_of(task)
+    if options.test is None:
+        return kind()
+    if TEST not in specs_of(kind):
+        raise BadUsage(
+            f"the task {task} evaluates nothing", where="--test", hint="Leave --test out, or name another --task"
+        )
+    return kind(**{TEST: options.test})
 
 
 def _plan_json(found: Brought, options: ModelOptions) -> dict[str, object]:

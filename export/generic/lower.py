@@ -1,7 +1,7 @@
 """Opset 18 to 17, which every target reads: what onnx's own converter can't do (1.23 has no way back for a mean).
 
-Only what changed between the two (ONNX operator changelog, version 18) is rewritten; a graph that needs what 17 lacks is
-left as it is. Values never change. Knows operators; no data and no torch.
+Only what changed between the two (ONNX operator changelog, version 18) is rewritten; a graph that needs what 17 lacks
+is left as it is. Values never change. Knows operators; no data and no torch.
 """
 
 from __future__ import annotations
