@@ -31,10 +31,6 @@ if TYPE_CHECKING:
     from edge_sdk.export.tasks.base import Built
 
 
-TEST = "test"
-"""The field of a task's options that --test states."""
-
-
 def check(options: ModelOptions) -> None:
     """Raise BadUsage for what is wrong with the options alone, before anything heavy is imported or a file is read."""
     out = options.out
