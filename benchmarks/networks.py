@@ -265,7 +265,9 @@ def brief(row: Mapping[str, Any]) -> str:
     apart = row.get("runtimes_apart")
     parts += [] if apart is None else [f"apart {apart:.2%}"]
     rtx = row.get("tensorrt_rtx", {})
-    parts += [f"rtx {'clips' if rtx['clips'] else 'builds' if rtx['accepted'] else 'refuses'}"] if "clips" in rtx else []
+    parts += (
+        [f"rtx {'clips' if rtx['clips'] else 'builds' if rtx['accepted'] else 'refuses'}"] if "clips" in rtx else []
+    )
     return "  ".join(parts)
 
 
@@ -297,7 +299,9 @@ def main() -> None:
         "instruction_set": cpu.isa, "flags": list(cpu.flags), "wheels": provenance(), "networks": found,
         "calibration_samples": asked.calibration,
     }  # fmt: skip
-    write_record(asked.out, metrics, seeds=[seed for _, seed in PARTS.values()], samples=asked.evaluation, notes=asked.note)
+    write_record(
+        asked.out, metrics, seeds=[seed for _, seed in PARTS.values()], samples=asked.evaluation, notes=asked.note
+    )
     rows.discard()
 
 

@@ -1,8 +1,8 @@
 """What a network decides from its output, and whether two outputs decide alike. Knows no network's file.
 
-Each function takes the float graph's outputs and another graph's on the same samples, (1, ...) float32 each, and answers
-`Agreement`. Classes: top-1 of the last axis. Text: greedy CTC over (1, steps, characters), blank 0. Boxes: bounding
-rectangles of connected regions above THRESHOLD of a probability map (1, 1, h, w).
+Each function takes the float graph's outputs and another graph's on the same samples, (1, ...) float32 each, and
+answers `Agreement`. Classes: top-1 of the last axis. Text: greedy CTC over (1, steps, characters), blank 0. Boxes:
+bounding rectangles of connected regions above THRESHOLD of a probability map (1, 1, h, w).
 """
 
 from __future__ import annotations

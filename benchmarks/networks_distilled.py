@@ -1,4 +1,4 @@
-"""Weights for our own vision transformer and MobileNetV3: they learn EfficientNet-Lite0's logits on crops of photographs.
+"""Weights for our own vision transformer and MobileNetV3, which learn EfficientNet-Lite0's logits on photographs.
 
 A few CPU-minutes each, so that their decisions depend on the picture; no accuracy on ImageNet is claimed. Seeded and
 resumable: a checkpoint a minute, from which the run goes on as if it had not been stopped.
@@ -38,7 +38,7 @@ CHECKPOINT_S = 60.0
 
 
 def crop(pictures: Sequence[NDArray[np.uint8]], number: int) -> NDArray[np.uint8]:
-    """Crop `number` of the endless supply, (224, 224, 3): a quarter to all of a picture's shorter side, flipped or not."""
+    """Crop `number` of the endless supply, (224, 224, 3): 0.4 to all of a picture's shorter side, flipped or not."""
     rng = np.random.default_rng([7, number])
     picture = pictures[rng.integers(len(pictures))]
     side = int(min(picture.shape[:2]) * rng.uniform(0.4, 1.0))

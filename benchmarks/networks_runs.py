@@ -53,7 +53,8 @@ def calls(*, graph: str, runtime: str, samples: str, axes: Mapping[str, int], th
 
 def int8_share(graph: bytes, feeds: Mapping[str, Any]) -> dict[str, Any]:
     """Multiply-accumulates of a sample, and what share of them the graph states in int8: by its Q/DQ, with the shapes
-    that it has on `feeds`. operators: how many such products and convolutions, largest: the MACs of each, descending."""
+    that it has on `feeds`. operators: how many such products and convolutions; largest: the MACs of each, descending.
+    """
     import onnx
 
     from edge_sdk.calibration.ops import DEQUANTIZE, operator

@@ -28,16 +28,149 @@ FONTS = (
 """Of the packages fonts-dejavu and fonts-liberation; those that are missing are left out."""
 
 WORDS = (
-    "account address amount april balance batch before between box bridge building camera careful carton centre change "
-    "check colour company contents copper corner country customer damaged date delivery depth design diameter distance "
-    "drawing edge electric engine entrance every factory fragile friday garden general glass green ground handle harbour "
-    "height house invoice iron keep label lamp large left length letter licence light limit line London machine maximum "
-    "measure metal minute model monday motor mountain narrow nearest north notice number office open order output page "
-    "paper part payment people plastic platform please pressure price printed product quality quantity rail received red "
-    "remove repair return right river room safety sample screw section serial service sheet side signal south speed "
-    "square station steel store street summer surface table ticket total train under unit valve village volume warning "
-    "water weight west wheel width window winter wood work yellow"
-).split()
+    "account",
+    "address",
+    "amount",
+    "april",
+    "balance",
+    "batch",
+    "before",
+    "between",
+    "box",
+    "bridge",
+    "building",
+    "camera",
+    "careful",
+    "carton",
+    "centre",
+    "change",
+    "check",
+    "colour",
+    "company",
+    "contents",
+    "copper",
+    "corner",
+    "country",
+    "customer",
+    "damaged",
+    "date",
+    "delivery",
+    "depth",
+    "design",
+    "diameter",
+    "distance",
+    "drawing",
+    "edge",
+    "electric",
+    "engine",
+    "entrance",
+    "every",
+    "factory",
+    "fragile",
+    "friday",
+    "garden",
+    "general",
+    "glass",
+    "green",
+    "ground",
+    "handle",
+    "harbour",
+    "height",
+    "house",
+    "invoice",
+    "iron",
+    "keep",
+    "label",
+    "lamp",
+    "large",
+    "left",
+    "length",
+    "letter",
+    "licence",
+    "light",
+    "limit",
+    "line",
+    "London",
+    "machine",
+    "maximum",
+    "measure",
+    "metal",
+    "minute",
+    "model",
+    "monday",
+    "motor",
+    "mountain",
+    "narrow",
+    "nearest",
+    "north",
+    "notice",
+    "number",
+    "office",
+    "open",
+    "order",
+    "output",
+    "page",
+    "paper",
+    "part",
+    "payment",
+    "people",
+    "plastic",
+    "platform",
+    "please",
+    "pressure",
+    "price",
+    "printed",
+    "product",
+    "quality",
+    "quantity",
+    "rail",
+    "received",
+    "red",
+    "remove",
+    "repair",
+    "return",
+    "right",
+    "river",
+    "room",
+    "safety",
+    "sample",
+    "screw",
+    "section",
+    "serial",
+    "service",
+    "sheet",
+    "side",
+    "signal",
+    "south",
+    "speed",
+    "square",
+    "station",
+    "steel",
+    "store",
+    "street",
+    "summer",
+    "surface",
+    "table",
+    "ticket",
+    "total",
+    "train",
+    "under",
+    "unit",
+    "valve",
+    "village",
+    "volume",
+    "warning",
+    "water",
+    "weight",
+    "west",
+    "wheel",
+    "width",
+    "window",
+    "winter",
+    "wood",
+    "work",
+    "yellow",
+)
 PAGE = 640
 """Side of a rendered page and of a detector's photograph, pixels: a multiple of 32."""
 LINE_HEIGHT = 48
@@ -127,7 +260,7 @@ def page(rng: np.random.Generator) -> Picture:
             text = _text(rng, int(rng.integers(1, 7)))
             while text and font.getbbox(text)[2] > PAGE - x - 10:
                 text = text.rpartition(" ")[0]
-            left, top, right, bottom = font.getbbox(text)
+            _, top, right, bottom = font.getbbox(text)
             if not text or y + bottom > PAGE - 10:
                 break
             if boxed:
@@ -198,7 +331,9 @@ IMAGENET_MEAN = tuple(255 * v for v in (0.485, 0.456, 0.406))
 IMAGENET_SPREAD = tuple(255 * v for v in (0.229, 0.224, 0.225))
 
 
-def turned(make: Callable[[np.random.Generator], Picture], quarters: Sequence[int]) -> Callable[[np.random.Generator], Picture]:
+def turned(
+    make: Callable[[np.random.Generator], Picture], quarters: Sequence[int]
+) -> Callable[[np.random.Generator], Picture]:
     """`make`, rotated by one of so many quarter turns."""
 
     def drawn(rng: np.random.Generator) -> Picture:

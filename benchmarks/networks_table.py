@@ -17,8 +17,22 @@ import numpy as np
 from networks_decisions import Decide, boxes, classes, texts
 from networks_files import fetched
 from networks_samples import (
-    IMAGENET_MEAN, IMAGENET_SPREAD, PAGE, Input, Picture, caffe, line, middle, padded_line, page, photographs, planes,
-    signed, stretched, turned, write,
+    IMAGENET_MEAN,
+    IMAGENET_SPREAD,
+    PAGE,
+    Input,
+    Picture,
+    caffe,
+    line,
+    middle,
+    padded_line,
+    page,
+    photographs,
+    planes,
+    signed,
+    stretched,
+    turned,
+    write,
 )  # fmt: skip
 from PIL import Image
 

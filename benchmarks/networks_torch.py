@@ -30,9 +30,7 @@ class _SameConv(nn.Conv2d):
 
     def __init__(self, inputs: int, outputs: int, kernel: int, *, stride: int, groups: int, side: int) -> None:
         before, after = same_pads(side, kernel, stride)
-        super().__init__(
-            inputs, outputs, kernel, stride, before if before == after else 0, groups=groups, bias=False
-        )
+        super().__init__(inputs, outputs, kernel, stride, before if before == after else 0, groups=groups, bias=False)
         self._uneven = None if before == after else (before, after, before, after)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -86,6 +86,10 @@ class ModelOptions:
     preprocessing: Annotated[
         Path | None, typer.Option(help="A JSON file of the same: docs/quantize.md. Options go before it.")
     ] = None
+    metadata: Annotated[
+        bool,
+        typer.Option("--metadata/--no-metadata", help="Take what the file says of itself where nothing is stated."),
+    ] = True
     variant: Annotated[
         list[str] | None, typer.Option(help="fp16, int8 or int8-w7, besides fp32; may be repeated. Default: all.")
     ] = None

@@ -73,7 +73,8 @@ def made(models: Mapping[str, UserModel], options: ModelOptions, *, axes: Mappin
     measured = quality(built)
     text = [*_lines(built), *([""] if measured else []), *measured, *task.lines(built), *notes, "",
             *written(built, task, refused)]  # fmt: skip
-    terminal.emit(_json(built) | {"notes": notes, "refused_here": refused}, as_json=options.json, text="\n".join(text))
+    facts = {**_json(built), **task.facts(built), "notes": notes, "refused_here": refused}
+    terminal.emit(facts, as_json=options.json, text="\n".join(text))
 
 
 def task_options(task: str, options: ModelOptions) -> TaskOptions:
@@ -91,7 +92,7 @@ def task_options(task: str, options: ModelOptions) -> TaskOptions:
 def stated(models: Mapping[str, UserModel], options: ModelOptions, axes: Mapping[str, int]) -> Stated:
     """The options as the library takes them."""
     from edge_sdk.export.generic.bring import Stated
-    from edge_sdk.export.generic.settings import TENSOR, labels_of
+    from edge_sdk.export.generic.settings import labels_of
 
     roles = tuple(models)
     settings: dict[str, object] = {} if options.labels is None else {"labels": labels_of(options.labels)}
@@ -99,8 +100,8 @@ def stated(models: Mapping[str, UserModel], options: ModelOptions, axes: Mapping
     return Stated(
         data=one_each(by_role(options.data, roles, "--data"), "--data"), axes={**axes, **axes_of(options.axis or ())},
         exclude=by_role(options.exclude or (), roles, "--exclude"), variants=variants_of(options.variant),
-        trials=trials_of(options),
-        picture=picture_of(options), task=options.task or TENSOR, settings=settings, seed=options.seed,
+        trials=trials_of(options), picture=picture_of(options), task=options.task or "", settings=settings,
+        seed=options.seed, metadata=options.metadata,
     )  # fmt: skip
 
 

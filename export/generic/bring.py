@@ -6,23 +6,24 @@ The steps: a front for pictures where they are stated, axes, samples, the task's
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
 
+from edge_sdk import tasks
 from edge_sdk.calibration import graphs
 from edge_sdk.calibration.options import THOROUGH, Trials
 from edge_sdk.calibration.sizes import check_sample
 from edge_sdk.errors import BadUsage
 from edge_sdk.export.family import FloatGraph
-from edge_sdk.export.generic import front
+from edge_sdk.export.generic import front, metadata
 from edge_sdk.export.generic.family import Generic, RoleSamples
 from edge_sdk.export.generic.model import UserModel, changed
 from edge_sdk.export.generic.picture import PictureOptions, stated
 from edge_sdk.export.generic.picture_folder import PictureInput
-from edge_sdk.export.generic.samples import RANDOM_ONLY, ArraySamples, RandomSamples, samples_of
-from edge_sdk.export.generic.settings import TENSOR, settings_of
+from edge_sdk.export.generic.samples import RANDOM_ONLY, ArraySamples, RandomSamples, is_arrays, samples_of
+from edge_sdk.export.generic.settings import TENSOR, fields_of, settings_of
 from edge_sdk.export.pack import axes_of
 from edge_sdk.shown import shown
 from edge_sdk.tensors import BATCH
@@ -35,7 +36,8 @@ class Stated:
     data: by role, a folder, an .npz file or "random:64". axes: the largest size of each free axis, by its name in the
     files. exclude: by role, nodes that stay float in int8. variants: besides fp32, None = all. trials: what is
     tried for int8. picture: fields of `PictureOptions`, {} = no input takes pictures. task, settings: the task's name,
-    and fields of its settings. seed: of random samples.
+    and fields of its settings. seed: of random samples. metadata: whether what the file of an only model says of itself
+    counts where nothing is stated.
     """
 
     data: Mapping[str, str]
@@ -44,9 +46,10 @@ class Stated:
     variants: tuple[str, ...] | None = None
     trials: Trials = THOROUGH
     picture: Mapping[str, Any] = field(default_factory=dict)
-    task: str = TENSOR
+    task: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
+    metadata: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -64,7 +67,9 @@ def brought(models: Mapping[str, UserModel], wanted: Stated) -> Brought:
     """The models by role with what is stated of them. The first sample of each role is read. Raises BadInput, BadUsage,
     before anything is computed."""
     _check_roles(models, wanted)
-    settings = settings_of(wanted.task, wanted.settings)
+    wanted, said = _with_metadata(models, wanted)
+    task = wanted.task or TENSOR
+    settings = settings_of(task, wanted.settings)
     options = stated(wanted.picture, where="the preprocessing") if wanted.picture else None
     picture: tuple[str, PictureInput] | None = None
     given = models
@@ -76,7 +81,7 @@ def brought(models: Mapping[str, UserModel], wanted: Stated) -> Brought:
     samples: dict[str, ArraySamples] = {}
     drawn = False
     axes = _Axes(wanted.axes, given, models)
-    notes = (*(note for model in models.values() for note in model.notes), *axes.notes)
+    notes = (*(note for model in models.values() for note in model.notes), *said, *axes.notes)
     for role, model in models.items():
         float_graphs[role] = FloatGraph(
             onnx=model.onnx, axes=axes.of(role), keep_fp32_in_int8=tuple(wanted.exclude.get(role, ())),
@@ -92,7 +97,7 @@ def brought(models: Mapping[str, UserModel], wanted: Stated) -> Brought:
             drawn = True
     return Brought(
         family=Generic(
-            float_graphs=float_graphs, task=wanted.task, settings=settings,
+            float_graphs=float_graphs, task=task, settings=settings,
             preprocessing=None if picture is None else picture[1].record,
         ),
         samples=RoleSamples(by_role=samples), notes=notes, warnings=(RANDOM_ONLY,) if drawn else (),
@@ -107,6 +112,28 @@ def _check_roles(models: Mapping[str, UserModel], wanted: Stated) -> None:
         raise BadUsage(
             f"the model {missing[0]} has no samples", where="--data", hint=f"Give --data {missing[0]}=FOLDER, too"
         )
+
+
+def _with_metadata(models: Mapping[str, UserModel], wanted: Stated) -> tuple[Stated, list[str]]:
+    """What is stated, and what the file of an only model proposes where nothing is; what was taken, in words.
+
+    Its preprocessing is left out where the samples are arrays: they are what the network itself takes.
+    """
+    found = metadata.proposed(next(iter(models.values())).metadata) if len(models) == 1 else metadata.Proposed()
+    if not wanted.metadata or not found.tool:
+        return wanted, []
+    role = next(iter(models))
+    picture = {} if is_arrays(wanted.data[role]) else dict(found.picture)
+    if not models[role].free_sides:
+        picture.pop("size", None)
+    picture = {name: value for name, value in picture.items() if name not in wanted.picture}
+    task = found.task if not wanted.task and found.task in tasks.names() else ""
+    named = wanted.task or task or TENSOR
+    labels = bool(found.labels) and "labels" not in wanted.settings and "labels" in fields_of(named)
+    settings = {**(found.settings if task else {}), **({"labels": found.labels} if labels else {}), **wanted.settings}
+    stated_now = replace(wanted, picture={**picture, **wanted.picture}, task=named, settings=settings)
+    note = metadata.in_words(found, picture, labels=labels, task=bool(task))
+    return stated_now, [note, *found.notes] if picture else [note]
 
 
 def _role_of_picture(models: Mapping[str, UserModel], options: PictureOptions) -> tuple[str, PictureOptions]:

@@ -210,9 +210,9 @@ def _turned(model: ModelProto, picture: _Picture) -> list[NodeProto]:
     arithmetic. Networks of TensorFlow have one such node."""
     index = graphs.Index.of(model)
     readers = list(index.readers.get(picture.name, ()))
-    turns = all(node.op_type == "Transpose" and graphs.ints(node, "perm") == (0, 3, 1, 2) for node in readers)
+    alike = all(node.op_type == "Transpose" and graphs.ints(node, "perm") == (0, 3, 1, 2) for node in readers)
     kept = any(node.output[0] in index.outputs for node in readers)
-    return readers if picture.layout == "nhwc" and turns and not kept else []
+    return readers if picture.layout == "nhwc" and alike and not kept else []
 
 
 class _Front:

@@ -141,6 +141,10 @@ def _input(word: str) -> InputSpec:
         raise BadUsage(
             f"--input {shown(word)[:80]}: there is no type {found['dtype']}", hint=f"One of {', '.join(kinds)}"
         )
+    if dtype in ("float16", "float64"):
+        raise BadUsage(
+            f"--input {shown(word)[:80]}: a graph is exported in float32", hint=f"Write float32 for {found['dtype']}"
+        )
     texts = found["axes"].split(",") if found["axes"] else []
     axes = tuple(_axis(text, word) for text in texts)
     if any(isinstance(axis, FreeAxis) and axis.name == BATCH for axis in axes[1:]):

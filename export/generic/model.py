@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,24 +12,32 @@ from edge_sdk import plain_file
 from edge_sdk.bundle.rules import Broken, check_tensors
 from edge_sdk.calibration import graphs
 from edge_sdk.calibration.sizes import check_constants
+from edge_sdk.calibration.widen import types_in, widened
 from edge_sdk.errors import BadInput
 from edge_sdk.export.generic.external import MAX_BYTES, check_memory, read_into
 from edge_sdk.extras import need, vendor_errors
 from edge_sdk.runtimes.onnx_file import MAX_RANK, OnnxFacts, read_standard
 from edge_sdk.shown import shown
+from edge_sdk.tensors import BATCH
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class UserModel:
     """A float graph that a bundle can hold. onnx: all of it, weights inside. facts: what it takes and answers.
 
-    where: its file, for messages. notes: what was changed, for people.
+    metadata: the file's own text by key. where: its file, for messages. notes: what was changed, for people.
     """
 
     onnx: bytes
     facts: OnnxFacts
     where: str
+    metadata: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    @property
+    def free_sides(self) -> bool:
+        """Whether an input leaves another axis than the batch free."""
+        return any(axis != BATCH for spec in self.facts.inputs for axis in spec.axes)
 
 
 def read_model(path: Path, *, memory: int | None = None) -> UserModel:
@@ -53,9 +62,16 @@ def read_model(path: Path, *, memory: int | None = None) -> UserModel:
 def checked_model(model: Any, data: bytes, *, where: str) -> UserModel:
     """A model, whose bytes are `data`, once it is found to be one that a bundle can hold.
 
-    Shapes of outputs that it leaves out are inferred. Raises BadInput: an opset that is not read, not valid, an
-    operator that is not standard, an input that no runtime here takes or no bundle holds.
+    Half and double precision become float32 (`calibration.widen`); shapes of outputs that it leaves out are inferred.
+    Raises BadInput: an opset that is not read, not valid, an operator that is not standard, an input that no runtime
+    here takes or no bundle holds.
     """
+    notes: tuple[str, ...] = ()
+    if others := types_in(model):
+        graphs.check_types(model, where=where)
+        model = widened(graphs.checked(model, where=where), where=where)
+        data = model.SerializeToString()
+        notes = (f"{where}: {' and '.join(others)} became float32, in its inputs and outputs, too",)
     facts = _facts(data, where)
     model = graphs.checked(model, where=where)  # before sizes are taken from what the weights claim
     if facts.unshaped:
@@ -68,7 +84,8 @@ def checked_model(model: Any, data: bytes, *, where: str) -> UserModel:
         )  # fmt: skip
     _check_tensors(facts, where)
     check_constants(model)
-    return UserModel(onnx=data, facts=facts, where=where)
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    return UserModel(onnx=data, facts=facts, where=where, metadata=metadata, notes=notes)
 
 
 def changed(model: UserModel, data: bytes, *, note: str = "") -> UserModel:

@@ -6,7 +6,7 @@ A task is resolved by name through the registry of tasks; what a user may state 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +32,7 @@ def settings_of(task: str, fields: Mapping[str, Any]) -> msgspec.Struct:
     if task not in tasks.names():
         names = ", ".join(tasks.names())
         raise BadUsage(f"there is no task {shown(task)[:80]}", where="--task", hint=f"One of {names}")
-    kind = tasks.task(task).settings
-    known = {field.name: field for field in msgspec.structs.fields(kind)}
+    kind, known = tasks.task(task).settings, fields_of(task)
     for name in fields:
         if name not in known:
             option = OPTIONS.get(name, name)
@@ -50,6 +49,11 @@ def settings_of(task: str, fields: Mapping[str, Any]) -> msgspec.Struct:
     return made
 
 
+def fields_of(task: str) -> dict[str, msgspec.structs.FieldInfo]:
+    """The fields of a task's settings, by name."""
+    return {field.name: field for field in msgspec.structs.fields(tasks.task(task).settings)}
+
+
 def labels_of(path: Path) -> tuple[str, ...]:
     """The labels of a file, in the order of the classes: one a line, or a JSON list of text. Raises BadInput."""
     data = plain_file.read(path, what="a file of labels")
@@ -61,12 +65,12 @@ def labels_of(path: Path) -> tuple[str, ...]:
         found = json.loads(text) if text.lstrip().startswith("[") else text.splitlines()
     except (UnicodeDecodeError, ValueError, RecursionError) as exc:
         raise BadInput(f"these are no labels: {exc}", where=where, hint=hint) from exc
-    if problem := _problem(found):
+    if problem := problem_with_labels(found):
         raise BadInput(problem, where=where, hint=hint)
     return tuple(one.strip() for one in found)
 
 
-def _problem(labels: list[Any]) -> str:
+def problem_with_labels(labels: Sequence[Any]) -> str:
     """What is wrong with labels, "" = nothing."""
     if not 1 <= len(labels) <= MAX_LABELS:
         return f"it holds {len(labels):,} labels, 1 to {MAX_LABELS:,} are read"

@@ -64,13 +64,14 @@ class Parity:
 def exported(
     module: nn.Module, inputs: Sequence[InputSpec], *, where: str, seed: int = 0, threads: int | None = None
 ) -> tuple[UserModel, Parity]:
-    """The graph of `module`, in evaluation mode, and how far it is from the module.
+    """The graph of `module`, in evaluation mode and float32, and how far it is from the module.
 
     inputs: in the order in which `forward` takes them, or by the names of its arguments; free axes bounded. The graph
     has their names; outputs have the keys of a dict, the names of a named tuple, or "output", "output_1". where: what
     the module is called in messages. Raises BadInput: torch can't export it, a kind of output that is not a tensor;
     CheckFailed: the graph answers otherwise than the module, beyond rounding.
     """
+    module = module.float()  # int8 needs a float32 graph, and fp16 is a variant of one
     ordered = _as_forward_takes(module, inputs)
     answered = _answers(module, ordered, _arrays(ordered, _traced(ordered), seed), where)
     model = lowered(_graph(module, ordered, tuple(answered), where))

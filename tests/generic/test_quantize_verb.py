@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from one_way import ONE_WAY
 from onnx import TensorProto, helper, numpy_helper
 
 import edge_sdk
@@ -97,7 +98,7 @@ def edge(*words: str) -> int:
 
 
 def quantize(*words: str, data: str = "s.npz", model: str = "m.onnx", out: str = "m.edge") -> int:
-    return edge("quantize", model, "--data", data, "--out", out, "--threads", "1", *words)
+    return edge("quantize", model, "--data", data, "--out", out, "--threads", "1", *ONE_WAY, *words)
 
 
 def test_a_file_and_its_samples_become_a_bundle_that_every_verb_takes(

@@ -21,8 +21,8 @@ def facts(given: list[Size], answered: list[Size]) -> OnnxFacts:
 @pytest.mark.parametrize(("given", "answered", "shapes"), [
     # PP-OCR classifier and recogniser by Paddle2ONNX: "?" is every unknown axis, whatever its size
     ([-1, 3, "?", "?"], [-1, 2], (("N", 3, "x_2", "x_3"), ("N", 2))),
-    (["p2o.DynamicDimension.0", 3, "?", "p2o.DynamicDimension.1"], ["p2o.DynamicDimension.2", "p2o.DynamicDimension.3", 9],
-     (("N", 3, "x_2", "x_3"), ("N", "y_1", 9))),
+    (["p2o.DynamicDimension.0", 3, "?", "p2o.DynamicDimension.1"],
+     ["p2o.DynamicDimension.2", "p2o.DynamicDimension.3", 9], (("N", 3, "x_2", "x_3"), ("N", "y_1", 9))),
     # its detector
     ([f"p2o.DynamicDimension.{k}" for k in range(3)], [f"p2o.DynamicDimension.{k}" for k in range(3, 6)],
      (("N", "x_1", "x_2"), ("N", "y_1", "y_2"))),
