@@ -19,11 +19,11 @@ from xs_quality import SETS, read
 from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.export import tensors_file
 from edge_sdk.export.anomaly.data import AnomalyData, Picture, data_identity
-from edge_sdk.export.anomaly.store import PictureStore
 from edge_sdk.export.efficientad.options import EfficientAdOptions
 from edge_sdk.export.efficientad.statistics import map_quantiles
 from edge_sdk.export.efficientad.trunk import stride_of
 from edge_sdk.export.efficientad.xs.model import XsConfig, XsModel, apart, placing
+from edge_sdk.export.pictures.store import PictureStore
 from edge_sdk.export.tasks.anomaly import detection
 from edge_sdk.export.tasks.anomaly.options import AnomalyOptions
 from edge_sdk.export.training import checkpoint

@@ -5,7 +5,18 @@
 
 from __future__ import annotations
 
-from edge_sdk.calibration.quantizer import QuantizeOptions, quantize
+from edge_sdk.calibration.bound import AccuracyBound
+from edge_sdk.calibration.options import QuantizeOptions
+from edge_sdk.calibration.quantizer import quantize
 from edge_sdk.calibration.report import CalibrationReport, LayerRow, Quantized, TensorRow, Variant
 
-__all__ = ["CalibrationReport", "LayerRow", "QuantizeOptions", "Quantized", "TensorRow", "Variant", "quantize"]
+__all__ = [
+    "AccuracyBound",
+    "CalibrationReport",
+    "LayerRow",
+    "QuantizeOptions",
+    "Quantized",
+    "TensorRow",
+    "Variant",
+    "quantize",
+]

@@ -1,7 +1,8 @@
 """Bring an exported graph into the form that planning takes: one opset, no functions, nothing left to fold.
 
-onnx's version converter and inliner and onnxscript's constant folding and BatchNormalization rules do the work. What a
-step here may never do is change an answer: the caller compares (`same_answers`). Knows no quantization, no runtime.
+onnx's version converter and inliner and onnxscript's constant folding do the work, then `transposes`, `hard_swish` and
+`fold`. What a step here may never do is change an answer: the caller compares (`same_answers`). Knows no quantization,
+no runtime.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 import onnx
 from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, inliner, shape_inference, version_converter
 
-from edge_sdk.calibration import graphs
+from edge_sdk.calibration import fold, graphs, hard_swish, transposes
 from edge_sdk.calibration.graphs import Index
 from edge_sdk.calibration.sizes import check_constants, elements
 from edge_sdk.errors import BadInput
@@ -54,6 +55,8 @@ def clean(model: ModelProto, *, optimise: bool = True) -> Cleaned:
         except BadInput as exc:
             notes = (f"the graph is used as it is, not folded: {exc.args[0]}",)
     made = tidy(folded)
+    if optimise and not notes:
+        made = tidy(fold.folded(hard_swish.joined(transposes.moved(made))))
     if any(node.op_type in PAIR and node.domain in graphs.STANDARD_DOMAINS for node in made.graph.node):
         raise BadInput("the graph is quantized already", hint="Give the float graph that it was made of")
     return Cleaned(model=made, names=_followed(first, made), notes=notes)
@@ -121,7 +124,7 @@ def _resizes_as_before(graph: onnx.GraphProto) -> None:
 
 
 def _optimised(model: ModelProto) -> ModelProto:
-    """By onnxscript: constants and inference-time Dropout folded, BatchNormalization into what stands before it."""
+    """By onnxscript: constants and inference-time Dropout folded."""
     ir = need("onnx_ir", extra="quantize")
     optimizer, rewriter = (need(f"onnxscript.{part}", extra="quantize") for part in ("optimizer", "rewriter"))
     rules = need("onnxscript.rewriter.rules.common", extra="quantize")
@@ -131,19 +134,20 @@ def _optimised(model: ModelProto) -> ModelProto:
     sizes = elements(model)
 
     def should_fold(node: Any) -> bool | None:
-        """False for what grows beyond the limit: onnxscript 0.7 computes a constant before it looks at its size."""
+        """False for what grows beyond the limit: onnxscript 0.7 computes a constant before it looks at its size. True
+        for a ConstantOfShape that is small, which it leaves alone whatever its size."""
         read = sum(sizes.get(value.name, 0) for value in node.inputs if value is not None)
-        return False if any(sizes.get(value.name, 0) > max(limit, read) for value in node.outputs) else None
+        if any(sizes.get(value.name, 0) > max(limit, read) for value in node.outputs):
+            return False
+        small = all(value.name in sizes for value in node.outputs)
+        return True if node.op_type == "ConstantOfShape" and small else None
 
     with vendor_errors("onnxscript", where="constant folding"), np.errstate(all="ignore"):  # as runtimes compute
         work = ir.serde.deserialize_model(model)
         optimizer.fold_constants_ir(
             work, onnx_shape_inference=True, input_size_limit=limit, output_size_limit=limit, should_fold=should_fold
         )
-        wanted = [
-            rules.fuse_batchnorm_into_conv_rule, rules.fuse_batchnorm_into_conv_transpose_rule,
-            rules.fuse_batchnorm_into_gemm_rule, rules.dropout_inference_rule, rules.dropout_zero_rule,
-        ]  # fmt: skip
+        wanted = [rules.dropout_inference_rule, rules.dropout_zero_rule]
         work = rewriter.rewrite(work, pattern_rewrite_rules=wanted)
         optimizer.remove_unused_nodes(work)
         made: ModelProto = ir.serde.serialize_model(work)

@@ -17,8 +17,9 @@ from edge_sdk.calibration.bias_correction import bias_shift
 from edge_sdk.calibration.graphs import Index
 from edge_sdk.calibration.ops import DEQUANTIZE, corrects_bias, depthwise, weight_axis
 from edge_sdk.calibration.plan import QuantizationPlan
-from edge_sdk.calibration.ranges import TOP, Weights, quantize_weights
+from edge_sdk.calibration.ranges import Weights, quantize_weights
 from edge_sdk.runtimes.operators import QUANTIZE
+from edge_sdk.runtimes.variants import TOP
 from edge_sdk.tensors import Array
 
 
@@ -29,13 +30,20 @@ def insert(
     *,
     weight_limit: int = TOP,
     means: Mapping[str, NDArray[np.float64]] | None = None,
+    given: Mapping[str, Weights] | None = None,
 ) -> ModelProto:
     """The int8 graph in the canonical layout.
 
     weight_limit: 127, or 64 where 16-bit sums would saturate. means: by tensor, mean per channel (axis 1); biases of
-    the convolutions that read these tensors are corrected for the rounding of their weights.
+    the convolutions that read these tensors are corrected for the rounding of their weights. given: by node, weights
+    that are int8 already; their biases are not corrected again.
     """
-    return _Writer(Index.of(model), plan, scales, weight_limit, means or {}).model()
+    return _Writer(Index.of(model), plan, scales, weight_limit, means or {}, given or {}).model()
+
+
+def scale_name(group: str) -> str:
+    """What the scale of a group of tensors is called, unless the float graph has a tensor of that name."""
+    return f"{group}_scale"
 
 
 class _Writer:
@@ -46,8 +54,10 @@ class _Writer:
         scales: Mapping[str, np.float32],
         limit: int,
         means: Mapping[str, NDArray[np.float64]],
+        given: Mapping[str, Weights],
     ) -> None:
         self._index, self._plan, self._scales, self._limit, self._means = index, plan, scales, limit, means
+        self._given = given
         self._names = graphs.tensor_names(index.model)
         self._node_names = {n.name for n in index.model.graph.node}
         self._constants: dict[str, Array] = dict(index.constants)
@@ -108,7 +118,7 @@ class _Writer:
         value = np.asarray(self._scales[tensor], np.float32)
         name = self._scale_names.get(group)
         if name is None:
-            name = self._scale_names[group] = graphs.fresh(f"{group}_scale", self._names)
+            name = self._scale_names[group] = graphs.fresh(scale_name(group), self._names)
             self._constants[name] = value
         return name
 
@@ -122,7 +132,7 @@ class _Writer:
         real = self._index.constants[node.input[1]].astype(np.float32)
         bias = self._index.constants.get(node.input[2]) if len(node.input) > 2 and node.input[2] else None
         axis = weight_axis(node)
-        packed = quantize_weights(
+        packed = self._given.get(node.name) or quantize_weights(
             real,
             axis=axis,
             limit=TOP if depthwise(node, real.shape) else self._limit,
@@ -150,7 +160,7 @@ class _Writer:
             # conv(x) = conv(x - 128) + 128 * sum of the weights that really run: exact.
             shift += 128.0 * rounded.reshape(len(real), -1).sum(axis=1)
         means = self._means.get(node.input[0])
-        if means is not None and means.size:
+        if means is not None and means.size and node.name not in self._given:
             shift += bias_shift(real, rounded, means, group=graphs.integer(node, "group", 1))
         if not shift.any():
             return

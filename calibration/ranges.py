@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,10 +10,9 @@ from numpy.typing import NDArray
 from edge_sdk.calibration.magnitudes import CENTRES, EDGES
 from edge_sdk.calibration.observe import TensorStatistics
 from edge_sdk.errors import BadInput, BadUsage
+from edge_sdk.runtimes.variants import TOP
 
-RangeMethod = Literal["minmax", "percentile-99.99", "percentile-99.999", "mse", "entropy"]
-TOP = 127  # symmetric: -128 is never written, so that negation is exact
-SAFE_TOP = 64  # two products of 255 * 64 fit the 16-bit sums of CPUs without VNNI; 65 does not
+RANGE_METHODS = ("minmax", "percentile-99.99", "percentile-99.999", "mse", "entropy")
 SMALLEST_SCALE = float(np.finfo(np.float32).tiny)  # 2^-126: below lie the denormals, which runtimes flush
 # A runtime stores the bias as int32 in units of (activation scale x weight scale); half of the room is kept for sums.
 _BIAS_ROOM = 2.0**30
@@ -31,8 +29,8 @@ class Range:
     cut: float
 
 
-def fit(observed: TensorStatistics, method: RangeMethod = "minmax") -> Range:
-    """The range to keep.
+def fit(observed: TensorStatistics, method: str = "minmax") -> Range:
+    """The range to keep, by one of RANGE_METHODS.
 
     minmax: all. percentile-P: P % of |x|. mse: the least squared error. entropy: the least Kullback-Leibler divergence
     from the values' own distribution. A percentile and entropy give way to minmax where that has the smaller squared
@@ -104,7 +102,7 @@ def quantize_weights(
     return Weights(values=q, scale=scale, axis=axis, dead=int(np.count_nonzero(~live)), widened=widened)
 
 
-def _chosen(bins: NDArray[np.int64], most: float, method: RangeMethod) -> float:
+def _chosen(bins: NDArray[np.int64], most: float, method: str) -> float:
     """The top of a tensor whose largest magnitude is `most` > 0."""
     tops = np.minimum(EDGES[1:][_candidates(bins)], most)
     if method == "mse":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -64,12 +64,79 @@ class LayerRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One candidate that was tried for one int8 variant.
+
+    engine, mode, ranges: of `engines.Candidate`. errors: by output, against the float graph on the compared samples;
+    empty where it was the only candidate. seconds, peak_bytes: of making it (`usage.Usage`), without the pass that all
+    share; what candidates of one engine and mode share counts for their first. why: what it failed with. kept: whether
+    the variant is made of it.
+    """
+
+    variant: str
+    engine: str
+    mode: str
+    ranges: str
+    errors: Mapping[str, float]
+    seconds: float
+    peak_bytes: int | None
+    why: str = ""
+    kept: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """One set of operators that was tried in a search. int8_operators: how many are int8, of the plan that has most.
+    float_nodes: what the search left float. value: the metric, or without one the difference of the outputs. error: the
+    difference of the outputs. met: whether the bound holds. speed: by runtime, how many times as fast as float32."""
+
+    int8_operators: int
+    float_nodes: tuple[str, ...]
+    value: float
+    error: float
+    met: bool
+    speed: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revert:
+    """Operators that became float together. alone: difference of the outputs with these in int8 and all others float,
+    None if there was no time to measure it. before, after: with all rows above in float, without and with these."""
+
+    nodes: tuple[str, ...]
+    alone: float | None
+    before: float
+    after: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """What was done to keep an accuracy bound for one variant. real: the float graph's value; 0 without a metric. best:
+    what the variant is made of, or the nearest to the bound. points: none beats another in both value and int8
+    operators. values: of `best`, as each runtime here answers. tries: how many graphs were measured."""
+
+    variant: str
+    metric: str
+    drop: str
+    real: float
+    met: bool
+    best: Point
+    points: tuple[Point, ...]
+    reverts: tuple[Revert, ...]
+    tries: int
+    seconds: float
+    out_of_time: bool
+    values: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CalibrationReport:
     """What calibration saw and did.
 
-    samples: read. tensors, layers: of the int8 variants. float_nodes: convolutions left float somewhere. matches:
-    output corrections by variant. errors: by variant and output, difference from the float graph on `compared` of
-    the samples, evenly spread, by the letter of the standard (`fidelity.error`: relative L2, or the share of values
+    samples: read, in pass_seconds; pass_peak_bytes: the process's largest resident size meanwhile. attempts: what was
+    tried for the int8 variants. tensors, layers: of the int8 variants. float_nodes: convolutions left float somewhere.
+    matches: output corrections by variant. errors: by variant and output, difference from the float graph on `compared`
+    of the samples, evenly spread, by the letter of the standard (`fidelity.error`: relative L2, or the share of values
     that differ where an output holds no floats); of several plans the largest; without outputs that can't be compared.
     notes: sentences on what is unusual.
     """
@@ -82,6 +149,10 @@ class CalibrationReport:
     matches: Mapping[str, tuple[OutputCorrection, ...]]
     errors: Mapping[str, Mapping[str, float]]
     notes: tuple[str, ...]
+    attempts: tuple[Attempt, ...] = ()
+    searches: tuple[Search, ...] = ()
+    pass_seconds: float = 0.0
+    pass_peak_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,11 +175,11 @@ class Quantized:
 
 
 def tensor_rows(
-    plans: Iterable[tuple[QuantizationPlan, Mapping[str, np.float32]]], ranges: Mapping[str, Range]
+    plans: Iterable[tuple[QuantizationPlan, Mapping[str, np.float32], Mapping[str, Range]]],
 ) -> tuple[TensorRow, ...]:
-    """One row a tensor, of the first plan that has it."""
+    """One row a tensor, of the first plan that has it, with that plan's scales and ranges."""
     rows: dict[str, TensorRow] = {}
-    for plan, scales in plans:
+    for plan, scales, ranges in plans:
         for name, point in plan.points.items():
             found = ranges.get(name)
             low, high, top, cut = (

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from edge_sdk.calibration.plan import QuantizationPlan
-from edge_sdk.calibration.ranges import SMALLEST_SCALE, TOP, Range
+from edge_sdk.calibration.ranges import SMALLEST_SCALE, Range
 from edge_sdk.errors import BadInput
+from edge_sdk.runtimes.variants import TOP
 
 
 def scales(plan: QuantizationPlan, ranges: Mapping[str, Range], *, output_margin: float = 1.0) -> dict[str, np.float32]:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from edge_sdk.loading import load_as as load_as
     from edge_sdk.tasks.anomaly.detector import AnomalyDetector as AnomalyDetector
     from edge_sdk.tasks.anomaly.result import AnomalyResult as AnomalyResult
+    from edge_sdk.tasks.classification.classifier import Classifier as Classifier
+    from edge_sdk.tasks.classification.result import Classification as Classification
     from edge_sdk.tasks.tensor import TensorModel as TensorModel
     from edge_sdk.tasks.tensor import TensorResult as TensorResult
 
@@ -36,6 +38,8 @@ _HOMES = {
     "AnomalyDetector": "edge_sdk.tasks.anomaly.detector",
     "AnomalyResult": "edge_sdk.tasks.anomaly.result",
     "Bundle": "edge_sdk.bundle.store",
+    "Classification": "edge_sdk.tasks.classification.result",
+    "Classifier": "edge_sdk.tasks.classification.classifier",
     "TensorModel": "edge_sdk.tasks.tensor",
     "TensorResult": "edge_sdk.tasks.tensor",
     "TrustPolicy": "edge_sdk.bundle.signing",
@@ -52,8 +56,8 @@ _HOMES = {
 }  # fmt: skip
 __all__ = [
     "AnomalyDetector", "AnomalyResult", "BadBundle", "BadInput", "BadUsage", "Bundle", "CantWrite", "CheckFailed",
-    "EdgeError", "NotThere", "NotTrusted", "TensorModel", "TensorResult", "TrustPolicy", "WrongPrecision",
-    "__version__", "load", "load_as",
+    "Classification", "Classifier", "EdgeError", "NotThere", "NotTrusted", "TensorModel", "TensorResult",
+    "TrustPolicy", "WrongPrecision", "__version__", "load", "load_as",
 ]  # fmt: skip
 
 

@@ -43,9 +43,9 @@ def need(module: str, *, extra: str) -> ModuleType:
         ) from exc
 
 
-_TELEMETRY = {"openvino": "openvino_telemetry"}
-"""Packages that, on import and unasked, send a usage event through another package and write to the home folder
-(openvino 2024.6 to 2026.4: ~/intel); without that other package they take a stub of their own."""
+_TELEMETRY = {"openvino": "openvino_telemetry", "nncf": "openvino_telemetry"}
+"""Packages that, on import or use and unasked, send a usage event through another package and write to the home folder
+(openvino 2024.6 to 2026.4: ~/intel; nncf 3.4); without that other package they take a stub of their own."""
 
 
 @contextmanager

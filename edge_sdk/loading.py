@@ -21,6 +21,7 @@ from edge_sdk.preprocess import Color
 from edge_sdk.runtimes import faults, probe, registry, targets
 from edge_sdk.runtimes.cache import default_cache_folder, own_folder
 from edge_sdk.runtimes.onnx_file import read_facts
+from edge_sdk.runtimes.probe import CpuFacts
 from edge_sdk.runtimes.protocol import Availability, CompileOptions, Session
 from edge_sdk.runtimes.targets import Choice, VariantOption
 from edge_sdk.tasks.base import Loaded, Model, Predictor, Running, Setup, Task, task_code
@@ -217,15 +218,15 @@ def choose(
     return {role: choice(role) for role in roles}
 
 
-def known_fault(bundle: Bundle, graph: Graph, runtime: Availability) -> str:
-    """Why a runtime answers this graph wrongly on this CPU whatever is set, or did not compile it when the bundle was
-    packed, in words; "" = nothing of that kind is known."""
+def known_fault(bundle: Bundle, graph: Graph, runtime: Availability, cpu: CpuFacts | None = None) -> str:
+    """Why a runtime answers this graph wrongly on a CPU whatever is set, or did not compile it when the bundle was
+    packed, in words; "" = nothing of that kind is known. cpu: None = this machine's."""
     if why := graph.refused.get(runtime.runtime):
         return f"it refused the graph when the bundle was packed: {why}"
     if graph.layout == "plain":  # such faults are of int8, and a graph need not be read for nothing
         return ""
     facts = read_facts(bundle.graph(graph.name), where=graph.name)
-    return faults.unusable_reason(runtime.runtime, runtime.version or "", facts, probe.cpu())
+    return faults.unusable_reason(runtime.runtime, runtime.version or "", facts, cpu or probe.cpu())
 
 
 def _by_role(variant: VariantWanted, roles: tuple[str, ...]) -> dict[str, str]:

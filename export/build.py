@@ -16,7 +16,7 @@ import msgspec
 from edge_sdk import atomic, locks, tasks
 from edge_sdk.bundle.signing import SigningKey, TrustPolicy
 from edge_sdk.bundle.store import Bundle
-from edge_sdk.calibration import Quantized
+from edge_sdk.calibration import AccuracyBound, Quantized
 from edge_sdk.counted import counted
 from edge_sdk.decision.record import Record
 from edge_sdk.errors import BadInput, BadUsage, Stopped
@@ -42,8 +42,8 @@ WORK = "training"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildOptions:
-    """Options of one bundle. evaluate: measure quality. overwrite: overwrite `out` unconditionally. force: accept int8
-    graphs with a large error."""
+    """Options of one bundle. evaluate: measure quality. overwrite: overwrite `out` unconditionally. bound: how much an
+    int8 graph may lose, of each role. force: accept int8 graphs with a large error."""
 
     name: str
     out: Path
@@ -51,6 +51,7 @@ class BuildOptions:
     licence: str = ""
     evaluate: bool = True
     overwrite: bool = False
+    bound: AccuracyBound | None = None
     force: bool = False
 
     def __post_init__(self) -> None:
@@ -158,9 +159,12 @@ def build(
     exported = family.graphs(trained)
     # Before minutes of calibration: what the task does not take, it would not take from the packer either.
     setup_of(exported, tasks.task(family.task), family=family.name, where=str(options.out))
+    task.check_exported(exported, task_options)
     made = Made(
         family=family, data=data, options=task_options, trained=trained, exported=exported, threads=threads,
-        quantized=quantized(family, data, trained, exported, threads, force=options.force, progress=progress),
+        quantized=quantized(
+            family, data, trained, exported, threads, bound=options.bound, force=options.force, progress=progress
+        ),
         evaluate=options.evaluate,
     )  # fmt: skip
     records = task.decide(made, progress=progress)
@@ -180,14 +184,20 @@ def build(
 
 
 def quantized(
-    family: Family, data: Any, trained: Trained, exported: Exported, threads: int, *, force: bool = False,
-    progress: Progress = silent,
+    family: Family, data: Any, trained: Trained, exported: Exported, threads: int, *,
+    bound: AccuracyBound | None = None, force: bool = False, progress: Progress = silent,
 ) -> Mapping[str, Quantized]:  # fmt: skip
-    """Quantize the float graph of each role."""
+    """Quantize the float graph of each role. Raises BadUsage for a metric of more than one graph: nothing says how the
+    graphs of a metric's model are put together."""
+    if bound is not None and bound.metric is not None and len(exported.graphs) > 1:
+        raise BadUsage(
+            f"the metric {bound.name} is of one graph, and there are {len(exported.graphs)}",
+            hint="Bound the difference of the outputs instead, such as --max-drop 2%",
+        )
     out = {}
     for role, graph in exported.graphs.items():
         samples = family.samples(data, trained, role, CALIBRATION_SAMPLES)
-        out[role] = calibrating.quantized(graph, samples, threads=threads, force=force, progress=progress)
+        out[role] = calibrating.quantized(graph, samples, bound=bound, threads=threads, force=force, progress=progress)
     return out
 
 

@@ -6,8 +6,10 @@ from collections import Counter
 from collections.abc import Sequence
 
 from edge_sdk.calibration import CalibrationReport
+from edge_sdk.calibration.report import Search
 from edge_sdk.counted import counted
-from edge_sdk.export.sections import Table
+from edge_sdk.export.sections import Table, Text
+from edge_sdk.runtimes.variants import is_int8
 
 PRODUCTS = "Conv, ConvTranspose, Gemm and MatMul"
 """The operators that are counted: those whose weights become int8."""
@@ -24,11 +26,81 @@ def table(report: CalibrationReport) -> Table:
     return Table(header=header, rows=cells)
 
 
+def blocks(report: CalibrationReport) -> tuple[Table | Text, ...]:
+    """The tables with their captions: differences; what was tried, where several ways were; what a bound cost."""
+    out: list[Table | Text] = [made] if (made := table(report)).rows else []
+    if len(report.attempts) > len({one.variant for one in report.attempts}):
+        out += [Text(text=_tried(report)), attempts(report)]
+    for found in report.searches:
+        out += [Text(text=_searched(found)), points(found), *([reverts(found)] if found.reverts else [])]
+    return tuple(out)
+
+
+def attempts(report: CalibrationReport) -> Table:
+    """What was tried for each int8 variant: its error, time and memory; the one that is kept is marked."""
+    rows = [
+        (
+            one.variant, ", ".join(part for part in (one.engine, one.mode) if part), one.ranges or "-",
+            one.why or _percent(max(one.errors.values(), default=None)), f"{one.seconds:.1f} s",
+            "-" if one.peak_bytes is None else f"{one.peak_bytes / 2**20:.0f} MiB", "kept" if one.kept else "",
+        )
+        for one in report.attempts
+    ]  # fmt: skip
+    return Table(
+        header=("variant", "engine", "ranges", "largest difference", "time", "peak memory", ""), rows=tuple(rows)
+    )
+
+
+def points(found: Search) -> Table:
+    """What a search found: none of its rows is beaten in both accuracy and operators in int8. speed: against fp32."""
+    runtimes = tuple(dict.fromkeys(name for point in found.points for name in point.speed))
+    rows = [
+        (
+            str(point.int8_operators), f"{point.value:.4g}", _percent(point.error),
+            *(f"{point.speed[name]:.2f}x" if name in point.speed else "-" for name in runtimes),
+            ("taken" if point.float_nodes == found.best.float_nodes else "") if point.met else "breaks the bound",
+        )
+        for point in found.points
+    ]  # fmt: skip
+    speeds = (f"speed on {name}" for name in runtimes)
+    return Table(header=("operators in int8", found.metric, "difference", *speeds, ""), rows=tuple(rows))
+
+
+def reverts(found: Search) -> Table:
+    """Which operators became float, and what that bought, from the most sensitive on."""
+    rows = [
+        (", ".join(_by_place(one.nodes) if len(one.nodes) > 3 else one.nodes), _percent(one.alone),
+         _percent(one.before), _percent(one.after))
+        for one in found.reverts
+    ]  # fmt: skip
+    header = ("became float", "difference of these alone in int8", "difference before", "after")
+    return Table(header=header, rows=tuple(rows))
+
+
+def _tried(report: CalibrationReport) -> str:
+    peak = "" if report.pass_peak_bytes is None else f", at most {report.pass_peak_bytes / 2**20:.0f} MiB resident"
+    return (
+        f"Tried for int8, on {counted(report.compared, 'sample')}; reading all samples once took "
+        f"{report.pass_seconds:.1f} s{peak}. Memory is the whole process's largest."
+    )
+
+
+def _searched(found: Search) -> str:
+    values = ", ".join(f"{value:.4g} on {name}" for name, value in found.values.items())
+    ended = ", ended by its time" if found.out_of_time else ""
+    held = "holds" if found.met else "does NOT hold"
+    real = f" (float32: {found.real:.4g})" if found.real else ""
+    return (
+        f"{found.variant}: a bound of {found.drop} on {found.metric}{real} {held}: {values or 'not measured'}. "
+        f"{found.tries} graphs measured in {found.seconds:.0f} s{ended}."
+    )
+
+
 def words(report: CalibrationReport) -> str:
     """What was read, what became int8 and what stayed float, and the tensor that is cut most."""
     left = ", ".join(_by_place(report.float_nodes)) or "none"
     out = [f"{counted(report.samples, 'sample')} read, differences measured on {report.compared} of them."]
-    if report.layers or report.float_nodes or any(variant.startswith("int8") for variant in report.errors):
+    if report.layers or report.float_nodes or any(is_int8(variant) for variant in report.errors):
         out.append(
             f"In int8: {counted(len(report.layers), 'operator')}; of {PRODUCTS}, left in float: {left}. Operators of "
             "other kinds, such as GRU, get no int8 weights."

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from edge_sdk.calibration import CalibrationReport, Quantized, QuantizeOptions, quantize
+from edge_sdk.calibration import AccuracyBound, CalibrationReport, Quantized, QuantizeOptions, quantize
 from edge_sdk.export.family import FloatGraph, Samples
 from edge_sdk.progress import Progress, silent
 
 
 def quantized(
-    graph: FloatGraph, samples: Samples, *, threads: int | None = None, force: bool = False,
-    progress: Progress = silent,
+    graph: FloatGraph, samples: Samples, *, bound: AccuracyBound | None = None, threads: int | None = None,
+    force: bool = False, progress: Progress = silent,
 ) -> Quantized:  # fmt: skip
-    """The variants besides fp32 that the family wants. force: hand out int8 graphs that are far from the float one.
+    """The variants besides fp32 that the family wants. bound: how much int8 may lose. force: hand out int8 graphs that
+    are far from the float one.
 
     Raises as `calibration.quantize`.
     """
     if graph.variants == ():
         return Quantized(variants=(), report=_NOTHING)
-    return quantize(graph.onnx, samples, options=options_for(graph, threads=threads, force=force), progress=progress)
+    options = options_for(graph, threads=threads, force=force)
+    return quantize(graph.onnx, samples, options=options, bound=bound, progress=progress)
 
 
 def options_for(graph: FloatGraph, *, threads: int | None = None, force: bool = False) -> QuantizeOptions:
@@ -25,8 +27,8 @@ def options_for(graph: FloatGraph, *, threads: int | None = None, force: bool = 
     every = QuantizeOptions().variants
     return QuantizeOptions(
         variants=every if graph.variants is None else graph.variants, keep_fp32=graph.keep_fp32,
-        exclude=graph.keep_fp32_in_int8, output_correction=graph.output_correction, axes=graph.axes, threads=threads,
-        force=force,
+        exclude=graph.keep_fp32_in_int8, output_correction=graph.output_correction, axes=graph.axes,
+        trials=graph.trials, threads=threads, force=force,
     )  # fmt: skip
 
 

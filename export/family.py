@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 import msgspec
 
 from edge_sdk.bundle.manifest import Preprocessing
+from edge_sdk.calibration.options import ONE, Trials
 from edge_sdk.errors import BadUsage
 from edge_sdk.export import option as described
 from edge_sdk.export.option import option
@@ -86,7 +87,8 @@ class FloatGraph:
     nodes that stay float32 in every variant; keep_fp32_in_int8: those that stay float in the int8 variants;
     output_correction: nodes inside `keep_fp32` whose output's mean and spread the int8 variants get back by one gain
     and one shift each. axes: largest size of each free axis; "N": MAX_BATCH unless it is stated. variants: those to
-    make besides fp32, () = fp32 alone, None = all that calibration makes.
+    make besides fp32, () = fp32 alone, None = all that calibration makes. trials: what is tried for int8, of
+    which the best is kept.
     """
 
     onnx: bytes
@@ -95,6 +97,7 @@ class FloatGraph:
     output_correction: tuple[str, ...] = ()
     axes: Mapping[str, int] = field(default_factory=dict)
     variants: tuple[str, ...] | None = None
+    trials: Trials = ONE
 
     def __post_init__(self) -> None:
         if self.variants is not None and "fp32" in self.variants:

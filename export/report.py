@@ -259,7 +259,7 @@ def _calibrations(built: Built) -> list[Section]:
                     text=f"{calibrated.words(one.report)} Differences are relative (L2), by the letter of the ONNX "
                     "standard."
                 ),
-                calibrated.table(one.report),
+                *calibrated.blocks(one.report),
             ),
         )
         for role, one in built.made.quantized.items()

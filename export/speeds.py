@@ -15,6 +15,7 @@ from edge_sdk.profiling.warmup import WarmupOptions
 from edge_sdk.progress import Progress, silent
 from edge_sdk.runtimes import probe, targets
 from edge_sdk.runtimes.probe import default_threads
+from edge_sdk.runtimes.variants import is_int8
 from edge_sdk.verify import VerifyReport
 
 Key = tuple[str, str]
@@ -64,7 +65,7 @@ class Speeds:
 def worth_timing() -> tuple[str, ...]:
     """fp32, and the int8 variant that suits this CPU, if any does."""
     of_cpu = targets.detect(probe.cpu(), ()).variants
-    return ("fp32", *[name for name in of_cpu if name.startswith("int8")][:1])
+    return ("fp32", *[name for name in of_cpu if is_int8(name)][:1])
 
 
 def timed(verified: VerifyReport, variants: Sequence[str]) -> list[Key]:

@@ -37,6 +37,7 @@ class Operator:
     moves_all: a copy of all inputs, not of input 0 alone.
     cuts: min and max with constants: may change places with QuantizeLinear, bit by bit.
     gate: x * f(x) and x * f(pool(x)) are activations as a whole.
+    elementwise: an output value depends on the input values at its own place; inputs broadcast.
     half: computes in float16. never_larger: its output is no larger than its input. float_inputs: positions that stay
     float32 by the standard. picture: keeps the known range of a picture when its other inputs are constants.
     kernels: by runtime, of matrix operators.
@@ -52,6 +53,7 @@ class Operator:
     moves_all: bool = False
     cuts: bool = False
     gate: bool = False
+    elementwise: bool = False
     half: bool = False
     never_larger: bool = False
     float_inputs: tuple[int, ...] = ()
@@ -106,20 +108,22 @@ _ROWS = (
     ),
     # ---- activations
     Operator(
-        name="Relu", kind="activation", cuts=True, half=True, never_larger=True, openvino_chain=True,
+        name="Relu", elementwise=True, kind="activation", cuts=True, half=True, never_larger=True, openvino_chain=True,
         openvino_join="always",
     ),
-    Operator(name="Clip", kind="activation", cuts=True, half=True, never_larger=True, openvino_chain=True),
-    Operator(name="LeakyRelu", kind="activation", half=True, never_larger=True, openvino_chain=True),
-    Operator(name="PRelu", kind="activation", half=True, openvino_chain=True),
-    Operator(name="Sigmoid", kind="activation", gate=True, half=True, openvino_chain=True),
-    Operator(name="HardSigmoid", kind="activation", gate=True, half=True, openvino_chain=True),
-    Operator(name="HardSwish", kind="activation", half=True, openvino_chain=True),
-    Operator(name="Tanh", kind="activation", half=True, openvino_chain=True),
-    Operator(name="Elu", kind="activation", half=True, openvino_chain=True),
-    Operator(name="Gelu", kind="activation", half=True, openvino_chain=True),
-    Operator(name="Mish", kind="activation", half=True, openvino_chain=True),
-    Operator(name="Erf", openvino_chain=True),
+    Operator(
+        name="Clip", elementwise=True, kind="activation", cuts=True, half=True, never_larger=True, openvino_chain=True,
+    ),
+    Operator(name="LeakyRelu", elementwise=True, kind="activation", half=True, never_larger=True, openvino_chain=True),
+    Operator(name="PRelu", elementwise=True, kind="activation", half=True, openvino_chain=True),
+    Operator(name="Sigmoid", elementwise=True, kind="activation", gate=True, half=True, openvino_chain=True),
+    Operator(name="HardSigmoid", elementwise=True, kind="activation", gate=True, half=True, openvino_chain=True),
+    Operator(name="HardSwish", elementwise=True, kind="activation", half=True, openvino_chain=True),
+    Operator(name="Tanh", elementwise=True, kind="activation", half=True, openvino_chain=True),
+    Operator(name="Elu", elementwise=True, kind="activation", half=True, openvino_chain=True),
+    Operator(name="Gelu", elementwise=True, kind="activation", half=True, openvino_chain=True),
+    Operator(name="Mish", elementwise=True, kind="activation", half=True, openvino_chain=True),
+    Operator(name="Erf", elementwise=True, openvino_chain=True),
     # ---- values only move
     Operator(name="MaxPool", kind="copy", half=True, never_larger=True, openvino_join="unpaired"),
     Operator(name="Reshape", kind="copy", half=True, never_larger=True, openvino_chain=True),
@@ -133,7 +137,7 @@ _ROWS = (
     Operator(name="Gather", kind="copy", half=True, never_larger=True, picture=True),
     Operator(name="Concat", kind="copy", moves_all=True, half=True, never_larger=True),
     Operator(name="Split", kind="copy", half=True, never_larger=True),
-    Operator(name="Identity", openvino_chain=True, openvino_join="always"),
+    Operator(name="Identity", elementwise=True, openvino_chain=True, openvino_join="always"),
     Operator(name="Cast", picture=True),
     Operator(name="Pad", half=True),
     # ---- means of neighbours
@@ -142,11 +146,16 @@ _ROWS = (
     Operator(name="ReduceMean", kind="average", openvino_join="unpaired"),
     Operator(name="Resize", kind="average", half=True, float_inputs=(1, 2), openvino_join="unpaired"),
     # ---- arithmetic
-    Operator(name="Add", kind="sum", half=True, picture=True, openvino_chain=True, openvino_join="always"),
-    Operator(name="Mul", kind="product", half=True, picture=True, openvino_chain=True, openvino_join="always"),
-    Operator(name="Sub", half=True, picture=True, openvino_chain=True, openvino_join="always"),
-    Operator(name="Div", picture=True, openvino_chain=True, openvino_join="always"),
-    Operator(name="Neg", openvino_join="always"),
+    Operator(
+        name="Add", kind="sum", elementwise=True, half=True, picture=True, openvino_chain=True, openvino_join="always",
+    ),
+    Operator(
+        name="Mul", kind="product", elementwise=True, half=True, picture=True, openvino_chain=True,
+        openvino_join="always",
+    ),
+    Operator(name="Sub", elementwise=True, half=True, picture=True, openvino_chain=True, openvino_join="always"),
+    Operator(name="Div", elementwise=True, picture=True, openvino_chain=True, openvino_join="always"),
+    Operator(name="Neg", elementwise=True, openvino_join="always"),
     Operator(name="BatchNormalization", openvino_join="always"),
     # ---- quantization itself
     Operator(name=QUANTIZE, openvino_chain=True, openvino_join="always"),

@@ -11,6 +11,7 @@ from edge_sdk.errors import BadUsage, NotThere
 from edge_sdk.runtimes import registry
 from edge_sdk.runtimes.probe import CpuFacts, Isa
 from edge_sdk.runtimes.protocol import Availability
+from edge_sdk.runtimes.variants import is_int8
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +136,7 @@ _X86: Mapping[Isa, str] = {"amx": "x86-amx", "vnni": "x86-vnni", "avx2": "x86-av
 
 def layouts(runtime: str, variant: str) -> tuple[str, ...]:
     """The layouts of `variant` that `runtime` runs as what they are, best first."""
-    return registry.runtime(runtime).int8_layouts if variant.startswith("int8") else ("plain",)
+    return registry.runtime(runtime).int8_layouts if is_int8(variant) else ("plain",)
 
 
 def takes(runtime: str, graph: Offered) -> bool:

@@ -10,16 +10,21 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
 from edge_sdk.bundle.rules import MAX_AXIS
 from edge_sdk.cli.options import Json
-from edge_sdk.errors import BadUsage
+from edge_sdk.cli.terminal import seconds
+from edge_sdk.errors import BadUsage, NotThere
+from edge_sdk.runtimes.variants import KINDS
 from edge_sdk.shown import shown
 
-VARIANTS = ("fp32", "fp16", "int8", "int8-w7")
+if TYPE_CHECKING:
+    from edge_sdk.calibration.bound import AccuracyBound
+    from edge_sdk.calibration.options import Trials
+
 Value = TypeVar("Value")
 
 
@@ -47,8 +52,17 @@ class ModelOptions:
         str | None, typer.Option(help="Of a classifier: logits or probabilities, what its output holds.")
     ] = None
     test: Annotated[
-        Path | None, typer.Option(help="Of a classifier: labelled samples to measure it on, a folder for each class.")
+        Path | None,
+        typer.Option(
+            help="Of a classifier: samples for its evaluation, a folder for each class, named by its label, or a "
+            "folder without labels. Default: the calibration samples.",
+        ),
     ] = None
+    group: Annotated[
+        str | None,
+        typer.Option(help="Of --test, if a part has several samples: regular expression that names the part, or "
+                     "TABLE.csv:COLUMN."),
+    ] = None  # fmt: skip
     mean: Annotated[
         str | None, typer.Option(help="Of the network's channels, such as 0.485,0.456,0.406: its input takes pictures.")
     ] = None
@@ -85,6 +99,38 @@ class ModelOptions:
     ] = None
     axis: Annotated[
         list[str] | None, typer.Option(help="Largest size of a free axis, such as N=8; may be repeated.")
+    ] = None
+    engine: Annotated[
+        list[str] | None,
+        typer.Option(help="portable or nncf; may be repeated, the better one is kept. Default: all installed."),
+    ] = None
+    ranges: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="How ranges are chosen: minmax, percentile-99.99, percentile-99.999, mse or entropy; may be "
+            "repeated, the best one is kept. Default: minmax, percentile-99.99 and mse."
+        ),
+    ] = None
+    tune: Annotated[
+        str | None,
+        typer.Option(help="Time for choosing ranges one tensor at a time, such as 2min; 0s for none. Default: 30s."),
+    ] = None
+    max_drop: Annotated[
+        str | None,
+        typer.Option(
+            help="How much int8 may lose: 0.5pp (points of --metric) or 1%; without a metric, the largest "
+            "difference of an output. Operators stay float until it holds; exit code 1 if it can't."
+        ),
+    ] = None
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            help="Of --max-drop: pkg.mod:function, called with a function from arrays to arrays; returns a "
+            "number, higher is better."
+        ),
+    ] = None
+    search_time: Annotated[
+        str | None, typer.Option(help="For finding the operators that must stay float. Default: 10min.")
     ] = None
     force: Annotated[bool, typer.Option("--force", help="Accept int8 graphs with a large error.")] = False
     key: Annotated[Path | None, typer.Option(help="Sign the bundle with this .key file (edge-sdk keygen).")] = None
@@ -124,9 +170,47 @@ def verb(command: Callable[..., None]) -> Callable[..., None]:
 
 def variants_of(words: Sequence[str] | None) -> tuple[str, ...] | None:
     """The variants besides fp32, None = all. Raises BadUsage for one that there is not."""
-    if unknown := [one for one in words or () if one not in VARIANTS]:
-        raise BadUsage(f"--variant is {', '.join(VARIANTS)}, not {shown(unknown[0])}")
+    if unknown := [one for one in words or () if one not in KINDS]:
+        raise BadUsage(f"--variant is {', '.join(KINDS)}, not {shown(unknown[0])}")
     return None if not words else tuple(one for one in dict.fromkeys(words) if one != "fp32")
+
+
+def trials_of(options: ModelOptions) -> Trials:
+    """What is tried for int8. Raises BadUsage; NotThere where none of the engines that are named is installed."""
+    from edge_sdk.calibration.engines import ENGINES
+    from edge_sdk.calibration.options import THOROUGH, Trials
+
+    engines = tuple(options.engine or (name for name in THOROUGH.engines if not ENGINES[name].missing()))
+    found = Trials(
+        engines=engines, range_methods=tuple(options.ranges or THOROUGH.range_methods), compared=THOROUGH.compared,
+        tune_s=_tune_s(options.tune, THOROUGH.tune_s),
+    )  # fmt: skip
+    for name in options.engine or ():
+        if why := ENGINES[name].missing():
+            raise NotThere(why)
+    return found
+
+
+def _tune_s(text: str | None, usual: float) -> float:
+    if text is None:
+        return usual
+    return 0.0 if text.strip() in ("0", "0s") else seconds(text)
+
+
+def bound_of(options: ModelOptions) -> AccuracyBound | None:
+    """How much int8 may lose. Raises BadUsage, also for options that say how to keep a bound that there is not."""
+    from edge_sdk.calibration.bound import SEARCH_S, AccuracyBound, drop, metric
+
+    if options.max_drop is None:
+        for name, given in (("--metric", options.metric), ("--search-time", options.search_time)):
+            if given is not None:
+                raise BadUsage(f"{name} is of a bound, and none is given", hint="Add --max-drop, such as 0.5pp")
+        return None
+    allowed = drop(options.max_drop)
+    search_s = SEARCH_S if options.search_time is None else seconds(options.search_time)
+    if options.metric is None:
+        return AccuracyBound(drop=allowed, search_s=search_s)
+    return AccuracyBound(drop=allowed, search_s=search_s, metric=metric(options.metric), name=options.metric)
 
 
 def picture_of(options: ModelOptions) -> dict[str, Any]:

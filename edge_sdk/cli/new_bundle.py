@@ -9,8 +9,17 @@ import msgspec
 
 from edge_sdk import atomic
 from edge_sdk.cli import terminal
-from edge_sdk.cli.model_options import ModelOptions, axes_of, by_role, one_each, picture_of, variants_of
-from edge_sdk.cli.train import checked_out, refused_here, written
+from edge_sdk.cli.model_options import (
+    ModelOptions,
+    axes_of,
+    bound_of,
+    by_role,
+    one_each,
+    picture_of,
+    trials_of,
+    variants_of,
+)
+from edge_sdk.cli.train import checked_out, quality, refused_here, written
 from edge_sdk.counted import counted
 from edge_sdk.errors import BadUsage
 
@@ -20,10 +29,6 @@ if TYPE_CHECKING:
     from edge_sdk.export.generic.model import UserModel
     from edge_sdk.export.option import TaskOptions
     from edge_sdk.export.tasks.base import Built
-
-
-TEST = "test"
-"""The field of a task's options that --test states."""
 
 
 def check(options: ModelOptions) -> None:
@@ -49,10 +54,10 @@ def made(models: Mapping[str, UserModel], options: ModelOptions, *, axes: Mappin
     wanted = _wanted(options)
     may_replace = library.unless_changed(wanted)  # from here on, since reading many samples takes long
     found = brought(models, stated(models, options, axes or {}))
-    task, asked = export_task(found.family.task), _asked(found.family.task, options)
-    task.check(found.samples, asked)
     for note in found.notes:
         terminal.note(note)
+    task, of_task = export_task(found.family.task), task_options(found.family.task, options)
+    task.check(found.samples, of_task)
     if options.dry_run:
         terminal.emit(_plan_json(found, options), as_json=options.json, text=_plan_text(found, options))
         return
@@ -61,15 +66,26 @@ def made(models: Mapping[str, UserModel], options: ModelOptions, *, axes: Mappin
             found.samples, FamilyOptions(seed=options.seed, threads=options.threads), folder=options.out.parent
         )
         built = library.build(
-            found.family, found.samples, trained, asked, wanted, may_replace=may_replace, progress=progress
+            found.family, found.samples, trained, of_task, wanted, may_replace=may_replace, progress=progress
         )
     notes = [*found.warnings, *_too_new(built)]
     refused = refused_here(built)
-    quality = [line if isinstance(line, str) else terminal.table(line.header, line.rows)
-               for line in built.evaluation.lines()]  # fmt: skip
-    text = [*_lines(built), *quality, *task.lines(built), *notes, "", *written(built, task, refused)]
-    facts = {**_json(built), **built.evaluation.to_json(), **task.facts(built), "notes": notes, "refused_here": refused}
-    terminal.emit(facts, as_json=options.json, text="\n".join(text))
+    measured = quality(built)
+    text = [*_lines(built), *([""] if measured else []), *measured, *task.lines(built), *notes, "",
+            *written(built, task, refused)]  # fmt: skip
+    terminal.emit(_json(built) | {"notes": notes, "refused_here": refused}, as_json=options.json, text="\n".join(text))
+
+
+def task_options(task: str, options: ModelOptions) -> TaskOptions:
+    """What the command line states of exporting the task. Raises BadUsage for an option that the task does not have."""
+    from edge_sdk.export.option import specs_of
+    from edge_sdk.export.tasks import options_of
+
+    kind = options_of(task)
+    given = {name: value for name in ("test", "group") if (value := getattr(options, name)) is not None}
+    if unknown := [name for name in given if name not in specs_of(kind)]:
+        raise BadUsage(f"the task {task} takes no --{unknown[0]}", hint="Leave it out, or name another --task")
+    return kind(**given)
 
 
 def stated(models: Mapping[str, UserModel], options: ModelOptions, axes: Mapping[str, int]) -> Stated:
@@ -83,8 +99,8 @@ def stated(models: Mapping[str, UserModel], options: ModelOptions, axes: Mapping
     return Stated(
         data=one_each(by_role(options.data, roles, "--data"), "--data"), axes={**axes, **axes_of(options.axis or ())},
         exclude=by_role(options.exclude or (), roles, "--exclude"), variants=variants_of(options.variant),
-        picture=picture_of(options), task=options.task or "", settings=settings, seed=options.seed,
-        metadata=options.metadata,
+        trials=trials_of(options), picture=picture_of(options), task=options.task or "", settings=settings,
+        seed=options.seed, metadata=options.metadata,
     )  # fmt: skip
 
 
@@ -94,23 +110,8 @@ def _wanted(options: ModelOptions) -> BuildOptions:
     return BuildOptions(
         name=options.out.stem if options.name is None else options.name, out=options.out,
         key=terminal.signing_key(options.key) if options.key else None, force=options.force,
-        overwrite=options.overwrite,
+        bound=bound_of(options), overwrite=options.overwrite,
     )  # fmt: skip
-
-
-def _asked(task: str, options: ModelOptions) -> TaskOptions:
-    """What exporting the task takes of the options. Raises BadUsage for one that it does not know."""
-    from edge_sdk.export.option import specs_of
-    from edge_sdk.export.tasks import options_of
-
-    kind = options_of(task)
-    if options.test is None:
-        return kind()
-    if TEST not in specs_of(kind):
-        raise BadUsage(
-            f"the task {task} evaluates nothing", where="--test", hint="Leave --test out, or name another --task"
-        )
-    return kind(**{TEST: options.test})
 
 
 def _plan_json(found: Brought, options: ModelOptions) -> dict[str, object]:
@@ -168,18 +169,19 @@ def _json(built: Built) -> dict[str, object]:
     reports = {role: msgspec.to_builtins(one.report) for role, one in built.made.quantized.items()}
     with Bundle.open(built.path) as bundle:
         counts = {graph.name: graph.int8_ran for graph in bundle.manifest.graphs}
-    return {"bundle": str(built.path), "int8_ran": counts, "calibration": reports}
+    return {"bundle": str(built.path), **built.evaluation.to_json(), "int8_ran": counts, "calibration": reports}
 
 
 def _lines(built: Built) -> list[str]:
     """Error of each variant against the float graph, and what each runtime ran in int8."""
     from edge_sdk.bundle.store import Bundle
     from edge_sdk.export import calibrated
+    from edge_sdk.export.sections import Table
 
     out = []
     for one in built.made.quantized.values():
-        table = calibrated.table(one.report)
-        out += [terminal.table(table.header, table.rows)] if table.rows else []
+        for block in calibrated.blocks(one.report):
+            out.append(terminal.table(block.header, block.rows) if isinstance(block, Table) else block.text)
         out.append(calibrated.words(one.report))
     with Bundle.open(built.path) as bundle:
         for graph in bundle.manifest.graphs:

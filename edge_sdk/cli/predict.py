@@ -59,6 +59,7 @@ def predict(
     Example: edge-sdk predict line3.edge photos/ --out results/
     """
     from edge_sdk import atomic, tasks
+    from edge_sdk.cli.inputs import note_left_out
     from edge_sdk.loading import load
     from edge_sdk.tasks.base import task_code
 
@@ -72,10 +73,7 @@ def predict(
         task = tasks.task(predictor.bundle.manifest.task)
         with task_code(task, "given", where=str(bundle)):
             given = _once(task.given(inputs, predictor.bundle))
-        with task_code(task, "left_out", where=str(bundle)):
-            left_out = task.left_out(inputs)
-        for line in left_out:
-            terminal.note(line)
+        note_left_out(task, inputs, where=str(bundle))
         if out is not None:
             _check_folders(given, out)
         if explain:

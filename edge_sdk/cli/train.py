@@ -230,11 +230,15 @@ def _built_json(built: Built) -> dict[str, object]:
     return {"bundle": str(built.path), **built.evaluation.to_json(), **task.facts(built)}
 
 
+def quality(built: Built) -> list[str]:
+    """What the task measured, as lines."""
+    lines = built.evaluation.lines()
+    return [line if isinstance(line, str) else terminal.table(line.header, line.rows) for line in lines]
+
+
 def _built_text(built: Built, plan: BuildPlan, refused: Mapping[str, str]) -> str:
-    quality = [line if isinstance(line, str) else terminal.table(line.header, line.rows)
-               for line in built.evaluation.lines()]  # fmt: skip
     return "\n".join(
-        [*quality, "", _trained(built, plan), *plan.task.lines(built), "", *written(built, plan.task, refused)]
+        [*quality(built), "", _trained(built, plan), *plan.task.lines(built), "", *written(built, plan.task, refused)]
     )
 
 

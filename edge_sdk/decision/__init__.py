@@ -1,1 +1,1 @@
-"""Site decisions as data: records and their chain (record.py), thresholds and how they are fitted (the rest)."""
+"""Site decisions as data: records and their chain (record.py), which pictures count (evidence.py), thresholds."""

@@ -35,7 +35,7 @@ class CompareOptions:
     quiet_pairs: enough on a quiet machine. max_time_s: of measuring; the report notes if that leaves too few pairs.
     restarts: how often both processes are started; the pairs are spread over them (one process has one memory layout:
     use 3 for differences below 5 %). affinity: logical CPUs of both. seed: of the order inside the pairs and of the
-    intervals.
+    intervals. both_ways: as of `paired.decide`.
     """
 
     margin: float = 0.03
@@ -45,13 +45,18 @@ class CompareOptions:
     restarts: int = 1
     affinity: tuple[int, ...] | None = None
     seed: int = 0
+    both_ways: bool = False
     reply_timeout_s: float = 600.0
     warmup: WarmupOptions = field(default_factory=WarmupOptions)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SideReport:
-    """One side of a comparison. median_ms: of its interleaved calls; only the ratio to the other side is a result."""
+    """One side of a comparison. median_ms: of its interleaved calls; only the ratio to the other side is a result.
+
+    memory: of its process after the last call, interpreter and runtime included: `rss_bytes`, and `rss_peak_bytes` with
+    loading and compiling; empty where the system does not report it.
+    """
 
     name: str
     factory: str
@@ -62,11 +67,15 @@ class SideReport:
     threads: int | None
     warmup: Warmup
     median_ms: float
+    memory: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """B against A. ratios are B / A: below 1, B takes less time. ended_by: "decided", "all pairs" or "max time"."""
+    """B against A. ratios are B / A: below 1, B takes less time. ended_by: "decided", "all pairs" or "max time".
+
+    enough_pairs: as many as a sure verdict takes on a machine as quiet as this one.
+    """
 
     schema: str
     a: SideReport
@@ -77,6 +86,7 @@ class Comparison:
     seconds: float
     block_calls: int
     ended_by: str
+    enough_pairs: bool
     noise: Noise
     seed: int
     restarts: int
@@ -146,7 +156,8 @@ class _Run:
         self._open = ExitStack()
         self._processes: tuple[SubjectProcess, ...] = ()
         self._warm: list[Warmup] = []
-        self._made: list[dict[str, Any]] = []
+        self._pythons: list[str] = []
+        self._facts: list[tuple[dict[str, Any], dict[str, int]]] = []
         self._calls = 0
         self._blocks: tuple[list[list[tuple[int, int]]], ...] = ([], [])
         self._seconds, self._ended_by = 0.0, "all pairs"
@@ -165,6 +176,7 @@ class _Run:
                 self._ended_by = "decided"
                 break
         self._reference.take("after", times=200)
+        self._facts = [process.facts() for process in self._processes]
 
     def close(self) -> None:
         self._open.close()
@@ -182,6 +194,7 @@ class _Run:
             seconds=self._seconds,
             block_calls=self._calls,
             ended_by=self._ended_by,
+            enough_pairs=of.pairs >= self._enough(),
             noise=self._noise(),
             seed=self._options.seed,
             restarts=self._options.restarts,
@@ -211,7 +224,7 @@ class _Run:
             )
             for side in self._sides
         )
-        self._made = [process.made for process in self._processes]
+        self._pythons = [process.made["python"] for process in self._processes]
         self._warm = [self._warmed(process) for process in self._processes]
         if not self._calls:
             medians = [np.median(process.block(3)[0]) / 1e6 for process in self._processes]
@@ -245,7 +258,8 @@ class _Run:
             cpu_absent=next((f"{side.name}: {side.cpu_absent}" for side in self._sides if side.cpu_absent), ""),
             rng=np.random.default_rng(self._options.seed),
         )
-        return of, decide(of, margin=self._options.margin, noise=self._noise().verdict)
+        options = self._options
+        return of, decide(of, margin=options.margin, noise=self._noise().verdict, both_ways=options.both_ways)
 
     def _settled(self) -> bool:
         of, ruling = self._rule()
@@ -254,31 +268,34 @@ class _Run:
             return before == ruling.verdict
         return ruling.verdict != "inconclusive"
 
+    def _enough(self) -> int:
+        return self._options.quiet_pairs if self._noise().verdict == "quiet" else self._options.pairs[0]
+
     def _noise(self) -> Noise:
         return self._reference.noise()
 
     def _report(self, index: int) -> SideReport:
-        side, made = self._sides[index], self._made[index]
+        side, (facts, memory) = self._sides[index], self._facts[index]
         wall = [ns for block in self._blocks[index] for ns, _ in block[1:]]
         return SideReport(
             name=side.name,
             factory=side.factory,
             arguments=side.arguments,
             environment=side.environment,
-            python=made["python"],
-            facts=made["facts"],
+            python=self._pythons[index],
+            facts=facts,
             threads=side.threads,
             warmup=self._warm[index],
             median_ms=float(np.median(wall)) / 1e6,
+            memory=memory,
         )
 
     def _notes(self, of: PairRatios) -> tuple[str, ...]:
-        enough = self._options.quiet_pairs if self._noise().verdict == "quiet" else self._options.pairs[0]
-        notes = [
-            f"latency of {side.name} was still changing after its warm-up: compare for longer"
-            for side, warm in zip(self._sides, self._warm)
-            if not warm.converged
-        ]
+        enough, notes = self._enough(), []
+        if changing := [side.name for side, warm in zip(self._sides, self._warm) if not warm.converged]:
+            notes.append(
+                f"latency of {' and '.join(changing)} was still changing after the warm-up: compare for longer"
+            )
         if of.pairs < enough:
             notes.append(
                 f"only {of.pairs} pairs in the time given, {enough} are needed for a sure verdict: give more time"

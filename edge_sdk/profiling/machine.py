@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 PACKAGES = (
     "edge-sdk", "numpy", "opencv-python-headless", "opencv-python", "msgspec", "onnxruntime", "onnxruntime-gpu",
-    "openvino", "tensorrt", "tensorrt-rtx-cu13-libs", "torch", "onnx", "scikit-learn", "scipy",
+    "openvino", "tensorrt", "tensorrt-rtx-cu13-libs", "torch", "onnx", "nncf", "scikit-learn", "scipy",
 )  # fmt: skip
 
 

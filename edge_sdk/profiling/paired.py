@@ -21,7 +21,8 @@ VerdictWord: TypeAlias = Literal["slower", "faster", "same", "inconclusive"]
 
 _BLOCK_PAIRS = 5  # resampled together: regimes of a machine last longer than a pair
 _DRAWS = 2000
-_LARGE = 1.3  # with the whole interval beyond it, nothing that a machine does to both sides of a pair explains it
+LARGE = 1.3
+"""With a ratio's whole interval beyond it, nothing that a machine does to both sides of a pair explains it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -108,8 +109,12 @@ def pair_ratios(
     )
 
 
-def decide(of: PairRatios, *, margin: float, noise: NoiseWord) -> Ruling:
-    """Is B slower than A by more than `margin` (0.03 = 3 %)? Every clause must hold; else same, or inconclusive."""
+def decide(of: PairRatios, *, margin: float, noise: NoiseWord, both_ways: bool = False) -> Ruling:
+    """Is B slower than A by more than `margin` (0.03 = 3 %)? Every clause must hold; else same, or inconclusive.
+
+    both_ways: "same" also takes that B is not faster. Without it "same" is "B is not slower", which is enough to let a
+    change pass, and says nothing of a gain that was not proven yet.
+    """
     tail = of.p99 is not None and of.p99.low > 1.25 and noise != "hostile"
     also = "; its slowest calls are slower (p99)" if tail else ""
     slower = _slower(of.p, of.c, of.quarters, margin)
@@ -121,11 +126,13 @@ def decide(of: PairRatios, *, margin: float, noise: NoiseWord) -> Ruling:
     faster = _slower(of.p.inverse(), inverse_c, tuple(1 / quarter for quarter in of.quarters), margin)
     if faster:
         return Ruling(verdict="faster", clause=faster, tail_slower=tail, words="B is faster" + also)
-    by_wall, by_cpu = of.p.high < 1 + 2 * margin, of.c is not None and of.c.high < 1 + margin
-    if by_wall or by_cpu:
-        clause = "ii" if by_wall else "i"
-        return Ruling(verdict="same", clause=clause, tail_slower=tail, words="B is not slower" + also)
-    words = f"cannot tell apart below {100 * (of.p.high - 1):.0f} %"
+    not_slower = _not_slower(of.p, of.c, margin)
+    not_faster = _not_slower(of.p.inverse(), inverse_c, margin) if both_ways else not_slower
+    if not_slower and not_faster:
+        words = "neither is faster" if both_ways else "B is not slower"
+        return Ruling(verdict="same", clause=not_slower, tail_slower=tail, words=words + also)
+    most = max(of.p.high, 1 / of.p.low) if both_ways else of.p.high
+    words = f"cannot tell apart below {100 * (most - 1):.0f} %"
     return Ruling(verdict="inconclusive", clause="", tail_slower=tail, words=words + also)
 
 
@@ -136,7 +143,7 @@ def needs_confirming(of: PairRatios, ruling: Ruling, *, noise: NoiseWord) -> boo
     """
     if noise != "hostile" or ruling.verdict not in ("slower", "faster") or ruling.clause != "ii":
         return False
-    return of.p.high > 1 / _LARGE and of.p.low < _LARGE
+    return of.p.high > 1 / LARGE and of.p.low < LARGE
 
 
 def _slower(p: Estimate, c: Estimate | None, quarters: tuple[float, ...], margin: float) -> str:
@@ -146,6 +153,13 @@ def _slower(p: Estimate, c: Estimate | None, quarters: tuple[float, ...], margin
     agreeing = sum(quarter >= 1 + margin / 2 for quarter in quarters)
     by_wall = p.value >= 1 + margin and p.low > 1 + 2 * margin / 3 and agreeing >= 3
     return " and ".join(name for name, holds in (("i", by_cpu), ("ii", by_wall)) if holds)
+
+
+def _not_slower(p: Estimate, c: Estimate | None, margin: float) -> str:
+    """The clause by which a slow-down beyond the margin is ruled out, or ""."""
+    if p.high < 1 + 2 * margin:
+        return "ii"
+    return "i" if c is not None and c.high < 1 + margin else ""
 
 
 def _cpu_absent(pairs: Pairs, threads: tuple[int | None, int | None]) -> str:

@@ -28,10 +28,10 @@ class Side:
     """What one process measures.
 
     factory: "module:function"; called with `arguments` (JSON values) it returns a callable without arguments that does
-    one unit of work; an attribute `facts` (a JSON object) of that callable is kept. python: the interpreter, perhaps of
-    another environment, which needs no edge_sdk. folder: working folder, importable. environment: variables on top of
-    the parent's. threads: that compute; None: CPU time is not compared. cpu_absent: why CPU time says nothing of it (it
-    spins between calls, it computes on a GPU), "" if it does.
+    one unit of work; an attribute `facts` (a JSON object) of that callable is read after the last call. python: the
+    interpreter, perhaps of another environment, which needs no edge_sdk. folder: working folder, importable.
+    environment: variables on top of the parent's. threads: that compute; None: CPU time is not compared. cpu_absent:
+    why CPU time says nothing of it (it spins between calls, it computes on a GPU), "" if it does.
     """
 
     name: str
@@ -85,6 +85,12 @@ class SubjectProcess:
         """Wall and CPU time of each of `calls` calls in a row, ns."""
         reply = self._ask({"block": calls})
         return reply["wall_ns"], reply["cpu_ns"]
+
+    def facts(self) -> tuple[dict[str, Any], dict[str, int]]:
+        """What the callable says of itself now, and the memory of its process: `rss_bytes`, `rss_peak_bytes`, or
+        nothing where the system does not report it."""
+        reply = self._ask({"facts": True})
+        return reply["facts"], reply["memory"]
 
     def freeze(self) -> None:
         """Collect garbage now and switch collection off, so that only the work is measured."""

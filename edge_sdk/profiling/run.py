@@ -371,6 +371,6 @@ def _notes(
     if steadiness.verdict in ("unstable", "too few"):
         notes.append(
             "don't divide these latencies by those of another run: to compare two variants, time them in turn "
-            "(edge_sdk.profiling.compare)"
+            "(edge_sdk.profiling.compare; int8 against fp32: edge-sdk profile --worth)"
         )
     return tuple(notes)

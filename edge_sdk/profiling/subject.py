@@ -28,6 +28,8 @@ def serve(requests: TextIO, replies: TextIO) -> None:
                 call, reply = _make(request["make"])
             elif "block" in request:
                 reply = _block(call, request["block"])
+            elif "facts" in request:
+                reply = {"facts": getattr(call, "facts", {}), "memory": _memory()}
             elif "freeze" in request:
                 gc.collect()
                 gc.freeze()
@@ -52,7 +54,7 @@ def _make(wanted: Reply) -> tuple[Callable[[], Any], Reply]:
     call = factory(**wanted["arguments"])
     if not callable(call):
         raise TypeError("%s returned no callable" % wanted["factory"])  # noqa: UP031
-    return call, {"python": sys.version.split()[0], "facts": getattr(call, "facts", {})}
+    return call, {"python": sys.version.split()[0]}
 
 
 def _block(call: Callable[[], Any], count: int) -> Reply:
@@ -66,6 +68,20 @@ def _block(call: Callable[[], Any], count: int) -> Reply:
         wall.append(elapsed)
         cpu.append(used)
     return {"wall_ns": wall, "cpu_ns": cpu}
+
+
+def _memory() -> Reply:
+    """Resident memory of this process in bytes, now and at its peak; empty where the system does not report it.
+
+    Of the process' own address space: on Linux ru_maxrss also counts that of the process that started it.
+    """
+    names = {"VmRSS": "rss_bytes", "VmHWM": "rss_peak_bytes"}
+    try:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as lines:
+            pairs = [line.partition(":") for line in lines]
+    except OSError:
+        return {}
+    return {names[name]: int(text.split()[0]) * 1024 for name, _, text in pairs if name in names}
 
 
 def _nothing() -> None:

@@ -26,6 +26,7 @@ ROLE = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_-]{{0,{_MAX_ROLE - 1}}}")
 """What a role may be called."""
 _HOMES = {
     "anomaly": ("edge_sdk.tasks.anomaly.task", "Anomaly"),
+    "classification": ("edge_sdk.tasks.classification.task", "ClassificationTask"),
     "tensor": ("edge_sdk.tasks.tensor", "TensorTask"),
 }
 

@@ -91,9 +91,11 @@ class RunInfo:
 
 
 class Result(Protocol):
-    """The answer of a predictor. suffix: of the file that `save` writes."""
+    """The answer of a predictor."""
 
-    suffix: ClassVar[str]
+    @property
+    def suffix(self) -> str:
+        """Of the file that `save` writes."""
 
     @property
     def ran(self) -> RunInfo: ...
@@ -484,10 +486,15 @@ def task_code(task: Task, what: str, *, where: str) -> Iterator[None]:
     except (EdgeError, OSError):
         raise
     except Exception as exc:
-        raise EdgeError(
-            f"the task {task.name} fails in {what}: {raised(exc)}", where=where,
-            hint="This is a fault of the task's own code: report it to whoever maintains it",
-        ) from exc  # fmt: skip
+        raise fault_of(task, what, exc, where=where) from exc
+
+
+def fault_of(task: Task, what: str, exc: Exception, *, where: str) -> EdgeError:
+    """What `task_code` raises for `exc`, for code that can't afford a context manager around each call."""
+    return EdgeError(
+        f"the task {task.name} fails in {what}: {raised(exc)}", where=where,
+        hint="This is a fault of the task's own code: report it to whoever maintains it",
+    )  # fmt: skip
 
 
 _MOST = 500

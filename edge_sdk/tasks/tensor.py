@@ -12,26 +12,22 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar
 
 import msgspec
-import numpy as np
 
 from edge_sdk import atomic, npz, preprocess
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.errors import BadBundle, BadInput
-from edge_sdk.npz import Check, any_array, npz_in, read_npz
+from edge_sdk.npz import npz_in
 from edge_sdk.preprocess import Geometry
-from edge_sdk.runtimes.feeds import check_shape, kind_of
 from edge_sdk.shown import shown
 from edge_sdk.stages import Stages
 from edge_sdk.tasks import images
 from edge_sdk.tasks.base import Answers, Given, Loaded, RunInfo, Running, Setup, Task, settings_of
-from edge_sdk.tasks.images import Pictures, picture_inputs, places_of
-from edge_sdk.tensors import BATCH, Array, TensorSpec
-
-Source: TypeAlias = Any
-"""Arrays by input name, or an .npz file of them; of a bundle with preprocessing also a picture (`images.Source`)."""
+from edge_sdk.tasks.images import picture_inputs, places_of
+from edge_sdk.tasks.sources import Source, Sources, arrays_of, check_numbers, full_name, is_arrays, part_of
+from edge_sdk.tensors import Array
 
 
 class TensorSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,11 +36,6 @@ class TensorSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     notes: dict[str, str] = {}
     labels: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
-
-
-def full_name(role: str, name: str, *, several: bool) -> str:
-    """What a caller calls a tensor of one role. several: whether the bundle has more roles than this one."""
-    return f"{role}/{name}" if several else name
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -113,32 +104,14 @@ class TensorModel(Running[Source, TensorResult]):
 
     def __init__(self, loaded: Loaded) -> None:
         super().__init__(loaded)
+        self._sources = Sources(loaded)
+        self.inputs, self.outputs = self._sources.inputs, self._sources.outputs
         self._several = len(loaded.models) > 1
-        sessions = {role: model.session for role, model in loaded.models.items()}
-        self.inputs = tuple(spec for role, one in sessions.items() for spec in self._called(role, one.inputs))
-        self.outputs = tuple(spec for role, one in sessions.items() for spec in self._called(role, one.outputs))
-        self._most = {
-            full_name(role, spec.name, several=self._several): {
-                name: most for name, most in model.graph.axes.items() if name != BATCH
-            }
-            for role, model in loaded.models.items()
-            for spec in model.session.inputs
-        }
-        self._picture, self._pictures = "", None
-        if (record := loaded.bundle.manifest.preprocessing) is not None:
-            ((role, spec),) = picture_inputs({role: one.inputs for role, one in sessions.items()}, record)
-            self._picture = full_name(role, spec.name, several=self._several)
-            self._pictures = Pictures(loaded.bundle, color=loaded.color)
-
-    def _called(self, role: str, specs: Sequence[TensorSpec]) -> list[TensorSpec]:
-        return [
-            msgspec.structs.replace(spec, name=full_name(role, spec.name, several=self._several)) for spec in specs
-        ]  # fmt: skip
 
     @property
     def takes_pictures(self) -> bool:
         """Whether `predict` takes a picture: the bundle has preprocessing, and no input beside the picture's."""
-        return self._pictures is not None and len(self.inputs) == 1
+        return self._sources.takes_pictures
 
     def predict(self, source: Source, /) -> TensorResult:
         """One call: arrays by input name, or an .npz file of them; of a bundle with preprocessing also a picture: a
@@ -151,21 +124,10 @@ class TensorModel(Running[Source, TensorResult]):
         """
         self.require_open()
         clock = Stages()
-        if self._pictures is None or _is_arrays(source):
-            name = str(source) if isinstance(source, (str, Path)) else ""
-            outputs = clock("infer", self._answers, clock("read", self._feeds, source))
-            return TensorResult(outputs=outputs, ran=self.run_info(clock), source=name)
-        if not self.takes_pictures:
-            others = ", ".join(shown(spec.name) for spec in self.inputs if spec.name != self._picture)
-            raise BadInput(
-                f"a picture alone is not enough: the bundle also takes {others}",
-                hint=f"Pass a dict of arrays by input name; {shown(self._picture)} is a prepared picture",
-            )  # fmt: skip
-        taken = self._pictures.take(source, clock)
-        outputs = clock("infer", self._answers, {self._picture: taken.prepared.tensor})
+        fed = self._sources.take(source, clock)
+        outputs = clock("infer", self._answers, fed.feeds)
         return TensorResult(
-            outputs=outputs, ran=self.run_info(clock), source="" if taken.file is None else taken.name,
-            geometry=taken.prepared.geometry, notes=taken.notes,
+            outputs=outputs, ran=self.run_info(clock), source=fed.file, geometry=fed.geometry, notes=fed.notes,
         )  # fmt: skip
 
     def _answers(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
@@ -177,71 +139,6 @@ class TensorModel(Running[Source, TensorResult]):
             answered = self.run(role, part_of(feeds, role, several=True))
             found |= {full_name(role, name, several=True): array for name, array in answered.items()}
         return found
-
-    def _feeds(self, source: Source) -> dict[str, Array]:
-        feeds = arrays_of(source, self._takes)
-        if self._several:  # of one graph its session names what is strange
-            for name in feeds:
-                self._spec(name, "")
-        check_numbers(feeds)
-        return feeds
-
-    def _spec(self, name: str, where: str) -> TensorSpec:
-        spec = next((spec for spec in self.inputs if spec.name == name), None)
-        if spec is None:
-            listed = f"It takes {', '.join(shown(spec.name) for spec in self.inputs)}"
-            raise BadInput(f"the graph has no input {shown(name)}", where=where, hint=listed)
-        return spec
-
-    def _takes(self, name: str, dtype: str, shape: tuple[int, ...], where: str) -> None:
-        """Refuse an array of a file before it is unpacked. Any number of rows: they run in calls of their own."""
-        check_shape(self._spec(name, where), dtype, shape, most=self._most[name], where=where)
-
-
-def part_of(arrays: Mapping[str, Array], role: str, *, several: bool) -> dict[str, Array]:
-    """The arrays of one role, by the names of its graph."""
-    if not several:
-        return dict(arrays)
-    start = full_name(role, "", several=True)
-    return {name.removeprefix(start): array for name, array in arrays.items() if name.startswith(start)}
-
-
-def _is_arrays(source: Source) -> bool:
-    """Whether a source names arrays and is no picture."""
-    if isinstance(source, (str, Path)):
-        return Path(source).suffix.lower() == npz.SUFFIX
-    return isinstance(source, Mapping)
-
-
-def arrays_of(source: Source, check: Check = any_array) -> dict[str, Array]:
-    """The arrays of a mapping or an .npz file. check: as of `read_npz`. Raises BadInput."""
-    if isinstance(source, Mapping):
-        return {str(name): _array(str(name), value) for name, value in source.items()}
-    if isinstance(source, (str, Path)):
-        return read_npz(Path(source), check)
-    what = f"an object of type {type(source).__name__} holds no named arrays"
-    raise BadInput(what, hint="Pass a dict of arrays by input name, or the path of an .npz file")
-
-
-def _array(name: str, value: Any) -> Array:
-    try:
-        array = np.asarray(value)
-    except Exception as exc:  # rows of different lengths, or another package's array, which may raise anything
-        raise BadInput(f"{shown(name)} is no array: {exc}", hint="Feed a NumPy array of one shape") from exc
-    if array.dtype == object:  # what NumPy makes of anything that it does not know
-        raise BadInput(f"{shown(name)} is {kind_of(value)}, not an array of numbers", hint="Feed a NumPy array")
-    return array
-
-
-def check_numbers(feeds: Mapping[str, Array]) -> None:
-    """Raise BadInput for NaN in a float array. Runtimes disagree about it: ONNX Runtime answers NaN, OpenVINO may
-    answer a plausible number. The check costs one pass over the float inputs."""
-    for name, array in feeds.items():
-        if array.dtype.kind != "f" or not (nan := np.isnan(array)).any():
-            continue
-        at = [int(index) for index in np.unravel_index(int(nan.argmax()), array.shape)]
-        where = f"holds NaN at {at}" if at else "is NaN"
-        raise BadInput(f"{shown(name)} {where}", hint="Replace values that are missing, as in the training data")
 
 
 class TensorTask(Task):
@@ -261,7 +158,7 @@ class TensorTask(Task):
                 f"{count or 'no'} inputs take them", where=where, hint="Export it again",
             )  # fmt: skip
 
-    def open(self, loaded: Loaded) -> TensorModel:
+    def open(self, loaded: Loaded) -> Running[Any, Any]:
         return TensorModel(loaded)
 
     def feeds(self, setup: Setup, source: Mapping[str, Array], role: str, answers: Answers) -> dict[str, Array]:
@@ -280,7 +177,7 @@ class TensorTask(Task):
 
         def loaded(source: Any) -> Any:
             """In memory: a camera gives pixels."""
-            if record is None or _is_arrays(source):
+            if record is None or is_arrays(source):
                 return arrays_of(source)
             return preprocess.read_rgb8(Path(source), bit_depth=depth)
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from edge_sdk import preprocess
 from edge_sdk.bundle.manifest import Preprocessing
-from edge_sdk.export.anomaly.one_input import require_one_input
+from edge_sdk.export.pictures.one_input import require_one_input
+from edge_sdk.export.pictures.store import shrunk
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,13 +43,6 @@ def view(
     moved = _moved(source, how, rng)
     tensor = preprocess.apply(moved, record).tensor[0]
     return _lit(tensor, how, rng)
-
-
-def shrunk(picture: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
-    """The picture, brought down to cover width x height px if it is larger both ways; once more changes nothing."""
-    h, w = picture.shape[:2]
-    factor = max(width / w, height / h)
-    return preprocess.resize(picture, round(w * factor), round(h * factor)) if factor < 1.0 else picture
 
 
 def _moved(picture: NDArray[np.uint8], how: Augmentation, rng: np.random.Generator) -> NDArray[np.uint8]:

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from edge_sdk.export.anomaly.store import PictureStore
+from edge_sdk import grouping
 from edge_sdk.export.family import Trained
+from edge_sdk.export.pictures.store import PictureStore
+from edge_sdk.grouping import content
 from edge_sdk.shown import shown
-from edge_sdk.tasks.anomaly import grouping
-from edge_sdk.tasks.anomaly.grouping import content
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,8 +15,8 @@ from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.export.anomaly.damage import damage
 from edge_sdk.export.anomaly.data import AnomalyData, AnomalyTrained, Picture
 from edge_sdk.export.anomaly.foreign import ForeignPictures
-from edge_sdk.export.anomaly.one_input import require_one_input
-from edge_sdk.export.anomaly.store import PictureStore
+from edge_sdk.export.pictures.one_input import require_one_input
+from edge_sdk.export.pictures.store import PictureStore
 from edge_sdk.tensors import Array
 
 FOREIGN_SHARE, DAMAGED_SHARE = 0.25, 0.25

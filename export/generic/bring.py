@@ -13,6 +13,7 @@ import msgspec
 
 from edge_sdk import tasks
 from edge_sdk.calibration import graphs
+from edge_sdk.calibration.options import THOROUGH, Trials
 from edge_sdk.calibration.sizes import check_sample
 from edge_sdk.errors import BadUsage
 from edge_sdk.export.family import FloatGraph
@@ -33,15 +34,17 @@ class Stated:
     """What a user states of models, besides the models.
 
     data: by role, a folder, an .npz file or "random:64". axes: the largest size of each free axis, by its name in the
-    files. exclude: by role, nodes that stay float in int8. variants: besides fp32, None = all. picture: fields of
-    `PictureOptions`, {} = no input takes pictures. task, settings: the task's name, and fields of its settings. seed:
-    of random samples. metadata: whether what the file of an only model says of itself counts where nothing is stated.
+    files. exclude: by role, nodes that stay float in int8. variants: besides fp32, None = all. trials: what is
+    tried for int8. picture: fields of `PictureOptions`, {} = no input takes pictures. task, settings: the task's name,
+    "" = tensor, and fields of its settings. seed: of random samples. metadata: whether what the file of an only model
+    says of itself counts where nothing is stated.
     """
 
     data: Mapping[str, str]
     axes: Mapping[str, int] = field(default_factory=dict)
     exclude: Mapping[str, Sequence[str]] = field(default_factory=dict)
     variants: tuple[str, ...] | None = None
+    trials: Trials = THOROUGH
     picture: Mapping[str, Any] = field(default_factory=dict)
     task: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -82,7 +85,7 @@ def brought(models: Mapping[str, UserModel], wanted: Stated) -> Brought:
     for role, model in models.items():
         float_graphs[role] = FloatGraph(
             onnx=model.onnx, axes=axes.of(role), keep_fp32_in_int8=tuple(wanted.exclude.get(role, ())),
-            variants=wanted.variants,
+            variants=wanted.variants, trials=wanted.trials,
         )  # fmt: skip
         sizes = axes_of(float_graphs[role], model.facts.inputs)
         read = samples[role] = samples_of(

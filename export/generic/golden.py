@@ -11,7 +11,7 @@ from edge_sdk.export.generic.picture_folder import PictureFolder
 from edge_sdk.export.generic.samples import ArraySamples
 from edge_sdk.export.tasks.base import Golden
 from edge_sdk.export.tasks.tensor import numbers, spread
-from edge_sdk.tasks.tensor import full_name
+from edge_sdk.tasks.sources import full_name
 
 
 def golden(by_role: Mapping[str, ArraySamples]) -> list[Golden]:

@@ -14,9 +14,13 @@ if TYPE_CHECKING:
 GROUP = "edge_sdk.export_tasks"
 _HOMES = {
     "anomaly": ("edge_sdk.export.tasks.anomaly.task", "AnomalyExport"),
+    "classification": ("edge_sdk.export.tasks.classification.task", "ClassificationExport"),
     "tensor": ("edge_sdk.export.tasks.tensor", "TensorExport"),
 }
-_OPTIONS = {"anomaly": ("edge_sdk.export.tasks.anomaly.options", "AnomalyOptions")}
+_OPTIONS = {
+    "anomaly": ("edge_sdk.export.tasks.anomaly.options", "AnomalyOptions"),
+    "classification": ("edge_sdk.export.tasks.classification.options", "ClassificationOptions"),
+}
 """Where the options of our own tasks live, each in a light module: a command line needs them before anything else."""
 
 

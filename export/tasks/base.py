@@ -20,6 +20,7 @@ from edge_sdk.export.family import Exported, Family, Trained
 from edge_sdk.export.option import TaskOptions
 from edge_sdk.export.sections import Card, Section, Table
 from edge_sdk.progress import Progress, silent
+from edge_sdk.runtimes.variants import KINDS
 from edge_sdk.tasks.base import MODEL
 from edge_sdk.tensors import Array
 from edge_sdk.verify import VerifyReport
@@ -163,14 +164,10 @@ class OffersGolden(Protocol):
 
 
 TOLERANCES: Mapping[str, Tolerance] = {
-    "fp32": Tolerance(absolute=1e-6, relative=1e-4),
-    "fp16": Tolerance(absolute=1e-5, relative=2e-2),
-    "int8": Tolerance(absolute=1e-6, relative=0.1),
-    "int8-w7": Tolerance(absolute=1e-6, relative=0.1),
+    kind.name: Tolerance(absolute=kind.absolute, relative=kind.relative) for kind in KINDS.values()
 }
-"""How far a runtime may be from the ONNX standard's result, by variant; relative to the largest golden value. int8:
-kernels round ties differently, and a network passes each such step on: up to 10 % in a single output value of any graph
-(docs/results/random_graphs.json). A task whose outputs vary less states less."""
+"""How far a runtime may be from the ONNX standard's result, by variant; relative to the largest golden value. A task
+whose outputs vary less than those of any graph states less."""
 
 
 class ExportTask:
@@ -191,6 +188,9 @@ class ExportTask:
     def check(self, data: Any, options: Any) -> Checked:
         """Check everything that would stop the build after the training. Raises BadInput, BadUsage, BoundNotMet."""
         return Checked()
+
+    def check_exported(self, exported: Exported, options: Any) -> None:
+        """Check what only the model's settings can tell, before minutes of calibration. Raises BadInput, BadUsage."""
 
     def sources(self, data: Any, trained: Any) -> Sources:
         """For the provenance. Default: the digest that the data have, or a note that they have none."""

@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edge_sdk.calibration import QuantizeOptions, quantize
 from edge_sdk.calibration.observe import observe
+from edge_sdk.calibration.options import Trials
 from edge_sdk.errors import BadInput, BadUsage
 
 PLAIN = QuantizeOptions(variants=("int8",), threads=1)
@@ -211,8 +212,8 @@ def test_a_tensor_that_the_graph_does_not_have_can_not_be_observed() -> None:
 
 
 def test_a_first_convolution_is_treated_in_a_known_way() -> None:
-    with pytest.raises(BadUsage, match="range_method is one of"):
-        QuantizeOptions(range_method="percentile-x")  # type: ignore[arg-type]
+    with pytest.raises(BadUsage, match="range_methods are of"):
+        Trials(range_methods=("percentile-x",))  # type: ignore[arg-type]
     with pytest.raises(BadUsage, match="first_conv is one of"):
         QuantizeOptions(first_conv="sometimes")  # type: ignore[arg-type]
 
@@ -220,7 +221,7 @@ def test_a_first_convolution_is_treated_in_a_known_way() -> None:
 def test_unknown_names_and_variants_are_refused() -> None:
     with pytest.raises(BadUsage, match="no node nowhere"):
         quantize(pdn().SerializeToString(), pictures(1), options=QuantizeOptions(keep_fp32=("nowhere",)))
-    with pytest.raises(BadUsage, match="not int4"):
+    with pytest.raises(BadUsage, match="not 'int4'"):
         QuantizeOptions(variants=("int4",))
     with pytest.raises(BadUsage, match="at least 1"):
         QuantizeOptions(output_margin=0.5)
@@ -369,7 +370,8 @@ def test_one_sample_unlike_the_others_makes_no_range_method_worse_than_minmax(me
     samples[10]["x"] *= np.float32(outlier)
 
     def error(how: Any) -> float:
-        made = quantize(model, samples, options=QuantizeOptions(variants=("int8",), range_method=how, force=True))
+        options = QuantizeOptions(variants=("int8",), trials=Trials(range_methods=(how,)), force=True)
+        made = quantize(model, samples, options=options)
         real, int8 = (
             [run(graph, one)["y"].astype(np.float64) for one in samples] for graph in (model, made.get("int8").graph)
         )

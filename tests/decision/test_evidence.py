@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from edge_sdk.errors import BadInput, BadUsage
+from edge_sdk.grouping import SEEN, content, seen_note
 from edge_sdk.tasks.anomaly.evidence import Gathered, gather, highest, look_at
-from edge_sdk.tasks.anomaly.grouping import SEEN, content, seen_note
 
 UNTOLD: dict[str, str] = {}
 

@@ -20,7 +20,7 @@ PICTURES = 6, 4
 """Training and test pictures of the tiny training."""
 
 
-GROUPING_DIGEST = ("edge_sdk/tasks/anomaly/grouping.py", "data_digest")
+GROUPING_DIGEST = ("edge_sdk/grouping.py", "data_digest")
 BY_MACHINE = {
     "edge_sdk/errors.py", "runtimes/ov.py", "runtimes/trt.py", "runtimes/trt_build.py", "runtimes/cuda.py"
 }  # fmt: skip
@@ -93,9 +93,9 @@ def entries(trace: Trace, walk: Walk, *, without: Sequence[str] = ()) -> list[st
 
 
 def test_a_count_of_a_function_that_is_in_no_file_raises() -> None:
-    assert Trace().count("export/anomaly/store.py", "_written") == 0  # a method, of a class that nobody imports
+    assert Trace().count("export/pictures/store.py", "_written") == 0  # a method, of a class that nobody imports
     with pytest.raises(LookupError, match=r"store\.py defines no function _made"):
-        Trace().count("export/anomaly/store.py", "_made")
+        Trace().count("export/pictures/store.py", "_made")
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
@@ -182,11 +182,11 @@ def test_a_training_picture_crosses_the_files_of_walk_3_and_is_decoded_once(tmp_
         assert in_order(table, trace.calls) is None
     assert alone(trace, walk) == (set(), set())
     calls = [call for call in trace.calls if (call.file, call.function) == ("edge_sdk/preprocess.py", "decode")]
-    of_files = [call for call in calls if "export/anomaly/store.py" in call.stack]
+    of_files = [call for call in calls if "export/pictures/store.py" in call.stack]
     of_golden = [call for call in calls if "export/pack.py" in call.stack]
     # Each of three golden samples: made, made again from the packed file, and answered by its predictor.
     assert (len(of_files), len(of_golden), len(calls)) == (sum(PICTURES), 3 + 3 + 3, sum(PICTURES) + 9)
-    assert trace.count("export/anomaly/store.py", "take") == sum(PICTURES)
+    assert trace.count("export/pictures/store.py", "take") == sum(PICTURES)
     # The store kept everything: none was decoded again when it was asked for.
     assert all("export/tasks/anomaly/pictures.py" in call.stack for call in of_files)
     for file, function in (
@@ -201,10 +201,10 @@ def test_a_training_picture_crosses_the_files_of_walk_3_and_is_decoded_once(tmp_
     of_training = [stack for stack in digests if "export/anomaly/data.py" in stack]
     assert (len(of_training), len(digests)) == (1, 2)  # the other one is of the evidence behind the threshold
     readers = {"export/efficientad/xs/features.py", "export/efficientad/xs/train.py", "export/tasks/anomaly/golden.py"}
-    readers |= {"export/tasks/anomaly/pictures.py", "export/tasks/anomaly/evaluate.py"}
-    assert callers(trace, "export/anomaly/store.py") == readers
+    readers |= {"export/tasks/anomaly/pictures.py", "export/tasks/anomaly/evaluate.py", "export/anomaly/augment.py"}
+    assert callers(trace, "export/pictures/store.py") == readers
     # stages.py: the clock of the predictor that answers a golden sample of the packed file, which is walk 1.
-    ways = {"export/anomaly/store.py", "export/anomaly/augment.py", "edge_sdk/tasks/images.py", "edge_sdk/stages.py"}
+    ways = {"export/pictures/store.py", "export/anomaly/augment.py", "edge_sdk/tasks/images.py", "edge_sdk/stages.py"}
     assert callers(trace, "edge_sdk/preprocess.py", "apply") == ways
     assert callers(trace, "edge_sdk/preprocess.py", "decode") == ways - {"export/anomaly/augment.py"}
     networks = {"export/efficientad/family.py", "export/training/loop.py"}

@@ -17,7 +17,7 @@ from edge_sdk.export.anomaly.colour import grey, luma
 from edge_sdk.export.anomaly.data import Picture
 from edge_sdk.export.anomaly.foreign import ForeignPictures
 from edge_sdk.export.anomaly.samples import AnomalySamples
-from edge_sdk.export.anomaly.store import PictureStore
+from edge_sdk.export.pictures.store import PictureStore
 
 RECORD = Preprocessing(width=40, height=32, border=4)
 

@@ -16,6 +16,7 @@ import pytest
 import tiny
 from edges import Edges, EdgesOptions, folder_of_plates, read, write
 
+from edge_sdk import grouping
 from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.calibration import QuantizeOptions, quantize
@@ -24,10 +25,10 @@ from edge_sdk.decision.threshold import Threshold
 from edge_sdk.export import build as builder
 from edge_sdk.export import drawing, report, speeds
 from edge_sdk.export.anomaly.data import AnomalyData, AnomalyTrained, Picture
-from edge_sdk.export.anomaly.store import PictureStore
 from edge_sdk.export.calibrating import options_for
 from edge_sdk.export.demo import STAGES, demo, machine
 from edge_sdk.export.family import Exported
+from edge_sdk.export.pictures.store import PictureStore
 from edge_sdk.export.tasks.anomaly import evaluate, plots, threshold_scores
 from edge_sdk.export.tasks.anomaly.decide import decide
 from edge_sdk.export.tasks.anomaly.examples import examples, examples_of
@@ -36,7 +37,7 @@ from edge_sdk.export.tasks.anomaly.task import highest_of, threshold_of
 from edge_sdk.export.tasks.base import Built, Made, float_variant
 from edge_sdk.loading import load_as
 from edge_sdk.progress import silent
-from edge_sdk.tasks.anomaly import grouping, refit
+from edge_sdk.tasks.anomaly import refit
 from edge_sdk.tasks.anomaly.detector import AnomalyDetector
 from edge_sdk.verify import verify
 

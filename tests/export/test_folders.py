@@ -18,7 +18,7 @@ from edge_sdk.errors import BadInput, BadUsage
 from edge_sdk.export.anomaly.data import Picture, data_digest
 from edge_sdk.export.tasks.anomaly.pictures import read_pictures
 from edge_sdk.export.tasks.anomaly.shares import split
-from edge_sdk.tasks.anomaly.grouping import Grouping
+from edge_sdk.grouping import Grouping
 
 
 def write(path: Path, *, grey: int | None = None, side: int = 8) -> Path:

@@ -12,7 +12,6 @@ import pytest
 from edge_sdk.calibration import CalibrationReport
 from edge_sdk.export import calibrated
 from edge_sdk.export.anomaly.data import Picture
-from edge_sdk.export.tasks.anomaly import table as table_words
 from edge_sdk.export.tasks.anomaly.evaluate import VariantScores
 from edge_sdk.export.tasks.anomaly.metrics import reference, rows
 from edge_sdk.export.tasks.anomaly.table import notes, quality, unit_words
@@ -102,8 +101,8 @@ def test_the_layout_is_reported_where_two_rows_differ_by_it_alone() -> None:
 
 def test_what_ran_is_reported_by_the_types_of_the_convolutions() -> None:
     row = rows([replace(scored(1, 2, 8, 9), device="CPU", precision="f32", convolutions="59 f32, 12 i8")], FOUR, 3.0)[0]
-    assert table_words.ran(row) == "CPU, convolutions: 59 f32, 12 i8"
-    assert table_words.ran(replace(row, convolutions="")) == "CPU, f32"
+    assert row.ran() == "CPU, convolutions: 59 f32, 12 i8"
+    assert replace(row, convolutions="").ran() == "CPU, f32"
 
 
 def test_parts_are_counted_where_they_were_named_and_are_the_unit_of_every_interval() -> None:

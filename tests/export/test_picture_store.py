@@ -12,12 +12,11 @@ import numpy as np
 import pytest
 from xs_parts import folder_of_parts, part
 
-from edge_sdk import preprocess
+from edge_sdk import grouping, preprocess
 from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.errors import BadInput
 from edge_sdk.export.anomaly.augment import Augmentation, view
-from edge_sdk.export.anomaly.store import PictureStore
-from edge_sdk.tasks.anomaly import grouping
+from edge_sdk.export.pictures.store import PictureStore
 
 RECORD = Preprocessing(width=32, height=48)
 ROOMS = {"in memory": (2**20, 0), "in the file": (0, 2**20), "nowhere": (0, 0)}

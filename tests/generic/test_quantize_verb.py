@@ -156,7 +156,7 @@ def test_samples_come_in_three_ways(given: Callable[[Path], str], here: Path) ->
         assert [set(sample.source) for sample in bundle.manifest.golden] == [{IMAGE, NUMBERS}] * 3
 
 
-@pytest.mark.parametrize("name", ["batch", "Batch_Size", "bs", "", "unk__6"])
+@pytest.mark.parametrize("name", ["batch", "Batch_Size", "bs", "", "unk__6", "p2o.DynamicDimension.0"])
 def test_the_batch_is_found_by_the_names_that_exporters_give_it(
     here: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:

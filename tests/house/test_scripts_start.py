@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted(
-    path.relative_to(ROOT).as_posix() for name in ("benchmarks", "samples") for path in (ROOT / name).glob("*.py")
+    path.relative_to(ROOT).as_posix() for name in ("benchmarks", "samples") for path in (ROOT / name).rglob("*.py")
 )
 SCRIPTS = [name for name in FILES if "__main__" in (ROOT / name).read_text("utf-8")]
 START = """

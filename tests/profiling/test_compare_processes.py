@@ -126,7 +126,7 @@ def test_variables_of_one_side_reach_that_side_alone(folder: Path) -> None:
         environment={"WORKLOAD_CAP": "AVX2"},
     )  # fmt: skip
     with SubjectProcess(capped) as one, SubjectProcess(side(folder, "plain", steps=10)) as other:
-        assert (one.made["facts"]["cap"], other.made["facts"]["cap"]) == ("AVX2", "")
+        assert (one.facts()[0]["cap"], other.facts()[0]["cap"]) == ("AVX2", "")
 
 
 def test_what_libraries_print_does_not_disturb_the_answers(folder: Path) -> None:

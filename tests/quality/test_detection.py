@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import roc_auc_score
@@ -19,8 +19,6 @@ from edge_sdk.export.tasks.anomaly.detection import (
     bootstrap_auroc,
     by_part,
     kept_score,
-    midranks,
-    spearman,
     verdict_flips,
 )
 
@@ -47,11 +45,6 @@ def test_swapping_sides_and_rising_maps_leave_the_order_alone(good: list[float],
     assert auroc(bad, good) == pytest.approx(1 - auroc(good, bad), abs=1e-12)
     assert auroc([math.exp(v) for v in good], [math.exp(v) for v in bad]) == pytest.approx(auroc(good, bad), abs=1e-12)
     assert auroc(good[::-1], bad[::-1]) == auroc(good, bad)
-
-
-@given(values=some)
-def test_midranks_are_scipys(values: list[float]) -> None:
-    np.testing.assert_array_equal(midranks(values), stats.rankdata(values))
 
 
 def test_delong_on_the_small_example() -> None:
@@ -226,24 +219,6 @@ def test_a_defect_that_the_reference_did_not_see_has_nothing_to_keep_and_is_repo
     assert (kept.least, kept.count, kept.unseen) == (0.5, 1, 1)
     nothing = kept_score([0.2, 0.5], [1.5, 2.0], origin=1.0)
     assert (nothing.least, nothing.mean, nothing.count, nothing.unseen) == (None, None, 0, 2)
-
-
-@given(sides=pairs)
-@settings(max_examples=60)
-def test_rank_correlation_is_scipys_and_undefined_for_constants(sides: tuple[list[float], list[float]]) -> None:
-    if min(len(set(side)) for side in sides) == 1:
-        assert spearman(*sides) is None
-    else:
-        assert spearman(*sides) == pytest.approx(stats.spearmanr(*sides).statistic, abs=1e-12)
-
-
-def test_rank_correlation_on_the_small_example() -> None:
-    assert spearman([1, 2, 2, 4], [1, 3, 2, 4]) == pytest.approx(0.948683, abs=1e-6)
-
-
-def test_sides_of_different_pictures_are_refused() -> None:
-    with pytest.raises(BadUsage, match="not the same pictures"):
-        spearman([1.0, 2.0], [1.0])
 
 
 def test_digits_follow_the_size_of_the_set() -> None:

@@ -6,52 +6,19 @@ Parts must be new, counted once, and either good or defective. Knows files, name
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from edge_sdk.counted import counted
+from edge_sdk.decision.evidence import LeftOut, Sample, Tally, check_apart, learned, once, samples_of
 from edge_sdk.errors import BadInput
 from edge_sdk.folders import pictures_in
+from edge_sdk.grouping import SEEN, seen_in
 from edge_sdk.shown import shown
 from edge_sdk.tasks.anomaly.folder_names import GOOD_FOLDERS, GOOD_TEST_FOLDERS, MASK_FOLDERS
-from edge_sdk.tasks.anomaly.grouping import (
-    SEEN,
-    SEEN_DIGITS,
-    Grouping,
-    content,
-    seen_in,
-)
 
 GOOD_OPTION, DEFECTS_OPTION = "--good", "--defects"
 _NO_DEFECTS = frozenset((*GOOD_FOLDERS, *GOOD_TEST_FOLDERS, *MASK_FOLDERS))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
-    """One picture. part: name of the physical part, the picture's own name where no group was stated. content: sha256
-    of the file."""
-
-    path: Path
-    part: str
-    content: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LeftOut:
-    """Pictures that don't count. option: of the folder that was given. reason: such as "can't be read"."""
-
-    option: str
-    reason: str
-    files: tuple[Path, ...]
-
-    @property
-    def why(self) -> str:
-        """A sentence with their number, for the record."""
-        return f"{counted(len(self.files), 'picture')} of {self.option} left out: {self.reason}"
-
-    def __str__(self) -> str:
-        names = ", ".join(shown(path) for path in self.files[:3])
-        return f"{self.why}: {names}" + (f" and {len(self.files) - 3} more" if len(self.files) > 3 else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,13 +84,13 @@ def gather(good: Path, defects: Path | None, *, group: str, notes: Mapping[str, 
     notes: of the bundle's provenance. Raises BadUsage for a group that is wrong or does not fit, BadInput for a folder
     that is no such folder, and for a picture that is in both.
     """
-    tally = _Tally()
-    sound = _samples(_good_files(good, tally), good, group, GOOD_OPTION, tally)
+    tally = Tally()
+    sound = samples_of(_good_files(good, tally), good, group, GOOD_OPTION, tally)
     broken: list[Sample] = []
     if defects is not None:
-        broken = _samples(_defect_files(defects, tally), defects, group, DEFECTS_OPTION, tally)
-    _check_apart(sound, broken)
-    sound, broken = _once(sound, GOOD_OPTION, tally), _once(broken, DEFECTS_OPTION, tally)
+        broken = samples_of(_defect_files(defects, tally), defects, group, DEFECTS_OPTION, tally)
+    check_apart(sound, broken, (GOOD_OPTION, DEFECTS_OPTION))
+    sound, broken = once(sound, GOOD_OPTION, tally), once(broken, DEFECTS_OPTION, tally)
     if SEEN not in notes:
         untold = "the bundle does not list its training pictures, so it was not checked whether these are new"
         return Gathered(good=sound, defects=broken, left_out=tuple(tally.left_out), warnings=(untold,))
@@ -132,17 +99,7 @@ def gather(good: Path, defects: Path | None, *, group: str, notes: Mapping[str, 
     return Gathered(good=_fresh(sound, seen, good, tally), defects=broken, left_out=tuple(tally.left_out))
 
 
-@dataclass(slots=True)
-class _Tally:
-    left_out: list[LeftOut] = field(default_factory=list)
-
-    def add(self, files: Iterable[Path], option: str, why: str) -> None:
-        listed = tuple(files)
-        if listed:
-            self.left_out.append(LeftOut(option=option, reason=why, files=listed))
-
-
-def _good_files(folder: Path, tally: _Tally) -> Sequence[Path]:
+def _good_files(folder: Path, tally: Tally) -> Sequence[Path]:
     own = pictures_in(folder, recursive=False, at_least=0)
     inside = [path for path in pictures_in(folder, recursive=True) if path.parent != folder]
     if not own:
@@ -157,7 +114,7 @@ def _good_files(folder: Path, tally: _Tally) -> Sequence[Path]:
     return own
 
 
-def _defect_files(folder: Path, tally: _Tally) -> Sequence[Path]:
+def _defect_files(folder: Path, tally: Tally) -> Sequence[Path]:
     everything = pictures_in(folder, recursive=True)
     kept: list[Path] = []
     wrong: list[Path] = []
@@ -172,42 +129,9 @@ def _defect_files(folder: Path, tally: _Tally) -> Sequence[Path]:
     return kept
 
 
-def _samples(files: Sequence[Path], folder: Path, group: str, option: str, tally: _Tally) -> list[Sample]:
-    part_of = Grouping(folder, group or None)
-    parts = [part_of(path) for path in files]  # a group that does not fit fails before anything is read
-    out, gone = [], []
-    for path, part in zip(files, parts, strict=True):
-        try:
-            out.append(Sample(path=path, part=part, content=content(path)))
-        except BadInput:
-            gone.append(path)
-    tally.add(gone, option, "can't be read")
-    return out
-
-
-def _check_apart(good: Sequence[Sample], defects: Sequence[Sample]) -> None:
-    sound = {sample.content: sample.path for sample in good}
-    both = [sample for sample in defects if sample.content in sound]
-    if both:
-        raise BadInput(
-            f"{len(both)} of the pictures in {DEFECTS_OPTION} are in {GOOD_OPTION} too, with the same content: "
-            f"{shown(both[0].path)} is {shown(sound[both[0].content])}",
-            hint="Decide what such a picture shows, and take it out of the other folder",
-        )
-
-
-def _once(samples: Sequence[Sample], option: str, tally: _Tally) -> list[Sample]:
-    first: dict[str, Sample] = {}
-    for sample in samples:
-        first.setdefault(sample.content, sample)
-    copies = [sample.path for sample in samples if first[sample.content] is not sample]
-    tally.add(copies, option, "duplicates of others, and a part counts once")
-    return list(first.values())
-
-
-def _fresh(samples: Sequence[Sample], seen: frozenset[str], folder: Path, tally: _Tally) -> list[Sample]:
+def _fresh(samples: Sequence[Sample], seen: frozenset[str], folder: Path, tally: Tally) -> list[Sample]:
     """Without the parts used in training: a part is known from any of its pictures."""
-    known = {sample.part for sample in samples if sample.content[:SEEN_DIGITS] in seen}
+    known = {sample.part for sample in learned(samples, seen)}
     kept = [sample for sample in samples if sample.part not in known]
     why = "the model was trained on these parts, so they score lower than new ones"
     if samples and not kept:
@@ -222,8 +146,7 @@ def _fresh(samples: Sequence[Sample], seen: frozenset[str], folder: Path, tally:
 
 
 def _check_not_learned(defects: Sequence[Sample], seen: frozenset[str]) -> None:
-    known = [sample for sample in defects if sample.content[:SEEN_DIGITS] in seen]
-    if known:
+    if known := learned(defects, seen):
         raise BadInput(
             f"the model was trained on {len(known)} of the pictures in {DEFECTS_OPTION}, as good parts, such as "
             f"{shown(known[0].path)}",

@@ -16,23 +16,15 @@ from edge_sdk.bundle.store import Bundle, append_decision
 from edge_sdk.counted import counted
 from edge_sdk.decision.conformal import conformal
 from edge_sdk.decision.cost import from_defects
+from edge_sdk.decision.evidence import LeftOut, Sample
 from edge_sdk.decision.rates import parse_rate
 from edge_sdk.decision.threshold import Evidence, Threshold, fixed, rejected
 from edge_sdk.errors import BadInput, BadUsage, BoundNotMet, CheckFailed
+from edge_sdk.grouping import data_digest
 from edge_sdk.progress import Progress, silent
 from edge_sdk.tasks.anomaly.detector import ANOMALY, AnomalyDetector
-from edge_sdk.tasks.anomaly.evidence import (
-    DEFECTS_OPTION,
-    GOOD_OPTION,
-    Gathered,
-    LeftOut,
-    Sample,
-    Scored,
-    gather,
-    highest,
-)
+from edge_sdk.tasks.anomaly.evidence import DEFECTS_OPTION, GOOD_OPTION, Gathered, Scored, gather, highest
 from edge_sdk.tasks.anomaly.folder_names import GOOD
-from edge_sdk.tasks.anomaly.grouping import data_digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

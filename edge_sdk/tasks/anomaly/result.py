@@ -13,12 +13,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_sdk import atomic
 from edge_sdk.decision.threshold import Verdict
 from edge_sdk.errors import BadInput
-from edge_sdk.preprocess import Geometry, Grid, read_rgb8
+from edge_sdk.preprocess import Geometry, Grid
 from edge_sdk.shown import shown
 from edge_sdk.tasks.base import RunInfo
+from edge_sdk.tasks.plots import read_again, write_plot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +107,7 @@ class AnomalyResult:
         full colour; default: twice the threshold, or the map's own maximum without one. Raises BadInput: None, and the
         picture did not come from a file; a picture of another size.
         """
-        pixels = self._read_again() if picture is None else picture
+        pixels = read_again(self.file, bit_depth=self.bit_depth) if picture is None else picture
         return overlay(pixels, self.map, self.regions, threshold=self.verdict.threshold, top=top)
 
     def line(self) -> str:
@@ -121,16 +121,7 @@ class AnomalyResult:
 
     def save(self, path: Path | str, picture: NDArray[np.uint8] | None = None) -> None:
         """`plot` to a PNG or JPEG file, by its suffix. Raises BadInput: another suffix, and as `plot`; CantWrite."""
-        suffix = Path(path).suffix.lower()
-        if suffix not in (".png", ".jpg", ".jpeg"):
-            raise BadInput(f"a plot can't be written as {suffix or 'this'}", where=str(path), hint="Use .png or .jpg")
-        _, data = cv2.imencode(suffix, self.plot(picture)[:, :, ::-1])
-        atomic.write(Path(path), data.tobytes())
-
-    def _read_again(self) -> NDArray[np.uint8]:
-        if self.file is None:
-            raise BadInput("this picture came as pixels, which are not kept", hint="Call plot(picture), RGB")
-        return read_rgb8(self.file, bit_depth=self.bit_depth)
+        write_plot(Path(path), lambda: self.plot(picture))
 
 
 def regions_above(anomaly_map: NDArray[np.float32], threshold: float) -> tuple[Region, ...]:

@@ -21,7 +21,6 @@ from edge_sdk.export.anomaly.augment import Augmentation, view
 from edge_sdk.export.anomaly.colour import jitter
 from edge_sdk.export.anomaly.data import AnomalyData, Picture, Shares, data_identity
 from edge_sdk.export.anomaly.foreign import ForeignPictures, identity_of
-from edge_sdk.export.anomaly.store import PictureStore
 from edge_sdk.export.efficientad import saved
 from edge_sdk.export.efficientad.options import BORDER_PX, EfficientAdOptions
 from edge_sdk.export.efficientad.pdn import losses
@@ -33,6 +32,7 @@ from edge_sdk.export.efficientad.pdn.published import OURS, load_teacher
 from edge_sdk.export.efficientad.saved import EfficientAdTrained
 from edge_sdk.export.efficientad.statistics import StatisticsSum, map_quantiles
 from edge_sdk.export.family import Exported, FloatGraph
+from edge_sdk.export.pictures.store import PictureStore
 from edge_sdk.export.training import device, loop
 from edge_sdk.export.training.checkpoint import Position
 from edge_sdk.export.training.device import CPU, Compute, array

@@ -19,7 +19,6 @@ from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.counted import counted
 from edge_sdk.errors import BadUsage
 from edge_sdk.export.anomaly.data import AnomalyData, Picture, Shares, data_identity
-from edge_sdk.export.anomaly.store import PictureStore
 from edge_sdk.export.efficientad import saved
 from edge_sdk.export.efficientad.options import EfficientAdOptions
 from edge_sdk.export.efficientad.saved import EfficientAdTrained
@@ -29,6 +28,7 @@ from edge_sdk.export.efficientad.xs.features import FeatureBank, Views, view_byt
 from edge_sdk.export.efficientad.xs.graph import keep_fp32_in_int8, merged_graph, raw_maps
 from edge_sdk.export.efficientad.xs.model import XsConfig, XsModel, new_model
 from edge_sdk.export.family import Exported, FloatGraph
+from edge_sdk.export.pictures.store import PictureStore
 from edge_sdk.export.training import device, loop
 from edge_sdk.export.training.checkpoint import Position
 from edge_sdk.export.training.device import CPU, Compute, array

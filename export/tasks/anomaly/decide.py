@@ -17,7 +17,7 @@ from edge_sdk.errors import BoundNotMet
 from edge_sdk.export.anomaly.data import AnomalyData, AnomalyTrained, content_of
 from edge_sdk.export.tasks.anomaly.options import AnomalyOptions
 from edge_sdk.export.tasks.anomaly.threshold_scores import ThresholdScores
-from edge_sdk.tasks.anomaly.grouping import data_digest
+from edge_sdk.grouping import data_digest
 
 DEFAULT_RATE = Fraction(1, 100)
 

@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_sdk.calibration.score_scale import checked_values, midranks, pair
 from edge_sdk.decision.threshold import rejected
 from edge_sdk.errors import BadInput, BadUsage
 from edge_sdk.intervals import at_most, clopper_pearson
@@ -130,16 +131,9 @@ class Kept:
     shares: tuple[float, ...]
 
 
-def midranks(values: Scores) -> Floats:
-    """Ranks from 1; equal values share the mean of their ranks. float64 (n,)."""
-    _, inverse, counts = np.unique(np.asarray(values, np.float64), return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    return np.asarray((last - (counts - 1) / 2.0)[inverse.reshape(-1)], dtype=np.float64)
-
-
 def auroc(good: Scores, bad: Scores) -> float:
     """Area under the ROC curve by mid-ranks, 0..1. BadInput for NaN or an empty side: never 0.5, never NaN."""
-    sound, broken = _checked(good, "good"), _checked(bad, "bad")
+    sound, broken = checked_values(good, "good"), checked_values(bad, "bad")
     ranks = midranks(np.concatenate([broken, sound]))[: len(broken)]
     wins = float(ranks.sum()) - len(broken) * (len(broken) + 1) / 2
     return wins / (len(broken) * len(sound))
@@ -151,7 +145,7 @@ def auroc_with_interval(good: Scores, bad: Scores, *, level: float = 0.95) -> Au
     At exactly 1 (or 0) DeLong's error is 0: then the bound is (1 - level)^(1 / min(n)), as of that many independent
     pairs without an inversion. One picture on a side has no variance: the interval is then 0..1, and says so.
     """
-    sound, broken = _checked(good, "good"), _checked(bad, "bad")
+    sound, broken = checked_values(good, "good"), checked_values(bad, "bad")
     value = auroc(sound, broken)
     fewest = min(len(sound), len(broken))
     counts = {"good": len(sound), "bad": len(broken)}
@@ -180,7 +174,7 @@ def auroc_by_class(good: Scores, bad: Mapping[str, Scores], *, level: float = 0.
     for name, scores in bad.items():
         if len(scores) == 0:
             raise BadInput("no pictures of this class were scored", where=name, hint="Leave the class out, or score it")
-        classes[name] = auroc_with_interval(good, _checked(scores, name), level=level)
+        classes[name] = auroc_with_interval(good, checked_values(scores, name), level=level)
     everything = np.concatenate([np.asarray(scores, np.float64) for scores in bad.values()])
     return ByClass(
         pooled=auroc_with_interval(good, everything, level=level),
@@ -204,7 +198,7 @@ def bootstrap_auroc(
 
     At exactly 1 (or 0) every draw is the same: then the bound is that of `auroc_with_interval`, for as many units.
     """
-    sound, broken = _checked(good, "good"), _checked(bad, "bad")
+    sound, broken = checked_values(good, "good"), checked_values(bad, "bad")
     weighted = _WeightedAuroc(sound, broken)
     good_groups, bad_groups = _Groups(sound, good_units), _Groups(broken, bad_units)
     drawn = np.array([weighted(good_groups.draw(rng), bad_groups.draw(rng)) for _ in range(draws)])
@@ -233,7 +227,7 @@ def auroc_difference(
     level: float = 0.95,
 ) -> Difference:
     """AUROC of `second` minus `first`, each (good scores, bad scores) of the same pictures in the same order."""
-    sides = [(_checked(good, "good"), _checked(bad, "bad")) for good, bad in (first, second)]
+    sides = [(checked_values(good, "good"), checked_values(bad, "bad")) for good, bad in (first, second)]
     if any(len(sides[0][index]) != len(sides[1][index]) for index in (0, 1)):
         raise BadUsage("the two sides did not score the same pictures", hint="Score the same pictures with both")
     weighted = [_WeightedAuroc(*side) for side in sides]
@@ -253,7 +247,7 @@ def by_part(
 
     "max": a part is rejected if any of its pictures is. "median": if most of them are (a vote).
     """
-    values = _checked(scores, "scores")
+    values = checked_values(scores, "scores")
     if len(parts) != len(values):
         raise BadUsage(f"{len(values)} scores but {len(parts)} names of parts", hint="Name the part of each picture")
     grouped: dict[str, list[float]] = {}
@@ -270,7 +264,7 @@ def by_part(
 
 def at_threshold(good: Scores, bad: Scores, threshold: float) -> AtThreshold:
     """False rejects and misses at `threshold`. One side may be empty. To count parts, give the scores of `by_part`."""
-    sound, broken = (_checked(s, name) if len(s) else np.empty(0) for s, name in ((good, "good"), (bad, "bad")))
+    sound, broken = (checked_values(s, name) if len(s) else np.empty(0) for s, name in ((good, "good"), (bad, "bad")))
     rejects = int(np.count_nonzero(rejected(sound, threshold)))
     misses = int(np.count_nonzero(~rejected(broken, threshold)))
     return AtThreshold(
@@ -296,7 +290,7 @@ def verdict_flips(
 
     variant_threshold None: both ship with `threshold`.
     """
-    old, new = _pair(reference, variant)
+    old, new = pair(reference, variant)
     labels = [str(index) for index in range(len(old))] if names is None else list(names)
     if len(labels) != len(old):
         raise BadUsage(f"{len(old)} scores but {len(labels)} names", hint="Name each picture")
@@ -322,7 +316,7 @@ def kept_score(reference: Scores, variant: Scores, *, strongest: int = 20, origi
     reference, variant: scores of the same defects in the same order. origin: the score that means "nothing": 0 for a
     distance, the median good score for a score that is normalised around it.
     """
-    old, new = _pair(reference, variant)
+    old, new = pair(reference, variant)
     order = np.argsort(-old, kind="stable")[:strongest]
     seen = order[old[order] > origin]
     shares = (new[seen] - origin) / (old[seen] - origin)
@@ -334,14 +328,6 @@ def kept_score(reference: Scores, variant: Scores, *, strongest: int = 20, origi
         ties_at_top=int(np.count_nonzero(new == new.max())),
         shares=tuple(float(share) for share in shares),
     )
-
-
-def spearman(first: Scores, second: Scores) -> float | None:
-    """Rank correlation, -1..1, by Pearson on mid-ranks. None: one side is constant, the figure is undefined."""
-    ranks = [midranks(side) for side in _pair(first, second)]
-    centred = [side - side.mean() for side in ranks]
-    scale = math.sqrt(float(centred[0] @ centred[0]) * float(centred[1] @ centred[1]))
-    return float(centred[0] @ centred[1]) / scale if scale > 0 else None
 
 
 class _Groups:
@@ -396,22 +382,3 @@ def _without_inversion(value: float, fewest: int, level: float) -> tuple[float, 
 def _percentiles(drawn: Floats, level: float) -> tuple[float, float]:
     low, high = np.quantile(drawn, ((1 - level) / 2, (1 + level) / 2), method="inverted_cdf")
     return float(low), float(high)
-
-
-def _pair(first: Scores, second: Scores) -> tuple[Floats, Floats]:
-    one, two = _checked(first, "reference"), _checked(second, "variant")
-    if len(one) != len(two):
-        raise BadUsage(
-            f"{len(one)} and {len(two)} scores: not the same pictures", hint="Score the same pictures with both"
-        )
-    return one, two
-
-
-def _checked(scores: Scores, name: str) -> Floats:
-    values = np.asarray(scores, dtype=np.float64)
-    if values.ndim != 1 or values.size == 0:
-        raise BadInput("no scores: a list of at least one number is needed", where=name, hint="Score some pictures")
-    if np.isnan(values).any():
-        index = int(np.flatnonzero(np.isnan(values))[0])
-        raise BadInput(f"score {index} is NaN", where=name, hint="edge-sdk verify shows which runtime computes it")
-    return values

@@ -13,8 +13,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_sdk.calibration.score_scale import spearman
 from edge_sdk.errors import EdgeError
 from edge_sdk.export.anomaly.data import Picture
+from edge_sdk.export.each_runtime import RanOn
 from edge_sdk.export.tasks.anomaly import detection
 from edge_sdk.export.tasks.anomaly.evaluate import VariantScores
 from edge_sdk.export.tasks.anomaly.pixel import PixelQuality
@@ -60,24 +62,15 @@ class Metrics:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One line of the table: one variant in one layout on one runtime, and what ran.
+class Row(RanOn):
+    """One line of the table.
 
     reference: the others are held against this row. by_part: None where no group was stated. pixels: of the maps, by
     picture; None without masks, and where another runtime of the same variant has them. kept_least: least share of
     its reference score kept by a strong defect, of `kept_of` defects; None without any. spearman: rank correlation with
-    the reference. notes: why a metric is missing or what it leaves out. problem: why there are no metrics at all.
+    the reference. notes: why a metric is missing or what it leaves out. problem: also why there are no metrics.
     """
 
-    variant: str
-    layout: str
-    runtime: str
-    version: str
-    device: str
-    precision: str
-    convolutions: str
-    threads: int
-    size_bytes: int
     reference: bool = False
     by_picture: Metrics | None = None
     by_part: Metrics | None = None
@@ -86,7 +79,6 @@ class Row:
     kept_of: int = 0
     spearman: float | None = None
     notes: tuple[str, ...] = ()
-    problem: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for one JSON object."""
@@ -151,11 +143,7 @@ def _row(
     against: _Sides | None,
     is_reference: bool,
 ) -> Row:  # fmt: skip
-    blank = Row(
-        variant=s.variant, layout=s.layout, runtime=s.runtime, version=s.version, device=s.device,
-        precision=s.precision, convolutions=s.convolutions, threads=s.threads, size_bytes=s.size_bytes,
-        reference=is_reference, pixels=s.pixels, notes=s.notes, problem=s.problem,
-    )  # fmt: skip
+    blank = Row(**s.facts(), reference=is_reference, pixels=s.pixels, notes=s.notes)
     if s.problem:
         return blank
     own = _sides(s.scores, pictures, group)
@@ -212,7 +200,7 @@ def _held(row: Row, own: _Sides, against: _Sides | None) -> Row:
     """With the metrics that only make sense against the reference."""
     if against is None:
         return row if row.reference else replace(row, notes=(*row.notes, "no fp32 graph ran to hold it against"))
-    row = replace(row, spearman=detection.spearman(against.all(), own.all()))
+    row = replace(row, spearman=spearman(against.all(), own.all()))
     if not (len(own.good) and len(own.bad)):
         return row
     origin = float(np.median(against.good))

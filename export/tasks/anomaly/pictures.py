@@ -9,12 +9,12 @@ from pathlib import Path
 
 from edge_sdk.errors import BadInput
 from edge_sdk.export.anomaly.data import Picture, PictureSet
-from edge_sdk.export.anomaly.store import PictureStore
+from edge_sdk.export.pictures.store import PictureStore
 from edge_sdk.export.tasks.base import Reading
 from edge_sdk.folders import broken_links_in, folders_in, left_out, pictures_in
+from edge_sdk.grouping import Grouping
 from edge_sdk.shown import not_a_folder, shown
 from edge_sdk.tasks.anomaly.folder_names import GOOD, GOOD_FOLDERS, GOOD_TEST_FOLDERS, MASK_FOLDERS
-from edge_sdk.tasks.anomaly.grouping import Grouping
 
 LAYOUTS = (
     "Understood: pictures of good parts directly in the folder; train/good with test/<defect> and "

@@ -27,7 +27,7 @@ def quality(rows: Sequence[Row], unit: Unit) -> Table:
         if any(row.pixels for row in rows):
             columns.append(("pixel AUROC", lambda row: "-" if row.pixels is None else f"{row.pixels.auroc:.3f}"))
             columns.append(("AU-PRO", lambda row: "-" if row.pixels is None else f"{row.pixels.aupro:.3f}"))
-    columns.append(("ran", lambda row: row.problem or ran(row)))
+    columns.append(("ran", lambda row: row.ran()))
     shown = [(name, cells) for name, cell in columns if set(cells := [cell(row) for row in rows]) != {"-"}]
     return Table(
         header=tuple(name for name, _ in shown), rows=tuple(zip(*(cells for _, cells in shown), strict=True)),
@@ -53,11 +53,6 @@ def notes(rows: Sequence[Row]) -> list[str]:
             f"at the pictures' own size. AU-PRO up to a false positive rate of {pixels.limit:g}. Maps of {where}"
         )
     return out
-
-
-def ran(row: Row) -> str:
-    """Device, and the types that its convolutions ran in; where a runtime doesn't tell those, the graph's precision."""
-    return f"{row.device}, {f'convolutions: {row.convolutions}' if row.convolutions else row.precision}"
 
 
 def _of(row: Row, unit: Unit) -> Metrics | None:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from edge_sdk import grouping
 from edge_sdk.bundle.manifest import Preprocessing, Tolerance
 from edge_sdk.counted import counted
 from edge_sdk.decision.record import Record
@@ -37,8 +38,8 @@ from edge_sdk.export.tasks.base import (
     Sources,
 )
 from edge_sdk.progress import Progress, silent
+from edge_sdk.runtimes.variants import is_int8
 from edge_sdk.shown import shown
-from edge_sdk.tasks.anomaly import grouping
 from edge_sdk.tasks.anomaly.detector import AnomalySettings
 from edge_sdk.tasks.anomaly.evidence import Scored, highest, look_at
 from edge_sdk.verify import VerifyReport
@@ -137,7 +138,7 @@ class AnomalyExport(ExportTask):
         return golden(made.data, made.trained, _record(made))
 
     def tolerances(self, role: str, variant: str) -> Mapping[str, Tolerance]:
-        return {ANY_OUTPUT: TOLERANCES[variant], **(_INT8 if variant.startswith("int8") else {})}
+        return {ANY_OUTPUT: TOLERANCES[variant], **(_INT8 if is_int8(variant) else {})}
 
     def decide(self, made: Made, *, progress: Progress = silent) -> tuple[Threshold, ...]:
         """The threshold of the held-out parts: for all graphs, or for the training's own scores where quality is not

@@ -16,11 +16,9 @@ import numpy as np
 from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.calibration import Variant
 from edge_sdk.export.anomaly.data import AnomalyTrained
-from edge_sdk.export.anomaly.store import PictureStore
+from edge_sdk.export.pictures.store import PictureStore
 from edge_sdk.export.tasks.anomaly.evaluate import VariantScores, prepared, score_all
 from edge_sdk.progress import Progress, silent
-from edge_sdk.runtimes import faults, probe
-from edge_sdk.runtimes.onnx_file import read_facts
 
 FAR = 0.1
 """Of the largest score: a graph that is further off on one picture is wrong, and would only raise the threshold."""
@@ -44,22 +42,7 @@ def highest(
     former, and without what a known fault makes wrong on this CPU: `load` does not take it here."""
     inputs = prepared(trained.held_out, store, record, progress=progress)
     scored = score_all(variants, inputs, threads=threads, progress=progress)
-    unusable = _unusable(variants)
-    sound = [one for one in scored if (one.variant, one.layout, one.runtime) not in unusable]
-    return of(trained.scores, trained.scored_by, sound)
-
-
-def _unusable(variants: Sequence[Variant]) -> set[tuple[str, str, str]]:
-    """(variant, layout, runtime) of graphs that a known fault makes wrong on this CPU."""
-    cpu, present = probe.cpu(), [found for found in probe.availability() if found.usable]
-    out: set[tuple[str, str, str]] = set()
-    for variant in variants:
-        facts = read_facts(variant.graph, where=variant.variant)
-        out |= {
-            (variant.variant, variant.layout, found.runtime)
-            for found in present if faults.unusable_reason(found.runtime, found.version or "", facts, cpu)
-        }  # fmt: skip
-    return out
+    return of(trained.scores, trained.scored_by, [one for one in scored if not one.unusable])
 
 
 def of(scores: Sequence[float], scored_by: str, scored: Sequence[VariantScores]) -> ThresholdScores:

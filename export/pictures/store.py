@@ -22,8 +22,7 @@ from numpy.typing import NDArray
 from edge_sdk import plain_file, preprocess
 from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.errors import BadInput
-from edge_sdk.export.anomaly.augment import shrunk
-from edge_sdk.export.anomaly.one_input import require_one_input
+from edge_sdk.export.pictures.one_input import require_one_input
 from edge_sdk.preprocess import Geometry, Prepared
 
 log = logging.getLogger(__name__)
@@ -109,6 +108,13 @@ class PictureStore:
             from_ = self._spool.add(_source(path, pixels, record))
         with self._lock:
             self._kept[path, record] = _Kept(done.geometry, tensor, from_)
+
+
+def shrunk(picture: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    """The picture, brought down to cover width x height px if it is larger both ways; once more changes nothing."""
+    h, w = picture.shape[:2]
+    factor = max(width / w, height / h)
+    return preprocess.resize(picture, round(w * factor), round(h * factor)) if factor < 1.0 else picture
 
 
 def _source(path: Path, pixels: NDArray[Any], record: Preprocessing) -> NDArray[np.uint8]:

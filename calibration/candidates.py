@@ -1,0 +1,146 @@
+"""Every engine in every mode with every kind of ranges, tried and measured; per variant the nearest is kept."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from edge_sdk.calibration import distance
+from edge_sdk.calibration.engines import ENGINES, Engine
+from edge_sdk.calibration.int8_graph import Int8Graph
+from edge_sdk.calibration.prepare import Prepared
+from edge_sdk.calibration.report import Attempt
+from edge_sdk.calibration.source import Ranges, Source
+from edge_sdk.calibration.tuning import tuned
+from edge_sdk.calibration.usage import Usage, measured
+from edge_sdk.errors import EdgeError, NotThere
+from edge_sdk.progress import Progress, silent
+
+TUNED = "tuned"
+"""Label of ranges that were chosen one tensor at a time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Candidate:
+    """One way to int8 graphs, tried. attempt: what the report says of it."""
+
+    attempt: Attempt
+    source: Source
+    ranges: Ranges
+    graphs: Sequence[Int8Graph]
+
+    @property
+    def error(self) -> float:
+        """The largest of any output; 0 if it was not measured."""
+        return max(self.attempt.errors.values(), default=0.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Kept:
+    """By variant, the candidates that worked, the one that is kept first. attempts: all, in the order of their time."""
+
+    candidates: Mapping[str, Sequence[Candidate]]
+    attempts: tuple[Attempt, ...]
+
+    @property
+    def graphs(self) -> dict[str, Sequence[Int8Graph]]:
+        """By variant, of the candidate that is kept."""
+        return {variant: found[0].graphs for variant, found in self.candidates.items()}
+
+
+def best(prepared: Prepared, exclude: Sequence[str], progress: Progress = silent) -> Kept:
+    """Try what the options name for each int8 variant; what is near enough to be worth it is tuned.
+
+    A candidate that raises is passed over as long as another one works; the first error of all is raised otherwise.
+    NotThere where none of the engines is installed.
+    """
+    ways = [(engine, mode) for engine in _installed(prepared) for mode in engine.modes(prepared)]
+    options = prepared.options
+    several = len(options.trials.range_methods) > 1 or len(ways) > 1 or options.trials.tune_s > 0
+    found: dict[str, list[Candidate]] = {}
+    attempts: list[Attempt] = []
+    for variant in options.int8_variants:
+        made: list[Candidate] = []
+        failed: list[EdgeError] = []
+        for number, (engine, mode) in enumerate(ways):
+            if several:
+                progress(number, len(ways), f"{variant} by the engine {engine.name}{mode and f', {mode}'}")
+            try:
+                made += _tried(prepared, engine, mode, variant, exclude, measure=several)
+            except EdgeError as exc:
+                failed.append(exc)
+                attempts.append(_attempt(variant, engine, mode, why=str(exc)))
+        if failed and not made:
+            raise failed[0]
+        if made and options.trials.tune_s > 0:
+            made.append(_tuned(prepared, min(made, key=lambda one: one.error), found, progress))
+        if made:
+            kept = min(made, key=lambda one: one.error)  # the first of equal ones
+            kept = replace(kept, attempt=replace(kept.attempt, kept=True))
+            found[variant] = [kept, *(one for one in made if one.graphs is not kept.graphs)]
+            attempts += [kept.attempt if one.graphs is kept.graphs else one.attempt for one in made]
+    return Kept(candidates=found, attempts=tuple(attempts))
+
+
+def _installed(prepared: Prepared) -> list[Engine]:
+    engines = [ENGINES[name] for name in dict.fromkeys(prepared.options.trials.engines)]
+    here = [engine for engine in engines if not engine.missing()]
+    if not here:
+        raise NotThere(engines[0].missing(), hint="Take the engine that needs nothing more: portable")
+    return here
+
+
+def _tried(
+    prepared: Prepared, engine: Engine, mode: str, variant: str, exclude: Sequence[str], *, measure: bool
+) -> Iterator[Candidate]:
+    """Each candidate of one mode, none where nothing becomes int8. measure: False where there is nothing to choose."""
+    with measured() as shared:
+        source = engine.source(prepared, mode, variant, exclude)
+    for number, label in enumerate(source.labels if source else ()):
+        assert source is not None
+        with measured() as usage:
+            ranges = source.ranges(label)
+            graphs = source.graphs(ranges)
+        if not graphs:
+            return
+        if not number:  # what candidates of one mode share counts for their first
+            usage.seconds += shared.seconds
+            usage.peak_bytes = max(filter(None, (usage.peak_bytes, shared.peak_bytes)), default=None)
+        errors = distance.errors(prepared, graphs) if measure else {}
+        attempt = _attempt(variant, engine, mode, label, errors, usage)
+        yield Candidate(attempt=attempt, source=source, ranges=ranges, graphs=graphs)
+
+
+def _tuned(
+    prepared: Prepared, start: Candidate, before: Mapping[str, Sequence[Candidate]], progress: Progress
+) -> Candidate:
+    """`start` with ranges chosen one tensor at a time: those of another variant of the same source, if there are any,
+    since ranges of activations hardly depend on the weights."""
+    known = next(
+        (
+            one.ranges for others in before.values() for one in others
+            if one.attempt.ranges == TUNED and (one.attempt.engine, one.attempt.mode)
+            == (start.attempt.engine, start.attempt.mode)
+        ),
+        None,
+    )  # fmt: skip
+    with measured() as usage:
+        until = time.monotonic() + prepared.options.trials.tune_s
+        ranges = known or tuned(prepared, start.source, start.ranges, until=until, progress=progress)
+        graphs = start.source.graphs(ranges)
+    errors = distance.errors(prepared, graphs)
+    attempt = replace(
+        start.attempt, ranges=TUNED, errors=errors, seconds=usage.seconds, peak_bytes=usage.peak_bytes
+    )  # fmt: skip
+    return Candidate(attempt=attempt, source=start.source, ranges=ranges, graphs=graphs)
+
+
+def _attempt(
+    variant: str, engine: Engine, mode: str, ranges: str = "", errors: Mapping[str, float] | None = None,
+    usage: Usage | None = None, *, why: str = "",
+) -> Attempt:  # fmt: skip
+    return Attempt(
+        variant=variant, engine=engine.name, mode=mode, ranges=ranges, errors=errors or {},
+        seconds=usage.seconds if usage else 0.0, peak_bytes=usage.peak_bytes if usage else None, why=why,
+    )  # fmt: skip

@@ -1,0 +1,98 @@
+"""What calibration is asked for. Knows no graph and runs nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import get_args
+
+import numpy as np
+
+from edge_sdk.calibration.plan import FirstConv
+from edge_sdk.calibration.ranges import RANGE_METHODS
+from edge_sdk.errors import BadUsage
+from edge_sdk.runtimes.variants import KINDS, MADE_BY_DEFAULT
+
+ENGINE_NAMES = ("portable", "nncf")
+"""Those of `engines.ENGINES`, which this module can't import: engines read the options."""
+
+
+def _some_of(what: str, given: tuple[str, ...], known: tuple[str, ...]) -> None:
+    unknown = [repr(one) for one in given if one not in known]
+    if unknown or not given:
+        raise BadUsage(f"{what} are of {', '.join(known)}, not {', '.join(unknown) or 'none at all'}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trials:
+    """What is tried for each int8 variant; the nearest to the float graph is kept, the first of several equal ones.
+
+    engines, range_methods: each engine (`engines.ENGINES`) with each method of `ranges.fit` is a candidate. compared:
+    on how many samples, spread over all, errors are measured and layouts proven equal. tune_s: time for choosing ranges
+    one tensor at a time, 0 = not at all; what another variant has found is taken over.
+    """
+
+    engines: tuple[str, ...] = ("portable",)
+    range_methods: tuple[str, ...] = ("minmax",)
+    compared: int = 4
+    tune_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        _some_of("engines", self.engines, ENGINE_NAMES)
+        _some_of("range_methods", self.range_methods, RANGE_METHODS)
+        if not (np.isfinite(self.tune_s) and self.tune_s >= 0.0):
+            raise BadUsage(f"tune_s is a time in seconds, not {self.tune_s}")
+        if self.compared < 1:
+            raise BadUsage(f"errors are measured on at least one sample, not on {self.compared}")
+
+
+THOROUGH = Trials(engines=ENGINE_NAMES, range_methods=("minmax", "percentile-99.99", "mse"), compared=8, tune_s=30.0)
+"""For graphs that nobody has looked at: no method is best for all."""
+ONE = Trials()
+"""What is known to suit a family's own graphs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuantizeOptions:
+    """What to make of a float graph; every default of calibration stands here.
+
+    variants: of "int8", "int8-w7" (weights in [-64, 64] where 16-bit sums could saturate), "fp16", "fp32" (cleaned).
+    An int8 variant of a graph in which no operator became int8 is not made, and a note of the report says so.
+    keep_fp32: nodes that stay float32 in every variant. exclude: nodes that stay float in the int8 variants.
+    output_margin: widening (>= 1) of the ranges that float operators read, so that what goes beyond the samples (a
+    defect) is not cut; None = 1.5 where keep_fp32 names such operators, else 1. first_conv: of `plan.plan`. trials: of
+    engines and ranges. bias_correction: take what rounded weights add on average off the bias. output_correction: nodes
+    kept in fp32 whose output's mean and spread the int8 variants get back by one gain and one shift each. axes: the
+    largest size of each free axis that the graph will run with; of one that is not named, its size in the first sample.
+    threads: of ONNX Runtime while calibrating, None = its own choice. force: hand out an int8 graph that is far from
+    the float graph, with a note, instead of raising CheckFailed.
+    """
+
+    variants: tuple[str, ...] = MADE_BY_DEFAULT
+    keep_fp32: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    output_margin: float | None = None
+    first_conv: FirstConv = "auto"
+    trials: Trials = ONE
+    bias_correction: bool = True
+    output_correction: tuple[str, ...] = ()
+    axes: Mapping[str, int] = field(default_factory=dict, hash=False)
+    threads: int | None = None
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        _some_of("variants", self.variants, tuple(KINDS))
+        if not (np.isfinite(self.margin) and self.margin >= 1.0):
+            raise BadUsage(f"output_margin is a widening, at least 1, not {self.output_margin}")
+        if self.first_conv not in get_args(FirstConv):
+            raise BadUsage(f"first_conv is one of {get_args(FirstConv)}, not {self.first_conv!r}")
+
+    @property
+    def margin(self) -> float:
+        """`output_margin`, decided."""
+        return self.output_margin if self.output_margin is not None else (1.5 if self.keep_fp32 else 1.0)
+
+    @property
+    def int8_variants(self) -> tuple[str, ...]:
+        """The int8 ones of `variants`, each once, in their order."""
+        return tuple(dict.fromkeys(name for name in self.variants if KINDS[name].weight_limit))

@@ -1,0 +1,65 @@
+"""What int8 was measured to gain by instruction set, as rows of data. Pure: measures nothing, knows no bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from edge_sdk.runtimes.probe import Isa
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownGain:
+    """int8 over fp32 in one runtime on one instruction set: low to high times as fast, with one thread or two.
+
+    what: was measured. source: the record that holds the figures, or the sheet that they are from.
+    """
+
+    runtime: str
+    isa: Isa
+    low: float
+    high: float
+    what: str
+    source: str
+
+
+_STACKS = "stacks of convolutions with 128 to 384 channels"
+_AVX2, _VNNI, _SHEET = "docs/results/speed_avx2.json", "docs/results/speed.json", "specs/runtimes.md 5"
+
+KNOWN: tuple[KnownGain, ...] = (
+    KnownGain(runtime="openvino", isa="avx2", low=1.83, high=1.99, what=_STACKS, source=f"{_AVX2}, {_SHEET}"),
+    KnownGain(runtime="openvino", isa="vnni", low=3.0, high=3.89, what=_STACKS, source=f"{_VNNI}, {_SHEET}"),
+    KnownGain(
+        runtime="openvino", isa="amx", low=7.8, high=12.0, what=f"{_STACKS}; over bf16 2.1",
+        source=_SHEET,
+    ),
+    KnownGain(runtime="onnxruntime", isa="avx2", low=1.35, high=1.76, what=_STACKS, source=f"{_AVX2}, {_SHEET}"),
+    KnownGain(runtime="onnxruntime", isa="vnni", low=1.67, high=3.17, what=_STACKS, source=f"{_VNNI}, {_SHEET}"),
+    KnownGain(runtime="onnxruntime", isa="amx", low=1.67, high=1.76, what=_STACKS, source=_SHEET),
+)  # fmt: skip
+"""Few layers, narrow ones, and graphs that are partly float gain less: EfficientAD-XS, with 12 of 71 convolutions in
+int8, 1.2 to 1.6 on all of these. On ARM nothing was measured.
+"""
+
+TITLES: Mapping[Isa, str] = {
+    "amx": "a CPU with AMX", "vnni": "a CPU with VNNI", "avx2": "a CPU with AVX2 and no VNNI",
+    "sse": "a CPU without AVX2", "neon": "an ARM CPU", "unknown": "this CPU",
+}  # fmt: skip
+
+WEAKER: Mapping[Isa, Mapping[Isa, str]] = {
+    "amx": {"vnni": "AVX512_CORE_VNNI", "avx2": "AVX2"}, "vnni": {"avx2": "AVX2"},
+}  # fmt: skip
+"""Of a CPU's instruction set, those that OpenVINO can be limited to, and by which value of ONEDNN_MAX_CPU_ISA. ONNX
+Runtime asks the CPU and has no such variable; no CPU can be given instructions that it lacks.
+"""
+
+
+def known(runtime: str, isa: Isa) -> KnownGain | None:
+    """The row of a runtime on an instruction set; None where nothing was measured."""
+    return next((row for row in KNOWN if (row.runtime, row.isa) == (runtime, isa)), None)
+
+
+def others(isa: Isa) -> tuple[Isa, ...]:
+    """The instruction sets of other x86 CPUs that have a row; none for a CPU of another kind."""
+    x86: tuple[Isa, ...] = ("amx", "vnni", "avx2")
+    return tuple(one for one in x86 if one != isa) if isa in (*x86, "sse") else ()

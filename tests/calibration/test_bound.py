@@ -1,0 +1,255 @@
+"""An accuracy bound is a promise: met with few float operators, or refused with the best that was found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from calibration_nets import Builder, Feeds, pictures
+from hypothesis import given
+from hypothesis import strategies as st
+from onnx import ModelProto
+
+from edge_sdk.calibration import Quantized, QuantizeOptions, quantize
+from edge_sdk.calibration.bound import AccuracyBound, Answer, Drop, drop, metric
+from edge_sdk.calibration.report import Point
+from edge_sdk.calibration.search import front
+from edge_sdk.errors import BadInput, BadUsage, BoundNotMet
+
+INT8 = QuantizeOptions(variants=("int8-w7",), first_conv="int8", threads=1, force=False)
+SICK = ("widens", "narrows")
+
+
+def sick(width: int = 8) -> ModelProto:
+    """Five convolutions; between two of them one channel is 3000 times as large as the others, and counts no more."""
+    b = Builder(np.random.default_rng(0))
+    rng = np.random.default_rng(1)
+    large = np.ones(width, np.float32)
+    large[0] = 3000.0
+
+    def conv(x: str, weight: Any, name: str) -> str:
+        return b.op("Conv", x, b.constant(weight.astype(np.float32)), name=name, kernel_shape=[3, 3], pads=[1] * 4)
+
+    def weight(before: int) -> Any:
+        return rng.standard_normal((width, before, 3, 3)) * np.sqrt(2 / before / 9)
+
+    x = b.relu(conv(b.op("Mul", b.picture(), b.constant(np.float32(0.01))), weight(3), "first"))
+    x = b.relu(conv(x, weight(width), "second"))
+    x = b.relu(conv(x, weight(width) * large[:, None, None, None], "widens"))
+    x = b.relu(conv(x, weight(width) / large[None, :, None, None], "narrows"))
+    return b.model({"out": conv(x, weight(width), "last")}, size=16)
+
+
+def samples(count: int = 6) -> list[Feeds]:
+    return pictures(count, size=16)
+
+
+def within(bound: AccuracyBound, options: QuantizeOptions = INT8) -> Quantized:
+    return quantize(sick().SerializeToString(), samples(), options=options, bound=bound)
+
+
+def nearness(answer: Answer) -> float:
+    """1 less the relative difference from what the float graph answered on pictures of its own."""
+    return 1.0 - _distance(answer)
+
+
+def _distance(answer: Answer) -> float:
+    import onnxruntime as ort
+
+    real = ort.InferenceSession(sick().SerializeToString(), providers=["CPUExecutionProvider"])
+    feeds = pictures(3, size=16, seed=7)
+    wanted, got = ([run(one) for one in feeds] for run in (lambda f: real.run(None, f)[0], lambda f: answer(f)["out"]))
+    gap = sum(float(((w - g) ** 2).sum()) for w, g in zip(wanted, got, strict=True))
+    return float(np.sqrt(gap / sum(float((w**2).sum()) for w in wanted)))
+
+
+def test_the_net_of_these_tests_fails_without_a_bound() -> None:
+    found = quantize(sick().SerializeToString(), samples(), options=QuantizeOptions(
+        variants=("int8-w7",), first_conv="int8", threads=1, force=True)).report  # fmt: skip
+    assert found.errors["int8-w7"]["out"] > 0.2
+    assert found.searches == ()
+
+
+def test_only_the_operators_that_break_the_bound_become_float() -> None:
+    made = within(AccuracyBound(drop=drop("5%")))
+    found = made.report.searches[0]
+    assert found.met
+    assert sorted(found.best.float_nodes) == sorted(SICK)
+    assert made.get("int8-w7").int8_planned == 3
+    assert made.report.errors["int8-w7"]["out"] <= 0.05
+    assert set(SICK) <= set(made.report.float_nodes)
+
+
+def test_what_each_float_operator_bought_is_reported() -> None:
+    found = within(AccuracyBound(drop=drop("5%"))).report.searches[0]
+    assert sorted(name for row in found.reverts for name in row.nodes) == sorted(SICK)
+    assert found.reverts[0].before > 0.2
+    assert found.reverts[-1].after == pytest.approx(found.best.error)
+    assert all(row.alone is not None for row in found.reverts)
+
+
+def test_each_runtime_here_keeps_the_bound() -> None:
+    found = within(AccuracyBound(drop=drop("5%"))).report.searches[0]
+    assert found.values
+    assert all(value <= 0.05 for value in found.values.values())
+
+
+def test_the_points_of_the_table_trade_int8_operators_for_nearness() -> None:
+    points = within(AccuracyBound(drop=drop("5%"))).report.searches[0].points
+    assert len(points) >= 2
+    counts, errors = [one.int8_operators for one in points], [one.value for one in points]
+    assert counts == sorted(counts, reverse=True)
+    assert errors == sorted(errors, reverse=True)
+    assert all(set(one.speed) and all(ratio > 0 for ratio in one.speed.values()) for one in points)
+
+
+def test_a_metric_of_the_users_own_decides() -> None:
+    made = within(AccuracyBound(drop=drop("5pp"), metric=nearness, name="nearness"))
+    found = made.report.searches[0]
+    assert found.real == pytest.approx(1.0, abs=1e-5)
+    assert found.met
+    assert all(value >= found.real - 0.05 for value in found.values.values())
+    assert 0 < found.best.int8_operators < 5
+
+
+def test_without_need_no_operator_becomes_float() -> None:
+    made = within(AccuracyBound(drop=drop("3"), metric=nearness, name="nearness"))
+    assert made.report.searches[0].best.float_nodes == ()
+    assert made.get("int8-w7").int8_planned == 5
+    assert any("differs from the float graph" in note for note in made.report.notes)  # said, though the metric bears it
+
+
+def test_a_bound_that_no_int8_graph_meets_is_refused_with_the_best_found() -> None:
+    with pytest.raises(BoundNotMet, match="no int8 graph within a difference of at most 1e-06") as raised:
+        within(AccuracyBound(drop=drop("0.0001%")))
+    assert "operators in int8" in str(raised.value)
+    assert raised.value.exit_code == 1
+
+
+def test_forced_the_best_that_was_found_is_handed_out_and_named() -> None:
+    options = QuantizeOptions(variants=("int8-w7",), first_conv="int8", threads=1, force=True)
+    made = within(AccuracyBound(drop=drop("0.0001%")), options)
+    assert not made.report.searches[0].met
+    assert any("no int8 graph within" in note for note in made.report.notes)
+    assert made.get("int8-w7").int8_planned >= 1
+
+
+def test_a_search_without_time_says_so() -> None:
+    with pytest.raises(BoundNotMet, match="until the time was up"):
+        within(AccuracyBound(drop=drop("0.1%"), search_s=0.0))
+
+
+class Broken:
+    """Metrics that are no good."""
+
+    @staticmethod
+    def raises(answer: Answer) -> float:
+        raise ZeroDivisionError("no samples")
+
+    @staticmethod
+    def nan(answer: Answer) -> float:
+        return float("nan")
+
+    @staticmethod
+    def text(answer: Answer) -> Any:
+        return "good"
+
+    @staticmethod
+    def feeds_nonsense(answer: Answer) -> float:
+        return float(answer({"nowhere": np.zeros(1)})["out"].sum())
+
+
+@pytest.mark.parametrize(
+    ("broken", "words"),
+    [
+        (Broken.raises, "raised ZeroDivisionError: no samples"), (Broken.nan, "not a finite number"),
+        (Broken.text, "returned 'good'"), (Broken.feeds_nonsense, "no array for input image"),
+    ],
+)  # fmt: skip
+def test_a_metric_that_is_no_good_is_named_before_anything_is_searched(broken: Any, words: str) -> None:
+    class Only(list[Feeds]):
+        def __iter__(self) -> Iterator[Feeds]:
+            yield self[0]
+            raise AssertionError("a second sample was read")
+
+    with pytest.raises(BadInput, match=words):
+        quantize(
+            sick().SerializeToString(), Only(samples()), options=INT8,
+            bound=AccuracyBound(drop=drop("1pp"), metric=broken, name="mine:broken"),
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["", "x", "1 pct", "-1%", "1e", "%", "nan", "inf%", "1pp2"])
+def test_an_amount_is_a_number_with_pp_or_percent(text: str) -> None:
+    with pytest.raises(BadUsage):
+        drop(text)
+
+
+@pytest.mark.parametrize("text", ["0", "0pp", "0.0%"])
+def test_a_bound_of_nothing_is_refused(text: str) -> None:
+    with pytest.raises(BadUsage, match="leaves int8 no room"):
+        drop(text)
+
+
+@given(st.floats(0.001, 99), st.floats(-10, 10))
+def test_units(amount: float, real: float) -> None:
+    text = f"{amount:.4f}"
+    assert drop(f"{text}pp").lowest(real) == pytest.approx(real - float(text) / 100)
+    assert drop(f"{text}%").lowest(real) == pytest.approx(real - float(text) / 100 * abs(real))
+    assert drop(text).lowest(real) == pytest.approx(real - float(text))
+    assert drop(f"{text} %") == drop(f"{text}%")
+
+
+def test_points_of_nothing_are_refused() -> None:
+    with pytest.raises(BadUsage, match="points of a metric, and none is named"):
+        AccuracyBound(drop=Drop(amount=1.0, unit="pp"))
+
+
+def test_a_metric_is_found_in_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a_metric_of_mine.py").write_text("def worth(answer):\n    return 0.5\nnumber = 1\n")
+    monkeypatch.chdir(tmp_path)
+    assert metric("a_metric_of_mine:worth")(lambda feeds: {}) == 0.5
+    for name, words in [
+        ("a_metric_of_mine:number", "is no function"), ("a_metric_of_mine:none", "is not there"),
+        ("no_such_module_at_all:f", "there is no module"), ("a_metric_of_mine", "names no function"),
+    ]:  # fmt: skip
+        with pytest.raises(BadUsage, match=words):
+            metric(name)
+
+
+points = st.builds(
+    Point, int8_operators=st.integers(0, 9), float_nodes=st.just(()), value=st.floats(0, 1), error=st.floats(0, 1),
+    met=st.booleans(),
+)  # fmt: skip
+
+
+@given(st.lists(points, max_size=12))
+def test_no_point_of_the_front_is_beaten(every: list[Point]) -> None:
+    bound = AccuracyBound(drop=drop("1pp"), metric=nearness)
+    kept = front(every, bound)
+    for one in kept:
+        better = [p for p in every if p.int8_operators > one.int8_operators and p.value >= one.value]
+        assert not better
+    assert bool(kept) == bool(every)
+
+
+def test_samples_are_not_read_again_for_a_search() -> None:
+    class Once:
+        passes = 0
+
+        def __len__(self) -> int:
+            return 6
+
+        def __iter__(self) -> Iterator[Feeds]:
+            Once.passes += 1
+            return iter(samples())
+
+    quantize(sick().SerializeToString(), Once(), options=INT8, bound=AccuracyBound(drop=drop("5%")))
+    first = Once.passes
+    Once.passes = 0
+    quantize(sick().SerializeToString(), Once(), options=QuantizeOptions(
+        variants=("int8-w7",), first_conv="int8", threads=1, force=True))  # fmt: skip
+    assert first == Once.passes

@@ -1,0 +1,134 @@
+"""Two engines behind one call: what is tried, what is kept, and that another `exclude` costs no pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from calibration_nets import TAIL, Feeds, mobile, pdn, pictures
+
+from edge_sdk.calibration import Quantized, QuantizeOptions, fidelity, quantize
+from edge_sdk.calibration.engines import ENGINES
+from edge_sdk.calibration.engines.nncf import Nncf, taken_apart
+from edge_sdk.calibration.options import ENGINE_NAMES, Trials
+from edge_sdk.calibration.prepare import prepare
+from edge_sdk.calibration.quantizer import finished
+from edge_sdk.errors import BadUsage
+
+METHODS = ("minmax", "mse", "percentile-99.99")
+without_nncf = pytest.mark.skipif(bool(Nncf().missing()), reason=Nncf().missing() or "nncf is here")
+
+
+class Passes:
+    """Samples that count how often they are read from the start."""
+
+    def __init__(self, feeds: list[Feeds]) -> None:
+        self._feeds, self.passes = feeds, 0
+
+    def __len__(self) -> int:
+        return len(self._feeds)
+
+    def __iter__(self) -> Iterator[Feeds]:
+        self.passes += 1
+        return iter(self._feeds)
+
+
+def both(model: Any, **more: Any) -> Quantized:
+    options = QuantizeOptions(
+        variants=("int8", "int8-w7"),
+        keep_fp32=TAIL,
+        trials=Trials(engines=ENGINE_NAMES, range_methods=METHODS),
+        threads=1,
+        **more,
+    )
+    return quantize(model.SerializeToString(), pictures(8), options=options)
+
+
+def test_the_options_name_the_engines_that_there_are() -> None:
+    assert tuple(ENGINES) == ENGINE_NAMES
+
+
+@without_nncf
+@pytest.mark.parametrize("net", [mobile, pdn])
+def test_of_all_candidates_the_nearest_to_the_float_graph_is_kept(net: Any) -> None:
+    made = both(net())
+    for variant in ("int8", "int8-w7"):
+        tried = [one for one in made.report.attempts if one.variant == variant]
+        assert {(one.engine, one.ranges) for one in tried} == {
+            *(("portable", method) for method in METHODS), *(("nncf", method) for method in METHODS),
+            ("nncf", "nncf's ranges"),
+        }  # fmt: skip
+        kept = [one for one in tried if one.kept]
+        assert len(kept) == 1
+        assert kept[0].errors["map"] == min(one.errors["map"] for one in tried)
+        assert made.report.errors[variant] == pytest.approx(kept[0].errors)  # the graph that is handed out is that one
+        assert all(one.seconds >= 0 for one in tried)
+
+
+@without_nncf
+def test_what_nncf_found_is_written_by_the_portable_contract() -> None:
+    """Weights are NNCF's own integers; Q/DQ are int8 with zero point 0, or the linter would have refused them."""
+    options = QuantizeOptions(variants=("int8",), keep_fp32=TAIL, trials=Trials(engines=("nncf",)), threads=1)
+    made = quantize(mobile().SerializeToString(), pictures(8), options=options)
+    assert made.get("int8").int8_planned == 8
+    assert all(one.engine == "nncf" for one in made.report.attempts)
+    assert made.report.errors["int8"]["map"] < 0.1
+
+
+@without_nncf
+def test_taking_nncfs_graph_apart_leaves_the_float_graph_up_to_rounded_weights() -> None:
+    import nncf
+
+    prepared = prepare(mobile().SerializeToString(), pictures(8), QuantizeOptions(variants=("int8",), threads=1))
+    quantized = nncf.quantize(prepared.model, nncf.Dataset(pictures(8)), subset_size=8)
+    found = taken_apart(quantized, prepared.model)
+    wanted, got = (fidelity.outputs(one, prepared.compared, 1) for one in (prepared.model, found.model))
+    assert fidelity.errors(wanted, got)[0]["map"] < 0.02
+    assert len(found.weights) == 9
+    assert all(np.abs(one.values).max() <= 127 for one in found.weights.values())
+    assert found.tops["t34"] == pytest.approx(6.0, rel=0.02)  # behind a ReLU6
+
+
+def test_one_candidate_is_not_measured_against_nothing() -> None:
+    made = quantize(pdn().SerializeToString(), pictures(4), options=QuantizeOptions(variants=("int8",), threads=1))
+    assert [(one.engine, one.ranges, one.kept, one.errors) for one in made.report.attempts] == [
+        ("portable", "minmax", True, {})
+    ]
+
+
+def test_another_exclude_costs_no_pass_over_the_samples() -> None:
+    samples = Passes(pictures(6))
+    options = QuantizeOptions(variants=("int8",), keep_fp32=TAIL, threads=1)
+    prepared = prepare(mobile().SerializeToString(), samples, options)
+    before = samples.passes
+    names = [name for one in prepared.base.planned() for name in one.plan.operators]
+    for left_out in names:
+        made = finished(prepared, (left_out,))
+        assert made.get("int8").int8_planned == len(names) - 1
+        assert left_out in made.report.float_nodes
+    assert samples.passes == before
+
+
+def test_a_graph_that_is_prepared_once_becomes_what_one_made_for_that_exclude_is() -> None:
+    options = QuantizeOptions(variants=("int8",), keep_fp32=TAIL, threads=1)
+    model, samples = mobile().SerializeToString(), pictures(6)
+    prepared = prepare(model, samples, options)
+    for name in [name for one in prepared.base.planned() for name in one.plan.operators][::3]:
+        direct = QuantizeOptions(variants=("int8",), keep_fp32=TAIL, exclude=(name,), threads=1)
+        assert (
+            finished(prepared, (name,)).get("int8").graph == quantize(model, samples, options=direct).get("int8").graph
+        )
+
+
+@pytest.mark.parametrize("wrong", [{"engines": ("tensorrt",)}, {"engines": ()}, {"compared": 0}, {"tune_s": -1.0}])
+def test_options_that_name_nothing_known_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(BadUsage):
+        Trials(**wrong)
+
+
+def test_time_and_memory_of_the_pass_are_reported() -> None:
+    report = quantize(pdn().SerializeToString(), pictures(4), options=QuantizeOptions(threads=1)).report
+    assert report.pass_seconds > 0
+    assert report.pass_peak_bytes is None or report.pass_peak_bytes > 2**20
