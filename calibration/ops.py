@@ -91,7 +91,8 @@ def gate_of(tensor: str, index: Index) -> tuple[NodeProto, NodeProto] | None:
 
 
 def end_of(tensor: str, index: Index, *, cuts_only: bool, is_float: Callable[[NodeProto], bool]) -> str:
-    """`tensor`, or the output of the activation that fuses into its producer.
+    """`tensor`, or the output of the activation that fuses into its producer, and of arithmetic with constants behind
+    that: each Q/DQ pair between them would round once more.
 
     cuts_only: only what may change places with Q counts (ONNX Runtime fuses no other). is_float: nodes kept in float.
     """
@@ -101,10 +102,22 @@ def end_of(tensor: str, index: Index, *, cuts_only: bool, is_float: Callable[[No
             return tensor  # bounds or slopes that are computed
         if cuts_only and index.captured(reader.output[0]):
             return tensor  # a subgraph reads the cut's own output: it can't change places with Q
-        return str(reader.output[0]) if operator(reader).cuts or not cuts_only else tensor
+        if cuts_only:
+            return str(reader.output[0]) if operator(reader).cuts else tensor
+        return _behind_constants(reader.output[0], index, is_float)
     gated = None if cuts_only else gate_of(tensor, index)
     if gated is not None and not any(map(is_float, gated)):
-        return str(gated[1].output[0])
+        return _behind_constants(gated[1].output[0], index, is_float)
+    return tensor
+
+
+def _behind_constants(tensor: str, index: Index, is_float: Callable[[NodeProto], bool]) -> str:
+    """`tensor`, or what sums and products with one constant each make of it where nothing else reads it."""
+    while (reader := index.only_reader(tensor)) is not None and not index.captured(tensor):
+        constants = [name for name in reader.input if name in index.constants]
+        if operator(reader).kind not in ("sum", "product") or len(constants) != 1 or is_float(reader):
+            break
+        tensor = str(reader.output[0])
     return tensor
 
 
