@@ -154,6 +154,14 @@ def rebuilt(
     return inferred
 
 
+def with_types(model: ModelProto) -> ModelProto:
+    """A copy with the types and shapes that can be inferred; the model itself if it is too broken, or too large."""
+    try:
+        return shape_inference.infer_shapes(model)
+    except (shape_inference.InferenceError, RuntimeError, ValueError):
+        return model
+
+
 def opset_of(model: ModelProto) -> int:
     """Version of the standard operator set. BadInput if the graph names none."""
     versions = [o.version for o in model.opset_import if o.domain in STANDARD_DOMAINS]

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-from onnx import ModelProto, TensorProto, shape_inference
+from onnx import ModelProto, TensorProto
 
+from edge_sdk.calibration import graphs
 from edge_sdk.calibration.graphs import Index
 from edge_sdk.calibration.rules import RUNTIMES, Violation
 from edge_sdk.calibration.rules_graph import RULES as GRAPH_RULES
@@ -41,7 +42,7 @@ def lint(
     outside = tuple(_outside(model))
     if outside:  # nothing else can be read
         return outside
-    index = Index.of(_labelled(_typed(model)))
+    index = Index.of(_labelled(graphs.with_types(model)))
     check_layout = len(set(targets)) == 1 if layout is None else layout
     rules = (*QUANT_RULES, *GRAPH_RULES, *(LAYOUT_RULES if check_layout else ()))
     found = (violation for rule in rules if rule.holds(targets or RUNTIMES) for violation in rule.check(index))
@@ -67,11 +68,3 @@ def _labelled(model: ModelProto) -> ModelProto:
         if not node.name and node.output:
             node.name = f"{node.op_type} -> {node.output[0]}"
     return model
-
-
-def _typed(model: ModelProto) -> ModelProto:
-    """The model with types and shapes; as it came if it is too broken to infer any."""
-    try:
-        return shape_inference.infer_shapes(model)
-    except (shape_inference.InferenceError, RuntimeError):
-        return model

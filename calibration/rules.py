@@ -5,11 +5,12 @@ Knows no rule.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from typing import TypeAlias
 
+from edge_sdk.calibration.draft import Draft
 from edge_sdk.calibration.graphs import Index
 from edge_sdk.calibration.ops import operator
 from edge_sdk.runtimes import faults
@@ -34,16 +35,22 @@ Breach: TypeAlias = tuple[str, str]
 """Name of the node or tensor, and what is wrong with it."""
 
 
+Mender: TypeAlias = Callable[[Draft, Collection[str]], None]
+"""Edits a draft so that the named nodes or tensors break a rule no more; what it can't mend it leaves."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
     """affects: the runtimes that refuse the graph, compute something else, or fall back to float because of it. fault:
-    the pattern of the known faults without which nothing is wrong (runtimes.faults), "" = always."""
+    the pattern of the known faults without which nothing is wrong (runtimes.faults), "" = always. menders: what may end
+    a breach, tried in order; none: a human has to choose."""
 
     number: str
     affects: tuple[str, ...]
     hint: str
     find: Callable[[Index], Iterator[Breach]]
     fault: str = ""
+    menders: tuple[Mender, ...] = ()
 
     def holds(self, runtimes: Iterable[str]) -> bool:
         """Whether it is a rule for one of `runtimes`, in the version that is here."""

@@ -9,6 +9,15 @@ from onnx import NodeProto, TensorProto
 
 from edge_sdk.calibration import graphs
 from edge_sdk.calibration.graphs import Index
+from edge_sdk.calibration.mend_channels import one_scale
+from edge_sdk.calibration.mend_pairs import paired_behind_copies, shifted, symmetric, unequal_copies, without_pairs
+from edge_sdk.calibration.mend_weights import (
+    floating,
+    live_channels,
+    positive_axes,
+    scalars,
+    symmetric_weights,
+)
 from edge_sdk.calibration.ops import chained, joined, operator, weight_axis
 from edge_sdk.calibration.ranges import SMALLEST_SCALE
 from edge_sdk.calibration.rules import ALL, ORT, OV, OV_ORT, TRT, TRT_OV, Breach, Rule, broken_operators
@@ -284,6 +293,11 @@ def _is(node: NodeProto | None, op: str) -> bool:
     return node is not None and node.op_type == op
 
 
+def _unequal_copies(index: Index) -> Iterator[Breach]:
+    for name, ratio in unequal_copies(index):
+        yield name, f"values only move between it and a pair of a scale {ratio:.3g} times as large: each is requantized"
+
+
 def _half_quantized(index: Index) -> Iterator[Breach]:
     for node in index.model.graph.node:
         if not _matrix(node) or len(node.input) < 2:
@@ -356,34 +370,100 @@ def _raw_input(index: Index) -> Iterator[Breach]:
 
 _SYMMETRIC = "Calibrate symmetric int8: edge_sdk.calibration.quantize makes it"
 RULES = (
-    Rule(number="L01", affects=TRT, hint=_SYMMETRIC, find=_nonzero_points),
-    Rule(number="L02", affects=TRT, hint="Shift it: int8 = uint8 - 128, zero point 0, same scale", find=_uint8_shifted),
-    Rule(number="L03", affects=TRT, hint="Use int8 with zero point 0 and scale * 255 / 127", find=_uint8_plain),
-    Rule(number="L04", affects=TRT, hint="Add an int8 zero point, and scale * 255 / 127", find=_absent_points),
+    Rule(number="L01", affects=TRT, hint=_SYMMETRIC, find=_nonzero_points, menders=(symmetric,)),
+    Rule(
+        number="L02",
+        affects=TRT,
+        hint="Shift it: int8 = uint8 - 128, zero point 0, same scale",
+        find=_uint8_shifted,
+        menders=(shifted, symmetric),
+    ),
+    Rule(
+        number="L03",
+        affects=TRT,
+        hint="Use int8 with zero point 0 and scale * 255 / 127",
+        find=_uint8_plain,
+        menders=(symmetric,),
+    ),
+    Rule(
+        number="L04",
+        affects=TRT,
+        hint="Add an int8 zero point, and scale * 255 / 127",
+        find=_absent_points,
+        menders=(symmetric,),
+    ),
     Rule(number="L05", affects=ALL, hint="Use int8, or leave the tensor float", find=_sixteen_bits),
-    Rule(number="L06", affects=TRT_OV, hint="Quantize the weight symmetrically", find=_weight_points),
-    Rule(number="L07", affects=TRT_OV, hint="Quantize the weight to int8", find=_uint8_weights),
-    Rule(number="L08", affects=OV, hint="Quantize the weight along axis 0", find=_conv_axis),
-    Rule(number="L09", affects=OV_ORT, hint="Quantize the weight along its output axis", find=_matmul_axis),
-    Rule(number="L10", affects=OV, hint="Use axis 1, and one scale for all with groups", find=_transposed_axis),
+    Rule(
+        number="L06",
+        affects=TRT_OV,
+        hint="Quantize the weight symmetrically",
+        find=_weight_points,
+        menders=(symmetric_weights,),
+    ),
+    Rule(
+        number="L07",
+        affects=TRT_OV,
+        hint="Quantize the weight to int8",
+        find=_uint8_weights,
+        menders=(symmetric_weights,),
+    ),
+    Rule(
+        number="L08", affects=OV, hint="Quantize the weight along axis 0", find=_conv_axis, menders=(symmetric_weights,)
+    ),
+    Rule(
+        number="L09",
+        affects=OV_ORT,
+        hint="Quantize the weight along its output axis",
+        find=_matmul_axis,
+        menders=(symmetric_weights,),
+    ),
+    Rule(
+        number="L10",
+        affects=OV,
+        hint="Use axis 1, and one scale for all with groups",
+        find=_transposed_axis,
+        menders=(symmetric_weights,),
+    ),
     Rule(number="L11", affects=OV_ORT, hint="Quantize the weight per channel", find=_blocked),
-    Rule(number="L12", affects=TRT, hint="Store the bias as float32: bias = q * scale", find=_int32_bias),
-    Rule(number="L13", affects=ALL, hint="Store the bias as float32", find=_int8_bias),
+    Rule(
+        number="L12",
+        affects=TRT,
+        hint="Store the bias as float32: bias = q * scale",
+        find=_int32_bias,
+        menders=(floating,),
+    ),
+    Rule(number="L13", affects=ALL, hint="Store the bias as float32", find=_int8_bias, menders=(floating,)),
     Rule(
         number="L14",
         affects=TRT,
         hint="Use the largest scale for all, or fold the ratio into weights",
         find=_channel_activations,
+        menders=(one_scale,),
     ),
     Rule(number="L15", affects=ALL, hint="Calibrate again", find=_bad_values),
     Rule(number="L16", affects=ALL, hint="Calibrate again", find=_unfinished),
     Rule(number="L17", affects=OV, hint="Drop the pair, or raise the scale to 2^-126", find=_denormal),
-    Rule(number="L18", affects=TRT, hint="Give dead channels the layer's median scale", find=_dead_channels),
-    Rule(number="L19", affects=ORT, hint="Reshape scale and zero point to rank 0", find=_not_scalar),
+    Rule(
+        number="L18",
+        affects=TRT,
+        hint="Give dead channels the layer's median scale",
+        find=_dead_channels,
+        menders=(live_channels,),
+    ),
+    Rule(
+        number="L19", affects=ORT, hint="Reshape scale and zero point to rank 0", find=_not_scalar, menders=(scalars,)
+    ),
     Rule(number="L20", affects=OV, hint="Calibrate: store the scale as an initializer", find=_computed),
     Rule(number="L21", affects=ALL, hint="Use one scale for both", find=_unequal),
     Rule(number="L22", affects=ALL, hint="Add a Q/DQ pair on the other branch", find=_one_branch),
-    Rule(number="L26", affects=ALL, hint="Quantize both or none", find=_half_quantized),
+    Rule(number="L23", affects=ALL, hint="Use the largest scale for all", find=_unequal_copies, menders=(symmetric,)),
+    Rule(
+        number="L26",
+        affects=ALL,
+        hint="Quantize both or none",
+        find=_half_quantized,
+        menders=(paired_behind_copies, floating, without_pairs),
+    ),
     Rule(number="L29", affects=TRT_OV, hint="Convert to Q/DQ", find=broken_operators("L29")),
     Rule(
         number="L30",
@@ -393,9 +473,29 @@ RULES = (
     ),
     Rule(number="L64", affects=TRT_OV, hint="Use int8", find=_exotic),
     Rule(number="L76", affects=OV, hint="Take uint8 or float pictures, and quantize in the graph", find=_raw_input),
-    Rule(number="L71", affects=OV, hint="Leave one of the two float", find=_chained_products, fault=CHAINED),
-    Rule(number="L78", affects=OV, hint="Leave that operator float", find=_joined_input, fault=BEHIND_CONCAT),
-    Rule(number="C11", affects=ALL, hint="Write the axis as a positive number", find=_negative_axis),
+    Rule(
+        number="L71",
+        affects=OV,
+        hint="Leave one of the two float",
+        find=_chained_products,
+        fault=CHAINED,
+        menders=(floating,),
+    ),
+    Rule(
+        number="L78",
+        affects=OV,
+        hint="Leave that operator float",
+        find=_joined_input,
+        fault=BEHIND_CONCAT,
+        menders=(floating,),
+    ),
+    Rule(
+        number="C11",
+        affects=ALL,
+        hint="Write the axis as a positive number",
+        find=_negative_axis,
+        menders=(positive_axes,),
+    ),
 )
 # Which layout is right depends on where the graph will run: reported only for a graph meant for that runtime alone.
 LAYOUT_RULES = (

@@ -1,0 +1,265 @@
+"""Menders of Q/DQ pairs: symmetric int8 in the place of other types and zero points, one scale where values only move.
+
+Each takes a draft whose nodes have names of their own. Ranges are read from the graph (scale, zero point and type say
+what a pair can hold); no sample is seen. Knows no rule's text and no runtime.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+
+import numpy as np
+from onnx import NodeProto, TensorProto
+
+from edge_sdk.calibration import graphs, ops
+from edge_sdk.calibration.draft import Draft
+from edge_sdk.calibration.graphs import Index
+from edge_sdk.calibration.ops import DEQUANTIZE
+from edge_sdk.calibration.ranges import SMALLEST_SCALE, TOP
+from edge_sdk.runtimes.operators import QUANTIZE
+from edge_sdk.tensors import Array
+
+_KINDS: dict[int, tuple[int, int]] = {TensorProto.INT8: (-128, 127), TensorProto.UINT8: (0, 255)}
+
+
+def activation_pairs(index: Index) -> Iterator[tuple[NodeProto, tuple[NodeProto, ...]]]:
+    """Each Q of what varies, with the DQs that read it."""
+    for node in index.model.graph.node:
+        if node.op_type == QUANTIZE and node.input[0] not in index.constants:
+            readers = index.readers.get(node.output[0], ())
+            yield node, tuple(reader for reader in readers if reader.op_type == DEQUANTIZE)
+
+
+def whole_pairs(index: Index) -> dict[str, tuple[NodeProto, tuple[NodeProto, ...]]]:
+    """Those of `activation_pairs` whose numbers nothing but DQ reads, of 8 bits and with stored scales; by Q's name."""
+    return {
+        q.name: (q, dqs)
+        for q, dqs in activation_pairs(index)
+        if len(dqs) == len(index.readers.get(q.output[0], ()))
+        and q.output[0] not in index.outputs
+        and all(kind(node, index) in _KINDS and node.input[1] in index.constants for node in (q, *dqs))
+        and all(zero(node, index) is not None for node in (q, *dqs))
+    }
+
+
+def kind(node: NodeProto, index: Index) -> int:
+    """The quantized type of a Q or DQ: of its zero point, its stored weight, or uint8 by ONNX's default."""
+    name = (
+        node.input[2] if len(node.input) > 2 and node.input[2] else node.input[0] if node.op_type == DEQUANTIZE else ""
+    )
+    default = graphs.integer(node, "output_dtype", 0) or TensorProto.UINT8
+    return index.types.get(name, default) or default
+
+
+def zero(node: NodeProto, index: Index) -> Array | None:
+    """The zero point of a Q or DQ, 0 where it has none; None where the graph computes it."""
+    if len(node.input) < 3 or not node.input[2]:
+        return np.zeros((), np.uint8)
+    return index.constants.get(node.input[2])
+
+
+def shifted(draft: Draft, found: Collection[str]) -> None:
+    """uint8 with zero point 128 becomes int8 with zero point 0 and the same scale: the same numbers minus 128."""
+    index, zeros = draft.index, _Zeros(draft)
+    for q, dqs in whole_pairs(index).values():
+        if q.name in found and all(_is_128(node, index) for node in (q, *dqs)):
+            for node in (q, *dqs):
+                _set_zero(node, zeros.like(index.constants[node.input[1]]))
+            draft.say(q.name, "uint8 with zero point 128 is int8 with zero point 0")
+    draft.changed()
+
+
+def _is_128(node: NodeProto, index: Index) -> bool:
+    point = zero(node, index)
+    return point is not None and point.dtype == np.uint8 and point.size > 0 and bool((point == 128).all())
+
+
+def symmetric(draft: Draft, found: Collection[str]) -> None:
+    """int8 with zero point 0 over the range that a pair had; one scale, the largest, for all between which values only
+    move.
+
+    A range of 255 steps above zero becomes one of 127, so uint8 with zero point 0 loses a bit.
+    """
+    if draft.exact:
+        return
+    index, zeros = draft.index, _Zeros(draft)
+    pairs = whole_pairs(index)
+    for group in copy_groups(index, pairs):
+        if group.isdisjoint(found):
+            continue
+        wanted = {name: symmetric_scale(pairs[name][0], index) for name in group}
+        if all(scale.size == 1 for scale in wanted.values()):
+            top = max(scale.item() for scale in wanted.values())
+            wanted = {name: np.full(scale.shape, top, np.float32) for name, scale in wanted.items()}
+        for name in sorted(group):
+            wider = _rescale(draft, index, pairs[name], wanted[name], zeros)
+            draft.say(name, f"symmetric int8 with steps {wider:.2f} times as wide", exact=False)
+    draft.changed()
+
+
+def _rescale(
+    draft: Draft, index: Index, pair: tuple[NodeProto, tuple[NodeProto, ...]], scale: Array, zeros: _Zeros
+) -> float:
+    """Give a pair its scale and int8 zero points of 0; how many times as wide the steps are. Where Q's and DQ's scales
+    differ they keep their ratio."""
+    q, dqs = pair
+    old, point = index.constants[q.input[1]], zeros.like(scale)
+    names = {q.input[1]: draft.store(f"{q.input[0]}_scale", scale)}
+    for node in (q, *dqs):
+        if node.input[1] not in names:
+            own = index.constants[node.input[1]] * (scale / old)
+            names[node.input[1]] = draft.store(f"{q.input[0]}_scale", own.astype(np.float32))
+        node.input[1] = names[node.input[1]]
+        _set_zero(node, point)
+    return float(np.max(scale / old))
+
+
+def symmetric_scale(node: NodeProto, index: Index) -> Array:
+    """The float32 scale, of the shape of the old one, with which int8 with zero point 0 reaches as far as `node` does.
+
+    int8 reaches from -128 to 127 steps: uint8 with zero point 128 keeps its scale, with zero point 0 gets 255 / 127.
+    """
+    point = zero(node, index)
+    if point is None:
+        raise AssertionError("whole_pairs gives pairs with stored zero points alone")
+    lowest, highest = _KINDS[kind(node, index)]
+    shift = point.astype(np.float64)
+    steps = np.maximum((highest - shift) / TOP, (shift - lowest) / (TOP + 1))
+    scale = index.constants[node.input[1]].astype(np.float64)
+    return np.asarray(np.maximum(scale * np.broadcast_to(steps, scale.shape), SMALLEST_SCALE), np.float32)
+
+
+def copy_groups(index: Index, names: Iterable[str]) -> list[set[str]]:
+    """Groups of Q nodes between which values only move, those of `names` alone; in the order of the graph."""
+    parent: dict[str, str] = {}
+
+    def root(item: str) -> str:
+        while parent.setdefault(item, item) != item:
+            item = parent[item]
+        return item
+
+    def join(items: Iterable[str]) -> None:
+        first, *rest = map(root, items)
+        for other in rest:
+            parent[root(other)] = first
+
+    wanted = set(names)
+    for node in index.model.graph.node:
+        if ops.copies(node, index):
+            join([*(name for name in ops.moved(node) if name not in index.constants), *node.output])
+        elif node.name in wanted:
+            readers = index.readers[node.output[0]]
+            made = [dq.output[0] for dq in readers]
+            maker = index.producer.get(node.input[0])
+            before = [node.input[0]] if maker is not None and ops.copies(maker, index) else []
+            join([f"{node.name} (Q)", *made, *before])
+    groups: dict[str, set[str]] = {}
+    for node in index.model.graph.node:
+        if node.name in wanted:
+            groups.setdefault(root(f"{node.name} (Q)"), set()).add(node.name)
+    return list(groups.values())
+
+
+def unequal_copies(index: Index) -> Iterator[tuple[str, float]]:
+    """Q nodes whose scale differs from the largest one among those between which values only move; how many times."""
+    pairs = whole_pairs(index)
+    for group in copy_groups(index, pairs):
+        scales = {name: index.constants[pairs[name][0].input[1]] for name in sorted(group)}
+        if all(scale.size == 1 for scale in scales.values()):
+            top = max(scale.item() for scale in scales.values())
+            yield from ((name, top / scale.item()) for name, scale in scales.items() if 0 < scale.item() < top)
+
+
+def paired_behind_copies(draft: Draft, found: Collection[str]) -> None:
+    """An int8 operator whose data come through copies (MaxPool, Reshape) from a DQ gets a pair of the same scale in
+    front: what lies on the grid already is kept bit by bit."""
+    index = draft.index
+    sources: dict[str, NodeProto] = {}
+    for node in index.model.graph.node:
+        if node.name in found and len(node.input) > 1 and stored(node.input[1], index):
+            source = _behind_copies(node.input[0], index)
+            if source is not None and source.output[0] != node.input[0]:
+                sources[node.input[0]] = source
+    places: dict[str, list[NodeProto]] = {}
+    for tensor, source in sources.items():
+        q = draft.node(QUANTIZE, [tensor, *source.input[1:]], draft.tensor(f"{tensor}_q"))
+        dq = draft.node(DEQUANTIZE, [q.output[0], *source.input[1:]], draft.tensor(f"{tensor}_dq"))
+        for node in index.readers[tensor]:
+            if node.name in found and node.input[0] == tensor:
+                node.input[0] = dq.output[0]
+                draft.say(node.name, "a pair in front, of the scale that its data have already")
+        maker = index.producer[tensor]
+        places.setdefault(maker.name, [maker]).extend((q, dq))
+    draft.edit(places)
+
+
+def without_pairs(draft: Draft, found: Collection[str]) -> None:
+    """The named operators read what stood before Q, where nothing but their pair stands in between."""
+    if draft.exact:
+        return
+    index = draft.index
+    for node in index.model.graph.node:
+        dq = index.producer.get(node.input[0]) if node.name in found and node.input else None
+        q = index.producer.get(dq.input[0]) if dq is not None and dq.op_type == DEQUANTIZE else None
+        if q is not None and q.op_type == QUANTIZE:
+            node.input[0] = q.input[0]
+            draft.say(node.name, "reads its data as they were before Q", exact=False)
+    draft.changed()
+    draft.drop_unread()
+
+
+def stored(tensor: str, index: Index) -> bool:
+    """Whether a DQ of a stored weight makes `tensor`."""
+    maker = index.producer.get(tensor)
+    return maker is not None and maker.op_type == DEQUANTIZE and maker.input[0] in index.constants
+
+
+def _behind_copies(tensor: str, index: Index) -> NodeProto | None:
+    """The DQ, per tensor, from which values only move into `tensor`; None if there is none, or several that differ."""
+    todo, found = [tensor], []
+    seen: set[str] = set()
+    while todo:
+        name = todo.pop()
+        maker = index.producer.get(name)
+        if maker is None:
+            return None
+        if name in seen:
+            continue
+        seen.add(name)
+        if maker.op_type == DEQUANTIZE:
+            found.append(maker)
+        elif ops.copies(maker, index):
+            todo += ops.moved(maker)
+        else:
+            return None
+    scales = [index.constants.get(node.input[1]) for node in found]
+    same = all(s is not None and s.size == 1 and s.item() == scales[0].item() for s in scales)  # type: ignore[union-attr]
+    points = {_point(node, index) for node in found}
+    return found[0] if same and len(points) == 1 and None not in points else None
+
+
+def _point(node: NodeProto, index: Index) -> tuple[int, int] | None:
+    point = zero(node, index)
+    return None if point is None or point.size != 1 else (kind(node, index), int(point.item()))
+
+
+def _set_zero(node: NodeProto, name: str) -> None:
+    """Give a Q or DQ its zero point, which states the type from now on."""
+    del node.input[2:]
+    node.input.append(name)
+    kept = [a for a in node.attribute if a.name != "output_dtype"]
+    del node.attribute[:]
+    node.attribute.extend(kept)
+
+
+class _Zeros:
+    """int8 zero points, one initializer for each shape."""
+
+    def __init__(self, draft: Draft) -> None:
+        self._draft = draft
+        self._names: dict[tuple[int, ...], str] = {}
+
+    def like(self, scale: Array) -> str:
+        if scale.shape not in self._names:
+            self._names[scale.shape] = self._draft.store("zero_point", np.zeros(scale.shape, np.int8))
+        return self._names[scale.shape]
