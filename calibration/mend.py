@@ -11,6 +11,7 @@ from onnx import ModelProto
 
 from edge_sdk.calibration.clean import tidy
 from edge_sdk.calibration.draft import Draft
+from edge_sdk.calibration.mend_pairs import typed_by_zero_points
 from edge_sdk.calibration.mend_pictures import exact_pictures
 from edge_sdk.calibration.mend_weights import narrow_weights
 from edge_sdk.calibration.ranges import TOP
@@ -33,6 +34,7 @@ def mend_quantized(
     """
     draft = Draft(tidy(model))
     draft.rule = "C1"
+    typed_by_zero_points(draft)
     exact_pictures(draft)
     _mend(draft, QUANT_RULES, targets)
     draft.rule = "C2"

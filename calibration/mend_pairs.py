@@ -47,7 +47,8 @@ def kind(node: NodeProto, index: Index) -> int:
     name = (
         node.input[2] if len(node.input) > 2 and node.input[2] else node.input[0] if node.op_type == DEQUANTIZE else ""
     )
-    default = graphs.integer(node, "output_dtype", 0) or TensorProto.UINT8
+    stated = graphs.integer(node, "output_dtype", 0) if node.op_type == QUANTIZE else 0
+    default = stated or TensorProto.UINT8
     return index.types.get(name, default) or default
 
 
@@ -243,13 +244,25 @@ def _point(node: NodeProto, index: Index) -> tuple[int, int] | None:
     return None if point is None or point.size != 1 else (kind(node, index), int(point.item()))
 
 
+def typed_by_zero_points(draft: Draft) -> None:
+    """The zero point of a Q states its type, not an attribute that would contradict another zero point."""
+    for node in draft.nodes:
+        if node.op_type == QUANTIZE and len(node.input) > 2 and node.input[2]:
+            _without_type(node)
+    draft.changed()
+
+
 def _set_zero(node: NodeProto, name: str) -> None:
     """Give a Q or DQ its zero point, which states the type from now on."""
     del node.input[2:]
     node.input.append(name)
-    kept = [a for a in node.attribute if a.name != "output_dtype"]
-    del node.attribute[:]
-    node.attribute.extend(kept)
+    if node.op_type == QUANTIZE:
+        _without_type(node)
+
+
+def _without_type(node: NodeProto) -> None:
+    for item in [a for a in node.attribute if a.name == "output_dtype"]:
+        node.attribute.remove(item)
 
 
 class _Zeros:

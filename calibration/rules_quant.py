@@ -51,19 +51,8 @@ def _activations(index: Index) -> Iterator[NodeProto]:
             yield node
 
 
-def _zero(node: NodeProto, index: Index) -> Array | None:
-    return index.constants.get(node.input[2]) if len(node.input) > 2 and node.input[2] else None
-
-
 def _scale(node: NodeProto, index: Index) -> Array | None:
     return index.constants.get(node.input[1])
-
-
-def _kind(node: NodeProto, index: Index) -> int:
-    """The quantized type of a Q or DQ: of its zero point, its stored weight, or uint8 by ONNX's default."""
-    name = node.input[2] if len(node.input) > 2 and node.input[2] else node.input[0] if node.op_type == _DQ else ""
-    default = graphs.integer(node, "output_dtype", 0) or TensorProto.UINT8
-    return index.types.get(name, default) or default
 
 
 def _read_as_bias(node: NodeProto, index: Index) -> bool:
@@ -108,7 +97,7 @@ def _int32(node: NodeProto, index: Index) -> bool:
 
 def _sixteen_bits(index: Index) -> Iterator[Breach]:
     for node in _pairs(index):
-        if _kind(node, index) in _WIDE:
+        if kind(node, index) in _WIDE:
             yield node.name, "16-bit quantization: TensorRT refuses it, the others compute in float"
 
 
@@ -352,7 +341,7 @@ def _chained_products(index: Index) -> Iterator[Breach]:
 
 def _exotic(index: Index) -> Iterator[Breach]:
     for node in _pairs(index):
-        if _kind(node, index) not in _PORTABLE:
+        if kind(node, index) not in _PORTABLE:
             yield node.name, "quantized to fp8 or four bits: not portable"
 
 
