@@ -87,14 +87,24 @@ class Draft:
     def edit(self, places: Mapping[str, Sequence[NodeProto]]) -> None:
         """For each named node, what stands in its place: nothing, other nodes, or itself with others around it. Nodes
         of an index taken before are no part of the graph after this."""
+        self.arrange([kept for node in self.nodes for kept in places.get(node.name, (node,))])
+
+    def arrange(self, nodes: Sequence[NodeProto]) -> None:
+        """These nodes, in this order, in the place of all that there were."""
         copies = []
-        for node in self.nodes:
-            for kept in places.get(node.name, (node,)):
-                copy = NodeProto()
-                copy.CopyFrom(kept)
-                copies.append(copy)
+        for node in nodes:
+            copy = NodeProto()
+            copy.CopyFrom(node)
+            copies.append(copy)
         del self.model.graph.node[:]
         self.model.graph.node.extend(copies)
+        self.changed()
+
+    def restart(self, model: ModelProto) -> None:
+        """Go on with another model, whose nodes have names of their own."""
+        self.model = model
+        self._names = graphs.tensor_names(self.model)
+        self._node_names = {node.name for node in self.model.graph.node}
         self.changed()
 
     def reconnect(self, old: str, new: str, readers: Iterable[NodeProto] | None = None) -> None:

@@ -1,6 +1,6 @@
-"""Mends what the linter finds, where the graph alone says how. Knows no samples and no single rule.
+"""Mends what the linter finds, where the graph alone says how. Knows no samples and no single row.
 
-Every rule that can be mended names its menders (`rules_graph`, `rules_quant`); here they run until nothing changes.
+Every row that can be mended names its menders (`rule_table`); here they run until nothing changes.
 """
 
 from __future__ import annotations
@@ -9,17 +9,40 @@ from collections.abc import Sequence
 
 from onnx import ModelProto
 
-from edge_sdk.calibration.clean import tidy
-from edge_sdk.calibration.draft import Draft
+from edge_sdk.calibration import graphs
+from edge_sdk.calibration.clean import tidy, with_names
+from edge_sdk.calibration.draft import Draft, Mended
+from edge_sdk.calibration.lint import known
 from edge_sdk.calibration.mend_pairs import typed_by_zero_points
 from edge_sdk.calibration.mend_pictures import exact_pictures
 from edge_sdk.calibration.mend_weights import narrow_weights
-from edge_sdk.calibration.ranges import TOP
-from edge_sdk.calibration.rules import RUNTIMES, Rule
-from edge_sdk.calibration.rules_quant import RULES as QUANT_RULES
+from edge_sdk.calibration.rule_table import ROWS
+from edge_sdk.calibration.rules import RUNTIMES
+from edge_sdk.runtimes.variants import TOP
+
+__all__ = ["Mended", "mend", "mend_quantized"]
 
 _ROUNDS = 8
-"""Mending one rule may uncover another: an operator that becomes float leaves a pair behind that serves nobody."""
+"""Mending one row may uncover another: an operator that becomes float leaves a pair behind that serves nobody."""
+
+
+def mend(
+    model: ModelProto, targets: Sequence[str] = (), *, exact: bool = True
+) -> tuple[ModelProto, tuple[Mended, ...]]:
+    """A copy without the breaches that can be mended for `targets` (none given: all runtimes), and what was done.
+
+    exact: only what keeps every output, up to float32 rounding; False does what changes values, too, and says so in
+    each line. Breaches of graphs inside others stay. Raises BadInput for tensors that can't be read, and for weights in
+    another file.
+    """
+    graphs.check_inside(model)
+    graphs.check_values(model)
+    draft = Draft(with_names(model) if any(not node.name for node in model.graph.node) else model, exact=exact)
+    if not exact:
+        draft.rule = "C1"
+        exact_pictures(draft)
+    _until_done(draft, known(targets))
+    return draft.model, tuple(draft.done)
 
 
 def mend_quantized(
@@ -29,28 +52,28 @@ def mend_quantized(
     was done to it, a sentence each.
 
     targets: the runtimes it is for; what only others answer wrongly in int8 stays int8. weight_limit: 64 for CPUs whose
-    16-bit sums saturate. Values change: what uint8 held
-    in 255 steps symmetric int8 holds in 127 (specs/runtimes.md, L03). Raises BadInput if the graph can't be sorted.
+    16-bit sums saturate. Values change: what uint8 held in 255 steps symmetric int8 holds in 127 (specs/runtimes.md,
+    L03). Raises BadInput if the graph can't be sorted.
     """
     draft = Draft(tidy(model))
     draft.rule = "C1"
     typed_by_zero_points(draft)
     exact_pictures(draft)
-    _mend(draft, QUANT_RULES, targets)
+    _until_done(draft, targets)
     draft.rule = "C2"
     narrow_weights(draft, limit=weight_limit)
     return tidy(draft.model), tuple(map(str, draft.done))
 
 
-def _mend(draft: Draft, rules: Sequence[Rule], targets: Sequence[str]) -> None:
-    """Run the menders of every rule that holds for `targets` and is broken, again while there is something to do."""
+def _until_done(draft: Draft, targets: Sequence[str]) -> None:
+    """Run the menders of every row that holds for `targets` and is broken, again while there is something to do."""
     for _ in range(_ROUNDS):
         before = len(draft.done)
-        for rule in rules:
-            for mender in rule.menders if rule.holds(targets) else ():
-                found = {name for name, _ in rule.find(draft.index)}
+        for row in ROWS:
+            for mender in row.menders if row.holds(targets) else ():
+                found = {name for name, _ in row.find(draft.index)}
                 if found:
-                    draft.rule = rule.number
+                    draft.rule = row.number
                     mender(draft, found)
         if len(draft.done) == before:
             return

@@ -14,9 +14,8 @@ from onnx import NodeProto
 from edge_sdk.calibration import ops
 from edge_sdk.calibration.draft import Draft
 from edge_sdk.calibration.graphs import Index
-from edge_sdk.calibration.mend_pairs import stored, whole_pairs
-from edge_sdk.calibration.mend_weights import axis_of
 from edge_sdk.calibration.ops import operator
+from edge_sdk.calibration.pairs import axis_of, stored, whole_pairs, zero_or_default
 from edge_sdk.tensors import Array
 
 _LINEAR = ("Relu", "LeakyRelu")
@@ -47,17 +46,14 @@ def one_scale(draft: Draft, found: Collection[str]) -> None:
         if sides is not None:
             _fold(draft, index, sides, scale.astype(np.float64) / float(top))
         name = draft.store(f"{q.input[0]}_scale", np.asarray(top))
-        zeros: dict[str, str] = {}
+        points = {int(v) for node in (q, *dqs) for v in zero_or_default(node, index).flat}
+        if len(points) > 1:
+            continue  # L01 and L02 come first
+        zero = draft.store(f"{q.input[0]}_zero", zero_or_default(q, index).reshape(-1)[0])
         for node in (q, *dqs):
-            point = index.constants[node.input[2]] if len(node.input) > 2 and node.input[2] else np.zeros(1, np.uint8)
-            if point.size > 1 and not (point == point.flat[0]).all():
-                raise AssertionError("a pair of several zero points is made symmetric first (L01)")
             node.input[1] = name
-            if point.ndim:
-                key = str(point.dtype)
-                zeros[key] = zeros.get(key) or draft.store(f"{q.input[0]}_zero", point.reshape(-1)[0])
-                del node.input[2:]
-                node.input.append(zeros[key])
+            del node.input[2:]
+            node.input.append(zero)
         how = "the ratio of each channel is in the weights before and behind" if sides is not None else "the largest"
         draft.say(q.name, f"one scale for all channels: {how}", exact=False)
     draft.drop_unread()

@@ -9,54 +9,24 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 
 import numpy as np
-from onnx import NodeProto, TensorProto
+from onnx import NodeProto
 
-from edge_sdk.calibration import graphs, ops
+from edge_sdk.calibration import ops
 from edge_sdk.calibration.draft import Draft
 from edge_sdk.calibration.graphs import Index
-from edge_sdk.calibration.ops import DEQUANTIZE
-from edge_sdk.calibration.ranges import SMALLEST_SCALE, TOP
-from edge_sdk.runtimes.operators import QUANTIZE
+from edge_sdk.calibration.pairs import (
+    EIGHT_BITS,
+    has_zero,
+    kind,
+    stored,
+    whole_pairs,
+    zero,
+    zero_or_default,
+)
+from edge_sdk.calibration.ranges import SMALLEST_SCALE
+from edge_sdk.runtimes.operators import DEQUANTIZE, QUANTIZE
+from edge_sdk.runtimes.variants import TOP
 from edge_sdk.tensors import Array
-
-_KINDS: dict[int, tuple[int, int]] = {TensorProto.INT8: (-128, 127), TensorProto.UINT8: (0, 255)}
-
-
-def activation_pairs(index: Index) -> Iterator[tuple[NodeProto, tuple[NodeProto, ...]]]:
-    """Each Q of what varies, with the DQs that read it."""
-    for node in index.model.graph.node:
-        if node.op_type == QUANTIZE and node.input[0] not in index.constants:
-            readers = index.readers.get(node.output[0], ())
-            yield node, tuple(reader for reader in readers if reader.op_type == DEQUANTIZE)
-
-
-def whole_pairs(index: Index) -> dict[str, tuple[NodeProto, tuple[NodeProto, ...]]]:
-    """Those of `activation_pairs` whose numbers nothing but DQ reads, of 8 bits and with stored scales; by Q's name."""
-    return {
-        q.name: (q, dqs)
-        for q, dqs in activation_pairs(index)
-        if len(dqs) == len(index.readers.get(q.output[0], ()))
-        and q.output[0] not in index.outputs
-        and all(kind(node, index) in _KINDS and node.input[1] in index.constants for node in (q, *dqs))
-        and all(zero(node, index) is not None for node in (q, *dqs))
-    }
-
-
-def kind(node: NodeProto, index: Index) -> int:
-    """The quantized type of a Q or DQ: of its zero point, its stored weight, or uint8 by ONNX's default."""
-    name = (
-        node.input[2] if len(node.input) > 2 and node.input[2] else node.input[0] if node.op_type == DEQUANTIZE else ""
-    )
-    stated = graphs.integer(node, "output_dtype", 0) if node.op_type == QUANTIZE else 0
-    default = stated or TensorProto.UINT8
-    return index.types.get(name, default) or default
-
-
-def zero(node: NodeProto, index: Index) -> Array | None:
-    """The zero point of a Q or DQ, 0 where it has none; None where the graph computes it."""
-    if len(node.input) < 3 or not node.input[2]:
-        return np.zeros((), np.uint8)
-    return index.constants.get(node.input[2])
 
 
 def shifted(draft: Draft, found: Collection[str]) -> None:
@@ -120,10 +90,8 @@ def symmetric_scale(node: NodeProto, index: Index) -> Array:
 
     int8 reaches from -128 to 127 steps: uint8 with zero point 128 keeps its scale, with zero point 0 gets 255 / 127.
     """
-    point = zero(node, index)
-    if point is None:
-        raise AssertionError("whole_pairs gives pairs with stored zero points alone")
-    lowest, highest = _KINDS[kind(node, index)]
+    point = zero_or_default(node, index)
+    lowest, highest = EIGHT_BITS[kind(node, index)]
     shift = point.astype(np.float64)
     steps = np.maximum((highest - shift) / TOP, (shift - lowest) / (TOP + 1))
     scale = index.constants[node.input[1]].astype(np.float64)
@@ -209,12 +177,6 @@ def without_pairs(draft: Draft, found: Collection[str]) -> None:
     draft.drop_unread()
 
 
-def stored(tensor: str, index: Index) -> bool:
-    """Whether a DQ of a stored weight makes `tensor`."""
-    maker = index.producer.get(tensor)
-    return maker is not None and maker.op_type == DEQUANTIZE and maker.input[0] in index.constants
-
-
 def _behind_copies(tensor: str, index: Index) -> NodeProto | None:
     """The DQ, per tensor, from which values only move into `tensor`; None if there is none, or several that differ."""
     todo, found = [tensor], []
@@ -240,8 +202,10 @@ def _behind_copies(tensor: str, index: Index) -> NodeProto | None:
 
 
 def _point(node: NodeProto, index: Index) -> tuple[int, int] | None:
-    point = zero(node, index)
-    return None if point is None or point.size != 1 else (kind(node, index), int(point.item()))
+    computed = has_zero(node) and zero(node, index) is None
+    if computed or (point := zero_or_default(node, index)).size != 1:
+        return None
+    return kind(node, index), int(point.item())
 
 
 def typed_by_zero_points(draft: Draft) -> None:
@@ -250,6 +214,30 @@ def typed_by_zero_points(draft: Draft) -> None:
         if node.op_type == QUANTIZE and len(node.input) > 2 and node.input[2]:
             _without_type(node)
     draft.changed()
+
+
+def equal(draft: Draft, found: Collection[str]) -> None:
+    """DQ takes Q's scale."""
+    if draft.exact:
+        return
+    index = draft.index
+    for q, dqs in whole_pairs(index).values():
+        for dq in dqs:
+            if dq.name in found:
+                dq.input[1] = q.input[1]
+                draft.say(dq.name, "has Q's scale", exact=False)
+    draft.changed()
+
+
+def once(draft: Draft, found: Collection[str]) -> None:
+    """A pair behind a pair of the same scale is left out: what lies on a grid stays on it."""
+    index = draft.index
+    for q, dqs in whole_pairs(index).values():
+        if q.name in found and not any(dq.output[0] in index.outputs for dq in dqs):
+            for dq in dqs:
+                draft.reconnect(dq.output[0], q.input[0])
+            draft.say(q.name, "left out, with its DQ")
+    draft.drop_unread()
 
 
 def _set_zero(node: NodeProto, name: str) -> None:

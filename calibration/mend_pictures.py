@@ -11,8 +11,8 @@ from onnx import NodeProto, TensorProto
 from edge_sdk.calibration import graphs
 from edge_sdk.calibration.draft import Draft
 from edge_sdk.calibration.graphs import Index
-from edge_sdk.calibration.mend_pairs import stored, whole_pairs
 from edge_sdk.calibration.mend_weights import dequantized
+from edge_sdk.calibration.pairs import stored, whole_pairs
 from edge_sdk.runtimes.operators import DEQUANTIZE, QUANTIZE
 from edge_sdk.tensors import Array
 

@@ -13,22 +13,21 @@ from onnx import NodeProto, helper
 from edge_sdk.calibration import graphs, ops
 from edge_sdk.calibration.draft import Draft
 from edge_sdk.calibration.graphs import Index
-from edge_sdk.calibration.mend_pairs import stored, zero
-from edge_sdk.calibration.ops import DEQUANTIZE, weight_axis
-from edge_sdk.calibration.ranges import TOP, quantize_weights
-from edge_sdk.runtimes.operators import PAIR
+from edge_sdk.calibration.ops import weight_axis
+from edge_sdk.calibration.pairs import axis_of, has_zero, stored, zero_or_default
+from edge_sdk.calibration.ranges import quantize_weights
+from edge_sdk.runtimes.operators import DEQUANTIZE, PAIR
+from edge_sdk.runtimes.variants import TOP
 from edge_sdk.tensors import Array
 
 
 def dequantized(dq: NodeProto, index: Index) -> Array | None:
     """What a DQ of a stored tensor makes, float32 by ONNX's arithmetic; None where the scale is computed, blocked, or
     of another size."""
-    values, scale, point = index.constants.get(dq.input[0]), index.constants.get(dq.input[1]), zero(dq, index)
-    if values is None or scale is None or graphs.integer(dq, "block_size", 0):
+    values, scale = index.constants.get(dq.input[0]), index.constants.get(dq.input[1])
+    if values is None or scale is None or graphs.integer(dq, "block_size", 0) or _computed_zero(dq, index):
         return None
-    point = np.zeros((), values.dtype) if len(dq.input) < 3 or not dq.input[2] else point
-    if point is None:
-        return None
+    point = zero_or_default(dq, index)
     if scale.size > 1:
         axis = axis_of(dq, values.ndim)
         if axis is None or values.shape[axis] != scale.size or point.size not in (1, scale.size):
@@ -42,10 +41,8 @@ def dequantized(dq: NodeProto, index: Index) -> Array | None:
     return np.asarray(whole.astype(np.float32) * scale.astype(np.float32), np.float32)
 
 
-def axis_of(node: NodeProto, rank: int) -> int | None:
-    """The axis of a Q or DQ counted from 0; None if the tensor has no such axis."""
-    axis = graphs.integer(node, "axis", 1)
-    return axis % rank if -rank <= axis < rank else None
+def _computed_zero(dq: NodeProto, index: Index) -> bool:
+    return has_zero(dq) and dq.input[2] not in index.constants
 
 
 def floating(draft: Draft, found: Collection[str]) -> None:
@@ -97,9 +94,14 @@ def output_axis(node: NodeProto, rank: int) -> int | None:
 
 def _shift(draft: Draft, dq: NodeProto, index: Index, axes: set[int | None]) -> bool:
     """Whether the same numbers could be stored with zero point 0 and the same scale."""
-    values, scale, point = index.constants[dq.input[0]], index.constants.get(dq.input[1]), zero(dq, index)
+    values, scale, point = index.constants[dq.input[0]], index.constants.get(dq.input[1]), zero_or_default(dq, index)
     axis = axis_of(dq, values.ndim)
-    if scale is None or point is None or (scale.size > 1 and axis not in axes) or point.size not in (1, scale.size):
+    if (
+        scale is None
+        or _computed_zero(dq, index)
+        or (scale.size > 1 and axis not in axes)
+        or point.size not in (1, scale.size)
+    ):
         return False
     along = [1] * values.ndim
     if point.size > 1 and axis is not None:
@@ -163,7 +165,7 @@ def live_channels(draft: Draft, found: Collection[str]) -> None:
         usual = np.median(scale[~dead]) if not dead.all() else 1.0
         along = [1] * values.ndim
         along[axis] = scale.size
-        point = index.constants[dq.input[2]] if len(dq.input) > 2 and dq.input[2] else np.zeros((), values.dtype)
+        point = zero_or_default(dq, index)
         nothing = np.broadcast_to(point.reshape(along if point.size > 1 else ()), values.shape)
         dq.input[0] = draft.store(f"{dq.input[0]}_live", np.where(dead.reshape(along), nothing, values))
         dq.input[1] = draft.store(f"{dq.input[1]}_live", np.where(dead, np.float32(usual), scale))

@@ -114,8 +114,7 @@ def residual() -> ModelProto:
     model = conv(w=weights(4, 4, 1, 1), ws=scales(4), wz=np.zeros(4, np.int8), b=np.zeros(4, np.float32), closed=False)
     model.graph.node[-1].output[0] = "c"
     model.graph.node.extend([
-        node("QuantizeLinear", "c s z", "cq"), node("DequantizeLinear", "cq s z", "cd"), node("Sigmoid", "x", "r"),
-        node("Add", "cd r", "a"), node("QuantizeLinear", "a s z", "aq"), node("DequantizeLinear", "aq s z"),
+        node("Add", "c d", "a"), node("QuantizeLinear", "a s z", "aq"), node("DequantizeLinear", "aq s z"),
     ])  # fmt: skip
     return model
 
@@ -177,8 +176,16 @@ def four_bits() -> ModelProto:
     return model
 
 
-def blocked() -> ModelProto:
-    changed = {"ws": 0.01 * np.arange(1, 5, dtype=np.float32).reshape(2, 2, 1, 1), "wz": np.zeros((2, 2, 1, 1), np.int8)}
+def blocked(*, product: bool = False) -> ModelProto:
+    if product:
+        model = matrix(0, ws=0.01 * np.arange(1, 9, dtype=np.float32).reshape(2, 4), wz=np.zeros((2, 4), np.int8))
+        model.graph.node[2].attribute.append(helper.make_attribute("block_size", 2))
+        model.opset_import[0].version, model.ir_version = 21, 10
+        return model
+    changed = {
+        "ws": 0.01 * np.arange(1, 5, dtype=np.float32).reshape(2, 2, 1, 1),
+        "wz": np.zeros((2, 2, 1, 1), np.int8),
+    }
     return conv(wd=node("DequantizeLinear", "w ws wz", "wd", axis=1, block_size=2), opset=21, **changed)
 
 
@@ -213,8 +220,8 @@ def doubles() -> ModelProto:
     """What float32 loses: a small difference of large numbers."""
     constants = {"large": np.float64(1e9)}
     return chain(
-        node("Add", "x large", "a"), node("Sub", "a large", "d"), node("Cast", "d", to=FLOAT), constants=constants,
-        kind=TensorProto.DOUBLE,
+        node("Add", "x large", "a"), node("ReduceMin", "a", "m"), node("Sub", "a m", "d"), node("Cast", "d", to=FLOAT),
+        constants=constants, kind=TensorProto.DOUBLE,
     )  # fmt: skip
 
 
@@ -237,7 +244,7 @@ def average(**attributes: Any) -> ModelProto:
 
 def one_element_scale() -> ModelProto:
     """A scale of shape [1] on both sides of an average."""
-    constants = {"s": np.full(1, 0.04, np.float32), "z": np.zeros(1, np.int8)}
+    constants = {"s": np.full(1, 0.021, np.float32), "z": np.zeros(1, np.int8)}
     return chain(
         node("QuantizeLinear", "x s z", "q"), node("DequantizeLinear", "q s z", "d"),
         node("AveragePool", "d", "a", kernel_shape=[2, 2], strides=[2, 2]), node("QuantizeLinear", "a s z", "aq"),
@@ -246,10 +253,10 @@ def one_element_scale() -> ModelProto:
 
 
 def computed_scale() -> ModelProto:
+    """The scale is the largest value by 127, of each sample."""
     changed = {"q": node("QuantizeLinear", "x s2 z", "q"), "d": node("DequantizeLinear", "q s2 z", "d")}
-    model = conv(s=np.float32(0.04), k=np.float32(1 / 127), **changed)
-    for tensor, value in (("k", np.float32(1 / 127)),):
-        model.graph.initializer.append(numpy_helper.from_array(np.asarray(value), tensor))
+    model = conv(**changed)
+    model.graph.initializer.append(numpy_helper.from_array(np.asarray(np.float32(1 / 127)), "k"))
     for at, one in enumerate((
         node("Abs", "x", "abs"), node("ReduceMax", "abs", "top", keepdims=0), node("Mul", "top k", "s2"),
     )):  # fmt: skip
@@ -290,14 +297,16 @@ def dynamic() -> ModelProto:
     )  # fmt: skip
 
 
-def resize(sizes: Any = (1, 4, 5, 5), mode: str = "linear", **attributes: Any) -> ModelProto:
-    return single("Resize", "x _ _ n", constants={"n": np.array(sizes, np.int64)}, mode=mode, opset=18, **attributes)
+def resize(sizes: Any = (1, 4, 5, 5), mode: str = "linear", opset: int = 18, **attributes: Any) -> ModelProto:
+    return single("Resize", "x _ _ n", constants={"n": np.array(sizes, np.int64)}, mode=mode, opset=opset, **attributes)
 
 
 def cropped_resize() -> ModelProto:
     constants = {"roi": np.array([0, 0, 0.1, 0.1, 1, 1, 0.9, 0.9], np.float32), "n": np.array([1, 4, 5, 5], np.int64)}
     mode = "tf_crop_and_resize"
-    return single("Resize", "x roi _ n", constants=constants, coordinate_transformation_mode=mode, mode="linear", opset=18)
+    return single(
+        "Resize", "x roi _ n", constants=constants, coordinate_transformation_mode=mode, mode="linear", opset=18
+    )
 
 
 def free_resize() -> ModelProto:
@@ -306,9 +315,10 @@ def free_resize() -> ModelProto:
 
 
 def boxes() -> ModelProto:
-    constants = {"scores": np.linspace(0, 1, 6, dtype=np.float32).reshape(1, 1, 6), "n": np.array([3], np.int64)}
-    nodes = [node("NonMaxSuppression", "x scores n", "i"), node("Cast", "i", to=FLOAT)]
-    return model_of(nodes, constants, shape=(1, 6, 4))
+    corners = np.arange(6, dtype=np.float32)[None, :, None] * 10 + np.array([0, 0, 5, 5], np.float32)
+    constants = {"boxes": corners, "n": np.array([6], np.int64), "overlap": np.array([0.5], np.float32)}
+    nodes = [node("NonMaxSuppression", "boxes x n overlap", "i"), node("Cast", "i", to=FLOAT)]
+    return model_of(nodes, constants, shape=(1, 1, 6))
 
 
 def transform() -> ModelProto:
@@ -322,8 +332,8 @@ def scattered(reduction: str) -> ModelProto:
 
 
 def reshaped_by_input() -> ModelProto:
-    model = single("Reshape", "x n")
-    model.graph.input.append(helper.make_tensor_value_info("n", I64, [2]))
+    model = single("Expand", "x n")
+    model.graph.input.append(helper.make_tensor_value_info("n", I64, [4]))
     return model
 
 
@@ -390,7 +400,9 @@ def if_of(inner: ModelProto) -> ModelProto:
     model.CopyFrom(inner)
     del model.graph.node[:]
     model.graph.initializer.append(numpy_helper.from_array(np.array(True), "yes"))
-    model.graph.node.append(helper.make_node("If", ["yes"], ["y"], name="choice", then_branch=branches[0], else_branch=branches[1]))
+    model.graph.node.append(
+        helper.make_node("If", ["yes"], ["y"], name="choice", then_branch=branches[0], else_branch=branches[1])
+    )
     return model
 
 
@@ -426,13 +438,15 @@ ROWS: list[tuple[str, Callable[[], ModelProto]]] = [
     ("L09", lambda: matrix(0)),
     ("L10", lambda: along_inputs("ConvTranspose")),
     ("L11", blocked),
-    ("L12", lambda: conv(b=np.array([900, -700], np.int32), bd=node("DequantizeLinear", "b ws", "bd", axis=0), y=node("Conv", "d wd bd"))),
+    ("L11", lambda: blocked(product=True)),
+    ("L12", lambda: conv(b=np.array([900, -700], np.int32), bs=scales(2) * np.float32(0.04), bd=node("DequantizeLinear", "b bs", "bd", axis=0), y=node("Conv", "d wd bd"))),
     ("L13", lambda: conv(**BIAS8, bd=node("DequantizeLinear", "b bs wz", "bd", axis=0), y=node("Conv", "d wd bd"))),
     ("L14", lambda: conv(s=FOUR, z=np.zeros(4, np.int8))),
     ("L15", lambda: conv(s=np.float32(0))),
     ("L15", lambda: conv(s=np.float32(-0.04))),
     ("L16", lambda: conv(s=np.float32(np.nan))),
     ("L17", lambda: conv(s=np.float32(1e-40))),
+    ("L17", lambda: conv(s=np.float32(1e-40), ws=np.full(2, 0.1, np.float32), b=np.zeros(2, np.float32), closed=False)),
     ("L18", lambda: conv(ws=np.array([0.01, 0], np.float32))),
     ("L19", one_element_scale),
     ("L20", computed_scale),
@@ -440,7 +454,7 @@ ROWS: list[tuple[str, Callable[[], ModelProto]]] = [
     ("L22", residual),
     ("L23", two_scales_into_a_concat),
     ("L26", lambda: conv(y=node("Conv", "x wd b"))),
-    ("L26", lambda: conv(w=weights(2, 4, 1, 1).astype(np.float32), y=node("Conv", "d w b"), closed=False)),
+    ("L26", lambda: conv(w=weights(2, 4, 1, 1).astype(np.float32), wd=node("Sigmoid", "x", "unread"), y=node("Conv", "d w b"), closed=False)),
     ("L29", operator_format),
     ("L29", lambda: operator_format(product=True)),
     ("L30", dynamic),
@@ -472,13 +486,13 @@ ROWS: list[tuple[str, Callable[[], ModelProto]]] = [
     ("L49", lambda: single("Pad", "x p", constants={"p": WRAP}, mode="wrap", opset=19)),
     ("L51", lambda: chain(node("NonZero", "x", "i"), node("Cast", "i", to=FLOAT))),
     ("L51", lambda: single("Unique")),
-    ("L51", lambda: chain(node("Cast", "x", "u", to=TensorProto.UINT32), node("BitShift", "u one", "b", direction="LEFT"), node("Cast", "b", to=FLOAT), constants={"one": np.array([1], np.uint32)}, kind=I64)),
+    ("L51", lambda: chain(node("Max", "x low", "p"), node("Cast", "p", "u", to=TensorProto.UINT32), node("BitShift", "u one", "b", direction="LEFT"), node("Cast", "b", to=FLOAT), constants={"one": np.array([1], np.uint32), "low": np.array([0], np.int64)}, kind=I64)),
     ("L51", transform),
     ("L52", boxes),
     ("L53", lambda: chain(node("TopK", "x k", "y i"), constants={"k": np.array([4000], np.int64)}, shape=(1, 5000))),
     ("L54", lambda: scattered("add")),
     *(("L55", lambda op=op: single(op)) for op in ("RandomNormalLike", "RandomUniformLike")),
-    *(("L55", lambda op=op: chain(node("Sigmoid", "x", "p"), node(op, "p", shape=[1, 4, 8, 8]))) for op in ("RandomNormal", "RandomUniform") if not op),
+    *(("L55", lambda op=op: chain(node(op, "", "r", shape=[1, 4, 8, 8]), node("Add", "x r"))) for op in ("RandomNormal", "RandomUniform")),
     ("L55", lambda: chain(node("Sigmoid", "x", "p"), node("Bernoulli", "p"))),
     ("L55", lambda: chain(node("Multinomial", "x", "i", sample_size=8), node("Cast", "i", to=FLOAT), shape=(3, 4))),
     ("L55", lambda: dropout()),
