@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 
 import numpy as np
-from onnx import NodeProto
+from onnx import NodeProto, TensorProto
 
 from edge_sdk.calibration import ops
 from edge_sdk.calibration.draft import Draft
 from edge_sdk.calibration.graphs import Index
+from edge_sdk.calibration.ops import operator
 from edge_sdk.calibration.pairs import (
     EIGHT_BITS,
     has_zero,
@@ -27,6 +28,8 @@ from edge_sdk.calibration.ranges import SMALLEST_SCALE
 from edge_sdk.runtimes.operators import DEQUANTIZE, QUANTIZE
 from edge_sdk.runtimes.variants import TOP
 from edge_sdk.tensors import Array
+
+_POSITIVE = ("Relu", "Sigmoid", "HardSigmoid", "Softmax", "Abs", "Exp", "Sqrt", "ReduceL1", "ReduceL2")
 
 
 def shifted(draft: Draft, found: Collection[str]) -> None:
@@ -49,12 +52,15 @@ def symmetric(draft: Draft, found: Collection[str]) -> None:
     """int8 with zero point 0 over the range that a pair had; one scale, the largest, for all between which values only
     move.
 
-    A range of 255 steps above zero becomes one of 127, so uint8 with zero point 0 loses a bit.
+    A range of 255 steps above zero becomes one of 127, so uint8 with zero point 0 loses a bit. Such a pair cuts what is
+    below zero as well: where nothing else does, a Relu does it from now on.
     """
     if draft.exact:
         return
     index, zeros = draft.index, _Zeros(draft)
     pairs = whole_pairs(index)
+    cuts = {name for name, (q, _) in pairs.items() if _cuts(q, index)}
+    places: dict[str, list[NodeProto]] = {}
     for group in copy_groups(index, pairs):
         if group.isdisjoint(found):
             continue
@@ -63,9 +69,55 @@ def symmetric(draft: Draft, found: Collection[str]) -> None:
             top = max(scale.item() for scale in wanted.values())
             wanted = {name: np.full(scale.shape, top, np.float32) for name, scale in wanted.items()}
         for name in sorted(group):
+            if name in cuts:
+                places[name] = [_relu(draft, pairs[name][0]), pairs[name][0]]
             wider = _rescale(draft, index, pairs[name], wanted[name], zeros)
             draft.say(name, f"symmetric int8 with steps {wider:.2f} times as wide", exact=False)
-    draft.changed()
+    draft.edit(places)
+
+
+def _cuts(q: NodeProto, index: Index) -> bool:
+    """Whether a pair cuts off what is below zero, and that there may be something."""
+    return _from_lowest(q, index) and not _never_negative(q.input[0], index)
+
+
+def _from_lowest(node: NodeProto, index: Index) -> bool:
+    """Whether the smallest number of a Q or DQ of 8 bits stands for 0."""
+    return bool((zero_or_default(node, index) == EIGHT_BITS[kind(node, index)][0]).all())
+
+
+def _never_negative(tensor: str, index: Index) -> bool:
+    """Whether `tensor` is known to be 0 or more, by the operators that lead to it."""
+    todo, seen = [tensor], set[str]()
+    while todo:
+        name = todo.pop()
+        maker = index.producer.get(name)
+        if name in seen:
+            continue
+        seen.add(name)
+        if maker is None:
+            return False
+        if maker.op_type == DEQUANTIZE and kind(maker, index) in EIGHT_BITS and _from_lowest(maker, index):
+            continue
+        if maker.op_type in _POSITIVE or (maker.op_type == "Clip" and _from_zero(maker, index)):
+            continue
+        if maker.op_type == "Cast" and index.types.get(maker.input[0]) == TensorProto.UINT8:
+            continue
+        if operator(maker).kind not in ("copy", "average"):
+            return False
+        todo += ops.moved(maker)
+    return True
+
+
+def _from_zero(clip: NodeProto, index: Index) -> bool:
+    low = index.constants.get(clip.input[1]) if len(clip.input) > 1 and clip.input[1] else None
+    return low is not None and low.size == 1 and low.item() >= 0
+
+
+def _relu(draft: Draft, q: NodeProto) -> NodeProto:
+    made = draft.node("Relu", [q.input[0]], draft.tensor(f"{q.input[0]}_cut"))
+    q.input[0] = made.output[0]
+    return made
 
 
 def _rescale(

@@ -140,7 +140,8 @@ RULES = (
     ),
     Rule(
         number="L31", title="com.microsoft: QLinearLeakyRelu", claims=claim("refused", TRT, OV),
-        hint="Export with standard operators, not from an optimised file", find=_microsoft(lambda op: op in _LEAKY),
+        hint="Export with standard operators, not from an optimised file", fix="exact", menders=(standard_forms,),
+        find=_microsoft(lambda op: op in _LEAKY),
     ),
     Rule(
         number="L31", title="com.microsoft: other operators", claims=claim("refused", TRT) | claim("unsure", OV),

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from onnx import NodeProto
+from onnx import NodeProto, TensorProto
 
+from edge_sdk.calibration import graphs
 from edge_sdk.calibration.graphs import Index
 from edge_sdk.calibration.mend_pairs import once, paired_behind_copies, symmetric, unequal_copies, without_pairs
 from edge_sdk.calibration.mend_weights import floating, output_axis, symmetric_weights
@@ -24,6 +25,9 @@ from edge_sdk.calibration.pairs import (
 from edge_sdk.calibration.rules import ORT, OV, TRT, Breach, Finder, Rule, claim
 from edge_sdk.runtimes.faults import BEHIND_CONCAT, CHAINED
 from edge_sdk.runtimes.operators import DEQUANTIZE, PAIR, QUANTIZE, has_int8, is_product
+
+_TYPED_Q = 21
+"""The opset from which Q has an attribute for its type."""
 
 
 def _wrong_axis(kinds: str) -> Finder:
@@ -129,6 +133,25 @@ def _repeated(index: Index) -> Iterator[Breach]:
             yield node.name, "a pair behind a pair of the same scale"
 
 
+def _biased_product(index: Index) -> Iterator[Breach]:
+    """onnxruntime 1.32 makes MatMul and Add one Gemm and writes Q nodes of opset 21 for its reshapes, whose types then
+    contradict each other: "output_dtype INT8 does not match y_zero_point type UINT8"."""
+    if graphs.opset_of(index.model) < _TYPED_Q:
+        return
+    for node in index.model.graph.node:
+        data = index.producer.get(node.input[0]) if node.op_type == "MatMul" and int8_weight(node, index) else None
+        sum_ = index.only_reader(node.output[0]) if data is not None else None
+        if data is None or sum_ is None or sum_.op_type != "Add" or data.op_type != DEQUANTIZE:
+            continue
+        bias = next((index.constants[name] for name in sum_.input if name in index.constants), None)
+        wide = bias is not None and bias.ndim == 1 and bias.size > 1 and len(index.shapes.get(node.output[0], ())) > 2
+        if wide and kind(data, index) == TensorProto.INT8:
+            yield (
+                node.name,
+                f"an int8 product and its bias as MatMul and Add, of three axes or more, in opset {_TYPED_Q}",
+            )
+
+
 def _raw_input(index: Index) -> Iterator[Breach]:
     for node in pairs(index):
         if node.op_type == DEQUANTIZE and node.input[0] in index.inputs:
@@ -199,6 +222,11 @@ RULES = (
         claims=claim("float", ORT) | claim("unsure", OV),
         hint="Take uint8 or float pictures, and quantize in the graph",
         find=_raw_input,
+    ),
+    Rule(
+        number="L79", title="opset 21 and later: int8 MatMul and Add of three axes or more",
+        claims=claim("refused", ORT),
+        hint="Use opset 20 or less, or uint8 with zero point 128 (the layout conv-q-relu-q)", find=_biased_product,
     ),
     Rule(
         number="L78", title="an int8 convolution of a Concat", claims=claim("wrong", OV), fault=BEHIND_CONCAT,

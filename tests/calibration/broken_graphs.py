@@ -145,6 +145,20 @@ def products(between: str = "", *, rows: int) -> ModelProto:
     return model
 
 
+def biased_product(opset: int = 21, shape: tuple[int, ...] = (1, 3, 4)) -> ModelProto:
+    """An int8 MatMul, and Add of a bias."""
+    constants = {
+        "s": np.float32(0.04), "z": np.int8(0), "w": weights(4, 4), "ws": scales(4), "wz": np.zeros(4, np.int8),
+        "b": np.ones(4, np.float32),
+    }  # fmt: skip
+    nodes = [
+        node("QuantizeLinear", "x s z", "q"), node("DequantizeLinear", "q s z", "d"),
+        node("DequantizeLinear", "w ws wz", "wd", axis=1), node("MatMul", "d wd", "m"), node("Add", "m b", "a"),
+        node("QuantizeLinear", "a s z", "aq"), node("DequantizeLinear", "aq s z"),
+    ]  # fmt: skip
+    return model_of(nodes, constants, shape=shape, opset=opset)
+
+
 def behind_concat(*between: str) -> ModelProto:
     """An int8 convolution of a Concat, with `between` in between."""
     eight = {"w": weights(2, 8, 3, 3), "ws": scales(2) / 9}
@@ -519,5 +533,7 @@ ROWS: list[tuple[str, Callable[[], ModelProto]]] = [
     ("L78", behind_concat),
     ("L78", lambda: behind_concat("Relu")),
     ("L78", lambda: behind_concat("Add", "Relu")),
+    ("L79", biased_product),
+    ("L79", lambda: biased_product(23)),
     ("C11", lambda: conv(wd=node("DequantizeLinear", "w ws wz", "wd", axis=-4))),
 ]  # fmt: skip

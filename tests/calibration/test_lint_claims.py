@@ -7,7 +7,7 @@ that a row does not name takes each of its graphs and answers as the standard do
 from __future__ import annotations
 
 import importlib.util
-from functools import lru_cache
+from functools import cache
 
 import pytest
 from broken_graphs import ROWS as GRAPHS
@@ -38,7 +38,7 @@ def need(runtime: str) -> None:
         pytest.skip(f"{runtime} is not here: install edge-sdk[{runtime}] to run this")
 
 
-@lru_cache(maxsize=None)
+@cache
 def observed(number: int, runtime: str) -> str:
     """What `runtime` makes of a graph: "refused", "wrong", "float" or ""."""
     model = GRAPHS[number][1]()
@@ -49,7 +49,7 @@ def observed(number: int, runtime: str) -> str:
     return effect(model, feeds, standard(model, feeds))
 
 
-@lru_cache(maxsize=None)
+@cache
 def broken(number: int) -> tuple[int, ...]:
     """Positions in ROWS of the rows of the graph's own number that it breaks."""
     rule, build = GRAPHS[number]
