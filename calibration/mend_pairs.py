@@ -6,7 +6,7 @@ what a pair can hold); no sample is seen. Knows no rule's text and no runtime.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 
 import numpy as np
 from onnx import NodeProto, TensorProto
@@ -179,16 +179,6 @@ def copy_groups(index: Index, names: Iterable[str]) -> list[set[str]]:
         if node.name in wanted:
             groups.setdefault(root(f"{node.name} (Q)"), set()).add(node.name)
     return list(groups.values())
-
-
-def unequal_copies(index: Index) -> Iterator[tuple[str, float]]:
-    """Q nodes whose scale differs from the largest one among those between which values only move; how many times."""
-    pairs = whole_pairs(index)
-    for group in copy_groups(index, pairs):
-        scales = {name: index.constants[pairs[name][0].input[1]] for name in sorted(group)}
-        if all(scale.size == 1 for scale in scales.values()):
-            top = max(scale.item() for scale in scales.values())
-            yield from ((name, top / scale.item()) for name, scale in scales.items() if 0 < scale.item() < top)
 
 
 def paired_behind_copies(draft: Draft, found: Collection[str]) -> None:

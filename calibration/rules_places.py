@@ -9,7 +9,7 @@ from onnx import NodeProto, TensorProto
 
 from edge_sdk.calibration import graphs
 from edge_sdk.calibration.graphs import Index
-from edge_sdk.calibration.mend_pairs import once, paired_behind_copies, symmetric, unequal_copies, without_pairs
+from edge_sdk.calibration.mend_pairs import once, paired_behind_copies, symmetric, without_pairs
 from edge_sdk.calibration.mend_weights import floating, output_axis, symmetric_weights
 from edge_sdk.calibration.ops import chained, joined, operator
 from edge_sdk.calibration.pairs import (
@@ -72,9 +72,18 @@ def _quantized_behind(node: NodeProto, index: Index) -> bool:
     return any(r.op_type == QUANTIZE for r in (*readers, *behind))
 
 
-def _unequal_copies(index: Index) -> Iterator[Breach]:
-    for name, ratio in unequal_copies(index):
-        yield name, f"values only move between it and a pair of a scale {ratio:.3g} times as large"
+def _unequal_parts(index: Index) -> Iterator[Breach]:
+    for node in index.model.graph.node:
+        dqs = [index.producer[name] for name in node.input if made_by(name, DEQUANTIZE, index)]
+        steps = [scale(dq, index) for dq in dqs] if node.op_type == "Concat" else []
+        known = [float(one.item()) for one in steps if one is not None and one.size == 1]
+        for dq, one in zip(dqs, steps) if len(set(known)) > 1 else ():
+            source = index.producer.get(dq.input[0])
+            if one is not None and one.size == 1 and float(one.item()) != max(known) and source is not None:
+                yield (
+                    source.name,
+                    f"{node.name} joins it with a pair of a scale {max(known) / one.item():.3g} times as large",
+                )
 
 
 def _half_quantized(index: Index) -> Iterator[Breach]:
@@ -201,8 +210,8 @@ RULES = (
         hint="Add a Q/DQ pair on the other branch", find=_one_branch,
     ),
     Rule(
-        number="L23", title="pairs of several scales between which values only move", claims=claim("slow"),
-        hint="Use the largest scale for all", fix="values", menders=(symmetric,), find=_unequal_copies,
+        number="L23", title="a Concat of pairs of several scales", claims=claim("slow"),
+        hint="Use the largest scale for all", fix="values", menders=(symmetric,), find=_unequal_parts,
     ),
     Rule(
         number="L26", title="weight quantized and activation not, or the reverse",
