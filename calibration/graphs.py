@@ -123,6 +123,22 @@ def check_values(model: ModelProto, *, where: str = "") -> None:
             ) from exc  # fmt: skip
 
 
+def check_arity(model: ModelProto, *, where: str = "") -> None:
+    """Raises BadInput for a node of the standard that lacks inputs or outputs."""
+    version = opset_of(model)
+    for node in model.graph.node:
+        if node.domain not in STANDARD_DOMAINS or not onnx.defs.has(node.op_type):
+            continue
+        older = onnx.defs.has(node.op_type, max_inclusive_version=version)  # else of an opset to come
+        schema = onnx.defs.get_schema(node.op_type, version) if older else onnx.defs.get_schema(node.op_type)
+        given, made = len(node.input), len(node.output)
+        if given < schema.min_input or made < schema.min_output or not all(node.input[: schema.min_input]):
+            raise BadInput(
+                f"the node {node.name or node.op_type} has {given} inputs and {made} outputs; {node.op_type} has "
+                f"{schema.min_input} and {schema.min_output} at least", where=where, hint="Export the model again",
+            )  # fmt: skip
+
+
 def check_opset(model: ModelProto, *, where: str = "") -> None:
     """BadInput for a graph of an opset that is not read."""
     if not OLDEST_READ <= (have := opset_of(model)) <= NEWEST_READ:

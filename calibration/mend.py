@@ -32,11 +32,12 @@ def mend(
     """A copy without the breaches that can be mended for `targets` (none given: all runtimes), and what was done.
 
     exact: only what keeps every output, up to float32 rounding; False does what changes values, too, and says so in
-    each line. Breaches of graphs inside others stay. Raises BadInput for tensors that can't be read, and for weights in
-    another file.
+    each line. Breaches of graphs inside others stay. Raises BadInput for tensors that can't be read, weights in another
+    file, and nodes that lack inputs.
     """
     graphs.check_inside(model)
     graphs.check_values(model)
+    graphs.check_arity(model)
     draft = Draft(with_names(model) if any(not node.name for node in model.graph.node) else model, exact=exact)
     if not exact:
         draft.rule = "C1"

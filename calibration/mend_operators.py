@@ -242,6 +242,19 @@ def padded_average(draft: Draft, found: Collection[str]) -> None:
     draft.edit(places)
 
 
+def spread_bias(draft: Draft, found: Collection[str]) -> None:
+    """The bias behind a product has two axes, [1, N], with which ONNX Runtime leaves MatMul and Add apart."""
+    index = draft.index
+    for node in index.model.graph.node:
+        sum_ = index.only_reader(node.output[0]) if node.name in found else None
+        for at, name in enumerate(sum_.input if sum_ is not None else ()):
+            bias = index.constants.get(name)
+            if sum_ is not None and bias is not None and bias.ndim == 1:
+                sum_.input[at] = draft.store(f"{name}_row", bias.reshape(1, -1))
+                draft.say(node.name, f"its bias has the shape [1, {bias.size}]")
+    draft.drop_unread()
+
+
 def plain_cubic(draft: Draft, found: Collection[str]) -> None:
     """exclude_outside 0: at the border the edge is repeated."""
     if draft.exact:

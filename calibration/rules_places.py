@@ -9,6 +9,7 @@ from onnx import NodeProto, TensorProto
 
 from edge_sdk.calibration import graphs
 from edge_sdk.calibration.graphs import Index
+from edge_sdk.calibration.mend_operators import spread_bias
 from edge_sdk.calibration.mend_pairs import once, paired_behind_copies, symmetric, without_pairs
 from edge_sdk.calibration.mend_weights import floating, output_axis, symmetric_weights
 from edge_sdk.calibration.ops import chained, joined, operator
@@ -235,7 +236,8 @@ RULES = (
     Rule(
         number="L79", title="opset 21 and later: int8 MatMul and Add of three axes or more",
         claims=claim("refused", ORT),
-        hint="Use opset 20 or less, or uint8 with zero point 128 (the layout conv-q-relu-q)", find=_biased_product,
+        hint="Use opset 20 or less, or give the bias the shape [1, N]", fix="exact", menders=(spread_bias,),
+        find=_biased_product,
     ),
     Rule(
         number="L78", title="an int8 convolution of a Concat", claims=claim("wrong", OV), fault=BEHIND_CONCAT,

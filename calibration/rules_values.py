@@ -68,6 +68,13 @@ def _uint8_weights(index: Index) -> Iterator[Breach]:
             yield node.name, "weights are uint8"
 
 
+def _stored_scalars(index: Index) -> Iterator[Breach]:
+    """tensorrt-rtx 1.7: "Quantized constant is only allowed before DQ", where DQ is right behind it, of rank 0."""
+    for node in weights(index):
+        if index.constants[node.input[0]].ndim == 0 and kind(node, index) == TensorProto.INT8:
+            yield node.name, "a stored int8 number of rank 0 is dequantized"
+
+
 def _blocked(products: bool) -> Finder:
     """Pairs with a scale for each block, of the weights of products or of all else."""
 
@@ -246,6 +253,10 @@ RULES = (
     Rule(
         number="L65", title="int4, int2", claims=claim("refused", TRT) | claim("float", OV, ORT), hint="Use int8",
         find=_few_bits,
+    ),
+    Rule(
+        number="L80", title="a stored int8 number of rank 0", claims=claim("refused", TRT),
+        hint="Store it as float32", fix="exact", menders=(floating,), find=_stored_scalars,
     ),
     Rule(
         number="C11", title="a negative axis", claims=claim("unsure"), hint="Write the axis as a positive number",

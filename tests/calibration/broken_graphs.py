@@ -159,6 +159,16 @@ def biased_product(opset: int = 21, shape: tuple[int, ...] = (1, 3, 4)) -> Model
     return model_of(nodes, constants, shape=shape, opset=opset)
 
 
+def quantized_number() -> ModelProto:
+    """A product with a number that is stored in int8."""
+    constants = {"s": np.float32(0.04), "z": np.int8(0), "k": np.int8(50)}
+    nodes = [
+        node("QuantizeLinear", "x s z", "q"), node("DequantizeLinear", "q s z", "d"),
+        node("DequantizeLinear", "k s z", "kd"), node("Mul", "d kd"),
+    ]  # fmt: skip
+    return model_of(nodes, constants)
+
+
 def behind_concat(*between: str) -> ModelProto:
     """An int8 convolution of a Concat, with `between` in between."""
     eight = {"w": weights(2, 8, 3, 3), "ws": scales(2) / 9}
@@ -535,5 +545,6 @@ ROWS: list[tuple[str, Callable[[], ModelProto]]] = [
     ("L78", lambda: behind_concat("Add", "Relu")),
     ("L79", biased_product),
     ("L79", lambda: biased_product(23)),
+    ("L80", quantized_number),
     ("C11", lambda: conv(wd=node("DequantizeLinear", "w ws wz", "wd", axis=-4))),
 ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 import numpy as np
@@ -15,6 +16,7 @@ from broken_graphs import (
     dropout,
     edited,
     free_resize,
+    if_of,
     matrix,
     model_of,
     node,
@@ -24,14 +26,18 @@ from broken_graphs import (
     single,
 )  # fmt: skip
 from calibration_nets import TAIL, mobile, pictures
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from onnx import ModelProto, TensorProto
+from random_graphs import Net
 
 from edge_sdk.calibration import QuantizeOptions, quantize
 from edge_sdk.calibration.clean import tidy
 from edge_sdk.calibration.lint import lint
+from edge_sdk.calibration.mend import mend
 from edge_sdk.calibration.rule_table import FIRST
 from edge_sdk.calibration.rule_table import ROWS as TABLE
-from edge_sdk.errors import BadInput, BadUsage
+from edge_sdk.errors import BadInput, BadUsage, EdgeError
 
 # What the smallest graph can't help breaking too: a scale is a constant, and standard Attention came with opset 23.
 ALSO = {"L79": {"L68"}, "L16": {"L62"}, "L66": {"L68"}}
@@ -134,6 +140,62 @@ def test_a_node_without_a_name_is_called_by_operator_and_output() -> None:
     model = conv(z=np.int8(3))
     unnamed(model)
     assert {v.node for v in lint(model.SerializeToString())} == {"QuantizeLinear -> q", "DequantizeLinear -> d"}
+
+
+@pytest.mark.parametrize("rule", ["L32", "L41", "L49", "L51", "L55", "L03"])
+def test_graphs_inside_a_graph_are_looked_into(rule: str) -> None:
+    inner = next(build() for number, build in ROWS if number == rule)
+    model = if_of(inner)
+    wanted = [v for v in lint(inner.SerializeToString()) if v.rule == rule]
+    found = [v for v in lint(model.SerializeToString()) if v.rule == rule]
+    assert {v.node for v in found} == {
+        f"choice/{part}_branch/{part}_{v.node}" for v in wanted for part in ("then", "else")
+    }
+
+
+def test_a_call_of_a_function_is_no_foreign_operator_and_its_body_is_looked_into() -> None:
+    model = next(build() for number, build in ROWS if number == "L33")
+    model.functions[0].node[0].op_type = "NonZero"
+    assert {(v.rule, v.node) for v in lint(model.SerializeToString())} == {("L33", "F"), ("L51", "F/NonZero -> b")}
+
+
+@settings(max_examples=60)
+@given(seed=st.integers(0, 10_000), data=st.data())
+def test_whatever_parses_is_linted_without_an_exception(seed: int, data: st.DataObject) -> None:
+    """Random graphs with nodes that lost inputs, outputs, types or names, and weights of another size."""
+    model = Net(seed % 60).model()
+    for _ in range(data.draw(st.integers(0, 4))):
+        broken = model.graph.node[data.draw(st.integers(0, len(model.graph.node) - 1))]
+        match data.draw(st.sampled_from(["inputs", "outputs", "type", "name", "attributes", "initializer", "domain"])):
+            case "inputs":
+                del broken.input[:]
+            case "outputs":
+                del broken.output[:]
+            case "type":
+                broken.op_type = data.draw(
+                    st.sampled_from(["QuantizeLinear", "DequantizeLinear", "Conv", "Resize", ""])
+                )
+            case "name":
+                broken.name = model.graph.node[0].name
+            case "attributes":
+                del broken.attribute[:]
+            case "initializer" if model.graph.initializer:
+                del model.graph.initializer[0]
+            case _:
+                broken.domain = "elsewhere"
+    for violation in lint(model.SerializeToString()):
+        assert violation.rule
+        assert violation.node
+        assert violation.what
+    with contextlib.suppress(EdgeError):
+        mend(model, exact=False)
+
+
+def test_a_weight_that_can_not_be_read_is_named() -> None:
+    model = conv()
+    model.graph.initializer[0].raw_data = b"abc"
+    with pytest.raises(BadInput, match=r"m\.onnx: its tensor .* can't be read"):
+        lint(model.SerializeToString(), where="m.onnx")
 
 
 def test_rubbish_and_unknown_targets_are_refused() -> None:
