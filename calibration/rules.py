@@ -20,14 +20,14 @@ NAMES = {"tensorrt": "TensorRT", "openvino": "OpenVINO", "onnxruntime": "ONNX Ru
 Effect: TypeAlias = Literal["refused", "wrong", "float", "slow", "open", "unsure"]
 """What a runtime does with a graph that breaks a row. refused: does not load, build or run it. wrong: other values than
 the standard's, and no error. float: what was to be int8 is computed in float. slow: takes more steps. open: what it
-answers is not defined, and may change from run to run. unsure: some versions refuse it or run it in float; those that
-the row was measured on take it."""
+answers is not defined, and may change from run to run. unsure: some graphs of the kind are refused or run in float, or
+some versions do so."""
 
 SAYS: Mapping[Effect, tuple[str, str]] = {
     "refused": ("refuses it", "refuse it"), "wrong": ("computes other values", "compute other values"),
     "float": ("runs it in float", "run it in float"), "slow": ("takes more steps", "take more steps"),
     "open": ("may answer anything", "may answer anything"),
-    "unsure": ("takes it in some versions only", "take it in some versions only"),
+    "unsure": ("does not always take it", "do not always take it"),
 }  # fmt: skip
 """Of one runtime, and of several."""
 

@@ -239,7 +239,7 @@ RULES = (
         hint="Reshape scale and zero point to rank 0", fix="exact", menders=(scalars,), find=_not_scalar,
     ),
     Rule(
-        number="L20", title="a scale that the graph computes", claims=claim("refused", TRT) | claim("float", OV, ORT),
+        number="L20", title="a scale that the graph computes", claims=claim("unsure", TRT) | claim("float", OV, ORT),
         hint="Calibrate: store the scale as an initializer", find=_computed,
     ),
     Rule(

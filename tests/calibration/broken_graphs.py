@@ -474,6 +474,7 @@ ROWS: list[tuple[str, Callable[[], ModelProto]]] = [
     ("L18", lambda: conv(ws=np.array([0.01, 0], np.float32))),
     ("L19", one_element_scale),
     ("L20", computed_scale),
+    ("L20", lambda: chain(node("Abs", "x", "s2"), node("QuantizeLinear", "x s2 z", "q"), node("DequantizeLinear", "q s2 z"), constants={"z": np.int8(0)}, shape=())),
     ("L21", lambda: conv(t=np.float32(0.08), d=node("DequantizeLinear", "q t z", "d"))),
     ("L22", residual),
     ("L23", two_scales_into_a_concat),
