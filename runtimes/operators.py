@@ -43,7 +43,6 @@ class Operator:
     kernels: by runtime, of matrix operators.
     openvino_chain: OpenVINO fuses int8 products through it. openvino_join: OpenVINO sees a Concat through it, "always"
     or only where no Q/DQ pair lies between ("unpaired").
-    broken_rule: the linter's row for it wherever it occurs, with `broken_why`.
     """
 
     name: str
@@ -61,8 +60,6 @@ class Operator:
     kernels: Mapping[str, Kernels] = field(default_factory=dict)
     openvino_chain: bool = False
     openvino_join: Literal["", "always", "unpaired"] = ""
-    broken_rule: str = ""
-    broken_why: str = ""
 
 
 _OV_MATMUL = Kernels(int8=("FullyConnected", "MatMul"), float=("FullyConnected", "MatMul"))
@@ -160,30 +157,6 @@ _ROWS = (
     # ---- quantization itself
     Operator(name=QUANTIZE, openvino_chain=True, openvino_join="always"),
     Operator(name=DEQUANTIZE, openvino_chain=True, openvino_join="always"),
-    *(
-        Operator(name=name, broken_rule="L29", broken_why="QOperator format: TensorRT and OpenVINO refuse it")
-        for name in ("QLinearConv", "QLinearMatMul")
-    ),
-    *(
-        Operator(
-            name=name, broken_rule="L30",
-            broken_why="dynamic quantization: TensorRT refuses it, OpenVINO runs it in float",
-        )
-        for name in ("ConvInteger", "MatMulInteger", "DynamicQuantizeLinear")
-    ),
-    # ---- what some runtime refuses wherever it stands
-    *(
-        Operator(name=name, broken_rule="L51", broken_why="TensorRT refuses it")
-        for name in ("NonZero", "Unique", "BitShift", "DFT", "StringNormalizer")
-    ),
-    Operator(name="NonMaxSuppression", broken_rule="L52", broken_why="TensorRT fails in the build"),
-    *(
-        Operator(name=name, broken_rule="L55", broken_why="random")
-        for name in (
-            "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial",
-        )
-    ),
-    Operator(name="Attention", broken_rule="L66", broken_why="TensorRT's build crashes"),
 )  # fmt: skip
 
 OPERATORS: Mapping[str, Operator] = {row.name: row for row in _ROWS}

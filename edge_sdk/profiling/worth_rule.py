@@ -73,7 +73,7 @@ def reasons(found: Verdict, of: Circumstances, *, against: str = "fp32") -> tupl
         out.append("the CPU computes bf16 as fast, without calibration: other tools take it by themselves here")
     if of.runtime_share is not None and of.runtime_share < 0.7 and found != "slower":
         out.append(
-            f"the runtime's own call is {percent(of.runtime_share)} of the time: nothing before and after it gets faster"
+            f"the runtime's own call is {percent(of.runtime_share)} of the time: nothing around it gets faster"
         )
     if of.call_ms < SHORT_CALL_MS:
         out.append(f"a call takes {of.call_ms:.2g} ms: int8 saves little in layers this small, and converting costs")
