@@ -6,8 +6,10 @@ The rows themselves are `runtimes.operators`; this module adds what needs nodes.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto
 
 from edge_sdk.calibration import graphs
@@ -15,9 +17,11 @@ from edge_sdk.calibration.graphs import Index
 from edge_sdk.runtimes.operators import DEQUANTIZE, PAIR, Operator, is_product, traits
 
 __all__ = [
-    "DEQUANTIZE", "PAIR", "behind_dilated_average", "chained", "copies", "corrects_bias", "depthwise", "end_of",
+    "DEQUANTIZE", "PAIR", "behind_dilated_average", "by_output", "chained", "copies", "depthwise", "end_of",
     "gate_of", "joined", "moved", "operator", "picture_tensors", "unpadded", "weight_axis",
 ]  # fmt: skip
+
+Float = TypeVar("Float", np.float32, np.float64)
 
 FEW_ROWS = 16
 """OpenVINO 2026.4 fuses chained int8 products of fewer rows than this into a kernel that returns garbage
@@ -47,9 +51,13 @@ def depthwise(node: NodeProto, weight: tuple[int, ...]) -> bool:
     return node.op_type == "Conv" and group > 1 and weight[1] == 1 and weight[0] == group
 
 
-def corrects_bias(node: NodeProto) -> bool:
-    """Whether the mean of rounded weights can be taken off a bias: input channels lie along axis 1 of the data."""
-    return operator(node).bias is not None and node.op_type != "ConvTranspose"
+def by_output(node: NodeProto, weight: NDArray[Float]) -> NDArray[Float]:
+    """The weight of a matrix operator as (O, I / group, ...), however the operator stores it."""
+    if node.op_type != "ConvTranspose":
+        return np.moveaxis(weight, weight_axis(node) or 0, 0)
+    group = graphs.integer(node, "group", 1)
+    parts = np.swapaxes(weight.reshape(group, -1, *weight.shape[1:]), 1, 2)  # (group, O / group, I / group, ...)
+    return parts.reshape(-1, *parts.shape[2:])
 
 
 def copies(node: NodeProto, index: Index) -> bool:

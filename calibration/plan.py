@@ -50,10 +50,16 @@ class QuantizationPlan:
     averages: Mapping[str, str] = field(default_factory=dict)
     before_q: frozenset[str] = frozenset()
 
-    def corrected(self, model: ModelProto) -> tuple[str, ...]:
-        """The tensors that int8 operators with a bias read: their means per channel (axis 1) correct it."""
-        nodes = (n for n in model.graph.node if n.name in self.operators and ops.corrects_bias(n))
-        return tuple(dict.fromkeys(n.input[0] for n in nodes))
+    def channel_axes(self, model: ModelProto) -> dict[str, int]:
+        """The tensors that int8 operators read, each with the axis of its channels: means along it correct biases.
+
+        A tensor that is read along two axes has that of the first reader.
+        """
+        found: dict[str, int] = {}
+        for node in model.graph.node:
+            if node.name in self.operators:
+                found.setdefault(node.input[0], operator(node).data_axis)
+        return found
 
     def pictures(self) -> tuple[str, ...]:
         """The tensors whose range follows from the picture's 0..255."""
@@ -96,7 +102,15 @@ class _Planner:
                 self._operators.append(node)
                 self._names.add(node.name)
         self._wanted: dict[str, None] = {}  # in the order of discovery: graphs come out the same every time
-        self._before_q: frozenset[str] = frozenset()
+        ends = (self._end_of(n.output[0]) for n in self._operators if not operator(n).answers_float)
+        self._needed = dict.fromkeys(ends)  # ONNX Runtime runs the operator in float without Q behind it
+        self._before_q: set[str] = set()
+        # what every runtime has in float32 before Q: its maker is not int8, or answers in float
+        self._floats = set(index.inputs)
+        for node in index.model.graph.node:  # sorted
+            if self._answers_float(node, self._floats):
+                self._floats.update(node.output)
+        self._floats -= self._pictures
 
     def plan(self) -> QuantizationPlan:
         for node in self._operators:
@@ -104,6 +118,9 @@ class _Planner:
         while self._sums() + self._outputs():
             pass
         self._keep_products_float()
+        self._before_q |= {n.name for n in self._index.model.graph.node if self._takes_float(n)}
+        for tensor in [t for t in self._wanted if self._serves_none(t)]:
+            del self._wanted[tensor]
         averages = {
             n.output[0]: n.input[0]
             for n in self._index.model.graph.node
@@ -112,7 +129,10 @@ class _Planner:
         groups = self._groups()
         points = {t: Point(tensor=t, group=groups[t], role=self._role(t)) for t in self._wanted}
         return QuantizationPlan(
-            operators=tuple(n.name for n in self._operators), points=points, averages=averages, before_q=self._before_q
+            operators=tuple(n.name for n in self._operators),
+            points=points,
+            averages=averages,
+            before_q=frozenset(self._before_q),
         )
 
     def _keep_products_float(self) -> None:
@@ -124,21 +144,31 @@ class _Planner:
         """
         if self._faults.isdisjoint({SATURATES_ONEDNN, CHAINED}):
             return
-        found: set[str] = set()
         for node in self._index.model.graph.node:
             if operator(node).kind == "matrix" and self._index.constants.keys().isdisjoint(node.input[:2]):
-                self._mark(node, found)
-        self._before_q = frozenset(found)
-        for tensor in [t for t in self._wanted if self._serves_none(t)]:
-            del self._wanted[tensor]
+                self._mark(node)
 
-    def _mark(self, node: NodeProto, found: set[str]) -> None:
-        """Add to `found` the node, or the copies that lead to it, that would read DQ."""
+    def _mark(self, node: NodeProto) -> None:
+        """The node, or the copies that lead to it, that would read DQ."""
         for name in node.input if operator(node).kind == "matrix" else ops.moved(node):
             if name in self._wanted:
-                found.add(node.name)
+                self._before_q.add(node.name)
             elif (maker := self._index.producer.get(name)) is not None and self._copies(maker):
-                self._mark(maker, found)
+                self._mark(maker)
+
+    def _takes_float(self, node: NodeProto) -> bool:
+        """Whether a node that is not int8 can read what was before Q at no cost: float32 anyway, wherever it runs."""
+        read = [name for name in node.input if name in self._wanted]
+        if node.name in self._names or not read or not self._floats.issuperset(read):
+            return False
+        moves = operator(node).kind == "average" or self._copies(node)
+        return not (moves and all(self._end_of(t) in self._wanted for t in node.output))
+
+    def _answers_float(self, node: NodeProto, floats: Collection[str]) -> bool:
+        row = operator(node)
+        if node.name in self._names or row.kind in ("matrix", "other"):
+            return node.name not in self._names or row.answers_float
+        return all(name in floats or name in self._index.constants for name in node.input if name)
 
     def _serves_none(self, tensor: str) -> bool:
         """True if whoever reads `tensor` reads what was before Q."""
@@ -252,6 +282,8 @@ class _Planner:
 
     def _residual(self, node: NodeProto) -> bool:
         constant = any(name in self._index.constants for name in node.input)
+        if self._floats.issuperset(node.input):
+            return False  # one rounding behind the sum is better than three
         if constant or not self._unbounded.isdisjoint({*node.input, *node.output}):
             return False
         return any(name in self._wanted or self._from_int8(name) for name in node.input)
@@ -266,10 +298,8 @@ class _Planner:
         return node.name in self._names or (row.kind == "sum" and not self._stays_float(node))
 
     def _outputs(self) -> int:
-        """Every int8 operator has Q and DQ behind it: ONNX Runtime runs it in float otherwise."""
-        new = 0
-        for node in self._operators:
-            new += self._want(self._end_of(node.output[0]))
+        """Q and DQ behind every int8 operator that ONNX Runtime would run in float otherwise."""
+        new = sum(map(self._want, self._needed))
         for node in self._index.model.graph.node:
             if operator(node).kind != "sum" or not all(name in self._wanted for name in node.input):
                 continue

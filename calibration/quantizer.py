@@ -211,7 +211,7 @@ class _Work:
         plans, options = self.plans().values(), self.options
         halves = _half_tensors(self.model) if "fp16" in options.variants else ()
         points = dict.fromkeys(name for one in plans for name in one.points)
-        means = dict.fromkeys(name for one in plans for name in one.corrected(self.model))
+        channels = {name: axis for one in plans for name, axis in one.channel_axes(self.model).items()}
         total = len(self.samples) if isinstance(self.samples, Sized) else 0
         keep = Spread(_COMPARED, total)
         seen = observe(
@@ -219,7 +219,7 @@ class _Work:
             self.first_pass,
             tuple(dict.fromkeys((*points, *halves))),
             histogram=options.range_method != "minmax",
-            means_of=tuple(means) if options.bias_correction else (),
+            channel_axes=channels if options.bias_correction else {},
             threads=options.threads,
             progress=progress,
             total=total,

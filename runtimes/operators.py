@@ -34,6 +34,8 @@ class Operator:
 
     weight_axis: of a matrix operator, the axis of its weight (input 1) that holds output channels.
     bias: position of the bias, None if the operator has none.
+    data_axis: of a matrix operator, the axis of its data (input 0) that holds input channels.
+    answers_float: an int8 kernel of ONNX Runtime answers in float; the others want QuantizeLinear behind the operator.
     moves_all: a copy of all inputs, not of input 0 alone.
     cuts: min and max with constants: may change places with QuantizeLinear, bit by bit.
     gate: x * f(x) and x * f(pool(x)) are activations as a whole.
@@ -49,6 +51,8 @@ class Operator:
     kind: Kind = "other"
     weight_axis: int | None = None
     bias: int | None = None
+    data_axis: int = 1
+    answers_float: bool = False
     moves_all: bool = False
     cuts: bool = False
     gate: bool = False
@@ -88,14 +92,15 @@ _ROWS = (
         },
     ),
     Operator(
-        name="Gemm", kind="matrix", weight_axis=1, bias=2, half=True,
+        # QGemm wants Q behind it; int8 graphs hold it as MatMul and Sub (calibration/insert.py)
+        name="Gemm", kind="matrix", weight_axis=1, bias=2, data_axis=-1, answers_float=True, half=True,
         kernels={
             "onnxruntime": Kernels(int8=("QGemm",), float=("Gemm", "FusedGemm")),
             "openvino": _OV_MATMUL, "tensorrt": _TRT_MATMUL,
         },
     ),
     Operator(
-        name="MatMul", kind="matrix", weight_axis=1, half=True,
+        name="MatMul", kind="matrix", weight_axis=1, data_axis=-1, answers_float=True, half=True,
         kernels={
             "onnxruntime": Kernels(
                 int8=("QLinearMatMul", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul"),
