@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -19,8 +20,10 @@ from edge_sdk.calibration.graphs import Index
 from edge_sdk.calibration.ops import operator
 from edge_sdk.calibration.rules import RUNTIMES, known_faults
 from edge_sdk.runtimes.faults import BEHIND_CONCAT, CHAINED, SATURATES_ONEDNN
-from edge_sdk.runtimes.operators import has_int8
+from edge_sdk.runtimes.operators import has_int8, is_product
 
+SMALLEST_PRODUCT = 16
+"""Products with fewer inputs or outputs stay float: int8 kernels take 16 to 64 numbers at once, and Q costs a pass."""
 Role = Literal["inner", "tail", "picture", "exact-picture"]
 FirstConv = Literal["auto", "int8", "float"]
 
@@ -73,14 +76,16 @@ def plan(
     float_nodes: Iterable[str] = (),
     first_conv: FirstConv = "auto",
     unbounded: Collection[str] = (),
+    tops: Mapping[str, float] = MappingProxyType({}),
 ) -> QuantizationPlan:
     """Which operators of a clean float graph become int8 on all of `targets`, and which tensors need a scale.
 
     float_nodes: names of nodes that stay float. first_conv: what convolutions that read the picture become; "auto" is
     int8 where the picture enters exactly (raw and unpadded), else float: normalised pixels lose a bit in int8 and win
-    no time. unbounded: tensors that were seen infinite or without a value, which no scale can hold.
+    no time. unbounded: tensors that were seen infinite or without a value, which no scale can hold. tops: the largest
+    magnitude of tensors that were observed: a Concat of ranges that differ by more than `ops.MIXED` shares no scale.
     """
-    return _Planner(Index.of(model), targets, frozenset(float_nodes), first_conv, frozenset(unbounded)).plan()
+    return _Planner(Index.of(model), targets, frozenset(float_nodes), first_conv, frozenset(unbounded), tops).plan()
 
 
 class _Planner:
@@ -91,8 +96,10 @@ class _Planner:
         float_nodes: frozenset[str],
         first_conv: str,
         unbounded: frozenset[str],
+        tops: Mapping[str, float],
     ) -> None:
         self._index, self._targets, self._float, self._unbounded = index, targets, float_nodes, unbounded
+        self._tops = tops
         self._faults = known_faults(targets)
         self._pictures = ops.picture_tensors(index)
         self._operators: list[NodeProto] = []
@@ -183,6 +190,8 @@ class _Planner:
             return False
         constants = self._index.constants
         weight, bias = constants.get(node.input[1]), operator(node).bias
+        if is_product(node.op_type) and weight is not None and min(weight.shape, default=0) < SMALLEST_PRODUCT:
+            return False
         if weight is None or weight.dtype != np.float32 or node.input[0] in constants or not weight.size:
             return False
         if bias is not None and len(node.input) > bias and node.input[bias] and node.input[bias] not in constants:
@@ -253,7 +262,10 @@ class _Planner:
         return any(maker is not None and operator(maker).gate for maker in makers)
 
     def _copies(self, node: NodeProto) -> bool:
-        return not self._stays_float(node) and ops.copies(node, self._index)
+        return (
+            not self._stays_float(node) and ops.copies(node, self._index)
+            and not ops.mixes(node, self._index, self._tops)
+        )  # fmt: skip
 
     def _exact(self, tensor: str) -> bool:
         """True if `tensor` is the raw picture and every reader is an unpadded int8 convolution: minus 128 is exact."""
@@ -316,7 +328,8 @@ class _Planner:
             return tensor
 
         for node in self._index.model.graph.node:
-            if self._copies(node):
+            # One that nobody reads in int8 runs in float: what it joins keeps scales of its own.
+            if self._copies(node) and any(name in parent for name in node.output):
                 ends = [t for t in (*ops.moved(node), *node.output) if t in parent and t not in self._pictures]
                 for other in ends[1:]:
                     parent[root(other)] = root(ends[0])

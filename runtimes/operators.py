@@ -38,7 +38,7 @@ class Operator:
     answers_float: an int8 kernel of ONNX Runtime answers in float; the others want QuantizeLinear behind the operator.
     moves_all: a copy of all inputs, not of input 0 alone.
     cuts: min and max with constants: may change places with QuantizeLinear, bit by bit.
-    gate: x * f(x) and x * f(pool(x)) are activations as a whole.
+    gate: x * f(x) and x * f(pool(x)) are activations as a whole. probability: answers 0 to 1.
     half: computes in float16. never_larger: its output is no larger than its input. float_inputs: positions that stay
     float32 by the standard. picture: keeps the known range of a picture when its other inputs are constants.
     kernels: by runtime, of matrix operators.
@@ -56,6 +56,7 @@ class Operator:
     moves_all: bool = False
     cuts: bool = False
     gate: bool = False
+    probability: bool = False
     half: bool = False
     never_larger: bool = False
     float_inputs: tuple[int, ...] = ()
@@ -117,14 +118,15 @@ _ROWS = (
     Operator(name="Clip", kind="activation", cuts=True, half=True, never_larger=True, openvino_chain=True),
     Operator(name="LeakyRelu", kind="activation", half=True, never_larger=True, openvino_chain=True),
     Operator(name="PRelu", kind="activation", half=True, openvino_chain=True),
-    Operator(name="Sigmoid", kind="activation", gate=True, half=True, openvino_chain=True),
-    Operator(name="HardSigmoid", kind="activation", gate=True, half=True, openvino_chain=True),
+    Operator(name="Sigmoid", kind="activation", gate=True, probability=True, half=True, openvino_chain=True),
+    Operator(name="HardSigmoid", kind="activation", gate=True, probability=True, half=True, openvino_chain=True),
     Operator(name="HardSwish", kind="activation", half=True, openvino_chain=True),
     Operator(name="Tanh", kind="activation", half=True, openvino_chain=True),
     Operator(name="Elu", kind="activation", half=True, openvino_chain=True),
     Operator(name="Gelu", kind="activation", half=True, openvino_chain=True),
     Operator(name="Mish", kind="activation", half=True, openvino_chain=True),
     Operator(name="Erf", openvino_chain=True),
+    Operator(name="Softmax", probability=True),
     # ---- values only move
     Operator(name="MaxPool", kind="copy", half=True, never_larger=True, openvino_join="unpaired"),
     Operator(name="Reshape", kind="copy", half=True, never_larger=True, openvino_chain=True),

@@ -50,17 +50,17 @@ def ones(*shape: int, dtype: type = F32) -> np.ndarray:
 
 
 def matrix(op: str = "Gemm", inputs: str = "x w b", **more: Any) -> ModelProto:
-    """One matrix operator of (4, 4) matrices; `more`: constants by name, the rest attributes."""
-    constants = {"w": ones(4, 4), "b": ones(4)} | {k: v for k, v in more.items() if isinstance(v, np.ndarray)}
+    """One matrix operator of (16, 16) matrices; `more`: constants by name, the rest attributes."""
+    constants = {"w": ones(16, 16), "b": ones(16)} | {k: v for k, v in more.items() if isinstance(v, np.ndarray)}
     attributes = {k: v for k, v in more.items() if not isinstance(v, np.ndarray)}
-    return graph([node(op, inputs, "y", **attributes)], constants, {"x": [4, 4]}, ["y"])
+    return graph([node(op, inputs, "y", **attributes)], constants, {"x": [16, 16]}, ["y"])
 
 
 def computed(what: str) -> ModelProto:
     """A Gemm whose weight or bias another node makes of an input."""
     nodes = [node("Relu", "u", "made"), node("Gemm", "x made b" if what == "weight" else "x w made", "y")]
-    shape = [4, 4] if what == "weight" else [4]
-    return graph(nodes, {"w": ones(4, 4), "b": ones(4)}, {"x": [4, 4], "u": shape}, ["y"])
+    shape = [16, 16] if what == "weight" else [16]
+    return graph(nodes, {"w": ones(16, 16), "b": ones(16)}, {"x": [16, 16], "u": shape}, ["y"])
 
 
 @pytest.mark.parametrize(
@@ -75,12 +75,12 @@ def computed(what: str) -> ModelProto:
         (matrix(inputs="x w"), 1),
         (matrix(inputs="x w _"), 1),
         (matrix("MatMul", "x w"), 1),
-        (matrix("MatMul", "x w", w=ones(2, 4, 4)), 0),
-        (matrix("MatMul", "x w", w=ones(4)), 0),
+        (matrix("MatMul", "x w", w=ones(2, 16, 16)), 0),
+        (matrix("MatMul", "x w", w=ones(16)), 0),
         (matrix("MatMul", "x x"), 0),
         (matrix("MatMul", "w x"), 0),
-        (matrix("MatMul", "w v", v=ones(4, 4)), 0),
-        (matrix("MatMul", "x w", w=ones(4, 0)), 0),
+        (matrix("MatMul", "w v", v=ones(16, 16)), 0),
+        (matrix("MatMul", "x w", w=ones(16, 0)), 0),
         (computed("weight"), 0),
         (computed("bias"), 0),
     ],
@@ -341,15 +341,15 @@ def test_means_correct_a_bias_only_where_they_were_observed() -> None:
     assert inputs == {"none": 2, "empty": 2, "seen": 3}
 
 
-@pytest.mark.parametrize("bias", [(2,), (1, 2), ()])
+@pytest.mark.parametrize("bias", [(32,), (1, 32), ()])
 def test_a_bias_of_any_shape_of_a_gemm_is_kept(bias: tuple[int, ...]) -> None:
     """Its negative is subtracted behind the product: a sum would make ONNX Runtime run the product in float."""
     stored = np.full(bias, 3.0, F32)
-    model = graph([node("Gemm", "x w b", "y")], {"w": ones(4, 2), "b": stored}, {"x": [4, 4]}, ["y"])
-    made = insert(model, plan(model, ("tensorrt",)), {"x": F32(1), "y": F32(1)}, means={"x": np.ones(4)})
+    model = graph([node("Gemm", "x w b", "y")], {"w": ones(16, 32), "b": stored}, {"x": [4, 16]}, ["y"])
+    made = insert(model, plan(model, ("tensorrt",)), {"x": F32(1), "y": F32(1)}, means={"x": np.ones(16)})
     behind = next(one for one in made.graph.node if one.op_type == "Sub")
     kept = {one.name: numpy_helper.to_array(one) for one in made.graph.initializer}[behind.input[1]]
-    np.testing.assert_allclose(np.broadcast_to(kept, (4, 2)), -3.0, atol=1e-6)
+    np.testing.assert_allclose(np.broadcast_to(kept, (4, 32)), -3.0, atol=1e-6)
 
 
 def behind_a_concat() -> ModelProto:
@@ -361,7 +361,7 @@ def behind_a_concat() -> ModelProto:
 
 def chain() -> ModelProto:
     nodes = [node("Gemm", "x w", "a"), node("Sigmoid", "a", "b"), node("Gemm", "b w", "y")]
-    return graph(nodes, {"w": ones(4, 4)}, {"x": [4, 4]}, ["y"])
+    return graph(nodes, {"w": ones(16, 16)}, {"x": [4, 16]}, ["y"])
 
 
 @pytest.mark.parametrize(
