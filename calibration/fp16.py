@@ -12,36 +12,34 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
-from edge_sdk.calibration import graphs, ops
+from edge_sdk.calibration import graphs
 from edge_sdk.calibration.graphs import Index
+from edge_sdk.calibration.half_range import half_nodes, notes, real
 from edge_sdk.calibration.observe import TensorStatistics
 from edge_sdk.calibration.ops import operator
 from edge_sdk.tensors import Array
-
-LARGEST_HALF = 65504.0
-HEADROOM = 8.0  # samples do not show the largest value that a device will see
-SMALLEST_NORMAL = 2.0**-14
-"""Below it half numbers lose digits, and below 2^-24 everything: 1e-12 is zero."""
-SMALLEST_TOP = 2.0**-10
-"""A tensor whose largest value is smaller has too few digits in half."""
 
 
 def to_half(model: ModelProto, seen: Mapping[str, TensorStatistics], *, keep_fp32: Iterable[str] = ()) -> ModelProto:
     """`model` (clean) with half arithmetic and Casts where the two types meet.
 
-    seen: ranges of float tensors on the calibration samples; a tensor that was not seen counts as safe. Values are
-    checked by these ranges and not by running on a CPU, whose runtimes compute in float32 and hide an overflow.
+    seen: ranges of float tensors on the calibration samples. keep_fp32: names of nodes that stay float32; what else
+    does, and why, is said by `half_range.half_nodes`.
     """
-    return _Halver(Index.of(model), seen, frozenset(keep_fp32)).model()
+    index = Index.of(model)
+    return _Halver(index, half_nodes(index, seen, frozenset(keep_fp32)).names).model()
+
+
+def stays_float(model: ModelProto, seen: Mapping[str, TensorStatistics], keep_fp32: Iterable[str] = ()) -> list[str]:
+    """A sentence on each operator that `to_half` leaves in float32 because half numbers don't hold its values."""
+    return notes(half_nodes(Index.of(model), seen, frozenset(keep_fp32)))
 
 
 class _Halver:
-    def __init__(self, index: Index, seen: Mapping[str, TensorStatistics], keep_fp32: frozenset[str]) -> None:
-        self._index, self._seen, self._float = index, seen, keep_fp32
-        self._pictures = ops.picture_tensors(index)
-        self._half_nodes = {n.name for n in index.model.graph.node if self._fits(n)}
+    def __init__(self, index: Index, half: frozenset[str]) -> None:
+        self._index, self._half_nodes = index, half
         self._is_half = {
-            name for n in index.model.graph.node if n.name in self._half_nodes for name in n.output if self._real(name)
+            name for n in index.model.graph.node if n.name in self._half_nodes for name in n.output if real(name, index)
         }
         self._names = graphs.tensor_names(index.model)
         self._node_names = {n.name for n in index.model.graph.node}
@@ -55,7 +53,7 @@ class _Halver:
             copy = NodeProto()
             copy.CopyFrom(node)
             for i, name in enumerate(node.input):
-                if name and self._real(name) and i not in operator(node).float_inputs:
+                if name and real(name, self._index) and i not in operator(node).float_inputs:
                     copy.input[i] = self._typed(name, half)
             made = [(i, n) for i, n in enumerate(node.output) if n in self._is_half and n in self._index.outputs]
             for i, name in made:
@@ -66,42 +64,6 @@ class _Halver:
         used = {name for n in self._nodes for name in graphs.reads(n)} | set(self._index.outputs)
         tensors = [graphs.tensor(name, array) for name, array in self._constants.items() if name in used]
         return graphs.rebuilt(self._index.model, self._nodes, tensors)
-
-    def _fits(self, node: NodeProto) -> bool:
-        if not operator(node).half or node.name in self._float:
-            return False
-        if any(self._index.captured(name) for name in node.output):  # a subgraph reads it as float32
-            return False
-        if operator(node).kind == "product" and len(set(node.input)) == 1:  # a square: half the exponent range is gone
-            return False
-        if any(name in self._pictures for name in node.output) or not any(self._real(n) for n in node.output):
-            return False
-        sums = operator(node).kind == "matrix"
-        return all(self._held(name, sums) for name in (*node.input, *node.output) if name and self._real(name))
-
-    def _held(self, name: str, summed: bool) -> bool:
-        """Whether half numbers hold the tensor: not too large, and what keeps a division from zero not too small.
-
-        summed: among many summands a tiny one may get lost; an epsilon that stands alone may not.
-        """
-        constant = self._index.constants.get(name)
-        if constant is not None:
-            sizes = np.abs(constant[constant != 0])
-            if not sizes.size:
-                return True
-            lost = float(sizes.max() if summed else sizes.min()) < SMALLEST_NORMAL
-            return float(sizes.max()) <= LARGEST_HALF / HEADROOM and not lost
-        seen = self._seen.get(name)
-        if seen is None or not seen.count:
-            return True
-        top = max(-seen.low, seen.high)
-        return top <= LARGEST_HALF / HEADROOM and not 0.0 < top < SMALLEST_TOP
-
-    def _real(self, name: str) -> bool:
-        constant = self._index.constants.get(name)
-        if constant is not None:
-            return bool(constant.dtype == np.float32)
-        return self._index.types.get(name) == TensorProto.FLOAT
 
     def _typed(self, name: str, half: bool) -> str:
         """The name under which a reader of the wanted type finds `name`; writes the Cast that is missing."""

@@ -13,7 +13,7 @@ from onnx import NodeProto, helper
 from edge_sdk.calibration import graphs, ops
 from edge_sdk.calibration.draft import Draft
 from edge_sdk.calibration.graphs import Index
-from edge_sdk.calibration.ops import weight_axis
+from edge_sdk.calibration.ops import output_axis
 from edge_sdk.calibration.pairs import axis_of, has_zero, stored, zero_or_default
 from edge_sdk.calibration.ranges import quantize_weights
 from edge_sdk.runtimes.operators import DEQUANTIZE, PAIR
@@ -85,11 +85,6 @@ def symmetric_weights(draft: Draft, found: Collection[str]) -> None:
         if len(axes) == 1 and not _shift(draft, dq, index, axes) and not draft.exact:
             _requantize(draft, dq, dequantized(dq, index), axes.pop())
     draft.drop_unread()
-
-
-def output_axis(node: NodeProto, rank: int) -> int | None:
-    """The axis of output channels of a weight of `rank` axes; a MatMul may hold a matrix for each sample."""
-    return rank - 1 if node.op_type == "MatMul" and rank > 2 else weight_axis(node)
 
 
 def _shift(draft: Draft, dq: NodeProto, index: Index, axes: set[int | None]) -> bool:

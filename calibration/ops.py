@@ -18,7 +18,8 @@ from edge_sdk.runtimes.operators import DEQUANTIZE, PAIR, Operator, is_product, 
 
 __all__ = [
     "DEQUANTIZE", "PAIR", "behind_dilated_average", "by_output", "chained", "copies", "depthwise", "end_of",
-    "gate_of", "joined", "mixes", "moved", "operator", "picture_tensors", "unpadded", "weight_axis",
+    "gate_of", "joined", "mixes", "moved", "operator", "output_axis", "picture_tensors", "unpadded",
+    "weight_axis",
 ]  # fmt: skip
 
 Float = TypeVar("Float", np.float32, np.float64)
@@ -42,6 +43,11 @@ def weight_axis(node: NodeProto) -> int | None:
     if node.op_type == "Gemm" and graphs.integer(node, "transB", 0):
         return 0
     return operator(node).weight_axis
+
+
+def output_axis(node: NodeProto, rank: int) -> int | None:
+    """The axis of output channels of a weight of `rank` axes; a MatMul may hold a matrix for each sample."""
+    return rank - 1 if node.op_type == "MatMul" and rank > 2 else weight_axis(node)
 
 
 def depthwise(node: NodeProto, weight: tuple[int, ...]) -> bool:

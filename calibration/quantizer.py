@@ -15,7 +15,7 @@ from edge_sdk.calibration.bound import AccuracyBound
 from edge_sdk.calibration.bounded import BoundCheck
 from edge_sdk.calibration.candidates import Kept
 from edge_sdk.calibration.counts import with_true_counts
-from edge_sdk.calibration.fp16 import to_half
+from edge_sdk.calibration.fp16 import stays_float, to_half
 from edge_sdk.calibration.int8_graph import Int8Graph, float_variant
 from edge_sdk.calibration.layout import assert_equal
 from edge_sdk.calibration.options import QuantizeOptions
@@ -103,12 +103,18 @@ def _report(
         errors=compared.errors,
         notes=(
             *prepared.subject.notes, *report.dead_notes(prepared.base.seen, rows), *report.half_notes(prepared.model),
-            *notes, *compared.notes,
+            *notes, *compared.notes, *_half_notes(prepared),
         ),
         attempts=kept.attempts,
         pass_seconds=prepared.usage.seconds,
         pass_peak_bytes=prepared.usage.peak_bytes,
     )  # fmt: skip
+
+
+def _half_notes(prepared: Prepared) -> list[str]:
+    if "fp16" not in prepared.options.variants:
+        return []
+    return stays_float(prepared.model, prepared.base.seen, prepared.subject.keep_fp32)
 
 
 def _corrections(prepared: Prepared, graphs: Graphs) -> Corrections:

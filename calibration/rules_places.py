@@ -11,8 +11,8 @@ from edge_sdk.calibration import graphs
 from edge_sdk.calibration.graphs import Index
 from edge_sdk.calibration.mend_operators import spread_bias
 from edge_sdk.calibration.mend_pairs import once, paired_behind_copies, symmetric, without_pairs
-from edge_sdk.calibration.mend_weights import floating, output_axis, symmetric_weights
-from edge_sdk.calibration.ops import chained, joined, operator
+from edge_sdk.calibration.mend_weights import floating, symmetric_weights
+from edge_sdk.calibration.ops import chained, joined, operator, output_axis
 from edge_sdk.calibration.pairs import (
     activations,
     axis_of,
