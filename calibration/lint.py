@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import GraphProto, ModelProto, ValueInfoProto
 
 from edge_sdk.calibration import graphs
+from edge_sdk.calibration.checks import check_values
 from edge_sdk.calibration.graphs import Index
 from edge_sdk.calibration.rule_table import FIRST, LAYOUT_ROWS, ROWS
 from edge_sdk.calibration.rules import RUNTIMES, Rule, Violation
@@ -42,7 +43,7 @@ def lint(
     outside = tuple(FIRST.words(external(model), runtimes))
     if outside:  # nothing else can be read
         return outside
-    graphs.check_values(model, where=where)
+    check_values(model, where=where)
     return tuple(sorted(_found(model, held, runtimes, path=""), key=lambda v: v.rule))
 
 

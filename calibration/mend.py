@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from onnx import ModelProto
 
 from edge_sdk.calibration import graphs
+from edge_sdk.calibration.checks import check_arity, check_values
 from edge_sdk.calibration.clean import tidy, with_names
 from edge_sdk.calibration.draft import Draft, Mended
 from edge_sdk.calibration.lint import known
@@ -36,8 +37,8 @@ def mend(
     file, and nodes that lack inputs.
     """
     graphs.check_inside(model)
-    graphs.check_values(model)
-    graphs.check_arity(model)
+    check_values(model)
+    check_arity(model)
     draft = Draft(with_names(model) if any(not node.name for node in model.graph.node) else model, exact=exact)
     if not exact:
         draft.rule = "C1"

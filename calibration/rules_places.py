@@ -9,8 +9,9 @@ from onnx import NodeProto, TensorProto
 
 from edge_sdk.calibration import graphs
 from edge_sdk.calibration.graphs import Index
+from edge_sdk.calibration.mend_copies import paired_behind_copies
 from edge_sdk.calibration.mend_operators import spread_bias
-from edge_sdk.calibration.mend_pairs import once, paired_behind_copies, symmetric, without_pairs
+from edge_sdk.calibration.mend_pairs import once, symmetric, without_pairs
 from edge_sdk.calibration.mend_weights import floating, symmetric_weights
 from edge_sdk.calibration.ops import chained, joined, operator, output_axis
 from edge_sdk.calibration.pairs import (

@@ -53,15 +53,14 @@ def scaled_conv(b: Builder, x: str, before: int, scale: float) -> str:
 
 
 def large_product(cut: Any) -> dict[str, set[int]]:
-    """Types by operator of a net with a product of about 1e4 between convolutions; cut: what one factor goes through."""
+    """Types by operator of a net with a product of about 1e4 between convolutions. cut: one factor goes through it."""
     b = Builder(np.random.default_rng(0))
     picture = b.picture(normalised=True)
     product = b.op(
         "Mul", b.relu(scaled_conv(b, picture, 3, 200.0)), cut(b, scaled_conv(b, picture, 3, 200.0)), name="product"
     )
-    small = b.op(
-        "Conv", product, b.constant((b.rng.standard_normal((4, 4, 1, 1)) / 1e3).astype(np.float32)), name="reads"
-    )
+    weight = (b.rng.standard_normal((4, 4, 1, 1)) / 1e3).astype(np.float32)
+    small = b.op("Conv", product, b.constant(weight), name="reads")
     model = halved(b.model({"out": b.conv(b.relu(small), 4, 4)}), QuantizeOptions(variants=("fp16",), threads=1))
     types = kinds(model)
     names = {n.name: types[n.output[0]] for n in model.graph.node}
