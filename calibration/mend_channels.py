@@ -18,9 +18,6 @@ from edge_sdk.calibration.ops import operator
 from edge_sdk.calibration.pairs import axis_of, stored, whole_pairs, zero_or_default
 from edge_sdk.tensors import Array
 
-_LINEAR = ("Relu", "LeakyRelu")
-"""f(r x) = r f(x) for r > 0: a ratio passes through."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Side:
@@ -62,7 +59,8 @@ def one_scale(draft: Draft, found: Collection[str]) -> None:
 def _sides(q: NodeProto, dqs: tuple[NodeProto, ...], index: Index) -> tuple[_Side, tuple[_Side, ...]] | None:
     """What makes the tensor, and what reads it; None unless a ratio can pass on both sides."""
     name = q.input[0]
-    while (maker := index.producer.get(name)) is not None and maker.op_type in _LINEAR:
+    while (maker := index.producer.get(name)) is not None and maker.op_type == "Relu":
+        # relu(r x) = r relu(x) for r > 0: a ratio passes through
         if index.only_reader(name) is None:
             return None
         name = maker.input[0]

@@ -14,7 +14,7 @@ from edge_sdk.calibration import graphs
 from edge_sdk.calibration.clean import resizes_by_scale
 from edge_sdk.calibration.draft import Draft
 from edge_sdk.calibration.ops import operator
-from edge_sdk.runtimes.operators import DEQUANTIZE, PAIR, QUANTIZE
+from edge_sdk.runtimes.operators import DEQUANTIZE, PAIR, QUANTIZE, traits
 
 _Form = Callable[[Draft, NodeProto], "list[NodeProto] | None"]
 _GELU_SINCE = 20
@@ -123,7 +123,7 @@ def _fused_conv(draft: Draft, node: NodeProto) -> list[NodeProto] | None:
         steps.append(("Clip", [draft.store(f"{y}_bound", np.float32(v)) for v in numbers], {}))
     elif kind == "LeakyRelu" and len(numbers) == 1:
         steps.append((kind, [], {"alpha": numbers[0]}))
-    elif kind in ("Relu", "Tanh", "Sigmoid"):
+    elif kind and not numbers and traits(kind).kind == "activation":
         steps.append((kind, [], {}))
     elif kind:
         return None

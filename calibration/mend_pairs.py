@@ -28,8 +28,6 @@ from edge_sdk.runtimes.operators import DEQUANTIZE, QUANTIZE
 from edge_sdk.runtimes.variants import TOP
 from edge_sdk.tensors import Array
 
-_POSITIVE = ("Relu", "Sigmoid", "HardSigmoid", "Softmax", "Abs", "Exp", "Sqrt", "ReduceL1", "ReduceL2")
-
 
 def shifted(draft: Draft, found: Collection[str]) -> None:
     """uint8 with zero point 128 becomes int8 with zero point 0 and the same scale: the same numbers minus 128."""
@@ -98,7 +96,8 @@ def _never_negative(tensor: str, index: Index) -> bool:
             return False
         if maker.op_type == DEQUANTIZE and kind(maker, index) in EIGHT_BITS and _from_lowest(maker, index):
             continue
-        if maker.op_type in _POSITIVE or (maker.op_type == "Clip" and _from_zero(maker, index)):
+        cut = maker.op_type == "Relu" or (maker.op_type == "Clip" and _from_zero(maker, index))
+        if cut or operator(maker).probability:
             continue
         if maker.op_type == "Cast" and index.types.get(maker.input[0]) == TensorProto.UINT8:
             continue

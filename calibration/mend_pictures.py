@@ -12,8 +12,9 @@ from edge_sdk.calibration import graphs
 from edge_sdk.calibration.draft import Draft
 from edge_sdk.calibration.graphs import Index
 from edge_sdk.calibration.mend_weights import dequantized
+from edge_sdk.calibration.ops import operator
 from edge_sdk.calibration.pairs import stored, whole_pairs
-from edge_sdk.runtimes.operators import DEQUANTIZE, QUANTIZE
+from edge_sdk.runtimes.operators import DEQUANTIZE, PAIR, QUANTIZE
 from edge_sdk.tensors import Array
 
 _SHIFT = 128
@@ -23,7 +24,8 @@ def raw_pictures(index: Index) -> frozenset[str]:
     """Float tensors that hold the values of a uint8 input: behind Cast and Transpose, and Q/DQ of steps of about 1."""
     found = {name for name in index.inputs if index.types.get(name) == TensorProto.UINT8}
     for node in index.model.graph.node:
-        if node.op_type in ("Cast", "Transpose", QUANTIZE, DEQUANTIZE) and node.input[0] in found:
+        moves = operator(node).picture and len(node.input) == 1
+        if (moves or node.op_type in PAIR) and node.input[0] in found:
             found.update(node.output)
     return frozenset(found.difference(index.inputs))
 

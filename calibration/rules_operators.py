@@ -16,6 +16,7 @@ from edge_sdk.calibration.mend_operators import (
     scaled_resize,
     standard_forms,
 )
+from edge_sdk.calibration.ops import operator
 from edge_sdk.calibration.rules import ORT, OV, TRT, Breach, Finder, Rule, claim
 from edge_sdk.runtimes.operators import PAIR
 
@@ -23,8 +24,6 @@ _OURS = "com.microsoft"
 _TAKEN = ("Gelu", *PAIR)
 """Of com.microsoft, what all three runtimes read."""
 _LEAKY = ("QLinearLeakyRelu",)
-_INTEGERS = ("ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul")
-"""Operators that read uint8, and have rows of their own."""
 _TOP_K = 3840  # TensorRT's limit
 _SHAPED = {"Reshape": (1,), "Expand": (1,), "Tile": (1,), "ConstantOfShape": (0,), "Resize": (2, 3), "Slice": (1, 2)}
 """Inputs that say how large the output is."""
@@ -65,7 +64,8 @@ def _foreign(learning: bool) -> Finder:
 
 def _uint8_readers(index: Index) -> Iterator[Breach]:
     for node in index.model.graph.node:
-        if node.op_type in ("Cast", *_INTEGERS, *PAIR):
+        # the two formats that multiply integers have rows of their own: L29, L30
+        if node.op_type in ("Cast", *PAIR) or node.op_type.startswith("QLinear") or node.op_type.endswith("Integer"):
             continue
         if any(index.types.get(name) == TensorProto.UINT8 for name in node.input):
             yield node.name, f"{node.op_type} reads a uint8 tensor"
@@ -78,7 +78,7 @@ def _cast_inside(node: NodeProto, index: Index) -> bool:
 def _cast_of_any(node: NodeProto, index: Index) -> bool:
     """Whether a float tensor that nothing bounds is cast to 8 bits."""
     maker = index.producer.get(node.input[0])
-    bounded = maker is not None and maker.op_type in ("Clip", "Sigmoid", "Softmax", "HardSigmoid")
+    bounded = maker is not None and (maker.op_type == "Clip" or operator(maker).probability)
     real = index.types.get(node.input[0]) in (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
     return real and not bounded and graphs.integer(node, "to", 0) in (TensorProto.UINT8, TensorProto.INT8)
 

@@ -11,7 +11,7 @@ from edge_sdk.calibration import graphs
 from edge_sdk.calibration.graphs import Index
 from edge_sdk.calibration.mend_copies import paired_behind_copies
 from edge_sdk.calibration.mend_operators import spread_bias
-from edge_sdk.calibration.mend_pairs import once, symmetric, without_pairs
+from edge_sdk.calibration.mend_pairs import once, without_pairs
 from edge_sdk.calibration.mend_weights import floating, symmetric_weights
 from edge_sdk.calibration.ops import chained, joined, operator, output_axis
 from edge_sdk.calibration.pairs import (
@@ -72,20 +72,6 @@ def _quantized_behind(node: NodeProto, index: Index) -> bool:
     readers = index.readers.get(node.output[0], ())
     behind = [r for n in readers if operator(n).kind == "activation" for r in index.readers.get(n.output[0], ())]
     return any(r.op_type == QUANTIZE for r in (*readers, *behind))
-
-
-def _unequal_parts(index: Index) -> Iterator[Breach]:
-    for node in index.model.graph.node:
-        dqs = [index.producer[name] for name in node.input if made_by(name, DEQUANTIZE, index)]
-        steps = [scale(dq, index) for dq in dqs] if node.op_type == "Concat" else []
-        known = [float(one.item()) for one in steps if one is not None and one.size == 1]
-        for dq, one in zip(dqs, steps) if len(set(known)) > 1 else ():
-            source = index.producer.get(dq.input[0])
-            if one is not None and one.size == 1 and float(one.item()) != max(known) and source is not None:
-                yield (
-                    source.name,
-                    f"{node.name} joins it with a pair of a scale {max(known) / one.item():.3g} times as large",
-                )
 
 
 def _half_quantized(index: Index) -> Iterator[Breach]:
@@ -210,10 +196,6 @@ RULES = (
     Rule(
         number="L22", title="one branch of a sum without Q/DQ", claims=claim("float", ORT) | claim("slow", OV, TRT),
         hint="Add a Q/DQ pair on the other branch", find=_one_branch,
-    ),
-    Rule(
-        number="L23", title="a Concat of pairs of several scales", claims=claim("slow"),
-        hint="Use the largest scale for all", fix="values", menders=(symmetric,), find=_unequal_parts,
     ),
     Rule(
         number="L26", title="weight quantized and activation not, or the reverse",

@@ -288,16 +288,6 @@ def computed_scale() -> ModelProto:
     return model
 
 
-def two_scales_into_a_concat() -> ModelProto:
-    constants = {"s": np.float32(0.04), "t": np.float32(0.02), "z": np.int8(0)}
-    nodes = [
-        node("QuantizeLinear", "x s z", "q"), node("DequantizeLinear", "q s z", "d"), node("Sigmoid", "x", "n"),
-        node("QuantizeLinear", "n t z", "q2"), node("DequantizeLinear", "q2 t z", "d2"),
-        node("Concat", "d d2", axis=1),
-    ]  # fmt: skip
-    return model_of(nodes, constants)
-
-
 def operator_format(product: bool = False) -> ModelProto:
     constants: dict[str, Any] = {
         "s": np.float32(0.04), "z": np.int8(0), "w": weights(4, 4) if product else weights(2, 4, 1, 1),
@@ -477,7 +467,6 @@ ROWS: list[tuple[str, Callable[[], ModelProto]]] = [
     ("L20", lambda: chain(node("Abs", "x", "s2"), node("QuantizeLinear", "x s2 z", "q"), node("DequantizeLinear", "q s2 z"), constants={"z": np.int8(0)}, shape=())),
     ("L21", lambda: conv(t=np.float32(0.08), d=node("DequantizeLinear", "q t z", "d"))),
     ("L22", residual),
-    ("L23", two_scales_into_a_concat),
     ("L26", lambda: conv(y=node("Conv", "x wd b"))),
     ("L26", lambda: conv(w=weights(2, 4, 1, 1).astype(np.float32), wd=node("Sigmoid", "x", "unread"), y=node("Conv", "d w b"), closed=False)),
     ("L29", operator_format),
