@@ -73,7 +73,8 @@ def made(models: Mapping[str, UserModel], options: ModelOptions, *, axes: Mappin
     measured = quality(built)
     text = [*_lines(built), *([""] if measured else []), *measured, *task.lines(built), *notes, "",
             *written(built, task, refused)]  # fmt: skip
-    terminal.emit(_json(built) | {"notes": notes, "refused_here": refused}, as_json=options.json, text="\n".join(text))
+    facts = {**_json(built), **task.facts(built), "notes": notes, "refused_here": refused}
+    terminal.emit(facts, as_json=options.json, text="\n".join(text))
 
 
 def task_options(task: str, options: ModelOptions) -> TaskOptions:

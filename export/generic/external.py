@@ -24,6 +24,8 @@ except ImportError:  # Windows has no such limits
 
 MAX_BYTES = 2**31 - 1
 """Protobuf's own limit for one message, which a graph with its weights inside is."""
+LONGEST_PATH = 4096
+"""Of characters, on Linux; other systems take less."""
 COPIES = 4
 """How many times the weights are in memory while a graph is read, cleaned and written, at the least."""
 
@@ -153,6 +155,8 @@ def _size(tensor: Any) -> int | None:
 
 def _beside(path: Path, location: str) -> Path:
     """The file of a tensor's weights. Raises BadInput for one that is not a plain file in the model's own folder."""
+    if len(location) > LONGEST_PATH:  # before it is taken apart: its parents alone would be quadratic
+        location = location[:80] + "..."
     name, windows = PurePosixPath(location), PureWindowsPath(location)
     leads_out = name.is_absolute() or bool(windows.anchor) or ".." in (*name.parts, *windows.parts)
     file = path.parent / name

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 from float_nets import SIDE, classifier, edge, photos
+from one_way import ONE_WAY
 from onnx import TensorProto, helper
 from test_picture_front import normalized, run
 
@@ -27,7 +28,7 @@ OPTIONS = PictureOptions(mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
 
 def quantize(*words: str, data: str = "photos", model: str = "m.onnx") -> int:
     given = ("--data", data, "--out", "m.edge", "--threads", "1", "--overwrite", "--variant", "int8")
-    return edge("quantize", model, *given, *words)
+    return edge("quantize", model, *given, *ONE_WAY, *words)
 
 
 @pytest.fixture

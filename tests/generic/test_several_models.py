@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from float_nets import edge
+from one_way import ONE_WAY
 from onnx import TensorProto, helper, numpy_helper
 
 import edge_sdk
@@ -44,7 +45,7 @@ DATA = ("--data", "encoder=enc.npz", "--data", "decoder=dec.npz")
 
 
 def quantize(*words: str, files: tuple[str, ...] = FILES, data: tuple[str, ...] = DATA) -> int:
-    return edge("quantize", *files, *data, "--out", "m.edge", "--threads", "1", "--overwrite", *words)
+    return edge("quantize", *files, *data, "--out", "m.edge", "--threads", "1", "--overwrite", *ONE_WAY, *words)
 
 
 def test_two_models_become_one_bundle_that_is_verified_and_fed_by_role(here: Path) -> None:

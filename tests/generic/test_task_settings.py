@@ -11,6 +11,7 @@ import msgspec
 import onnx
 import pytest
 from float_nets import classifier, edge
+from one_way import ONE_WAY
 
 from edge_sdk import tasks
 from edge_sdk.bundle.store import Bundle
@@ -51,7 +52,7 @@ def test_a_model_becomes_a_bundle_of_the_task_that_is_named(graded: None, work: 
     (work / "labels.txt").write_text("ä\nb\nc\nd\ne\n", "utf-8")
     words = ("--data", "random:3", "--out", "m.edge", "--variant", "fp32", "--threads", "1")
     stated = ("--task", "graded", "--labels", "labels.txt", "--scores", "logits")
-    assert edge("quantize", "m.onnx", *words, *stated) == 0
+    assert edge("quantize", "m.onnx", *words, *ONE_WAY, *stated) == 0
     with Bundle.open("m.edge") as bundle:
         assert bundle.manifest.task == "graded"
         assert bundle.manifest.settings == {"labels": ["ä", "b", "c", "d", "e"], "scores": "logits", "top": 5}

@@ -15,6 +15,7 @@ import trial_nets
 from float_nets import edge, photos
 from hypothesis import given
 from hypothesis import strategies as st
+from one_way import ONE_WAY
 from safetensors.torch import save_file
 
 from edge_sdk.bundle.store import Bundle
@@ -287,7 +288,7 @@ def test_a_module_becomes_a_bundle_with_one_command(work: Path, capsys: pytest.C
     save_file(made("make", width=4).state_dict(), "w.safetensors")
     photos(work / "photos")
     command = (
-        "export", "my_nets:make", "--arg", "width=4", "--weights", "w.safetensors", "--input",
+        "export", "my_nets:make", *ONE_WAY, "--arg", "width=4", "--weights", "w.safetensors", "--input",
         "image:float32[N,3,H=16..64,W=16..64]", "--data", "photos", "--mean", "0.485,0.456,0.406", "--std",
         "0.229,0.224,0.225", "--size", "24x32", "--threads", "1", "--variant", "int8", "--out", "m.edge",
     )  # fmt: skip
@@ -323,6 +324,6 @@ def test_a_module_becomes_a_bundle_with_one_command(work: Path, capsys: pytest.C
 def test_a_mistake_is_one_sentence(
     words: tuple[str, ...], code: int, said: str, work: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert edge("export", words[0], "--data", "random:2", "--out", "m.edge", *words[1:]) == code
+    assert edge("export", words[0], "--data", "random:2", "--out", "m.edge", *ONE_WAY, *words[1:]) == code
     assert said in capsys.readouterr().err
     assert list(work.glob("*.edge")) == []
