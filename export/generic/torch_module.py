@@ -23,6 +23,7 @@ from edge_sdk.export.generic.input_spec import FreeAxis, InputSpec, free_axes, l
 from edge_sdk.export.generic.lower import lowered
 from edge_sdk.export.generic.model import UserModel, checked_model
 from edge_sdk.export.generic.samples import drawn
+from edge_sdk.export.generic.traced import cast_first, without_traces
 from edge_sdk.extras import first_sentence
 from edge_sdk.runtimes import registry
 from edge_sdk.runtimes.protocol import CompileOptions, Session
@@ -74,8 +75,8 @@ def exported(
     module = module.float()  # int8 needs a float32 graph, and fp16 is a variant of one
     ordered = _as_forward_takes(module, inputs)
     answered = _answers(module, ordered, _arrays(ordered, _traced(ordered), seed), where)
-    model = lowered(_graph(module, ordered, tuple(answered), where))
-    _without_traces(model, ordered)
+    model = cast_first(lowered(_graph(module, ordered, tuple(answered), where)))
+    without_traces(model, ordered)
     user = checked_model(model, model.SerializeToString(), where=where)
     return user, _parity(module, user, ordered, seed=seed, threads=threads)
 
@@ -172,27 +173,6 @@ def _quiet() -> Iterator[None]:
             yield  # it prints whole graphs where it fails
     finally:
         logging.disable(before)
-
-
-def _without_traces(model: Any, inputs: Sequence[InputSpec]) -> None:
-    """Take out what only a tool or a person at this machine reads, paths of source files among it, and names of sizes
-    that are no free axes of an input: "2*H"."""
-    known = {axis.name for axis in free_axes(inputs)}
-    for holder in (
-        model,
-        model.graph,
-        *model.graph.node,
-        *model.graph.input,
-        *model.graph.output,
-        *model.graph.initializer,
-    ):
-        del holder.metadata_props[:]
-        holder.ClearField("doc_string")
-    del model.graph.value_info[:]
-    for info in model.graph.output:
-        for dim in info.type.tensor_type.shape.dim:
-            if dim.dim_param and dim.dim_param not in known:
-                dim.Clear()
 
 
 def _parity(

@@ -52,15 +52,15 @@ def model(*, batch: int | str | None = "N", axis: int | str = 6) -> onnx.ModelPr
         nodes, "g",
         [
             helper.make_tensor_value_info(IMAGE, TensorProto.FLOAT, [*rows, 3, 16, 16]),
-            helper.make_tensor_value_info(NUMBERS, TensorProto.FLOAT, [axis, 8] if batch is None else [*rows, axis, 8]),
+            helper.make_tensor_value_info(NUMBERS, TensorProto.FLOAT, [*([] if batch is None else rows), axis, 16]),
         ],
         [
             helper.make_tensor_value_info("pooled", TensorProto.FLOAT, [*rows, 8, 1, 1]),
             helper.make_tensor_value_info(
-                "answer", TensorProto.FLOAT, [axis, 4] if batch is None else [*rows, axis, 4]
+                "answer", TensorProto.FLOAT, [axis, 16] if batch is None else [*rows, axis, 16]
             ),
         ],
-        [weight("w", (8, 3, 3, 3)), weight("m", (8, 4))],
+        [weight("w", (8, 3, 3, 3)), weight("m", (16, 16))],
     )  # fmt: skip
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.checker.check_model(made)
@@ -71,7 +71,7 @@ def arrays(count: int, *, axis: int = 6) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(2)
     return {
         IMAGE: rng.normal(size=(count, 3, 16, 16)).astype(np.float32),
-        NUMBERS: rng.normal(size=(count, axis, 8)).astype(np.float32),
+        NUMBERS: rng.normal(size=(count, axis, 16)).astype(np.float32),
     }
 
 
@@ -213,7 +213,7 @@ def test_inputs_without_a_batch_axis_are_stacked(here: Path) -> None:
     ) == 0  # fmt: skip
     with Bundle.open("m.edge") as bundle:
         assert [g.axes for g in bundle.manifest.graphs] == [{}]
-        assert bundle.manifest.golden[0].feeds["model"][NUMBERS].shape == (6, 8)
+        assert bundle.manifest.golden[0].feeds["model"][NUMBERS].shape == (6, 16)
 
 
 def scaled(here: Path) -> None:

@@ -42,6 +42,17 @@ def half() -> nn.Module:
     return make().half()
 
 
+class Pixels(nn.Module):
+    """Takes uint8 NHWC pictures itself, and turns them before it casts them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 4, 3)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return torch.relu(self.first(image.permute(0, 3, 1, 2).float() / 255))
+
+
 class Order(nn.Module):
     """Two inputs; the order of `--input` is not that of forward."""
 
