@@ -81,8 +81,8 @@ def tidy(model: ModelProto) -> ModelProto:
     kept = [n for n in graph.node if n not in constants] if constants else list(graph.node)
     tensors = [graphs.renamed(t, t.name) for t in graph.initializer] + [_constant(n) for n in constants]
     kept = _without_identities(kept, {o.name for o in graph.output})
-    nodes = _named(_sorted(kept, {t.name for t in tensors} | {i.name for i in graph.input} | {""}))
-    tensors += _resizes_by_scale(nodes, Index.of(shape_inference.infer_shapes(model)))
+    nodes = _named(in_order(kept, {t.name for t in tensors} | {i.name for i in graph.input} | {""}))
+    tensors += resizes_by_scale(nodes, Index.of(shape_inference.infer_shapes(model)))
     used = {name for node in nodes for name in graphs.reads(node)} | {o.name for o in graph.output}
     inside = {t.name for t in tensors}
     inputs = [i for i in graph.input if i.name not in inside]
@@ -211,7 +211,8 @@ def _without_identities(nodes: list[NodeProto], outputs: set[str]) -> list[NodeP
     return kept
 
 
-def _sorted(nodes: list[NodeProto], known: set[str]) -> list[NodeProto]:
+def in_order(nodes: list[NodeProto], known: set[str]) -> list[NodeProto]:
+    """`nodes` in an order in which each reads `known` tensors and those of nodes before it. BadInput for a cycle."""
     waiting, done = list(nodes), []
     known = set(known)
     while waiting:
@@ -227,7 +228,7 @@ def _sorted(nodes: list[NodeProto], known: set[str]) -> list[NodeProto]:
     return done
 
 
-def _resizes_by_scale(nodes: list[NodeProto], index: Index) -> list[TensorProto]:
+def resizes_by_scale(nodes: list[NodeProto], index: Index) -> list[TensorProto]:
     """Give such a Resize its scales in place of its sizes, where they mean the same; the new initializers."""
     made = []
     for node in nodes:

@@ -22,6 +22,8 @@ OLDEST_READ, NEWEST_READ = 9, 25
 """Opsets that float graphs may come with: those that tests/calibration/test_clean.py converts and compares."""
 OLDEST_TAKEN, NEWEST_TAKEN = 7, 21
 """Opsets that the runtimes in the field take (specs/runtimes.md; target profiles state less for some)."""
+INNER = "edge_sdk.inner"
+"""Key of the mark of a model that was made of a graph inside another one (`inner`)."""
 _TWO_GIB = 2**31 - 1  # protobuf's own limit for one message
 
 
@@ -44,13 +46,18 @@ def load(graph: bytes) -> ModelProto:
         raise BadInput("these bytes are not an ONNX graph", hint="Export the model again") from exc
     if not model.graph.node:
         raise BadInput("the graph has no nodes", hint="Export the model again")
-    outside = [t.name for t in model.graph.initializer if t.data_location == TensorProto.EXTERNAL]
+    check_inside(model)
+    return checked(model)
+
+
+def check_inside(model: ModelProto) -> None:
+    """Raises BadInput for weights that lie in another file."""
+    outside = [t.name for t in tensors(model) if t.data_location == TensorProto.EXTERNAL]
     if outside:
         raise BadInput(
             f"{len(outside)} weights lie outside the graph, the first is {outside[0]}",
             hint="Save the model with its weights inside: onnx.save(model, path, save_as_external_data=False)",
         )
-    return checked(model)
 
 
 def checked(model: ModelProto, *, where: str = "") -> ModelProto:
@@ -104,6 +111,34 @@ def _of_nodes(nodes: Iterable[NodeProto]) -> Iterator[TensorProto]:
                 yield from _of_graph(inner)
 
 
+def check_values(model: ModelProto, *, where: str = "") -> None:
+    """Raises BadInput for an initializer whose bytes are not as many as its shape and type say."""
+    for stored in model.graph.initializer:
+        try:
+            numpy_helper.to_array(stored)
+        except (ValueError, TypeError, KeyError) as exc:
+            raise BadInput(
+                f"its tensor {stored.name[:80] or 'without a name'} can't be read: {first_sentence(exc)}", where=where,
+                hint="Export the model again",
+            ) from exc  # fmt: skip
+
+
+def check_arity(model: ModelProto, *, where: str = "") -> None:
+    """Raises BadInput for a node of the standard that lacks inputs or outputs."""
+    version = opset_of(model)
+    for node in model.graph.node:
+        if node.domain not in STANDARD_DOMAINS or not onnx.defs.has(node.op_type):
+            continue
+        older = onnx.defs.has(node.op_type, max_inclusive_version=version)  # else of an opset to come
+        schema = onnx.defs.get_schema(node.op_type, version) if older else onnx.defs.get_schema(node.op_type)
+        given, made = len(node.input), len(node.output)
+        if given < schema.min_input or made < schema.min_output or not all(node.input[: schema.min_input]):
+            raise BadInput(
+                f"the node {node.name or node.op_type} has {given} inputs and {made} outputs; {node.op_type} has "
+                f"{schema.min_input} and {schema.min_output} at least", where=where, hint="Export the model again",
+            )  # fmt: skip
+
+
 def check_opset(model: ModelProto, *, where: str = "") -> None:
     """BadInput for a graph of an opset that is not read."""
     if not OLDEST_READ <= (have := opset_of(model)) <= NEWEST_READ:
@@ -154,6 +189,14 @@ def rebuilt(
     return inferred
 
 
+def with_types(model: ModelProto) -> ModelProto:
+    """A copy with the types and shapes that can be inferred; the model itself if it is too broken, or too large."""
+    try:
+        return shape_inference.infer_shapes(model)
+    except (shape_inference.InferenceError, RuntimeError, ValueError):
+        return model
+
+
 def opset_of(model: ModelProto) -> int:
     """Version of the standard operator set. BadInput if the graph names none."""
     versions = [o.version for o in model.opset_import if o.domain in STANDARD_DOMAINS]
@@ -184,7 +227,7 @@ class Index:
         graph = model.graph
         readers: dict[str, list[NodeProto]] = {}
         for node in graph.node:
-            for name in reads(node):
+            for name in filter(None, reads(node)):
                 readers.setdefault(name, []).append(node)
         known = [*graph.input, *graph.value_info, *graph.output]
         constants = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
@@ -214,7 +257,9 @@ class Index:
 
 def reads(node: NodeProto) -> tuple[str, ...]:
     """What a node reads, each name once: its inputs, and what its subgraphs take from outside."""
-    return tuple(dict.fromkeys((*node.input, *(name for graph in subgraphs(node) for name in _free(graph)))))
+    return tuple(
+        dict.fromkeys((*node.input, *(name for graph in subgraphs(node) for name in taken_from_outside(graph))))
+    )
 
 
 def subgraphs(node: NodeProto) -> Iterator[onnx.GraphProto]:
@@ -233,7 +278,7 @@ def _inside(node: NodeProto) -> Iterator[str]:
             yield from _inside(inner)
 
 
-def _free(graph: onnx.GraphProto) -> Iterator[str]:
+def taken_from_outside(graph: onnx.GraphProto) -> Iterator[str]:
     """Names that a subgraph reads and does not make."""
     made = {*(i.name for i in graph.input), *(t.name for t in graph.initializer), ""}
     for node in graph.node:
@@ -289,7 +334,13 @@ def number(node: NodeProto, name: str, default: float) -> float:
 
 def text(node: NodeProto, name: str, default: str) -> str:
     """An attribute that is a string."""
-    return next((item.s.decode() for item in node.attribute if item.name == name), default)
+    return next((item.s.decode(errors="replace") for item in node.attribute if item.name == name), default)
+
+
+def info_of(name: str, index: Index) -> onnx.ValueInfoProto:
+    """Type and shape of a tensor, as far as the index has them."""
+    kind, shape = index.types.get(name, 0), index.shapes.get(name)
+    return helper.make_tensor_value_info(name, kind, shape) if kind else onnx.ValueInfoProto(name=name)
 
 
 def tensor(name: str, array: Array) -> TensorProto:

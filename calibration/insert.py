@@ -1,7 +1,7 @@
 """Inserts Q and DQ by a plan: the canonical int8 graph, layout "conv-relu-q". Knows no samples, no runtime.
 
 Q/DQ stand behind the activation function that fuses into its convolution; weights are stored int8 with a scale per
-output channel, biases float32.
+output channel, biases float32. Products (Gemm and MatMul) are written as MatMul, then Sub of the negative bias.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from onnx import ModelProto, NodeProto, helper
 from edge_sdk.calibration import graphs
 from edge_sdk.calibration.bias_correction import bias_shift
 from edge_sdk.calibration.graphs import Index
-from edge_sdk.calibration.ops import DEQUANTIZE, corrects_bias, depthwise, weight_axis
+from edge_sdk.calibration.ops import DEQUANTIZE, by_output, depthwise, operator, weight_axis
 from edge_sdk.calibration.plan import QuantizationPlan
 from edge_sdk.calibration.ranges import Weights, quantize_weights
-from edge_sdk.runtimes.operators import QUANTIZE
+from edge_sdk.runtimes.operators import QUANTIZE, is_product
 from edge_sdk.runtimes.variants import TOP
 from edge_sdk.tensors import Array
 
@@ -34,9 +34,9 @@ def insert(
 ) -> ModelProto:
     """The int8 graph in the canonical layout.
 
-    weight_limit: 127, or 64 where 16-bit sums would saturate. means: by tensor, mean per channel (axis 1); biases of
-    the convolutions that read these tensors are corrected for the rounding of their weights. given: by node, weights
-    that are int8 already; their biases are not corrected again.
+    weight_limit: 127, or 64 where 16-bit sums would saturate. means: by tensor, mean per channel along the axis of
+    `plan.channel_axes`; the biases of the operators that read these tensors are corrected for the rounding of their
+    weights. given: by node, weights that are int8 already; their biases are not corrected again.
     """
     return _Writer(Index.of(model), plan, scales, weight_limit, means or {}, given or {}).model()
 
@@ -65,6 +65,8 @@ class _Writer:
         self._scale_names: dict[str, str] = {}
         self._shift = ""
         self._dequantized: dict[str, str] = {}
+        self._axes = plan.channel_axes(index.model)
+        self._subtracted: dict[str, str] = {}  # Add behind a product -> the negative of what it adds
         self._before_q: dict[str, str] = {}
         self._zero = ""
 
@@ -80,13 +82,15 @@ class _Writer:
             for i, name in enumerate(node.input):
                 if name in points:
                     copy.input[i] = read[name]
-            if node.name in self._plan.operators:
-                self._weights(node, copy)
             for i, name in enumerate(node.output):
                 if name in points and name in self._index.outputs:
                     copy.output[i] = graphs.fresh(f"{name}_float", self._names)
-            self._nodes.append(copy)
-            for name, real in zip(node.output, copy.output, strict=True):
+            if node.name in self._subtracted:
+                varying = next(name for name in copy.input if name not in self._index.constants)
+                copy.op_type, copy.input[:] = "Sub", [varying, self._subtracted[node.name]]
+            behind = self._weights(node, copy) if node.name in self._plan.operators else None
+            self._nodes += [copy] if behind is None else [copy, behind]
+            for name, real in zip(node.output, (behind or copy).output, strict=True):
                 if name in points:
                     self._quantize(name, real)
         used = {name for n in self._nodes for name in graphs.reads(n)} | set(self._index.outputs)
@@ -128,15 +132,19 @@ class _Writer:
             self._constants[self._zero] = np.asarray(0, np.int8)
         return self._zero
 
-    def _weights(self, node: NodeProto, copy: NodeProto) -> None:
+    def _weights(self, node: NodeProto, copy: NodeProto) -> NodeProto | None:
+        """Give `copy` int8 weights and its bias; the node behind it that answers in its place, if there is one."""
+        product = is_product(node.op_type)
         real = self._index.constants[node.input[1]].astype(np.float32)
+        if product:  # (K, N), as MatMul stores it
+            real = np.moveaxis(real, weight_axis(node) or 0, 1)
         bias = self._index.constants.get(node.input[2]) if len(node.input) > 2 and node.input[2] else None
-        axis = weight_axis(node)
-        packed = self._given.get(node.name) or quantize_weights(
+        axis = 1 if product else weight_axis(node)
+        packed = self._given_weights(node, product) or quantize_weights(
             real,
             axis=axis,
             limit=TOP if depthwise(node, real.shape) else self._limit,
-            bias=bias if bias is not None and bias.ndim == 1 else None,
+            bias=bias if bias is not None and bias.ndim == 1 and not product else None,
             input_scale=float(self._scales[node.input[0]]),
         )
         stem = f"{node.name}_weight"
@@ -144,24 +152,43 @@ class _Writer:
         self._constants |= {q: packed.values, scale: packed.scale, zero: np.zeros(packed.scale.shape, np.int8)}
         out = graphs.fresh(f"{stem}_dq", self._names)
         self._add(DEQUANTIZE, [q, scale, zero], out, out, axis=axis)
+        if product:
+            copy.op_type = "MatMul"
+            del copy.attribute[:], copy.input[2:]
         copy.input[1] = out
-        self._bias(node, copy, real, packed, bias)
+        shift = self._shift_of(node, copy, real, packed)
+        if product:
+            return self._behind(node, copy, bias, shift)
+        self._biased(node, copy, bias, shift)
+        return None
 
-    def _bias(self, node: NodeProto, copy: NodeProto, real: Array, packed: Weights, bias: Array | None) -> None:
-        """The float32 bias: with the picture's 128 in it, and corrected for rounded weights."""
-        if not corrects_bias(node):
-            return
-        axis = packed.axis or 0
-        # (O, I / group, ...), whichever way the weight is stored
-        real, values = np.moveaxis(real, axis, 0), np.moveaxis(packed.values, axis, 0)
-        rounded = values.astype(np.float64) * packed.scale.astype(np.float64).reshape(-1, *[1] * (real.ndim - 1))
-        shift = np.zeros(len(real))
+    def _shift_of(self, node: NodeProto, copy: NodeProto, real: Array, packed: Weights) -> NDArray[np.float64]:
+        """What the bias of each output channel must take up: the picture's 128, the mean error of rounded weights."""
+        weights = packed.values.astype(np.float64)
+        weights *= packed.scale.astype(np.float64).reshape([-1 if i == packed.axis else 1 for i in range(weights.ndim)])
+        exact, rounded = by_output(copy, real), by_output(copy, weights)
+        shift = np.zeros(len(exact))
         if self._plan.points[node.input[0]].role == "exact-picture":
             # conv(x) = conv(x - 128) + 128 * sum of the weights that really run: exact.
-            shift += 128.0 * rounded.reshape(len(real), -1).sum(axis=1)
+            shift += 128.0 * rounded.reshape(len(exact), -1).sum(axis=1)
         means = self._means.get(node.input[0])
-        if means is not None and means.size and node.name not in self._given:
-            shift += bias_shift(real, rounded, means, group=graphs.integer(node, "group", 1))
+        given = node.name in self._given
+        if means is not None and means.size and not given and self._axes[node.input[0]] == operator(node).data_axis:
+            positions = int(np.prod(graphs.ints(node, "strides"))) if node.op_type == "ConvTranspose" else 1
+            group = graphs.integer(node, "group", 1)
+            shift += bias_shift(exact, rounded, means, group=group, positions=positions)
+        return shift
+
+    def _given_weights(self, node: NodeProto, product: bool) -> Weights | None:
+        """What another algorithm has chosen, a product's as (K, N)."""
+        found = self._given.get(node.name)
+        if found is None or not product:
+            return found
+        values = np.moveaxis(found.values, weight_axis(node) or 0, 1)
+        return Weights(values=values, scale=found.scale, axis=None if found.axis is None else 1)
+
+    def _biased(self, node: NodeProto, copy: NodeProto, bias: Array | None, shift: NDArray[np.float64]) -> None:
+        """The float32 bias of a convolution."""
         if not shift.any():
             return
         name = graphs.fresh(f"{node.name}_bias", self._names)
@@ -170,9 +197,43 @@ class _Writer:
         del copy.input[2:]
         copy.input.append(name)
 
+    def _behind(
+        self, node: NodeProto, copy: NodeProto, bias: Array | None, shift: NDArray[np.float64]
+    ) -> NodeProto | None:
+        """The bias of a product: x - (-b), which equals x + b bit by bit, in the Add that is there or in a node behind.
+
+        onnxruntime 1.32 turns MatMul and Add of a bias into Gemm before it looks at Q/DQ, and then runs that in float,
+        weights dequantized in every run. MatMul without Q behind it answers in float32: one rounding fewer, and faster
+        than QLinearMatMul and QGemm (docs/results/products.json).
+        """
+        reader = self._index.only_reader(node.output[0])
+        added = _constant_of(reader, self._index) if reader is not None and bias is None else None
+        if reader is not None and added is not None:
+            self._subtracted[reader.name] = self._negative(reader.name, added + shift)
+            return None
+        total = shift + (0.0 if bias is None else bias)
+        if not total.any():
+            return None
+        answer, copy.output[0] = copy.output[0], graphs.fresh(f"{node.name}_product", self._names)
+        name = graphs.fresh(f"{node.name}_bias", self._node_names)
+        return helper.make_node("Sub", [copy.output[0], self._negative(node.name, total)], [answer], name=name)
+
+    def _negative(self, stem: str, bias: NDArray[np.float64]) -> str:
+        name = graphs.fresh(f"{stem}_negative_bias", self._names)
+        self._constants[name] = (-bias).astype(np.float32)
+        return name
+
     def _add(self, op: str, inputs: list[str], output: str, name: str, axis: int | None = None) -> None:
         unique = graphs.fresh(name, self._node_names)
         node = helper.make_node(op, inputs, [output], name=unique)
         if axis is not None:
             node.attribute.append(helper.make_attribute("axis", axis))
         self._nodes.append(node)
+
+
+def _constant_of(node: NodeProto, index: Index) -> NDArray[np.float64] | None:
+    """What an Add adds to one varying tensor; None if the node is something else."""
+    if node.op_type != "Add" or node.domain not in graphs.STANDARD_DOMAINS:
+        return None
+    constants = [index.constants[name] for name in node.input if name in index.constants]
+    return constants[0].astype(np.float64) if len(constants) == 1 else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ class TensorStatistics:
 
     low, high: smallest and largest value, infinite where one is; 0 if no sample held any value. count: how many
     values. histogram: of |x|, as `magnitudes.counts`; None if it was not asked for.
-    means: float64 (C,), mean per entry of axis 1; empty if it was not asked for.
+    means, channel_tops: float64 and float32 (C,), mean and largest magnitude per channel; empty if not asked for.
     """
 
     tensor: str
@@ -35,6 +36,7 @@ class TensorStatistics:
     samples: int
     histogram: NDArray[np.int64] | None = None
     means: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    channel_tops: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
 
     @property
     def bounded(self) -> bool:
@@ -43,13 +45,17 @@ class TensorStatistics:
 
 
 class Observer:
-    """Statistics of one tensor while samples pass: fixed memory, however many there are."""
+    """Statistics of one tensor while samples pass: fixed memory, however many there are.
 
-    def __init__(self, tensor: str, *, histogram: bool = False, means: bool = False) -> None:
-        self._tensor, self._with_means = tensor, means
+    channel_axis: the axis along which its channels lie, None = nothing per channel is wanted.
+    """
+
+    def __init__(self, tensor: str, *, histogram: bool = False, channel_axis: int | None = None) -> None:
+        self._tensor, self._axis = tensor, channel_axis
         self._low, self._high, self._count, self._samples = np.inf, -np.inf, 0, 0
         self._bins: NDArray[np.int64] | None = np.zeros(magnitudes.BINS, np.int64) if histogram else None
         self._sums: NDArray[np.float64] = np.zeros(0)
+        self._tops: NDArray[np.float32] = np.zeros(0, np.float32)
         self._positions = 0
 
     def add(self, values: Array) -> None:
@@ -69,13 +75,18 @@ class Observer:
         self._count += values.size
         if not np.isfinite(low):
             return  # no scale can hold it: histogram and means are of no use
-        if self._with_means:
-            axes = tuple(i for i in range(values.ndim) if i != 1)
-            sums = values.sum(axis=axes, dtype=np.float64)
-            self._sums = sums if not self._sums.size else self._sums + sums
-            self._positions += values.size // values.shape[1]
+        if self._axis is not None:
+            self._add_channels(values, self._axis % values.ndim)
         if self._bins is not None:
             self._bins = self._bins + magnitudes.counts(values)
+
+    def _add_channels(self, values: Array, axis: int) -> None:
+        others = tuple(i for i in range(values.ndim) if i != axis)
+        sums = values.sum(axis=others, dtype=np.float64)
+        tops = np.maximum(values.max(axis=others), -values.min(axis=others)).astype(np.float32)
+        first = not self._sums.size
+        self._sums, self._tops = (sums, tops) if first else (self._sums + sums, np.maximum(self._tops, tops))
+        self._positions += values.size // values.shape[axis]
 
     def result(self) -> TensorStatistics:
         return TensorStatistics(
@@ -86,6 +97,7 @@ class Observer:
             samples=self._samples,
             histogram=self._bins,
             means=self._sums / max(self._positions, 1),
+            channel_tops=self._tops,
         )
 
 
@@ -95,7 +107,7 @@ def observe(
     tensors: Sequence[str],
     *,
     histogram: bool = False,
-    means_of: Sequence[str] = (),
+    channel_axes: Mapping[str, int] = MappingProxyType({}),
     optimised: bool = True,
     threads: int | None = None,
     progress: Progress = silent,
@@ -104,12 +116,12 @@ def observe(
 ) -> dict[str, TensorStatistics]:
     """Run every sample once and observe `tensors` (any float tensors of the graph, by name).
 
-    histogram: of all of them. means_of: those whose means per channel (axis 1) are wanted too.
+    histogram: of all of them. channel_axes: of those whose channels are wanted one by one, the axis of these.
     optimised: ONNX Runtime's graph optimisation; False is the standard to the letter, and slower. total: how many
     samples there are, 0 = not known. keep: is shown every sample. BadInput: no samples, a sample that does not fit,
     values that are NaN or infinite.
     """
-    observers = {name: Observer(name, histogram=histogram, means=name in means_of) for name in tensors}
+    observers = {name: Observer(name, histogram=histogram, channel_axis=channel_axes.get(name)) for name in tensors}
     session = Reader(model, tuple(tensors), optimised=optimised, threads=threads)
     done = 0
     for sample in samples:

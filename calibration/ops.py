@@ -5,9 +5,11 @@ The rows themselves are `runtimes.operators`; this module adds what needs nodes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto
 
 from edge_sdk.calibration import graphs
@@ -15,10 +17,14 @@ from edge_sdk.calibration.graphs import Index
 from edge_sdk.runtimes.operators import DEQUANTIZE, PAIR, Operator, is_product, traits
 
 __all__ = [
-    "DEQUANTIZE", "PAIR", "behind_dilated_average", "chained", "copies", "corrects_bias", "depthwise", "end_of",
-    "gate_of", "joined", "moved", "operator", "picture_tensors", "unpadded", "weight_axis",
+    "DEQUANTIZE", "PAIR", "behind_dilated_average", "by_output", "chained", "copies", "depthwise", "end_of",
+    "gate_of", "joined", "mixes", "moved", "operator", "picture_tensors", "unpadded", "weight_axis",
 ]  # fmt: skip
 
+Float = TypeVar("Float", np.float32, np.float64)
+
+MIXED = 16.0
+"""Ratio of ranges beyond which one scale leaves the smaller one 8 steps or fewer on each side of 0."""
 FEW_ROWS = 16
 """OpenVINO 2026.4 fuses chained int8 products of fewer rows than this into a kernel that returns garbage
 (`runtimes.faults`: openvino-int8-mlp-garbage; specs/runtimes.md, L71)."""
@@ -47,9 +53,13 @@ def depthwise(node: NodeProto, weight: tuple[int, ...]) -> bool:
     return node.op_type == "Conv" and group > 1 and weight[1] == 1 and weight[0] == group
 
 
-def corrects_bias(node: NodeProto) -> bool:
-    """Whether the mean of rounded weights can be taken off a bias: input channels lie along axis 1 of the data."""
-    return operator(node).bias is not None and node.op_type != "ConvTranspose"
+def by_output(node: NodeProto, weight: NDArray[Float]) -> NDArray[Float]:
+    """The weight of a matrix operator as (O, I / group, ...), however the operator stores it."""
+    if node.op_type != "ConvTranspose":
+        return np.moveaxis(weight, weight_axis(node) or 0, 0)
+    group = graphs.integer(node, "group", 1)
+    parts = np.swapaxes(weight.reshape(group, -1, *weight.shape[1:]), 1, 2)  # (group, O / group, I / group, ...)
+    return parts.reshape(-1, *parts.shape[2:])
 
 
 def copies(node: NodeProto, index: Index) -> bool:
@@ -59,6 +69,50 @@ def copies(node: NodeProto, index: Index) -> bool:
     if node.op_type == "Pad":
         return graphs.text(node, "mode", "constant") != "wrap" and _pads_with_zero(node, index)
     return operator(node).kind == "copy"
+
+
+def mixes(node: NodeProto, index: Index, tops: Mapping[str, float]) -> bool:
+    """Whether a Concat joins ranges that no scale can hold together: boxes in pixels and scores of 0 to 1.
+
+    By what was observed (tops: largest magnitudes), or, of what was not, by structure: probabilities beside arithmetic
+    with numbers larger than `MIXED`, such as strides and anchors.
+    """
+    if node.op_type != "Concat":
+        return False
+    seen = [tops.get(name, 0.0) for name in node.input]
+    if all(seen):
+        return max(seen) > MIXED * min(seen)
+    return any(_probability(name, index) for name in node.input) and any(_large(name, index) for name in node.input)
+
+
+def _probability(tensor: str, index: Index) -> bool:
+    node = _made_by(tensor, index)
+    return node is not None and operator(node).probability
+
+
+def _large(tensor: str, index: Index) -> bool:
+    """Whether arithmetic with a constant of more than `MIXED` makes `tensor`, of Mul, Add and copies alone."""
+    todo, seen = [tensor], set[str]()
+    while todo:
+        node = _made_by(todo.pop(), index)
+        if node is None or node.name in seen or operator(node).kind not in ("sum", "product", "copy"):
+            continue
+        seen.add(node.name)
+        todo += [name for name in node.input if name not in index.constants]
+        values = [index.constants[name] for name in node.input if name in index.constants]
+        if operator(node).kind != "copy" and any(one.size and np.abs(one).max() > MIXED for one in values):
+            return True
+    return False
+
+
+def _made_by(tensor: str, index: Index) -> NodeProto | None:
+    """The node that makes `tensor`, seen through operators that move the values of one input."""
+    for _ in index.model.graph.node:  # a cycle ends as well
+        node = index.producer.get(tensor)
+        if node is None or operator(node).moves_all or not copies(node, index):
+            return node
+        tensor = node.input[0]
+    return None
 
 
 def _pads_with_zero(node: NodeProto, index: Index) -> bool:
@@ -91,7 +145,8 @@ def gate_of(tensor: str, index: Index) -> tuple[NodeProto, NodeProto] | None:
 
 
 def end_of(tensor: str, index: Index, *, cuts_only: bool, is_float: Callable[[NodeProto], bool]) -> str:
-    """`tensor`, or the output of the activation that fuses into its producer.
+    """`tensor`, or the output of the activation that fuses into its producer, and of arithmetic with constants behind
+    that: each Q/DQ pair between them would round once more.
 
     cuts_only: only what may change places with Q counts (ONNX Runtime fuses no other). is_float: nodes kept in float.
     """
@@ -101,10 +156,22 @@ def end_of(tensor: str, index: Index, *, cuts_only: bool, is_float: Callable[[No
             return tensor  # bounds or slopes that are computed
         if cuts_only and index.captured(reader.output[0]):
             return tensor  # a subgraph reads the cut's own output: it can't change places with Q
-        return str(reader.output[0]) if operator(reader).cuts or not cuts_only else tensor
+        if cuts_only:
+            return str(reader.output[0]) if operator(reader).cuts else tensor
+        return _behind_constants(reader.output[0], index, is_float)
     gated = None if cuts_only else gate_of(tensor, index)
     if gated is not None and not any(map(is_float, gated)):
-        return str(gated[1].output[0])
+        return _behind_constants(gated[1].output[0], index, is_float)
+    return tensor
+
+
+def _behind_constants(tensor: str, index: Index, is_float: Callable[[NodeProto], bool]) -> str:
+    """`tensor`, or what sums and products with one constant each make of it where nothing else reads it."""
+    while (reader := index.only_reader(tensor)) is not None and not index.captured(tensor):
+        constants = [name for name in reader.input if name in index.constants]
+        if operator(reader).kind not in ("sum", "product") or len(constants) != 1 or is_float(reader):
+            break
+        tensor = str(reader.output[0])
     return tensor
 
 

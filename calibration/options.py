@@ -29,13 +29,15 @@ class Trials:
 
     engines, range_methods: each engine (`engines.ENGINES`) with each method of `ranges.fit` is a candidate. compared:
     on how many samples, spread over all, errors are measured and layouts proven equal. tune_s: time for choosing ranges
-    one tensor at a time, 0 = not at all; what another variant has found is taken over.
+    one tensor at a time, 0 = not at all; what another variant has found is taken over. scales: whether to
+    report how the values of each output moved, also as each runtime here answers.
     """
 
     engines: tuple[str, ...] = ("portable",)
     range_methods: tuple[str, ...] = ("minmax",)
     compared: int = 4
     tune_s: float = 0.0
+    scales: bool = False
 
     def __post_init__(self) -> None:
         _some_of("engines", self.engines, ENGINE_NAMES)
@@ -46,7 +48,9 @@ class Trials:
             raise BadUsage(f"errors are measured on at least one sample, not on {self.compared}")
 
 
-THOROUGH = Trials(engines=ENGINE_NAMES, range_methods=("minmax", "percentile-99.99", "mse"), compared=8, tune_s=30.0)
+THOROUGH = Trials(
+    engines=ENGINE_NAMES, range_methods=("minmax", "percentile-99.99", "mse"), compared=8, tune_s=30.0, scales=True
+)
 """For graphs that nobody has looked at: no method is best for all."""
 ONE = Trials()
 """What is known to suit a family's own graphs."""

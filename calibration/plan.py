@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -19,8 +20,10 @@ from edge_sdk.calibration.graphs import Index
 from edge_sdk.calibration.ops import operator
 from edge_sdk.calibration.rules import RUNTIMES, known_faults
 from edge_sdk.runtimes.faults import BEHIND_CONCAT, CHAINED, SATURATES_ONEDNN
-from edge_sdk.runtimes.operators import has_int8
+from edge_sdk.runtimes.operators import has_int8, is_product
 
+SMALLEST_PRODUCT = 16
+"""Products with fewer inputs or outputs stay float: int8 kernels take 16 to 64 numbers at once, and Q costs a pass."""
 Role = Literal["inner", "tail", "picture", "exact-picture"]
 FirstConv = Literal["auto", "int8", "float"]
 
@@ -50,10 +53,16 @@ class QuantizationPlan:
     averages: Mapping[str, str] = field(default_factory=dict)
     before_q: frozenset[str] = frozenset()
 
-    def corrected(self, model: ModelProto) -> tuple[str, ...]:
-        """The tensors that int8 operators with a bias read: their means per channel (axis 1) correct it."""
-        nodes = (n for n in model.graph.node if n.name in self.operators and ops.corrects_bias(n))
-        return tuple(dict.fromkeys(n.input[0] for n in nodes))
+    def channel_axes(self, model: ModelProto) -> dict[str, int]:
+        """The tensors that int8 operators read, each with the axis of its channels: means along it correct biases.
+
+        A tensor that is read along two axes has that of the first reader.
+        """
+        found: dict[str, int] = {}
+        for node in model.graph.node:
+            if node.name in self.operators:
+                found.setdefault(node.input[0], operator(node).data_axis)
+        return found
 
     def pictures(self) -> tuple[str, ...]:
         """The tensors whose range follows from the picture's 0..255."""
@@ -67,14 +76,16 @@ def plan(
     float_nodes: Iterable[str] = (),
     first_conv: FirstConv = "auto",
     unbounded: Collection[str] = (),
+    tops: Mapping[str, float] = MappingProxyType({}),
 ) -> QuantizationPlan:
     """Which operators of a clean float graph become int8 on all of `targets`, and which tensors need a scale.
 
     float_nodes: names of nodes that stay float. first_conv: what convolutions that read the picture become; "auto" is
     int8 where the picture enters exactly (raw and unpadded), else float: normalised pixels lose a bit in int8 and win
-    no time. unbounded: tensors that were seen infinite or without a value, which no scale can hold.
+    no time. unbounded: tensors that were seen infinite or without a value, which no scale can hold. tops: the largest
+    magnitude of tensors that were observed: a Concat of ranges that differ by more than `ops.MIXED` shares no scale.
     """
-    return _Planner(Index.of(model), targets, frozenset(float_nodes), first_conv, frozenset(unbounded)).plan()
+    return _Planner(Index.of(model), targets, frozenset(float_nodes), first_conv, frozenset(unbounded), tops).plan()
 
 
 class _Planner:
@@ -85,8 +96,10 @@ class _Planner:
         float_nodes: frozenset[str],
         first_conv: str,
         unbounded: frozenset[str],
+        tops: Mapping[str, float],
     ) -> None:
         self._index, self._targets, self._float, self._unbounded = index, targets, float_nodes, unbounded
+        self._tops = tops
         self._faults = known_faults(targets)
         self._pictures = ops.picture_tensors(index)
         self._operators: list[NodeProto] = []
@@ -96,7 +109,15 @@ class _Planner:
                 self._operators.append(node)
                 self._names.add(node.name)
         self._wanted: dict[str, None] = {}  # in the order of discovery: graphs come out the same every time
-        self._before_q: frozenset[str] = frozenset()
+        ends = (self._end_of(n.output[0]) for n in self._operators if not operator(n).answers_float)
+        self._needed = dict.fromkeys(ends)  # ONNX Runtime runs the operator in float without Q behind it
+        self._before_q: set[str] = set()
+        # what every runtime has in float32 before Q: its maker is not int8, or answers in float
+        self._floats = set(index.inputs)
+        for node in index.model.graph.node:  # sorted
+            if self._answers_float(node, self._floats):
+                self._floats.update(node.output)
+        self._floats -= self._pictures
 
     def plan(self) -> QuantizationPlan:
         for node in self._operators:
@@ -104,6 +125,9 @@ class _Planner:
         while self._sums() + self._outputs():
             pass
         self._keep_products_float()
+        self._before_q |= {n.name for n in self._index.model.graph.node if self._takes_float(n)}
+        for tensor in [t for t in self._wanted if self._serves_none(t)]:
+            del self._wanted[tensor]
         averages = {
             n.output[0]: n.input[0]
             for n in self._index.model.graph.node
@@ -112,7 +136,10 @@ class _Planner:
         groups = self._groups()
         points = {t: Point(tensor=t, group=groups[t], role=self._role(t)) for t in self._wanted}
         return QuantizationPlan(
-            operators=tuple(n.name for n in self._operators), points=points, averages=averages, before_q=self._before_q
+            operators=tuple(n.name for n in self._operators),
+            points=points,
+            averages=averages,
+            before_q=frozenset(self._before_q),
         )
 
     def _keep_products_float(self) -> None:
@@ -124,21 +151,31 @@ class _Planner:
         """
         if self._faults.isdisjoint({SATURATES_ONEDNN, CHAINED}):
             return
-        found: set[str] = set()
         for node in self._index.model.graph.node:
             if operator(node).kind == "matrix" and self._index.constants.keys().isdisjoint(node.input[:2]):
-                self._mark(node, found)
-        self._before_q = frozenset(found)
-        for tensor in [t for t in self._wanted if self._serves_none(t)]:
-            del self._wanted[tensor]
+                self._mark(node)
 
-    def _mark(self, node: NodeProto, found: set[str]) -> None:
-        """Add to `found` the node, or the copies that lead to it, that would read DQ."""
+    def _mark(self, node: NodeProto) -> None:
+        """The node, or the copies that lead to it, that would read DQ."""
         for name in node.input if operator(node).kind == "matrix" else ops.moved(node):
             if name in self._wanted:
-                found.add(node.name)
+                self._before_q.add(node.name)
             elif (maker := self._index.producer.get(name)) is not None and self._copies(maker):
-                self._mark(maker, found)
+                self._mark(maker)
+
+    def _takes_float(self, node: NodeProto) -> bool:
+        """Whether a node that is not int8 can read what was before Q at no cost: float32 anyway, wherever it runs."""
+        read = [name for name in node.input if name in self._wanted]
+        if node.name in self._names or not read or not self._floats.issuperset(read):
+            return False
+        moves = operator(node).kind == "average" or self._copies(node)
+        return not (moves and all(self._end_of(t) in self._wanted for t in node.output))
+
+    def _answers_float(self, node: NodeProto, floats: Collection[str]) -> bool:
+        row = operator(node)
+        if node.name in self._names or row.kind in ("matrix", "other"):
+            return node.name not in self._names or row.answers_float
+        return all(name in floats or name in self._index.constants for name in node.input if name)
 
     def _serves_none(self, tensor: str) -> bool:
         """True if whoever reads `tensor` reads what was before Q."""
@@ -153,6 +190,8 @@ class _Planner:
             return False
         constants = self._index.constants
         weight, bias = constants.get(node.input[1]), operator(node).bias
+        if is_product(node.op_type) and weight is not None and min(weight.shape, default=0) < SMALLEST_PRODUCT:
+            return False
         if weight is None or weight.dtype != np.float32 or node.input[0] in constants or not weight.size:
             return False
         if bias is not None and len(node.input) > bias and node.input[bias] and node.input[bias] not in constants:
@@ -223,7 +262,10 @@ class _Planner:
         return any(maker is not None and operator(maker).gate for maker in makers)
 
     def _copies(self, node: NodeProto) -> bool:
-        return not self._stays_float(node) and ops.copies(node, self._index)
+        return (
+            not self._stays_float(node) and ops.copies(node, self._index)
+            and not ops.mixes(node, self._index, self._tops)
+        )  # fmt: skip
 
     def _exact(self, tensor: str) -> bool:
         """True if `tensor` is the raw picture and every reader is an unpadded int8 convolution: minus 128 is exact."""
@@ -252,6 +294,8 @@ class _Planner:
 
     def _residual(self, node: NodeProto) -> bool:
         constant = any(name in self._index.constants for name in node.input)
+        if self._floats.issuperset(node.input):
+            return False  # one rounding behind the sum is better than three
         if constant or not self._unbounded.isdisjoint({*node.input, *node.output}):
             return False
         return any(name in self._wanted or self._from_int8(name) for name in node.input)
@@ -266,10 +310,8 @@ class _Planner:
         return node.name in self._names or (row.kind == "sum" and not self._stays_float(node))
 
     def _outputs(self) -> int:
-        """Every int8 operator has Q and DQ behind it: ONNX Runtime runs it in float otherwise."""
-        new = 0
-        for node in self._operators:
-            new += self._want(self._end_of(node.output[0]))
+        """Q and DQ behind every int8 operator that ONNX Runtime would run in float otherwise."""
+        new = sum(map(self._want, self._needed))
         for node in self._index.model.graph.node:
             if operator(node).kind != "sum" or not all(name in self._wanted for name in node.input):
                 continue
@@ -286,7 +328,8 @@ class _Planner:
             return tensor
 
         for node in self._index.model.graph.node:
-            if self._copies(node):
+            # One that nobody reads in int8 runs in float: what it joins keeps scales of its own.
+            if self._copies(node) and any(name in parent for name in node.output):
                 ends = [t for t in (*ops.moved(node), *node.output) if t in parent and t not in self._pictures]
                 for other in ends[1:]:
                     parent[root(other)] = root(ends[0])

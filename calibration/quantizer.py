@@ -10,6 +10,7 @@ import numpy as np
 from onnx import ModelProto, helper
 
 from edge_sdk.calibration import bounded, candidates, fidelity, graphs, report
+from edge_sdk.calibration.answered import scale_rows
 from edge_sdk.calibration.bound import AccuracyBound
 from edge_sdk.calibration.bounded import BoundCheck
 from edge_sdk.calibration.candidates import Kept
@@ -82,7 +83,8 @@ def finished(
     if left_out:
         notes.append(f"no operator became int8, so {', '.join(left_out)} would be float: left out")
     found = _report(prepared, kept, graphs, corrections, compared, variants, notes)
-    return Quantized(variants=tuple(variants), report=replace(found, searches=searches))
+    scales = scale_rows(prepared, variants) if options.trials.scales else ()
+    return Quantized(variants=tuple(variants), report=replace(found, searches=searches, scales=scales))
 
 
 def _report(

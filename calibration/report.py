@@ -16,6 +16,7 @@ from edge_sdk.calibration.output_correction import OutputCorrection
 from edge_sdk.calibration.plan import QuantizationPlan
 from edge_sdk.calibration.ranges import Range
 from edge_sdk.calibration.saturation import unsafe_pairs
+from edge_sdk.calibration.score_scale import ScoreScale
 from edge_sdk.counted import counted
 from edge_sdk.errors import BadUsage
 
@@ -130,15 +131,27 @@ class Search:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ScaleRow:
+    """How one output of one variant moved from the float graph's on the compared samples. by: "ONNX semantics", or the
+    runtime that answered."""
+
+    variant: str
+    by: str
+    output: str
+    scale: ScoreScale
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CalibrationReport:
     """What calibration saw and did.
 
     samples: read, in pass_seconds; pass_peak_bytes: the process's largest resident size meanwhile. attempts: what was
-    tried for the int8 variants. tensors, layers: of the int8 variants. float_nodes: convolutions left float somewhere.
-    matches: output corrections by variant. errors: by variant and output, difference from the float graph on `compared`
-    of the samples, evenly spread, by the letter of the standard (`fidelity.error`: relative L2, or the share of values
-    that differ where an output holds no floats); of several plans the largest; without outputs that can't be compared.
-    notes: sentences on what is unusual.
+    tried for the int8 variants. searches: for an accuracy bound. scales: how outputs moved, where that was asked for.
+    tensors, layers: of the int8 variants. float_nodes: convolutions left float somewhere. matches: output corrections
+    by variant. errors: by variant and output, difference from the float graph on `compared` of the samples, evenly
+    spread, by the letter of the standard (`fidelity.error`: relative L2, or the share of values that differ where an
+    output holds no floats); of several plans the largest; without outputs that can't be compared. notes: sentences on
+    what is unusual.
     """
 
     samples: int
@@ -151,6 +164,7 @@ class CalibrationReport:
     notes: tuple[str, ...]
     attempts: tuple[Attempt, ...] = ()
     searches: tuple[Search, ...] = ()
+    scales: tuple[ScaleRow, ...] = ()
     pass_seconds: float = 0.0
     pass_peak_bytes: int | None = None
 

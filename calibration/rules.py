@@ -1,30 +1,50 @@
-"""The type of a lint rule: number, affected runtimes, and a function that finds breaches; known faults in force.
+"""The type of a lint row: what it finds, what each runtime makes of that, and what mends it; known faults in force.
 
-Knows no rule.
+Knows no row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
+from edge_sdk.calibration.draft import Draft
 from edge_sdk.calibration.graphs import Index
-from edge_sdk.calibration.ops import operator
 from edge_sdk.runtimes import faults
 
 RUNTIMES = ("tensorrt", "openvino", "onnxruntime")
+NAMES = {"tensorrt": "TensorRT", "openvino": "OpenVINO", "onnxruntime": "ONNX Runtime"}
+
+Effect: TypeAlias = Literal["refused", "wrong", "float", "slow", "open", "unsure"]
+"""What a runtime does with a graph that breaks a row. refused: does not load, build or run it. wrong: other values than
+the standard's, and no error. float: what was to be int8 is computed in float. slow: takes more steps. open: what it
+answers is not defined, and may change from run to run. unsure: some graphs of the kind are refused or run in float, or
+some versions do so."""
+
+SAYS: Mapping[Effect, tuple[str, str]] = {
+    "refused": ("refuses it", "refuse it"), "wrong": ("computes other values", "compute other values"),
+    "float": ("runs it in float", "run it in float"), "slow": ("takes more steps", "take more steps"),
+    "open": ("may answer anything", "may answer anything"),
+    "unsure": ("does not always take it", "do not always take it"),
+}  # fmt: skip
+"""Of one runtime, and of several."""
+
+Fix: TypeAlias = Literal["", "exact", "values"]
+"""Whether `mend` has an answer: none, one that keeps every output, one that changes values."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Violation:
-    """rule: "L03". node: name of the node or tensor. what: what is wrong, and for which runtimes. hint: the fix."""
+    """rule: "L03". node: name of the node or tensor. what: what is wrong, and what each runtime makes of it. hint: the
+    fix. fix: whether `edge-sdk lint --fix` mends it ("exact"), or `--fix=all` ("values")."""
 
     rule: str
     node: str
     what: str
     hint: str
+    fix: Fix = ""
 
     def __str__(self) -> str:
         return f"{self.rule} {self.node}: {self.what}. {self.hint}."
@@ -33,27 +53,61 @@ class Violation:
 Breach: TypeAlias = tuple[str, str]
 """Name of the node or tensor, and what is wrong with it."""
 
+Finder: TypeAlias = Callable[[Index], Iterator[Breach]]
+
+Mender: TypeAlias = Callable[[Draft, Collection[str]], None]
+"""Edits a draft so that the named nodes or tensors break a row no more; what it can't mend it leaves."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """affects: the runtimes that refuse the graph, compute something else, or fall back to float because of it. fault:
-    the pattern of the known faults without which nothing is wrong (runtimes.faults), "" = always."""
+    """One row; several may share a number where runtimes take one form and refuse another.
+
+    title: what is in the graph, for the table of all rows. claims: effect by runtime, for those that are affected; each
+    was measured (tests/calibration/test_lint_claims.py). fault: the pattern of the known faults without which nothing
+    is wrong (runtimes.faults), "" = always. menders: tried in order. whole: about the model, not a graph inside it.
+    """
 
     number: str
-    affects: tuple[str, ...]
+    title: str
+    claims: Mapping[str, Effect]
     hint: str
-    find: Callable[[Index], Iterator[Breach]]
+    find: Finder
     fault: str = ""
+    fix: Fix = ""
+    menders: tuple[Mender, ...] = ()
+    whole: bool = False
 
     def holds(self, runtimes: Iterable[str]) -> bool:
-        """Whether it is a rule for one of `runtimes`, in the version that is here."""
-        affected = set(self.affects).intersection(runtimes)
+        """Whether it is a row for one of `runtimes`, in the version that is here."""
+        affected = set(self.claims).intersection(runtimes)
         return bool(affected) and (not self.fault or self.fault in known_faults(affected))
 
-    def check(self, index: Index) -> Iterator[Violation]:
-        """Every breach of this rule in one graph."""
-        for node, what in self.find(index):
-            yield Violation(rule=self.number, node=node, what=what, hint=self.hint)
+    def check(self, index: Index, runtimes: Iterable[str] = RUNTIMES) -> Iterator[Violation]:
+        """Every breach of this row in one graph, in the words for `runtimes`."""
+        return self.words(self.find(index), runtimes)
+
+    def words(self, breaches: Iterable[Breach], runtimes: Iterable[str] = RUNTIMES) -> Iterator[Violation]:
+        """Violations of breaches that were found elsewhere."""
+        effects = consequences({one: self.claims[one] for one in RUNTIMES if one in self.claims and one in runtimes})
+        for node, what in breaches:
+            yield Violation(rule=self.number, node=node, what=f"{what}: {effects}", hint=self.hint, fix=self.fix)
+
+
+def consequences(claims: Mapping[str, Effect]) -> str:
+    """ "TensorRT and OpenVINO refuse it, ONNX Runtime runs it in float" """
+    parts = []
+    for effect, (one, several) in SAYS.items():
+        names = [NAMES[runtime] for runtime, claimed in claims.items() if claimed == effect]
+        if names:
+            subject = " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+            parts.append(f"{subject} {several if len(names) > 1 else one}")
+    return ", ".join(parts)
+
+
+def claim(effect: Effect, *runtimes: str) -> dict[str, Effect]:
+    """The same effect for each of `runtimes`; for all if none is named."""
+    return dict.fromkeys(runtimes or RUNTIMES, effect)
 
 
 def known_faults(runtimes: Iterable[str]) -> frozenset[str]:
@@ -69,21 +123,4 @@ def _installed(runtime: str) -> str | None:
         return None
 
 
-ALL = RUNTIMES
-TRT = ("tensorrt",)
-OV = ("openvino",)
-ORT = ("onnxruntime",)
-TRT_OV = ("tensorrt", "openvino")
-OV_ORT = ("openvino", "onnxruntime")
-
-
-def broken_operators(number: str) -> Callable[[Index], Iterator[Breach]]:
-    """Operators that break rule `number` wherever they stand, by the operator table."""
-
-    def find(index: Index) -> Iterator[Breach]:
-        for node in index.model.graph.node:
-            row = operator(node)
-            if row.broken_rule == number:
-                yield node.name, f"{node.op_type}: {row.broken_why}"
-
-    return find
+TRT, OV, ORT = RUNTIMES

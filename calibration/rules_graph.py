@@ -1,108 +1,67 @@
-"""The linter's rules on graphs and float operators: names, types, and what some runtime refuses or misreads."""
+"""Lint rows on a graph as a whole: names, order, imports, types, and how weights are stored. Knows no quantization."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
-from onnx import NodeProto, TensorProto
+from onnx import ModelProto, NodeProto, TensorProto
 
 from edge_sdk.calibration import graphs
 from edge_sdk.calibration.graphs import NEWEST_TAKEN, OLDEST_TAKEN, STANDARD_DOMAINS, Index
+from edge_sdk.calibration.mend_graph import dense, inlined, one_import, ordered, own_names, unlisted
 from edge_sdk.calibration.ops import operator
-from edge_sdk.calibration.rules import ALL, OV, OV_ORT, TRT, TRT_OV, Breach, Rule, broken_operators
+from edge_sdk.calibration.rules import ORT, OV, TRT, Breach, Finder, Rule, claim
 from edge_sdk.runtimes.operators import PAIR
-
-_OURS = "com.microsoft"
-_TOP_K = 3840  # TensorRT's limit
-_RESIZE_REFUSED = ("half_pixel_symmetric", "tf_crop_and_resize")
-
-
-def _domain(domain: str) -> Callable[[Index], Iterator[Breach]]:
-    def find(index: Index) -> Iterator[Breach]:
-        for node in index.model.graph.node:
-            known = node.domain in STANDARD_DOMAINS or node.domain == _OURS or node.domain.startswith(f"{_OURS}.")
-            if (node.domain not in STANDARD_DOMAINS and known) if domain else not known:
-                yield node.name, f"{node.op_type} is of domain {node.domain}, not standard ONNX"
-
-    return find
 
 
 def _functions(index: Index) -> Iterator[Breach]:
     for function in index.model.functions:
-        yield function.name, "the model defines a function: OpenVINO refuses it"
+        yield function.name, "the model defines a function"
 
 
 def _sparse(index: Index) -> Iterator[Breach]:
     for tensor in index.model.graph.sparse_initializer:
-        yield tensor.values.name, "a sparse initializer: OpenVINO and TensorRT refuse it"
+        yield tensor.values.name, "a sparse initializer"
 
 
-def _type(kind: int, why: str) -> Callable[[Index], Iterator[Breach]]:
+def external(model: ModelProto) -> Iterator[Breach]:
+    """Tensors of any graph of the model that lie in another file."""
+    for tensor in graphs.tensors(model):
+        if tensor.data_location == TensorProto.EXTERNAL:
+            yield (
+                tensor.name or "(attribute)",
+                "the weight lies in another file, which is not there when a graph is loaded from memory",
+            )
+
+
+def _type(kind: int, why: str) -> Finder:
     def find(index: Index) -> Iterator[Breach]:
         for name, found in index.types.items():
             if found == kind:
                 yield name, why
-        for tensor in index.model.graph.initializer:
-            if tensor.data_type == kind and tensor.name not in index.types:
-                yield tensor.name, why
 
     return find
+
+
+def _brain_floats(index: Index) -> Iterator[Breach]:
+    for node in index.model.graph.node:
+        if node.op_type != "Cast" and any(index.types.get(n) == TensorProto.BFLOAT16 for n in node.input):
+            yield node.name, f"{node.op_type} of bfloat16"
 
 
 def _big_integers(index: Index) -> Iterator[Breach]:
     for name, array in index.constants.items():
-        wide = array.dtype == np.int64 and array.size > 0 and int(np.abs(array).max()) >= 2**31
+        wide = array.dtype == np.int64 and array.size > 0 and max(int(array.max()), -int(array.min())) >= 2**31
         if wide and any(r.op_type != "Slice" for r in index.readers.get(name, ())):  # there it means "to the end"
-            yield name, "an integer beyond 32 bits: OpenVINO cuts it silently"
-
-
-def _uint8_readers(index: Index) -> Iterator[Breach]:
-    for node in index.model.graph.node:
-        if node.op_type in ("Cast", *PAIR):
-            continue
-        if any(index.types.get(name) == TensorProto.UINT8 for name in node.input):
-            yield node.name, f"{node.op_type} reads a uint8 tensor: TensorRT takes uint8 in Cast alone"
-
-
-def _cast_to_uint8(index: Index) -> Iterator[Breach]:
-    for node in index.model.graph.node:
-        inside = node.output[0] not in index.outputs if node.output else False
-        if node.op_type == "Cast" and graphs.integer(node, "to", 0) == TensorProto.UINT8 and inside:
-            yield node.name, "Cast to uint8 inside the graph: TensorRT refuses it"
-
-
-def _op(op: str, why: str, wrong: Callable[[NodeProto, Index], bool]) -> Callable[[Index], Iterator[Breach]]:
-    def find(index: Index) -> Iterator[Breach]:
-        for node in index.model.graph.node:
-            if node.op_type == op and wrong(node, index):
-                yield node.name, why
-
-    return find
-
-
-def _random(index: Index) -> Iterator[Breach]:
-    yield from broken_operators("L55")(index)
-    trained = _op("Dropout", "Dropout: random, because its training_mode is true", _drops)
-    yield from trained(index)
-
-
-def _drops(node: NodeProto, index: Index) -> bool:
-    """Whether a Dropout is known to be one of training (opset 12 and later): input 1 is its ratio, 2 its mode."""
-    ratio, training = (index.constants.get(name) for name in (*node.input, "", "", "")[1:3])
-    return training is not None and bool(training.any()) and (ratio is None or bool(ratio.any()))
-
-
-def _large_k(node: NodeProto, index: Index) -> bool:
-    k = index.constants.get(node.input[1]) if len(node.input) > 1 else None
-    return k is not None and int(k.reshape(-1)[0]) > _TOP_K
+            yield name, "an integer beyond 32 bits"
 
 
 def _node_names(index: Index) -> Iterator[Breach]:
     for name, count in Counter(n.name for n in index.model.graph.node).items():
         if name and count > 1:  # a node without a name is taken everywhere
-            yield name, f"{count} nodes have this name: ONNX Runtime refuses the graph"
+            yield name, f"{count} nodes have this name"
 
 
 def _tensor_names(index: Index) -> Iterator[Breach]:
@@ -110,7 +69,7 @@ def _tensor_names(index: Index) -> Iterator[Breach]:
     made.update({*index.inputs, *(t.name for t in index.model.graph.initializer)})
     for name, count in made.items():
         if count > 1:
-            yield name, "several nodes write this tensor: ONNX Runtime and TensorRT refuse it, OpenVINO takes one"
+            yield name, "several nodes write this tensor"
 
 
 def _listed(index: Index) -> Iterator[Breach]:
@@ -138,155 +97,79 @@ def _imports(index: Index) -> Iterator[Breach]:
 
 
 def _opset(index: Index) -> Iterator[Breach]:
-    version = graphs.opset_of(index.model)
-    if not OLDEST_TAKEN <= version <= NEWEST_TAKEN:
-        yield "(graph)", f"opset {version}: the runtimes in the field take {OLDEST_TAKEN} to {NEWEST_TAKEN}"
+    versions = [o.version for o in index.model.opset_import if o.domain in STANDARD_DOMAINS]
+    if not versions:
+        yield "(graph)", "no standard operator set is imported"
+    elif not OLDEST_TAKEN <= max(versions) <= NEWEST_TAKEN:
+        yield "(graph)", f"opset {max(versions)}: the runtimes in the field take {OLDEST_TAKEN} to {NEWEST_TAKEN}"
 
 
 def _unsorted(index: Index) -> Iterator[Breach]:
-    known = {*index.inputs, *index.constants, ""}
+    known = {*index.inputs, *index.constants, *(s.values.name for s in index.model.graph.sparse_initializer), ""}
     for node in index.model.graph.node:
-        if not all(name in known for name in node.input):
+        if not all(name in known for name in graphs.reads(node)):
             yield node.name, "a node stands before the one that makes its input"
         known.update(node.output)
 
 
+EXTERNAL = Rule(
+    number="L70", title="weights in another file", claims=claim("refused"), whole=True,
+    find=lambda index: external(index.model),
+    hint="Save it inside: onnx.save(model, path, save_as_external_data=False)",
+)  # fmt: skip
+"""Nothing else can be checked before this one is mended."""
+
 RULES = (
     Rule(
-        number="L31",
-        affects=TRT_OV,
-        hint="Export with standard operators, not from an optimised file",
-        find=_domain(_OURS),
-    ),
-    Rule(number="L32", affects=ALL, hint="Replace the operator by standard ones", find=_domain("")),
-    Rule(number="L33", affects=OV, hint="Inline it: onnx.inliner.inline_local_functions", find=_functions),
-    Rule(number="L34", affects=TRT_OV, hint="Store the weight dense", find=_sparse),
-    Rule(
-        number="L35",
-        affects=OV,
-        hint="Use float32",
-        find=_type(TensorProto.DOUBLE, "float64: OpenVINO computes in float32"),
-    ),
-    Rule(number="L36", affects=OV, hint="Keep integers below 2^31", find=_big_integers),
-    Rule(
-        number="L37",
-        affects=OV_ORT,
-        hint="Use float32 or float16",
-        find=_type(TensorProto.BFLOAT16, "bfloat16: ONNX Runtime has no kernel for it"),
-    ),
-    Rule(number="L38", affects=TRT, hint="Cast to float32 first", find=_uint8_readers),
-    Rule(number="L39", affects=TRT, hint="Stay float, Cast at the output alone", find=_cast_to_uint8),
-    Rule(
-        number="L41",
-        affects=TRT_OV,
-        hint="Average first, or resize in preprocessing",
-        find=_op(
-            "Resize",
-            "antialias: OpenVINO ignores it, TensorRT refuses it",
-            lambda n, _: graphs.integer(n, "antialias", 0) == 1,
-        ),
+        number="L33", title="functions defined in the model", claims=claim("refused", OV), fix="exact",
+        hint="Inline it: onnx.inliner.inline_local_functions", menders=(inlined,), find=_functions, whole=True,
     ),
     Rule(
-        number="L42",
-        affects=TRT_OV,
-        hint="Give explicit sizes",
-        find=_op(
-            "Resize",
-            "keep_aspect_ratio_policy: OpenVINO gives another shape, TensorRT refuses it",
-            lambda n, _: graphs.text(n, "keep_aspect_ratio_policy", "stretch") != "stretch",
-        ),
+        number="L34", title="sparse initializers", claims=claim("refused", OV, TRT), hint="Store the weight dense",
+        fix="exact", menders=(dense,), find=_sparse,
     ),
     Rule(
-        number="L43",
-        affects=OV,
-        hint="Use exclude_outside = 0",
-        find=_op(
-            "Resize",
-            "exclude_outside: OpenVINO computes other values",
-            lambda n, _: graphs.integer(n, "exclude_outside", 0) == 1,
-        ),
+        number="L35", title="float64", claims=claim("wrong", OV), hint="Use float32",
+        find=_type(TensorProto.DOUBLE, "float64, which OpenVINO computes in float32"),
     ),
     Rule(
-        number="L44",
-        affects=TRT_OV,
-        hint="Use half_pixel, align_corners or asymmetric",
-        find=_op(
-            "Resize",
-            "this coordinate mode is refused by OpenVINO or TensorRT",
-            lambda n, _: graphs.text(n, "coordinate_transformation_mode", "half_pixel") in _RESIZE_REFUSED,
-        ),
+        number="L36", title="an int64 constant beyond 32 bits", claims=claim("wrong", OV),
+        hint="Keep integers below 2^31", find=_big_integers,
     ),
     Rule(
-        number="L46",
-        affects=OV,
-        hint="Pad explicitly, and use ceil_mode = 0",
-        find=_op(
-            "AveragePool",
-            "ceil_mode with count_include_pad: OpenVINO computes other values",
-            lambda n, _: graphs.integer(n, "ceil_mode", 0) == 1 and graphs.integer(n, "count_include_pad", 0) == 1,
-        ),
+        number="L37", title="bfloat16 in any operator but Cast", claims=claim("refused", ORT),
+        hint="Use float32 or float16", find=_brain_floats,
     ),
     Rule(
-        number="L47",
-        affects=TRT,
-        hint="Write the pool without dilation",
-        find=_op(
-            "AveragePool",
-            "dilations: TensorRT refuses them",
-            lambda n, _: any(d > 1 for d in graphs.ints(n, "dilations")),
-        ),
+        number="L59", title="two nodes of one name", claims=claim("refused", ORT) | claim("unsure", TRT),
+        hint="Give every node a name of its own", fix="exact", menders=(own_names,), find=_node_names,
     ),
     Rule(
-        number="L48",
-        affects=TRT,
-        hint="Use the values alone",
-        find=_op(
-            "MaxPool", "the indices output: TensorRT refuses it", lambda n, _: len(n.output) > 1 and bool(n.output[1])
-        ),
+        number="L60", title="two tensors of one name", claims=claim("refused", ORT, TRT) | claim("open", OV),
+        hint="Rename one of the tensors", find=_tensor_names,
     ),
     Rule(
-        number="L49",
-        affects=OV,
-        hint="Write it as a Concat of Slices",
-        find=_op("Pad", "mode wrap: OpenVINO refuses it", lambda n, _: graphs.text(n, "mode", "constant") == "wrap"),
+        number="L61", title="an initializer listed as input", claims=claim("slow"), hint="Remove it from the inputs",
+        fix="exact", menders=(unlisted,), find=_listed,
     ),
     Rule(
-        number="L51",
-        affects=TRT,
-        hint="Compute it outside the graph",
-        find=broken_operators("L51"),
+        number="L62", title="NaN or infinity in a weight", claims=claim("open"), hint="Train or export the model again",
+        find=_unfinished,
     ),
     Rule(
-        number="L52",
-        affects=TRT,
-        hint="Compute it outside the graph",
-        find=broken_operators("L52"),
+        number="L67", title="strings", claims=claim("refused", TRT, OV), hint="Use numbers",
+        find=_type(TensorProto.STRING, "a string tensor"),
     ),
     Rule(
-        number="L53",
-        affects=TRT,
-        hint="Take at most 3840, or compute it outside the graph",
-        find=_op("TopK", "k > 3840: TensorRT fails in the build", _large_k),
+        number="L68", title=f"an opset outside {OLDEST_TAKEN} to {NEWEST_TAKEN}", claims=claim("unsure"),
+        hint="Convert the opset: onnx.version_converter.convert_version", find=_opset, whole=True,
     ),
     Rule(
-        number="L55",
-        affects=ALL,
-        hint="Export the model for inference (model.eval()), or make the noise an input of the graph",
-        find=_random,
+        number="L69", title="the standard operator set imported twice", claims=claim("unsure"), hint="Keep one import",
+        fix="exact", menders=(one_import,), find=_imports, whole=True,
     ),
-    Rule(number="L59", affects=ALL, hint="Give every node a name of its own", find=_node_names),
-    Rule(number="L60", affects=ALL, hint="Rename one of the tensors", find=_tensor_names),
-    Rule(number="L61", affects=ALL, hint="Remove it from the inputs", find=_listed),
-    Rule(number="L62", affects=ALL, hint="Train or export the model again", find=_unfinished),
-    Rule(number="L66", affects=TRT, hint="Decompose it", find=broken_operators("L66")),
-    Rule(number="L67", affects=TRT_OV, hint="Use numbers", find=_type(TensorProto.STRING, "a string tensor")),
-    Rule(number="L68", affects=ALL, hint="Convert the opset", find=_opset),
-    Rule(number="L69", affects=ALL, hint="Keep one import", find=_imports),
     Rule(
-        number="L77",
-        affects=TRT,
-        hint="Give scales in place of sizes, or fix the batch",
-        find=_op("Resize", "sizes for some axes while the batch is free: TensorRT refuses it", graphs.resized_by_size),
+        number="L75", title="nodes out of order", claims=claim("unsure"), hint="Sort the nodes", fix="exact",
+        menders=(ordered,), find=_unsorted,
     ),
-    Rule(number="L75", affects=ALL, hint="Sort the nodes", find=_unsorted),
-)
+)  # fmt: skip

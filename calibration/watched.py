@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from onnx import ModelProto, TensorProto
 
@@ -54,13 +55,14 @@ class Watch:
     threads: int | None = None
 
     def plans(
-        self, model: ModelProto, exclude: Sequence[str] = (), unbounded: frozenset[str] = frozenset()
-    ) -> dict[str, QuantizationPlan]:
-        """By contract. exclude: further nodes that stay float."""
+        self, model: ModelProto, exclude: Sequence[str] = (), unbounded: frozenset[str] = frozenset(),
+        tops: Mapping[str, float] = MappingProxyType({}),
+    ) -> dict[str, QuantizationPlan]:  # fmt: skip
+        """By contract. exclude: further nodes that stay float. unbounded, tops: of `plan.plan`."""
         return {
             target: plan(
                 model, (target,), float_nodes=(*self.float_nodes, *exclude), first_conv=self.first_conv,
-                unbounded=unbounded,
+                unbounded=unbounded, tops=tops,
             )
             for target in _CAREFUL_FIRST if target in self.contracts
         }  # fmt: skip
@@ -78,10 +80,11 @@ class Watched:
         """The plans that differ, each with its contracts; none that leaves everything in float. No pass is needed: a
         tensor that only this `exclude` would quantize was not watched, and stays float."""
         unbounded = frozenset(name for name, one in self.seen.items() if not one.bounded)
-        plans = self.watch.plans(self.model, exclude, unbounded)
+        tops = {name: max(-one.low, one.high) for name, one in self.seen.items() if one.bounded}
+        plans = self.watch.plans(self.model, exclude, unbounded, tops)
         while unwatched := {name for one in plans.values() for name in one.points} - self.seen.keys():
             unbounded |= unwatched
-            plans = self.watch.plans(self.model, exclude, unbounded)
+            plans = self.watch.plans(self.model, exclude, unbounded, tops)
         groups: list[tuple[QuantizationPlan, list[str]]] = []
         for target, found in plans.items():
             same = next((names for one, names in groups if one == found), None)
@@ -112,11 +115,11 @@ def watched(
     """
     plans = [*watch.plans(model).values(), *(watch.plans(model, exclude).values() if exclude else ())]
     points = dict.fromkeys(name for one in plans for name in one.points)
-    means = dict.fromkeys(name for one in plans for name in one.corrected(model))
+    channels = {name: axis for one in plans for name, axis in one.channel_axes(model).items()} if watch.means else {}
     halves = _half_tensors(model) if watch.halves else ()
     seen = observe(
         model, samples, tuple(dict.fromkeys((*points, *halves))), histogram=watch.histogram,
-        means_of=tuple(means) if watch.means else (), threads=watch.threads, progress=progress, total=total, keep=keep,
+        channel_axes=channels, threads=watch.threads, progress=progress, total=total, keep=keep,
     )  # fmt: skip
     pictures = tuple(dict.fromkeys(name for one in plans for name in one.pictures()))
     if pictures:

@@ -31,9 +31,35 @@ def blocks(report: CalibrationReport) -> tuple[Table | Text, ...]:
     out: list[Table | Text] = [made] if (made := table(report)).rows else []
     if len(report.attempts) > len({one.variant for one in report.attempts}):
         out += [Text(text=_tried(report)), attempts(report)]
+    if report.scales:
+        out += [Text(text=_SCALES), scales(report)]
     for found in report.searches:
         out += [Text(text=_searched(found)), points(found), *([reverts(found)] if found.reverts else [])]
     return tuple(out)
+
+
+_SCALES = (
+    "How the values of each output moved from float32's on the compared samples. Shift: median difference, in the "
+    "output's unit. Spread: standard deviation against float32's, 1 = the same. Rank: Spearman's correlation."
+)
+
+
+def scales(report: CalibrationReport) -> Table:
+    """Score scale of each output, by the standard and as each runtime answers."""
+    rows = [
+        (
+            row.variant, row.output, row.by, _percent(row.scale.relative_error), f"{row.scale.median_shift:+.3g}",
+            _number(row.scale.spread_ratio), _number(row.scale.rank_correlation),
+            "-" if row.scale.top1_agreement is None else _percent(row.scale.top1_agreement),
+        )
+        for row in report.scales
+    ]  # fmt: skip
+    header = ("variant", "output", "by", "difference", "shift", "spread", "rank", "top-1 equal")
+    return Table(header=header, rows=tuple(rows))
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
 
 
 def attempts(report: CalibrationReport) -> Table:

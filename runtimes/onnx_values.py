@@ -21,7 +21,7 @@ BATCH_NAMES = re.compile(r"batch([_-]?(size|dim|axis))?|bs|bsz", re.IGNORECASE)
 INVENTED = re.compile(r"unk__\d+|(p2o\.)?DynamicDimension\.\d+|[A-Z]\w*_dim_\d+")
 """Names that tools give to axes that have none: tf2onnx and ONNX's shape inference, Paddle2ONNX, and for outputs
 PyTorch's exporter ("Softmax4195_dim_0")."""
-_NO_NAME = "?"
+NO_NAME = "?"
 """Paddle2ONNX calls every unknown axis of a file so, whatever their sizes."""
 
 
@@ -60,7 +60,7 @@ def _batch_found(inputs: Sequence[Value], outputs: Sequence[Value]) -> tuple[lis
     found = Counter(size for value in (*inputs, *outputs) for size in value.dims or ())
     new: dict[int | str, int | str] = {
         size: "" for size, count in found.items()
-        if size == _NO_NAME or (count == 1 and INVENTED.fullmatch(str(size)))
+        if size == NO_NAME or (count == 1 and INVENTED.fullmatch(str(size)))
     }  # fmt: skip
     first = {value.dims[0] for value in inputs if value.dims} - set(new)
     names = [

@@ -34,26 +34,30 @@ class Operator:
 
     weight_axis: of a matrix operator, the axis of its weight (input 1) that holds output channels.
     bias: position of the bias, None if the operator has none.
+    data_axis: of a matrix operator, the axis of its data (input 0) that holds input channels.
+    answers_float: an int8 kernel of ONNX Runtime answers in float; the others want QuantizeLinear behind the operator.
     moves_all: a copy of all inputs, not of input 0 alone.
     cuts: min and max with constants: may change places with QuantizeLinear, bit by bit.
-    gate: x * f(x) and x * f(pool(x)) are activations as a whole.
+    gate: x * f(x) and x * f(pool(x)) are activations as a whole. probability: answers 0 to 1.
     elementwise: an output value depends on the input values at its own place; inputs broadcast.
     half: computes in float16. never_larger: its output is no larger than its input. float_inputs: positions that stay
     float32 by the standard. picture: keeps the known range of a picture when its other inputs are constants.
     kernels: by runtime, of matrix operators.
     openvino_chain: OpenVINO fuses int8 products through it. openvino_join: OpenVINO sees a Concat through it, "always"
     or only where no Q/DQ pair lies between ("unpaired").
-    broken_rule: the linter's row for it wherever it occurs, with `broken_why`.
     """
 
     name: str
     kind: Kind = "other"
     weight_axis: int | None = None
     bias: int | None = None
+    data_axis: int = 1
+    answers_float: bool = False
     moves_all: bool = False
     cuts: bool = False
     gate: bool = False
     elementwise: bool = False
+    probability: bool = False
     half: bool = False
     never_larger: bool = False
     float_inputs: tuple[int, ...] = ()
@@ -61,8 +65,6 @@ class Operator:
     kernels: Mapping[str, Kernels] = field(default_factory=dict)
     openvino_chain: bool = False
     openvino_join: Literal["", "always", "unpaired"] = ""
-    broken_rule: str = ""
-    broken_why: str = ""
 
 
 _OV_MATMUL = Kernels(int8=("FullyConnected", "MatMul"), float=("FullyConnected", "MatMul"))
@@ -90,14 +92,15 @@ _ROWS = (
         },
     ),
     Operator(
-        name="Gemm", kind="matrix", weight_axis=1, bias=2, half=True,
+        # QGemm wants Q behind it; int8 graphs hold it as MatMul and Sub (calibration/insert.py)
+        name="Gemm", kind="matrix", weight_axis=1, bias=2, data_axis=-1, answers_float=True, half=True,
         kernels={
             "onnxruntime": Kernels(int8=("QGemm",), float=("Gemm", "FusedGemm")),
             "openvino": _OV_MATMUL, "tensorrt": _TRT_MATMUL,
         },
     ),
     Operator(
-        name="MatMul", kind="matrix", weight_axis=1, half=True,
+        name="MatMul", kind="matrix", weight_axis=1, data_axis=-1, answers_float=True, half=True,
         kernels={
             "onnxruntime": Kernels(
                 int8=("QLinearMatMul", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul"),
@@ -116,14 +119,20 @@ _ROWS = (
     ),
     Operator(name="LeakyRelu", elementwise=True, kind="activation", half=True, never_larger=True, openvino_chain=True),
     Operator(name="PRelu", elementwise=True, kind="activation", half=True, openvino_chain=True),
-    Operator(name="Sigmoid", elementwise=True, kind="activation", gate=True, half=True, openvino_chain=True),
-    Operator(name="HardSigmoid", elementwise=True, kind="activation", gate=True, half=True, openvino_chain=True),
+    Operator(
+        name="Sigmoid", elementwise=True, kind="activation", gate=True, probability=True, half=True, openvino_chain=True
+    ),
+    Operator(
+        name="HardSigmoid", elementwise=True, kind="activation", gate=True, probability=True, half=True,
+        openvino_chain=True,
+    ),
     Operator(name="HardSwish", elementwise=True, kind="activation", half=True, openvino_chain=True),
     Operator(name="Tanh", elementwise=True, kind="activation", half=True, openvino_chain=True),
     Operator(name="Elu", elementwise=True, kind="activation", half=True, openvino_chain=True),
     Operator(name="Gelu", elementwise=True, kind="activation", half=True, openvino_chain=True),
     Operator(name="Mish", elementwise=True, kind="activation", half=True, openvino_chain=True),
     Operator(name="Erf", elementwise=True, openvino_chain=True),
+    Operator(name="Softmax", probability=True),
     # ---- values only move
     Operator(name="MaxPool", kind="copy", half=True, never_larger=True, openvino_join="unpaired"),
     Operator(name="Reshape", kind="copy", half=True, never_larger=True, openvino_chain=True),
@@ -160,30 +169,6 @@ _ROWS = (
     # ---- quantization itself
     Operator(name=QUANTIZE, openvino_chain=True, openvino_join="always"),
     Operator(name=DEQUANTIZE, openvino_chain=True, openvino_join="always"),
-    *(
-        Operator(name=name, broken_rule="L29", broken_why="QOperator format: TensorRT and OpenVINO refuse it")
-        for name in ("QLinearConv", "QLinearMatMul")
-    ),
-    *(
-        Operator(
-            name=name, broken_rule="L30",
-            broken_why="dynamic quantization: TensorRT refuses it, OpenVINO runs it in float",
-        )
-        for name in ("ConvInteger", "MatMulInteger", "DynamicQuantizeLinear")
-    ),
-    # ---- what some runtime refuses wherever it stands
-    *(
-        Operator(name=name, broken_rule="L51", broken_why="TensorRT refuses it")
-        for name in ("NonZero", "Unique", "BitShift", "DFT", "StringNormalizer")
-    ),
-    Operator(name="NonMaxSuppression", broken_rule="L52", broken_why="TensorRT fails in the build"),
-    *(
-        Operator(name=name, broken_rule="L55", broken_why="random")
-        for name in (
-            "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial",
-        )
-    ),
-    Operator(name="Attention", broken_rule="L66", broken_why="TensorRT's build crashes"),
 )  # fmt: skip
 
 OPERATORS: Mapping[str, Operator] = {row.name: row for row in _ROWS}

@@ -1,50 +1,124 @@
-"""The verb `lint`: what a runtime would refuse, misread or run in float."""
+"""The verb `lint`: what a runtime would refuse, misread or run in float, and a graph without it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edge_sdk.cli import terminal
 from edge_sdk.cli.options import Json, Keys, Trust, policy
-from edge_sdk.shown import unreadable
+from edge_sdk.errors import BadUsage
+from edge_sdk.plain_file import read
 
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+    from edge_sdk.calibration.draft import Mended
+
+_FILE = "an .onnx file"
 Graph = Annotated[Path, typer.Argument(help="An .onnx file, or a .edge file: all its graphs.", show_default=False)]
 For = Annotated[
     list[str] | None,
     typer.Option("--for", help="onnxruntime, openvino or tensorrt; several times. Default: all, layout not checked."),
 ]
+Fix = Annotated[bool, typer.Option("--fix", help="Mend what can be mended exactly. Without --out: only show what.")]
+FixAll = Annotated[
+    bool, typer.Option("--fix-all", help="As --fix, and what changes values as well; each line says so.")
+]
+Out = Annotated[Path | None, typer.Option(help="Where the mended graph is written.", show_default=False)]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Overwrite OUT unconditionally.")]
 
 
-def lint(graph: Graph, target: For = None, json: Json = False, trust: Trust = "if-present", keys: Keys = None) -> None:
+def lint(
+    graph: Graph, target: For = None, fix: Fix = False, fix_all: FixAll = False, out: Out = None,
+    overwrite: Overwrite = False, json: Json = False, trust: Trust = "if-present", keys: Keys = None,
+) -> None:  # fmt: skip
     """Check graphs against the portable int8 contract, without running them. Exit 1 if a rule is broken.
 
     Example: edge-sdk lint model.onnx --for openvino --for tensorrt
+
+    Example: edge-sdk lint model.onnx --fix --out mended.onnx
     """
     from edge_sdk.extras import need
 
     need("onnx", extra="quantize")
     from edge_sdk.calibration.lint import lint as check
 
+    mends = fix or fix_all
+    _refuse(graph, out, mends=mends, overwrite=overwrite)
+    asked = tuple(target or ())
+    model, done = _mended(graph, asked, exact=not fix_all) if mends else (None, ())
     found = [
-        (name, fault.rule, fault.node, fault.what, fault.hint)
-        for name, data, targets in _graphs(graph, tuple(target or ()), trust, keys)
+        (name, fault.rule, fault.node, fault.what, fault.hint, _option(fault.fix))
+        for name, data, targets in _graphs(graph, asked, trust, keys, model)
         for fault in check(data, targets, where=str(graph))
     ]
-    info = {
-        "graph": str(graph), "for": list(target or ()),
-        "faults": [dict(zip(("graph", "rule", "node", "what", "hint"), row, strict=True)) for row in found],
+    if out is not None and model is not None:
+        _write(out, model)
+    keys_of_row = ("graph", "rule", "node", "what", "hint", "mended_by")
+    info: dict[str, object] = {
+        "graph": str(graph), "for": list(asked), "faults": [dict(zip(keys_of_row, row, strict=True)) for row in found],
     }  # fmt: skip
-    text = terminal.table(("graph", "rule", "node", "what", "what to do"), found) if found else f"{graph}: portable"
-    terminal.emit(info, as_json=json, text=text)
+    if mends:
+        info |= {"mended": [_facts(one) for one in done], "out": None if out is None else str(out)}
+    terminal.emit(info, as_json=json, text=_text(graph, out, done if mends else None, found))
     raise typer.Exit(1 if found else 0)
 
 
+def _refuse(graph: Path, out: Path | None, *, mends: bool, overwrite: bool) -> None:
+    """BadUsage for options that don't go together, before anything is read."""
+    if mends and graph.suffix == ".edge":
+        raise BadUsage("a bundle's graphs are not mended", where=str(graph), hint="Mend the .onnx file it is made of")
+    if out is None:
+        return
+    if not mends:
+        raise BadUsage("--out is for a mended graph", hint="Give --fix or --fix-all, too")
+    if out.is_dir() or (out.exists() and not overwrite):
+        raise BadUsage("the file already exists", where=f"--out {out}", hint="Name another file, or give --overwrite")
+
+
+def _mended(graph: Path, asked: tuple[str, ...], *, exact: bool) -> tuple[ModelProto, tuple[Mended, ...]]:
+    from edge_sdk.calibration.lint import parsed
+    from edge_sdk.calibration.mend import mend
+
+    return mend(parsed(read(graph, what=_FILE), where=str(graph)), asked, exact=exact)
+
+
+def _write(out: Path, model: ModelProto) -> None:
+    from edge_sdk import atomic
+    from edge_sdk.calibration import graphs
+
+    atomic.write(out, graphs.dump(model))
+
+
+def _text(graph: Path, out: Path | None, done: tuple[Mended, ...] | None, found: Sequence[tuple[str, ...]]) -> str:
+    """What was mended, where it went, and what is left."""
+    parts = []
+    if done is not None:
+        rows = [(one.rule, one.node, one.what, "no" if one.exact else "yes") for one in done]
+        parts.append(terminal.table(("rule", "node", "mended", "changes values"), rows) if rows else "nothing to mend")
+        if out is None and rows:
+            parts.append("nothing written: give --out FILE for that")
+        elif out is not None:
+            parts.append(f"written: {out}")
+    header = ("graph", "rule", "node", "what", "what to do", "mended by")
+    parts.append(terminal.table(header, found) if found else f"{graph if out is None else out}: portable")
+    return "\n".join(parts)
+
+
+def _option(fix: str) -> str:
+    return {"exact": "--fix", "values": "--fix-all"}.get(fix, "")
+
+
+def _facts(one: Mended) -> dict[str, str | bool]:
+    return {"rule": one.rule, "node": one.node, "what": one.what, "exact": one.exact}
+
+
 def _graphs(
-    path: Path, asked: tuple[str, ...], trust: str, keys: Path | None
+    path: Path, asked: tuple[str, ...], trust: str, keys: Path | None, mended: ModelProto | None = None
 ) -> Iterator[tuple[str, bytes, tuple[str, ...]]]:
     """Name, bytes and what to check for; a bundle's graph is checked for each runtime that its layout is meant for."""
     from edge_sdk.bundle.store import Bundle
@@ -52,10 +126,7 @@ def _graphs(
     from edge_sdk.runtimes import targets
 
     if path.suffix != ".edge":
-        try:
-            yield path.name, path.read_bytes(), asked
-        except OSError as exc:
-            raise unreadable(path, exc) from exc
+        yield path.name, read(path, what=_FILE) if mended is None else bytes(mended.SerializeToString()), asked
         return
     with Bundle.open(path, trust=policy(trust, keys)) as bundle:
         for graph in bundle.manifest.graphs:

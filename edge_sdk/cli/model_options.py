@@ -183,7 +183,7 @@ def trials_of(options: ModelOptions) -> Trials:
     engines = tuple(options.engine or (name for name in THOROUGH.engines if not ENGINES[name].missing()))
     found = Trials(
         engines=engines, range_methods=tuple(options.ranges or THOROUGH.range_methods), compared=THOROUGH.compared,
-        tune_s=_tune_s(options.tune, THOROUGH.tune_s),
+        tune_s=_tune_s(options.tune, THOROUGH.tune_s), scales=THOROUGH.scales,
     )  # fmt: skip
     for name in options.engine or ():
         if why := ENGINES[name].missing():

@@ -78,9 +78,11 @@ class OtherCpu:
     @property
     def cells(self) -> tuple[str, ...]:
         """For a table."""
-        of = self.known
-        found = ("not known", "-", "-") if of is None else (f"{of.low:.1f} to {of.high:.1f}", of.what, of.source)
-        return (elsewhere.TITLES[self.isa], self.runtime, *found, self.why_not_here)
+        of, gain, source = self.known, "not known", "-"
+        if of is not None:
+            bf16 = "" if of.over_bf16 is None else f", {of.over_bf16:.1f} over bf16"
+            gain, source = f"{of.low:.1f} to {of.high:.1f}{bf16}", of.source
+        return (elsewhere.TITLES[self.isa], self.runtime, gain, source, self.why_not_here)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,13 +135,17 @@ class Worth:
     def text(self, table: TableWriter = text_table) -> str:
         """The answers in words, then the table, other CPUs, what was not measured, and how far to trust it."""
         capped = f", capped by ONEDNN_MAX_CPU_ISA={self.isa_cap}" if self.isa_cap else ""
-        lines = [f"{self.bundle} on {self.cpu_model} ({self.isa}{capped}), {self.threads} threads"]
+        lines = [f"{self.bundle} on {self.cpu_model} ({self.isa}{capped}), {counted(self.threads, 'thread')}"]
         for one in self.answers:
             lines += [one.sentence, *(f"  {reason}" for reason in one.reasons)]
         if self.answers:
             lines += ["", table(_HEADER, [_row(one) for one in self.answers]), ""]
         if self.other_cpus:
-            lines += ["On other CPUs, as measured there:", table(_OTHERS, [one.cells for one in self.other_cpus]), ""]
+            lines += [
+                f"On other CPUs, as measured there on {elsewhere.MEASURED_ON}:",
+                table(_OTHERS, [one.cells for one in self.other_cpus]),
+                "",
+            ]
         lines += [f"not measured: {one.variant} on {one.runtime}{_part(one)}: {one.why}" for one in self.not_asked]
         noted = (one for one in self.answers if one.comparison.notes)
         lines += [f"note: {one.question.title}: {'; '.join(one.comparison.notes)}" for one in noted]
@@ -240,7 +246,7 @@ def _why_not_here(runtime: str, isa: Isa, own: Isa) -> str:
 _HEADER = (
     "runtime", "part", "variant", "against", "times as fast [95 %]", "ms", "graph MB", "memory MB", "in int8", "pairs",
 )  # fmt: skip
-_OTHERS = ("CPU", "runtime", "int8 over fp32", "of", "source", "why not here")
+_OTHERS = ("CPU", "runtime", "int8 over fp32", "source", "why not here")
 
 
 def _row(one: Answer) -> tuple[str, ...]:

@@ -58,7 +58,7 @@ def sentence(
     return {
         "worth it": f"{what} is worth it {where}{over}: {ratio} faster{cost}",
         "little gain": f"{what} gains little {where}{over}: {ratio} faster{cost}",
-        "no gain": f"{what} is not worth it {where}{over}: {ratio}, no difference beyond {percent(margin)}",
+        "no gain": f"{what} is not worth it {where}{over}: {ratio}, within the margin of {percent(margin)}",
         "slower": f"{what} is not worth it {where}{over}: slower, {ratio}",
         "undecided": f"{what} {where}{over}: undecided, {ratio} as fast; give more time (--max-time)",
     }[found]
@@ -72,7 +72,7 @@ def reasons(found: Verdict, of: Circumstances, *, against: str = "fp32") -> tupl
     if against == "bf16" and found != "little gain":
         out.append("the CPU computes bf16 as fast, without calibration: other tools take it by themselves here")
     if of.runtime_share is not None and of.runtime_share < 0.7 and found != "slower":
-        out.append(f"the runtime's own call is {percent(of.runtime_share)} of the time: the rest of it stays as it is")
+        out.append(f"the runtime's own call is {percent(of.runtime_share)} of the time: nothing around it gets faster")
     if of.call_ms < SHORT_CALL_MS:
         out.append(f"a call takes {of.call_ms:.2g} ms: int8 saves little in layers this small, and converting costs")
     if of.operators and of.int8_operators < 0.5 * of.operators:

@@ -36,8 +36,8 @@ class Stated:
     data: by role, a folder, an .npz file or "random:64". axes: the largest size of each free axis, by its name in the
     files. exclude: by role, nodes that stay float in int8. variants: besides fp32, None = all. trials: what is
     tried for int8. picture: fields of `PictureOptions`, {} = no input takes pictures. task, settings: the task's name,
-    and fields of its settings. seed: of random samples. metadata: whether what the file of an only model says of itself
-    counts where nothing is stated.
+    "" = tensor, and fields of its settings. seed: of random samples. metadata: whether what the file of an only model
+    says of itself counts where nothing is stated.
     """
 
     data: Mapping[str, str]

@@ -103,12 +103,12 @@ def test_a_refusal_is_the_part_of_a_sentence_that_says_why() -> None:
 
 
 def test_a_first_sample_with_an_empty_axis_is_counted_at_one() -> None:
-    weight = numpy_helper.from_array(np.eye(4, dtype=np.float32), "w")
-    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", "P", 4]) for name in "xy"]
+    weight = numpy_helper.from_array(np.eye(16, dtype=np.float32), "w")
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", "P", 16]) for name in "xy"]
     made = helper.make_graph(
         [helper.make_node("MatMul", ["x", "w"], ["y"], name="m")], "g", ends[:1], ends[1:], [weight]
     )
     model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    samples = [{"x": np.ones((1, size, 4), np.float32)} for size in (0, 3)]
+    samples = [{"x": np.ones((1, size, 16), np.float32)} for size in (0, 3)]
     found = quantize(model.SerializeToString(), samples, options=QuantizeOptions(variants=("int8",), threads=1))
     assert {one.int8_convolutions for one in found.variants} == {1}

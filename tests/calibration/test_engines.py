@@ -132,3 +132,37 @@ def test_time_and_memory_of_the_pass_are_reported() -> None:
     report = quantize(pdn().SerializeToString(), pictures(4), options=QuantizeOptions(threads=1)).report
     assert report.pass_seconds > 0
     assert report.pass_peak_bytes is None or report.pass_peak_bytes > 2**20
+
+
+def test_how_outputs_moved_is_reported_by_the_standard_and_by_each_runtime_here() -> None:
+    trials = Trials(scales=True)
+    options = QuantizeOptions(variants=("int8-w7", "fp16"), keep_fp32=TAIL, trials=trials, threads=1)
+    report = quantize(mobile().SerializeToString(), pictures(6), options=options).report
+    by = {(row.variant, row.by): row.scale for row in report.scales}
+    assert {("int8-w7", "ONNX semantics"), ("int8-w7", "onnxruntime"), ("fp16", "ONNX semantics")} <= set(by)
+    standard = by["int8-w7", "ONNX semantics"]
+    assert standard.relative_error <= report.errors["int8-w7"]["map"]  # which counts the median sample, too
+    assert standard.rank_correlation is not None
+    assert standard.rank_correlation > 0.99
+    assert standard.spread_ratio == pytest.approx(1.0, abs=0.05)
+
+
+def test_ranges_tuned_one_tensor_at_a_time_are_kept_only_where_they_are_nearer() -> None:
+    options = QuantizeOptions(
+        variants=("int8", "int8-w7"), keep_fp32=TAIL, trials=Trials(range_methods=METHODS, tune_s=20.0), threads=1
+    )
+    report = quantize(mobile().SerializeToString(), pictures(6), options=options).report
+    for variant in options.variants:
+        tried = [one for one in report.attempts if one.variant == variant]
+        assert tried[-1].ranges == "tuned"
+        kept = next(one for one in tried if one.kept)
+        assert kept.errors["map"] == min(one.errors["map"] for one in tried)
+    first = next(one for one in report.attempts if one.ranges == "tuned")
+    assert first.errors["map"] < min(one.errors["map"] for one in report.attempts[:3])
+
+
+def test_no_time_for_tuning_leaves_ranges_as_they_were() -> None:
+    options = QuantizeOptions(variants=("int8",), keep_fp32=TAIL, trials=Trials(tune_s=1e-9), threads=1)
+    attempts = quantize(mobile().SerializeToString(), pictures(6), options=options).report.attempts
+    assert [(one.ranges, one.kept) for one in attempts] == [("minmax", True), ("tuned", False)]
+    assert attempts[0].errors == attempts[1].errors

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from edge_sdk.calibration import fold, graphs, hard_swish, transposes
+from edge_sdk.calibration import QuantizeOptions, fold, graphs, hard_swish, quantize, transposes
 
 Rewrite = Callable[[ModelProto], ModelProto]
 
@@ -353,3 +353,24 @@ def test_one_transpose_is_left_alone() -> None:
     before = net.model()
     assert transposes.moved(before) is before
     assert graphs.dump(hard_swish.joined(before)) == graphs.dump(before)
+
+
+# ---- what planning makes of it
+
+
+def test_arithmetic_behind_an_activation_is_rounded_once_and_openvino_runs_the_convolution_in_int8() -> None:
+    """PP-OCR's blocks: a padded convolution takes no shift of its input, so that Mul and Add stay before it."""
+    net = Net([1, 4, 12, 12])
+    net.add("Relu", "x")
+    for _ in range(3):
+        net.add("Conv", net.x, net.constant(net.rng.normal(0, 0.3, (4, 4, 3, 3)).astype(np.float32)), pads=[1] * 4)
+        net.add("Add", net.add("Mul", net.draw(1), net.add("HardSwish", net.x)), net.draw(1))
+    net.add("GlobalAveragePool", net.x)
+    samples = [{"x": np.random.default_rng(k).normal(size=(1, 4, 12, 12)).astype(np.float32)} for k in range(4)]
+    made = quantize(net.model().SerializeToString(), samples, options=QuantizeOptions(variants=("int8-w7",)))
+    variant = made.get("int8-w7", runtime="openvino")
+    behind = Counter(
+        node.op_type for node in graphs.parsed(variant.graph).graph.node if node.op_type == "QuantizeLinear"
+    )
+    assert behind["QuantizeLinear"] == 4  # before the first convolution, and behind each block
+    assert (variant.int8_planned, variant.int8_convolutions) == (3, 3)

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import onnx
 import onnxruntime
@@ -65,6 +66,11 @@ def test_pixels_through_the_front_are_answered_as_normalized_floats(
     assert (made.preprocessing.height, made.preprocessing.width) == (SIDE, SIDE)
     first = [node.op_type for node in made.model.graph.node][:2]
     assert first == ["Cast", "Transpose"]  # no operator but Cast may see uint8 (specs/runtimes.md, L38)
+
+
+def test_grey_is_the_grey_of_opencv_but_for_its_rounding() -> None:
+    grey = PIXELS.astype(np.float64) @ np.array(LUMA)
+    np.testing.assert_allclose(grey[0], cv2.cvtColor(PIXELS[0], cv2.COLOR_RGB2GRAY), atol=0.51)
 
 
 @pytest.mark.parametrize("turned", [True, False])

@@ -695,3 +695,17 @@ def test_what_another_run_writes_to_out_meanwhile_is_kept_unless_it_is_to_be_los
     assert Path("m.edge").read_bytes() == b"of another run"
     assert quantize("--variant", "fp32", "--overwrite", data="random:2") == 0
     Bundle.open("m.edge").close()
+
+
+def test_two_axes_called_question_mark_are_two_sizes(here: Path) -> None:
+    """Paddle2ONNX calls every unknown axis so; TensorRT and onnx's inference read one name as one size."""
+    made = model(batch="batch")
+    for axis in (2, 3):
+        made.graph.input[0].type.tensor_type.shape.dim[axis].dim_param = "?"
+    onnx.save(made, "m.onnx")
+    assert quantize("--variant", "fp32", "--axis", f"{IMAGE}_2=16", "--axis", f"{IMAGE}_3=16") == 0
+    with Bundle.open("m.edge") as bundle:
+        (graph,) = bundle.manifest.graphs
+        assert graph.inputs[0].shape == ("N", 3, f"{IMAGE}_2", f"{IMAGE}_3")
+        stored = onnx.load_from_string(bundle.graph(graph.name))
+    assert "?" not in {dim.dim_param for value in stored.graph.input for dim in value.type.tensor_type.shape.dim}

@@ -231,6 +231,18 @@ def test_profile_times_whole_calls_and_layers_of_each_role(site: Site, bundles: 
     assert [one["role"] for one in layers.json["roles"]] == ["encoder", "decoder"]
 
 
+def test_int8_is_compared_with_fp32_in_whole_calls_and_in_each_role(site: Site, bundles: Bundles) -> None:
+    (pairs,) = site.verbs(
+        ("profile", "pairs.edge", "--worth", "--runtime", "onnxruntime", "--variant", "int8-w7", "--max-time", "3s",
+         "--json"),
+    )  # fmt: skip
+    assert pairs.code == 0, pairs.err
+    asked = [(one["question"]["part"], one["question"]["by_role"]) for one in pairs.json["answers"]]
+    both = {"encoder": "int8-w7", "decoder": "int8-w7"}
+    assert asked == [("predict", both), ("encoder", both), ("decoder", both)]
+    assert set(pairs.json["answers"][0]["errors"]) == {"encoder", "decoder"}
+
+
 def test_they_are_signed_and_a_device_that_asks_for_it_takes_them(site: Site, bundles: Bundles) -> None:
     copies = [shutil.copy(path, site.folder / f"signed-{path.name}").name for path in (bundles.pairs, bundles.seeds)]
     (site.folder / "keys").mkdir()

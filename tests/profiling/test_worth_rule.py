@@ -61,7 +61,7 @@ def test_times_that_scatter_are_undecided_and_ask_for_time() -> None:
         ("little gain", (1.2, 1.15, 1.24),
          "int8 gains little on openvino: 1.20x (1.15 to 1.24) faster at error 0.8 % of output"),
         ("no gain", (1.02, 1.0, 1.04),
-         "int8 is not worth it on openvino: 1.02x (1.00 to 1.04), no difference beyond 3 %"),
+         "int8 is not worth it on openvino: 1.02x (1.00 to 1.04), within the margin of 3 %"),
         ("slower", (0.76, 0.74, 0.78), "int8 is not worth it on openvino: slower, 0.76x (0.74 to 0.78)"),
     ],
 )  # fmt: skip

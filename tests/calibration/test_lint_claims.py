@@ -1,0 +1,100 @@
+"""What the lint table says that runtimes do with a graph, held against the runtimes that are here.
+
+A row that says "refused" is refused in every one of its graphs; "wrong" and "float" are seen in one at least; a runtime
+that a row does not name takes each of its graphs and answers as the standard does.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from functools import cache
+
+import pytest
+from broken_graphs import ROWS as GRAPHS
+from rule_claims import feeds_for, onnxruntime_effect, openvino_effect, standard, tensorrt_effect
+
+from edge_sdk.calibration import graphs as onnx_graphs
+from edge_sdk.calibration.graphs import Index
+from edge_sdk.calibration.rule_table import ROWS
+from edge_sdk.calibration.rules import RUNTIMES, Rule
+from edge_sdk.errors import NotThere
+from edge_sdk.runtimes import trt_build, trt_confirm
+from edge_sdk.runtimes.faults import CHAINED
+from edge_sdk.runtimes.probe import cpu
+
+NUMBERS = range(len(GRAPHS))
+NAMES = [f"{rule}-{number}" for number, (rule, _) in enumerate(GRAPHS)]
+EXTERNAL = "L70"
+"""Not a row of ROWS: it is checked before them."""
+
+
+def need(runtime: str) -> None:
+    if runtime == "tensorrt":
+        try:
+            trt_build.load(trt_confirm.RUNTIME)
+        except NotThere as exc:
+            pytest.skip(f"TensorRT-RTX is not here ({exc}): install edge-sdk[tensorrt-rtx] to run this")
+    elif importlib.util.find_spec(runtime) is None:
+        pytest.skip(f"{runtime} is not here: install edge-sdk[{runtime}] to run this")
+
+
+@cache
+def observed(number: int, runtime: str) -> str:
+    """What `runtime` makes of a graph: "refused", "wrong", "float" or ""."""
+    model = GRAPHS[number][1]()
+    if runtime == "tensorrt":
+        return tensorrt_effect(model)[0]
+    feeds = feeds_for(model)
+    effect = {"openvino": openvino_effect, "onnxruntime": onnxruntime_effect}[runtime]
+    return effect(model, feeds, standard(model, feeds))
+
+
+@cache
+def broken(number: int) -> tuple[int, ...]:
+    """Positions in ROWS of the rows of the graph's own number that it breaks."""
+    rule, build = GRAPHS[number]
+    index = Index.of(onnx_graphs.with_types(build())) if rule != EXTERNAL else None
+    return () if index is None else tuple(
+        at for at, row in enumerate(ROWS) if row.number == rule and next(row.find(index), None) is not None
+    )  # fmt: skip
+
+
+def claimed(number: int, runtime: str) -> set[str]:
+    return {ROWS[at].claims[runtime] for at in broken(number) if runtime in ROWS[at].claims}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("number", NUMBERS, ids=NAMES)
+def test_refused_is_refused_and_what_is_not_named_is_taken(number: int, runtime: str) -> None:
+    need(runtime)
+    if GRAPHS[number][0] == EXTERNAL:
+        assert observed(number, runtime) == "refused"
+        return
+    said, seen = claimed(number, runtime), observed(number, runtime)
+    if "refused" in said:
+        assert seen == "refused"
+    elif said.isdisjoint({"unsure", "open"}):
+        assert seen != "refused"
+        if "wrong" not in said:
+            assert seen != "wrong"
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("effect", ["wrong", "float"])
+def test_other_values_and_float_are_seen(effect: str, runtime: str) -> None:
+    need(runtime)
+    unseen = [row for at, row in enumerate(ROWS) if row.claims.get(runtime) == effect and not shown(at, row, runtime)]
+    assert [f"{row.number} {row.title}" for row in unseen] == []
+
+
+def shown(at: int, row: Rule, runtime: str) -> bool:
+    if row.fault == CHAINED and not cpu().adds_in_32_bits:
+        return True  # OpenVINO takes the faulty kernel on CPUs with VNNI or AMX alone: run this on one to see it
+    return any(at in broken(n) and observed(n, runtime) == row.claims[runtime] for n in NUMBERS)
+
+
+def test_every_row_of_the_table_has_a_graph() -> None:
+    found = {at for number in NUMBERS for at in broken(number)}
+    assert [ROWS[at].title for at in range(len(ROWS)) if at not in found] == []
