@@ -206,7 +206,7 @@ def test_a_url_is_refused_as_it_was_written_with_the_advice_to_download_the_file
     assert "this is a URL, only files are read. Download the file first." in said
 
 
-@pytest.mark.parametrize("verb", sorted({*VERBS, "train"} - {"threshold"}))
+@pytest.mark.parametrize("verb", sorted({*VERBS, "train"} - {"threshold", "quantize", "export"}))  # --task names tasks
 def test_the_help_of_a_verb_for_every_task_names_no_task_and_no_family_but_in_its_example(
     verb: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
