@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -41,8 +40,10 @@ if TYPE_CHECKING:
 HERE = Path(__file__).resolve().parent
 RUNTIMES = ("onnxruntime", "openvino")
 ENTRY = "from edge_sdk.cli.main import run; run()"
-OURS: Mapping[str, tuple[str, ...]] = {"edge-sdk": ()}
-"""Bundles by label: further options of `edge-sdk quantize`. A new engine is a new row."""
+OURS: Mapping[str, tuple[str, ...]] = {
+    "edge-sdk": (), "edge-sdk portable": ("--engine", "portable"), "edge-sdk nncf": ("--engine", "nncf"),
+}  # fmt: skip
+"""Bundles by label: further options of `edge-sdk quantize`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,12 +56,16 @@ class Candidate:
     made: Mapping[str, Any]
 
 
-def quantized(network: Network, label: str, work: Path) -> tuple[dict[str, Any], Path]:
-    """Runs the user's own command, then verify. The row says what they cost and whether they passed."""
-    bundle = work / network.name / f"{label}.edge"
-    words = ["quantize", network.graph(work), "--data", network.folder(work, "calibration"), "--out", bundle]
-    words += [part for axis, size in network.axes.items() for part in ("--axis", f"{axis}={size}")]
-    words += ["--threads", "1", "--overwrite", *OURS[label]]
+def as_published(network: Network, work: Path) -> dict[str, Any]:
+    """The user's own command on the file as it comes, its free axes bounded, then verify."""
+    axes = [part for axis, size in network.axes.items() for part in ("--axis", f"{axis}={size}")]
+    return quantized(network, network.published(work), work / network.name / "published.edge", axes)
+
+
+def quantized(network: Network, graph: Path, bundle: Path, more: Sequence[str]) -> dict[str, Any]:
+    """Runs `edge-sdk quantize`, then verify. The row says what they cost and whether they passed."""
+    data = network.folder(bundle.parents[1], "calibration")
+    words = ["quantize", graph, "--data", data, "--out", bundle, "--threads", "1", "--overwrite", *more]
     ran = _edge_sdk(words)
     forced = ran.code == 1
     if forced:  # refused for its error: shown all the same
@@ -70,7 +75,7 @@ def quantized(network: Network, label: str, work: Path) -> tuple[dict[str, Any],
         checked = _edge_sdk(["verify", bundle])
         row |= {"verified": checked.code == 0, "verify_said": "" if checked.code == 0 else checked.output[-400:]}
         row["bundle_bytes"] = bundle.stat().st_size
-    return row, bundle
+    return row
 
 
 def _edge_sdk(words: Sequence[str | Path]) -> children.Ran:
@@ -85,7 +90,7 @@ def _said(ran: children.Ran) -> str:
     return "" if ran.code == 0 else ran.last_line[:300]
 
 
-def unpacked(network: Network, label: str, bundle: Path, made: Mapping[str, Any]) -> Iterator[Candidate]:
+def unpacked(label: str, bundle: Path, made: Mapping[str, Any]) -> Iterator[Candidate]:
     """The bundle's variants, each with the graph that `load` takes on each runtime."""
     from edge_sdk.bundle.store import Bundle
     from edge_sdk.runtimes.targets import taken
@@ -96,7 +101,7 @@ def unpacked(network: Network, label: str, bundle: Path, made: Mapping[str, Any]
             files = {}
             for runtime in (*RUNTIMES, "tensorrt-rtx"):
                 if (graph := taken(graphs, variant, runtime)) is not None:
-                    files[runtime] = bundle.with_name(f"{label}.{graph.name}.onnx")
+                    files[runtime] = bundle.with_name(f"{bundle.stem}.{graph.name}.onnx")
                     files[runtime].write_bytes(opened.graph(graph.name))
             if files:
                 yield Candidate(label=f"{label} {variant}", graphs=files, made=made)
@@ -106,7 +111,7 @@ def by_peer(network: Network, peer: str, work: Path) -> Candidate:
     """What a peer makes of the same file and samples."""
     out = work / network.name / f"{peer}.onnx"
     out.unlink(missing_ok=True)
-    words = [sys.executable, HERE / "networks_peers.py", peer, network.graph(work)]
+    words = [sys.executable, HERE / "networks_peers.py", peer, network.fixed(work)]
     ran = children.run([*words, network.folder(work, "calibration"), out], folder=ROOT)
     made = {"code": ran.code, "said": _said(ran), **_cost(ran)}
     there = ran.code == 0 and out.exists()
@@ -120,7 +125,7 @@ def answers(network: Network, graph: Path, runtime: str, work: Path) -> tuple[ND
     """Of the evaluation samples: (samples, ...) of the first output, int8 operators that ran, and what went wrong."""
     out = work / network.name / f"{graph.stem}.{runtime}.npz"
     words = [sys.executable, HERE / "networks_runs.py", graph, runtime, network.folder(work, "evaluation"), out]
-    ran = children.run([*words, "--axes", json.dumps(dict(network.axes))], folder=ROOT)
+    ran = children.run(words, folder=ROOT)
     if ran.code != 0:
         return None, 0, _said(ran) or f"exit code {ran.code}"
     with np.load(out) as kept:
@@ -152,17 +157,17 @@ def judged(network: Network, candidate: Candidate, wanted: NDArray[Any], work: P
     if all(runtime in got for runtime in RUNTIMES):
         out["runtimes_apart"] = error(list(got["onnxruntime"]), list(got["openvino"]))
     if graph := candidate.graphs.get("tensorrt-rtx"):
-        out["tensorrt_rtx"] = accepted(graph, network.axes)
+        out["tensorrt_rtx"] = accepted(graph)
     return out
 
 
-def accepted(graph: Path, axes: Mapping[str, int]) -> dict[str, Any]:
+def accepted(graph: Path) -> dict[str, Any]:
     """What TensorRT-RTX's builder says: a build proves acceptance, never a result."""
     from edge_sdk.errors import NotThere
     from edge_sdk.runtimes.trt_confirm import confirm
 
     try:
-        found = confirm(graph.read_bytes(), axes=axes, timeout_s=180.0)
+        found = confirm(graph.read_bytes(), timeout_s=180.0)
     except NotThere as exc:
         return {"absent": str(exc)}
     clips = any("INT8" in text for text in found.warnings)
@@ -179,7 +184,7 @@ def speeds(network: Network, candidates: Sequence[Candidate], rows: Rows, asked:
     pairs = [
         Pair(
             f"{network.name}: {one.label} over fp32, {runtime}, 1 thread",
-            _side(network, network.graph(asked.work), runtime, "fp32", asked.work),
+            _side(network, network.fixed(asked.work), runtime, "fp32", asked.work),
             _side(network, one.graphs[runtime], runtime, one.label, asked.work), "no bound",
         )
         for one in candidates for runtime in RUNTIMES if runtime in one.graphs
@@ -191,7 +196,7 @@ def _side(network: Network, graph: Path, runtime: str, label: str, work: Path) -
     from edge_sdk.profiling.processes import Side
 
     arguments = {
-        "graph": str(graph.resolve()), "runtime": runtime, "axes": dict(network.axes), "threads": 1,
+        "graph": str(graph.resolve()), "runtime": runtime, "threads": 1,
         "samples": str(network.folder(work, "evaluation").resolve()),
     }  # fmt: skip
     return Side(
@@ -207,14 +212,22 @@ def measure(network: Network, rows: Rows, asked: argparse.Namespace) -> dict[str
     """One network's row of the record."""
     work = asked.work
     prepared(network, work, asked.data, {"calibration": asked.calibration, "evaluation": asked.evaluation})
-    wanted, _, wrong = answers(network, network.graph(work), SEMANTICS, work)
+    wanted, _, wrong = answers(network, network.fixed(work), SEMANTICS, work)
     if wanted is None:
         raise SystemExit(f"{network.name}: the float file does not run: {wrong}")
     candidates: list[Candidate] = []
-    for label in OURS:
-        made, bundle = work_row(rows, f"{network.name} {label}", lambda label=label: quantized(network, label, work))
+    published = None
+    if network.axes:  # else it is the file that all get
+        published = rows.row(f"{network.name} published", lambda: as_published(network, work))
+        print(f"{network.name} as published: {published}", flush=True)
+    for label in asked.ours:
+        bundle = work / network.name / f"{label.replace(' ', '-')}.edge"
+        made = rows.row(
+            f"{network.name} {label}",
+            lambda label=label, bundle=bundle: quantized(network, network.fixed(work), bundle, OURS[label]),
+        )
         print(f"{network.name} {label}: {made}", flush=True)
-        candidates += unpacked(network, label, Path(bundle), made) if made["code"] == 0 else []
+        candidates += unpacked(label, bundle, made) if made["code"] == 0 else []
     for peer in asked.peers:
         candidates.append(by_peer_row(network, peer, rows, work))
     judgements = [
@@ -224,22 +237,12 @@ def measure(network: Network, rows: Rows, asked: argparse.Namespace) -> dict[str
     for row in judgements:
         print(network.name, brief(row), flush=True)
     timed = [one for one in candidates if one.graphs and not one.label.endswith((" fp32", " fp16"))]
-    graph = network.graph(work)
+    graph = network.fixed(work)
     return {
         "name": network.name, "title": network.title, "sha256": hashlib.sha256(graph.read_bytes()).hexdigest(),
-        "fp32_bytes": graph.stat().st_size, "candidates": judgements,
+        "fp32_bytes": graph.stat().st_size, "published": published, "candidates": judgements,
         "speed": speeds(network, timed, rows, asked) if asked.max_time else [],
     }  # fmt: skip
-
-
-def work_row(rows: Rows, name: str, make: Any) -> Any:
-    """A row of (figures, path of what was made)."""
-
-    def plain() -> Any:
-        made, path = make()
-        return [made, str(path)]
-
-    return rows.row(name, plain)
 
 
 def by_peer_row(network: Network, peer: str, rows: Rows, work: Path) -> Candidate:
@@ -278,6 +281,7 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--data", type=Path, required=True, help="the folder that has bsds500")
     out.add_argument("--out", type=Path, default=ROOT / "docs" / "results" / "networks.json")
     out.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
+    out.add_argument("--ours", nargs="+", choices=list(OURS), default=["edge-sdk"])
     out.add_argument("--peers", nargs="*", choices=list(PEERS), default=list(PEERS))
     out.add_argument("--calibration", type=int, default=64, help="samples of each network")
     out.add_argument("--evaluation", type=int, default=32, help="samples of each network")

@@ -2,13 +2,12 @@
 
 Each use is a process of its own: a foreign graph may crash a runtime.
 
-    python benchmarks/networks_runs.py GRAPH.onnx openvino SAMPLES OUT.npz --axes '{"N": 1}'
+    python benchmarks/networks_runs.py GRAPH.onnx openvino SAMPLES OUT.npz
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,23 +26,23 @@ SEMANTICS = "onnx-semantics"
 """Stands for a runtime: ONNX Runtime without graph optimisation."""
 
 
-def compiled(graph: Path, runtime: str, axes: Mapping[str, int], threads: int = 1) -> Session:
+def compiled(graph: Path, runtime: str, threads: int = 1) -> Session:
     """A session with the product's own settings for that runtime. Raises EdgeError."""
     from edge_sdk.runtimes import registry
     from edge_sdk.runtimes.protocol import CompileOptions
 
     plain = runtime == SEMANTICS
-    asked = CompileOptions(axes=axes, threads=threads, reference=plain, graph_name=graph.name)
+    asked = CompileOptions(threads=threads, reference=plain, graph_name=graph.name)
     return registry.runtime("onnxruntime" if plain else runtime).compile(graph, asked)
 
 
-def calls(*, graph: str, runtime: str, samples: str, axes: Mapping[str, int], threads: int) -> Calls:
+def calls(*, graph: str, runtime: str, samples: str, threads: int) -> Calls:
     """Runtime calls on the samples of a folder in turn; a factory for `edge_sdk.profiling.processes.Side`."""
     from networks_samples import read
 
     from edge_sdk.profiling.predicting import Calls
 
-    session = compiled(Path(graph), runtime, axes, threads)
+    session = compiled(Path(graph), runtime, threads)
     facts = session.explain()
     return Calls(session.run, read(Path(samples))[:8], {
         "what": "runtime call", "version": facts.version, "layers": dict(facts.layers_by_precision),
@@ -110,7 +109,6 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("runtime", help=f"or {SEMANTICS}")
     out.add_argument("samples", type=Path, help="a folder of .npz files")
     out.add_argument("out", type=Path, help="an .npz file: the first output's answers, and what ran")
-    out.add_argument("--axes", type=json.loads, default={}, help="largest size by free axis, JSON")
     return out
 
 
@@ -119,7 +117,7 @@ def main() -> None:
     asked = parser().parse_args()
     from networks_samples import read
 
-    session = compiled(asked.graph, asked.runtime, asked.axes)
+    session = compiled(asked.graph, asked.runtime)
     name = session.outputs[0].name
     answers = [session.run(feeds)[name] for feeds in read(asked.samples)]
     np.savez_compressed(asked.out, answers=np.stack(answers), int8=session.explain().int8_operators)

@@ -216,17 +216,17 @@ def turned(
 # ---- files
 
 
-def write(folder: Path, name: str, inputs: Iterator[Input] | Sequence[Input]) -> int:
-    """One .npz file a sample, whose array has the input's name; answers how many. A folder that is complete is kept."""
+def write(folder: Path, name: str, inputs: Iterator[Input], count: int) -> None:
+    """One .npz file a sample, whose array has the input's name. A folder that has `count` of them is kept."""
     done = folder / "complete"
-    if done.exists():
-        return int(done.read_text())
+    if done.exists() and done.read_text() == str(count):
+        return
     folder.mkdir(parents=True, exist_ok=True)
-    count = 0
-    for count, array in enumerate(inputs, 1):
-        np.savez_compressed(folder / f"{count:04d}.npz", **{name: array})
+    for old in (done, *folder.glob("*.npz")):
+        old.unlink(missing_ok=True)
+    for number, array in enumerate(inputs, 1):
+        np.savez_compressed(folder / f"{number:04d}.npz", **{name: array})
     done.write_text(str(count))
-    return count
 
 
 def read(folder: Path) -> list[dict[str, NDArray[Any]]]:

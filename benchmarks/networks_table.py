@@ -1,8 +1,9 @@
 """The real networks: where each comes from, how its samples are drawn, what it decides. Measures nothing.
 
-`prepared` makes what the measurements read, in a work folder: NAME.onnx, and .npz files of samples in NAME/calibration
-and NAME/evaluation. Calibration draws on BSDS500's training pictures and on seed 1, evaluation on its test pictures and
-on seed 2.
+`prepared` makes what the measurements read, in a work folder: NAME/published.onnx, the file as it comes;
+NAME/fixed.onnx, the same with the benchmark's sizes in place of free axes, which all tools and runtimes get, since some
+peers can't do without; and .npz files of samples in NAME/calibration and NAME/evaluation. Calibration draws on
+BSDS500's training pictures and on seed 1, evaluation on its test pictures and on seed 2.
 """
 
 from __future__ import annotations
@@ -71,8 +72,11 @@ class Network:
     decide: Decide
     axes: Mapping[str, int] = field(default_factory=dict)
 
-    def graph(self, work: Path) -> Path:
-        return work / f"{self.name}.onnx"
+    def published(self, work: Path) -> Path:
+        return work / self.name / "published.onnx"
+
+    def fixed(self, work: Path) -> Path:
+        return work / self.name / "fixed.onnx"
 
     def folder(self, work: Path, part: str) -> Path:
         return work / self.name / part
@@ -80,15 +84,37 @@ class Network:
 
 def prepared(network: Network, work: Path, data: Path, counts: Mapping[str, int]) -> None:
     """The network's graph and samples, unless they are there. counts: samples by part."""
-    graph = network.graph(work)
-    if not graph.exists():
-        atomic.write(graph, network.source(work, data))
+    published, fixed = network.published(work), network.fixed(work)
+    published.parent.mkdir(parents=True, exist_ok=True)
+    if not published.exists():
+        atomic.write(published, network.source(work, data))
+    if not fixed.exists():
+        atomic.write(fixed, _with_sizes(published.read_bytes(), network.axes))
     for part, (folder, seed) in PARTS.items():
         drawn = Drawn(
             photographs=lambda folder=folder: photographs(data / "bsds500" / "images" / folder),
             rng=lambda k, seed=seed: np.random.default_rng([seed, k]),
         )  # fmt: skip
-        write(network.folder(work, part), network.input, network.samples(drawn, counts[part]))
+        write(network.folder(work, part), network.input, network.samples(drawn, counts[part]), counts[part])
+
+
+def _with_sizes(graph: bytes, axes: Mapping[str, int]) -> bytes:
+    """A graph whose free axes have sizes; the shapes of all its tensors are inferred anew."""
+    import onnx
+
+    from edge_sdk.runtimes.onnx_file import read_facts
+
+    if not axes:
+        return graph
+    model = onnx.load_from_string(graph)
+    shapes = {spec.name: spec.shape for spec in read_facts(graph, where="graph").inputs}
+    for value in model.graph.input:
+        for dim, size in zip(value.type.tensor_type.shape.dim, shapes.get(value.name, ())):
+            dim.dim_value = size if isinstance(size, int) else axes[size]
+    for value in model.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    del model.graph.value_info[:]
+    return bytes(onnx.shape_inference.infer_shapes(model, data_prop=True).SerializeToString())
 
 
 def _stored(wheel: str, name: str) -> Callable[[Path, Path], bytes]:
