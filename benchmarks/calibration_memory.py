@@ -91,13 +91,15 @@ def made(name: str, asked: argparse.Namespace) -> tuple[bytes, tuple[int, ...]]:
 def calibrated(name: str, count: int, asked: argparse.Namespace) -> dict[str, Any]:
     """Peak of this process after one calibration, MB, and what it was before it began."""
     from edge_sdk.calibration import QuantizeOptions, quantize
+    from edge_sdk.calibration.options import ONE, THOROUGH
 
     graph, shape = made(name, asked)
     before, began = peak_mb(), time.monotonic()
-    options = QuantizeOptions(range_method=asked.range_method, threads=asked.threads, force=True)
+    trials = {"one": ONE, "thorough": THOROUGH}[asked.trials]
+    options = QuantizeOptions(trials=trials, threads=asked.threads, force=True)
     report = quantize(graph, Samples("x", shape, count), options=options).report
     return {
-        "graph": name, "samples": count, "range_method": asked.range_method, "peak_mb": peak_mb(), "imports_mb": before,
+        "graph": name, "samples": count, "trials": asked.trials, "peak_mb": peak_mb(), "imports_mb": before,
         "seconds": time.monotonic() - began, "graph_mb": len(graph) / 1e6, "tensors_quantized": len(report.tensors),
         "int8_operators": len(report.layers), "largest_tensor_mb": largest_tensor_mb(name, asked),
         "errors": {variant: dict(of) for variant, of in report.errors.items()},
@@ -124,7 +126,7 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--out", type=Path, default=Path("docs/results/calibration_memory.json"))
     out.add_argument("--graphs", nargs="+", choices=GRAPHS, default=list(GRAPHS))
     out.add_argument("--samples", type=int, nargs="+", default=[8, 32])
-    out.add_argument("--range-method", default="minmax", help="of QuantizeOptions; all but minmax need histograms")
+    out.add_argument("--trials", choices=("one", "thorough"), default="one", help="thorough is edge-sdk quantize's own")
     out.add_argument("--threads", type=int, default=2, help="of onnxruntime while calibrating")
     sizes = {"side": 512, "channels": 16, "layers": 24, "tokens": 512, "width": 384, "blocks": 6}
     for name, value in sizes.items():

@@ -125,8 +125,7 @@ def observe(
     session = Reader(model, tuple(tensors), optimised=optimised, threads=threads)
     done = 0
     for sample in samples:
-        for name, values in session.run(sample, where=f"sample {done}").items():
-            observers[name].add(values)
+        _add(session.run(sample, where=f"sample {done}"), observers)
         if keep is not None:
             keep.add(sample)
         done += 1
@@ -134,6 +133,13 @@ def observe(
     if done == 0:
         raise BadInput("there are no calibration samples", hint="Give at least one, better some hundred")
     return {name: observer.result() for name, observer in observers.items()}
+
+
+def _add(answers: Mapping[str, Array], observers: Mapping[str, Observer]) -> None:
+    # A function of its own, so that no name holds an array when the next sample runs: one that is left makes ONNX
+    # Runtime's arena grow by a power of two (49 tensors at 512 x 512: peak 1.08 GB instead of 0.82).
+    for name, values in answers.items():
+        observers[name].add(values)
 
 
 class Spread:

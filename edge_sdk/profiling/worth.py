@@ -68,7 +68,12 @@ def worth(
     present = [registry.runtime(name).probe() for name in options.runtimes] or list(probe.availability())
     with Bundle.open(Path(path), trust=trust, lazy=True) as bundle:
         asked = plan(
-            bundle, present, cpu, roles=checked_task(bundle).roles, variants=options.variants, device=options.device
+            bundle,
+            present,
+            cpu,
+            roles=checked_task(bundle).roles_in(bundle),
+            variants=options.variants,
+            device=options.device,
         )
         errors = calibration_errors(bundle.report())
         if not asked.questions:

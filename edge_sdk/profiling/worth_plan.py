@@ -141,7 +141,9 @@ def _by_role(
         why = _unusable(bundle, graphs, variant, runtime, cpu)
         by_role[role] = FP32 if why else variant
         reasons += [why] if why else []
-    return by_role, "" if variant in by_role.values() else "; ".join(dict.fromkeys(reasons))
+    if variant in by_role.values():
+        return by_role, ""
+    return {}, "; ".join(dict.fromkeys(reasons)) or "it has no role to run"
 
 
 def _unusable(bundle: Bundle, graphs: Sequence[Graph], variant: str, runtime: Availability, cpu: CpuFacts) -> str:
