@@ -132,7 +132,7 @@ def answers(network: Network, graph: Path, runtime: str, work: Path) -> tuple[ND
         return kept["answers"], int(kept["int8"]), ""
 
 
-def judged(network: Network, candidate: Candidate, wanted: NDArray[Any], work: Path) -> dict[str, Any]:
+def evaluated(network: Network, candidate: Candidate, wanted: NDArray[Any], work: Path) -> dict[str, Any]:
     """Errors, decisions and int8 share of one candidate on each runtime, and how far the runtimes are apart."""
     from edge_sdk.calibration.fidelity import error
 
@@ -231,7 +231,7 @@ def measure(network: Network, rows: Rows, asked: argparse.Namespace) -> dict[str
     for peer in asked.peers:
         candidates.append(by_peer_row(network, peer, rows, work))
     judgements = [
-        rows.row(f"{network.name} {one.label} judged", lambda one=one: judged(network, one, wanted, work))
+        rows.row(f"{network.name} {one.label} evaluated", lambda one=one: evaluated(network, one, wanted, work))
         for one in candidates
     ]  # fmt: skip
     for row in judgements:

@@ -60,21 +60,21 @@ class _Work:
         for node in self.nodes:
             for name in graphs.reads(node):
                 readers.setdefault(name, []).append(node)
-        turns = {node.output[0]: node for node in self.nodes if _perm(node)}
-        for tensor, turn in turns.items():
+        transposes = {node.output[0]: node for node in self.nodes if _perm(node)}
+        for tensor, transpose in transposes.items():
             after = readers.get(tensor, [])
             if tensor in self._before.outputs or any(tensor not in node.input for node in after):
                 continue  # an output of the graph, or of what a subgraph reads
             if not after:
-                self.nodes.remove(turn)
+                self.nodes.remove(transpose)
                 return True
             second = next((node for node in after if _perm(node)), None)
             if second is not None:
-                self._joined(turn, second, readers)
+                self._joined(transpose, second, readers)
                 return True
-            passing = next((node for node in after if self._passes(node, tensor, turns)), None)
+            passing = next((node for node in after if self._passes(node, tensor, transposes)), None)
             if passing is not None:  # others may follow, as in x * f(x)
-                self._passed(turn, passing, turns)
+                self._passed(transpose, passing, transposes)
                 return True
         return False
 
@@ -93,13 +93,13 @@ class _Work:
                 _replace(node, made, source)
             self.nodes.remove(second)
 
-    def _passes(self, node: NodeProto, tensor: str, turns: Mapping[str, NodeProto]) -> bool:
+    def _passes(self, node: NodeProto, tensor: str, transposes: Mapping[str, NodeProto]) -> bool:
         """Whether a Transpose that makes `tensor` may stand behind this reader instead."""
-        perm = _perm(turns[tensor])
+        perm = _perm(transposes[tensor])
         if node.domain not in graphs.STANDARD_DOMAINS or len(node.output) != 1:
             return False
         if operator(node).elementwise:
-            return all(self._turns_alike(name, perm, turns) for name in node.input if name)
+            return all(self._transposed_alike(name, perm, transposes) for name in node.input if name)
         if node.op_type == "Pad":
             return node.input[0] == tensor and self._constant(node.input[1]) is not None and len(node.input) < 4
         if node.op_type == "ReduceMean":
@@ -107,19 +107,19 @@ class _Work:
             return bool(axes) and (bool(graphs.integer(node, "keepdims", 1)) or _in_order(perm, axes))
         return False
 
-    def _turns_alike(self, name: str, perm: Perm, turns: Mapping[str, NodeProto]) -> bool:
+    def _transposed_alike(self, name: str, perm: Perm, transposes: Mapping[str, NodeProto]) -> bool:
         """Whether the same values stand before a Transpose: another one made `name`, or it is a constant."""
-        if name in turns:
-            return _perm(turns[name]) == perm
+        if name in transposes:
+            return _perm(transposes[name]) == perm
         array = self._constant(name)
         return array is not None and array.ndim <= len(perm)
 
-    def _passed(self, turn: NodeProto, node: NodeProto, turns: Mapping[str, NodeProto]) -> None:
+    def _passed(self, transpose: NodeProto, node: NodeProto, transposes: Mapping[str, NodeProto]) -> None:
         """`node` reads what stands before the Transpose, and a Transpose of its own stands behind it."""
-        perm, made = _perm(turn), node.output[0]
+        perm, made = _perm(transpose), node.output[0]
         for position, name in enumerate(node.input):
-            if name in turns and _perm(turns[name]) == perm:
-                node.input[position] = turns[name].input[0]
+            if name in transposes and _perm(transposes[name]) == perm:
+                node.input[position] = transposes[name].input[0]
             elif name and operator(node).elementwise:
                 node.input[position] = self._untransposed(name, perm)
         if node.op_type == "Pad":

@@ -43,10 +43,10 @@ def export(
     are free axes with their range, N is the batch. Module and graph are compared on seeded inputs of several sizes.
     All else is as of edge-sdk quantize: samples, preprocessing, task.
 
-    Examples:
+    Example: edge-sdk export nets:make --input "image:float32[N,3,64,64]" --data samples.npz --out m.edge
 
-    edge-sdk export nets:make --weights w.safetensors --input "image:float32[N,3,224,224]" --data photos/ --mean
-    0.485,0.456,0.406 --std 0.229,0.224,0.225 --out m.edge
+    edge-sdk export nets:make --weights w.safetensors --input "image:float32[N,3,224,224]" --data photos/
+    --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 --out m.edge
 
     edge-sdk export nets:Detector --arg width=32 --input "image:uint8[1,H=64..640,W=64..640,3]" --data samples/ --out
     m.edge

@@ -37,9 +37,7 @@ def quantize(
     Where --mean, --std or another option of preprocessing is given, the graph gets a front that takes pictures, and
     --data may be a folder of them.
 
-    Examples:
-
-    edge-sdk quantize model.onnx --data samples.npz --out model.edge
+    Example: edge-sdk quantize model.onnx --data samples.npz --out model.edge
 
     edge-sdk quantize model.onnx --data photos/ --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 --out model.edge
 

@@ -12,7 +12,7 @@ from edge_sdk.calibration import magnitudes
 from edge_sdk.calibration.bias_correction import bias_shift
 from edge_sdk.calibration.observe import Observer, TensorStatistics
 from edge_sdk.calibration.plan import Point, QuantizationPlan
-from edge_sdk.calibration.ranges import Range, RangeMethod, fit, quantize, quantize_weights
+from edge_sdk.calibration.ranges import Range, fit, quantize, quantize_weights
 from edge_sdk.calibration.scales import scale_of, scales
 from edge_sdk.errors import BadInput, BadUsage
 
@@ -78,11 +78,11 @@ def test_a_range_that_can_not_be_has_no_scale(top: float) -> None:
         scale_of(top)
 
 
-METHODS: tuple[RangeMethod, ...] = ("percentile-99.99", "percentile-99.999", "mse", "entropy")
+METHODS: tuple[str, ...] = ("percentile-99.99", "percentile-99.999", "mse", "entropy")
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_method_that_weighs_values_needs_a_histogram(method: RangeMethod) -> None:
+def test_a_method_that_weighs_values_needs_a_histogram(method: str) -> None:
     with pytest.raises(BadUsage, match=f"the range method {method} needs a histogram"):
         fit(TensorStatistics(tensor="t", low=-1.0, high=1.0, count=2, samples=1), method)
 
@@ -185,7 +185,7 @@ SHAPES = {
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("method", METHODS)
 def test_no_method_is_worse_than_minmax_whatever_lies_among_the_samples(
-    method: RangeMethod, shape: str, outlier: float
+    method: str, shape: str, outlier: float
 ) -> None:
     values = SHAPES[shape](np.random.default_rng(3), 50_000).astype(np.float32)
     values[17] = max(outlier, float(values[17]))
@@ -210,7 +210,7 @@ def test_entropy_cuts_the_thin_end_of_a_normal_tensor() -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_tensor_of_zeros_has_no_top(method: RangeMethod) -> None:
+def test_a_tensor_of_zeros_has_no_top(method: str) -> None:
     assert fit(seen_of(np.zeros(9, np.float32)), method).top == 0.0
 
 
