@@ -91,7 +91,7 @@ def made(name: str, asked: argparse.Namespace) -> tuple[bytes, tuple[int, ...]]:
 def calibrated(name: str, count: int, asked: argparse.Namespace) -> dict[str, Any]:
     """Peak of this process after one calibration, MB, and what it was before it began."""
     from edge_sdk.calibration import QuantizeOptions, quantize
-    from edge_sdk.calibration.options import ONE, THOROUGH
+    from edge_sdk.calibration.trials import ONE, THOROUGH
 
     graph, shape = made(name, asked)
     before, began = peak_mb(), time.monotonic()

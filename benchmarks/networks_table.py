@@ -130,7 +130,8 @@ def _lite0(work: Path, data: Path) -> bytes:
 
 def _student(name: str) -> Callable[[Path, Path], bytes]:
     def source(work: Path, data: Path) -> bytes:
-        from networks_distilled import STEPS, STUDENTS, distilled
+        from networks_distilled import STEPS
+        from networks_distilling import STUDENTS, distilled
         from networks_torch import exported
 
         from edge_sdk.export import tensors_file

@@ -7,7 +7,7 @@ no runtime.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,11 +38,12 @@ class Cleaned:
     notes: tuple[str, ...] = ()
 
 
-def clean(model: ModelProto, *, optimise: bool = True) -> Cleaned:
+def clean(model: ModelProto, *, optimise: bool = True, keep: Collection[str] = ()) -> Cleaned:
     """A copy with functions inlined, the opset converted, constants and BatchNormalization folded, and tidied.
 
-    optimise: False leaves out the folding. Raises BadInput for an opset that can't be converted, for a constant that is
-    too large to compute, for a graph that is quantized already, and for one that can't be sorted.
+    optimise: False leaves out the folding. keep: names of nodes that arithmetic folding leaves alone. Raises BadInput
+    for an opset that can't be converted, for a constant that is too large to compute, for a graph that is quantized
+    already, and for one that can't be sorted.
     """
     first = with_names(model)
     plain = _converted(_inlined(first))
@@ -56,7 +57,7 @@ def clean(model: ModelProto, *, optimise: bool = True) -> Cleaned:
             notes = (f"the graph is used as it is, not folded: {exc.args[0]}",)
     made = tidy(folded)
     if optimise and not notes:
-        made = tidy(fold.folded(hard_swish.joined(transposes.moved(made))))
+        made = tidy(fold.folded(hard_swish.joined(transposes.moved(made), keep), keep))
     if any(node.op_type in PAIR and node.domain in graphs.STANDARD_DOMAINS for node in made.graph.node):
         raise BadInput("the graph is quantized already", hint="Give the float graph that it was made of")
     return Cleaned(model=made, names=_followed(first, made), notes=notes)

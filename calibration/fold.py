@@ -7,7 +7,7 @@ twice. Computed in float64; what remains is the rounding of float32 weights.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,14 +38,15 @@ class Affine:
 NOTHING = Affine(np.ones(1), np.zeros(1))
 
 
-def folded(model: ModelProto) -> ModelProto:
-    """A copy without the arithmetic that could be folded; node names of operators stay."""
-    return _Folder(Index.of(model)).model()
+def folded(model: ModelProto, keep: Collection[str] = ()) -> ModelProto:
+    """A copy without the arithmetic that could be folded; node names of operators stay. keep: names of nodes that stay
+    as they are, since the caller treats them by name."""
+    return _Folder(Index.of(model), keep).model()
 
 
 class _Folder:
-    def __init__(self, index: Index) -> None:
-        self._index = index
+    def __init__(self, index: Index, keep: Collection[str]) -> None:
+        self._index, self._keep = index, keep
         self._names = graphs.tensor_names(index.model)
         self._gone: set[str] = set()  # outputs of nodes that are folded away
         self._new: dict[str, Array] = {}
@@ -63,7 +64,7 @@ class _Folder:
 
     def _takes(self, node: NodeProto) -> bool:
         """Whether weight and bias can hold more: constants in float32, of the common shapes."""
-        if operator(node).kind != "matrix" or len(node.output) != 1:
+        if operator(node).kind != "matrix" or len(node.output) != 1 or node.name in self._keep:
             return False
         weight = self._index.constants.get(node.input[1])
         if weight is None or weight.dtype != np.float32 or weight.ndim < 2 or node.input[0] in self._index.constants:
@@ -151,7 +152,7 @@ class _Folder:
 
     def _affine(self, node: NodeProto, tensor: str, channels: int, axis_from_end: int, rank: int) -> Affine | None:
         """What a node does to `tensor`, None if that is no constant arithmetic per channel."""
-        if node.domain not in graphs.STANDARD_DOMAINS:
+        if node.domain not in graphs.STANDARD_DOMAINS or node.name in self._keep:
             return None
         if node.op_type == "BatchNormalization":
             return self._norm(node, tensor, axis_from_end, rank)

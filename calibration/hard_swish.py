@@ -5,7 +5,7 @@ Paddle's exporter writes x * Clip(x + 3, 0, 6) / 6. As one operator it is an act
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 from onnx import ModelProto, NodeProto, helper
@@ -18,9 +18,10 @@ _SINCE = 14
 """Opset of HardSwish."""
 
 
-def joined(model: ModelProto) -> ModelProto:
-    """A copy in which each such chain is a HardSigmoid or a HardSwish; `model` itself where there is none."""
-    while (found := _first(Index.of(model))) is not None:
+def joined(model: ModelProto, keep: Collection[str] = ()) -> ModelProto:
+    """A copy in which each such chain is a HardSigmoid or a HardSwish; `model` itself where there is none. keep: names
+    of nodes that stay as they are."""
+    while (found := next((one for one in _chains(Index.of(model)) if _free(one, keep)), None)) is not None:
         old, new = found
         gone = {node.output[0] for node in old}
         nodes = [node for node in model.graph.node if node.output[0] not in gone]
@@ -36,8 +37,12 @@ def _after(nodes: Sequence[NodeProto], node: NodeProto) -> int:
     return max(made, default=-1) + 1
 
 
-def _first(index: Index) -> tuple[list[NodeProto], list[NodeProto]] | None:
-    """The nodes of the first chain that is written out, and those that do its work."""
+def _free(found: tuple[list[NodeProto], list[NodeProto]], keep: Collection[str]) -> bool:
+    return all(node.name not in keep for node in found[0])
+
+
+def _chains(index: Index) -> Iterator[tuple[list[NodeProto], list[NodeProto]]]:
+    """The nodes of each chain that is written out, and those that do its work."""
     for clip in index.model.graph.node:
         add = _shifted(clip, index)
         if add is None:
@@ -48,13 +53,13 @@ def _first(index: Index) -> tuple[list[NodeProto], list[NodeProto]] | None:
             continue
         if _sixth(reader, clip.output[0], index):
             gate = _gate(x, reader.output[0], reader.name)
-            return [add, clip, reader], [gate]
+            yield [add, clip, reader], [gate]
+            continue
         if reader.op_type != "Mul" or x not in reader.input:
             continue
         end = index.only_reader(reader.output[0])
         if end is not None and _sixth(end, reader.output[0], index):
-            return [add, clip, reader, end], _swish(x, end, index)
-    return None
+            yield [add, clip, reader, end], _swish(x, end, index)
 
 
 def _swish(x: str, end: NodeProto, index: Index) -> list[NodeProto]:

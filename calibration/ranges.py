@@ -12,7 +12,6 @@ from edge_sdk.calibration.observe import TensorStatistics
 from edge_sdk.errors import BadInput, BadUsage
 from edge_sdk.runtimes.variants import TOP
 
-RANGE_METHODS = ("minmax", "percentile-99.99", "percentile-99.999", "mse", "entropy")
 SMALLEST_SCALE = float(np.finfo(np.float32).tiny)  # 2^-126: below lie the denormals, which runtimes flush
 # A runtime stores the bias as int32 in units of (activation scale x weight scale); half of the room is kept for sums.
 _BIAS_ROOM = 2.0**30
@@ -30,7 +29,7 @@ class Range:
 
 
 def fit(observed: TensorStatistics, method: str = "minmax") -> Range:
-    """The range to keep, by one of RANGE_METHODS.
+    """The range to keep, by one of `trials.RANGE_METHODS`.
 
     minmax: all. percentile-P: P % of |x|. mse: the least squared error. entropy: the least Kullback-Leibler divergence
     from the values' own distribution. A percentile and entropy give way to minmax where that has the smaller squared

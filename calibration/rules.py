@@ -38,13 +38,15 @@ Fix: TypeAlias = Literal["", "exact", "values"]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Violation:
     """rule: "L03". node: name of the node or tensor. what: what is wrong, and what each runtime makes of it. hint: the
-    fix. fix: whether `edge-sdk lint --fix` mends it ("exact"), or `--fix=all` ("values")."""
+    fix. fix: whether `edge-sdk lint --fix` mends it ("exact"), or `--fix=all` ("values"). depends: on the values that
+    pass through; the graph is quantized all the same."""
 
     rule: str
     node: str
     what: str
     hint: str
     fix: Fix = ""
+    depends: bool = False
 
     def __str__(self) -> str:
         return f"{self.rule} {self.node}: {self.what}. {self.hint}."
@@ -66,6 +68,7 @@ class Rule:
     title: what is in the graph, for the table of all rows. claims: effect by runtime, for those that are affected; each
     was measured (tests/calibration/test_lint_claims.py). fault: the pattern of the known faults without which nothing
     is wrong (runtimes.faults), "" = always. menders: tried in order. whole: about the model, not a graph inside it.
+    depends: nothing is wrong unless values go where they must not.
     """
 
     number: str
@@ -77,6 +80,7 @@ class Rule:
     fix: Fix = ""
     menders: tuple[Mender, ...] = ()
     whole: bool = False
+    depends: bool = False
 
     def holds(self, runtimes: Iterable[str]) -> bool:
         """Whether it is a row for one of `runtimes`, in the version that is here."""
@@ -91,7 +95,10 @@ class Rule:
         """Violations of breaches that were found elsewhere."""
         effects = consequences({one: self.claims[one] for one in RUNTIMES if one in self.claims and one in runtimes})
         for node, what in breaches:
-            yield Violation(rule=self.number, node=node, what=f"{what}: {effects}", hint=self.hint, fix=self.fix)
+            yield Violation(
+                rule=self.number, node=node, what=f"{what}: {effects}", hint=self.hint, fix=self.fix,
+                depends=self.depends,
+            )  # fmt: skip
 
 
 def consequences(claims: Mapping[str, Effect]) -> str:

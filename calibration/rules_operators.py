@@ -166,7 +166,8 @@ RULES = (
     ),
     Rule(
         number="L40", title="Cast of unbounded float to 8 bits", claims=claim("open"),
-        hint="Clip before", find=_ops("of float to 8 bits, with nothing that bounds it", "Cast", wrong=_cast_of_any),
+        depends=True, hint="Clip before",
+        find=_ops("of float to 8 bits, with nothing that bounds it", "Cast", wrong=_cast_of_any),
     ),
     Rule(
         number="L41", title="Resize with antialias", claims=claim("wrong", OV) | claim("refused", TRT),

@@ -45,7 +45,7 @@ _SCALES = (
 
 
 def scales(report: CalibrationReport) -> Table:
-    """Score scale of each output, by the standard and as each runtime answers."""
+    """How each output moved, by the standard and as each runtime answers."""
     rows = [
         (
             row.variant, row.output, row.by, _percent(row.scale.relative_error), f"{row.scale.median_shift:+.3g}",

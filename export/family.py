@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 import msgspec
 
 from edge_sdk.bundle.manifest import Preprocessing
-from edge_sdk.calibration.options import ONE, Trials
+from edge_sdk.calibration.trials import ONE, Trials
 from edge_sdk.errors import BadUsage
 from edge_sdk.export import option as described
 from edge_sdk.export.option import option

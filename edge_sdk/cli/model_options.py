@@ -23,7 +23,7 @@ from edge_sdk.shown import shown
 
 if TYPE_CHECKING:
     from edge_sdk.calibration.bound import AccuracyBound
-    from edge_sdk.calibration.options import Trials
+    from edge_sdk.calibration.trials import Trials
 
 Value = TypeVar("Value")
 
@@ -178,7 +178,7 @@ def variants_of(words: Sequence[str] | None) -> tuple[str, ...] | None:
 def trials_of(options: ModelOptions) -> Trials:
     """What is tried for int8. Raises BadUsage; NotThere where none of the engines that are named is installed."""
     from edge_sdk.calibration.engines import ENGINES
-    from edge_sdk.calibration.options import THOROUGH, Trials
+    from edge_sdk.calibration.trials import THOROUGH, Trials
 
     engines = tuple(options.engine or (name for name in THOROUGH.engines if not ENGINES[name].missing()))
     found = Trials(

@@ -13,8 +13,8 @@ import msgspec
 
 from edge_sdk import tasks
 from edge_sdk.calibration import graphs
-from edge_sdk.calibration.options import THOROUGH, Trials
 from edge_sdk.calibration.sizes import check_sample
+from edge_sdk.calibration.trials import THOROUGH, Trials
 from edge_sdk.errors import BadUsage
 from edge_sdk.export.family import FloatGraph
 from edge_sdk.export.generic import front, metadata

@@ -167,6 +167,11 @@ def _beside(path: Path, location: str) -> Path:
             f"it keeps weights in {shown(location[:80])!r}, which is not a file in its own folder", where=shown(path),
             hint="Export the model again, its weights inside or beside it",
         )  # fmt: skip
+    if os.path.isfile(file) and os.stat(file).st_nlink > 1:  # the other name may lie anywhere
+        raise BadInput(
+            f"it keeps weights in {shown(location[:80])}, which has another name as well (a hard link)",
+            where=shown(path), hint="Copy that file beside it: cp --remove-destination",
+        )  # fmt: skip
     if not os.path.isfile(file):
         raise BadInput(
             f"it keeps weights in {shown(location[:80])}, which is not there", where=shown(path),

@@ -66,7 +66,7 @@ def _calibrate(tool: str, count: int) -> float:
     from onnxruntime.quantization import CalibrationMethod
 
     from edge_sdk.calibration import QuantizeOptions, quantize
-    from edge_sdk.calibration.options import Trials
+    from edge_sdk.calibration.trials import Trials
 
     graph, samples = chain(SIDE, layers=LAYERS), Samples((1, 3, SIDE, SIDE), count)
     usual.answer(chain(SIDE, layers=2), samples[0])  # the runtime's own memory, once

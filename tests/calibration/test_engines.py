@@ -12,9 +12,9 @@ from calibration_nets import TAIL, Feeds, mobile, pdn, pictures
 from edge_sdk.calibration import Quantized, QuantizeOptions, fidelity, quantize
 from edge_sdk.calibration.engines import ENGINES
 from edge_sdk.calibration.engines.nncf import Nncf, taken_apart
-from edge_sdk.calibration.options import ENGINE_NAMES, Trials
 from edge_sdk.calibration.prepare import prepare
 from edge_sdk.calibration.quantizer import finished
+from edge_sdk.calibration.trials import ENGINE_NAMES, Trials
 from edge_sdk.errors import BadUsage
 
 METHODS = ("minmax", "mse", "percentile-99.99")

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edge_sdk.calibration import QuantizeOptions, quantize
 from edge_sdk.calibration.observe import observe
-from edge_sdk.calibration.options import Trials
+from edge_sdk.calibration.trials import Trials
 from edge_sdk.errors import BadInput, BadUsage
 
 PLAIN = QuantizeOptions(variants=("int8",), threads=1)

@@ -1,0 +1,52 @@
+"""What is tried for int8, as a value: light, since families state it before anything heavy is imported."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from edge_sdk.errors import BadUsage
+
+RANGE_METHODS = ("minmax", "percentile-99.99", "percentile-99.999", "mse", "entropy")
+"""Of `ranges.fit`."""
+ENGINE_NAMES = ("portable", "nncf")
+"""Those of `engines.ENGINES`, which this module can't import: engines read the options."""
+
+
+def some_of(what: str, given: tuple[str, ...], known: tuple[str, ...]) -> None:
+    unknown = [repr(one) for one in given if one not in known]
+    if unknown or not given:
+        raise BadUsage(f"{what} are of {', '.join(known)}, not {', '.join(unknown) or 'none at all'}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trials:
+    """What is tried for each int8 variant; the nearest to the float graph is kept, the first of several equal ones.
+
+    engines, range_methods: each engine (`engines.ENGINES`) with each method of `ranges.fit` is a candidate. compared:
+    on how many samples, spread over all, errors are measured and layouts proven equal. tune_s: time for choosing ranges
+    one tensor at a time, 0 = not at all; what another variant has found is taken over. scales: whether to
+    report how the values of each output moved, also as each runtime here answers.
+    """
+
+    engines: tuple[str, ...] = ("portable",)
+    range_methods: tuple[str, ...] = ("minmax",)
+    compared: int = 4
+    tune_s: float = 0.0
+    scales: bool = False
+
+    def __post_init__(self) -> None:
+        some_of("engines", self.engines, ENGINE_NAMES)
+        some_of("range_methods", self.range_methods, RANGE_METHODS)
+        if not (math.isfinite(self.tune_s) and self.tune_s >= 0.0):
+            raise BadUsage(f"tune_s is a time in seconds, not {self.tune_s}")
+        if self.compared < 1:
+            raise BadUsage(f"errors are measured on at least one sample, not on {self.compared}")
+
+
+THOROUGH = Trials(
+    engines=ENGINE_NAMES, range_methods=("minmax", "percentile-99.99", "mse"), compared=8, tune_s=30.0, scales=True
+)
+"""For graphs that nobody has looked at: no method is best for all."""
+ONE = Trials()
+"""What is known to suit a family's own graphs."""
