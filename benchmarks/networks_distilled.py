@@ -3,7 +3,7 @@
 A few CPU-minutes each, so that their decisions depend on the picture; no accuracy on ImageNet is claimed. Seeded and
 resumable: a checkpoint a minute, from which the run goes on as if it had not been stopped.
 
-    nice -n 19 python benchmarks/networks_distilled.py --work DIR --data ../shared/data --network vit
+    python benchmarks/networks_distilled.py --work DIR --data ../shared/data --network vit
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """int8 graphs as other tools make them, of the same file and the same samples, each in a process of its own.
 
-python benchmarks/networks_peers.py ort-default MODEL.onnx SAMPLES OUT.onnx
+    python benchmarks/networks_peers.py ort-default MODEL.onnx SAMPLES OUT.onnx
 """
 
 from __future__ import annotations
