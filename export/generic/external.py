@@ -170,7 +170,7 @@ def _beside(path: Path, location: str) -> Path:
     if os.path.isfile(file) and os.stat(file).st_nlink > 1:  # the other name may lie anywhere
         raise BadInput(
             f"it keeps weights in {shown(location[:80])}, which has another name as well (a hard link)",
-            where=shown(path), hint="Copy that file beside it: cp --remove-destination",
+            where=shown(path), hint="Replace it by a copy of its own",
         )  # fmt: skip
     if not os.path.isfile(file):
         raise BadInput(
