@@ -22,8 +22,8 @@ from edge_sdk.calibration.rules import RUNTIMES, known_faults
 from edge_sdk.runtimes.faults import BEHIND_CONCAT, CHAINED, SATURATES_ONEDNN
 from edge_sdk.runtimes.operators import has_int8, is_product
 
-SMALLEST_PRODUCT = 16
-"""Products with fewer inputs or outputs stay float: int8 kernels take 16 to 64 numbers at once, and Q costs a pass."""
+FEWEST_INPUTS, FEWEST_OUTPUTS = 16, 8
+"""Products with fewer stay float: int8 kernels take 16 to 64 inputs at once and 8 or 16 outputs, and Q costs a pass."""
 Role = Literal["inner", "tail", "picture", "exact-picture"]
 FirstConv = Literal["auto", "int8", "float"]
 
@@ -190,7 +190,7 @@ class _Planner:
             return False
         constants = self._index.constants
         weight, bias = constants.get(node.input[1]), operator(node).bias
-        if is_product(node.op_type) and weight is not None and min(weight.shape, default=0) < SMALLEST_PRODUCT:
+        if is_product(node.op_type) and weight is not None and _small(node, weight.shape):
             return False
         if weight is None or weight.dtype != np.float32 or node.input[0] in constants or not weight.size:
             return False
@@ -334,6 +334,13 @@ class _Planner:
                 for other in ends[1:]:
                     parent[root(other)] = root(ends[0])
         return {t: root(t) for t in parent}
+
+
+def _small(node: NodeProto, weight: tuple[int, ...]) -> bool:
+    """Whether a product has too few inputs or outputs for int8 to pay."""
+    outputs = weight[ops.weight_axis(node) or 0] if len(weight) == 2 else min(weight, default=0)
+    inputs = weight[1 - (ops.weight_axis(node) or 0)] if len(weight) == 2 else outputs
+    return inputs < FEWEST_INPUTS or outputs < FEWEST_OUTPUTS
 
 
 def _shaped(node: NodeProto, rank: int) -> bool:
