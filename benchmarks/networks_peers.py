@@ -1,6 +1,8 @@
 """int8 graphs as other tools make them, of the same file and the same samples, each in a process of its own.
 
     python benchmarks/networks_peers.py ort-default MODEL.onnx SAMPLES OUT.onnx
+
+networks.py calls it.
 """
 
 from __future__ import annotations
