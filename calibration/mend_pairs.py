@@ -163,14 +163,6 @@ def without_pairs(draft: Draft, found: Collection[str]) -> None:
     draft.drop_unread()
 
 
-def typed_by_zero_points(draft: Draft) -> None:
-    """The zero point of a Q states its type, not an attribute that would contradict another zero point."""
-    for node in draft.nodes:
-        if node.op_type == QUANTIZE and len(node.input) > 2 and node.input[2]:
-            _without_type(node)
-    draft.changed()
-
-
 def equal(draft: Draft, found: Collection[str]) -> None:
     """DQ takes Q's scale."""
     if draft.exact:

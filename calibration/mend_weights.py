@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 import numpy as np
 from onnx import NodeProto, helper
 
-from edge_sdk.calibration import graphs, ops
+from edge_sdk.calibration import graphs
 from edge_sdk.calibration.draft import Draft
 from edge_sdk.calibration.graphs import Index
 from edge_sdk.calibration.ops import output_axis
@@ -126,26 +126,6 @@ def _requantize(draft: Draft, dq: NodeProto, real: Array | None, axis: int | Non
     if axis is not None:
         dq.attribute.append(helper.make_attribute("axis", axis))
     draft.say(dq.name, f"weights quantized anew: symmetric, within {limit}", exact=False)
-
-
-def narrow_weights(draft: Draft, *, limit: int = TOP) -> None:
-    """Every int8 weight in [-limit, limit], on a coarser grid where it is not; those of depthwise convolutions in
-    [-127, 127]: kernels for these don't saturate, on any CPU."""
-    index = draft.index
-    for dq in [n for n in draft.nodes if n.op_type == DEQUANTIZE and n.input[0] in index.constants]:
-        values, readers = index.constants[dq.input[0]], index.readers.get(dq.output[0], ())
-        narrow = values.ndim > 1 and not all(ops.depthwise(node, values.shape) for node in readers)
-        most = limit if narrow else TOP
-        if values.dtype != np.int8 or np.abs(values.astype(np.int16)).max(initial=0) <= most:
-            continue
-        if values.min() == -TOP - 1 and most == TOP:
-            dq.input[0] = draft.store(f"{dq.input[0]}_127", np.maximum(values, np.int8(-TOP)))
-            draft.say(dq.name, "weights of -128 are -127", exact=False)
-        else:
-            per_channel = index.constants[dq.input[1]].size > 1
-            axis = axis_of(dq, values.ndim) if per_channel else None
-            _requantize(draft, dq, dequantized(dq, index), axis, limit=most)
-    draft.drop_unread()
 
 
 def live_channels(draft: Draft, found: Collection[str]) -> None:
