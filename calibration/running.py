@@ -11,7 +11,7 @@ import numpy as np
 from edge_sdk.calibration.bound import Answer
 from edge_sdk.calibration.observe import Feeds
 from edge_sdk.calibration.report import Variant
-from edge_sdk.runtimes import faults, probe, registry, targets
+from edge_sdk.runtimes import faults, registry, targets
 from edge_sdk.runtimes.onnx_file import read_facts
 from edge_sdk.runtimes.protocol import Availability, CompileOptions
 from edge_sdk.tensors import Array
@@ -39,20 +39,19 @@ def opened(variant: Variant, runtime: str, *, axes: Mapping[str, int], threads: 
 def takers(variants: Sequence[Variant], name: str) -> dict[str, Variant]:
     """By runtime of this machine's CPU, the graph of the variant `name` that it would take. None for a runtime whose
     answer is known to be wrong here: `load` passes over it as well."""
-    cpu, found = probe.cpu(), {}
+    found = {}
     for runtime in registry.runtimes():
         if runtime.name in registry.of_gpus():
             continue
         here = runtime.probe()
         graph = targets.taken(variants, name, runtime.name)
-        if graph is not None and here.usable and not _wrong(here, graph, cpu):
+        if graph is not None and here.usable and not _wrong(here, graph):
             found[runtime.name] = graph
     return found
 
 
-def _wrong(here: Availability, variant: Variant, cpu: probe.CpuFacts) -> str:
-    facts = read_facts(variant.graph, where=variant.variant)
-    return faults.unusable_reason(here.runtime, here.version or "", facts, cpu)
+def _wrong(here: Availability, variant: Variant) -> str:
+    return faults.wrong_here(here, variant.layout, lambda: read_facts(variant.graph, where=variant.variant))
 
 
 def times_faster(

@@ -223,10 +223,7 @@ def known_fault(bundle: Bundle, graph: Graph, runtime: Availability, cpu: CpuFac
     packed, in words; "" = nothing of that kind is known. cpu: None = this machine's."""
     if why := graph.refused.get(runtime.runtime):
         return f"it refused the graph when the bundle was packed: {why}"
-    if graph.layout == "plain":  # such faults are of int8, and a graph need not be read for nothing
-        return ""
-    facts = read_facts(bundle.graph(graph.name), where=graph.name)
-    return faults.unusable_reason(runtime.runtime, runtime.version or "", facts, cpu or probe.cpu())
+    return faults.wrong_here(runtime, graph.layout, lambda: read_facts(bundle.graph(graph.name), where=graph.name), cpu)
 
 
 def _by_role(variant: VariantWanted, roles: tuple[str, ...]) -> dict[str, str]:

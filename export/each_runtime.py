@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, TypeVar
 from edge_sdk.calibration import Variant
 from edge_sdk.errors import EdgeError
 from edge_sdk.progress import Progress, silent
-from edge_sdk.runtimes import faults, probe, registry, targets
+from edge_sdk.runtimes import faults, registry, targets
 from edge_sdk.runtimes.onnx_file import read_facts
 from edge_sdk.runtimes.protocol import CompileOptions, Runtime, Session
 
@@ -101,7 +101,4 @@ def _on(
 
 
 def _unusable(variant: Variant, runtime: Runtime) -> str:
-    if variant.layout == "plain":  # such faults are of int8, as `loading.known_fault` knows
-        return ""
-    facts = read_facts(variant.graph, where=variant.variant)
-    return faults.unusable_reason(runtime.name, runtime.probe().version or "", facts, probe.cpu())
+    return faults.wrong_here(runtime.probe(), variant.layout, lambda: read_facts(variant.graph, where=variant.variant))

@@ -11,9 +11,11 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from edge_sdk.runtimes import probe
 from edge_sdk.runtimes.onnx_file import INT8, UINT8, Node, OnnxFacts, int8_weights_beyond_64
 from edge_sdk.runtimes.operators import DEQUANTIZE, QUANTIZE, has_int8, is_product, traits
 from edge_sdk.runtimes.probe import CpuFacts
+from edge_sdk.runtimes.protocol import Availability
 
 Detector = Callable[[OnnxFacts, CpuFacts], bool]
 
@@ -126,6 +128,14 @@ def unusable_reason(runtime: str, version: str, graph: OnnxFacts, cpu: CpuFacts)
     """Why this graph answers wrongly here whatever is set, in words; "" = no such fault is known."""
     rows = [row for row in present(runtime, version, graph, cpu) if row.unusable]
     return "; ".join(f"{row.what}; avoided by {row.avoided_by}" for row in rows)
+
+
+def wrong_here(found: Availability, layout: str, facts: Callable[[], OnnxFacts], cpu: CpuFacts | None = None) -> str:
+    """`unusable_reason` of a graph on a runtime as it was found here. layout: of the graph; one without Q/DQ has no such
+    fault, and is not read for nothing. facts: reads it. cpu: None = this machine's."""
+    if layout == "plain":
+        return ""
+    return unusable_reason(found.runtime, found.version or "", facts(), cpu or probe.cpu())
 
 
 def chained_int8_matmul(graph: OnnxFacts, cpu: CpuFacts) -> bool:
