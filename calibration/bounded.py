@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from edge_sdk.calibration import distance, fidelity
+from edge_sdk.calibration import distance
 from edge_sdk.calibration.bound import AccuracyBound
 from edge_sdk.calibration.candidates import Candidate, Kept
 from edge_sdk.calibration.engines.portable import Portable
@@ -49,7 +49,7 @@ class BoundCheck:
             if self.bound.metric is not None:
                 return self.bound.measured(answer)
             got = [answer(feeds) for feeds in self.prepared.compared]
-        return max(fidelity.errors(self.prepared.wanted, got)[0].values(), default=0.0)
+        return distance.worst(distance.of_answers(self.prepared, got))
 
 
 def of_float(subject: Subject, bound: AccuracyBound) -> float:
@@ -155,6 +155,8 @@ def _unmet(checking: BoundCheck, found: Search) -> str:
     )  # fmt: skip
     worst = {name: value for name, value in found.values.items() if not bound.met(value, checking.real)}
     where = f" ({', '.join(f'{value:.4g} on {name}' for name, value in worst.items())})" if worst else ""
+    if best.value == float("inf"):
+        where += ": an output's shape depends on the values, so that no difference is known; name a --metric"
     until = "until the time was up" if found.out_of_time else f"in {found.tries} tries"
     return (
         f"no int8 graph within {allowed} was found {until}; the nearest has {best.int8_operators} operators in int8 "

@@ -49,13 +49,20 @@ class Kept:
         return {variant: found[0].graphs for variant, found in self.candidates.items()}
 
 
-def best(prepared: Prepared, exclude: Sequence[str], progress: Progress = silent) -> Kept:
+def best(
+    prepared: Prepared, exclude: Sequence[str], progress: Progress = silent, *,
+    engines: Mapping[str, Engine] = ENGINES,
+) -> Kept:  # fmt: skip
     """Try what the options name for each int8 variant; what is near enough to be worth it is tuned.
 
     A candidate that raises is passed over as long as another one works; the first error of all is raised otherwise.
     NotThere where none of the engines is installed.
     """
-    ways = [(engine, mode) for engine in _installed(prepared) for mode in engine.modes(prepared)]
+    asked = [engines[name] for name in dict.fromkeys(prepared.options.trials.engines)]
+    missing = {engine.name: engine.missing() for engine in asked}
+    if all(missing.values()):
+        raise NotThere(missing[asked[0].name], hint="Take the engine that needs nothing more: portable")
+    ways = [(one, mode) for one in asked if not missing[one.name] for mode in one.modes(prepared)]
     options = prepared.options
     several = len(options.trials.range_methods) > 1 or len(ways) > 1 or options.trials.tune_s > 0
     found: dict[str, list[Candidate]] = {}
@@ -63,6 +70,7 @@ def best(prepared: Prepared, exclude: Sequence[str], progress: Progress = silent
     for variant in options.int8_variants:
         made: list[Candidate] = []
         failed: list[EdgeError] = []
+        attempts += [_attempt(variant, one, "", why=missing[one.name]) for one in asked if missing[one.name]]
         for number, (engine, mode) in enumerate(ways):
             if several:
                 progress(number, len(ways), f"{variant} by the engine {engine.name}{mode and f', {mode}'}")
@@ -81,14 +89,6 @@ def best(prepared: Prepared, exclude: Sequence[str], progress: Progress = silent
             found[variant] = [kept, *(one for one in made if one.graphs is not kept.graphs)]
             attempts += [kept.attempt if one.graphs is kept.graphs else one.attempt for one in made]
     return Kept(candidates=found, attempts=tuple(attempts))
-
-
-def _installed(prepared: Prepared) -> list[Engine]:
-    engines = [ENGINES[name] for name in dict.fromkeys(prepared.options.trials.engines)]
-    here = [engine for engine in engines if not engine.missing()]
-    if not here:
-        raise NotThere(engines[0].missing(), hint="Take the engine that needs nothing more: portable")
-    return here
 
 
 def _tried(

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 from onnx import ModelProto
 
 from edge_sdk.calibration import fidelity
 from edge_sdk.calibration.int8_graph import Int8Graph
 from edge_sdk.calibration.prepare import Prepared
+from edge_sdk.tensors import Array
 
 
 def errors(prepared: Prepared, made: Sequence[Int8Graph]) -> dict[str, float]:
-    """By output, by the letter of the standard: the largest over the plans, without what can't be compared."""
+    """By output, by the letter of the standard: the largest over the plans, as `of_answers`."""
     found: dict[str, float] = {}
     for one in made:
         for name, error in of_model(prepared, one.model).items():
@@ -22,10 +24,20 @@ def errors(prepared: Prepared, made: Sequence[Int8Graph]) -> dict[str, float]:
 
 def of_model(prepared: Prepared, model: ModelProto) -> dict[str, float]:
     """By output, of one graph."""
-    got = fidelity.outputs(model, prepared.compared, prepared.options.threads)
-    return fidelity.errors(prepared.wanted, got)[0]
+    return of_answers(prepared, fidelity.outputs(model, prepared.compared, prepared.options.threads))
 
 
-def worst(errors: dict[str, float]) -> float:
+def of_answers(prepared: Prepared, got: Sequence[Mapping[str, Array]]) -> dict[str, float]:
+    """By output, of what a runtime answered. Infinite where a shape differs, since it depends on the values then: what
+    can't be compared is not near, and no bound is known to hold for it. Without outputs of which the float graph's own
+    are empty or zero on every sample."""
+    found = dict(fidelity.errors(prepared.wanted, got)[0])
+    for name in prepared.wanted[0] if prepared.wanted else ():
+        if any(w[name].shape != g[name].shape for w, g in zip(prepared.wanted, got, strict=True)):
+            found[name] = math.inf
+    return found
+
+
+def worst(errors: Mapping[str, float]) -> float:
     """The largest error of any output, 0 of none."""
     return max(errors.values(), default=0.0)

@@ -101,13 +101,13 @@ class Point:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Revert:
-    """Operators that became float together. alone: difference of the outputs with these in int8 and all others float,
-    None if there was no time to measure it. before, after: with all rows above in float, without and with these."""
+    """Operators that became float together. alone: difference of the outputs with these in int8 and all others float.
+    before, after: with all rows above in float, without and with these. None: there was no time to measure it."""
 
     nodes: tuple[str, ...]
     alone: float | None
-    before: float
-    after: float
+    before: float | None
+    after: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

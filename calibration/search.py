@@ -153,11 +153,11 @@ def _names(groups: Sequence[Group]) -> tuple[str, ...]:
 def _reverts(one: _Searcher, chosen: Sequence[Group], alone: Mapping[Group, float]) -> tuple[Revert, ...]:
     """What each group bought: the difference of the outputs before and after it became float, the ones above it are."""
     rows = []
-    before = one.tried[frozenset()].error
+    before: float | None = one.tried[frozenset()].error
     for number, group in enumerate(chosen):
         key = _names(chosen[: number + 1])
         known = one.tried.get(frozenset(key))
-        after = known.error if known else one.distance(one.graphs(key))
+        after = known.error if known else None if one.time_is_up else one.distance(one.graphs(key))
         rows.append(Revert(nodes=group, alone=alone.get(group), before=before, after=after))
         before = after
     return tuple(rows)

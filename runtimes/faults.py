@@ -131,8 +131,8 @@ def unusable_reason(runtime: str, version: str, graph: OnnxFacts, cpu: CpuFacts)
 
 
 def wrong_here(found: Availability, layout: str, facts: Callable[[], OnnxFacts], cpu: CpuFacts | None = None) -> str:
-    """`unusable_reason` of a graph on a runtime as it was found here. layout: of the graph; one without Q/DQ has no such
-    fault, and is not read for nothing. facts: reads it. cpu: None = this machine's."""
+    """`unusable_reason` of a graph on a runtime as it was found here. layout: of the graph; one without Q/DQ has no
+    such fault, and is not read for nothing. facts: reads it. cpu: None = this machine's."""
     if layout == "plain":
         return ""
     return unusable_reason(found.runtime, found.version or "", facts(), cpu or probe.cpu())

@@ -180,11 +180,13 @@ def trials_of(options: ModelOptions) -> Trials:
     from edge_sdk.calibration.engines import ENGINES
     from edge_sdk.calibration.trials import THOROUGH, Trials
 
-    engines = tuple(options.engine or (name for name in THOROUGH.engines if not ENGINES[name].missing()))
     found = Trials(
-        engines=engines, range_methods=tuple(options.ranges or THOROUGH.range_methods), compared=THOROUGH.compared,
-        tune_s=_tune_s(options.tune, THOROUGH.tune_s), scales=THOROUGH.scales,
-    )  # fmt: skip
+        engines=tuple(options.engine or THOROUGH.engines),
+        range_methods=tuple(options.ranges or THOROUGH.range_methods),
+        compared=THOROUGH.compared,
+        tune_s=_tune_s(options.tune, THOROUGH.tune_s),
+        scales=THOROUGH.scales,
+    )
     for name in options.engine or ():
         if why := ENGINES[name].missing():
             raise NotThere(why)

@@ -15,8 +15,13 @@ from onnx import ModelProto
 
 from edge_sdk.calibration import Quantized, QuantizeOptions, quantize
 from edge_sdk.calibration.bound import AccuracyBound, Answer, Drop, drop, metric
+from edge_sdk.calibration.candidates import best
+from edge_sdk.calibration.engines import ENGINES
+from edge_sdk.calibration.engines.nncf import Nncf
+from edge_sdk.calibration.prepare import prepare
 from edge_sdk.calibration.report import Point
 from edge_sdk.calibration.search import front
+from edge_sdk.calibration.trials import Trials
 from edge_sdk.errors import BadInput, BadUsage, BoundNotMet
 
 INT8 = QuantizeOptions(variants=("int8-w7",), first_conv="int8", threads=1, force=False)
@@ -253,3 +258,31 @@ def test_samples_are_not_read_again_for_a_search() -> None:
     quantize(sick().SerializeToString(), Once(), options=QuantizeOptions(
         variants=("int8-w7",), first_conv="int8", threads=1, force=True))  # fmt: skip
     assert first == Once.passes
+
+
+def test_a_bound_on_an_output_that_can_not_be_compared_is_refused_and_not_taken_for_met() -> None:
+    """NonZero answers as many rows as there are values: int8 moves some over zero, and no position can be compared."""
+    b = Builder(np.random.default_rng(0))
+    scores = b.conv(b.relu(b.conv(b.picture(normalised=True), 3, 8)), 8, 4)
+    found = b.op("NonZero", b.op("Greater", scores, b.constant(np.float32(0.1))), name="found")
+    model = b.model({"scores": scores, "found": found}, size=16)
+    model.graph.output[1].type.tensor_type.elem_type = 7  # int64
+    options = QuantizeOptions(variants=("int8-w7",), first_conv="int8", threads=1)
+    bound = AccuracyBound(drop=drop("50%"))
+    with pytest.raises(BoundNotMet, match="shape depends on the values"):
+        quantize(model.SerializeToString(), samples(), options=options, bound=bound)
+
+
+def test_an_engine_that_is_not_installed_is_named_beside_the_one_that_is_kept() -> None:
+    class Missing(Nncf):
+        def missing(self) -> str:
+            return "nncf is not installed: pip install nncf"
+
+    prepared = prepare(
+        sick().SerializeToString(), samples(),
+        QuantizeOptions(variants=("int8-w7",), threads=1, trials=Trials(engines=("portable", "nncf"))),
+    )  # fmt: skip
+    kept = best(prepared, (), engines={**ENGINES, "nncf": Missing()})
+    assert [(one.engine, one.why, one.kept) for one in kept.attempts] == [
+        ("nncf", "nncf is not installed: pip install nncf", False), ("portable", "", True)
+    ]  # fmt: skip
