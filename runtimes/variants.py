@@ -43,7 +43,7 @@ KINDS: Mapping[str, Kind] = {
 }  # fmt: skip
 """By name, float32 first."""
 MADE_BY_DEFAULT = ("int8", "int8-w7", "fp16")
-"""What calibration makes besides fp32, unless it is told otherwise."""
+"""What calibration makes besides fp32, unless others are asked for."""
 
 
 def is_int8(variant: str) -> bool:

@@ -24,11 +24,11 @@ For = Annotated[
     list[str] | None,
     typer.Option("--for", help="onnxruntime, openvino or tensorrt; several times. Default: all, layout not checked."),
 ]
-Fix = Annotated[bool, typer.Option("--fix", help="Mend what can be mended exactly. Without --out: only show what.")]
+Fix = Annotated[bool, typer.Option("--fix", help="Fix what can be fixed exactly. Without --out: only show what.")]
 FixAll = Annotated[
     bool, typer.Option("--fix-all", help="As --fix, and what changes values as well; each line says so.")
 ]
-Out = Annotated[Path | None, typer.Option(help="Where the mended graph is written.", show_default=False)]
+Out = Annotated[Path | None, typer.Option(help="Where the fixed graph is written.", show_default=False)]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Overwrite OUT unconditionally.")]
 
 
@@ -40,7 +40,7 @@ def lint(
 
     Example: edge-sdk lint model.onnx --for openvino --for tensorrt
 
-    Example: edge-sdk lint model.onnx --fix --out mended.onnx
+    Example: edge-sdk lint model.onnx --fix --out fixed.onnx
     """
     from edge_sdk.extras import need
 
@@ -58,12 +58,12 @@ def lint(
     ]
     if out is not None and model is not None:
         _write(out, model)
-    keys_of_row = ("graph", "rule", "node", "what", "hint", "mended_by")
+    keys_of_row = ("graph", "rule", "node", "what", "hint", "fixed_by")
     info: dict[str, object] = {
         "graph": str(graph), "for": list(asked), "faults": [dict(zip(keys_of_row, row, strict=True)) for row in found],
     }  # fmt: skip
     if mends:
-        info |= {"mended": [_facts(one) for one in done], "out": None if out is None else str(out)}
+        info |= {"fixed": [_facts(one) for one in done], "out": None if out is None else str(out)}
     terminal.emit(info, as_json=json, text=_text(graph, out, done if mends else None, found))
     raise typer.Exit(1 if found else 0)
 
@@ -71,11 +71,11 @@ def lint(
 def _refuse(graph: Path, out: Path | None, *, mends: bool, overwrite: bool) -> None:
     """BadUsage for options that don't go together, before anything is read."""
     if mends and graph.suffix == ".edge":
-        raise BadUsage("a bundle's graphs are not mended", where=str(graph), hint="Mend the .onnx file it is made of")
+        raise BadUsage("a bundle's graphs are not fixed", where=str(graph), hint="Fix the .onnx file it is made of")
     if out is None:
         return
     if not mends:
-        raise BadUsage("--out is for a mended graph", hint="Give --fix or --fix-all, too")
+        raise BadUsage("--out is for a fixed graph", hint="Give --fix or --fix-all, too")
     if out.is_dir() or (out.exists() and not overwrite):
         raise BadUsage("the file already exists", where=f"--out {out}", hint="Name another file, or give --overwrite")
 
@@ -95,16 +95,16 @@ def _write(out: Path, model: ModelProto) -> None:
 
 
 def _text(graph: Path, out: Path | None, done: tuple[Mended, ...] | None, found: Sequence[tuple[str, ...]]) -> str:
-    """What was mended, where it went, and what is left."""
+    """What was fixed, where it went, and what is left."""
     parts = []
     if done is not None:
         rows = [(one.rule, one.node, one.what, "no" if one.exact else "yes") for one in done]
-        parts.append(terminal.table(("rule", "node", "mended", "changes values"), rows) if rows else "nothing to mend")
+        parts.append(terminal.table(("rule", "node", "fixed", "changes values"), rows) if rows else "nothing to fix")
         if out is None and rows:
             parts.append("nothing written: give --out FILE for that")
         elif out is not None:
             parts.append(f"written: {out}")
-    header = ("graph", "rule", "node", "what", "what to do", "mended by")
+    header = ("graph", "rule", "node", "what", "what to do", "fixed by")
     parts.append(terminal.table(header, found) if found else f"{graph if out is None else out}: portable")
     return "\n".join(parts)
 

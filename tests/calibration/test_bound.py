@@ -1,4 +1,4 @@
-"""An accuracy bound is a promise: met with few float operators, or refused with the best that was found."""
+"""An accuracy bound is met with few float operators, or refused with the best that was found."""
 
 from __future__ import annotations
 

@@ -55,8 +55,8 @@ def test_the_mended_graph_is_written_and_portable(shifted: Path, capsys: pytest.
     assert edge(["lint", str(shifted), "--fix", "--out", str(out), "--json"]) == 0
     info = json.loads(capsys.readouterr().out)
     assert edge(["lint", str(out)]) == 0
-    assert {one["rule"] for one in info["mended"]} == {"L02", "L59"}
-    assert all(one["exact"] for one in info["mended"])
+    assert {one["rule"] for one in info["fixed"]} == {"L02", "L59"}
+    assert all(one["exact"] for one in info["fixed"])
     assert info["faults"] == []
     assert info["out"] == str(out)
 
@@ -66,10 +66,10 @@ def test_what_changes_values_is_left_to_fix_all_and_says_so(tmp_path: Path, caps
     path.write_bytes(conv(z=np.uint8(0)).SerializeToString())
     assert edge(["lint", str(path), "--fix"]) == 1
     text = capsys.readouterr().out
-    assert "nothing to mend" in text
+    assert "nothing to fix" in text
     assert "--fix-all" in text
     assert edge(["lint", str(path), "--fix-all", "--out", str(out), "--json"]) == 0
-    done = json.loads(capsys.readouterr().out)["mended"]
+    done = json.loads(capsys.readouterr().out)["fixed"]
     assert [(one["rule"], one["exact"]) for one in done] == [("L03", False)]
     assert "2.01 times" in done[0]["what"]
 
@@ -90,7 +90,7 @@ def test_options_that_do_not_go_together_are_refused(
     assert edge(["lint", str(shifted), "--out", str(tmp_path / "x.onnx")]) == 2
     assert "Give --fix or --fix-all" in capsys.readouterr().err
     assert edge(["lint", str(tmp_path / "x.edge"), "--fix"]) == 2
-    assert "a bundle's graphs are not mended" in capsys.readouterr().err
+    assert "a bundle's graphs are not fixed" in capsys.readouterr().err
     assert edge(["lint", str(tmp_path), "--fix"]) == 3
     assert "this is a folder" in capsys.readouterr().err
 

@@ -17,7 +17,7 @@ MENDS = {"": "", "exact": "`--fix`", "values": "`--fix-all`"}
 
 
 def rows() -> str:
-    header = ("row", "in the graph", *(NAMES[one] for one in RUNTIMES), "what to do", "mended by")
+    header = ("row", "in the graph", *(NAMES[one] for one in RUNTIMES), "what to do", "fixed by")
     lines = [header, ("---",) * len(header), *map(cells, EVERY)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
