@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from onnx import ModelProto
@@ -35,8 +36,7 @@ def error(wanted: Sequence[Array], got: Sequence[Array]) -> float | None:
     if is_share(wanted):
         share = float(np.mean([np.mean(w != g) for w, g in pairs])) if pairs else None
         return min(share, _apart(pairs)) if share and is_picture(wanted) else share
-    own = [relative([w], [g]) for w, g in pairs if w.any()]
-    return max(relative(wanted, got), float(np.median(own))) if own else None
+    return _of_energies([_energies(w, g) for w, g in pairs])
 
 
 def is_share(arrays: Sequence[Array]) -> bool:
@@ -62,17 +62,44 @@ def relative(wanted: Sequence[Array], got: Sequence[Array]) -> float:
 
     Infinite values must be the same ones: they count as no difference then, else as an infinite one.
     """
-    gap = norm = 0.0
-    for w, g in zip(wanted, got, strict=True):
-        if w.shape != g.shape:
-            return float("inf")
-        w64, g64 = w.astype(np.float64), g.astype(np.float64)
-        odd = ~np.isfinite(w64)
-        if not np.array_equal(w64[odd], g64[odd], equal_nan=True) or not np.isfinite(g64[~odd]).all():
-            return float("inf")
-        gap += float(np.sum((w64[~odd] - g64[~odd]) ** 2))
-        norm += float(np.sum(w64[~odd] ** 2))
+    return _relative([_energies(w, g) for w, g in zip(wanted, got, strict=True)])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Energy:
+    """Squared L2 norms of one difference and of what was wanted, over the finite values; see `relative`. blank: whether
+    all that was wanted is zero."""
+
+    gap: float
+    norm: float
+    blank: bool
+
+
+def _energies(wanted: Array, got: Array) -> _Energy:
+    blank = bool(not wanted.any())
+    none = _Energy(gap=float("inf"), norm=0.0, blank=blank)
+    if wanted.shape != got.shape:
+        return none
+    w, g = wanted.astype(np.float64), got.astype(np.float64)
+    odd = ~np.isfinite(w)
+    if odd.any():
+        if not np.array_equal(w[odd], g[odd], equal_nan=True):
+            return none
+        w, g = w[~odd], g[~odd]
+    if not np.isfinite(g).all():
+        return none
+    return _Energy(gap=float(np.sum((w - g) ** 2)), norm=float(np.sum(w**2)), blank=blank)
+
+
+def _relative(energies: Sequence[_Energy]) -> float:
+    gap, norm = sum(one.gap for one in energies), sum(one.norm for one in energies)
     return float(np.sqrt(gap / norm)) if norm > 0.0 else float(np.sqrt(gap))
+
+
+def _of_energies(energies: Sequence[_Energy]) -> float | None:
+    """`error` of floats, by sample."""
+    own = [_relative([one]) for one in energies if not one.blank]
+    return max(_relative(energies), float(np.median(own))) if own else None
 
 
 def outputs(model: ModelProto, samples: Iterable[Feeds], threads: int | None) -> list[dict[str, Array]]:
@@ -142,9 +169,11 @@ def first_bad_layer(model: ModelProto, quantized: ModelProto, samples: Sequence[
         Reader(model, tuple(names), optimised=False, threads=threads),
         Reader(quantized, tuple(there[name] for name in names), optimised=False, threads=threads),
     )
-    runs = [(ours.run(feeds), theirs.run(feeds)) for feeds in samples]
-    for name in names:
-        wanted, got = [a[name] for a, _ in runs], [b[there[name]] for _, b in runs]
-        if not is_share(wanted) and (error(wanted, got) or 0.0) > LARGEST_ERROR:
-            return real.producer[name].name
-    return ""
+    energies: dict[str, list[_Energy]] = {name: [] for name in names}
+    for feeds in samples:  # one at a time: all layers of all samples would not fit
+        wanted, got = ours.run(feeds), theirs.run(feeds)
+        for name in names:
+            if wanted[name].dtype.kind == "f":
+                energies[name].append(_energies(wanted[name], got[there[name]]))
+    bad = (name for name in names if (_of_energies(energies[name]) or 0.0) > LARGEST_ERROR)
+    return next((real.producer[name].name for name in bad), "")
