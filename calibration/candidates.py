@@ -64,7 +64,8 @@ def best(
         raise NotThere(missing[asked[0].name], hint="Take the engine that needs nothing more: portable")
     ways = [(one, mode) for one in asked if not missing[one.name] for mode in one.modes(prepared)]
     options = prepared.options
-    several = len(options.trials.range_methods) > 1 or len(ways) > 1 or options.trials.tune_s > 0
+    trials = options.trials
+    several = len(trials.range_methods) > 1 or len(ways) > 1 or trials.tune_s > 0
     found: dict[str, list[Candidate]] = {}
     attempts: list[Attempt] = []
     for variant in options.int8_variants:
@@ -75,7 +76,7 @@ def best(
             if several:
                 progress(number, len(ways), f"{variant} by the engine {engine.name}{mode and f', {mode}'}")
             try:
-                made += _tried(prepared, engine, mode, variant, exclude, measure=several)
+                made += _tried(prepared, engine, mode, variant, exclude, measure=several or trials.within is not None)
             except EdgeError as exc:
                 failed.append(exc)
                 attempts.append(_attempt(variant, engine, mode, why=str(exc)))

@@ -22,18 +22,19 @@ def errors(prepared: Prepared, made: Sequence[Int8Graph]) -> dict[str, float]:
     return found
 
 
-def of_model(prepared: Prepared, model: ModelProto) -> dict[str, float]:
-    """By output, of one graph."""
-    return of_answers(prepared, fidelity.outputs(model, prepared.compared, prepared.options.threads))
+def of_model(prepared: Prepared, model: ModelProto, first: int | None = None) -> dict[str, float]:
+    """By output, of one graph; on the first compared samples alone, or on all of them."""
+    return of_answers(prepared, fidelity.outputs(model, prepared.compared[:first], prepared.options.threads))
 
 
 def of_answers(prepared: Prepared, got: Sequence[Mapping[str, Array]]) -> dict[str, float]:
-    """By output, of what a runtime answered. Infinite where a shape differs, since it depends on the values then: what
-    can't be compared is not near, and no bound is known to hold for it. Without outputs of which the float graph's own
-    are empty or zero on every sample."""
-    found = dict(fidelity.errors(prepared.wanted, got)[0])
-    for name in prepared.wanted[0] if prepared.wanted else ():
-        if any(w[name].shape != g[name].shape for w, g in zip(prepared.wanted, got, strict=True)):
+    """By output, of what a runtime answered to the first compared samples, as many as it was given. Infinite where a
+    shape differs, since it depends on the values then: what can't be compared is not near, and no bound is known to
+    hold for it. Without outputs of which the float graph's own are empty or zero on every sample."""
+    wanted = prepared.wanted[: len(got)]
+    found = dict(fidelity.errors(wanted, got)[0])
+    for name in wanted[0] if wanted else ():
+        if any(w[name].shape != g[name].shape for w, g in zip(wanted, got, strict=True)):
             found[name] = math.inf
     return found
 

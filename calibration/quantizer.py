@@ -11,7 +11,7 @@ from onnx import ModelProto, helper
 
 from edge_sdk.calibration import bounded, candidates, fidelity, graphs, report
 from edge_sdk.calibration.answered import scale_rows
-from edge_sdk.calibration.bound import AccuracyBound
+from edge_sdk.calibration.bound import AccuracyBound, Drop
 from edge_sdk.calibration.bounded import BoundCheck
 from edge_sdk.calibration.candidates import Kept
 from edge_sdk.calibration.counts import with_true_counts
@@ -49,7 +49,8 @@ def quantize(
     samples: feeds by input name; read once, one at a time, and once more where output corrections are asked for, and
     for each graph of an engine that rewrites the float graph, so that memory does not grow with their number. Where a
     fault of one runtime costs that runtime an operator, it gets a plan and a graph of its own (`Variant.runtimes`).
-    bound: operators stay float until each int8 variant loses no more. Raises BadInput (graph, samples, a metric that
+    bound: operators stay float until each int8 variant loses no more; without one, until it is `Trials.within`, as far
+    as the time allows. Raises BadInput (graph, samples, a metric that
     raises), BadUsage (options, a one-time iterator), CheckFailed (a graph that no runtime takes, or an int8 graph that
     is far from the float one), BoundNotMet (with the best that was found), NotThere (no engine is installed).
     """
@@ -69,6 +70,7 @@ def finished(
     """
     exclude, options = (*prepared.subject.exclude, *exclude), prepared.options
     kept = candidates.best(prepared, exclude, progress)
+    asked, bound = bound is not None, bound or _usual_bound(options, kept)
     checking = BoundCheck(prepared=prepared, bound=bound, real=real) if bound else None
     graphs, searches = kept.graphs, NO_SEARCHES
     if checking:
@@ -77,14 +79,22 @@ def finished(
     variants, notes = with_true_counts(_variants(prepared, graphs, corrections), prepared.subject.axes)
     if checking:
         searches = bounded.checked(checking, searches, variants)
-        notes += bounded.refuse_unmet(checking, searches, force=options.force)
-    compared = _compare(prepared, variants, far=options.force or checking is not None)
+        notes += bounded.refuse_unmet(checking, searches, force=options.force or not asked)
+    compared = _compare(prepared, variants, far=options.force or asked)
     left_out = [name for name in options.variants if all(variant.variant != name for variant in variants)]
     if left_out:
         notes.append(f"no operator became int8, so {', '.join(left_out)} would be float: left out")
     found = _report(prepared, kept, graphs, corrections, compared, variants, notes)
     scales = scale_rows(prepared, variants) if options.trials.scales else ()
     return Quantized(variants=tuple(variants), report=replace(found, searches=searches, scales=scales))
+
+
+def _usual_bound(options: QuantizeOptions, kept: Kept) -> AccuracyBound | None:
+    """What holds where the user states no bound; None where every variant keeps it as it is, or may be far."""
+    within = options.trials.within
+    if within is None or options.force or all(found[0].error <= within for found in kept.candidates.values()):
+        return None
+    return AccuracyBound(drop=Drop(amount=100.0 * within, unit="%"), search_s=options.trials.search_s)
 
 
 def _report(

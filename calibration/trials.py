@@ -25,14 +25,18 @@ class Trials:
 
     engines, range_methods: each engine (`engines.ENGINES`) with each method of `ranges.fit` is a candidate. compared:
     on how many samples, spread over all, errors are measured and layouts proven equal. tune_s: time for choosing ranges
-    one tensor at a time, 0 = not at all; what another variant has found is taken over. scales: whether to
-    report how the values of each output moved, also as each runtime here answers.
+    one tensor at a time, 0 = not at all; what another variant has found is taken over. within: where the nearest is
+    farther than this from the float graph, operators stay float until it is not; None = it stays as it is. search_s:
+    time for finding these operators. scales: whether to report how the values of each output moved, also as each
+    runtime here answers.
     """
 
     engines: tuple[str, ...] = ("portable",)
     range_methods: tuple[str, ...] = ("minmax",)
     compared: int = 4
     tune_s: float = 0.0
+    within: float | None = None
+    search_s: float = 300.0
     scales: bool = False
 
     def __post_init__(self) -> None:
@@ -40,13 +44,16 @@ class Trials:
         some_of("range_methods", self.range_methods, RANGE_METHODS)
         if not (math.isfinite(self.tune_s) and self.tune_s >= 0.0):
             raise BadUsage(f"tune_s is a time in seconds, not {self.tune_s}")
+        if self.within is not None and not 0.0 < self.within < 1.0:
+            raise BadUsage(f"within is a relative difference between 0 and 1, not {self.within}")
         if self.compared < 1:
             raise BadUsage(f"errors are measured on at least one sample, not on {self.compared}")
 
 
 THOROUGH = Trials(
-    engines=ENGINE_NAMES, range_methods=("minmax", "percentile-99.99", "mse"), compared=8, tune_s=30.0, scales=True
-)
+    engines=ENGINE_NAMES, range_methods=("minmax", "percentile-99.99", "mse"), compared=8, tune_s=30.0, within=0.1,
+    scales=True,
+)  # fmt: skip
 """For graphs that nobody has looked at: no method is best for all."""
 ONE = Trials()
 """What is known to suit a family's own graphs."""

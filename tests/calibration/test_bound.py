@@ -22,7 +22,7 @@ from edge_sdk.calibration.prepare import prepare
 from edge_sdk.calibration.report import Point
 from edge_sdk.calibration.search import front
 from edge_sdk.calibration.trials import Trials
-from edge_sdk.errors import BadInput, BadUsage, BoundNotMet
+from edge_sdk.errors import BadInput, BadUsage, BoundNotMet, CheckFailed
 
 INT8 = QuantizeOptions(variants=("int8-w7",), first_conv="int8", threads=1, force=False)
 SICK = ("widens", "narrows")
@@ -76,6 +76,26 @@ def test_the_net_of_these_tests_fails_without_a_bound() -> None:
         variants=("int8-w7",), first_conv="int8", threads=1, force=True)).report  # fmt: skip
     assert found.errors["int8-w7"]["out"] > 0.2
     assert found.searches == ()
+
+
+def usual(search_s: float, **options: bool) -> Quantized:
+    trials = Trials(within=0.1, search_s=search_s)
+    asked = QuantizeOptions(variants=("int8-w7",), first_conv="int8", threads=1, trials=trials, **options)
+    return quantize(sick().SerializeToString(), samples(), options=asked)
+
+
+def test_without_a_bound_of_the_users_own_what_is_far_is_brought_near() -> None:
+    report = usual(60.0).report
+    (found,) = report.searches
+    assert found.met
+    assert report.errors["int8-w7"]["out"] <= 0.1
+    assert [name for revert in found.reverts for name in revert.nodes if name not in SICK] == []
+
+
+def test_what_the_time_did_not_bring_near_is_refused_unless_forced() -> None:
+    with pytest.raises(CheckFailed, match="differs from the float graph"):
+        usual(1e-9)
+    assert usual(1e-9, force=True).report.searches == ()
 
 
 def test_only_the_operators_that_break_the_bound_become_float() -> None:
