@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_sdk.bundle.manifest import GoldenSample, Graph
 from edge_sdk.bundle.store import Bundle
@@ -18,7 +19,8 @@ from edge_sdk.tensors import Array, Feeds, batch_size, joined, rows
 class OutputCheck:
     """One output of one golden sample on one session. worst: max |got - golden|; allowed: the manifest's bound.
 
-    relative: worst over the largest golden value of that output. position: in a batch; None: the sample ran alone.
+    relative: worst over the largest golden value of that output. distance: |got - golden|_2 over the largest such norm
+    of a golden value; allowed_distance: 0 = `worst` alone decides. position: in a batch; None: the sample ran alone.
     role: of the graph.
     """
 
@@ -28,11 +30,26 @@ class OutputCheck:
     worst: float
     allowed: float
     relative: float
+    distance: float
+    allowed_distance: float = 0.0
     position: int | None = None
 
     @property
     def passed(self) -> bool:
-        return self.worst <= self.allowed  # False for NaN, on purpose
+        # False for NaN, on purpose
+        return self.worst <= self.allowed or 0.0 < self.allowed_distance >= self.distance
+
+    @property
+    def used(self) -> float:
+        """What share of the tolerance is used, by the measure that leaves more of it; above 1, or NaN: it failed."""
+        shares = [_share(self.worst, self.allowed)]
+        if self.allowed_distance:
+            shares.append(_share(self.distance, self.allowed_distance))
+        return min(shares) if self.passed else max(np.inf if np.isnan(one) else one for one in shares)
+
+
+def _share(found: float, allowed: float) -> float:
+    return found / allowed if allowed else 0.0 if found == 0.0 else float("inf")
 
 
 def golden_feeds(bundle: Bundle, sample: GoldenSample, role: str) -> dict[str, Array]:
@@ -59,18 +76,23 @@ def _magnitude(array: Array) -> float:
     return float(np.abs(array.astype(np.float64)).max(initial=0.0))
 
 
+def _norm(array: Array) -> float:
+    return float(np.sqrt(np.sum(np.square(array.astype(np.float64)))))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expected:
     """Expected answers of one graph to a bundle's golden samples.
 
-    scales: by output, the largest magnitude in any sample; tolerances are relative to it. Relative to its own sample,
-    a nearly zero answer would get a tolerance below one quantization step. strongest: index of the sample with the
-    largest answers, the hardest to pass with near-zero output.
+    scales, norms: by output, the largest magnitude and the largest L2 norm in any sample; tolerances are relative to
+    them. Relative to its own sample, a nearly zero answer would get a tolerance below one quantization step.
+    strongest: index of the sample with the largest answers, the hardest to pass with near-zero output.
     """
 
     bundle: Bundle
     graph: Graph
     scales: Mapping[str, float]
+    norms: Mapping[str, float]
     strongest: int
 
     @classmethod
@@ -79,20 +101,19 @@ class Expected:
         samples = bundle.manifest.golden
         if not samples:
             raise BadBundle("the bundle has no golden samples", where=str(bundle.path), hint="Export it again")
-        largest = [
-            {name: _magnitude(value) for name, value in golden_outputs(bundle, sample, graph).items()}
-            for sample in samples
-        ]
+        values = [golden_outputs(bundle, sample, graph) for sample in samples]
+        largest = [{name: _magnitude(value) for name, value in one.items()} for one in values]
         scales = {name: max(one[name] for one in largest) for name in largest[0]}
+        norms = {name: max(_norm(one[name]) for one in values) for name in largest[0]}
         for name, scale in scales.items():
             bound = graph.tolerance.get(name)
-            if bound is None or (scale and bound.absolute + bound.relative * scale >= scale):
+            if bound is None or (scale and bound.absolute + bound.relative * scale >= scale) or bound.distance >= 1.0:
                 what = "no tolerance" if bound is None else "a tolerance as large as its answers"
                 raise BadBundle(
                     f"output {name} of graph {graph.name} has {what}", where=str(bundle.path), hint="Export it again"
                 )
         shares = [sum(one[name] / scale for name, scale in scales.items() if scale) for one in largest]
-        return cls(bundle=bundle, graph=graph, scales=scales, strongest=int(np.argmax(shares)))
+        return cls(bundle=bundle, graph=graph, scales=scales, norms=norms, strongest=int(np.argmax(shares)))
 
     def feeds(self, index: int) -> dict[str, Array]:
         """Feeds of sample `index` for this graph."""
@@ -106,12 +127,14 @@ class Expected:
         """Every output of sample `index` as `answers` returns them; position: where in a batch it ran."""
         checks = []
         for name, want in golden_outputs(self.bundle, self.bundle.manifest.golden[index], self.graph).items():
-            answer, scale, bound = got[name], self.scales[name], self.graph.tolerance[name]
-            worst = difference(answer, want)
+            answer, scale, norm = got[name], self.scales[name], self.norms[name]
+            bound, apart = self.graph.tolerance[name], _apart(answer, want)
+            worst = float(apart.max(initial=0.0))
             checks.append(
                 OutputCheck(
                     role=self.graph.role, sample=index, output=name, worst=worst,
                     allowed=bound.absolute + bound.relative * scale, relative=worst / scale if scale else worst,
+                    distance=_norm(apart) / norm if norm else _norm(apart), allowed_distance=bound.distance,
                     position=position,
                 )
             )  # fmt: skip
@@ -120,12 +143,17 @@ class Expected:
 
 def difference(got: Array, want: Array) -> float:
     """max |got - want|; infinity if shapes differ, NaN if only one of them has a NaN at some place."""
+    return float(_apart(got, want).max(initial=0.0))
+
+
+def _apart(got: Array, want: Array) -> NDArray[np.float64]:
+    """|got - want|, float64; one infinity if shapes differ, NaN where only one of them has a NaN."""
     if got.shape != want.shape:
-        return float("inf")
+        return np.full(1, np.inf)
     a, b = got.astype(np.float64), want.astype(np.float64)
     equal = (a == b) | (np.isnan(a) & np.isnan(b))  # equal infinities and equal NaN are equal answers
     with np.errstate(invalid="ignore"):
-        return float(np.where(equal, 0.0, np.abs(a - b)).max(initial=0.0))
+        return np.asarray(np.where(equal, 0.0, np.abs(a - b)))
 
 
 def answers(session: Session, feeds: Feeds) -> dict[str, Array]:

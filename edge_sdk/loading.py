@@ -299,7 +299,7 @@ def _self_check(bundle: Bundle, graph: Graph, session: Session, cache: Path, *, 
         if not c.passed:
             raise CheckFailed(
                 f"{e.runtime} {e.version} computes {graph.name} wrongly here: {c.output} is off by {c.worst:.3g}, "
-                f"allowed {c.allowed:.3g}",
+                f"allowed {c.allowed:.3g}" + (f"; all values by {c.distance:.0%}" if c.allowed_distance else ""),
                 where=str(bundle.path),
                 hint=f"Try {'' if graph.variant == 'fp32' else '--variant fp32 or '}another runtime; edge-sdk verify "
                 "shows which of them answer rightly",

@@ -129,8 +129,8 @@ def _lines(row: VerifyRow) -> list[tuple[str, ...]]:
     for run, checks in (("alone", row.outputs), ("batch", row.batch_outputs)):
         for output in sorted({c.output for c in checks}):
             mine = [c for c in checks if c.output == output]
-            worst = max(mine, key=lambda c: c.worst / c.allowed if c.allowed else c.worst)
-            used = f"{worst.worst / worst.allowed:.0%} of allowed" if worst.allowed else "exact"
+            worst = max(mine, key=lambda c: c.used)
+            used = f"{worst.used:.0%} of allowed" if worst.allowed or worst.allowed_distance else "exact"
             verdict = "pass" if all(c.passed for c in mine) else "FAIL"
             out.append((*who, run, output, str(len(mine)), f"{worst.relative:.1e}", used, verdict))
     if row.problem:

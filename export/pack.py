@@ -233,10 +233,11 @@ def _tolerance(bounds: Mapping[str, Tolerance], output: str, *, where: str) -> T
             f"the output {output} has no tolerance", where=where,
             hint=f'Return one for {output}, or for "{ANY_OUTPUT}", all other outputs, from ExportTask.tolerances',
         )  # fmt: skip
-    if not all(math.isfinite(bound) and bound >= 0 for bound in (found.absolute, found.relative)):
+    if not all(math.isfinite(bound) and bound >= 0 for bound in msgspec.structs.astuple(found)):
         raise BadUsage(
-            f"the tolerance of the output {output} is {found.absolute} + {found.relative} x the largest golden value",
-            where=where, hint="Both are finite numbers of at least 0",
+            f"the tolerance of the output {output} is {found.absolute} + {found.relative} x the largest golden value, "
+            f"distance {found.distance}",
+            where=where, hint="All are finite numbers of at least 0",
         )  # fmt: skip
     return found
 

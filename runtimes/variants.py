@@ -18,6 +18,7 @@ class Kind:
 
     weight_limit: the largest magnitude of its int8 weights; 0 = no int8. relative: how far a runtime may be from the
     ONNX standard's result by default, relative to the largest value; absolute: beside it.
+    distance: or, how far all values of an output together may be, as a relative L2 difference; 0 = that is not asked.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Kind:
     weight_limit: int = 0
     absolute: float
     relative: float
+    distance: float = 0.0
 
 
 KINDS: Mapping[str, Kind] = {
@@ -34,10 +36,12 @@ KINDS: Mapping[str, Kind] = {
         Kind(name="fp16", what="float16 where its range allows", absolute=1e-5, relative=2e-2),
         # int8: kernels round ties differently, and a network passes each such step on: up to 10 % in a single output
         # value of any graph (docs/results/random_graphs.json).
-        Kind(name="int8", what="int8 weights and activations", weight_limit=TOP, absolute=1e-6, relative=0.1),
+        Kind(name="int8", what="int8 weights and activations", weight_limit=TOP, absolute=1e-6, relative=0.1,
+            distance=0.1,
+        ),
         Kind(
             name="int8-w7", what="int8 with weights in [-64, 64], for CPUs without VNNI", weight_limit=SAFE_TOP,
-            absolute=1e-6, relative=0.1,
+            absolute=1e-6, relative=0.1, distance=0.1,
         ),
     )
 }  # fmt: skip

@@ -36,11 +36,15 @@ class ElidedRange(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Tolerance(msgspec.Struct, frozen=True, kw_only=True):
-    """How far an output may be from its golden value: max |a - b| <= absolute + relative * max |golden|, the last
-    over all golden samples of that output."""
+    """How far an output may be from its golden value: max |a - b| <= absolute + relative * max |golden|, the last over
+    all golden samples of that output; or, where `distance` is not 0, |a - b|_2 <= distance * max |golden|_2.
+
+    distance: for int8. Of a map of a million values some stand at an edge, where one step of one layer flips them.
+    """
 
     absolute: float
     relative: float
+    distance: float = 0.0
 
 
 class Graph(msgspec.Struct, frozen=True, kw_only=True):

@@ -147,7 +147,8 @@ def _check_graph(graph: Graph, manifest: Manifest) -> None:
     outputs = {spec.name for spec in graph.outputs}
     for output, tolerance in graph.tolerance.items():
         _need(output in outputs, f"the {name} has a tolerance for {output[:80]!r}, which is no output")
-        _need(0 <= tolerance.absolute <= 1e9 and 0 <= tolerance.relative <= 1, f"the tolerance of {output} can't be")
+        fits = 0 <= tolerance.absolute <= 1e9 and 0 <= tolerance.relative <= 1 and 0 <= tolerance.distance <= 1
+        _need(fits, f"the tolerance of {output} can't be")
     member = manifest.members[graph.member]
     limit = min(MAX_GRAPH_BYTES, member.size_bytes + _most_filled(graph, manifest))
     _need(0 < graph.size_bytes <= limit, f"the {name} can't have {graph.size_bytes} bytes (at most {limit})")

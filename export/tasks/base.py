@@ -164,7 +164,8 @@ class OffersGolden(Protocol):
 
 
 TOLERANCES: Mapping[str, Tolerance] = {
-    kind.name: Tolerance(absolute=kind.absolute, relative=kind.relative) for kind in KINDS.values()
+    kind.name: Tolerance(absolute=kind.absolute, relative=kind.relative, distance=kind.distance)
+    for kind in KINDS.values()
 }
 """How far a runtime may be from the ONNX standard's result, by variant; relative to the largest golden value. A task
 whose outputs vary less than those of any graph states less."""

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -22,7 +23,7 @@ import tiny
 from edge_sdk.bundle.manifest import Graph, Manifest, Preprocessing, Tolerance
 from edge_sdk.bundle.store import Bundle, write_bundle
 from edge_sdk.errors import BadBundle, BadUsage, CheckFailed, NotThere
-from edge_sdk.golden import Expected, check_session, golden_feeds, golden_outputs
+from edge_sdk.golden import Expected, OutputCheck, check_session, golden_feeds, golden_outputs
 from edge_sdk.loading import load
 from edge_sdk.runtimes import probe
 from edge_sdk.runtimes.protocol import Explanation
@@ -47,6 +48,37 @@ def test_every_variant_passes_on_every_runtime_alone_and_in_batches(tiny_bundle:
         assert {c.position for c in row.outputs} == {None}
         want = {(output, position) for output in ("map", "score") for position in range(3)}
         assert {(c.output, c.position) for c in row.batch_outputs} == want
+
+
+@pytest.mark.parametrize(
+    ("shares", "passes"),
+    [
+        ({"distance": 0.05, "worst": 0.9}, True),  # some values at the edge of a map are another class
+        ({"distance": 0.5, "worst": 0.05}, True),  # every value a little: that is what a relative bound allows
+        ({"distance": 0.5, "worst": 0.9}, False),
+        ({"distance": np.nan, "worst": np.nan}, False),
+    ],
+)
+def test_int8_is_within_tolerance_by_its_largest_value_or_by_all_of_them(shares: Any, passes: bool) -> None:
+    check = OutputCheck(
+        role="model", sample=0, output="map", allowed=0.1, relative=0.0, allowed_distance=0.1, **shares
+    )  # fmt: skip
+    assert check.passed is passes
+    assert (check.used <= 1.0) is passes
+    alone = replace(check, allowed_distance=0.0)
+    assert alone.passed is (alone.used <= 1.0) is (shares["worst"] <= 0.1)
+
+
+def test_a_runtime_that_is_off_everywhere_fails_however_many_values_there_are(tiny_bundle: Path) -> None:
+    with Bundle.open(tiny_bundle) as bundle:
+        graph = bundle.manifest.graphs[0]
+        bounds = {spec.name: Tolerance(absolute=0.0, relative=0.1, distance=0.1) for spec in graph.outputs}
+        expected = Expected.of(bundle, msgspec.structs.replace(graph, tolerance=bounds))
+        strongest = expected.strongest
+        want = golden_outputs(bundle, bundle.manifest.golden[strongest], graph)
+        off = expected.compare(strongest, {name: 0.8 * value for name, value in want.items()})
+        assert not any(check.passed for check in off)
+        assert [check.distance for check in off] == pytest.approx([0.2] * len(off), abs=0.05)
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
@@ -176,7 +208,7 @@ def test_what_stands_beside_a_sample_in_a_batch_is_valid_and_differs(tiny_bundle
             np.testing.assert_array_equal(expected.beside(i)["image"], expected.feeds((i + 1) % 3)["image"])
         one = msgspec.structs.replace(bundle.manifest, golden=bundle.manifest.golden[:1])
         bundle_of_one = Mock(wraps=bundle, manifest=one, array=bundle.array)
-        alone = Expected(bundle=bundle_of_one, graph=expected.graph, scales=expected.scales, strongest=0)
+        alone = replace(expected, bundle=bundle_of_one, strongest=0)
         mine, beside = alone.feeds(0)["image"], alone.beside(0)["image"]
         assert not np.array_equal(mine, beside)
         np.testing.assert_array_equal(np.sort(mine, axis=None), np.sort(beside, axis=None))
