@@ -23,7 +23,6 @@ from record import ROOT, options, write_record
 
 from edge_sdk.runtimes import probe
 
-LAYOUTS = {"openvino": "conv-relu-q", "onnxruntime": "conv-q-relu-q"}
 VARIANTS = ("int8", "int8-w7")
 
 
@@ -56,9 +55,9 @@ def measured(seed: int, count: int, folder: Path, capped: dict[str, str]) -> lis
     made = quantize(graph, feeds, options=QuantizeOptions(variants=VARIANTS, threads=1, trials=trials))
     wanted = [one["out"] for one in fidelity.outputs(graphs.parsed(graph), feeds, 1)]
     rows = []
-    for runtime, layout in LAYOUTS.items():
+    for runtime, layout in nets.LAYOUTS.items():
         pixels = [one["image"] for one in feeds]
-        files = {name: (made.get(name, layout, runtime=runtime).graph, pixels) for name in VARIANTS}
+        files = {name: (made.get(name, layout).graph, pixels) for name in VARIANTS}
         got = nets.answers(runtime, files, folder, (sys.executable,), capped)
         real = {name: fidelity.relative(wanted, got[name]) for name in VARIANTS}
         by = {row.by: row.scale for row in made.report.scales if row.variant == "int8"}

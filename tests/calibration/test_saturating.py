@@ -135,9 +135,8 @@ def test_a_network_built_to_saturate_is_as_wrong_as_predicted_and_right_as_int8_
     start = started(runtime)
     feeds = without_vnni.samples(MOST_SAMPLES)
     wanted = np.stack([run(without_vnni.built_to_saturate(), one)["out"] for one in feeds])
-    layout = {"openvino": "conv-relu-q", "onnxruntime": "conv-q-relu-q"}[runtime]
     pixels = [one["image"] for one in feeds]
-    files = {name: (made.get(name, layout, runtime=runtime).graph, pixels) for name in ("int8", "int8-w7")}
+    files = {name: (made.get(name, without_vnni.LAYOUTS[runtime]).graph, pixels) for name in ("int8", "int8-w7")}
     got = without_vnni.answers(runtime, files, tmp_path, start)
     real, narrow = (relative(np.stack(got[name]), wanted) for name in files)
     predicted = next(one for one in made.report.saturation if one.runtime == runtime)
@@ -168,15 +167,13 @@ def test_branches_that_read_one_another_saturate_in_the_order_of_the_graph() -> 
     options = QuantizeOptions(variants=("int8", "int8-w7"), threads=1)
     twice = quantize(pdn().SerializeToString(), pictures(4), options=options)
     feeds = pictures(4)[0]
-    for runtime in without_vnni.RUNTIMES:
-        wide, narrow = (
-            Emulation(graphs.parsed(twice.get(name, runtime=runtime).graph), runtime) for name in options.variants
-        )
-        exact = run(twice.get("int8-w7", runtime=runtime).graph, feeds)
+    for runtime, layout in without_vnni.LAYOUTS.items():
+        wide, narrow = (Emulation(graphs.parsed(twice.get(name, layout).graph), runtime) for name in options.variants)
+        exact = run(twice.get("int8-w7", layout).graph, feeds)
         assert not narrow.layers
         assert np.array_equal(narrow.run(feeds)["map"], exact["map"])
-        assert len(wide.rows()) == len(wide.layers) > 1
         assert wide.run(feeds)["map"].shape == exact["map"].shape
+        assert len(wide.rows()) == len(wide.layers) > 1
 
 
 def test_light_trials_predict_nothing() -> None:

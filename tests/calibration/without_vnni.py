@@ -23,7 +23,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edge_sdk.runtimes.probe import CAP_VARIABLE, cpu
 
-RUNTIMES = ("openvino", "onnxruntime")
+LAYOUTS = {"openvino": "conv-relu-q", "onnxruntime": "conv-q-relu-q"}
+"""Of the int8 graph that each runtime takes."""
+RUNTIMES = tuple(LAYOUTS)
 CHILDREN = {
     "openvino": """
 import io, json, sys
