@@ -21,7 +21,8 @@ from edge_sdk.calibration.saturation import Order, lost_in_pairs, unsafe_pairs
 from edge_sdk.runtimes.operators import QUANTIZE, is_product
 from edge_sdk.tensors import Array
 
-MOST_COLUMN_BYTES = 2**26
+MOST_COLUMN_BYTES = 2**23
+"""Of inputs that are laid out at once; as pairs of int32 they take eight times that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -112,6 +112,23 @@ def test_each_operator_answers_as_emulated_to_the_step(runtime: str, tmp_path: A
         assert np.mean(apart > 0.5) < 0.01, name
 
 
+@pytest.mark.parametrize(
+    "name", ["odd channels, pads, strides", "groups of odd channels", "three dimensions", "MatMul"]
+)
+def test_output_positions_that_are_laid_out_in_parts_give_the_same_answer(
+    name: str, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    op, of_weights, shape, attributes = OPERATORS[name]
+    weights = np.clip(rng.laplace(0, 45, of_weights), -127, 127).astype(np.int8)
+    graph = without_vnni.int8_operator(op, weights, shape, signed=True, scale=0.25, **attributes)
+    feeds = {"x": np.abs(rng.normal(0, 0.6, shape)).astype(np.float32)}
+    whole, parts = (Emulation(graphs.parsed(graph), "openvino", threads=1) for _ in range(2))
+    wanted = whole.run(feeds)["y"]
+    monkeypatch.setattr("edge_sdk.calibration.saturating_layers.MOST_COLUMN_BYTES", 200)
+    assert np.array_equal(parts.run(feeds)["y"], wanted)
+    assert parts.rows() == whole.rows()
+
+
 def started(runtime: str) -> tuple[str, ...]:
     """How `runtime` starts without VNNI; skips where it can't."""
     pytest.importorskip(runtime, reason=f"{runtime} is not installed: its kernels without VNNI are not tested here")
