@@ -208,6 +208,11 @@ class Reader:
         outputs = tuple(o.name for o in model.graph.output)
         return cls(model, outputs, optimised=optimised, threads=threads)
 
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of what a sample must hold."""
+        return tuple(self._inputs)
+
     def run(self, feeds: Feeds, *, where: str = "") -> dict[str, Array]:
         """The tensors' values for one sample. BadInput names the feed that does not fit."""
         missing, unknown = self._inputs.keys() - feeds.keys(), feeds.keys() - self._inputs.keys()

@@ -22,6 +22,7 @@ from edge_sdk.calibration.options import QuantizeOptions
 from edge_sdk.calibration.output_correction import OutputCorrection, applied, fitted
 from edge_sdk.calibration.prepare import Prepared, observed, subject_of
 from edge_sdk.calibration.report import CalibrationReport, Quantized, Search, Variant
+from edge_sdk.calibration.saturating import predictions
 from edge_sdk.errors import CheckFailed
 from edge_sdk.progress import Progress, silent
 from edge_sdk.tensors import Array
@@ -85,8 +86,16 @@ def finished(
     if left_out:
         notes.append(f"no operator became int8, so {', '.join(left_out)} would be float: left out")
     found = _report(prepared, kept, graphs, corrections, compared, variants, notes)
-    scales = scale_rows(prepared, variants) if options.trials.scales else ()
-    return Quantized(variants=tuple(variants), report=replace(found, searches=searches, scales=scales))
+    if options.trials.scales:
+        found = _with_scales(found, prepared, variants)
+    return Quantized(variants=tuple(variants), report=replace(found, searches=searches))
+
+
+def _with_scales(found: CalibrationReport, prepared: Prepared, variants: Sequence[Variant]) -> CalibrationReport:
+    """The report with how outputs moved, here and, where weights can saturate, on CPUs without VNNI."""
+    predicted = predictions(prepared, variants)
+    rows = tuple(one.row(prepared.wanted) for one in predicted)
+    return replace(found, scales=scale_rows(prepared, variants, predicted), saturation=rows)
 
 
 def _usual_bound(options: QuantizeOptions, kept: Kept) -> AccuracyBound | None:

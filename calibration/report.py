@@ -132,8 +132,8 @@ class Search:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScaleRow:
-    """How one output of one variant moved from the float graph's on the compared samples. by: "ONNX semantics", or the
-    runtime that answered."""
+    """How one output of one variant moved from the float graph's on the compared samples. by: "ONNX semantics", the
+    runtime that answered, or a runtime "without VNNI, predicted", which answered some of the samples alone."""
 
     variant: str
     by: str
@@ -142,11 +142,37 @@ class ScaleRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SaturatedLayer:
+    """One operator without VNNI. pairs_cut: share of its sums of two products that leave 16 bits on the samples.
+    error: relative L2 of what its outputs lose by that, given what it reads there."""
+
+    node: str
+    pairs_cut: float
+    error: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saturation:
+    """What one variant answers in `runtime` on a CPU without VNNI, predicted on `samples` of the compared samples.
+
+    errors: by output, difference from the float graph, as in `CalibrationReport.errors`. layers: the operators of which
+    some pair of weights can saturate.
+    """
+
+    variant: str
+    runtime: str
+    samples: int
+    errors: Mapping[str, float]
+    layers: tuple[SaturatedLayer, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CalibrationReport:
     """What calibration saw and did.
 
     samples: read, in pass_seconds; pass_peak_bytes: the process's largest resident size meanwhile. attempts: what was
-    tried for the int8 variants. searches: for an accuracy bound. scales: how outputs moved, where that was asked for.
+    tried for the int8 variants. searches: for an accuracy bound. scales: how outputs moved, where that was asked for;
+    saturation: of the same, without VNNI, where weights can saturate.
     tensors, layers: of the int8 variants. float_nodes: convolutions left float somewhere. matches: output corrections
     by variant. errors: by variant and output, difference from the float graph on `compared` of the samples, evenly
     spread, by the letter of the standard (`fidelity.error`: relative L2, or the share of values that differ where an
@@ -165,6 +191,7 @@ class CalibrationReport:
     attempts: tuple[Attempt, ...] = ()
     searches: tuple[Search, ...] = ()
     scales: tuple[ScaleRow, ...] = ()
+    saturation: tuple[Saturation, ...] = ()
     pass_seconds: float = 0.0
     pass_peak_bytes: int | None = None
 

@@ -33,6 +33,8 @@ def blocks(report: CalibrationReport) -> tuple[Table | Text, ...]:
         out += [Text(text=_tried(report)), attempts(report)]
     if report.scales:
         out += [Text(text=_SCALES), scales(report)]
+    if report.saturation:
+        out += [Text(text=_saturated(report)), *([layers] if (layers := saturated_layers(report)).rows else [])]
     for found in report.searches:
         out += [Text(text=_searched(found)), points(found), *([reverts(found)] if found.reverts else [])]
     return tuple(out)
@@ -56,6 +58,35 @@ def scales(report: CalibrationReport) -> Table:
     ]  # fmt: skip
     header = ("variant", "output", "by", "difference", "shift", "spread", "rank", "top-1 equal")
     return Table(header=header, rows=tuple(rows))
+
+
+MOST_LAYERS = 8
+
+
+def saturated_layers(report: CalibrationReport) -> Table:
+    """The layers that lose most to 16-bit sums, of those that lose anything."""
+    rows = [(found, layer) for found in report.saturation for layer in found.layers if layer.pairs_cut]
+    rows = sorted(rows, key=lambda row: -row[1].error)[:MOST_LAYERS]
+    return Table(
+        header=("variant", "runtime", "layer that saturates most", "pairs cut", "lost of its output"),
+        rows=tuple(
+            (found.variant, found.runtime, layer.node, _percent(layer.pairs_cut), _percent(layer.error))
+            for found, layer in rows
+        ),
+    )
+
+
+def _saturated(report: CalibrationReport) -> str:
+    """What is predicted for CPUs without VNNI, and what to do."""
+    said = [
+        f"{found.variant} on a CPU without VNNI, predicted from {counted(found.samples, 'sample')}: "
+        f"{_percent(max(found.errors.values(), default=None))} off in {found.runtime}."
+        for found in report.saturation
+    ]
+    return (
+        f"{' '.join(said)} Such CPUs add products in 16 bits, which saturate. Take int8-w7 there, which can't: "
+        "edge-sdk takes no other int8 in OpenVINO, and has ONNX Runtime add exactly, which is slower."
+    )
 
 
 def _number(value: float | None) -> str:
