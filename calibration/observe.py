@@ -26,7 +26,8 @@ class TensorStatistics:
 
     low, high: smallest and largest value, infinite where one is; 0 if no sample held any value. count: how many
     values. histogram: of |x|, as `magnitudes.counts`; None if it was not asked for.
-    means, channel_tops: float64 and float32 (C,), mean and largest magnitude per channel; empty if not asked for.
+    means, squares, channel_tops: per channel, float64 (C,) mean and mean square, float32 (C,) largest magnitude; empty
+    if not asked for. All values finite and, but for means, at least 0.
     """
 
     tensor: str
@@ -36,6 +37,7 @@ class TensorStatistics:
     samples: int
     histogram: NDArray[np.int64] | None = None
     means: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    squares: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     channel_tops: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
 
     @property
@@ -47,14 +49,18 @@ class TensorStatistics:
 class Observer:
     """Statistics of one tensor while samples pass: fixed memory, however many there are.
 
-    channel_axis: the axis along which its channels lie, None = nothing per channel is wanted.
+    channel_axis: the axis along which its channels lie, None = nothing per channel is wanted. sizes: whether squares
+    and channel_tops are wanted besides means.
     """
 
-    def __init__(self, tensor: str, *, histogram: bool = False, channel_axis: int | None = None) -> None:
-        self._tensor, self._axis = tensor, channel_axis
+    def __init__(
+        self, tensor: str, *, histogram: bool = False, channel_axis: int | None = None, sizes: bool = False
+    ) -> None:
+        self._tensor, self._axis, self._sizes = tensor, channel_axis, sizes
         self._low, self._high, self._count, self._samples = np.inf, -np.inf, 0, 0
         self._bins: NDArray[np.int64] | None = np.zeros(magnitudes.BINS, np.int64) if histogram else None
         self._sums: NDArray[np.float64] = np.zeros(0)
+        self._squares: NDArray[np.float64] = np.zeros(0)
         self._tops: NDArray[np.float32] = np.zeros(0, np.float32)
         self._positions = 0
 
@@ -83,12 +89,17 @@ class Observer:
     def _add_channels(self, values: Array, axis: int) -> None:
         others = tuple(i for i in range(values.ndim) if i != axis)
         sums = values.sum(axis=others, dtype=np.float64)
-        tops = np.maximum(values.max(axis=others), -values.min(axis=others)).astype(np.float32)
-        first = not self._sums.size
-        self._sums, self._tops = (sums, tops) if first else (self._sums + sums, np.maximum(self._tops, tops))
+        self._sums = self._sums + sums if self._sums.size else sums
         self._positions += values.size // values.shape[axis]
+        if self._sizes:
+            # squares in float32: 1 % would do, and a float64 copy of a large tensor is not worth it
+            squares = np.square(values).sum(axis=others, dtype=np.float64)
+            tops = np.maximum(values.max(axis=others), -values.min(axis=others)).astype(np.float32)
+            self._squares = self._squares + squares if self._squares.size else squares
+            self._tops = np.maximum(self._tops, tops) if self._tops.size else tops
 
     def result(self) -> TensorStatistics:
+        positions = max(self._positions, 1)
         return TensorStatistics(
             tensor=self._tensor,
             low=self._low if self._count else 0.0,
@@ -96,7 +107,8 @@ class Observer:
             count=self._count,
             samples=self._samples,
             histogram=self._bins,
-            means=self._sums / max(self._positions, 1),
+            means=self._sums / positions,
+            squares=self._squares / positions,
             channel_tops=self._tops,
         )
 
@@ -108,6 +120,7 @@ def observe(
     *,
     histogram: bool = False,
     channel_axes: Mapping[str, int] = MappingProxyType({}),
+    sizes: bool = False,
     optimised: bool = True,
     threads: int | None = None,
     progress: Progress = silent,
@@ -116,12 +129,15 @@ def observe(
 ) -> dict[str, TensorStatistics]:
     """Run every sample once and observe `tensors` (any float tensors of the graph, by name).
 
-    histogram: of all of them. channel_axes: of those whose channels are wanted one by one, the axis of these.
+    histogram: of all of them. channel_axes: of those whose channels are wanted one by one, the axis of these; sizes:
+    whether squares and channel_tops of them are wanted besides means.
     optimised: ONNX Runtime's graph optimisation; False is the standard to the letter, and slower. total: how many
     samples there are, 0 = not known. keep: is shown every sample. BadInput: no samples, a sample that does not fit,
     values that are NaN or infinite.
     """
-    observers = {name: Observer(name, histogram=histogram, channel_axis=channel_axes.get(name)) for name in tensors}
+    observers = {
+        name: Observer(name, histogram=histogram, channel_axis=channel_axes.get(name), sizes=sizes) for name in tensors
+    }
     session = Reader(model, tuple(tensors), optimised=optimised, threads=threads)
     done = 0
     for sample in samples:

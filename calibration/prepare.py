@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 
 import numpy as np
@@ -54,7 +54,8 @@ class Prepared:
     """What every engine works on.
 
     base: the cleaned graph and its statistics. compared: the samples that errors are measured on. wanted: what the
-    float graph answers on them. passed: how many samples there are. usage: of the pass.
+    float graph answers on them. passed: how many samples there are. usage: of the pass. rewritten: what engines have
+    made of the base and watched anew, by mode and excluded nodes: variants share it.
     """
 
     subject: Subject
@@ -63,6 +64,7 @@ class Prepared:
     wanted: Sequence[Mapping[str, Array]]
     passed: int
     usage: Usage
+    rewritten: dict[tuple[str, tuple[str, ...]], Watched] = field(default_factory=dict)
 
     @property
     def model(self) -> ModelProto:
@@ -115,7 +117,7 @@ def observed(subject: Subject, *, progress: Progress = silent) -> Prepared:
     watch = Watch(
         contracts=subject.contracts, float_nodes=subject.keep_fp32, first_conv=options.first_conv,
         histogram=options.trials.range_methods != ("minmax",), means=options.bias_correction,
-        halves="fp16" in options.variants, threads=options.threads,
+        sizes=options.trials.equalise, halves="fp16" in options.variants, threads=options.threads,
     )  # fmt: skip
     total = len(subject.samples) if isinstance(subject.samples, Sized) else 0
     spread = Spread(options.trials.compared, total)

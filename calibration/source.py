@@ -47,7 +47,8 @@ class Source:
 
     def graphs(self, ranges: Ranges) -> list[Int8Graph]:
         """In the canonical layout: one for each plan that differs, none where nothing becomes int8."""
-        means = {name: one.means for name, one in self.watched.seen.items() if one.bounded}
+        seen = self.watched.seen if self.watched.watch.means else {}
+        means = {name: one.means for name, one in seen.items() if one.bounded}
         made = []
         for number, planned in enumerate(self.watched.planned(self.exclude)):
             steps = scales(planned.plan, ranges, output_margin=self.margin)

@@ -25,16 +25,18 @@ class Trials:
 
     engines, range_methods: each engine (`engines.ENGINES`) with each method of `ranges.fit` is a candidate. compared:
     on how many samples, spread over all, errors are measured and layouts proven equal. tune_s: time for choosing ranges
-    one tensor at a time, 0 = not at all; what another variant has found is taken over. within: where the nearest is
-    farther than this from the float graph, operators stay float until it is not; None = it stays as it is. search_s:
-    time for finding these operators. scales: whether to report how the values of each output moved, also as each
-    runtime here answers.
+    one tensor at a time, 0 = not at all; what another variant has found is taken over. equalise: whether channels are
+    equalised as well, where there are any to equalise (`calibration.equalise`). within: where the nearest is farther
+    than this from the float graph, operators stay float until it is not; None = it stays as it is. search_s: time for
+    finding these operators. scales: whether to report how the values of each output moved, also as each runtime here
+    answers.
     """
 
     engines: tuple[str, ...] = ("portable",)
     range_methods: tuple[str, ...] = ("minmax",)
     compared: int = 4
     tune_s: float = 0.0
+    equalise: bool = False
     within: float | None = None
     search_s: float = 300.0
     scales: bool = False
@@ -51,8 +53,8 @@ class Trials:
 
 
 THOROUGH = Trials(
-    engines=ENGINE_NAMES, range_methods=("minmax", "percentile-99.99", "mse"), compared=8, tune_s=30.0, within=0.1,
-    scales=True,
+    engines=ENGINE_NAMES, range_methods=("minmax", "percentile-99.99", "mse"), compared=8, tune_s=30.0, equalise=True,
+    within=0.1, scales=True,
 )  # fmt: skip
 """For graphs that nobody has looked at: no method is best for all."""
 ONE = Trials()

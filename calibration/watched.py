@@ -6,7 +6,7 @@ int8 is a new plan and no new pass.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -43,14 +43,15 @@ class Planned:
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Watch:
     """What to plan for and what to look at. contracts: runtimes that take the float graph. float_nodes: nodes that stay
-    float in every plan. histogram: for range methods besides minmax. means: per channel, to correct biases. halves:
-    whether to watch what fp16 must know."""
+    float in every plan. histogram: for range methods besides minmax. means: per channel, to correct biases. sizes: per
+    channel, to equalise them. halves: whether to watch what fp16 must know."""
 
     contracts: tuple[str, ...]
     float_nodes: tuple[str, ...] = ()
     first_conv: FirstConv = "auto"
     histogram: bool = False
     means: bool = True
+    sizes: bool = False
     halves: bool = False
     threads: int | None = None
 
@@ -66,6 +67,11 @@ class Watch:
             )
             for target in _CAREFUL_FIRST if target in self.contracts
         }  # fmt: skip
+
+    def channel_axes(self, model: ModelProto, plans: Iterable[QuantizationPlan]) -> dict[str, int]:
+        """Of the tensors whose channels are watched one by one."""
+        wanted = plans if self.means or self.sizes else ()
+        return {name: axis for one in wanted for name, axis in one.channel_axes(model).items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -98,6 +104,18 @@ class Watched:
         """Of every tensor that a scale can hold. method: of `ranges.fit`."""
         return {name: fit(one, method) for name, one in self.seen.items() if one.bounded}
 
+    def rewritten(self, model: ModelProto, samples: Iterable[Feeds], changed: Collection[str]) -> Watched:
+        """The same with another graph of the same nodes, by one pass for the tensors that are not what they were.
+
+        changed: names of tensors, none made of a picture alone; those that were not watched before stay so.
+        """
+        names = tuple(name for name in self.seen if name in changed)
+        axes = self.watch.channel_axes(self.model, self.watch.plans(self.model).values())
+        seen = observe(
+            model, samples, names, histogram=self.watch.histogram, channel_axes=axes, threads=self.watch.threads,
+        )  # fmt: skip
+        return replace(self, model=model, seen={**self.seen, **seen})
+
 
 def watched(
     model: ModelProto,
@@ -115,11 +133,11 @@ def watched(
     """
     plans = [*watch.plans(model).values(), *(watch.plans(model, exclude).values() if exclude else ())]
     points = dict.fromkeys(name for one in plans for name in one.points)
-    channels = {name: axis for one in plans for name, axis in one.channel_axes(model).items()} if watch.means else {}
     halves = _half_tensors(model) if watch.halves else ()
     seen = observe(
         model, samples, tuple(dict.fromkeys((*points, *halves))), histogram=watch.histogram,
-        channel_axes=channels, threads=watch.threads, progress=progress, total=total, keep=keep,
+        channel_axes=watch.channel_axes(model, plans), sizes=watch.sizes, threads=watch.threads, progress=progress,
+        total=total, keep=keep,
     )  # fmt: skip
     pictures = tuple(dict.fromkeys(name for one in plans for name in one.pictures()))
     if pictures:

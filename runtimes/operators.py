@@ -38,6 +38,7 @@ class Operator:
     answers_float: an int8 kernel of ONNX Runtime answers in float; the others want QuantizeLinear behind the operator.
     moves_all: a copy of all inputs, not of input 0 alone.
     cuts: min and max with constants: may change places with QuantizeLinear, bit by bit.
+    by_channel: positively homogeneous, channel by channel: a factor may pass.
     gate: x * f(x) and x * f(pool(x)) are activations as a whole. probability: answers 0 to 1.
     elementwise: an output value depends on the input values at its own place; inputs broadcast.
     half: computes in float16. never_larger: its output is no larger than its input. float_inputs: positions that stay
@@ -55,6 +56,7 @@ class Operator:
     answers_float: bool = False
     moves_all: bool = False
     cuts: bool = False
+    by_channel: bool = False
     gate: bool = False
     elementwise: bool = False
     probability: bool = False
@@ -111,14 +113,17 @@ _ROWS = (
     ),
     # ---- activations
     Operator(
-        name="Relu", elementwise=True, kind="activation", cuts=True, half=True, never_larger=True, openvino_chain=True,
-        openvino_join="always",
+        name="Relu", elementwise=True, kind="activation", by_channel=True, cuts=True, half=True, never_larger=True,
+        openvino_chain=True, openvino_join="always",
     ),
     Operator(
         name="Clip", elementwise=True, kind="activation", cuts=True, half=True, never_larger=True, openvino_chain=True,
     ),
-    Operator(name="LeakyRelu", elementwise=True, kind="activation", half=True, never_larger=True, openvino_chain=True),
-    Operator(name="PRelu", elementwise=True, kind="activation", half=True, openvino_chain=True),
+    Operator(
+        name="LeakyRelu", elementwise=True, kind="activation", by_channel=True, half=True, never_larger=True,
+        openvino_chain=True,
+    ),
+    Operator(name="PRelu", elementwise=True, kind="activation", by_channel=True, half=True, openvino_chain=True),
     Operator(
         name="Sigmoid", elementwise=True, kind="activation", gate=True, probability=True, half=True, openvino_chain=True
     ),
@@ -134,7 +139,7 @@ _ROWS = (
     Operator(name="Erf", elementwise=True, openvino_chain=True),
     Operator(name="Softmax", probability=True),
     # ---- values only move
-    Operator(name="MaxPool", kind="copy", half=True, never_larger=True, openvino_join="unpaired"),
+    Operator(name="MaxPool", kind="copy", by_channel=True, half=True, never_larger=True, openvino_join="unpaired"),
     Operator(name="Reshape", kind="copy", half=True, never_larger=True, openvino_chain=True),
     Operator(name="Transpose", kind="copy", half=True, never_larger=True, picture=True, openvino_join="always"),
     Operator(name="Slice", kind="copy", half=True, never_larger=True),
@@ -150,10 +155,12 @@ _ROWS = (
     Operator(name="Cast", picture=True),
     Operator(name="Pad", half=True),
     # ---- means of neighbours
-    Operator(name="AveragePool", kind="average", half=True, never_larger=True, openvino_join="unpaired"),
-    Operator(name="GlobalAveragePool", kind="average", openvino_join="unpaired"),
-    Operator(name="ReduceMean", kind="average", openvino_join="unpaired"),
-    Operator(name="Resize", kind="average", half=True, float_inputs=(1, 2), openvino_join="unpaired"),
+    Operator(
+        name="AveragePool", kind="average", by_channel=True, half=True, never_larger=True, openvino_join="unpaired",
+    ),
+    Operator(name="GlobalAveragePool", kind="average", by_channel=True, openvino_join="unpaired"),
+    Operator(name="ReduceMean", kind="average", by_channel=True, openvino_join="unpaired"),
+    Operator(name="Resize", kind="average", by_channel=True, half=True, float_inputs=(1, 2), openvino_join="unpaired"),
     # ---- arithmetic
     Operator(
         name="Add", kind="sum", elementwise=True, half=True, picture=True, openvino_chain=True, openvino_join="always",

@@ -63,7 +63,7 @@ class Nncf:
             if n.name in stays or (operator(n).kind == "matrix" and n.name not in planned)
         ]  # fmt: skip
         found = taken_apart(_quantized(prepared, mode, variant, ignored), prepared.model)
-        base = watched(found.model, prepared.samples, prepared.base.watch, exclude=exclude)
+        base = watched(found.model, prepared.samples, replace(prepared.base.watch, sizes=False), exclude=exclude)
         whole = base.ranges("minmax")
         own = {name: replace(whole[name], top=top) for name, top in found.tops.items() if name in whole and top > 0.0}
         return Source(

@@ -187,6 +187,7 @@ def trials_of(options: ModelOptions) -> Trials:
         range_methods=tuple(options.ranges or THOROUGH.range_methods),
         compared=THOROUGH.compared,
         tune_s=_tune_s(options.tune, THOROUGH.tune_s),
+        equalise=THOROUGH.equalise,
         within=THOROUGH.within,
         search_s=THOROUGH.search_s if options.search_time is None else seconds(options.search_time),
         scales=THOROUGH.scales,
