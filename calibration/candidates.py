@@ -108,7 +108,7 @@ def _tried(
         if not number:  # what candidates of one mode share counts for their first
             usage.seconds += shared.seconds
             usage.peak_bytes = max(filter(None, (usage.peak_bytes, shared.peak_bytes)), default=None)
-        errors = distance.errors(prepared, graphs) if measure else {}
+        errors = _errors(prepared, graphs) if measure else {}
         attempt = _attempt(variant, engine, mode, label, errors, usage)
         yield Candidate(attempt=attempt, source=source, ranges=ranges, graphs=graphs)
 
@@ -130,11 +130,16 @@ def _tuned(
         until = time.monotonic() + prepared.options.trials.tune_s
         ranges = known or tuned(prepared, start.source, start.ranges, until=until, progress=progress)
         graphs = start.source.graphs(ranges)
-    errors = distance.errors(prepared, graphs)
+    errors = _errors(prepared, graphs)
     attempt = replace(
         start.attempt, ranges=TUNED, errors=errors, seconds=usage.seconds, peak_bytes=usage.peak_bytes
     )  # fmt: skip
     return Candidate(attempt=attempt, source=start.source, ranges=ranges, graphs=graphs)
+
+
+def _errors(prepared: Prepared, made: Sequence[Int8Graph]) -> dict[str, float]:
+    """Of the first plan: plans of one source differ far less than candidates do, and each costs as much to run."""
+    return distance.errors(prepared, made[:1])
 
 
 def _attempt(
