@@ -216,10 +216,6 @@ def measure(network: Network, rows: Rows, asked: argparse.Namespace) -> dict[str
     if wanted is None:
         raise SystemExit(f"{network.name}: the float file does not run: {wrong}")
     candidates: list[Candidate] = []
-    published = None
-    if network.axes:  # else it is the file that all get
-        published = rows.row(f"{network.name} published", lambda: as_published(network, work))
-        print(f"{network.name} as published: {published}", flush=True)
     for label in asked.ours:
         bundle = work / network.name / f"{label.replace(' ', '-')}.edge"
         made = rows.row(
@@ -240,9 +236,18 @@ def measure(network: Network, rows: Rows, asked: argparse.Namespace) -> dict[str
     graph = network.fixed(work)
     return {
         "name": network.name, "title": network.title, "sha256": hashlib.sha256(graph.read_bytes()).hexdigest(),
-        "fp32_bytes": graph.stat().st_size, "published": published, "candidates": judgements,
+        "fp32_bytes": graph.stat().st_size, "candidates": judgements,
         "speed": speeds(network, timed, rows, asked) if asked.max_time else [],
     }  # fmt: skip
+
+
+def published(network: Network, rows: Rows, work: Path) -> dict[str, Any] | None:
+    """The user's own command on the file as it comes; None where that is the file that all get."""
+    if not network.axes:
+        return None
+    row = rows.row(f"{network.name} published", lambda: as_published(network, work))
+    print(f"{network.name} as published: {row}", flush=True)
+    return dict(row)
 
 
 def by_peer_row(network: Network, peer: str, rows: Rows, work: Path) -> Candidate:
@@ -281,6 +286,8 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--data", type=Path, required=True, help="the folder that has bsds500")
     out.add_argument("--out", type=Path, default=ROOT / "docs" / "results" / "networks.json")
     out.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
+    out.add_argument("--published", nargs="*", choices=list(NETWORKS), default=list(NETWORKS),
+                     help="networks that are also quantized as they come, with free axes")  # fmt: skip
     out.add_argument("--ours", nargs="+", choices=list(OURS), default=["edge-sdk"])
     out.add_argument("--peers", nargs="*", choices=list(PEERS), default=list(PEERS))
     out.add_argument("--calibration", type=int, default=64, help="samples of each network")
@@ -297,7 +304,10 @@ def main() -> None:
     asked.work.mkdir(parents=True, exist_ok=True)
     asked.work = asked.work.resolve()
     rows = Rows(asked.out, asked)
-    found = [measure(NETWORKS[name], rows, asked) for name in asked.networks]
+    networks = [NETWORKS[name] for name in asked.networks]
+    found = [measure(network, rows, asked) for network in networks]
+    for row, network in zip(found, networks, strict=True):  # last, since nothing else needs it
+        row["published"] = published(network, rows, asked.work) if network.name in asked.published else None
     cpu = probe.cpu()
     metrics = {
         "instruction_set": cpu.isa, "flags": list(cpu.flags), "wheels": provenance(), "networks": found,

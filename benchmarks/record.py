@@ -32,8 +32,8 @@ from edge_sdk.profiling.machine import counters, machine, versions
 
 SCHEMA = "edge-sdk.benchmark/1"
 ROOT = Path(__file__).resolve().parents[1]
-NOT_COMPARED = frozenset({"out", "note"})
-"""Options that do not change what is measured."""
+NOT_COMPARED = frozenset({"out", "note", "published"})
+"""Options that do not change how a row is measured."""
 
 
 def options(about: str | None) -> argparse.ArgumentParser:
