@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from edge_sdk.calibration import distance
 from edge_sdk.calibration.bound import AccuracyBound
 from edge_sdk.calibration.candidates import Candidate, Kept
-from edge_sdk.calibration.engines.portable import Portable
 from edge_sdk.calibration.int8_graph import Int8Graph, float_variant
 from edge_sdk.calibration.prepare import Prepared, Subject
 from edge_sdk.calibration.report import Point, Search, Variant
@@ -88,13 +87,12 @@ def within(
 
 
 def _start(checking: BoundCheck, candidates: Sequence[Candidate]) -> Candidate:
-    """The candidate that was kept if it meets the bound as it is; else the best of our engine. NNCF has corrected the
-    biases for all operators in int8, and an operator that becomes float would keep that and its rounded weights."""
+    """The candidate that was kept if it meets the bound as it is; else the best whose operators may become float again,
+    if there is one (`Source.revertible`)."""
     first = candidates[0]
-    if first.attempt.engine == Portable.name or checking.bound.met(checking.of_graphs(first.graphs), checking.real):
+    if first.source.revertible or checking.bound.met(checking.of_graphs(first.graphs), checking.real):
         return first
-    ours = [one for one in candidates if one.attempt.engine == Portable.name]
-    return min(ours, key=lambda one: one.error, default=first)
+    return min((one for one in candidates if one.source.revertible), key=lambda one: one.error, default=first)
 
 
 def _written(start: Candidate, point: Point) -> list[Int8Graph]:

@@ -61,7 +61,8 @@ class _Searcher:
         if key not in self.tried:
             made = self.graphs(exclude)
             count = max((len(one.planned.plan.operators) for one in made), default=0)
-            value, error = (self.value(made), self.distance(made)) if made else (self.real, 0.0)
+            error = self.distance(made)
+            value = self.real if not made else error if self.bound.metric is None else self.value(made)
             self.tried[key] = Point(
                 int8_operators=count, float_nodes=tuple(exclude), value=value, error=error,
                 met=count > 0 and self.bound.met(value, self.real),
