@@ -79,6 +79,10 @@ class AccuracyBound:
             return value <= self.drop.distance
         return value >= self.drop.lowest(real)
 
+    def worded(self, value: float) -> str:
+        """A value for a person: the metric's number, or a difference in %."""
+        return f"{value:.4g}" if self.metric is not None else f"a difference of {100.0 * value:.3g} %"
+
     def better(self, one: float, other: float) -> bool:
         """Whether `one` is the better value."""
         return one < other if self.metric is None else one > other

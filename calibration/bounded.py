@@ -17,6 +17,7 @@ from edge_sdk.calibration.prepare import Prepared, Subject
 from edge_sdk.calibration.report import Point, Search, Variant
 from edge_sdk.calibration.running import opened, takers, times_faster
 from edge_sdk.calibration.search import Group, search
+from edge_sdk.counted import counted
 from edge_sdk.errors import BoundNotMet
 from edge_sdk.progress import Progress, silent
 
@@ -148,15 +149,15 @@ def refuse_unmet(checking: BoundCheck, searches: Sequence[Search], *, force: boo
 def _unmet(checking: BoundCheck, found: Search) -> str:
     best, bound = found.best, checking.bound
     allowed = (
-        f"a difference of at most {bound.drop.distance:.3g}" if bound.metric is None
+        f"a difference of {bound.drop}" if bound.metric is None
         else f"{bound.drop} below {found.real:.4g}, the float graph's {bound.name}"
     )  # fmt: skip
     worst = {name: value for name, value in found.values.items() if not bound.met(value, checking.real)}
-    where = f" ({', '.join(f'{value:.4g} on {name}' for name, value in worst.items())})" if worst else ""
+    where = f" ({', '.join(f'{bound.worded(value)} on {name}' for name, value in worst.items())})" if worst else ""
     if best.value == float("inf"):
         where += ": an output's shape depends on the values, so that no difference is known; name a --metric"
     until = "until the time was up" if found.out_of_time else f"in {found.tries} tries"
     return (
-        f"no int8 graph within {allowed} was found {until}; the nearest has {best.int8_operators} operators in int8 "
-        f"and {best.value:.4g}{where}"
+        f"no int8 graph within {allowed} was found {until}; the nearest has {counted(best.int8_operators, 'operator')} "
+        f"in int8 and {bound.worded(best.value)}{where}"
     )
