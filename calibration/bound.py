@@ -81,7 +81,7 @@ class AccuracyBound:
 
     def worded(self, value: float) -> str:
         """A value for a person: the metric's number, or a difference in %."""
-        return f"{value:.4g}" if self.metric is not None else f"a difference of {100.0 * value:.3g} %"
+        return f"{value:.4g}" if self.metric is not None else f"{100.0 * value:.3g} %"
 
     def better(self, one: float, other: float) -> bool:
         """Whether `one` is the better value."""
@@ -92,15 +92,13 @@ class AccuracyBound:
         assert self.metric is not None
         try:
             value = self.metric(answer)
-        except EdgeError:
-            raise
         except Exception as exc:
-            frame = traceback.extract_tb(exc.__traceback__)[-1]
+            what = exc.args[0] if isinstance(exc, EdgeError) else f"{type(exc).__name__}: {shown(str(exc))[:300]}"
             raise BadInput(
-                f"the metric {self.name} raised {type(exc).__name__}: {shown(str(exc))[:300]}",
-                where=f"{shown(frame.filename)}, line {frame.lineno}",
-                hint="It is called with a function that takes a dict of arrays and returns one",
-            ) from exc
+                f"the metric {self.name} raised {what}", where=self._where(exc),
+                hint="It is called with a function that takes a dict of arrays, with the batch axis if the model has "
+                "one, and returns one",
+            ) from exc  # fmt: skip
         number = _number(value)
         if number is None:
             raise BadInput(
@@ -108,6 +106,13 @@ class AccuracyBound:
                 hint="Return one float; higher is better",
             )
         return number
+
+    def _where(self, raised: Exception) -> str:
+        """The last line of the metric's own file that was running; where there is none, the last of all."""
+        frames = traceback.extract_tb(raised.__traceback__)
+        own = getattr(getattr(self.metric, "__code__", None), "co_filename", "")
+        frame = next((one for one in reversed(frames) if one.filename == own), frames[-1])
+        return f"{shown(frame.filename)}, line {frame.lineno}"
 
 
 def _number(value: Any) -> float | None:

@@ -156,8 +156,8 @@ def _unmet(checking: BoundCheck, found: Search) -> str:
     where = f" ({', '.join(f'{bound.worded(value)} on {name}' for name, value in worst.items())})" if worst else ""
     if best.value == float("inf"):
         where += ": an output's shape depends on the values, so that no difference is known; name a --metric"
-    until = "until the time was up" if found.out_of_time else f"in {found.tries} tries"
+    until = "until the time was up" if found.out_of_time else f"in {counted(found.tries, 'try', 'tries')}"
     return (
         f"no int8 graph within {allowed} was found {until}; the nearest has {counted(best.int8_operators, 'operator')} "
-        f"in int8 and {bound.worded(best.value)}{where}"
+        f"in int8 and {'a difference of ' if bound.metric is None else ''}{bound.worded(best.value)}{where}"
     )

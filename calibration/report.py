@@ -114,7 +114,8 @@ class Revert:
 class Search:
     """What was done to keep an accuracy bound for one variant. real: the float graph's value; 0 without a metric. best:
     what the variant is made of, or the nearest to the bound. points: none beats another in both value and int8
-    operators. values: of `best`, as each runtime here answers. tries: how many graphs were measured."""
+    operators. values: of `best`, as each runtime here answers. tries: how many graphs were measured. of_outputs: there
+    is no metric, so that values are relative differences of outputs."""
 
     variant: str
     metric: str
@@ -128,6 +129,7 @@ class Search:
     seconds: float
     out_of_time: bool
     values: Mapping[str, float] = field(default_factory=dict)
+    of_outputs: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -189,6 +189,19 @@ def test_a_search_without_time_says_so() -> None:
         within(AccuracyBound(drop=drop("0.1%"), search_s=0.0))
 
 
+def batched(answer: Answer) -> float:
+    """Three pictures in one call of a graph that takes one."""
+    feeds = pictures(3, size=16, seed=7)
+    together = answer({"image": np.concatenate([one["image"] for one in feeds])})["out"]
+    apart = np.concatenate([answer(one)["out"] for one in feeds])
+    assert together.shape == apart.shape
+    return 1.0 if np.array_equal(together, apart) else 0.0
+
+
+def test_a_metric_may_feed_a_batch() -> None:
+    assert within(AccuracyBound(drop=drop("3"), metric=batched, name="batched")).report.searches[0].real == 1.0
+
+
 class Broken:
     """Metrics that are no good."""
 
@@ -222,11 +235,13 @@ def test_a_metric_that_is_no_good_is_named_before_anything_is_searched(broken: A
             yield self[0]
             raise AssertionError("a second sample was read")
 
-    with pytest.raises(BadInput, match=words):
+    with pytest.raises(BadInput, match=words) as raised:
         quantize(
             sick().SerializeToString(), Only(samples()), options=INT8,
             bound=AccuracyBound(drop=drop("1pp"), metric=broken, name="mine:broken"),
         )  # fmt: skip
+    if "raised" in words or "no array" in words:
+        assert "test_bound.py, line" in str(raised.value)  # the metric's own line, not one of the model
 
 
 @pytest.mark.parametrize("text", ["", "x", "1 pct", "-1%", "1e", "%", "nan", "inf%", "1pp2"])
