@@ -14,7 +14,6 @@ from edge_sdk.calibration.checks import check_arity, check_values
 from edge_sdk.calibration.clean import with_names
 from edge_sdk.calibration.draft import Draft, Mended
 from edge_sdk.calibration.lint import known
-from edge_sdk.calibration.mend_pictures import exact_pictures
 from edge_sdk.calibration.rule_table import ROWS
 
 __all__ = ["Mended", "mend"]
@@ -36,9 +35,6 @@ def mend(
     check_values(model)
     check_arity(model)
     draft = Draft(with_names(model) if any(not node.name for node in model.graph.node) else model, exact=exact)
-    if not exact:
-        draft.rule = "C1"
-        exact_pictures(draft)
     _until_done(draft, known(targets))
     return draft.model, tuple(draft.done)
 

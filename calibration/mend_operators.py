@@ -197,6 +197,8 @@ _FORMS: dict[str, _Form] = {
     "QLinearMul": _qlinear("Mul", 2), "QLinearSigmoid": _qlinear("Sigmoid", 1),
     "QLinearLeakyRelu": _qlinear("LeakyRelu", 1), **dict.fromkeys(PAIR, _standard_pair),
 }  # fmt: skip
+REWRITTEN = frozenset(_FORMS)
+"""Operators of com.microsoft that `standard_forms` writes in those of the standard."""
 
 
 def cast_first(draft: Draft, found: Collection[str]) -> None:

@@ -9,6 +9,7 @@ from onnx import NodeProto, TensorProto
 from edge_sdk.calibration import graphs
 from edge_sdk.calibration.graphs import STANDARD_DOMAINS, Index
 from edge_sdk.calibration.mend_operators import (
+    REWRITTEN,
     cast_first,
     padded_average,
     plain_cubic,
@@ -144,9 +145,15 @@ RULES = (
         find=_microsoft(lambda op: op in _LEAKY),
     ),
     Rule(
-        number="L31", title="com.microsoft: other operators", claims=claim("refused", TRT) | claim("unsure", OV),
+        number="L31", title="com.microsoft: other operators that standard ones say as well",
+        claims=claim("refused", TRT) | claim("unsure", OV),
         hint="Export with standard operators, not from an optimised file", fix="exact", menders=(standard_forms,),
-        find=_microsoft(lambda op: op not in (*_TAKEN, *_LEAKY)),
+        find=_microsoft(lambda op: op in REWRITTEN and op not in (*_TAKEN, *_LEAKY)),
+    ),
+    Rule(
+        number="L31", title="com.microsoft: other operators", claims=claim("refused", TRT) | claim("unsure", OV),
+        hint="Export with standard operators, not from an optimised file",
+        find=_microsoft(lambda op: op not in (*REWRITTEN, *_TAKEN, *_LEAKY)),
     ),
     Rule(
         number="L32", title="a domain that nobody knows", claims=claim("refused"),

@@ -12,6 +12,7 @@ from edge_sdk.calibration.graphs import Index
 from edge_sdk.calibration.mend_copies import paired_behind_copies
 from edge_sdk.calibration.mend_operators import spread_bias
 from edge_sdk.calibration.mend_pairs import once, without_pairs
+from edge_sdk.calibration.mend_pictures import centred_pictures
 from edge_sdk.calibration.mend_weights import floating, symmetric_weights
 from edge_sdk.calibration.ops import chained, joined, operator, output_axis
 from edge_sdk.calibration.pairs import (
@@ -74,15 +75,23 @@ def _quantized_behind(node: NodeProto, index: Index) -> bool:
     return any(r.op_type == QUANTIZE for r in (*readers, *behind))
 
 
-def _half_quantized(index: Index) -> Iterator[Breach]:
-    for node in index.model.graph.node:
-        if not is_matrix(node) or len(node.input) < 2:
-            continue
-        data, weight = (made_by(node.input[i], DEQUANTIZE, index) for i in (0, 1))
+def _weight_alone(index: Index) -> Iterator[Breach]:
+    for node, data, weight in _sides(index):
         if weight and not data and _of_constant(index.producer[node.input[1]], index):
             yield node.name, "the weight is quantized, the activation is not"
+
+
+def _activation_alone(index: Index) -> Iterator[Breach]:
+    for node, data, weight in _sides(index):
         if data and not weight and node.input[1] in index.constants and _useless(node.input[0], index):
             yield node.name, "the activation is quantized, the weight is not"
+
+
+def _sides(index: Index) -> Iterator[tuple[NodeProto, bool, bool]]:
+    """Each matrix operator, and whether its data and its weight come from DequantizeLinear."""
+    for node in index.model.graph.node:
+        if is_matrix(node) and len(node.input) > 1:
+            yield node, made_by(node.input[0], DEQUANTIZE, index), made_by(node.input[1], DEQUANTIZE, index)
 
 
 def _of_constant(node: NodeProto, index: Index) -> bool:
@@ -198,9 +207,13 @@ RULES = (
         hint="Add a Q/DQ pair on the other branch", find=_one_branch,
     ),
     Rule(
-        number="L26", title="weight quantized and activation not, or the reverse",
-        claims=claim("float", OV, ORT) | claim("slow", TRT), hint="Quantize both or none", fix="exact",
-        menders=(paired_behind_copies, floating, without_pairs), find=_half_quantized,
+        number="L26", title="weight quantized, activation not", claims=claim("float", OV, ORT) | claim("slow", TRT),
+        hint="Quantize both or none", fix="exact", menders=(centred_pictures, paired_behind_copies, floating),
+        find=_weight_alone,
+    ),
+    Rule(
+        number="L26", title="activation quantized, weight not", claims=claim("float", OV, ORT) | claim("slow", TRT),
+        hint="Quantize both or none", fix="values", menders=(without_pairs,), find=_activation_alone,
     ),
     Rule(
         number="L71", title="chained int8 products of fewer than 16 rows", claims=claim("wrong", OV), fault=CHAINED,
