@@ -1,6 +1,6 @@
 """Menders of single operators: standard forms of a vendor's operators, and exact rewrites of what a runtime misreads.
 
-Each takes a draft whose nodes have names of their own, and the names of those that break its row. Knows no samples.
+Each takes a draft whose nodes have names of their own, and the names of those that break its rule. Knows no samples.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Lint rows on where Q and DQ stand, and along which axis weights have their scales. Knows no samples."""
+"""Lint rules on where Q and DQ stand, and along which axis weights have their scales. Knows no samples."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from edge_sdk.calibration.pairs import (
     pairs,
     scale,
 )
-from edge_sdk.calibration.rules import ORT, OV, TRT, Breach, Finder, Rule, claim
+from edge_sdk.calibration.rules import ORT, OV, TRT, Finder, Found, Rule, claim
 from edge_sdk.runtimes.faults import BEHIND_CONCAT, CHAINED
 from edge_sdk.runtimes.operators import DEQUANTIZE, PAIR, QUANTIZE, has_int8, is_product
 
@@ -36,7 +36,7 @@ _TYPED_Q = 21
 def _wrong_axis(kinds: str) -> Finder:
     """Weights whose scales don't lie along the output channels of their operator."""
 
-    def find(index: Index) -> Iterator[Breach]:
+    def find(index: Index) -> Iterator[Found]:
         for node in index.model.graph.node:
             if not int8_weight(node, index) or not (
                 is_product(node.op_type) if kinds == "products" else node.op_type == kinds
@@ -54,13 +54,13 @@ def _wrong_axis(kinds: str) -> Finder:
     return find
 
 
-def _joined_input(index: Index) -> Iterator[Breach]:
+def _joined_input(index: Index) -> Iterator[Found]:
     for node in index.model.graph.node:
         if int8_weight(node, index) and joined(node.input[0], index):
             yield node.name, "an int8 operator reads a Concat"
 
 
-def _one_branch(index: Index) -> Iterator[Breach]:
+def _one_branch(index: Index) -> Iterator[Found]:
     for node in index.model.graph.node:
         if node.op_type != "Add" or any(name in index.constants for name in node.input):
             continue
@@ -75,13 +75,13 @@ def _quantized_behind(node: NodeProto, index: Index) -> bool:
     return any(r.op_type == QUANTIZE for r in (*readers, *behind))
 
 
-def _weight_alone(index: Index) -> Iterator[Breach]:
+def _weight_alone(index: Index) -> Iterator[Found]:
     for node, data, weight in _sides(index):
         if weight and not data and _of_constant(index.producer[node.input[1]], index):
             yield node.name, "the weight is quantized, the activation is not"
 
 
-def _activation_alone(index: Index) -> Iterator[Breach]:
+def _activation_alone(index: Index) -> Iterator[Found]:
     for node, data, weight in _sides(index):
         if data and not weight and node.input[1] in index.constants and _useless(node.input[0], index):
             yield node.name, "the activation is quantized, the weight is not"
@@ -120,7 +120,7 @@ def _useless(tensor: str, index: Index) -> bool:
     return True
 
 
-def _chained_products(index: Index) -> Iterator[Breach]:
+def _chained_products(index: Index) -> Iterator[Found]:
     def both_int8(node: NodeProto) -> bool:
         return int8_weight(node, index) and made_by(node.input[0], DEQUANTIZE, index)
 
@@ -129,7 +129,7 @@ def _chained_products(index: Index) -> Iterator[Breach]:
             yield node.name, "an int8 product of few rows reads another one"
 
 
-def _repeated(index: Index) -> Iterator[Breach]:
+def _repeated(index: Index) -> Iterator[Found]:
     for node in activations(index):
         before = index.producer.get(node.input[0]) if node.op_type == QUANTIZE else None
         if before is None or before.op_type != DEQUANTIZE or kind(before, index) != kind(node, index):
@@ -139,7 +139,7 @@ def _repeated(index: Index) -> Iterator[Breach]:
             yield node.name, "a pair behind a pair of the same scale"
 
 
-def _biased_product(index: Index) -> Iterator[Breach]:
+def _biased_product(index: Index) -> Iterator[Found]:
     """onnxruntime 1.32 makes MatMul and Add one Gemm and writes Q nodes of opset 21 for its reshapes, whose types then
     contradict each other: "output_dtype INT8 does not match y_zero_point type UINT8"."""
     if graphs.opset_of(index.model) < _TYPED_Q:
@@ -158,13 +158,13 @@ def _biased_product(index: Index) -> Iterator[Breach]:
             )
 
 
-def _raw_input(index: Index) -> Iterator[Breach]:
+def _raw_input(index: Index) -> Iterator[Found]:
     for node in pairs(index):
         if node.op_type == DEQUANTIZE and node.input[0] in index.inputs:
             yield node.name, "an int8 input of the graph goes straight to DQ"
 
 
-def _between(index: Index) -> Iterator[Breach]:
+def _between(index: Index) -> Iterator[Found]:
     for node in index.model.graph.node:
         if not operator(node).cuts or any(name not in index.constants for name in node.input[1:] if name):
             continue
@@ -178,7 +178,7 @@ def _between(index: Index) -> Iterator[Breach]:
             yield node.name, "Q/DQ stand between a convolution and its Relu"
 
 
-def _behind(index: Index) -> Iterator[Breach]:
+def _behind(index: Index) -> Iterator[Found]:
     for node in index.model.graph.node:
         if not operator(node).cuts or not any(r.op_type == QUANTIZE for r in index.readers.get(node.output[0], ())):
             continue

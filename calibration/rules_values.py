@@ -1,4 +1,4 @@
-"""Lint rows on what Q and DQ state: types, zero points, scales and axes. Knows no samples and not where pairs stand."""
+"""Lint rules on what Q and DQ state: types, zero points, scales and axes. Knows no samples, nor where pairs stand."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from edge_sdk.calibration.mend_weights import (
 from edge_sdk.calibration.ops import operator
 from edge_sdk.calibration.pairs import activations, has_zero, kind, pairs, scale, weights, zero, zero_or_default
 from edge_sdk.calibration.ranges import SMALLEST_SCALE
-from edge_sdk.calibration.rules import ORT, OV, TRT, Breach, Finder, Rule, claim
+from edge_sdk.calibration.rules import ORT, OV, TRT, Finder, Found, Rule, claim
 from edge_sdk.runtimes.operators import DEQUANTIZE, QUANTIZE, is_product
 from edge_sdk.tensors import Array
 
@@ -36,7 +36,7 @@ _KNOWN = (TensorProto.INT8, TensorProto.UINT8, TensorProto.INT32, TensorProto.IN
 def _points(dtype: type, wrong: Callable[[Array], bool], what: str) -> Finder:
     """Pairs of activations, raw pictures apart, whose zero point has a type and is wrong."""
 
-    def find(index: Index) -> Iterator[Breach]:
+    def find(index: Index) -> Iterator[Found]:
         pictures = raw_pictures(index)
         for node in activations(index):
             point = zero(node, index)
@@ -49,7 +49,7 @@ def _points(dtype: type, wrong: Callable[[Array], bool], what: str) -> Finder:
 def _pictures(*, zeros: bool, whole: bool) -> Finder:
     """Pairs on a raw picture whose zero point is 0, as uint8, or is not; and that keep the 256 values, or don't."""
 
-    def find(index: Index) -> Iterator[Breach]:
+    def find(index: Index) -> Iterator[Found]:
         pictures = raw_pictures(index)
         for node in activations(index):
             if node.input[0] not in pictures or (has_zero(node) and zero(node, index) is None):
@@ -65,7 +65,7 @@ def _pictures(*, zeros: bool, whole: bool) -> Finder:
 def _shifted_weights(dtype: type, what: str, *, fits: bool) -> Finder:
     """Stored weights of a type with a zero point (of uint8: with any), whose numbers fit int8 without it, or don't."""
 
-    def find(index: Index) -> Iterator[Breach]:
+    def find(index: Index) -> Iterator[Found]:
         for node in weights(index):
             point = zero(node, index)
             wrong = dtype == np.uint8 or (point is not None and bool(point.any()))
@@ -77,7 +77,7 @@ def _shifted_weights(dtype: type, what: str, *, fits: bool) -> Finder:
 
 
 def _of_type(what: str, *types: int) -> Finder:
-    def find(index: Index) -> Iterator[Breach]:
+    def find(index: Index) -> Iterator[Found]:
         for node in pairs(index):
             if kind(node, index) in types:
                 yield node.name, what
@@ -85,13 +85,13 @@ def _of_type(what: str, *types: int) -> Finder:
     return find
 
 
-def _few_bits(index: Index) -> Iterator[Breach]:
+def _few_bits(index: Index) -> Iterator[Found]:
     for node in pairs(index):
         if kind(node, index) not in _KNOWN:
             yield node.name, "quantized to fewer than 8 bits"
 
 
-def _absent_points(index: Index) -> Iterator[Breach]:
+def _absent_points(index: Index) -> Iterator[Found]:
     pictures = raw_pictures(index)
     for node in pairs(index):
         if (
@@ -103,7 +103,7 @@ def _absent_points(index: Index) -> Iterator[Breach]:
             yield node.name, "no zero point, so the type is uint8, which TensorRT builds as int8 and clips"
 
 
-def _stored_scalars(index: Index) -> Iterator[Breach]:
+def _stored_scalars(index: Index) -> Iterator[Found]:
     """tensorrt-rtx 1.7: "Quantized constant is only allowed before DQ", where DQ is right behind it, of rank 0."""
     for node in weights(index):
         if index.constants[node.input[0]].ndim == 0 and kind(node, index) == TensorProto.INT8:
@@ -113,7 +113,7 @@ def _stored_scalars(index: Index) -> Iterator[Breach]:
 def _blocked(products: bool) -> Finder:
     """Pairs with a scale for each block, of the weights of products or of all else."""
 
-    def find(index: Index) -> Iterator[Breach]:
+    def find(index: Index) -> Iterator[Found]:
         for node in pairs(index):
             readers = index.readers.get(node.output[0], ())
             of_product = bool(readers) and all(is_product(reader.op_type) for reader in readers)
@@ -123,13 +123,13 @@ def _blocked(products: bool) -> Finder:
     return find
 
 
-def _int32_bias(index: Index) -> Iterator[Breach]:
+def _int32_bias(index: Index) -> Iterator[Found]:
     for node in pairs(index):
         if node.op_type == DEQUANTIZE and index.types.get(node.input[0]) == TensorProto.INT32:
             yield node.name, "an int32 tensor, as a bias, is dequantized"
 
 
-def _int8_bias(index: Index) -> Iterator[Breach]:
+def _int8_bias(index: Index) -> Iterator[Found]:
     for node in weights(index):
         readers = [(reader, operator(reader).bias) for reader in index.readers.get(node.output[0], ())]
         read = any(at is not None and node.output[0] in reader.input[at : at + 1] for reader, at in readers)
@@ -142,7 +142,7 @@ def _scales(
 ) -> Finder:
     """Pairs whose stored scale is wrong."""
 
-    def find(index: Index) -> Iterator[Breach]:
+    def find(index: Index) -> Iterator[Found]:
         for node in of(index):
             steps = scale(node, index)
             if steps is not None and wrong(steps):
@@ -151,7 +151,7 @@ def _scales(
     return find
 
 
-def _not_scalar(index: Index) -> Iterator[Breach]:
+def _not_scalar(index: Index) -> Iterator[Found]:
     for node in pairs(index):
         steps, held = scale(node, index), index.constants.get(node.input[0])
         one_channel = held is not None and held.ndim and held.shape[graphs.integer(node, "axis", 1) % held.ndim] == 1
@@ -159,13 +159,13 @@ def _not_scalar(index: Index) -> Iterator[Breach]:
             yield node.name, "a scale for the whole tensor has shape [1], which fails beside an average"
 
 
-def _computed(index: Index) -> Iterator[Breach]:
+def _computed(index: Index) -> Iterator[Found]:
     for node in pairs(index):
         if node.input[1] not in index.constants:
             yield node.name, "the scale is computed in the graph"
 
 
-def _unequal(index: Index) -> Iterator[Breach]:
+def _unequal(index: Index) -> Iterator[Found]:
     for node in activations(index):
         source = index.producer.get(node.input[0]) if node.op_type == DEQUANTIZE else None
         if source is None or source.op_type != QUANTIZE:
@@ -175,7 +175,7 @@ def _unequal(index: Index) -> Iterator[Breach]:
             yield node.name, "Q and DQ of one tensor have different scales, so that the pair multiplies it"
 
 
-def _negative_axis(index: Index) -> Iterator[Breach]:
+def _negative_axis(index: Index) -> Iterator[Found]:
     for node in pairs(index):
         if graphs.integer(node, "axis", 1) < 0:
             yield node.name, "axis is negative"

@@ -1,6 +1,6 @@
-"""The smallest valid graph that breaks each row of the linter's table, and sound ones. Knows no rule's code.
+"""The smallest valid graph that breaks each rule of the linter's table, and sound ones. Knows no rule's code.
 
-Valid: ONNX Runtime runs each of them to the letter of the standard, unless the row says that it refuses. Weights lie in
+Valid: ONNX Runtime runs each of them to the letter of the standard, unless the rule says that it refuses. Weights lie in
 [-64, 64], so that no CPU's 16-bit sums saturate.
 """
 
@@ -450,7 +450,7 @@ BIAS8 = {"b": np.array([50, -60], np.int8), "bs": np.array([0.01, 0.02], np.floa
 FOUR = np.array([0.04, 0.03, 0.05, 0.035], np.float32)
 WRAP = np.array([0, 0, 1, 1, 0, 0, 1, 1], np.int64)
 
-ROWS: list[tuple[str, Callable[[], ModelProto]]] = [
+BROKEN: list[tuple[str, Callable[[], ModelProto]]] = [
     ("L01", lambda: conv(z=np.int8(3))),
     ("L02", lambda: conv(z=u8(128))),
     ("L02", lambda: conv(z=u8(100))),

@@ -1,4 +1,4 @@
-"""What `lint --fix` makes of broken graphs: the row is gone, and the outputs are what they were, where it says so."""
+"""What `lint --fix` makes of broken graphs: the violation is gone, and the outputs are what they were, where it says so."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import onnx
 import pytest
-from broken_graphs import ROWS as GRAPHS
+from broken_graphs import BROKEN as GRAPHS
 from broken_graphs import chain, conv, matrix, node
 from hypothesis import given
 from hypothesis import strategies as st
@@ -55,7 +55,7 @@ def test_an_exact_mend_keeps_every_output(rule: str, build: Callable[[], ModelPr
     assert all(one.exact for one in done)
     left = {v.rule for v in lint(made.SerializeToString())}
     assert (rule in left) is not any(one.rule == rule for one in done)
-    if standard(model, feeds_for(model)) is None:  # a row that ONNX Runtime refuses: nothing to compare with
+    if standard(model, feeds_for(model)) is None:  # a rule that ONNX Runtime refuses: nothing to compare with
         assert standard(made, feeds_for(model)) is not None or not done
         return
     assert gap(model, made) <= (0.03 if rule in STEPPED else ROUNDING)
@@ -80,7 +80,7 @@ def ends(model: ModelProto, rule: str, *, exact: bool) -> bool:
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("rule", "build"), FIXED, ids=NAMES)
-def test_fix_all_leaves_no_row_that_can_be_mended(rule: str, build: Callable[[], ModelProto]) -> None:
+def test_fix_all_leaves_no_violation_that_can_be_mended(rule: str, build: Callable[[], ModelProto]) -> None:
     model = build()
     made, done = mend(model, exact=False)
     left = [v for v in lint(made.SerializeToString()) if v.rule == rule]
