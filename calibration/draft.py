@@ -28,8 +28,8 @@ class Mended:
 
 
 class Draft:
-    """Edited in place; `model` is the result. exact: whether only what keeps the outputs is allowed. rule: the one being
-    mended, for the list `done`."""
+    """Edited in place; `model` is the result. exact: whether only what keeps the outputs is allowed. rule: the one
+    being mended, for the list `done`."""
 
     def __init__(self, model: ModelProto, *, exact: bool = False) -> None:
         self.model = ModelProto()

@@ -154,7 +154,7 @@ class _Folder:
         """What a node does to `tensor`, None if that is no constant arithmetic per channel."""
         if node.domain not in graphs.STANDARD_DOMAINS or node.name in self._keep:
             return None
-        if node.op_type == "BatchNormalization":
+        if operator(node).norm == "axis 1":
             return self._norm(node, tensor, axis_from_end, rank)
         if not operator(node).elementwise or len(node.input) != 2 or list(node.input).count(tensor) != 1:
             return None
@@ -163,14 +163,16 @@ class _Folder:
         if value is None:
             return None
         one, zero = np.ones(1), np.zeros(1)
-        if node.op_type == "Add":
-            return Affine(one, value)
-        if node.op_type == "Sub":
-            return Affine(one, -value) if first else Affine(-one, value)
-        if node.op_type == "Mul":
-            return Affine(value, zero)
-        divides = node.op_type == "Div" and first and value.all()
-        return Affine(1.0 / value, zero) if divides else None
+        match operator(node).arithmetic:
+            case "+":
+                return Affine(one, value)
+            case "-":
+                return Affine(one, -value) if first else Affine(-one, value)
+            case "*":
+                return Affine(value, zero)
+            case "/" if first and value.all():
+                return Affine(1.0 / value, zero)
+        return None
 
     def _norm(self, node: NodeProto, tensor: str, axis_from_end: int, rank: int) -> Affine | None:
         """Of a BatchNormalization for inference, whose channels are axis 1."""

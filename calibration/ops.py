@@ -97,7 +97,9 @@ def _probability(tensor: str, index: Index) -> bool:
 
 
 def _large(tensor: str, index: Index) -> bool:
-    """Whether arithmetic with a constant of more than `MIXED` makes `tensor`, of Mul, Add and copies alone."""
+    """Whether arithmetic with a constant of more than `MIXED` makes `tensor`, of Mul, Add and copies alone.
+
+    Dividing by a large constant makes a tensor small; whether Sub should count is undecided."""
     todo, seen = [tensor], set[str]()
     while todo:
         node = _made_by(todo.pop(), index)
@@ -172,7 +174,9 @@ def end_of(tensor: str, index: Index, *, cuts_only: bool, is_float: Callable[[No
 
 
 def _behind_constants(tensor: str, index: Index, is_float: Callable[[NodeProto], bool]) -> str:
-    """`tensor`, or what sums and products with one constant each make of it where nothing else reads it."""
+    """`tensor`, or what sums and products with one constant each make of it where nothing else reads it.
+
+    Whether Sub and Div, of which runtimes may fuse some as well, should count is undecided."""
     while (reader := index.only_reader(tensor)) is not None and not index.captured(tensor):
         constants = [name for name in reader.input if name in index.constants]
         if operator(reader).kind not in ("sum", "product") or len(constants) != 1 or is_float(reader):

@@ -1,7 +1,7 @@
 """What the lint table says that runtimes do with a graph, held against the runtimes that are here.
 
-A rule that says "refused" is refused in every one of its graphs; "wrong" and "float" are seen in one at least; a runtime
-that a rule does not name takes each of its graphs and answers as the standard does.
+A rule that says "refused" is refused in every one of its graphs; "wrong" and "float" are seen in one at least; a
+runtime that a rule does not name takes each of its graphs and answers as the standard does.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What `lint --fix` makes of broken graphs: the violation is gone, and the outputs are what they were, where it says so."""
+"""What `lint --fix` makes of broken graphs: no violation, and the outputs as they were, where it says so."""
 
 from __future__ import annotations
 
