@@ -8,36 +8,17 @@ from __future__ import annotations
 from collections.abc import Collection
 
 import numpy as np
-from onnx import NodeProto, TensorProto
+from onnx import NodeProto
 
 from edge_sdk.calibration import graphs
 from edge_sdk.calibration.draft import Draft
 from edge_sdk.calibration.graphs import Index
 from edge_sdk.calibration.mend_weights import dequantized
-from edge_sdk.calibration.ops import operator
-from edge_sdk.calibration.pairs import EIGHT_BITS, kind, stored, whole_pairs, zero_or_default
-from edge_sdk.runtimes.operators import DEQUANTIZE, PAIR, QUANTIZE
+from edge_sdk.calibration.pairs import keeps_picture, raw_pictures, stored, whole_pairs
+from edge_sdk.runtimes.operators import DEQUANTIZE, QUANTIZE
 from edge_sdk.tensors import Array
 
 _SHIFT = 128
-
-
-def raw_pictures(index: Index, *, quantized: bool = True) -> frozenset[str]:
-    """Tensors that hold the values of a uint8 input: behind Cast to float and Transpose, and, where `quantized`, behind
-    Q and DQ."""
-    found = {name for name in index.inputs if index.types.get(name) == TensorProto.UINT8}
-    for node in index.model.graph.node:
-        moves = operator(node).picture and not any(node.input[1:])  # the linter adds empty names
-        if (moves or (quantized and node.op_type in PAIR)) and node.input[0] in found:
-            found.update(node.output)
-    return frozenset(found.difference(index.inputs))
-
-
-def keeps_picture(node: NodeProto, index: Index) -> bool:
-    """Whether a Q or DQ of 8 bits has a number for each of 0, 1, ... 255."""
-    steps, low = index.constants.get(node.input[1]), EIGHT_BITS.get(kind(node, index), (0, 0))[0]
-    whole = steps is not None and bool((steps == 1).all())
-    return whole and kind(node, index) in EIGHT_BITS and bool((zero_or_default(node, index) == low).all())
 
 
 def unpaired_pictures(draft: Draft, found: Collection[str]) -> None:

@@ -13,9 +13,10 @@ from onnx import NodeProto, helper
 from edge_sdk.calibration import graphs
 from edge_sdk.calibration.draft import Draft
 from edge_sdk.calibration.graphs import Index
-from edge_sdk.calibration.ops import operator, output_axis
+from edge_sdk.calibration.ops import operator
 from edge_sdk.calibration.pairs import axis_of, has_zero, stored, zero_or_default
 from edge_sdk.calibration.ranges import quantize_weights
+from edge_sdk.calibration.weights import output_axis
 from edge_sdk.runtimes.operators import DEQUANTIZE, PAIR
 from edge_sdk.runtimes.variants import TOP
 from edge_sdk.tensors import Array

@@ -18,7 +18,8 @@ from onnx import ModelProto, NodeProto
 
 from edge_sdk.calibration import graphs, ops
 from edge_sdk.calibration.graphs import Index
-from edge_sdk.calibration.ops import operator, weight_axis
+from edge_sdk.calibration.ops import operator
+from edge_sdk.calibration.weights import channels_in, inputs_of, weight_axis
 from edge_sdk.runtimes.operators import is_product
 from edge_sdk.tensors import Array
 
@@ -114,7 +115,7 @@ class _Region:
     def grow(self, reader: NodeProto) -> bool:
         """Whether all that `reader` and its like read can take factors."""
         weight = self._index.constants[reader.input[1]]
-        size, behind = _read_channels(reader, weight), 0 if is_product(reader.op_type) else weight.ndim - 2
+        size, behind = channels_in(reader, weight.shape), 0 if is_product(reader.op_type) else weight.ndim - 2
         if size < 2 or not self._join(reader.input[0], self._new(size, behind)):
             return False
         while self._todo:
@@ -194,9 +195,9 @@ class _Region:
         channels, behind = self.tensors[tensor], 0 if is_product(node.op_type) else weight.ndim - 2
         if graphs.integer(node, "transA", 0) or channels.ndim - 1 != behind:
             return False
-        if len(channels) != _read_channels(node, weight):
+        if len(channels) != channels_in(node, weight.shape):
             return False
-        self._edit(node, 1, channels.ravel()[read_by(node, weight)], divides=False)
+        self._edit(node, 1, channels.ravel()[inputs_of(node, weight.shape)], divides=False)
         return True
 
     def _known(self, node: NodeProto) -> bool:
@@ -318,27 +319,3 @@ class _Region:
 
     def _edit(self, node: NodeProto, position: int, channels: Channels, *, divides: bool = True) -> None:
         self._edits.append(Edit(node=node.name, position=position, channels=channels, divides=divides))
-
-
-def _read_channels(node: NodeProto, weight: Array) -> int:
-    """How many channels a matrix operator reads."""
-    if is_product(node.op_type):
-        return int(weight.shape[1 - (weight_axis(node) or 0)])
-    return int(weight.shape[0] if node.op_type == "ConvTranspose" else weight.shape[1] * _group(node))
-
-
-def read_by(node: NodeProto, weight: Array) -> Channels:
-    """Which channel each entry of a matrix operator's weight multiplies, to be broadcast against it."""
-    if is_product(node.op_type):
-        channels = np.arange(_read_channels(node, weight))
-        return channels if weight_axis(node) == 0 else channels[:, None]
-    spatial = (1,) * (weight.ndim - 2)
-    if node.op_type == "ConvTranspose":
-        return np.arange(len(weight)).reshape(-1, 1, *spatial)
-    inside = weight.shape[1]
-    first = np.repeat(np.arange(_group(node)) * inside, len(weight) // _group(node))  # of each output channel's group
-    return (first[:, None] + np.arange(inside)).reshape(len(weight), inside, *spatial)
-
-
-def _group(node: NodeProto) -> int:
-    return graphs.integer(node, "group", 1)

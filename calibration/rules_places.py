@@ -14,7 +14,7 @@ from edge_sdk.calibration.mend_operators import spread_bias
 from edge_sdk.calibration.mend_pairs import once, without_pairs
 from edge_sdk.calibration.mend_pictures import centred_pictures
 from edge_sdk.calibration.mend_weights import floating, symmetric_weights
-from edge_sdk.calibration.ops import chained, joined, operator, output_axis
+from edge_sdk.calibration.ops import chained, joined, operator
 from edge_sdk.calibration.pairs import (
     activations,
     axis_of,
@@ -26,6 +26,7 @@ from edge_sdk.calibration.pairs import (
     scale,
 )
 from edge_sdk.calibration.rules import ORT, OV, TRT, Finder, Found, Rule, claim
+from edge_sdk.calibration.weights import output_axis
 from edge_sdk.runtimes.faults import BEHIND_CONCAT, CHAINED
 from edge_sdk.runtimes.operators import DEQUANTIZE, PAIR, QUANTIZE, has_int8, is_product
 

@@ -11,7 +11,7 @@ from edge_sdk.calibration import graphs
 from edge_sdk.calibration.graphs import Index
 from edge_sdk.calibration.mend_channels import one_scale
 from edge_sdk.calibration.mend_pairs import equal, shifted, symmetric
-from edge_sdk.calibration.mend_pictures import keeps_picture, raw_pictures, unpaired_pictures
+from edge_sdk.calibration.mend_pictures import unpaired_pictures
 from edge_sdk.calibration.mend_weights import (
     floating,
     live_channels,
@@ -21,7 +21,18 @@ from edge_sdk.calibration.mend_weights import (
     symmetric_weights,
 )
 from edge_sdk.calibration.ops import operator
-from edge_sdk.calibration.pairs import activations, has_zero, kind, pairs, scale, weights, zero, zero_or_default
+from edge_sdk.calibration.pairs import (
+    activations,
+    has_zero,
+    keeps_picture,
+    kind,
+    pairs,
+    raw_pictures,
+    scale,
+    weights,
+    zero,
+    zero_or_default,
+)
 from edge_sdk.calibration.ranges import SMALLEST_SCALE
 from edge_sdk.calibration.rules import ORT, OV, TRT, Finder, Found, Rule, claim
 from edge_sdk.runtimes.operators import DEQUANTIZE, QUANTIZE, is_product
