@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 from broken_graphs import model_of, node
-from rule_claims import standard
+from rule_claims import feeds_for, standard
 
+from edge_sdk.calibration import graphs
+from edge_sdk.calibration.fold import folded
 from edge_sdk.calibration.report import Variant, layer_rows
 from edge_sdk.calibration.saturation import unsafe_pairs
 from edge_sdk.calibration.weights import by_output, channels_in, channels_out, inputs_of, outputs_of
@@ -45,7 +47,7 @@ def test_each_entry_multiplies_and_adds_to_the_channel_that_is_said(case: str) -
     assert np.array_equal(rows.reshape(made, -1), np.repeat(np.arange(made)[:, None], weight.size // made, axis=1))
 
 
-def test_a_grouped_transposed_convolution_is_judged_by_the_inputs_that_are_added() -> None:
+def test_a_grouped_transposed_convolution_is_evaluated_along_the_inputs_that_are_added() -> None:
     """Each output adds up 127 and 0, which is safe; along its outputs the weight holds 127 beside 127."""
     weight = np.array([127, 0, 127, 0], np.int8)[:, None, None, None] * np.ones((4, 2, 1, 1), np.int8)
     constants = {"s": np.float32(0.04), "z": np.int8(0), "w": weight}
@@ -59,3 +61,17 @@ def test_a_grouped_transposed_convolution_is_judged_by_the_inputs_that_are_added
     )
     assert row.unsafe_pairs == {"int8": 0.0}
     assert unsafe_pairs(weight) > 0.0  # read along its first axis
+
+
+def test_a_scale_before_a_convolution_of_as_many_groups_as_outputs_is_folded() -> None:
+    """Several inputs for each output: no depthwise one."""
+    gain = (1 + np.arange(8, dtype=np.float32)).reshape(1, 8, 1, 1)
+    weight = np.arange(8, dtype=np.float32).reshape(2, 4, 1, 1)
+    nodes = [node("Relu", "x", "r"), node("Mul", "r k", "m"), node("Conv", "m w", group=2)]
+    model = model_of(nodes, {"k": gain, "w": weight}, shape=(1, 8, 4, 4))
+    made = folded(graphs.with_types(model))
+    assert [one.op_type for one in made.graph.node] == ["Relu", "Conv"]
+    before, after = (standard(one, feeds_for(model)) for one in (model, made))
+    assert before is not None
+    assert after is not None
+    assert np.allclose(before[0], after[0], rtol=1e-5, atol=1e-4)
