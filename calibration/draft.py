@@ -15,7 +15,7 @@ from edge_sdk.tensors import Array
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mended:
-    """One change. rule: the lint row that it ends. node: name of the node or tensor. what: what was done. exact: False
+    """One change. rule: the lint rule that it ends. node: name of the node or tensor. what: what was done. exact: False
     if outputs change by it; by how much, `what` says where it is known."""
 
     rule: str
@@ -28,7 +28,7 @@ class Mended:
 
 
 class Draft:
-    """Edited in place; `model` is the result. exact: whether only what keeps the outputs is allowed. rule: the lint row
+    """Edited in place; `model` is the result. exact: whether only what keeps the outputs is allowed. rule: the one
     being mended, for the list `done`."""
 
     def __init__(self, model: ModelProto, *, exact: bool = False) -> None:

@@ -18,8 +18,8 @@ from onnx import ModelProto
 
 from edge_sdk.calibration.graphs import Index
 from edge_sdk.calibration.observe import TensorStatistics
-from edge_sdk.calibration.ops import by_output
-from edge_sdk.calibration.rescale import Fold, folds, read_by
+from edge_sdk.calibration.rescale import Fold, folds
+from edge_sdk.calibration.weights import by_output, inputs_of
 from edge_sdk.runtimes.variants import TOP
 from edge_sdk.tensors import Array
 
@@ -137,7 +137,7 @@ def _readers(fold: Fold, index: Index, statistics: Mapping[str, TensorStatistics
             continue
         stored: Array = index.constants[node.input[1]]
         values = by_output(node, stored.astype(np.float64))
-        where = by_output(node, np.broadcast_to(read_by(node, stored), stored.shape).astype(np.float64)).astype(np.intp)
+        where = by_output(node, np.broadcast_to(inputs_of(node, stored.shape), stored.shape))
         shape = values.shape[:2]
         found.append(
             Reader(

@@ -7,7 +7,7 @@ twice. Computed in float64; what remains is the rounding of float32 weights.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,7 @@ from onnx import ModelProto, NodeProto
 from edge_sdk.calibration import graphs, ops
 from edge_sdk.calibration.graphs import Index
 from edge_sdk.calibration.ops import operator
+from edge_sdk.calibration.weights import by_output, channels_in, channels_out, inputs_of, outputs_of
 from edge_sdk.runtimes.operators import is_product
 from edge_sdk.tensors import Array
 
@@ -77,20 +78,20 @@ class _Folder:
         if len(node.input) < 3 or not node.input[2]:
             return True
         bias = self._index.constants.get(node.input[2])
-        return bias is not None and bias.shape == (_channels(node, weight),)
+        return bias is not None and bias.shape == (channels_out(node, weight.shape),)
 
     def _operator(self, node: NodeProto) -> NodeProto:
         """The node with what stands before and behind it."""
         weight = self._index.constants[node.input[1]]
         has_bias = operator(node).bias is not None
         source, before = self._before(node, weight)
-        end, behind = self._behind(node, _channels(node, weight), shifts=has_bias)
+        end, behind = self._behind(node, channels_out(node, weight.shape), shifts=has_bias)
         copy = NodeProto()
         copy.CopyFrom(node)
         if before is NOTHING and behind is NOTHING:
             return copy
         w = weight.astype(np.float64)
-        bias = np.zeros(_channels(node, weight))
+        bias = np.zeros(channels_out(node, weight.shape))
         if len(node.input) > 2 and node.input[2]:
             bias = self._index.constants[node.input[2]].astype(np.float64)
         if before is not NOTHING:
@@ -129,7 +130,7 @@ class _Folder:
         conv = not is_product(node.op_type)
         if node.op_type == "ConvTranspose" or (conv and graphs.integer(node, "group", 1) not in (1, len(weight))):
             return tensor, done
-        inputs = _input_channels(node, weight)
+        inputs = channels_in(node, weight.shape)
         shifts = operator(node).bias is not None and (not conv or ops.unpadded(node))
         while (maker := self._index.producer.get(tensor)) is not None and self._index.only_reader(tensor) is not None:
             varying = [name for name in maker.input if name not in self._index.constants]
@@ -154,7 +155,7 @@ class _Folder:
         """What a node does to `tensor`, None if that is no constant arithmetic per channel."""
         if node.domain not in graphs.STANDARD_DOMAINS or node.name in self._keep:
             return None
-        if node.op_type == "BatchNormalization":
+        if operator(node).norm == "axis 1":
             return self._norm(node, tensor, axis_from_end, rank)
         if not operator(node).elementwise or len(node.input) != 2 or list(node.input).count(tensor) != 1:
             return None
@@ -163,14 +164,16 @@ class _Folder:
         if value is None:
             return None
         one, zero = np.ones(1), np.zeros(1)
-        if node.op_type == "Add":
-            return Affine(one, value)
-        if node.op_type == "Sub":
-            return Affine(one, -value) if first else Affine(-one, value)
-        if node.op_type == "Mul":
-            return Affine(value, zero)
-        divides = node.op_type == "Div" and first and value.all()
-        return Affine(1.0 / value, zero) if divides else None
+        match operator(node).arithmetic:
+            case "+":
+                return Affine(one, value)
+            case "-":
+                return Affine(one, -value) if first else Affine(-one, value)
+            case "*":
+                return Affine(value, zero)
+            case "/" if first and value.all():
+                return Affine(1.0 / value, zero)
+        return None
 
     def _norm(self, node: NodeProto, tensor: str, axis_from_end: int, rank: int) -> Affine | None:
         """Of a BatchNormalization for inference, whose channels are axis 1."""
@@ -213,46 +216,18 @@ class _Folder:
         return made
 
 
-def _channels(node: NodeProto, weight: Array) -> int:
-    """Output channels."""
-    if node.op_type == "ConvTranspose":
-        return int(weight.shape[1]) * graphs.integer(node, "group", 1)
-    return int(weight.shape[ops.weight_axis(node) or 0])
-
-
-def _input_channels(node: NodeProto, weight: Array) -> int:
-    if node.op_type == "Conv":
-        return int(weight.shape[1]) * graphs.integer(node, "group", 1)
-    return int(weight.size // _channels(node, weight))
-
-
 def _along_outputs(node: NodeProto, weight: Channels, values: Channels) -> Channels:
-    """`values` of output channels, to multiply the weight with."""
-    if values.size == 1:
-        return values
-    if node.op_type == "ConvTranspose":  # (I, O / group, ...): each group of inputs has outputs of its own
-        group = graphs.integer(node, "group", 1)
-        rows = np.repeat(values.reshape(group, -1), len(weight) // group, axis=0)
-        return rows.reshape(len(weight), -1, *[1] * (weight.ndim - 2))
-    axis = ops.weight_axis(node) or 0
-    return values.reshape([-1 if a == axis else 1 for a in range(weight.ndim)])
+    """`values` of output channels, or the one for all, to multiply the weight with."""
+    return values if values.size == 1 else values[outputs_of(node, weight.shape)]
 
 
 def _along_inputs(node: NodeProto, weight: Channels, values: Channels) -> Channels:
-    """`values` of input channels, to multiply the weight with. Of a depthwise convolution they are its outputs'."""
-    if values.size == 1:
-        return values
-    if node.op_type == "Conv":
-        axis = 0 if graphs.integer(node, "group", 1) > 1 else 1
-    else:
-        axis = 1 - (ops.weight_axis(node) or 0)
-    return values.reshape([-1 if a == axis else 1 for a in range(weight.ndim)])
+    """`values` of input channels, or the one for all, to multiply the weight with."""
+    return values if values.size == 1 else values[inputs_of(node, weight.shape)]
 
 
 def _summed(node: NodeProto, weight: Channels, shift: Channels) -> Channels:
     """What a shift of the input adds to each output: (O,)."""
-    spread = weight * _along_inputs(node, weight, shift)
-    axis = 0 if node.op_type == "Conv" else (ops.weight_axis(node) or 0)
-    others: Sequence[int] = [a for a in range(weight.ndim) if a != axis]
-    out: Channels = spread.sum(axis=tuple(others))
+    spread = by_output(node, weight * _along_inputs(node, weight, shift))
+    out: Channels = spread.reshape(len(spread), -1).sum(axis=1)
     return out

@@ -141,7 +141,7 @@ def _steep(index: Index) -> dict[str, tuple[float, float]]:
             found |= dict.fromkeys(node.output, found[node.input[0]])
             continue
         above = _numerator(node, index)
-        floor = None if above is None else _floor(node.input[1 if node.op_type == "Div" else 0], index)
+        floor = None if above is None else _floor(node.input[1 if operator(node).arithmetic == "/" else 0], index)
         if above is not None and floor and above / floor > _LIMIT:
             found[node.output[0]] = (above / floor, floor)
     return found
@@ -151,7 +151,7 @@ def _numerator(node: NodeProto, index: Index) -> float | None:
     """The largest constant that a node divides; None if it divides none."""
     if node.op_type == "Reciprocal":
         return 1.0
-    constant = index.constants.get(node.input[0]) if node.op_type == "Div" else None
+    constant = index.constants.get(node.input[0]) if operator(node).arithmetic == "/" else None
     return None if constant is None or not constant.size else float(np.abs(constant).max())
 
 

@@ -15,9 +15,10 @@ from onnx import ModelProto, NodeProto, helper
 from edge_sdk.calibration import graphs
 from edge_sdk.calibration.bias_correction import bias_shift
 from edge_sdk.calibration.graphs import Index
-from edge_sdk.calibration.ops import DEQUANTIZE, by_output, depthwise, operator, weight_axis
+from edge_sdk.calibration.ops import DEQUANTIZE, depthwise, operator
 from edge_sdk.calibration.plan import QuantizationPlan
 from edge_sdk.calibration.ranges import Weights, quantize_weights
+from edge_sdk.calibration.weights import by_output, weight_axis
 from edge_sdk.runtimes.operators import QUANTIZE, is_product
 from edge_sdk.runtimes.variants import TOP
 from edge_sdk.tensors import Array
@@ -137,7 +138,7 @@ class _Writer:
         product = is_product(node.op_type)
         real = self._index.constants[node.input[1]].astype(np.float32)
         if product:  # (K, N), as MatMul stores it
-            real = np.moveaxis(real, weight_axis(node) or 0, 1)
+            real = by_output(node, real).T
         bias = self._index.constants.get(node.input[2]) if len(node.input) > 2 and node.input[2] else None
         axis = 1 if product else weight_axis(node)
         packed = self._given_weights(node, product) or quantize_weights(
@@ -184,7 +185,7 @@ class _Writer:
         found = self._given.get(node.name)
         if found is None or not product:
             return found
-        values = np.moveaxis(found.values, weight_axis(node) or 0, 1)
+        values = by_output(node, found.values).T
         return Weights(values=values, scale=found.scale, axis=None if found.axis is None else 1)
 
     def _biased(self, node: NodeProto, copy: NodeProto, bias: Array | None, shift: NDArray[np.float64]) -> None:

@@ -1,6 +1,6 @@
 """The portable contract in executable form: what in a graph some runtime refuses, misreads or runs in float.
 
-Reads anything that parses, valid or not: a linter that stops at the first fault helps nobody. Knows no samples.
+Reads anything that parses, valid or not: a linter that stops at the first violation helps nobody. Knows no samples.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from onnx import GraphProto, ModelProto, ValueInfoProto
 from edge_sdk.calibration import graphs
 from edge_sdk.calibration.checks import check_values
 from edge_sdk.calibration.graphs import Index
-from edge_sdk.calibration.rule_table import FIRST, LAYOUT_ROWS, ROWS
+from edge_sdk.calibration.rule_table import FIRST, LAYOUT_RULES, RULES
 from edge_sdk.calibration.rules import RUNTIMES, Rule, Violation
 from edge_sdk.calibration.rules_graph import external
 from edge_sdk.errors import BadInput, BadUsage
@@ -22,14 +22,14 @@ from edge_sdk.errors import BadInput, BadUsage
 __all__ = ["RUNTIMES", "Violation", "lint"]
 
 _FEWEST_INPUTS = 2
-"""Rows look at the first inputs of a node and at its first output; a node of a broken graph may have none."""
+"""Rules look at the first inputs of a node and at its first output; a node of a broken graph may have none."""
 
 
 def lint(
     graph: bytes, targets: Sequence[str] = (), *, where: str = "", layout: bool | None = None
 ) -> tuple[Violation, ...]:
-    """Every breach of the contract in one ONNX graph and in those inside it (branches of If, bodies of Loop and of
-    functions), in the order of the rows; empty if it is portable.
+    """Every violation of the contract in one ONNX graph and in those inside it (branches of If, bodies of Loop and of
+    functions), in the order of the rules; empty if it is portable.
 
     targets: of "tensorrt", "openvino", "onnxruntime"; only what affects one of them is reported. None given: all three,
     and then the layout is not checked, because no layout is best for all three. layout: True or False checks the layout
@@ -38,8 +38,8 @@ def lint(
     """
     model = parsed(graph, where=where)
     runtimes = known(targets)
-    rows = (*ROWS, *(LAYOUT_ROWS if (len(set(targets)) == 1 if layout is None else layout) else ()))
-    held = [row for row in rows if row.holds(runtimes)]
+    rules = (*RULES, *(LAYOUT_RULES if (len(set(targets)) == 1 if layout is None else layout) else ()))
+    held = [rule for rule in rules if rule.holds(runtimes)]
     outside = tuple(FIRST.words(external(model), runtimes))
     if outside:  # nothing else can be read
         return outside
@@ -56,7 +56,7 @@ def known(targets: Sequence[str]) -> tuple[str, ...]:
 
 
 def parsed(graph: bytes, *, where: str = "") -> ModelProto:
-    """A model that may break any row. BadInput: not ONNX, or tensors that can't be read."""
+    """A model that may break any rule. BadInput: not ONNX, or tensors that can't be read."""
     model = ModelProto()
     try:
         model.ParseFromString(graph)
@@ -66,13 +66,13 @@ def parsed(graph: bytes, *, where: str = "") -> ModelProto:
     return model
 
 
-def _found(model: ModelProto, rows: Sequence[Rule], runtimes: Sequence[str], *, path: str) -> Iterator[Violation]:
+def _found(model: ModelProto, rules: Sequence[Rule], runtimes: Sequence[str], *, path: str) -> Iterator[Violation]:
     index = Index.of(_readable(graphs.with_types(model)))
-    for row in rows:
-        for violation in row.check(index, runtimes) if not (path and row.whole) else ():
+    for rule in rules:
+        for violation in rule.check(index, runtimes) if not (path and rule.whole) else ():
             yield replace(violation, node=f"{path}{violation.node}")
     for name, inner in _inside(model, index):
-        yield from _found(inner, rows, runtimes, path=f"{path}{name}/")
+        yield from _found(inner, rules, runtimes, path=f"{path}{name}/")
 
 
 def _inside(model: ModelProto, index: Index) -> Iterator[tuple[str, ModelProto]]:

@@ -1,6 +1,6 @@
-"""Mends what the linter finds, where the graph alone says how. Knows no samples and no single row.
+"""Mends what the linter finds, where the graph alone says how. Knows no samples and no single rule.
 
-Every row that can be mended names its menders (`rule_table`); here they run until nothing changes.
+Every rule that can be mended names its menders (`rule_table`); here they run until nothing changes.
 """
 
 from __future__ import annotations
@@ -14,44 +14,40 @@ from edge_sdk.calibration.checks import check_arity, check_values
 from edge_sdk.calibration.clean import with_names
 from edge_sdk.calibration.draft import Draft, Mended
 from edge_sdk.calibration.lint import known
-from edge_sdk.calibration.mend_pictures import exact_pictures
-from edge_sdk.calibration.rule_table import ROWS
+from edge_sdk.calibration.rule_table import RULES
 
 __all__ = ["Mended", "mend"]
 
 _ROUNDS = 8
-"""Mending one row may uncover another: an operator that becomes float leaves a pair behind that serves nobody."""
+"""Mending one violation may uncover another: an operator that becomes float leaves a pair behind that serves nobody."""
 
 
 def mend(
     model: ModelProto, targets: Sequence[str] = (), *, exact: bool = True
 ) -> tuple[ModelProto, tuple[Mended, ...]]:
-    """A copy without the breaches that can be mended for `targets` (none given: all runtimes), and what was done.
+    """A copy without the violations that can be mended for `targets` (none given: all runtimes), and what was done.
 
     exact: only what keeps every output, up to float32 rounding; False does what changes values, too, and says so in
-    each line. Breaches of graphs inside others stay. Raises BadInput for tensors that can't be read, weights in another
-    file, and nodes that lack inputs.
+    each line. Violations in graphs inside others stay. Raises BadInput for tensors that can't be read, weights in
+    another file, and nodes that lack inputs.
     """
     graphs.check_inside(model)
     check_values(model)
     check_arity(model)
     draft = Draft(with_names(model) if any(not node.name for node in model.graph.node) else model, exact=exact)
-    if not exact:
-        draft.rule = "C1"
-        exact_pictures(draft)
     _until_done(draft, known(targets))
     return draft.model, tuple(draft.done)
 
 
 def _until_done(draft: Draft, targets: Sequence[str]) -> None:
-    """Run the menders of every row that holds for `targets` and is broken, again while there is something to do."""
+    """Run the menders of every rule that holds for `targets` and is broken, again while there is something to do."""
     for _ in range(_ROUNDS):
         before = len(draft.done)
-        for row in ROWS:
-            for mender in row.menders if row.holds(targets) else ():
-                found = {name for name, _ in row.find(draft.index)}
+        for rule in RULES:
+            for mender in rule.menders if rule.holds(targets) else ():
+                found = {name for name, _ in rule.find(draft.index)}
                 if found:
-                    draft.rule = row.number
+                    draft.rule = rule.number
                     mender(draft, found)
         if len(draft.done) == before:
             return

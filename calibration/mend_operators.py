@@ -1,6 +1,6 @@
 """Menders of single operators: standard forms of a vendor's operators, and exact rewrites of what a runtime misreads.
 
-Each takes a draft whose nodes have names of their own, and the names of those that break its row. Knows no samples.
+Each takes a draft whose nodes have names of their own, and the names of those that break its rule. Knows no samples.
 """
 
 from __future__ import annotations
@@ -197,6 +197,8 @@ _FORMS: dict[str, _Form] = {
     "QLinearMul": _qlinear("Mul", 2), "QLinearSigmoid": _qlinear("Sigmoid", 1),
     "QLinearLeakyRelu": _qlinear("LeakyRelu", 1), **dict.fromkeys(PAIR, _standard_pair),
 }  # fmt: skip
+REWRITTEN = frozenset(_FORMS)
+"""Operators of com.microsoft that `standard_forms` writes in those of the standard."""
 
 
 def cast_first(draft: Draft, found: Collection[str]) -> None:

@@ -1,59 +1,49 @@
-"""Mends Q/DQ on a raw uint8 picture: its 256 values fit int8 exactly, less 128. Knows no samples and no runtime.
+"""Menders of Q/DQ on a raw uint8 picture: its 256 values fit int8 exactly, less 128. Knows no samples and no runtime.
 
 NNCF puts a uint8 pair behind the Cast of a picture; symmetric int8 over 0..255 would keep 128 of the 256 values.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
-from onnx import NodeProto, TensorProto
+from onnx import NodeProto
 
 from edge_sdk.calibration import graphs
 from edge_sdk.calibration.draft import Draft
 from edge_sdk.calibration.graphs import Index
 from edge_sdk.calibration.mend_weights import dequantized
-from edge_sdk.calibration.ops import operator
-from edge_sdk.calibration.pairs import stored, whole_pairs
-from edge_sdk.runtimes.operators import DEQUANTIZE, PAIR, QUANTIZE
+from edge_sdk.calibration.pairs import keeps_picture, raw_pictures, stored, whole_pairs
+from edge_sdk.runtimes.operators import DEQUANTIZE, QUANTIZE
 from edge_sdk.tensors import Array
 
 _SHIFT = 128
 
 
-def raw_pictures(index: Index) -> frozenset[str]:
-    """Float tensors that hold the values of a uint8 input: behind Cast and Transpose, and Q/DQ of steps of about 1."""
-    found = {name for name in index.inputs if index.types.get(name) == TensorProto.UINT8}
-    for node in index.model.graph.node:
-        moves = operator(node).picture and len(node.input) == 1
-        if (moves or node.op_type in PAIR) and node.input[0] in found:
-            found.update(node.output)
-    return frozenset(found.difference(index.inputs))
-
-
-def exact_pictures(draft: Draft) -> None:
-    """No pair on a raw picture but in front of int8 convolutions: there of the picture less 128, exact at scale 1."""
-    _without_pairs(draft)
-    _in_front(draft)
-
-
-def _without_pairs(draft: Draft) -> None:
+def unpaired_pictures(draft: Draft, found: Collection[str]) -> None:
+    """The named pairs on a raw picture are left out: its values are whole numbers already."""
     index = draft.index
     pictures = raw_pictures(index)
     for q, dqs in whole_pairs(index).values():
-        if q.input[0] in pictures and not any(dq.output[0] in index.outputs for dq in dqs):
-            exact = all((index.constants[node.input[1]] == 1).all() for node in (q, *dqs))
+        named = any(node.name in found for node in (q, *dqs))
+        if not named or q.input[0] not in pictures or any(dq.output[0] in index.outputs for dq in dqs):
+            continue
+        exact = all(keeps_picture(node, index) for node in (q, *dqs))
+        if exact or not draft.exact:
             for dq in dqs:
                 draft.reconnect(dq.output[0], q.input[0])
             draft.say(q.name, "no pair on the picture, whose values are whole numbers", exact=exact)
     draft.drop_unread()
 
 
-def _in_front(draft: Draft) -> None:
+def centred_pictures(draft: Draft, found: Collection[str]) -> None:
+    """The named int8 convolutions of a raw picture read it less 128 through a pair of scale 1, which is exact."""
     index = draft.index
     places: dict[str, list[NodeProto]] = {}
     made: dict[tuple[str, tuple[int, ...]], str] = {}
     for node in index.model.graph.node:
-        if not _reads_picture(node, index):
+        if node.name not in found or not _reads_picture(node, index):
             continue
         pads = graphs.ints(node, "pads")
         key = (node.input[0], pads if any(pads) else ())
@@ -75,7 +65,8 @@ def _in_front(draft: Draft) -> None:
 
 def _reads_picture(node: NodeProto, index: Index) -> bool:
     """Whether a convolution of int8 weights reads a raw picture in float, and its border can be written out."""
-    if node.op_type != "Conv" or node.input[0] not in raw_pictures(index) or not stored(node.input[1], index):
+    pictures = raw_pictures(index, quantized=False)
+    if node.op_type != "Conv" or node.input[0] not in pictures or not stored(node.input[1], index):
         return False
     bias = node.input[2] if len(node.input) > 2 else ""
     plain = graphs.text(node, "auto_pad", "NOTSET") in ("NOTSET", "VALID") and (not bias or bias in index.constants)

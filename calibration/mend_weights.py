@@ -13,9 +13,10 @@ from onnx import NodeProto, helper
 from edge_sdk.calibration import graphs
 from edge_sdk.calibration.draft import Draft
 from edge_sdk.calibration.graphs import Index
-from edge_sdk.calibration.ops import output_axis
+from edge_sdk.calibration.ops import operator
 from edge_sdk.calibration.pairs import axis_of, has_zero, stored, zero_or_default
 from edge_sdk.calibration.ranges import quantize_weights
+from edge_sdk.calibration.weights import output_axis
 from edge_sdk.runtimes.operators import DEQUANTIZE, PAIR
 from edge_sdk.runtimes.variants import TOP
 from edge_sdk.tensors import Array
@@ -79,36 +80,50 @@ def symmetric_weights(draft: Draft, found: Collection[str]) -> None:
     reads them: by a shift where the numbers fit, else quantized anew."""
     index = draft.index
     for dq in list(_dequantizers(found, index)):
-        rank = index.constants[dq.input[0]].ndim
-        readers = index.readers.get(dq.output[0], ())
-        axes = {output_axis(node, rank) for node in readers if len(node.input) > 1 and node.input[1] == dq.output[0]}
-        if len(axes) == 1 and not _shift(draft, dq, index, axes) and not draft.exact:
+        axes = _wanted_axes(dq, index)
+        moved = shifted_weight(dq, index)
+        if moved is not None:
+            shape = index.constants[dq.input[1]].shape
+            dq.input[0] = draft.store(f"{dq.input[0]}_int8", moved)
+            del dq.input[2:]
+            dq.input.append(draft.store(f"{dq.input[1]}_zero", np.zeros(shape, np.int8)))
+            draft.say(dq.name, "the same weights as int8 with zero point 0")
+        elif len(axes) == 1 and not draft.exact:
             _requantize(draft, dq, dequantized(dq, index), axes.pop())
     draft.drop_unread()
 
 
-def _shift(draft: Draft, dq: NodeProto, index: Index, axes: set[int | None]) -> bool:
-    """Whether the same numbers could be stored with zero point 0 and the same scale."""
+def _wanted_axes(dq: NodeProto, index: Index) -> set[int | None]:
+    """The axes that readers of a stored tensor want its scales along; its own where nobody reads it as a weight."""
+    rank, name = index.constants[dq.input[0]].ndim, dq.output[0]
+    weighs = [n for n in index.readers.get(name, ()) if operator(n).kind == "matrix" and name in n.input[1:2]]
+    if weighs:
+        return {output_axis(node, rank) for node in weighs}
+    scale = index.constants.get(dq.input[1])
+    return {axis_of(dq, rank) if scale is not None and scale.size > 1 else None}
+
+
+def shifted_weight(dq: NodeProto, index: Index) -> Array | None:
+    """The numbers of a stored tensor less its zero point, as int8; None where they don't fit, or where the scales lie
+    along another axis than its readers want."""
     values, scale, point = index.constants[dq.input[0]], index.constants.get(dq.input[1]), zero_or_default(dq, index)
-    axis = axis_of(dq, values.ndim)
+    axis, axes = axis_of(dq, values.ndim), _wanted_axes(dq, index)
     if (
         scale is None
+        or len(axes) != 1
         or _computed_zero(dq, index)
         or (scale.size > 1 and axis not in axes)
         or point.size not in (1, scale.size)
+        or (point.size > 1 and (axis is None or values.shape[axis] != point.size))
+        or values.dtype not in (np.int8, np.uint8)
     ):
-        return False
+        return None
     along = [1] * values.ndim
     if point.size > 1 and axis is not None:
         along[axis] = point.size
     moved = values.astype(np.int32) - point.astype(np.int32).reshape(along)
-    if moved.min(initial=0) < -TOP or moved.max(initial=0) > TOP:
-        return False
-    dq.input[0] = draft.store(f"{dq.input[0]}_int8", moved.astype(np.int8))
-    del dq.input[2:]
-    dq.input.append(draft.store(f"{dq.input[1]}_zero", np.zeros(scale.shape, np.int8)))
-    draft.say(dq.name, "the same weights as int8 with zero point 0")
-    return True
+    fits = moved.min(initial=0) >= -TOP and moved.max(initial=0) <= TOP
+    return moved.astype(np.int8) if fits else None
 
 
 def _requantize(draft: Draft, dq: NodeProto, real: Array | None, axis: int | None, *, limit: int = TOP) -> None:

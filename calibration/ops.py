@@ -1,4 +1,4 @@
-"""What the operator table means for a node of an ONNX graph: axes, moved inputs, fused activations, vendors' patterns.
+"""What the operator table means for a node of an ONNX graph: moved inputs, fused activations, vendors' patterns.
 
 The rows themselves are `runtimes.operators`; this module adds what needs nodes. Knows no scales, no samples.
 """
@@ -6,10 +6,8 @@ The rows themselves are `runtimes.operators`; this module adds what needs nodes.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto
 
 from edge_sdk.calibration import graphs
@@ -17,12 +15,9 @@ from edge_sdk.calibration.graphs import Index
 from edge_sdk.runtimes.operators import DEQUANTIZE, PAIR, Operator, is_product, traits
 
 __all__ = [
-    "DEQUANTIZE", "PAIR", "behind_dilated_average", "by_output", "chained", "copies", "depthwise", "end_of",
-    "gate_of", "joined", "mixes", "moved", "operator", "output_axis", "picture_tensors", "unpadded",
-    "weight_axis",
+    "DEQUANTIZE", "PAIR", "behind_dilated_average", "chained", "copies", "depthwise", "end_of",
+    "gate_of", "joined", "mixes", "moved", "operator", "picture_tensors", "unpadded",
 ]  # fmt: skip
-
-Float = TypeVar("Float", np.float32, np.float64)
 
 MIXED = 16.0
 """Ratio of ranges beyond which one scale leaves the smaller one 8 steps or fewer on each side of 0."""
@@ -36,20 +31,6 @@ def operator(node: NodeProto) -> Operator:
     return traits(node.op_type if node.domain in graphs.STANDARD_DOMAINS else "")
 
 
-def weight_axis(node: NodeProto) -> int | None:
-    """The axis of the weight that holds output channels; None where only one scale is portable."""
-    if node.op_type == "ConvTranspose" and graphs.integer(node, "group", 1) > 1:
-        return None  # [in, out / groups, ...]: axis 1 has too few entries for several groups
-    if node.op_type == "Gemm" and graphs.integer(node, "transB", 0):
-        return 0
-    return operator(node).weight_axis
-
-
-def output_axis(node: NodeProto, rank: int) -> int | None:
-    """The axis of output channels of a weight of `rank` axes; a MatMul may hold a matrix for each sample."""
-    return rank - 1 if node.op_type == "MatMul" and rank > 2 else weight_axis(node)
-
-
 def depthwise(node: NodeProto, weight: tuple[int, ...]) -> bool:
     """True if each output channel reads one input channel of its own.
 
@@ -57,15 +38,6 @@ def depthwise(node: NodeProto, weight: tuple[int, ...]) -> bool:
     """
     group = graphs.integer(node, "group", 1)
     return node.op_type == "Conv" and group > 1 and weight[1] == 1 and weight[0] == group
-
-
-def by_output(node: NodeProto, weight: NDArray[Float]) -> NDArray[Float]:
-    """The weight of a matrix operator as (O, I / group, ...), however the operator stores it."""
-    if node.op_type != "ConvTranspose":
-        return np.moveaxis(weight, weight_axis(node) or 0, 0)
-    group = graphs.integer(node, "group", 1)
-    parts = np.swapaxes(weight.reshape(group, -1, *weight.shape[1:]), 1, 2)  # (group, O / group, I / group, ...)
-    return parts.reshape(-1, *parts.shape[2:])
 
 
 def copies(node: NodeProto, index: Index) -> bool:
@@ -97,7 +69,9 @@ def _probability(tensor: str, index: Index) -> bool:
 
 
 def _large(tensor: str, index: Index) -> bool:
-    """Whether arithmetic with a constant of more than `MIXED` makes `tensor`, of Mul, Add and copies alone."""
+    """Whether arithmetic with a constant of more than `MIXED` makes `tensor`, of Mul, Add and copies alone.
+
+    Dividing by a large constant makes a tensor small; whether Sub should count is undecided."""
     todo, seen = [tensor], set[str]()
     while todo:
         node = _made_by(todo.pop(), index)
@@ -172,7 +146,9 @@ def end_of(tensor: str, index: Index, *, cuts_only: bool, is_float: Callable[[No
 
 
 def _behind_constants(tensor: str, index: Index, is_float: Callable[[NodeProto], bool]) -> str:
-    """`tensor`, or what sums and products with one constant each make of it where nothing else reads it."""
+    """`tensor`, or what sums and products with one constant each make of it where nothing else reads it.
+
+    Whether Sub and Div, of which runtimes may fuse some as well, should count is undecided."""
     while (reader := index.only_reader(tensor)) is not None and not index.captured(tensor):
         constants = [name for name in reader.input if name in index.constants]
         if operator(reader).kind not in ("sum", "product") or len(constants) != 1 or is_float(reader):

@@ -117,3 +117,21 @@ def zero_or_default(node: NodeProto, index: Index) -> Array:
     found = zero(node, index)
     dtype = np.int8 if kind(node, index) == TensorProto.INT8 else np.uint8
     return np.zeros((), dtype) if found is None else found
+
+
+def raw_pictures(index: Index, *, quantized: bool = True) -> frozenset[str]:
+    """Tensors that hold the values of a uint8 input: behind Cast to float and Transpose, and, where `quantized`, behind
+    Q and DQ."""
+    found = {name for name in index.inputs if index.types.get(name) == TensorProto.UINT8}
+    for node in index.model.graph.node:
+        moves = operator(node).picture and not any(node.input[1:])  # the linter adds empty names
+        if (moves or (quantized and node.op_type in PAIR)) and node.input[0] in found:
+            found.update(node.output)
+    return frozenset(found.difference(index.inputs))
+
+
+def keeps_picture(node: NodeProto, index: Index) -> bool:
+    """Whether a Q or DQ of 8 bits has a number for each of 0, 1, ... 255."""
+    steps, low = index.constants.get(node.input[1]), EIGHT_BITS.get(kind(node, index), (0, 0))[0]
+    whole = steps is not None and bool((steps == 1).all())
+    return whole and kind(node, index) in EIGHT_BITS and bool((zero_or_default(node, index) == low).all())

@@ -19,6 +19,7 @@ from edge_sdk.calibration import graphs, ops
 from edge_sdk.calibration.graphs import Index
 from edge_sdk.calibration.ops import operator
 from edge_sdk.calibration.rules import RUNTIMES, known_faults
+from edge_sdk.calibration.weights import channels_in, channels_out
 from edge_sdk.runtimes.faults import BEHIND_CONCAT, CHAINED, SATURATES_ONEDNN
 from edge_sdk.runtimes.operators import has_int8, is_product
 
@@ -338,9 +339,9 @@ class _Planner:
 
 def _small(node: NodeProto, weight: tuple[int, ...]) -> bool:
     """Whether a product has too few inputs or outputs for int8 to pay."""
-    outputs = weight[ops.weight_axis(node) or 0] if len(weight) == 2 else min(weight, default=0)
-    inputs = weight[1 - (ops.weight_axis(node) or 0)] if len(weight) == 2 else outputs
-    return inputs < FEWEST_INPUTS or outputs < FEWEST_OUTPUTS
+    if len(weight) != 2:
+        return min(weight, default=0) < max(FEWEST_INPUTS, FEWEST_OUTPUTS)
+    return channels_in(node, weight) < FEWEST_INPUTS or channels_out(node, weight) < FEWEST_OUTPUTS
 
 
 def _shaped(node: NodeProto, rank: int) -> bool:

@@ -150,8 +150,8 @@ def _sizes(model: ModelProto, sample: Feeds) -> dict[str, int]:
 def _contracts(model: ModelProto) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The runtimes that take the float graph, and a sentence on each that does not. CheckFailed if none is left."""
     data = graphs.dump(model)
-    breaches = {runtime: [one for one in lint(data, (runtime,)) if not one.depends] for runtime in RUNTIMES}
-    refused = {runtime: found[0] for runtime, found in breaches.items() if found}
+    violations = {runtime: [one for one in lint(data, (runtime,)) if not one.depends] for runtime in RUNTIMES}
+    refused = {runtime: found[0] for runtime, found in violations.items() if found}
     if len(refused) == len(RUNTIMES):
         first = next(iter(refused.values()))
         raise CheckFailed(f"no runtime takes the graph: {first.rule} {first.what}", where=first.node, hint=first.hint)

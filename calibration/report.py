@@ -11,12 +11,13 @@ from onnx import ModelProto, TensorProto, numpy_helper
 
 from edge_sdk.calibration import graphs
 from edge_sdk.calibration.observe import TensorStatistics
-from edge_sdk.calibration.ops import DEQUANTIZE, depthwise, operator, weight_axis
+from edge_sdk.calibration.ops import DEQUANTIZE, depthwise, operator
 from edge_sdk.calibration.output_correction import OutputCorrection
 from edge_sdk.calibration.plan import QuantizationPlan
 from edge_sdk.calibration.ranges import Range
 from edge_sdk.calibration.saturation import unsafe_pairs
 from edge_sdk.calibration.score_scale import ScoreScale
+from edge_sdk.calibration.weights import by_output
 from edge_sdk.counted import counted
 from edge_sdk.errors import BadUsage
 
@@ -247,9 +248,8 @@ def layer_rows(model: ModelProto, variants: Iterable[Variant]) -> tuple[LayerRow
             if stored is None or variant.variant in shares.get(node.name, ()):
                 continue
             values = numpy_helper.to_array(stored)
-            rows = np.moveaxis(values, weight_axis(node) or 0, 0)
             safe = depthwise(node, values.shape)
-            shares.setdefault(node.name, {})[variant.variant] = 0.0 if safe else unsafe_pairs(rows)
+            shares.setdefault(node.name, {})[variant.variant] = 0.0 if safe else unsafe_pairs(by_output(node, values))
     return tuple(
         LayerRow(node=n.name, op=n.op_type, unsafe_pairs=shares[n.name]) for n in model.graph.node if n.name in shares
     )

@@ -18,13 +18,12 @@ from onnx import ModelProto, NodeProto
 
 from edge_sdk.calibration import graphs, ops
 from edge_sdk.calibration.graphs import Index
-from edge_sdk.calibration.ops import operator, weight_axis
+from edge_sdk.calibration.ops import operator
+from edge_sdk.calibration.weights import channels_in, inputs_of, weight_axis
 from edge_sdk.runtimes.operators import is_product
 from edge_sdk.tensors import Array
 
 Channels = NDArray[np.intp]
-_NORMS = ("LayerNormalization", "BatchNormalization")
-_ARITHMETIC = ("Add", "Sub", "Mul", "Div")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -116,7 +115,7 @@ class _Region:
     def grow(self, reader: NodeProto) -> bool:
         """Whether all that `reader` and its like read can take factors."""
         weight = self._index.constants[reader.input[1]]
-        size, behind = _read_channels(reader, weight), 0 if is_product(reader.op_type) else weight.ndim - 2
+        size, behind = channels_in(reader, weight.shape), 0 if is_product(reader.op_type) else weight.ndim - 2
         if size < 2 or not self._join(reader.input[0], self._new(size, behind)):
             return False
         while self._todo:
@@ -178,7 +177,7 @@ class _Region:
         channels = self.tensors[tensor]
         if operator(node).kind == "matrix":
             return self._weights(node, channels)
-        if node.op_type in _NORMS:
+        if operator(node).norm:
             return self._norm(node, channels)
         return self._pass(node, channels, backwards=True)
 
@@ -187,7 +186,7 @@ class _Region:
         if not self._known(node):
             return False
         if operator(node).kind != "matrix":
-            return node.op_type not in _NORMS and self._pass(node, self.tensors[tensor], backwards=False, came=tensor)
+            return not operator(node).norm and self._pass(node, self.tensors[tensor], backwards=False, came=tensor)
         weight = self._index.constants.get(node.input[1])
         if weight is None or weight.dtype != np.float32 or list(node.input).count(tensor) > 1:
             return False
@@ -196,9 +195,9 @@ class _Region:
         channels, behind = self.tensors[tensor], 0 if is_product(node.op_type) else weight.ndim - 2
         if graphs.integer(node, "transA", 0) or channels.ndim - 1 != behind:
             return False
-        if len(channels) != _read_channels(node, weight):
+        if len(channels) != channels_in(node, weight.shape):
             return False
-        self._edit(node, 1, channels.ravel()[read_by(node, weight)], divides=False)
+        self._edit(node, 1, channels.ravel()[inputs_of(node, weight.shape)], divides=False)
         return True
 
     def _known(self, node: NodeProto) -> bool:
@@ -219,7 +218,7 @@ class _Region:
 
     def _norm(self, node: NodeProto, channels: Channels) -> bool:
         """Gamma and beta: of the last axis alone, or of axis 1."""
-        last = node.op_type == "LayerNormalization"
+        last = operator(node).norm == "last"
         rank = len(self._index.shapes.get(node.output[0], ()))
         gamma = self._index.constants.get(node.input[1])
         fits = gamma is not None and gamma.shape == (len(channels),)
@@ -245,15 +244,16 @@ class _Region:
             return self._concat(node)
         if not varying or not self._same_rank(varying, node.output[0], channels):
             return False
-        if node.op_type in _ARITHMETIC and len(varying) == 1 and len(node.input) == 2:
+        arithmetic = operator(node).arithmetic
+        if arithmetic and len(varying) == 1 and len(node.input) == 2:
             return len(set(node.input)) == 2 and self._constant(node, varying[0], channels, backwards=backwards)
-        if node.op_type == "Mul" and len(varying) == 2:
+        if arithmetic == "*" and len(varying) == 2:
             gate = self._gate(varying, channels)
             if gate in ("", came):
                 return False
             self._gates.add(gate)
             varying.remove(gate)
-        elif node.op_type not in ("Add", "Sub") and not (len(varying) == 1 and self._homogeneous(node, channels)):
+        elif arithmetic not in ("+", "-") and not (len(varying) == 1 and self._homogeneous(node, channels)):
             return False
         return all(self._join(name, channels) for name in (*varying, node.output[0]))
 
@@ -280,14 +280,14 @@ class _Region:
 
     def _constant(self, node: NodeProto, varying: str, channels: Channels, *, backwards: bool) -> bool:
         """Arithmetic with one constant: a product with one value per channel takes the factors."""
-        position = 1 if node.input[0] == varying else 0
+        position, arithmetic = 1 if node.input[0] == varying else 0, operator(node).arithmetic
         value = self._index.constants[node.input[position]]
-        if value.dtype != np.float32 or (node.op_type == "Div" and position == 0):
+        if value.dtype != np.float32 or (arithmetic == "/" and position == 0):
             return False
         own = value.ndim >= channels.ndim and value.shape[-channels.ndim] == len(channels)
-        if node.op_type in ("Mul", "Div"):
+        if arithmetic in ("*", "/"):
             if own:
-                self._edit(node, position, channels, divides=backwards == (node.op_type == "Mul"))
+                self._edit(node, position, channels, divides=backwards == (arithmetic == "*"))
                 return True
             return value.size == 1 and all(self._join(name, channels) for name in (varying, node.output[0]))
         if not own or not all(self._join(name, channels) for name in (varying, node.output[0])):
@@ -319,27 +319,3 @@ class _Region:
 
     def _edit(self, node: NodeProto, position: int, channels: Channels, *, divides: bool = True) -> None:
         self._edits.append(Edit(node=node.name, position=position, channels=channels, divides=divides))
-
-
-def _read_channels(node: NodeProto, weight: Array) -> int:
-    """How many channels a matrix operator reads."""
-    if is_product(node.op_type):
-        return int(weight.shape[1 - (weight_axis(node) or 0)])
-    return int(weight.shape[0] if node.op_type == "ConvTranspose" else weight.shape[1] * _group(node))
-
-
-def read_by(node: NodeProto, weight: Array) -> Channels:
-    """Which channel each entry of a matrix operator's weight multiplies, to be broadcast against it."""
-    if is_product(node.op_type):
-        channels = np.arange(_read_channels(node, weight))
-        return channels if weight_axis(node) == 0 else channels[:, None]
-    spatial = (1,) * (weight.ndim - 2)
-    if node.op_type == "ConvTranspose":
-        return np.arange(len(weight)).reshape(-1, 1, *spatial)
-    inside = weight.shape[1]
-    first = np.repeat(np.arange(_group(node)) * inside, len(weight) // _group(node))  # of each output channel's group
-    return (first[:, None] + np.arange(inside)).reshape(len(weight), inside, *spatial)
-
-
-def _group(node: NodeProto) -> int:
-    return graphs.integer(node, "group", 1)

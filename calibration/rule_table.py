@@ -1,17 +1,17 @@
-"""The one table of all lint rows, in the order in which `mend` runs them. Knows no row itself."""
+"""The one table of all lint rules, in the order in which `mend` runs them. Knows no rule itself."""
 
 from __future__ import annotations
 
 from edge_sdk.calibration import rules_graph, rules_operators, rules_places, rules_values
 from edge_sdk.calibration.rules import Rule
 
-ROWS: tuple[Rule, ...] = (*rules_graph.RULES, *rules_operators.RULES, *rules_values.RULES, *rules_places.RULES)
+RULES: tuple[Rule, ...] = (*rules_graph.RULES, *rules_operators.RULES, *rules_values.RULES, *rules_places.RULES)
 """Checked for every graph."""
 
-LAYOUT_ROWS: tuple[Rule, ...] = rules_places.LAYOUT_RULES
+LAYOUT_RULES: tuple[Rule, ...] = rules_places.LAYOUT_RULES
 """Checked for a graph that is meant for one runtime alone."""
 
 FIRST = rules_graph.EXTERNAL
 """Checked before all others: weights that are not there can't be read."""
 
-EVERY: tuple[Rule, ...] = tuple(sorted((FIRST, *ROWS, *LAYOUT_ROWS), key=lambda row: row.number))
+EVERY: tuple[Rule, ...] = tuple(sorted((FIRST, *RULES, *LAYOUT_RULES), key=lambda rule: rule.number))

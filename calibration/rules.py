@@ -1,6 +1,6 @@
-"""The type of a lint row: what it finds, what each runtime makes of that, and what mends it; known faults in force.
+"""The type of a lint rule: what it finds, what each runtime makes of that, and what mends it; known faults in force.
 
-Knows no row.
+Knows no single rule.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ RUNTIMES = ("tensorrt", "openvino", "onnxruntime")
 NAMES = {"tensorrt": "TensorRT", "openvino": "OpenVINO", "onnxruntime": "ONNX Runtime"}
 
 Effect: TypeAlias = Literal["refused", "wrong", "float", "slow", "open", "unsure"]
-"""What a runtime does with a graph that breaks a row. refused: does not load, build or run it. wrong: other values than
-the standard's, and no error. float: what was to be int8 is computed in float. slow: takes more steps. open: what it
-answers is not defined, and may change from run to run. unsure: some graphs of the kind are refused or run in float, or
-some versions do so."""
+"""What a runtime does with a graph that breaks a rule. refused: does not load, build or run it. wrong: other values
+than the standard's, and no error. float: what was to be int8 is computed in float. slow: takes more steps. open: what
+it answers is not defined, and may change from run to run. unsure: some graphs of the kind are refused or run in float,
+or some versions do so."""
 
 SAYS: Mapping[Effect, tuple[str, str]] = {
     "refused": ("refuses it", "refuse it"), "wrong": ("computes other values", "compute other values"),
@@ -38,7 +38,7 @@ Fix: TypeAlias = Literal["", "exact", "values"]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Violation:
     """rule: "L03". node: name of the node or tensor. what: what is wrong, and what each runtime makes of it. hint: the
-    fix. fix: whether `edge-sdk lint --fix` mends it ("exact"), or `--fix=all` ("values"). depends: on the values that
+    fix. fix: whether `edge-sdk lint --fix` mends it ("exact"), or `--fix-all` ("values"). depends: on the values that
     pass through; the graph is quantized all the same."""
 
     rule: str
@@ -52,23 +52,24 @@ class Violation:
         return f"{self.rule} {self.node}: {self.what}. {self.hint}."
 
 
-Breach: TypeAlias = tuple[str, str]
-"""Name of the node or tensor, and what is wrong with it."""
+Found: TypeAlias = tuple[str, str]
+"""A violation before its rule words it: name of the node or tensor, and what is wrong with it."""
 
-Finder: TypeAlias = Callable[[Index], Iterator[Breach]]
+Finder: TypeAlias = Callable[[Index], Iterator[Found]]
 
 Mender: TypeAlias = Callable[[Draft, Collection[str]], None]
-"""Edits a draft so that the named nodes or tensors break a row no more; what it can't mend it leaves."""
+"""Edits a draft so that the named nodes or tensors break a rule no more; what it can't mend it leaves."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """One row; several may share a number where runtimes take one form and refuse another.
+    """One rule; several may share a number where runtimes take one form and refuse another.
 
-    title: what is in the graph, for the table of all rows. claims: effect by runtime, for those that are affected; each
-    was measured (tests/calibration/test_lint_claims.py). fault: the pattern of the known faults without which nothing
-    is wrong (runtimes.faults), "" = always. menders: tried in order. whole: about the model, not a graph inside it.
-    depends: nothing is wrong unless values go where they must not.
+    title: what is in the graph, for the table of all rules. claims: effect by runtime, for those that are affected;
+    each was measured (tests/calibration/test_lint_claims.py). fault: the pattern of the known faults of runtimes
+    without which nothing is wrong (runtimes.faults), "" = always. fix: what the menders do to every violation whose
+    scales and zero points are stored (tests/calibration/test_mend.py). menders: tried in order. whole: about the model,
+    not a graph inside it. depends: nothing is wrong unless values go where they must not.
     """
 
     number: str
@@ -83,18 +84,18 @@ class Rule:
     depends: bool = False
 
     def holds(self, runtimes: Iterable[str]) -> bool:
-        """Whether it is a row for one of `runtimes`, in the version that is here."""
+        """Whether it is a rule for one of `runtimes`, in the version that is here."""
         affected = set(self.claims).intersection(runtimes)
         return bool(affected) and (not self.fault or self.fault in known_faults(affected))
 
     def check(self, index: Index, runtimes: Iterable[str] = RUNTIMES) -> Iterator[Violation]:
-        """Every breach of this row in one graph, in the words for `runtimes`."""
+        """Every violation of this rule in one graph, in the words for `runtimes`."""
         return self.words(self.find(index), runtimes)
 
-    def words(self, breaches: Iterable[Breach], runtimes: Iterable[str] = RUNTIMES) -> Iterator[Violation]:
-        """Violations of breaches that were found elsewhere."""
+    def words(self, found: Iterable[Found], runtimes: Iterable[str] = RUNTIMES) -> Iterator[Violation]:
+        """The violations of what `find`, or another function, found."""
         effects = consequences({one: self.claims[one] for one in RUNTIMES if one in self.claims and one in runtimes})
-        for node, what in breaches:
+        for node, what in found:
             yield Violation(
                 rule=self.number, node=node, what=f"{what}: {effects}", hint=self.hint, fix=self.fix,
                 depends=self.depends,

@@ -1,4 +1,4 @@
-"""Lint rows on a graph as a whole: names, order, imports, types, and how weights are stored. Knows no quantization."""
+"""Lint rules on a graph as a whole: names, order, imports, types, and how weights are stored. Knows no quantization."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from edge_sdk.calibration import graphs
 from edge_sdk.calibration.graphs import NEWEST_TAKEN, OLDEST_TAKEN, STANDARD_DOMAINS, Index
 from edge_sdk.calibration.mend_graph import dense, inlined, one_import, ordered, own_names, unlisted
 from edge_sdk.calibration.ops import operator
-from edge_sdk.calibration.rules import ORT, OV, TRT, Breach, Finder, Rule, claim
+from edge_sdk.calibration.rules import ORT, OV, TRT, Finder, Found, Rule, claim
 from edge_sdk.runtimes.operators import PAIR
 
 
-def _functions(index: Index) -> Iterator[Breach]:
+def _functions(index: Index) -> Iterator[Found]:
     for function in index.model.functions:
         yield function.name, "the model defines a function"
 
 
-def _sparse(index: Index) -> Iterator[Breach]:
+def _sparse(index: Index) -> Iterator[Found]:
     for tensor in index.model.graph.sparse_initializer:
         yield tensor.values.name, "a sparse initializer"
 
 
-def external(model: ModelProto) -> Iterator[Breach]:
+def external(model: ModelProto) -> Iterator[Found]:
     """Tensors of any graph of the model that lie in another file."""
     for tensor in graphs.tensors(model):
         if tensor.data_location == TensorProto.EXTERNAL:
@@ -37,7 +37,7 @@ def external(model: ModelProto) -> Iterator[Breach]:
 
 
 def _type(kind: int, why: str) -> Finder:
-    def find(index: Index) -> Iterator[Breach]:
+    def find(index: Index) -> Iterator[Found]:
         for name, found in index.types.items():
             if found == kind:
                 yield name, why
@@ -45,26 +45,26 @@ def _type(kind: int, why: str) -> Finder:
     return find
 
 
-def _brain_floats(index: Index) -> Iterator[Breach]:
+def _brain_floats(index: Index) -> Iterator[Found]:
     for node in index.model.graph.node:
         if node.op_type != "Cast" and any(index.types.get(n) == TensorProto.BFLOAT16 for n in node.input):
             yield node.name, f"{node.op_type} of bfloat16"
 
 
-def _big_integers(index: Index) -> Iterator[Breach]:
+def _big_integers(index: Index) -> Iterator[Found]:
     for name, array in index.constants.items():
         wide = array.dtype == np.int64 and array.size > 0 and max(int(array.max()), -int(array.min())) >= 2**31
         if wide and any(r.op_type != "Slice" for r in index.readers.get(name, ())):  # there it means "to the end"
             yield name, "an integer beyond 32 bits"
 
 
-def _node_names(index: Index) -> Iterator[Breach]:
+def _node_names(index: Index) -> Iterator[Found]:
     for name, count in Counter(n.name for n in index.model.graph.node).items():
         if name and count > 1:  # a node without a name is taken everywhere
             yield name, f"{count} nodes have this name"
 
 
-def _tensor_names(index: Index) -> Iterator[Breach]:
+def _tensor_names(index: Index) -> Iterator[Found]:
     made = Counter(name for n in index.model.graph.node for name in n.output if name)
     made.update({*index.inputs, *(t.name for t in index.model.graph.initializer)})
     for name, count in made.items():
@@ -72,13 +72,13 @@ def _tensor_names(index: Index) -> Iterator[Breach]:
             yield name, "several nodes write this tensor"
 
 
-def _listed(index: Index) -> Iterator[Breach]:
+def _listed(index: Index) -> Iterator[Found]:
     for info in index.model.graph.input:
         if info.name in index.constants:
             yield info.name, "an initializer is also an input: it could be overridden, so nothing folds it"
 
 
-def _unfinished(index: Index) -> Iterator[Breach]:
+def _unfinished(index: Index) -> Iterator[Found]:
     """An infinite value is a mask where it is added or chosen, and broken where it is multiplied or scales."""
     for name, array in index.constants.items():
         if array.dtype.kind != "f" or np.isfinite(array).all():
@@ -91,12 +91,12 @@ def _multiplies(node: NodeProto) -> bool:
     return operator(node).kind == "matrix" or node.op_type in (*PAIR, "BatchNormalization")
 
 
-def _imports(index: Index) -> Iterator[Breach]:
+def _imports(index: Index) -> Iterator[Found]:
     if sum(o.domain in STANDARD_DOMAINS for o in index.model.opset_import) > 1:
         yield "(graph)", "the standard operator set is imported twice"
 
 
-def _opset(index: Index) -> Iterator[Breach]:
+def _opset(index: Index) -> Iterator[Found]:
     versions = [o.version for o in index.model.opset_import if o.domain in STANDARD_DOMAINS]
     if not versions:
         yield "(graph)", "no standard operator set is imported"
@@ -104,7 +104,7 @@ def _opset(index: Index) -> Iterator[Breach]:
         yield "(graph)", f"opset {max(versions)}: the runtimes in the field take {OLDEST_TAKEN} to {NEWEST_TAKEN}"
 
 
-def _unsorted(index: Index) -> Iterator[Breach]:
+def _unsorted(index: Index) -> Iterator[Found]:
     known = {*index.inputs, *index.constants, *(s.values.name for s in index.model.graph.sparse_initializer), ""}
     for node in index.model.graph.node:
         if not all(name in known for name in graphs.reads(node)):

@@ -1,4 +1,4 @@
-"""Lint rows on single operators and their attributes, Q and DQ apart. Knows no samples."""
+"""Lint rules on single operators and their attributes, Q and DQ apart. Knows no samples."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from onnx import NodeProto, TensorProto
 from edge_sdk.calibration import graphs
 from edge_sdk.calibration.graphs import STANDARD_DOMAINS, Index
 from edge_sdk.calibration.mend_operators import (
+    REWRITTEN,
     cast_first,
     padded_average,
     plain_cubic,
@@ -17,7 +18,7 @@ from edge_sdk.calibration.mend_operators import (
     standard_forms,
 )
 from edge_sdk.calibration.ops import operator
-from edge_sdk.calibration.rules import ORT, OV, TRT, Breach, Finder, Rule, claim
+from edge_sdk.calibration.rules import ORT, OV, TRT, Finder, Found, Rule, claim
 from edge_sdk.runtimes.operators import PAIR
 
 _OURS = "com.microsoft"
@@ -33,7 +34,7 @@ Wrong = Callable[[NodeProto, Index], bool]
 def _ops(what: str, *ops: str, wrong: Wrong | None = None) -> Finder:
     """Nodes of these types of the standard domain that are wrong; all of them if nothing says which."""
 
-    def find(index: Index) -> Iterator[Breach]:
+    def find(index: Index) -> Iterator[Found]:
         for node in index.model.graph.node:
             standard = node.op_type in ops and node.domain in STANDARD_DOMAINS
             if standard and (wrong is None or wrong(node, index)):
@@ -43,7 +44,7 @@ def _ops(what: str, *ops: str, wrong: Wrong | None = None) -> Finder:
 
 
 def _microsoft(kinds: Callable[[str], bool]) -> Finder:
-    def find(index: Index) -> Iterator[Breach]:
+    def find(index: Index) -> Iterator[Found]:
         for node in index.model.graph.node:
             if (node.domain == _OURS or node.domain.startswith(f"{_OURS}.")) and kinds(node.op_type):
                 yield node.name, f"{node.op_type} is of domain {node.domain}, not standard ONNX"
@@ -52,7 +53,7 @@ def _microsoft(kinds: Callable[[str], bool]) -> Finder:
 
 
 def _foreign(learning: bool) -> Finder:
-    def find(index: Index) -> Iterator[Breach]:
+    def find(index: Index) -> Iterator[Found]:
         own = {(function.domain, function.name) for function in index.model.functions}
         for node in index.model.graph.node:
             known = node.domain in STANDARD_DOMAINS or node.domain.split(".")[:2] == _OURS.split(".")
@@ -62,9 +63,9 @@ def _foreign(learning: bool) -> Finder:
     return find
 
 
-def _uint8_readers(index: Index) -> Iterator[Breach]:
+def _uint8_readers(index: Index) -> Iterator[Found]:
     for node in index.model.graph.node:
-        # the two formats that multiply integers have rows of their own: L29, L30
+        # the two formats that multiply integers have rules of their own: L29, L30
         if node.op_type in ("Cast", *PAIR) or node.op_type.startswith("QLinear") or node.op_type.endswith("Integer"):
             continue
         if any(index.types.get(name) == TensorProto.UINT8 for name in node.input):
@@ -102,7 +103,7 @@ def _large_k(node: NodeProto, index: Index) -> bool:
     return k is not None and k.size > 0 and int(k.reshape(-1)[0]) > _TOP_K
 
 
-def _shape_from_input(index: Index) -> Iterator[Breach]:
+def _shape_from_input(index: Index) -> Iterator[Found]:
     for node in index.model.graph.node:
         for at in _SHAPED.get(node.op_type, ()):
             if len(node.input) > at and node.input[at] in index.inputs and not _inner(index):
@@ -144,9 +145,15 @@ RULES = (
         find=_microsoft(lambda op: op in _LEAKY),
     ),
     Rule(
-        number="L31", title="com.microsoft: other operators", claims=claim("refused", TRT) | claim("unsure", OV),
+        number="L31", title="com.microsoft: other operators that standard ones say as well",
+        claims=claim("refused", TRT) | claim("unsure", OV),
         hint="Export with standard operators, not from an optimised file", fix="exact", menders=(standard_forms,),
-        find=_microsoft(lambda op: op not in (*_TAKEN, *_LEAKY)),
+        find=_microsoft(lambda op: op in REWRITTEN and op not in (*_TAKEN, *_LEAKY)),
+    ),
+    Rule(
+        number="L31", title="com.microsoft: other operators", claims=claim("refused", TRT) | claim("unsure", OV),
+        hint="Export with standard operators, not from an optimised file",
+        find=_microsoft(lambda op: op not in (*REWRITTEN, *_TAKEN, *_LEAKY)),
     ),
     Rule(
         number="L32", title="a domain that nobody knows", claims=claim("refused"),

@@ -1,4 +1,4 @@
-"""Lint rows on where Q and DQ stand, and along which axis weights have their scales. Knows no samples."""
+"""Lint rules on where Q and DQ stand, and along which axis weights have their scales. Knows no samples."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from edge_sdk.calibration.graphs import Index
 from edge_sdk.calibration.mend_copies import paired_behind_copies
 from edge_sdk.calibration.mend_operators import spread_bias
 from edge_sdk.calibration.mend_pairs import once, without_pairs
+from edge_sdk.calibration.mend_pictures import centred_pictures
 from edge_sdk.calibration.mend_weights import floating, symmetric_weights
-from edge_sdk.calibration.ops import chained, joined, operator, output_axis
+from edge_sdk.calibration.ops import chained, joined, operator
 from edge_sdk.calibration.pairs import (
     activations,
     axis_of,
@@ -24,7 +25,8 @@ from edge_sdk.calibration.pairs import (
     pairs,
     scale,
 )
-from edge_sdk.calibration.rules import ORT, OV, TRT, Breach, Finder, Rule, claim
+from edge_sdk.calibration.rules import ORT, OV, TRT, Finder, Found, Rule, claim
+from edge_sdk.calibration.weights import output_axis
 from edge_sdk.runtimes.faults import BEHIND_CONCAT, CHAINED
 from edge_sdk.runtimes.operators import DEQUANTIZE, PAIR, QUANTIZE, has_int8, is_product
 
@@ -35,7 +37,7 @@ _TYPED_Q = 21
 def _wrong_axis(kinds: str) -> Finder:
     """Weights whose scales don't lie along the output channels of their operator."""
 
-    def find(index: Index) -> Iterator[Breach]:
+    def find(index: Index) -> Iterator[Found]:
         for node in index.model.graph.node:
             if not int8_weight(node, index) or not (
                 is_product(node.op_type) if kinds == "products" else node.op_type == kinds
@@ -53,13 +55,13 @@ def _wrong_axis(kinds: str) -> Finder:
     return find
 
 
-def _joined_input(index: Index) -> Iterator[Breach]:
+def _joined_input(index: Index) -> Iterator[Found]:
     for node in index.model.graph.node:
         if int8_weight(node, index) and joined(node.input[0], index):
             yield node.name, "an int8 operator reads a Concat"
 
 
-def _one_branch(index: Index) -> Iterator[Breach]:
+def _one_branch(index: Index) -> Iterator[Found]:
     for node in index.model.graph.node:
         if node.op_type != "Add" or any(name in index.constants for name in node.input):
             continue
@@ -74,15 +76,23 @@ def _quantized_behind(node: NodeProto, index: Index) -> bool:
     return any(r.op_type == QUANTIZE for r in (*readers, *behind))
 
 
-def _half_quantized(index: Index) -> Iterator[Breach]:
-    for node in index.model.graph.node:
-        if not is_matrix(node) or len(node.input) < 2:
-            continue
-        data, weight = (made_by(node.input[i], DEQUANTIZE, index) for i in (0, 1))
+def _weight_alone(index: Index) -> Iterator[Found]:
+    for node, data, weight in _sides(index):
         if weight and not data and _of_constant(index.producer[node.input[1]], index):
             yield node.name, "the weight is quantized, the activation is not"
+
+
+def _activation_alone(index: Index) -> Iterator[Found]:
+    for node, data, weight in _sides(index):
         if data and not weight and node.input[1] in index.constants and _useless(node.input[0], index):
             yield node.name, "the activation is quantized, the weight is not"
+
+
+def _sides(index: Index) -> Iterator[tuple[NodeProto, bool, bool]]:
+    """Each matrix operator, and whether its data and its weight come from DequantizeLinear."""
+    for node in index.model.graph.node:
+        if is_matrix(node) and len(node.input) > 1:
+            yield node, made_by(node.input[0], DEQUANTIZE, index), made_by(node.input[1], DEQUANTIZE, index)
 
 
 def _of_constant(node: NodeProto, index: Index) -> bool:
@@ -111,7 +121,7 @@ def _useless(tensor: str, index: Index) -> bool:
     return True
 
 
-def _chained_products(index: Index) -> Iterator[Breach]:
+def _chained_products(index: Index) -> Iterator[Found]:
     def both_int8(node: NodeProto) -> bool:
         return int8_weight(node, index) and made_by(node.input[0], DEQUANTIZE, index)
 
@@ -120,7 +130,7 @@ def _chained_products(index: Index) -> Iterator[Breach]:
             yield node.name, "an int8 product of few rows reads another one"
 
 
-def _repeated(index: Index) -> Iterator[Breach]:
+def _repeated(index: Index) -> Iterator[Found]:
     for node in activations(index):
         before = index.producer.get(node.input[0]) if node.op_type == QUANTIZE else None
         if before is None or before.op_type != DEQUANTIZE or kind(before, index) != kind(node, index):
@@ -130,7 +140,7 @@ def _repeated(index: Index) -> Iterator[Breach]:
             yield node.name, "a pair behind a pair of the same scale"
 
 
-def _biased_product(index: Index) -> Iterator[Breach]:
+def _biased_product(index: Index) -> Iterator[Found]:
     """onnxruntime 1.32 makes MatMul and Add one Gemm and writes Q nodes of opset 21 for its reshapes, whose types then
     contradict each other: "output_dtype INT8 does not match y_zero_point type UINT8"."""
     if graphs.opset_of(index.model) < _TYPED_Q:
@@ -149,13 +159,13 @@ def _biased_product(index: Index) -> Iterator[Breach]:
             )
 
 
-def _raw_input(index: Index) -> Iterator[Breach]:
+def _raw_input(index: Index) -> Iterator[Found]:
     for node in pairs(index):
         if node.op_type == DEQUANTIZE and node.input[0] in index.inputs:
             yield node.name, "an int8 input of the graph goes straight to DQ"
 
 
-def _between(index: Index) -> Iterator[Breach]:
+def _between(index: Index) -> Iterator[Found]:
     for node in index.model.graph.node:
         if not operator(node).cuts or any(name not in index.constants for name in node.input[1:] if name):
             continue
@@ -169,7 +179,7 @@ def _between(index: Index) -> Iterator[Breach]:
             yield node.name, "Q/DQ stand between a convolution and its Relu"
 
 
-def _behind(index: Index) -> Iterator[Breach]:
+def _behind(index: Index) -> Iterator[Found]:
     for node in index.model.graph.node:
         if not operator(node).cuts or not any(r.op_type == QUANTIZE for r in index.readers.get(node.output[0], ())):
             continue
@@ -198,9 +208,13 @@ RULES = (
         hint="Add a Q/DQ pair on the other branch", find=_one_branch,
     ),
     Rule(
-        number="L26", title="weight quantized and activation not, or the reverse",
-        claims=claim("float", OV, ORT) | claim("slow", TRT), hint="Quantize both or none", fix="exact",
-        menders=(paired_behind_copies, floating, without_pairs), find=_half_quantized,
+        number="L26", title="weight quantized, activation not", claims=claim("float", OV, ORT) | claim("slow", TRT),
+        hint="Quantize both or none", fix="exact", menders=(centred_pictures, paired_behind_copies, floating),
+        find=_weight_alone,
+    ),
+    Rule(
+        number="L26", title="activation quantized, weight not", claims=claim("float", OV, ORT) | claim("slow", TRT),
+        hint="Quantize both or none", fix="values", menders=(without_pairs,), find=_activation_alone,
     ),
     Rule(
         number="L71", title="chained int8 products of fewer than 16 rows", claims=claim("wrong", OV), fault=CHAINED,

@@ -1,4 +1,4 @@
-"""Lint rows on what Q and DQ state: types, zero points, scales and axes. Knows no samples and not where pairs stand."""
+"""Lint rules on what Q and DQ state: types, zero points, scales and axes. Knows no samples, nor where pairs stand."""
 
 from __future__ import annotations
 
@@ -11,11 +11,30 @@ from edge_sdk.calibration import graphs
 from edge_sdk.calibration.graphs import Index
 from edge_sdk.calibration.mend_channels import one_scale
 from edge_sdk.calibration.mend_pairs import equal, shifted, symmetric
-from edge_sdk.calibration.mend_weights import floating, live_channels, positive_axes, scalars, symmetric_weights
+from edge_sdk.calibration.mend_pictures import unpaired_pictures
+from edge_sdk.calibration.mend_weights import (
+    floating,
+    live_channels,
+    positive_axes,
+    scalars,
+    shifted_weight,
+    symmetric_weights,
+)
 from edge_sdk.calibration.ops import operator
-from edge_sdk.calibration.pairs import activations, has_zero, kind, pairs, scale, weights, zero
+from edge_sdk.calibration.pairs import (
+    activations,
+    has_zero,
+    keeps_picture,
+    kind,
+    pairs,
+    raw_pictures,
+    scale,
+    weights,
+    zero,
+    zero_or_default,
+)
 from edge_sdk.calibration.ranges import SMALLEST_SCALE
-from edge_sdk.calibration.rules import ORT, OV, TRT, Breach, Finder, Rule, claim
+from edge_sdk.calibration.rules import ORT, OV, TRT, Finder, Found, Rule, claim
 from edge_sdk.runtimes.operators import DEQUANTIZE, QUANTIZE, is_product
 from edge_sdk.tensors import Array
 
@@ -25,20 +44,51 @@ _FLOAT8 = tuple(
 _KNOWN = (TensorProto.INT8, TensorProto.UINT8, TensorProto.INT32, TensorProto.INT16, TensorProto.UINT16, *_FLOAT8)
 
 
-def _points(of: Callable[[Index], Iterator[NodeProto]], dtype: type, zeros: bool, what: str) -> Finder:
-    """Pairs whose zero point has a type, and is 0 everywhere, or not."""
+def _points(dtype: type, wrong: Callable[[Array], bool], what: str) -> Finder:
+    """Pairs of activations, raw pictures apart, whose zero point has a type and is wrong."""
 
-    def find(index: Index) -> Iterator[Breach]:
-        for node in of(index):
+    def find(index: Index) -> Iterator[Found]:
+        pictures = raw_pictures(index)
+        for node in activations(index):
             point = zero(node, index)
-            if point is not None and point.dtype == dtype and bool(point.any()) is not zeros:
+            if point is not None and point.dtype == dtype and wrong(point) and node.input[0] not in pictures:
+                yield node.name, what
+
+    return find
+
+
+def _pictures(*, zeros: bool, whole: bool) -> Finder:
+    """Pairs on a raw picture whose zero point is 0, as uint8, or is not; and that keep the 256 values, or don't."""
+
+    def find(index: Index) -> Iterator[Found]:
+        pictures = raw_pictures(index)
+        for node in activations(index):
+            if node.input[0] not in pictures or (has_zero(node) and zero(node, index) is None):
+                continue
+            point, uint8 = zero_or_default(node, index), kind(node, index) == TensorProto.UINT8
+            wrong = uint8 and not point.any() if zeros else bool(point.any())
+            if wrong and keeps_picture(node, index) is whole:
+                yield node.name, "a pair on a picture whose values are whole numbers already"
+
+    return find
+
+
+def _shifted_weights(dtype: type, what: str, *, fits: bool) -> Finder:
+    """Stored weights of a type with a zero point (of uint8: with any), whose numbers fit int8 without it, or don't."""
+
+    def find(index: Index) -> Iterator[Found]:
+        for node in weights(index):
+            point = zero(node, index)
+            wrong = dtype == np.uint8 or (point is not None and bool(point.any()))
+            held = index.constants[node.input[0]].dtype == dtype and (point is None or point.dtype == dtype)
+            if held and wrong and (shifted_weight(node, index) is not None) is fits:
                 yield node.name, what
 
     return find
 
 
 def _of_type(what: str, *types: int) -> Finder:
-    def find(index: Index) -> Iterator[Breach]:
+    def find(index: Index) -> Iterator[Found]:
         for node in pairs(index):
             if kind(node, index) in types:
                 yield node.name, what
@@ -46,29 +96,25 @@ def _of_type(what: str, *types: int) -> Finder:
     return find
 
 
-def _few_bits(index: Index) -> Iterator[Breach]:
+def _few_bits(index: Index) -> Iterator[Found]:
     for node in pairs(index):
         if kind(node, index) not in _KNOWN:
             yield node.name, "quantized to fewer than 8 bits"
 
 
-def _absent_points(index: Index) -> Iterator[Breach]:
+def _absent_points(index: Index) -> Iterator[Found]:
+    pictures = raw_pictures(index)
     for node in pairs(index):
         if (
             not has_zero(node)
+            and node.input[0] not in pictures
             and not graphs.integer(node, "output_dtype", 0)
             and kind(node, index) == TensorProto.UINT8
         ):
             yield node.name, "no zero point, so the type is uint8, which TensorRT builds as int8 and clips"
 
 
-def _uint8_weights(index: Index) -> Iterator[Breach]:
-    for node in weights(index):
-        if index.constants[node.input[0]].dtype == np.uint8:
-            yield node.name, "weights are uint8"
-
-
-def _stored_scalars(index: Index) -> Iterator[Breach]:
+def _stored_scalars(index: Index) -> Iterator[Found]:
     """tensorrt-rtx 1.7: "Quantized constant is only allowed before DQ", where DQ is right behind it, of rank 0."""
     for node in weights(index):
         if index.constants[node.input[0]].ndim == 0 and kind(node, index) == TensorProto.INT8:
@@ -78,7 +124,7 @@ def _stored_scalars(index: Index) -> Iterator[Breach]:
 def _blocked(products: bool) -> Finder:
     """Pairs with a scale for each block, of the weights of products or of all else."""
 
-    def find(index: Index) -> Iterator[Breach]:
+    def find(index: Index) -> Iterator[Found]:
         for node in pairs(index):
             readers = index.readers.get(node.output[0], ())
             of_product = bool(readers) and all(is_product(reader.op_type) for reader in readers)
@@ -88,13 +134,13 @@ def _blocked(products: bool) -> Finder:
     return find
 
 
-def _int32_bias(index: Index) -> Iterator[Breach]:
+def _int32_bias(index: Index) -> Iterator[Found]:
     for node in pairs(index):
         if node.op_type == DEQUANTIZE and index.types.get(node.input[0]) == TensorProto.INT32:
             yield node.name, "an int32 tensor, as a bias, is dequantized"
 
 
-def _int8_bias(index: Index) -> Iterator[Breach]:
+def _int8_bias(index: Index) -> Iterator[Found]:
     for node in weights(index):
         readers = [(reader, operator(reader).bias) for reader in index.readers.get(node.output[0], ())]
         read = any(at is not None and node.output[0] in reader.input[at : at + 1] for reader, at in readers)
@@ -107,7 +153,7 @@ def _scales(
 ) -> Finder:
     """Pairs whose stored scale is wrong."""
 
-    def find(index: Index) -> Iterator[Breach]:
+    def find(index: Index) -> Iterator[Found]:
         for node in of(index):
             steps = scale(node, index)
             if steps is not None and wrong(steps):
@@ -116,7 +162,7 @@ def _scales(
     return find
 
 
-def _not_scalar(index: Index) -> Iterator[Breach]:
+def _not_scalar(index: Index) -> Iterator[Found]:
     for node in pairs(index):
         steps, held = scale(node, index), index.constants.get(node.input[0])
         one_channel = held is not None and held.ndim and held.shape[graphs.integer(node, "axis", 1) % held.ndim] == 1
@@ -124,13 +170,13 @@ def _not_scalar(index: Index) -> Iterator[Breach]:
             yield node.name, "a scale for the whole tensor has shape [1], which fails beside an average"
 
 
-def _computed(index: Index) -> Iterator[Breach]:
+def _computed(index: Index) -> Iterator[Found]:
     for node in pairs(index):
         if node.input[1] not in index.constants:
             yield node.name, "the scale is computed in the graph"
 
 
-def _unequal(index: Index) -> Iterator[Breach]:
+def _unequal(index: Index) -> Iterator[Found]:
     for node in activations(index):
         source = index.producer.get(node.input[0]) if node.op_type == DEQUANTIZE else None
         if source is None or source.op_type != QUANTIZE:
@@ -140,27 +186,61 @@ def _unequal(index: Index) -> Iterator[Breach]:
             yield node.name, "Q and DQ of one tensor have different scales, so that the pair multiplies it"
 
 
-def _negative_axis(index: Index) -> Iterator[Breach]:
+def _negative_axis(index: Index) -> Iterator[Found]:
     for node in pairs(index):
         if graphs.integer(node, "axis", 1) < 0:
             yield node.name, "axis is negative"
 
 
+def _all_128(point: Array) -> bool:
+    return point.size > 0 and bool((point == 128).all())
+
+
 RULES = (
+    # before those on all activations, which would widen the steps of a picture
+    Rule(
+        number="L81", title="a raw picture as uint8 with scale 1", claims=claim("wrong", TRT),
+        hint="Drop the pair, and give the int8 convolution the picture less 128 with scale 1", fix="exact",
+        menders=(unpaired_pictures,), find=_pictures(zeros=True, whole=True),
+    ),
+    Rule(
+        number="L81", title="a raw picture as uint8 with another scale", claims=claim("wrong", TRT),
+        hint="Drop the pair, and give the int8 convolution the picture less 128 with scale 1", fix="values",
+        menders=(unpaired_pictures,), find=_pictures(zeros=True, whole=False),
+    ),
+    Rule(
+        number="L81", title="a raw picture as int8 with zero point -128 and scale 1", claims=claim("refused", TRT),
+        hint="Drop the pair, and give the int8 convolution the picture less 128 with scale 1", fix="exact",
+        menders=(unpaired_pictures,), find=_pictures(zeros=False, whole=True),
+    ),
+    Rule(
+        number="L81", title="a raw picture with another zero point or scale", claims=claim("refused", TRT),
+        hint="Drop the pair, and give the int8 convolution the picture less 128 with scale 1", fix="values",
+        menders=(unpaired_pictures,), find=_pictures(zeros=False, whole=False),
+    ),
     Rule(
         number="L01", title="activations int8, zero point not 0", claims=claim("refused", TRT),
         hint="Calibrate symmetric int8: edge-sdk quantize makes it", fix="values", menders=(symmetric,),
-        find=_points(activations, np.int8, False, "the zero point is not 0"),
+        find=_points(np.int8, np.any, "the zero point is not 0"),
     ),
     Rule(
-        number="L02", title="activations uint8, zero point not 0", claims=claim("refused", TRT),
+        number="L02", title="activations uint8, zero point 128", claims=claim("refused", TRT),
         hint="Shift it: int8 = uint8 - 128, zero point 0, same scale", fix="exact", menders=(shifted, symmetric),
-        find=_points(activations, np.uint8, False, "activations are uint8 with a zero point"),
+        find=_points(np.uint8, _all_128, "activations are uint8 with zero point 128"),
+    ),
+    Rule(
+        number="L02", title="activations uint8, another zero point", claims=claim("refused", TRT),
+        hint="Calibrate symmetric int8: edge-sdk quantize makes it", fix="values", menders=(symmetric,),
+        find=_points(
+            np.uint8, lambda p: bool(p.any()) and not _all_128(p), "activations are uint8 with a zero point"
+        ),
     ),
     Rule(
         number="L03", title="activations uint8, zero point 0", claims=claim("wrong", TRT),
         hint="Use int8 with zero point 0 and scale * 255 / 127", fix="values", menders=(symmetric,),
-        find=_points(activations, np.uint8, True, "activations are uint8, which TensorRT builds as int8 and clips"),
+        find=_points(
+            np.uint8, lambda p: not p.any(), "activations are uint8, which TensorRT builds as int8 and clips"
+        ),
     ),
     Rule(
         number="L04", title="no zero point, hence uint8", claims=claim("wrong", TRT),
@@ -175,13 +255,24 @@ RULES = (
         hint="Use int8, or leave the tensor float", find=_of_type("16-bit quantization", TensorProto.UINT16),
     ),
     Rule(
-        number="L06", title="a weight's zero point not 0", claims=claim("refused", TRT) | claim("float", OV),
-        hint="Quantize the weight symmetrically", fix="exact", menders=(symmetric_weights,),
-        find=_points(weights, np.int8, False, "a weight's zero point is not 0"),
+        number="L06", title="a weight's zero point not 0, its numbers fit int8 without",
+        claims=claim("refused", TRT) | claim("float", OV), hint="Store the numbers less the zero point", fix="exact",
+        menders=(symmetric_weights,), find=_shifted_weights(np.int8, "a weight's zero point is not 0", fits=True),
     ),
     Rule(
-        number="L07", title="weights uint8", claims=claim("refused", TRT) | claim("float", OV),
-        hint="Quantize the weight to int8", fix="exact", menders=(symmetric_weights,), find=_uint8_weights,
+        number="L06", title="a weight's zero point not 0, its numbers don't fit int8 without",
+        claims=claim("refused", TRT) | claim("float", OV), hint="Quantize the weight symmetrically", fix="values",
+        menders=(symmetric_weights,), find=_shifted_weights(np.int8, "a weight's zero point is not 0", fits=False),
+    ),
+    Rule(
+        number="L07", title="weights uint8, less their zero point within int8",
+        claims=claim("refused", TRT) | claim("float", OV), hint="Store the numbers less the zero point", fix="exact",
+        menders=(symmetric_weights,), find=_shifted_weights(np.uint8, "weights are uint8", fits=True),
+    ),
+    Rule(
+        number="L07", title="weights uint8, less their zero point beyond int8",
+        claims=claim("refused", TRT) | claim("float", OV), hint="Quantize the weight to int8", fix="values",
+        menders=(symmetric_weights,), find=_shifted_weights(np.uint8, "weights are uint8", fits=False),
     ),
     Rule(
         number="L11", title="block_size, weights of MatMul or Gemm", claims=claim("refused", ORT) | claim("float", OV),

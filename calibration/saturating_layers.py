@@ -16,8 +16,9 @@ from onnx import NodeProto
 
 from edge_sdk.calibration import graphs
 from edge_sdk.calibration.graphs import Index
-from edge_sdk.calibration.ops import DEQUANTIZE, depthwise, operator, weight_axis
+from edge_sdk.calibration.ops import DEQUANTIZE, depthwise, operator
 from edge_sdk.calibration.saturation import Order, lost_in_pairs, unsafe_pairs
+from edge_sdk.calibration.weights import by_output
 from edge_sdk.runtimes.operators import QUANTIZE, is_product
 from edge_sdk.tensors import Array
 
@@ -136,7 +137,7 @@ def _layer(node: NodeProto, index: Index, runtime: str) -> Layer | None:
         return None
     if is_product(node.op_type) and (stored.ndim != 2 or graphs.integer(node, "transA", 0)):
         return None
-    rows = np.moveaxis(stored, weight_axis(node) or 0, 0)
+    rows = by_output(node, stored)
     if unsafe_pairs(rows) == 0.0:
         return None
     groups = graphs.integer(node, "group", 1)

@@ -9,9 +9,10 @@ from edge_sdk.calibration import CalibrationReport
 from edge_sdk.calibration.report import Search
 from edge_sdk.counted import counted
 from edge_sdk.export.sections import Table, Text
+from edge_sdk.runtimes.operators import matrix_operators
 from edge_sdk.runtimes.variants import is_int8
 
-PRODUCTS = "Conv, ConvTranspose, Gemm and MatMul"
+PRODUCTS = " and ".join((", ".join(matrix_operators()[:-1]), matrix_operators()[-1]))
 """The operators that are counted: those whose weights become int8."""
 
 

@@ -18,6 +18,7 @@ Kind = Literal["matrix", "activation", "copy", "average", "sum", "product", "oth
 """matrix: multiplies by a stored weight and sums, what int8 is for. activation: one float in, one out. copy: values
 move and stay what they are, so both sides share a scale. average: a mean of values on one grid falls between them. sum,
 product: of two tensors."""
+Arithmetic = Literal["", "+", "-", "*", "/"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +45,9 @@ class Operator:
     half: computes in float16. never_larger: its output is no larger than its input. float_inputs: positions that stay
     float32 by the standard. picture: keeps the known range of a picture when its other inputs are constants.
     kernels: by runtime, of matrix operators.
+    arithmetic: which, of two tensors or of one and a constant.
+    norm: where gamma and beta have their channels, on axis 1 or on the last one; "" for what does not normalize.
+    transformer: a network that has it is one, to NNCF.
     openvino_chain: OpenVINO fuses int8 products through it. openvino_join: OpenVINO sees a Concat through it, "always"
     or only where no Q/DQ pair lies between ("unpaired").
     """
@@ -65,6 +69,9 @@ class Operator:
     float_inputs: tuple[int, ...] = ()
     picture: bool = False
     kernels: Mapping[str, Kernels] = field(default_factory=dict)
+    arithmetic: Arithmetic = ""
+    norm: Literal["", "axis 1", "last"] = ""
+    transformer: bool = False
     openvino_chain: bool = False
     openvino_join: Literal["", "always", "unpaired"] = ""
 
@@ -137,7 +144,7 @@ _ROWS = (
     Operator(name="Gelu", elementwise=True, kind="activation", half=True, openvino_chain=True),
     Operator(name="Mish", elementwise=True, kind="activation", half=True, openvino_chain=True),
     Operator(name="Erf", elementwise=True, openvino_chain=True),
-    Operator(name="Softmax", probability=True),
+    Operator(name="Softmax", probability=True, transformer=True),
     # ---- values only move
     Operator(name="MaxPool", kind="copy", by_channel=True, half=True, never_larger=True, openvino_join="unpaired"),
     Operator(name="Reshape", kind="copy", half=True, never_larger=True, openvino_chain=True),
@@ -163,16 +170,23 @@ _ROWS = (
     Operator(name="Resize", kind="average", by_channel=True, half=True, float_inputs=(1, 2), openvino_join="unpaired"),
     # ---- arithmetic
     Operator(
-        name="Add", kind="sum", elementwise=True, half=True, picture=True, openvino_chain=True, openvino_join="always",
-    ),
-    Operator(
-        name="Mul", kind="product", elementwise=True, half=True, picture=True, openvino_chain=True,
+        name="Add", kind="sum", arithmetic="+", elementwise=True, half=True, picture=True, openvino_chain=True,
         openvino_join="always",
     ),
-    Operator(name="Sub", elementwise=True, half=True, picture=True, openvino_chain=True, openvino_join="always"),
-    Operator(name="Div", elementwise=True, picture=True, openvino_chain=True, openvino_join="always"),
+    Operator(
+        name="Mul", kind="product", arithmetic="*", elementwise=True, half=True, picture=True, openvino_chain=True,
+        openvino_join="always",
+    ),
+    Operator(
+        name="Sub", arithmetic="-", elementwise=True, half=True, picture=True, openvino_chain=True,
+        openvino_join="always",
+    ),
+    Operator(
+        name="Div", arithmetic="/", elementwise=True, picture=True, openvino_chain=True, openvino_join="always"
+    ),
     Operator(name="Neg", elementwise=True, openvino_join="always"),
-    Operator(name="BatchNormalization", openvino_join="always"),
+    Operator(name="BatchNormalization", norm="axis 1", openvino_join="always"),
+    Operator(name="LayerNormalization", norm="last", transformer=True),
     # ---- quantization itself
     Operator(name=QUANTIZE, openvino_chain=True, openvino_join="always"),
     Operator(name=DEQUANTIZE, openvino_chain=True, openvino_join="always"),
@@ -185,6 +199,11 @@ _PLAIN = Operator(name="")
 def traits(op: str) -> Operator:
     """The row of an operator type of the standard domain; a row without traits for one that the table lacks."""
     return OPERATORS.get(op, _PLAIN)
+
+
+def matrix_operators() -> tuple[str, ...]:
+    """Types of the operators whose weights become int8, in the order of the table."""
+    return tuple(row.name for row in _ROWS if row.kind == "matrix")
 
 
 def is_product(op: str) -> bool:

@@ -50,8 +50,8 @@ class Nncf:
         return ""
 
     def modes(self, prepared: Prepared) -> tuple[str, ...]:
-        kinds = {node.op_type for node in prepared.model.graph.node}
-        return ("", TRANSFORMER) if kinds & {"Softmax", "LayerNormalization"} else ("",)
+        transformer = any(operator(node).transformer for node in prepared.model.graph.node)
+        return ("", TRANSFORMER) if transformer else ("",)
 
     def source(self, prepared: Prepared, mode: str, variant: str, exclude: Sequence[str]) -> Source | None:
         planned = {name for one in prepared.base.planned(exclude) for name in one.plan.operators}

@@ -52,15 +52,16 @@ def lint(
     asked = tuple(target or ())
     model, done = _mended(graph, asked, exact=not fix_all) if mends else (None, ())
     found = [
-        (name, fault.rule, fault.node, fault.what, fault.hint, _option(fault.fix))
+        (name, one.rule, one.node, one.what, one.hint, _option(one.fix))
         for name, data, targets in _graphs(graph, asked, trust, keys, model)
-        for fault in check(data, targets, where=str(graph))
+        for one in check(data, targets, where=str(graph))
     ]
     if out is not None and model is not None:
         _write(out, model)
-    keys_of_row = ("graph", "rule", "node", "what", "hint", "fixed_by")
+    keys_of_violation = ("graph", "rule", "node", "what", "hint", "fixed_by")
     info: dict[str, object] = {
-        "graph": str(graph), "for": list(asked), "faults": [dict(zip(keys_of_row, row, strict=True)) for row in found],
+        "graph": str(graph), "for": list(asked),
+        "violations": [dict(zip(keys_of_violation, one, strict=True)) for one in found],
     }  # fmt: skip
     if mends:
         info |= {"fixed": [_facts(one) for one in done], "out": None if out is None else str(out)}

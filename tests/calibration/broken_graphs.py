@@ -1,6 +1,6 @@
-"""The smallest valid graph that breaks each row of the linter's table, and sound ones. Knows no rule's code.
+"""The smallest valid graph that breaks each rule of the linter's table, and sound ones. Knows no rule's code.
 
-Valid: ONNX Runtime runs each of them to the letter of the standard, unless the row says that it refuses. Weights lie in
+Valid: ONNX Runtime runs each of them to the letter of the standard, unless the rule says that it refuses. Weights lie in
 [-64, 64], so that no CPU's 16-bit sums saturate.
 """
 
@@ -106,6 +106,18 @@ def dropout(ratio: float = 0.5, training: bool | None = True) -> ModelProto:
 def edited(change: Callable[[ModelProto], Any]) -> ModelProto:
     model = conv()
     change(model)
+    return model
+
+
+def on_picture(scale: float, zero: Any) -> ModelProto:
+    """A pair on a uint8 picture in front of an int8 convolution; without a zero point where `zero` is None."""
+    if zero is None:
+        pair = {"q": node("QuantizeLinear", "f s", "q"), "d": node("DequantizeLinear", "q s", "d")}
+        model = conv(s=np.float32(scale), so=np.float32(0.5), **pair)
+    else:
+        model = conv(q=node("QuantizeLinear", "f s z", "q"), s=np.float32(scale), z=zero, so=np.float32(0.5))
+    model.graph.node.insert(0, node("Cast", "x", "f", to=FLOAT))
+    model.graph.input[0].type.tensor_type.elem_type = TensorProto.UINT8
     return model
 
 
@@ -438,7 +450,7 @@ BIAS8 = {"b": np.array([50, -60], np.int8), "bs": np.array([0.01, 0.02], np.floa
 FOUR = np.array([0.04, 0.03, 0.05, 0.035], np.float32)
 WRAP = np.array([0, 0, 1, 1, 0, 0, 1, 1], np.int64)
 
-ROWS: list[tuple[str, Callable[[], ModelProto]]] = [
+BROKEN: list[tuple[str, Callable[[], ModelProto]]] = [
     ("L01", lambda: conv(z=np.int8(3))),
     ("L02", lambda: conv(z=u8(128))),
     ("L02", lambda: conv(z=u8(100))),
@@ -447,7 +459,9 @@ ROWS: list[tuple[str, Callable[[], ModelProto]]] = [
     ("L05", lambda: conv(z=np.int16(0), opset=21)),
     ("L05", lambda: conv(z=np.uint16(0), opset=21)),
     ("L06", lambda: conv(wz=np.ones(2, np.int8))),
+    ("L06", lambda: conv(wz=np.full(2, 100, np.int8))),
     ("L07", lambda: conv(w=(weights(2, 4, 1, 1).astype(np.int16) + 128).astype(u8), wz=np.full(2, 128, u8))),
+    ("L07", lambda: conv(w=(weights(2, 4, 1, 1).astype(np.int16) + 180).astype(u8), wz=np.full(2, 90, u8))),
     ("L08", lambda: along_inputs("Conv")),
     ("L09", lambda: matrix(0)),
     ("L10", lambda: along_inputs("ConvTranspose")),
@@ -478,6 +492,7 @@ ROWS: list[tuple[str, Callable[[], ModelProto]]] = [
     ("L31", lambda: _microsoft("BiasGelu", "x b", shape=(3, 4), constants={"b": np.ones(4, np.float32)})),
     ("L31", lambda: _microsoft("FusedMatMul", "x w", shape=(3, 4), constants={"w": weights(4, 4).astype(np.float32)}, alpha=0.5)),
     ("L31", lambda: _microsoft("FusedConv", "x w", constants={"w": weights(2, 4, 1, 1).astype(np.float32)}, activation="Relu")),
+    ("L31", lambda: _microsoft("Inverse")),
     *(("L31", lambda op=op: _qlinear(op)) for op in ("QLinearAdd", "QLinearMul", "QLinearSigmoid", "QLinearLeakyRelu")),
     ("L32", lambda: single("Magic", domain="somebody.else")),
     ("L32", lambda: single("Scaler", domain="ai.onnx.ml", shape=(3, 4), offset=[0.0] * 4, scale=[2.0] * 4)),
@@ -536,5 +551,11 @@ ROWS: list[tuple[str, Callable[[], ModelProto]]] = [
     ("L79", biased_product),
     ("L79", lambda: biased_product(23)),
     ("L80", quantized_number),
+    ("L81", lambda: on_picture(1, u8(0))),
+    ("L81", lambda: on_picture(1.02, u8(0))),
+    ("L81", lambda: on_picture(1, None)),
+    ("L81", lambda: on_picture(1, np.int8(-128))),
+    ("L81", lambda: on_picture(1.02, np.int8(-128))),
+    ("L81", lambda: on_picture(1, u8(3))),
     ("C11", lambda: conv(wd=node("DequantizeLinear", "w ws wz", "wd", axis=-4))),
 ]  # fmt: skip

@@ -1,7 +1,7 @@
 """What the lint table says that runtimes do with a graph, held against the runtimes that are here.
 
-A row that says "refused" is refused in every one of its graphs; "wrong" and "float" are seen in one at least; a runtime
-that a row does not name takes each of its graphs and answers as the standard does.
+A rule that says "refused" is refused in every one of its graphs; "wrong" and "float" are seen in one at least; a
+runtime that a rule does not name takes each of its graphs and answers as the standard does.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ import importlib.util
 from functools import cache
 
 import pytest
-from broken_graphs import ROWS as GRAPHS
+from broken_graphs import BROKEN as GRAPHS
 from rule_claims import feeds_for, onnxruntime_effect, openvino_effect, standard, tensorrt_effect
 
 from edge_sdk.calibration import graphs as onnx_graphs
 from edge_sdk.calibration.graphs import Index
-from edge_sdk.calibration.rule_table import ROWS
+from edge_sdk.calibration.rule_table import RULES
 from edge_sdk.calibration.rules import RUNTIMES, Rule
 from edge_sdk.errors import NotThere
 from edge_sdk.runtimes import trt_build, trt_confirm
@@ -25,7 +25,7 @@ from edge_sdk.runtimes.probe import cpu
 NUMBERS = range(len(GRAPHS))
 NAMES = [f"{rule}-{number}" for number, (rule, _) in enumerate(GRAPHS)]
 EXTERNAL = "L70"
-"""Not a row of ROWS: it is checked before them."""
+"""Not one of RULES: it is checked before them."""
 
 
 def need(runtime: str) -> None:
@@ -51,16 +51,16 @@ def observed(number: int, runtime: str) -> str:
 
 @cache
 def broken(number: int) -> tuple[int, ...]:
-    """Positions in ROWS of the rows of the graph's own number that it breaks."""
+    """Positions in RULES of the rules of the graph's own number that it breaks."""
     rule, build = GRAPHS[number]
     index = Index.of(onnx_graphs.with_types(build())) if rule != EXTERNAL else None
     return () if index is None else tuple(
-        at for at, row in enumerate(ROWS) if row.number == rule and next(row.find(index), None) is not None
+        at for at, one in enumerate(RULES) if one.number == rule and next(one.find(index), None) is not None
     )  # fmt: skip
 
 
 def claimed(number: int, runtime: str) -> set[str]:
-    return {ROWS[at].claims[runtime] for at in broken(number) if runtime in ROWS[at].claims}
+    return {RULES[at].claims[runtime] for at in broken(number) if runtime in RULES[at].claims}
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -85,16 +85,18 @@ def test_refused_is_refused_and_what_is_not_named_is_taken(number: int, runtime:
 @pytest.mark.parametrize("effect", ["wrong", "float"])
 def test_other_values_and_float_are_seen(effect: str, runtime: str) -> None:
     need(runtime)
-    unseen = [row for at, row in enumerate(ROWS) if row.claims.get(runtime) == effect and not shown(at, row, runtime)]
-    assert [f"{row.number} {row.title}" for row in unseen] == []
+    unseen = [
+        rule for at, rule in enumerate(RULES) if rule.claims.get(runtime) == effect and not shown(at, rule, runtime)
+    ]
+    assert [f"{rule.number} {rule.title}" for rule in unseen] == []
 
 
-def shown(at: int, row: Rule, runtime: str) -> bool:
-    if row.fault == CHAINED and not cpu().adds_in_32_bits:
+def shown(at: int, rule: Rule, runtime: str) -> bool:
+    if rule.fault == CHAINED and not cpu().adds_in_32_bits:
         return True  # OpenVINO takes the faulty kernel on CPUs with VNNI or AMX alone: run this on one to see it
-    return any(at in broken(n) and observed(n, runtime) == row.claims[runtime] for n in NUMBERS)
+    return any(at in broken(n) and observed(n, runtime) == rule.claims[runtime] for n in NUMBERS)
 
 
-def test_every_row_of_the_table_has_a_graph() -> None:
+def test_every_rule_of_the_table_has_a_graph() -> None:
     found = {at for number in NUMBERS for at in broken(number)}
-    assert [ROWS[at].title for at in range(len(ROWS)) if at not in found] == []
+    assert [RULES[at].title for at in range(len(RULES)) if at not in found] == []

@@ -57,7 +57,7 @@ def test_the_mended_graph_is_written_and_portable(shifted: Path, capsys: pytest.
     assert edge(["lint", str(out)]) == 0
     assert {one["rule"] for one in info["fixed"]} == {"L02", "L59"}
     assert all(one["exact"] for one in info["fixed"])
-    assert info["faults"] == []
+    assert info["violations"] == []
     assert info["out"] == str(out)
 
 

@@ -266,9 +266,9 @@ def test_lint_names_the_rule_the_node_and_what_to_do(bundle: Path, capsys: pytes
     whole.graph.node[0].domain = "com.example"
     broken.write_bytes(whole.SerializeToString())
     assert edge("lint", str(broken), "--json") == 1
-    faults = json.loads(capsys.readouterr().out)["faults"]
-    assert faults
-    assert all(fault["rule"] and fault["what"] and fault["hint"] for fault in faults)
+    violations = json.loads(capsys.readouterr().out)["violations"]
+    assert violations
+    assert all(one["rule"] and one["what"] and one["hint"] for one in violations)
     broken.write_bytes(b"no graph")
     assert edge("lint", str(broken)) == 3
     assert f"{broken}: this is not an ONNX graph" in capsys.readouterr().err

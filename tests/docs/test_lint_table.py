@@ -1,4 +1,4 @@
-"""The table of lint rows in docs/lint.md is the code's. `python tests/docs/test_lint_table.py` writes it."""
+"""The table of lint rules in docs/lint.md is the code's. `python tests/docs/test_lint_table.py` writes it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from edge_sdk.calibration.rule_table import EVERY
 from edge_sdk.calibration.rules import NAMES, RUNTIMES, Effect, Rule
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "lint.md"
-BEGIN, END = "<!-- rows -->\n", "<!-- end of rows -->\n"
+BEGIN, END = "<!-- rules -->\n", "<!-- end of rules -->\n"
 WORDS: dict[Effect, str] = {
     "refused": "refuses", "wrong": "other values", "float": "float", "slow": "slower", "open": "open",
     "unsure": "not always",
@@ -17,14 +17,14 @@ MENDS = {"": "", "exact": "`--fix`", "values": "`--fix-all`"}
 
 
 def rows() -> str:
-    header = ("row", "in the graph", *(NAMES[one] for one in RUNTIMES), "what to do", "fixed by")
+    header = ("rule", "in the graph", *(NAMES[one] for one in RUNTIMES), "what to do", "fixed by")
     lines = [header, ("---",) * len(header), *map(cells, EVERY)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def cells(row: Rule) -> tuple[str, ...]:
-    effects = (WORDS[row.claims[one]] if one in row.claims else "" for one in RUNTIMES)
-    return (row.number, row.title, *effects, row.hint, MENDS[row.fix])
+def cells(rule: Rule) -> tuple[str, ...]:
+    effects = (WORDS[rule.claims[one]] if one in rule.claims else "" for one in RUNTIMES)
+    return (rule.number, rule.title, *effects, rule.hint, MENDS[rule.fix])
 
 
 def with_rows(page: str) -> str:
@@ -33,7 +33,7 @@ def with_rows(page: str) -> str:
     return before + BEGIN + rows() + END + behind
 
 
-def test_the_page_lists_every_row_of_the_table() -> None:
+def test_the_page_lists_every_rule_of_the_table() -> None:
     page = PAGE.read_text("utf-8")
     assert page == with_rows(page), "python tests/docs/test_lint_table.py writes the rows anew"
 

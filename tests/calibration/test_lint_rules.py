@@ -1,4 +1,4 @@
-"""Each row of the linter against the smallest graph that breaks it, and silence where nothing is broken."""
+"""Each rule of the linter against the smallest graph that breaks it, and silence where nothing is broken."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from broken_graphs import (
+    BROKEN,
     FLOAT,
-    ROWS,
     average,
     biased_product,
     conv,
@@ -35,8 +35,7 @@ from edge_sdk.calibration import QuantizeOptions, quantize
 from edge_sdk.calibration.clean import tidy
 from edge_sdk.calibration.lint import lint
 from edge_sdk.calibration.mend import mend
-from edge_sdk.calibration.rule_table import FIRST
-from edge_sdk.calibration.rule_table import ROWS as TABLE
+from edge_sdk.calibration.rule_table import FIRST, RULES
 from edge_sdk.errors import BadInput, BadUsage, EdgeError
 
 # What the smallest graph can't help breaking too: a scale is a constant, and standard Attention came with opset 23.
@@ -58,16 +57,16 @@ def test_what_every_runtime_takes_breaks_no_rule(build: Callable[[], ModelProto]
     assert lint(build().SerializeToString()) == ()
 
 
-@pytest.mark.parametrize(("rule", "build"), ROWS, ids=[f"{rule}-{n}" for n, (rule, _) in enumerate(ROWS)])
-def test_each_row_alone_is_found_in_its_smallest_graph(rule: str, build: Callable[[], ModelProto]) -> None:
+@pytest.mark.parametrize(("rule", "build"), BROKEN, ids=[f"{rule}-{n}" for n, (rule, _) in enumerate(BROKEN)])
+def test_each_rule_alone_is_found_in_its_smallest_graph(rule: str, build: Callable[[], ModelProto]) -> None:
     found = lint(build().SerializeToString())
     assert {v.rule for v in found} - {rule} <= ALSO.get(rule, set())
     assert rule in {v.rule for v in found}
     assert all(v.what and v.hint and v.node for v in found)
 
 
-def test_every_rule_has_a_row() -> None:
-    assert {row.number for row in (FIRST, *TABLE)} == {rule for rule, _ in ROWS}
+def test_every_rule_has_a_graph() -> None:
+    assert {one.number for one in (FIRST, *RULES)} == {rule for rule, _ in BROKEN}
 
 
 @pytest.mark.parametrize(
@@ -104,7 +103,7 @@ def test_the_axis_of_output_channels_is_found_at_any_rank_and_counted_from_eithe
             assert (rule in broken) is (axis != right), (counted, broken)
 
 
-def test_a_row_counts_only_for_those_it_affects() -> None:
+def test_a_rule_counts_only_for_those_it_affects() -> None:
     shifted = conv(z=np.uint8(128)).SerializeToString()
     assert "L02" in {v.rule for v in lint(shifted, ("tensorrt",))}
     assert lint(shifted, ("onnxruntime", "openvino")) == ()
@@ -144,7 +143,7 @@ def test_a_node_without_a_name_is_called_by_operator_and_output() -> None:
 
 @pytest.mark.parametrize("rule", ["L32", "L41", "L49", "L51", "L55", "L03"])
 def test_graphs_inside_a_graph_are_looked_into(rule: str) -> None:
-    inner = next(build() for number, build in ROWS if number == rule)
+    inner = next(build() for number, build in BROKEN if number == rule)
     model = if_of(inner)
     wanted = [v for v in lint(inner.SerializeToString()) if v.rule == rule]
     found = [v for v in lint(model.SerializeToString()) if v.rule == rule]
@@ -154,7 +153,7 @@ def test_graphs_inside_a_graph_are_looked_into(rule: str) -> None:
 
 
 def test_a_call_of_a_function_is_no_foreign_operator_and_its_body_is_looked_into() -> None:
-    model = next(build() for number, build in ROWS if number == "L33")
+    model = next(build() for number, build in BROKEN if number == "L33")
     model.functions[0].node[0].op_type = "NonZero"
     assert {(v.rule, v.node) for v in lint(model.SerializeToString())} == {("L33", "F"), ("L51", "F/NonZero -> b")}
 
