@@ -212,7 +212,7 @@ def test_a_tensor_that_the_graph_does_not_have_can_not_be_observed() -> None:
 
 
 def test_a_first_convolution_is_treated_in_a_known_way() -> None:
-    with pytest.raises(BadUsage, match="range_methods are of"):
+    with pytest.raises(BadUsage, match="unknown range method percentile-x; available: minmax, "):
         Trials(range_methods=("percentile-x",))  # type: ignore[arg-type]
     with pytest.raises(BadUsage, match="first_conv is one of"):
         QuantizeOptions(first_conv="sometimes")  # type: ignore[arg-type]
