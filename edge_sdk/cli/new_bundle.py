@@ -22,6 +22,7 @@ from edge_sdk.cli.model_options import (
 from edge_sdk.cli.train import checked_out, quality, refused_here, written
 from edge_sdk.counted import counted
 from edge_sdk.errors import BadUsage
+from edge_sdk.runtimes.variants import KINDS, MADE_BY_DEFAULT
 
 if TYPE_CHECKING:
     from edge_sdk.export.build import BuildOptions
@@ -146,8 +147,8 @@ def _plan_text(found: Brought, options: ModelOptions) -> str:
             ("output", _words(spec)) for spec in facts.outputs
         ]
         rows += [("samples", f"{len(found.samples.by_role[role])}, the first one was read and fits")]
-        wanted = "all" if graph.variants is None else ", ".join(graph.variants) or "none"
-        rows += [("variants", f"fp32, and of fp16, int8, int8-w7: {wanted}")]
+        wanted = ("fp32", *(MADE_BY_DEFAULT if graph.variants is None else graph.variants))
+        rows += [("variants", ", ".join(name for name in KINDS if name in wanted))]
     rows += [("task", family.task)]
     if (record := family.preprocessing) is not None:
         rows += [("pictures", f"{record.height} x {record.width} px, {record.mode}, fill {record.fill}")]

@@ -9,7 +9,9 @@ from typing import Annotated, TypeAlias, cast
 import typer
 
 from edge_sdk.bundle.signing import Mode, TrustPolicy
+from edge_sdk.counted import listed
 from edge_sdk.errors import BadUsage
+from edge_sdk.runtimes.variants import KINDS
 
 Bundle: TypeAlias = Annotated[Path, typer.Argument(help="A .edge file.", show_default=False)]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="One JSON object on stdout instead of text.")]
@@ -22,12 +24,12 @@ Runtimes: TypeAlias = Annotated[
 ]
 Variants: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option("--variant", help="fp32, fp16, int8 or int8-w7; may be repeated."),
+    typer.Option("--variant", help=f"{listed(KINDS)}; may be repeated."),
 ]
 Runtime: TypeAlias = Annotated[str | None, typer.Option("--runtime", help="Use this runtime or fail.")]
 Variant: TypeAlias = Annotated[
     str | None,
-    typer.Option("--variant", help="Use this variant or fail; by role: encoder=int8,decoder=fp32."),
+    typer.Option("--variant", help="Use this variant or fail; for each role: encoder=int8,decoder=fp32."),
 ]
 Device: TypeAlias = Annotated[
     str | None,
