@@ -52,6 +52,11 @@ class ModelOptions:
     scores: Annotated[str | None, typer.Option(help="Whether a classifier's output holds logits or probabilities.")] = (
         None
     )
+    setting: Annotated[
+        list[str] | None,
+        typer.Option(help="Another setting of the task, such as output=y, the classifier's output that holds the class "
+                     "scores; may be repeated."),
+    ] = None  # fmt: skip
     test: Annotated[
         Path | None,
         typer.Option(
@@ -301,6 +306,22 @@ def _axis(word: str) -> tuple[str, int]:
     if len(size.lstrip("0")) > len(str(MAX_AXIS)) or not 1 <= int(size) <= MAX_AXIS:
         raise BadUsage(f"--axis {shown(word)[:80]}: a size is from 1 to {MAX_AXIS:,}", hint="Write --axis N=8")
     return name, int(size)
+
+
+def settings_of(options: ModelOptions) -> dict[str, object]:
+    """Fields of the task's settings, as plain values; those of --setting as their text. Raises BadUsage."""
+    from edge_sdk.export.generic.settings import labels_of
+
+    found: dict[str, object] = {} if options.labels is None else {"labels": labels_of(options.labels)}
+    found |= {} if options.scores is None else {"scores": options.scores}
+    for word in options.setting or ():
+        name, sign, text = word.partition("=")
+        if not sign or not name:
+            raise BadUsage(f"--setting {shown(word)[:80]} is not NAME=VALUE", hint="Write --setting output=y")
+        if name in found:
+            raise BadUsage(f"the setting {shown(name)[:80]} is given twice", where="--setting", hint="State one value")
+        found[name] = text
+    return found
 
 
 def by_role(words: Sequence[str], roles: Sequence[str], option: str) -> dict[str, list[str]]:

@@ -16,6 +16,7 @@ from edge_sdk.cli.model_options import (
     by_role,
     one_each,
     picture_of,
+    settings_of,
     trials_of,
     variants_of,
 )
@@ -93,15 +94,12 @@ def task_options(task: str, options: ModelOptions) -> TaskOptions:
 def stated(models: Mapping[str, UserModel], options: ModelOptions, axes: Mapping[str, int]) -> Stated:
     """The options as the library takes them."""
     from edge_sdk.export.generic.bring import Stated
-    from edge_sdk.export.generic.settings import labels_of
 
     roles = tuple(models)
-    settings: dict[str, object] = {} if options.labels is None else {"labels": labels_of(options.labels)}
-    settings |= {} if options.scores is None else {"scores": options.scores}
     return Stated(
         data=one_each(by_role(options.data, roles, "--data"), "--data"), axes={**axes, **axes_of(options.axis or ())},
         exclude=by_role(options.exclude or (), roles, "--exclude"), variants=variants_of(options.variant),
-        trials=trials_of(options), picture=picture_of(options), task=options.task or "", settings=settings,
+        trials=trials_of(options), picture=picture_of(options), task=options.task or "", settings=settings_of(options),
         seed=options.seed, metadata=options.metadata,
     )  # fmt: skip
 
