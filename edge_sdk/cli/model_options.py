@@ -17,7 +17,7 @@ import typer
 from edge_sdk.bundle.rules import MAX_AXIS
 from edge_sdk.calibration.bound import LARGEST_ERROR, SEARCH_S, AccuracyBound, drop, metric
 from edge_sdk.calibration.trials import ENGINE_NAMES, RANGE_METHODS, THOROUGH, Trials, some_of
-from edge_sdk.cli.options import Json
+from edge_sdk.cli.options import Json, Threads
 from edge_sdk.cli.terminal import duration, seconds
 from edge_sdk.counted import listed
 from edge_sdk.errors import BadUsage, NotThere
@@ -105,7 +105,8 @@ class ModelOptions:
     metadata: Annotated[
         bool,
         typer.Option(
-            "--metadata/--no-metadata", help="Use preprocessing, labels and task stored in the file unless given here."
+            "--metadata/--no-metadata",
+            help="Use preprocessing, labels and task stored in the model file unless given here.",
         ),
     ] = True
     variant: Annotated[
@@ -144,8 +145,8 @@ class ModelOptions:
         str | None,
         typer.Option(
             help="How much accuracy int8 may lose: 0.5pp (percentage points of --metric) or 1%; without --metric, the "
-            "largest difference of an output. Operators stay in float until it holds; exit code 1 if it can't. "
-            f"Default: operators stay in float until the difference is at most {_percent(THOROUGH.within or 0.0)}, if "
+            "largest difference of an output. Operators are kept in float until it holds; exit code 1 if it can't. "
+            f"Default: operators are kept in float until the difference is at most {_percent(THOROUGH.within or 0.0)}, if "
             f"--search-time suffices; exit code 1 above {_percent(LARGEST_ERROR)}."
         ),
     ] = None
@@ -166,7 +167,7 @@ class ModelOptions:
     force: Annotated[bool, typer.Option("--force", help="Accept int8 graphs with a large error.")] = False
     key: Annotated[Path | None, typer.Option(help="Sign the bundle with this .key file (edge-sdk keygen).")] = None
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed for random samples.")] = 0
-    threads: Annotated[int | None, typer.Option(min=1, help="Default: all available physical cores.")] = None
+    threads: Threads = None
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Overwrite OUT unconditionally.")] = False
     dry_run: Annotated[
         bool,

@@ -35,7 +35,9 @@ Device: TypeAlias = Annotated[
     str | None,
     typer.Option("--device", help="Use this device or fail: CPU, GPU, NPU, CUDA, as edge-sdk devices lists."),
 ]
-Threads: TypeAlias = Annotated[int | None, typer.Option(min=1, help="Default: all available physical cores.")]
+Threads: TypeAlias = Annotated[
+    int | None, typer.Option(min=1, help="Number of threads. Default: one per available physical core.")
+]
 Trust: TypeAlias = Annotated[str, typer.Option(help="Signature policy: required, if-present or off.")]
 Keys: TypeAlias = Annotated[Path | None, typer.Option(help="Folder of trusted .pub keys.")]
 
