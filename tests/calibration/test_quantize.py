@@ -221,7 +221,7 @@ def test_a_first_convolution_is_treated_in_a_known_way() -> None:
 def test_unknown_names_and_variants_are_refused() -> None:
     with pytest.raises(BadUsage, match="no node nowhere"):
         quantize(pdn().SerializeToString(), pictures(1), options=QuantizeOptions(keep_fp32=("nowhere",)))
-    with pytest.raises(BadUsage, match="not 'int4'"):
+    with pytest.raises(BadUsage, match="unknown variant int4; available: fp32, fp16"):
         QuantizeOptions(variants=("int4",))
     with pytest.raises(BadUsage, match="at least 1"):
         QuantizeOptions(output_margin=0.5)
