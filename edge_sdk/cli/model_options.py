@@ -147,7 +147,8 @@ class ModelOptions:
             help="How much accuracy int8 may lose: 0.5pp (percentage points of --metric) or 1%; without --metric, the "
             "largest difference of an output. Operators are kept in float until it holds; exit code 1 if it can't. "
             "Default: operators are kept in float until the difference is at most "
-            f"{_percent(THOROUGH.within or 0.0)}, if --search-time suffices; exit code 1 above {_percent(LARGEST_ERROR)}."
+            f"{_percent(THOROUGH.within or 0.0)}, if --search-time suffices; exit code 1 above "
+            f"{_percent(LARGEST_ERROR)}."
         ),
     ] = None
     metric: Annotated[
