@@ -16,7 +16,7 @@ import argparse
 import hashlib
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -232,13 +232,20 @@ def measure(network: Network, rows: Rows, asked: argparse.Namespace) -> dict[str
     ]  # fmt: skip
     for row in judgements:
         print(network.name, brief(row), flush=True)
-    timed = [one for one in candidates if one.graphs and not one.label.endswith((" fp32", " fp16"))]
+    timed = [_that_ran(one, row) for one, row in zip(candidates, judgements, strict=True)]
+    timed = [one for one in timed if not one.label.endswith((" fp32", " fp16"))]
     graph = network.fixed(work)
     return {
         "name": network.name, "title": network.title, "sha256": hashlib.sha256(graph.read_bytes()).hexdigest(),
         "fp32_bytes": graph.stat().st_size, "candidates": judgements,
         "speed": speeds(network, timed, rows, asked) if asked.max_time else [],
     }  # fmt: skip
+
+
+def _that_ran(candidate: Candidate, row: Mapping[str, Any]) -> Candidate:
+    """With the graphs that their runtime answered with."""
+    ran = {name: graph for name, graph in candidate.graphs.items() if "wrong" not in row["runtimes"].get(name, {})}
+    return replace(candidate, graphs=ran)
 
 
 def published(network: Network, rows: Rows, work: Path) -> dict[str, Any] | None:

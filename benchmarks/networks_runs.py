@@ -89,6 +89,7 @@ def _shapes(model: Any, names: list[str], feeds: Mapping[str, Any]) -> dict[str,
     settings = onnxruntime.SessionOptions()
     settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     settings.intra_op_num_threads = 1
+    settings.log_severity_level = 3  # it warns of each initializer that these outputs don't need
     session = onnxruntime.InferenceSession(probe.SerializeToString(), settings)
     return shapes | {name: array.shape for name, array in zip(wanted, session.run(wanted, dict(feeds)), strict=True)}
 

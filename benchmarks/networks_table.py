@@ -112,7 +112,8 @@ def _with_sizes(graph: bytes, axes: Mapping[str, int]) -> bytes:
         for dim, size in zip(value.type.tensor_type.shape.dim, shapes.get(value.name, ())):
             dim.dim_value = size if isinstance(size, int) else axes[size]
     for value in model.graph.output:
-        value.type.tensor_type.ClearField("shape")
+        for dim in value.type.tensor_type.shape.dim:  # inferred anew; how many there are stays
+            dim.Clear()
     del model.graph.value_info[:]
     return bytes(onnx.shape_inference.infer_shapes(model, data_prop=True).SerializeToString())
 

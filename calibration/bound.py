@@ -82,6 +82,10 @@ class AccuracyBound:
             return value <= self.drop.distance
         return value >= self.drop.lowest(real)
 
+    def worded(self, value: float) -> str:
+        """A value for a person: the metric's number, or a difference in %."""
+        return f"{value:.4g}" if self.metric is not None else f"{100.0 * value:.3g} %"
+
     def better(self, one: float, other: float) -> bool:
         """Whether `one` is the better value."""
         return one < other if self.metric is None else one > other
@@ -91,15 +95,13 @@ class AccuracyBound:
         assert self.metric is not None
         try:
             value = self.metric(answer)
-        except EdgeError:
-            raise
         except Exception as exc:
-            frame = traceback.extract_tb(exc.__traceback__)[-1]
+            what = exc.args[0] if isinstance(exc, EdgeError) else f"{type(exc).__name__}: {shown(str(exc))[:300]}"
             raise BadInput(
-                f"the metric {self.name} raised {type(exc).__name__}: {shown(str(exc))[:300]}",
-                where=f"{shown(frame.filename)}, line {frame.lineno}",
-                hint="It is called with a function that takes a dict of arrays and returns one",
-            ) from exc
+                f"the metric {self.name} raised {what}", where=self._where(exc),
+                hint="It is called with a function that takes a dict of arrays, with the batch axis if the model has "
+                "one, and returns one",
+            ) from exc  # fmt: skip
         number = _number(value)
         if number is None:
             raise BadInput(
@@ -107,6 +109,13 @@ class AccuracyBound:
                 hint="Return one float; higher is better",
             )
         return number
+
+    def _where(self, raised: Exception) -> str:
+        """The last line of the metric's own file that was running; where there is none, the last of all."""
+        frames = traceback.extract_tb(raised.__traceback__)
+        own = getattr(getattr(self.metric, "__code__", None), "co_filename", "")
+        frame = next((one for one in reversed(frames) if one.filename == own), frames[-1])
+        return f"{shown(frame.filename)}, line {frame.lineno}"
 
 
 def _number(value: Any) -> float | None:

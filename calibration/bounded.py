@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from edge_sdk.calibration import distance
 from edge_sdk.calibration.bound import AccuracyBound
 from edge_sdk.calibration.candidates import Candidate, Kept
-from edge_sdk.calibration.engines.portable import Portable
 from edge_sdk.calibration.int8_graph import Int8Graph, float_variant
 from edge_sdk.calibration.prepare import Prepared, Subject
 from edge_sdk.calibration.report import Point, Search, Variant
 from edge_sdk.calibration.running import opened, takers, times_faster
 from edge_sdk.calibration.search import Group, search
+from edge_sdk.counted import counted
 from edge_sdk.errors import BoundNotMet
 from edge_sdk.progress import Progress, silent
 
@@ -88,13 +88,12 @@ def within(
 
 
 def _start(checking: BoundCheck, candidates: Sequence[Candidate]) -> Candidate:
-    """The candidate that was kept if it meets the bound as it is; else the best of our engine. NNCF has corrected the
-    biases for all operators in int8, and an operator that becomes float would keep that and its rounded weights."""
+    """The candidate that was kept if it meets the bound as it is; else the best whose operators may become float again,
+    if there is one (`Source.revertible`)."""
     first = candidates[0]
-    if first.attempt.engine == Portable.name or checking.bound.met(checking.of_graphs(first.graphs), checking.real):
+    if first.source.revertible or checking.bound.met(checking.of_graphs(first.graphs), checking.real):
         return first
-    ours = [one for one in candidates if one.attempt.engine == Portable.name]
-    return min(ours, key=lambda one: one.error, default=first)
+    return min((one for one in candidates if one.source.revertible), key=lambda one: one.error, default=first)
 
 
 def _written(start: Candidate, point: Point) -> list[Int8Graph]:
@@ -150,15 +149,15 @@ def refuse_unmet(checking: BoundCheck, searches: Sequence[Search], *, force: boo
 def _unmet(checking: BoundCheck, found: Search) -> str:
     best, bound = found.best, checking.bound
     allowed = (
-        f"a difference of at most {bound.drop.distance:.3g}" if bound.metric is None
+        f"a difference of {bound.drop}" if bound.metric is None
         else f"{bound.drop} below {found.real:.4g}, the float graph's {bound.name}"
     )  # fmt: skip
     worst = {name: value for name, value in found.values.items() if not bound.met(value, checking.real)}
-    where = f" ({', '.join(f'{value:.4g} on {name}' for name, value in worst.items())})" if worst else ""
+    where = f" ({', '.join(f'{bound.worded(value)} on {name}' for name, value in worst.items())})" if worst else ""
     if best.value == float("inf"):
         where += ": an output's shape depends on the values, so that no difference is known; name a --metric"
-    until = "until the time was up" if found.out_of_time else f"in {found.tries} tries"
+    until = "until the time was up" if found.out_of_time else f"in {counted(found.tries, 'try', 'tries')}"
     return (
-        f"no int8 graph within {allowed} was found {until}; the nearest has {best.int8_operators} operators in int8 "
-        f"and {best.value:.4g}{where}"
+        f"no int8 graph within {allowed} was found {until}; the nearest has {counted(best.int8_operators, 'operator')} "
+        f"in int8 and {'a difference of ' if bound.metric is None else ''}{bound.worded(best.value)}{where}"
     )

@@ -17,6 +17,7 @@ from edge_sdk.calibration.usage import Usage, measured
 from edge_sdk.errors import EdgeError, NotThere
 from edge_sdk.progress import Progress, silent
 
+NOTHING = "no operator becomes int8"
 TUNED = "tuned"
 """Label of ranges that were chosen one tensor at a time."""
 
@@ -76,7 +77,12 @@ def best(
             if several:
                 progress(number, len(ways), f"{variant} by the engine {engine.name}{mode and f', {mode}'}")
             try:
-                made += _tried(prepared, engine, mode, variant, exclude, measure=several or trials.within is not None)
+                tried = list(
+                    _tried(prepared, engine, mode, variant, exclude, measure=several or trials.within is not None)
+                )
+                made += tried
+                if not tried:
+                    attempts.append(_attempt(variant, engine, mode, why=NOTHING))
             except EdgeError as exc:
                 failed.append(exc)
                 attempts.append(_attempt(variant, engine, mode, why=str(exc)))

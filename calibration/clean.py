@@ -52,7 +52,7 @@ def clean(model: ModelProto, *, optimise: bool = True, keep: Collection[str] = (
     folded = plain
     if optimise:
         try:
-            folded = _optimised(plain)
+            folded = graphs.with_outputs_of(plain, _optimised(plain))
         except BadInput as exc:
             notes = (f"the graph is used as it is, not folded: {exc.args[0]}",)
     made = tidy(folded)

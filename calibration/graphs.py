@@ -66,7 +66,8 @@ def checked(model: ModelProto, *, where: str = "") -> ModelProto:
     check_types(model, where=where)  # which it does not look at
     try:
         if any(not o.type.tensor_type.HasField("shape") for o in model.graph.output):  # the checker wants it, none else
-            model = shape_inference.infer_shapes(model)
+            model = shape_inference.infer_shapes(model, data_prop=True)
+            check_shaped(model, where=where)
         onnx.checker.check_model(model)
     except (onnx.checker.ValidationError, shape_inference.InferenceError) as exc:
         raise BadInput(
@@ -74,6 +75,17 @@ def checked(model: ModelProto, *, where: str = "") -> ModelProto:
             hint="Export the model again; onnx.checker.check_model looks at a file",
         ) from exc  # fmt: skip
     return model
+
+
+def check_shaped(model: ModelProto, *, where: str = "") -> None:
+    """Raises BadInput for an output without a shape: how many axes it has must be known."""
+    bare = [o.name for o in model.graph.output if not o.type.tensor_type.HasField("shape")]
+    if bare:
+        raise BadInput(
+            f"the output {bare[0]} has no shape in the file, and none follows from its inputs", where=where,
+            hint="Export the model with shapes, or give the output as many free axes as it has: "
+            "onnx.helper.make_tensor_value_info(name, type, [None, None])",
+        )  # fmt: skip
 
 
 def check_types(model: ModelProto, *, where: str = "") -> None:
@@ -152,12 +164,16 @@ def rebuilt(
     imports += [o for o in model.opset_import if o.domain not in STANDARD_DOMAINS and _uses(copies, o.domain)]
     out = helper.make_model(graph, opset_imports=imports, producer_name="edge-sdk")
     out.ir_version = next((ir for top, ir in _IR_OF_OPSET if opset <= top), out.ir_version)
-    inferred = shape_inference.infer_shapes(out)
-    # Inference invents names for axes that have none ("unk__0"); a variant must answer what its float graph does.
-    stated = {value.name: value for value in out.graph.output if value.type.tensor_type.HasField("shape")}
+    return with_outputs_of(out, shape_inference.infer_shapes(out))
+
+
+def with_outputs_of(stated: ModelProto, inferred: ModelProto) -> ModelProto:
+    """`inferred`, whose outputs have the shapes that `stated` states. Inference invents names for axes that have none
+    ("unk__0"), and finds sizes of free ones; a variant must answer what its float graph does."""
+    shapes = {value.name: value for value in stated.graph.output if value.type.tensor_type.HasField("shape")}
     for value in inferred.graph.output:
-        if value.name in stated:
-            value.CopyFrom(stated[value.name])
+        if value.name in shapes:
+            value.CopyFrom(shapes[value.name])
     return inferred
 
 

@@ -68,10 +68,10 @@ class LayerRow:
 class Attempt:
     """One candidate that was tried for one int8 variant.
 
-    engine, mode, ranges: of `engines.Candidate`. errors: by output, of its first plan, against the float graph on the
-    compared samples; empty where it was the only candidate. seconds, peak_bytes: of making it (`usage.Usage`), without
-    the pass that all share; what candidates of one engine and mode share counts for their first. why: what it failed
-    with. kept: whether the variant is made of it.
+    engine, mode, ranges: of `candidates.Candidate`. errors: by output, of its first plan, against the float graph on
+    the compared samples; empty where it was the only candidate. seconds, peak_bytes: of making it (`usage.Usage`),
+    without the pass that all share; what candidates of one engine and mode share counts for their first. why: what it
+    failed with. kept: whether the variant is made of it.
     """
 
     variant: str
@@ -114,7 +114,8 @@ class Revert:
 class Search:
     """What was done to keep an accuracy bound for one variant. real: the float graph's value; 0 without a metric. best:
     what the variant is made of, or the nearest to the bound. points: none beats another in both value and int8
-    operators. values: of `best`, as each runtime here answers. tries: how many graphs were measured."""
+    operators. values: of `best`, as each runtime here answers. tries: how many graphs were measured. of_outputs: there
+    is no metric, so that values are relative differences of outputs."""
 
     variant: str
     metric: str
@@ -128,6 +129,7 @@ class Search:
     seconds: float
     out_of_time: bool
     values: Mapping[str, float] = field(default_factory=dict)
+    of_outputs: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ import numpy as np
 from edge_sdk.calibration.bound import Answer
 from edge_sdk.calibration.observe import Feeds
 from edge_sdk.calibration.report import Variant
+from edge_sdk.golden import answers
 from edge_sdk.runtimes import faults, registry, targets
 from edge_sdk.runtimes.onnx_file import read_facts
 from edge_sdk.runtimes.protocol import Availability, CompileOptions
@@ -23,13 +24,13 @@ FEWEST_ROUNDS, MOST_ROUNDS = 5, 200
 
 @contextmanager
 def opened(variant: Variant, runtime: str, *, axes: Mapping[str, int], threads: int | None) -> Iterator[Answer]:
-    """The variant, compiled. Raises as `Runtime.compile`."""
+    """The variant, compiled; it answers rows of a batch one at a time. Raises as `Runtime.compile`."""
     options = CompileOptions(threads=threads, axes=axes, graph_name=variant.variant)
     session = registry.runtime(runtime).compile(variant.graph, options)
     try:
 
         def answer(feeds: Mapping[str, Array]) -> dict[str, Array]:
-            return session.run(feeds)
+            return answers(session, feeds)
 
         yield answer
     finally:

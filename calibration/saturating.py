@@ -26,7 +26,7 @@ from edge_sdk.runtimes import targets
 from edge_sdk.runtimes.operators import is_product
 from edge_sdk.tensors import Array
 
-RUNTIMES = ("openvino", "onnxruntime")
+SATURATING = ("openvino", "onnxruntime")
 """Those with such kernels on x86."""
 MOST_SAMPLES, MOST_S = 4, 20.0
 """Of one graph: no sample begins after that time, but for the first."""
@@ -64,7 +64,7 @@ def predictions(prepared: Prepared, variants: Sequence[Variant]) -> tuple[Predic
     here or not. A graph that can't be followed has none."""
     found = []
     for name in prepared.options.int8_variants:
-        for runtime in RUNTIMES:
+        for runtime in SATURATING:
             graph = targets.taken(variants, name, runtime)
             if graph is None:
                 continue

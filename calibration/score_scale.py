@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_sdk.calibration.fidelity import relative
+from edge_sdk.calibration.fidelity import error
 from edge_sdk.errors import BadInput, BadUsage
 from edge_sdk.tensors import Array
 
@@ -29,11 +29,12 @@ MOST_RANKED = 2**20
 class ScoreScale:
     """One output over samples, `got` held against `wanted`.
 
-    values: how many were compared; left_out: places where either is not finite. relative_error: L2 of the difference
-    over L2 of `wanted`. median_shift: median of got - wanted, in the output's unit. spread: standard deviation of
-    `wanted`, in that unit; spread_ratio: that of `got` over it, 1 = the same, None where `wanted` is constant.
-    rank_correlation: Spearman's, -1..1, None where either is constant. top1_agreement: share of rows whose largest
-    value is in the same place, 0..1, None where the output is no classifier's.
+    values: how many were compared; left_out: places where either is not finite. relative_error: as `fidelity.error`,
+    over the other places; inf where all that was wanted is zero and `got` is not. median_shift: median of got - wanted,
+    in the output's unit. spread: standard deviation of `wanted`, in that unit; spread_ratio: that of `got` over it,
+    1 = the same, None where `wanted` is constant. rank_correlation: Spearman's, -1..1, None where either is constant.
+    top1_agreement: share of rows whose largest value is in the same place, 0..1, None where the output is no
+    classifier's.
     """
 
     values: int
@@ -63,10 +64,17 @@ def score_scale(wanted: Sequence[Array], got: Sequence[Array], *, classes: bool 
     if not len(old):
         return None
     return ScoreScale(
-        values=len(old), left_out=left_out, relative_error=relative([old], [new]), median_shift=median_shift(old, new),
+        values=len(old), left_out=left_out, relative_error=_error(wanted, got), median_shift=median_shift(old, new),
         spread=float(old.std()), spread_ratio=spread_ratio(old, new), rank_correlation=spearman(*_few(old, new)),
         top1_agreement=top1_agreement(wanted, got) if classes else None,
     )  # fmt: skip
+
+
+def _error(wanted: Sequence[Array], got: Sequence[Array]) -> float:
+    both = [np.isfinite(w) & np.isfinite(g) for w, g in zip(wanted, got, strict=True)]
+    old, new = ([np.where(there, a, 0.0) for there, a in zip(both, part)] for part in (wanted, got))
+    found = error(old, new)
+    return found if found is not None else float("inf") if any(one.any() for one in new) else 0.0
 
 
 def median_shift(wanted: Values, got: Values) -> float:

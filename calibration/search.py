@@ -19,6 +19,7 @@ from edge_sdk.calibration.int8_graph import Int8Graph
 from edge_sdk.calibration.prepare import Prepared
 from edge_sdk.calibration.report import Point, Revert, Search
 from edge_sdk.calibration.source import Source
+from edge_sdk.counted import counted
 from edge_sdk.progress import Progress, silent
 
 MOST_GROUPS = 64
@@ -61,12 +62,13 @@ class _Searcher:
         if key not in self.tried:
             made = self.graphs(exclude)
             count = max((len(one.planned.plan.operators) for one in made), default=0)
-            value, error = (self.value(made), self.distance(made)) if made else (self.real, 0.0)
+            error = self.distance(made)
+            value = self.real if not made else error if self.bound.metric is None else self.value(made)
             self.tried[key] = Point(
                 int8_operators=count, float_nodes=tuple(exclude), value=value, error=error,
                 met=count > 0 and self.bound.met(value, self.real),
             )  # fmt: skip
-            self.progress(len(self.tried), 0, f"{self.variant}: tries, {count} operators in int8")
+            self.progress(len(self.tried), 0, f"{self.variant}: tries, {counted(count, 'operator')} in int8")
         return self.tried[key]
 
     @property
@@ -120,6 +122,7 @@ def search(
         variant=one.variant, metric=bound.name, drop=str(bound.drop), real=real, met=best.met, best=best,
         points=front(one.tried.values(), bound), reverts=_reverts(one, chosen or (), alone), tries=len(one.tried),
         seconds=time.monotonic() - began, out_of_time=one.time_is_up,
+        of_outputs=bound.metric is None,
     )  # fmt: skip
     return found, alone
 

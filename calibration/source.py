@@ -22,7 +22,8 @@ class Source:
 
     exclude: nodes that stay float. margin: `QuantizeOptions.margin`. methods: of `ranges.fit`, on offer. own: ranges of
     the engine's own by their label. weights: int8 weights that the engine has chosen, by node; biases of those nodes
-    are taken as they are.
+    are taken as they are. revertible: whether an operator may become float again: it may not where the engine corrected
+    biases for all operators in int8, and rounded weights.
     """
 
     watched: Watched
@@ -32,6 +33,7 @@ class Source:
     methods: tuple[str, ...]
     own: Mapping[str, Ranges] = field(default_factory=dict)
     weights: Mapping[str, Weights] = field(default_factory=dict)
+    revertible: bool = True
 
     @property
     def labels(self) -> tuple[str, ...]:

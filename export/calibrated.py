@@ -78,10 +78,13 @@ def saturated_layers(report: CalibrationReport) -> Table:
 
 def _saturated(report: CalibrationReport) -> str:
     """What is predicted for CPUs without VNNI, and what to do."""
+    by_variant: dict[tuple[str, int], list[str]] = {}
+    for found in report.saturation:
+        off = f"{_percent(max(found.errors.values(), default=None))} off in {found.runtime}"
+        by_variant.setdefault((found.variant, found.samples), []).append(off)
     said = [
-        f"{found.variant} on a CPU without VNNI, predicted from {counted(found.samples, 'sample')}: "
-        f"{_percent(max(found.errors.values(), default=None))} off in {found.runtime}."
-        for found in report.saturation
+        f"{variant} on a CPU without VNNI, predicted from {counted(samples, 'sample')}: {', '.join(off)}."
+        for (variant, samples), off in by_variant.items()
     ]
     return (
         f"{' '.join(said)} Such CPUs add products in 16 bits, which saturate. Take int8-w7 there, which can't: "
@@ -113,14 +116,15 @@ def points(found: Search) -> Table:
     runtimes = tuple(dict.fromkeys(name for point in found.points for name in point.speed))
     rows = [
         (
-            str(point.int8_operators), f"{point.value:.4g}", _percent(point.error),
+            str(point.int8_operators), *([] if found.of_outputs else [f"{point.value:.4g}"]), _percent(point.error),
             *(f"{point.speed[name]:.2f}x" if name in point.speed else "-" for name in runtimes),
             ("taken" if point.float_nodes == found.best.float_nodes else "") if point.met else "breaks the bound",
         )
         for point in found.points
     ]  # fmt: skip
     speeds = (f"speed on {name}" for name in runtimes)
-    return Table(header=("operators in int8", found.metric, "difference", *speeds, ""), rows=tuple(rows))
+    metric = () if found.of_outputs else (found.metric,)
+    return Table(header=("operators in int8", *metric, "difference", *speeds, ""), rows=tuple(rows))
 
 
 def reverts(found: Search) -> Table:
@@ -143,30 +147,38 @@ def _tried(report: CalibrationReport) -> str:
 
 
 def _searched(found: Search) -> str:
-    values = ", ".join(f"{value:.4g} on {name}" for name, value in found.values.items())
+    values = ", ".join(
+        f"{_percent(value) if found.of_outputs else format(value, '.4g')} on {name}"
+        for name, value in found.values.items()
+    )  # fmt: skip
     ended = ", ended by its time" if found.out_of_time else ""
     held = "holds" if found.met else "does NOT hold"
     real = f" (float32: {found.real:.4g})" if found.real else ""
     return (
-        f"{found.variant}: a bound of {found.drop} on {found.metric}{real} {held}: {values or 'not measured'}. "
-        f"{found.tries} graphs measured in {found.seconds:.0f} s{ended}."
+        f"{found.variant}: a bound of {found.drop} on the {found.metric}{real} {held}: {values or 'not measured'}. "
+        f"{counted(found.tries, 'graph')} measured in {found.seconds:.0f} s{ended}."
     )
 
 
-def words(report: CalibrationReport) -> str:
-    """What was read, what became int8 and what stayed float, and the tensor that is cut most."""
-    left = ", ".join(_by_place(report.float_nodes)) or "none"
+def sentences(report: CalibrationReport) -> list[str]:
+    """What was read, what became int8 and what stayed float, the tensor that is cut most, and notes."""
+    few = len(report.float_nodes) <= MOST_NAMED
+    left = ", ".join(report.float_nodes if few else _by_place(report.float_nodes))
     out = [f"{counted(report.samples, 'sample')} read, differences measured on {report.compared} of them."]
     if report.layers or report.float_nodes or any(is_int8(variant) for variant in report.errors):
         out.append(
-            f"In int8: {counted(len(report.layers), 'operator')}; of {PRODUCTS}, left in float: {left}. Operators of "
-            "other kinds, such as GRU, get no int8 weights."
+            f"In int8: {counted(len(report.layers), 'operator')}; of {PRODUCTS}, "
+            f"{f'left in float: {left}' if left else 'all that there are'}."
         )
     worst = max(report.tensors, key=lambda t: t.cut, default=None)
     if worst is not None:
-        cut = f"at most {_percent(worst.cut)} of its values ({worst.tensor})" if worst.cut else "nothing"
+        cut = f"at most {_percent(worst.cut)} of the values of {worst.tensor}" if worst.cut else "no value"
         out.append(f"Ranges cut {cut}.")
-    return " ".join([*out, *(f"{note}." for note in report.notes)])
+    return [*out, *(f"{note[:1].upper()}{note[1:]}." for note in report.notes)]
+
+
+MOST_NAMED = 8
+"""Nodes left in float that are named one by one, as `--exclude` takes them."""
 
 
 def _by_place(nodes: Sequence[str]) -> list[str]:
@@ -183,4 +195,7 @@ def _worst_pairs(report: CalibrationReport, variant: str) -> float | None:
 
 
 def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.2g} %"
+    if value is None:
+        return "-"
+    percent = 100.0 * value
+    return f"{percent:.0f} %" if abs(percent) >= 99.5 else f"{percent:.2g} %"  # else 1 is "1e+02"

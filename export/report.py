@@ -256,8 +256,8 @@ def _calibrations(built: Built) -> list[Section]:
             title=f"Calibration of {role}" if several else "Calibration",
             blocks=(
                 Text(
-                    text=f"{calibrated.words(one.report)} Differences are relative (L2), by the letter of the ONNX "
-                    "standard."
+                    text=" ".join(calibrated.sentences(one.report))
+                    + " Differences are relative (L2), by the letter of the ONNX standard."
                 ),
                 *calibrated.blocks(one.report),
             ),

@@ -69,6 +69,7 @@ class Nncf:
         return Source(
             watched=base, variant=variant, exclude=tuple(exclude), margin=prepared.options.margin,
             methods=prepared.options.trials.range_methods, own={OWN: {**whole, **own}}, weights=found.weights,
+            revertible=False,
         )  # fmt: skip
 
 

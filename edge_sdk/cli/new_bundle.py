@@ -182,7 +182,7 @@ def _lines(built: Built) -> list[str]:
     for one in built.made.quantized.values():
         for block in calibrated.blocks(one.report):
             out.append(terminal.table(block.header, block.rows) if isinstance(block, Table) else block.text)
-        out.append(calibrated.words(one.report))
+        out += calibrated.sentences(one.report)
     with Bundle.open(built.path) as bundle:
         for graph in bundle.manifest.graphs:
             ran = ", ".join(f"{count} on {runtime}" for runtime, count in graph.int8_ran.items())

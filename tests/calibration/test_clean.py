@@ -258,3 +258,37 @@ def test_a_runtime_that_refuses_the_graph_costs_the_others_nothing() -> None:
     assert any("not for tensorrt: L47" in note for note in made.report.notes)
     # onnxruntime would fuse the average into a kernel that has no dilations: what reads it is float there
     assert [made.get("int8", runtime=one).int8_convolutions for one in ("openvino", "onnxruntime")] == [2, 1]
+
+
+@pytest.mark.parametrize("axis", ["unk__6", "Softmax4195_dim_0", "rows", None])
+def test_an_output_keeps_the_shape_that_its_file_states_though_more_of_it_can_be_inferred(axis: str | None) -> None:
+    made = helper.make_model(
+        helper.make_graph(
+            [
+                helper.make_node("Reshape", ["x", "to"], ["flat"], name="flat"),
+                helper.make_node("Relu", ["flat"], ["y"], name="act"),
+            ],
+            "reshaped",
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 2, 4])],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, [axis, 8])],
+            [numpy_helper.from_array(np.array([-1, 8]), "to")],
+        ),
+        opset_imports=[helper.make_opsetid("", 17)],
+    )  # fmt: skip
+    assert clean(made).model.graph.output[0] == made.graph.output[0]
+
+
+def test_an_output_without_a_shape_that_none_can_infer_is_named() -> None:
+    made = helper.make_model(
+        helper.make_graph(
+            [helper.make_node("Reshape", ["x", "to"], ["y"], name="flat")], "free",
+            [
+                helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 2, 4]),
+                helper.make_tensor_value_info("to", TensorProto.INT64, [None]),
+            ],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        ),
+        opset_imports=[helper.make_opsetid("", 17)],
+    )  # fmt: skip
+    with pytest.raises(BadInput, match="the output y has no shape in the file"):
+        graphs.load(made.SerializeToString())
