@@ -24,6 +24,9 @@ Metric: TypeAlias = Callable[[Answer], float]
 Unit = Literal["pp", "%", ""]
 
 SEARCH_S = 600.0
+LARGEST_ERROR = 0.2
+"""`fidelity.error` of an output on its own calibration samples above which an int8 graph counts as another graph: it is
+refused unless it is forced."""
 _DROP = re.compile(r"(?P<number>[0-9]+(\.[0-9]*)?|\.[0-9]+)(?P<unit>pp|%|)")
 
 

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import ModelProto
 
+from edge_sdk.calibration.bound import LARGEST_ERROR
 from edge_sdk.calibration.graphs import Index
 from edge_sdk.calibration.observe import Feeds, Reader
 from edge_sdk.calibration.ops import DEQUANTIZE
 from edge_sdk.tensors import Array
 
-LARGEST_ERROR = 0.2
-"""`error` of an output on its own calibration samples above which an int8 graph counts as another graph."""
 _SAME = 1e-3
 
 

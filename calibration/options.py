@@ -16,7 +16,7 @@ from edge_sdk.runtimes.variants import KINDS, MADE_BY_DEFAULT
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuantizeOptions:
-    """What to make of a float graph; every default of calibration stands here.
+    """What to make of a float graph. The defaults of what is tried stand in `trials`, those of a bound in `bound`.
 
     variants: of "int8", "int8-w7" (weights in [-64, 64] where 16-bit sums could saturate), "fp16", "fp32" (cleaned).
     An int8 variant of a graph in which no operator became int8 is not made, and a note of the report says so.
@@ -43,7 +43,7 @@ class QuantizeOptions:
     force: bool = False
 
     def __post_init__(self) -> None:
-        some_of("variants", self.variants, tuple(KINDS))
+        some_of("variant", self.variants, tuple(KINDS))
         if not (np.isfinite(self.margin) and self.margin >= 1.0):
             raise BadUsage(f"output_margin is a widening, at least 1, not {self.output_margin}")
         if self.first_conv not in get_args(FirstConv):

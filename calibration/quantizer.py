@@ -11,7 +11,7 @@ from onnx import ModelProto, helper
 
 from edge_sdk.calibration import bounded, candidates, fidelity, graphs, report
 from edge_sdk.calibration.answered import scale_rows
-from edge_sdk.calibration.bound import AccuracyBound, Drop
+from edge_sdk.calibration.bound import LARGEST_ERROR, AccuracyBound, Drop
 from edge_sdk.calibration.bounded import BoundCheck
 from edge_sdk.calibration.candidates import Kept
 from edge_sdk.calibration.counts import with_true_counts
@@ -193,7 +193,7 @@ def _compare(prepared: Prepared, variants: Sequence[Variant], *, far: bool) -> _
         before = found.get(variant.variant, {})
         found[variant.variant] = before | {name: max(error, before.get(name, 0.0)) for name, error in errors.items()}
         notes += [f"{variant.variant}: output {name} was not compared: {why}" for name, why in missing.items()]
-        if bad := {name: error for name, error in errors.items() if error > fidelity.LARGEST_ERROR}:
+        if bad := {name: error for name, error in errors.items() if error > LARGEST_ERROR}:
             notes.append(_too_far(prepared, variant, model, bad, far=far))
     compared = dict.fromkeys(name for errors in found.values() for name in errors)
     notes += [note for name in compared if (note := _measured_by([one[name] for one in wanted], name))]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edge_sdk.errors import BadUsage
+from edge_sdk.shown import shown
 
 RANGE_METHODS = ("minmax", "percentile-99.99", "percentile-99.999", "mse", "entropy")
 """Of `ranges.fit`."""
@@ -13,10 +15,12 @@ ENGINE_NAMES = ("portable", "nncf")
 """Those of `engines.ENGINES`, which this module can't import: engines read the options."""
 
 
-def some_of(what: str, given: tuple[str, ...], known: tuple[str, ...]) -> None:
-    unknown = [repr(one) for one in given if one not in known]
+def some_of(what: str, given: Sequence[str], known: Sequence[str], *, where: str = "") -> None:
+    """Raise BadUsage where `given` is empty or names one that is not known. what: one of them, as a noun."""
+    unknown = [shown(str(one))[:80] for one in given if one not in known]
     if unknown or not given:
-        raise BadUsage(f"{what} are of {', '.join(known)}, not {', '.join(unknown) or 'none at all'}")
+        found = f"unknown {what} {unknown[0]}" if unknown else f"no {what} is named"
+        raise BadUsage(f"{found}; available: {', '.join(known)}", where=where)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +46,8 @@ class Trials:
     scales: bool = False
 
     def __post_init__(self) -> None:
-        some_of("engines", self.engines, ENGINE_NAMES)
-        some_of("range_methods", self.range_methods, RANGE_METHODS)
+        some_of("engine", self.engines, ENGINE_NAMES)
+        some_of("range method", self.range_methods, RANGE_METHODS)
         if not (math.isfinite(self.tune_s) and self.tune_s >= 0.0):
             raise BadUsage(f"tune_s is a time in seconds, not {self.tune_s}")
         if self.within is not None and not 0.0 < self.within < 1.0:

@@ -46,7 +46,9 @@ class FamilyOptions:
         help="Time for the training steps, such as 10min; with --steps, whichever ends first. Default: the family's.",
     )  # fmt: skip
     seed: int = option(0, kind="int", least=0, most=2**32 - 1, help="Seed of all random numbers.")
-    threads: int | None = option(None, kind="int", least=1, help="Default: all available physical cores.")
+    threads: int | None = option(
+        None, kind="int", least=1, help="Number of threads. Default: one per available physical core."
+    )
     device: DeviceWanted = option(
         "auto", choices=("auto", "cpu", "cuda"), help="Where to train: auto, cpu or cuda. auto: a GPU if there is one."
     )

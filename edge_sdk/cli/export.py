@@ -32,16 +32,16 @@ def export(
             show_default=False,
         ),
     ],
-    weights: Annotated[Path | None, typer.Option(help="A .safetensors file of all its weights.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="A .safetensors file with all weights of the module.")] = None,
     arg: Annotated[
-        list[str] | None, typer.Option("--arg", help="An argument of the factory, such as width=32; may be repeated.")
+        list[str] | None, typer.Option("--arg", help="Argument for the factory, such as width=32; may be repeated.")
     ] = None,
 ) -> None:  # fmt: skip
     """Export a torch module, check the graph against it, quantize it, and write one bundle with its variants.
 
     The current folder is searched for the package, too. Its code is imported and runs. Upper-case letters in --input
     are free axes with their range, N is the batch. Module and graph are compared on seeded inputs of several sizes.
-    All else is as of edge-sdk quantize: samples, preprocessing, task.
+    All other options are those of edge-sdk quantize: samples, preprocessing, task.
 
     Example: edge-sdk export nets:make --input "image:float32[N,3,64,64]" --data samples.npz --out m.edge
 

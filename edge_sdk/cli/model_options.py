@@ -8,24 +8,25 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
 from edge_sdk.bundle.rules import MAX_AXIS
-from edge_sdk.cli.options import Json
-from edge_sdk.cli.terminal import seconds
+from edge_sdk.calibration.bound import LARGEST_ERROR, SEARCH_S, AccuracyBound, drop, metric
+from edge_sdk.calibration.trials import ENGINE_NAMES, RANGE_METHODS, THOROUGH, Trials, some_of
+from edge_sdk.cli.options import Json, Threads
+from edge_sdk.cli.terminal import duration, seconds
+from edge_sdk.counted import listed
 from edge_sdk.errors import BadUsage, NotThere
-from edge_sdk.runtimes.variants import KINDS
+from edge_sdk.runtimes.variants import KINDS, MADE_BY_DEFAULT
 from edge_sdk.shown import shown
 
-if TYPE_CHECKING:
-    from edge_sdk.calibration.bound import AccuracyBound
-    from edge_sdk.calibration.trials import Trials
 
-Value = TypeVar("Value")
+def _percent(share: float) -> str:
+    return f"{100.0 * share:g} %"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,109 +36,139 @@ class ModelOptions:
     data: Annotated[
         list[str],
         typer.Option(
-            help="A folder of pictures or of .npz files, one .npz file of samples, or random:64. Of several models "
+            help="A folder of pictures or of .npz files, one .npz file of samples, or random:64. With several models, "
             "ROLE=FOLDER for each.",
             show_default=False,
         ),
     ]
     out: Annotated[Path, typer.Option(help="The bundle to write, NAME.edge.", show_default=False)]
     name: Annotated[str | None, typer.Option(help="Name of the bundle. Default: the file name of OUT.")] = None
-    task: Annotated[
-        str | None, typer.Option(help="Whose predictor runs it, such as classification. Default: tensor.")
-    ] = None
-    labels: Annotated[Path | None, typer.Option(help="Names of the classes, in order: one a line, or a JSON list.")] = (
+    task: Annotated[str | None, typer.Option(help="Task of the bundle, such as classification. Default: tensor.")] = (
         None
     )
-    scores: Annotated[
-        str | None, typer.Option(help="Of a classifier: logits or probabilities, what its output holds.")
+    labels: Annotated[
+        Path | None, typer.Option(help="File with the class names in order, one per line or as a JSON list.")
     ] = None
+    scores: Annotated[str | None, typer.Option(help="Whether a classifier's output holds logits or probabilities.")] = (
+        None
+    )
+    setting: Annotated[
+        list[str] | None,
+        typer.Option(help="Another setting of the task, such as output=y, the classifier's output that holds the class "
+                     "scores; may be repeated."),
+    ] = None  # fmt: skip
     test: Annotated[
         Path | None,
         typer.Option(
-            help="Of a classifier: samples for its evaluation, a folder for each class, named by its label, or a "
-            "folder without labels. Default: the calibration samples.",
+            help="Samples for evaluating a classifier: a folder with one subfolder per label, or a folder without "
+            "labels. Default: the calibration samples.",
         ),
     ] = None
     group: Annotated[
         str | None,
-        typer.Option(help="Of --test, if a part has several samples: regular expression that names the part, or "
-                     "TABLE.csv:COLUMN."),
+        typer.Option(help="Regular expression or TABLE.csv:COLUMN that identifies the part in each --test sample, if a "
+                     "part has several."),
     ] = None  # fmt: skip
     mean: Annotated[
-        str | None, typer.Option(help="Of the network's channels, such as 0.485,0.456,0.406: its input takes pictures.")
-    ] = None
-    std: Annotated[str | None, typer.Option(help="As --mean, such as 0.229,0.224,0.225.")] = None
+        str | None,
+        typer.Option(help="Per-channel mean used in training, such as 0.485,0.456,0.406. The input then takes uint8 "
+                     "pictures."),
+    ] = None  # fmt: skip
+    std: Annotated[
+        str | None,
+        typer.Option(help="Per-channel standard deviation used in training, such as 0.229,0.224,0.225. The input then "
+                     "takes uint8 pictures."),
+    ] = None  # fmt: skip
     pixel_range: Annotated[
-        str | None, typer.Option(help="What --mean and --std refer to: pixels of 0..1 (default) or 0..255.")
+        str | None, typer.Option(help="Range of the pixels that --mean and --std refer to: 0..1 (default) or 0..255.")
     ] = None
-    color: Annotated[str | None, typer.Option(help="Order of the network's channels: rgb (default) or bgr.")] = None
+    color: Annotated[
+        str | None, typer.Option(help="Channel order that the network was trained with: rgb (default) or bgr.")
+    ] = None
     resize: Annotated[
-        str | None, typer.Option(help="Pictures to the network's size: stretch (default), letterbox or longest-side.")
+        str | None, typer.Option(help="How pictures are resized: stretch (default), letterbox or longest-side.")
     ] = None
     fill: Annotated[
-        str | None, typer.Option(help="Around a picture whose aspect is kept: edge (default), or grey from 0 to 255.")
+        str | None,
+        typer.Option(help="Padding of letterbox and longest-side: edge (default), or a grey level from 0 to 255."),
     ] = None
     size: Annotated[
-        str | None, typer.Option(help="Height x width where the network leaves them free, such as 480x640.")
+        str | None, typer.Option(help="Height x width of pictures, such as 480x640, if the network leaves them free.")
     ] = None
     picture_input: Annotated[
-        str | None, typer.Option(help="The input that takes pictures, if several could; of several models ROLE/INPUT.")
+        str | None, typer.Option(help="Input that takes pictures, if several could; ROLE/INPUT with several models.")
     ] = None
     preprocessing: Annotated[
-        Path | None, typer.Option(help="A JSON file of the same: docs/quantize.md. Options go before it.")
+        Path | None,
+        typer.Option(help="JSON file with these preprocessing options; command-line options take precedence."),
     ] = None
     metadata: Annotated[
         bool,
-        typer.Option("--metadata/--no-metadata", help="Take what the file says of itself where nothing is stated."),
+        typer.Option(
+            "--metadata/--no-metadata",
+            help="Use preprocessing, labels and task stored in the model file unless given here.",
+        ),
     ] = True
     variant: Annotated[
-        list[str] | None, typer.Option(help="fp16, int8 or int8-w7, besides fp32; may be repeated. Default: all.")
+        list[str] | None,
+        typer.Option(help=f"{listed(MADE_BY_DEFAULT)}, besides fp32; may be repeated. Default: all."),
     ] = None
     exclude: Annotated[
         list[str] | None,
-        typer.Option(help="Leave this node out of int8; may be repeated. Of several models ROLE=NODE."),
+        typer.Option(help="Keep this node in float in int8 variants; may be repeated. ROLE=NODE with several models."),
     ] = None
     axis: Annotated[
         list[str] | None, typer.Option(help="Largest size of a free axis, such as N=8; may be repeated.")
     ] = None
     engine: Annotated[
         list[str] | None,
-        typer.Option(help="portable or nncf; may be repeated, the better one is kept. Default: all installed."),
+        typer.Option(
+            help=f"Quantization engine: {listed(ENGINE_NAMES)}; may be repeated, the best result is kept. "
+            f"Default: {listed(THOROUGH.engines, 'and')}, if installed."
+        ),
     ] = None
     ranges: Annotated[
         list[str] | None,
         typer.Option(
-            help="How ranges are chosen: minmax, percentile-99.99, percentile-99.999, mse or entropy; may be "
-            "repeated, the best one is kept. Default: minmax, percentile-99.99 and mse."
+            help=f"How ranges are chosen: {listed(RANGE_METHODS)}; may be repeated, the best result is kept. "
+            f"Default: {listed(THOROUGH.range_methods, 'and')}."
         ),
     ] = None
     tune: Annotated[
         str | None,
-        typer.Option(help="Time for choosing ranges one tensor at a time, such as 2min; 0s for none. Default: 30s."),
+        typer.Option(
+            help="Time limit for tuning ranges one tensor at a time, such as 2min; 0s turns it off. "
+            f"Default: {duration(THOROUGH.tune_s)}."
+        ),
     ] = None
     max_drop: Annotated[
         str | None,
         typer.Option(
-            help="How much int8 may lose: 0.5pp (points of --metric) or 1%; without a metric, the largest "
-            "difference of an output. Operators stay float until it holds; exit code 1 if it can't. Default: "
-            "what is farther than 10 % is brought nearer as far as the time allows; above 20 % exit code 1."
+            help="How much accuracy int8 may lose: 0.5pp (percentage points of --metric) or 1%; without --metric, the "
+            "largest difference of an output. Operators are kept in float until it holds; exit code 1 if it can't. "
+            "Default: operators are kept in float until the difference is at most "
+            f"{_percent(THOROUGH.within or 0.0)}, if --search-time suffices; exit code 1 above "
+            f"{_percent(LARGEST_ERROR)}."
         ),
     ] = None
     metric: Annotated[
         str | None,
         typer.Option(
-            help="Of --max-drop: pkg.mod:function, called with a function from arrays to arrays; returns a "
-            "number, higher is better."
+            help="Accuracy that --max-drop limits: pkg.mod:function, which gets a function from input arrays to output "
+            "arrays and returns a number, higher is better."
         ),
     ] = None
     search_time: Annotated[
         str | None,
-        typer.Option(help="For finding the operators that must stay float. Default: 10min with --max-drop, else 5min."),
+        typer.Option(
+            help="Time limit for the search for operators to keep in float. "
+            f"Default: {duration(SEARCH_S)} with --max-drop, else {duration(THOROUGH.search_s)}."
+        ),
     ] = None
     force: Annotated[bool, typer.Option("--force", help="Accept int8 graphs with a large error.")] = False
     key: Annotated[Path | None, typer.Option(help="Sign the bundle with this .key file (edge-sdk keygen).")] = None
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of random samples.")] = 0
-    threads: Annotated[int | None, typer.Option(min=1, help="Default: all available physical cores.")] = None
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed for random samples.")] = 0
+    threads: Threads = None
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Overwrite OUT unconditionally.")] = False
     dry_run: Annotated[
         bool,
@@ -172,45 +203,39 @@ def verb(command: Callable[..., None]) -> Callable[..., None]:
 
 def variants_of(words: Sequence[str] | None) -> tuple[str, ...] | None:
     """The variants besides fp32, None = all. Raises BadUsage for one that there is not."""
-    if unknown := [one for one in words or () if one not in KINDS]:
-        raise BadUsage(f"--variant is {', '.join(KINDS)}, not {shown(unknown[0])}")
-    return None if not words else tuple(one for one in dict.fromkeys(words) if one != "fp32")
+    if not words:
+        return None
+    some_of("variant", words, tuple(KINDS), where="--variant")
+    return tuple(one for one in dict.fromkeys(words) if one != "fp32")
 
 
 def trials_of(options: ModelOptions) -> Trials:
     """What is tried for int8. Raises BadUsage; NotThere where none of the engines that are named is installed."""
-    from edge_sdk.calibration.engines import ENGINES
-    from edge_sdk.calibration.trials import THOROUGH, Trials
-
-    found = Trials(
-        engines=tuple(options.engine or THOROUGH.engines),
-        range_methods=tuple(options.ranges or THOROUGH.range_methods),
-        compared=THOROUGH.compared,
-        tune_s=_tune_s(options.tune, THOROUGH.tune_s),
-        equalise=THOROUGH.equalise,
-        within=THOROUGH.within,
+    engines, methods = options.engine or THOROUGH.engines, options.ranges or THOROUGH.range_methods
+    some_of("engine", engines, ENGINE_NAMES, where="--engine")
+    some_of("range method", methods, RANGE_METHODS, where="--ranges")
+    found = replace(
+        THOROUGH, engines=tuple(engines), range_methods=tuple(methods),
+        tune_s=THOROUGH.tune_s if options.tune is None else _tune_s(options.tune),
         search_s=THOROUGH.search_s if options.search_time is None else seconds(options.search_time),
-        scales=THOROUGH.scales,
-    )
+    )  # fmt: skip
+    from edge_sdk.calibration.engines import ENGINES
+
     for name in options.engine or ():
         if why := ENGINES[name].missing():
             raise NotThere(why)
     return found
 
 
-def _tune_s(text: str | None, usual: float) -> float:
-    if text is None:
-        return usual
+def _tune_s(text: str) -> float:
     return 0.0 if text.strip() in ("0", "0s") else seconds(text)
 
 
 def bound_of(options: ModelOptions) -> AccuracyBound | None:
     """How much int8 may lose. Raises BadUsage, also for options that say how to keep a bound that there is not."""
-    from edge_sdk.calibration.bound import SEARCH_S, AccuracyBound, drop, metric
-
     if options.max_drop is None:
         if options.metric is not None:
-            raise BadUsage("--metric is of a bound, and none is given", hint="Add --max-drop, such as 0.5pp")
+            raise BadUsage("--metric requires --max-drop", hint="Add --max-drop, such as 0.5pp")
         return None
     allowed = drop(options.max_drop)
     search_s = SEARCH_S if options.search_time is None else seconds(options.search_time)
@@ -283,6 +308,22 @@ def _axis(word: str) -> tuple[str, int]:
     if len(size.lstrip("0")) > len(str(MAX_AXIS)) or not 1 <= int(size) <= MAX_AXIS:
         raise BadUsage(f"--axis {shown(word)[:80]}: a size is from 1 to {MAX_AXIS:,}", hint="Write --axis N=8")
     return name, int(size)
+
+
+def settings_of(options: ModelOptions) -> dict[str, object]:
+    """Fields of the task's settings, as plain values; those of --setting as their text. Raises BadUsage."""
+    from edge_sdk.export.generic.settings import labels_of
+
+    found: dict[str, object] = {} if options.labels is None else {"labels": labels_of(options.labels)}
+    found |= {} if options.scores is None else {"scores": options.scores}
+    for word in options.setting or ():
+        name, sign, text = word.partition("=")
+        if not sign or not name:
+            raise BadUsage(f"--setting {shown(word)[:80]} is not NAME=VALUE", hint="Write --setting output=y")
+        if name in found:
+            raise BadUsage(f"the setting {shown(name)[:80]} is given twice", where="--setting", hint="State one value")
+        found[name] = text
+    return found
 
 
 def by_role(words: Sequence[str], roles: Sequence[str], option: str) -> dict[str, list[str]]:

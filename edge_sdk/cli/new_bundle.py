@@ -16,12 +16,14 @@ from edge_sdk.cli.model_options import (
     by_role,
     one_each,
     picture_of,
+    settings_of,
     trials_of,
     variants_of,
 )
 from edge_sdk.cli.train import checked_out, quality, refused_here, written
 from edge_sdk.counted import counted
 from edge_sdk.errors import BadUsage
+from edge_sdk.runtimes.variants import KINDS, MADE_BY_DEFAULT
 
 if TYPE_CHECKING:
     from edge_sdk.export.build import BuildOptions
@@ -92,15 +94,12 @@ def task_options(task: str, options: ModelOptions) -> TaskOptions:
 def stated(models: Mapping[str, UserModel], options: ModelOptions, axes: Mapping[str, int]) -> Stated:
     """The options as the library takes them."""
     from edge_sdk.export.generic.bring import Stated
-    from edge_sdk.export.generic.settings import labels_of
 
     roles = tuple(models)
-    settings: dict[str, object] = {} if options.labels is None else {"labels": labels_of(options.labels)}
-    settings |= {} if options.scores is None else {"scores": options.scores}
     return Stated(
         data=one_each(by_role(options.data, roles, "--data"), "--data"), axes={**axes, **axes_of(options.axis or ())},
         exclude=by_role(options.exclude or (), roles, "--exclude"), variants=variants_of(options.variant),
-        trials=trials_of(options), picture=picture_of(options), task=options.task or "", settings=settings,
+        trials=trials_of(options), picture=picture_of(options), task=options.task or "", settings=settings_of(options),
         seed=options.seed, metadata=options.metadata,
     )  # fmt: skip
 
@@ -146,8 +145,8 @@ def _plan_text(found: Brought, options: ModelOptions) -> str:
             ("output", _words(spec)) for spec in facts.outputs
         ]
         rows += [("samples", f"{len(found.samples.by_role[role])}, the first one was read and fits")]
-        wanted = "all" if graph.variants is None else ", ".join(graph.variants) or "none"
-        rows += [("variants", f"fp32, and of fp16, int8, int8-w7: {wanted}")]
+        wanted = ("fp32", *(MADE_BY_DEFAULT if graph.variants is None else graph.variants))
+        rows += [("variants", ", ".join(name for name in KINDS if name in wanted))]
     rows += [("task", family.task)]
     if (record := family.preprocessing) is not None:
         rows += [("pictures", f"{record.height} x {record.width} px, {record.mode}, fill {record.fill}")]

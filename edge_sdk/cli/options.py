@@ -9,7 +9,9 @@ from typing import Annotated, TypeAlias, cast
 import typer
 
 from edge_sdk.bundle.signing import Mode, TrustPolicy
+from edge_sdk.counted import listed
 from edge_sdk.errors import BadUsage
+from edge_sdk.runtimes.variants import KINDS
 
 Bundle: TypeAlias = Annotated[Path, typer.Argument(help="A .edge file.", show_default=False)]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="One JSON object on stdout instead of text.")]
@@ -22,18 +24,20 @@ Runtimes: TypeAlias = Annotated[
 ]
 Variants: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option("--variant", help="fp32, fp16, int8 or int8-w7; may be repeated."),
+    typer.Option("--variant", help=f"{listed(KINDS)}; may be repeated."),
 ]
 Runtime: TypeAlias = Annotated[str | None, typer.Option("--runtime", help="Use this runtime or fail.")]
 Variant: TypeAlias = Annotated[
     str | None,
-    typer.Option("--variant", help="Use this variant or fail; by role: encoder=int8,decoder=fp32."),
+    typer.Option("--variant", help="Use this variant or fail; for each role: encoder=int8,decoder=fp32."),
 ]
 Device: TypeAlias = Annotated[
     str | None,
     typer.Option("--device", help="Use this device or fail: CPU, GPU, NPU, CUDA, as edge-sdk devices lists."),
 ]
-Threads: TypeAlias = Annotated[int | None, typer.Option(min=1, help="Default: all available physical cores.")]
+Threads: TypeAlias = Annotated[
+    int | None, typer.Option(min=1, help="Number of threads. Default: one per available physical core.")
+]
 Trust: TypeAlias = Annotated[str, typer.Option(help="Signature policy: required, if-present or off.")]
 Keys: TypeAlias = Annotated[Path | None, typer.Option(help="Folder of trusted .pub keys.")]
 

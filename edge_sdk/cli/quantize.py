@@ -22,7 +22,7 @@ def quantize(
     model: Annotated[
         list[str],
         typer.Argument(
-            metavar="MODEL.onnx", help="An ONNX file; of several ROLE=FILE each, which become one bundle.",
+            metavar="MODEL.onnx", help="ONNX file, or ROLE=FILE for each of several models of one bundle.",
             show_default=False,
         ),
     ],
@@ -62,7 +62,7 @@ def files_of(words: Sequence[str]) -> dict[str, Path]:
         role, sign, file = word.partition("=")
         if not sign or not file or not tasks.ROLE.fullmatch(role):
             raise BadUsage(
-                f"of several models each is ROLE=FILE, not {shown(word)[:80]}",
+                f"with several models each is ROLE=FILE, not {shown(word)[:80]}",
                 hint="Write encoder=enc.onnx decoder=dec.onnx; a role is letters, digits, - and _",
             )
         if role.lower() in {one.lower() for one in found}:  # a file system may not tell their members apart

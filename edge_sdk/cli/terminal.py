@@ -39,6 +39,11 @@ def seconds(text: str) -> float:
     return total
 
 
+def duration(s: float) -> str:
+    """Seconds as text that `seconds` reads: "30s", "10min", "1h30min"."""
+    return clock(s).replace(" ", "")
+
+
 def out(text: str) -> None:
     """Print the text of a result on stdout. Characters that its encoding lacks are escaped, so no name raises."""
     _write(sys.stdout, safe(text))

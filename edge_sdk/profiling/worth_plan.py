@@ -14,6 +14,7 @@ from edge_sdk.profiling.elsewhere import WEAKER
 from edge_sdk.runtimes import registry, targets
 from edge_sdk.runtimes.probe import CAP_VARIABLE, CpuFacts, Isa
 from edge_sdk.runtimes.protocol import Availability
+from edge_sdk.runtimes.variants import is_int8
 
 FP32, OPENVINO = "fp32", "openvino"
 WHOLE = "predict"
@@ -80,7 +81,7 @@ def plan(
 
     variants: these alone, () = all. Raises BadUsage for a bundle without int8, or without a variant that is named.
     """
-    offered = tuple(dict.fromkeys(g.variant for g in bundle.manifest.graphs if g.variant.startswith("int8")))
+    offered = tuple(dict.fromkeys(g.variant for g in bundle.manifest.graphs if is_int8(g.variant)))
     if missing := [name for name in variants if name not in offered]:
         raise BadUsage(
             f"there is no int8 variant {missing[0]} in it", where=str(bundle.path),

@@ -196,7 +196,7 @@ class Running(ABC, Generic[In, Out]):
 
     @property
     def variant(self) -> str:
-        """The variant that runs: "fp32", "fp16", "int8", "int8-w7"; by role where they differ."""
+        """The variant that runs, one of `runtimes.variants.KINDS`; by role where they differ."""
         return self._ran.variant
 
     @property

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from edge_sdk import plain_file, tasks
+from edge_sdk.counted import listed
 from edge_sdk.errors import BadInput, BadUsage
 from edge_sdk.shown import shown
 
@@ -20,11 +22,12 @@ TENSOR = "tensor"
 """The task of a model of which nothing is stated."""
 MAX_LABELS, MAX_LABEL, MAX_FILE_BYTES = 100_000, 200, 2**24
 OPTIONS = {"labels": "--labels", "scores": "--scores"}
-"""The options that state a field of settings, by field."""
+"""The options that state a field of settings, by field; all others are stated by SETTING."""
+SETTING = "--setting"
 
 
 def settings_of(task: str, fields: Mapping[str, Any]) -> msgspec.Struct:
-    """The settings of a task from plain values by field.
+    """The settings of a task from plain values by field, or their text as a command line gives it: `top` may be "3".
 
     Raises BadUsage: no such task, a field that its settings don't have, one that it needs and nobody stated, a value
     that a field can't have.
@@ -35,18 +38,32 @@ def settings_of(task: str, fields: Mapping[str, Any]) -> msgspec.Struct:
     kind, known = tasks.task(task).settings, fields_of(task)
     for name in fields:
         if name not in known:
-            option = OPTIONS.get(name, name)
+            option = OPTIONS.get(name, SETTING)
+            others = f"; its settings are {', '.join(known)}" if known and option == SETTING else ""
             hint = f"Leave {option} out, or name another --task"
-            raise BadUsage(f"the task {task} has no {name}", where=option, hint=hint)
+            raise BadUsage(f"the task {task} has no {shown(name)[:80]}{others}", where=option, hint=hint)
     missing = [name for name, field in known.items() if field.required and name not in fields]
     if missing:
-        where, hint = OPTIONS.get(missing[0], "--task"), "State it, or name another --task"
-        raise BadUsage(f"the task {task} needs {', '.join(missing)}", where=where, hint=hint)
+        options = listed((OPTIONS.get(name, f"{SETTING} {name}=...") for name in missing), "and")
+        hint = f"Give {options}, or name another --task"
+        raise BadUsage(f"the task {task} needs {listed(missing, 'and')}", where="--task", hint=hint)
+    values = {name: _value(value, known[name].type) for name, value in fields.items()}
     try:
-        made: msgspec.Struct = msgspec.convert(dict(fields), kind)
+        made: msgspec.Struct = msgspec.convert(values, kind)
     except msgspec.ValidationError as exc:
         raise BadUsage(f"the settings of the task {task} can't be: {exc}", where="--task") from exc
     return made
+
+
+def _value(value: Any, kind: Any) -> Any:
+    """A value of a field of this type: of text the text itself or the number it is, else what it is as JSON."""
+    if not isinstance(value, str):
+        return value
+    with suppress(msgspec.ValidationError):
+        return msgspec.convert(value, kind, strict=False)
+    with suppress(msgspec.DecodeError, RecursionError):
+        return msgspec.json.decode(value, type=kind)
+    return value  # `settings_of` says what is wrong with it
 
 
 def fields_of(task: str) -> dict[str, msgspec.structs.FieldInfo]:

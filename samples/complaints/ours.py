@@ -12,6 +12,7 @@ from usual import Feeds
 from edge_sdk.calibration import Quantized, QuantizeOptions, quantize
 from edge_sdk.runtimes import probe, registry
 from edge_sdk.runtimes.protocol import CompileOptions, Session
+from edge_sdk.runtimes.variants import is_int8
 
 
 def variant_here() -> str:
@@ -26,7 +27,7 @@ def quantized(graph: bytes, samples: Sequence[Feeds], *variants: str) -> Quantiz
 
 def graph_of(made: Quantized, variant: str, runtime: str) -> bytes:
     """The graph that a bundle holds for one runtime."""
-    layouts = registry.runtime(runtime).int8_layouts if variant.startswith("int8") else ("plain",)
+    layouts = registry.runtime(runtime).int8_layouts if is_int8(variant) else ("plain",)
     return made.get(variant, layouts[0], runtime=runtime).graph
 
 

@@ -9,7 +9,8 @@ import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from edge_sdk.calibration import QuantizeOptions, fidelity, quantize
-from edge_sdk.calibration.fidelity import LARGEST_ERROR, error
+from edge_sdk.calibration.bound import LARGEST_ERROR
+from edge_sdk.calibration.fidelity import error
 from edge_sdk.errors import CheckFailed
 
 INT8 = QuantizeOptions(variants=("int8",), threads=1)

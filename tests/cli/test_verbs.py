@@ -556,6 +556,8 @@ def test_a_wrong_call_has_its_exit_code_and_says_what_is_wrong(
 
 def test_units_of_time_are_read_and_wrong_ones_are_refused() -> None:
     assert [terminal.seconds(t) for t in ("90s", "1.5min", "2 H", "1h30min", "1h 5s")] == [90, 90, 7200, 5400, 3605]
+    assert [terminal.duration(s) for s in (30.0, 300.0, 5400.0)] == ["30s", "5min", "1h30min"]
+    assert all(terminal.seconds(terminal.duration(s)) == s for s in (1, 59, 60, 61, 3600, 5400))
     for wrong in ("", "ten", "-3s", "0s", "5 parsecs", "5min soon", "min", "1h30"):
         with pytest.raises(BadUsage, match="not a time"):
             terminal.seconds(wrong)

@@ -29,17 +29,20 @@ BY_MACHINE = {
 
 @dataclass(frozen=True)
 class Walk:
-    """tables: (file, function) in order. beside: files that are entered without the value."""
+    """tables: (file, function) in order. beside: files that are entered without the value. thorough: those that are
+    entered with `THOROUGH` alone."""
 
     tables: tuple[tuple[tuple[str, str], ...], ...]
     beside: frozenset[str]
+    thorough: frozenset[str] = frozenset()
 
     @classmethod
     def number(cls, number: int) -> Walk:
         text = PAGE.split(f"### Walk {number}: ")[1].split("\n### ")[0].split("\n## ")[0]
         tables = tuple(tuple(ROW.findall(part)) for part in re.split(r"^\|---.*$", text, flags=re.M)[1:])
         beside = "".join(part for part in text.split("\n\n") if "Entered without" in part)
-        return cls(tables, frozenset(FILE.findall(beside)))
+        thorough = "".join(part for part in text.split("\n\n") if part.startswith("`THOROUGH` adds"))
+        return cls(tables, frozenset(FILE.findall(beside)), frozenset(FILE.findall(thorough)))
 
     @property
     def stations(self) -> list[tuple[str, str]]:
@@ -103,7 +106,7 @@ def test_a_walk_names_each_file_once_and_all_of_them_exist(number: int) -> None:
     walk = Walk.number(number)
     assert len(walk.stations) > 5
     assert len(set(walk.files)) == len(walk.files)
-    assert all((ROOT / file).is_file() for file in (*walk.files, *walk.beside))
+    assert all((ROOT / file).is_file() for file in (*walk.files, *walk.beside, *walk.thorough))
     assert all(function in defined(file) for file, function in walk.stations)
 
 
@@ -147,6 +150,31 @@ def test_a_calibration_sample_crosses_the_files_of_walk_2_each_once(tmp_path: Pa
     assert trace.count("edge_sdk/npz.py", "read_npz") == count + 1  # the first one twice
     stays = [call.file for call in trace.calls if (call.file, call.function) in walk.stations[2:]]
     assert [file for file, before in zip(stays, ["", *stays]) if file != before] == walk.files[2:]
+
+
+def test_thorough_trials_enter_the_files_that_walk_2_adds_for_them(tmp_path: Path) -> None:
+    """Without NNCF, whose own files a walk through ours does not need. within: so small that the search is needed."""
+    from edge_sdk.calibration.trials import ONE, THOROUGH
+    from edge_sdk.export import calibrating
+    from edge_sdk.export.generic.samples import samples_of
+    from edge_sdk.runtimes.onnx_file import read_facts
+    from edge_sdk.tasks.base import MODEL
+
+    made, count = tiny.graph(), THOROUGH.compared + 1
+    for number, feeds in enumerate(tiny.Feeds(made, count)):
+        np.savez(tmp_path / f"{number}.npz", **feeds)  # type: ignore[arg-type]
+    trials = replace(THOROUGH, engines=("portable",), tune_s=1.0, within=0.001, search_s=5.0)
+    graph = replace(made.graphs[MODEL], variants=("int8",), trials=trials)
+    facts = read_facts(graph.onnx, where="tiny")
+    with traced() as trace:
+        samples = samples_of(str(tmp_path), facts.inputs, {"N": 1}, seed=0)
+        quantized = calibrating.quantized(graph, samples, threads=1)  # type: ignore[arg-type]
+    walk = Walk.number(2)
+    assert not walk.thorough & {*walk.files, *walk.beside}
+    assert alone(trace, replace(walk, beside=walk.beside | walk.thorough)) == (set(), set())
+    assert trace.count("edge_sdk/npz.py", "read_npz") == 2 * count + 1  # once more with equalised channels
+    assert quantized.report.compared == THOROUGH.compared
+    assert f"(`Trials.compared`: {ONE.compared}, with `THOROUGH` {THOROUGH.compared})" in PAGE
 
 
 def test_a_training_picture_crosses_the_files_of_walk_3_and_is_decoded_once(tmp_path: Path) -> None:

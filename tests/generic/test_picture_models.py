@@ -113,6 +113,9 @@ def test_a_dry_run_says_what_would_be_made_and_writes_nothing(here: Path, capsys
     text = capsys.readouterr().out
     for line in ("input     image: uint8 (N, 16, 16, 3)", "samples   6, the first", "pictures  16 x 16 px, stretch"):
         assert line in text
+    assert "variants  fp32, int8\n" in text
+    assert quantize(*STATED, "--dry-run", "--variant", "fp16") == 0
+    assert "variants  fp32, fp16, int8\n" in capsys.readouterr().out
     assert quantize(*STATED, "--dry-run", "--json") == 0
     plan = json.loads(capsys.readouterr().out)
     assert plan["models"]["model"]["samples"] == 6

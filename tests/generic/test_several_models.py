@@ -86,7 +86,7 @@ def test_two_models_become_one_bundle_that_is_verified_and_fed_by_role(here: Pat
 
 
 MISTAKES = [
-    (("enc.onnx", "dec.onnx"), DATA, (), "of several models each is ROLE=FILE, not enc.onnx"),
+    (("enc.onnx", "dec.onnx"), DATA, (), "with several models each is ROLE=FILE, not enc.onnx"),
     (("a b=enc.onnx", "d=dec.onnx"), DATA, (), "a role is letters, digits, - and _"),
     (("d=enc.onnx", "D=dec.onnx"), DATA, (), "two models are called D"),
     (FILES, ("--data", "enc.npz"), (), "--data enc.npz names none of the models encoder, decoder"),

@@ -63,10 +63,12 @@ def test_a_model_becomes_a_bundle_of_the_task_that_is_named(graded: None, work: 
     [
         ("nothing", {}, "there is no task nothing. One of anomaly, "),
         ("tensor", {"scores": "logits"}, "--scores: the task tensor has no scores. Leave --scores out"),
-        ("graded", {"labels": ("a",)}, "--scores: the task graded needs scores"),
-        ("graded", {}, "--labels: the task graded needs labels, scores"),
+        ("graded", {"labels": ("a",)}, "--task: the task graded needs scores. Give --scores, or"),
+        ("graded", {}, "--task: the task graded needs labels and scores. Give --labels and --scores, or"),
         ("graded", {"labels": ("a",), "scores": "sigmoid"}, "Invalid enum value 'sigmoid'"),
-        ("anomaly", {}, "the task anomaly needs grid"),
+        ("graded", {"labels": ("a",), "scores": "logits", "top": "x"}, "Expected `int`, got `str` - at `[$].top`"),
+        ("graded", {"tops": "3"}, "--setting: the task graded has no tops; its settings are labels, scores, top. "),
+        ("anomaly", {}, "the task anomaly needs grid. Give --setting grid=..., or"),
     ],
 )
 def test_settings_that_a_task_can_not_have_are_named(
@@ -74,6 +76,46 @@ def test_settings_that_a_task_can_not_have_are_named(
 ) -> None:
     with pytest.raises(BadUsage, match=said):
         settings_of(task, fields)
+
+
+def test_a_setting_given_as_text_is_read_as_its_field_is() -> None:
+    stated = {"labels": '["a", "b"]', "scores": "logits", "output": "3", "top": "3"}
+    assert msgspec.to_builtins(settings_of("classification", stated)) == stated | {"labels": ("a", "b"), "top": 3}
+
+
+def test_a_classifier_of_two_outputs_is_exported_by_the_output_that_is_named(
+    work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = classifier()
+    made.graph.output.append(onnx.helper.make_tensor_value_info("flat", onnx.TensorProto.FLOAT, ["N", 16]))
+    onnx.save(made, "m.onnx")
+    (work / "labels.txt").write_text("a\nb\nc\nd\ne\n", "utf-8")
+    words = ("quantize", "m.onnx", "--data", "random:3", "--out", "m.edge", "--variant", "fp32", "--threads", "1")
+    stated = ("--task", "classification", "--labels", "labels.txt", "--scores", "logits")
+    assert edge(*words, *ONE_WAY, *stated) == 3
+    assert "several outputs, and none is named: it answers logits, flat. Name one: --setting output=logits" in (
+        capsys.readouterr().err
+    )
+    assert edge(*words, *ONE_WAY, *stated, "--setting", "output=logits", "--setting", "top=2") == 0
+    with Bundle.open("m.edge") as bundle:
+        settings = bundle.manifest.settings
+        assert (settings["output"], settings["top"]) == ("logits", 2)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--setting", "output"), "--setting output is not NAME=VALUE. Write --setting output=y"),
+        (("--setting", "top=1", "--setting", "top=2"), "--setting: the setting top is given twice. State one value"),
+        (("--scores", "logits", "--setting", "scores=logits"), "--setting: the setting scores is given twice"),
+    ],
+)
+def test_a_setting_is_a_name_and_a_value_given_once(
+    words: tuple[str, ...], said: str, work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    onnx.save(classifier(), "m.onnx")
+    assert edge("quantize", "m.onnx", "--data", "random:3", "--out", "m.edge", *words) == 2
+    assert said in capsys.readouterr().err
 
 
 def test_labels_are_lines_or_a_list(tmp_path: Path) -> None:

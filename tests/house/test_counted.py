@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edge_sdk.counted import counted
+from edge_sdk.counted import counted, listed
 
 
 @pytest.mark.parametrize(
@@ -16,3 +16,11 @@ from edge_sdk.counted import counted
 )  # fmt: skip
 def test_a_noun_follows_its_number(count: int, noun: str, plural: str, text: str) -> None:
     assert counted(count, noun, plural) == text
+
+
+@pytest.mark.parametrize(
+    ("words", "text"), [((), ""), (("a",), "a"), (("a", "b"), "a or b"), (("a", "b", "c"), "a, b or c")]
+)
+def test_words_are_listed_with_one_before_the_last(words: tuple[str, ...], text: str) -> None:
+    assert listed(iter(words)) == text
+    assert listed(words, "and") == text.replace(" or ", " and ")

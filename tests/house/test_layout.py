@@ -49,6 +49,21 @@ def test_import_edge_sdk_brings_nothing_heavy() -> None:
     assert _run(f"import sys, edge_sdk; print(sorted({HEAVY} & set(sys.modules)))").strip() == "[]"
 
 
+def test_help_brings_nothing_that_calibrates() -> None:
+    """Help is built from constants of `calibration`: those of modules that import no graph library."""
+    code = (
+        "import sys\n"
+        "from edge_sdk.cli.main import run\n"
+        "for words in (['--help'], ['quantize', '--help'], ['export', '--help']):\n"
+        "    try:\n"
+        "        run(words)\n"
+        "    except SystemExit as left:\n"
+        "        assert left.code == 0, words\n"
+        f"print('heavy:', sorted({HEAVY} - {{'typer', 'rich'}} & set(sys.modules)))"
+    )
+    assert _run(code).splitlines()[-1] == "heavy: []"
+
+
 def test_the_device_side_brings_no_training_package_and_no_runtime_before_it_is_asked() -> None:
     code = (
         "import sys, edge_sdk\n"

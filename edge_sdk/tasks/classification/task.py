@@ -30,7 +30,10 @@ class ClassificationTask(TensorTask):
     def check(self, setup: Setup, *, where: str) -> None:
         super().check(setup, where=where)
         if problem := settings_problem(setup.settings, setup.outputs[MODEL]):
-            raise BadBundle(f"the settings of the task {self.name}: {problem}", where=where, hint="Export it again")
+            names = [spec.name for spec in setup.outputs[MODEL]]
+            one = names.count(setup.settings.output) == 1 or (not setup.settings.output and len(names) == 1)
+            hint = "Export it again" if one or not names else f"Name one: --setting output={shown(names[0])}"
+            raise BadBundle(f"the settings of the task {self.name}: {problem}", where=where, hint=hint)
         if setup.preprocessing is not None and setup.preprocessing.mode == "tiles":
             raise BadBundle(
                 "its preprocessing cuts a picture into tiles, and a classifier gives one answer a picture", where=where,
