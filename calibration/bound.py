@@ -75,7 +75,7 @@ class AccuracyBound:
             percent = f"{100.0 * self.drop.amount:g}"
             raise BadUsage(
                 f"--max-drop {self.drop.amount:g} without a unit is a difference of {percent} % of an output",
-                hint=f"Write --max-drop {self.drop.amount:g}%; without a unit an amount is below 1, such as 0.02 for 2%",
+                hint=f"Write --max-drop {self.drop.amount:g}%; without a unit it is below 1, such as 0.02 for 2%",
             )
 
     def met(self, value: float, real: float) -> bool:
