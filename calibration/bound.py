@@ -74,6 +74,12 @@ class AccuracyBound:
                 f"{self.drop} are points of a metric, and none is named",
                 hint="Name one with --metric, or bound the difference of the outputs in %: --max-drop 2%",
             )
+        if self.metric is None and not self.drop.unit and self.drop.amount >= 1:
+            percent = f"{100.0 * self.drop.amount:g}"
+            raise BadUsage(
+                f"--max-drop {self.drop.amount:g} without a unit is a difference of {percent} % of an output",
+                hint=f"Write --max-drop {self.drop.amount:g}%; without a unit it is below 1, such as 0.02 for 2%",
+            )
 
     def met(self, value: float, real: float) -> bool:
         """Whether a graph meets it. value, real: of the int8 and of the float graph; without a metric, `value`

@@ -160,6 +160,7 @@ def build(
     # Before minutes of calibration: what the task does not take, it would not take from the packer either.
     setup_of(exported, tasks.task(family.task), family=family.name, where=str(options.out))
     task.check_exported(exported, task_options)
+    task.check_answers(exported, lambda role: next(iter(family.samples(data, trained, role, CALIBRATION_SAMPLES))))
     made = Made(
         family=family, data=data, options=task_options, trained=trained, exported=exported, threads=threads,
         quantized=quantized(

@@ -136,8 +136,8 @@ def _check_rows(
 
 
 _NO_BATCH = (
-    f"The axis {BATCH} is the batch, whose rows do not depend on each other. State --axis {BATCH}=1 (of a family "
-    f'FloatGraph(axes={{"{BATCH}": 1}})), or give the axis another name in the ONNX file'
+    f"The axis {BATCH} is the batch, whose rows do not depend on each other. State --axis {BATCH}=1, or give the "
+    "axis another name in the ONNX file"
 )
 
 

@@ -250,7 +250,7 @@ def axes_of(graph: FloatGraph, inputs: Sequence[TensorSpec]) -> dict[str, int]:
     if unstated := [axis for axis in free if axis not in stated]:
         raise BadUsage(
             f"the size of the free axis {unstated[0]!r} is not bounded",
-            hint=f"State its largest size: --axis {unstated[0]}=64 (of a family FloatGraph(axes=...))",
+            hint=f"State its largest size: --axis {unstated[0]}=64",
         )
     if unknown := [axis for axis in graph.axes if axis not in free]:
         raise BadUsage(f"the graph has no free axis {unknown[0]!r}", hint=f"It has {', '.join(free) or 'none'}")

@@ -79,8 +79,9 @@ def hint_of(specs: Sequence[TensorSpec]) -> str:
 
 
 def kind_of(value: object) -> str:
-    """What a value of a wrong kind is called in a message: "None", "a list"."""
-    return "None" if value is None else f"a {type(value).__name__}"
+    """What a value of a wrong kind is called in a message: "None", "a list", "an int"."""
+    name = type(value).__name__
+    return "None" if value is None else f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
 
 
 def _out_of_range(tensor: str, axis: int, name: str, size: int, most: int | None, where: str) -> BadInput:

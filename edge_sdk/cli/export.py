@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +16,7 @@ from edge_sdk.extras import need_exporting
 _EXPORTING = ("onnx", "onnxruntime", "onnxscript", "onnx_ir", "torch", "safetensors")
 
 
-@verb
+@partial(verb, one_model=True)
 def export(
     options: ModelOptions,
     module: Annotated[

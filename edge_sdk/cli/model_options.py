@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 
@@ -177,9 +179,14 @@ class ModelOptions:
     json: Json = False
 
 
-def verb(command: Callable[..., None]) -> Callable[..., None]:
-    """`command(options, **own)` as a verb of the command line: its own parameters, then the fields of ModelOptions."""
+def verb(command: Callable[..., None], *, one_model: bool = False) -> Callable[..., None]:
+    """`command(options, **own)` as a verb of the command line: its own parameters, then the fields of ModelOptions.
+
+    one_model: there is always one, so that help texts say nothing of several.
+    """
     hints = get_type_hints(ModelOptions, include_extras=True)
+    if one_model:
+        hints = {name: _of_one_model(hint) for name, hint in hints.items()}
     own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
     shared = [
         inspect.Parameter(
@@ -199,6 +206,17 @@ def verb(command: Callable[..., None]) -> Callable[..., None]:
     run.__annotations__ = {place.name: place.annotation for place in places}
     run.__name__, run.__doc__ = command.__name__, command.__doc__
     return run
+
+
+_OF_SEVERAL = re.compile(r"(?P<end>[.;:,]) *of several models [^.;]*", re.IGNORECASE)
+"""A sentence, or a part of one, about several models."""
+
+
+def _of_one_model(hint: Any) -> Any:
+    kind, shown_as = get_args(hint)
+    found = copy(shown_as)
+    found.help = _OF_SEVERAL.sub(lambda one: "" if one["end"] != "." else ".", found.help or "").replace("..", ".")
+    return Annotated[kind, found]
 
 
 def variants_of(words: Sequence[str] | None) -> tuple[str, ...] | None:

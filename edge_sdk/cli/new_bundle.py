@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from edge_sdk import atomic
+from edge_sdk import atomic, tasks
 from edge_sdk.cli import terminal
 from edge_sdk.cli.model_options import (
     ModelOptions,
@@ -22,15 +23,16 @@ from edge_sdk.cli.model_options import (
 )
 from edge_sdk.cli.train import checked_out, quality, refused_here, written
 from edge_sdk.counted import counted
-from edge_sdk.errors import BadUsage
+from edge_sdk.errors import BadBundle, BadInput, BadUsage
 from edge_sdk.runtimes.variants import KINDS, MADE_BY_DEFAULT
+from edge_sdk.shown import shown
 
 if TYPE_CHECKING:
     from edge_sdk.export.build import BuildOptions
     from edge_sdk.export.generic.bring import Brought, Stated
     from edge_sdk.export.generic.model import UserModel
     from edge_sdk.export.option import TaskOptions
-    from edge_sdk.export.tasks.base import Built
+    from edge_sdk.export.tasks.base import Built, ExportTask
 
 
 def check(options: ModelOptions) -> None:
@@ -60,7 +62,9 @@ def made(models: Mapping[str, UserModel], options: ModelOptions, *, axes: Mappin
         terminal.note(note)
     task, of_task = export_task(found.family.task), task_options(found.family.task, options)
     task.check(found.samples, of_task)
+    warnings = _checked(found, task, of_task, options)  # at once, and in a dry run; the build says them at its end
     if options.dry_run:
+        found = replace(found, warnings=(*found.warnings, *(f"warning: {one}" for one in warnings)))
         terminal.emit(_plan_json(found, options), as_json=options.json, text=_plan_text(found, options))
         return
     with terminal.progress() as progress:
@@ -79,6 +83,26 @@ def made(models: Mapping[str, UserModel], options: ModelOptions, *, axes: Mappin
     terminal.emit(facts, as_json=options.json, text="\n".join(text))
 
 
+def _checked(found: Brought, task: ExportTask, of_task: TaskOptions, options: ModelOptions) -> tuple[str, ...]:
+    """Whatever would stop the build before or after its calibration, with the options named instead of the bundle that
+    is not there yet; warnings. Raises BadInput, BadUsage."""
+    from edge_sdk.export.family import Exported
+    from edge_sdk.export.pack import setup_of
+
+    family = found.family
+    exported = Exported(graphs=family.float_graphs, settings=family.settings, preprocessing=family.preprocessing)
+    try:
+        task.check_exported(exported, of_task)
+        setup_of(exported, tasks.task(family.task), family=family.name, where=f"--task {family.task}")
+    except BadBundle as exc:  # nothing was exported that could be exported again
+        raise BadInput(str(exc.args[0]), where=exc.where) from exc
+    except BadInput as exc:
+        if exc.where != "--labels" or options.labels is None:
+            raise
+        raise BadInput(f"it holds {exc.args[0]}", where=f"--labels {shown(options.labels)}", hint=exc.hint) from exc
+    return task.check_answers(exported, lambda role: next(iter(found.samples.by_role[role])))
+
+
 def task_options(task: str, options: ModelOptions) -> TaskOptions:
     """What the command line states of exporting the task. Raises BadUsage for an option that the task does not have."""
     from edge_sdk.export.option import specs_of
@@ -87,7 +111,10 @@ def task_options(task: str, options: ModelOptions) -> TaskOptions:
     kind = options_of(task)
     given = {name: value for name in ("test", "group") if (value := getattr(options, name)) is not None}
     if unknown := [name for name in given if name not in specs_of(kind)]:
-        raise BadUsage(f"the task {task} takes no --{unknown[0]}", hint="Leave it out, or name another --task")
+        from edge_sdk.export.generic.settings import with_option
+
+        others = with_option(unknown[0], lambda name: specs_of(options_of(name)))
+        raise BadUsage(f"the task {task} takes no --{unknown[0]}", hint=f"{others}eave it out")
     return kind(**given)
 
 

@@ -26,7 +26,11 @@ def profile(
     ] = None,
     min_time: Annotated[str, typer.Option(help="Measure for at least this time.")] = "10s",
     max_time: Annotated[
-        str, typer.Option(help="Stop after this time and report what was measured. --worth shares it out.")
+        str,
+        typer.Option(
+            help="Stop after this time and report what was measured. --worth shares it out among its comparisons, "
+            "which start two processes and make 8 pairs of calls each: some seconds, however short the time is."
+        ),
     ] = "60s",
     samples: Annotated[Path | None, typer.Option(help="Also write the time of every call to this CSV file.")] = None,
     layers: Annotated[

@@ -80,8 +80,8 @@ class OtherCpu:
         """For a table."""
         of, gain, source = self.known, "not known", "-"
         if of is not None:
-            bf16 = "" if of.over_bf16 is None else f", {of.over_bf16:.1f} over bf16"
-            gain, source = f"{of.low:.1f} to {of.high:.1f}{bf16}", of.source
+            low, high = f"{of.low:.1f}", f"{of.high:.1f}"
+            gain, source = low if low == high else f"{low} to {high}", of.source
         return (elsewhere.TITLES[self.isa], self.runtime, gain, source, self.why_not_here)
 
 
@@ -139,13 +139,11 @@ class Worth:
         for one in self.answers:
             lines += [one.sentence, *(f"  {reason}" for reason in one.reasons)]
         if self.answers:
-            lines += ["", table(_HEADER, [_row(one) for one in self.answers]), ""]
-        if self.other_cpus:
+            lines += ["", table(_HEADER, [_row(one) for one in self.answers]), _ERROR, ""]
+        if measured := [one.cells for one in self.other_cpus if one.known is not None]:
             lines += [
-                f"On other CPUs, as measured there on {elsewhere.MEASURED_ON}:",
-                table(_OTHERS, [one.cells for one in self.other_cpus]),
-                "",
-            ]
+                f"On other CPUs, as measured there on {elsewhere.MEASURED_ON}:", table(_OTHERS, measured), "",
+            ]  # fmt: skip
         lines += [f"not measured: {one.variant} on {one.runtime}{_part(one)}: {one.why}" for one in self.not_asked]
         noted = (one for one in self.answers if one.comparison.notes)
         lines += [f"note: {one.question.title}: {'; '.join(one.comparison.notes)}" for one in noted]
@@ -244,8 +242,10 @@ def _why_not_here(runtime: str, isa: Isa, own: Isa) -> str:
 
 
 _HEADER = (
-    "runtime", "part", "variant", "against", "times as fast [95 %]", "ms", "graph MB", "memory MB", "in int8", "pairs",
+    "runtime", "part", "variant", "against", "times as fast [95 %]", "error", "ms", "graph MB", "memory MB", "in int8",
+    "pairs",
 )  # fmt: skip
+_ERROR = "error: the largest of an int8 output against fp32 on the calibration samples, as the bundle's report has it"
 _OTHERS = ("CPU", "runtime", "int8 over fp32", "source", "why not here")
 
 
@@ -254,6 +254,7 @@ def _row(one: Answer) -> tuple[str, ...]:
     return (
         f"{question.runtime}{_limited(question)}", question.part, question.variant, question.against,
         f"{of.value:.2f} [{of.low:.2f}, {of.high:.2f}]",
+        "not known" if one.error is None else worth_rule.percent(one.error),
         f"{one.of_float.median_ms:.3g} -> {one.of_int8.median_ms:.3g}",
         f"{_mb(one.of_float.graph_bytes, 2)} -> {_mb(one.of_int8.graph_bytes, 2)}",
         f"{_mb(one.of_float.memory_bytes)} -> {_mb(one.of_int8.memory_bytes)}",

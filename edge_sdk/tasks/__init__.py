@@ -29,6 +29,8 @@ _HOMES = {
     "classification": ("edge_sdk.tasks.classification.task", "ClassificationTask"),
     "tensor": ("edge_sdk.tasks.tensor", "TensorTask"),
 }
+OWN = tuple(_HOMES)
+"""Names of the product's own tasks."""
 
 
 def names() -> tuple[str, ...]:

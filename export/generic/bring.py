@@ -15,15 +15,17 @@ from edge_sdk import tasks
 from edge_sdk.calibration import graphs
 from edge_sdk.calibration.sizes import check_sample
 from edge_sdk.calibration.trials import THOROUGH, Trials
+from edge_sdk.counted import counted
 from edge_sdk.errors import BadUsage
 from edge_sdk.export.family import FloatGraph
 from edge_sdk.export.generic import front, metadata
 from edge_sdk.export.generic.family import Generic, RoleSamples
+from edge_sdk.export.generic.golden import check_differ
 from edge_sdk.export.generic.model import UserModel, changed
-from edge_sdk.export.generic.picture import PictureOptions, stated
+from edge_sdk.export.generic.picture import PictureOptions, check_range, stated
 from edge_sdk.export.generic.picture_folder import PictureInput
-from edge_sdk.export.generic.samples import RANDOM_ONLY, ArraySamples, RandomSamples, is_arrays, samples_of
-from edge_sdk.export.generic.settings import TENSOR, fields_of, settings_of
+from edge_sdk.export.generic.samples import FEW, RANDOM_ONLY, ArraySamples, RandomSamples, is_arrays, samples_of
+from edge_sdk.export.generic.settings import TENSOR, fields_of, settings_of, with_option
 from edge_sdk.export.pack import axes_of
 from edge_sdk.shown import shown
 from edge_sdk.tensors import BATCH
@@ -70,16 +72,17 @@ def brought(models: Mapping[str, UserModel], wanted: Stated) -> Brought:
     wanted, said = _with_metadata(models, wanted)
     task = wanted.task or TENSOR
     settings = settings_of(task, wanted.settings)
-    options = stated(wanted.picture, where="the preprocessing") if wanted.picture else None
+    options = stated(wanted.picture, where="") if wanted.picture else None
     picture: tuple[str, PictureInput] | None = None
     given = models
     if options is not None:
+        check_range(options)
         role, options = _role_of_picture(models, options)
         made, takes = _with_front(models[role], options)
         models, picture = {**models, role: made}, (role, takes)
     float_graphs: dict[str, FloatGraph] = {}
     samples: dict[str, ArraySamples] = {}
-    drawn = False
+    warnings: list[str] = []
     axes = _Axes(wanted.axes, given, models)
     notes = (*(note for model in models.values() for note in model.notes), *said, *axes.notes)
     for role, model in models.items():
@@ -94,14 +97,26 @@ def brought(models: Mapping[str, UserModel], wanted: Stated) -> Brought:
         )  # fmt: skip
         if isinstance(read, RandomSamples):  # before one is drawn; calibration checks the first that it reads
             check_sample(graphs.parsed(model.onnx), read.shapes)
-            drawn = True
+            warnings += [RANDOM_ONLY] if RANDOM_ONLY not in warnings else []
+        else:
+            check_differ(role, read)
+            calibrates = wanted.variants is None or bool(wanted.variants)
+            warnings += [_few(len(read), role, models)] if calibrates and len(read) < FEW else []
     return Brought(
         family=Generic(
             float_graphs=float_graphs, task=task, settings=settings,
             preprocessing=None if picture is None else picture[1].record,
         ),
-        samples=RoleSamples(by_role=samples), notes=notes, warnings=(RANDOM_ONLY,) if drawn else (),
+        samples=RoleSamples(by_role=samples), notes=notes, warnings=tuple(warnings),
     )  # fmt: skip
+
+
+def _few(count: int, role: str, models: Mapping[str, UserModel]) -> str:
+    of = f" of {role}" if len(models) > 1 else ""
+    return (
+        f"warning: calibrated on {counted(count, 'sample')}{of} alone: other inputs may leave their ranges. Give "
+        f"{FEW} or more; a hundred are usual."
+    )
 
 
 def _check_roles(models: Mapping[str, UserModel], wanted: Stated) -> None:
@@ -120,7 +135,14 @@ def _with_metadata(models: Mapping[str, UserModel], wanted: Stated) -> tuple[Sta
     Its preprocessing is left out where the samples are arrays: they are what the network itself takes.
     """
     found = metadata.proposed(next(iter(models.values())).metadata) if len(models) == 1 else metadata.Proposed()
-    if not wanted.metadata or not found.tool:
+    if not wanted.metadata:
+        found = metadata.Proposed()
+    if "labels" in wanted.settings and not wanted.task and not found.labels and found.task not in tasks.names():
+        raise BadUsage(  # as names alone they would change nothing
+            f"the task {TENSOR} scores no classes", where="--labels",
+            hint=f"{with_option('scores', fields_of)}eave --labels out",
+        )  # fmt: skip
+    if not found.tool:
         return wanted, []
     role = next(iter(models))
     picture = {} if is_arrays(wanted.data[role]) else dict(found.picture)

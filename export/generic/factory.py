@@ -23,6 +23,7 @@ from edge_sdk import plain_file
 from edge_sdk.counted import counted
 from edge_sdk.errors import BadInput, BadUsage
 from edge_sdk.extras import first_sentence
+from edge_sdk.runtimes.feeds import kind_of
 from edge_sdk.shown import shown
 
 PICKLED = frozenset({".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle"})
@@ -45,12 +46,12 @@ def made(word: str, *, arguments: Mapping[str, Any], folder: Path) -> nn.Module:
     if isinstance(factory, nn.Module) and not arguments:
         return factory.eval()
     if not callable(factory) or isinstance(factory, nn.Module):
-        what = "a module, which takes no --arg" if isinstance(factory, nn.Module) else f"a {type(factory).__name__}"
+        what = "a module, which takes no --arg" if isinstance(factory, nn.Module) else kind_of(factory)
         raise BadUsage(f"{word} is {what}, not a function or class that makes a module")
     result = _called(factory, word, arguments)
     if not isinstance(result, nn.Module):
         raise BadInput(
-            f"{word} returns a {type(result).__name__}, not a torch.nn.Module",
+            f"{word} returns {kind_of(result)}, not a torch.nn.Module",
             hint="Name a callable that returns the model",
         )
     return result.eval()
@@ -128,6 +129,13 @@ def _memory(tensor: Tensor) -> object:
 
 def _found(word: str, folder: Path) -> Any:
     name, sign, attribute = word.partition(":")
+    if name.endswith(".py") and sign:
+        file = Path(name).with_suffix("")
+        parts = (file.name,) if file.is_absolute() or ".." in file.parts else file.parts
+        raise BadUsage(
+            f"{shown(word)[:80]!r} names a file, not a module",
+            hint=f"Write {shown('.'.join(parts))}:{shown(attribute)}",
+        )
     if not sign or not attribute or not all(part.isidentifier() for part in name.split(".")):
         raise BadUsage(f"{shown(word)[:80]!r} is not package.module:factory", hint="Write my_package.networks:make")
     if str(folder) not in sys.path:

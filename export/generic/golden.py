@@ -7,11 +7,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
+
+from edge_sdk.errors import BadUsage
 from edge_sdk.export.generic.picture_folder import PictureFolder
-from edge_sdk.export.generic.samples import ArraySamples
+from edge_sdk.export.generic.samples import ArraySamples, FolderSamples, StackedSamples
 from edge_sdk.export.tasks.base import Golden
 from edge_sdk.export.tasks.tensor import numbers, spread
 from edge_sdk.tasks.sources import full_name
+
+
+def check_differ(role: str, samples: ArraySamples) -> None:
+    """Raise BadUsage, before minutes of calibration, where all samples that will be golden ones are the same. Reads
+    three of them at most; what has no sample by number is looked at when the bundle is packed."""
+    if not isinstance(samples, PictureFolder | StackedSamples | FolderSamples):
+        return
+    first, *others = [samples.sample(number) for number in numbers(len(samples))]
+    if not others:  # as `spread` and `pictures` turn an only one
+        others = [
+            {name: np.flip(array, (1 if isinstance(samples, PictureFolder) else None)) for name, array in first.items()}
+        ]
+    if all(np.array_equal(one[name], array) for one in others for name, array in first.items()):
+        raise BadUsage(
+            f"all golden samples feed the graph of {role} the same", where="--data",
+            hint="Give samples that differ: of equal ones, a constant answer would pass",
+        )  # fmt: skip
 
 
 def golden(by_role: Mapping[str, ArraySamples]) -> list[Golden]:

@@ -17,6 +17,8 @@ from edge_sdk.shown import shown
 
 MAX_FILE_BYTES = 2**16
 """Of a file of preprocessing."""
+FAR = 4.0
+"""A standard deviation of pixels of 0..1 is at most 0.5; ones above this are of pixels of 0..255."""
 CHANNELS = (1, 3)
 """Of pictures that a network takes."""
 
@@ -59,12 +61,60 @@ class PictureOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 def stated(fields: Mapping[str, Any], *, where: str) -> PictureOptions:
-    """The options from plain values by field. Raises BadUsage that names a field that is not known, or its value."""
+    """The options from plain values by field; a number is taken where a list of equal ones is meant.
+
+    where: a file, "" = the command line. Raises BadUsage that names a field that is not known, or its value.
+    """
+    values = dict(fields)
+    for name, count in (("mean", 1), ("std", 1), ("size", 2)):
+        if isinstance(values.get(name), int | float) and not isinstance(values[name], bool):
+            values[name] = [values[name]] * count
+    for name, wanted in _FIELDS.items():
+        if name in values:
+            _check_field(name, values[name], wanted, where=where)
     try:
-        return msgspec.convert(dict(fields), PictureOptions)
+        return msgspec.convert(values, PictureOptions)
     except msgspec.ValidationError as exc:
         known = ", ".join(PictureOptions.__struct_fields__)
-        raise BadUsage(str(exc), where=where, hint=f"The fields are {known}: docs/quantize.md") from exc
+        hint = f"The fields are {known}: docs/quantize.md"
+        raise BadUsage(str(exc), where=where or "the preprocessing", hint=hint) from exc
+
+
+def check_range(options: PictureOptions) -> None:
+    """Raise BadUsage where mean or standard deviation are plainly of the other range of pixels: every picture would be
+    nearly constant, or far outside of what the network was trained on. Of what file and options state together."""
+    mean, std = max(options.mean), max(options.std)
+    if options.pixel_range == "0..1" and (mean > 1 or std > FAR):
+        name, value = ("--mean", mean) if mean > 1 else ("--std", std)
+        raise BadUsage(
+            f"{name} {value:g} is of pixels of 0..255, and they are 0..1 here: every picture would be nearly constant",
+            hint="Did you mean --pixel-range 0..255?",
+        )
+    if options.pixel_range == "0..255" and 0 < mean <= 1 and std < 1:
+        raise BadUsage(
+            f"--mean {mean:g} and --std {std:g} are of pixels of 0..1, and they are 0..255 here",
+            hint="Did you mean --pixel-range 0..1?",
+        )
+
+
+def _check_field(name: str, value: Any, wanted: str, *, where: str) -> None:
+    """Raise BadUsage for a value of another type or choice than the field's."""
+    kind = msgspec.structs.fields(PictureOptions)[PictureOptions.__struct_fields__.index(name)].type
+    try:
+        msgspec.convert(value, kind)
+    except msgspec.ValidationError as exc:
+        words = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+        called = name if where else f"--{name.replace('_', '-')}"
+        raise BadUsage(f"{called} {shown(words)[:80]}: {wanted}", where=where) from exc
+
+
+_FIELDS = {
+    "input": "the name of an input", "mean": "a number, or three", "std": "a number, or three",
+    "pixel_range": "0..1 or 0..255", "color": "rgb or bgr", "resize": "stretch, letterbox or longest-side",
+    "fill": "edge or a grey level from 0 to 255", "size": "height and width in px, such as [480, 640]",
+    "bit_depth": "10, 12, 16 or null",
+}  # fmt: skip
+"""What each field may be, for messages."""
 
 
 def fields_of_file(path: Path) -> dict[str, Any]:

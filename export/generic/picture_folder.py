@@ -54,9 +54,12 @@ class PictureFolder:
         return len(self.files)
 
     def __iter__(self) -> Iterator[dict[str, Array]]:
-        for file in self.files:
-            decoded = preprocess.decode(file, bit_depth=self.takes.record.bit_depth)
-            yield {self.takes.name: preprocess.apply(decoded, self.takes.record, where=shown(file)).tensor}
+        return map(self.sample, range(len(self.files)))
+
+    def sample(self, number: int) -> dict[str, Array]:
+        file = self.files[number]
+        decoded = preprocess.decode(file, bit_depth=self.takes.record.bit_depth)
+        return {self.takes.name: preprocess.apply(decoded, self.takes.record, where=shown(file)).tensor}
 
     def source(self, number: int, *, upside_down: bool = False) -> Mapping[str, Array]:
         """One picture as a golden sample's source: encoded, at its own size or shrunk."""

@@ -6,7 +6,7 @@ import hashlib
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -20,6 +20,8 @@ from edge_sdk.tensors import BATCH, Array, TensorSpec
 
 RANDOM = "random:"
 RANDOM_ONLY = "The samples were random: enough to try the bundle, not to calibrate it. Give real inputs with --data."
+FEW = 16
+"""Real samples: with fewer, the ranges of int8 hold for them and for little else."""
 RANGES: Mapping[str, tuple[float, float]] = {
     "uint8": (0, 255), "int8": (-128, 127), "uint16": (0, 65535), "int16": (-32768, 32767), "bool": (0, 1),
 }  # fmt: skip
@@ -71,9 +73,9 @@ def samples_of(
         raise BadUsage("--data names nothing", hint="Name a folder of .npz files, one .npz file, or random:64")
     path = Path(word)
     if os.path.isdir(path):  # unlike Path.is_dir, of a name that is too long, too
-        return _folder(path, inputs, picture)
+        return _folder(path, inputs, axes, picture)
     if path.suffix.lower() == SUFFIX:
-        return _file(path, inputs, picture)
+        return _file(path, inputs, axes, picture)
     raise BadInput(
         "this is no folder and no .npz file", where=f"--data {shortened(word)}",
         hint="Name a folder of .npz files, one .npz file, or random:64",
@@ -149,13 +151,16 @@ class StackedSamples:
         return self.count
 
     def __iter__(self) -> Iterator[dict[str, Array]]:
-        for k in range(self.count):
-            # A row of a batched input is one sample with its batch axis; of others the stack's axis goes. NumPy gives
-            # an entry of a vector as a scalar, which no runtime takes: asarray makes it an array of no axes.
-            yield {
-                spec.name: self.arrays[spec.name][k : k + 1] if spec.batched else np.asarray(self.arrays[spec.name][k])
-                for spec in self.inputs
-            }
+        return map(self.sample, range(self.count))
+
+    def sample(self, number: int) -> dict[str, Array]:
+        # A row of a batched input is one sample with its batch axis; of others the stack's axis goes. NumPy gives an
+        # entry of a vector as a scalar, which no runtime takes: asarray makes it an array of no axes.
+        k = number
+        return {
+            spec.name: self.arrays[spec.name][k : k + 1] if spec.batched else np.asarray(self.arrays[spec.name][k])
+            for spec in self.inputs
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,6 +169,7 @@ class FolderSamples:
 
     files: tuple[Path, ...]
     inputs: tuple[TensorSpec, ...]
+    axes: Mapping[str, int] = field(default_factory=dict)
     picture: PictureInput | None = None
     digest: str
 
@@ -171,11 +177,16 @@ class FolderSamples:
         return len(self.files)
 
     def __iter__(self) -> Iterator[dict[str, Array]]:
-        for file in self.files:
-            yield _checked(read_npz(file), self.inputs, self.picture, where=shown(file))
+        return map(self.sample, range(len(self.files)))
+
+    def sample(self, number: int) -> dict[str, Array]:
+        file = self.files[number]
+        return _checked(read_npz(file), self.inputs, self.axes, self.picture, where=shown(file))
 
 
-def _folder(path: Path, inputs: Sequence[TensorSpec], picture: PictureInput | None) -> ArraySamples:
+def _folder(
+    path: Path, inputs: Sequence[TensorSpec], axes: Mapping[str, int], picture: PictureInput | None
+) -> ArraySamples:
     files = tuple(npz_in(path))
     if not files and picture is not None:
         if others := [spec.name for spec in inputs if spec.name != picture.name]:
@@ -185,12 +196,15 @@ def _folder(path: Path, inputs: Sequence[TensorSpec], picture: PictureInput | No
             )  # fmt: skip
         return PictureFolder.of(path, picture)
     if not files:
+        # a graph that takes uint8 pictures normalizes by itself, and refuses --mean
+        normalizes = any(spec.dtype == "uint8" and len(spec.shape) == 4 and spec.shape[3] == 3 for spec in inputs)
+        how = "--resize stretch" if normalizes else "--mean and --std or --preprocessing"
         raise BadInput(
             "there are no .npz files in it", where=f"--data {shown(path)}",
             hint="Write one for each sample, with numpy.savez(path, input_name=array); for pictures state how they are "
-            "prepared, with --mean and --std or --preprocessing",
+            f"prepared, with {how}",
         )  # fmt: skip
-    found = FolderSamples(files=files, inputs=tuple(inputs), picture=picture, digest="")
+    found = FolderSamples(files=files, inputs=tuple(inputs), axes=dict(axes), picture=picture, digest="")
     next(iter(found))  # what is wrong with the first is wrong with most, and is said before all are read
     return replace(found, digest=_digest(files))
 
@@ -210,7 +224,9 @@ def _digest(files: Sequence[Path]) -> str:
     return total.hexdigest()
 
 
-def _file(path: Path, inputs: Sequence[TensorSpec], picture: PictureInput | None) -> StackedSamples:
+def _file(
+    path: Path, inputs: Sequence[TensorSpec], axes: Mapping[str, int], picture: PictureInput | None
+) -> StackedSamples:
     where = shown(path)
     arrays = read_npz(path)
     _check_names(arrays, inputs, where=where)
@@ -223,6 +239,7 @@ def _file(path: Path, inputs: Sequence[TensorSpec], picture: PictureInput | None
         if wrong := spec.accepts(row):
             stacked = "rows" if spec.batched else "stacked along a first axis of their own"
             raise BadInput(f"{wrong}; samples are {stacked}", where=where, hint=_hint(spec, picture))
+        _check_axes(spec, row.shape, axes, where=where)
         counts[spec.name] = len(array)
     if len(set(counts.values())) != 1 or not all(counts.values()):
         words = ", ".join(f"{name} {count}" for name, count in counts.items())
@@ -264,12 +281,25 @@ def _hint(spec: TensorSpec, picture: PictureInput | None) -> str:
     )
 
 
+def _check_axes(spec: TensorSpec, shape: Sequence[int], axes: Mapping[str, int], *, where: str) -> None:
+    """Raise BadInput for a sample that is larger than the bundle will take. Rows of a batch run in calls of their own,
+    so that there may be any number of them."""
+    for axis, size in zip(spec.shape, shape, strict=True):
+        if isinstance(axis, str) and axis != BATCH and size > axes.get(axis, size):
+            raise BadInput(
+                f"{shown(spec.name)} has size {size} on the axis {shown(axis)}, --axis allows {axes[axis]}",
+                where=where, hint=f"State --axis {shown(axis)}={size}, or give smaller samples",
+            )  # fmt: skip
+
+
 def _checked(
-    arrays: dict[str, Array], inputs: Sequence[TensorSpec], picture: PictureInput | None, *, where: str
-) -> dict[str, Array]:
+    arrays: dict[str, Array], inputs: Sequence[TensorSpec], axes: Mapping[str, int], picture: PictureInput | None, *,
+    where: str,
+) -> dict[str, Array]:  # fmt: skip
     """One sample's arrays, each as its input takes it. Raises BadInput."""
     _check_names(arrays, inputs, where=where)
     for spec in inputs:
         if wrong := spec.accepts(arrays[spec.name]):
             raise BadInput(wrong, where=where, hint=_hint(spec, picture))
+        _check_axes(spec, arrays[spec.name].shape, axes, where=where)
     return arrays

@@ -6,10 +6,10 @@ A task is resolved by name through the registry of tasks; what a user may state 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -40,7 +40,7 @@ def settings_of(task: str, fields: Mapping[str, Any]) -> msgspec.Struct:
         if name not in known:
             option = OPTIONS.get(name, SETTING)
             others = f"; its settings are {', '.join(known)}" if known and option == SETTING else ""
-            hint = f"Leave {option} out, or name another --task"
+            hint = f"{with_option(name, fields_of)}eave {option} out"
             raise BadUsage(f"the task {task} has no {shown(name)[:80]}{others}", where=option, hint=hint)
     missing = [name for name, field in known.items() if field.required and name not in fields]
     if missing:
@@ -51,7 +51,9 @@ def settings_of(task: str, fields: Mapping[str, Any]) -> msgspec.Struct:
     try:
         made: msgspec.Struct = msgspec.convert(values, kind)
     except msgspec.ValidationError as exc:
-        raise BadUsage(f"the settings of the task {task} can't be: {exc}", where="--task") from exc
+        raise _unfit(kind, fields) or BadUsage(
+            f"the settings of the task {task} can't be: {exc}", where="--task"
+        ) from exc
     return made
 
 
@@ -64,6 +66,24 @@ def _value(value: Any, kind: Any) -> Any:
     with suppress(msgspec.DecodeError, RecursionError):
         return msgspec.json.decode(value, type=kind)
     return value  # `settings_of` says what is wrong with it
+
+
+def _unfit(kind: type[msgspec.Struct], fields: Mapping[str, Any]) -> BadUsage | None:
+    """An error that names the option whose value is none of the field's choices; None where that is not the fault."""
+    for name, hint in get_type_hints(kind).items():
+        choices = get_args(hint) if get_origin(hint) is Literal else ()
+        if name in fields and choices and fields[name] not in choices:
+            return BadUsage(f"{OPTIONS.get(name, name)} {shown(fields[name])[:80]}: {' or '.join(map(str, choices))}")
+    return None
+
+
+def with_option(name: str, options: Callable[[str], Container[str]]) -> str:
+    """The beginning of a hint, up to the l of "leave": "Add --task ..., or l", of our own tasks that have an option.
+
+    options: of a task, by its name.
+    """
+    found = [task for task in tasks.OWN if name in options(task)]
+    return f"Add --task {' or '.join(found)}, or l" if found else "L"
 
 
 def fields_of(task: str) -> dict[str, msgspec.structs.FieldInfo]:

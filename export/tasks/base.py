@@ -7,7 +7,7 @@ without an export part is exported by `ExportTask` itself, which makes no site r
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
@@ -192,6 +192,13 @@ class ExportTask:
 
     def check_exported(self, exported: Exported, options: Any) -> None:
         """Check what only the model's settings can tell, before minutes of calibration. Raises BadInput, BadUsage."""
+
+    def check_answers(self, exported: Exported, first: Callable[[str], Mapping[str, Array]]) -> tuple[str, ...]:
+        """Check what a float graph answers to one sample, before minutes of calibration; warnings.
+
+        first: by role, the feeds of its first sample; reads it when it is called. Raises BadInput, BadUsage.
+        """
+        return ()
 
     def sources(self, data: Any, trained: Any) -> Sources:
         """For the provenance. Default: the digest that the data have, or a note that they have none."""

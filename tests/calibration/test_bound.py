@@ -270,6 +270,15 @@ def test_points_of_nothing_are_refused() -> None:
         AccuracyBound(drop=Drop(amount=1.0, unit="pp"))
 
 
+def test_an_amount_without_a_unit_is_below_1_where_there_is_no_metric() -> None:
+    """--max-drop 5 was a bound of 500 %, which any graph meets."""
+    for text in ("1", "5", "5.0"):
+        with pytest.raises(BadUsage, match=f"Write --max-drop {float(text):g}%; .* such as 0.02 for 2%"):
+            AccuracyBound(drop=drop(text))
+        AccuracyBound(drop=drop(text), metric=nearness)
+    assert AccuracyBound(drop=drop("0.02")).drop.distance == AccuracyBound(drop=drop("2%")).drop.distance
+
+
 def test_a_metric_is_found_in_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a_metric_of_mine.py").write_text("def worth(answer):\n    return 0.5\nnumber = 1\n")
     monkeypatch.chdir(tmp_path)

@@ -18,7 +18,7 @@ import edge_sdk
 from edge_sdk import preprocess
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.errors import BadInput
-from edge_sdk.export.generic.picture import PictureOptions
+from edge_sdk.export.generic.picture import PictureOptions, fields_of_file, stated
 from edge_sdk.tasks.tensor import TensorModel
 from edge_sdk.verify import verify
 
@@ -107,6 +107,49 @@ def test_options_go_before_a_file_of_preprocessing(here: Path) -> None:
     assert (record.mode, record.fill) == ("letterbox", "edge")
 
 
+@pytest.mark.parametrize("std", [0.2, [0.2], [0.2, 0.2, 0.2]])
+def test_one_number_of_a_file_counts_for_all_channels(std: object, here: Path) -> None:
+    (here / "p.json").write_text(json.dumps({"mean": 123, "std": std, "resize": "letterbox"}))
+    assert fields_of_file(here / "p.json")["mean"] == 123
+    options = stated(fields_of_file(here / "p.json"), where="")
+    assert (options.mean, set(options.std)) == ((123.0,), {0.2})
+    (here / "p.json").write_text(json.dumps({"mean": 0.5, "std": std, "pixel_range": "0..1"}))
+    assert quantize("--preprocessing", "p.json", "--dry-run") == 0
+
+
+def test_a_value_of_a_file_is_named_with_what_it_may_be(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "p.json").write_text(json.dumps({"color": "grey"}))
+    assert quantize("--preprocessing", "p.json") == 2
+    assert "p.json: color grey: rgb or bgr" in capsys.readouterr().err
+
+
+def test_one_side_is_a_square(work: Path) -> None:
+    onnx.save(classifier(("N", 3, "H", "W")), "m.onnx")
+    photos(work / "photos")
+    (work / "p.json").write_text(json.dumps({"size": 24}))
+    for words in (("--size", "24"), ("--preprocessing", "p.json")):
+        assert quantize("--resize", "stretch", *words, "--variant", "fp32", "--dry-run") == 0
+
+
+def test_a_graph_that_takes_pictures_itself_asks_for_resize(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert quantize(*STATED) == 0
+    with Bundle.open("m.edge") as bundle:
+        Path("uint8.onnx").write_bytes(bundle.graph("fp32"))
+    assert quantize(model="uint8.onnx") == 3
+    assert "for pictures state how they are prepared, with --resize stretch" in capsys.readouterr().err
+    assert quantize("--resize", "stretch", "--dry-run", model="uint8.onnx") == 0
+
+
+def test_few_samples_are_warned_of(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert quantize(*STATED, "--dry-run") == 0
+    assert "warning: calibrated on 6 samples alone" in capsys.readouterr().out
+    for number in range(10):
+        noise = np.random.default_rng(number).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+        cv2.imwrite(str(here / "photos" / f"more{number}.png"), noise)
+    assert quantize(*STATED, "--dry-run") == 0
+    assert "warning" not in capsys.readouterr().out
+
+
 def test_a_dry_run_says_what_would_be_made_and_writes_nothing(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = sorted(here.rglob("*"))
     assert quantize(*STATED, "--dry-run") == 0
@@ -165,6 +208,12 @@ def empty(here: Path) -> str:
     return "empty"
 
 
+def alike(here: Path) -> str:
+    for file in (here / "photos").rglob("*.png"):
+        file.write_bytes((here / "photos" / "0.png").read_bytes())
+    return "photos"
+
+
 MISTAKES = [
     (damaged, STATED, 3, "2 of 7 pictures can't be read: photos/0.png: the PNG is"),
     (damaged, STATED, 3, "photos/more/text.jpg: this is not a picture"),
@@ -183,7 +232,14 @@ MISTAKES = [
     (lambda _: "photos", ("--std", "nan"), 2, "--std nan is not numbers"),
     (lambda _: "photos", ("--size", "8"), 2, "the input image has 16 x 16 px"),
     (lambda _: "photos", ("--size", "8x8x8"), 2, "--size 8x8x8 is no height x width in px"),
-    (lambda _: "photos", ("--color", "grey"), 2, "Invalid enum value 'grey'"),
+    (lambda _: "photos", ("--color", "grey"), 2, "edge-sdk: --color grey: rgb or bgr\n"),
+    (lambda _: "photos", ("--resize", "crop"), 2, "edge-sdk: --resize crop: stretch, letterbox or longest-side\n"),
+    (lambda _: "photos", ("--pixel-range", "0-1"), 2, "edge-sdk: --pixel-range 0-1: 0..1 or 0..255\n"),
+    (lambda _: "photos", ("--fill", "white"), 2, "edge-sdk: --fill white: edge or a grey level from 0 to 255\n"),
+    (lambda _: "photos", ("--mean", "123,117,104", "--std", "58,57,57"), 2, "mean --pixel-range 0..255?"),
+    (lambda _: "photos", ("--std", "58"), 2, "--std 58 is of pixels of 0..255, and they are 0..1 here"),
+    (lambda _: "photos", (*STATED, "--pixel-range", "0..255"), 2, "mean --pixel-range 0..1?"),
+    (alike, STATED, 2, "--data: all golden samples feed the graph of model the same"),
     (lambda _: "photos", ("--fill", "256"), 2, "fill is edge or a grey level from 0 to 255"),
     (lambda _: "photos", ("--preprocessing", "absent.json"), 3, "absent.json: can't read it"),
     (lambda _: "photos", ("--picture-input", "x", *STATED), 2, "the graph has no input x"),

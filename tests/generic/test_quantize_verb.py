@@ -265,6 +265,32 @@ def test_a_free_axis_needs_its_largest_size(here: Path, capsys: pytest.CaptureFi
     assert verify("m.edge").passed
 
 
+@pytest.mark.parametrize("data", ["long.npz", "folder"])
+def test_samples_are_held_against_the_stated_size_of_an_axis(
+    here: Path, data: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A dry run said that they fit, and the run itself failed after minutes."""
+    onnx.save(model(axis="points"), "m.onnx")
+    save(Path("long.npz"), arrays(20, axis=10))
+    Path("folder").mkdir()
+    for k in range(2):
+        save(Path("folder") / f"{k}.npz", {name: array[k : k + 1] for name, array in arrays(2, axis=10).items()})
+    assert quantize("--axis", "points=8", "--dry-run", data=data) == 3
+    said = capsys.readouterr().err
+    assert f"{'folder/0.npz' if data == 'folder' else data}: numbers has size 10 on the axis points, --axis" in said
+    assert "State --axis points=10" in said
+    assert quantize("--axis", "points=10", "--dry-run", data=data) == 0
+
+
+def test_equal_samples_are_found_before_the_calibration(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save(Path("zeros.npz"), {name: np.zeros_like(array) for name, array in arrays(20).items()})
+    assert quantize("--dry-run", data="zeros.npz") == 2
+    assert "all golden samples feed the graph of model the same" in capsys.readouterr().err
+    save(Path("one.npz"), {name: np.ones_like(array) for name, array in arrays(1).items()})
+    assert quantize("--dry-run", data="one.npz") == 2
+    assert "feed the graph of model the same" in capsys.readouterr().err
+
+
 @pytest.mark.skipif(not registry.runtime("openvino").probe().usable, reason="needs openvino")
 def test_a_graph_that_one_runtime_does_not_compile_is_written_and_loaded_by_another(
     here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -18,7 +18,7 @@ from edge_sdk.profiling import predicting
 from edge_sdk.profiling.predicting import TaskCalls
 from edge_sdk.profiling.worth import WorthOptions, worth
 from edge_sdk.profiling.worth_plan import WHOLE, Plan, plan
-from edge_sdk.profiling.worth_report import Worth, calibration_errors
+from edge_sdk.profiling.worth_report import _HEADER, Worth, _row, calibration_errors
 from edge_sdk.runtimes import probe, registry
 from edge_sdk.runtimes.probe import CpuFacts
 from edge_sdk.runtimes.protocol import Availability
@@ -130,6 +130,9 @@ def test_a_bundle_is_measured_on_a_runtime_with_its_error_its_memory_and_its_siz
     assert one.of_float.graph_bytes > one.of_int8.graph_bytes > 1000
     assert (one.int8_operators, one.operators) == (planned(tiny_bundle), 3)
     assert one.error is None  # this bundle was packed without a report
+    assert "error" in _HEADER
+    assert _row(one)[_HEADER.index("error")] == "not known"
+    assert _row(replace(one, error=0.008))[_HEADER.index("error")] == "0.8 %"
     if Path("/proc/self/status").exists():
         assert (one.of_int8.memory_peak_bytes or 0) >= (one.of_int8.memory_bytes or 0) > 2**20
     plain = json.loads(json.dumps(found.to_json(), allow_nan=False))
@@ -187,6 +190,13 @@ def test_why_other_instruction_sets_are_not_measured_here() -> None:
     assert whys("openvino", "avx2") == {"amx": "this CPU lacks it", "vnni": "this CPU lacks it"}
     assert whys("onnxruntime", "vnni") == {"amx": "this CPU lacks it", "avx2": "onnxruntime can't be limited to it"}
     assert whys("onnxruntime", "neon") == {}
+
+
+def test_rows_without_a_record_are_not_in_the_text() -> None:
+    found = replace(measured_on("openvino", "avx2"), answers=())
+    assert "On other CPUs" not in found.text()
+    cells = [other.cells for other in measured_on("openvino", "avx2").other_cpus if other.known is not None]
+    assert [(one[0], one[2], one[3]) for one in cells] == [("a CPU with VNNI", "3.9", "docs/results/speed.json")]
 
 
 def test_errors_come_from_the_bundles_own_report_whatever_else_stands_in_it() -> None:

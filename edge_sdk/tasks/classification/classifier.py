@@ -79,7 +79,8 @@ class Classifier(Running[Source, Classification]):
         if (count := batch_size(fed.feeds, self.inputs)) not in (None, 1):
             raise BadInput(
                 f"these arrays have {count} rows, predict takes one sample", where=shown(fed.file),
-                hint="Use predict_batch, with the arrays of one sample each",
+                hint="Write one .npz file for each sample" if fed.file
+                else "Use predict_batch, with the arrays of one sample each",
             )  # fmt: skip
         return fed
 

@@ -211,6 +211,21 @@ def read_samples(
     return FolderSamples(folder=folder, files=tuple(files_once), reader=reader, group=group or "", notes=tuple(notes))
 
 
+def check_folder(folder: Path, labels: Sequence[str], reader: Reader, *, group: str | None = None) -> None:
+    """What `read_samples` would refuse minutes later, but for single files: folders that are called by no label, no
+    sample that can be read, a group that does not fit. Raises BadInput, BadUsage."""
+    files = [file for kind in class_folders(folder, labels) or {folder: -1} for file in reader.files(kind)[0]]
+    part_of = Grouping(folder, group)
+    for file in files:
+        part_of(file)
+    problem = ""
+    for file in files:
+        if not (problem := reader.check(file)[1]):
+            return
+    of_last = (f"{shown(files[-1].relative_to(folder))}: {problem}",) if files else ()
+    raise BadInput("; ".join(("there are no samples in it", *of_last)), where=f"--test {shown(folder)}")
+
+
 def class_folders(folder: Path, labels: Sequence[str]) -> dict[Path, int]:
     """Folder -> index of the label that it is called by; {} where `folder` has no folders in it.
 

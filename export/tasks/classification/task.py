@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
+
+import numpy as np
 
 from edge_sdk import tasks
 from edge_sdk.counted import counted
 from edge_sdk.decision.record import Record
-from edge_sdk.errors import BadInput
+from edge_sdk.errors import BadInput, BadUsage
 from edge_sdk.export.family import Exported
 from edge_sdk.export.option import TaskOptions
 from edge_sdk.export.pack import axes_of, setup_of
@@ -21,21 +23,32 @@ from edge_sdk.export.tasks.classification.samples import (
     MOST_UNLABELLED,
     CalibrationSamples,
     EvaluationSamples,
-    class_folders,
+    check_folder,
     read_samples,
     reader_of,
 )
 from edge_sdk.export.tasks.tensor import TensorExport
+from edge_sdk.golden import answers
 from edge_sdk.progress import Progress, silent
-from edge_sdk.shown import not_a_folder
+from edge_sdk.runtimes import registry
+from edge_sdk.runtimes.onnx_file import read_facts
+from edge_sdk.runtimes.protocol import CompileOptions
+from edge_sdk.shown import not_a_folder, shown
 from edge_sdk.tasks.base import MODEL, Setup
 from edge_sdk.tasks.classification.scores import ClassificationSettings, looks_like_probabilities, output_of
-from edge_sdk.tensors import BATCH
+from edge_sdk.tensors import BATCH, Array
 from edge_sdk.verify import VerifyReport
 
 TWICE = (
-    'the class scores look like probabilities, and the bundle says they are logits: state scores "probabilities", or '
+    "the class scores look like probabilities, and the bundle says they are logits: write --scores probabilities, or "
     "softmax is applied twice"
+)
+LABELS = "--labels"
+"""Where of an error about labels; the command line puts the file's name there."""
+_WRITE_LOGITS = "Write --scores logits"
+_SIGMOID = (
+    "Write --scores logits, or, if the scores are independent of each other (sigmoid, several labels a picture), use "
+    "--task tensor"
 )
 _COLUMNS = (
     "Same samples for every row. Change: of the accuracy against the first row, paired. First class changed, shift of "
@@ -65,7 +78,7 @@ class ClassificationEvaluation:
     def lines(self) -> Sequence[str | Table]:
         if self.missing:
             return (f"quality was not measured: {self.missing}",)
-        return [self.where, page.quality(self.rows), *(f"note: {note}" for note in self.notes)]
+        return [self.where, page.quality(self.rows), *(f"note: {note}" for note in self.notes if note != TWICE)]
 
 
 class ClassificationExport(TensorExport):
@@ -83,10 +96,39 @@ class ClassificationExport(TensorExport):
         return Checked(rows=(("evaluation", str(test) if test else "the calibration samples, without labels"),))
 
     def check_exported(self, exported: Exported, options: Any) -> None:
-        """Whether the folders of the evaluation are called by the labels. Raises BadInput."""
-        settings, test = exported.settings, _options(options).test
-        if test is not None and isinstance(settings, ClassificationSettings):
-            class_folders(test, settings.labels)
+        """Whether there are as many labels as classes, and samples for the evaluation in folders that are called by
+        the labels. Raises BadInput, BadUsage."""
+        settings, stated = exported.settings, _options(options)
+        if not isinstance(settings, ClassificationSettings):
+            return
+        _check_labels(settings, exported)
+        if stated.test is not None and stated.test.is_dir():
+            setup = setup_of(exported, tasks.task(self.name), family="", where=shown(stated.test))
+            check_folder(stated.test, settings.labels, reader_of(setup), group=stated.group)
+
+    def check_answers(self, exported: Exported, first: Callable[[str], Mapping[str, Array]]) -> tuple[str, ...]:
+        """Whether the first sample's scores are what the settings say. Raises BadUsage."""
+        settings = exported.settings
+        if not isinstance(settings, ClassificationSettings):
+            return ()
+        graph = exported.graphs[MODEL]
+        options = CompileOptions(reference=True, axes=axes_of(graph, read_facts(graph.onnx, where=MODEL).inputs))
+        session = registry.runtime("onnxruntime").compile(graph.onnx, options)
+        try:
+            scores = np.atleast_2d(answers(session, first(MODEL))[output_of(settings, session.outputs).name])
+        finally:
+            session.close()
+        likely = looks_like_probabilities(scores)
+        if settings.scores == "logits":
+            return (TWICE,) if likely else ()
+        if not likely and np.isfinite(scores).all():
+            sums, least = scores.astype(np.float64).sum(-1), float(scores.min())
+            raise BadUsage(
+                f"the output of the first sample is no set of probabilities: its sum is {sums[0]:.6g}, its least value "
+                f"{least:.6g}",
+                where="--scores probabilities", hint=_WRITE_LOGITS if least < 0 or scores.max() > 1 else _SIGMOID,
+            )  # fmt: skip
+        return ()
 
     def evaluate(
         self, made: Made, records: Sequence[Record], *, progress: Progress = silent
@@ -140,6 +182,19 @@ class ClassificationExport(TensorExport):
             table = page.confusion(reference.quality, found.labels)
             out.append(Section(title="Which classes are mixed up", blocks=(words, table)))
         return out
+
+
+def _check_labels(settings: ClassificationSettings, exported: Exported) -> None:
+    """Raise BadInput where the output has another number of classes; what else is wrong with it, the task says."""
+    outputs = read_facts(exported.graphs[MODEL].onnx, where=MODEL).outputs
+    found = [spec for spec in outputs if settings.output in ("", spec.name)]
+    classes = found[0].shape[-1] if len(found) == 1 and found[0].shape else ""
+    if isinstance(classes, int) and classes != len(settings.labels):
+        raise BadInput(
+            f"{counted(len(settings.labels), 'label')}, the output {shown(found[0].name)} scores "
+            f"{counted(classes, 'class', 'classes')}",
+            where=LABELS, hint="Write one line for each class",
+        )  # fmt: skip
 
 
 def _options(options: Any) -> ClassificationOptions:
