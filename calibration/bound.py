@@ -8,7 +8,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -100,8 +100,9 @@ class AccuracyBound:
         """The metric of a model. Raises BadInput for a metric that raises or returns no finite number."""
         assert self.metric is not None
         try:
-            value = self.metric(answer)
-        except Exception as exc:
+            with redirect_stdout(sys.stderr):  # stdout is the command's own, as with --json
+                value = self.metric(answer)
+        except (Exception, SystemExit) as exc:  # a metric that exits would end the command as if all were well
             what = exc.args[0] if isinstance(exc, EdgeError) else f"{type(exc).__name__}: {shown(str(exc))[:300]}"
             raise BadInput(
                 f"the metric {self.name} raised {what}", where=self._where(exc),
@@ -116,7 +117,7 @@ class AccuracyBound:
             )
         return number
 
-    def _where(self, raised: Exception) -> str:
+    def _where(self, raised: BaseException) -> str:
         """The last line of the metric's own file that was running; where there is none, the last of all."""
         frames = traceback.extract_tb(raised.__traceback__)
         own = getattr(getattr(self.metric, "__code__", None), "co_filename", "")
@@ -125,9 +126,11 @@ class AccuracyBound:
 
 
 def _number(value: Any) -> float | None:
+    if isinstance(value, (str, bytes)):
+        return None
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return number if math.isfinite(number) else None
 
@@ -158,13 +161,14 @@ def metric(name: str) -> Metric:
         )
     with _current_folder():
         try:
-            found = importlib.import_module(module)
+            with redirect_stdout(sys.stderr):
+                found = importlib.import_module(module)
         except ModuleNotFoundError as exc:
             raise BadUsage(
                 f"there is no module {shown(exc.name or module)}", where=f"--metric {shown(name)[:80]}",
                 hint="Name a module of the current folder, or an installed one",
             ) from exc  # fmt: skip
-        except Exception as exc:
+        except (Exception, SystemExit) as exc:
             raise BadInput(
                 f"importing {shown(module)} raised {type(exc).__name__}: {shown(str(exc))[:300]}",
                 where=f"--metric {shown(name)[:80]}", hint="Import it in Python to see where",

@@ -24,6 +24,7 @@ from edge_sdk.calibration.pairs import (
     made_by,
     pairs,
     scale,
+    zero_or_default,
 )
 from edge_sdk.calibration.rules import ORT, OV, TRT, Finder, Found, Rule, claim
 from edge_sdk.calibration.weights import output_axis
@@ -130,13 +131,21 @@ def _chained_products(index: Index) -> Iterator[Found]:
             yield node.name, "an int8 product of few rows reads another one"
 
 
+def _one_grid(one: NodeProto, other: NodeProto, index: Index) -> bool:
+    """Whether two Q or DQ have the same stored scale and zero point."""
+    ours, theirs = scale(one, index), scale(other, index)
+    if ours is None or theirs is None or not np.array_equal(ours, theirs):
+        return False
+    return np.array_equal(zero_or_default(one, index).ravel(), zero_or_default(other, index).ravel())
+
+
 def _repeated(index: Index) -> Iterator[Found]:
     for node in activations(index):
         before = index.producer.get(node.input[0]) if node.op_type == QUANTIZE else None
         if before is None or before.op_type != DEQUANTIZE or kind(before, index) != kind(node, index):
             continue
-        ours, theirs = scale(node, index), scale(before, index)
-        if ours is not None and theirs is not None and np.array_equal(ours, theirs):
+        behind = [one for one in index.readers.get(node.output[0], ()) if one.op_type == DEQUANTIZE]
+        if all(_one_grid(before, other, index) for other in (node, *behind)):
             yield node.name, "a pair behind a pair of the same scale"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -214,6 +215,15 @@ class Broken:
         return float("nan")
 
     @staticmethod
+    def exits(answer: Answer) -> float:
+        sys.stdout.write("on its way")
+        raise SystemExit(0)
+
+    @staticmethod
+    def huge(answer: Answer) -> float:
+        return 10**400
+
+    @staticmethod
     def text(answer: Answer) -> Any:
         return "good"
 
@@ -226,7 +236,9 @@ class Broken:
     ("broken", "words"),
     [
         (Broken.raises, "raised ZeroDivisionError: no samples"), (Broken.nan, "not a finite number"),
-        (Broken.text, "returned 'good'"), (Broken.feeds_nonsense, "no array for input image"),
+        (Broken.text, "returned 'good'"),
+        (Broken.exits, "raised SystemExit: 0"), (Broken.huge, "not a finite number"),
+        (Broken.feeds_nonsense, "no array for input image"),
     ],
 )  # fmt: skip
 def test_a_metric_that_is_no_good_is_named_before_anything_is_searched(broken: Any, words: str) -> None:

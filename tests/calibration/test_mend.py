@@ -158,3 +158,36 @@ def test_weights_in_another_file_are_refused_with_what_to_do() -> None:
     model = next(build() for rule, build in GRAPHS if rule == "L70")
     with pytest.raises(BadInput, match=r"1 weights lie outside the graph.*Save the model with its weights inside"):
         mend(model)
+
+
+@pytest.mark.parametrize("target", ["tensorrt", "openvino", "onnxruntime", ""])
+@pytest.mark.parametrize(
+    ("first", "second", "behind"),
+    [
+        ((0.02, 0), (0.02, 0), (0.02, 0)), ((0.02, 0), (0.02, 100), (0.02, 100)), ((0.02, 0), (0.02, 128), (0.02, 128)),
+        ((0.02, 150), (0.02, 150), (0.04, 150)), ((0.02, 150), (0.02, 150), (0.02, 140)),
+    ],
+)  # fmt: skip
+def test_a_pair_is_a_repetition_only_on_the_same_grid(
+    first: tuple[float, int], second: tuple[float, int], behind: tuple[float, int], target: str
+) -> None:
+    grids, names = {"first": first, "second": second, "behind": behind}, []
+    constants = []
+    for name, (step, point) in grids.items():
+        constants += [
+            onnx.numpy_helper.from_array(np.asarray(step, np.float32), f"{name}_scale"),
+            onnx.numpy_helper.from_array(np.asarray(point, np.uint8), f"{name}_zero"),
+        ]
+    tensor = "x"
+    for op, grid in (("Q", "first"), ("DQ", "first"), ("Q", "second"), ("DQ", "behind")):
+        kind = {"Q": "QuantizeLinear", "DQ": "DequantizeLinear"}[op]
+        names.append(onnx.helper.make_node(kind, [tensor, f"{grid}_scale", f"{grid}_zero"], [f"{tensor}{op}"]))
+        tensor = f"{tensor}{op}"
+    names.append(onnx.helper.make_node("Relu", [tensor], ["y"]))
+    value = onnx.helper.make_tensor_value_info
+    model = onnx.helper.make_model(
+        onnx.helper.make_graph(names, "twice", [value("x", 1, [1, 8])], [value("y", 1, [1, 8])], constants),
+        opset_imports=[onnx.helper.make_opsetid("", 17)],
+    )
+    made, _ = mend(model, [target] if target else [])
+    assert gap(model, made) <= 1e-6
