@@ -137,7 +137,11 @@ class _Folder:
             taken = tensor in self._gone  # by the operator before
             if taken or self._index.captured(tensor) or len(varying) != 1 or self._prepares(varying[0]):
                 break
-            step = self._affine(maker, varying[0], inputs, weight.ndim - 1 if conv else 1, self._rank(node, tensor))
+            from_end = weight.ndim - 1 if conv else 1
+            shape = self._index.shapes.get(varying[0], ())
+            if len(shape) < from_end or shape[-from_end] != inputs:
+                break  # the constant may make the channels: (N, 1, H, W) * (1, C, 1, 1)
+            step = self._affine(maker, varying[0], inputs, from_end, self._rank(node, tensor))
             if step is None or (step.shift.any() and not shifts):
                 break
             tensor, done = varying[0], step.then(done)

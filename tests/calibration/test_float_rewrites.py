@@ -201,6 +201,20 @@ def test_arithmetic_between_two_convolutions_is_folded_once() -> None:
     assert_same_answers(before, after)
 
 
+def test_a_constant_that_makes_the_channels_stays() -> None:
+    grey = Net((1, 1, 8, 8))
+    one = grey.add("Mul", grey.add("Relu", "x"), grey.draw(1, 3, 1, 1))
+    made = grey.model(grey.add("Conv", one, grey.draw(8, 3, 3, 3)))
+    row = Net((4, 1))
+    many = row.add("Mul", row.add("Relu", "x"), row.draw(1, 16))
+    for model, x in (
+        (made, np.ones((1, 1, 8, 8))),
+        (row.model(row.add("Gemm", many, row.draw(16, 8))), np.ones((4, 1))),
+    ):
+        for before, after in zip(answers(model, x), answers(fold.folded(model), x), strict=True):
+            np.testing.assert_allclose(before, after, rtol=1e-5)
+
+
 def test_what_prepares_the_picture_stays() -> None:
     """Its range is that of 0 and 255, which planning finds by looking at this arithmetic."""
     net = Net([1, 4, 6, 6])
