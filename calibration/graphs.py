@@ -11,6 +11,7 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper, shape_inference
 
+from edge_sdk.calibration.pool_sizes import inferred
 from edge_sdk.errors import BadInput
 from edge_sdk.extras import first_sentence
 from edge_sdk.tensors import Array
@@ -66,7 +67,7 @@ def checked(model: ModelProto, *, where: str = "") -> ModelProto:
     check_types(model, where=where)  # which it does not look at
     try:
         if any(not o.type.tensor_type.HasField("shape") for o in model.graph.output):  # the checker wants it, none else
-            model = shape_inference.infer_shapes(model)
+            model = inferred(model)
         onnx.checker.check_model(model)
     except (onnx.checker.ValidationError, shape_inference.InferenceError) as exc:
         raise BadInput(
@@ -152,19 +153,19 @@ def rebuilt(
     imports += [o for o in model.opset_import if o.domain not in STANDARD_DOMAINS and _uses(copies, o.domain)]
     out = helper.make_model(graph, opset_imports=imports, producer_name="edge-sdk")
     out.ir_version = next((ir for top, ir in _IR_OF_OPSET if opset <= top), out.ir_version)
-    inferred = shape_inference.infer_shapes(out)
+    shaped = inferred(out)
     # Inference invents names for axes that have none ("unk__0"); a variant must answer what its float graph does.
     stated = {value.name: value for value in out.graph.output if value.type.tensor_type.HasField("shape")}
-    for value in inferred.graph.output:
+    for value in shaped.graph.output:
         if value.name in stated:
             value.CopyFrom(stated[value.name])
-    return inferred
+    return shaped
 
 
 def with_types(model: ModelProto) -> ModelProto:
     """A copy with the types and shapes that can be inferred; the model itself if it is too broken, or too large."""
     try:
-        return shape_inference.infer_shapes(model)
+        return inferred(model)
     except (shape_inference.InferenceError, RuntimeError, ValueError):
         return model
 

@@ -18,6 +18,7 @@ from edge_sdk.calibration.trials import THOROUGH, Trials
 from edge_sdk.errors import BadUsage
 from edge_sdk.export.family import FloatGraph
 from edge_sdk.export.generic import front, metadata
+from edge_sdk.export.generic.answered import as_answered
 from edge_sdk.export.generic.family import Generic, RoleSamples
 from edge_sdk.export.generic.model import UserModel, changed
 from edge_sdk.export.generic.picture import PictureOptions, stated
@@ -81,7 +82,6 @@ def brought(models: Mapping[str, UserModel], wanted: Stated) -> Brought:
     samples: dict[str, ArraySamples] = {}
     drawn = False
     axes = _Axes(wanted.axes, given, models)
-    notes = (*(note for model in models.values() for note in model.notes), *said, *axes.notes)
     for role, model in models.items():
         float_graphs[role] = FloatGraph(
             onnx=model.onnx, axes=axes.of(role), keep_fp32_in_int8=tuple(wanted.exclude.get(role, ())),
@@ -95,6 +95,10 @@ def brought(models: Mapping[str, UserModel], wanted: Stated) -> Brought:
         if isinstance(read, RandomSamples):  # before one is drawn; calibration checks the first that it reads
             check_sample(graphs.parsed(model.onnx), read.shapes)
             drawn = True
+        answered = as_answered(model, next(iter(read)))
+        float_graphs[role] = replace(float_graphs[role], onnx=answered.onnx)
+        said += answered.notes[len(model.notes) :]
+    notes = (*(note for model in models.values() for note in model.notes), *said, *axes.notes)
     return Brought(
         family=Generic(
             float_graphs=float_graphs, task=task, settings=settings,
