@@ -5,7 +5,7 @@ Every row that can be mended names its menders (`rule_table`); here they run unt
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from onnx import ModelProto
 
@@ -24,12 +24,12 @@ _ROUNDS = 8
 
 
 def mend(
-    model: ModelProto, targets: Sequence[str] = (), *, exact: bool = True
+    model: ModelProto, targets: Sequence[str] = (), *, exact: bool = True, without: Collection[str] = ()
 ) -> tuple[ModelProto, tuple[Mended, ...]]:
     """A copy without the breaches that can be mended for `targets` (none given: all runtimes), and what was done.
 
     exact: only what keeps every output, up to float32 rounding; False does what changes values, too, and says so in
-    each line. Breaches of graphs inside others stay. Raises BadInput for tensors that can't be read, weights in another
+    each line. without: numbers of rows that stay. Breaches of graphs inside others stay. Raises BadInput for tensors that can't be read, weights in another
     file, and nodes that lack inputs.
     """
     graphs.check_inside(model)
@@ -39,16 +39,16 @@ def mend(
     if not exact:
         draft.rule = "C1"
         exact_pictures(draft)
-    _until_done(draft, known(targets))
+    _until_done(draft, known(targets), without)
     return draft.model, tuple(draft.done)
 
 
-def _until_done(draft: Draft, targets: Sequence[str]) -> None:
+def _until_done(draft: Draft, targets: Sequence[str], without: Collection[str]) -> None:
     """Run the menders of every row that holds for `targets` and is broken, again while there is something to do."""
     for _ in range(_ROUNDS):
         before = len(draft.done)
         for row in ROWS:
-            for mender in row.menders if row.holds(targets) else ():
+            for mender in row.menders if row.holds(targets) and row.number not in without else ():
                 found = {name for name, _ in row.find(draft.index)}
                 if found:
                     draft.rule = row.number

@@ -16,7 +16,7 @@ from onnx import NodeProto
 
 from edge_sdk.calibration import graphs
 from edge_sdk.calibration.graphs import Index
-from edge_sdk.calibration.ops import DEQUANTIZE, depthwise, operator, weight_axis
+from edge_sdk.calibration.ops import DEQUANTIZE, depthwise, operator, output_axis, weight_axis
 from edge_sdk.calibration.saturation import Order, lost_in_pairs, unsafe_pairs
 from edge_sdk.runtimes.operators import QUANTIZE, is_product
 from edge_sdk.tensors import Array
@@ -50,6 +50,22 @@ def saturating(index: Index, runtime: str) -> list[Layer]:
         if (node.op_type == "Conv" or is_product(node.op_type)) and _runs_int8(node, index, runtime)
         and (layer := _layer(node, index, runtime)) is not None
     ]  # fmt: skip
+
+
+def unsafe_share(index: Index) -> float:
+    """Share of the weight pairs of all int8 operators that can saturate in 16 bits for some input."""
+    unsafe, total = 0.0, 0
+    for node in index.model.graph.node:
+        weight = index.producer.get(node.input[1]) if len(node.input) > 1 else None
+        matrix = node.op_type == "Conv" or is_product(node.op_type)
+        stored = index.constants.get(weight.input[0]) if matrix and weight is not None else None
+        if weight is None or weight.op_type != DEQUANTIZE or stored is None or stored.dtype != np.int8:
+            continue
+        if stored.ndim < 2 or (node.op_type == "Conv" and depthwise(node, stored.shape)) or not stored.size:
+            continue
+        unsafe += unsafe_pairs(np.moveaxis(stored, output_axis(node, stored.ndim) or 0, 0)) * stored.size
+        total += stored.size
+    return unsafe / total if total else 0.0
 
 
 def lost_sums(layer: Layer, quantized: Array, shape: tuple[int, ...]) -> tuple[NDArray[np.int64], int]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from broken_graphs import chain, node
-from onnx import ModelProto
+from onnx import ModelProto, NodeProto
 from rule_claims import feeds_for, onnxruntime_effect, standard
 
 from edge_sdk.calibration.lint import lint
@@ -20,8 +20,10 @@ OTHERS: list[tuple[str, dict[str, Any]]] = [
     ("Relu", {}), ("LeakyRelu", {}), ("Sigmoid", {}), ("HardSwish", {}), ("Softmax", {}),
     ("Transpose", {"perm": [0, 1, 3, 2]}),
 ]  # fmt: skip
+WHOLE = ("GlobalAveragePool", "ReduceMean", "GlobalMaxPool")
+"""Nothing is left to average behind these."""
 CHAINS = [
-    [AVERAGE], *([one] for one in OTHERS), *([one, AVERAGE] for one in OTHERS if one[0] not in ("GlobalAveragePool", "ReduceMean", "GlobalMaxPool")),
+    [AVERAGE], *([one] for one in OTHERS), *([one, AVERAGE] for one in OTHERS if one[0] not in WHOLE),
     *([AVERAGE, one] for one in OTHERS),
 ]  # fmt: skip
 
@@ -29,10 +31,13 @@ CHAINS = [
 def quantized(steps: list[tuple[str, dict[str, Any]]], wide: str) -> ModelProto:
     """Q and DQ on both sides of `steps`. wide: of these four in their order, which have scales of shape [1]."""
     scales = ["s1 z1" if one == "1" else "s z" for one in wide]
+    middle: list[NodeProto] = []
     names = ["d", *(f"t{number}" for number in range(len(steps)))]
+    for number, (op, attributes) in enumerate(steps):
+        middle.append(node(op, names[number], names[number + 1], **attributes))
     return chain(
         node("QuantizeLinear", f"x {scales[0]}", "q"), node("DequantizeLinear", f"q {scales[1]}", "d"),
-        *(node(op, one, other, **attributes) for (op, attributes), one, other in zip(steps, names, names[1:], strict=False)),
+        *middle,
         node("QuantizeLinear", f"{names[-1]} {scales[2]}", "aq"), node("DequantizeLinear", f"aq {scales[3]}"),
         constants={
             "s": np.float32(0.021), "z": np.int8(0), "s1": np.full(1, 0.021, np.float32), "z1": np.zeros(1, np.int8),
