@@ -29,8 +29,8 @@ def mend(
     """A copy without the breaches that can be mended for `targets` (none given: all runtimes), and what was done.
 
     exact: only what keeps every output, up to float32 rounding; False does what changes values, too, and says so in
-    each line. without: numbers of rows that stay. Breaches of graphs inside others stay. Raises BadInput for tensors that can't be read, weights in another
-    file, and nodes that lack inputs.
+    each line. without: numbers of rows that stay. Breaches of graphs inside others stay. Raises BadInput for tensors
+    that can't be read, weights in another file, and nodes that lack inputs.
     """
     graphs.check_inside(model)
     check_values(model)

@@ -13,6 +13,7 @@ from rule_claims import feeds_for
 from edge_sdk.calibration import mend_check
 from edge_sdk.calibration.draft import Mended
 from edge_sdk.calibration.mend import mend
+from edge_sdk.errors import CheckFailed
 
 FIXED = [(rule, build) for rule, build in GRAPHS if rule != "L70"]
 
@@ -51,3 +52,12 @@ def test_a_row_that_stays_is_left_alone() -> None:
     model = average(ceil_mode=1, count_include_pad=1)
     assert mend(model)[1]
     assert mend(model, without=("L46",))[1] == ()
+
+
+def test_fixes_after_which_nothing_answers_as_before_are_refused() -> None:
+    model = average(ceil_mode=1, count_include_pad=1)
+    feeds = feeds_for(model)
+    wanted = mend_check._answers(average(), feeds)  # what no fix of `model` answers
+    assert wanted is not None
+    with pytest.raises(CheckFailed, match="the fixes change what the graph answers"):
+        mend_check._checked(model, (), exact=True, without=(), ran=(feeds, wanted))
