@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, inliner, shape_inference, version_converter
+from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, inliner, version_converter
 
 from edge_sdk.calibration import fold, graphs, hard_swish, transposes
 from edge_sdk.calibration.graphs import Index
+from edge_sdk.calibration.pool_sizes import inferred
 from edge_sdk.calibration.sizes import check_constants, elements
 from edge_sdk.errors import BadInput
 from edge_sdk.extras import need, vendor_errors
@@ -83,7 +84,7 @@ def tidy(model: ModelProto) -> ModelProto:
     tensors = [graphs.renamed(t, t.name) for t in graph.initializer] + [_constant(n) for n in constants]
     kept = _without_identities(kept, {o.name for o in graph.output})
     nodes = _named(in_order(kept, {t.name for t in tensors} | {i.name for i in graph.input} | {""}))
-    tensors += resizes_by_scale(nodes, Index.of(shape_inference.infer_shapes(model)))
+    tensors += resizes_by_scale(nodes, Index.of(inferred(model)))
     used = {name for node in nodes for name in graphs.reads(node)} | {o.name for o in graph.output}
     inside = {t.name for t in tensors}
     inputs = [i for i in graph.input if i.name not in inside]

@@ -11,6 +11,7 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper, shape_inference
 
+from edge_sdk.calibration.pool_sizes import inferred
 from edge_sdk.errors import BadInput
 from edge_sdk.extras import first_sentence
 from edge_sdk.tensors import Array
@@ -66,7 +67,7 @@ def checked(model: ModelProto, *, where: str = "") -> ModelProto:
     check_types(model, where=where)  # which it does not look at
     try:
         if any(not o.type.tensor_type.HasField("shape") for o in model.graph.output):  # the checker wants it, none else
-            model = shape_inference.infer_shapes(model, data_prop=True)
+            model = inferred(model)
             check_shaped(model, where=where)
         onnx.checker.check_model(model)
     except (onnx.checker.ValidationError, shape_inference.InferenceError) as exc:
@@ -164,23 +165,23 @@ def rebuilt(
     imports += [o for o in model.opset_import if o.domain not in STANDARD_DOMAINS and _uses(copies, o.domain)]
     out = helper.make_model(graph, opset_imports=imports, producer_name="edge-sdk")
     out.ir_version = next((ir for top, ir in _IR_OF_OPSET if opset <= top), out.ir_version)
-    return with_outputs_of(out, shape_inference.infer_shapes(out))
+    return with_outputs_of(out, inferred(out))
 
 
-def with_outputs_of(stated: ModelProto, inferred: ModelProto) -> ModelProto:
-    """`inferred`, whose outputs have the shapes that `stated` states. Inference invents names for axes that have none
+def with_outputs_of(stated: ModelProto, made: ModelProto) -> ModelProto:
+    """`made`, whose outputs have the shapes that `stated` states. Inference invents names for axes that have none
     ("unk__0"), and finds sizes of free ones; a variant must answer what its float graph does."""
     shapes = {value.name: value for value in stated.graph.output if value.type.tensor_type.HasField("shape")}
-    for value in inferred.graph.output:
+    for value in made.graph.output:
         if value.name in shapes:
             value.CopyFrom(shapes[value.name])
-    return inferred
+    return made
 
 
 def with_types(model: ModelProto) -> ModelProto:
     """A copy with the types and shapes that can be inferred; the model itself if it is too broken, or too large."""
     try:
-        return shape_inference.infer_shapes(model)
+        return inferred(model)
     except (shape_inference.InferenceError, RuntimeError, ValueError):
         return model
 

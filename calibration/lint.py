@@ -26,21 +26,21 @@ _FEWEST_INPUTS = 2
 
 
 def lint(
-    graph: bytes, targets: Sequence[str] = (), *, where: str = "", layout: bool | None = None
+    graph: bytes, targets: Sequence[str] = (), *, where: str = "", layout: bool | None = None, outside_because: str = ""
 ) -> tuple[Violation, ...]:
     """Every violation of the contract in one ONNX graph and in those inside it (branches of If, bodies of Loop and of
     functions), in the order of the rules; empty if it is portable.
 
     targets: of "tensorrt", "openvino", "onnxruntime"; only what affects one of them is reported. None given: all three,
     and then the layout is not checked, because no layout is best for all three. layout: True or False checks the layout
-    or skips it, whatever the targets.
+    or skips it, whatever the targets. outside_because: why weights in other files could not be read.
     Raises BadInput, naming `where`, if the bytes are not ONNX at all.
     """
     model = parsed(graph, where=where)
     runtimes = known(targets)
     rules = (*RULES, *(LAYOUT_RULES if (len(set(targets)) == 1 if layout is None else layout) else ()))
     held = [rule for rule in rules if rule.holds(runtimes)]
-    outside = tuple(FIRST.words(external(model), runtimes))
+    outside = tuple(FIRST.words(external(model, outside_because), runtimes))
     if outside:  # nothing else can be read
         return outside
     check_values(model, where=where)

@@ -26,14 +26,13 @@ def _sparse(index: Index) -> Iterator[Found]:
         yield tensor.values.name, "a sparse initializer"
 
 
-def external(model: ModelProto) -> Iterator[Found]:
-    """Tensors of any graph of the model that lie in another file."""
-    for tensor in graphs.tensors(model):
-        if tensor.data_location == TensorProto.EXTERNAL:
-            yield (
-                tensor.name or "(attribute)",
-                "the weight lies in another file, which is not there when a graph is loaded from memory",
-            )
+def external(model: ModelProto, why: str = "") -> Iterator[Found]:
+    """Tensors of any graph of the model that lie in another file: one violation for all. why: they can't be read from
+    there, "" = a graph in memory has no files beside it."""
+    outside = [t.name or "(attribute)" for t in graphs.tensors(model) if t.data_location == TensorProto.EXTERNAL]
+    if outside:
+        many = f"{len(outside)} weights lie" if len(outside) > 1 else "a weight lies"
+        yield outside[0], f"{many} in another file: {why or 'it is not there when a graph is loaded from memory'}"
 
 
 def _type(kind: int, why: str) -> Finder:
@@ -113,7 +112,8 @@ def _unsorted(index: Index) -> Iterator[Found]:
 
 
 EXTERNAL = Rule(
-    number="L70", title="weights in another file", claims=claim("refused"), whole=True,
+    number="L70", title="weights in another file that is not there, or not in the folder",
+    claims=claim("refused"), whole=True,
     find=lambda index: external(index.model),
     hint="Save it inside: onnx.save(model, path, save_as_external_data=False)",
 )  # fmt: skip

@@ -163,11 +163,53 @@ def _scales(
 
 
 def _not_scalar(index: Index) -> Iterator[Found]:
+    """Pairs around an AveragePool, copies between them or none: ONNX Runtime makes QLinearAveragePool of it, which
+    takes scalars alone. Other operators take [1]; so does a pool with a pair on one side (onnxruntime 1.32)."""
+    found: dict[str, None] = {}
+    for pool in index.model.graph.node:
+        if pool.op_type != "AveragePool" or pool.domain not in graphs.STANDARD_DOMAINS:
+            continue
+        before, behind = _before(pool.input[0], index), _behind(pool.output[0], index)
+        if before is not None and behind:
+            found |= dict.fromkeys(one.name for end in (before, *behind) for one in _both(end, index))
     for node in pairs(index):
-        steps, held = scale(node, index), index.constants.get(node.input[0])
-        one_channel = held is not None and held.ndim and held.shape[graphs.integer(node, "axis", 1) % held.ndim] == 1
-        if steps is not None and steps.shape == (1,) and not one_channel:
-            yield node.name, "a scale for the whole tensor has shape [1], which fails beside an average"
+        steps = scale(node, index)
+        if node.name in found and steps is not None and steps.shape == (1,):
+            yield node.name, "a scale for the whole tensor has shape [1], around an AveragePool"
+
+
+def _passes(node: NodeProto) -> bool:
+    return operator(node).kind == "copy" or node.op_type == "Identity"
+
+
+def _before(tensor: str, index: Index) -> NodeProto | None:
+    """The DQ that makes `tensor`, seen through copies."""
+    for _ in index.model.graph.node:  # a cycle ends as well
+        node = index.producer.get(tensor)
+        if node is None or not _passes(node):
+            return node if node is not None and node.op_type == DEQUANTIZE else None
+        tensor = node.input[0]
+    return None
+
+
+def _behind(tensor: str, index: Index) -> list[NodeProto]:
+    """The Qs that read `tensor`, seen through copies."""
+    found, todo, seen = list[NodeProto](), [tensor], set[str]()
+    while todo:
+        name = todo.pop()
+        for node in index.readers.get(name, ()) if name not in seen else ():
+            found += [node] if node.op_type == QUANTIZE else []
+            todo += node.output if _passes(node) else []
+        seen.add(name)
+    return found
+
+
+def _both(node: NodeProto, index: Index) -> list[NodeProto]:
+    """A Q or DQ with its other half."""
+    if node.op_type == QUANTIZE:
+        return [node, *(one for one in index.readers.get(node.output[0], ()) if one.op_type == DEQUANTIZE)]
+    source = index.producer.get(node.input[0])
+    return [node, *([source] if source is not None and source.op_type == QUANTIZE else [])]
 
 
 def _computed(index: Index) -> Iterator[Found]:
@@ -326,7 +368,7 @@ RULES = (
         ),
     ),
     Rule(
-        number="L19", title="a scale of shape [1]", claims=claim("refused", ORT),
+        number="L19", title="a scale of shape [1] around an AveragePool", claims=claim("refused", ORT),
         hint="Reshape scale and zero point to rank 0", fix="exact", menders=(scalars,), find=_not_scalar,
     ),
     Rule(

@@ -53,6 +53,22 @@ def saturating(index: Index, runtime: str) -> list[Layer]:
     ]  # fmt: skip
 
 
+def unsafe_share(index: Index) -> float:
+    """Share of the weight pairs of all int8 operators that can saturate in 16 bits for some input."""
+    unsafe, total = 0.0, 0
+    for node in index.model.graph.node:
+        weight = index.producer.get(node.input[1]) if len(node.input) > 1 else None
+        matrix = node.op_type == "Conv" or is_product(node.op_type)
+        stored = index.constants.get(weight.input[0]) if matrix and weight is not None else None
+        if weight is None or weight.op_type != DEQUANTIZE or stored is None or stored.dtype != np.int8:
+            continue
+        if stored.ndim < 2 or (node.op_type == "Conv" and depthwise(node, stored.shape)) or not stored.size:
+            continue
+        unsafe += unsafe_pairs(by_output(node, stored)) * stored.size
+        total += stored.size
+    return unsafe / total if total else 0.0
+
+
 def lost_sums(layer: Layer, quantized: Array, shape: tuple[int, ...]) -> tuple[NDArray[np.int64], int]:
     """Exact less saturated sums of one layer, int64 in the shape of its output; and how many pair sums were cut.
 

@@ -15,6 +15,8 @@ from edge_sdk.errors import BadBundle, BadInput
 MAX_BYTES = 4 << 20
 MAX_DEPTH = 32
 MAX_VALUES = 200_000
+GET_AGAIN = "Get the file again from whoever packed it"
+"""What to do about a file that breaks a rule of the format, for who reads it."""
 _MAX_DIGITS = 20  # no count or size needs more; int() of a long run of digits takes quadratic time
 _NOT_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")  # controls a terminal, or is not text
 
@@ -53,7 +55,7 @@ def parse(data: bytes, *, name: str, where: str) -> Any:
 
 
 def _refused(what: str, where: str) -> BadBundle:
-    return BadBundle(what, where=where, hint="Get the file again from whoever packed it")
+    return BadBundle(what, where=where, hint=GET_AGAIN)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -49,6 +49,6 @@ def _checked(graphs: Sequence[tuple[Graph, bytes]]) -> dict[str, str]:
                 else:
                     found = f"the linter finds no fault, opset {graph.opset}; not tried on such a device"
                     return f"{what} {place.device} ({graph.name}): {found}"
-        return "nothing fits: " + "; ".join(problems)
+        return "nothing fits: " + "; ".join(dict.fromkeys(problems))
 
     return {target.name: first_fit(target) for target in targets.TARGETS if not target.refusal}

@@ -20,7 +20,8 @@ Tick: TypeAlias = Callable[[], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RanOn:
-    """One variant in one layout on one runtime, and what ran. convolutions: how many in which type, in words.
+    """One variant in one layout on one runtime, and what ran. convolutions: how many operators (convolutions and matrix
+    products) in which type, in words.
 
     size_bytes: of the graph. problem: why it could not run, "" = it did; the facts are then unknown. unusable: the
     known fault that makes its answers wrong on this CPU, so that `load` does not take it here; "" = none is known.
@@ -43,9 +44,9 @@ class RanOn:
         return {one.name: getattr(self, one.name) for one in fields(RanOn)}
 
     def ran(self) -> str:
-        """Device, and the types that its convolutions ran in; where a runtime doesn't say those, the graph's precision.
-        Or the problem."""
-        kinds = f"convolutions: {self.convolutions}" if self.convolutions else self.precision
+        """Device, and the types that its convolutions and products ran in; where a runtime doesn't say those, the
+        graph's precision. Or the problem."""
+        kinds = f"operators: {self.convolutions}" if self.convolutions else self.precision
         return self.problem or f"{self.device}, {kinds}{'; load takes another graph here' * bool(self.unusable)}"
 
 

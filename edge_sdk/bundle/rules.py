@@ -24,6 +24,7 @@ from edge_sdk.bundle.manifest import (
 )
 from edge_sdk.errors import BadBundle
 from edge_sdk.extras import UPDATE
+from edge_sdk.strict_json import GET_AGAIN
 from edge_sdk.tensors import BATCH, TensorSpec
 
 MANIFEST = "manifest.json"
@@ -46,7 +47,6 @@ MAX_SIDE_PX = 16_384
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _GRAPH_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,79}")
 _AXIS = re.compile(r"[A-Za-z0-9_][^\x00-\x1f]{0,79}")
-_GET_AGAIN = "Get the file again from whoever packed it"
 _VERSION = re.compile(r"[0-9A-Za-z.+-]{1,40}")
 
 
@@ -61,7 +61,7 @@ def read_manifest(value: Any, *, where: str) -> Manifest:
         return msgspec.convert(value, Manifest)
     except msgspec.ValidationError as exc:
         note = f" (its schema {value['schema']} is newer than {SCHEMA}, which this version reads)" if newer else ""
-        hint = _update(value) if newer else _GET_AGAIN
+        hint = _update(value) if newer else GET_AGAIN
         raise BadBundle(f"{MANIFEST} is not a manifest{note}: {exc}", where=where, hint=hint) from exc
 
 
@@ -75,7 +75,7 @@ def check_manifest(manifest: Manifest, sizes: Mapping[str, int], *, where: str) 
         for index, sample in enumerate(manifest.golden):
             _check_golden(f"golden sample {index}", sample, manifest)
     except Broken as exc:
-        raise BadBundle(f"{MANIFEST}: {exc}", where=where, hint=_GET_AGAIN) from exc
+        raise BadBundle(f"{MANIFEST}: {exc}", where=where, hint=GET_AGAIN) from exc
 
 
 def _check_schema(value: Any, where: str) -> bool:
@@ -83,7 +83,7 @@ def _check_schema(value: Any, where: str) -> bool:
     schema = value.get("schema") if isinstance(value, dict) else None
     match = re.fullmatch(r"([0-9]{1,4})\.([0-9]{1,4})", schema) if isinstance(schema, str) else None
     if match is None:
-        raise BadBundle(f"{MANIFEST} states no schema version", where=where, hint=_GET_AGAIN)
+        raise BadBundle(f"{MANIFEST} states no schema version", where=where, hint=GET_AGAIN)
     major, minor = int(match[1]), int(match[2])
     own_major, own_minor = (int(part) for part in SCHEMA.split("."))
     if major > own_major:

@@ -39,6 +39,7 @@ from edge_sdk.decision.record import R, Record, read_as
 from edge_sdk.errors import BadBundle, BadInput, BadUsage
 from edge_sdk.runtimes.onnx_file import read_standard
 from edge_sdk.shown import unreadable, url_of
+from edge_sdk.strict_json import GET_AGAIN
 from edge_sdk.tensors import Array, DType
 
 REPORT = "report.json"
@@ -50,6 +51,7 @@ _SIGNED: Mapping[Part, tuple[str, str]] = {
 }  # fmt: skip
 """By part, the member that is signed and the one that holds the signature."""
 _COPY_AGAIN = "Copy the file again from where it was packed"
+_NOT_WRITTEN = "Nothing was written. Mend what the bundle is made of, and pack again"
 
 
 class Bundle:
@@ -157,7 +159,7 @@ class Bundle:
         except BadInput as exc:
             raise BadBundle(str(exc.args[0]), where=str(self.path), hint=exc.hint) from exc
         if differs := agreement.difference(graph, facts):
-            raise BadBundle(differs, where=str(self.path), hint="Get the file again from whoever packed it")
+            raise BadBundle(differs, where=str(self.path), hint=GET_AGAIN)
         return whole
 
     def report(self) -> dict[str, Any] | None:
@@ -198,7 +200,7 @@ class Bundle:
         entry = self.entries[name]
         if entry.size_bytes > strict_json.MAX_BYTES:
             what = f"{name} has {entry.size_bytes} bytes, at most {strict_json.MAX_BYTES} are read"
-            raise BadBundle(what, where=where, hint="Get the file again from whoever packed it")
+            raise BadBundle(what, where=where, hint=GET_AGAIN)
         data = bytes(self._view(entry))
         if zlib.crc32(data) != entry.crc32:
             raise BadBundle(f"the content of {name} was altered", where=where, hint=_COPY_AGAIN)
@@ -327,15 +329,21 @@ def _written(path: Path, write: Callable[[Writer], None], prove: Callable[[Bundl
 
 
 def _prove(path: Path, temporary: Path, further: Callable[[Bundle], None] | None) -> None:
-    """Run every check of a reader on the temporary file, before it is renamed."""
-    with Bundle(path, _mapped(temporary), trust=TrustPolicy(mode="off")) as bundle:
-        for name in bundle.manifest.members:
-            bundle.read(name)
-        for graph in bundle.manifest.graphs:
-            bundle.graph(graph.name)
-        bundle.report()
-        if further is not None:
-            further(bundle)
+    """Run every check of a reader on the temporary file, before it is renamed. A reader's hint to get the file again is
+    none for who writes it."""
+    try:
+        with Bundle(path, _mapped(temporary), trust=TrustPolicy(mode="off")) as bundle:
+            for name in bundle.manifest.members:
+                bundle.read(name)
+            for graph in bundle.manifest.graphs:
+                bundle.graph(graph.name)
+            bundle.report()
+            if further is not None:
+                further(bundle)
+    except BadBundle as exc:
+        if exc.hint != GET_AGAIN:
+            raise
+        raise BadBundle(exc.args[0], where=str(path), hint=_NOT_WRITTEN) from exc
 
 
 def _add_site(archive: Writer, site: Site, digest: str, key: SigningKey | None) -> None:

@@ -50,11 +50,14 @@ def lint(
     mends = fix or fix_all
     _refuse(graph, out, mends=mends, overwrite=overwrite)
     asked = tuple(target or ())
-    model, done = _mended(graph, asked, exact=not fix_all) if mends else (None, ())
+    given, why = (b"", "") if graph.suffix == ".edge" else _weights_inside(graph, refuse=mends)
+    model, done, notes = _mended(given, asked, exact=not fix_all, where=str(graph)) if mends else (None, (), ())
+    if model is not None:
+        given = bytes(model.SerializeToString())
     found = [
         (name, one.rule, one.node, one.what, one.hint, _option(one.fix))
-        for name, data, targets in _graphs(graph, asked, trust, keys, model)
-        for one in check(data, targets, where=str(graph))
+        for name, data, targets in _graphs(graph, given, asked, trust, keys)
+        for one in check(data, targets, where=str(graph), outside_because=why)
     ]
     if out is not None and model is not None:
         _write(out, model)
@@ -64,8 +67,8 @@ def lint(
         "violations": [dict(zip(keys_of_violation, one, strict=True)) for one in found],
     }  # fmt: skip
     if mends:
-        info |= {"fixed": [_facts(one) for one in done], "out": None if out is None else str(out)}
-    terminal.emit(info, as_json=json, text=_text(graph, out, done if mends else None, found))
+        info |= {"fixed": [_facts(one) for one in done], "out": None if out is None else str(out), "notes": list(notes)}
+    terminal.emit(info, as_json=json, text="\n".join([_text(graph, out, done if mends else None, found), *notes]))
     raise typer.Exit(1 if found else 0)
 
 
@@ -81,11 +84,44 @@ def _refuse(graph: Path, out: Path | None, *, mends: bool, overwrite: bool) -> N
         raise BadUsage("the file already exists", where=f"--out {out}", hint="Name another file, or give --overwrite")
 
 
-def _mended(graph: Path, asked: tuple[str, ...], *, exact: bool) -> tuple[ModelProto, tuple[Mended, ...]]:
+def _weights_inside(path: Path, *, refuse: bool) -> tuple[bytes, str]:
+    """The file with the weights that it keeps beside it, read as `quantize` reads them; as it is, and why, where they
+    can't be. refuse: raise BadInput for that."""
+    from edge_sdk.calibration import graphs
     from edge_sdk.calibration.lint import parsed
-    from edge_sdk.calibration.mend import mend
+    from edge_sdk.errors import BadInput
+    from edge_sdk.export.generic.external import check_places, read_into
 
-    return mend(parsed(read(graph, what=_FILE), where=str(graph)), asked, exact=exact)
+    data = read(path, what=_FILE)
+    model = parsed(data, where=str(path))
+    outside = [t for t in graphs.tensors(model) if t.data_location == t.EXTERNAL]
+    if not outside:
+        return data, ""
+    try:
+        check_places(path, outside)
+    except BadInput as exc:
+        if refuse:
+            raise
+        return data, str(exc.args[0])
+    read_into(path, outside)
+    return bytes(model.SerializeToString()), ""
+
+
+def _mended(
+    graph: bytes, asked: tuple[str, ...], *, exact: bool, where: str
+) -> tuple[ModelProto, tuple[Mended, ...], tuple[str, ...]]:
+    from edge_sdk.calibration.graphs import Index
+    from edge_sdk.calibration.lint import parsed
+    from edge_sdk.calibration.mend_check import mended
+    from edge_sdk.calibration.saturating_layers import unsafe_share
+
+    model, done, notes = mended(parsed(graph, where=where), asked, exact=exact)
+    if not exact and (share := unsafe_share(Index.of(model))):
+        notes += (
+            f"{share:.1%} of weight pairs can saturate in 16 bits on x86 CPUs without VNNI; quantize the float model "
+            "with edge-sdk quantize, variant int8-w7",
+        )  # fmt: skip
+    return model, done, notes
 
 
 def _write(out: Path, model: ModelProto) -> None:
@@ -119,15 +155,16 @@ def _facts(one: Mended) -> dict[str, str | bool]:
 
 
 def _graphs(
-    path: Path, asked: tuple[str, ...], trust: str, keys: Path | None, mended: ModelProto | None = None
+    path: Path, given: bytes, asked: tuple[str, ...], trust: str, keys: Path | None
 ) -> Iterator[tuple[str, bytes, tuple[str, ...]]]:
-    """Name, bytes and what to check for; a bundle's graph is checked for each runtime that its layout is meant for."""
+    """Name, bytes and what to check for: of an ONNX file `given`; a bundle's graph is checked for each runtime that its
+    layout is meant for."""
     from edge_sdk.bundle.store import Bundle
     from edge_sdk.calibration.lint import RUNTIMES
     from edge_sdk.runtimes import targets
 
     if path.suffix != ".edge":
-        yield path.name, read(path, what=_FILE) if mended is None else bytes(mended.SerializeToString()), asked
+        yield path.name, given, asked
         return
     with Bundle.open(path, trust=policy(trust, keys)) as bundle:
         for graph in bundle.manifest.graphs:

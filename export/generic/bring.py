@@ -19,6 +19,7 @@ from edge_sdk.counted import counted
 from edge_sdk.errors import BadUsage
 from edge_sdk.export.family import FloatGraph
 from edge_sdk.export.generic import front, metadata
+from edge_sdk.export.generic.answered import as_answered
 from edge_sdk.export.generic.family import Generic, RoleSamples
 from edge_sdk.export.generic.golden import check_differ
 from edge_sdk.export.generic.model import UserModel, changed
@@ -84,7 +85,6 @@ def brought(models: Mapping[str, UserModel], wanted: Stated) -> Brought:
     samples: dict[str, ArraySamples] = {}
     warnings: list[str] = []
     axes = _Axes(wanted.axes, given, models)
-    notes = (*(note for model in models.values() for note in model.notes), *said, *axes.notes)
     for role, model in models.items():
         float_graphs[role] = FloatGraph(
             onnx=model.onnx, axes=axes.of(role), keep_fp32_in_int8=tuple(wanted.exclude.get(role, ())),
@@ -102,6 +102,10 @@ def brought(models: Mapping[str, UserModel], wanted: Stated) -> Brought:
             check_differ(role, read)
             calibrates = wanted.variants is None or bool(wanted.variants)
             warnings += [_few(len(read), role, models)] if calibrates and len(read) < FEW else []
+        answered = as_answered(model, next(iter(read)))
+        float_graphs[role] = replace(float_graphs[role], onnx=answered.onnx)
+        said += answered.notes[len(model.notes) :]
+    notes = (*(note for model in models.values() for note in model.notes), *said, *axes.notes)
     return Brought(
         family=Generic(
             float_graphs=float_graphs, task=task, settings=settings,

@@ -68,6 +68,12 @@ def read_into(path: Path, tensors: Sequence[Any], *, memory: int | None = None) 
         del one.tensor.external_data[:]
 
 
+def check_places(path: Path, tensors: Sequence[Any]) -> None:
+    """Raises BadInput as `read_into` does of places and sizes. Reads nothing."""
+    for tensor in tensors:
+        _stored(path, tensor)
+
+
 def check_memory(weights: int, *, where: str, memory: int | None = None) -> None:
     """Raises BadInput if `weights` bytes of weights can't be worked on in this machine's free memory."""
     free = free_memory() if memory is None else memory

@@ -15,7 +15,7 @@ import onnx
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, shape_inference
 
 from edge_sdk.bundle.manifest import Preprocessing
-from edge_sdk.calibration import graphs
+from edge_sdk.calibration import graphs, pool_sizes
 from edge_sdk.errors import BadInput, BadUsage
 from edge_sdk.export.generic.picture import CHANNELS, PictureOptions
 from edge_sdk.shown import shown
@@ -176,7 +176,7 @@ def _fix(model: ModelProto, picture: _Picture, size: tuple[int, int]) -> None:
         for dim in info.type.tensor_type.shape.dim[1:]:
             if not dim.HasField("dim_value"):
                 dim.Clear()
-    inferred = shape_inference.infer_shapes(model, data_prop=True)
+    inferred = pool_sizes.inferred(model, data_prop=True)
     for info, before, now in zip(model.graph.output, stated, inferred.graph.output, strict=True):
         info.CopyFrom(before)
         for dim, known in zip(info.type.tensor_type.shape.dim, now.type.tensor_type.shape.dim, strict=False):

@@ -207,10 +207,9 @@ def test_a_constant_that_makes_the_channels_stays() -> None:
     made = grey.model(grey.add("Conv", one, grey.draw(8, 3, 3, 3)))
     row = Net((4, 1))
     many = row.add("Mul", row.add("Relu", "x"), row.draw(1, 16))
-    for model, x in (
-        (made, np.ones((1, 1, 8, 8))),
-        (row.model(row.add("Gemm", many, row.draw(16, 8))), np.ones((4, 1))),
-    ):
+    product = row.model(row.add("Gemm", many, row.draw(16, 8)))
+    for model, shape in ((made, (1, 1, 8, 8)), (product, (4, 1))):
+        x = np.ones(shape, np.float32)
         for before, after in zip(answers(model, x), answers(fold.folded(model), x), strict=True):
             np.testing.assert_allclose(before, after, rtol=1e-5)
 

@@ -95,10 +95,47 @@ def test_options_that_do_not_go_together_are_refused(
     assert "this is a folder" in capsys.readouterr().err
 
 
-def test_weights_in_another_file_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = tmp_path / "model.onnx"
+def test_weights_beside_the_model_are_read_and_stored_inside(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, out = tmp_path / "model.onnx", tmp_path / "out.onnx"
     onnx.save(conv(), path, save_as_external_data=True, size_threshold=0, location="weights.bin")
-    assert edge(["lint", str(path)]) == 1
-    assert "L70" in capsys.readouterr().out
+    assert edge(["lint", str(path)]) == 0
+    assert "L70" not in capsys.readouterr().out
+    assert edge(["lint", str(path), "--fix", "--out", str(out)]) == 0
+    (tmp_path / "weights.bin").unlink()
+    assert [t.name for t in onnx.load(out).graph.initializer] == [t.name for t in conv().graph.initializer]
+
+
+@pytest.mark.parametrize("case", ["missing", "outside", "short"])
+def test_weights_that_can_not_be_read_are_one_row(
+    case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "models" / "model.onnx"
+    path.parent.mkdir()
+    onnx.save(conv(), path, save_as_external_data=True, size_threshold=0, location="weights.bin")
+    weights = path.with_name("weights.bin")
+    if case == "outside":
+        model = onnx.load(path, load_external_data=False)
+        for tensor in model.graph.initializer:
+            next(one for one in tensor.external_data if one.key == "location").value = "../weights.bin"
+        path.write_bytes(model.SerializeToString())
+        weights.rename(tmp_path / "weights.bin")
+    elif case == "missing":
+        weights.unlink()
+    else:
+        weights.write_bytes(b"")
+    assert edge(["lint", str(path), "--json"]) == 1
+    assert [one["rule"] for one in json.loads(capsys.readouterr().out)["faults"]] == ["L70"]
     assert edge(["lint", str(path), "--fix"]) == 3
-    assert "weights lie outside the graph" in capsys.readouterr().err
+    assert "weights.bin" in capsys.readouterr().err
+
+
+def test_weight_pairs_that_can_saturate_are_a_note(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for top, said in ((127, True), (64, False)):
+        path = tmp_path / f"{top}.onnx"
+        path.write_bytes(conv(w=np.full((2, 4, 1, 1), top, np.int8)).SerializeToString())
+        assert edge(["lint", str(path), "--fix-all"]) == 0
+        assert ("100.0% of weight pairs can saturate in 16 bits" in capsys.readouterr().out) is said
+        assert edge(["lint", str(path), "--fix"]) == 0
+        assert "saturate" not in capsys.readouterr().out

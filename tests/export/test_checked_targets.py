@@ -41,3 +41,9 @@ def test_a_newer_opset_and_a_fault_are_passed_over_with_the_reason(graphs: list[
     wrong = [(g, other["int8.conv-q-relu-q"] if g.name == "int8.conv-relu-q" else data) for g, data in graphs]
     assert checked(wrong)["jetson-orin-jp6"].startswith("int8 on onnxruntime")  # uint8 activations: not TensorRT's
     assert "no int8 on tensorrt" in checked([])["jetson-orin-jp6"]
+
+
+def test_each_reason_is_said_once() -> None:
+    for words in checked([]).values():
+        reasons = words.removeprefix("nothing fits: ").split("; ")
+        assert len(reasons) == len(set(reasons))

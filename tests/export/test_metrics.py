@@ -101,7 +101,7 @@ def test_the_layout_is_reported_where_two_rows_differ_by_it_alone() -> None:
 
 def test_what_ran_is_reported_by_the_types_of_the_convolutions() -> None:
     row = rows([replace(scored(1, 2, 8, 9), device="CPU", precision="f32", convolutions="59 f32, 12 i8")], FOUR, 3.0)[0]
-    assert row.ran() == "CPU, convolutions: 59 f32, 12 i8"
+    assert row.ran() == "CPU, operators: 59 f32, 12 i8"
     assert replace(row, convolutions="").ran() == "CPU, f32"
 
 

@@ -23,7 +23,7 @@ _BY_PICTURE = (
     "Same pictures, same threshold for every row. Change and flips (verdicts that differ): against fp32 in the first "
     "runtime. Kept: lowest share of the fp32 score, counted from the median good picture, that the 20 strongest "
     "defects keep. Layout: where Q and DQ stand around a convolution, for OpenVINO and TensorRT or for ONNX Runtime; "
-    "the numbers are the same. Ran: on which device, and how many convolutions in which type."
+    "the numbers are the same. Ran: on which device, and how many convolutions and products in which type."
 )
 _BY_PART = (
     "Pictures of one part are not independent, so use these metrics. A part is rejected if one "

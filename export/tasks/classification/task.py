@@ -54,7 +54,7 @@ _COLUMNS = (
     "Same samples for every row. Change: of the accuracy against the first row, paired. First class changed, shift of "
     "the confidence (of the first row's class, median), error (L2), spread ratio (standard deviations) and rank "
     "correlation (Spearman) of the class scores: against the first row. Layout: where Q and DQ stand around a "
-    "convolution; the numbers are the same. Ran: on which device, and how many convolutions in which type."
+    "convolution; the numbers are the same. Ran: on which device, and how many convolutions and products in which type."
 )
 
 
