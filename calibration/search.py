@@ -175,7 +175,8 @@ def _reverts(one: _Searcher, chosen: Sequence[Group], alone: Mapping[Group, floa
 def front(points: Iterable[Point], bound: AccuracyBound) -> tuple[Point, ...]:
     """The points that no other one beats in both value and number of int8 operators, most operators first."""
     kept: list[Point] = []
-    for point in sorted(points, key=lambda point: (-point.int8_operators, point.error)):
+    sign = 1.0 if bound.better(0.0, 1.0) else -1.0
+    for point in sorted(points, key=lambda point: (-point.int8_operators, sign * point.value)):
         if not kept or bound.better(point.value, kept[-1].value):
             kept.append(point)
     return tuple(kept)

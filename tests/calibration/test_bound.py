@@ -314,8 +314,8 @@ def test_no_point_of_the_front_is_beaten(every: list[Point]) -> None:
     bound = AccuracyBound(drop=drop("1pp"), metric=nearness)
     kept = front(every, bound)
     for one in kept:
-        better = [p for p in every if p.int8_operators > one.int8_operators and p.value >= one.value]
-        assert not better
+        assert not [p for p in every if p.int8_operators > one.int8_operators and p.value >= one.value]
+        assert not [p for p in every if p.int8_operators >= one.int8_operators and p.value > one.value]
     assert bool(kept) == bool(every)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import onnx
@@ -191,3 +192,16 @@ def test_a_pair_is_a_repetition_only_on_the_same_grid(
     )
     made, _ = mend(model, [target] if target else [])
     assert gap(model, made) <= 1e-6
+
+
+@pytest.mark.parametrize(
+    ("dims", "places"),
+    [([10**6, 10**6], [0]), ([2**40, 2**40], [0]), ([2], [2]), ([2], [-1]), ([-2, 2], [0]), ([2], [0, 1]), ([2, 2], [[0, 2]])],
+)  # fmt: skip
+def test_a_sparse_weight_that_is_not_what_it_says_is_refused(dims: list[int], places: list[Any]) -> None:
+    model = chain()
+    values = onnx.numpy_helper.from_array(np.ones(1, np.float32), "s")
+    where = onnx.numpy_helper.from_array(np.asarray(places, np.int64), "places")
+    model.graph.sparse_initializer.append(onnx.helper.make_sparse_tensor(values, where, dims))
+    with pytest.raises(BadInput, match="sparse tensor s"):
+        mend(model)
