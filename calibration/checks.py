@@ -50,7 +50,7 @@ def _check_sparse(sparse: SparseTensorProto, *, where: str) -> None:
         )  # fmt: skip
     if math.prod(dims) * values.dtype.itemsize > MOST_DENSE:
         raise BadInput(
-            f"its sparse tensor {name} of shape {dims} is larger than 2 GiB in full, as the runtimes hold it",
+            f"its sparse tensor {name} of shape {dims} is larger than 2 GiB in full, as runtimes hold it",
             where=where,
         )
 

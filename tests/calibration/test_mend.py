@@ -196,7 +196,10 @@ def test_a_pair_is_a_repetition_only_on_the_same_grid(
 
 @pytest.mark.parametrize(
     ("dims", "places"),
-    [([10**6, 10**6], [0]), ([2**40, 2**40], [0]), ([2], [2]), ([2], [-1]), ([-2, 2], [0]), ([2], [0, 1]), ([2, 2], [[0, 2]])],
+    [
+        ([10**6, 10**6], [0]), ([2**40, 2**40], [0]), ([2], [2]), ([2], [-1]), ([-2, 2], [0]), ([2], [0, 1]),
+        ([2, 2], [[0, 2]]),
+    ],
 )  # fmt: skip
 def test_a_sparse_weight_that_is_not_what_it_says_is_refused(dims: list[int], places: list[Any]) -> None:
     model = chain()
