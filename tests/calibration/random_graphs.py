@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from edge_sdk.calibration import Quantized, QuantizeOptions, Variant, quantize
+from edge_sdk.calibration.trials import ONE, Trials
 from edge_sdk.errors import EdgeError
 from edge_sdk.export.tasks.base import TOLERANCES
 from edge_sdk.runtimes import registry
@@ -436,8 +437,9 @@ class Found:
     onnxruntime: float | None = None
 
 
-def examine(seed: int, *, with_peer: bool = True) -> Found | None:
-    """Quantize the graph of `seed` and hold it to all that is promised; None if ONNX Runtime does not run it."""
+def examine(seed: int, *, with_peer: bool = True, trials: Trials = ONE) -> Found | None:
+    """Quantize the graph of `seed` with `trials` and hold it to all that is promised; None if ONNX Runtime does not run
+    it."""
     model = Net(seed).model()
     graph = model.SerializeToString()
     samples, fresh = samples_for(model, SAMPLES, seed), samples_for(model, FRESH, seed + 1_000_000)
@@ -448,7 +450,7 @@ def examine(seed: int, *, with_peer: bool = True) -> Found | None:
         return None
     # Where 16-bit sums saturate, wide weights are wrong in OpenVINO whatever is set: a known fault of such CPUs.
     compared = "int8" if cpu().adds_in_32_bits else "int8-w7"
-    options = QuantizeOptions(variants=("int8", "int8-w7"), threads=1)
+    options = QuantizeOptions(variants=("int8", "int8-w7"), threads=1, trials=trials)
     try:
         made = quantize(graph, samples, options=options)
     except EdgeError as exc:
