@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,10 +24,11 @@ from edge_sdk.calibration.candidates import best
 from edge_sdk.calibration.engines import ENGINES
 from edge_sdk.calibration.engines.nncf import Nncf
 from edge_sdk.calibration.prepare import prepare
-from edge_sdk.calibration.report import Point
+from edge_sdk.calibration.report import Point, Search
 from edge_sdk.calibration.search import front, search
 from edge_sdk.calibration.trials import Trials
 from edge_sdk.errors import BadInput, BadUsage, BoundNotMet, CheckFailed
+from edge_sdk.progress import Progress, silent
 
 INT8 = QuantizeOptions(variants=("int8-w7",), first_conv="int8", threads=1, force=False)
 SICK = ("widens", "narrows")
@@ -364,3 +366,48 @@ def test_an_engine_that_is_not_installed_is_named_beside_the_one_that_is_kept() 
     assert [(one.engine, one.why, one.kept) for one in kept.attempts] == [
         ("nncf", "nncf is not installed: pip install nncf", False), ("portable", "", True)
     ]  # fmt: skip
+
+
+class OneSick:
+    """`search` over `sick`, told that one operator alone breaks the bound, and measured by a clock of its own."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, sick: str = "widens", stops_after: int = 99) -> None:
+        self.sick, self.stops_after, self.measured, self.now = sick, stops_after, 0, 0.0
+        monkeypatch.setattr("edge_sdk.calibration.search.time", SimpleNamespace(monotonic=lambda: self.now))
+
+    def value(self, made: Sequence[Any]) -> float:
+        self.measured += 1
+        self.now = 11.0 if self.measured >= self.stops_after else 0.0
+        return 0.0 if any(self.sick in one.planned.plan.operators for one in made) else 1.0
+
+    def stops_at_a_sensitivity(self, done: int, total: int, text: str) -> None:
+        self.now = 11.0 if "sensitivity" in text else self.now
+
+    def search(self, order: Sequence[str] = (), progress: Progress = silent) -> tuple[Search, Any]:
+        """order: operators, the most sensitive first; () = to be measured."""
+        prepared = prepare(sick().SerializeToString(), samples(), INT8)
+        start = best(prepared, ()).candidates["int8-w7"][0]
+        bound = AccuracyBound(drop=drop("1%"), metric=lambda answer: 1.0, name="one")
+        known = {(name,): float(len(order) - number) for number, name in enumerate(order)}
+        return search(prepared, start, bound, real=1.0, value=self.value, until=10.0, known=known, progress=progress)
+
+
+def test_a_harmless_operator_before_the_one_that_breaks_the_bound_is_int8_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found, _ = OneSick(monkeypatch).search(order=("first", "widens"))
+    assert found.best.float_nodes == ("widens",)
+    assert found.best.int8_operators == 4
+
+
+def test_when_the_time_is_up_no_operator_more_is_tried_in_int8_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    found, _ = OneSick(monkeypatch, stops_after=3).search(order=("first", "widens"))
+    assert (found.met, found.out_of_time, found.tries) == (True, True, 3)
+    assert found.best.float_nodes == ("first", "widens")
+
+
+def test_when_the_time_is_up_no_further_sensitivity_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = OneSick(monkeypatch)
+    found, alone = one.search(progress=one.stops_at_a_sensitivity)
+    assert list(alone) == [("first",)]
+    assert found.out_of_time
