@@ -20,6 +20,7 @@ from onnx import ModelProto
 from edge_sdk.calibration import Quantized, QuantizeOptions, fidelity, quantize
 from edge_sdk.calibration.bound import AccuracyBound, Answer, Drop, drop, metric
 from edge_sdk.calibration.bounded import BoundCheck
+from edge_sdk.calibration.bounded import within as within_bound
 from edge_sdk.calibration.candidates import best
 from edge_sdk.calibration.engines import ENGINES
 from edge_sdk.calibration.engines.nncf import Nncf
@@ -411,3 +412,31 @@ def test_when_the_time_is_up_no_further_sensitivity_is_measured(monkeypatch: pyt
     found, alone = one.search(progress=one.stops_at_a_sensitivity)
     assert list(alone) == [("first",)]
     assert found.out_of_time
+
+
+def test_the_time_is_shared_between_the_variants(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, stops = [0.0], []
+
+    def spends_all(*_: Any, until: float, **__: Any) -> tuple[Any, dict[Any, float]]:
+        stops.append(until)
+        now[0] = until
+        return SimpleNamespace(best=None), {}
+
+    monkeypatch.setattr("edge_sdk.calibration.bounded.time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr("edge_sdk.calibration.bounded.search", spends_all)
+    monkeypatch.setattr("edge_sdk.calibration.bounded._start", lambda checking, candidates: candidates[0])
+    monkeypatch.setattr("edge_sdk.calibration.bounded._written", lambda start, point: [start])
+    monkeypatch.setattr("edge_sdk.calibration.bounded._with_speed", lambda prepared, found, start: found)
+    kept: Any = SimpleNamespace(candidates={"int8": ["a candidate"], "int8-w7": ["another"]})
+    nothing: Any = None
+    checking = BoundCheck(prepared=nothing, bound=AccuracyBound(drop=drop("5%"), search_s=60.0), real=0.0)
+    within_bound(checking, kept)
+    assert stops == [30.0, 60.0]
+
+
+def test_a_runtime_that_answers_beyond_the_bound_is_named_though_the_search_met_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(BoundCheck, "of_variant", lambda self, variant, runtime: 0.9)
+    with pytest.raises(BoundNotMet, match=r"90\S* % on onnxruntime"):
+        within(AccuracyBound(drop=drop("5%")))

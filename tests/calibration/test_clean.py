@@ -15,7 +15,8 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from random_graphs import Net, answers, samples_for
 
 from edge_sdk.calibration import QuantizeOptions, graphs, quantize
-from edge_sdk.calibration.clean import NEWEST, OLDEST, clean
+from edge_sdk.calibration.clean import NEWEST, OLDEST, Cleaned, clean
+from edge_sdk.calibration.prepare import subject_of
 from edge_sdk.errors import BadInput, CheckFailed
 
 INT8 = QuantizeOptions(variants=("int8",), threads=1, first_conv="int8")
@@ -292,3 +293,36 @@ def test_an_output_without_a_shape_that_none_can_infer_is_named() -> None:
     )  # fmt: skip
     with pytest.raises(BadInput, match="the output y has no shape in the file"):
         graphs.load(made.SerializeToString())
+
+
+def _answers_double(model: ModelProto, **options: Any) -> Cleaned:
+    """`clean`, whose folding makes each first convolution twice as large."""
+    made = clean(model, **options)
+    if options.get("optimise", True):
+        weight = next(t for t in made.model.graph.initializer if len(t.dims) == 4)
+        weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * np.float32(2), weight.name))
+    return made
+
+
+def _does_not_run(model: ModelProto, **options: Any) -> Cleaned:
+    """`clean`, whose folding adds a sum that no shapes fit."""
+    made = clean(model, **options)
+    if options.get("optimise", True):
+        made.model.graph.initializer.append(numpy_helper.from_array(np.ones((7, 5), np.float32), "no_shape_of_this"))
+        last = made.model.graph.node[-1]
+        end, last.output[0] = last.output[0], "before_the_end"
+        made.model.graph.node.append(helper.make_node("Add", [last.output[0], "no_shape_of_this"], [end], "wrong"))
+    return made
+
+
+@pytest.mark.parametrize("wrong", [_answers_double, _does_not_run])
+def test_where_folding_changes_the_answers_the_graph_is_taken_unfolded_and_that_is_said(
+    monkeypatch: pytest.MonkeyPatch, wrong: Callable[..., Cleaned]
+) -> None:
+    b = Builder(np.random.default_rng(0))
+    net = b.model({"out": b.conv(b.relu(b.conv(b.picture(normalised=True), 3, 4)), 4, 4)}, size=12)
+    monkeypatch.setattr("edge_sdk.calibration.prepare.clean", wrong)
+    found = subject_of(net.SerializeToString(), pictures(1, size=12), INT8)
+    plain = clean(graphs.load(net.SerializeToString()), optimise=False).model
+    assert graphs.dump(found.model) == graphs.dump(plain)
+    assert "folding constants would change what the graph answers: left out" in found.notes
