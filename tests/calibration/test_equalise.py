@@ -355,3 +355,20 @@ def test_a_graph_without_operators_has_no_folds() -> None:
     net = Net(PICTURE)
     net.add("Relu", "x")
     assert folds(net.model(), ()) == ()
+
+
+@pytest.mark.parametrize(("variants", "limit"), [(("int8",), 127), (("int8", "int8-w7"), 64), (("int8-w7",), 64)])
+def test_variants_share_the_factors_of_the_one_with_the_fewest_steps(
+    monkeypatch: pytest.MonkeyPatch, variants: tuple[str, ...], limit: int
+) -> None:
+    limits: list[int] = []
+
+    def noted(*given: Any, weight_limit: int, **more: Any) -> Any:
+        limits.append(weight_limit)
+        return equalisations(*given, weight_limit=weight_limit, **more)
+
+    monkeypatch.setattr("edge_sdk.calibration.engines.portable.equalisations", noted)
+    asked = QuantizeOptions(variants=variants, trials=Trials(equalise=True), threads=1)
+    prepared = prepare(build(PICTURE, uneven).SerializeToString(), drawn(PICTURE), asked)
+    assert Portable().modes(prepared) == ("", EQUALISED)
+    assert limits == [limit]

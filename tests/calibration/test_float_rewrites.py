@@ -214,6 +214,31 @@ def test_a_constant_that_makes_the_channels_stays() -> None:
             np.testing.assert_allclose(before, after, rtol=1e-5)
 
 
+def test_what_a_branch_reads_before_a_convolution_stays() -> None:
+    net = Net([1, 4, 6, 6])
+    shifted = net.add("Add", net.add("Relu", "x"), net.draw(1, 4, 1, 1))
+    conv = net.add("Conv", shifted, net.draw(4, 4, 1, 1), net.draw(4))
+    branches = [
+        helper.make_graph([helper.make_node(op, [shifted], [op])], op, [], [helper.make_tensor_value_info(op, 1, None)])
+        for op in ("Neg", "Abs")
+    ]
+    chosen = net.add("If", net.constant(np.array(True)), then_branch=branches[0], else_branch=branches[1])
+    before = net.model(conv, chosen)
+    after = fold.folded(before)
+    assert operators(after) == operators(before)
+    assert_same_answers(before, after)
+
+
+def test_a_norm_that_is_training_stays() -> None:
+    """It takes mean and variance of the batch, and not those that are stored."""
+    net = Net([2, 4, 6, 6])
+    net.add("Conv", net.x, net.draw(8, 4, 3, 3), net.draw(8))
+    net.add("BatchNormalization", net.x, *(net.draw(8) for _ in range(4)))
+    before = net.model()
+    before.graph.node[1].attribute.append(helper.make_attribute("training_mode", 1))
+    assert operators(fold.folded(before)) == operators(before)
+
+
 def test_what_prepares_the_picture_stays() -> None:
     """Its range is that of 0 and 255, which planning finds by looking at this arithmetic."""
     net = Net([1, 4, 6, 6])
@@ -271,6 +296,16 @@ def test_what_somebody_else_reads_of_the_chain_stays() -> None:
     written_out(net, "x", "x * c / 6")
     inner = next(node.output[0] for node in net.nodes if node.op_type == "Clip")
     assert operators(hard_swish.joined(net.model(net.x, inner)))["Clip"] == 1
+
+
+def test_a_sum_that_somebody_else_reads_stays_in_front_of_the_clip() -> None:
+    net = Net([1, 4, 5, 5])
+    end = written_out(net, net.add("Neg", "x"), "x * c / 6")
+    (total,) = (node.output[0] for node in net.nodes if node.op_type == "Add")
+    before = net.model(end, net.add("Relu", total))
+    after = hard_swish.joined(before)
+    assert operators(after) == operators(before)
+    assert_same_answers(before, after)
 
 
 # ---- transposes

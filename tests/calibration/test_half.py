@@ -218,3 +218,16 @@ def test_weights_too_small_for_digits_stay_float(size: float, half: bool) -> Non
     types = kinds(model)
     (node,) = (n for n in model.graph.node if n.name == "small")
     assert (types[node.input[1]] == TensorProto.FLOAT16) is half
+
+
+def test_arithmetic_of_the_picture_stays_float() -> None:
+    """All of 0..255 and each constant would fit half numbers: it stays for its digits."""
+    b = Builder(np.random.default_rng(0))
+    scaled = b.op("Mul", b.picture(), b.constant(np.full((1, 3, 1, 1), 1 / 128, np.float32)), name="scales")
+    shifted = b.op("Sub", scaled, b.constant(np.full((1, 3, 1, 1), 0.99, np.float32)), name="shifts")
+    out = b.conv(b.relu(b.op("Conv", shifted, b.constant(np.ones((4, 3, 3, 3), np.float32)), pads=[1] * 4)), 4, 4)
+    model = halved(b.model({"out": out}), QuantizeOptions(variants=("fp16",), threads=1))
+    types = kinds(model)
+    made = {n.name: types[n.output[0]] for n in model.graph.node if n.op_type in ("Mul", "Sub", "Conv")}
+    assert [made.pop(name) for name in ("scales", "shifts")] == [TensorProto.FLOAT] * 2
+    assert set(made.values()) == {TensorProto.FLOAT16}

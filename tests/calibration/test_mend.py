@@ -9,15 +9,17 @@ import numpy as np
 import onnx
 import pytest
 from broken_graphs import BROKEN as GRAPHS
-from broken_graphs import chain, conv, matrix, node
+from broken_graphs import chain, conv, matrix, node, scales, weights
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import ModelProto
 from rule_claims import feeds_for, standard
 
+from edge_sdk.calibration.draft import Draft
 from edge_sdk.calibration.graphs import Index
 from edge_sdk.calibration.lint import lint
 from edge_sdk.calibration.mend import mend
+from edge_sdk.calibration.mend_copies import paired_behind_copies
 from edge_sdk.calibration.mend_weights import dequantized
 from edge_sdk.errors import BadInput
 
@@ -208,3 +210,46 @@ def test_a_sparse_weight_that_is_not_what_it_says_is_refused(dims: list[int], pl
     model.graph.sparse_initializer.append(onnx.helper.make_sparse_tensor(values, where, dims))
     with pytest.raises(BadInput, match="sparse tensor s"):
         mend(model)
+
+
+def test_the_ratio_of_channels_goes_into_the_bias_as_well() -> None:
+    """A depthwise convolution reads a tensor with a scale per channel; what makes it has a bias of those sizes."""
+    model = conv(closed=False, b=np.array([3.0, 0.9], np.float32))
+    model.graph.node[-1].name, model.graph.node[-1].output[0] = "makes", "c"
+    model.graph.node.extend([
+        node("QuantizeLinear", "c steps points", "cq", axis=1), node("DequantizeLinear", "cq steps points", "cd", axis=1),
+        node("DequantizeLinear", "v vs points", "vd", axis=0), node("Conv", "cd vd", group=2),
+    ])  # fmt: skip
+    constants = {
+        "steps": np.array([0.04, 0.01], np.float32), "points": np.zeros(2, np.int8), "vs": scales(2),
+        "v": np.full((2, 1, 1, 1), 50, np.int8),
+    }  # fmt: skip
+    model.graph.initializer.extend(onnx.numpy_helper.from_array(value, name) for name, value in constants.items())
+    made, done = mend(model, exact=False)
+    assert any("the ratio of each channel is in the weights" in one.what for one in done if one.rule == "L14")
+    assert gap(model, made) < 0.02
+
+
+def test_the_border_of_a_centred_picture_is_minus_128() -> None:
+    """The convolution padded with 0, which is -128 now."""
+    model = conv(y=node("Conv", "f wd b", pads=[1] * 4), w=weights(2, 4, 3, 3), so=np.float32(30))
+    del model.graph.node[:2]  # the pair in front
+    model.graph.node.insert(0, node("Cast", "x", "f", to=onnx.TensorProto.FLOAT))
+    model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.UINT8
+    made, done = mend(model)
+    assert any("reads the picture less 128" in one.what for one in done)
+    assert gap(model, made) <= ROUNDING
+
+
+@pytest.mark.parametrize(("other", "pairs"), [(0, 4), (100, 3)])
+def test_a_pair_behind_a_concat_stands_where_all_that_is_joined_is_on_one_grid(other: int, pairs: int) -> None:
+    model = conv(
+        q=node("QuantizeLinear", "x s z", "q"), d=node("DequantizeLinear", "q s z", "d"), z=np.uint8(0),
+        p=node("QuantizeLinear", "x s z2", "p"), e=node("DequantizeLinear", "p s z2", "e"), z2=np.uint8(other),
+        j=node("Concat", "d e", "j", axis=1), wd=node("DequantizeLinear", "w ws wz", "wd", axis=0),
+        y=node("Conv", "j wd b"), w=weights(2, 8, 1, 1),
+    )  # fmt: skip
+    draft = Draft(model, exact=True)
+    paired_behind_copies(draft, {one.name for one in model.graph.node if one.op_type == "Conv"})
+    assert sum(one.op_type == "QuantizeLinear" for one in draft.model.graph.node) == pairs
+    assert gap(model, draft.model) == 0

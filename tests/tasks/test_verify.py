@@ -27,6 +27,7 @@ from edge_sdk.golden import Expected, OutputCheck, check_session, golden_feeds, 
 from edge_sdk.loading import load
 from edge_sdk.runtimes import probe
 from edge_sdk.runtimes.protocol import Explanation
+from edge_sdk.runtimes.variants import KINDS, is_int8
 from edge_sdk.tasks.anomaly.detector import AnomalyDetector
 from edge_sdk.tasks.anomaly.task import Anomaly
 from edge_sdk.tensors import Array
@@ -459,3 +460,13 @@ def test_a_graph_that_this_cpu_is_known_to_compute_wrongly_is_named_and_left_out
     asked = _verified_on_avx2(tiny_bundle, "--variant=int8")
     assert {row["variant"] for row in asked["rows"]} == {"int8"}
     assert asked["left_out"] == []
+
+
+def test_both_int8_variants_are_held_to_one_tolerance_far_below_another_answer() -> None:
+    kinds = [KINDS[name] for name in KINDS if is_int8(name)]
+    assert len(kinds) == 2
+    (bounds,) = {(one.absolute, one.relative, one.distance) for one in kinds}
+    absolute, relative, distance = bounds
+    assert 0.0 < absolute < 1e-5
+    assert 0.0 < relative < 0.2
+    assert 0.0 < distance < 0.2
