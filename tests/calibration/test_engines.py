@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from calibration_nets import TAIL, Feeds, mobile, pdn, pictures
 
-from edge_sdk.calibration import Quantized, QuantizeOptions, fidelity, quantize
+from edge_sdk.calibration import Quantized, QuantizeOptions, fidelity, graphs, quantize
 from edge_sdk.calibration.engines import ENGINES
 from edge_sdk.calibration.engines.nncf import Nncf, taken_apart
+from edge_sdk.calibration.graphs import Index
 from edge_sdk.calibration.prepare import prepare
 from edge_sdk.calibration.quantizer import finished
 from edge_sdk.calibration.trials import ENGINE_NAMES, Trials
 from edge_sdk.errors import BadUsage
+from edge_sdk.runtimes.variants import KINDS
 
 METHODS = ("minmax", "mse", "percentile-99.99")
 without_nncf = pytest.mark.skipif(bool(Nncf().missing()), reason=Nncf().missing() or "nncf is here")
@@ -166,3 +169,39 @@ def test_no_time_for_tuning_leaves_ranges_as_they_were() -> None:
     attempts = quantize(mobile().SerializeToString(), pictures(6), options=options).report.attempts
     assert [(one.ranges, one.kept) for one in attempts] == [("minmax", True), ("tuned", False)]
     assert attempts[0].errors == attempts[1].errors
+
+
+def _stored_weights(graph: bytes) -> dict[str, Any]:
+    """By the operator that reads it, each stored int8 weight."""
+    index = Index.of(graphs.parsed(graph))
+    sources = {n.output[0]: n.input[0] for n in index.model.graph.node if n.op_type == "DequantizeLinear"}
+    matrices = (n for n in index.model.graph.node if n.op_type in ("Conv", "Gemm", "MatMul"))
+    found = {n.name: index.constants.get(sources.get(n.input[1], "")) for n in matrices}
+    return {name: weight for name, weight in found.items() if weight is not None and weight.dtype == np.int8}
+
+
+@without_nncf
+@pytest.mark.parametrize("variant", ["int8", "int8-w7"])
+def test_nncfs_own_numbers_are_written_and_those_of_int8_w7_are_within_64(
+    monkeypatch: pytest.MonkeyPatch, variant: str
+) -> None:
+    chosen: dict[str, Any] = {}
+
+    def taking_apart(*models: Any) -> Any:
+        found = taken_apart(*models)
+        chosen.update({name: -np.abs(one.values) for name, one in found.weights.items()})  # not as in the float graph
+        weights = {name: replace(one, values=chosen[name]) for name, one in found.weights.items()}
+        return replace(found, weights=weights)
+
+    monkeypatch.setattr("edge_sdk.calibration.engines.nncf.taken_apart", taking_apart)
+    options = QuantizeOptions(
+        variants=(variant,), keep_fp32=TAIL, trials=Trials(engines=("nncf",)), threads=1, force=True
+    )
+    made = quantize(mobile().SerializeToString(), pictures(4), options=options)
+    written = _stored_weights(made.get(variant).graph)
+    limit = KINDS[variant].weight_limit
+    assert len(written) == 8
+    assert all(np.array_equal(weight, chosen[name]) for name, weight in written.items())
+    summed = [weight for weight in written.values() if weight.shape[1] > 1]  # depthwise sums are short
+    assert len(summed) == 6
+    assert {int(np.abs(weight.astype(int)).max()) for weight in summed} == {limit}
