@@ -389,7 +389,7 @@ class OneSick:
         prepared = prepare(sick().SerializeToString(), samples(), INT8)
         start = best(prepared, ()).candidates["int8-w7"][0]
         bound = AccuracyBound(drop=drop("1%"), metric=lambda answer: 1.0, name="one")
-        known = {(name,): float(len(order) - number) for number, name in enumerate(order)}
+        known: dict[tuple[str, ...], float] = {(name,): 1 / place for place, name in enumerate(order, 1)}
         return search(prepared, start, bound, real=1.0, value=self.value, until=10.0, known=known, progress=progress)
 
 

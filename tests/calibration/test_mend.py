@@ -217,7 +217,8 @@ def test_the_ratio_of_channels_goes_into_the_bias_as_well() -> None:
     model = conv(closed=False, b=np.array([3.0, 0.9], np.float32))
     model.graph.node[-1].name, model.graph.node[-1].output[0] = "makes", "c"
     model.graph.node.extend([
-        node("QuantizeLinear", "c steps points", "cq", axis=1), node("DequantizeLinear", "cq steps points", "cd", axis=1),
+        node("QuantizeLinear", "c steps points", "cq", axis=1),
+        node("DequantizeLinear", "cq steps points", "cd", axis=1),
         node("DequantizeLinear", "v vs points", "vd", axis=0), node("Conv", "cd vd", group=2),
     ])  # fmt: skip
     constants = {
