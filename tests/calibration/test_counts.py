@@ -10,7 +10,7 @@ from edge_sdk.calibration import Quantized, QuantizeOptions, quantize
 from edge_sdk.calibration.counts import _limited
 from edge_sdk.calibration.report import LayoutName, Variant
 from edge_sdk.export import calibrating
-from edge_sdk.export.calibrated import words
+from edge_sdk.export.calibrated import sentences
 from edge_sdk.export.family import FloatGraph
 
 A: LayoutName = "conv-relu-q"
@@ -98,7 +98,7 @@ def test_a_refusal_is_the_part_of_a_sentence_that_says_why() -> None:
     assert note.startswith("not for openvino: openvino refused: ")
     assert "larger than the data shape after padding" in note  # beyond the line on where in its sources it was seen
     assert "edge-sdk lint" not in note  # which finds nothing in this graph
-    assert words(found.report).endswith("at axis 0.")  # one full stop
+    assert sentences(found.report)[-1].endswith("at axis 0.")  # one full stop
     assert [(one.layout, one.runtimes) for one in found.variants] == [(A, ("tensorrt",)), (B, ("onnxruntime",))]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from broken_graphs import ROWS as GRAPHS
+from broken_graphs import BROKEN as GRAPHS
 from broken_graphs import average, conv
 from onnx import ModelProto
 from rule_claims import feeds_for
