@@ -12,7 +12,7 @@ demo: .venv/demo.stamp
 	.venv/bin/edge-sdk demo --out $(OUT)
 
 test: .venv/dev.stamp
-	.venv/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	.venv/bin/python -m pytest
 
 check: .venv/dev.stamp
 	.venv/bin/ruff check .
