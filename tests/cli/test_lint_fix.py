@@ -126,7 +126,7 @@ def test_weights_that_can_not_be_read_are_one_row(
     else:
         weights.write_bytes(b"")
     assert edge(["lint", str(path), "--json"]) == 1
-    assert [one["rule"] for one in json.loads(capsys.readouterr().out)["faults"]] == ["L70"]
+    assert [one["rule"] for one in json.loads(capsys.readouterr().out)["violations"]] == ["L70"]
     assert edge(["lint", str(path), "--fix"]) == 3
     assert "weights.bin" in capsys.readouterr().err
 
