@@ -15,21 +15,11 @@ from edge_sdk.calibration.mend import mend
 from edge_sdk.calibration.observe import Reader
 from edge_sdk.calibration.sizes import check_constants, check_sample
 from edge_sdk.errors import CheckFailed, EdgeError
-from edge_sdk.runtimes.operators import PAIR
+from edge_sdk.runtimes.operators import ENDLESS, PAIR, RANDOM
 from edge_sdk.tensors import Array
 
 ROUNDING, STEPS = 1e-3, 0.05
 """Of the largest value: of float arithmetic in another order; where a graph quantizes, a tie may fall the other way."""
-_ENDLESS = ("Loop", "Scan")
-_RANDOM = (
-    "RandomNormal",
-    "RandomUniform",
-    "RandomNormalLike",
-    "RandomUniformLike",
-    "Bernoulli",
-    "Multinomial",
-    "Dropout",
-)
 _FREE_SIDES = (8, 64, 224)
 """Sizes that are tried for free axes behind the first."""
 _Answers = Mapping[str, Array]
@@ -73,7 +63,7 @@ def _checked(
 
 def _run(model: ModelProto) -> tuple[_Answers, _Answers] | None:
     """Inputs, and what the graph answers; None where it can't be run."""
-    if any(node.op_type in (*_ENDLESS, *_RANDOM) for node in model.graph.node):
+    if any(node.op_type in (*ENDLESS, *RANDOM) for node in model.graph.node):
         return None
     for side in _FREE_SIDES:
         feeds = _feeds(model, side)

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from onnx import ModelProto, NodeProto, ValueInfoProto, helper, shape_inference
 
-_POOLS = ("AveragePool", "MaxPool", "LpPool")
+from edge_sdk.runtimes.operators import POOLS
+
 Sizes = Sequence["int | None"]
 
 
@@ -55,7 +56,7 @@ def _rounds_up(node: NodeProto) -> bool:
     words = {a.name: a.s for a in node.attribute}
     numbers = {a.name: a.i for a in node.attribute}
     return (
-        node.op_type in _POOLS and node.domain in ("", "ai.onnx") and numbers.get("ceil_mode", 0) == 1
+        node.op_type in POOLS and node.domain in ("", "ai.onnx") and numbers.get("ceil_mode", 0) == 1
         and words.get("auto_pad", b"NOTSET") in (b"NOTSET", b"VALID", b"") and bool(node.input)
     )  # fmt: skip
 

@@ -13,6 +13,14 @@ from typing import Literal
 
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 PAIR = (QUANTIZE, DEQUANTIZE)
+POOLS = ("AveragePool", "MaxPool", "LpPool")
+"""Those that have windows."""
+ENDLESS = ("Loop", "Scan")
+"""What may not end."""
+RANDOM = (
+    "RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial", "Dropout",
+)  # fmt: skip
+"""What may answer differently each time."""
 
 Kind = Literal["matrix", "activation", "copy", "average", "sum", "product", "other"]
 """matrix: multiplies by a stored weight and sums, what int8 is for. activation: one float in, one out. copy: values
