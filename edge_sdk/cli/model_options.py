@@ -208,7 +208,9 @@ def verb(command: Callable[..., None], *, one_model: bool = False) -> Callable[.
     return run
 
 
-_OF_SEVERAL = re.compile(r"(?P<end>[.;:,]) *of several models [^.;]*", re.IGNORECASE)
+_OF_SEVERAL = re.compile(r"(?P<end>[.;:,]) *(with several models, [^.;]*|ROLE[^.;]* with several models)", re.I)
+    r"(?P<end>[.;:,]) *(with several models, [^.;]*|ROLE[^.;]* with several models)", re.IGNORECASE
+)
 """A sentence, or a part of one, about several models."""
 
 

@@ -95,7 +95,7 @@ def _checked(found: Brought, task: ExportTask, of_task: TaskOptions, options: Mo
         task.check_exported(exported, of_task)
         setup_of(exported, tasks.task(family.task), family=family.name, where=f"--task {family.task}")
     except BadBundle as exc:  # nothing was exported that could be exported again
-        raise BadInput(str(exc.args[0]), where=exc.where) from exc
+        raise BadInput(str(exc.args[0]), where=exc.where, hint=exc.hint if "--" in exc.hint else "") from exc
     except BadInput as exc:
         if exc.where != "--labels" or options.labels is None:
             raise

@@ -271,7 +271,7 @@ def test_what_is_no_picture_is_refused_with_what_is_accepted(
 
 @pytest.mark.parametrize("given", [None, 5, object()])
 def test_what_is_no_batch_is_reported(detector: AnomalyDetector, given: object) -> None:
-    with pytest.raises(BadInput, match=r"predict_batch takes several sources, got (a \w+|None)\. Use predict"):
+    with pytest.raises(BadInput, match=r"predict_batch takes several sources, got (an? \w+|None)\. Use predict"):
         detector.predict_batch(given)
     with pytest.raises(BadInput, match="is not a picture"):
         detector.predict_batch([given])

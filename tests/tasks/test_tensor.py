@@ -188,7 +188,7 @@ def test_a_role_that_is_not_there_is_refused(model: TensorModel, role: Any) -> N
 @pytest.mark.parametrize(
     ("sources", "said"),
     [
-        (None, "got None"), (5, "got a int"), (_sample(0), "got one"), ("x.npz", "got one"),
+        (None, "got None"), (5, "got an int"), (_sample(0), "got one"), ("x.npz", "got one"),
         (Path("x.npz"), "got one"), (b"x", "got one"), (np.array(1, np.float32), "got a ndarray"),
     ],
 )  # fmt: skip
