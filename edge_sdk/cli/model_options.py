@@ -209,8 +209,6 @@ def verb(command: Callable[..., None], *, one_model: bool = False) -> Callable[.
 
 
 _OF_SEVERAL = re.compile(r"(?P<end>[.;:,]) *(with several models, [^.;]*|ROLE[^.;]* with several models)", re.I)
-    r"(?P<end>[.;:,]) *(with several models, [^.;]*|ROLE[^.;]* with several models)", re.IGNORECASE
-)
 """A sentence, or a part of one, about several models."""
 
 
