@@ -254,7 +254,7 @@ def test_a_graph_of_a_bundle_is_evaluated_only_for_the_runtimes_that_it_was_plan
 
     tiny.rewritten(bundle, tmp_path / "planned.edge", described=for_openvino_alone)
     for path, checked in ((bundle, {"onnxruntime", "openvino", "tensorrt"}), (tmp_path / "planned.edge", {"openvino"})):
-        assert {runtime for _, _, (runtime,) in verb_lint._graphs(path, (), "if-present", None)} == checked
+        assert {runtime for _, _, (runtime,) in verb_lint._graphs(path, b"", (), "if-present", None)} == checked
 
 
 def test_lint_names_the_rule_the_node_and_what_to_do(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
