@@ -103,9 +103,10 @@ class AccuracyBound:
             with redirect_stdout(sys.stderr):  # stdout is the command's own, as with --json
                 value = self.metric(answer)
         except (Exception, SystemExit) as exc:  # a metric that exits would end the command as if all were well
-            what = exc.args[0] if isinstance(exc, EdgeError) else f"{type(exc).__name__}: {shown(str(exc))[:300]}"
+            ours = isinstance(exc, EdgeError)  # of a call of the model
+            what = f"failed: {exc.args[0]}" if ours else f"raised {type(exc).__name__}: {shown(str(exc))[:300]}"
             raise BadInput(
-                f"the metric {self.name} raised {what}", where=self._where(exc),
+                f"the metric {self.name} {what}", where=self._where(exc),
                 hint="It is called with a function that takes a dict of arrays, with the batch axis if the model has "
                 "one, and returns one",
             ) from exc  # fmt: skip

@@ -33,7 +33,7 @@ class Candidate:
 
     @property
     def error(self) -> float:
-        """The largest of any output; 0 if it was not measured."""
+        """The largest of any output of the first plan; 0 if it was not measured."""
         return max(self.attempt.errors.values(), default=0.0)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -51,9 +52,9 @@ def quantize(
     for each graph of an engine that rewrites the float graph, so that memory does not grow with their number. Where a
     fault of one runtime costs that runtime an operator, it gets a plan and a graph of its own (`Variant.runtimes`).
     bound: operators stay float until each int8 variant loses no more; without one, until it is `Trials.within`, as far
-    as the time allows. Raises BadInput (graph, samples, a metric that
-    raises), BadUsage (options, a one-time iterator), CheckFailed (a graph that no runtime takes, or an int8 graph that
-    is far from the float one), BoundNotMet (with the best that was found), NotThere (no engine is installed).
+    as the time allows. Raises BadInput (graph, samples, a metric that raises), BadUsage (options, a one-time iterator),
+    CheckFailed (a graph that no runtime takes, or an int8 graph that is far from the float one), BoundNotMet (with the
+    best that was found), NotThere (no engine is installed).
     """
     subject = subject_of(graph, samples, options)
     real = bounded.of_float(subject, bound) if bound else 0.0
@@ -80,6 +81,8 @@ def finished(
     variants, notes = with_true_counts(_variants(prepared, graphs, corrections), prepared.subject.axes)
     if checking:
         searches = bounded.checked(checking, searches, variants)
+        # An unasked bound is a goal: what misses it is noted, and refused only as any graph that is far (`_compare`).
+        # One that was asked for is the user's own measure of far, and replaces that one.
         notes += bounded.refuse_unmet(checking, searches, force=options.force or not asked)
     compared = _compare(prepared, variants, far=options.force or asked)
     left_out = [name for name in options.variants if all(variant.variant != name for variant in variants)]
@@ -99,10 +102,13 @@ def _with_scales(found: CalibrationReport, prepared: Prepared, variants: Sequenc
 
 
 def _usual_bound(options: QuantizeOptions, kept: Kept) -> AccuracyBound | None:
-    """What holds where the user states no bound; None where every variant keeps it as it is, or may be far."""
-    within = options.trials.within
-    if within is None or options.force or all(found[0].error <= within for found in kept.candidates.values()):
+    """What holds where the user states no bound; None where every variant keeps it as it is, may be far, or can't be
+    compared."""
+    within, errors = options.trials.within, [found[0].error for found in kept.candidates.values()]
+    if within is None or options.force or max(errors, default=0.0) <= within:
         return None
+    if not all(map(math.isfinite, errors)):
+        return None  # shapes that depend on the values: no operator in float would make such an output comparable
     return AccuracyBound(drop=Drop(amount=100.0 * within, unit="%"), search_s=options.trials.search_s)
 
 

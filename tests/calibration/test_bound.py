@@ -341,17 +341,30 @@ def test_samples_are_not_read_again_for_a_search() -> None:
     assert first == Once.passes
 
 
-def test_a_bound_on_an_output_that_can_not_be_compared_is_refused_and_not_taken_for_met() -> None:
+def detections() -> bytes:
     """NonZero answers as many rows as there are values: int8 moves some over zero, and no position can be compared."""
     b = Builder(np.random.default_rng(0))
     scores = b.conv(b.relu(b.conv(b.picture(normalised=True), 3, 8)), 8, 4)
     found = b.op("NonZero", b.op("Greater", scores, b.constant(np.float32(0.1))), name="found")
     model = b.model({"scores": scores, "found": found}, size=16)
     model.graph.output[1].type.tensor_type.elem_type = 7  # int64
+    return bytes(model.SerializeToString())
+
+
+def test_a_bound_on_an_output_that_can_not_be_compared_is_refused_and_not_taken_for_met() -> None:
     options = QuantizeOptions(variants=("int8-w7",), first_conv="int8", threads=1)
     bound = AccuracyBound(drop=drop("50%"))
     with pytest.raises(BoundNotMet, match="shape depends on the values"):
-        quantize(model.SerializeToString(), samples(), options=options, bound=bound)
+        quantize(detections(), samples(), options=options, bound=bound)
+
+
+def test_nothing_is_searched_unasked_for_an_output_that_can_not_be_compared() -> None:
+    trials = Trials(within=0.1, search_s=60.0)
+    options = QuantizeOptions(variants=("int8-w7",), first_conv="int8", threads=1, trials=trials)
+    found = quantize(detections(), samples(), options=options)
+    assert found.report.searches == ()
+    assert found.get("int8-w7").int8_planned == 2
+    assert any("output found was not compared" in note for note in found.report.notes)
 
 
 def test_an_engine_that_is_not_installed_is_named_beside_the_one_that_is_kept() -> None:
@@ -370,7 +383,7 @@ def test_an_engine_that_is_not_installed_is_named_beside_the_one_that_is_kept() 
 
 
 class OneSick:
-    """`search` over `sick`, told that one operator alone breaks the bound, and measured by a clock of its own."""
+    """`search` over `sick`, in which one operator alone breaks the bound, and measured by a clock of its own."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *, sick: str = "widens", stops_after: int = 99) -> None:
         self.sick, self.stops_after, self.measured, self.now = sick, stops_after, 0, 0.0
