@@ -1,6 +1,6 @@
 """Mends that were run: the graph before and after answers the same, or what makes the difference is left out.
 
-Knows no row. ONNX Runtime without optimisation, on seeded inputs, where the graph can be run at all.
+Knows no rule. ONNX Runtime without optimisation, on seeded inputs, where the graph can be run at all.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _Answers = Mapping[str, Array]
 def mended(
     model: ModelProto, targets: Sequence[str] = (), *, exact: bool = True
 ) -> tuple[ModelProto, tuple[Mended, ...], tuple[str, ...]]:
-    """As `mend`, and notes on rows that were left out because outputs changed by them: their shapes, or, of what claims
-    to be exact, their values by more than rounding. Raises CheckFailed where no single row is to blame."""
+    """As `mend`, and notes on rules that were left out because outputs changed by them: their shapes, or, of what
+    claims to be exact, their values by more than rounding. Raises CheckFailed where no single rule is to blame."""
     made, done = mend(model, targets, exact=exact)
     ran = _run(model) if done else None
     if ran is None:
@@ -37,28 +37,31 @@ def mended(
     left: tuple[str, ...] = ()
     notes: list[str] = []
     for values in (True,) if exact else (True, False):  # what claims to be exact is held to it with --fix-all, too
-        row, problem = _checked(model, targets, exact=values, without=left, ran=ran)[2:]
-        if row:
-            left += (row,)
-            notes.append(f"{row} was left as it is: with its fix, {problem}")
+        rule, problem = _blamed(model, targets, exact=values, without=left, ran=ran)
+        if rule:
+            left += (rule,)
+            notes.append(f"{rule} was left as it is: with its fix, {problem}")
     made, done = mend(model, targets, exact=exact, without=left)
     return made, done, tuple(notes)
 
 
-def _checked(
+def _blamed(
     model: ModelProto, targets: Sequence[str], *, exact: bool, without: tuple[str, ...],
     ran: tuple[_Answers, _Answers],
-) -> tuple[ModelProto, tuple[Mended, ...], str, str]:  # fmt: skip
-    """The mended graph, what was done, and the row that had to be left out, with what it did; "" = none had to be."""
+) -> tuple[str, str]:  # fmt: skip
+    """The rule whose fix has to be left out, and what it does; "" = none has to be."""
     made, done = mend(model, targets, exact=exact, without=without)
     problem = _problem(model, made, done, *ran)
-    if not problem:
-        return made, done, "", ""
-    for row in dict.fromkeys(one.rule for one in done):
-        other, rest = mend(model, targets, exact=exact, without=(*without, row))
+    for rule in dict.fromkeys(one.rule for one in done) if problem else ():
+        other, rest = mend(model, targets, exact=exact, without=(*without, rule))
         if not _problem(model, other, rest, *ran):
-            return other, rest, row, problem
-    raise CheckFailed(f"the fixes change what the graph answers: {problem}", hint="Mend the rows one by one")
+            return rule, problem
+    if problem:
+        raise CheckFailed(
+            f"the fixes change what the graph answers: {problem}",
+            hint="Fix the violations where the model is exported; edge-sdk lint without --fix names them",
+        )
+    return "", ""
 
 
 def _run(model: ModelProto) -> tuple[_Answers, _Answers] | None:

@@ -51,7 +51,7 @@ _SIGNED: Mapping[Part, tuple[str, str]] = {
 }  # fmt: skip
 """By part, the member that is signed and the one that holds the signature."""
 _COPY_AGAIN = "Copy the file again from where it was packed"
-_NOT_WRITTEN = "Nothing was written. Mend what the bundle is made of, and pack again"
+_NOT_WRITTEN = "Nothing was written. Fix what the bundle is made of, and pack again"
 
 
 class Bundle:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import inspect
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import MISSING, dataclass, fields, replace
@@ -38,8 +37,7 @@ class ModelOptions:
     data: Annotated[
         list[str],
         typer.Option(
-            help="A folder of pictures or of .npz files, one .npz file of samples, or random:64. With several models, "
-            "ROLE=FOLDER for each.",
+            help="A folder of pictures or of .npz files, one .npz file of samples, or random:64.",
             show_default=False,
         ),
     ]
@@ -97,9 +95,7 @@ class ModelOptions:
     size: Annotated[
         str | None, typer.Option(help="Height x width of pictures, such as 480x640, if the network leaves them free.")
     ] = None
-    picture_input: Annotated[
-        str | None, typer.Option(help="Input that takes pictures, if several could; ROLE/INPUT with several models.")
-    ] = None
+    picture_input: Annotated[str | None, typer.Option(help="Input that takes pictures, if several could.")] = None
     preprocessing: Annotated[
         Path | None,
         typer.Option(help="JSON file with these preprocessing options; command-line options take precedence."),
@@ -117,7 +113,7 @@ class ModelOptions:
     ] = None
     exclude: Annotated[
         list[str] | None,
-        typer.Option(help="Keep this node in float in int8 variants; may be repeated. ROLE=NODE with several models."),
+        typer.Option(help="Keep this node in float in int8 variants; may be repeated."),
     ] = None
     axis: Annotated[
         list[str] | None, typer.Option(help="Largest size of a free axis, such as N=8; may be repeated.")
@@ -182,11 +178,11 @@ class ModelOptions:
 def verb(command: Callable[..., None], *, one_model: bool = False) -> Callable[..., None]:
     """`command(options, **own)` as a verb of the command line: its own parameters, then the fields of ModelOptions.
 
-    one_model: there is always one, so that help texts say nothing of several.
+    one_model: there is always one, so that help texts do without SEVERAL_MODELS.
     """
     hints = get_type_hints(ModelOptions, include_extras=True)
-    if one_model:
-        hints = {name: _of_one_model(hint) for name, hint in hints.items()}
+    if not one_model:
+        hints |= {name: _with_help(hints[name], more) for name, more in SEVERAL_MODELS.items()}
     own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
     shared = [
         inspect.Parameter(
@@ -208,14 +204,17 @@ def verb(command: Callable[..., None], *, one_model: bool = False) -> Callable[.
     return run
 
 
-_OF_SEVERAL = re.compile(r"(?P<end>[.;:,]) *(with several models, [^.;]*|ROLE[^.;]* with several models)", re.I)
-"""A sentence, or a part of one, about several models."""
+SEVERAL_MODELS = {
+    "data": "With several models, ROLE=FOLDER for each.", "picture_input": "With several models, ROLE/INPUT.",
+    "exclude": "With several models, ROLE=NODE.",
+}  # fmt: skip
+"""By option, what its help says besides where a command may take several models."""
 
 
-def _of_one_model(hint: Any) -> Any:
+def _with_help(hint: Any, more: str) -> Any:
     kind, shown_as = get_args(hint)
     found = copy(shown_as)
-    found.help = _OF_SEVERAL.sub(lambda one: "" if one["end"] != "." else ".", found.help or "").replace("..", ".")
+    found.help = f"{found.help} {more}"
     return Annotated[kind, found]
 
 

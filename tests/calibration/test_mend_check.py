@@ -60,4 +60,4 @@ def test_fixes_after_which_nothing_answers_as_before_are_refused() -> None:
     wanted = mend_check._answers(average(), feeds)  # what no fix of `model` answers
     assert wanted is not None
     with pytest.raises(CheckFailed, match="the fixes change what the graph answers"):
-        mend_check._checked(model, (), exact=True, without=(), ran=(feeds, wanted))
+        mend_check._blamed(model, (), exact=True, without=(), ran=(feeds, wanted))
