@@ -15,7 +15,9 @@ class EdgeError(Exception):
         self.where, self.hint = where, hint
 
     def __str__(self) -> str:
-        return (f"{self.where}: " if self.where else "") + str(self.args[0]) + (f". {self.hint}." if self.hint else "")
+        where = f"{self.where}: " if self.where else ""
+        end = "" if self.hint.endswith((".", "?", "!")) else "."
+        return f"{where}{self.args[0]}" + (f". {self.hint}{end}" if self.hint else "")
 
 
 class CheckFailed(EdgeError):
