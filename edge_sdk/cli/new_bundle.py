@@ -111,10 +111,10 @@ def task_options(task: str, options: ModelOptions) -> TaskOptions:
     kind = options_of(task)
     given = {name: value for name in ("test", "group") if (value := getattr(options, name)) is not None}
     if unknown := [name for name in given if name not in specs_of(kind)]:
-        from edge_sdk.export.generic.settings import with_option
+        from edge_sdk.export.generic.settings import other_task
 
-        others = with_option(unknown[0], lambda name: specs_of(options_of(name)))
-        raise BadUsage(f"the task {task} takes no --{unknown[0]}", hint=f"{others}eave it out")
+        hint = other_task("it", unknown[0], lambda name: specs_of(options_of(name)))
+        raise BadUsage(f"the task {task} takes no --{unknown[0]}", hint=hint)
     return kind(**given)
 
 

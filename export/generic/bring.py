@@ -26,7 +26,7 @@ from edge_sdk.export.generic.model import UserModel, changed
 from edge_sdk.export.generic.picture import PictureOptions, check_range, stated
 from edge_sdk.export.generic.picture_folder import PictureInput
 from edge_sdk.export.generic.samples import FEW, RANDOM_ONLY, ArraySamples, RandomSamples, is_arrays, samples_of
-from edge_sdk.export.generic.settings import TENSOR, fields_of, settings_of, with_option
+from edge_sdk.export.generic.settings import TENSOR, fields_of, other_task, settings_of
 from edge_sdk.export.pack import axes_of
 from edge_sdk.shown import shown
 from edge_sdk.tensors import BATCH
@@ -144,7 +144,7 @@ def _with_metadata(models: Mapping[str, UserModel], wanted: Stated) -> tuple[Sta
     if "labels" in wanted.settings and not wanted.task and not found.labels and found.task not in tasks.names():
         raise BadUsage(  # as names alone they would change nothing
             f"the task {TENSOR} scores no classes", where="--labels",
-            hint=f"{with_option('scores', fields_of)}eave --labels out",
+            hint=other_task("--labels", "scores", fields_of),
         )  # fmt: skip
     if not found.tool:
         return wanted, []

@@ -40,8 +40,10 @@ def settings_of(task: str, fields: Mapping[str, Any]) -> msgspec.Struct:
         if name not in known:
             option = OPTIONS.get(name, SETTING)
             others = f"; its settings are {', '.join(known)}" if known and option == SETTING else ""
-            hint = f"{with_option(name, fields_of)}eave {option} out"
-            raise BadUsage(f"the task {task} has no {shown(name)[:80]}{others}", where=option, hint=hint)
+            raise BadUsage(
+                f"the task {task} has no {shown(name)[:80]}{others}", where=option,
+                hint=other_task(option, name, fields_of),
+            )  # fmt: skip
     missing = [name for name, field in known.items() if field.required and name not in fields]
     if missing:
         options = listed((OPTIONS.get(name, f"{SETTING} {name}=...") for name in missing), "and")
@@ -77,13 +79,13 @@ def _unfit(kind: type[msgspec.Struct], fields: Mapping[str, Any]) -> BadUsage | 
     return None
 
 
-def with_option(name: str, options: Callable[[str], Container[str]]) -> str:
-    """The beginning of a hint, up to the l of "leave": "Add --task ..., or l", of our own tasks that have an option.
+def other_task(what: str, name: str, options: Callable[[str], Container[str]]) -> str:
+    """The hint to leave `what` out, and before it the product's own tasks that take it, if there are any.
 
-    options: of a task, by its name.
+    name: of the option or setting; options: those of a task, by its name.
     """
-    found = [task for task in tasks.OWN if name in options(task)]
-    return f"Add --task {' or '.join(found)}, or l" if found else "L"
+    found = listed((task for task in tasks.OWN if name in options(task)), "or")
+    return f"Add --task {found}, or leave {what} out" if found else f"Leave {what} out"
 
 
 def fields_of(task: str) -> dict[str, msgspec.structs.FieldInfo]:
