@@ -15,9 +15,10 @@ import numpy as np
 
 from edge_sdk.bundle.manifest import GoldenSample, Graph, StoredArray
 from edge_sdk.bundle.store import stored_array
-from edge_sdk.calibration import Variant
+from edge_sdk.calibration import Variant, fidelity
 from edge_sdk.calibration.layout import assert_equal
 from edge_sdk.errors import BadUsage, EdgeError
+from edge_sdk.export import golden_choice
 from edge_sdk.export.tasks.base import Golden
 from edge_sdk.golden import answers, difference, in_batches, neighbour
 from edge_sdk.progress import Progress
@@ -53,7 +54,7 @@ def golden_samples(
     for role in task.roles_of(setup.inputs):
         for index, sample in enumerate(golden):
             feeds[index][role] = _fed(task, setup, sample.source, role, float_answers[index], index)
-        if all(_alike(one[role], feeds[0][role]) for one in feeds):
+        if golden_choice.alike([fed[role] for fed, one in zip(feeds, golden, strict=True) if not one.spare]):
             raise BadUsage(
                 f"all golden samples feed the graph of {role} the same",
                 hint="Give samples that differ: of equal ones, a constant answer would pass",
@@ -70,14 +71,26 @@ def golden_samples(
                 if one.variant.variant == "fp32":
                     float_answers[index][role] = answer
     members: dict[str, bytes] = {}
-    samples = tuple(
-        _stored(index, sample, feeds[index], outputs[index], members) for index, sample in enumerate(golden)
-    )
+    kept = golden_choice.kept(golden, feeds, _distances(graphs, outputs))
+    samples = tuple(_stored(index, golden[one], feeds[one], outputs[one], members) for index, one in enumerate(kept))
     return samples, members
 
 
-def _alike(one: Mapping[str, Array], other: Mapping[str, Array]) -> bool:
-    return all(np.array_equal(one[name], array) for name, array in other.items())
+def _distances(graphs: Sequence[Packed], outputs: Sequence[Mapping[str, _Answers]]) -> list[float]:
+    """By sample: how far the answers of the other graphs are from those of the fp32 graph of their role at most, as
+    `fidelity.error` has it. What can't be compared counts as 0."""
+    float_names = {one.graph.role: one.graph.name for one in graphs if one.variant.variant == "fp32"}
+    return [
+        max(
+            (
+                fidelity.error([want], [answered[one.graph.name][name]]) or 0.0
+                for one in graphs
+                for name, want in answered[float_names[one.graph.role]].items()
+            ),
+            default=0.0,
+        )
+        for answered in outputs
+    ]
 
 
 def _fed(

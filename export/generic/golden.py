@@ -13,7 +13,7 @@ from edge_sdk.errors import BadUsage
 from edge_sdk.export.generic.picture_folder import PictureFolder
 from edge_sdk.export.generic.samples import ArraySamples, FolderSamples, StackedSamples
 from edge_sdk.export.tasks.base import Golden
-from edge_sdk.export.tasks.tensor import numbers, spread
+from edge_sdk.export.tasks.tensor import numbers, spares, spread
 from edge_sdk.tasks.sources import full_name
 
 
@@ -35,13 +35,16 @@ def check_differ(role: str, samples: ArraySamples) -> None:
 
 
 def golden(by_role: Mapping[str, ArraySamples]) -> list[Golden]:
-    """Two or three, at least two of which differ; of several graphs each holds a sample of every role."""
+    """Two or three, at least two of which differ, and spare ones; of several graphs each holds a sample of every
+    role."""
     if len(by_role) == 1:
         (samples,) = by_role.values()
         return pictures(samples) if isinstance(samples, PictureFolder) else spread(samples)
     found = {role: spread(samples) for role, samples in by_role.items()}
+    kept = max(sum(not one.spare for one in some) for some in found.values())
     return [
         Golden(
+            spare=number >= kept,
             source={
                 full_name(role, name, several=True): array
                 for role, some in found.items()
@@ -55,8 +58,8 @@ def golden(by_role: Mapping[str, ArraySamples]) -> list[Golden]:
 
 def pictures(samples: PictureFolder) -> list[Golden]:
     """As `spread`, each an encoded picture; of a single one, the second stands upside down."""
-    wanted = numbers(len(samples))
-    found = [Golden(source=samples.source(number), label=f"sample {number}") for number in wanted]
+    wanted, spare = numbers(len(samples)), spares(len(samples))
+    found = [Golden(source=samples.source(n), label=f"sample {n}", spare=n in spare) for n in (*wanted, *spare)]
     if len(found) == 1:
         found.append(Golden(source=samples.source(0, upside_down=True), label="sample 0, upside down"))
     return found

@@ -29,10 +29,11 @@ class TensorExport(ExportTask):
 
 
 def spread(samples: Samples) -> list[Golden]:
-    """The first, a middle and the last sample; of a single one, its values in reverse order are the second."""
-    wanted = numbers(len(samples))
-    found = enumerate(islice(samples, wanted[-1] + 1))
-    golden = [Golden(source=dict(feeds), label=f"sample {number}") for number, feeds in found if number in wanted]
+    """The first, a middle and the last sample, then the spare ones; of a single one, its values in reverse order are
+    the second."""
+    wanted, spare = numbers(len(samples)), spares(len(samples))
+    read = {n: dict(feeds) for n, feeds in enumerate(islice(samples, wanted[-1] + 1)) if n in (*wanted, *spare)}
+    golden = [Golden(source=read[n], label=f"sample {n}", spare=n in spare) for n in (*wanted, *spare)]
     if len(golden) == 1:
         turned = {name: np.ascontiguousarray(np.flip(array)) for name, array in golden[0].source.items()}
         golden.append(Golden(source=turned, label="sample 0, reversed"))
@@ -44,3 +45,9 @@ def numbers(count: int) -> list[int]:
     if not count:
         raise BadUsage("there are no samples to make golden samples of", hint="Give some")
     return sorted({0, count // 2, count - 1})
+
+
+def spares(count: int) -> list[int]:
+    """Which of `count` samples stand in for a golden one that hangs on an edge: those at a quarter and three quarters,
+    apart from `numbers`."""
+    return sorted({count // 4, count * 3 // 4} - set(numbers(count)))
