@@ -85,6 +85,7 @@ def _distances(graphs: Sequence[Packed], outputs: Sequence[Mapping[str, _Answers
             (
                 fidelity.error([want], [answered[one.graph.name][name]]) or 0.0
                 for one in graphs
+                if one.variant.variant != "fp32"
                 for name, want in answered[float_names[one.graph.role]].items()
             ),
             default=0.0,
