@@ -134,7 +134,7 @@ def answers(network: Network, graph: Path, runtime: str, work: Path) -> tuple[ND
 
 def evaluated(network: Network, candidate: Candidate, wanted: NDArray[Any], work: Path) -> dict[str, Any]:
     """Errors, decisions and int8 share of one candidate on each runtime, and how far the runtimes are apart."""
-    from edge_sdk.calibration.fidelity import error
+    from edge_sdk.calibration.comparison.fidelity import error
 
     feeds = read(network.folder(work, "evaluation"))[0]
     out: dict[str, Any] = {"label": candidate.label, "made": dict(candidate.made), "runtimes": {}}

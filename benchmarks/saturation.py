@@ -47,7 +47,8 @@ def measured(seed: int, count: int, folder: Path, capped: dict[str, str]) -> lis
     """One row for each runtime: relative L2 errors against float32, by the standard, predicted and run."""
     import numpy as np
 
-    from edge_sdk.calibration import QuantizeOptions, Trials, fidelity, graphs, quantize
+    from edge_sdk.calibration import QuantizeOptions, Trials, graphs, quantize
+    from edge_sdk.calibration.comparison import fidelity
 
     nets = networks()
     graph, feeds = nets.built_to_saturate(seed), nets.samples(count)
@@ -88,7 +89,7 @@ def parser() -> argparse.ArgumentParser:
 def main() -> None:
     asked = parser().parse_args()
     warnings.simplefilter("ignore")
-    from edge_sdk.calibration.saturating import MOST_SAMPLES
+    from edge_sdk.calibration.saturation.prediction import MOST_SAMPLES
 
     with tempfile.TemporaryDirectory() as name:
         capped = environment(Path(name))

@@ -11,7 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edge_sdk.calibration.bound import AccuracyBound as AccuracyBound
+    from edge_sdk.calibration.bound.accuracy import AccuracyBound as AccuracyBound
     from edge_sdk.calibration.options import QuantizeOptions as QuantizeOptions
     from edge_sdk.calibration.quantizer import quantize as quantize
     from edge_sdk.calibration.report import CalibrationReport as CalibrationReport
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from edge_sdk.calibration.trials import Trials as Trials
 
 _HOMES = {
-    "AccuracyBound": "bound", "QuantizeOptions": "options", "quantize": "quantizer", "Trials": "trials",
+    "AccuracyBound": "bound.accuracy", "QuantizeOptions": "options", "quantize": "quantizer", "Trials": "trials",
     **dict.fromkeys(("CalibrationReport", "LayerRow", "Quantized", "TensorRow", "Variant"), "report"),
 }  # fmt: skip
 __all__ = [

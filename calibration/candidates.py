@@ -6,13 +6,13 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from edge_sdk.calibration import distance
+from edge_sdk.calibration.comparison import distance
 from edge_sdk.calibration.engines import ENGINES, Engine
 from edge_sdk.calibration.int8_graph import Int8Graph
 from edge_sdk.calibration.prepare import Prepared
 from edge_sdk.calibration.report import Attempt
 from edge_sdk.calibration.source import Ranges, Source
-from edge_sdk.calibration.tuning import tuned
+from edge_sdk.calibration.statistics.tuning import tuned
 from edge_sdk.calibration.usage import Usage, measured
 from edge_sdk.errors import EdgeError, NotThere
 from edge_sdk.progress import Progress, silent

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, helper
 
 from edge_sdk.calibration import graphs
-from edge_sdk.calibration.bias_correction import bias_shift
 from edge_sdk.calibration.graphs import Index
 from edge_sdk.calibration.ops import DEQUANTIZE, depthwise, operator
 from edge_sdk.calibration.plan import QuantizationPlan
-from edge_sdk.calibration.ranges import Weights, quantize_weights
-from edge_sdk.calibration.weights import by_output, weight_axis
+from edge_sdk.calibration.statistics.bias_correction import bias_shift
+from edge_sdk.calibration.statistics.ranges import Weights, quantize_weights
+from edge_sdk.calibration.statistics.weights import by_output, weight_axis
 from edge_sdk.runtimes.operators import QUANTIZE, is_product
 from edge_sdk.runtimes.variants import TOP
 from edge_sdk.tensors import Array

@@ -12,12 +12,12 @@ from onnx import ModelProto
 from edge_sdk.calibration import graphs
 from edge_sdk.calibration.graphs import Index
 from edge_sdk.calibration.layout import for_onnxruntime
-from edge_sdk.calibration.lint import lint
+from edge_sdk.calibration.lint.linter import lint
+from edge_sdk.calibration.lint.rules import RUNTIMES
 from edge_sdk.calibration.ops import DEQUANTIZE, operator
-from edge_sdk.calibration.ranges import Range
 from edge_sdk.calibration.report import LayoutName, Variant
-from edge_sdk.calibration.rules import RUNTIMES
-from edge_sdk.calibration.watched import Planned
+from edge_sdk.calibration.statistics.ranges import Range
+from edge_sdk.calibration.statistics.watch import Planned
 from edge_sdk.errors import CheckFailed
 from edge_sdk.runtimes import targets
 

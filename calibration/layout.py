@@ -16,8 +16,8 @@ from onnx import ModelProto, NodeProto, helper
 
 from edge_sdk.calibration import graphs
 from edge_sdk.calibration.graphs import Index
+from edge_sdk.calibration.lint.rules import RUNTIMES
 from edge_sdk.calibration.ops import operator
-from edge_sdk.calibration.rules import RUNTIMES
 from edge_sdk.errors import CheckFailed
 from edge_sdk.runtimes import registry
 from edge_sdk.runtimes.operators import DEQUANTIZE, QUANTIZE

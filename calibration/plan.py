@@ -17,9 +17,9 @@ from onnx import ModelProto, NodeProto, TensorProto
 
 from edge_sdk.calibration import graphs, ops
 from edge_sdk.calibration.graphs import Index
+from edge_sdk.calibration.lint.rules import RUNTIMES, known_faults
 from edge_sdk.calibration.ops import operator
-from edge_sdk.calibration.rules import RUNTIMES, known_faults
-from edge_sdk.calibration.weights import channels_in, channels_out
+from edge_sdk.calibration.statistics.weights import channels_in, channels_out
 from edge_sdk.runtimes.faults import BEHIND_CONCAT, CHAINED, SATURATES_ONEDNN
 from edge_sdk.runtimes.operators import has_int8, is_product
 

@@ -13,16 +13,17 @@ from itertools import chain
 import numpy as np
 from onnx import ModelProto
 
-from edge_sdk.calibration import fidelity, graphs
-from edge_sdk.calibration.clean import NEWEST, OLDEST, Cleaned, clean, with_names
-from edge_sdk.calibration.lint import lint
-from edge_sdk.calibration.observe import Feeds, Spread, again
+from edge_sdk.calibration import graphs
+from edge_sdk.calibration.comparison import fidelity
+from edge_sdk.calibration.lint.linter import lint
+from edge_sdk.calibration.lint.rules import RUNTIMES
 from edge_sdk.calibration.ops import operator
 from edge_sdk.calibration.options import QuantizeOptions
-from edge_sdk.calibration.rules import RUNTIMES
+from edge_sdk.calibration.rewrite.clean import NEWEST, OLDEST, Cleaned, clean, with_names
 from edge_sdk.calibration.sizes import check_sample
+from edge_sdk.calibration.statistics.observe import Feeds, Spread, again
+from edge_sdk.calibration.statistics.watch import Watch, Watched, watched
 from edge_sdk.calibration.usage import Usage, measured
-from edge_sdk.calibration.watched import Watch, Watched, watched
 from edge_sdk.errors import BadInput, BadUsage, CheckFailed, EdgeError
 from edge_sdk.progress import Progress, silent
 from edge_sdk.runtimes.onnx_file import read_facts

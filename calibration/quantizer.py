@@ -10,20 +10,22 @@ from dataclasses import dataclass, replace
 import numpy as np
 from onnx import ModelProto, helper
 
-from edge_sdk.calibration import bounded, candidates, fidelity, graphs, report
-from edge_sdk.calibration.answered import scale_rows
-from edge_sdk.calibration.bound import LARGEST_ERROR, AccuracyBound, Drop
-from edge_sdk.calibration.bounded import BoundCheck
+from edge_sdk.calibration import candidates, graphs, report
+from edge_sdk.calibration.bound import check
+from edge_sdk.calibration.bound.accuracy import LARGEST_ERROR, AccuracyBound, Drop
+from edge_sdk.calibration.bound.check import BoundCheck
 from edge_sdk.calibration.candidates import Kept
-from edge_sdk.calibration.counts import with_true_counts
-from edge_sdk.calibration.fp16 import stays_float, to_half
+from edge_sdk.calibration.comparison import fidelity
+from edge_sdk.calibration.comparison.counts import with_true_counts
+from edge_sdk.calibration.comparison.scale_rows import scale_rows
 from edge_sdk.calibration.int8_graph import Int8Graph, float_variant
 from edge_sdk.calibration.layout import assert_equal
 from edge_sdk.calibration.options import QuantizeOptions
-from edge_sdk.calibration.output_correction import OutputCorrection, applied, fitted
 from edge_sdk.calibration.prepare import Prepared, observed, subject_of
 from edge_sdk.calibration.report import CalibrationReport, Quantized, Search, Variant
-from edge_sdk.calibration.saturating import predictions
+from edge_sdk.calibration.rewrite.fp16 import stays_float, to_half
+from edge_sdk.calibration.saturation.prediction import predictions
+from edge_sdk.calibration.statistics.output_correction import OutputCorrection, applied, fitted
 from edge_sdk.errors import CheckFailed
 from edge_sdk.progress import Progress, silent
 from edge_sdk.tensors import Array
@@ -57,7 +59,7 @@ def quantize(
     best that was found), NotThere (no engine is installed).
     """
     subject = subject_of(graph, samples, options)
-    real = bounded.of_float(subject, bound) if bound else 0.0
+    real = check.of_float(subject, bound) if bound else 0.0
     return finished(observed(subject, progress=progress), bound=bound, real=real, progress=progress)
 
 
@@ -76,14 +78,14 @@ def finished(
     checking = BoundCheck(prepared=prepared, bound=bound, real=real) if bound else None
     graphs, searches = kept.graphs, NO_SEARCHES
     if checking:
-        graphs, searches = bounded.within(checking, kept, progress)
+        graphs, searches = check.within(checking, kept, progress)
     corrections = _corrections(prepared, graphs)
     variants, notes = with_true_counts(_variants(prepared, graphs, corrections), prepared.subject.axes)
     if checking:
-        searches = bounded.checked(checking, searches, variants)
+        searches = check.checked(checking, searches, variants)
         # An unasked bound is a goal: what misses it is noted, and refused only as any graph that is far (`_compare`).
         # One that was asked for is the user's own measure of far, and replaces that one.
-        notes += bounded.refuse_unmet(checking, searches, force=options.force or not asked)
+        notes += check.refuse_unmet(checking, searches, force=options.force or not asked)
     compared = _compare(prepared, variants, far=options.force or asked)
     left_out = [name for name in options.variants if all(variant.variant != name for variant in variants)]
     if left_out:

@@ -10,14 +10,14 @@ import numpy as np
 from onnx import ModelProto, TensorProto, numpy_helper
 
 from edge_sdk.calibration import graphs
-from edge_sdk.calibration.observe import TensorStatistics
+from edge_sdk.calibration.comparison.score_scale import ScoreScale
 from edge_sdk.calibration.ops import DEQUANTIZE, depthwise, operator
-from edge_sdk.calibration.output_correction import OutputCorrection
 from edge_sdk.calibration.plan import QuantizationPlan
-from edge_sdk.calibration.ranges import Range
-from edge_sdk.calibration.saturation import unsafe_pairs
-from edge_sdk.calibration.score_scale import ScoreScale
-from edge_sdk.calibration.weights import by_output
+from edge_sdk.calibration.saturation.loss import unsafe_pairs
+from edge_sdk.calibration.statistics.observe import TensorStatistics
+from edge_sdk.calibration.statistics.output_correction import OutputCorrection
+from edge_sdk.calibration.statistics.ranges import Range
+from edge_sdk.calibration.statistics.weights import by_output
 from edge_sdk.counted import counted
 from edge_sdk.errors import BadUsage
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 
 from edge_sdk.calibration.insert import insert
 from edge_sdk.calibration.int8_graph import Int8Graph
-from edge_sdk.calibration.ranges import Range, Weights
-from edge_sdk.calibration.scales import scales
-from edge_sdk.calibration.watched import Watched
+from edge_sdk.calibration.statistics.ranges import Range, Weights
+from edge_sdk.calibration.statistics.scales import scales
+from edge_sdk.calibration.statistics.watch import Watched
 from edge_sdk.runtimes.variants import KINDS
 
 Ranges = Mapping[str, Range]

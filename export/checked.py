@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import cache
 
 from edge_sdk.bundle.manifest import Graph
-from edge_sdk.calibration.lint import RUNTIMES, lint
+from edge_sdk.calibration.lint.linter import RUNTIMES, lint
 from edge_sdk.runtimes import targets
 from edge_sdk.runtimes.targets import Target
 from edge_sdk.tasks.base import MODEL

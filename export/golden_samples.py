@@ -15,7 +15,8 @@ import numpy as np
 
 from edge_sdk.bundle.manifest import GoldenSample, Graph, StoredArray
 from edge_sdk.bundle.store import stored_array
-from edge_sdk.calibration import Variant, fidelity
+from edge_sdk.calibration import Variant
+from edge_sdk.calibration.comparison import fidelity
 from edge_sdk.calibration.layout import assert_equal
 from edge_sdk.errors import BadUsage, EdgeError
 from edge_sdk.export import golden_choice

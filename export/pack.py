@@ -20,7 +20,7 @@ from edge_sdk.bundle.manifest import Graph, Manifest, Provenance, Tolerance
 from edge_sdk.bundle.signing import SigningKey
 from edge_sdk.bundle.store import REPORT, Bundle, write_bundle
 from edge_sdk.calibration import Quantized, Variant
-from edge_sdk.calibration.counts import ran_in_int8
+from edge_sdk.calibration.comparison.counts import ran_in_int8
 from edge_sdk.decision.record import Record
 from edge_sdk.errors import BadBundle, BadUsage, CheckFailed, EdgeError
 from edge_sdk.export.checked import checked

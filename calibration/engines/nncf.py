@@ -19,13 +19,13 @@ import numpy as np
 from onnx import ModelProto, NodeProto
 
 from edge_sdk.calibration import graphs
-from edge_sdk.calibration.clean import tidy
 from edge_sdk.calibration.graphs import Index
 from edge_sdk.calibration.ops import DEQUANTIZE, operator
 from edge_sdk.calibration.prepare import Prepared
-from edge_sdk.calibration.ranges import Weights
+from edge_sdk.calibration.rewrite.clean import tidy
 from edge_sdk.calibration.source import Source
-from edge_sdk.calibration.watched import watched
+from edge_sdk.calibration.statistics.ranges import Weights
+from edge_sdk.calibration.statistics.watch import watched
 from edge_sdk.errors import CheckFailed
 from edge_sdk.extras import how_to_install, need, vendor_errors
 from edge_sdk.runtimes.operators import QUANTIZE

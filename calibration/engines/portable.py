@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edge_sdk.calibration.equalise import Equalisation, equalisations
 from edge_sdk.calibration.prepare import Prepared
-from edge_sdk.calibration.rescale import rescaled
+from edge_sdk.calibration.rewrite.rescale import rescaled
 from edge_sdk.calibration.source import Source
-from edge_sdk.calibration.watched import Watched
+from edge_sdk.calibration.statistics.equalise import Equalisation, equalisations
+from edge_sdk.calibration.statistics.watch import Watched
 from edge_sdk.runtimes.variants import KINDS, TOP
 
 EQUALISED = "equalised"

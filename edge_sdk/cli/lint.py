@@ -16,7 +16,7 @@ from edge_sdk.plain_file import read
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-    from edge_sdk.calibration.draft import Mended
+    from edge_sdk.calibration.lint.draft import Mended
 
 _FILE = "an .onnx file"
 Graph = Annotated[Path, typer.Argument(help="An .onnx file, or a .edge file: all its graphs.", show_default=False)]
@@ -45,7 +45,7 @@ def lint(
     from edge_sdk.extras import need
 
     need("onnx", extra="quantize")
-    from edge_sdk.calibration.lint import lint as check
+    from edge_sdk.calibration.lint.linter import lint as check
 
     mends = fix or fix_all
     _refuse(graph, out, mends=mends, overwrite=overwrite)
@@ -88,7 +88,7 @@ def _weights_inside(path: Path, *, refuse: bool) -> tuple[bytes, str]:
     """The file with the weights that it keeps beside it, read as `quantize` reads them; as it is, and why, where they
     can't be. refuse: raise BadInput for that."""
     from edge_sdk.calibration import graphs
-    from edge_sdk.calibration.lint import parsed
+    from edge_sdk.calibration.lint.linter import parsed
     from edge_sdk.errors import BadInput
     from edge_sdk.export.generic.external import check_places, read_into
 
@@ -111,9 +111,9 @@ def _mended(
     graph: bytes, asked: tuple[str, ...], *, exact: bool, where: str
 ) -> tuple[ModelProto, tuple[Mended, ...], tuple[str, ...]]:
     from edge_sdk.calibration.graphs import Index
-    from edge_sdk.calibration.lint import parsed
-    from edge_sdk.calibration.mend_check import mended
-    from edge_sdk.calibration.saturating_layers import unsafe_share
+    from edge_sdk.calibration.lint.linter import parsed
+    from edge_sdk.calibration.lint.mend_check import mended
+    from edge_sdk.calibration.saturation.layers import unsafe_share
 
     model, done, notes = mended(parsed(graph, where=where), asked, exact=exact)
     if not exact and (share := unsafe_share(Index.of(model))):
@@ -160,7 +160,7 @@ def _graphs(
     """Name, bytes and what to check for: of an ONNX file `given`; a bundle's graph is checked for each runtime that its
     layout is meant for."""
     from edge_sdk.bundle.store import Bundle
-    from edge_sdk.calibration.lint import RUNTIMES
+    from edge_sdk.calibration.lint.linter import RUNTIMES
     from edge_sdk.runtimes import targets
 
     if path.suffix != ".edge":

@@ -16,7 +16,7 @@ from typing import Annotated, Any, get_args, get_type_hints
 import typer
 
 from edge_sdk.bundle.rules import MAX_AXIS
-from edge_sdk.calibration.bound import LARGEST_ERROR, SEARCH_S, AccuracyBound, drop, metric
+from edge_sdk.calibration.bound.accuracy import LARGEST_ERROR, SEARCH_S, AccuracyBound, drop, metric
 from edge_sdk.calibration.trials import ENGINE_NAMES, RANGE_METHODS, THOROUGH, Trials, some_of
 from edge_sdk.cli.options import Json, Threads
 from edge_sdk.cli.terminal import duration, seconds

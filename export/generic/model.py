@@ -11,8 +11,8 @@ from typing import Any
 from edge_sdk import plain_file
 from edge_sdk.bundle.rules import Broken, check_tensors
 from edge_sdk.calibration import graphs
+from edge_sdk.calibration.rewrite.widen import types_in, widened
 from edge_sdk.calibration.sizes import check_constants
-from edge_sdk.calibration.widen import types_in, widened
 from edge_sdk.errors import BadInput
 from edge_sdk.export.generic.external import MAX_BYTES, check_memory, read_into
 from edge_sdk.extras import need, vendor_errors

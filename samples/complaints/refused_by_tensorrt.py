@@ -16,7 +16,7 @@ import usual
 from networks import Samples, chain
 from replay import Claim, Replay, Row, run
 
-from edge_sdk.calibration.lint import lint
+from edge_sdk.calibration.lint.linter import lint
 from edge_sdk.runtimes.trt_confirm import Confirmation, confirm
 
 

@@ -21,7 +21,7 @@ from replay import Claim, Replay, Row, run
 
 import edge_sdk
 from edge_sdk import preprocess
-from edge_sdk.calibration.lint import lint
+from edge_sdk.calibration.lint.linter import lint
 from edge_sdk.tasks.base import MODEL
 
 

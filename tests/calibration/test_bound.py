@@ -17,16 +17,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import ModelProto
 
-from edge_sdk.calibration import Quantized, QuantizeOptions, fidelity, quantize
-from edge_sdk.calibration.bound import AccuracyBound, Answer, Drop, drop, metric
-from edge_sdk.calibration.bounded import BoundCheck
-from edge_sdk.calibration.bounded import within as within_bound
+from edge_sdk.calibration import Quantized, QuantizeOptions, quantize
+from edge_sdk.calibration.bound.accuracy import AccuracyBound, Answer, Drop, drop, metric
+from edge_sdk.calibration.bound.check import BoundCheck
+from edge_sdk.calibration.bound.check import within as within_bound
+from edge_sdk.calibration.bound.search import front, search
 from edge_sdk.calibration.candidates import best
+from edge_sdk.calibration.comparison import fidelity
 from edge_sdk.calibration.engines import ENGINES
 from edge_sdk.calibration.engines.nncf import Nncf
 from edge_sdk.calibration.prepare import prepare
 from edge_sdk.calibration.report import Point, Search
-from edge_sdk.calibration.search import front, search
 from edge_sdk.calibration.trials import Trials
 from edge_sdk.errors import BadInput, BadUsage, BoundNotMet, CheckFailed
 from edge_sdk.progress import Progress, silent
@@ -387,7 +388,7 @@ class OneSick:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *, sick: str = "widens", stops_after: int = 99) -> None:
         self.sick, self.stops_after, self.measured, self.now = sick, stops_after, 0, 0.0
-        monkeypatch.setattr("edge_sdk.calibration.search.time", SimpleNamespace(monotonic=lambda: self.now))
+        monkeypatch.setattr("edge_sdk.calibration.bound.search.time", SimpleNamespace(monotonic=lambda: self.now))
 
     def value(self, made: Sequence[Any]) -> float:
         self.measured += 1
@@ -435,11 +436,11 @@ def test_the_time_is_shared_between_the_variants(monkeypatch: pytest.MonkeyPatch
         now[0] = until
         return SimpleNamespace(best=None), {}
 
-    monkeypatch.setattr("edge_sdk.calibration.bounded.time", SimpleNamespace(monotonic=lambda: now[0]))
-    monkeypatch.setattr("edge_sdk.calibration.bounded.search", spends_all)
-    monkeypatch.setattr("edge_sdk.calibration.bounded._start", lambda checking, candidates: candidates[0])
-    monkeypatch.setattr("edge_sdk.calibration.bounded._written", lambda start, point: [start])
-    monkeypatch.setattr("edge_sdk.calibration.bounded._with_speed", lambda prepared, found, start: found)
+    monkeypatch.setattr("edge_sdk.calibration.bound.check.time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr("edge_sdk.calibration.bound.check.search", spends_all)
+    monkeypatch.setattr("edge_sdk.calibration.bound.check._start", lambda checking, candidates: candidates[0])
+    monkeypatch.setattr("edge_sdk.calibration.bound.check._written", lambda start, point: [start])
+    monkeypatch.setattr("edge_sdk.calibration.bound.check._with_speed", lambda prepared, found, start: found)
     kept: Any = SimpleNamespace(candidates={"int8": ["a candidate"], "int8-w7": ["another"]})
     nothing: Any = None
     checking = BoundCheck(prepared=nothing, bound=AccuracyBound(drop=drop("5%"), search_s=60.0), real=0.0)

@@ -15,8 +15,8 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from random_graphs import Net, answers, samples_for
 
 from edge_sdk.calibration import QuantizeOptions, graphs, quantize
-from edge_sdk.calibration.clean import NEWEST, OLDEST, Cleaned, clean
 from edge_sdk.calibration.prepare import subject_of
+from edge_sdk.calibration.rewrite.clean import NEWEST, OLDEST, Cleaned, clean
 from edge_sdk.errors import BadInput, CheckFailed
 
 INT8 = QuantizeOptions(variants=("int8",), threads=1, first_conv="int8")

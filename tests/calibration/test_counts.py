@@ -7,7 +7,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edge_sdk.calibration import Quantized, QuantizeOptions, quantize
-from edge_sdk.calibration.counts import _limited
+from edge_sdk.calibration.comparison.counts import _limited
 from edge_sdk.calibration.report import LayoutName, Variant
 from edge_sdk.export import calibrating
 from edge_sdk.export.calibrated import sentences

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from calibration_nets import TAIL, Feeds, mobile, pdn, pictures
 
-from edge_sdk.calibration import Quantized, QuantizeOptions, fidelity, graphs, quantize
+from edge_sdk.calibration import Quantized, QuantizeOptions, graphs, quantize
+from edge_sdk.calibration.comparison import fidelity
 from edge_sdk.calibration.engines import ENGINES
 from edge_sdk.calibration.engines.nncf import Nncf, taken_apart
 from edge_sdk.calibration.graphs import Index

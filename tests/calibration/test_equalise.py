@@ -13,13 +13,14 @@ from random_graphs import Net as RandomNet
 from random_graphs import samples_for
 from test_float_rewrites import Net
 
-from edge_sdk.calibration import QuantizeOptions, fidelity, graphs, quantize
-from edge_sdk.calibration.clean import clean, with_names
+from edge_sdk.calibration import QuantizeOptions, graphs, quantize
+from edge_sdk.calibration.comparison import fidelity
 from edge_sdk.calibration.engines.portable import EQUALISED, Portable
-from edge_sdk.calibration.equalise import GAIN, SPREAD, equalisations
 from edge_sdk.calibration.plan import plan
 from edge_sdk.calibration.prepare import prepare
-from edge_sdk.calibration.rescale import folds, rescaled
+from edge_sdk.calibration.rewrite.clean import clean, with_names
+from edge_sdk.calibration.rewrite.rescale import folds, rescaled
+from edge_sdk.calibration.statistics.equalise import GAIN, SPREAD, equalisations
 from edge_sdk.calibration.trials import ONE, THOROUGH, Trials
 from edge_sdk.errors import EdgeError
 

@@ -11,8 +11,8 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from random_graphs import SAMPLES, Net, samples_for
 
 from edge_sdk.calibration import Quantized, QuantizeOptions, quantize
-from edge_sdk.calibration.lint import lint
-from edge_sdk.calibration.rules import RUNTIMES
+from edge_sdk.calibration.lint.linter import lint
+from edge_sdk.calibration.lint.rules import RUNTIMES
 from edge_sdk.runtimes import registry, targets
 from edge_sdk.runtimes.protocol import CompileOptions
 

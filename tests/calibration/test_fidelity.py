@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from edge_sdk.calibration import QuantizeOptions, fidelity, quantize
-from edge_sdk.calibration.bound import LARGEST_ERROR
-from edge_sdk.calibration.fidelity import error
+from edge_sdk.calibration import QuantizeOptions, quantize
+from edge_sdk.calibration.bound.accuracy import LARGEST_ERROR
+from edge_sdk.calibration.comparison import fidelity
+from edge_sdk.calibration.comparison.fidelity import error
 from edge_sdk.errors import CheckFailed
 
 INT8 = QuantizeOptions(variants=("int8",), threads=1)

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from edge_sdk.calibration import QuantizeOptions, fold, graphs, hard_swish, quantize, transposes
+from edge_sdk.calibration import QuantizeOptions, graphs, quantize
+from edge_sdk.calibration.rewrite import fold, hard_swish, transposes
 
 Rewrite = Callable[[ModelProto], ModelProto]
 

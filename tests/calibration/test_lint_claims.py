@@ -15,8 +15,8 @@ from rule_claims import feeds_for, onnxruntime_effect, openvino_effect, standard
 
 from edge_sdk.calibration import graphs as onnx_graphs
 from edge_sdk.calibration.graphs import Index
-from edge_sdk.calibration.rule_table import RULES
-from edge_sdk.calibration.rules import RUNTIMES, Rule
+from edge_sdk.calibration.lint.rule_table import RULES
+from edge_sdk.calibration.lint.rules import RUNTIMES, Rule
 from edge_sdk.errors import NotThere
 from edge_sdk.runtimes import trt_build, trt_confirm
 from edge_sdk.runtimes.faults import CHAINED

@@ -32,10 +32,10 @@ from onnx import ModelProto, TensorProto
 from random_graphs import Net
 
 from edge_sdk.calibration import QuantizeOptions, quantize
-from edge_sdk.calibration.clean import tidy
-from edge_sdk.calibration.lint import lint
-from edge_sdk.calibration.mend import mend
-from edge_sdk.calibration.rule_table import FIRST, RULES
+from edge_sdk.calibration.lint.linter import lint
+from edge_sdk.calibration.lint.mend import mend
+from edge_sdk.calibration.lint.rule_table import FIRST, RULES
+from edge_sdk.calibration.rewrite.clean import tidy
 from edge_sdk.errors import BadInput, BadUsage, EdgeError
 
 # What the smallest graph can't help breaking too: a scale is a constant, and standard Attention came with opset 23.

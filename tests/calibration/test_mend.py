@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from onnx import ModelProto
 from rule_claims import feeds_for, standard
 
-from edge_sdk.calibration.draft import Draft
 from edge_sdk.calibration.graphs import Index
-from edge_sdk.calibration.lint import lint
-from edge_sdk.calibration.mend import mend
-from edge_sdk.calibration.mend_copies import paired_behind_copies
-from edge_sdk.calibration.mend_weights import dequantized
+from edge_sdk.calibration.lint.draft import Draft
+from edge_sdk.calibration.lint.linter import lint
+from edge_sdk.calibration.lint.mend import mend
+from edge_sdk.calibration.lint.mend_copies import paired_behind_copies
+from edge_sdk.calibration.lint.mend_weights import dequantized
 from edge_sdk.errors import BadInput
 
 ROUNDING = 1e-5

@@ -10,9 +10,9 @@ from broken_graphs import average, conv
 from onnx import ModelProto
 from rule_claims import feeds_for
 
-from edge_sdk.calibration import mend_check
-from edge_sdk.calibration.draft import Mended
-from edge_sdk.calibration.mend import mend
+from edge_sdk.calibration.lint import mend_check
+from edge_sdk.calibration.lint.draft import Mended
+from edge_sdk.calibration.lint.mend import mend
 from edge_sdk.errors import CheckFailed
 
 FIXED = [(rule, build) for rule, build in GRAPHS if rule != "L70"]

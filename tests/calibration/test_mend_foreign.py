@@ -14,10 +14,10 @@ import pytest
 from calibration_nets import Feeds, any_net, mobile, pdn, pictures, raw_pdn, relative, run
 from onnx import ModelProto
 
-from edge_sdk.calibration.clean import clean
 from edge_sdk.calibration.engines.nncf import Nncf
-from edge_sdk.calibration.lint import lint
-from edge_sdk.calibration.mend import mend
+from edge_sdk.calibration.lint.linter import lint
+from edge_sdk.calibration.lint.mend import mend
+from edge_sdk.calibration.rewrite.clean import clean
 from edge_sdk.errors import NotThere
 from edge_sdk.runtimes import trt_build, trt_confirm
 

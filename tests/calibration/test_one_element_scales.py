@@ -10,8 +10,8 @@ from broken_graphs import chain, node
 from onnx import ModelProto, NodeProto
 from rule_claims import feeds_for, onnxruntime_effect, standard
 
-from edge_sdk.calibration.lint import lint
-from edge_sdk.calibration.mend import mend
+from edge_sdk.calibration.lint.linter import lint
+from edge_sdk.calibration.lint.mend import mend
 
 POOL: dict[str, Any] = {"kernel_shape": [2, 2], "strides": [2, 2]}
 AVERAGE = ("AveragePool", POOL)

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_sdk.calibration import Quantized, QuantizeOptions, graphs, quantize
-from edge_sdk.calibration.clean import tidy
-from edge_sdk.calibration.observe import Reader
-from edge_sdk.calibration.output_correction import GAIN_LIMITS, OutputCorrection, applied, fitted
+from edge_sdk.calibration.rewrite.clean import tidy
+from edge_sdk.calibration.statistics.observe import Reader
+from edge_sdk.calibration.statistics.output_correction import GAIN_LIMITS, OutputCorrection, applied, fitted
 from edge_sdk.errors import BadUsage
 
 INSIDE = "square"

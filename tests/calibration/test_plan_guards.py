@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from edge_sdk.calibration.clean import tidy
 from edge_sdk.calibration.insert import insert
-from edge_sdk.calibration.lint import lint
+from edge_sdk.calibration.lint.linter import lint
 from edge_sdk.calibration.plan import QuantizationPlan, plan
+from edge_sdk.calibration.rewrite.clean import tidy
 from edge_sdk.runtimes import faults
 
 Ends = dict[str, Sequence[int | str]]

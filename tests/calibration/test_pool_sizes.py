@@ -14,7 +14,7 @@ from rule_claims import standard
 
 from edge_sdk.calibration import pool_sizes
 from edge_sdk.calibration.graphs import with_types
-from edge_sdk.calibration.mend import mend
+from edge_sdk.calibration.lint.mend import mend
 from edge_sdk.tensors import Array
 
 

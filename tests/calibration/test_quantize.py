@@ -14,7 +14,7 @@ from calibration_nets import TAIL, Builder, Feeds, mobile, pdn, pictures, raw_pd
 from onnx import TensorProto, helper, numpy_helper
 
 from edge_sdk.calibration import QuantizeOptions, quantize
-from edge_sdk.calibration.observe import observe
+from edge_sdk.calibration.statistics.observe import observe
 from edge_sdk.calibration.trials import Trials
 from edge_sdk.errors import BadInput, BadUsage
 

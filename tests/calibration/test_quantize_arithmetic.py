@@ -8,12 +8,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from edge_sdk.calibration import magnitudes
-from edge_sdk.calibration.bias_correction import bias_shift
-from edge_sdk.calibration.observe import Observer, TensorStatistics
 from edge_sdk.calibration.plan import Point, QuantizationPlan
-from edge_sdk.calibration.ranges import Range, fit, quantize, quantize_weights
-from edge_sdk.calibration.scales import scale_of, scales
+from edge_sdk.calibration.statistics import magnitudes
+from edge_sdk.calibration.statistics.bias_correction import bias_shift
+from edge_sdk.calibration.statistics.observe import Observer, TensorStatistics
+from edge_sdk.calibration.statistics.ranges import Range, fit, quantize, quantize_weights
+from edge_sdk.calibration.statistics.scales import scale_of, scales
 from edge_sdk.errors import BadInput, BadUsage
 
 REALS = st.floats(-1e4, 1e4, width=32)

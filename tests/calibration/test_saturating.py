@@ -14,8 +14,8 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from edge_sdk.calibration import Quantized, QuantizeOptions, Trials, graphs, quantize
-from edge_sdk.calibration.saturating import MOST_SAMPLES, Emulation
-from edge_sdk.calibration.saturation import Order, lost_in_pairs, pair_count, unsafe_pairs
+from edge_sdk.calibration.saturation.loss import Order, lost_in_pairs, pair_count, unsafe_pairs
+from edge_sdk.calibration.saturation.prediction import MOST_SAMPLES, Emulation
 from edge_sdk.export import calibrated
 
 INT8 = st.integers(-128, 127)
@@ -71,7 +71,7 @@ def test_many_positions_are_added_in_parts_to_the_same_sums(
     weights = rng.integers(-127, 128, (6, 4, 3)).astype(np.int8)
     columns = rng.integers(0, 256, (4, 3, 50)).astype(np.uint8)
     wanted, counted = lost_in_pairs(columns, weights, "flat")
-    monkeypatch.setattr("edge_sdk.calibration.saturation.MOST_SUMS", 7)
+    monkeypatch.setattr("edge_sdk.calibration.saturation.loss.MOST_SUMS", 7)
     lost, cut = lost_in_pairs(columns, weights, "flat")
     assert np.array_equal(lost, wanted)
     assert cut == counted > 0
@@ -124,7 +124,7 @@ def test_output_positions_that_are_laid_out_in_parts_give_the_same_answer(
     feeds = {"x": np.abs(rng.normal(0, 0.6, shape)).astype(np.float32)}
     whole, parts = (Emulation(graphs.parsed(graph), "openvino", threads=1) for _ in range(2))
     wanted = whole.run(feeds)["y"]
-    monkeypatch.setattr("edge_sdk.calibration.saturating_layers.MOST_COLUMN_BYTES", 200)
+    monkeypatch.setattr("edge_sdk.calibration.saturation.layers.MOST_COLUMN_BYTES", 200)
     assert np.array_equal(parts.run(feeds)["y"], wanted)
     assert parts.rows() == whole.rows()
 

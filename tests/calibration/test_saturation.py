@@ -18,7 +18,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from edge_sdk.calibration.saturation import unsafe_pairs
+from edge_sdk.calibration.saturation.loss import unsafe_pairs
 
 CHILD = """
 import io, json, sys

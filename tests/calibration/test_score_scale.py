@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from scipy import stats
 
-from edge_sdk.calibration.score_scale import (
+from edge_sdk.calibration.comparison.score_scale import (
     MOST_RANKED,
     median_shift,
     midranks,

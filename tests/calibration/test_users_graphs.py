@@ -11,11 +11,11 @@ from calibration_nets import Builder, Feeds, pictures, relative, run
 from onnx import ModelProto, TensorProto, helper
 
 from edge_sdk.calibration import Quantized, QuantizeOptions, quantize
-from edge_sdk.calibration.clean import clean
-from edge_sdk.calibration.lint import lint
-from edge_sdk.calibration.observe import Spread
+from edge_sdk.calibration.lint.linter import lint
+from edge_sdk.calibration.lint.rules import RUNTIMES
 from edge_sdk.calibration.plan import plan
-from edge_sdk.calibration.rules import RUNTIMES
+from edge_sdk.calibration.rewrite.clean import clean
+from edge_sdk.calibration.statistics.observe import Spread
 from edge_sdk.errors import CheckFailed
 from edge_sdk.runtimes import registry
 from edge_sdk.runtimes.protocol import CompileOptions

@@ -10,10 +10,10 @@ from broken_graphs import model_of, node
 from rule_claims import feeds_for, standard
 
 from edge_sdk.calibration import graphs
-from edge_sdk.calibration.fold import folded
 from edge_sdk.calibration.report import Variant, layer_rows
-from edge_sdk.calibration.saturation import unsafe_pairs
-from edge_sdk.calibration.weights import by_output, channels_in, channels_out, inputs_of, outputs_of
+from edge_sdk.calibration.rewrite.fold import folded
+from edge_sdk.calibration.saturation.loss import unsafe_pairs
+from edge_sdk.calibration.statistics.weights import by_output, channels_in, channels_out, inputs_of, outputs_of
 
 CASES: dict[str, tuple[str, tuple[int, ...], dict[str, Any]]] = {
     "Conv": ("Conv", (6, 4, 1, 1), {}),

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from edge_sdk.calibration.clean import clean
-from edge_sdk.calibration.widen import OTHERS, types_in, widened
+from edge_sdk.calibration.rewrite.clean import clean
+from edge_sdk.calibration.rewrite.widen import OTHERS, types_in, widened
 from edge_sdk.errors import BadInput
 
 KINDS = {TensorProto.FLOAT16: np.float16, TensorProto.DOUBLE: np.float64, TensorProto.BFLOAT16: ml_dtypes.bfloat16}

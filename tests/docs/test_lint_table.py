@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edge_sdk.calibration.rule_table import EVERY
-from edge_sdk.calibration.rules import NAMES, RUNTIMES, Effect, Rule
+from edge_sdk.calibration.lint.rule_table import EVERY
+from edge_sdk.calibration.lint.rules import NAMES, RUNTIMES, Effect, Rule
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "lint.md"
 BEGIN, END = "<!-- rules -->\n", "<!-- end of rules -->\n"

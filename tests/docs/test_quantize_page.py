@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_sdk.calibration.bound import LARGEST_ERROR, SEARCH_S
-from edge_sdk.calibration.saturating import MOST_S, MOST_SAMPLES
+from edge_sdk.calibration.bound.accuracy import LARGEST_ERROR, SEARCH_S
+from edge_sdk.calibration.saturation.prediction import MOST_S, MOST_SAMPLES
 from edge_sdk.calibration.trials import ENGINE_NAMES, RANGE_METHODS, THOROUGH
 from edge_sdk.cli.terminal import duration
 from edge_sdk.counted import listed

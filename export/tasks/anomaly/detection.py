@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_sdk.calibration.score_scale import checked_values, midranks, pair
+from edge_sdk.calibration.comparison.score_scale import checked_values, midranks, pair
 from edge_sdk.decision.threshold import rejected
 from edge_sdk.errors import BadInput, BadUsage
 from edge_sdk.intervals import at_most, clopper_pearson

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_sdk.calibration.score_scale import spearman
+from edge_sdk.calibration.comparison.score_scale import spearman
 from edge_sdk.errors import EdgeError
 from edge_sdk.export.anomaly.data import Picture
 from edge_sdk.export.each_runtime import RanOn

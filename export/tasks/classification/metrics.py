@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_sdk.calibration.score_scale import ScoreScale, median_shift, score_scale
+from edge_sdk.calibration.comparison.score_scale import ScoreScale, median_shift, score_scale
 from edge_sdk.export.each_runtime import RanOn
 from edge_sdk.export.tasks.classification.evaluate import ClassScores
 from edge_sdk.intervals import clopper_pearson
