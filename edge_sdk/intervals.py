@@ -1,4 +1,4 @@
-"""Beta and binomial intervals in plain floats: no scipy on a device. Knows counts and rates; no score, no file.
+"""Beta, binomial and Student's intervals in plain floats: no scipy on a device. Knows counts and rates; no file.
 
 The regularised incomplete beta function is Lentz's continued fraction; quantiles are bisection on it.
 """
@@ -83,6 +83,30 @@ def clopper_pearson(
     lower = 0.0 if successes == 0 else beta_quantile(tail, successes, trials - successes + 1)
     upper = 1.0 if successes == trials else beta_quantile(1.0 - tail, successes + 1, trials - successes)
     return (lower if side != "upper" else 0.0, upper if side != "lower" else 1.0)
+
+
+def student_t(level: float, freedom: float) -> float:
+    """The t with P(|T| <= t) = level for Student's T of that many degrees of freedom, > 0. From the identity that
+    freedom / (freedom + T^2) is Beta(freedom / 2, 1 / 2)."""
+    x = beta_quantile(1.0 - level, freedom / 2.0, 0.5)
+    return math.sqrt(freedom * (1.0 - x) / x) if x > 0.0 else math.inf
+
+
+def korn_graubard(
+    share: float, variance: float, samples: int, parts: int, *, level: float = 0.95
+) -> tuple[float, float]:
+    """Interval of a share whose samples come in parts (Korn and Graubard 1998): exact, of as many samples as are worth
+    the same if all were alone, and of fewer where few parts show how far parts differ.
+
+    share: 0 < share < 1. variance: of the share, as parts differ. parts: from 2 on, fewer than samples.
+    """
+    worth = min(float(samples), share * (1.0 - share) / variance if variance > 0.0 else math.inf)
+    worth *= (student_t(level, samples - 1) / student_t(level, parts - 1)) ** 2
+    tail, right = (1.0 - level) / 2.0, share * worth
+    return (
+        beta_quantile(tail, right, worth - right + 1.0),
+        beta_quantile(1.0 - tail, right + 1.0, worth - right),
+    )
 
 
 def at_least(successes: int, trials: int) -> str:

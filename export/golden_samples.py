@@ -4,6 +4,7 @@ fp32 graphs of the roles before it answer by the letter of ONNX. Knows no family
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import re
 from collections import Counter
@@ -11,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import msgspec
 import numpy as np
 
 from edge_sdk.bundle.manifest import GoldenSample, Graph, StoredArray
@@ -71,10 +73,27 @@ def golden_samples(
                 outputs[index][name] = answer
                 if one.variant.variant == "fp32":
                     float_answers[index][role] = answer
-    members: dict[str, bytes] = {}
+    shelf = _Shelf()
     kept = golden_choice.kept(golden, feeds, _distances(graphs, outputs))
-    samples = tuple(_stored(index, golden[one], feeds[one], outputs[one], members) for index, one in enumerate(kept))
-    return samples, members
+    samples = tuple(_stored(index, golden[one], feeds[one], outputs[one], shelf) for index, one in enumerate(kept))
+    return samples, shelf.members
+
+
+class _Shelf:
+    """Members of arrays, each content once: layouts of one variant answer the same bit for bit, and the feeds of a
+    model without pictures are its source. A text detector's bundle is half as large by that."""
+
+    def __init__(self) -> None:
+        self.members: dict[str, bytes] = {}
+        self._names: dict[bytes, str] = {}  # by SHA-256
+
+    def put(self, member: str, array: Array) -> StoredArray:
+        """The array under the name `member`, or under that of the first one with the same bytes."""
+        stored, data = stored_array(member, array)
+        first = self._names.setdefault(hashlib.sha256(data).digest(), member)
+        if first == member:
+            self.members[member] = data
+        return msgspec.structs.replace(stored, member=first)
 
 
 def _distances(graphs: Sequence[Packed], outputs: Sequence[Mapping[str, _Answers]]) -> list[float]:
@@ -158,9 +177,9 @@ _NO_BATCH = (
 
 def _stored(
     index: int, sample: Golden, feeds: Mapping[str, Mapping[str, Array]], outputs: Mapping[str, Mapping[str, Array]],
-    members: dict[str, bytes],
+    shelf: _Shelf,
 ) -> GoldenSample:  # fmt: skip
-    """The manifest's entry of one sample; its arrays go to `members`."""
+    """The manifest's entry of one sample; its arrays go to the shelf."""
 
     def store(folder: str, arrays: Mapping[str, Array]) -> dict[str, StoredArray]:
         out = {}
@@ -171,8 +190,7 @@ def _stored(
             plain = re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:60]
             alone = plain == name and same[name.lower()] == 1
             unique = plain if alone else f"{number}.{plain}"  # no plain name holds a dot
-            out[name], data = stored_array(f"golden/{index}/{folder}/{unique}", array)
-            members[out[name].member] = data
+            out[name] = shelf.put(f"golden/{index}/{folder}/{unique}", array)
         return out
 
     return GoldenSample(

@@ -383,6 +383,22 @@ def test_samples_of_few_parts_say_less_than_as_many_parts() -> None:
     assert high - low > alone[1] - alone[0]
 
 
+def test_parts_that_are_alike_by_chance_do_not_prove_a_share() -> None:
+    """Three parts with 3 of 4 right each: no draw of parts would differ, and the interval had no width."""
+    right, parts = np.array([True, True, True, False] * 3), [f"part {k // 4}" for k in range(12)]
+    low, high = share_interval(right, parts)
+    alone = clopper_pearson(9, 12)
+    assert low < alone[0] < 0.75 < alone[1] < high
+    low, high = change_interval(np.ones(12, np.bool_), right, parts)
+    assert low < -0.5 < -0.25 < 0.0 < high
+
+
+def test_of_one_part_nothing_is_known() -> None:
+    right = np.array([True, True, False])
+    assert share_interval(right, ["a"] * 3) == (0.0, 1.0)
+    assert change_interval(right, ~right, ["a"] * 3) == (-1.0, 1.0)
+
+
 def test_a_change_of_no_sample_is_not_proven_to_be_none() -> None:
     same = np.array([True, False, True, True])
     low, high = change_interval(same, same)

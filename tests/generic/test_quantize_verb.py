@@ -648,6 +648,22 @@ def test_random_samples_and_targets_that_read_less_are_reported(here: Path, caps
     assert json.loads(capsys.readouterr().out)["notes"] == []
 
 
+def test_each_content_of_the_golden_samples_is_stored_once(here: Path) -> None:
+    """The source is what is fed, and layouts of one variant answer the same: none of that takes room twice."""
+    assert quantize() == 0
+    with Bundle.open("m.edge") as bundle:
+        golden = [one.sha256 for name, one in bundle.manifest.members.items() if name.startswith("golden/")]
+        assert len(set(golden)) == len(golden) > 0
+        layouts: dict[str, set[str]] = {}
+        for graph in bundle.manifest.graphs:
+            answer = bundle.manifest.golden[0].outputs[graph.name]["answer"].member
+            layouts.setdefault(graph.variant, set()).add(answer)
+        for sample in bundle.manifest.golden:
+            assert sample.feeds["model"] == sample.source
+    assert len(layouts["fp32"]) == 1
+    assert len(set.union(*layouts.values())) < sum(1 for _ in bundle.manifest.graphs)
+
+
 def test_every_graph_of_a_bundle_lints_clean(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert quantize() == 0
     assert edge("lint", "m.edge") == 0, capsys.readouterr().out

@@ -1,12 +1,23 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
 from edge_sdk.errors import BadUsage
-from edge_sdk.intervals import at_least, at_most, beta_cdf, beta_quantile, binomial_cdf, clopper_pearson
+from edge_sdk.export.tasks.classification.metrics import share_interval
+from edge_sdk.intervals import (
+    at_least,
+    at_most,
+    beta_cdf,
+    beta_quantile,
+    binomial_cdf,
+    clopper_pearson,
+    korn_graubard,
+    student_t,
+)
 
 shape = st.integers(1, 3000) | st.floats(0.05, 3000)
 
@@ -66,3 +77,35 @@ def test_a_distribution_that_does_not_exist_is_refused() -> None:
         beta_cdf(0.5, 0, 1)
     with pytest.raises(BadUsage, match=r"0\.\.1"):
         beta_quantile(1.5, 1, 1)
+
+
+@given(level=st.floats(0.5, 0.999), freedom=st.integers(1, 100_000))
+@settings(max_examples=60)
+def test_students_t_is_scipys(level: float, freedom: int) -> None:
+    assert student_t(level, freedom) == pytest.approx(stats.t.ppf((1 + level) / 2, freedom), rel=1e-6)
+
+
+@given(right=st.integers(1, 39), parts=st.integers(2, 39), worse=st.floats(1.0, 20.0))
+def test_an_interval_over_parts_is_the_exact_one_where_each_sample_is_worth_itself(
+    right: int, parts: int, worse: float
+) -> None:
+    """And wider with fewer parts, and where parts differ by more."""
+    share, exact = right / 40, clopper_pearson(right, 40)
+    alone = share * (1 - share) / 40
+    assert korn_graubard(share, alone, 40, 40) == pytest.approx(exact)
+    assert korn_graubard(share, alone / worse, 40, 40) == pytest.approx(exact), "no sample is worth more than itself"
+    low, high = korn_graubard(share, alone * worse, 40, parts)
+    assert low <= exact[0] + 1e-9
+    assert high >= exact[1] - 1e-9
+
+
+@pytest.mark.parametrize("within", [0.0, 1.0])
+def test_an_interval_over_few_parts_holds_the_true_share_as_often_as_it_says(within: float) -> None:
+    """1000 tests of 4 parts with 12 samples each. within: how much a part decides on its samples."""
+    rng, held = np.random.default_rng(2), 0
+    for _ in range(1000):
+        rates = 0.7 if not within else rng.beta(7, 3, 4)[:, None]
+        right = rng.random((4, 12)) < rates
+        low, high = share_interval(right.ravel(), [f"part {k // 12}" for k in range(48)])
+        held += low <= 0.7 <= high
+    assert held >= 940

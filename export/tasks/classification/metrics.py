@@ -5,6 +5,7 @@ Knows scores, labels and parts; no runtime, no graph, no family.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from edge_sdk.calibration.comparison.score_scale import ScoreScale, median_shift, score_scale
 from edge_sdk.export.each_runtime import RanOn
 from edge_sdk.export.tasks.classification.evaluate import ClassScores
-from edge_sdk.intervals import clopper_pearson
+from edge_sdk.intervals import clopper_pearson, korn_graubard, student_t
 
 Interval: TypeAlias = tuple[float, float]
 TOP = 5
@@ -30,7 +31,7 @@ DRAWS = 2000
 class Quality:
     """Against the labels. correct: samples whose first class is right, of `samples`; accuracy their share, 0..1.
 
-    interval: 95 %, exact (Clopper-Pearson) where each sample is a part of its own, else a bootstrap over parts. top5:
+    interval: 95 %, exact (Clopper-Pearson) where each sample is a part of its own, else of Korn and Graubard. top5:
     share with the right class among the first TOP, None with no more classes than that. change: of the accuracy against
     the reference, with its paired interval; lost, gained: samples right there and wrong here, and the other way round;
     None in the reference. confusion: (true class, first class, samples) of every pair that occurs, most frequent first.
@@ -139,39 +140,56 @@ def _ranks(shares: NDArray[Any], truth: NDArray[Any]) -> NDArray[np.int64]:
 
 
 def share_interval(right: NDArray[np.bool_], parts: Sequence[str] = ()) -> Interval:
-    """95 % interval of a share. Where samples share parts, by a bootstrap over the parts; where all are right, or none,
-    no draw differs, and the exact interval of as many parts is given."""
+    """95 % interval of a share. Where samples share parts, that of Korn and Graubard; where all are right, or none,
+    parts can't be seen to differ, and the exact interval of as many parts is given; of one part nothing is known."""
     if not _shared(parts):
         return clopper_pearson(int(right.sum()), len(right))
+    units = len(set(parts))
     if right.all() or not right.any():
-        units = len(set(parts))
         return clopper_pearson(units if right.all() else 0, units)
-    return _bootstrap(right.astype(np.float64), parts)
+    if units == 1:
+        return 0.0, 1.0
+    values = right.astype(np.float64)
+    return korn_graubard(float(values.mean()), _variance(values, parts), len(right), units)
 
 
 def change_interval(was: NDArray[np.bool_], now: NDArray[np.bool_], parts: Sequence[str] = ()) -> Interval:
-    """95 % interval of the change of a share, second less first, of the same samples: a paired bootstrap over parts.
+    """95 % interval of the change of a share, second less first, of the same samples: a paired bootstrap over samples;
+    where samples share parts, Student's interval by the spread of parts, or of samples where that is larger, since a
+    few parts may be alike by chance. Of one part nothing is known.
 
-    Where no sample changed, no draw does: then the share that as many parts without a change leave open, both ways.
+    Where no sample changed, none shows a spread: then the share that as many parts without a change leave open, both
+    ways.
     """
     change = now.astype(np.float64) - was
+    units = len(set(parts)) if parts else len(change)
     if not change.any():
-        units = len(set(parts)) if parts else len(change)
         upper = clopper_pearson(0, units)[1]
         return -upper, upper
-    return _bootstrap(change, parts)
+    if not _shared(parts):
+        return _bootstrap(change)
+    if units == 1:
+        return -1.0, 1.0
+    spread = max(_variance(change, parts), float(change.var()) / (len(change) - 1))
+    reach = student_t(0.95, units - 1) * math.sqrt(spread)
+    middle = float(change.mean())
+    return max(-1.0, middle - reach), min(1.0, middle + reach)
+
+
+def _variance(values: NDArray[np.float64], parts: Sequence[str]) -> float:
+    """Of the mean: how far the sums of two or more parts are from their sizes times the mean. A ratio, linearised."""
+    _, part = np.unique(np.asarray(parts), return_inverse=True)
+    residuals = np.bincount(part, weights=values - values.mean())
+    units = len(residuals)
+    return float(units / (units - 1) * (residuals**2).sum() / len(values) ** 2)
 
 
 def _shared(parts: Sequence[str]) -> bool:
     return len(set(parts)) < len(parts)
 
 
-def _bootstrap(values: NDArray[np.float64], parts: Sequence[str]) -> Interval:
-    """Percentiles of the mean over DRAWS draws of parts, all samples of one together."""
-    names = np.asarray(parts) if parts else np.arange(len(values))
-    _, part = np.unique(names, return_inverse=True)
-    sums, sizes = np.bincount(part, weights=values), np.bincount(part)
-    drawn = np.random.default_rng(0).integers(0, len(sums), (DRAWS, len(sums)))
-    means = sums[drawn].sum(-1) / sizes[drawn].sum(-1)
-    low, high = np.quantile(means, (0.025, 0.975), method="inverted_cdf")
+def _bootstrap(values: NDArray[np.float64]) -> Interval:
+    """Percentiles of the mean over DRAWS draws."""
+    drawn = np.random.default_rng(0).integers(0, len(values), (DRAWS, len(values)))
+    low, high = np.quantile(values[drawn].mean(-1), (0.025, 0.975), method="inverted_cdf")
     return float(low), float(high)
