@@ -46,13 +46,15 @@ class Point:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuantizationPlan:
     """operators: names of the nodes that become int8. points: by tensor. averages: pool output -> pool input.
-    before_q: names of float nodes that read what was before Q, not what DQ makes of it.
+    before_q: names of float nodes that read what was before Q, not what DQ makes of it. left_float: convolutions and
+    products that stay float, each with the reason.
     """
 
     operators: tuple[str, ...]
     points: Mapping[str, Point]
     averages: Mapping[str, str] = field(default_factory=dict)
     before_q: frozenset[str] = frozenset()
+    left_float: Mapping[str, str] = field(default_factory=dict)
 
     def channel_axes(self, model: ModelProto) -> dict[str, int]:
         """The tensors that int8 operators read, each with the axis of its channels: means along it correct biases.
@@ -105,8 +107,11 @@ class _Planner:
         self._pictures = ops.picture_tensors(index)
         self._operators: list[NodeProto] = []
         self._names: set[str] = set()
-        for node in index.model.graph.node:
-            if self._becomes_int8(node, first_conv) and not self._known_faulty(node):
+        self._left: dict[str, str] = {}
+        for node in (one for one in index.model.graph.node if operator(one).kind == "matrix"):
+            if why := self._why_float(node, first_conv):
+                self._left[node.name] = why
+            else:
                 self._operators.append(node)
                 self._names.add(node.name)
         self._wanted: dict[str, None] = {}  # in the order of discovery: graphs come out the same every time
@@ -141,6 +146,7 @@ class _Planner:
             points=points,
             averages=averages,
             before_q=frozenset(self._before_q),
+            left_float=self._left,
         )
 
     def _keep_products_float(self) -> None:
@@ -183,39 +189,47 @@ class _Planner:
         readers = self._index.readers.get(tensor, ())
         return bool(readers) and tensor not in self._index.outputs and all(r.name in self._before_q for r in readers)
 
-    def _becomes_int8(self, node: NodeProto, first_conv: str) -> bool:
-        """Whether the contract has an int8 form for this node, and every target a kernel."""
-        if operator(node).kind != "matrix" or self._stays_float(node):
-            return False
-        if not all(has_int8(node.op_type, target) for target in self._targets):
-            return False
+    def _why_float(self, node: NodeProto, first_conv: str) -> str:
+        """Empty if the contract has an int8 form for this convolution or product, and every target a kernel that
+        answers rightly; else why it stays float. Operators before `node` are planned."""
+        if self._stays_float(node):
+            return "asked for, or what an accuracy bound needs"
+        for target in self._targets:
+            if not has_int8(node.op_type, target):
+                return f"{target} has no int8 {node.op_type}"
+        return self._odd_weight(node) or self._odd_values(node, first_conv) or self._known_faulty(node)
+
+    def _odd_weight(self, node: NodeProto) -> str:
         constants = self._index.constants
         weight, bias = constants.get(node.input[1]), operator(node).bias
         if is_product(node.op_type) and weight is not None and _small(node, weight.shape):
-            return False
+            return f"fewer than {FEWEST_INPUTS} inputs or {FEWEST_OUTPUTS} outputs, where int8 wins nothing"
         if weight is None or weight.dtype != np.float32 or node.input[0] in constants or not weight.size:
-            return False
+            return "no constant float32 weight"
         if bias is not None and len(node.input) > bias and node.input[bias] and node.input[bias] not in constants:
-            return False  # a bias that the graph computes: runtimes fuse constant ones alone
-        if not _shaped(node, weight.ndim):
-            return False
-        if self._index.types.get(node.input[0], TensorProto.FLOAT) != TensorProto.FLOAT:
-            return False
-        if not self._unbounded.isdisjoint({*node.input, self._end_of(node.output[0])}):
-            return False
-        if node.input[0] not in self._pictures or first_conv == "int8":
-            return True
-        exact = self._raw(node.input[0]) and node.op_type == "Conv" and ops.unpadded(node)
-        return first_conv == "auto" and exact
+            return "a bias that the graph computes, where runtimes fuse constant ones alone"
+        return "" if _shaped(node, weight.ndim) else "factors or a transposed input, which no int8 kernel has"
 
-    def _known_faulty(self, node: NodeProto) -> bool:
-        """What a target answers wrongly in int8, or refuses. Operators before `node` are planned."""
+    def _odd_values(self, node: NodeProto, first_conv: str) -> str:
+        if self._index.types.get(node.input[0], TensorProto.FLOAT) != TensorProto.FLOAT:
+            return "values that are not float32"
+        if not self._unbounded.isdisjoint({*node.input, self._end_of(node.output[0])}):
+            return "infinite values, or none, on a sample"
+        if node.input[0] not in self._pictures or first_conv == "int8":
+            return ""
+        exact = self._raw(node.input[0]) and node.op_type == "Conv" and ops.unpadded(node)
+        return "" if first_conv == "auto" and exact else "reads the picture, which loses a bit in int8 and wins no time"
+
+    def _known_faulty(self, node: NodeProto) -> str:
+        """What a target answers wrongly in int8, or refuses."""
         # no row of runtimes.faults: with Q/DQ around it the graph is refused when it is compiled, never wrong
         if "onnxruntime" in self._targets and ops.behind_dilated_average(node.input[0], self._index):
-            return True
+            return "behind an AveragePool with dilations, which ONNX Runtime refuses in int8"
         if BEHIND_CONCAT in self._faults and ops.joined(node.input[0], self._index):
-            return True
-        return CHAINED in self._faults and ops.chained(node, self._index, lambda other: other.name in self._names)
+            return "behind a Concat, which OpenVINO computes wrongly in int8"
+        if CHAINED in self._faults and ops.chained(node, self._index, lambda other: other.name in self._names):
+            return "one of a chain of products of few rows, which OpenVINO computes wrongly in int8"
+        return ""
 
     def _stays_float(self, node: NodeProto) -> bool:
         return node.name in self._float

@@ -176,7 +176,7 @@ class CalibrationReport:
     samples: read, in pass_seconds; pass_peak_bytes: the process's largest resident size meanwhile. attempts: what was
     tried for the int8 variants. searches: for an accuracy bound. scales: how outputs moved, where that was asked for;
     saturation: of the same, without VNNI, where weights can saturate.
-    tensors, layers: of the int8 variants. float_nodes: convolutions left float somewhere. matches: output corrections
+    tensors, layers: of the int8 variants. left_float: what stays float somewhere, and why. matches: output corrections
     by variant. errors: by variant and output, difference from the float graph on `compared` of the samples, evenly
     spread, by the letter of the standard (`fidelity.error`: relative L2, or the share of values that differ where an
     output holds no floats); of several plans the largest; without outputs that can't be compared. notes: sentences on
@@ -187,7 +187,7 @@ class CalibrationReport:
     compared: int
     tensors: tuple[TensorRow, ...]
     layers: tuple[LayerRow, ...]
-    float_nodes: tuple[str, ...]
+    left_float: Mapping[str, str]
     matches: Mapping[str, tuple[OutputCorrection, ...]]
     errors: Mapping[str, Mapping[str, float]]
     notes: tuple[str, ...]
@@ -255,11 +255,12 @@ def layer_rows(model: ModelProto, variants: Iterable[Variant]) -> tuple[LayerRow
     )
 
 
-def left_float(model: ModelProto, plans: Iterable[QuantizationPlan]) -> tuple[str, ...]:
-    """Convolutions and products that not every plan has in int8."""
-    planned = [set(plan.operators) for plan in plans] or [set[str]()]
-    nodes = (n.name for n in model.graph.node if operator(n).kind == "matrix")
-    return tuple(name for name in nodes if not all(name in names for names in planned))
+def left_float(model: ModelProto, plans: Iterable[QuantizationPlan]) -> dict[str, str]:
+    """Convolutions and products that not every plan has in int8, in the order of the graph, each with the reason."""
+    found: dict[str, str] = {}
+    for plan in plans:
+        found = {**plan.left_float, **found}
+    return {node.name: found[node.name] for node in model.graph.node if node.name in found}
 
 
 def dead_notes(seen: Mapping[str, TensorStatistics], rows: Iterable[TensorRow]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from edge_sdk.calibration import CalibrationReport
 from edge_sdk.calibration.report import Search
@@ -163,10 +163,9 @@ def _searched(found: Search) -> str:
 
 def sentences(report: CalibrationReport) -> list[str]:
     """What was read, what became int8 and what stayed float, the tensor that is cut most, and notes."""
-    few = len(report.float_nodes) <= MOST_NAMED
-    left = ", ".join(report.float_nodes if few else _by_place(report.float_nodes))
+    left = _left_float(report.left_float)
     out = [f"{counted(report.samples, 'sample')} read, differences measured on {report.compared} of them."]
-    if report.layers or report.float_nodes or any(is_int8(variant) for variant in report.errors):
+    if report.layers or report.left_float or any(is_int8(variant) for variant in report.errors):
         out.append(
             f"In int8: {counted(len(report.layers), 'operator')}; of {PRODUCTS}, "
             f"{f'left in float: {left}' if left else 'all that there are'}."
@@ -180,6 +179,16 @@ def sentences(report: CalibrationReport) -> list[str]:
 
 MOST_NAMED = 8
 """Nodes left in float that are named one by one, as `--exclude` takes them."""
+
+
+def _left_float(why: Mapping[str, str]) -> str:
+    """ "conv1, head (fewer than 16 inputs); first (reads the picture)": nodes by reason, the largest group last."""
+    by_reason: dict[str, list[str]] = {}
+    for node, reason in why.items():
+        by_reason.setdefault(reason, []).append(node)
+    few = len(why) <= MOST_NAMED
+    groups = sorted(by_reason.items(), key=lambda one: len(one[1]))
+    return "; ".join(f"{', '.join(nodes if few else _by_place(nodes))} ({reason})" for reason, nodes in groups)
 
 
 def _by_place(nodes: Sequence[str]) -> list[str]:

@@ -113,7 +113,7 @@ def test_only_the_operators_that_break_the_bound_become_float() -> None:
     assert sorted(found.best.float_nodes) == sorted(SICK)
     assert made.get("int8-w7").int8_planned == 3
     assert made.report.errors["int8-w7"]["out"] <= 0.05
-    assert set(SICK) <= set(made.report.float_nodes)
+    assert set(SICK) <= set(made.report.left_float)
 
 
 @pytest.mark.parametrize("metric", [None, lambda answer: 1.0])

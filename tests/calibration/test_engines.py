@@ -111,7 +111,7 @@ def test_another_exclude_costs_no_pass_over_the_samples() -> None:
     for left_out in names:
         made = finished(prepared, (left_out,))
         assert made.get("int8").int8_planned == len(names) - 1
-        assert left_out in made.report.float_nodes
+        assert left_out in made.report.left_float
     assert samples.passes == before
 
 

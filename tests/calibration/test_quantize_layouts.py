@@ -68,7 +68,7 @@ def test_onnxruntime_runs_every_convolution_in_int8(quantized: Quantized, tmp_pa
     variant = quantized.get("int8", B)
     ops = optimised_ops(variant.graph, tmp_path)
     assert ops["QLinearConv"] == variant.int8_convolutions > 0
-    assert ops["Conv"] + ops["FusedConv"] == len(quantized.report.float_nodes)
+    assert ops["Conv"] + ops["FusedConv"] == len(quantized.report.left_float)
 
 
 def test_onnxruntime_would_run_the_canonical_layout_in_float(quantized: Quantized, tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_openvino_runs_every_convolution_in_int8(quantized: Quantized) -> None:
         if op.get_rt_info()["layerType"].value == "Convolution"
     )
     assert kinds["i8"] + kinds["u8"] == variant.int8_convolutions
-    assert sum(kinds.values()) == variant.int8_convolutions + len(quantized.report.float_nodes)
+    assert sum(kinds.values()) == variant.int8_convolutions + len(quantized.report.left_float)
 
 
 def test_runtimes_and_the_float_graph_agree_within_the_grid(net: ModelProto, quantized: Quantized) -> None:

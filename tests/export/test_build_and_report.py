@@ -229,7 +229,7 @@ def test_what_calibration_saw_is_in_the_bundle_and_on_the_page(data: AnomalyData
     page = _page(built, tmp_path)
     assert (
         "8 samples read, differences measured on 4 of them. In int8: 2 operators; "
-        "of Conv, ConvTranspose, Gemm and MatMul, left in float: conv1." in page
+        "of Conv, ConvTranspose, Gemm and MatMul, left in float: conv1 (" in page
     )
     assert f"<td>{100 * found['errors']['int8']['map']:.2g} %</td>" in page
 

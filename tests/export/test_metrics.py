@@ -156,15 +156,17 @@ def test_a_change_of_auroc_comes_with_its_interval() -> None:
 @pytest.mark.parametrize(
     ("nodes", "said"),
     [
-        (("trunk/0", "head"), "trunk/0, head"),  # few are named as --exclude takes them
-        ((*(f"trunk/{number}" for number in range(9)), "head"), "trunk (9), head"),
-        ((*(f"/trunk/{number}/Conv" for number in range(9)), "/head/Gemm"), "trunk (9), head"),  # PyTorch's exporter
-        (("/", *["/Conv"] * 9), "/, Conv (9)"),
+        ({"trunk/0": "small", "head": "small"}, "trunk/0, head (small)"),  # few are named as --exclude takes them
+        ({**{f"trunk/{number}": "odd" for number in range(9)}, "head": "small"}, "head (small); trunk (9) (odd)"),
+        ({**{f"/trunk/{n}/Conv": "odd" for n in range(9)}, "/head/Gemm": "odd"}, "trunk (9), head (odd)"),  # PyTorch's
+        ({"/": "odd", **{f"/Conv/{number}": "odd" for number in range(9)}}, "/, Conv (9) (odd)"),
     ],
 )
-def test_operators_left_in_float_are_named_or_counted_by_place(nodes: tuple[str, ...], said: str) -> None:
+def test_operators_left_in_float_are_named_or_counted_by_place_with_the_reason(
+    nodes: dict[str, str], said: str
+) -> None:
     report = CalibrationReport(
-        samples=1, compared=1, tensors=(), layers=(), float_nodes=nodes, matches={}, errors={}, notes=()
+        samples=1, compared=1, tensors=(), layers=(), left_float=nodes, matches={}, errors={}, notes=()
     )
     assert any(one.endswith(f"left in float: {said}.") for one in calibrated.sentences(report))
 
