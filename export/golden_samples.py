@@ -73,18 +73,18 @@ def golden_samples(
                 outputs[index][name] = answer
                 if one.variant.variant == "fp32":
                     float_answers[index][role] = answer
-    shelf = _Shelf()
+    members = _Members()
     kept = golden_choice.kept(golden, feeds, _distances(graphs, outputs))
-    samples = tuple(_stored(index, golden[one], feeds[one], outputs[one], shelf) for index, one in enumerate(kept))
-    return samples, shelf.members
+    samples = tuple(_stored(index, golden[one], feeds[one], outputs[one], members) for index, one in enumerate(kept))
+    return samples, members.by_name
 
 
-class _Shelf:
+class _Members:
     """Members of arrays, each content once: layouts of one variant answer the same bit for bit, and the feeds of a
     model without pictures are its source. A text detector's bundle is half as large by that."""
 
     def __init__(self) -> None:
-        self.members: dict[str, bytes] = {}
+        self.by_name: dict[str, bytes] = {}
         self._names: dict[bytes, str] = {}  # by SHA-256
 
     def put(self, member: str, array: Array) -> StoredArray:
@@ -92,7 +92,7 @@ class _Shelf:
         stored, data = stored_array(member, array)
         first = self._names.setdefault(hashlib.sha256(data).digest(), member)
         if first == member:
-            self.members[member] = data
+            self.by_name[member] = data
         return msgspec.structs.replace(stored, member=first)
 
 
@@ -177,9 +177,9 @@ _NO_BATCH = (
 
 def _stored(
     index: int, sample: Golden, feeds: Mapping[str, Mapping[str, Array]], outputs: Mapping[str, Mapping[str, Array]],
-    shelf: _Shelf,
+    members: _Members,
 ) -> GoldenSample:  # fmt: skip
-    """The manifest's entry of one sample; its arrays go to the shelf."""
+    """The manifest's entry of one sample; its arrays go to `members`."""
 
     def store(folder: str, arrays: Mapping[str, Array]) -> dict[str, StoredArray]:
         out = {}
@@ -190,7 +190,7 @@ def _stored(
             plain = re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:60]
             alone = plain == name and same[name.lower()] == 1
             unique = plain if alone else f"{number}.{plain}"  # no plain name holds a dot
-            out[name] = shelf.put(f"golden/{index}/{folder}/{unique}", array)
+            out[name] = members.put(f"golden/{index}/{folder}/{unique}", array)
         return out
 
     return GoldenSample(

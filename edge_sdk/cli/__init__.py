@@ -1,0 +1,23 @@
+"""The command line. Importing this imports no verb: Ctrl-C while they are imported stops as it does later."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+STOPPED_CODE = 5
+KEPT = "Finished files are kept; none is half written"
+
+
+def run() -> None:
+    """Entry point of `edge-sdk`: runs one verb and exits with its code."""
+    try:
+        from edge_sdk.cli.main import run as verb
+
+        verb()
+    except KeyboardInterrupt:
+        if "--json" in sys.argv:
+            error = {"kind": "Stopped", "what": "stopped", "where": "", "hint": KEPT}
+            sys.stdout.write(json.dumps({"error": error}) + "\n")
+        sys.stderr.write(f"Stopped. {KEPT}.\n")
+        sys.exit(STOPPED_CODE)

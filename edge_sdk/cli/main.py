@@ -12,6 +12,7 @@ import typer
 
 from edge_sdk import __version__
 from edge_sdk.cli import (
+    KEPT,
     demo,
     devices,
     export,
@@ -103,8 +104,8 @@ def run(arguments: list[str] | None = None) -> None:
         code = failed.exit_code
     if code == _INTERRUPTED:
         if as_json:
-            _print_json(Stopped("stopped", hint="Finished files are kept; none is half written"))
-        terminal.note("Stopped. Finished files are kept; none is half written.")
+            _print_json(Stopped("stopped", hint=KEPT))
+        terminal.note(f"Stopped. {KEPT}.")
         code = Stopped.exit_code
     sys.exit(code if isinstance(code, int) else 0)
 

@@ -15,7 +15,9 @@ import cv2
 import pytest
 import tiny
 
-from edge_sdk.cli import main
+import edge_sdk
+from edge_sdk.cli import STOPPED_CODE, main
+from edge_sdk.errors import Stopped
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux alone")
 NAMES = (b"plain.png", b"teil_\xe4.png", "雪 ß.png".encode(), b"line\nend.png", b"\x1b[31mred.png")
@@ -147,3 +149,31 @@ def test_links_in_a_folder_are_followed_and_those_that_lead_nowhere_are_named_wi
     assert f"edge-sdk: {tmp_path}/self.png: can't read it: Too many levels of symbolic links" in text
     assert "1 link to a folder that this one lies in (up)" in text
     assert f"2 of {len(NAMES) + 2} inputs gave no result" in text
+
+
+INTERRUPTED = """
+import sys
+class Interrupted:
+    def find_spec(self, name, path=None, target=None):
+        if name == "typer":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupted())
+from edge_sdk.cli import run
+run()
+"""
+
+
+@pytest.mark.parametrize("words", [[], ["devices"], ["devices", "--json"]])
+def test_ctrl_c_while_modules_are_imported_stops_in_a_sentence(words: list[str]) -> None:
+    ran = subprocess.run([sys.executable, "-c", INTERRUPTED, *words], capture_output=True, text=True, timeout=60)
+    assert ran.returncode == STOPPED_CODE == Stopped.exit_code
+    assert ran.stderr == "Stopped. Finished files are kept; none is half written.\n"
+    if "--json" in words:
+        assert json.loads(ran.stdout)["error"]["kind"] == "Stopped"
+    else:
+        assert ran.stdout == ""
+
+
+def test_the_package_runs_as_a_module() -> None:
+    ran = subprocess.run([sys.executable, "-m", "edge_sdk", "--version"], capture_output=True, text=True, timeout=60)
+    assert (ran.returncode, ran.stdout) == (0, f"edge-sdk {edge_sdk.__version__}\n")

@@ -157,7 +157,7 @@ def test_the_console_script_is_the_command_line(wheel: list[str]) -> None:
     from importlib.metadata import entry_points
 
     scripts = {e.name: e.value for e in entry_points(group="console_scripts")}
-    assert scripts["edge-sdk"] == "edge_sdk.cli.main:run"
+    assert scripts["edge-sdk"] == "edge_sdk.cli:run"
 
 
 def test_no_folder_is_called_by_a_word_that_says_nothing() -> None:

@@ -1,0 +1,5 @@
+"""`python -m edge_sdk`: the command line where the folder of scripts is not on the path."""
+
+from edge_sdk.cli import run
+
+run()
