@@ -1,13 +1,14 @@
-"""How many windows a pool has, by the rule of torch and ONNX Runtime; shapes by onnx's inference with that rule.
+"""The last window of a pool that rounds up, by the rule of torch and ONNX Runtime; shapes by onnx's inference with it.
 
 A last window that would start in the padding behind the input is dropped. onnx 1.23's inference counts it where a pool
-rounds up (ceil_mode), so that everything behind such a pool would have sizes that no runtime answers. Knows no other
-operator.
+rounds up (ceil_mode), so that everything behind such a pool would have sizes that ONNX Runtime does not answer. Knows
+no other operator.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from onnx import ModelProto, NodeProto, ValueInfoProto, helper, shape_inference
 
@@ -16,13 +17,40 @@ from edge_sdk.runtimes.operators import POOLS
 Sizes = Sequence["int | None"]
 
 
-def windows(
-    size: int, kernel: int, *, stride: int = 1, pads: tuple[int, int] = (0, 0), dilation: int = 1, up: bool
-) -> int:
-    """Windows along one axis of `size` values. up: whether the count is rounded up."""
-    reach, whole = (kernel - 1) * dilation + 1, size + sum(pads)
-    count = (whole - reach + (stride - 1) * up) // stride + 1
-    return count - 1 if up and (count - 1) * stride >= size + pads[0] else count
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastWindow:
+    """What becomes of the last window along one axis, for some of the sizes that the axis may have. dropped: it would
+    start behind the input, and is left out. partial: it is kept, and reaches beyond the padded input. only: it is the
+    first one, too, because the kernel is larger than the padded input. end: padding behind the input with which a pool
+    that rounds down has the same windows, whatever the size."""
+
+    dropped: bool
+    partial: bool
+    only: bool
+    end: int
+
+
+def last_windows(node: NodeProto, sizes: Sizes) -> tuple[LastWindow, ...]:
+    """Of each spatial axis of a pool that rounds up; empty for any other node, and where `sizes` (of those axes, None =
+    free) are not as many."""
+    each = axes(node) if _rounds_up(node) else []
+    if len(each) != len(sizes) or any(stride < 1 for _, stride, _, _ in each):
+        return ()
+    return tuple(_last(size, *axis) for size, axis in zip(sizes, each))
+
+
+def _last(size: int | None, kernel: int, stride: int, pads: tuple[int, int], dilation: int) -> LastWindow:
+    reach = (kernel - 1) * dilation + 1
+    rest = 0 if size is None else size + sum(pads) - reach
+    if rest <= -stride:  # no window at all
+        return LastWindow(dropped=False, partial=False, only=False, end=pads[1])
+    # How far the last window reaches beyond the padded input. With as much as `first` it starts in the padding.
+    over = range(stride) if size is None else range(-rest % stride, -rest % stride + 1)
+    first = reach - pads[1]
+    dropped, partial = over[-1] >= first, over[-1] > 0 and max(over[0], 1) < first
+    # Every window that starts before the padding: with first - 1 more of padding none of them is missing.
+    more = min(over[-1], first - 1) if partial else 0
+    return LastWindow(dropped=dropped, partial=partial, only=rest < 0, end=pads[1] + more)
 
 
 def inferred(model: ModelProto, *, data_prop: bool = False) -> ModelProto:
@@ -67,20 +95,11 @@ def _miscounted(made: ModelProto, pools: Iterable[int]) -> Iterator[tuple[int, t
     known = _shapes((*graph.input, *graph.value_info, *graph.output))
     for at in pools:
         node = graph.node[at]
-        sizes, each = known.get(node.input[0], ())[2:], axes(node)
-        if len(sizes) != len(each) or any(stride < 1 for _, stride, _, _ in each):
-            continue
-        dropped, ends = False, []
-        for size, (kernel, stride, pads, dilation) in zip(sizes, each):
-            reach = (kernel - 1) * dilation + 1
-            if size is None:  # then every count is as onnx leaves it: unknown
-                ends.append(pads[1])
-                continue
-            count = windows(size, kernel, stride=stride, pads=pads, dilation=dilation, up=True)
-            dropped |= count < (size + sum(pads) - reach + stride - 1) // stride + 1
-            ends.append(max(pads[1], (count - 1) * stride + reach - size - pads[0]))
-        if dropped:
-            yield at, (*(pads[0] for _, _, pads, _ in each), *ends)
+        sizes = known.get(node.input[0], ())[2:]
+        last = last_windows(node, sizes)
+        # the count along a free axis is as onnx leaves it: unknown
+        if any(one.dropped for size, one in zip(sizes, last) if size is not None):
+            yield at, (*(pads[0] for _, _, pads, _ in axes(node)), *(one.end for one in last))
 
 
 def _round_down(node: NodeProto, pads: Sequence[int]) -> None:

@@ -53,7 +53,10 @@ class Operator:
     half: computes in float16. never_larger: its output is no larger than its input. float_inputs: positions that stay
     float32 by the standard. picture: keeps the known range of a picture when its other inputs are constants.
     kernels: by runtime, of matrix operators.
-    arithmetic: which, of two tensors or of one and a constant.
+    arithmetic: which, of two tensors or of one and a constant. divisor: position of the input that it divides by, None
+    if it does not divide.
+    floor: of inputs that are not negative, the constant than which no output value is smaller: "any" input, or the
+    "second" one. root: its output is the square root of its input, and so is the floor.
     norm: where gamma and beta have their channels, on axis 1 or on the last one; "" for what does not normalize.
     transformer: a network that has it is one, to NNCF.
     openvino_chain: OpenVINO fuses int8 products through it. openvino_join: OpenVINO sees a Concat through it, "always"
@@ -78,6 +81,9 @@ class Operator:
     picture: bool = False
     kernels: Mapping[str, Kernels] = field(default_factory=dict)
     arithmetic: Arithmetic = ""
+    divisor: int | None = None
+    floor: Literal["", "any", "second"] = ""
+    root: bool = False
     norm: Literal["", "axis 1", "last"] = ""
     transformer: bool = False
     openvino_chain: bool = False
@@ -132,7 +138,8 @@ _ROWS = (
         openvino_chain=True, openvino_join="always",
     ),
     Operator(
-        name="Clip", elementwise=True, kind="activation", cuts=True, half=True, never_larger=True, openvino_chain=True,
+        name="Clip", elementwise=True, kind="activation", cuts=True, half=True, never_larger=True, floor="second",
+        openvino_chain=True,
     ),
     Operator(
         name="LeakyRelu", elementwise=True, kind="activation", by_channel=True, half=True, never_larger=True,
@@ -178,8 +185,8 @@ _ROWS = (
     Operator(name="Resize", kind="average", by_channel=True, half=True, float_inputs=(1, 2), openvino_join="unpaired"),
     # ---- arithmetic
     Operator(
-        name="Add", kind="sum", arithmetic="+", elementwise=True, half=True, picture=True, openvino_chain=True,
-        openvino_join="always",
+        name="Add", kind="sum", arithmetic="+", elementwise=True, half=True, picture=True, floor="any",
+        openvino_chain=True, openvino_join="always",
     ),
     Operator(
         name="Mul", kind="product", arithmetic="*", elementwise=True, half=True, picture=True, openvino_chain=True,
@@ -190,8 +197,12 @@ _ROWS = (
         openvino_join="always",
     ),
     Operator(
-        name="Div", arithmetic="/", elementwise=True, picture=True, openvino_chain=True, openvino_join="always"
+        name="Div", arithmetic="/", divisor=1, elementwise=True, picture=True, openvino_chain=True,
+        openvino_join="always",
     ),
+    Operator(name="Reciprocal", divisor=0),
+    Operator(name="Sqrt", root=True),
+    Operator(name="Max", floor="any"),
     Operator(name="Neg", elementwise=True, openvino_join="always"),
     Operator(name="BatchNormalization", norm="axis 1", openvino_join="always"),
     Operator(name="LayerNormalization", norm="last", transformer=True),

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import numpy as np
 from onnx import NodeProto, TensorProto, helper
 
-from edge_sdk.calibration import graphs, pool_sizes
+from edge_sdk.calibration import graphs
 from edge_sdk.calibration.lint.draft import Draft
 from edge_sdk.calibration.ops import operator
 from edge_sdk.calibration.rewrite.clean import resizes_by_scale
@@ -19,7 +19,6 @@ from edge_sdk.runtimes.operators import DEQUANTIZE, PAIR, QUANTIZE, traits
 _Form = Callable[[Draft, NodeProto], "list[NodeProto] | None"]
 _GELU_SINCE = 20
 _SCALAR_SINCE = 13  # Q and DQ per channel
-_PADS_AS_INPUT = 11  # of Pad
 
 
 def standard_forms(draft: Draft, found: Collection[str]) -> None:
@@ -221,64 +220,6 @@ def cast_first(draft: Draft, found: Collection[str]) -> None:
         places |= {node.name: (first, second), cast.name: ()}
         draft.say(node.name, f"{cast.name} comes first")
     draft.edit(places)
-
-
-def padded_average(draft: Draft, found: Collection[str]) -> None:
-    """The border is written out as zeros, so that nothing is left to count but what lies inside, and with as many
-    windows as before. Left alone where the sizes that this needs are free."""
-    places: dict[str, Sequence[NodeProto]] = {}
-    for node in draft.nodes:
-        if node.name not in found or graphs.text(node, "auto_pad", "NOTSET") != "NOTSET":
-            continue
-        each = pool_sizes.axes(node)
-        border = _border(each, (draft.index.shapes.get(node.input[0]) or (None,) * (2 + len(each)))[2:])
-        if border is None or (any(border[0]) and graphs.opset_of(draft.model) < _PADS_AS_INPUT):
-            continue
-        pads, up = border
-        pool = NodeProto()
-        pool.CopyFrom(node)
-        gone = ("pads", "count_include_pad", *(() if up else ("ceil_mode",)))
-        for item in [a for a in pool.attribute if a.name in gone]:
-            pool.attribute.remove(item)
-        half = len(pads) // 2
-        made: list[NodeProto] = []
-        if any(pads):
-            sizes = draft.store(f"{node.name}_pads", np.array([0, 0, *pads[:half], 0, 0, *pads[half:]], np.int64))
-            made = [draft.node("Pad", [node.input[0], sizes], draft.tensor(f"{node.input[0]}_padded"))]
-            pool.input[0] = made[0].output[0]
-        places[node.name] = (*made, pool)
-        draft.say(node.name, "the border is a Pad of its own")
-    draft.edit(places)
-
-
-def _border(
-    each: Sequence[tuple[int, int, tuple[int, int], int]], sizes: Sequence[int | None]
-) -> tuple[list[int], bool] | None:
-    """The pads, and whether windows are counted up, with which a pool that rounds up has as many windows over its
-    padded input as it had; None where there are none, or a size that matters is free. each: `pool_sizes.axes`."""
-    if len(each) != len(sizes) or any(stride < 1 for _, stride, _, _ in each):
-        return None
-    ends, up = [], False
-    for size, (kernel, stride, pads, dilation) in zip(sizes, each):
-        if size is None:
-            up = True
-        else:
-            wanted = pool_sizes.windows(size, kernel, stride=stride, pads=pads, dilation=dilation, up=True)
-            down = pool_sizes.windows(size, kernel, stride=stride, pads=pads, dilation=dilation, up=False)
-            up |= wanted != down
-    for size, (kernel, stride, pads, dilation) in zip(sizes, each):
-        end = pads[1]
-        if size is None:
-            if end:  # whether the last window starts behind the input is not known
-                return None
-        elif up:
-            wanted = pool_sizes.windows(size, kernel, stride=stride, pads=pads, dilation=dilation, up=True)
-            if pool_sizes.windows(size + sum(pads), kernel, stride=stride, dilation=dilation, up=True) != wanted:
-                end = (wanted - 1) * stride + (kernel - 1) * dilation + 1 - size - pads[0]
-            if end < 0:
-                return None
-        ends.append(end)
-    return [*(pads[0] for _, _, pads, _ in each), *ends], up
 
 
 def spread_bias(draft: Draft, found: Collection[str]) -> None:

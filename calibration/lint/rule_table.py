@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from edge_sdk.calibration.lint import rules_graph, rules_operators, rules_places, rules_values
+from edge_sdk.calibration.lint import rules_graph, rules_operators, rules_places, rules_pools, rules_values
 from edge_sdk.calibration.lint.rules import Rule
 
-RULES: tuple[Rule, ...] = (*rules_graph.RULES, *rules_operators.RULES, *rules_values.RULES, *rules_places.RULES)
+RULES: tuple[Rule, ...] = (
+    *rules_graph.RULES, *rules_operators.RULES, *rules_pools.RULES, *rules_values.RULES, *rules_places.RULES,
+)  # fmt: skip
 """Checked for every graph."""
 
 LAYOUT_RULES: tuple[Rule, ...] = rules_places.LAYOUT_RULES

@@ -11,7 +11,6 @@ from edge_sdk.calibration.graphs import STANDARD_DOMAINS, Index
 from edge_sdk.calibration.lint.mend_operators import (
     REWRITTEN,
     cast_first,
-    padded_average,
     plain_cubic,
     quantized_operators,
     scaled_resize,
@@ -115,10 +114,6 @@ def _inner(index: Index) -> bool:
     return bool(index.model.metadata_props) and index.model.metadata_props[0].key == graphs.INNER
 
 
-def _average(node: NodeProto, _: Index) -> bool:
-    return graphs.integer(node, "ceil_mode", 0) == 1 and graphs.integer(node, "count_include_pad", 0) == 1
-
-
 RULES = (
     Rule(
         number="L29", title="QLinearConv (QOperator format)", claims=claim("refused", TRT, OV), hint="Convert to Q/DQ",
@@ -201,20 +196,6 @@ RULES = (
             "this coordinate mode", "Resize",
             wrong=_text("coordinate_transformation_mode", "", "half_pixel_symmetric", "tf_crop_and_resize"),
         ),
-    ),
-    Rule(
-        number="L46", title="AveragePool with ceil_mode and count_include_pad", claims=claim("wrong", OV),
-        hint="Pad explicitly, and use ceil_mode = 0", fix="exact", menders=(padded_average,),
-        find=_ops("ceil_mode with count_include_pad", "AveragePool", wrong=_average),
-    ),
-    Rule(
-        number="L47", title="AveragePool with dilations", claims=claim("refused", TRT),
-        hint="Write the pool without dilation",
-        find=_ops("dilations", "AveragePool", wrong=lambda n, _: any(d > 1 for d in graphs.ints(n, "dilations"))),
-    ),
-    Rule(
-        number="L48", title="MaxPool with its indices", claims=claim("refused", TRT), hint="Use the values alone",
-        find=_ops("the indices output", "MaxPool", wrong=lambda n, _: len(n.output) > 1 and bool(n.output[1])),
     ),
     Rule(
         number="L49", title="Pad, mode wrap", claims=claim("refused", OV), hint="Write it as a Concat of Slices",

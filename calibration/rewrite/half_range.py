@@ -140,8 +140,9 @@ def _steep(index: Index) -> dict[str, tuple[float, float]]:
         if operator(node).kind == "copy" and not operator(node).moves_all and node.input[0] in found:
             found |= dict.fromkeys(node.output, found[node.input[0]])
             continue
+        divisor = operator(node).divisor
         above = _numerator(node, index)
-        floor = None if above is None else _floor(node.input[1 if operator(node).arithmetic == "/" else 0], index)
+        floor = None if above is None or divisor is None else _floor(node.input[divisor], index)
         if above is not None and floor and above / floor > _LIMIT:
             found[node.output[0]] = (above / floor, floor)
     return found
@@ -149,9 +150,10 @@ def _steep(index: Index) -> dict[str, tuple[float, float]]:
 
 def _numerator(node: NodeProto, index: Index) -> float | None:
     """The largest constant that a node divides; None if it divides none."""
-    if node.op_type == "Reciprocal":
+    divisor = operator(node).divisor
+    if divisor == 0:
         return 1.0
-    constant = index.constants.get(node.input[0]) if operator(node).arithmetic == "/" else None
+    constant = None if divisor is None else index.constants.get(node.input[0])
     return None if constant is None or not constant.size else float(np.abs(constant).max())
 
 
@@ -160,12 +162,10 @@ def _floor(tensor: str, index: Index) -> float | None:
     maker = index.producer.get(tensor)
     if maker is None:
         return None
-    if maker.op_type == "Sqrt":
+    if operator(maker).root:
         inner = _floor(maker.input[0], index)
         return None if inner is None else float(np.sqrt(inner))
-    at = {"Add": (0, 1), "Max": range(len(maker.input)), "Clip": (1,)}.get(maker.op_type, ())
-    constants = [
-        index.constants[maker.input[i]] for i in at if i < len(maker.input) and maker.input[i] in index.constants
-    ]
+    names = {"any": maker.input[:], "second": maker.input[1:2], "": []}[operator(maker).floor]
+    constants = [index.constants[name] for name in names if name in index.constants]
     smallest = [float(one.min()) for one in constants if one.size and one.dtype.kind == "f"]
     return smallest[0] if smallest and smallest[0] > 0 else None

@@ -1,6 +1,7 @@
 """Hard sigmoid and hard swish that an exporter wrote out become one operator again. Knows no quantization.
 
-Paddle's exporter writes x * Clip(x + 3, 0, 6) / 6. As one operator it is an activation, behind which Q/DQ fuse.
+Paddle's exporter writes x * Clip(x + 3, 0, 6) / 6. As one operator it is an activation, behind which Q/DQ fuse. Clip,
+HardSigmoid and HardSwish are called by name, because the chain is about these three; arithmetic is what the table says.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from onnx import ModelProto, NodeProto, helper
 
 from edge_sdk.calibration import graphs
 from edge_sdk.calibration.graphs import Index
+from edge_sdk.calibration.ops import operator
 
 _SIXTH = 1.0 / 6.0
 _SINCE = 14
@@ -55,7 +57,7 @@ def _chains(index: Index) -> Iterator[tuple[list[NodeProto], list[NodeProto]]]:
             gate = _gate(x, reader.output[0], reader.name)
             yield [add, clip, reader], [gate]
             continue
-        if reader.op_type != "Mul" or x not in reader.input:
+        if operator(reader).arithmetic != "*" or x not in reader.input:
             continue
         end = index.only_reader(reader.output[0])
         if end is not None and _sixth(end, reader.output[0], index):
@@ -76,22 +78,22 @@ def _gate(x: str, out: str, name: str) -> NodeProto:
 
 def _shifted(clip: NodeProto, index: Index) -> NodeProto | None:
     """The Add of 3 before a Clip to 0..6, if nothing else reads it."""
-    if clip.op_type != "Clip" or len(clip.input) != 3:
+    if operator(clip).name != "Clip" or len(clip.input) != 3:
         return None
     if not (_is(clip.input[1], 0.0, index) and _is(clip.input[2], 6.0, index)):
         return None
     add = index.producer.get(clip.input[0])
     alone = add is not None and index.only_reader(clip.input[0]) is not None
-    if add is None or not alone or add.op_type != "Add" or not any(_is(name, 3.0, index) for name in add.input):
+    if add is None or not alone or operator(add).arithmetic != "+":
         return None
-    return add
+    return add if any(_is(name, 3.0, index) for name in add.input) else None
 
 
 def _sixth(node: NodeProto, tensor: str, index: Index) -> bool:
     """Whether a node divides `tensor` by 6."""
-    if node.op_type == "Div":
+    if operator(node).arithmetic == "/":
         return node.input[0] == tensor and _is(node.input[1], 6.0, index)
-    return node.op_type == "Mul" and any(_is(name, _SIXTH, index) for name in node.input if name != tensor)
+    return operator(node).arithmetic == "*" and any(_is(name, _SIXTH, index) for name in node.input if name != tensor)
 
 
 def _is(name: str, value: float, index: Index) -> bool:

@@ -278,6 +278,15 @@ def average(**attributes: Any) -> ModelProto:
     return single("AveragePool", kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4, **attributes)
 
 
+def rounded_up(op: str, kernel: int, stride: int, pad: int, side: int | str = 8, **attributes: Any) -> ModelProto:
+    """A pool with ceil_mode on pictures of `side` x `side`."""
+    opset = {"LpPool": 18, "MaxPool": 17}.get(op, 19)
+    return single(
+        op, kernel_shape=[kernel] * 2, strides=[stride] * 2, pads=[pad] * 4, ceil_mode=1, opset=opset,
+        shape=(1, 4, side, side), **attributes,
+    )  # fmt: skip
+
+
 def one_element_scale() -> ModelProto:
     """A scale of shape [1] on both sides of an average."""
     constants = {"s": np.full(1, 0.021, np.float32), "z": np.zeros(1, np.int8)}
@@ -511,6 +520,8 @@ BROKEN: list[tuple[str, Callable[[], ModelProto]]] = [
     ("L44", cropped_resize),
     ("L46", lambda: average(ceil_mode=1, count_include_pad=1)),
     ("L47", lambda: single("AveragePool", kernel_shape=[2, 2], dilations=[2, 2], opset=19)),
+    ("L47", lambda: single("MaxPool", kernel_shape=[2, 2], dilations=[1, 2])),
+    ("L47", lambda: single("LpPool", kernel_shape=[2, 2], dilations=[2, 2], opset=18)),
     ("L48", lambda: chain(node("MaxPool", "x", "m i", kernel_shape=[2, 2]), node("Cast", "i", "f", to=FLOAT), node("Add", "m f"))),
     ("L49", lambda: single("Pad", "x p", constants={"p": WRAP}, mode="wrap", opset=19)),
     ("L51", lambda: chain(node("NonZero", "x", "i"), node("Cast", "i", to=FLOAT))),
@@ -557,5 +568,12 @@ BROKEN: list[tuple[str, Callable[[], ModelProto]]] = [
     ("L81", lambda: on_picture(1, np.int8(-128))),
     ("L81", lambda: on_picture(1.02, np.int8(-128))),
     ("L81", lambda: on_picture(1, u8(3))),
+    *(("L82", lambda op=op: rounded_up(op, 2, 2, 1, 9)) for op in ("MaxPool", "AveragePool", "LpPool")),
+    *(("L82", lambda op=op: rounded_up(op, 2, 3, 1, "N")) for op in ("MaxPool", "AveragePool", "LpPool")),
+    ("L82", lambda: rounded_up("MaxPool", 2, 3, 0, 9)),
+    ("L82", lambda: rounded_up("AveragePool", 3, 3, 1, count_include_pad=1)),
+    *(("L84", lambda op=op: rounded_up(op, 9, 2, 0)) for op in ("MaxPool", "AveragePool", "LpPool")),
+    ("L83", lambda: rounded_up("LpPool", 3, 2, 0)),
+    ("L83", lambda: rounded_up("LpPool", 3, 2, 0, "N")),
     ("C11", lambda: conv(wd=node("DequantizeLinear", "w ws wz", "wd", axis=-4))),
 ]  # fmt: skip

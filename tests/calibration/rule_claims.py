@@ -111,31 +111,44 @@ def openvino_effect(model: ModelProto, feeds: Feeds, wanted: list[NDArray[Any]] 
 
 
 def tensorrt_effect(model: ModelProto) -> tuple[str, str]:
-    """What TensorRT-RTX makes of the graph, and why. "wrong": it warns that it computes another type, or its Q makes
-    int8 where the graph says uint8."""
+    """What TensorRT-RTX makes of the graph, and why. "wrong": it warns that it computes another type, its Q makes int8
+    where the graph says uint8, or an output has another size. Values can't be seen without a GPU."""
     found = trt_confirm.confirm(model.SerializeToString(), axes={"N": FREE})
     if found.accepted:
-        return ("wrong", "Q makes int8 of uint8") if _turned_int8(model) else ("", "")
+        types, shapes = _parsed(model)
+        if _any_uint8(model) and "INT8" in types:
+            return "wrong", "Q makes int8 of uint8"
+        return ("", "") if _as_standard(model, shapes) else ("wrong", f"outputs of the shapes {shapes}")
     why = "; ".join(found.errors)[:200]
     return ("wrong" if found.warnings and all("another type" in text for text in found.errors) else "refused"), why
 
 
-def _turned_int8(model: ModelProto) -> bool:
+def _any_uint8(model: ModelProto) -> bool:
     kinds = {t.name: t.data_type for t in model.graph.initializer}
     quantizes = [n for n in model.graph.node if n.op_type == "QuantizeLinear"]
-    uint8 = any(
+    return any(
         kinds.get(n.input[2] if len(n.input) > 2 else "", TensorProto.UINT8) == TensorProto.UINT8 for n in quantizes
     )
-    return uint8 and "INT8" in _layer_types(model)
 
 
-def _layer_types(model: ModelProto) -> list[str]:
-    """Types that TensorRT's parser gives to the outputs of its quantize layers; in a child, as for every parse."""
+def _as_standard(model: ModelProto, shapes: list[list[int]]) -> bool:
+    """Whether outputs have the sizes that the standard has; free ones (-1) are not looked at."""
+    wanted = standard(model, feeds_for(model))
+    return wanted is None or all(
+        size in (-1, right)
+        for shape, answer in zip(shapes, wanted) for size, right in zip(shape, answer.shape)
+    )  # fmt: skip
+
+
+def _parsed(model: ModelProto) -> tuple[list[str], list[list[int]]]:
+    """Types that TensorRT's parser gives to the outputs of its quantize layers, and the shapes of all outputs; in a
+    child, as for every parse."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "graph.onnx"
         file.write_bytes(model.SerializeToString())
         done = subprocess.run([sys.executable, __file__, str(file)], capture_output=True, check=False, timeout=60)
-    return list(json.loads(done.stdout.splitlines()[-1])) if done.returncode == 0 else []
+    types, shapes = json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else ([], [])
+    return types, shapes
 
 
 def same(got: list[NDArray[Any]], wanted: list[NDArray[Any]]) -> bool:
@@ -166,7 +179,8 @@ def main(path: str) -> None:
         raise EdgeError("not parsed")
     layers = [network.get_layer(i) for i in range(network.num_layers)]
     kinds = [str(x.get_output(0).dtype).rpartition(".")[2] for x in layers if x.type == trt.LayerType.QUANTIZE]
-    sys.stdout.write(json.dumps(kinds) + "\n")
+    shapes = [list(network.get_output(i).shape) for i in range(network.num_outputs)]
+    sys.stdout.write(json.dumps([kinds, shapes]) + "\n")
 
 
 if __name__ == "__main__":

@@ -299,6 +299,15 @@ def test_what_somebody_else_reads_of_the_chain_stays() -> None:
     assert operators(hard_swish.joined(net.model(net.x, inner)))["Clip"] == 1
 
 
+@pytest.mark.parametrize("op", ["Clip", "Add", "Mul", "Div"])
+def test_an_operator_of_that_name_in_another_domain_is_no_part_of_the_chain(op: str) -> None:
+    net = Net([1, 4, 5, 5])
+    written_out(net, "x", "x * c / 6")
+    before = net.model()
+    next(node for node in before.graph.node if node.op_type == op).domain = "vendor"
+    assert hard_swish.joined(before) is before
+
+
 def test_a_sum_that_somebody_else_reads_stays_in_front_of_the_clip() -> None:
     net = Net([1, 4, 5, 5])
     end = written_out(net, net.add("Neg", "x"), "x * c / 6")

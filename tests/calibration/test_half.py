@@ -11,6 +11,8 @@ from calibration_nets import TAIL, Builder, mobile, pictures, raw_pdn, run
 from onnx import ModelProto, TensorProto, shape_inference
 
 from edge_sdk.calibration import QuantizeOptions, quantize
+from edge_sdk.calibration.graphs import Index
+from edge_sdk.calibration.rewrite import half_range
 
 HALF = QuantizeOptions(variants=("fp16",), keep_fp32=TAIL, threads=1)
 
@@ -168,6 +170,21 @@ def test_a_norm_of_constant_rows_is_finite(form: str) -> None:
     assert any("add_epsilon stays in float32" in note and "1e-12" in note for note in kept)
     if form != "division":
         assert any("by_inverse stays in float32" in note and "may reach 1e+06" in note for note in kept)
+
+
+@pytest.mark.parametrize("guard", ["Add", "Max", "Clip"])
+def test_each_operator_that_keeps_a_divisor_from_zero_says_how_far_the_quotient_reaches(guard: str) -> None:
+    model = written_out("reciprocal")
+    next(node for node in model.graph.node if node.name == "add_epsilon").op_type = guard
+    found = half_range.half_nodes(Index.of(model), {}, frozenset())
+    assert "may reach 1e+06" in found.lost["by_inverse"]
+
+
+@pytest.mark.parametrize("op", ["Sqrt", "Reciprocal", "Add"])
+def test_an_operator_of_another_domain_keeps_nothing_from_zero(op: str) -> None:
+    model = written_out("reciprocal")
+    next(node for node in model.graph.node if node.op_type == op).domain = "vendor"
+    assert "by_inverse" not in half_range.half_nodes(Index.of(model), {}, frozenset()).lost
 
 
 def test_types_of_a_norm_stand_in_the_graph() -> None:
