@@ -48,6 +48,6 @@ def numbers(count: int) -> list[int]:
 
 
 def spares(count: int) -> list[int]:
-    """Which of `count` samples stand in for a golden one that hangs on an edge: those at a quarter and three quarters,
-    apart from `numbers`."""
-    return sorted({count // 4, count * 3 // 4} - set(numbers(count)))
+    """Which of `count` samples stand in for a golden one that hangs on an edge: those at each eighth, apart from
+    `numbers`."""
+    return sorted({count * eighth // 8 for eighth in range(1, 8)} - set(numbers(count)))

@@ -1,0 +1,113 @@
+"""The tables of docs/networks.md, written by program from the record. Knows no runtime; measures nothing.
+
+python benchmarks/networks_page.py
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE, RECORD = ROOT / "docs" / "networks.md", ROOT / "docs" / "results" / "networks.json"
+BLOCK = re.compile(r"^<!-- network: (\w+) -->\n.*?^<!-- end -->$", re.M | re.S)
+MADE = re.compile(r"^<!-- made -->\n.*?^<!-- end -->$", re.M | re.S)
+NAMED = ("onnxruntime", "openvino", "nncf", "tensorrt-rtx-cu13-libs")
+"""Packages whose versions the page states."""
+RUNTIMES = ("onnxruntime", "openvino")
+HEADER = (
+    "ONNX Runtime / OpenVINO", "error", "apart", "same decisions", "times as fast as fp32", "int8 operators that ran",
+    "TensorRT-RTX", "made in, MiB at most",
+)  # fmt: skip
+_LABELS = {
+    "edge-sdk int8": "edge-sdk, int8", "edge-sdk int8-w7": "edge-sdk, int8-w7",
+    "ort-default": "onnxruntime, as it comes", "ort-portable": "onnxruntime, symmetric int8",
+    "nncf-default": "nncf, as it comes",
+}  # fmt: skip
+
+
+def rendered(page: str, record: Mapping[str, Any]) -> str:
+    """`page` with each block replaced by what the record says."""
+    by_name = {one["name"]: one for one in record["figures"]["networks"]}
+    page = MADE.sub(lambda _: _made(record), page)
+    return BLOCK.sub(lambda block: _block(by_name[block[1]]), page)
+
+
+def _made(record: Mapping[str, Any]) -> str:
+    machine, versions = record["machine"], record["versions"]
+    packages = ", ".join(f"{name} {versions[name]}" for name in NAMED if name in versions)
+    return (
+        f"<!-- made -->\nMade on: {machine['cpu_model']}, one thread, strongest int8 instructions {machine['isa']}; "
+        f"{packages}. {record['figures']['calibration_samples']} samples for calibration, {record['samples']} others "
+        f"for these figures.\n<!-- end -->"
+    )
+
+
+def _block(network: Mapping[str, Any]) -> str:
+    candidates = [one for one in network["candidates"] if one["label"] in _LABELS]
+    speeds = {row["name"]: row for row in network["speed"]}
+    rows = [_row(network["name"], one, speeds) for one in candidates]
+    table = [f"| {' | '.join(cells)} |" for cells in (HEADER, ("---",) * len(HEADER), *rows)]
+    return "\n".join([f"<!-- network: {network['name']} -->", *_facts(network, candidates), "", *table, "<!-- end -->"])
+
+
+def _facts(network: Mapping[str, Any], candidates: list[Any]) -> list[str]:
+    ours = next(one for one in candidates if one["label"] == "edge-sdk int8-w7")
+    made, ran = ours["made"], ours["runtimes"]["onnxruntime"]
+    out = [
+        f"{network['title']}: {_mib(network['fp32_bytes'])} in float32, {_mib(ran['bytes'])} in int8; decisions: "
+        f"{ran['decisions']['what']}. `verify` {'passes' if made['verified'] else 'FAILS'} on every runtime here."
+    ]
+    if published := network.get("published"):
+        done = published["code"] == 0 and published["verified"]
+        out[0] += f" The file as it comes, with free axes: {'the same' if done else 'NOT verified'}."
+    return out
+
+
+def _row(network: str, one: Mapping[str, Any], speeds: Mapping[str, Any]) -> tuple[str, ...]:
+    ran = [one["runtimes"].get(name, {"wrong": "not made"}) for name in RUNTIMES]
+    fast = [speeds.get(f"{network}: {one['label']} over fp32, {name}, 1 thread") for name in RUNTIMES]
+    apart, made = one.get("runtimes_apart"), one["made"]
+    return (
+        _LABELS[one["label"]],
+        _both("refused" if "wrong" in each else f"{each['error']:.1%}" for each in ran),
+        "-" if apart is None else f"{apart:.1%}",
+        _both(
+            "-" if "wrong" in each else f"{each['decisions']['same']} of {each['decisions']['total']}" for each in ran
+        ),
+        _both("-" if row is None else _interval(row) for row in fast),
+        _both("-" if "wrong" in each else str(each["int8_operators_ran"]) for each in ran),
+        _rtx(one.get("tensorrt_rtx", {})),
+        f"{made['seconds']:.0f} s, {made['peak_mib']:.0f}",
+    )
+
+
+def _both(cells: Iterable[str]) -> str:
+    return " / ".join(cells)
+
+
+def _interval(row: Mapping[str, Any]) -> str:
+    low, high = row["speedup_95"]
+    return f"{row['speedup']:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def _rtx(found: Mapping[str, Any]) -> str:
+    if "accepted" not in found:
+        return "-"
+    return "other values" if found["clips"] else "builds" if found["accepted"] else "refuses"
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:.1f} MiB"
+
+
+def main() -> None:
+    """Write the page anew."""
+    PAGE.write_text(rendered(PAGE.read_text("utf-8"), json.loads(RECORD.read_text("utf-8"))), "utf-8")
+
+
+if __name__ == "__main__":
+    main()
