@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+LAUNCH = """
+import json, os, subprocess, sys
+process = subprocess.Popen(sys.argv[2:])
+_, status, used = os.wait4(process.pid, 0)
+with open(sys.argv[1], "w") as file:
+    json.dump([os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime, used.ru_maxrss / 1024], file)
+"""
+"""Starts a command from a process of a few MiB: Linux counts for a new process what its parent had at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,18 +41,16 @@ class Ran:
 
 def run(command: Sequence[str | Path], *, folder: Path, environment: Mapping[str, str] | None = None) -> Ran:
     """Starts `command` in `folder` and waits for it. POSIX alone: the memory is what the system counted."""
-    with tempfile.TemporaryFile() as said:
+    with tempfile.TemporaryDirectory() as kept, (Path(kept) / "said").open("w+b") as said:
+        counted = Path(kept) / "counted.json"
         start = time.monotonic()
-        process = subprocess.Popen(
-            [str(one) for one in command], cwd=folder, env={**os.environ, **(environment or {})}, stdout=said,
-            stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+        launched = [sys.executable, "-I", "-S", "-c", LAUNCH, str(counted), *map(str, command)]
+        subprocess.run(
+            launched, cwd=folder, env={**os.environ, **(environment or {})}, stdout=said, stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL, check=True,
         )  # fmt: skip
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
         seconds = time.monotonic() - start
+        code, cpu_seconds, peak_mib = json.loads(counted.read_text("utf-8"))
         said.seek(0)
         output = said.read().decode(errors="replace")
-    return Ran(
-        code=process.returncode, seconds=seconds, cpu_seconds=used.ru_utime + used.ru_stime,
-        peak_mib=used.ru_maxrss / 1024, output=output,
-    )  # fmt: skip
+    return Ran(code=code, seconds=seconds, cpu_seconds=cpu_seconds, peak_mib=peak_mib, output=output)

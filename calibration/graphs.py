@@ -14,6 +14,7 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto,
 from edge_sdk.calibration.pool_sizes import inferred
 from edge_sdk.errors import BadInput
 from edge_sdk.extras import first_sentence
+from edge_sdk.runtimes.onnx_values import NO_NAME
 from edge_sdk.tensors import Array
 
 STANDARD_DOMAINS = ("", "ai.onnx")
@@ -61,8 +62,26 @@ def check_inside(model: ModelProto) -> None:
         )
 
 
+def free_axes(model: ModelProto) -> bool:
+    """Write in place what exporters mean by a free axis as one without a size or name; True if that changed anything.
+
+    Paddle2ONNX writes sizes of -1, others the name "?": TensorRT and onnx's inference read one name as one size, and
+    nothing reads -1 alike.
+    """
+    values = (*model.graph.input, *model.graph.output, *model.graph.value_info)
+    odd = [
+        dim for value in values for dim in value.type.tensor_type.shape.dim
+        if dim.dim_param == NO_NAME or dim.dim_value < 0
+    ]  # fmt: skip
+    for dim in odd:
+        dim.ClearField("value")
+    return bool(odd)
+
+
 def checked(model: ModelProto, *, where: str = "") -> ModelProto:
-    """The model, with shapes of its outputs. BadInput: an opset that is not read, not valid by the standard."""
+    """The model, with shapes of its outputs and `free_axes`. BadInput: an opset that is not read, not valid by the
+    standard."""
+    free_axes(model)
     check_opset(model, where=where)  # before the checker, which says in C++ what it does not know
     check_types(model, where=where)  # which it does not look at
     try:

@@ -63,6 +63,7 @@ def parsed(graph: bytes, *, where: str = "") -> ModelProto:
     except DecodeError as exc:
         raise BadInput("this is not an ONNX graph", where=where, hint="Export the model again") from exc
     graphs.check_types(model, where=where)
+    graphs.free_axes(model)
     return model
 
 

@@ -17,7 +17,6 @@ from edge_sdk.errors import BadInput
 from edge_sdk.export.generic.external import MAX_BYTES, check_memory, read_into
 from edge_sdk.extras import need, vendor_errors
 from edge_sdk.runtimes.onnx_file import MAX_RANK, OnnxFacts, read_standard
-from edge_sdk.runtimes.onnx_values import NO_NAME
 from edge_sdk.shown import shown
 from edge_sdk.tensors import BATCH
 
@@ -73,7 +72,7 @@ def checked_model(model: Any, data: bytes, *, where: str) -> UserModel:
         model = widened(graphs.checked(model, where=where), where=where)
         data = model.SerializeToString()
         notes = (f"{where}: {' and '.join(others)} became float32, in its inputs and outputs, too",)
-    if _unnamed(model):
+    if graphs.free_axes(model):
         data = model.SerializeToString()
     facts = _facts(data, where)
     model = graphs.checked(model, where=where)  # before sizes are taken from what the weights claim
@@ -96,16 +95,6 @@ def changed(model: UserModel, data: bytes, *, note: str = "") -> UserModel:
     return replace(
         model, onnx=data, facts=_facts(data, model.where), notes=(*model.notes, note) if note else model.notes
     )  # fmt: skip
-
-
-def _unnamed(model: Any) -> bool:
-    """Take the name NO_NAME off the axes of inputs and outputs; True if one had it. TensorRT and onnx's inference read
-    one name as one size."""
-    values = (*model.graph.input, *model.graph.output, *model.graph.value_info)
-    axes = [dim for value in values for dim in value.type.tensor_type.shape.dim if dim.dim_param == NO_NAME]
-    for dim in axes:
-        dim.ClearField("dim_param")
-    return bool(axes)
 
 
 def _check_tensors(facts: OnnxFacts, where: str) -> None:

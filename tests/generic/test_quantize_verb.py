@@ -742,6 +742,24 @@ def test_what_another_run_writes_to_out_meanwhile_is_kept_unless_it_is_to_be_los
     Bundle.open("m.edge").close()
 
 
+@pytest.mark.parametrize("where", [("output",), ("input", "output")])
+def test_a_size_of_minus_one_is_a_free_axis(where: tuple[str, ...], here: Path) -> None:
+    """So Paddle2ONNX writes the batch, and no answer has that size."""
+    made = model(batch="batch")
+    for one in where:
+        for info in getattr(made.graph, one):
+            info.type.tensor_type.shape.dim[0].dim_value = -1
+    onnx.save(made, "m.onnx")
+    assert edge("lint", "m.onnx") in (0, 1)
+    assert quantize("--variant", "int8") == 0
+    assert verify("m.edge").passed
+    with Bundle.open("m.edge") as bundle:
+        for graph in bundle.manifest.graphs:
+            stored = onnx.load_from_string(bundle.graph(graph.name))
+            infos = (*stored.graph.input, *stored.graph.output, *stored.graph.value_info)
+            assert all(dim.dim_value >= 0 for info in infos for dim in info.type.tensor_type.shape.dim)
+
+
 def test_two_axes_called_question_mark_are_two_sizes(here: Path) -> None:
     """Paddle2ONNX calls every unknown axis so; TensorRT and onnx's inference read one name as one size."""
     made = model(batch="batch")
