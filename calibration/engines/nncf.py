@@ -144,7 +144,10 @@ def _top(scale: Array, zero: Array) -> float:
 
 
 def _quantized(prepared: Prepared, mode: str, variant: str, ignored: Sequence[str]) -> ModelProto:
-    """NNCF's own graph. Silent: it reports its progress on stdout, which belongs to the caller."""
+    """NNCF's own graph. Silent: it reports its progress on stdout, which belongs to the caller.
+
+    Raises CheckFailed where values are too large for its arithmetic: NNCF 3.4 takes means in float32, and goes on with
+    what has overflowed."""
     nncf = need("nncf", extra="nncf")
     advanced = need("nncf.quantization.advanced_parameters", extra="nncf")
     logging.getLogger("nncf").setLevel(logging.ERROR)
@@ -152,7 +155,8 @@ def _quantized(prepared: Prepared, mode: str, variant: str, ignored: Sequence[st
     parameters = advanced.AdvancedQuantizationParameters(overflow_fix=fix, disable_channel_alignment=False)
     copy = ModelProto()  # NNCF writes into what it is given
     copy.CopyFrom(prepared.model)
-    with vendor_errors("nncf", where=variant, raises=CheckFailed), redirect_stdout(io.StringIO()):
+    refused = vendor_errors("nncf", where=variant, raises=CheckFailed)
+    with refused, redirect_stdout(io.StringIO()), np.errstate(over="raise"):
         made: Any = nncf.quantize(
             copy, nncf.Dataset(prepared.samples), subset_size=min(prepared.passed, MOST_SAMPLES),
             model_type=nncf.ModelType.TRANSFORMER if mode == TRANSFORMER else None,

@@ -93,9 +93,8 @@ class Observer:
         self._sums = self._sums + sums if self._sums.size else sums
         self._positions += values.size // values.shape[axis]
         if self._sizes:
-            # squares in float32: 1 % would do, and a float64 copy of a large tensor is not worth it
-            squares = np.square(values).sum(axis=others, dtype=np.float64)
             tops = np.maximum(values.max(axis=others), -values.min(axis=others)).astype(np.float32)
+            squares = _squares(values, tops, axis, others)
             self._squares = self._squares + squares if self._squares.size else squares
             self._tops = np.maximum(self._tops, tops) if self._tops.size else tops
 
@@ -112,6 +111,15 @@ class Observer:
             squares=self._squares / positions,
             channel_tops=self._tops,
         )
+
+
+def _squares(values: Array, tops: NDArray[np.float32], axis: int, others: tuple[int, ...]) -> NDArray[np.float64]:
+    """Sums of squares by channel, float64 (C,). tops: the channels' largest magnitudes."""
+    # Squared as shares of the channel's largest value: float32 holds no square of 1e20 or of 1e-23. Not in float64: 1 %
+    # would do, and a float64 copy of a large tensor is not worth it.
+    by = np.where(tops > 0.0, tops, np.float32(1.0))
+    shares = values / np.expand_dims(by, others)
+    return np.asarray(np.square(shares, out=shares).sum(axis=others, dtype=np.float64) * by.astype(np.float64) ** 2)
 
 
 def observe(
