@@ -74,8 +74,21 @@ def quantized(network: Network, graph: Path, bundle: Path, more: Sequence[str]) 
     if ran.code == 0:
         checked = _edge_sdk(["verify", bundle])
         row |= {"verified": checked.code == 0, "verify_said": "" if checked.code == 0 else checked.output[-400:]}
-        row["bundle_bytes"] = bundle.stat().st_size
+        row |= {"bundle_bytes": bundle.stat().st_size, "kept": kept(bundle)}
     return row
+
+
+def kept(bundle: Path) -> dict[str, str]:
+    """By int8 variant, the engine, its mode and the ranges that were nearest."""
+    from edge_sdk.bundle.store import Bundle
+    from edge_sdk.tasks.base import MODEL
+
+    with Bundle.open(bundle) as opened:
+        attempts = (opened.report() or {})["calibration"][MODEL]["attempts"]
+    return {
+        one["variant"]: ", ".join(part for part in (one["engine"], one["mode"], one["ranges"]) if part)
+        for one in attempts if one["kept"]
+    }  # fmt: skip
 
 
 def _edge_sdk(words: Sequence[str | Path]) -> children.Ran:

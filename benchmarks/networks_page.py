@@ -61,6 +61,10 @@ def _facts(network: Mapping[str, Any], candidates: list[Any]) -> list[str]:
         f"{network['title']}: {_mib(network['fp32_bytes'])} in float32, {_mib(ran['bytes'])} in int8; decisions: "
         f"{ran['decisions']['what']}. `verify` {'passes' if made['verified'] else 'FAILS'} on every runtime here."
     ]
+    kept = [f"{variant}: {how}" for variant, how in made["kept"].items()]
+    ran_int8 = [ours["runtimes"][name]["int8_macs_ran_at_least"] for name in RUNTIMES]
+    out[0] += f" Nearest by {'; '.join(kept)}."
+    out[0] += f" Of the work of int8-w7, at least {_both(f'{one:.0%}' for one in ran_int8)} ran in int8."
     if published := network.get("published"):
         done = published["code"] == 0 and published["verified"]
         out[0] += f" The file as it comes, with free axes: {'the same' if done else 'NOT verified'}."
