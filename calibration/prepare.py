@@ -1,4 +1,4 @@
-"""From the user's float graph to one that can be quantized: cleaned, checked, watched in one pass over the samples.
+"""From the user's float graph to one that can be quantized: cleaned, checked, observed in one pass over the samples.
 
 Everything that no choice of engine, range or layout changes is done here, once.
 """
@@ -22,7 +22,7 @@ from edge_sdk.calibration.options import QuantizeOptions
 from edge_sdk.calibration.rewrite.clean import NEWEST, OLDEST, Cleaned, clean, with_names
 from edge_sdk.calibration.sizes import check_sample
 from edge_sdk.calibration.statistics.observe import Feeds, Spread, again
-from edge_sdk.calibration.statistics.watch import Watch, Watched, watched
+from edge_sdk.calibration.statistics.observed import Observed, Observing, observed_graph
 from edge_sdk.calibration.usage import Usage, measured
 from edge_sdk.errors import BadInput, BadUsage, CheckFailed, EdgeError
 from edge_sdk.progress import Progress, silent
@@ -56,16 +56,16 @@ class Prepared:
 
     base: the cleaned graph and its statistics. compared: the samples that errors are measured on. wanted: what the
     float graph answers on them. passed: how many samples there are. usage: of the pass. rewritten: what engines have
-    made of the base and watched anew, by mode and excluded nodes: variants share it.
+    made of the base and observed anew, by mode and excluded nodes: variants share it.
     """
 
     subject: Subject
-    base: Watched
+    base: Observed
     compared: tuple[Feeds, ...]
     wanted: Sequence[Mapping[str, Array]]
     passed: int
     usage: Usage
-    rewritten: dict[tuple[str, tuple[str, ...]], Watched] = field(default_factory=dict)
+    rewritten: dict[tuple[str, tuple[str, ...]], Observed] = field(default_factory=dict)
 
     @property
     def model(self) -> ModelProto:
@@ -113,9 +113,9 @@ def subject_of(graph: bytes, samples: Iterable[Feeds], options: QuantizeOptions)
 
 
 def observed(subject: Subject, *, progress: Progress = silent) -> Prepared:
-    """Watch all samples once. Raises BadInput for a sample that does not fit."""
+    """All samples, observed once. Raises BadInput for a sample that does not fit."""
     options = subject.options
-    watch = Watch(
+    observing = Observing(
         contracts=subject.contracts, float_nodes=subject.keep_fp32, first_conv=options.first_conv,
         histogram=options.trials.range_methods != ("minmax",), means=options.bias_correction,
         sizes=options.trials.equalise, halves="fp16" in options.variants, threads=options.threads,
@@ -123,8 +123,8 @@ def observed(subject: Subject, *, progress: Progress = silent) -> Prepared:
     total = len(subject.samples) if isinstance(subject.samples, Sized) else 0
     spread = Spread(options.trials.compared, total)
     with measured() as usage:
-        base = watched(
-            subject.model, subject.first_pass, watch, exclude=subject.exclude, progress=progress, total=total,
+        base = observed_graph(
+            subject.model, subject.first_pass, observing, exclude=subject.exclude, progress=progress, total=total,
             keep=spread,
         )  # fmt: skip
     compared = tuple(spread.samples())

@@ -126,7 +126,7 @@ def _report(
         tensors=rows,
         layers=report.layer_rows(prepared.model, (v for v in variants if v.variant in prepared.options.int8_variants)),
         left_float=report.left_float(prepared.model, [one.planned.plan for one in made]),
-        matches={name: one for (name, number), one in corrections.items() if number == 0},
+        output_corrections={name: one for (name, number), one in corrections.items() if number == 0},
         errors=compared.errors,
         notes=(
             *prepared.subject.notes, *report.dead_notes(prepared.base.seen, rows), *report.half_notes(prepared.model),

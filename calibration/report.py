@@ -176,8 +176,8 @@ class CalibrationReport:
     samples: read, in pass_seconds; pass_peak_bytes: the process's largest resident size meanwhile. attempts: what was
     tried for the int8 variants. searches: for an accuracy bound. scales: how outputs moved, where that was asked for;
     saturation: of the same, without VNNI, where weights can saturate.
-    tensors, layers: of the int8 variants. left_float: what stays float somewhere, and why. matches: output corrections
-    by variant. errors: by variant and output, difference from the float graph on `compared` of the samples, evenly
+    tensors, layers: of the int8 variants. left_float: what stays float somewhere, and why. output_corrections: by
+    variant. errors: by variant and output, difference from the float graph on `compared` of the samples, evenly
     spread, by the letter of the standard (`fidelity.error`: relative L2, or the share of values that differ where an
     output holds no floats); of several plans the largest; without outputs that can't be compared. notes: sentences on
     what is unusual.
@@ -188,7 +188,7 @@ class CalibrationReport:
     tensors: tuple[TensorRow, ...]
     layers: tuple[LayerRow, ...]
     left_float: Mapping[str, str]
-    matches: Mapping[str, tuple[OutputCorrection, ...]]
+    output_corrections: Mapping[str, tuple[OutputCorrection, ...]]
     errors: Mapping[str, Mapping[str, float]]
     notes: tuple[str, ...]
     attempts: tuple[Attempt, ...] = ()

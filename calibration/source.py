@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 
 from edge_sdk.calibration.insert import insert
 from edge_sdk.calibration.int8_graph import Int8Graph
+from edge_sdk.calibration.statistics.observed import Observed
 from edge_sdk.calibration.statistics.ranges import Range, Weights
 from edge_sdk.calibration.statistics.scales import scales
-from edge_sdk.calibration.statistics.watch import Watched
 from edge_sdk.runtimes.variants import KINDS
 
 Ranges = Mapping[str, Range]
@@ -18,7 +18,7 @@ Ranges = Mapping[str, Range]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Source:
-    """A watched float graph, and what an engine has decided of it.
+    """An observed float graph, and what an engine has decided of it.
 
     exclude: nodes that stay float. margin: `QuantizeOptions.margin`. methods: of `ranges.fit`, on offer. own: ranges of
     the engine's own by their label. weights: int8 weights that the engine has chosen, by node; biases of those nodes
@@ -26,7 +26,7 @@ class Source:
     biases for all operators in int8, and rounded weights.
     """
 
-    watched: Watched
+    observed: Observed
     variant: str
     exclude: tuple[str, ...]
     margin: float
@@ -41,7 +41,7 @@ class Source:
         return (*self.own, *self.methods)
 
     def ranges(self, label: str) -> Ranges:
-        return self.own[label] if label in self.own else self.watched.ranges(label)
+        return self.own[label] if label in self.own else self.observed.ranges(label)
 
     def without(self, names: Sequence[str]) -> Source:
         """The same with further nodes in float: no pass is needed."""
@@ -49,13 +49,13 @@ class Source:
 
     def graphs(self, ranges: Ranges) -> list[Int8Graph]:
         """In the canonical layout: one for each plan that differs, none where nothing becomes int8."""
-        seen = self.watched.seen if self.watched.watch.means else {}
+        seen = self.observed.seen if self.observed.observing.means else {}
         means = {name: one.means for name, one in seen.items() if one.bounded}
         made = []
-        for number, planned in enumerate(self.watched.planned(self.exclude)):
+        for number, planned in enumerate(self.observed.planned(self.exclude)):
             steps = scales(planned.plan, ranges, output_margin=self.margin)
             model = insert(
-                self.watched.model, planned.plan, steps, weight_limit=KINDS[self.variant].weight_limit, means=means,
+                self.observed.model, planned.plan, steps, weight_limit=KINDS[self.variant].weight_limit, means=means,
                 given=self.weights,
             )  # fmt: skip
             made.append(

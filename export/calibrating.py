@@ -33,6 +33,6 @@ def options_for(graph: FloatGraph, *, threads: int | None = None, force: bool = 
 
 
 _NOTHING = CalibrationReport(
-    samples=0, compared=0, tensors=(), layers=(), left_float={}, matches={}, errors={},
+    samples=0, compared=0, tensors=(), layers=(), left_float={}, output_corrections={}, errors={},
     notes=("only the float graph was asked for",),
 )  # fmt: skip

@@ -129,8 +129,8 @@ def search(
 
 def grouped(source: Source) -> list[Group]:
     """The int8 operators in the order of the graph, each a group of its own; neighbours together if they are many."""
-    planned = {name for one in source.watched.planned(source.exclude) for name in one.plan.operators}
-    names = [node.name for node in source.watched.model.graph.node if node.name in planned]
+    planned = {name for one in source.observed.planned(source.exclude) for name in one.plan.operators}
+    names = [node.name for node in source.observed.model.graph.node if node.name in planned]
     parts = np.array_split(np.array(names, dtype=object), min(MOST_GROUPS, len(names))) if names else []
     return [tuple(str(name) for name in part) for part in parts]
 

@@ -24,8 +24,8 @@ from edge_sdk.calibration.ops import DEQUANTIZE, operator
 from edge_sdk.calibration.prepare import Prepared
 from edge_sdk.calibration.rewrite.clean import tidy
 from edge_sdk.calibration.source import Source
+from edge_sdk.calibration.statistics.observed import observed_graph
 from edge_sdk.calibration.statistics.ranges import Weights
-from edge_sdk.calibration.statistics.watch import watched
 from edge_sdk.errors import CheckFailed
 from edge_sdk.extras import how_to_install, need, vendor_errors
 from edge_sdk.runtimes.operators import QUANTIZE
@@ -63,11 +63,13 @@ class Nncf:
             if n.name in stays or (operator(n).kind == "matrix" and n.name not in planned)
         ]  # fmt: skip
         found = taken_apart(_quantized(prepared, mode, variant, ignored), prepared.model)
-        base = watched(found.model, prepared.samples, replace(prepared.base.watch, sizes=False), exclude=exclude)
+        base = observed_graph(
+            found.model, prepared.samples, replace(prepared.base.observing, sizes=False), exclude=exclude
+        )
         whole = base.ranges("minmax")
         own = {name: replace(whole[name], top=top) for name, top in found.tops.items() if name in whole and top > 0.0}
         return Source(
-            watched=base, variant=variant, exclude=tuple(exclude), margin=prepared.options.margin,
+            observed=base, variant=variant, exclude=tuple(exclude), margin=prepared.options.margin,
             methods=prepared.options.trials.range_methods, own={OWN: {**whole, **own}}, weights=found.weights,
             revertible=False,
         )  # fmt: skip

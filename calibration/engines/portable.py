@@ -11,7 +11,7 @@ from edge_sdk.calibration.prepare import Prepared
 from edge_sdk.calibration.rewrite.rescale import rescaled
 from edge_sdk.calibration.source import Source
 from edge_sdk.calibration.statistics.equalise import Equalisation, equalisations
-from edge_sdk.calibration.statistics.watch import Watched
+from edge_sdk.calibration.statistics.observed import Observed
 from edge_sdk.runtimes.variants import KINDS, TOP
 
 EQUALISED = "equalised"
@@ -37,7 +37,7 @@ class Portable:
         if base is None:
             return None
         return Source(
-            watched=base, variant=variant, exclude=tuple(exclude), margin=options.margin,
+            observed=base, variant=variant, exclude=tuple(exclude), margin=options.margin,
             methods=options.trials.range_methods,
         )  # fmt: skip
 
@@ -51,8 +51,8 @@ def _equalisations(prepared: Prepared, exclude: Sequence[str]) -> list[Equalisat
     return equalisations(prepared.model, prepared.base.seen, operators, untouched=untouched, weight_limit=limit)
 
 
-def _equalised(prepared: Prepared, exclude: Sequence[str]) -> Watched | None:
-    """The rescaled graph, watched anew where it changed; None where these nodes leave nothing to equalise."""
+def _equalised(prepared: Prepared, exclude: Sequence[str]) -> Observed | None:
+    """The rescaled graph, observed anew where it changed; None where these nodes leave nothing to equalise."""
     key = (EQUALISED, tuple(exclude))
     if key not in prepared.rewritten:
         found = _equalisations(prepared, exclude)

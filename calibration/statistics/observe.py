@@ -248,7 +248,7 @@ class Reader:
                 raise BadInput(f"input {name} is a {type(array).__name__}, not an array", where=where)
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 raise BadInput(f"input {name} holds NaN or infinity", where=where, hint="Look at that sample")
-        if not self._tensors:  # nothing to watch; ONNX Runtime refuses a run without outputs
+        if not self._tensors:  # nothing to observe; ONNX Runtime refuses a run without outputs
             return {}
         with vendor_errors("onnxruntime", where=where):
             return dict(zip(self._tensors, self._session.run(self._tensors, dict(feeds)), strict=True))

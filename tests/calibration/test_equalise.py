@@ -323,21 +323,21 @@ def test_an_excluded_operator_keeps_its_weights_and_leaves_nothing_to_equalise()
 
 def test_biases_are_not_corrected_where_that_is_not_wanted_though_channels_are_watched() -> None:
     model = build(PICTURE, even).SerializeToString()
-    watched, plain = (
+    observed, plain = (
         quantize(model, alike(PICTURE), options=options(bias_correction=False, trials=Trials(equalise=equalise)))
         for equalise in (True, False)
     )
-    assert watched.get("int8").graph == plain.get("int8").graph
+    assert observed.get("int8").graph == plain.get("int8").graph
 
 
 def test_statistics_of_what_changed_are_those_of_a_pass_over_the_rescaled_graph() -> None:
     prepared = prepare(build(PICTURE, uneven).SerializeToString(), drawn(PICTURE), options())
     source = Portable().source(prepared, EQUALISED, "int8", ())
     assert source is not None
-    again = prepare(graphs.dump(source.watched.model), drawn(PICTURE), options())
+    again = prepare(graphs.dump(source.observed.model), drawn(PICTURE), options())
     for name, one in again.base.seen.items():
-        assert source.watched.seen[name].high == pytest.approx(one.high, rel=1e-5)
-        np.testing.assert_allclose(source.watched.seen[name].means, one.means, rtol=1e-4, atol=1e-6)
+        assert source.observed.seen[name].high == pytest.approx(one.high, rel=1e-5)
+        np.testing.assert_allclose(source.observed.seen[name].means, one.means, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("limit", [63, 64, 127])

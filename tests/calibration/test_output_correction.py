@@ -83,8 +83,8 @@ def test_corrected_variants_are_nearer_to_the_float_graph_and_equal_in_both_layo
         )
         for nodes in ((), (INSIDE,))
     )
-    assert plain.report.matches == {}
-    (found,) = corrected.report.matches["int8-w7"]
+    assert plain.report.output_corrections == {}
+    (found,) = corrected.report.output_corrections["int8-w7"]
     assert found.error_after < found.error_before
     assert _error(corrected, samples, f"{INSIDE}/correction/out") < _error(plain, samples, "")
     left, right = (corrected.get("int8-w7", layout).graph for layout in ("conv-relu-q", "conv-q-relu-q"))

@@ -166,7 +166,7 @@ def test_operators_left_in_float_are_named_or_counted_by_place_with_the_reason(
     nodes: dict[str, str], said: str
 ) -> None:
     report = CalibrationReport(
-        samples=1, compared=1, tensors=(), layers=(), left_float=nodes, matches={}, errors={}, notes=()
+        samples=1, compared=1, tensors=(), layers=(), left_float=nodes, output_corrections={}, errors={}, notes=()
     )
     assert any(one.endswith(f"left in float: {said}.") for one in calibrated.sentences(report))
 

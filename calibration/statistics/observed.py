@@ -1,6 +1,6 @@
 """A float graph together with what passed through it: everything that a plan and its scales need. Makes no int8 graph.
 
-One pass over the samples watches the tensors of every plan that may be asked for later, so that leaving a node out of
+One pass over the samples observes the tensors of every plan that may be asked for later, so that leaving a node out of
 int8 is a new plan and no new pass.
 """
 
@@ -41,10 +41,10 @@ class Planned:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Watch:
+class Observing:
     """What to plan for and what to look at. contracts: runtimes that take the float graph. float_nodes: nodes that stay
     float in every plan. histogram: for range methods besides minmax. means: per channel, to correct biases. sizes: per
-    channel, to equalise them. halves: whether to watch what fp16 must know."""
+    channel, to equalise them. halves: whether to observe what fp16 must know."""
 
     contracts: tuple[str, ...]
     float_nodes: tuple[str, ...] = ()
@@ -69,28 +69,28 @@ class Watch:
         }  # fmt: skip
 
     def channel_axes(self, model: ModelProto, plans: Iterable[QuantizationPlan]) -> dict[str, int]:
-        """Of the tensors whose channels are watched one by one."""
+        """Of the tensors whose channels are observed one by one."""
         wanted = plans if self.means or self.sizes else ()
         return {name: axis for one in wanted for name, axis in one.channel_axes(model).items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Watched:
-    """A graph, how it was watched, and the statistics of its tensors."""
+class Observed:
+    """A graph, how it was observed, and the statistics of its tensors."""
 
     model: ModelProto
-    watch: Watch
+    observing: Observing
     seen: Mapping[str, TensorStatistics]
 
     def planned(self, exclude: Sequence[str] = ()) -> list[Planned]:
         """The plans that differ, each with its contracts; none that leaves everything in float. No pass is needed: a
-        tensor that only this `exclude` would quantize was not watched, and stays float."""
+        tensor that only this `exclude` would quantize was not observed, and stays float."""
         unbounded = frozenset(name for name, one in self.seen.items() if not one.bounded)
         tops = {name: max(-one.low, one.high) for name, one in self.seen.items() if one.bounded}
-        plans = self.watch.plans(self.model, exclude, unbounded, tops)
-        while unwatched := {name for one in plans.values() for name in one.points} - self.seen.keys():
-            unbounded |= unwatched
-            plans = self.watch.plans(self.model, exclude, unbounded, tops)
+        plans = self.observing.plans(self.model, exclude, unbounded, tops)
+        while unobserved := {name for one in plans.values() for name in one.points} - self.seen.keys():
+            unbounded |= unobserved
+            plans = self.observing.plans(self.model, exclude, unbounded, tops)
         groups: list[tuple[QuantizationPlan, list[str]]] = []
         for target, found in plans.items():
             same = next((names for one, names in groups if one == found), None)
@@ -104,51 +104,52 @@ class Watched:
         """Of every tensor that a scale can hold. method: of `ranges.fit`."""
         return {name: fit(one, method) for name, one in self.seen.items() if one.bounded}
 
-    def rewritten(self, model: ModelProto, samples: Iterable[Feeds], changed: Collection[str]) -> Watched:
+    def rewritten(self, model: ModelProto, samples: Iterable[Feeds], changed: Collection[str]) -> Observed:
         """The same with another graph of the same nodes, by one pass for the tensors that are not what they were.
 
-        changed: names of tensors, none made of a picture alone; those that were not watched before stay so.
+        changed: names of tensors, none made of a picture alone; those that were not observed before stay so.
         """
         names = tuple(name for name in self.seen if name in changed)
-        axes = self.watch.channel_axes(self.model, self.watch.plans(self.model).values())
+        axes = self.observing.channel_axes(self.model, self.observing.plans(self.model).values())
         seen = observe(
-            model, samples, names, histogram=self.watch.histogram, channel_axes=axes, threads=self.watch.threads,
+            model, samples, names, histogram=self.observing.histogram, channel_axes=axes,
+            threads=self.observing.threads,
         )  # fmt: skip
         return replace(self, model=model, seen={**self.seen, **seen})
 
 
-def watched(
+def observed_graph(
     model: ModelProto,
     samples: Iterable[Feeds],
-    watch: Watch,
+    observing: Observing,
     *,
     exclude: Sequence[str] = (),
     progress: Progress = silent,
     total: int = 0,
     keep: Spread | None = None,
-) -> Watched:
-    """One pass over `samples`. exclude: nodes that the first plan leaves float; plans without it are watched as well.
+) -> Observed:
+    """One pass over `samples`. exclude: nodes that the first plan leaves float; plans without it are observed as well.
 
     The picture's own range is that of 0 and 255. total, keep: as of `observe.observe`. Raises as that.
     """
-    plans = [*watch.plans(model).values(), *(watch.plans(model, exclude).values() if exclude else ())]
+    plans = [*observing.plans(model).values(), *(observing.plans(model, exclude).values() if exclude else ())]
     points = dict.fromkeys(name for one in plans for name in one.points)
-    halves = _half_tensors(model) if watch.halves else ()
+    halves = _half_tensors(model) if observing.halves else ()
     seen = observe(
-        model, samples, tuple(dict.fromkeys((*points, *halves))), histogram=watch.histogram,
-        channel_axes=watch.channel_axes(model, plans), sizes=watch.sizes, threads=watch.threads, progress=progress,
-        total=total, keep=keep,
+        model, samples, tuple(dict.fromkeys((*points, *halves))), histogram=observing.histogram,
+        channel_axes=observing.channel_axes(model, plans), sizes=observing.sizes, threads=observing.threads,
+        progress=progress, total=total, keep=keep,
     )  # fmt: skip
     pictures = tuple(dict.fromkeys(name for one in plans for name in one.pictures()))
     if pictures:
         part, ends = extremes(model, pictures)
-        whole = observe(part, ends, pictures, threads=watch.threads)
+        whole = observe(part, ends, pictures, threads=observing.threads)
         seen |= {name: replace(seen[name], low=one.low, high=one.high) for name, one in whole.items()}
-    return Watched(model=model, watch=watch, seen=seen)
+    return Observed(model=model, observing=observing, seen=seen)
 
 
 def _half_tensors(model: ModelProto) -> tuple[str, ...]:
-    """What must be watched to know that half numbers hold it: all but what can't exceed its own input."""
+    """What must be observed to know that half numbers hold it: all but what can't exceed its own input."""
     index = graphs.Index.of(model)
     nodes = [n for n in model.graph.node if not operator(n).never_larger]
     return tuple(name for n in nodes for name in n.output if index.types.get(name) == TensorProto.FLOAT)
