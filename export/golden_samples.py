@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -50,14 +52,16 @@ def golden_samples(
     threads: int | None,
     progress: Progress,
 ) -> tuple[tuple[GoldenSample, ...], dict[str, bytes]]:
-    """The samples as the manifest describes them, and their members."""
+    """The samples as the manifest describes them, and their members. Of those that are spare, some are packed in place
+    of others, see `golden_choice`."""
+    golden = _chosen(golden, task, setup, graphs, threads, progress)
     feeds: list[dict[str, dict[str, Array]]] = [{} for _ in golden]
     outputs: list[dict[str, dict[str, Array]]] = [{} for _ in golden]
     float_answers: list[dict[str, _Answers]] = [{} for _ in golden]
     for role in task.roles_of(setup.inputs):
         for index, sample in enumerate(golden):
             feeds[index][role] = _fed(task, setup, sample.source, role, float_answers[index], index)
-        if golden_choice.alike([fed[role] for fed, one in zip(feeds, golden, strict=True) if not one.spare]):
+        if golden_choice.alike([one[role] for one in feeds]):
             raise BadUsage(
                 f"all golden samples feed the graph of {role} the same",
                 hint="Give samples that differ: of equal ones, a constant answer would pass",
@@ -74,9 +78,56 @@ def golden_samples(
                 if one.variant.variant == "fp32":
                     float_answers[index][role] = answer
     members = _Members()
-    kept = golden_choice.kept(golden, feeds, _distances(graphs, outputs))
-    samples = tuple(_stored(index, golden[one], feeds[one], outputs[one], members) for index, one in enumerate(kept))
+    samples = tuple(
+        _stored(index, sample, feeds[index], outputs[index], members) for index, sample in enumerate(golden)
+    )
     return samples, members.by_name
+
+
+def _chosen(
+    golden: Sequence[Golden], task: Task, setup: Setup, graphs: Sequence[Packed], threads: int | None,
+    progress: Progress,
+) -> Sequence[Golden]:  # fmt: skip
+    """Those to pack. Of the others nothing is kept but how far apart their answers are."""
+    if not any(one.spare for one in golden):
+        return golden
+    feeds: list[dict[str, dict[str, Array]]] = [{} for _ in golden]
+    floats: list[dict[str, _Answers]] = [{} for _ in golden]
+    distances: list[float | None] = [None] * len(golden)
+    for role in task.roles_of(setup.inputs):
+        for index, sample in enumerate(golden):
+            feeds[index][role] = _fed(task, setup, sample.source, role, floats[index], index)
+        plans = {(one.variant.variant, one.variant.plan): one for one in graphs if one.graph.role == role}
+        fp32, *others = sorted(plans.values(), key=lambda one: one.variant.variant != "fp32")
+        if not others and role == task.roles_of(setup.inputs)[-1]:
+            continue  # no later graph reads its answers
+        for one in (fp32, *others):
+            progress(graphs.index(one), len(graphs), f"golden samples chosen by {one.graph.name}")
+            with _reference(one, threads) as session:
+                for index, fed in enumerate(feeds):
+                    answered = answers(session, fed[role])
+                    if one is fp32:
+                        floats[index][role] = answered
+                    else:
+                        distances[index] = _farther(distances[index], _distance(floats[index][role], answered))
+    return [golden[index] for index in golden_choice.kept(golden, feeds, distances)]
+
+
+def _distance(wanted: _Answers, got: _Answers) -> float | None:
+    """Of the output that differs most, as `fidelity.error`; infinite where a shape does. None where all that is wanted
+    is zeros or empty: an answer that says nothing."""
+    found: float | None = None
+    for name, want in wanted.items():
+        if want.shape != got[name].shape:
+            return math.inf
+        blank = not want.size or (want.size > 1 and want.dtype.kind in "biuf" and not want.any())
+        found = found if blank else _farther(found, fidelity.error([want], [got[name]]))
+    return found
+
+
+def _farther(one: float | None, other: float | None) -> float | None:
+    known = [distance for distance in (one, other) if distance is not None]
+    return max(known, default=None)
 
 
 class _Members:
@@ -96,24 +147,6 @@ class _Members:
         return msgspec.structs.replace(stored, member=first)
 
 
-def _distances(graphs: Sequence[Packed], outputs: Sequence[Mapping[str, _Answers]]) -> list[float]:
-    """By sample: how far the answers of the other graphs are from those of the fp32 graph of their role at most, as
-    `fidelity.error` has it. What can't be compared counts as 0."""
-    float_names = {one.graph.role: one.graph.name for one in graphs if one.variant.variant == "fp32"}
-    return [
-        max(
-            (
-                fidelity.error([want], [answered[one.graph.name][name]]) or 0.0
-                for one in graphs
-                if one.variant.variant != "fp32"
-                for name, want in answered[float_names[one.graph.role]].items()
-            ),
-            default=0.0,
-        )
-        for answered in outputs
-    ]
-
-
 def _fed(
     task: Task, setup: Setup, source: Mapping[str, Array], role: str, before: Mapping[str, _Answers], index: int
 ) -> dict[str, Array]:
@@ -127,17 +160,24 @@ def _fed(
     return {spec.name: fed[spec.name] for spec in setup.inputs[role]}
 
 
-def _answers(one: Packed, feeds: Sequence[Mapping[str, Array]], threads: int | None) -> list[_Answers]:
-    """ONNX semantics to the letter: ONNX Runtime with every graph optimisation off, one row of a batch at a time."""
+@contextmanager
+def _reference(one: Packed, threads: int | None) -> Iterator[Session]:
+    """ONNX semantics to the letter: ONNX Runtime with every graph optimisation off."""
     options = CompileOptions(reference=True, graph_name=one.graph.name, threads=threads, axes=one.graph.axes)
     session = registry.runtime("onnxruntime").compile(one.variant.graph, options)
     try:
+        yield session
+    finally:
+        session.close()
+
+
+def _answers(one: Packed, feeds: Sequence[Mapping[str, Array]], threads: int | None) -> list[_Answers]:
+    """By the letter of ONNX, one row of a batch at a time."""
+    with _reference(one, threads) as session:
         out = [answers(session, fed) for fed in feeds]
         if one.variant.variant == "fp32":  # the other variants have its structure
             _check_rows(one.graph, session, feeds, out)
         return out
-    finally:
-        session.close()
 
 
 def _check_rows(

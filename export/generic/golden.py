@@ -18,11 +18,11 @@ from edge_sdk.tasks.sources import full_name
 
 
 def check_differ(role: str, samples: ArraySamples) -> None:
-    """Raise BadUsage, before minutes of calibration, where all samples that will be golden ones are the same. Reads
-    three of them at most; what has no sample by number is looked at when the bundle is packed."""
+    """Raise BadUsage, before minutes of calibration, where all samples that may be golden ones are the same. Reads nine
+    of them at most; what has no sample by number is looked at when the bundle is packed."""
     if not isinstance(samples, PictureFolder | StackedSamples | FolderSamples):
         return
-    first, *others = [samples.sample(number) for number in numbers(len(samples))]
+    first, *others = [samples.sample(number) for number in (*numbers(len(samples)), *spares(len(samples)))]
     if not others:  # as `spread` and `pictures` turn an only one
         others = [
             {name: np.flip(array, (1 if isinstance(samples, PictureFolder) else None)) for name, array in first.items()}

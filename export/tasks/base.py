@@ -80,7 +80,7 @@ class HasDigest(Protocol):
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Golden:
     """One golden sample to be packed. source: what a user would give, as arrays in the form that `Task.feeds` takes.
-    spare: packed only in place of another one that hangs on an edge, see `golden_choice`.
+    spare: packed only in place of another one, see `golden_choice`.
     """
 
     source: Mapping[str, Array]

@@ -48,6 +48,5 @@ def numbers(count: int) -> list[int]:
 
 
 def spares(count: int) -> list[int]:
-    """Which of `count` samples stand in for a golden one that hangs on an edge: those at each eighth, apart from
-    `numbers`."""
+    """Which of `count` samples may replace a golden one: those at each eighth, apart from `numbers`."""
     return sorted({count * eighth // 8 for eighth in range(1, 8)} - set(numbers(count)))
