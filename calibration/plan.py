@@ -193,7 +193,7 @@ class _Planner:
         """Empty if the contract has an int8 form for this convolution or product, and every target a kernel that
         answers rightly; else why it stays float. Operators before `node` are planned."""
         if self._stays_float(node):
-            return "asked for, or what an accuracy bound needs"
+            return "excluded by name, or by the search for the accuracy bound"
         for target in self._targets:
             if not has_int8(node.op_type, target):
                 return f"{target} has no int8 {node.op_type}"
@@ -202,23 +202,28 @@ class _Planner:
     def _odd_weight(self, node: NodeProto) -> str:
         constants = self._index.constants
         weight, bias = constants.get(node.input[1]), operator(node).bias
-        if is_product(node.op_type) and weight is not None and _small(node, weight.shape):
-            return f"fewer than {FEWEST_INPUTS} inputs or {FEWEST_OUTPUTS} outputs, where int8 wins nothing"
         if weight is None or weight.dtype != np.float32 or node.input[0] in constants or not weight.size:
             return "no constant float32 weight"
+        if form := _odd_form(node, weight.ndim):
+            return form
+        if is_product(node.op_type) and _small(node, weight.shape):
+            return f"fewer than {FEWEST_INPUTS} inputs or {FEWEST_OUTPUTS} outputs, where int8 saves nothing"
         if bias is not None and len(node.input) > bias and node.input[bias] and node.input[bias] not in constants:
             return "a bias that the graph computes, where runtimes fuse constant ones alone"
-        return "" if _shaped(node, weight.ndim) else "factors or a transposed input, which no int8 kernel has"
+        return ""
 
     def _odd_values(self, node: NodeProto, first_conv: str) -> str:
         if self._index.types.get(node.input[0], TensorProto.FLOAT) != TensorProto.FLOAT:
             return "values that are not float32"
         if not self._unbounded.isdisjoint({*node.input, self._end_of(node.output[0])}):
-            return "infinite values, or none, on a sample"
+            return "values that are infinite, or missing, on a sample"
         if node.input[0] not in self._pictures or first_conv == "int8":
             return ""
-        exact = self._raw(node.input[0]) and node.op_type == "Conv" and ops.unpadded(node)
-        return "" if first_conv == "auto" and exact else "reads the picture, which loses a bit in int8 and wins no time"
+        if first_conv == "float":
+            return "the first on a picture, asked for in float"
+        if not self._raw(node.input[0]) or node.op_type != "Conv":
+            return "reads normalized pixels, which lose a bit in int8 and save no time"
+        return "" if ops.unpadded(node) else "pads the picture, whose int8 pixels are less 128: zero is not black there"
 
     def _known_faulty(self, node: NodeProto) -> str:
         """What a target answers wrongly in int8, or refuses."""
@@ -352,17 +357,15 @@ class _Planner:
 
 
 def _small(node: NodeProto, weight: tuple[int, ...]) -> bool:
-    """Whether a product has too few inputs or outputs for int8 to pay."""
-    if len(weight) != 2:
-        return min(weight, default=0) < max(FEWEST_INPUTS, FEWEST_OUTPUTS)
+    """Whether a product with a matrix has too few inputs or outputs for int8 to pay."""
     return channels_in(node, weight) < FEWEST_INPUTS or channels_out(node, weight) < FEWEST_OUTPUTS
 
 
-def _shaped(node: NodeProto, rank: int) -> bool:
-    """Whether attributes and the weight's rank are those of a plain product or convolution."""
-    if node.op_type == "MatMul":
-        return rank == 2
-    if node.op_type == "Gemm":
-        plain = all(graphs.number(node, name, 1.0) == 1.0 for name in ("alpha", "beta"))
-        return plain and not graphs.integer(node, "transA", 0)
-    return True
+def _odd_form(node: NodeProto, rank: int) -> str:
+    """Empty if attributes and the weight's rank are those of a plain product or convolution, else what is not."""
+    if node.op_type == "MatMul" and rank != 2:
+        return "a weight that is no matrix"
+    factors = any(graphs.number(node, name, 1.0) != 1.0 for name in ("alpha", "beta"))
+    if node.op_type == "Gemm" and (factors or graphs.integer(node, "transA", 0)):
+        return "factors or a transposed input, which no int8 kernel has"
+    return ""

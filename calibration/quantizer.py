@@ -125,7 +125,7 @@ def _report(
         compared=len(prepared.compared),
         tensors=rows,
         layers=report.layer_rows(prepared.model, (v for v in variants if v.variant in prepared.options.int8_variants)),
-        left_float=report.left_float(prepared.model, [one.planned.plan for one in made]),
+        left_float=report.left_float(prepared.model, [one.planned for one in made]),
         output_corrections={name: one for (name, number), one in corrections.items() if number == 0},
         errors=compared.errors,
         notes=(

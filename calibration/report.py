@@ -15,6 +15,7 @@ from edge_sdk.calibration.ops import DEQUANTIZE, depthwise, operator
 from edge_sdk.calibration.plan import QuantizationPlan
 from edge_sdk.calibration.saturation.loss import unsafe_pairs
 from edge_sdk.calibration.statistics.observe import TensorStatistics
+from edge_sdk.calibration.statistics.observed import Planned
 from edge_sdk.calibration.statistics.output_correction import OutputCorrection
 from edge_sdk.calibration.statistics.ranges import Range
 from edge_sdk.calibration.statistics.weights import by_output
@@ -255,12 +256,19 @@ def layer_rows(model: ModelProto, variants: Iterable[Variant]) -> tuple[LayerRow
     )
 
 
-def left_float(model: ModelProto, plans: Iterable[QuantizationPlan]) -> dict[str, str]:
-    """Convolutions and products that not every plan has in int8, in the order of the graph, each with the reason."""
+def left_float(model: ModelProto, made: Iterable[Planned]) -> dict[str, str]:
+    """Convolutions and products that not every plan has in int8, in the order of the graph, each with the reason; and
+    for which runtimes, where another one has it in int8."""
+    plans = list(made)
     found: dict[str, str] = {}
-    for plan in plans:
-        found = {**plan.left_float, **found}
-    return {node.name: found[node.name] for node in model.graph.node if node.name in found}
+    for node in model.graph.node:
+        reasons = [(one.plan.left_float[node.name], one.contracts) for one in plans if node.name in one.plan.left_float]
+        if not reasons:
+            continue
+        everywhere = all(node.name in one.plan.left_float for one in plans)
+        runtimes = sorted({name for _, contracts in reasons for name in contracts})
+        found[node.name] = reasons[0][0] if everywhere else f"{reasons[0][0]}; for {', '.join(runtimes)} alone"
+    return found
 
 
 def dead_notes(seen: Mapping[str, TensorStatistics], rows: Iterable[TensorRow]) -> list[str]:

@@ -98,8 +98,11 @@ def korn_graubard(
     """Interval of a share whose samples come in parts (Korn and Graubard 1998): exact, of as many samples as are worth
     the same if all were alone, and of fewer where few parts show how far parts differ.
 
-    share: 0 < share < 1. variance: of the share, as parts differ. parts: from 2 on, fewer than samples.
+    share: 0 < share < 1; of 0 and 1 parts can't be seen to differ. variance: of the share, as parts differ. parts: 2 to
+    samples. Raises BadUsage.
     """
+    if not (0.0 < share < 1.0 and 2 <= parts <= samples):
+        raise BadUsage(f"a share of {share} in {parts} parts of {samples} samples has no such interval")
     worth = min(float(samples), share * (1.0 - share) / variance if variance > 0.0 else math.inf)
     worth *= (student_t(level, samples - 1) / student_t(level, parts - 1)) ** 2
     tail, right = (1.0 - level) / 2.0, share * worth

@@ -182,7 +182,7 @@ MOST_NAMED = 8
 
 
 def _left_float(why: Mapping[str, str]) -> str:
-    """ "conv1, head (fewer than 16 inputs); first (reads the picture)": nodes by reason, the largest group last."""
+    """ "conv1, head (fewer than 16 inputs); first (excluded by name)": nodes by reason, the largest group last."""
     by_reason: dict[str, list[str]] = {}
     for node, reason in why.items():
         by_reason.setdefault(reason, []).append(node)

@@ -17,7 +17,9 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from edge_sdk.calibration.insert import insert
 from edge_sdk.calibration.lint.linter import lint
 from edge_sdk.calibration.plan import QuantizationPlan, plan
+from edge_sdk.calibration.report import left_float
 from edge_sdk.calibration.rewrite.clean import tidy
+from edge_sdk.calibration.statistics.observed import Planned
 from edge_sdk.runtimes import faults
 
 Ends = dict[str, Sequence[int | str]]
@@ -63,38 +65,83 @@ def computed(what: str) -> ModelProto:
     return graph(nodes, {"w": ones(16, 16), "b": ones(16)}, {"x": [16, 16], "u": shape}, ["y"])
 
 
+INT8, FACTORS, NO_WEIGHT = "", "factors or a transposed input", "no constant float32 weight"
+
+
 @pytest.mark.parametrize(
-    ("model", "planned"),
+    ("model", "why"),
     [
-        (matrix(), 1),
-        (matrix(transB=1), 1),
-        (matrix(transA=1), 0),
-        (matrix(alpha=0.5), 0),
-        (matrix(beta=0.5), 0),
-        (matrix(alpha=1.0, beta=1.0, transA=0), 1),
-        (matrix(inputs="x w"), 1),
-        (matrix(inputs="x w _"), 1),
-        (matrix("MatMul", "x w"), 1),
-        (matrix("MatMul", "x w", w=ones(2, 16, 16)), 0),
-        (matrix("MatMul", "x w", w=ones(16)), 0),
-        (matrix("MatMul", "x x"), 0),
-        (matrix("MatMul", "w x"), 0),
-        (matrix("MatMul", "w v", v=ones(16, 16)), 0),
-        (matrix("MatMul", "x w", w=ones(16, 0)), 0),
-        (computed("weight"), 0),
-        (computed("bias"), 0),
+        (matrix(), INT8),
+        (matrix(transB=1), INT8),
+        (matrix(transA=1), FACTORS),
+        (matrix(alpha=0.5), FACTORS),
+        (matrix(beta=0.5), FACTORS),
+        (matrix(alpha=1.0, beta=1.0, transA=0), INT8),
+        (matrix(inputs="x w"), INT8),
+        (matrix(inputs="x w _"), INT8),
+        (matrix("MatMul", "x w"), INT8),
+        (matrix("MatMul", "x w", w=ones(2, 16, 16)), "a weight that is no matrix"),
+        (matrix("MatMul", "x w", w=ones(16)), "a weight that is no matrix"),
+        (matrix("MatMul", "x x"), NO_WEIGHT),
+        (matrix("MatMul", "w x"), NO_WEIGHT),
+        (matrix("MatMul", "w v", v=ones(16, 16)), NO_WEIGHT),
+        (matrix("MatMul", "x w", w=ones(16, 0)), NO_WEIGHT),
+        (matrix("MatMul", "x w", w=ones(16, 4)), "fewer than 16 inputs or 8 outputs"),
+        (computed("weight"), NO_WEIGHT),
+        (computed("bias"), "a bias that the graph computes"),
     ],
     ids=[
         "plain", "transB", "transA", "alpha", "beta", "stated defaults", "no bias", "empty bias", "MatMul",
         "a matrix for each sample", "a vector", "of two activations", "stored on the left", "of two constants",
-        "an empty weight", "a computed weight", "a computed bias",
+        "an empty weight", "few outputs", "a computed weight", "a computed bias",
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("target", ["tensorrt", "openvino", "onnxruntime"])
-def test_a_matrix_operator_is_int8_only_where_every_runtime_fuses_it(
-    model: ModelProto, planned: int, target: str
+def test_a_matrix_operator_is_int8_only_where_every_runtime_fuses_it_else_the_reason_is_said(
+    model: ModelProto, why: str, target: str
 ) -> None:
-    assert len(plan(model, (target,)).operators) == planned
+    found = plan(model, (target,))
+    assert len(found.operators) + len(found.left_float) == 1
+    assert [text[: len(why)] for text in found.left_float.values()] == ([why] if why else [])
+
+
+def pixels(*, padded: bool = False, normalized: bool = False) -> ModelProto:
+    """A convolution of a picture of bytes."""
+    nodes = [node("Cast", "x", "f", to=1), *([node("Mul", "f half", "n")] if normalized else [])]
+    nodes.append(node("Conv", f"{'n' if normalized else 'f'} w", "y", pads=[int(padded)] * 4))
+    constants = {"w": ones(4, 3, 3, 3), **({"half": F32(0.5)} if normalized else {})}
+    return graph(nodes, constants, {"x": [1, 3, 8, 8]}, ["y"], kind=TensorProto.UINT8)
+
+
+@pytest.mark.parametrize(
+    ("model", "first_conv", "why"),
+    [
+        (pixels(), "auto", INT8), (pixels(), "float", "the first on a picture, asked for in float"),
+        (pixels(padded=True), "auto", "pads the picture"), (pixels(padded=True), "int8", INT8),
+        (pixels(normalized=True), "auto", "reads normalized pixels"), (pixels(normalized=True), "int8", INT8),
+        (pixels(normalized=True, padded=True), "auto", "reads normalized pixels"),
+    ],
+)  # fmt: skip
+def test_a_convolution_of_a_picture_says_why_it_stays_float(model: ModelProto, first_conv: Any, why: str) -> None:
+    found = plan(model, ("tensorrt",), first_conv=first_conv)
+    assert [text[: len(why)] for text in found.left_float.values()] == ([why] if why else [])
+
+
+def test_what_the_caller_excludes_says_so() -> None:
+    assert plan(matrix(), ("tensorrt",), float_nodes=("Gemm_y",)).left_float == {
+        "Gemm_y": "excluded by name, or by the search for the accuracy bound"
+    }
+
+
+def test_a_reason_names_its_runtimes_where_another_one_has_the_operator_in_int8() -> None:
+    model = graph([node("ConvTranspose", "x w", "y")], {"w": ones(4, 2, 1, 1)}, {"x": [1, 4, 8, 8]}, ["y"])
+    both = [Planned(plan=plan(model, (one,)), contracts=(one,)) for one in ("tensorrt", "onnxruntime")]
+    assert left_float(model, both) == {
+        "ConvTranspose_y": "onnxruntime has no int8 ConvTranspose; for onnxruntime alone"
+    }
+    assert left_float(model, both[1:]) == {"ConvTranspose_y": "onnxruntime has no int8 ConvTranspose"}
+    assert left_float(model, both[:1]) == {}
+    assert left_float(model, []) == {}
 
 
 def test_a_half_weight_stays_float() -> None:

@@ -263,7 +263,7 @@ def test_a_padded_first_convolution_is_left_float_because_zero_is_not_black_ther
     h = b.relu(b.conv(b.picture(), 3, 8, 3, pad=1))
     graph = b.model({"out": b.conv(h, 8, 4, 1)})
     assert quantize(graph.SerializeToString(), pictures(2), options=PLAIN).report.left_float == {
-        "Conv_5": "reads the picture, which loses a bit in int8 and wins no time"
+        "Conv_5": "pads the picture, whose int8 pixels are less 128: zero is not black there"
     }
     forced = QuantizeOptions(variants=("int8",), first_conv="int8", threads=1)
     made = quantize(graph.SerializeToString(), pictures(2), options=forced)

@@ -393,6 +393,15 @@ def test_parts_that_are_alike_by_chance_do_not_prove_a_share() -> None:
     assert low < -0.5 < -0.25 < 0.0 < high
 
 
+@pytest.mark.parametrize("parts", [[], ["a"] * 4 + ["b"] * 4 + ["c"] * 4], ids=["samples", "parts"])
+def test_a_change_of_every_sample_is_not_proven_to_be_of_all(parts: list[str]) -> None:
+    units = len(set(parts)) or 12
+    wrong, right = np.zeros(12, np.bool_), np.ones(12, np.bool_)
+    least = clopper_pearson(units, units)[0]
+    assert change_interval(wrong, right, parts) == (least, 1.0)
+    assert change_interval(right, wrong, parts) == (-1.0, -least)
+
+
 def test_of_one_part_nothing_is_known() -> None:
     right = np.array([True, True, False])
     assert share_interval(right, ["a"] * 3) == (0.0, 1.0)

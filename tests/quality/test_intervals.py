@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from edge_sdk.errors import BadUsage
-from edge_sdk.export.tasks.classification.metrics import share_interval
+from edge_sdk.export.tasks.classification.metrics import change_interval, share_interval
 from edge_sdk.intervals import (
     at_least,
     at_most,
@@ -97,6 +97,27 @@ def test_an_interval_over_parts_is_the_exact_one_where_each_sample_is_worth_itse
     low, high = korn_graubard(share, alone * worse, 40, parts)
     assert low <= exact[0] + 1e-9
     assert high >= exact[1] - 1e-9
+
+
+@pytest.mark.parametrize("within", [0.0, 1.0])
+def test_a_change_over_few_parts_lies_in_its_interval_as_often_as_it_says(within: float) -> None:
+    """1000 tests of 4 parts with 12 samples each; a tenth gets worse. within: how much a part decides on it."""
+    rng, held, wide = np.random.default_rng(3), 0, []
+    for _ in range(1000):
+        rates = 0.1 if not within else rng.beta(0.5, 4.5, 4)[:, None]
+        worse = (rng.random((4, 12)) < rates).ravel()
+        low, high = change_interval(np.ones(48, np.bool_), ~worse, [f"part {k // 12}" for k in range(48)])
+        held += low <= -0.1 <= high
+        wide.append(high - low)
+        assert -1.0 <= low <= high <= 1.0
+    assert held >= (940 if not within else 880), held  # of skewed shares 4 parts show little
+    assert float(np.median(wide)) < (0.35 if not within else 0.6), "what says nothing always holds"
+
+
+@pytest.mark.parametrize(("share", "parts"), [(0.0, 3), (1.0, 3), (0.5, 1), (0.5, 41), (float("nan"), 3)])
+def test_an_interval_over_parts_says_what_it_has_none_of(share: float, parts: int) -> None:
+    with pytest.raises(BadUsage, match="has no such interval"):
+        korn_graubard(share, 0.01, 40, parts)
 
 
 @pytest.mark.parametrize("within", [0.0, 1.0])

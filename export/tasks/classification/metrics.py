@@ -141,7 +141,8 @@ def _ranks(shares: NDArray[Any], truth: NDArray[Any]) -> NDArray[np.int64]:
 
 def share_interval(right: NDArray[np.bool_], parts: Sequence[str] = ()) -> Interval:
     """95 % interval of a share. Where samples share parts, that of Korn and Graubard; where all are right, or none,
-    parts can't be seen to differ, and the exact interval of as many parts is given; of one part nothing is known."""
+    parts can't be seen to differ, and the exact interval of as many parts is given; of one part that has both, nothing
+    is known."""
     if not _shared(parts):
         return clopper_pearson(int(right.sum()), len(right))
     units = len(set(parts))
@@ -158,14 +159,14 @@ def change_interval(was: NDArray[np.bool_], now: NDArray[np.bool_], parts: Seque
     where samples share parts, Student's interval by the spread of parts, or of samples where that is larger, since a
     few parts may be alike by chance. Of one part nothing is known.
 
-    Where no sample changed, none shows a spread: then the share that as many parts without a change leave open, both
-    ways.
+    Where no sample changed, or all did, none shows a spread: then what as many parts leave open, towards both sides of
+    no change.
     """
     change = now.astype(np.float64) - was
     units = len(set(parts)) if parts else len(change)
-    if not change.any():
-        upper = clopper_pearson(0, units)[1]
-        return -upper, upper
+    if (change == change[0]).all():
+        low, high = clopper_pearson(0 if change[0] == 0 else units, units)
+        return (-high, high) if change[0] == 0 else (low, high) if change[0] > 0 else (-high, -low)
     if not _shared(parts):
         return _bootstrap(change)
     if units == 1:
