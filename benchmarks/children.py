@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -40,7 +41,10 @@ class Ran:
 
 
 def run(command: Sequence[str | Path], *, folder: Path, environment: Mapping[str, str] | None = None) -> Ran:
-    """Starts `command` in `folder` and waits for it. POSIX alone: the memory is what the system counted."""
+    """Starts `command` in `folder` and waits for it. POSIX alone: the memory is what the system counted. Raises
+    FileNotFoundError for a command that is not there."""
+    if shutil.which(str(command[0])) is None:
+        raise FileNotFoundError(command[0])
     with tempfile.TemporaryDirectory() as kept, (Path(kept) / "said").open("w+b") as said:
         counted = Path(kept) / "counted.json"
         start = time.monotonic()

@@ -55,20 +55,24 @@ def _block(network: Mapping[str, Any]) -> str:
 
 
 def _facts(network: Mapping[str, Any], candidates: list[Any]) -> list[str]:
-    ours = next(one for one in candidates if one["label"] == "edge-sdk int8-w7")
-    made, ran = ours["made"], ours["runtimes"]["onnxruntime"]
-    out = [
-        f"{network['title']}: {_mib(network['fp32_bytes'])} in float32, {_mib(ran['bytes'])} in int8; decisions: "
-        f"{ran['decisions']['what']}. `verify` {'passes' if made['verified'] else 'FAILS'} on every runtime here."
-    ]
-    kept = [f"{variant}: {how}" for variant, how in made["kept"].items()]
-    ran_int8 = [ours["runtimes"][name]["int8_macs_ran_at_least"] for name in RUNTIMES]
-    out[0] += f" Nearest by {'; '.join(kept)}."
-    out[0] += f" Of the work of int8-w7, at least {_both(f'{one:.0%}' for one in ran_int8)} ran in int8."
+    """One line above the table. What did not run has no size and no share of its own."""
+    ours = next((one for one in candidates if one["label"] == "edge-sdk int8-w7"), None)
+    title = f"{network['title']}: {_mib(network['fp32_bytes'])} in float32"
+    if ours is None:
+        return [f"{title}. edge-sdk made NO int8-w7 of it."]
+    made, runs = ours["made"], [ours["runtimes"].get(name, {}) for name in RUNTIMES]
+    ran = next((run for run in runs if "bytes" in run), None)
+    words = (
+        [title] if ran is None else [f"{title}, {_mib(ran['bytes'])} in int8; decisions: {ran['decisions']['what']}"]
+    )
+    words.append(f"`verify` {'passes' if made['verified'] else 'FAILS'} on every runtime here")
+    words.append(f"Nearest by {'; '.join(f'{variant}: {how}' for variant, how in made['kept'].items())}")
+    shares = _both(f"{run['int8_macs_ran_at_least']:.0%}" if "bytes" in run else "-" for run in runs)
+    words.append(f"Of the work of int8-w7, at least {shares} ran in int8")
     if published := network.get("published"):
         done = published["code"] == 0 and published["verified"]
-        out[0] += f" The file as it comes, with free axes: {'the same' if done else 'NOT verified'}."
-    return out
+        words.append(f"The file as it comes, with free axes: {'verified, too' if done else 'NOT verified'}")
+    return [". ".join(words) + "."]
 
 
 def _row(network: str, one: Mapping[str, Any], speeds: Mapping[str, Any]) -> tuple[str, ...]:

@@ -30,10 +30,10 @@ class Trials:
     engines, range_methods: each engine (`engines.ENGINES`) with each method of `ranges.fit` is a candidate. compared:
     on how many samples, spread over all, errors are measured and layouts proven equal. tune_s: time for choosing ranges
     one tensor at a time, 0 = not at all; what another variant has found is taken over. equalise: whether channels are
-    equalised as well, where there are any to equalise (`calibration.equalise`). within: where the nearest is farther
-    than this from the float graph, operators stay float until it is not; None = it stays as it is. search_s: time for
-    finding these operators. scales: whether to report how the values of each output moved, also as each runtime here
-    answers.
+    equalised as well, where there are any to equalise (`calibration.statistics.equalise`). within: where the nearest is
+    farther than this from the float graph, operators stay float until it is not; None = it stays as it is. search_s:
+    time for finding these operators. scales: whether to report how the values of each output moved, also as each
+    runtime here answers.
     """
 
     engines: tuple[str, ...] = ("portable",)

@@ -76,7 +76,7 @@ def _dilated(node: NodeProto, _: Index) -> bool:
     return any(size > 1 for size in graphs.ints(node, "dilations"))
 
 
-_BEHIND = "ceil_mode, with a last window that starts behind the input"
+_BEHIND = "ceil_mode, with a last window that starts past the end of the input"
 RULES = (
     Rule(
         number="L46", title="AveragePool with ceil_mode and padding that count_include_pad counts",
@@ -96,19 +96,21 @@ RULES = (
         menders=(rounded_down,), find=_pools(_BEHIND, _dropped, "MaxPool"),
     ),
     Rule(
-        number="L82", title="AveragePool likewise, of fixed sizes, padding not counted", claims=claim("refused", TRT),
-        hint=_HINT, fix="exact", menders=(rounded_down,), find=_pools(_BEHIND, _empty_mean, "AveragePool"),
+        number="L82", title="AveragePool with such a window, of fixed sizes, padding not counted",
+        claims=claim("refused", TRT), hint=_HINT, fix="exact", menders=(rounded_down,),
+        find=_pools(_BEHIND, _empty_mean, "AveragePool"),
     ),
     Rule(
-        number="L82", title="AveragePool likewise, of free sizes or padding counted", claims=claim("wrong", TRT),
-        hint=_HINT, fix="exact", menders=(rounded_down,), find=_pools(_BEHIND, _another_mean, "AveragePool"),
+        number="L82", title="AveragePool with such a window, of free sizes or with padding counted",
+        claims=claim("wrong", TRT), hint=_HINT, fix="exact", menders=(rounded_down,),
+        find=_pools(_BEHIND, _another_mean, "AveragePool"),
     ),
     Rule(
-        number="L82", title="LpPool likewise", claims=claim("wrong", TRT), hint=_HINT, fix="exact",
+        number="L82", title="LpPool with such a window", claims=claim("wrong", TRT), hint=_HINT, fix="exact",
         menders=(rounded_down,), find=_pools(_BEHIND, _dropped, "LpPool"),
     ),
     Rule(
-        number="L83", title="LpPool with ceil_mode, without padding, with a last window that ends behind the input",
+        number="L83", title="LpPool with ceil_mode, without padding, with a last window that ends past the input",
         claims=claim("wrong", OV), hint=_HINT, fix="exact", menders=(rounded_down,),
         find=_pools("ceil_mode without padding", _beyond_no_border, "LpPool"),
     ),

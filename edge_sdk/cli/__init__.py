@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 
 STOPPED_CODE = 5
@@ -20,4 +21,15 @@ def run() -> None:
             error = {"kind": "Stopped", "what": "stopped", "where": "", "hint": KEPT}
             sys.stdout.write(json.dumps({"error": error}) + "\n")
         sys.stderr.write(f"Stopped. {KEPT}.\n")
-        sys.exit(STOPPED_CODE)
+        _leave()
+    except SystemExit as left:
+        if left.code == STOPPED_CODE:
+            _leave()
+        raise
+
+
+def _leave() -> None:
+    """Python itself would end as killed by SIGINT wherever the signal came during an import, whatever caught it."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(STOPPED_CODE)

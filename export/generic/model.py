@@ -62,9 +62,9 @@ def read_model(path: Path, *, memory: int | None = None) -> UserModel:
 def checked_model(model: Any, data: bytes, *, where: str) -> UserModel:
     """A model, whose bytes are `data`, once it is found to be one that a bundle can hold.
 
-    Half and double precision become float32 (`calibration.widen`); shapes of outputs that it leaves out are inferred.
-    Raises BadInput: an opset that is not read, not valid, an operator that is not standard, an input that no runtime
-    here takes or no bundle holds.
+    Half and double precision become float32 (`calibration.rewrite.widen`); shapes of outputs that it leaves out are
+    inferred. Raises BadInput: an opset that is not read, not valid, an operator that is not standard, an input that no
+    runtime here takes or no bundle holds.
     """
     notes: tuple[str, ...] = ()
     if others := types_in(model):

@@ -67,9 +67,13 @@ def test_quantize_answers_as_it_does_for_small_values(
     model, shape = build()
     data, options = model.SerializeToString(), QuantizeOptions(variants=("int8",), threads=1, trials=trials)
     large, small = (quantize(data, samples(shape, one), options=options).report for one in (top, 1.0))
-    for one, other in zip(large.attempts, small.attempts, strict=False):
-        if one.engine == other.engine == "portable" and one.ranges == other.ranges == "minmax":
-            assert one.errors == pytest.approx(other.errors, rel=0.05)
+    assert large.errors["int8"]
+    if trials == THOROUGH:  # NNCF leaves itself out of one of the two, so that another candidate may be nearest
+        errors = [next(one.errors for one in report.attempts if one.ranges == "minmax") for report in (large, small)]
+        assert errors[0]
+        assert errors[0] == pytest.approx(errors[1], rel=0.05)
+    else:
+        assert large.errors["int8"] == pytest.approx(small.errors["int8"], rel=0.05)
 
 
 @pytest.mark.skipif(bool(Nncf().missing()), reason=Nncf().missing() or "nncf is here")
