@@ -141,10 +141,12 @@ class _Writer:
             real = by_output(node, real).T
         bias = self._index.constants.get(node.input[2]) if len(node.input) > 2 and node.input[2] else None
         axis = 1 if product else weight_axis(node)
-        packed = self._given_weights(node, product) or quantize_weights(
+        limit = TOP if depthwise(node, real.shape) else self._limit
+        given = self._given_weights(node, axis, limit)
+        packed = given or quantize_weights(
             real,
             axis=axis,
-            limit=TOP if depthwise(node, real.shape) else self._limit,
+            limit=limit,
             bias=bias if bias is not None and bias.ndim == 1 and not product else None,
             input_scale=float(self._scales[node.input[0]]),
         )
@@ -157,13 +159,15 @@ class _Writer:
             copy.op_type = "MatMul"
             del copy.attribute[:], copy.input[2:]
         copy.input[1] = out
-        shift = self._shift_of(node, copy, real, packed)
+        shift = self._shift_of(node, copy, real, packed, given=given is not None)
         if product:
             return self._behind(node, copy, bias, shift)
         self._biased(node, copy, bias, shift)
         return None
 
-    def _shift_of(self, node: NodeProto, copy: NodeProto, real: Array, packed: Weights) -> NDArray[np.float64]:
+    def _shift_of(
+        self, node: NodeProto, copy: NodeProto, real: Array, packed: Weights, *, given: bool
+    ) -> NDArray[np.float64]:
         """What the bias of each output channel must take up: the picture's 128, the mean error of rounded weights."""
         weights = packed.values.astype(np.float64)
         weights *= packed.scale.astype(np.float64).reshape([-1 if i == packed.axis else 1 for i in range(weights.ndim)])
@@ -173,20 +177,23 @@ class _Writer:
             # conv(x) = conv(x - 128) + 128 * sum of the weights that really run: exact.
             shift += 128.0 * rounded.reshape(len(exact), -1).sum(axis=1)
         means = self._means.get(node.input[0])
-        given = node.name in self._given
         if means is not None and means.size and not given and self._axes[node.input[0]] == operator(node).data_axis:
             positions = int(np.prod(graphs.ints(node, "strides"))) if node.op_type == "ConvTranspose" else 1
             group = graphs.integer(node, "group", 1)
             shift += bias_shift(exact, rounded, means, group=group, positions=positions)
         return shift
 
-    def _given_weights(self, node: NodeProto, product: bool) -> Weights | None:
-        """What another algorithm has chosen, a product's as (K, N)."""
+    def _given_weights(self, node: NodeProto, axis: int | None, limit: int) -> Weights | None:
+        """What another algorithm has chosen, a product's as (K, N). None of what the contract does not hold: NNCF 3.4
+        leaves weights of grouped convolutions at 127 where it halves others, and gives scales per channel to a
+        ConvTranspose with groups."""
         found = self._given.get(node.name)
-        if found is None or not product:
-            return found
-        values = by_output(node, found.values).T
-        return Weights(values=values, scale=found.scale, axis=None if found.axis is None else 1)
+        if found is not None and is_product(node.op_type):
+            values = by_output(node, found.values).T
+            found = Weights(values=values, scale=found.scale, axis=None if found.axis is None else 1)
+        if found is None or np.abs(found.values.astype(np.int16)).max(initial=0) > limit:
+            return None
+        return found if found.axis in (None, axis) else None
 
     def _biased(self, node: NodeProto, copy: NodeProto, bias: Array | None, shift: NDArray[np.float64]) -> None:
         """The float32 bias of a convolution."""
