@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 from calibration_nets import TAIL, Feeds, mobile, pdn, pictures
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from edge_sdk.calibration import Quantized, QuantizeOptions, graphs, quantize
 from edge_sdk.calibration.comparison import fidelity
 from edge_sdk.calibration.engines import ENGINES
-from edge_sdk.calibration.engines.nncf import Nncf, taken_apart
+from edge_sdk.calibration.engines.nncf import FEWEST_SMOOTHED, Nncf, taken_apart
 from edge_sdk.calibration.graphs import Index
-from edge_sdk.calibration.prepare import prepare
+from edge_sdk.calibration.prepare import Prepared, prepare
 from edge_sdk.calibration.quantizer import finished
 from edge_sdk.calibration.trials import ENGINE_NAMES, Trials
 from edge_sdk.errors import BadUsage
@@ -206,3 +208,47 @@ def test_nncfs_own_numbers_are_written_and_those_of_int8_w7_are_within_64(
     summed = [weight for weight in written.values() if weight.shape[1] > 1]  # depthwise sums are short
     assert len(summed) == 6
     assert {int(np.abs(weight.astype(int)).max()) for weight in summed} == {limit}
+
+
+def grouped() -> ModelProto:
+    """x -> Conv -> Relu -> Conv of two groups -> ConvTranspose of two groups -> Conv -> y."""
+    rng, value = np.random.default_rng(5), helper.make_tensor_value_info
+    shapes = {"a": (8, 4, 3, 3), "b": (8, 4, 1, 1), "c": (8, 4, 2, 2), "d": (4, 8, 1, 1)}
+    nodes = [
+        helper.make_node("Conv", ["x", "a"], ["h0"], "plain"), helper.make_node("Relu", ["h0"], ["h1"]),
+        helper.make_node("Conv", ["h1", "b"], ["h2"], "grouped", group=2), helper.make_node("Relu", ["h2"], ["h3"]),
+        helper.make_node("ConvTranspose", ["h3", "c"], ["h4"], "up", group=2, strides=[2, 2]),
+        helper.make_node("Relu", ["h4"], ["h5"]), helper.make_node("Conv", ["h5", "d"], ["y"], "last"),
+    ]  # fmt: skip
+    graph = helper.make_graph(
+        nodes, "g", [value("x", TensorProto.FLOAT, [1, 4, 12, 12])], [value("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(rng.normal(0, 0.4, shape).astype(np.float32), name) for name, shape in shapes.items()],
+    )  # fmt: skip
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+@without_nncf
+def test_weights_of_nncf_that_the_contract_does_not_hold_are_quantized_anew() -> None:
+    """NNCF 3.4 leaves grouped weights at 127 where it halves others, and scales a grouped ConvTranspose per channel."""
+    feeds = [{"x": np.random.default_rng(seed).normal(size=(1, 4, 12, 12)).astype(np.float32)} for seed in range(8)]
+    options = QuantizeOptions(variants=("int8", "int8-w7"), trials=Trials(engines=("nncf",)), threads=1)
+    made = quantize(grouped().SerializeToString(), feeds, options=options)
+    tops = {variant.variant: largest_weight(graphs.parsed(variant.graph)) for variant in made.variants}
+    assert tops == {"int8": 127, "int8-w7": 64}
+    assert max(made.report.errors["int8-w7"].values()) < 0.1
+
+
+def largest_weight(model: ModelProto) -> int:
+    stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    read = [stored[node.input[0]] for node in model.graph.node if node.input and node.input[0] in stored]
+    return max(int(np.abs(array.astype(int)).max()) for array in read if array.dtype == np.int8)
+
+
+@pytest.mark.parametrize(("samples", "modes"), [(FEWEST_SMOOTHED - 1, ("",)), (FEWEST_SMOOTHED, ("", "smoothed"))])
+def test_few_samples_are_not_smoothed_since_a_channels_largest_value_is_not_known(
+    samples: int, modes: tuple[str, ...]
+) -> None:
+    node = helper.make_node("Softmax", ["x"], ["y"])
+    graph = helper.make_graph([node], "g", [], [])
+    prepared = SimpleNamespace(model=helper.make_model(graph), passed=samples)
+    assert Nncf().modes(cast(Prepared, prepared)) == modes
