@@ -64,9 +64,9 @@ def widened(model: ModelProto, *, where: str = "") -> ModelProto:
 
 def _widen(tensor: TensorProto, where: str) -> None:
     values = numpy_helper.to_array(tensor)
-    with np.errstate(over="ignore"):
-        floats = values.astype(np.float32)
-    if (np.isinf(floats) & np.isfinite(values.astype(np.float64))).any():
+    with np.errstate(over="ignore", invalid="ignore"):  # a signalling NaN becomes a quiet one
+        floats, wide = values.astype(np.float32), values.astype(np.float64)
+    if (np.isinf(floats) & np.isfinite(wide)).any():
         raise BadInput(
             f"its constant {tensor.name[:80] or 'without a name'} is beyond what float32 holds", where=where,
             hint="Export the model in float32",
