@@ -15,7 +15,6 @@ import cv2
 import pytest
 import tiny
 
-import edge_sdk
 from edge_sdk.cli import STOPPED_CODE, main
 from edge_sdk.errors import Stopped
 
