@@ -24,6 +24,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import children
+import networks_page
 from networks_files import provenance
 from networks_peers import PEERS
 from networks_runs import SEMANTICS, int8_share, really_ran
@@ -337,6 +338,8 @@ def main() -> None:
         asked.out, metrics, seeds=[seed for _, seed in PARTS.values()], samples=asked.evaluation, notes=asked.note
     )
     rows.discard()
+    if asked.out.resolve() == networks_page.RECORD:
+        networks_page.write()
 
 
 if __name__ == "__main__":

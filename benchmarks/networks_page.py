@@ -5,7 +5,6 @@ python benchmarks/networks_page.py
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -113,16 +112,6 @@ def _mib(size: int) -> str:
     return f"{size / 2**20:.1f} MiB"
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    return argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-
-
-def main() -> None:
-    """Write the page anew."""
-    parser().parse_args()
-    PAGE.write_text(rendered(PAGE.read_text("utf-8"), json.loads(RECORD.read_text("utf-8"))), "utf-8")
-
-
-if __name__ == "__main__":
-    main()
+def write(record: Path = RECORD) -> None:
+    """The page anew, from a record."""
+    PAGE.write_text(rendered(PAGE.read_text("utf-8"), json.loads(record.read_text("utf-8"))), "utf-8")

@@ -24,7 +24,7 @@ def recorded() -> dict[str, Any]:
 
 def test_the_page_shows_the_record(recorded: dict[str, Any]) -> None:
     page = PAGE.read_text("utf-8")
-    assert rendered(page, recorded) == page, "run python benchmarks/networks_page.py"
+    assert rendered(page, recorded) == page, "benchmarks/networks.py writes it: networks_page.write()"
 
 
 def test_every_network_of_the_record_has_its_table(recorded: dict[str, Any]) -> None:
