@@ -19,6 +19,11 @@ class EdgeError(Exception):
         end = "" if self.hint.endswith((".", "?", "!")) else "."
         return f"{where}{self.args[0]}" + (f". {self.hint}{end}" if self.hint else "")
 
+    def to_json(self) -> dict[str, dict[str, str]]:
+        """What a verb prints with `--json`."""
+        what = {"kind": type(self).__name__, "what": str(self.args[0]), "where": self.where, "hint": self.hint}
+        return {"error": what}
+
 
 class CheckFailed(EdgeError):
     """A check did not hold: verify, lint, compare."""

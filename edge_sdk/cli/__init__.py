@@ -6,7 +6,8 @@ import json
 import os
 import sys
 
-STOPPED_CODE = 5
+from edge_sdk.errors import Stopped
+
 KEPT = "Finished files are kept; none is half written"
 
 
@@ -18,12 +19,11 @@ def run() -> None:
         verb()
     except KeyboardInterrupt:
         if "--json" in sys.argv:
-            error = {"kind": "Stopped", "what": "stopped", "where": "", "hint": KEPT}
-            sys.stdout.write(json.dumps({"error": error}) + "\n")
+            sys.stdout.write(json.dumps(Stopped("stopped", hint=KEPT).to_json()) + "\n")
         sys.stderr.write(f"Stopped. {KEPT}.\n")
         _leave()
     except SystemExit as left:
-        if left.code == STOPPED_CODE:
+        if left.code == Stopped.exit_code:
             _leave()
         raise
 
@@ -32,4 +32,4 @@ def _leave() -> None:
     """Python itself would end as killed by SIGINT wherever the signal came during an import, whatever caught it."""
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(STOPPED_CODE)
+    os._exit(Stopped.exit_code)

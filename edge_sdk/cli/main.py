@@ -117,5 +117,4 @@ def _show(exc: EdgeError, *, as_json: bool) -> None:
 
 
 def _print_json(exc: EdgeError) -> None:
-    error = {"kind": type(exc).__name__, "what": str(exc.args[0]), "where": exc.where, "hint": exc.hint}
-    terminal.out_json(json.dumps({"error": error}, ensure_ascii=False))
+    terminal.out_json(json.dumps(exc.to_json(), ensure_ascii=False))
