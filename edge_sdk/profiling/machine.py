@@ -136,14 +136,16 @@ def counters(*, root: Path = Path("/")) -> Counters:
 
 def memory(*, root: Path = Path("/")) -> Memory:
     """Of this process, now."""
-    peak = _usage("ru_maxrss")
-    # KiB on Linux, bytes on macOS
-    scale = 1 if sys.platform == "darwin" else 1024
-    pss = _fields(root / "proc/self/smaps_rollup").get("Pss", "").split(" ")[0]
-    return Memory(
-        rss_peak_bytes=None if peak is None else peak * scale,
-        pss_bytes=int(pss) * 1024 if pss.isdigit() else None,
-    )
+    peak = _kib(root / "proc/self/status", "VmHWM")
+    if peak is None and sys.platform == "darwin":  # on Linux it counts what the process that started this one held, too
+        peak = _usage("ru_maxrss")
+    return Memory(rss_peak_bytes=peak, pss_bytes=_kib(root / "proc/self/smaps_rollup", "Pss"))
+
+
+def _kib(path: Path, name: str) -> int | None:
+    """Bytes, of a line such as "Pss: 12 kB"."""
+    number = _fields(path).get(name, "").split(" ")[0]
+    return int(number) * 1024 if number.isdigit() else None
 
 
 def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:

@@ -7,6 +7,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from edge_sdk.profiling.machine import counters, machine, memory, memory_elsewhere, versions
@@ -84,6 +85,17 @@ def test_memory_of_this_process_is_some_megabytes() -> None:
     assert now.pss_bytes is not None
     assert 1 << 20 < now.pss_bytes < 1 << 36
     assert 1 << 20 < now.rss_peak_bytes < 1 << 36
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="VmHWM is Linux's")
+def test_the_peak_is_of_this_process_and_not_of_the_one_that_started_it() -> None:
+    """ru_maxrss of a new process begins with what its parent held."""
+    held = np.ones(300 << 20, np.uint8)
+    said = subprocess.run(
+        [sys.executable, "-c", "from edge_sdk.profiling.machine import memory; print(memory().rss_peak_bytes)"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert int(said.stdout) < 200 << 20 < held.nbytes
 
 
 def test_psutil_says_the_same_where_it_is_asked_elsewhere() -> None:
