@@ -1,7 +1,4 @@
-"""The tables of docs/networks.md, written by program from the record. Knows no runtime; measures nothing.
-
-python benchmarks/networks_page.py
-"""
+"""The tables of docs/networks.md, which networks.py writes from its record. Knows no runtime; measures nothing."""
 
 from __future__ import annotations
 

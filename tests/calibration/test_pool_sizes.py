@@ -109,7 +109,7 @@ def test_the_linter_says_what_openvino_answers_otherwise_and_the_mend_ends_it(
     free: tuple[bool, bool],
 ) -> None:  # fmt: skip
     """Of fixed sizes exactly; of free ones, where the sizes that are tried need not show it, never too little, as long
-    as the kernel is no larger than what it is laid on. What is not mended needs padding as large as the kernel, for
+    as the kernel is no larger than what it is laid on. What is left as it is needs padding as large as the kernel, for
     which there are dilations."""
     model = rounded_up(kind, sizes, one, other, dilation, auto)
     feeds = fed(model)
@@ -136,7 +136,7 @@ def test_the_linter_says_what_openvino_answers_otherwise_and_the_mend_ends_it(
 @pytest.mark.parametrize("count", [0, 1], ids=["without the border", "with the border"])
 @pytest.mark.parametrize(("kernel", "stride", "pad"), [(2, 2, 1), (3, 2, 1), (2, 3, 1), (3, 3, 1), (2, 3, 0)])
 @pytest.mark.parametrize("side", range(6, 12))
-def test_torch_counts_alike_and_openvino_answers_the_mended_graph_as_torch_does(
+def test_torch_counts_alike_and_openvino_answers_the_fixed_graph_as_torch_does(
     side: int, kernel: int, stride: int, pad: int, count: int
 ) -> None:
     torch = pytest.importorskip("torch")
@@ -154,7 +154,7 @@ def test_torch_counts_alike_and_openvino_answers_the_mended_graph_as_torch_does(
 
 @pytest.mark.parametrize("kind", ["MaxPool", "AveragePool", "AveragePool that counts", "LpPool"])
 @pytest.mark.parametrize(("kernel", "stride", "pad"), [(2, 2, 1), (3, 2, 1), (2, 4, 0), (4, 3, 1), (3, 4, 2)])
-def test_one_mended_graph_of_free_sizes_serves_all_of_them(kind: str, kernel: int, stride: int, pad: int) -> None:
+def test_one_fixed_graph_of_free_sizes_serves_all_of_them(kind: str, kernel: int, stride: int, pad: int) -> None:
     axis = (kernel, stride, pad, pad)
     model = rounded_up(kind, (6, 6), axis, axis, 1, auto=False)
     for dim, name in zip(model.graph.input[0].type.tensor_type.shape.dim[2:], "HW", strict=True):
@@ -169,7 +169,7 @@ def test_one_mended_graph_of_free_sizes_serves_all_of_them(kind: str, kernel: in
 
 @pytest.mark.parametrize("sizes", [(9, 9), (9, 8), (1, 9)], ids=str)
 @pytest.mark.parametrize("kind", ["MaxPool", "AveragePool", "AveragePool that counts", "LpPool"])
-def test_tensorrt_counts_the_windows_of_the_mended_graph(kind: str, sizes: tuple[int, int]) -> None:
+def test_tensorrt_counts_the_windows_of_the_fixed_graph(kind: str, sizes: tuple[int, int]) -> None:
     try:
         trt_build.load(trt_confirm.RUNTIME)
     except NotThere as exc:
