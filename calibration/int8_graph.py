@@ -16,7 +16,7 @@ from edge_sdk.calibration.lint.linter import lint
 from edge_sdk.calibration.lint.rules import RUNTIMES
 from edge_sdk.calibration.ops import DEQUANTIZE, operator
 from edge_sdk.calibration.report import LayoutName, Variant
-from edge_sdk.calibration.statistics.observed import Planned
+from edge_sdk.calibration.statistics.observed_graph import Planned
 from edge_sdk.calibration.statistics.ranges import Range
 from edge_sdk.errors import CheckFailed
 from edge_sdk.runtimes import targets

@@ -22,7 +22,7 @@ from edge_sdk.calibration.options import QuantizeOptions
 from edge_sdk.calibration.rewrite.clean import NEWEST, OLDEST, Cleaned, clean, with_names
 from edge_sdk.calibration.sizes import check_sample
 from edge_sdk.calibration.statistics.observe import Feeds, Spread, again
-from edge_sdk.calibration.statistics.observed import Observed, Observing, observed_graph
+from edge_sdk.calibration.statistics.observed_graph import ObservedGraph, ObserverOptions, observed_graph
 from edge_sdk.calibration.usage import Usage, measured
 from edge_sdk.errors import BadInput, BadUsage, CheckFailed, EdgeError
 from edge_sdk.progress import Progress, silent
@@ -60,12 +60,12 @@ class Prepared:
     """
 
     subject: Subject
-    base: Observed
+    base: ObservedGraph
     compared: tuple[Feeds, ...]
     wanted: Sequence[Mapping[str, Array]]
     passed: int
     usage: Usage
-    rewritten: dict[tuple[str, tuple[str, ...]], Observed] = field(default_factory=dict)
+    rewritten: dict[tuple[str, tuple[str, ...]], ObservedGraph] = field(default_factory=dict)
 
     @property
     def model(self) -> ModelProto:
@@ -115,7 +115,7 @@ def subject_of(graph: bytes, samples: Iterable[Feeds], options: QuantizeOptions)
 def observed(subject: Subject, *, progress: Progress = silent) -> Prepared:
     """All samples, observed once. Raises BadInput for a sample that does not fit."""
     options = subject.options
-    observing = Observing(
+    observing = ObserverOptions(
         contracts=subject.contracts, float_nodes=subject.keep_fp32, first_conv=options.first_conv,
         histogram=options.trials.range_methods != ("minmax",), means=options.bias_correction,
         sizes=options.trials.equalise, halves="fp16" in options.variants, threads=options.threads,

@@ -15,7 +15,7 @@ from edge_sdk.calibration.ops import DEQUANTIZE, depthwise, operator
 from edge_sdk.calibration.plan import QuantizationPlan
 from edge_sdk.calibration.saturation.loss import unsafe_pairs
 from edge_sdk.calibration.statistics.observe import TensorStatistics
-from edge_sdk.calibration.statistics.observed import Planned
+from edge_sdk.calibration.statistics.observed_graph import Planned
 from edge_sdk.calibration.statistics.output_correction import OutputCorrection
 from edge_sdk.calibration.statistics.ranges import Range
 from edge_sdk.calibration.statistics.weights import by_output

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from edge_sdk.calibration.insert import insert
 from edge_sdk.calibration.int8_graph import Int8Graph
-from edge_sdk.calibration.statistics.observed import Observed
+from edge_sdk.calibration.statistics.observed_graph import ObservedGraph
 from edge_sdk.calibration.statistics.ranges import Range, Weights
 from edge_sdk.calibration.statistics.scales import scales
 from edge_sdk.runtimes.variants import KINDS
@@ -26,7 +26,7 @@ class Source:
     biases for all operators in int8, and rounded weights.
     """
 
-    observed: Observed
+    observed: ObservedGraph
     variant: str
     exclude: tuple[str, ...]
     margin: float

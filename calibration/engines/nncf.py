@@ -24,7 +24,7 @@ from edge_sdk.calibration.ops import DEQUANTIZE, operator
 from edge_sdk.calibration.prepare import Prepared
 from edge_sdk.calibration.rewrite.clean import tidy
 from edge_sdk.calibration.source import Source
-from edge_sdk.calibration.statistics.observed import observed_graph
+from edge_sdk.calibration.statistics.observed_graph import observed_graph
 from edge_sdk.calibration.statistics.ranges import Weights
 from edge_sdk.errors import CheckFailed
 from edge_sdk.extras import how_to_install, need, vendor_errors

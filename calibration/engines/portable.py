@@ -11,7 +11,7 @@ from edge_sdk.calibration.prepare import Prepared
 from edge_sdk.calibration.rewrite.rescale import rescaled
 from edge_sdk.calibration.source import Source
 from edge_sdk.calibration.statistics.equalise import Equalisation, equalisations
-from edge_sdk.calibration.statistics.observed import Observed
+from edge_sdk.calibration.statistics.observed_graph import ObservedGraph
 from edge_sdk.runtimes.variants import KINDS, TOP
 
 EQUALISED = "equalised"
@@ -51,7 +51,7 @@ def _equalisations(prepared: Prepared, exclude: Sequence[str]) -> list[Equalisat
     return equalisations(prepared.model, prepared.base.seen, operators, untouched=untouched, weight_limit=limit)
 
 
-def _equalised(prepared: Prepared, exclude: Sequence[str]) -> Observed | None:
+def _equalised(prepared: Prepared, exclude: Sequence[str]) -> ObservedGraph | None:
     """The rescaled graph, observed anew where it changed; None where these nodes leave nothing to equalise."""
     key = (EQUALISED, tuple(exclude))
     if key not in prepared.rewritten:

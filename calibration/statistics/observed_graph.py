@@ -41,7 +41,7 @@ class Planned:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Observing:
+class ObserverOptions:
     """What to plan for and what to look at. contracts: runtimes that take the float graph. float_nodes: nodes that stay
     float in every plan. histogram: for range methods besides minmax. means: per channel, to correct biases. sizes: per
     channel, to equalise them. halves: whether to observe what fp16 must know."""
@@ -75,11 +75,11 @@ class Observing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Observed:
+class ObservedGraph:
     """A graph, how it was observed, and the statistics of its tensors."""
 
     model: ModelProto
-    observing: Observing
+    observing: ObserverOptions
     seen: Mapping[str, TensorStatistics]
 
     def planned(self, exclude: Sequence[str] = ()) -> list[Planned]:
@@ -104,7 +104,7 @@ class Observed:
         """Of every tensor that a scale can hold. method: of `ranges.fit`."""
         return {name: fit(one, method) for name, one in self.seen.items() if one.bounded}
 
-    def rewritten(self, model: ModelProto, samples: Iterable[Feeds], changed: Collection[str]) -> Observed:
+    def rewritten(self, model: ModelProto, samples: Iterable[Feeds], changed: Collection[str]) -> ObservedGraph:
         """The same with another graph of the same nodes, by one pass for the tensors that are not what they were.
 
         changed: names of tensors, none made of a picture alone; those that were not observed before stay so.
@@ -121,13 +121,13 @@ class Observed:
 def observed_graph(
     model: ModelProto,
     samples: Iterable[Feeds],
-    observing: Observing,
+    observing: ObserverOptions,
     *,
     exclude: Sequence[str] = (),
     progress: Progress = silent,
     total: int = 0,
     keep: Spread | None = None,
-) -> Observed:
+) -> ObservedGraph:
     """One pass over `samples`. exclude: nodes that the first plan leaves float; plans without it are observed as well.
 
     The picture's own range is that of 0 and 255. total, keep: as of `observe.observe`. Raises as that.
@@ -145,7 +145,7 @@ def observed_graph(
         part, ends = extremes(model, pictures)
         whole = observe(part, ends, pictures, threads=observing.threads)
         seen |= {name: replace(seen[name], low=one.low, high=one.high) for name, one in whole.items()}
-    return Observed(model=model, observing=observing, seen=seen)
+    return ObservedGraph(model=model, observing=observing, seen=seen)
 
 
 def _half_tensors(model: ModelProto) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from edge_sdk.calibration.lint.linter import lint
 from edge_sdk.calibration.plan import QuantizationPlan, plan
 from edge_sdk.calibration.report import left_float
 from edge_sdk.calibration.rewrite.clean import tidy
-from edge_sdk.calibration.statistics.observed import Planned
+from edge_sdk.calibration.statistics.observed_graph import Planned
 from edge_sdk.runtimes import faults
 
 Ends = dict[str, Sequence[int | str]]
