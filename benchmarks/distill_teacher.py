@@ -74,7 +74,7 @@ class Source:
         self._odds = np.sqrt(areas) / np.sqrt(areas).sum()
 
     def __call__(self, rng: np.random.Generator) -> NDArray[np.uint8]:
-        from edge_sdk.export.anomaly.textures import texture
+        from edge_sdk.export.pictures.textures import texture
 
         if rng.random() < self._textures:
             return _jitter(texture(rng, 512), rng)
@@ -170,7 +170,7 @@ def _held_out() -> Iterator[NDArray[np.uint8]]:
 
 
 def _textures() -> Iterator[NDArray[np.uint8]]:
-    from edge_sdk.export.anomaly.textures import texture
+    from edge_sdk.export.pictures.textures import texture
 
     rng = np.random.default_rng(98)
     for _ in range(24):

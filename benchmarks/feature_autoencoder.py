@@ -15,11 +15,11 @@ from torch.nn import functional as F
 
 from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.export.anomaly.data import Picture
-from edge_sdk.export.efficientad.trunk import BLOCKS, stride_of
 from edge_sdk.export.efficientad.xs.features import FeatureBank, Views
 from edge_sdk.export.efficientad.xs.model import XsConfig, XsModel
 from edge_sdk.export.pictures.store import PictureStore
 from edge_sdk.export.training.device import CPU
+from edge_sdk.export.trunk.lite0 import BLOCKS, stride_of
 from edge_sdk.progress import silent
 
 TAPS = (10, 14)

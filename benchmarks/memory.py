@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from edge_sdk.export.efficientad.trunk import load_trunk
+from edge_sdk.export.trunk.lite0 import load_trunk
 
 BANK = 6000
 """Vectors kept of the training pictures."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edge_sdk.export import tensors_file
-from edge_sdk.export.efficientad.trunk import BATCH_NORM_EPSILON, BLOCKS, STEM_CHANNELS, Block, same_pads
+from edge_sdk.export.trunk.lite0 import BATCH_NORM_EPSILON, BLOCKS, STEM_CHANNELS, Block, same_pads
 
 CLASSES = 1000
 OPSET = 18

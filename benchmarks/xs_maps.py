@@ -21,12 +21,12 @@ from edge_sdk.export import tensors_file
 from edge_sdk.export.anomaly.data import AnomalyData, Picture, data_identity
 from edge_sdk.export.efficientad.options import EfficientAdOptions
 from edge_sdk.export.efficientad.statistics import map_quantiles
-from edge_sdk.export.efficientad.trunk import stride_of
 from edge_sdk.export.efficientad.xs.model import XsConfig, XsModel, apart, placing
 from edge_sdk.export.pictures.store import PictureStore
 from edge_sdk.export.tasks.anomaly import detection
 from edge_sdk.export.tasks.anomaly.options import AnomalyOptions
 from edge_sdk.export.training import checkpoint
+from edge_sdk.export.trunk.lite0 import stride_of
 
 Floats: TypeAlias = NDArray[np.float32]
 Names = tuple[str, int]

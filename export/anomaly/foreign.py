@@ -16,8 +16,8 @@ from edge_sdk import encoded, grouping, preprocess
 from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.errors import BadInput
 from edge_sdk.export.anomaly import colour
-from edge_sdk.export.anomaly.textures import texture
 from edge_sdk.export.pictures.one_input import require_one_input
+from edge_sdk.export.pictures.textures import texture
 from edge_sdk.folders import pictures_in
 from edge_sdk.shown import shown, unreadable
 

@@ -219,7 +219,7 @@ def test_a_training_picture_crosses_the_files_of_walk_3_and_is_decoded_once(tmp_
     assert all("export/tasks/anomaly/pictures.py" in call.stack for call in of_files)
     for file, function in (
         ("export/efficientad/xs/train.py", "plan"), ("export/training/identity.py", "digest_of_weights"),
-        ("export/tasks/anomaly/shares.py", "divided"), ("export/efficientad/trunk.py", "load_trunk"),
+        ("export/tasks/anomaly/shares.py", "divided"), ("export/trunk/lite0.py", "load_trunk"),
         ("export/efficientad/xs/model.py", "save"), ("export/efficientad/xs/model.py", "load"),
         ("export/tasks/anomaly/pictures.py", "read_pictures"), ("export/tasks/anomaly/golden.py", "golden"),
         ("edge_sdk/bundle/store.py", "write_bundle"),

@@ -26,7 +26,6 @@ from edge_sdk.export.efficientad.pdn.model import PdnModel
 from edge_sdk.export.efficientad.pdn.network import Pdn, PdnLayout, drawn
 from edge_sdk.export.efficientad.pdn.train import PdnRecipe, PdnTraining, TeacherCache
 from edge_sdk.export.efficientad.statistics import ChannelStatistics
-from edge_sdk.export.efficientad.trunk import BLOCKS, Trunk
 from edge_sdk.export.efficientad.xs.features import FeatureBank, shape_of
 from edge_sdk.export.efficientad.xs.model import XsModel
 from edge_sdk.export.efficientad.xs.train import XsTraining
@@ -35,6 +34,7 @@ from edge_sdk.export.tasks.anomaly.shares import divided
 from edge_sdk.export.training import device
 from edge_sdk.export.training.device import Compute
 from edge_sdk.export.training.loop import Moment, Trainable
+from edge_sdk.export.trunk.lite0 import BLOCKS, Trunk
 
 OPTIONS = EfficientAdOptions(width=SIDE, height=SIDE, steps=2, threads=1)
 WITHOUT_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from edge_sdk import preprocess
 from edge_sdk.errors import BadInput, BadUsage, NotThere, Stopped
-from edge_sdk.export.anomaly.textures import texture
 from edge_sdk.export.efficientad.pdn.backbones import Lite0Stages, WideResNetStages
 from edge_sdk.export.efficientad.pdn.distill import (
     DistillOptions,
@@ -26,6 +25,7 @@ from edge_sdk.export.efficientad.pdn.distill import (
     patchcore,
 )
 from edge_sdk.export.efficientad.pdn.network import Pdn, PdnLayout
+from edge_sdk.export.pictures.textures import texture
 
 torch.set_num_threads(1)
 

@@ -13,9 +13,9 @@ from xs_parts import LAYOUT, SIDE, pictures, untrained
 
 from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.errors import BadInput, BadUsage
-from edge_sdk.export.efficientad.trunk import BLOCKS, SHIPPED, cells, load_trunk, provenance, same_pads, stride_of
 from edge_sdk.export.efficientad.xs.graph import keep_fp32_in_int8, merged_graph, raw_maps
 from edge_sdk.export.efficientad.xs.model import Source, Student, XsLayout, XsModel, placing
+from edge_sdk.export.trunk.lite0 import BLOCKS, SHIPPED, cells, load_trunk, provenance, same_pads, stride_of
 from edge_sdk.tensors import Array
 
 

@@ -24,7 +24,6 @@ from edge_sdk.export.anomaly.data import AnomalyData, AnomalyTrained, Picture, P
 from edge_sdk.export.efficientad.family import EfficientAD
 from edge_sdk.export.efficientad.options import EfficientAdOptions
 from edge_sdk.export.efficientad.saved import MODEL
-from edge_sdk.export.efficientad.trunk import SHIPPED, load_trunk
 from edge_sdk.export.efficientad.xs.features import FeatureBank, Views
 from edge_sdk.export.efficientad.xs.model import XsModel, new_model
 from edge_sdk.export.efficientad.xs.train import XsTraining, quantiles_of, statistics_of
@@ -32,6 +31,7 @@ from edge_sdk.export.tasks.anomaly.pictures import read_pictures
 from edge_sdk.export.tasks.anomaly.shares import divided
 from edge_sdk.export.training import checkpoint
 from edge_sdk.export.training.loop import Moment
+from edge_sdk.export.trunk.lite0 import SHIPPED, load_trunk
 from edge_sdk.progress import silent
 
 OPTIONS = EfficientAdOptions(width=SIDE, height=SIDE, steps=8, threads=1)

@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from edge_sdk.export.anomaly.augment import Augmentation
-from edge_sdk.export.efficientad.trunk import load_trunk
 from edge_sdk.export.efficientad.xs.model import Source, XsConfig, XsLayout, XsModel, new_model
 from edge_sdk.export.efficientad.xs.train import quantiles_of, statistics_of
+from edge_sdk.export.trunk.lite0 import load_trunk
 
 SIDE = 128
 

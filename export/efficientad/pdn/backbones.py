@@ -11,7 +11,7 @@ from torch import Tensor
 from edge_sdk.errors import BadInput, NotThere
 from edge_sdk.export import tensors_file
 from edge_sdk.export.efficientad.pdn.network import normalised
-from edge_sdk.export.efficientad.trunk import BLOCKS, load_trunk, stride_of
+from edge_sdk.export.trunk.lite0 import BLOCKS, load_trunk, stride_of
 from edge_sdk.extras import need
 
 

@@ -18,9 +18,9 @@ from torch import Tensor
 from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.export.anomaly.augment import Augmentation, view
 from edge_sdk.export.anomaly.data import Picture
-from edge_sdk.export.efficientad.trunk import BLOCKS, Trunk, cells, stride_of
 from edge_sdk.export.pictures.store import PictureStore
 from edge_sdk.export.training.device import CPU, Compute, array
+from edge_sdk.export.trunk.lite0 import BLOCKS, Trunk, cells, stride_of
 from edge_sdk.progress import Progress
 
 

@@ -13,10 +13,10 @@ import numpy as np
 from torch import Tensor, nn
 
 from edge_sdk.export.efficientad import INPUT
-from edge_sdk.export.efficientad.trunk import MEAN, SPREAD, InvertedResidual, SameConv, Trunk, stride_of
-from edge_sdk.export.efficientad.trunk import cells as cells_along
 from edge_sdk.export.efficientad.xs.model import COSINE_FLOOR, StudentConv, XsModel, placing
 from edge_sdk.export.onnx_graph import GraphBuilder
+from edge_sdk.export.trunk.lite0 import MEAN, SPREAD, InvertedResidual, SameConv, Trunk, stride_of
+from edge_sdk.export.trunk.lite0 import cells as cells_along
 from edge_sdk.extras import need
 from edge_sdk.tensors import Array
 

@@ -23,7 +23,7 @@ from edge_sdk.export import tensors_file
 from edge_sdk.export.anomaly.augment import Augmentation
 from edge_sdk.export.efficientad import saved
 from edge_sdk.export.efficientad.statistics import ChannelStatistics, MapQuantiles
-from edge_sdk.export.efficientad.trunk import BLOCKS, Trunk, cells, stride_of
+from edge_sdk.export.trunk.lite0 import BLOCKS, Trunk, cells, stride_of
 
 FORMAT = "edge-sdk.efficientad-xs/1"
 

@@ -23,7 +23,6 @@ from edge_sdk.export.efficientad import saved
 from edge_sdk.export.efficientad.options import EfficientAdOptions
 from edge_sdk.export.efficientad.saved import EfficientAdTrained
 from edge_sdk.export.efficientad.statistics import ChannelStatistics, MapQuantiles, StatisticsSum, map_quantiles
-from edge_sdk.export.efficientad.trunk import BLOCKS, Trunk, load_trunk
 from edge_sdk.export.efficientad.xs.features import FeatureBank, Views, view_bytes
 from edge_sdk.export.efficientad.xs.graph import keep_fp32_in_int8, merged_graph, raw_maps
 from edge_sdk.export.efficientad.xs.model import XsConfig, XsModel, new_model
@@ -34,6 +33,7 @@ from edge_sdk.export.training.checkpoint import Position
 from edge_sdk.export.training.device import CPU, Compute, array
 from edge_sdk.export.training.identity import digest, digest_of_weights, identify
 from edge_sdk.export.training.loop import Moment
+from edge_sdk.export.trunk.lite0 import BLOCKS, Trunk, load_trunk
 from edge_sdk.preprocess import Grid
 from edge_sdk.profiling.machine import machine
 from edge_sdk.progress import Progress

