@@ -1,0 +1,1 @@
+"""TinySAM: promptable segmentation. Networks, official checkpoints, distillation, graphs."""

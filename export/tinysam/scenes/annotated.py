@@ -1,0 +1,102 @@
+"""A picture with masks, and what training does to it: crops, turns, scales, colours. Knows no network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Rgb = NDArray[np.uint8]
+Masks = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Annotated:
+    """picture: (h, w, 3) RGB. masks: (n, h, w); they may overlap, a whole and its parts for instance."""
+
+    picture: Rgb
+    masks: Masks
+
+
+def of_labels(picture: Rgb, labels: NDArray[np.integer]) -> Annotated:
+    """The segments of a label map (h, w), 0 = unmarked."""
+    numbers = np.unique(labels)
+    return Annotated(picture, labels[None] == numbers[numbers > 0][:, None, None])
+
+
+def scaled(one: Annotated, longest: int) -> Annotated:
+    """The longest side brought to `longest` px, as preprocessing does it: areas averaged, or bilinear."""
+    h, w = one.picture.shape[:2]
+    scale = longest / max(h, w)
+    size = max(1, round(w * scale)), max(1, round(h * scale))
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR_EXACT
+    picture = cv2.resize(one.picture, size, interpolation=how)
+    masks = [cv2.resize(m.astype(np.uint8) * 255, size, interpolation=how) > 127 for m in one.masks]
+    return Annotated(picture, np.array(masks, bool).reshape(-1, size[1], size[0]))
+
+
+def cropped(rng: np.random.Generator, one: Annotated, *, least: float = 0.35) -> Annotated:
+    """A random part, each side at least `least` of the whole."""
+    h, w = one.picture.shape[:2]
+    ch, cw = (max(16, int(side * rng.uniform(least, 1.0))) for side in (h, w))
+    y, x = int(rng.integers(0, max(1, h - ch + 1))), int(rng.integers(0, max(1, w - cw + 1)))
+    return Annotated(one.picture[y : y + ch, x : x + cw], one.masks[:, y : y + ch, x : x + cw])
+
+
+def turned(rng: np.random.Generator, one: Annotated) -> Annotated:
+    """Quarter turns and mirroring."""
+    k, mirror = int(rng.integers(4)), rng.random() < 0.5
+    picture, masks = np.rot90(one.picture, k), np.rot90(one.masks, k, axes=(1, 2))
+    if mirror:
+        picture, masks = picture[:, ::-1], masks[:, :, ::-1]
+    return Annotated(np.ascontiguousarray(picture), np.ascontiguousarray(masks))
+
+
+def coloured(rng: np.random.Generator, picture: Rgb, *, strength: float = 1.0) -> Rgb:
+    """Brightness, contrast, gamma, a cast, sometimes grey or inverted channels."""
+    x = picture.astype(np.float32) / 255.0
+    if rng.random() < 0.5 * strength:
+        x = x ** np.float32(np.exp(rng.normal(0.0, 0.3 * strength)))
+    gain = np.exp(rng.normal(0.0, 0.15 * strength)) * np.exp(rng.normal(0.0, 0.08 * strength, 3))
+    x = (x - 0.5) * gain.astype(np.float32) + np.float32(0.5 + rng.normal(0.0, 0.08 * strength))
+    draw = rng.random()
+    if draw < 0.1:
+        x = np.repeat(x.mean(2, keepdims=True), 3, axis=2)
+    elif draw < 0.15:
+        x = x[..., rng.permutation(3)]
+    return _pixels(x * 255.0)
+
+
+def worn(rng: np.random.Generator, picture: Rgb) -> Rgb:
+    """What a camera adds: blur, noise, compression."""
+    x = picture
+    if rng.random() < 0.3:
+        x = np.asarray(cv2.GaussianBlur(x, (0, 0), float(rng.uniform(0.4, 1.6))), np.uint8)
+    if rng.random() < 0.4:
+        x = _pixels(x + rng.normal(0.0, rng.uniform(1.0, 12.0), x.shape).astype(np.float32))
+    if rng.random() < 0.2:
+        _, coded = cv2.imencode(".jpg", x, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(35, 95))])
+        x = np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR), np.uint8)
+    return x
+
+
+def shrunk(rng: np.random.Generator, one: Annotated, *, least: float = 0.45) -> Annotated:
+    """The picture made smaller on a ground of its own mean colour, so that small objects come up."""
+    h, w = one.picture.shape[:2]
+    scale = float(rng.uniform(least, 1.0))
+    small = scaled(one, max(1, int(max(h, w) * scale)))
+    sh, sw = small.picture.shape[:2]
+    y, x = int(rng.integers(0, h - sh + 1)), int(rng.integers(0, w - sw + 1))
+    picture = np.empty_like(one.picture)
+    picture[:] = one.picture.reshape(-1, 3).mean(0)
+    masks = np.zeros_like(one.masks)
+    picture[y : y + sh, x : x + sw] = small.picture
+    masks[:, y : y + sh, x : x + sw] = small.masks
+    return Annotated(picture, masks)
+
+
+def _pixels(values: NDArray[np.floating]) -> Rgb:
+    out: Rgb = np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    return out

@@ -1,0 +1,145 @@
+"""What a training step is fed: pictures with masks from every source, as frames with prompts. Knows no network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_sdk.export.tinysam.scenes import annotated
+from edge_sdk.export.tinysam.scenes.annotated import Annotated, Rgb
+from edge_sdk.export.tinysam.scenes.drawn import Materials, scene
+from edge_sdk.export.tinysam.scenes.prompts import anywhere, box_of, innermost, jittered
+from edge_sdk.export.tinysam.scenes.regions import SCALES, regions
+
+LEAST_PX = 24
+"""Smallest mask in a frame that is asked for, px."""
+CUTOUT_LEAST_PX = 250
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Marked:
+    """A photograph on disk with its label map. labels: None = nobody marked it."""
+
+    picture: Path
+    labels: Path | None = None
+
+    def read(self) -> Annotated:
+        """Decoded anew each time."""
+        picture = cv2.cvtColor(cv2.imread(str(self.picture), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+        if self.labels is None:
+            return Annotated(np.asarray(picture, np.uint8), np.zeros((0, *picture.shape[:2]), bool))
+        found = cv2.imread(str(self.labels), cv2.IMREAD_UNCHANGED)
+        return annotated.of_labels(np.asarray(picture, np.uint8), np.asarray(found, np.int32))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One picture of a step. image: (S, S, 3), the picture at the top left. extent: its height and width, px.
+
+    masks: (Q, S, S), 0 or 1, one for each prompt. boxes: (q, 4) of the first q masks; points: (Q - q, 2) of the others.
+    """
+
+    image: Rgb
+    extent: tuple[int, int]
+    masks: NDArray[np.uint8]
+    boxes: NDArray[np.float32]
+    points: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shares:
+    """How often each source is drawn from. real: marked photographs. regions: of `scenes.regions`."""
+
+    drawn: float = 0.4
+    real: float = 0.4
+    regions: float = 0.2
+
+
+@dataclass(frozen=True, eq=False)
+class Mixture:
+    """marked: by source, each source drawn from equally often, so that 15 pictures weigh as much as 200. photographs:
+    for regions. side: of a frame, px. boxes, points: prompts a frame."""
+
+    marked: Sequence[Sequence[Marked]]
+    photographs: Sequence[Rgb]
+    materials: Materials
+    side: int
+    boxes: int = 7
+    points: int = 2
+    shares: Shares = field(default_factory=Shares)
+    _regions: dict[tuple[int, int], NDArray[np.uint16]] = field(default_factory=dict, init=False, repr=False)
+
+    def frame(self, rng: np.random.Generator) -> Frame:
+        """One frame; another is drawn where a picture has no mask that is large enough."""
+        while True:
+            one = annotated.scaled(self._annotated(rng), self.side)
+            h, w = one.picture.shape[:2]
+            areas = one.masks.reshape(len(one.masks), h * w).sum(1) if len(one.masks) else np.zeros(0)
+            good = np.flatnonzero((areas >= LEAST_PX) & (areas < 0.95 * h * w))
+            if len(good):
+                return self._prompted(rng, one, good)
+
+    def _prompted(self, rng: np.random.Generator, one: Annotated, good: NDArray[np.intp]) -> Frame:
+        count = self.boxes + self.points
+        order = rng.permutation(good)
+        chosen = np.resize(order, count) if len(order) < count else order[:count]
+        h, w = one.picture.shape[:2]
+        image = np.zeros((self.side, self.side, 3), np.uint8)
+        image[:h, :w] = annotated.worn(rng, one.picture)
+        masks = np.zeros((count, self.side, self.side), np.uint8)
+        masks[:, :h, :w] = one.masks[chosen]
+        boxes = [box_of(one.masks[k]) for k in chosen[: self.boxes]]
+        boxes = [jittered(rng, box) if rng.random() < 0.5 else box for box in boxes]
+        points = [
+            innermost(one.masks[k]) if rng.random() < 0.5 else anywhere(rng, one.masks[k]) for k in chosen[self.boxes :]
+        ]
+        return Frame(image, (h, w), masks, np.array(boxes, np.float32), np.array(points, np.float32))
+
+    def _annotated(self, rng: np.random.Generator) -> Annotated:
+        shares = np.array([self.shares.drawn, self.shares.real, self.shares.regions])
+        kind = int(rng.choice(3, p=shares / shares.sum()))
+        if kind == 0:
+            return scene(rng, self.materials, self.side)
+        if kind == 1:
+            source = self.marked[int(rng.integers(len(self.marked)))]
+            one = source[int(rng.integers(len(source)))].read()
+        else:
+            one = self._divided(rng)
+        one = annotated.turned(rng, annotated.cropped(rng, one))
+        if rng.random() < 0.25:
+            one = annotated.shrunk(rng, one)
+        return Annotated(annotated.coloured(rng, one.picture), one.masks)
+
+    def _divided(self, rng: np.random.Generator) -> Annotated:
+        """A photograph and its regions, at one of the scales; kept once computed."""
+        key = int(rng.integers(len(self.photographs))), int(rng.integers(len(SCALES)))
+        picture = self.photographs[key[0]]
+        if key not in self._regions:
+            self._regions[key] = regions(picture, SCALES[key[1]]).astype(np.uint16)
+        labels = self._regions[key]
+        counts = np.bincount(labels.ravel())
+        large = np.flatnonzero(counts >= 100)
+        if len(large) > 40:
+            large = rng.choice(large, 40, replace=False)
+        return Annotated(picture, labels[None] == large[:, None, None])
+
+
+def cutouts(marked: Sequence[Sequence[Marked]], *, most: int, seed: int) -> list[tuple[Rgb, NDArray[np.uint8]]]:
+    """Real objects with their pixels, (h, w, 3) and (h, w), cut from marked photographs."""
+    rng = np.random.default_rng([seed, 5])
+    out: list[tuple[Rgb, NDArray[np.uint8]]] = []
+    for source in marked:
+        for k in rng.permutation(len(source))[: max(1, most // len(marked) // 4)]:
+            one = source[int(k)].read()
+            large = [m for m in one.masks if m.sum() >= CUTOUT_LEAST_PX]
+            for mask in large[:4]:
+                x, y, w, h = cv2.boundingRect(mask.astype(np.uint8))
+                if x > 0 and y > 0 and x + w < mask.shape[1] and y + h < mask.shape[0]:  # whole, not cut by the rim
+                    here = slice(y - 1, y + h + 1), slice(x - 1, x + w + 1)
+                    out.append((one.picture[here].copy(), mask[here].astype(np.uint8)))
+    return out

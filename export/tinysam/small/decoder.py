@@ -1,0 +1,275 @@
+"""The small size's decoder: from features and prompts to masks in windows around the prompts. Knows no picture.
+
+As the mask heads of two-stage detectors (He et al. 2017), made deep and blind to classes as Birodkar et al. 2021 found
+best for objects never trained on: features are cut out around the prompt, prompts are drawn as maps beside them, a small
+hourglass answers. A thin or tiny object fills its window, whatever its share of the picture.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from edge_sdk.export.tinysam.small.encoder import F2, F4, STRIDES, conv
+from edge_sdk.export.tinysam.small.windows import (
+    BOX_SCALES,
+    POINT_SCALES,
+    SPREAD,
+    around,
+    centred,
+    place,
+    sample,
+    weights,
+)
+
+CELLS = 32
+"""Side of the grid on which the hourglass works."""
+MASK = 64
+"""Side of a mask's grid."""
+FRAME_MASK = 96
+"""Side of the grid of a mask prompt, over the whole frame."""
+MAPS = 12
+"""Prompt maps: see `Prompts.maps`."""
+W32, W16, W8, W64 = 48, 80, 128, 16
+"""Channels of the hourglass at grids of 32, 16, 8 and 64 cells."""
+POSITIVE, NEGATIVE, CORNER, CORNER_END = 1, 0, 2, 3
+
+
+@dataclass(frozen=True, eq=False)
+class Prompts:
+    """Prompts as tensors. points: (B, P, T, 2), px of the frame. labels: (B, P, T), as the decoder takes them.
+
+    mask: logits (B, P, r, r) over the frame, None = no prompt has one.
+    """
+
+    points: Tensor
+    labels: Tensor
+    mask: Tensor | None = None
+
+    def is_(self, label: int) -> Tensor:
+        """1.0 where a token has this label: (B, P, T)."""
+        return (self.labels == label).to(torch.float32)
+
+    @property
+    def box(self) -> tuple[Tensor, Tensor]:
+        """(boxes (B, P, 4), has one (B, P) as 0 or 1)."""
+        start, end = self.is_(CORNER), self.is_(CORNER_END)
+        corners = [(kind.unsqueeze(-1) * self.points).sum(-2) for kind in (start, end)]
+        return torch.cat(corners, -1), start.amax(-1)
+
+
+def point_windows(prompts: Prompts, side: float, scales: Tensor) -> Tensor:
+    """Windows (B, P, K, 4) around the positive points, sides `scales` (K,) in sides of the frame."""
+    centre, spread, _ = _spread(prompts)
+    sides = torch.maximum((scales * side)[:, None], SPREAD * spread.amax(-1)[..., None, None])
+    return centred(centre[:, :, None], sides.expand(-1, -1, -1, 2))
+
+
+def _spread(prompts: Prompts) -> tuple[Tensor, Tensor, Tensor]:
+    """Centre and spread (B, P, 2) of the positive points, px, and whether there are any (B, P)."""
+    far = 1e6
+    positive = prompts.is_(POSITIVE).unsqueeze(-1)
+    at = prompts.points + 0.5
+    low = (at * positive + far * (1.0 - positive)).amin(-2)
+    high = (at * positive - far * (1.0 - positive)).amax(-2)
+    there = positive.amax(-2)
+    return (low + high) / 2 * there, (high - low) * there, there.squeeze(-1)
+
+
+def mask_windows(prompts: Prompts, side: float, scales: Tensor) -> tuple[Tensor, Tensor]:
+    """Windows (B, P, K, 4) around the positive part of mask prompts, positive points included, and whether there is
+    any (B, P)."""
+    assert prompts.mask is not None
+    lit = (prompts.mask > 0).to(torch.float32)
+    r = lit.shape[-1]
+    there = lit.amax((-1, -2))
+    index = torch.arange(r, dtype=torch.float32, device=lit.device)
+    edges = []
+    for axis in (-2, -1):  # columns, then rows
+        row = lit.amax(axis)
+        low = (index * row + r * (1.0 - row)).amin(-1)
+        high = (index * row - (1.0 - row)).amax(-1) + 1.0
+        edges.append((low * side / r, high * side / r))
+    (x0, x1), (y0, y1) = edges
+    box = torch.stack([x0, y0, x1, y1], -1)
+    centre, spread, has = _spread(prompts)
+    has = has.unsqueeze(-1)
+    low = torch.minimum(box[..., :2], (centre - spread / 2) * has + (1 - has) * box[..., :2])
+    high = torch.maximum(box[..., 2:], (centre + spread / 2) * has + (1 - has) * box[..., 2:])
+    return around(torch.cat([low, high], -1)[:, :, None], scales), there
+
+
+class WindowDecoder(nn.Module):
+    """Masks (B, Q, 64, 64) and predicted IoU (B, Q) of windows (B, Q, 4)."""
+
+    def __init__(self, side: int) -> None:
+        super().__init__()
+        self.side = side
+        self.enter4 = nn.Conv2d(F4, W32, 3, padding=1, bias=False)
+        self.enter_maps = nn.Conv2d(MAPS, W32, 3, padding=1, bias=False)
+        self.enter = nn.Sequential(nn.BatchNorm2d(W32, momentum=0.03), nn.ReLU(inplace=True))
+        self.fine = conv(W32, W32, 3)
+        self.middle = nn.Sequential(conv(W32, W16, 3), conv(W16, W16, 3), conv(W16, W16, 3))
+        self.coarse = nn.Sequential(conv(W16, W8, 3), conv(W8, W8, 3), conv(W8, W8, 3))
+        self.around = nn.Sequential(nn.Linear(W8, W8), nn.ReLU(inplace=True), nn.Linear(W8, W8))
+        self.up16, self.out16 = conv(W8, W16), conv(W16, W16, 3)
+        self.up32, self.out32 = conv(W16, W32), conv(W32, W32, 3)
+        self.up64, self.enter2 = nn.Conv2d(W32, W64, 1, bias=False), nn.Conv2d(F2, W64, 1, bias=False)
+        self.join = nn.Sequential(nn.BatchNorm2d(W64, momentum=0.03), nn.ReLU(inplace=True))
+        self.out64 = conv(W64, W64, 3)
+        self.logit = nn.Conv2d(W64, 1, 1)
+        self.prior = nn.Parameter(torch.tensor([5.0, -2.0]))
+        self.iou = nn.Sequential(nn.Linear(W8 + W32 + 2, 64), nn.ReLU(inplace=True), nn.Linear(64, 1))
+        nn.init.normal_(self.logit.weight, std=0.01)
+        nn.init.zeros_(self.logit.bias)
+
+    def forward(
+        self, features: Mapping[str, Tensor], window: Tensor, owner: Tensor | None, prompts: Prompts
+    ) -> tuple[Tensor, Tensor]:
+        """window: (B, Q, 4). owner: (B, Q) which prompt of its picture each window belongs to, None = Q / P windows
+        after another for each prompt. Returns masks (B, Q, 64, 64), logits, and predicted IoU (B, Q)."""
+        b, q = window.shape[:2]
+        maps, soft = self.maps(window, _owned(prompts, owner, q))
+
+        def cut(name: str, cells: int) -> Tensor:
+            return sample(features[name], window, cells, STRIDES[name]).flatten(0, 1)
+
+        x = self.enter(self.enter4(cut("features_4", CELLS)) + self.enter_maps(maps.flatten(0, 1)))
+        fine = self.fine(x)
+        middle = self.middle(F.max_pool2d(fine, 2))
+        coarse = self.coarse(F.max_pool2d(middle, 2))
+        seen = coarse.mean((-1, -2))
+        coarse = coarse + self.around(seen)[..., None, None]
+        x = self.out16(self.up16(_doubled(coarse)) + middle)
+        x = self.out32(self.up32(_doubled(x)) + fine)
+        edge = self.join(_doubled(self.up64(x)) + self.enter2(cut("features_2", MASK)))
+        prior = self.prior[0] * F.interpolate(soft.flatten(0, 1), scale_factor=2.0, mode="bilinear") + self.prior[1]
+        logits = self.logit(self.out64(edge)) + prior
+        return logits.reshape(b, q, MASK, MASK), self._iou(logits, x, seen).reshape(b, q)
+
+    def _iou(self, logits: Tensor, x: Tensor, seen: Tensor) -> Tensor:
+        """Predicted IoU (n,): from what the window shows, what lies under the mask, and how sure the mask is."""
+        share = torch.sigmoid(F.avg_pool2d(logits.detach(), 2))
+        under = (x * share).sum((-1, -2)) / share.sum((-1, -2)).clamp(min=1.0)
+        area = share.mean((-1, -2))
+        sure = (2.0 * share - 1.0).abs().mean((-1, -2))
+        out: Tensor = self.iou(torch.cat([seen, under, area, sure], -1))
+        return out.squeeze(-1)
+
+    def maps(self, window: Tensor, prompts: Prompts) -> tuple[Tensor, Tensor]:
+        """Prompt maps (B, Q, 12, 32, 32), and the soft map (B, Q, 1, 32, 32) that the mask starts from.
+
+        Box, whether there is one, x and y (-1 to 1), positive points, negative points, inside the frame, log of the
+        window's width and height, mask prompt, whether there is one, whether there are points.
+        """
+        x0, y0, x1, y1 = window.unbind(-1)
+        steps = (torch.arange(CELLS, device=window.device, dtype=window.dtype) + 0.5) / CELLS
+        xs = x0.unsqueeze(-1) + steps * (x1 - x0).unsqueeze(-1)  # (B, Q, cells)
+        ys = y0.unsqueeze(-1) + steps * (y1 - y0).unsqueeze(-1)
+        step = torch.stack([x1 - x0, y1 - y0], -1) / CELLS
+        box, has_box = prompts.box
+        boxed = _ramp(xs, box[..., 0], box[..., 2], step[..., 0])[..., None, :] * _ramp(
+            ys, box[..., 1], box[..., 3], step[..., 1]
+        ).unsqueeze(-1)
+        boxed = boxed * has_box[..., None, None]
+        near, far = (self._spots(xs, ys, step, prompts, label) for label in (POSITIVE, NEGATIVE))
+        whole = [
+            weights(low, high, CELLS, FRAME_MASK, self.side / FRAME_MASK).sum(-1) for low, high in ((y0, y1), (x0, x1))
+        ]
+        within = whole[0].unsqueeze(-1) * whole[1].unsqueeze(-2)
+        flat = torch.zeros_like(within)
+        sign = (2.0 * steps - 1.0) + flat
+        size = [(torch.log(one / self.side))[..., None, None] + flat for one in (x1 - x0, y1 - y0)]
+        drawn, has_mask = flat, flat
+        if prompts.mask is not None:
+            drawn = torch.tanh(self._mask_in(prompts.mask, window) / 4.0)
+            has_mask = flat + 1.0
+        flag = has_box[..., None, None] + flat
+        pointed = prompts.is_(POSITIVE).amax(-1)[..., None, None] + flat
+        maps = [boxed, flag, sign, sign.transpose(-1, -2), near, far, within, *size, drawn, has_mask, pointed]
+        soft = boxed + (1.0 - flag) * 0.6 * near
+        return torch.stack(maps, 2), soft.unsqueeze(2)
+
+    def _mask_in(self, mask: Tensor, window: Tensor) -> Tensor:
+        """Mask prompts (B, Q, r, r) in their own windows (B, Q, 4): (B, Q, 32, 32)."""
+        r = mask.shape[-1]
+        down = weights(window[..., 1], window[..., 3], CELLS, r, self.side / r)
+        across = weights(window[..., 0], window[..., 2], CELLS, r, self.side / r)
+        return down @ mask @ across.transpose(-1, -2)
+
+    @staticmethod
+    def _spots(xs: Tensor, ys: Tensor, step: Tensor, prompts: Prompts, label: int) -> Tensor:
+        """A bump of 1 cell's radius at each point of this label: (B, Q, 32, 32)."""
+        at, there = prompts.points + 0.5, prompts.is_(label)
+        across = (xs.unsqueeze(-2) - at[..., :1]) / (1.2 * step[..., :1].unsqueeze(-2))
+        down = (ys.unsqueeze(-2) - at[..., 1:]) / (1.2 * step[..., 1:].unsqueeze(-2))
+        bumps = torch.exp(-0.5 * down.square()).unsqueeze(-1) * torch.exp(-0.5 * across.square()).unsqueeze(-2)
+        return (bumps * there[..., None, None]).amax(-3)
+
+
+def _ramp(at: Tensor, low: Tensor, high: Tensor, step: Tensor) -> Tensor:
+    """Share of each cell at `at` (..., cells) that lies between low and high (...)."""
+    step = step.unsqueeze(-1)
+    ends = torch.minimum(at - low.unsqueeze(-1), high.unsqueeze(-1) - at) / step + 0.5
+    return ends.clamp(0.0, 1.0)
+
+
+def _owned(prompts: Prompts, owner: Tensor | None, q: int) -> Prompts:
+    """The prompt of each window: tensors (B, Q, ...)."""
+    count = prompts.labels.shape[1]
+    if owner is None:
+        k = q // count
+
+        def each(x: Tensor) -> Tensor:
+            return x.unsqueeze(2).expand(x.shape[0], count, k, *x.shape[2:]).flatten(1, 2)
+    else:
+        rows = torch.arange(owner.shape[0], device=owner.device)[:, None]
+
+        def each(x: Tensor) -> Tensor:
+            return x[rows, owner]
+
+    return Prompts(each(prompts.points), each(prompts.labels), None if prompts.mask is None else each(prompts.mask))
+
+
+def answer(decoder: WindowDecoder, features: Mapping[str, Tensor], prompts: Prompts) -> tuple[Tensor, Tensor, Tensor]:
+    """The three answers to each prompt: masks (B, P, 3, 64, 64), predicted IoU (B, P, 3), windows (B, P, 3, 4)."""
+    window = windows_of(prompts, decoder.side)
+    b, p, k = window.shape[:3]
+    masks, iou = decoder(features, window.flatten(1, 2), None, prompts)
+    return masks.reshape(b, p, k, MASK, MASK), iou.reshape(b, p, k), window
+
+
+def windows_of(prompts: Prompts, side: float) -> Tensor:
+    """The windows (B, P, 3, 4) of each prompt: around its box; without one around its mask prompt; else its points."""
+    box, has_box = prompts.box
+    scales = torch.tensor(BOX_SCALES, device=box.device)
+    window = point_windows(prompts, side, torch.tensor(POINT_SCALES, device=box.device))
+    if prompts.mask is not None:
+        masked, there = mask_windows(prompts, side, scales)
+        window = torch.where(there[..., None, None] > 0, masked, window)
+    boxed = around(box[:, :, None], scales)
+    return torch.where(has_box[..., None, None] > 0, boxed, window)
+
+
+def onto_frame(masks: Tensor, window: Tensor, side: float) -> Tensor:
+    """Logits (B, Q, 64, 64) of windows as mask prompts over the frame (B, Q, 96, 96): -6 outside the window."""
+    lift = 6.0
+    return place(masks.clamp(-lift, lift) + lift, window, FRAME_MASK, side) - lift
+
+
+def area_px(window: Tensor) -> Tensor:
+    """px of the frame that one mask cell covers: (B, Q)."""
+    sides = window[..., 2:] - window[..., :2]
+    return sides.prod(-1) / float(MASK * MASK)
+
+
+def _doubled(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2.0, mode="nearest")
+
+
+assert math.log2(MASK / CELLS) == 1.0

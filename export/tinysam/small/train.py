@@ -1,0 +1,242 @@
+"""Trains the small size: steps over drawn scenes and marked photographs, box and point prompts. Knows no ONNX."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from edge_sdk.export.tinysam.scenes.mixture import Frame, Mixture
+from edge_sdk.export.tinysam.small.decoder import (
+    CORNER,
+    CORNER_END,
+    MASK,
+    NEGATIVE,
+    POSITIVE,
+    Prompts,
+    WindowDecoder,
+    area_px,
+    mask_windows,
+    onto_frame,
+    point_windows,
+)
+from edge_sdk.export.tinysam.small.encoder import SmallEncoder
+from edge_sdk.export.tinysam.small.windows import POINT_SCALES, around, weights
+from edge_sdk.export.training import loop
+from edge_sdk.export.training.loop import Moment
+
+CODE = "tinysam-small/1"
+"""Bump when older checkpoints can no longer be resumed."""
+HIDDEN = -2
+"""Label of a token that changes nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SmallRecipe:
+    """batch: pictures a step. rate, trunk_rate: of AdamW, at the start of the cosine. average: of the weights that are
+    kept, per step. still_from: share of the run from which norms keep their statistics, so that the network that is
+    trained is the one that is exported."""
+
+    batch: int = 6
+    rate: float = 1.5e-3
+    trunk_rate: float = 3e-4
+    weight_decay: float = 0.02
+    warm_steps: int = 200
+    average: float = 0.998
+    still_from: float = 0.9
+    box_scales: tuple[float, float] = (1.1, 2.1)
+    iou_weight: float = 1.0
+    refine: bool = True
+
+
+class SmallModel(nn.Module):
+    """Encoder and decoder of the small size."""
+
+    def __init__(self, side: int) -> None:
+        super().__init__()
+        self.encoder, self.decoder = SmallEncoder(), WindowDecoder(side)
+        self.side = side
+
+
+class Pair(nn.Module):
+    """The model that is trained, and the running average of its weights, which is the one that is kept."""
+
+    def __init__(self, live: SmallModel) -> None:
+        super().__init__()
+        self.live, self.kept = live, copy.deepcopy(live)
+        self.kept.requires_grad_(False)
+
+    @torch.no_grad()
+    def follow(self, average: float) -> None:
+        """Move the average towards the weights; buffers are copied."""
+        for kept, live in zip(self.kept.parameters(), self.live.parameters(), strict=True):
+            kept.lerp_(live, 1.0 - average)
+        for kept, live in zip(self.kept.buffers(), self.live.buffers(), strict=True):
+            kept.copy_(live)
+
+
+class SmallTraining:
+    """What one step does (the protocol `Trainable`)."""
+
+    def __init__(self, model: SmallModel, mixture: Mixture, recipe: SmallRecipe) -> None:
+        self._pair, self._mixture, self._recipe = Pair(model), mixture, recipe
+        trunk = [p for n, p in model.encoder.named_parameters() if n.startswith("blocks.") and p.requires_grad]
+        known = {id(p) for p in trunk}
+        others = [p for p in model.parameters() if p.requires_grad and id(p) not in known]
+        plain, decayed = ([p for p in others if (p.ndim > 1) is many] for many in (False, True))
+        self._optimizer = torch.optim.AdamW(
+            [
+                {"params": trunk, "lr": recipe.trunk_rate, "weight_decay": 0.0},
+                {"params": decayed, "lr": recipe.rate, "weight_decay": recipe.weight_decay},
+                {"params": plain, "lr": recipe.rate, "weight_decay": 0.0},
+            ]
+        )
+
+    @property
+    def module(self) -> nn.Module:
+        return self._pair
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        return self._optimizer
+
+    @property
+    def kept(self) -> SmallModel:
+        """The averaged model."""
+        return self._pair.kept
+
+    def rate(self, now: Moment) -> float:
+        return loop.cosine(now.done) * min(1.0, (now.step + 1) / self._recipe.warm_steps)
+
+    def losses(self, rng: np.random.Generator, now: Moment) -> Mapping[str, Tensor]:
+        model, recipe = self._pair.live, self._recipe
+        if now.step:
+            self._pair.follow(min(recipe.average, (1.0 + now.step) / (10.0 + now.step)))
+        self._pair.kept.eval()
+        model.train(now.done < recipe.still_from)
+        frames = [self._mixture.frame(rng) for _ in range(recipe.batch)]
+        image = torch.from_numpy(np.stack([f.image for f in frames]))
+        extent = torch.tensor([f.extent for f in frames], dtype=torch.float32)
+        features = model.encoder(image, extent)
+        lesson = _Lesson(frames, rng, model.side, recipe)
+        masks, iou = model.decoder(features, lesson.window, lesson.owner, lesson.prompts)
+        terms = lesson.terms(masks, iou, "")
+        if recipe.refine:
+            again = lesson.refined(rng, masks.detach())
+            masks, iou = model.decoder(features, again.window, again.owner, again.prompts)
+            terms |= {name: 0.4 * term for name, term in again.terms(masks, iou, "refined_").items()}
+        return terms
+
+
+class _Lesson:
+    """Windows, prompts and true masks of one step, or of its second round."""
+
+    def __init__(self, frames: list[Frame], rng: np.random.Generator, side: int, recipe: SmallRecipe) -> None:
+        self.side, self.recipe = side, recipe
+        self.masks = torch.from_numpy(np.stack([f.masks for f in frames]))  # (B, P, S, S), uint8
+        boxes = torch.from_numpy(np.stack([f.boxes for f in frames]))
+        points = torch.from_numpy(np.stack([f.points for f in frames]))
+        b, q, p = len(frames), boxes.shape[1], points.shape[1]
+        hidden = torch.zeros(b, p, 1, 2)
+        tokens = torch.cat([boxes.reshape(b, q, 2, 2), torch.cat([points[:, :, None], hidden], 2)], 1)
+        labels = torch.tensor([[CORNER, CORNER_END]] * q + [[POSITIVE, HIDDEN]] * p).expand(b, -1, -1)
+        self.prompts = Prompts(tokens, labels)
+        low, high = np.log(recipe.box_scales)
+        scale = torch.from_numpy(np.exp(rng.uniform(low, high, (b, q))).astype(np.float32))
+        boxed = around(boxes, scale)
+        scales = torch.tensor(POINT_SCALES) * torch.from_numpy(
+            np.exp(rng.normal(0.0, 0.15, len(POINT_SCALES))).astype(np.float32)
+        )
+        alone = Prompts(tokens[:, q:], labels[:, q:])
+        pointed = point_windows(alone, float(side), scales).flatten(1, 2)
+        self.window = torch.cat([boxed, pointed], 1)
+        self.owner = torch.tensor([*range(q), *(q + k // len(POINT_SCALES) for k in range(p * len(POINT_SCALES)))])
+        self.owner = self.owner.expand(b, -1)
+        self._prepare(fitting=True)
+
+    def _prepare(self, *, fitting: bool) -> None:
+        """True masks in the windows, and which windows fit theirs."""
+        b = self.masks.shape[0]
+        own = self.masks[torch.arange(b)[:, None], self.owner].to(torch.float32)
+        w, side = self.window, self.masks.shape[-1]
+        down = weights(w[..., 1], w[..., 3], MASK, side, 1.0)
+        across = weights(w[..., 0], w[..., 2], MASK, side, 1.0)
+        self.truth = (down @ own @ across.transpose(-1, -2)).clamp(0.0, 1.0)
+        self.area = own.sum((-1, -2)) / area_px(w)  # in mask cells, the part outside the window included
+        has_box = self.prompts.box[1][torch.arange(b)[:, None], self.owner]
+        extent = torch.stack([own.amax(-1).sum(-1), own.amax(-2).sum(-1)], -1)  # rows, columns
+        sides = torch.stack([w[..., 3] - w[..., 1], w[..., 2] - w[..., 0]], -1)
+        ratio = (extent / sides).amax(-1)
+        fits = ((ratio > 0.2) & (ratio < 0.95)).to(torch.float32)
+        self.fits = torch.maximum(fits, has_box) if fitting else torch.ones_like(fits)
+
+    def terms(self, masks: Tensor, iou: Tensor, prefix: str) -> dict[str, Tensor]:
+        """Cross entropy, overlap (dice) and the error of the predicted IoU."""
+        truth, fits = self.truth, self.fits
+        count = fits.sum().clamp(min=1.0)
+        cross = F.binary_cross_entropy_with_logits(masks, truth, reduction="none").mean((-1, -2))
+        share = torch.sigmoid(masks)
+        overlap = 2.0 * (share * truth).sum((-1, -2)) + 1.0
+        dice = 1.0 - overlap / (share.sum((-1, -2)) + truth.sum((-1, -2)) + 1.0)
+        with torch.no_grad():
+            hard = (masks > 0).to(torch.float32)
+            both = (hard * truth).sum((-1, -2))
+            actual = both / (hard.sum((-1, -2)) + self.area - both).clamp(min=1.0)
+        wrong = (iou - actual).abs()
+        return {
+            f"{prefix}cross": 2.0 * (cross * fits).sum() / count,
+            f"{prefix}dice": (dice * fits).sum() / count,
+            f"{prefix}iou": self.recipe.iou_weight * wrong.mean(),
+        }
+
+    def refined(self, rng: np.random.Generator, masks: Tensor) -> _Lesson:
+        """A second round: for one prompt of each picture its mask, and a point where that is wrong."""
+        b = self.owner.shape[0]
+        chosen = torch.from_numpy(_draw(rng, self.fits.numpy()))
+        rows = torch.arange(b)
+        owner, window, logits = self.owner[rows, chosen], self.window[rows, chosen], masks[rows, chosen]
+        wrong = (torch.sigmoid(logits) - self.truth[rows, chosen]).numpy()
+        points, labels = self.prompts.points[rows, owner], self.prompts.labels[rows, owner]
+        extra, kind = _corrections(rng, wrong, window.numpy())
+        again = copy.copy(self)
+        tokens = torch.cat([points, torch.from_numpy(extra)[:, None]], 1)[:, None]
+        marks = torch.cat([labels, torch.from_numpy(kind)[:, None]], 1)[:, None]
+        prior = onto_frame(logits[:, None], window[:, None], float(self.side))
+        again.prompts = Prompts(tokens, marks, prior)
+        scale = torch.from_numpy(np.exp(rng.uniform(*np.log(self.recipe.box_scales), (b, 1))).astype(np.float32))
+        box, has_box = again.prompts.box
+        masked, there = mask_windows(again.prompts, float(self.side), scale[..., None])
+        fallback = torch.where(there[..., None] > 0, masked[:, :, 0], window[:, None])
+        again.window = torch.where(has_box[..., None] > 0, around(box, scale), fallback)
+        again.masks = self.masks[rows, owner][:, None]
+        again.owner = torch.zeros(b, 1, dtype=torch.long)
+        again._prepare(fitting=False)
+        return again
+
+
+def _draw(rng: np.random.Generator, fits: NDArray[np.float32]) -> NDArray[np.int64]:
+    """One window of each row, among those that fit."""
+    weight = fits + 1e-3
+    return np.array([rng.choice(len(row), p=row / row.sum()) for row in weight], np.int64)
+
+
+def _corrections(
+    rng: np.random.Generator, wrong: NDArray[np.float32], window: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """A wrong cell of each mask (n, m, m), as likely as it is wrong, as a point (n, 2), px of the frame, and its label:
+    positive where the mask is missing, negative where it should not be."""
+    m = wrong.shape[-1]
+    points, labels = [], []
+    for error, (x0, y0, x1, y1) in zip(wrong, window):
+        chance = np.where(np.abs(error) > 0.5, np.abs(error), 1e-6).astype(np.float64).ravel()
+        at = int(rng.choice(chance.size, p=chance / chance.sum()))
+        i, j = divmod(at, m)
+        points.append((x0 + (j + 0.5) / m * (x1 - x0) - 0.5, y0 + (i + 0.5) / m * (y1 - y0) - 0.5))
+        labels.append(POSITIVE if error[i, j] < 0 else NEGATIVE)
+    return np.array(points, np.float32), np.array(labels, np.int64)
