@@ -69,7 +69,7 @@ class Mixture:
     photographs: Sequence[Rgb]
     materials: Materials
     side: int
-    boxes: int = 7
+    boxes: int = 6
     points: int = 2
     shares: Shares = field(default_factory=Shares)
     _regions: dict[tuple[int, int], NDArray[np.uint16]] = field(default_factory=dict, init=False, repr=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,7 +44,7 @@ class SmallRecipe:
     kept, per step. still_from: share of the run from which norms keep their statistics, so that the network that is
     trained is the one that is exported."""
 
-    batch: int = 6
+    batch: int = 4
     rate: float = 1.5e-3
     trunk_rate: float = 3e-4
     weight_decay: float = 0.02
@@ -84,8 +85,11 @@ class Pair(nn.Module):
 class SmallTraining:
     """What one step does (the protocol `Trainable`)."""
 
-    def __init__(self, model: SmallModel, mixture: Mixture, recipe: SmallRecipe) -> None:
-        self._pair, self._mixture, self._recipe = Pair(model), mixture, recipe
+    def __init__(self, model: SmallModel, mixture: Mixture, recipe: SmallRecipe, *, seed: int) -> None:
+        self._pair, self._mixture, self._recipe, self._seed = Pair(model), mixture, recipe, seed
+        # Drawing takes a quarter of a step's time, most of it in code that lets other threads run.
+        self._ahead = ThreadPoolExecutor(1, thread_name_prefix="frames")
+        self._next: tuple[int, Future[list[Frame]]] | None = None
         trunk = [p for n, p in model.encoder.named_parameters() if n.startswith("blocks.") and p.requires_grad]
         known = {id(p) for p in trunk}
         others = [p for p in model.parameters() if p.requires_grad and id(p) not in known]
@@ -120,7 +124,7 @@ class SmallTraining:
             self._pair.follow(min(recipe.average, (1.0 + now.step) / (10.0 + now.step)))
         self._pair.kept.eval()
         model.train(now.done < recipe.still_from)
-        frames = [self._mixture.frame(rng) for _ in range(recipe.batch)]
+        frames = self._frames(now.step)
         image = torch.from_numpy(np.stack([f.image for f in frames]))
         extent = torch.tensor([f.extent for f in frames], dtype=torch.float32)
         features = model.encoder(image, extent)
@@ -132,6 +136,17 @@ class SmallTraining:
             masks, iou = model.decoder(features, again.window, again.owner, again.prompts)
             terms |= {name: 0.4 * term for name, term in again.terms(masks, iou, "refined_").items()}
         return terms
+
+    def _frames(self, step: int) -> list[Frame]:
+        """The frames of a step, which depend on the seed and the step alone; those of the next one are begun."""
+        ready = self._next
+        frames = ready[1].result() if ready is not None and ready[0] == step else self._drawn(step)
+        self._next = step + 1, self._ahead.submit(self._drawn, step + 1)
+        return frames
+
+    def _drawn(self, step: int) -> list[Frame]:
+        rng = np.random.default_rng([self._seed, 1, step])
+        return [self._mixture.frame(rng) for _ in range(self._recipe.batch)]
 
 
 class _Lesson:
