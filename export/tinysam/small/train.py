@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edge_sdk.export.tinysam.scenes.mixture import Frame, Mixture
+from edge_sdk.export.tinysam.scenes.ahead import Ahead
+from edge_sdk.export.tinysam.scenes.mixture import Frame
 from edge_sdk.export.tinysam.small.decoder import (
     CORNER,
     CORNER_END,
@@ -85,11 +85,8 @@ class Pair(nn.Module):
 class SmallTraining:
     """What one step does (the protocol `Trainable`)."""
 
-    def __init__(self, model: SmallModel, mixture: Mixture, recipe: SmallRecipe, *, seed: int) -> None:
-        self._pair, self._mixture, self._recipe, self._seed = Pair(model), mixture, recipe, seed
-        # Drawing takes a quarter of a step's time, most of it in code that lets other threads run.
-        self._ahead = ThreadPoolExecutor(1, thread_name_prefix="frames")
-        self._next: tuple[int, Future[list[Frame]]] | None = None
+    def __init__(self, model: SmallModel, ahead: Ahead, recipe: SmallRecipe) -> None:
+        self._pair, self._ahead, self._recipe = Pair(model), ahead, recipe
         trunk = [p for n, p in model.encoder.named_parameters() if n.startswith("blocks.") and p.requires_grad]
         known = {id(p) for p in trunk}
         others = [p for p in model.parameters() if p.requires_grad and id(p) not in known]
@@ -124,7 +121,7 @@ class SmallTraining:
             self._pair.follow(min(recipe.average, (1.0 + now.step) / (10.0 + now.step)))
         self._pair.kept.eval()
         model.train(now.done < recipe.still_from)
-        frames = self._frames(now.step)
+        frames = self._ahead.frames(now.step)
         image = torch.from_numpy(np.stack([f.image for f in frames]))
         extent = torch.tensor([f.extent for f in frames], dtype=torch.float32)
         features = model.encoder(image, extent)
@@ -136,17 +133,6 @@ class SmallTraining:
             masks, iou = model.decoder(features, again.window, again.owner, again.prompts)
             terms |= {name: 0.4 * term for name, term in again.terms(masks, iou, "refined_").items()}
         return terms
-
-    def _frames(self, step: int) -> list[Frame]:
-        """The frames of a step, which depend on the seed and the step alone; those of the next one are begun."""
-        ready = self._next
-        frames = ready[1].result() if ready is not None and ready[0] == step else self._drawn(step)
-        self._next = step + 1, self._ahead.submit(self._drawn, step + 1)
-        return frames
-
-    def _drawn(self, step: int) -> list[Frame]:
-        rng = np.random.default_rng([self._seed, 1, step])
-        return [self._mixture.frame(rng) for _ in range(self._recipe.batch)]
 
 
 class _Lesson:
