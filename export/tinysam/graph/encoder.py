@@ -37,17 +37,17 @@ def _centred(g: GraphBuilder, size: int) -> str:
     """RGB minus the mean, zero outside the extent: (1, 3, S, S). The division by std is left to the first layer."""
     image = g.input(IMAGE, "uint8", (1, size, size, 3))
     extent = g.input(EXTENT, "float32", (2,))
-    x = g.node("Cast", [image], name="picture/float", attributes={"to": 1})
-    x = g.arithmetic("Sub", x, np.array(PIXEL_MEAN).reshape(1, 1, 1, 3), name="picture/centred")
+    # Channels first, and only then the arithmetic: three values in the last axis are slow to broadcast to.
+    x = g.arithmetic("Sub", g.picture(image), np.array(PIXEL_MEAN).reshape(1, 3, 1, 1), name="picture/centred")
     centres = np.arange(size, dtype=np.float32) + 0.5
-    for place, (what, shape) in enumerate((("rows", (1, size, 1, 1)), ("columns", (1, 1, size, 1)))):
-        end = g.node("Gather", [extent, g.constant(f"picture/{what}/place", np.array([place], np.int64))],
-                     name=f"picture/{what}/end")  # fmt: skip
+    sides = []
+    for place, (what, shape) in enumerate((("rows", (1, 1, size, 1)), ("columns", (1, 1, 1, size)))):
+        which = g.constant(f"picture/{what}/place", np.array([place], np.int64))
+        end = g.node("Gather", [extent, which], name=f"picture/{what}/end")
         at = g.constant(f"picture/{what}/centres", centres.reshape(shape))
         inside = g.node("Less", [at, end], name=f"picture/{what}/inside")
-        inside = g.node("Cast", [inside], name=f"picture/{what}/mask", attributes={"to": 1})
-        x = g.node("Mul", [x, inside], name=f"picture/{what}")
-    return transpose(g, x, (0, 3, 1, 2), name="picture")
+        sides.append(g.node("Cast", [inside], name=f"picture/{what}", attributes={"to": 1}))
+    return g.node("Mul", [x, g.node("Mul", sides, name="picture/mask")], name="picture/masked")
 
 
 def _neck(g: GraphBuilder, tokens: str, neck: Any, grid: int, width: int) -> str:

@@ -121,7 +121,15 @@ def conv_bn(g: GraphBuilder, x: str, module: nn.Module, *, name: str, scale: Flo
 
 
 def attention(
-    g: GraphBuilder, q: str, k: str, v: str, *, lead: tuple[int, int], heads: int, width: int, name: str,
+    g: GraphBuilder,
+    q: str,
+    k: str,
+    v: str,
+    *,
+    lead: tuple[int, int],
+    heads: int,
+    width: int,
+    name: str,
     added: Sequence[str] = (),
 ) -> str:
     """Scaled attention: q, k, v that reshape to (*lead, heads, width / heads), as the result has it. lead: (batch,
