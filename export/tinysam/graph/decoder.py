@@ -16,10 +16,24 @@ from edge_sdk.export.onnx_graph import GraphBuilder
 from edge_sdk.export.tinysam import EMBEDDING, IOU, MASKS
 from edge_sdk.export.tinysam.decoder import Attention, MaskDecoder, TwoWayBlock
 from edge_sdk.export.tinysam.graph.parts import (
-    Float64, Linear, Projections, attention, float64, gelu, layer_norm, linear, product, reshape, transpose,
+    Float64,
+    Linear,
+    Projections,
+    attention,
+    float64,
+    gelu,
+    layer_norm,
+    linear,
+    product,
+    reshape,
+    transpose,
 )  # fmt: skip
 from edge_sdk.export.tinysam.graph.prompts import (
-    hidden_logits, mask_map, prompt_inputs, prompt_tokens, zero_per_prompt,
+    hidden_logits,
+    mask_map,
+    prompt_inputs,
+    prompt_tokens,
+    zero_per_prompt,
 )  # fmt: skip
 from edge_sdk.export.tinysam.layers import NORM_EPS
 from edge_sdk.export.tinysam.sam import Sam
@@ -33,7 +47,7 @@ def decoder_graph(net: Sam, *, refiner: bool = False) -> bytes:
     prompt_inputs(g)
     dense = mask_map(g, net.prompt_encoder, net.layout.mask_side) if refiner else ""
     image = _image(g, embedding, net, dense)
-    _Decoder(g, net).masks(image)
+    _Decoder(g, net, once=not refiner).masks(image)
     side = net.layout.mask_side
     g.output(MASKS, "float32", ("N", net.layout.decoder.masks, side, side))
     g.output(IOU, "float32", ("N", net.layout.decoder.masks))
@@ -52,10 +66,11 @@ def _image(g: GraphBuilder, embedding: str, net: Sam, dense: str) -> str:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Decoder:
-    """The decoder of `net`, written into `g`."""
+    """The decoder of `net`, written into `g`. once: all prompts share one image until they look at it."""
 
     g: GraphBuilder
     net: Sam
+    once: bool
 
     @property
     def _mask_decoder(self) -> MaskDecoder:
@@ -85,7 +100,8 @@ class _Decoder:
         tokens = looked if block.first else g.node("Add", [tokens, looked], name=f"{name}/sum1")
         tokens = layer_norm(g, tokens, block.norm1, name=f"{name}/norm1")
         placed = g.node("Add", [tokens, start], name=f"{name}/placed1")
-        looked = self._at_image(placed, image, positions, block.cross_attn_token_to_image, name=f"{name}/at_image")
+        at_image = self._at_image_once if block.first and self.once else self._at_image
+        looked = at_image(placed, image, positions, block.cross_attn_token_to_image, name=f"{name}/at_image")
         tokens = layer_norm(g, g.node("Add", [tokens, looked], name=f"{name}/sum2"), block.norm2, name=f"{name}/norm2")
         wide = linear(g, tokens, Linear.of(block.mlp.lin1), name=f"{name}/mlp/lin1")
         deep = linear(
@@ -103,6 +119,28 @@ class _Decoder:
         return self._attended(q, k, v, layers, name=name, added=[visible])
 
     def _at_image(self, placed: str, image: str, positions: Float64, module: Attention, *, name: str) -> str:
+        """What tokens see in an image that is the prompt's own, (N, T, width). The tokens go into the image's width,
+        not the image into theirs: (x Wq)(image Wk)' = (x Wq Wk') image', and there are 7 tokens to 4,096 cells."""
+        g, layers = self.g, projections(module)
+        q = self._heads(linear(g, placed, layers.q, name=f"{name}/q"), layers, name=f"{name}/q")
+        wide = self._joined(self._by_head(q, layers.k.weight, layers, name=f"{name}/k", into=True), name=f"{name}/q")
+        placed_image = self._placed(image, positions, name=name)
+        keys = transpose(g, placed_image, (0, 2, 1), name=f"{name}/keys")
+        logits = g.node("MatMul", [wide, keys], name=f"{name}/logits")  # (N, heads T, g^2)
+        shares = g.node("Softmax", [logits], name=f"{name}/shares", attributes={"axis": -1})
+        seen = g.node("MatMul", [shares, image], name=f"{name}/seen")  # (N, heads T, width)
+        seen = reshape(g, seen, (0, layers.heads, -1, layers.k.weight.shape[0]), name=f"{name}/seen/heads")
+        mixed = transpose(
+            g,
+            self._by_head(seen, layers.v.weight, layers, name=f"{name}/v", into=False),
+            (0, 2, 1, 3),
+            name=f"{name}/rows",
+        )
+        flat = reshape(g, mixed, (0, 0, layers.v.weight.shape[1]), name=f"{name}/flat")
+        return linear(g, flat, layers.out, name=f"{name}/out")
+
+    def _at_image_once(self, placed: str, image: str, positions: Float64, module: Attention, *, name: str) -> str:
+        """What tokens see in the one image that all prompts share, which is projected once."""
         g, layers = self.g, projections(module)
         q = linear(g, placed, layers.q, name=f"{name}/q")
         k = self._with_positions(image, layers.k, positions, name=f"{name}/k")
@@ -115,16 +153,46 @@ class _Decoder:
         """The image after it looked at the tokens. The output's bias is added to the image, not to what was seen: in
         the first block that is one picture, not one per prompt."""
         g, layers = self.g, projections(block.cross_attn_image_to_token)
-        q = self._with_positions(image, layers.q, positions, name=f"{name}/q")
-        k, v = linear(g, placed, layers.k, name=f"{name}/k"), linear(g, tokens, layers.v, name=f"{name}/v")
-        bias = layers.out.bias
-        assert bias is not None
-        looked = self._attended(
-            q, k, v, Projections(layers.q, layers.k, layers.v, Linear(layers.out.weight), layers.heads), name=name,
-            added=[visible],
-        )  # fmt: skip
-        kept = g.arithmetic("Add", image, bias, name=f"{name}/kept")
+        bias_q, bias_out = layers.q.bias, layers.out.bias
+        assert bias_q is not None
+        assert bias_out is not None
+        k = self._heads(linear(g, placed, layers.k, name=f"{name}/k"), layers, name=f"{name}/k")
+        v = self._heads(linear(g, tokens, layers.v, name=f"{name}/v"), layers, name=f"{name}/v")
+        wide = self._joined(self._by_head(k, layers.q.weight, layers, name=f"{name}/q", into=True), name=f"{name}/k")
+        of_bias = product(g, k, bias_q.reshape(layers.heads, -1, 1), name=f"{name}/q_bias")  # (N, heads, T, 1)
+        row = transpose(g, of_bias, (0, 3, 1, 2), name=f"{name}/q_bias/row")
+        row = g.node("Add", [row, visible], name=f"{name}/added")
+        placed_image = self._placed(image, positions, name=name)
+        logits = g.node(
+            "MatMul", [placed_image, transpose(g, wide, (0, 2, 1), name=f"{name}/keys")], name=f"{name}/logits"
+        )
+        logits = reshape(g, logits, (0, 0, layers.heads, -1), name=f"{name}/logits/heads")
+        biased = g.node("Add", [logits, row], name=f"{name}/biased")
+        shares = g.node("Softmax", [biased], name=f"{name}/shares", attributes={"axis": -1})
+        shares = reshape(g, shares, (0, 0, -1), name=f"{name}/shares/flat")
+        out = layers.out.weight.reshape(layers.heads, -1, layers.out.weight.shape[1])
+        values = self._joined(product(g, v, out, name=f"{name}/out"), name=f"{name}/v")
+        looked = g.node("MatMul", [shares, values], name=f"{name}/seen")
+        kept = g.arithmetic("Add", image, bias_out, name=f"{name}/kept")
         return layer_norm(g, g.node("Add", [kept, looked], name=f"{name}/sum4"), block.norm4, name=f"{name}/norm4")
+
+    def _heads(self, x: str, layers: Projections, *, name: str) -> str:
+        """(N, T, inner) -> (N, heads, T, inner / heads)."""
+        split = reshape(self.g, x, (0, 0, layers.heads, layers.v.weight.shape[1] // layers.heads), name=f"{name}/split")
+        return transpose(self.g, split, (0, 2, 1, 3), name=f"{name}/heads")
+
+    def _by_head(self, x: str, weight: Float64, layers: Projections, *, name: str, into: bool) -> str:
+        """Each head's own matrix: (N, heads, T, inner / heads) into the image's width, or back out of it."""
+        by_head = weight.reshape(len(weight), layers.heads, -1).transpose(1, 2, 0)  # (heads, inner / heads, width)
+        return product(self.g, x, by_head if into else by_head.transpose(0, 2, 1), name=f"{name}/by_head")
+
+    def _joined(self, x: str, *, name: str) -> str:
+        """(N, heads, T, width) -> (N, heads T, width)."""
+        return reshape(self.g, x, (0, -1, self.net.layout.width), name=f"{name}/joined")
+
+    def _placed(self, image: str, positions: Float64, *, name: str) -> str:
+        table = self.g.constant("image/positions", np.asarray(positions, np.float32))
+        return self.g.node("Add", [image, table], name=f"{name}/image")
 
     def _with_positions(self, image: str, layer: Linear, positions: Float64, *, name: str) -> str:
         """The layer of (image + positions), its bias in the table too."""
@@ -206,8 +274,8 @@ class _Decoder:
 
 def projections(module: Attention) -> Projections:
     """The layers of one attention of the decoder."""
-    layers = (Linear.of(one) for one in (module.q_proj, module.k_proj, module.v_proj, module.out_proj))
-    return Projections.folded(*layers, heads=module.heads)
+    q, k, v, out = (Linear.of(one) for one in (module.q_proj, module.k_proj, module.v_proj, module.out_proj))
+    return Projections.folded(q, k, v, out, module.heads)
 
 
 def _transposed(module: Any) -> Linear:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from edge_sdk.errors import BadInput
 from edge_sdk.export.onnx_graph import GraphBuilder
 from edge_sdk.export.tinysam import EMBEDDING, EXTENT, IMAGE
 from edge_sdk.export.tinysam.graph.parts import Linear, float64, layer_norm, linear, reshape, transpose
@@ -20,11 +21,17 @@ from edge_sdk.export.tinysam.sam import PIXEL_MEAN, PIXEL_STD
 from edge_sdk.export.tinysam.tiny_vit import TinyVit
 from edge_sdk.export.tinysam.vit import Vit
 
+MOST_BYTES = 2**31
+"""Protobuf's limit for one message."""
+
 
 def encoder_graph(net: TinyVit | Vit) -> bytes:
     """The serialized graph for the network's image size. Raises BadInput where weights are NaN or the graph is over 2
     GiB, which ViT-H is."""
     size = net.layout.image_size
+    if (stored := 4 * sum(weight.numel() for weight in net.parameters())) >= MOST_BYTES:
+        what = f"the encoder has {stored / 2**30:.1f} GiB of weights, and an ONNX file ends at 2 GiB"
+        raise BadInput(what, hint="Use it as a teacher, or take a smaller encoder")
     g = GraphBuilder("tinysam-encoder")
     pictures, scale = _centred(g, size), 1.0 / np.array(PIXEL_STD, np.float64)
     tokens = tiny_vit(g, pictures, net, scale=scale) if isinstance(net, TinyVit) else vit(g, pictures, net, scale=scale)

@@ -43,7 +43,7 @@ def prompt_tokens(g: GraphBuilder, net: PromptEncoder) -> str:
 
 
 def hidden_logits(g: GraphBuilder, before: int) -> str:
-    """What attention to the tokens gets added, (N, 1, 1, before + T): MASKED at hidden ones. before: tokens in front."""
+    """What logits of the tokens get added, (N, 1, 1, before + T): MASKED at hidden ones. before: tokens in front."""
     hidden = g.node("Equal", [LABELS, g.constant("prompts/hidden", np.array(HIDDEN, np.int32))], name="tokens/hidden")
     as_float = g.node("Cast", [hidden], name="tokens/hidden/float", attributes={"to": 1})
     logits = g.arithmetic("Mul", as_float, MASKED, name="tokens/hidden/logits")

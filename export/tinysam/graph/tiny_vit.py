@@ -8,8 +8,19 @@ import numpy as np
 
 from edge_sdk.export.onnx_graph import GraphBuilder
 from edge_sdk.export.tinysam.graph.parts import (
-    Float64, Linear, Projections, attention, conv_bn, float64, gelu, layer_norm, linear, reshape, transpose,
+    Float64,
+    Linear,
+    Projections,
+    attention,
+    conv_bn,
+    float64,
+    gelu,
+    layer_norm,
+    linear,
+    reshape,
+    transpose,
 )  # fmt: skip
+from edge_sdk.export.tinysam.graph.windows import whole, windows
 from edge_sdk.export.tinysam.tiny_vit import MBConv, PatchMerging, TinyVit, TinyVitBlock, WindowAttention
 
 
@@ -54,9 +65,9 @@ def _merging(g: GraphBuilder, x: str, module: PatchMerging, *, name: str) -> str
 
 def _block(g: GraphBuilder, x: str, block: TinyVitBlock, side: int, channels: int, *, name: str) -> str:
     """(side^2, C) -> same shape."""
-    inside = _windows(g, x, side, block.window, channels, name=f"{name}/windows")
+    inside = windows(g, x, side, block.window, channels, name=f"{name}/windows")
     inside = _attention(g, inside, block.attn, block.window, channels, name=f"{name}/attn")
-    x = g.node("Add", [x, _whole(g, inside, side, block.window, channels, name=f"{name}/whole")], name=f"{name}/sum1")
+    x = g.node("Add", [x, whole(g, inside, side, block.window, channels, name=f"{name}/whole")], name=f"{name}/sum1")
     image = conv_bn(g, _image(g, x, side, channels, name=f"{name}/image"), block.local_conv, name=f"{name}/local_conv")
     x = _tokens(g, image, channels, name=f"{name}/tokens")
     y = layer_norm(g, x, block.mlp.norm, name=f"{name}/mlp/norm")
@@ -76,38 +87,6 @@ def _attention(g: GraphBuilder, x: str, module: WindowAttention, window: int, ch
         g, q, k, v, lead=(-1, window * window), heads=layers.heads, width=channels, name=name, added=[bias]
     )
     return linear(g, reshape(g, mixed, (-1, channels), name=f"{name}/flat"), layers.out, name=f"{name}/proj")
-
-
-def _windows(g: GraphBuilder, x: str, side: int, window: int, channels: int, *, name: str) -> str:
-    """(side^2, C) to windows, zeros filling up those at the bottom and at the right."""
-    count = -(-side // window)
-    if count == 1 and side == window:
-        return x
-    missing = count * window - side
-    if missing:
-        square = reshape(g, x, (side, side, channels), name=f"{name}/square")
-        pads = g.constant(f"{name}/pads", np.array([0, 0, 0, missing, missing, 0], np.int64))
-        x = g.node("Pad", [square, pads], name=f"{name}/pad")
-    cut = reshape(g, x, (count, window, count, window, channels), name=f"{name}/cut")
-    return reshape(g, transpose(g, cut, (0, 2, 1, 3, 4), name=f"{name}/order"), (-1, channels), name=name)
-
-
-def _whole(g: GraphBuilder, x: str, side: int, window: int, channels: int, *, name: str) -> str:
-    """Undoes `_windows`."""
-    count = -(-side // window)
-    if count == 1 and side == window:
-        return x
-    cut = reshape(g, x, (count, count, window, window, channels), name=f"{name}/cut")
-    ordered = transpose(g, cut, (0, 2, 1, 3, 4), name=f"{name}/order")
-    padded = count * window
-    if padded == side:
-        return reshape(g, ordered, (-1, channels), name=name)
-    square = reshape(g, ordered, (padded, padded, channels), name=f"{name}/square")
-    ends = [
-        g.constant(f"{name}/{what}", np.array(values, np.int64))
-        for what, values in (("starts", [0, 0]), ("ends", [side, side]), ("axes", [0, 1]))
-    ]
-    return reshape(g, g.node("Slice", [square, *ends], name=f"{name}/crop"), (-1, channels), name=name)
 
 
 def _image(g: GraphBuilder, x: str, side: int, channels: int, *, name: str) -> str:
