@@ -17,6 +17,7 @@ from runtimes_of import RUNTIMES, Run
 from torch import Tensor
 
 from edge_sdk.calibration import QuantizeOptions, quantize
+from edge_sdk.calibration.macs import cost
 from edge_sdk.errors import BadInput, NotThere
 from edge_sdk.export.tinysam import HIDDEN, LABELS, POINTS
 from edge_sdk.export.tinysam.graph.decoder import decoder_graph
@@ -240,3 +241,19 @@ def test_an_encoder_that_no_file_holds_is_refused() -> None:
         net = encoder_of(ENCODERS["sam-vit-h"])
     with pytest.raises(BadInput, match=r"2\.4 GiB of weights, and an ONNX file ends at 2 GiB"):
         encoder_graph(net)
+
+
+def test_what_the_published_encoder_costs(graphs: Callable[[str, int], bytes]) -> None:
+    """38.768 G multiply-adds at 1024, as counted operator by operator on the official modules."""
+    found = cost(onnx.load_from_string(graphs("encoder", 1024)))
+    assert round(found.macs / 1e9, 3) == 38.768
+    assert round(found.by_kind["attention"] / 1e9, 3) == 2.595
+    dense = sum(macs for kind, macs in found.by_kind.items() if kind not in ("attention", "depthwise"))
+    assert round(dense / found.macs, 3) == 0.922
+
+
+def test_a_prompt_costs_the_decoder_less_than_one_repeated_image(graphs: Callable[[str, int], bytes]) -> None:
+    model = onnx.load_from_string(graphs("decoder", 1024))
+    one, sixteen = (cost(model, {"N": count, "T": 2}).macs for count in (1, 16))
+    assert one < 1.2e9  # 1.81 G in the official form
+    assert (sixteen - one) / 15 < 0.9e9
