@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from edge_sdk.export.efficientad import INPUT
 from edge_sdk.export.efficientad.xs.model import COSINE_FLOOR, StudentConv, XsModel, placing
 from edge_sdk.export.onnx_graph import GraphBuilder
-from edge_sdk.export.trunk.lite0 import MEAN, SPREAD, InvertedResidual, SameConv, Trunk, stride_of
+from edge_sdk.export.trunk.lite0 import MEAN, stride_of
 from edge_sdk.export.trunk.lite0 import cells as cells_along
+from edge_sdk.export.trunk.lite0_graph import trunk_nodes
 from edge_sdk.extras import need
 from edge_sdk.tensors import Array
 
@@ -28,7 +29,8 @@ def merged_graph(model: XsModel, *, width: int, height: int) -> tuple[bytes, tup
     g = GraphBuilder("efficientad-xs")
     raw = g.picture(g.input(INPUT, "uint8", ("N", height, width, 3)))
     used = sorted({source.tap for source in layout.sources})
-    taps = _trunk(g, model.trunk, raw, (height, width), (layout.start, *used))
+    centred = g.arithmetic("Sub", raw, MEAN, name="picture/centred")
+    taps = trunk_nodes(g, model.trunk.stem, model.trunk.blocks, centred, (height, width), (layout.start, *used))
     learnt = _student(g, model, taps[layout.start])
     before_tail = len(g.node_names)
     targets = {tap: _standardised(g, model, tap, taps[tap]) for tap in used}
@@ -56,39 +58,6 @@ def raw_maps(keep_fp32: tuple[str, ...]) -> tuple[str, ...]:
 
 def _numpy(tensor: Tensor) -> Array:
     return tensor.detach().contiguous().numpy()
-
-
-def _trunk(g: GraphBuilder, trunk: Trunk, raw: str, size: tuple[int, int], wanted: tuple[int, ...]) -> dict[int, str]:
-    """Outputs of the blocks `wanted`. The mean is subtracted before the padded first convolution, not folded into it:
-    a zero that pads raw pixels would be black, and the trunk was trained with grey around its pictures."""
-    centred = g.arithmetic("Sub", raw, MEAN, name="picture/centred")
-    x, size = _same(g, trunk.stem, centred, size, name="trunk/stem", divide=SPREAD)
-    x = g.clip(x, 0.0, 6.0, name="trunk/stem/relu6")
-    out: dict[int, str] = {}
-    for i, block in enumerate(trunk.blocks):
-        assert isinstance(block, InvertedResidual)
-        name, entry = f"trunk/{i}", x
-        if block.expand is not None:
-            x, size = _same(g, block.expand, x, size, name=f"{name}/expand")
-            x = g.clip(x, 0.0, 6.0, name=f"{name}/expand/relu6")
-        x, size = _same(g, block.depthwise, x, size, name=f"{name}/depthwise")
-        x = g.clip(x, 0.0, 6.0, name=f"{name}/depthwise/relu6")
-        x, size = _same(g, block.project, x, size, name=f"{name}/project")
-        if block.block.residual:
-            x = g.node("Add", [x, entry], name=f"{name}/residual")
-        if i in wanted:
-            out[i] = x
-        if i == max(wanted):
-            break
-    return out
-
-
-def _same(
-    g: GraphBuilder, conv: SameConv, x: str, size: tuple[int, int], *, name: str, divide: float = 1.0
-) -> tuple[str, tuple[int, int]]:
-    weight, bias = _numpy(conv.weight).astype(np.float64) / divide, _numpy(conv.bias)
-    out = g.conv(x, weight, bias, name=name, stride=conv.stride, pads=conv.pads(*size), groups=conv.groups)
-    return out, (-(-size[0] // conv.stride), -(-size[1] // conv.stride))
 
 
 def _standardised(g: GraphBuilder, model: XsModel, block: int, features: str) -> str:

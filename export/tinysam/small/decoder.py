@@ -1,8 +1,8 @@
 """The small size's decoder: from features and prompts to masks in windows around the prompts. Knows no picture.
 
-As the mask heads of two-stage detectors (He et al. 2017), made deep and blind to classes as Birodkar et al. 2021 found
-best for objects never trained on: features are cut out around the prompt, prompts are drawn as maps beside them, a small
-hourglass answers. A thin or tiny object fills its window, whatever its share of the picture.
+As mask heads of two-stage detectors (He et al. 2017), made deep and blind to classes as Birodkar et al. 2021 found it
+best for objects never trained on: features are cut out around the prompt, prompts are drawn as maps beside them, and
+a small hourglass answers. A thin or tiny object fills its window, whatever its share of the picture.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from edge_sdk.export.tinysam import BOTTOM_RIGHT, NEGATIVE, POSITIVE, TOP_LEFT
 from edge_sdk.export.tinysam.small.encoder import F2, F4, STRIDES, conv
 from edge_sdk.export.tinysam.small.windows import (
     BOX_SCALES,
@@ -37,7 +38,8 @@ MAPS = 12
 """Prompt maps: see `Prompts.maps`."""
 W32, W16, W8, W64 = 48, 80, 128, 16
 """Channels of the hourglass at grids of 32, 16, 8 and 64 cells."""
-POSITIVE, NEGATIVE, CORNER, CORNER_END = 1, 0, 2, 3
+SPOT = 0.6
+"""What a mask starts from at a point, where a box starts from 1."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +60,7 @@ class Prompts:
     @property
     def box(self) -> tuple[Tensor, Tensor]:
         """(boxes (B, P, 4), has one (B, P) as 0 or 1)."""
-        start, end = self.is_(CORNER), self.is_(CORNER_END)
+        start, end = self.is_(TOP_LEFT), self.is_(BOTTOM_RIGHT)
         corners = [(kind.unsqueeze(-1) * self.points).sum(-2) for kind in (start, end)]
         return torch.cat(corners, -1), start.amax(-1)
 
@@ -192,7 +194,7 @@ class WindowDecoder(nn.Module):
         flag = has_box[..., None, None] + flat
         pointed = prompts.is_(POSITIVE).amax(-1)[..., None, None] + flat
         maps = [boxed, flag, sign, sign.transpose(-1, -2), near, far, within, *size, drawn, has_mask, pointed]
-        soft = boxed + (1.0 - flag) * 0.6 * near
+        soft = boxed + (1.0 - flag) * SPOT * near
         return torch.stack(maps, 2), soft.unsqueeze(2)
 
     def _mask_in(self, mask: Tensor, window: Tensor) -> Tensor:

@@ -12,14 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from edge_sdk.export.tinysam import BOTTOM_RIGHT, HIDDEN, NEGATIVE, POSITIVE, TOP_LEFT
 from edge_sdk.export.tinysam.scenes.ahead import Ahead
 from edge_sdk.export.tinysam.scenes.mixture import Frame
 from edge_sdk.export.tinysam.small.decoder import (
-    CORNER,
-    CORNER_END,
     MASK,
-    NEGATIVE,
-    POSITIVE,
     Prompts,
     WindowDecoder,
     area_px,
@@ -34,8 +31,6 @@ from edge_sdk.export.training.loop import Moment
 
 CODE = "tinysam-small/1"
 """Bump when older checkpoints can no longer be resumed."""
-HIDDEN = -2
-"""Label of a token that changes nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +141,7 @@ class _Lesson:
         b, q, p = len(frames), boxes.shape[1], points.shape[1]
         hidden = torch.zeros(b, p, 1, 2)
         tokens = torch.cat([boxes.reshape(b, q, 2, 2), torch.cat([points[:, :, None], hidden], 2)], 1)
-        labels = torch.tensor([[CORNER, CORNER_END]] * q + [[POSITIVE, HIDDEN]] * p).expand(b, -1, -1)
+        labels = torch.tensor([[TOP_LEFT, BOTTOM_RIGHT]] * q + [[POSITIVE, HIDDEN]] * p).expand(b, -1, -1)
         self.prompts = Prompts(tokens, labels)
         low, high = np.log(recipe.box_scales)
         scale = torch.from_numpy(np.exp(rng.uniform(low, high, (b, q))).astype(np.float32))
