@@ -75,8 +75,15 @@ class SegmentationTask(Task):
         decoded = preprocess.decode(source[PICTURE].tobytes(), where="golden picture")
         prepared = preprocess.apply(decoded, setup.preprocessing)
         frame = Frame.of(prepared.geometry, setup.preprocessing.width)
+        return self.feeds_of(setup, prepared.tensor, frame, source, role, answers)
+
+    def feeds_of(
+        self, setup: Setup, tensor: NDArray[np.uint8], frame: Frame, source: Mapping[str, Array], role: str,
+        answers: Answers,
+    ) -> dict[str, Array]:  # fmt: skip
+        """`feeds` of a picture that is prepared already: uint8 (1, side, side, 3), lying in `frame`."""
         if role == ENCODER:
-            return encoder_feeds(prepared.tensor, frame)
+            return encoder_feeds(tensor, frame)
         decoder = Decoder(_no_run, setup.inputs, setup.outputs, {})
         wanted = prompting.checked(frame, points=source.get(POINTS), labels=source.get(LABELS), boxes=source.get(BOXES))
         tokens, labels = tokens_of(wanted, frame, tokens=decoder.tokens)

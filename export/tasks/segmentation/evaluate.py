@@ -117,7 +117,7 @@ def score_all(
         try:
             found = []
             for one in looked_at(pictures, _record(setup), least_area=least_area):
-                found.append(_scored(one, session, decoder, setup))
+                found.append(_scored(one, session, decoder, setup, axes[DECODER].get(BATCH, 1)))
                 tick()
         finally:
             decoder.close()
@@ -146,14 +146,14 @@ def _record(setup: Setup) -> Preprocessing:
     return setup.preprocessing
 
 
-def _scored(one: _Looked, encoder: Session, decoder: Session, setup: Setup) -> NDArray[np.float64]:
-    """float64 (segments, 4): chosen and oracle, by KINDS of prompts."""
+def _scored(one: _Looked, encoder: Session, decoder: Session, setup: Setup, most: int) -> NDArray[np.float64]:
+    """float64 (segments, 4): chosen and oracle, by KINDS of prompts. most: prompts of one call."""
     out = np.empty((len(one.masks), 4))
     if not one.masks:
         return out
     features = encoder.run(encoder_feeds(one.tensor, one.frame))
     encoded = EncodedImage(features=features, frame=one.frame, digest="", bundle="")
-    reader = Decoder(_in_parts(decoder), setup.inputs, setup.outputs, {})
+    reader = Decoder(_in_parts(decoder, most), setup.inputs, setup.outputs, {})
     boxes = checked(one.frame, boxes=[box_of(mask) for mask in one.masks])
     points = checked(one.frame, points=[innermost(mask)[None] for mask in one.masks])
     for column, prompts in enumerate((boxes, points)):
@@ -179,12 +179,12 @@ def _agreement(
     return found[chosen], max(found[index] for index in settings.multimask)
 
 
-def _in_parts(session: Session) -> Callable[[str, Mapping[str, Array]], dict[str, Array]]:
-    """Runs of one session of at most as many rows as it was compiled for."""
+def _in_parts(session: Session, most: int) -> Callable[[str, Mapping[str, Array]], dict[str, Array]]:
+    """Runs of one session of at most `most` rows, which it was compiled for."""
 
     def run(role: str, feeds: Mapping[str, Array]) -> dict[str, Array]:
         count = len(feeds["labels"])
-        parts = [session.run(rows(feeds, session.inputs, at, at + ROWS)) for at in range(0, count, ROWS)]
+        parts = [session.run(rows(feeds, session.inputs, at, at + most)) for at in range(0, count, most)]
         return joined(parts, session.outputs)
 
     return run
