@@ -116,9 +116,9 @@ def bilinear(cells: NDArray[np.float32], xs: NDArray[Any], ys: NDArray[Any]) -> 
     Not written as a matrix product: BLAS threads spin for about 50 ms after one and take cores from the runtime. The
     next `predict` was 1.6x slower on two cores (docs/results/map_threads.json).
     """
-    left, right, part = _between(xs, cells.shape[1])
+    left, right, part = between(xs, cells.shape[1])
     across = cells[:, left] * (1 - part) + cells[:, right] * part  # (cell rows, columns)
-    above, below, part = _between(ys, cells.shape[0])
+    above, below, part = between(ys, cells.shape[0])
     out = np.empty((ys.size, xs.size), np.float32)
     firsts = np.flatnonzero(np.diff(above, prepend=-1))  # of the rows between the same two rows of cells
     ends = [*firsts[1:], ys.size]
@@ -132,7 +132,7 @@ def bilinear(cells: NDArray[np.float32], xs: NDArray[Any], ys: NDArray[Any]) -> 
     return out
 
 
-def _between(at: NDArray[Any], cells: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+def between(at: NDArray[Any], cells: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
     """The cells before and behind each place, and its part of the way from one to the other."""
     at = np.clip(at, 0.0, cells - 1.0)
     low = np.minimum(at.astype(np.int64), cells - 1)

@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
 from edge_sdk.errors import BadInput
-from edge_sdk.tasks.segmentation.polygons import mask_of, polygons_of
+from edge_sdk.tasks.segmentation.polygons import Polygon, mask_of, polygons_of
 
 
 @given(mask=arrays.arrays(np.bool_, st.tuples(st.integers(1, 24), st.integers(1, 24))))
@@ -39,3 +39,10 @@ def test_an_empty_mask_has_no_outline() -> None:
     assert not mask_of((), 3, 3).any()
     with pytest.raises(BadInput, match="a mask of 3 x 0 px"):
         mask_of((), 0, 3)
+
+
+def test_a_polygon_beyond_the_picture_is_cut() -> None:
+    square = Polygon(outer=np.array([[-5.0, -5.0], [3.0, -5.0], [3.0, 2.0], [-5.0, 2.0]]))
+    mask = mask_of([square, Polygon(outer=np.array([[50.0, 50.0], [60.0, 50.0], [60.0, 60.0]]))], 6, 8)
+    assert np.argwhere(mask).max(axis=0).tolist() == [2, 3]
+    assert mask.sum() == 3 * 4

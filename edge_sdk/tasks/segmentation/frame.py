@@ -138,11 +138,14 @@ class Frame:
         rows, down = _pixels(y0, y1, self.scale_y, self.height, logits.shape[0])
         if not across.size or not down.size:
             return None
-        return rows, columns, preprocess.bilinear(np.ascontiguousarray(logits, np.float32), across, down)
+        return rows, columns, _interpolated(np.ascontiguousarray(logits, np.float32), across, down)
 
     def whole_frame_grid(self, logits: NDArray[np.float32], window: Window | None, cells: int) -> NDArray[np.float32]:
         """float32 (cells, cells) over the whole frame, of a grid over `window`: the mask prompt that repeats an answer.
-        Outside the window OUTSIDE_LOGIT."""
+        Outside the window OUTSIDE_LOGIT.
+
+        Golden samples hold such grids, so they must be the same on every CPU: by NumPy, element by element.
+        """
         if window is None and logits.shape == (cells, cells):
             return np.asarray(logits, np.float32)
         span = self.side / cells
@@ -180,6 +183,29 @@ def _pixels(start: float, end: float, scale: float, count: int, cells: int) -> t
     stop = int(np.clip(np.floor(end / scale - 0.5) + 1, first, count))
     centres = (np.arange(first, stop, dtype=np.float64) + 0.5) * scale
     return slice(first, stop), (centres - start) / (end - start) * cells - 0.5
+
+
+def _interpolated(
+    grid: NDArray[np.float32], across: NDArray[np.float64], down: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """Bilinear values of a grid at columns `across` and rows `down`, in cells; edges repeated.
+
+    Two small matrix products of OpenCV: for the few hundred pixels of a window 3 to 10 times faster than
+    `preprocess.bilinear`, which goes through the rows in Python. `cv2.warpAffine` would be as fast, but OpenCV
+    4 rounds its positions to 1/32 of a cell (INTER_BITS), a quarter of a pixel where a cell is 8 px.
+    """
+    rows = cv2.gemm(_weights(down, grid.shape[0]), grid, 1.0, None, 0.0)
+    return np.asarray(cv2.gemm(rows, _weights(across, grid.shape[1]), 1.0, None, 0.0, flags=cv2.GEMM_2_T))
+
+
+def _weights(at: NDArray[np.float64], cells: int) -> NDArray[np.float32]:
+    """float32 (places, cells): the share of each cell in the value at each place."""
+    low, high, part = preprocess.between(at, cells)
+    out = np.zeros((at.size, cells), np.float32)
+    places = np.arange(at.size)
+    out[places, low] = 1.0 - part
+    out[places, high] += part
+    return out
 
 
 def _first_last(used: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

@@ -44,16 +44,26 @@ def mask_of(polygons: Sequence[Polygon], height: int, width: int) -> NDArray[np.
         raise BadInput(f"a mask of {width} x {height} px", hint="State the size of the picture")
     out = np.zeros((height, width), np.uint8)
     for one in polygons:
-        piece = np.zeros_like(out)
-        cv2.fillPoly(piece, [_corners(one.outer)], 1)
-        for ring in one.inner:
-            gap = np.zeros_like(out)
-            cv2.fillPoly(gap, [_corners(ring)], 1)
-            cv2.polylines(gap, [_corners(ring)], isClosed=True, color=0)  # the ring itself lies on the mask's pixels
-            piece[gap == 1] = 0
-        out |= piece
-    return out.astype(np.bool_)
+        outer = _corners(one.outer)
+        (x0, y0), (x1, y1) = outer.min(axis=0), outer.max(axis=0) + 1
+        x0, y0, x1, y1 = max(0, x0), max(0, y0), min(width, x1), min(height, y1)
+        if x0 < x1 and y0 < y1:  # the rest of the picture needs no look
+            rings = [_corners(ring) - (x0, y0) for ring in one.inner]
+            out[y0:y1, x0:x1] |= _piece(outer - (x0, y0), rings, (y1 - y0, x1 - x0))
+    return out.view(np.bool_)
+
+
+def _piece(outer: NDArray[np.int32], rings: Sequence[NDArray[np.int32]], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """uint8 0 or 1: one outline filled, less the gaps inside it. The ring around a gap lies on the mask's pixels."""
+    piece = np.zeros(size, np.uint8)
+    cv2.fillPoly(piece, [outer.astype(np.int32)], 1)
+    for ring in rings:
+        gap = np.zeros(size, np.uint8)
+        cv2.fillPoly(gap, [ring.astype(np.int32)], 1)
+        cv2.polylines(gap, [ring.astype(np.int32)], isClosed=True, color=0)
+        piece[gap == 1] = 0
+    return piece
 
 
 def _corners(points: NDArray[np.float64]) -> NDArray[np.int32]:
-    return np.rint(points).astype(np.int32).reshape(-1, 1, 2)
+    return np.rint(points).astype(np.int32).reshape(-1, 2)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -49,7 +50,8 @@ def encode(mask: NDArray[np.bool_]) -> Rle:
     array = np.asarray(mask)
     if array.dtype != np.bool_ or array.ndim != 2 or not array.size:
         raise BadInput(f"a mask is bool (H, W), not {array.dtype} {array.shape}", hint="Compare it with a threshold")
-    flat = array.ravel(order="F")
+    # OpenCV transposes block by block, several times faster than NumPy's copy where a picture has megapixels
+    flat = cv2.transpose(np.ascontiguousarray(array).view(np.uint8)).ravel()
     ends = np.flatnonzero(flat[1:] != flat[:-1]) + 1
     counts = np.diff(ends, prepend=0, append=flat.size)
     if flat[0]:
@@ -61,8 +63,9 @@ def decode(rle: Rle | Mapping[str, Any]) -> NDArray[np.bool_]:
     """The mask of an encoding, bool (H, W): an `Rle`, or the dict of either form. Raises BadInput for one whose runs
     don't fill its size."""
     one = rle if isinstance(rle, Rle) else read(rle)
-    values = np.arange(len(one.counts)) % 2 == 1
-    return np.ascontiguousarray(np.repeat(values, one.counts).reshape(one.width, one.height).T)
+    values = (np.arange(len(one.counts)) % 2).astype(np.uint8)
+    columns = np.repeat(values, one.counts).reshape(one.width, one.height)
+    return np.asarray(cv2.transpose(columns), np.uint8).view(np.bool_)
 
 
 def read(encoded: Mapping[str, Any]) -> Rle:
