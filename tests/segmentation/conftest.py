@@ -8,7 +8,6 @@ from pathlib import Path
 import disk_graphs
 import pytest
 
-import edge_sdk
 from edge_sdk.tasks.segmentation.segmenter import PromptSegmenter
 
 
@@ -24,17 +23,13 @@ def windows(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return disk_graphs.write(tmp_path_factory.mktemp("windows") / "windows.edge", windowed=True)
 
 
-def opened(path: Path) -> PromptSegmenter:
-    return edge_sdk.load_as(PromptSegmenter, path, runtime="onnxruntime", threads=1, self_check=False)
-
-
 @pytest.fixture
 def segmenter(disks: Path) -> Iterator[PromptSegmenter]:
-    with opened(disks) as one:
+    with disk_graphs.opened(disks) as one:
         yield one
 
 
 @pytest.fixture
 def windowed(windows: Path) -> Iterator[PromptSegmenter]:
-    with opened(windows) as one:
+    with disk_graphs.opened(windows) as one:
         yield one

@@ -12,7 +12,6 @@ import cv2
 import disk_graphs
 import numpy as np
 import pytest
-from conftest import opened
 
 from edge_sdk.errors import BadInput, BadUsage
 from edge_sdk.tasks.segmentation.encoding_cache import PICTURES, EncodingCache
@@ -76,7 +75,7 @@ def test_a_prompt_of_three_tokens_is_answered_by_the_single_mask(
 @pytest.mark.parametrize("kind", ["disks", "windows"])
 def test_a_box_is_filled_in_the_callers_pixels(kind: str, request: pytest.FixtureRequest) -> None:
     picture = disk_graphs.picture(3, height=480, width=640)
-    with opened(request.getfixturevalue(kind)) as segmenter:
+    with disk_graphs.opened(request.getfixturevalue(kind)) as segmenter:
         (mask,) = segmenter.predict(picture, boxes=[100, 100, 300, 200]).masks
     # 0.5 px of the frame, which SAM adds there, are 5 px here; a mask cell is 20 px, or 17.5
     np.testing.assert_allclose(mask.box, [105, 105, 305, 205], atol=12)
@@ -97,7 +96,7 @@ def test_prompts_together_answer_as_alone_in_few_calls(
 ) -> None:
     points = [[[5 + 2 * i, 5 + i]] for i in range(11)]
     points[3] = [[20, 20], [30, 30], [25, 25]]
-    with opened(request.getfixturevalue(kind)) as segmenter:
+    with disk_graphs.opened(request.getfixturevalue(kind)) as segmenter:
         counted = Counted(segmenter, monkeypatch)
         together = segmenter.predict(PICTURE, points=points, multimask=True)
         assert counted.rows == {"encoder": [1], "decoder": [8, 3], "refiner": []}
@@ -129,7 +128,7 @@ def test_a_callers_own_mask_is_a_prompt_alone(segmenter: PromptSegmenter) -> Non
 
 @pytest.mark.parametrize("kind", ["disks", "windows"])
 def test_refining_is_giving_the_chosen_mask_back(kind: str, request: pytest.FixtureRequest) -> None:
-    with opened(request.getfixturevalue(kind)) as segmenter:
+    with disk_graphs.opened(request.getfixturevalue(kind)) as segmenter:
         first = segmenter.predict(PICTURE, boxes=[10, 10, 40, 30])
         by_hand = segmenter.predict(PICTURE, boxes=[10, 10, 40, 30], masks=first[0], multimask=True)
         refined = segmenter.predict(PICTURE, boxes=[10, 10, 40, 30], refine=1, multimask=True)
@@ -215,7 +214,7 @@ def test_features_can_not_be_written_to(segmenter: PromptSegmenter) -> None:
 def test_pictures_of_extreme_shapes_work(kind: str, size: tuple[int, int], request: pytest.FixtureRequest) -> None:
     height, width = size
     picture = np.full((height, width, 3), 90, np.uint8)
-    with opened(request.getfixturevalue(kind)) as segmenter:
+    with disk_graphs.opened(request.getfixturevalue(kind)) as segmenter:
         result = segmenter.predict(picture, points="centre", multimask=True)
         boxed = segmenter.predict(picture, boxes=[0, 0, width, height])
         again = segmenter.predict(picture, masks=np.ones(size, bool))

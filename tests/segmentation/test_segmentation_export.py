@@ -8,7 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
-import annotated
+import annotated_folders
 import disk_graphs
 import numpy as np
 import pytest
@@ -44,7 +44,7 @@ OPTIONS = SegmentationOptions(kind="([a-z]+)_")
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> SegmentationData:
-    return read_data(annotated.label_maps(tmp_path_factory.mktemp("annotated"), test=4), OPTIONS)
+    return read_data(annotated_folders.label_maps(tmp_path_factory.mktemp("annotated"), test=4), OPTIONS)
 
 
 def setup(exported: Exported) -> Setup:
@@ -271,7 +271,7 @@ def test_a_model_without_pictures_is_packed_with_drawn_ones(tmp_path: Path) -> N
 
 
 def test_pictures_that_are_gone_since_leave_a_reason(tmp_path: Path) -> None:
-    data = read_data(annotated.label_maps(tmp_path), OPTIONS)
+    data = read_data(annotated_folders.label_maps(tmp_path), OPTIONS)
     data.test[0].path.unlink()
     made = Made(
         family=SimpleNamespace(name="disks", task="segmentation"),  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import annotated
+import annotated_folders
 import cv2
 import numpy as np
 import pytest
@@ -25,10 +25,10 @@ def read(folder: Path, **options: Any) -> SegmentationData:
 
 @pytest.mark.parametrize("home", ["labels", "segmentation"])
 def test_label_maps_are_found_by_name_and_give_a_mask_for_each_value(tmp_path: Path, home: str) -> None:
-    data = read(annotated.label_maps(tmp_path, home=home), kind="([a-z]+)_")
+    data = read(annotated_folders.label_maps(tmp_path, home=home), kind="([a-z]+)_")
     assert (len(data.train), len(data.test), data.notes) == (3, 2, ())
     assert [one.kind for one in data.test] == ["flat", "round"]
-    rgb, labels = annotated.scene(101)
+    rgb, labels = annotated_folders.scene(101)
     np.testing.assert_array_equal(data.test[0].pixels(), rgb)
     masks = list(data.test[0].masks(60, 80))
     for value, mask in enumerate(masks, start=1):
@@ -37,7 +37,7 @@ def test_label_maps_are_found_by_name_and_give_a_mask_for_each_value(tmp_path: P
 
 
 def test_several_annotators_of_one_picture_are_several_maps(tmp_path: Path) -> None:
-    annotated.label_maps(tmp_path)
+    annotated_folders.label_maps(tmp_path)
     first = tmp_path / "labels" / "test" / "flat_1.png"
     for number in (1, 2, 3):
         shutil.copy(first, first.with_name(f"flat_1_{number}.png"))
@@ -48,15 +48,15 @@ def test_several_annotators_of_one_picture_are_several_maps(tmp_path: Path) -> N
 
 
 def test_a_label_map_of_16_bits_holds_more_than_255_segments(tmp_path: Path) -> None:
-    annotated.label_maps(tmp_path)
+    annotated_folders.label_maps(tmp_path)
     labels = np.arange(60 * 80, dtype=np.uint16).reshape(60, 80) % 300
-    annotated.write(tmp_path / "labels" / "train" / "round_0.png", labels)
+    annotated_folders.write(tmp_path / "labels" / "train" / "round_0.png", labels)
     assert len(list(read(tmp_path).train[1].masks(60, 80))) == 299
 
 
 def test_a_label_map_of_another_size_is_refused_and_both_are_named(tmp_path: Path) -> None:
-    annotated.label_maps(tmp_path)
-    annotated.write(tmp_path / "labels" / "train" / "round_2.png", np.zeros((30, 40), np.uint8))
+    annotated_folders.label_maps(tmp_path)
+    annotated_folders.write(tmp_path / "labels" / "train" / "round_2.png", np.zeros((30, 40), np.uint8))
     with pytest.raises(BadInput) as caught:
         read(tmp_path)
     words = str(caught.value)
@@ -66,11 +66,11 @@ def test_a_label_map_of_another_size_is_refused_and_both_are_named(tmp_path: Pat
 
 def test_a_picture_that_is_turned_by_its_exif_fits_the_map_of_what_is_seen(tmp_path: Path) -> None:
     pil = pytest.importorskip("PIL.Image")
-    annotated.label_maps(tmp_path)
+    annotated_folders.label_maps(tmp_path)
     (tmp_path / "images" / "train" / "round_0.png").unlink()
     exif = pil.Exif()
     exif[0x0112] = 6  # to be turned by 90 degrees
-    rgb, _ = annotated.scene(0)
+    rgb, _ = annotated_folders.scene(0)
     pil.fromarray(np.rot90(rgb).copy()).save(tmp_path / "images" / "train" / "round_0.jpg", exif=exif)
     one = next(one for one in read(tmp_path).train if one.path.suffix == ".jpg")
     assert one.pixels().shape == (60, 80, 3)
@@ -78,15 +78,15 @@ def test_a_picture_that_is_turned_by_its_exif_fits_the_map_of_what_is_seen(tmp_p
 
 
 def test_a_label_map_in_colour_is_refused_when_it_is_looked_at(tmp_path: Path) -> None:
-    annotated.label_maps(tmp_path)
-    annotated.write(tmp_path / "labels" / "train" / "round_0.png", np.zeros((60, 80, 3), np.uint8))
+    annotated_folders.label_maps(tmp_path)
+    annotated_folders.write(tmp_path / "labels" / "train" / "round_0.png", np.zeros((60, 80, 3), np.uint8))
     one = next(one for one in read(tmp_path).train if one.path.stem == "round_0")
     with pytest.raises(BadInput, match="a label map is a grey PNG of 8 or 16 bits, this is a picture uint8"):
         list(one.masks(60, 80))
 
 
 def test_what_is_left_out_is_said(tmp_path: Path) -> None:
-    annotated.label_maps(tmp_path)
+    annotated_folders.label_maps(tmp_path)
     (tmp_path / "labels" / "train" / "round_0.png").rename(tmp_path / "labels" / "train" / "other.png")
     (tmp_path / "images" / "train" / "flat_1.png").write_bytes(b"no picture")
     data = read(tmp_path)
@@ -98,7 +98,7 @@ def test_what_is_left_out_is_said(tmp_path: Path) -> None:
 
 
 def test_copies_of_training_pictures_are_no_test_pictures(tmp_path: Path) -> None:
-    annotated.label_maps(tmp_path)
+    annotated_folders.label_maps(tmp_path)
     for home in ("images", "labels"):
         shutil.copy(tmp_path / home / "train" / "round_0.png", tmp_path / home / "test" / "copy_0.png")
     data = read(tmp_path)
@@ -109,10 +109,10 @@ def test_copies_of_training_pictures_are_no_test_pictures(tmp_path: Path) -> Non
 
 
 def test_val_is_trained_on_only_where_there_is_a_test(tmp_path: Path) -> None:
-    annotated.label_maps(tmp_path)
+    annotated_folders.label_maps(tmp_path)
     for home in ("images", "labels"):
         (tmp_path / home / "val").mkdir()
-        annotated.write(tmp_path / home / "val" / "v.png", annotated.scene(50)[home == "labels"])
+        annotated_folders.write(tmp_path / home / "val" / "v.png", annotated_folders.scene(50)[home == "labels"])
     assert (len(read(tmp_path).train), len(read(tmp_path).test)) == (4, 2)
     for home in ("images", "labels"):
         shutil.rmtree(tmp_path / home / "test")
@@ -120,9 +120,9 @@ def test_val_is_trained_on_only_where_there_is_a_test(tmp_path: Path) -> None:
 
 
 def test_the_digest_is_of_pictures_and_marks_not_of_the_folder(tmp_path: Path) -> None:
-    one = read(annotated.label_maps(tmp_path / "a"))
-    assert read(annotated.label_maps(tmp_path / "b")).digest == one.digest
-    annotated.write(tmp_path / "b" / "labels" / "train" / "round_0.png", np.ones((60, 80), np.uint8))
+    one = read(annotated_folders.label_maps(tmp_path / "a"))
+    assert read(annotated_folders.label_maps(tmp_path / "b")).digest == one.digest
+    annotated_folders.write(tmp_path / "b" / "labels" / "train" / "round_0.png", np.ones((60, 80), np.uint8))
     assert read(tmp_path / "b").digest != one.digest
 
 
@@ -135,7 +135,7 @@ def test_coco_instances_are_polygons_or_runs(tmp_path: Path) -> None:
     runs = rle.encode(truth)
     segments = [{"segmentation": one} for one in (SQUARE, runs.to_json(), runs.to_coco())]
     crowd = {"segmentation": runs.to_json(), "iscrowd": 1}
-    data = read(annotated.coco(tmp_path, [*segments, crowd]))
+    data = read(annotated_folders.coco(tmp_path, [*segments, crowd]))
     masks = list(data.train[0].masks(60, 80))
     assert len(masks) == 3
     for mask in masks:
@@ -147,11 +147,11 @@ def test_coco_instances_of_another_size_are_refused_and_both_are_named(tmp_path:
     with pytest.raises(
         BadInput, match=r"instances_train.json: a.png: the annotations are of 90 x 60 px, .*a.png has 80"
     ):
-        read(annotated.coco(tmp_path, [{"segmentation": SQUARE}], width=90))
+        read(annotated_folders.coco(tmp_path, [{"segmentation": SQUARE}], width=90))
 
 
 def test_a_file_that_is_no_coco_is_refused(tmp_path: Path) -> None:
-    annotated.coco(tmp_path, [])
+    annotated_folders.coco(tmp_path, [])
     (tmp_path / "annotations" / "instances_train.json").write_text('{"images": 3}')
     with pytest.raises(BadInput, match="this is no file of COCO instances: TypeError"):
         read(tmp_path)
@@ -162,9 +162,14 @@ def test_a_file_that_is_no_coco_is_refused(tmp_path: Path) -> None:
     [
         (lambda folder: folder / "nowhere", {}, BadInput, "Understood: images/train"),
         (lambda folder: folder, {}, BadInput, "there are no annotated pictures in it"),
-        (lambda folder: annotated.label_maps(folder, train=0), {}, BadInput, "there is no picture to train on"),
-        (annotated.label_maps, {"kind": "(("}, BadUsage, r"--kind \(\( is no regular expression"),
-        (annotated.label_maps, {"kind": "square"}, BadUsage, "--kind square does not fit images/train/flat_1.png"),
+        (lambda folder: annotated_folders.label_maps(folder, train=0), {}, BadInput, "there is no picture to train on"),
+        (annotated_folders.label_maps, {"kind": "(("}, BadUsage, r"--kind \(\( is no regular expression"),
+        (
+            annotated_folders.label_maps,
+            {"kind": "square"},
+            BadUsage,
+            "--kind square does not fit images/train/flat_1.png",
+        ),
     ],
 )
 def test_folders_that_are_none_are_refused(

@@ -14,12 +14,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+import edge_sdk
 from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.export.family import Exported, FloatGraph
 from edge_sdk.export.onnx_graph import GraphBuilder
 from edge_sdk.export.pack import Parts, pack, provenance
 from edge_sdk.export.tasks.base import ANY_OUTPUT, TOLERANCES, Golden
 from edge_sdk.tasks.images import stored_picture
+from edge_sdk.tasks.segmentation.segmenter import PromptSegmenter
 from edge_sdk.tasks.segmentation.settings import SegmentationSettings
 from edge_sdk.tensors import Array
 
@@ -216,3 +218,8 @@ def write(path: Path, *, windowed: bool = False, settings: SegmentationSettings 
     )  # fmt: skip
     pack(parts, path, threads=1).close()
     return path
+
+
+def opened(path: Path) -> PromptSegmenter:
+    """The predictor of such a bundle, on ONNX Runtime."""
+    return edge_sdk.load_as(PromptSegmenter, path, runtime="onnxruntime", threads=1, self_check=False)
