@@ -9,14 +9,21 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_sdk import preprocess
 from edge_sdk.errors import BadInput, BadUsage
+from edge_sdk.preprocess import Prepared
+from edge_sdk.progress import Progress, silent
 from edge_sdk.stages import Stages
 from edge_sdk.tasks.base import Loaded, Running
-from edge_sdk.tasks.images import Pictures, Taken
+from edge_sdk.tasks.images import Pictures
 from edge_sdk.tasks.images import Source as Picture
 from edge_sdk.tasks.segmentation import prompts as prompting
 from edge_sdk.tasks.segmentation.decoding import Decoded, Decoder, EncodedImage
 from edge_sdk.tasks.segmentation.encoding_cache import EncodingCache, content_key
+from edge_sdk.tasks.segmentation.everything.crops import Crop
+from edge_sdk.tasks.segmentation.everything.options import EverythingOptions
+from edge_sdk.tasks.segmentation.everything.result import Everything
+from edge_sdk.tasks.segmentation.everything.search import Search
 from edge_sdk.tasks.segmentation.frame import Frame
 from edge_sdk.tasks.segmentation.prompts import UNAMBIGUOUS, Points, Prompt, Prompted, tokens_of
 from edge_sdk.tasks.segmentation.result import Mask, Segmentation
@@ -127,15 +134,15 @@ class PromptSegmenter(Running[Source, Segmentation]):
         )
         features = self.cache.get(key)
         if features is None:
-            features = clock("encode", self._encode, taken, frame)
+            features = clock("encode", self._encode, taken.prepared, frame)
             self.cache.put(key, features)
         return EncodedImage(
             features=features, frame=frame, digest=key, bundle=self.bundle.digest, name=taken.name, file=taken.file,
             notes=taken.notes,
         )  # fmt: skip
 
-    def _encode(self, taken: Taken, frame: Frame) -> Mapping[str, Array]:
-        features = self.run(ENCODER, encoder_feeds(taken.prepared.tensor, frame))
+    def _encode(self, prepared: Prepared, frame: Frame) -> Mapping[str, Array]:
+        features = self.run(ENCODER, encoder_feeds(prepared.tensor, frame))
         for array in features.values():
             array.setflags(write=False)  # they are shared by all prompts, and by callers of `set_image`
         return features
@@ -196,6 +203,61 @@ class PromptSegmenter(Running[Source, Segmentation]):
                 for index in chosen
             ]  # fmt: skip
         return kept
+
+    @property
+    def everything_options(self) -> EverythingOptions:
+        """The options of everything mode that the bundle states; `changed` makes others of them."""
+        return EverythingOptions.of(self.settings.everything)
+
+    def everything(
+        self, source: Source, /, *, options: EverythingOptions | None = None, progress: Progress = silent
+    ) -> Everything:
+        """Masks of all that a picture shows. source: a picture, or an `EncodedImage`. options: None = the bundle's
+        (`everything_options`). progress: counts points; an exception that it raises ends the search.
+
+        Raises BadInput that names the picture, CheckFailed (the runtime's answer is not finite), BadUsage (options that
+        are invalid, crops of an `EncodedImage`, closed, another process).
+        """
+        clock = Stages()
+        search, encoded = self._search(source, options, progress, clock)
+        masks = tuple(clock("search", list, search))
+        return Everything(
+            masks=masks, width=encoded.frame.width, height=encoded.frame.height, counts=search.counts,
+            source=encoded.name, file=encoded.file, bit_depth=self._pictures.record.bit_depth, notes=encoded.notes,
+            ran=self.run_info(clock),
+        )  # fmt: skip
+
+    def everything_stream(
+        self, source: Source, /, *, options: EverythingOptions | None = None, progress: Progress = silent
+    ) -> Search:
+        """As `everything`, as an iterable that gives each mask as soon as it is final: after each crop, or at the end
+        where there are none. Stop iterating to cancel. Raises as `everything`."""
+        return self._search(source, options, progress, Stages())[0]
+
+    def _search(
+        self, source: Source, options: EverythingOptions | None, progress: Progress, clock: Stages
+    ) -> tuple[Search, EncodedImage]:
+        self.require_open()
+        chosen = self.everything_options if options is None else options.changed()
+        if chosen.crop_layers and isinstance(source, EncodedImage):
+            raise BadUsage("crops of an encoded picture can't be looked at", hint="Pass the picture itself")
+        encoded = self._encoded(source, clock)
+        pixels = self._pictures.rgb8(source) if chosen.crop_layers else None
+
+        def encode(crop: Crop) -> EncodedImage:
+            if pixels is None or crop.layer == 0:
+                return encoded
+            x0, y0, x1, y1 = crop.box
+            prepared = preprocess.apply(pixels[y0:y1, x0:x1], self._pictures.record)
+            frame = Frame.of(prepared.geometry, self._pictures.record.width)
+            # Not cached: the crops of one picture would push out all others.
+            return replace(encoded, features=self._encode(prepared, frame), frame=frame, digest="")
+
+        search = Search(
+            encode, self.decoder, chosen, width=encoded.frame.width, height=encoded.frame.height,
+            masks=self.settings.multimask, threshold=self.settings.mask_threshold, progress=progress,
+        )  # fmt: skip
+        return search, encoded
 
     def explain_task(self) -> Sequence[str]:
         count, cells = len(self.settings.multimask), self.decoder.cells

@@ -34,7 +34,7 @@ def inclusive(boxes: NDArray[Any]) -> NDArray[Any]:
 
 def exclusive() -> NDArray[np.int64]:
     """int64 (12, 4): the recorded boxes in the product's form."""
-    return np.array(EVERYTHING["boxes"]) + (0, 0, 1, 1)
+    return np.array(EVERYTHING["boxes"]) + np.array([0, 0, 1, 1])
 
 
 def speckled() -> NDArray[np.bool_]:

@@ -6,6 +6,7 @@ the last pixel, so that one of a single row or column has no area and suppresses
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -29,27 +30,52 @@ def overlaps(box: NDArray[Any], boxes: NDArray[Any]) -> NDArray[np.float64]:
     sides = np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2])
     shared = np.clip(sides, 0.0, None).prod(axis=1)
     both = area(boxes) + area(box[None])[0] - shared
-    return np.divide(shared, both, out=np.zeros(len(boxes)), where=both > 0)
+    return np.asarray(np.divide(shared, both, out=np.zeros(len(boxes)), where=both > 0), np.float64)
 
 
 def area(boxes: NDArray[Any]) -> NDArray[np.float64]:
     """float64 (n,): area of each of (n, 4) boxes."""
-    sides: NDArray[np.float64] = (boxes[:, 2:] - boxes[:, :2]).astype(np.float64)
-    return sides.prod(axis=1)
+    return np.asarray((boxes[:, 2:] - boxes[:, :2]).prod(axis=1), np.float64)
+
+
+class Suppression:
+    """Greedy suppression, one box at a time: iterate over indices of (n, 4) boxes, best score first and equal scores in
+    their order, and `keep` those that stay. Boxes that one of those overlaps by more than `threshold` are left out.
+
+    What is known to suppress nothing can so be found out late, of the few boxes that are reached.
+    """
+
+    def __init__(self, boxes: NDArray[Any], scores: NDArray[Any], threshold: float) -> None:
+        self._order = np.argsort(-np.asarray(scores, np.float64), kind="stable")
+        self._boxes = np.asarray(boxes, np.float64).reshape(-1, 4)[self._order]
+        self._threshold, self._at = threshold, -1
+        self._stands = np.ones(len(self._order), np.bool_)
+
+    def __iter__(self) -> Iterator[int]:
+        for at, index in enumerate(self._order.tolist()):
+            if self._stands[at]:
+                self._at = at
+                yield index
+
+    def keep(self) -> None:
+        """The box that iteration gave last stays: leave out what it overlaps from here on."""
+        rest = slice(self._at + 1, None)
+        self._stands[rest] &= overlaps(self._boxes[self._at], self._boxes[rest]) <= self._threshold
+
+    def ahead(self) -> Iterator[int]:
+        """Indices that iteration will give from here on if nothing more is kept, the last one given among them."""
+        first = max(0, self._at)
+        return iter(self._order[first:][self._stands[first:]].tolist())
 
 
 def suppress(boxes: NDArray[Any], scores: NDArray[Any], threshold: float) -> NDArray[np.int64]:
-    """int64: which of (n, 4) boxes stay, best score first, equal scores in their order.
-
-    Greedy: each box that stays removes those after it that it overlaps by more than `threshold` (torchvision's `nms`).
-    """
-    order = np.argsort(-np.asarray(scores, np.float64), kind="stable")
-    stays = np.ones(len(order), np.bool_)
-    ranked = boxes[order]
-    for at in range(len(order)):
-        if stays[at]:
-            stays[at + 1 :] &= overlaps(ranked[at], ranked[at + 1 :]) <= threshold
-    return order[stays].astype(np.int64)
+    """int64: which of (n, 4) boxes stay, best score first, equal scores in their order. Each box that stays removes
+    those after it that it overlaps by more than `threshold`, as torchvision's `nms`."""
+    walk, stay = Suppression(boxes, scores, threshold), []
+    for index in walk:
+        stay.append(index)
+        walk.keep()
+    return np.array(stay, np.int64)
 
 
 def near_crop_rim(
@@ -61,8 +87,7 @@ def near_crop_rim(
     by the crop: what it shows ends with the picture. As `is_box_near_crop_edge`, whose boxes end in the last pixel.
     """
     x0, y0 = crop[:2]
-    placed = boxes.astype(np.float64) + (x0, y0, x0, y0)
+    placed = boxes.astype(np.float64) + np.array([x0, y0, x0 - 1, y0 - 1])
     by_crop = np.abs(placed - np.array(crop, np.float64)) <= within
     by_picture = np.abs(placed - np.array([0, 0, width, height], np.float64)) <= within
-    near: NDArray[np.bool_] = (by_crop & ~by_picture).any(axis=1)
-    return near
+    return np.asarray((by_crop & ~by_picture).any(axis=1), np.bool_)

@@ -48,7 +48,17 @@ def fine_points(side: int, width: int, height: int) -> NDArray[np.float64]:
     centres = np.stack(np.meshgrid(at, at), axis=-1).reshape(-1, 1, 2)
     # Steps are counted in integers: as pixel positions, the last column would be in or out by a rounding error.
     steps = (centres + np.array(offsets)).reshape(-1, 2)
-    return steps[(steps < last).all(axis=1)] * (width / last, height / last)
+    return np.asarray(steps[(steps < last).all(axis=1)] * (width / last, height / last), np.float64)
+
+
+def flat_count(side: int) -> int:
+    """Points of the flat mode."""
+    return side * side
+
+
+def hierarchical_count(side: int) -> int:
+    """Points that the hierarchical mode asks for or leaves out as covered: of both passes."""
+    return (STEPS * _coarse_side(side) - 1) ** 2
 
 
 def _coarse_side(side: int) -> int:
