@@ -81,8 +81,11 @@ class CropSearch:
                     values = values_at(one.logits, one.window, self.passes.frame, pixels[~covered])
                     covered[~covered] = values > np.float32(confident)
         self.counts.covered += int(covered.sum())
+        coarse = len(self._candidates)
         for _ in self._ask(fine[~covered]):
             pass
+        # Of equal predicted IoU those of fine points win, as in TinySAM.
+        self._candidates = self._candidates[coarse:] + self._candidates[:coarse]
 
     def _ask(self, points: NDArray[np.float64]) -> Iterator[list[Candidate]]:
         """Candidates of each batch of (n, 2) points, px of the crop, while their logits are there for sure."""
