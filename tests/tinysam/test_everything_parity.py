@@ -51,7 +51,9 @@ class Graphs:
         self.frame = Frame(width=WIDTH, height=HEIGHT, side=SIDE, extent_width=WIDTH, extent_height=HEIGHT)
         image = np.zeros((1, SIDE, SIDE, 3), np.uint8)
         image[0, :HEIGHT] = picture(HEIGHT, WIDTH)
-        (embedding,) = session(encoder_graph(net.image_encoder)).run(None, {"image": image, "extent": self.frame.extent})
+        (embedding,) = session(encoder_graph(net.image_encoder)).run(
+            None, {"image": image, "extent": self.frame.extent}
+        )
         self.encoded = EncodedImage(features={"embedding": embedding}, frame=self.frame, digest="", bundle="")
         self._decoder, self.asked = session(decoder_graph(net)), np.empty((0, 2))
 

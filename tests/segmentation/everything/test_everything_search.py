@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import official_steps
 import pytest
-import reference
 from disks import Disk, Disks, drawn, encode, frame_of
 from numpy.typing import NDArray
 
@@ -32,7 +32,7 @@ def search(
     progress: Progress = silent, held_bytes: int = HELD_BYTES, encoder: Any = encode,
 ) -> Search:  # fmt: skip
     return Search(
-        encoder, decoder, options, width=width, height=height, masks=reference.MASKS, progress=progress,
+        encoder, decoder, options, width=width, height=height, masks=official_steps.MASKS, progress=progress,
         held_bytes=held_bytes,
     )  # fmt: skip
 
@@ -58,7 +58,7 @@ def test_the_flat_mode_answers_what_the_official_steps_answer(width: int, height
     scale = np.array([width / WIDTH, height / HEIGHT, min(width / WIDTH, height / HEIGHT)])
     disks = [(float(x), float(y), float(r)) for x, y, r in np.array(SCENE) * scale]
     decoder = Disks(disks, steep=3.0 / scale[2], windows=windows)
-    wanted = reference.flat(decoder, whole(width, height), OPTIONS)
+    wanted = official_steps.flat(decoder, whole(width, height), OPTIONS)
     found = list(search(decoder, width=width, height=height))
     assert len(wanted) >= 4
     assert [(*one.point, one.box, one.area_px) for one in found] == [one.key for one in wanted]
@@ -70,7 +70,7 @@ def test_the_flat_mode_answers_what_the_official_steps_answer(width: int, height
 def test_the_hierarchical_mode_answers_what_the_official_steps_answer(windows: bool) -> None:
     decoder = Disks(SCENE, steep=3.0, windows=windows)
     options = OPTIONS.changed(hierarchical=True, confident_logit=6.0)
-    wanted, fine = reference.hierarchical(decoder, whole(), options)
+    wanted, fine = official_steps.hierarchical(decoder, whole(), options)
     found = search(decoder, options)
     assert keys(found) == [one.key for one in wanted]
     assert found.counts.asked == 16 + len(fine)
@@ -233,7 +233,7 @@ def test_masks_of_a_crop_come_before_the_next_crop_is_encoded_and_no_more_is_aft
 def test_progress_counts_points_to_the_end_and_what_it_raises_ends_the_search() -> None:
     seen: list[tuple[int, int, str]] = []
     options = OPTIONS.changed(hierarchical=True, confident_logit=6.0, points_per_batch=10)
-    found = list(search(Disks(SCENE, steep=3.0), options, progress=lambda *told: seen.append(told)))
+    found = list(search(Disks(SCENE, steep=3.0), options, progress=lambda *state: seen.append(state)))
     done = [one[0] for one in seen]
     assert done == sorted(done)
     assert {one[1] for one in seen} == {15 * 15}
