@@ -13,6 +13,7 @@ from edge_sdk.tasks.segmentation.everything.candidates import Candidate, make_ro
 from edge_sdk.tasks.segmentation.everything.clean_up import fill_gaps, remove_islands
 from edge_sdk.tasks.segmentation.everything.crops import crops_of, smallest_first
 from edge_sdk.tasks.segmentation.everything.full_size import encode_part, part_above, values_at
+from edge_sdk.tasks.segmentation.everything.held import Held, held
 from edge_sdk.tasks.segmentation.everything.label_map import label_map
 from edge_sdk.tasks.segmentation.everything.points import STEPS, coarse_points, fine_points, hierarchical_count
 from edge_sdk.tasks.segmentation.frame import Frame
@@ -189,7 +190,7 @@ def test_room_is_made_of_what_is_least_likely_to_be_answered(seed: int, count: i
     candidates = [
         Candidate(
             point=(0.0, 0.0), mask=0, predicted_iou=float(score), stability=1.0, box=box.astype(np.float64),
-            window=None, logits=grid,
+            window=None, logits=Held(part=grid, row=0, column=0, cells=2, outside=-1.0),
         )
         for score, box, grid in zip(rng.permutation(count) / 12, boxes(rng, count), grids, strict=True)
     ]  # fmt: skip
@@ -199,3 +200,21 @@ def test_room_is_made_of_what_is_least_likely_to_be_answered(seed: int, count: i
     scores = np.array([one.predicted_iou for one in candidates])
     stay = suppress(np.array([one.box for one in candidates]).reshape(-1, 4), scores, 0.3).tolist()
     assert set(held) >= set(stay[:room])
+
+
+@given(seed=SEEDS, width=st.integers(1, 90), height=st.integers(1, 90), in_window=st.booleans())
+def test_the_held_part_of_a_grid_gives_the_same_at_full_size(
+    seed: int, width: int, height: int, in_window: bool
+) -> None:
+    rng = np.random.default_rng(seed)
+    there, level = frame(width, height), float(rng.choice([-1.0, 0.0, 2.0]))
+    logits = np.full((16, 16), -5.0, np.float32)
+    x, y = rng.integers(0, 12, 2)
+    logits[y : y + 4, x : x + 4] = rng.normal(1, 2, (4, 4))
+    logits += rng.normal(0, 0.5, (16, 16)).astype(np.float32)
+    window = (*rng.uniform(-10, 16, 2).tolist(), *rng.uniform(18, 40, 2).tolist()) if in_window else None
+    kept = held(logits, there.valid(16, window), level=level)
+    assert kept.nbytes <= logits.nbytes
+    for at in (level, level + 0.5):
+        wanted = there.place(logits, window, threshold=at)
+        np.testing.assert_array_equal(there.place(kept.grid, window, threshold=at), wanted)

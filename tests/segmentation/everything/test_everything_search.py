@@ -116,7 +116,7 @@ def test_pictures_of_any_shape_are_searched(width: int, height: int, hierarchica
     assert first.area_px == width * height
 
 
-@pytest.mark.parametrize("held_bytes", [0, 64 * 64 * 4, 10 * 64 * 64 * 4])
+@pytest.mark.parametrize("held_bytes", [0, 500, 3000])
 @pytest.mark.parametrize("hierarchical", [False, True])
 def test_logits_that_do_not_fit_are_decoded_again_and_change_nothing(held_bytes: int, hierarchical: bool) -> None:
     options = OPTIONS.changed(hierarchical=hierarchical, nms_iou=0.99)
@@ -247,6 +247,12 @@ def test_progress_counts_points_to_the_end_and_what_it_raises_ends_the_search() 
     with pytest.raises(Stopped):
         list(search(decoder, OPTIONS.changed(points_per_batch=10), progress=stop))
     assert decoder.calls == [10, 10, 10]
+
+
+def test_a_search_can_be_run_again() -> None:
+    found = search(Disks(SCENE, steep=3.0))
+    assert keys(found) == keys(found)
+    assert found.counts.asked == found.counts.points == 256
 
 
 class Speckled(Disks):

@@ -59,8 +59,8 @@ class Suppression:
 
     def keep(self) -> None:
         """The box that iteration gave last stays: leave out what it overlaps from here on."""
-        rest = slice(self._at + 1, None)
-        self._stands[rest] &= overlaps(self._boxes[self._at], self._boxes[rest]) <= self._threshold
+        rest = self._at + 1 + np.flatnonzero(self._stands[self._at + 1 :])
+        self._stands[rest] = overlaps(self._boxes[self._at], self._boxes[rest]) <= self._threshold
 
     def ahead(self) -> Iterator[int]:
         """Indices that iteration will give from here on if nothing more is kept, the last one given among them."""

@@ -11,20 +11,22 @@ from numpy.typing import NDArray
 from edge_sdk.tasks.segmentation.decoding import Decoded
 from edge_sdk.tasks.segmentation.everything.boxes import box_of, suppress
 from edge_sdk.tasks.segmentation.everything.full_size import part_above
+from edge_sdk.tasks.segmentation.everything.held import Held, held
 from edge_sdk.tasks.segmentation.everything.options import EverythingOptions
 from edge_sdk.tasks.segmentation.everything.stability import stability
 from edge_sdk.tasks.segmentation.frame import Frame, Window
 
 HELD_BYTES = 64 * 2**20
-"""Of logits of candidates of one crop: 256 masks of a network of 1024 px, 4,096 of a grid of 64 x 64."""
+"""Of logits of candidates of one crop: 256 masks that fill the frame of a network of 1024 px, thousands of smaller."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Candidate:
     """One mask at low resolution. point: (x, y) px of the crop, and which of its masks this is.
 
-    stability: at low resolution. box: float64 (4,), px of the crop, continuous. logits: float32 (m, m) over `window` in
-    frame px (None = the whole frame); None where they were given up and have to be decoded again.
+    stability: at low resolution. box: float64 (4,), px of the crop, continuous. logits: over `window` in frame px
+    (None = the whole frame), as far as full size depends on them; None where they were given up and have to be decoded
+    again.
     """
 
     point: tuple[float, float]
@@ -33,7 +35,7 @@ class Candidate:
     stability: float
     box: NDArray[np.float64]
     window: Window | None
-    logits: NDArray[np.float32] | None
+    logits: Held | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -68,8 +70,17 @@ class Filter:
         x, y = points[prompt]
         return Candidate(
             point=(float(x), float(y)), mask=mask, predicted_iou=float(decoded.iou[prompt, mask]), stability=stable,
-            box=box, window=window, logits=logits.copy(),  # a copy: a view would keep the whole batch in memory
+            box=box, window=window, logits=held(logits, (rows, columns), level=self.level),
         )  # fmt: skip
+
+    @property
+    def level(self) -> float:
+        """The lowest logit that is asked for at full size."""
+        return self.threshold - self.options.stability_offset
+
+    def held(self, logits: NDArray[np.float32], window: Window | None) -> Held:
+        """What a candidate holds of its grid (m, m), which was decoded again."""
+        return held(logits, self.frame.valid(logits.shape[0], window), level=self.level)
 
     def _box(
         self, seen: NDArray[np.float32], row: int, column: int, cells: int, window: Window | None
@@ -89,8 +100,7 @@ class Filter:
         if one.stability >= self.options.stability + self.options.stability_slack:
             return True
         assert one.logits is not None
-        level = self.threshold - self.options.stability_offset
-        part = part_above(one.logits, one.window, self.frame, level=level)
+        part = part_above(one.logits.grid, one.window, self.frame, level=self.level)
         exact = stability(part.logits, threshold=self.threshold, offset=self.options.stability_offset)
         return exact >= self.options.stability
 

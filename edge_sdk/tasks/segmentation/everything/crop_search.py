@@ -78,7 +78,7 @@ class CropSearch:
             for one in batch:
                 if self.passes.is_stable(one):
                     assert one.logits is not None
-                    values = values_at(one.logits, one.window, self.passes.frame, pixels[~covered])
+                    values = values_at(one.logits.grid, one.window, self.passes.frame, pixels[~covered])
                     covered[~covered] = values > np.float32(confident)
         self.counts.covered += int(covered.sum())
         coarse = len(self._candidates)
@@ -134,17 +134,17 @@ class CropSearch:
         decoded = self._decode(np.array(points))
         for row, point in enumerate(points):
             for one in missing[point]:
-                logits = decoded.masks[row, one.mask]
+                logits = self.passes.held(decoded.masks[row, one.mask], one.window)
                 if row and held + logits.nbytes > self.held_bytes:
                     return
-                one.logits, held = logits.copy(), held + logits.nbytes
+                one.logits, held = logits, held + logits.nbytes
                 self.counts.again += 1
 
     def _at_full_size(self, one: Candidate, width: int, height: int) -> FoundMask | None:
         """The mask in the picture; None if it is less stable there than asked for, or cut by the crop."""
         assert one.logits is not None
         options, threshold = self.passes.options, self.passes.threshold
-        part = part_above(one.logits, one.window, self.passes.frame, level=threshold - options.stability_offset)
+        part = part_above(one.logits.grid, one.window, self.passes.frame, level=self.passes.level)
         stable = stability(part.logits, threshold=threshold, offset=options.stability_offset)
         mask = part.logits > np.float32(threshold)
         x0, y0, x1, y1 = box_of(mask)

@@ -19,10 +19,12 @@ from edge_sdk.tasks.segmentation.everything.points import flat_count, hierarchic
 
 
 class Search:
-    """One run of everything mode over one picture. Iterate over it once: masks come as soon as they are final, those of
-    smaller crops first, and in each crop by predicted IoU. With `min_region_area_px` all of them come in the end.
+    """Everything mode over one picture. Iterate over it: masks come as soon as they are final, those of smaller crops
+    first, and in each crop by predicted IoU. With `min_region_area_px` all of them come in the end. Each iteration runs
+    anew, one at a time.
 
-    Stop iterating to cancel; nothing is left behind. An exception that `progress` raises ends the search too.
+    Stop iterating to cancel; nothing is left behind. An exception that `progress` raises ends the search too. counts:
+    of the latest iteration so far.
 
     encode: the encoded picture of a crop; crops are taken one at a time. masks: which of the decoder's masks are
     looked at. threshold: of logits, above which a pixel is in a mask. progress: counts points. held_bytes: most memory
@@ -41,9 +43,11 @@ class Search:
         self._sides = layer_sides(options.points_per_side, options.crop_layers, options.crop_points_divisor)
         self._progress = progress
         count = hierarchical_count if options.hierarchical else flat_count
-        self.counts = Counts(points=sum(count(self._sides[crop.layer]) for crop in self._crops))
+        self._points = sum(count(self._sides[crop.layer]) for crop in self._crops)
+        self.counts = Counts(points=self._points)
 
     def __iter__(self) -> Iterator[FoundMask]:
+        self.counts = Counts(points=self._points)
         area_px = self._options.min_region_area_px
         if area_px:
             overlap = max(self._options.nms_iou, self._options.crop_nms_iou)
