@@ -138,7 +138,7 @@ class Frame:
         rows, down = _pixels(y0, y1, self.scale_y, self.height, logits.shape[0])
         if not across.size or not down.size:
             return None
-        return rows, columns, _interpolated(np.ascontiguousarray(logits, np.float32), across, down)
+        return rows, columns, interpolated(np.ascontiguousarray(logits, np.float32), across, down)
 
     def whole_frame_grid(self, logits: NDArray[np.float32], window: Window | None, cells: int) -> NDArray[np.float32]:
         """float32 (cells, cells) over the whole frame, of a grid over `window`: the mask prompt that repeats an answer.
@@ -185,9 +185,7 @@ def _pixels(start: float, end: float, scale: float, count: int, cells: int) -> t
     return slice(first, stop), (centres - start) / (end - start) * cells - 0.5
 
 
-def _interpolated(
-    grid: NDArray[np.float32], across: NDArray[np.float64], down: NDArray[np.float64]
-) -> NDArray[np.float32]:
+def interpolated(grid: NDArray[np.float32], across: NDArray[Any], down: NDArray[Any]) -> NDArray[np.float32]:
     """Bilinear values of a grid at columns `across` and rows `down`, in cells; edges repeated.
 
     Two small matrix products of OpenCV: for the few hundred pixels of a window 3 to 10 times faster than

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from edge_sdk.preprocess import bilinear
 from edge_sdk.tasks.segmentation.everything.boxes import box_of
-from edge_sdk.tasks.segmentation.frame import Frame, Window
+from edge_sdk.tasks.segmentation.frame import Frame, Window, interpolated
 from edge_sdk.tasks.segmentation.rle import Rle
 
 
@@ -42,7 +42,7 @@ def part_above(logits: NDArray[np.float32], window: Window | None, frame: Frame,
     if window is None:
         values = _two_steps(logits, frame, across - 0.5, down - 0.5)
     else:
-        values = bilinear(logits, *_cells(logits, window, across, down))
+        values = interpolated(np.ascontiguousarray(logits), *_cells(logits, window, across, down))
     return Part(logits=values, x=x0, y=y0)
 
 
