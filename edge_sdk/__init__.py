@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from edge_sdk.tasks.anomaly.result import AnomalyResult as AnomalyResult
     from edge_sdk.tasks.classification.classifier import Classifier as Classifier
     from edge_sdk.tasks.classification.result import Classification as Classification
+    from edge_sdk.tasks.segmentation.everything.options import EverythingOptions as EverythingOptions
+    from edge_sdk.tasks.segmentation.everything.result import Everything as Everything
+    from edge_sdk.tasks.segmentation.prompts import Prompted as Prompted
+    from edge_sdk.tasks.segmentation.result import Segmentation as Segmentation
+    from edge_sdk.tasks.segmentation.segmenter import PromptSegmenter as PromptSegmenter
     from edge_sdk.tasks.tensor import TensorModel as TensorModel
     from edge_sdk.tasks.tensor import TensorResult as TensorResult
 
@@ -40,6 +45,11 @@ _HOMES = {
     "Bundle": "edge_sdk.bundle.store",
     "Classification": "edge_sdk.tasks.classification.result",
     "Classifier": "edge_sdk.tasks.classification.classifier",
+    "Everything": "edge_sdk.tasks.segmentation.everything.result",
+    "EverythingOptions": "edge_sdk.tasks.segmentation.everything.options",
+    "PromptSegmenter": "edge_sdk.tasks.segmentation.segmenter",
+    "Prompted": "edge_sdk.tasks.segmentation.prompts",
+    "Segmentation": "edge_sdk.tasks.segmentation.result",
     "TensorModel": "edge_sdk.tasks.tensor",
     "TensorResult": "edge_sdk.tasks.tensor",
     "TrustPolicy": "edge_sdk.bundle.signing",
@@ -56,8 +66,9 @@ _HOMES = {
 }  # fmt: skip
 __all__ = [
     "AnomalyDetector", "AnomalyResult", "BadBundle", "BadInput", "BadUsage", "Bundle", "CantWrite", "CheckFailed",
-    "Classification", "Classifier", "EdgeError", "NotThere", "NotTrusted", "TensorModel", "TensorResult",
-    "TrustPolicy", "WrongPrecision", "__version__", "load", "load_as",
+    "Classification", "Classifier", "EdgeError", "Everything", "EverythingOptions", "NotThere", "NotTrusted",
+    "PromptSegmenter", "Prompted", "Segmentation", "TensorModel", "TensorResult", "TrustPolicy", "WrongPrecision",
+    "__version__", "load", "load_as",
 ]  # fmt: skip
 
 

@@ -35,7 +35,7 @@ _OF_ANY_TASK = cast("type[Running[Any, Any]]", Running)
 
 def load(
     path: Path | str, *, target: str | None = None, runtime: str | None = None, variant: VariantWanted = None,
-    device: str | None = None, color: Color = "rgb", threads: int | None = None, max_batch: int = 1,
+    device: str | None = None, color: Color = "rgb", threads: int | None = None, max_batch: int | None = None,
     trust: Trust = "if-present", cache: Path | str | None = None, self_check: bool = True,
 ) -> Predictor[Any, Any]:  # fmt: skip
     """Open and check a bundle, and compile for each role the best variant for this machine.
@@ -43,8 +43,9 @@ def load(
     target: a target profile's name; None = found from the CPU and the runtimes here. runtime, variant, device: a
     request is met or NotThere is raised; there is no silent fallback. variant: one for every role, or
     {"encoder": "int8"} for some. color: channel order of arrays given to `predict` ("bgr" for OpenCV). threads: None =
-    the physical cores that this process may use. max_batch: most rows per call. trust: signature policy, see
-    `TrustPolicy`; to require signatures, give one with keys. cache: compile cache; None = the user's cache folder.
+    the physical cores that this process may use. max_batch: most rows per call; None = what the task says: 1, of a
+    segmenter's decoder 64 prompts. trust: signature policy, see `TrustPolicy`; to require signatures, give one with
+    keys. cache: compile cache; None = the user's cache folder.
     self_check: replay the strongest golden sample when a bundle first meets this device and runtime, and remember it.
 
     The type returned depends on the bundle's task; with `load_as` a type checker knows it. Raises BadBundle,
@@ -59,7 +60,7 @@ def load(
 def load_as(
     kind: type[P], path: Path | str, *, target: str | None = None, runtime: str | None = None,
     variant: VariantWanted = None, device: str | None = None, color: Color = "rgb", threads: int | None = None,
-    max_batch: int = 1, trust: Trust = "if-present", cache: Path | str | None = None, self_check: bool = True,
+    max_batch: int | None = None, trust: Trust = "if-present", cache: Path | str | None = None, self_check: bool = True,
 ) -> P:  # fmt: skip
     """`load` with a static type: `load_as(AnomalyDetector, path)`.
 
@@ -74,7 +75,8 @@ def load_as(
     for name, value in (("target", target), ("runtime", runtime), ("device", device)):
         if value is not None and not isinstance(value, str):
             raise BadUsage(f"{name} is a name, not {value!r}")
-    _check_count("max_batch", max_batch)
+    if max_batch is not None:
+        _check_count("max_batch", max_batch)
     if threads is not None:
         _check_count("threads", threads)
     bundle = Bundle.open(Path(path), trust=trust, lazy=True)
@@ -90,7 +92,7 @@ def load_as(
         choices = choose(bundle, target=target, runtime=runtime, variant=variant, device=device)
         options = CompileOptions(threads=threads, cache_dir=folder)
         words: dict[str, str] = {}
-        rows = _rows(bundle, choices, max_batch)
+        rows = _rows(bundle, choices, max_batch, task.batch_rows)
         for role, choice in choices.items():
             graph, session = compiled(bundle, role, choice, options, max_batch=rows[role])
             models[role] = Model(
@@ -134,12 +136,18 @@ def _refused_by(path: Path | str, runtime: str) -> str:
         return next((graph.refused[runtime] for graph in bundle.manifest.graphs if runtime in graph.refused), "")
 
 
-def _rows(bundle: Bundle, choices: Mapping[str, Choice], max_batch: int) -> dict[str, int]:
-    """By role, the most rows of one call: `max_batch`, or what its graph was exported for where that is less.
+def _rows(
+    bundle: Bundle, choices: Mapping[str, Choice], max_batch: int | None, of_task: Mapping[str, int]
+) -> dict[str, int]:
+    """By role, the most rows of one call: `max_batch`, or what its graph was exported for where that is less. of_task:
+    by role, in place of a `max_batch` of None.
 
     Of several roles one may run row by row beside a batch; a number that no graph takes is for `options_for` to refuse.
     """
     graphs = {role: graph_of(bundle, role, choice.runtime, choice) for role, choice in choices.items()}
+    if max_batch is None:
+        wanted = {role: of_task.get(role, 1) for role in graphs}
+        return {role: min(wanted[role], graph.axes.get(BATCH, wanted[role])) for role, graph in graphs.items()}
     most = max((graph.axes[BATCH] for graph in graphs.values() if BATCH in graph.axes), default=max_batch)
     if max_batch > most:
         return dict.fromkeys(graphs, max_batch)

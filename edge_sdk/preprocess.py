@@ -97,7 +97,7 @@ class Geometry:
         bx = (p.offset_x - grid.offset_px) / grid.stride_px + 0.5 * ax
         by = (p.offset_y - grid.offset_px) / grid.stride_px + 0.5 * ay
         if len(self.transforms) == 1:
-            return _sample(cells, ax * np.arange(self.width) + bx, ay * np.arange(self.height) + by)
+            return bilinear(cells, ax * np.arange(self.width) + bx, ay * np.arange(self.height) + by)
         # A tile counts only for the pixels inside it.
         h, w = cells.shape
         xs, ys = ax * np.arange(self.width) + bx, ay * np.arange(self.height) + by
@@ -106,19 +106,19 @@ class Geometry:
         seen_y = np.flatnonzero((ys >= -edge) & (ys <= h - 1 + edge))
         part = np.full((self.height, self.width), -np.inf, np.float32)
         if seen_x.size and seen_y.size:
-            part[seen_y[0] : seen_y[-1] + 1, seen_x[0] : seen_x[-1] + 1] = _sample(cells, xs[seen_x], ys[seen_y])
+            part[seen_y[0] : seen_y[-1] + 1, seen_x[0] : seen_x[-1] + 1] = bilinear(cells, xs[seen_x], ys[seen_y])
         return part
 
 
-def _sample(cells: NDArray[np.float32], xs: NDArray[Any], ys: NDArray[Any]) -> NDArray[np.float32]:
+def bilinear(cells: NDArray[np.float32], xs: NDArray[Any], ys: NDArray[Any]) -> NDArray[np.float32]:
     """Bilinear values of `cells` at fractional (column xs, row ys, both ascending), edges repeated.
 
     Not written as a matrix product: BLAS threads spin for about 50 ms after one and take cores from the runtime. The
     next `predict` was 1.6x slower on two cores (docs/results/map_threads.json).
     """
-    left, right, part = _between(xs, cells.shape[1])
+    left, right, part = between(xs, cells.shape[1])
     across = cells[:, left] * (1 - part) + cells[:, right] * part  # (cell rows, columns)
-    above, below, part = _between(ys, cells.shape[0])
+    above, below, part = between(ys, cells.shape[0])
     out = np.empty((ys.size, xs.size), np.float32)
     firsts = np.flatnonzero(np.diff(above, prepend=-1))  # of the rows between the same two rows of cells
     ends = [*firsts[1:], ys.size]
@@ -132,7 +132,7 @@ def _sample(cells: NDArray[np.float32], xs: NDArray[Any], ys: NDArray[Any]) -> N
     return out
 
 
-def _between(at: NDArray[Any], cells: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+def between(at: NDArray[Any], cells: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
     """The cells before and behind each place, and its part of the way from one to the other."""
     at = np.clip(at, 0.0, cells - 1.0)
     low = np.minimum(at.astype(np.int64), cells - 1)

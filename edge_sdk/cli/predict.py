@@ -29,7 +29,7 @@ from edge_sdk.errors import BadInput, BadUsage, EdgeError
 from edge_sdk.shown import shortened, shown, url_of
 
 if TYPE_CHECKING:
-    from edge_sdk.tasks.base import Given
+    from edge_sdk.tasks.base import Given, Task
 
 
 def predict(
@@ -41,6 +41,14 @@ def predict(
             show_default=False,
         ),
     ],
+    prompt: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--prompt", metavar="NAME=VALUE",
+            help="What the bundle's task takes beside the inputs, for all of them, such as point=100,50 or "
+            "box=20,30,90,80 on a picture; may be repeated. edge-sdk inspect lists the names.",
+        ),
+    ] = None,
     runtime: Runtime = None, variant: Variant = None, device: Device = None, threads: Threads = None,
     json: JsonLines = False, trust: Trust = "if-present", keys: Keys = None,
     out: Annotated[
@@ -71,8 +79,11 @@ def predict(
         bundle, runtime=runtime, variant=variants(variant), device=device, threads=threads, trust=policy(trust, keys)
     ) as predictor:
         task = tasks.task(predictor.bundle.manifest.task)
+        prompts = _prompts(prompt or (), task)
         with task_code(task, "given", where=str(bundle)):
             given = _once(task.given(inputs, predictor.bundle))
+            if prompts:
+                given = [task.prompted(one, prompts) for one in given]
         note_left_out(task, inputs, where=str(bundle))
         if out is not None:
             _check_folders(given, out)
@@ -105,6 +116,23 @@ def predict(
     raise typer.Exit(3 if failed else 0)
 
 
+def _prompts(words: Iterable[str], task: Task) -> list[tuple[str, str]]:
+    """(name, value) of each --prompt. Raises BadUsage for a name that the task does not know."""
+    pairs = []
+    for word in words:
+        name, sign, value = word.partition("=")
+        if name not in task.prompts:
+            known = ", ".join(f"{one}={what}" for one, what in task.prompts.items())
+            raise BadUsage(
+                f"the task {task.name} takes no prompt {shown(name)}", where="--prompt",
+                hint=f"It takes {known}" if known else "Leave it out",
+            )  # fmt: skip
+        if not (sign and value):
+            raise BadUsage(f"{shown(word)} has no value", where="--prompt", hint=f"Write {name}={task.prompts[name]}")
+        pairs.append((name, value))
+    return pairs
+
+
 def _check_folders(given: Iterable[Given], out: Path) -> None:
     """Raise BadUsage, before anything is run, if something that is no folder stands where results need a subfolder."""
     for folder in sorted({out / parent for one in given for parent in one.place.parents}):
@@ -123,7 +151,7 @@ def _places(given: Iterable[Given], out: Path, suffix: str, *, overwrite: bool) 
     """
     given = list(given)
     places = {id(one): out / one.place.with_name(one.place.name + suffix) for one in given}
-    inputs = {os.path.realpath(one.source) for one in given if isinstance(one.source, (str, Path))}
+    inputs = {os.path.realpath(one.comes_from) for one in given if one.comes_from is not None}
     if lost := [place for place in places.values() if os.path.realpath(place) in inputs]:
         raise BadUsage(
             f"the result of an input would replace the input {shown(lost[0])}", where=f"--out {shown(out)}",
@@ -149,8 +177,8 @@ def _once(given: Iterable[Given]) -> list[Given]:
     first: dict[object, Given] = {}
     for one in given:
         # A folder and a link inside it lead to the same files. Only the real path tells that.
-        is_file = isinstance(one.source, (str, Path))
-        seen = first.setdefault(os.path.realpath(one.source) if is_file else id(one), one)
+        file = one.comes_from
+        seen = first.setdefault(id(one) if file is None else os.path.realpath(file), one)
         if seen is not one:
             again = "named twice" if one.name == seen.name else f"the same file as {shown(seen.name)}"
             terminal.note(f"{shown(one.name)}: left out, {again}")

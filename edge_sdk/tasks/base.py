@@ -391,11 +391,20 @@ def settings_of(bundle: Bundle, kind: type[B]) -> B:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Given:
-    """One thing that a command line named. source: what `predict` takes. place: below an output folder, no suffix."""
+    """One thing that a command line named. source: what `predict` takes. place: below an output folder, no suffix.
+    file: that it comes from, where the source is more than its path."""
 
     name: str
     source: Any
     place: Path
+    file: Path | None = None
+
+    @property
+    def comes_from(self) -> Path | None:
+        """The file that it comes from, None if it is none."""
+        if self.file is not None:
+            return self.file
+        return Path(self.source) if isinstance(self.source, (str, Path)) else None
 
 
 Answers: TypeAlias = Mapping[str, Mapping[str, Array]]
@@ -415,7 +424,9 @@ class Task(ABC):
 
     name: as manifests write it. roles: its graphs, in the order in which a call runs them; () = those that a bundle
     has, whichever they are. settings: the type of `manifest.settings`. predictor: the class that `open` makes. records:
-    kinds of site records that this task alone knows, beside those of `decision.record.KINDS`.
+    kinds of site records that this task alone knows, beside those of `decision.record.KINDS`. batch_rows: by role, the
+    most rows of one call where `load` is given no `max_batch`; 1 for roles that are not in it. prompts: what a command
+    line may give beside the inputs, by name, with what the value is: {"point": "X,Y on the object"}.
     """
 
     name: ClassVar[str]
@@ -423,6 +434,8 @@ class Task(ABC):
     settings: ClassVar[type[msgspec.Struct]]
     predictor: ClassVar[type[Running[Any, Any]]]
     records: ClassVar[tuple[type[Record], ...]] = ()
+    batch_rows: ClassVar[Mapping[str, int]] = {}
+    prompts: ClassVar[Mapping[str, str]] = {}
 
     def roles_of(self, there: Iterable[str]) -> tuple[str, ...]:
         """The roles of one model or bundle, in the order in which a call runs them. there: of its graphs."""
@@ -454,6 +467,11 @@ class Task(ABC):
     @abstractmethod
     def given(self, words: Sequence[str], bundle: Bundle) -> list[Given]:
         """What the words of a command line name. Raises BadInput, BadUsage."""
+
+    def prompted(self, given: Given, prompts: Sequence[tuple[str, str]]) -> Given:
+        """One of `given` with the prompts, (name, value), that a command line gives for all of them. Only called with
+        names that are in `prompts`, and at least one. Raises BadUsage."""
+        return given
 
     def left_out(self, words: Sequence[str]) -> list[str]:
         """What `given` does not take of the folders among `words`, a sentence for each that has any."""

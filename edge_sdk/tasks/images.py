@@ -58,6 +58,21 @@ class Pictures:
 
     def take(self, image: Source, clock: Stages) -> Taken:
         """The caller's picture, decoded and prepared. Raises BadInput."""
+        pixels, color, name, file = self._read(image, clock)
+        prepared = clock("resize", preprocess.apply, pixels, self.record, color=color, where=name)
+        return Taken(
+            name=name, file=file, prepared=prepared, one_colour=prepared.is_one_colour,
+            notes=self._unusual(pixels, prepared),
+        )  # fmt: skip
+
+    def rgb8(self, image: Source) -> NDArray[np.uint8]:
+        """The caller's picture at its own size, uint8 (H, W, 3) RGB, for tasks that look at parts of it. Raises as
+        `take`."""
+        pixels, color, name, _ = self._read(image, Stages())
+        return preprocess.to_rgb8(pixels, bit_depth=self.record.bit_depth, color=color, where=name)
+
+    def _read(self, image: Source, clock: Stages) -> tuple[NDArray[Any], Color, str, Path | None]:
+        """Pixels, the order of their channels, the picture's name and its file."""
         file, name, color, pixels, depth = None, "picture", self._color, image, self.record.bit_depth
         if isinstance(image, (str, Path)):
             file, name = Path(image), str(image)
@@ -68,12 +83,7 @@ class Pictures:
             color, pixels = "rgb", preprocess.of_pil(image, where=name)
         elif not hasattr(image, "__array__"):
             raise _no_picture(image)
-        pixels = np.asarray(pixels)
-        prepared = clock("resize", preprocess.apply, pixels, self.record, color=color, where=name)
-        return Taken(
-            name=name, file=file, prepared=prepared, one_colour=prepared.is_one_colour,
-            notes=self._unusual(pixels, prepared),
-        )  # fmt: skip
+        return np.asarray(pixels), color, name, file
 
     def _unusual(self, pixels: NDArray[Any], prepared: Prepared) -> tuple[str, ...]:
         """Notes on a picture for the user."""

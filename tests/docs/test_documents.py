@@ -15,6 +15,7 @@ from typing import Any
 
 import classes
 import cv2
+import disk_graphs
 import pytest
 import tiny
 import typer.main
@@ -29,7 +30,7 @@ PAGES = sorted(
 COMMANDS = ("edge-sdk", ".venv/bin/edge-sdk")
 RECIPES = "docs/add-a-"
 """Pages whose commands name what the recipe itself adds; tests/house/test_recipes.py runs them."""
-RUNS = re.compile(r"# runs with (an anomaly|a tensor|a classification) bundle")
+RUNS = re.compile(r"# runs with (an anomaly|a tensor|a classification|a segmentation) bundle")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 RECORD = re.compile(r"[\w./-]+\.json\b")
@@ -126,12 +127,13 @@ def test_every_name_of_ours_in_a_python_block_exists(block: Block) -> None:
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Path, tensor_bundle: Path) -> Path:
-    """A folder with the files that the pages call line3.edge, m.edge, orientation.edge and photo.png."""
+    """A folder with the files that the pages call line3.edge, m.edge, orientation.edge, objects.edge and photo.png."""
     folder = tmp_path_factory.mktemp("desk")
     (folder / "line3.edge").write_bytes(tiny_bundle.read_bytes())
     cv2.imwrite(str(folder / "photo.png"), tiny.picture(4))
     (folder / "m.edge").write_bytes(tensor_bundle.read_bytes())
     classes.write(folder / "orientation.edge", classes.exported()).close()
+    disk_graphs.write(folder / "objects.edge")
     return folder
 
 

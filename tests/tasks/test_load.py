@@ -76,7 +76,7 @@ def test_a_batch_for_one_graph_leaves_another_its_single_rows(
     """A number that no graph takes is left, so that compiling refuses it by the graph's name."""
     axes = {"encoder": {"N": 256}, "decoder": {"N": 1, "P": 9}, "head": {"P": 9}}
     monkeypatch.setattr(loading, "graph_of", lambda bundle, role, runtime, wanted: Mock(axes=axes[role]))
-    assert tuple(loading._rows(Mock(), dict.fromkeys(axes, Mock()), asked).values()) == rows
+    assert tuple(loading._rows(Mock(), dict.fromkeys(axes, Mock()), asked, {}).values()) == rows
 
 
 def test_a_runtime_is_held_to_what_it_ran_in_int8_when_the_bundle_was_packed(tiny_bundle: Path) -> None:

@@ -203,7 +203,7 @@ def test_the_first_blocks_image_side_is_computed_once(graphs: Callable[[str, int
     }
     for name in ("image", "block0/at_image/k", "block0/at_image/v", "block0/at_tokens/image", "block0/at_tokens/kept"):
         assert shapes[name][:2] == [1, 256], name
-    assert shapes["block0/at_tokens/norm4"][0] == "N"
+    assert shapes["block0/norm4"][0] != 1
 
 
 @pytest.mark.parametrize("role", ["encoder", "decoder", "refiner"])

@@ -1,0 +1,1 @@
+"""The segmentation task: a picture and prompts (points, boxes, masks) in, masks out. Knows no family."""

@@ -1,0 +1,132 @@
+"""Prompt tokens in, mask grids and predicted IoU out, for one encoded picture. Knows no picture and no result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_sdk.errors import CheckFailed
+from edge_sdk.tasks.segmentation.frame import Frame, Window
+from edge_sdk.tasks.segmentation.settings import (
+    DECODER,
+    IOU,
+    LABELS,
+    MASK,
+    MASKS,
+    POINTS,
+    REFINER,
+    WINDOWS,
+    mask_shape,
+    mask_side,
+)
+from edge_sdk.tensors import Array, TensorSpec
+
+Run = Callable[[str, Mapping[str, Array]], dict[str, Array]]
+"""Runs the graph of a role on prepared feeds, in calls of at most the rows that it takes (`Running.run`)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class EncodedImage:
+    """One picture as the encoder answered it; any number of prompts may be asked of it, from any thread.
+
+    features: the encoder's outputs by name, read-only. frame: where the picture lies. digest: of its content. bundle:
+    digest of the bundle that encoded it. name: for errors and results; file: where it lies, None if pixels or bytes
+    were given. notes: what a person should look at.
+    """
+
+    features: Mapping[str, Array]
+    frame: Frame
+    digest: str
+    bundle: str
+    name: str = "picture"
+    file: Path | None = None
+    notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<EncodedImage {self.name}: {self.frame.width} x {self.frame.height} px>"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Decoded:
+    """What the decoder answered to N prompts, K masks each.
+
+    masks: float32 (N, K, m, m), logits. iou: float32 (N, K), predicted IoU, not clamped: values above 1 and below 0
+    occur. windows: float32 (N, K, 4), x0, y0, x1, y1 in frame px: what each grid covers. whole_frame: the graph states
+    no windows, and each grid covers the whole frame.
+    """
+
+    masks: NDArray[np.float32]
+    iou: NDArray[np.float32]
+    windows: NDArray[np.float32]
+    whole_frame: bool
+
+    def __len__(self) -> int:
+        return len(self.masks)
+
+    def window(self, prompt: int, mask: int) -> Window | None:
+        """As `Frame.place` takes it: None = the whole frame."""
+        if self.whole_frame:
+            return None
+        x0, y0, x1, y1 = (float(edge) for edge in self.windows[prompt, mask])
+        return x0, y0, x1, y1
+
+
+class Decoder:
+    """The decoder and the refiner of one loaded bundle. `decode` may be called from any thread.
+
+    count, cells: masks of a prompt, and cells of a side of their grids. prompt_cells: of a mask prompt. most_tokens: of
+    a prompt, None = not bounded. tokens: how many a graph takes, None = any number up to that.
+    """
+
+    def __init__(
+        self, run: Run, inputs: Mapping[str, Sequence[TensorSpec]], outputs: Mapping[str, Sequence[TensorSpec]],
+        axes: Mapping[str, int],
+    ) -> None:  # fmt: skip
+        """inputs, outputs: by role. axes: the largest size of each free axis of the decoder."""
+        self._run = run
+        self.count, self.cells = mask_shape(outputs[DECODER])
+        self.prompt_cells = mask_side(inputs[REFINER])
+        size = next(spec.shape[1] for spec in inputs[DECODER] if spec.name == POINTS)
+        self.tokens = size if isinstance(size, int) else None
+        self.most_tokens = size if isinstance(size, int) else axes.get(size)
+
+    def decode(
+        self, encoded: EncodedImage, tokens: NDArray[np.float32], labels: NDArray[np.int32],
+        masks: NDArray[np.float32] | None = None,
+    ) -> Decoded:  # fmt: skip
+        """The answers to N prompts. tokens: float32 (N, T, 2), frame px. labels: int32 (N, T), -2 = no token.
+
+        masks: float32 (N, 1, r, r), logits over the whole frame; with them the refiner answers. Runs in calls of at
+        most the `max_batch` of the role. Raises BadInput (shapes, more tokens than the graph takes), CheckFailed (the
+        runtime's answer is not finite).
+        """
+        if not len(tokens):
+            return self.read({}, encoded.frame)
+        role, feeds = DECODER, decoder_feeds(encoded.features, tokens, labels)
+        if masks is not None:
+            role, feeds = REFINER, {**feeds, MASK: masks}
+        return self.read(self._run(role, feeds), encoded.frame, role)
+
+    def read(self, answered: Mapping[str, Array], frame: Frame, role: str = DECODER) -> Decoded:
+        """What a graph answered as one value; {} = to no prompt. Raises CheckFailed for values that are not finite."""
+        masks = answered.get(MASKS, np.empty((0, self.count, self.cells, self.cells), np.float32))
+        iou = answered.get(IOU, np.empty((0, self.count), np.float32))
+        windows = answered.get(WINDOWS)
+        for name, values in ((MASKS, masks), (IOU, iou), (WINDOWS, windows)):
+            if values is not None and not np.isfinite(values).all():
+                raise CheckFailed(
+                    f"the {role} answered {name} that are no numbers", hint="Run edge-sdk verify on this device"
+                )
+        whole = np.broadcast_to(np.array(frame.whole, np.float32), (*iou.shape, 4))
+        return Decoded(masks=masks, iou=iou, windows=whole if windows is None else windows, whole_frame=windows is None)
+
+
+def decoder_feeds(
+    features: Mapping[str, Array], tokens: NDArray[np.float32], labels: NDArray[np.int32]
+) -> dict[str, Array]:
+    """What the decoder is fed: the picture's features once, and N prompts."""
+    return {**features, POINTS: tokens, LABELS: labels}

@@ -1,0 +1,173 @@
+"""Everything mode in one crop: asks points, filters, and brings what stays to full size. Knows no other crop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_sdk.tasks.segmentation.decoding import Decoded, EncodedImage
+from edge_sdk.tasks.segmentation.everything.boxes import Suppression, box_of, near_crop_rim
+from edge_sdk.tasks.segmentation.everything.candidates import Candidate, Filter, make_room
+from edge_sdk.tasks.segmentation.everything.crops import Crop
+from edge_sdk.tasks.segmentation.everything.found import FoundMask
+from edge_sdk.tasks.segmentation.everything.full_size import encode_part, part_above, values_at
+from edge_sdk.tasks.segmentation.everything.points import coarse_points, fine_points, grid
+from edge_sdk.tasks.segmentation.everything.stability import stability
+from edge_sdk.tasks.segmentation.frame import Frame
+from edge_sdk.tasks.segmentation.prompts import FOREGROUND, NO_TOKEN, PADDING
+
+
+class AnswersPoints(Protocol):
+    """The decoder, as the search needs it (`decoding.Decoder`). tokens: of a prompt, None = any number."""
+
+    @property
+    def tokens(self) -> int | None: ...
+    def decode(self, encoded: EncodedImage, tokens: NDArray[np.float32], labels: NDArray[np.int32], /) -> Decoded: ...
+
+
+@dataclass(slots=True, kw_only=True)
+class Counts:
+    """What a search did. points: in all. asked: of the decoder. covered: left out, as a mask of the coarse pass is
+    confident there. candidates: masks that passed the filters. again: masks that were decoded a second time, because
+    their logits did not fit into memory. masks: answered."""
+
+    points: int = 0
+    asked: int = 0
+    covered: int = 0
+    candidates: int = 0
+    again: int = 0
+    masks: int = 0
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class CropSearch:
+    """One run over one crop. encoded: the crop. passes: what its masks have to pass. held_bytes: of logits of
+    candidates. counts: of the whole search, added to. tell: called after each batch of points."""
+
+    crop: Crop
+    encoded: EncodedImage
+    decoder: AnswersPoints
+    passes: Filter
+    held_bytes: int
+    counts: Counts
+    tell: Callable[[], None]
+    _candidates: list[Candidate] = field(default_factory=list)
+
+    def masks(self, side: int, width: int, height: int) -> Iterator[FoundMask]:
+        """The masks of this crop, best first. side: points per side. width, height: of the whole picture."""
+        size = (self.crop.width, self.crop.height)
+        if self.passes.options.hierarchical:
+            self._hierarchical(side, *size)
+        else:
+            for _ in self._ask(grid(side) * size):
+                pass
+        return self._best(width, height)
+
+    def _hierarchical(self, side: int, width: int, height: int) -> None:
+        """A coarse grid first; then the finer points at which no mask of it is confident. A mask is looked at there
+        by interpolating its low-resolution logits, so no region of confidence is ever drawn."""
+        fine = fine_points(side, width, height)
+        pixels, covered = fine.astype(np.int64), np.zeros(len(fine), np.bool_)
+        confident = self.passes.options.confident_logit
+        assert confident is not None
+        for batch in self._ask(coarse_points(side, width, height)):
+            for one in batch:
+                if self.passes.is_stable(one):
+                    assert one.logits is not None
+                    values = values_at(one.logits.grid, one.window, self.passes.frame, pixels[~covered])
+                    covered[~covered] = values > np.float32(confident)
+        self.counts.covered += int(covered.sum())
+        coarse = len(self._candidates)
+        for _ in self._ask(fine[~covered]):
+            pass
+        # Of equal predicted IoU those of fine points win, as in TinySAM.
+        self._candidates = self._candidates[coarse:] + self._candidates[:coarse]
+
+    def _ask(self, points: NDArray[np.float64]) -> Iterator[list[Candidate]]:
+        """Candidates of each batch of (n, 2) points, px of the crop, while their logits are there for sure."""
+        step = self.passes.options.points_per_batch
+        for start in range(0, len(points), step):
+            batch = points[start : start + step]
+            found = self.passes.candidates(self._decode(batch), batch)
+            self._candidates += found
+            self.counts.asked, self.counts.candidates = (
+                self.counts.asked + len(batch), self.counts.candidates + len(found)
+            )  # fmt: skip
+            yield found
+            make_room(self._candidates, overlap=self.passes.options.nms_iou, held_bytes=self.held_bytes)
+            self.tell()
+
+    def _decode(self, points: NDArray[np.float64]) -> Decoded:
+        return self.decoder.decode(self.encoded, *point_tokens(points, self.passes.frame, self.decoder.tokens))
+
+    def _best(self, width: int, height: int) -> Iterator[FoundMask]:
+        """Candidates at full size, best first. Only those that no better one suppresses are brought there, and one that
+        fails there suppresses nothing: the same masks as if all had been measured at full size."""
+        boxes, scores = [one.box for one in self._candidates], [one.predicted_iou for one in self._candidates]
+        walk = Suppression(np.array(boxes), np.array(scores), self.passes.options.nms_iou)
+        for index in walk:
+            one = self._candidates[index]
+            if one.logits is None:
+                self._decode_again([self._candidates[ahead] for ahead in walk.ahead()])
+            found = self._at_full_size(one, width, height)
+            one.logits = None
+            if found is not None:
+                walk.keep()
+                yield found
+
+    def _decode_again(self, needed: Sequence[Candidate]) -> None:
+        """Decode those of `needed` whose logits were given up, from the first on, as many as fit into memory."""
+        wanted = {id(one) for one in needed}
+        for one in self._candidates:
+            if id(one) not in wanted:
+                one.logits = None  # suppressed meanwhile
+        held = sum(one.logits.nbytes for one in needed if one.logits is not None)
+        missing: dict[tuple[float, float], list[Candidate]] = {}
+        for one in needed:
+            if one.logits is None:
+                missing.setdefault(one.point, []).append(one)
+        points = list(missing)[: self.passes.options.points_per_batch]
+        decoded = self._decode(np.array(points))
+        for row, point in enumerate(points):
+            for one in missing[point]:
+                logits = self.passes.held(decoded.masks[row, one.mask], one.window)
+                if row and held + logits.nbytes > self.held_bytes:
+                    return
+                one.logits, held = logits, held + logits.nbytes
+                self.counts.again += 1
+
+    def _at_full_size(self, one: Candidate, width: int, height: int) -> FoundMask | None:
+        """The mask in the picture; None if it is less stable there than asked for, or cut by the crop."""
+        assert one.logits is not None
+        options, threshold = self.passes.options, self.passes.threshold
+        part = part_above(one.logits.grid, one.window, self.passes.frame, level=self.passes.level)
+        stable = stability(part.logits, threshold=threshold, offset=options.stability_offset)
+        mask = part.logits > np.float32(threshold)
+        x0, y0, x1, y1 = box_of(mask)
+        if stable < options.stability or x1 == 0:
+            return None
+        box = np.array([[x0 + part.x, y0 + part.y, x1 + part.x, y1 + part.y]])
+        if near_crop_rim(box, self.crop.box, width, height).any():
+            return None
+        left, top = self.crop.box[:2]
+        x0, y0, x1, y1 = (int(edge) for edge in box[0] + (left, top, left, top))
+        return FoundMask(
+            rle=encode_part(mask, part.x + left, part.y + top, width=width, height=height), box=(x0, y0, x1, y1),
+            predicted_iou=one.predicted_iou, stability=stable, point=(one.point[0] + left, one.point[1] + top),
+            crop=self.crop.box,
+        )  # fmt: skip
+
+
+def point_tokens(
+    points: NDArray[np.float64], frame: Frame, tokens: int | None
+) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    """float32 (n, T, 2) in frame px and int32 (n, T): one point on the object each, and the padding token. tokens: T
+    where the graph states it, None = 2."""
+    xy = np.zeros((len(points), tokens or 2, 2), np.float32)
+    labels = np.full(xy.shape[:2], NO_TOKEN, np.int32)
+    xy[:, 0], labels[:, :2] = frame.forward(points), (FOREGROUND, PADDING)
+    return xy, labels

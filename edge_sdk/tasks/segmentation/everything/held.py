@@ -1,0 +1,59 @@
+"""The part of a mask's low-resolution logits that its full size depends on, so that many masks fit into little memory.
+
+Knows one grid; no picture, no point.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_sdk.tasks.segmentation.everything.boxes import box_of
+
+_AROUND = 2
+"""Cells kept around those above the level: one for the interpolation to px of the frame, one for that to the picture's
+px, which mixes neighbouring px of the frame."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Held:
+    """Logits float32 (h, w) from `row` and `column` of a grid of cells x cells; outside: the value of all others.
+
+    Wherever the full grid, interpolated, is above the level that this was made for, `grid` gives the same; elsewhere
+    both are at or below it.
+    """
+
+    part: NDArray[np.float32]
+    row: int
+    column: int
+    cells: int
+    outside: float
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the part."""
+        return self.part.nbytes
+
+    @property
+    def grid(self) -> NDArray[np.float32]:
+        """float32 (cells, cells); made anew at each call."""
+        out = np.full((self.cells, self.cells), self.outside, np.float32)
+        rows, columns = self.part.shape
+        out[self.row : self.row + rows, self.column : self.column + columns] = self.part
+        return out
+
+
+def held(logits: NDArray[np.float32], visible: tuple[slice, slice], *, level: float) -> Held:
+    """What has to be held of a grid (m, m) whose full size is asked for above `level`, in the `visible` rows and
+    columns (`Frame.valid`)."""
+    rows, columns = visible
+    first_row, first_column = max(0, rows.start - 1), max(0, columns.start - 1)  # cells in the padding reach into it
+    above = logits[first_row : rows.stop + 1, first_column : columns.stop + 1] > np.float32(level)
+    left, top, right, bottom = box_of(above)
+    row, column = max(0, first_row + top - _AROUND), max(0, first_column + left - _AROUND)
+    part = logits[row : first_row + bottom + _AROUND, column : first_column + right + _AROUND]
+    # A copy: a view would keep the answers to a whole batch of points in memory. And below the level by enough to stay
+    # there, however the interpolation rounds.
+    return Held(part=part.copy(), row=row, column=column, cells=logits.shape[0], outside=level - 1.0)

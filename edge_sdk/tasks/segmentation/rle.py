@@ -1,0 +1,124 @@
+"""Run-length encodings of a mask: plain runs, and the compressed string of COCO. Knows arrays; no picture, no prompt.
+
+Both list the mask column by column, from the top: the lengths of runs of equal pixels in turn, the first of zeros (0
+where the mask begins with a one). COCO's string holds the same runs in base 32, from the third on as differences to the
+run before the previous one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_sdk.errors import BadInput
+from edge_sdk.preprocess import MAX_PIXELS
+
+_LOW, _SIGN, _MORE, _FIRST = 0x1F, 0x10, 0x20, 48
+_MOST_DIGITS = 7
+"""Base-32 digits of one run: a difference of two runs of MAX_PIXELS needs 29 bits and its sign."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Rle:
+    """One mask as runs. height, width: px. counts: int64 (runs,), of zeros and ones in turn, sum height * width."""
+
+    height: int
+    width: int
+    counts: NDArray[np.int64]
+
+    @property
+    def area_px(self) -> int:
+        """Pixels of the mask."""
+        return int(self.counts[1::2].sum())
+
+    def to_json(self) -> dict[str, Any]:
+        """Uncompressed: {"size": [height, width], "counts": [runs]}."""
+        return {"size": [self.height, self.width], "counts": self.counts.tolist()}
+
+    def to_coco(self) -> dict[str, Any]:
+        """As pycocotools writes it: {"size": [height, width], "counts": string}."""
+        return {"size": [self.height, self.width], "counts": compressed(self.counts)}
+
+
+def encode(mask: NDArray[np.bool_]) -> Rle:
+    """The runs of one mask, bool (H, W) of at least one pixel. Raises BadInput for another type or shape."""
+    array = np.asarray(mask)
+    if array.dtype != np.bool_ or array.ndim != 2 or not array.size:
+        raise BadInput(f"a mask is bool (H, W), not {array.dtype} {array.shape}", hint="Compare it with a threshold")
+    # OpenCV transposes block by block, several times faster than NumPy's copy where a picture has megapixels
+    flat = cv2.transpose(np.ascontiguousarray(array).view(np.uint8)).ravel()
+    ends = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    counts = np.diff(ends, prepend=0, append=flat.size)
+    if flat[0]:
+        counts = np.concatenate([[0], counts])
+    return Rle(height=array.shape[0], width=array.shape[1], counts=counts.astype(np.int64))
+
+
+def decode(rle: Rle | Mapping[str, Any]) -> NDArray[np.bool_]:
+    """The mask of an encoding, bool (H, W): an `Rle`, or the dict of either form. Raises BadInput for one whose runs
+    don't fill its size."""
+    one = rle if isinstance(rle, Rle) else read(rle)
+    values = (np.arange(len(one.counts)) % 2).astype(np.uint8)
+    columns = np.repeat(values, one.counts).reshape(one.width, one.height)
+    return np.asarray(cv2.transpose(columns), np.uint8).view(np.bool_)
+
+
+def read(encoded: Mapping[str, Any]) -> Rle:
+    """An encoding as JSON holds it, with runs as a list or as COCO's string (str or bytes). Raises BadInput."""
+    try:
+        height, width = (int(side) for side in encoded["size"])
+        given = encoded["counts"]
+        counts = expanded(given) if isinstance(given, (str, bytes)) else np.asarray(given, np.int64)
+    except (KeyError, TypeError, ValueError, OverflowError) as exc:
+        raise BadInput(
+            f"this is no run-length encoding: {exc!r:.100}", hint='It has "size", [height, width], and "counts"'
+        ) from exc
+    if min(height, width) < 1 or height * width > MAX_PIXELS:
+        raise BadInput(f"a run-length encoding of {width} x {height} px", hint=f"At most {MAX_PIXELS} px are read")
+    if counts.ndim != 1 or (counts < 0).any() or int(counts.sum()) != height * width:
+        total = int(counts.sum())
+        raise BadInput(
+            f"the runs of a mask of {width} x {height} px add up to {total}, not {height * width}, or are negative",
+            hint="The encoding is cut, or of another size",
+        )
+    return Rle(height=height, width=width, counts=counts)
+
+
+def compressed(counts: NDArray[np.int64]) -> str:
+    """COCO's string of runs: 5 bits a character, least first, each followed by whether more follow."""
+    left = counts.astype(np.int64)
+    left[3:] -= counts[1:-2]
+    digits = np.zeros((len(left), _MOST_DIGITS), np.uint8)
+    used = np.zeros(digits.shape, np.bool_)
+    going = np.ones(len(left), np.bool_)
+    for place in range(_MOST_DIGITS):
+        low = left & _LOW
+        left = left >> 5  # of negative numbers, too: the sign stays
+        used[:, place] = going
+        going = going & np.where(low & _SIGN, left != -1, left != 0)
+        digits[:, place] = low + _MORE * going + _FIRST
+    return digits[used].tobytes().decode("ascii")
+
+
+def expanded(text: str | bytes) -> NDArray[np.int64]:
+    """The runs that COCO's string holds. Raises ValueError for a string that is cut or holds other characters."""
+    data = text.encode("ascii") if isinstance(text, str) else bytes(text)
+    digits = np.frombuffer(data, np.uint8).astype(np.int64) - _FIRST
+    last = np.flatnonzero((digits & _MORE) == 0)
+    if not digits.size or digits.min() < 0 or digits.max() >= 2 * _MORE or digits[-1] & _MORE:
+        raise ValueError("the string of runs is empty, cut, or holds other characters")
+    first = np.concatenate([[0], last[:-1] + 1])
+    lengths = last - first + 1
+    if lengths.max() > _MOST_DIGITS:
+        raise ValueError("a run is longer than any picture")
+    place = np.arange(digits.size) - np.repeat(first, lengths)
+    counts = np.add.reduceat((digits & _LOW) << (5 * place), first)
+    counts -= np.where(digits[last] & _SIGN, np.int64(1) << (5 * lengths), 0)
+    for start in (1, 2):
+        counts[start::2] = np.cumsum(counts[start::2])
+    return counts

@@ -1,0 +1,314 @@
+"""The segmentation predictor: a picture is encoded once, then any number of prompts on it. Knows no family."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_sdk import preprocess
+from edge_sdk.errors import BadInput, BadUsage
+from edge_sdk.preprocess import Prepared
+from edge_sdk.progress import Progress, silent
+from edge_sdk.stages import Stages
+from edge_sdk.tasks.base import Loaded, Running
+from edge_sdk.tasks.images import Pictures
+from edge_sdk.tasks.images import Source as Picture
+from edge_sdk.tasks.segmentation import prompts as prompting
+from edge_sdk.tasks.segmentation.decoding import Decoded, Decoder, EncodedImage
+from edge_sdk.tasks.segmentation.encoding_cache import EncodingCache, content_key
+from edge_sdk.tasks.segmentation.everything.crops import Crop
+from edge_sdk.tasks.segmentation.everything.options import EverythingOptions
+from edge_sdk.tasks.segmentation.everything.result import Everything
+from edge_sdk.tasks.segmentation.everything.search import Search
+from edge_sdk.tasks.segmentation.frame import Frame
+from edge_sdk.tasks.segmentation.prompts import UNAMBIGUOUS, Points, Prompt, Prompted, tokens_of
+from edge_sdk.tasks.segmentation.result import Mask, Segmentation
+from edge_sdk.tasks.segmentation.settings import DECODER, ENCODER, EXTENT, IMAGE, SegmentationSettings
+from edge_sdk.tensors import Array
+
+Source: TypeAlias = Any
+"""A picture (`images.Source`), an `EncodedImage`, or either of them with prompts as a `Prompted`."""
+MOST_ROUNDS = 16
+"""Of `refine`: further rounds no longer change a mask."""
+
+
+class PromptSegmenter(Running[Source, Segmentation]):
+    """A loaded segmentation bundle. Every method may be called from any thread; there is no current picture: what
+    `set_image` returns is passed on. Use it as a context manager, or `close` it.
+
+    settings: of the bundle. cache: what the encoder answered for the last few pictures, by content.
+    """
+
+    noun: ClassVar[str] = "segmenter"
+
+    def __init__(self, loaded: Loaded, settings: SegmentationSettings) -> None:
+        super().__init__(loaded)
+        self.settings, self.cache = settings, EncodingCache()
+        self._pictures = Pictures(loaded.bundle, color=loaded.color)
+        sessions = {role: model.session for role, model in loaded.models.items()}
+        self.decoder = Decoder(
+            self.run, {role: one.inputs for role, one in sessions.items()},
+            {role: one.outputs for role, one in sessions.items()}, loaded.models[DECODER].graph.axes,
+        )  # fmt: skip
+
+    def set_image(self, picture: Picture, /) -> EncodedImage:
+        """Encode one picture, or find it among the last few by its content. picture: a path, encoded bytes, a PIL
+        picture, or an array uint8 or uint16 (H, W), (H, W, 3), (H, W, 4), in the colour order given to `load`.
+
+        Raises BadInput that names the picture, BadUsage (closed, loaded in another process).
+        """
+        self.require_open()
+        return self._encoded(picture, Stages())
+
+    def predict(
+        self, source: Source, /, *, points: Points = None, labels: Any = None, boxes: Any = None, masks: Any = None,
+        multimask: bool | None = None, refine: int | None = None,
+    ) -> Segmentation:  # fmt: skip
+        """Masks for one prompt or several on one picture. Coordinates are px of the caller's picture, x before y; an
+        integer is the centre of that pixel.
+
+        points: (P, 2) of one prompt; (N, P, 2), or a list of (P, 2) of different lengths, of N prompts; or "centre".
+        labels: the same without the last axis: 1 = on the object (the default), 0 = beside it. boxes: (4,) or (N, 4):
+        x0, y0, x1, y1. masks: one or N of: a `Mask` of an earlier call on this picture; the caller's own, bool (H, W);
+        logits float32 (r, r) over the whole frame. Points, boxes and masks of one prompt are used together.
+
+        multimask: True = all alternatives of each prompt; False, the default = one mask: of a prompt of three tokens
+        and more the bundle's single mask, if it has one, else the alternative with the highest predicted IoU. refine:
+        rounds in which the mask so chosen is given back as a mask prompt; 0 = none.
+
+        Prompts run together, up to the `max_batch` of the decoder. Masks are placed in the caller's pixels when they
+        are first asked for. Raises BadInput that names what is wrong, CheckFailed (the runtime's answer is not finite),
+        BadUsage (closed, another process, prompts given twice).
+        """
+        self.require_open()
+        clock = Stages()
+        asked = _asked(source, points, labels, boxes, masks, multimask, refine)
+        encoded = self._encoded(asked.picture, clock)
+        wanted = clock("prompts", self._prompts, asked, encoded.frame)
+        found = clock("decode", self.decode, encoded, wanted)
+        for _ in range(asked.refine):
+            again = clock("prompts", self._refined, wanted, found, encoded.frame)
+            found = clock("refine", self.decode, encoded, again)
+        kept = clock("choose", self._masks, wanted, found, encoded.frame, asked.multimask)
+        return Segmentation(
+            masks=tuple(kept), frame=encoded.frame, prompts=len(wanted), source=encoded.name, file=encoded.file,
+            bit_depth=self._pictures.record.bit_depth, notes=encoded.notes, ran=self.run_info(clock),
+        )  # fmt: skip
+
+    def decode(self, encoded: EncodedImage, wanted: Sequence[Prompt]) -> Decoded:
+        """The decoder's whole answer to each prompt; those with a mask go to the refiner."""
+        masked = [i for i, prompt in enumerate(wanted) if prompt.mask is not None]
+        plain = [i for i, prompt in enumerate(wanted) if prompt.mask is None]
+        parts = [self._decode(encoded, [wanted[i] for i in rows]) for rows in (plain, masked) if rows]
+        if len(parts) == 1:
+            return parts[0]
+        order = np.argsort([*plain, *masked])
+        return Decoded(
+            masks=np.concatenate([part.masks for part in parts])[order],
+            iou=np.concatenate([part.iou for part in parts])[order],
+            windows=np.concatenate([part.windows for part in parts])[order], whole_frame=parts[0].whole_frame,
+        )  # fmt: skip
+
+    def _decode(self, encoded: EncodedImage, wanted: Sequence[Prompt]) -> Decoded:
+        """Of prompts that all have a mask, or none of which has one."""
+        tokens, labels = tokens_of(wanted, encoded.frame, tokens=self.decoder.tokens, most=self.decoder.most_tokens)
+        grids = [prompt.mask for prompt in wanted if prompt.mask is not None]
+        return self.decoder.decode(encoded, tokens, labels, np.stack(grids)[:, None] if grids else None)
+
+    def _encoded(self, picture: Source, clock: Stages) -> EncodedImage:
+        if isinstance(picture, EncodedImage):
+            if picture.bundle != self.bundle.digest:
+                raise BadInput(
+                    "the picture was encoded by another bundle", where=picture.name, hint="Call set_image of this one"
+                )
+            return picture
+        taken = self._pictures.take(picture, clock)
+        frame = Frame.of(taken.prepared.geometry, self._pictures.record.width)
+        ran = self._ran.roles[ENCODER]
+        key = clock(
+            "digest", content_key, taken.prepared.tensor, frame.extent, self.bundle.digest, ran.variant, ran.runtime
+        )
+        features = self.cache.get(key)
+        if features is None:
+            features = clock("encode", self._encode, taken.prepared, frame)
+            self.cache.put(key, features)
+        return EncodedImage(
+            features=features, frame=frame, digest=key, bundle=self.bundle.digest, name=taken.name, file=taken.file,
+            notes=taken.notes,
+        )  # fmt: skip
+
+    def _encode(self, prepared: Prepared, frame: Frame) -> Mapping[str, Array]:
+        features = self.run(ENCODER, encoder_feeds(prepared.tensor, frame))
+        for array in features.values():
+            array.setflags(write=False)  # they are shared by all prompts, and by callers of `set_image`
+        return features
+
+    def _prompts(self, asked: Prompted, frame: Frame) -> list[Prompt]:
+        grids = None if asked.masks is None else self._grids(asked.masks, frame)
+        return prompting.checked(frame, points=asked.points, labels=asked.labels, boxes=asked.boxes, masks=grids)
+
+    def _grids(self, masks: Any, frame: Frame) -> list[NDArray[np.float32]]:
+        """Mask prompts of what a caller gives: one or several masks."""
+        one = isinstance(masks, Mask) or (isinstance(masks, np.ndarray) and masks.ndim == 2)
+        if not one and not isinstance(masks, (list, tuple, np.ndarray, Segmentation)):
+            raise _no_mask(masks)
+        return [self._grid(mask, frame) for mask in ([masks] if one else masks)]
+
+    def _grid(self, mask: Any, frame: Frame) -> NDArray[np.float32]:
+        cells = self.decoder.prompt_cells
+        if isinstance(mask, Mask):
+            if mask.frame != frame:
+                raise BadInput(
+                    f"the mask is of a picture of {mask.frame.width} x {mask.frame.height} px, this one has "
+                    f"{frame.width} x {frame.height}", hint="Give masks of the same picture",
+                )  # fmt: skip
+            if mask.pixels is not None:
+                return frame.prompt_of(mask.pixels, cells)
+            return frame.whole_frame_grid(mask.logits, mask.window, cells)
+        if not isinstance(mask, np.ndarray):
+            raise _no_mask(mask)
+        if mask.dtype == np.bool_:
+            if mask.shape != (frame.height, frame.width):
+                raise BadInput(
+                    f"the mask has shape {mask.shape}, the picture {(frame.height, frame.width)}",
+                    hint="Give a mask of the picture's size",
+                )
+            return frame.prompt_of(mask, cells)
+        if mask.dtype != np.float32 or mask.shape != (cells, cells):
+            raise _no_mask(mask, f" of {mask.dtype} {mask.shape}", cells)
+        if not np.isfinite(mask).all():
+            raise BadInput("the mask holds NaN or infinity", hint="Logits are finite numbers")
+        return mask
+
+    def _refined(self, wanted: Sequence[Prompt], found: Decoded, frame: Frame) -> list[Prompt]:
+        """The same prompts, each with the mask that was chosen for it."""
+        return [
+            replace(prompt, mask=refined_mask(found, row, prompt, frame, self.settings, self.decoder.prompt_cells))
+            for row, prompt in enumerate(wanted)
+        ]
+
+    def _masks(self, wanted: Sequence[Prompt], found: Decoded, frame: Frame, multimask: bool) -> list[Mask]:
+        kept = []
+        for row, prompt in enumerate(wanted):
+            chosen = self.settings.multimask if multimask else (chosen_mask(found.iou[row], prompt, self.settings),)
+            kept += [
+                Mask(
+                    predicted_iou=float(found.iou[row, index]), logits=found.masks[row, index].copy(), frame=frame,
+                    window=found.window(row, index), prompt=row, index=index, threshold=self.settings.mask_threshold,
+                )
+                for index in chosen
+            ]  # fmt: skip
+        return kept
+
+    @property
+    def everything_options(self) -> EverythingOptions:
+        """The options of everything mode that the bundle states; `changed` makes others of them."""
+        return EverythingOptions.of(self.settings.everything)
+
+    def everything(
+        self, source: Source, /, *, options: EverythingOptions | None = None, progress: Progress = silent
+    ) -> Everything:
+        """Masks of all that a picture shows. source: a picture, or an `EncodedImage`. options: None = the bundle's
+        (`everything_options`). progress: counts points; an exception that it raises ends the search.
+
+        Raises BadInput that names the picture, CheckFailed (the runtime's answer is not finite), BadUsage (options that
+        are invalid, crops of an `EncodedImage`, closed, another process).
+        """
+        clock = Stages()
+        search, encoded = self._search(source, options, progress, clock)
+        masks = tuple(clock("search", list, search))
+        return Everything(
+            masks=masks, width=encoded.frame.width, height=encoded.frame.height, counts=search.counts,
+            source=encoded.name, file=encoded.file, bit_depth=self._pictures.record.bit_depth, notes=encoded.notes,
+            ran=self.run_info(clock),
+        )  # fmt: skip
+
+    def everything_stream(
+        self, source: Source, /, *, options: EverythingOptions | None = None, progress: Progress = silent
+    ) -> Search:
+        """As `everything`, as an iterable that gives each mask as soon as it is final: after each crop, or at the end
+        where there are none. Stop iterating to cancel. Raises as `everything`."""
+        return self._search(source, options, progress, Stages())[0]
+
+    def _search(
+        self, source: Source, options: EverythingOptions | None, progress: Progress, clock: Stages
+    ) -> tuple[Search, EncodedImage]:
+        self.require_open()
+        chosen = self.everything_options if options is None else options.changed()
+        if chosen.crop_layers and isinstance(source, EncodedImage):
+            raise BadUsage("crops of an encoded picture can't be looked at", hint="Pass the picture itself")
+        encoded = self._encoded(source, clock)
+        pixels = self._pictures.rgb8(source) if chosen.crop_layers else None
+
+        def encode(crop: Crop) -> EncodedImage:
+            if pixels is None or crop.layer == 0:
+                return encoded
+            x0, y0, x1, y1 = crop.box
+            prepared = preprocess.apply(pixels[y0:y1, x0:x1], self._pictures.record)
+            frame = Frame.of(prepared.geometry, self._pictures.record.width)
+            # Not cached: the crops of one picture would push out all others.
+            return replace(encoded, features=self._encode(prepared, frame), frame=frame, digest="")
+
+        search = Search(
+            encode, self.decoder, chosen, width=encoded.frame.width, height=encoded.frame.height,
+            masks=self.settings.multimask, threshold=self.settings.mask_threshold, progress=progress,
+        )  # fmt: skip
+        return search, encoded
+
+    def explain_task(self) -> Sequence[str]:
+        count, cells = len(self.settings.multimask), self.decoder.cells
+        return (f"masks      {count} alternatives a prompt, {cells} x {cells} cells",)
+
+    def close(self) -> None:
+        super().close()
+        self.cache.clear()
+
+
+def encoder_feeds(tensor: NDArray[np.uint8], frame: Frame) -> dict[str, Array]:
+    """What the encoder is fed: the prepared picture, and where it ends."""
+    return {IMAGE: tensor, EXTENT: frame.extent}
+
+
+def chosen_mask(iou: NDArray[np.float32], prompt: Prompt, settings: SegmentationSettings) -> int:
+    """Index of the one mask that answers a prompt. iou: float32 (K,), predicted. Of equal ones the first."""
+    if settings.single is not None and prompt.token_count >= UNAMBIGUOUS:
+        return settings.single
+    return max(settings.multimask, key=lambda index: iou[index])
+
+
+def refined_mask(
+    found: Decoded, row: int, prompt: Prompt, frame: Frame, settings: SegmentationSettings, cells: int
+) -> NDArray[np.float32]:
+    """The mask prompt, float32 (cells, cells), that repeats what was answered to the prompt in `row`."""
+    index = chosen_mask(found.iou[row], prompt, settings)
+    return frame.whole_frame_grid(found.masks[row, index], found.window(row, index), cells)
+
+
+def _asked(
+    source: Source, points: Points, labels: Any, boxes: Any, masks: Any, multimask: bool | None, refine: int | None
+) -> Prompted:
+    """The request as one value. Raises BadUsage for prompts given twice, or a number of rounds that is none."""
+    given = {"points": points, "labels": labels, "boxes": boxes, "masks": masks, "multimask": multimask}
+    given |= {"refine": refine}
+    stated = {name: value for name, value in given.items() if value is not None}
+    if isinstance(source, Prompted):
+        if stated:
+            raise BadUsage(f"{next(iter(stated))} is given beside a Prompted, which has its own", hint="Give one")
+        asked = source
+    else:
+        asked = Prompted(picture=source, **stated)
+    if not isinstance(asked.refine, int) or not 0 <= asked.refine <= MOST_ROUNDS:
+        raise BadUsage(f"refine is a number of rounds from 0 to {MOST_ROUNDS}, not {asked.refine!r}")
+    return asked
+
+
+def _no_mask(given: object, what: str = "", cells: int | None = None) -> BadInput:
+    size = "(r, r)" if cells is None else f"({cells}, {cells})"
+    return BadInput(
+        f"this {type(given).__name__}{what} is no mask prompt",
+        hint=f"Give a Mask of an earlier result, bool (H, W) of the picture's size, or float32 {size} logits",
+    )

@@ -1,0 +1,145 @@
+"""What a segmentation bundle keeps in its manifest, and which tensors its graphs have. Knows no pixels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from edge_sdk.bundle.manifest import Preprocessing
+from edge_sdk.tensors import BATCH, TensorSpec
+
+ENCODER, DECODER, REFINER = "encoder", "decoder", "refiner"
+"""The roles. The encoder sees a picture once; the decoder answers prompts on it; the refiner is the decoder for prompts
+of which each has a mask."""
+IMAGE, EXTENT = "image", "extent"
+POINTS, LABELS, MASK = "points", "labels", "mask"
+MASKS, IOU, WINDOWS = "masks", "iou", "windows"
+
+
+class EverythingSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Thresholds of everything mode. They belong to one checkpoint, so they are data.
+
+    points_per_side: of the grid of prompts. predicted_iou: a mask below it is dropped. stability: share of pixels that
+    stay when the threshold moves by `stability_offset` logits either way; a mask below it is dropped. confident_logit:
+    pixels above it need no further prompt (hierarchical mode); None = not calibrated, and that mode is not offered.
+    nms_iou: of two masks whose boxes overlap by more, the one with the lower predicted IoU is dropped.
+    """
+
+    points_per_side: int = 32
+    predicted_iou: float = 0.88
+    stability: float = 0.95
+    stability_offset: float = 1.0
+    confident_logit: float | None = None
+    nms_iou: float = 0.7
+
+
+class SegmentationSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a segmentation bundle keeps in its manifest.
+
+    multimask: indices of the decoder's masks that are alternatives for an ambiguous prompt. single: index of the mask
+    that answers prompts of three tokens and more where one mask is asked for, None = the alternative with the highest
+    predicted IoU does. mask_threshold: logit above which a pixel is in the mask. labels: what its masks are of, for
+    people.
+    """
+
+    multimask: tuple[int, ...]
+    single: int | None = None
+    mask_threshold: float = 0.0
+    everything: EverythingSettings = EverythingSettings()
+    labels: tuple[str, ...] = ()
+
+
+def settings_problem(settings: SegmentationSettings, masks: int) -> str:
+    """What is invalid in the settings of a bundle whose decoder answers `masks` masks, as a sentence part; "" if
+    nothing."""
+    known = range(masks)
+    if not settings.multimask or len(set(settings.multimask)) < len(settings.multimask):
+        return f"multimask is {settings.multimask}: one mask or more, each once"
+    chosen = (*settings.multimask, *(() if settings.single is None else (settings.single,)))
+    if odd := [index for index in chosen if index not in known]:
+        return f"mask {odd[0]} is chosen, and the decoder answers {masks}"
+    every = settings.everything
+    numbers = (settings.mask_threshold, every.predicted_iou, every.stability, every.stability_offset, every.nms_iou)
+    if not all(math.isfinite(value) for value in (*numbers, every.confident_logit or 0.0)):
+        return "a threshold is no finite number"
+    if every.points_per_side < 1 or every.stability_offset < 0:
+        return "everything mode needs a point per side or more, and an offset of at least 0"
+    return ""
+
+
+def graphs_problem(
+    record: Preprocessing | None,
+    inputs: Mapping[str, Sequence[TensorSpec]],
+    outputs: Mapping[str, Sequence[TensorSpec]],
+) -> str:
+    """What is invalid in the graphs and the preprocessing of a bundle, as a sentence part; "" if nothing.
+
+    inputs, outputs: by role.
+    """
+    if record is None:
+        return "there is no preprocessing"
+    if record.mode != "longest-side" or record.width != record.height or record.border:
+        return f"its preprocessing is {record.mode}, {record.width} x {record.height}, not longest-side and square"
+    side = record.width
+    wanted = {IMAGE: ("uint8", (1, side, side, 3)), EXTENT: ("float32", (2,))}
+    if problem := _misfit(ENCODER, inputs[ENCODER], wanted):
+        return problem
+    features = {spec.name: (spec.dtype, spec.shape) for spec in outputs[ENCODER]}
+    for name, (dtype, shape) in features.items():
+        if dtype != "float32" or shape[:1] != (1,) or any(isinstance(size, str) for size in shape):
+            return f"the encoder answers {name} as {dtype} {shape}, not float32 of one picture"
+    tokens = _tokens(inputs[DECODER])
+    for role in (DECODER, REFINER):
+        prompts = {POINTS: ("float32", (BATCH, tokens, 2)), LABELS: ("int32", (BATCH, tokens))}
+        if role == REFINER:
+            r = mask_side(inputs[REFINER])
+            prompts[MASK] = ("float32", (BATCH, 1, r, r))
+        if problem := _misfit(role, inputs[role], {**features, **prompts}) or _answers_problem(role, outputs[role]):
+            return problem
+    return "" if mask_shape(outputs[DECODER]) == mask_shape(outputs[REFINER]) else "its roles answer different masks"
+
+
+def _tokens(inputs: Sequence[TensorSpec]) -> int | str:
+    """Size of the token axis: a free axis, or one number."""
+    return next((spec.shape[1] for spec in inputs if spec.name == POINTS and len(spec.shape) == 3), "T")
+
+
+def mask_side(inputs: Sequence[TensorSpec]) -> int:
+    """Cells of a side of the refiner's mask input; 0 where it has none of one size."""
+    found = next((spec.shape[-1] for spec in inputs if spec.name == MASK and spec.shape), 0)
+    return found if isinstance(found, int) else 0
+
+
+def mask_shape(outputs: Sequence[TensorSpec]) -> tuple[int, int]:
+    """(masks a prompt, cells of a side) of a decoder's answer; zeros where the graph does not state them."""
+    shape = next((spec.shape for spec in outputs if spec.name == MASKS), ())
+    if len(shape) == 4 and isinstance(shape[1], int) and isinstance(shape[3], int):
+        return shape[1], shape[3]
+    return 0, 0
+
+
+def _misfit(role: str, specs: Sequence[TensorSpec], wanted: Mapping[str, tuple[str, tuple[int | str, ...]]]) -> str:
+    found = {spec.name: (spec.dtype, spec.shape) for spec in specs}
+    for name, (dtype, shape) in wanted.items():
+        if name not in found:
+            return f"the {role} does not take {name}"
+        if found[name] != (dtype, shape):
+            return f"the {role} takes {name} as {found[name][0]} {found[name][1]}, not {dtype} {shape}"
+    extra = sorted(set(found) - set(wanted))
+    return f"the {role} takes {extra[0]}, which nothing provides" if extra else ""
+
+
+def _answers_problem(role: str, outputs: Sequence[TensorSpec]) -> str:
+    count, side = mask_shape(outputs)
+    wanted: dict[str, tuple[int | str, ...]] = {MASKS: (BATCH, count, side, side), IOU: (BATCH, count)}
+    found = {spec.name: (spec.dtype, spec.shape) for spec in outputs}
+    if WINDOWS in found:
+        wanted[WINDOWS] = (BATCH, count, 4)
+    if not count or not side:
+        return f"the {role} answers no {MASKS} of shape (N, masks, side, side)"
+    for name, shape in wanted.items():
+        if found.get(name) != ("float32", shape):
+            return f"the {role} does not answer {name} as float32 {shape}"
+    return ""

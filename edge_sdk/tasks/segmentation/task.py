@@ -1,0 +1,195 @@
+"""The segmentation task: settings, checks, golden samples, command line, meaning of errors. Knows no family."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_sdk import preprocess
+from edge_sdk.bundle.store import Bundle
+from edge_sdk.counted import counted
+from edge_sdk.errors import BadBundle, BadUsage
+from edge_sdk.golden import OutputCheck
+from edge_sdk.shown import shown
+from edge_sdk.tasks.base import Answers, Given, Headline, Loaded, Running, Setup, Task, settings_of
+from edge_sdk.tasks.images import PICTURE, given_pictures, left_out, record_of, ring
+from edge_sdk.tasks.segmentation import prompts as prompting
+from edge_sdk.tasks.segmentation.decoding import Decoder, decoder_feeds
+from edge_sdk.tasks.segmentation.frame import Frame
+from edge_sdk.tasks.segmentation.prompts import BACKGROUND, CENTRE, FOREGROUND, Prompted, tokens_of
+from edge_sdk.tasks.segmentation.segmenter import PromptSegmenter, encoder_feeds, refined_mask
+from edge_sdk.tasks.segmentation.settings import (
+    DECODER,
+    ENCODER,
+    IOU,
+    MASK,
+    MASKS,
+    REFINER,
+    SegmentationSettings,
+    graphs_problem,
+    mask_shape,
+    settings_problem,
+)
+from edge_sdk.tensors import Array
+
+POINTS, LABELS, BOXES = "points", "labels", "boxes"
+"""Arrays of a golden sample's source beside the picture: as `predict` takes them."""
+ROWS = 64
+"""Prompts of one call, where `load` is given no `max_batch`: few calls for many prompts, and their masks stay small."""
+
+
+class SegmentationTask(Task):
+    """Three graphs: picture to features; features and prompts to masks; the same for prompts with a mask each.
+
+    A golden sample's source is an encoded picture with points, labels and boxes, answered with one round of refinement,
+    so that it reaches all three.
+    """
+
+    name: ClassVar[str] = "segmentation"
+    roles: ClassVar[tuple[str, ...]] = (ENCODER, DECODER, REFINER)
+    settings: ClassVar[type[msgspec.Struct]] = SegmentationSettings
+    predictor: ClassVar[type[Running[Any, Any]]] = PromptSegmenter
+    batch_rows: ClassVar[Mapping[str, int]] = {DECODER: ROWS, REFINER: ROWS}
+    prompts: ClassVar[Mapping[str, str]] = {
+        "point": "X,Y on the object",
+        "background": "X,Y beside it",
+        "box": "X0,Y0,X1,Y1 around it; several boxes ask for several masks",
+    }
+
+    def check(self, setup: Setup, *, where: str) -> None:
+        problem = graphs_problem(setup.preprocessing, setup.inputs, setup.outputs)
+        problem = problem or settings_problem(setup.settings, mask_shape(setup.outputs[DECODER])[0])
+        if problem:
+            raise BadBundle(f"the bundle is none for {self.name}: {problem}", where=where, hint="Export it again")
+
+    def open(self, loaded: Loaded) -> PromptSegmenter:
+        return PromptSegmenter(loaded, settings_of(loaded.bundle, SegmentationSettings))
+
+    def feeds(self, setup: Setup, source: Mapping[str, Array], role: str, answers: Answers) -> dict[str, Array]:
+        assert setup.preprocessing is not None  # see `check`
+        decoded = preprocess.decode(source[PICTURE].tobytes(), where="golden picture")
+        prepared = preprocess.apply(decoded, setup.preprocessing)
+        frame = Frame.of(prepared.geometry, setup.preprocessing.width)
+        return self.feeds_of(setup, prepared.tensor, frame, source, role, answers)
+
+    def feeds_of(
+        self, setup: Setup, tensor: NDArray[np.uint8], frame: Frame, source: Mapping[str, Array], role: str,
+        answers: Answers,
+    ) -> dict[str, Array]:  # fmt: skip
+        """`feeds` of a picture that is prepared already: uint8 (1, side, side, 3), lying in `frame`."""
+        if role == ENCODER:
+            return encoder_feeds(tensor, frame)
+        decoder = Decoder(_no_run, setup.inputs, setup.outputs, {})
+        wanted = prompting.checked(frame, points=source.get(POINTS), labels=source.get(LABELS), boxes=source.get(BOXES))
+        tokens, labels = tokens_of(wanted, frame, tokens=decoder.tokens)
+        feeds = decoder_feeds(answers[ENCODER], tokens, labels)
+        if role == REFINER:
+            found = decoder.read(answers[DECODER], frame)
+            grids = [
+                refined_mask(found, row, prompt, frame, setup.settings, decoder.prompt_cells)
+                for row, prompt in enumerate(wanted)
+            ]
+            feeds[MASK] = np.stack(grids)[:, None]
+        return feeds
+
+    def source(self, stored: Mapping[str, Array]) -> Prompted:
+        return Prompted(
+            picture=stored[PICTURE].tobytes(), points=stored.get(POINTS), labels=stored.get(LABELS),
+            boxes=stored.get(BOXES), refine=1,
+        )  # fmt: skip
+
+    def given(self, words: Sequence[str], bundle: Bundle) -> list[Given]:
+        """Pictures: files, and folders with everything below them; each with one point in its middle."""
+        return [
+            replace(one, source=Prompted(picture=one.source, points=CENTRE), file=one.source)
+            for one in given_pictures(words)
+        ]
+
+    def prompted(self, given: Given, prompts: Sequence[tuple[str, str]]) -> Given:
+        """The picture with points and boxes instead of the one in its middle."""
+        points = [(name, _numbers(name, text, 2)) for name, text in prompts if name != "box"]
+        boxes = [_numbers(name, text, 4) for name, text in prompts if name == "box"]
+        if points and len(boxes) > 1:
+            raise BadUsage(
+                "points belong to one prompt, and several boxes are several", hint="Give one box beside points, or none"
+            )
+        labels = [FOREGROUND if name == "point" else BACKGROUND for name, _ in points]
+        asked = Prompted(
+            picture=given.source.picture, points=[xy for _, xy in points] or None, labels=labels or None,
+            boxes=(boxes[0] if points else boxes) if boxes else None,
+        )  # fmt: skip
+        return replace(given, source=asked)
+
+    def left_out(self, words: Sequence[str]) -> list[str]:
+        return left_out(words)
+
+    def workload(self, bundle: Bundle, given: Sequence[Given] = ()) -> list[Any]:
+        """One prompt a picture, as a click on each of RING different pictures; none is asked twice in a row, so that
+        every call encodes."""
+        if given:
+            depth = record_of(bundle).bit_depth
+            return [
+                replace(one.source, picture=preprocess.read_rgb8(one.source.picture, bit_depth=depth)) for one in given
+            ]
+        golden = super().workload(bundle)
+        # ring() makes picture i of golden picture i % count, in its size
+        return [replace(golden[i % len(golden)], picture=picture, refine=0) for i, picture in enumerate(ring(bundle))]
+
+    def headline(self, bundle: Bundle, checks: Sequence[OutputCheck]) -> Headline:
+        """The largest error of a mask logit, which share of mask cells it can have moved across the threshold, and the
+        largest error of a predicted IoU."""
+        found = [check for check in checks if check.output == MASKS and check.role in (DECODER, REFINER)]
+        if not found or not all(np.isfinite(check.worst) for check in found):
+            return Headline()
+        worst = max(check.worst for check in found)
+        threshold = settings_of(bundle, SegmentationSettings).mask_threshold
+        share = max(_open_share(bundle, check, threshold) for check in found)
+        iou = max((check.worst for check in checks if check.output == IOU), default=0.0)
+        lines = (
+            f"masks: logits off by up to {worst:.3g}, which can change at most {share:.2%} of a mask's cells; "
+            f"predicted IoU off by up to {iou:.3g}",
+        )
+        facts = {"worst_mask_logit": worst, "cells_that_may_change": share, "worst_predicted_iou": iou}
+        return Headline(lines=lines, facts=facts)
+
+    def summary(self, bundle: Bundle) -> list[tuple[str, str]]:
+        settings, record = settings_of(bundle, SegmentationSettings), record_of(bundle)
+        outputs = next(graph.outputs for graph in bundle.manifest.graphs if graph.role == DECODER)
+        _, cells = mask_shape(outputs)
+        count = counted(len(settings.multimask), "alternative")
+        rows = [
+            ("picture", f"longest side {record.width} px"),
+            ("masks", f"{count} a prompt, {cells} x {cells} cells"),
+        ]
+        rows.append(("prompts", "; ".join(f"{name}={what}" for name, what in self.prompts.items())))
+        if settings.labels:
+            rows.append(("labels", ", ".join(map(shown, settings.labels))))
+        return rows
+
+
+def _open_share(bundle: Bundle, check: OutputCheck, threshold: float) -> float:
+    """Largest share of the cells of one golden sample's masks that are as near to the threshold as `check` is off."""
+    sample = bundle.manifest.golden[check.sample]
+    roles = {graph.name: graph.role for graph in bundle.manifest.graphs}
+    logits = [bundle.array(arrays[MASKS]) for name, arrays in sample.outputs.items() if roles[name] == check.role]
+    return max(float((np.abs(one - threshold) <= check.worst).mean()) for one in logits)
+
+
+def _numbers(name: str, text: str, count: int) -> NDArray[np.float64]:
+    try:
+        values = np.array([float(part) for part in text.split(",")])
+    except ValueError:
+        values = np.empty(0)
+    if len(values) != count:
+        wanted = "X,Y" if count == 2 else "X0,Y0,X1,Y1"
+        raise BadUsage(f"{name}={text} is not {count} numbers", hint=f"Write {name}={wanted}, px of the picture")
+    return values
+
+
+def _no_run(role: str, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    raise AssertionError("golden feeds are made without a session")

@@ -1,0 +1,47 @@
+"""Prompts made of a true mask, and how well a mask agrees with it: the protocol of the evaluation. Knows arrays."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_sdk.errors import BadInput
+
+
+def box_of(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """float64 (4,): [min x, min y, max x + 1, max y + 1], px. SAM's own boxes of masks lack the + 1.
+
+    Raises BadInput for an empty mask.
+    """
+    columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
+    if not columns.size:
+        raise BadInput("an empty mask has no box")
+    return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float64)
+
+
+def innermost(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """float64 (2,): x and y of the pixel of the mask that is furthest from every pixel outside it; what is beyond the
+    picture is outside. Of several the first, row by row."""
+    x0, y0, x1, y1 = box_of(mask).astype(int)
+    cut = np.ascontiguousarray(mask[y0:y1, x0:x1]).astype(np.uint8)
+    padded = cv2.copyMakeBorder(cut, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    distance = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
+    y, x = np.unravel_index(int(distance.argmax()), cut.shape)
+    return np.array([x0 + x, y0 + y], np.float64)
+
+
+def iou(mask: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
+    """Intersection over union, 0..1; of two empty masks 1."""
+    union = int(np.count_nonzero(mask | truth))
+    return int(np.count_nonzero(mask & truth)) / union if union else 1.0
+
+
+def controls(mask: NDArray[np.bool_]) -> tuple[float, float]:
+    """IoU of two answers that need no network: the whole box of the mask, and the ellipse inside that box."""
+    x0, y0, x1, y1 = box_of(mask).astype(int)
+    cut = mask[y0:y1, x0:x1]  # both answers lie in the box
+    height, width = cut.shape
+    across = (np.arange(width) + 0.5) / width * 2 - 1
+    down = (np.arange(height)[:, None] + 0.5) / height * 2 - 1
+    return float(cut.mean()), iou(np.asarray(across**2 + down**2 <= 1.0), cut)

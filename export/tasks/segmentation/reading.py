@@ -1,0 +1,243 @@
+"""Reads annotated pictures: a folder with label maps, or COCO instances. Decodes no picture; knows no family.
+
+Layouts, by what is in the folder:
+  images/{train,val,test} with labels/... or segmentation/...: for the picture STEM.jpg the label map STEM.png, or one
+  of each of several annotators, STEM_1.png, STEM_2.png.
+  annotations/*.json, or *.json: COCO instances; the split is the one of train, val, test that the name holds. Pictures
+  are looked for in images/SPLIT, SPLIT*, images and beside.
+Pictures of `val` are trained on if there are test pictures, else they are the test pictures.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edge_sdk import encoded, plain_file, preprocess
+from edge_sdk.counted import counted
+from edge_sdk.errors import BadInput, BadUsage
+from edge_sdk.export.tasks.segmentation.annotations import (
+    AnnotatedPicture,
+    Annotator,
+    CocoSegments,
+    LabelMap,
+    SegmentationData,
+    size_problem,
+)
+from edge_sdk.export.tasks.segmentation.options import SegmentationOptions
+from edge_sdk.folders import pictures_in
+from edge_sdk.grouping import Grouping
+from edge_sdk.progress import Progress, silent
+from edge_sdk.shown import not_a_folder, shown
+
+SPLITS = ("train", "val", "test")
+LABEL_FOLDERS = ("labels", "segmentation")
+LAYOUTS = (
+    "Understood: images/train and labels/train with a PNG label map for each picture, or COCO instances in annotations/"
+)
+_MOST_NAMED = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """One picture before its file is read. labels: label maps. coco: instances of COCO."""
+
+    path: Path
+    labels: tuple[Path, ...] = ()
+    coco: CocoSegments | None = None
+
+
+def read_data(folder: Path, options: SegmentationOptions, *, progress: Progress = silent) -> SegmentationData:
+    """The annotated pictures of `folder`, in a fixed order; every file is read once, for its digest and size.
+
+    Pictures that can't be read are left out and noted; annotations of another size than their picture are refused, both
+    named. Raises BadInput (no such folder, no pictures to train on), BadUsage (a pattern that does not fit).
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise not_a_folder(folder, LAYOUTS)
+    notes: list[str] = []
+    splits = _label_maps(folder, notes) if (folder / "images").is_dir() and _labels_of(folder) else _coco(folder, notes)
+    if not any(splits.values()):
+        raise BadInput("; ".join(("there are no annotated pictures in it", *notes)), where=shown(folder), hint=LAYOUTS)
+    part_of, kind_of = Grouping(folder, options.group), _Kinds(folder, options.kind)
+    total, done = sum(map(len, splits.values())), 0
+    read: dict[str, list[AnnotatedPicture]] = {split: [] for split in SPLITS}
+    for split, found in splits.items():
+        for one in found:
+            progress(done, total, "reading annotated pictures")
+            done += 1
+            try:
+                content, maps = _checked(one)
+            except _Unreadable as exc:
+                notes.append(f"left out: {shown(one.path.relative_to(folder))}: {exc}")
+                continue
+            annotators: tuple[Annotator, ...] = (one.coco,) if one.coco is not None else maps
+            read[split].append(
+                AnnotatedPicture(
+                    path=one.path, part=part_of(one.path), kind=kind_of(one.path), content=content,
+                    annotators=annotators,
+                )
+            )  # fmt: skip
+    return _divided(read, group=options.group or "", notes=notes, where=folder)
+
+
+def _divided(
+    read: Mapping[str, Sequence[AnnotatedPicture]], *, group: str, notes: list[str], where: Path
+) -> SegmentationData:
+    """By purpose. A copy of a training picture is no test picture."""
+    train, test = list(read["train"]), list(read["test"])
+    if test:
+        train += read["val"]
+    else:
+        test = list(read["val"])
+    if not train:
+        raise BadInput("; ".join(("there is no picture to train on", *notes)), where=shown(where), hint=LAYOUTS)
+    seen = {one.content for one in train}
+    parts = {one.part for one in train} if group else set()
+    kept = [one for one in test if one.content not in seen and one.part not in parts]
+    if len(kept) < len(test):
+        copies = counted(len(test) - len(kept), "test picture")
+        notes.append(f"left out: {copies} that the training has, too, or that show a part that it has")
+    return SegmentationData(train=tuple(train), test=tuple(kept), group=group, notes=tuple(notes))
+
+
+class _Unreadable(Exception):
+    """A picture file that is left out."""
+
+
+def _checked(one: _Found) -> tuple[str, tuple[LabelMap, ...]]:
+    """sha256 of the picture file, and its label maps. Raises BadInput for sizes that differ."""
+    try:
+        data = plain_file.read(one.path, what="a picture")
+        width, height = encoded.size(data, where=shown(one.path))
+    except BadInput as exc:
+        raise _Unreadable(str(exc.args[0])) from exc
+    maps = []
+    for path in one.labels:
+        labels = plain_file.read(path, what="a label map")
+        _check_size(data, one.path, (height, width), path, encoded.size(labels, where=shown(path))[::-1])
+        maps.append(LabelMap(path=path, content=hashlib.sha256(labels).hexdigest()))
+    if one.coco is not None:
+        _check_size(data, one.path, (height, width), one.coco.where, (one.coco.height, one.coco.width))
+    return hashlib.sha256(data).hexdigest(), tuple(maps)
+
+
+def _check_size(data: bytes, path: Path, size: tuple[int, int], marked: Path | str, wanted: tuple[int, int]) -> None:
+    """size: as the file's header says; a camera's note on its orientation may swap them."""
+    if size != wanted:
+        turned = preprocess.decode(data, where=shown(path)).shape[:2] if size == wanted[::-1] else size
+        if turned != wanted:
+            raise size_problem(marked, wanted, path, turned)
+
+
+class _Kinds:
+    """What a picture shows, by a regular expression searched in the path below the folder: its first group, or the
+    whole match. Raises BadUsage for one that is none, or that does not fit a picture."""
+
+    def __init__(self, folder: Path, pattern: str | None) -> None:
+        try:
+            self._folder, self._pattern = folder, None if pattern is None else re.compile(pattern)
+        except re.error as exc:
+            raise BadUsage(f"--kind {pattern} is no regular expression: {exc}") from exc
+
+    def __call__(self, path: Path) -> str:
+        if self._pattern is None:
+            return ""
+        below = path.relative_to(self._folder).as_posix()
+        found = self._pattern.search(below)
+        if found is None:
+            raise BadUsage(f"--kind {self._pattern.pattern} does not fit {shown(below)}")
+        return shown(found.group(1) if self._pattern.groups else found.group(0))
+
+
+def _labels_of(folder: Path) -> Path | None:
+    return next((folder / name for name in LABEL_FOLDERS if (folder / name).is_dir()), None)
+
+
+def _label_maps(folder: Path, notes: list[str]) -> dict[str, list[_Found]]:
+    home = _labels_of(folder)
+    assert home is not None
+    out: dict[str, list[_Found]] = {}
+    for split in SPLITS:
+        pictures = pictures_in(folder / "images" / split, recursive=False, at_least=0) if (
+            folder / "images" / split
+        ).is_dir() else ()  # fmt: skip
+        maps = pictures_in(home / split, recursive=False, at_least=0) if (home / split).is_dir() else ()
+        by_stem = _by_picture({path.stem for path in pictures}, maps)
+        out[split] = [_Found(path=path, labels=tuple(by_stem[path.stem])) for path in pictures if by_stem[path.stem]]
+        if bare := [path.name for path in pictures if not by_stem[path.stem]]:
+            notes.append(_left_out(split, bare, "pictures without a label map"))
+        used = {path for found in by_stem.values() for path in found}
+        if spare := [path.name for path in maps if path not in used]:
+            notes.append(_left_out(split, spare, "label maps without a picture"))
+    return out
+
+
+def _by_picture(stems: set[str], maps: Sequence[Path]) -> dict[str, list[Path]]:
+    """Label maps by the stem of their picture: their own, or what is before their last underscore."""
+    out: dict[str, list[Path]] = defaultdict(list)
+    for path in maps:
+        stem = path.stem if path.stem in stems else path.stem.rpartition("_")[0]
+        if stem in stems:
+            out[stem].append(path)
+    return out
+
+
+def _left_out(split: str, names: Sequence[str], what: str) -> str:
+    listed = ", ".join(map(shown, names[:_MOST_NAMED])) + ", ..." * (len(names) > _MOST_NAMED)
+    return f"left out: {split}: {len(names)} {what} ({listed})"
+
+
+def _coco(folder: Path, notes: list[str]) -> dict[str, list[_Found]]:
+    files = [*sorted((folder / "annotations").glob("*.json")), *sorted(folder.glob("*.json"))]
+    out: dict[str, list[_Found]] = {split: [] for split in SPLITS}
+    for file in files:
+        split = next((one for one in SPLITS if one in file.stem.lower()), "train" if len(files) == 1 else "")
+        if not split:
+            notes.append(f"left out: {shown(file.name)}: its name holds none of {', '.join(SPLITS)}")
+            continue
+        out[split] += _instances(file, folder, split, notes)
+    return out
+
+
+def _instances(file: Path, folder: Path, split: str, notes: list[str]) -> list[_Found]:
+    where = shown(file)
+    try:
+        read = json.loads(plain_file.read(file, what="COCO instances"))
+        pictures = {one["id"]: one for one in read["images"]}
+        marked: dict[Any, list[Any]] = defaultdict(list)
+        crowds = 0
+        for one in read["annotations"]:
+            crowds += bool(one.get("iscrowd"))
+            if not one.get("iscrowd"):
+                marked[one["image_id"]].append(one["segmentation"])
+        stated = {id_: (one["file_name"], int(one["height"]), int(one["width"])) for id_, one in pictures.items()}
+    except (ValueError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as exc:
+        raise BadInput(
+            f"this is no file of COCO instances: {type(exc).__name__}: {exc}", where=where,
+            hint='It has "images" (id, file_name, height, width) and "annotations" (image_id, segmentation)',
+        ) from exc  # fmt: skip
+    if crowds:
+        notes.append(f"left out: {shown(file.name)}: {counted(crowds, 'crowd')} (iscrowd), which are no single object")
+    homes = [folder / "images" / split, *sorted(folder.glob(f"{split}*/")), folder / "images", folder, file.parent]
+    out, missing = [], []
+    for id_, (name, height, width) in stated.items():
+        path = next((home / name for home in homes if (home / name).is_file()), None)
+        if path is None or not marked[id_]:
+            missing += [name] if path is None else []
+            continue
+        content = hashlib.sha256(json.dumps(marked[id_], sort_keys=True).encode()).hexdigest()
+        segments = CocoSegments(
+            segments=tuple(marked[id_]), height=height, width=width, content=content, where=f"{where}: {shown(name)}"
+        )
+        out.append(_Found(path=path, coco=segments))
+    if missing:
+        notes.append(_left_out(split, missing, "pictures that are not there"))
+    return sorted(out, key=lambda one: one.path)

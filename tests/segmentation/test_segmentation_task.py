@@ -1,0 +1,199 @@
+"""The task around the predictor: bundles that are checked, verified, profiled, inspected and used by command line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import disk_graphs
+import numpy as np
+import pytest
+
+import edge_sdk
+from edge_sdk import tasks
+from edge_sdk.cli.main import run
+from edge_sdk.errors import BadBundle, BadUsage, CheckFailed
+from edge_sdk.export.family import Exported, FloatGraph
+from edge_sdk.export.pack import setup_of
+from edge_sdk.profiling import predicting
+from edge_sdk.summary import inspect
+from edge_sdk.tasks.base import Setup
+from edge_sdk.tasks.images import RING
+from edge_sdk.tasks.segmentation.segmenter import PromptSegmenter
+from edge_sdk.tasks.segmentation.settings import EverythingSettings, SegmentationSettings
+from edge_sdk.tasks.segmentation.task import SegmentationTask
+from edge_sdk.verify import verify
+
+
+@pytest.mark.parametrize("kind", ["disks", "windows"])
+def test_verify_replays_all_three_graphs_and_predict(kind: str, request: pytest.FixtureRequest) -> None:
+    report = verify(request.getfixturevalue(kind), runtimes=["onnxruntime", "openvino"])
+    assert report.passed, report.text()
+    assert {row.role for row in report.rows} == {"encoder", "decoder", "refiner"}
+    assert "can change at most" in report.text()
+
+
+def test_verify_finds_a_predictor_that_feeds_the_refiner_another_mask(
+    disks: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right: Callable[..., Any] = PromptSegmenter._refined
+
+    def refined(self: Any, wanted: Any, found: Any, frame: Any) -> Any:
+        return [replace(one, mask=one.mask + 1) for one in right(self, wanted, found, frame)]
+
+    monkeypatch.setattr(PromptSegmenter, "_refined", refined)
+    report = verify(disks, runtimes=["onnxruntime"])
+    assert not report.passed
+    assert "it feeds refiner something else than Task.feeds does" in report.text()
+
+
+def test_a_cache_that_confuses_pictures_is_not_packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge_sdk.tasks.segmentation.segmenter.content_key", lambda *parts: "one")
+    with pytest.raises(CheckFailed, match="it feeds encoder something else than"):
+        disk_graphs.write(tmp_path / "stale.edge")
+
+
+def test_a_profile_encodes_in_every_call(disks: Path) -> None:
+    with edge_sdk.load_as(PromptSegmenter, disks, runtime="onnxruntime", threads=1) as segmenter:
+        sources = predicting.workload(segmenter)
+        assert len(sources) == RING
+        for source in (*sources, *sources):
+            assert "encode" in segmenter.predict(source).ran.stages_ms
+
+
+def test_many_prompts_run_together_unless_load_says_otherwise(disks: Path) -> None:
+    def rows(**given: Any) -> dict[str, int]:
+        with edge_sdk.load(disks, runtime="onnxruntime", threads=1, **given) as loaded:
+            return {role: model.max_batch for role, model in loaded._loaded.models.items()}
+
+    assert rows() == {"encoder": 1, "decoder": 8, "refiner": 8}  # the graphs were exported for 8
+    assert rows(max_batch=2) == {"encoder": 2, "decoder": 2, "refiner": 2}
+    with pytest.raises(BadUsage, match="max_batch is a number of at least 1, not 0"):
+        rows(max_batch=0)
+
+
+def test_inspect_shows_what_can_be_asked(disks: Path) -> None:
+    shown = dict(inspect(disks).task)
+    assert shown["masks"] == "3 alternatives a prompt, 32 x 32 cells"
+    assert "box=X0,Y0,X1,Y1" in shown["prompts"]
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    path = tmp_path / "photo.png"
+    path.write_bytes(disk_graphs.png(disk_graphs.picture(4)))
+    return path
+
+
+def asked(capsys: pytest.CaptureFixture[str], *words: str | Path) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as left:
+        run(["predict", *map(str, words), "--runtime", "onnxruntime"])
+    out = capsys.readouterr()
+    return int(left.value.code or 0), out.out, out.err
+
+
+def test_predict_takes_prompts_and_else_a_point_in_the_middle(
+    disks: Path, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, _ = asked(capsys, disks, photo, "--json")
+    (mask,) = json.loads(out)["masks"]
+    assert (code, mask["box"]) == (0, [24, 16, 40, 32])
+    code, out, _ = asked(
+        capsys, disks, photo, "--json", "--prompt", "box=10,10,50,40", "--prompt", "background=40,30",
+        "--out", tmp_path / "out",
+    )  # fmt: skip
+    (mask,) = json.loads(out)["masks"]
+    assert code == 0
+    np.testing.assert_allclose(mask["box"], [10, 10, 50, 40], atol=2)
+    assert (tmp_path / "out" / "photo.png").exists()
+    code, out, _ = asked(capsys, disks, photo, "--json", "--prompt", "box=1,1,9,9", "--prompt", "box=20,10,50,40")
+    assert [one["prompt"] for one in json.loads(out)["masks"]] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("prompts", "code", "words"),
+    [
+        (["spot=1,2"], 2, "the task segmentation takes no prompt spot. It takes point=X,Y on the object"),
+        (["point"], 2, "point has no value. Write point=X,Y on the object"),
+        (["point=1"], 2, "point=1 is not 2 numbers. Write point=X,Y"),
+        (["box=1,2,3,x"], 2, "box=1,2,3,x is not 4 numbers. Write box=X0,Y0,X1,Y1"),
+        (["box=1,1,9,9", "box=2,2,9,9", "point=1,2"], 2, "points belong to one prompt"),
+        (["point=100,2"], 3, "the point (100, 2) is outside the picture of 64 x 48 px"),
+    ],
+)
+def test_prompts_that_make_no_sense_are_refused(
+    disks: Path, photo: Path, prompts: list[str], code: int, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    left, _, err = asked(capsys, disks, photo, *(word for one in prompts for word in ("--prompt", one)))
+    assert left == code
+    assert words in " ".join(err.split())
+
+
+def test_a_result_does_not_replace_its_picture(disks: Path, photo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = asked(capsys, disks, photo, "--out", photo.parent, "--overwrite")
+    assert code == 2
+    assert "would replace the input" in " ".join(err.split())
+
+
+def other(role: str, graph: bytes) -> Exported:
+    made = disk_graphs.exported()
+    return replace(made, graphs={**made.graphs, role: FloatGraph(onnx=graph, axes={"N": 8, "T": 6})})
+
+
+def test_graphs_that_do_not_fit_together_are_refused() -> None:
+    made = disk_graphs.exported()
+    cases: list[tuple[Exported, str]] = [
+        (replace(made, preprocessing=None), "there is no preprocessing"),
+        (
+            replace(made, preprocessing=disk_graphs.Preprocessing(width=64, height=64, mode="letterbox")),
+            "its preprocessing is letterbox, 64 x 64, not longest-side",
+        ),
+        (
+            replace(made, preprocessing=disk_graphs.Preprocessing(width=32, height=32, mode="longest-side")),
+            "the encoder takes image as uint8",
+        ),
+        (other("refiner", disk_graphs.decoder(windowed=False, masked=False)), "the refiner does not take mask"),
+        (other("decoder", disk_graphs.decoder(windowed=False, masked=True)), "the decoder takes mask, which nothing"),
+        (other("refiner", disk_graphs.decoder(windowed=True, masked=True)), "its roles answer different masks"),
+    ]
+    for exported, words in cases:
+        with pytest.raises(BadBundle, match=words):
+            setup_of(exported, tasks.task("segmentation"), family="by hand", where="one.edge")
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (SegmentationSettings(multimask=()), r"multimask is \(\)"),
+        (SegmentationSettings(multimask=(1, 1)), r"multimask is \(1, 1\)"),
+        (SegmentationSettings(multimask=(1, 4)), "mask 4 is chosen, and the decoder answers 4"),
+        (SegmentationSettings(multimask=(1,), single=-1), "mask -1 is chosen"),
+        (SegmentationSettings(multimask=(1,), mask_threshold=float("nan")), "a threshold is no finite number"),
+        (
+            SegmentationSettings(multimask=(1,), everything=EverythingSettings(points_per_side=0)),
+            "everything mode needs a point per side",
+        ),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(settings: SegmentationSettings, words: str) -> None:
+    made = setup_of(disk_graphs.exported(), tasks.task("segmentation"), family="by hand", where="")
+    setup = Setup(settings=settings, preprocessing=made.preprocessing, inputs=made.inputs, outputs=made.outputs)
+    with pytest.raises(BadBundle, match=words):
+        SegmentationTask().check(setup, where="one.edge")
+
+
+def test_the_device_side_needs_neither_torch_nor_onnx(disks: Path) -> None:
+    code = (
+        "import sys, json, numpy as np, edge_sdk\n"
+        f"with edge_sdk.load({str(disks)!r}, runtime='onnxruntime') as segmenter:\n"
+        "    result = segmenter.predict(np.zeros((48, 64, 3), np.uint8), points='centre')\n"
+        "    json.loads(result.to_json())\n"
+        "print(sorted({'torch', 'onnx', 'onnxscript', 'nncf', 'edge_sdk.export'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr[-2000:]

@@ -1,0 +1,274 @@
+"""`PromptSegmenter` on arithmetic graphs: what a prompt answers, where it lies, what is kept, what is refused."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import cv2
+import disk_graphs
+import numpy as np
+import pytest
+
+from edge_sdk.errors import BadInput, BadUsage
+from edge_sdk.tasks.segmentation.encoding_cache import PICTURES, EncodingCache
+from edge_sdk.tasks.segmentation.prompts import Prompted
+from edge_sdk.tasks.segmentation.segmenter import PromptSegmenter
+from edge_sdk.tensors import Array
+
+PICTURE = disk_graphs.picture(7)
+"""48 x 64 px: the scale to the frame is 1."""
+
+
+class Counted:
+    """Runs of each role by a predictor, with the rows of each."""
+
+    def __init__(self, segmenter: PromptSegmenter, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.rows: dict[str, list[int]] = {"encoder": [], "decoder": [], "refiner": []}
+        for role, model in segmenter._loaded.models.items():
+            right = model.session.run
+
+            def run(feeds: Mapping[str, Array], *rest: Any, role: str = role, right: Any = right) -> Any:
+                self.rows[role].append(len(feeds["points"]) if "points" in feeds else 1)
+                return right(feeds, *rest)
+
+            monkeypatch.setattr(model.session, "run", run)
+
+
+def test_a_point_is_answered_by_a_disk_around_it(segmenter: PromptSegmenter) -> None:
+    (mask,) = segmenter.predict(PICTURE, points=[[30, 20]]).masks
+    assert (mask.index, mask.predicted_iou) == (2, pytest.approx(0.89))  # the highest of masks 1 to 3
+    ys, xs = np.nonzero(mask.array)
+    assert (ys.mean(), xs.mean()) == (pytest.approx(20, abs=0.6), pytest.approx(30, abs=0.6))
+    assert mask.area_px == pytest.approx(np.pi * 8**2, rel=0.1)
+    assert mask.array.shape == PICTURE.shape[:2]
+    assert not mask.array.flags.writeable
+
+
+def test_all_alternatives_come_in_the_order_of_the_bundle(segmenter: PromptSegmenter) -> None:
+    result = segmenter.predict(PICTURE, points=[[30, 20]], multimask=True)
+    assert [mask.index for mask in result.masks] == [1, 2, 3]
+    areas = [mask.area_px for mask in result.masks]
+    assert areas == sorted(areas)
+    assert result.best.index == 2
+
+
+@pytest.mark.parametrize(
+    ("prompt", "index"),
+    [
+        ({"points": [[30, 20]]}, 2),
+        ({"boxes": [10, 10, 40, 30]}, 2),
+        ({"points": [[30, 20], [5, 5]]}, 0),
+        ({"points": [[30, 20]], "boxes": [10, 10, 40, 30]}, 0),
+    ],
+)
+def test_a_prompt_of_three_tokens_is_answered_by_the_single_mask(
+    segmenter: PromptSegmenter, windowed: PromptSegmenter, prompt: dict[str, Any], index: int
+) -> None:
+    assert segmenter.predict(PICTURE, **prompt)[0].index == index
+    assert windowed.predict(PICTURE, **prompt)[0].index == 1  # a bundle without one: the highest predicted IoU
+
+
+@pytest.mark.parametrize("kind", ["disks", "windows"])
+def test_a_box_is_filled_in_the_callers_pixels(kind: str, request: pytest.FixtureRequest) -> None:
+    picture = disk_graphs.picture(3, height=480, width=640)
+    with disk_graphs.opened(request.getfixturevalue(kind)) as segmenter:
+        (mask,) = segmenter.predict(picture, boxes=[100, 100, 300, 200]).masks
+    # 0.5 px of the frame, which SAM adds there, are 5 px here; a mask cell is 20 px, or 17.5
+    np.testing.assert_allclose(mask.box, [105, 105, 305, 205], atol=12)
+    assert mask.area_px == pytest.approx(200 * 100, rel=0.1)
+
+
+def test_a_negative_point_cuts_out(segmenter: PromptSegmenter) -> None:
+    whole = segmenter.predict(PICTURE, boxes=[10, 10, 50, 40], points=[[20, 20]], labels=[1])[0]
+    cut = segmenter.predict(PICTURE, boxes=[10, 10, 50, 40], points=[[40, 30]], labels=[0])[0]
+    assert not cut.array[30, 40]
+    assert whole.array[30, 40]
+    assert cut.area_px < whole.area_px
+
+
+@pytest.mark.parametrize("kind", ["disks", "windows"])
+def test_prompts_together_answer_as_alone_in_few_calls(
+    kind: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points = [[[5 + 2 * i, 5 + i]] for i in range(11)]
+    points[3] = [[20, 20], [30, 30], [25, 25]]
+    with disk_graphs.opened(request.getfixturevalue(kind)) as segmenter:
+        counted = Counted(segmenter, monkeypatch)
+        together = segmenter.predict(PICTURE, points=points, multimask=True)
+        assert counted.rows == {"encoder": [1], "decoder": [8, 3], "refiner": []}
+        for i, one in enumerate(points):
+            alone = segmenter.predict(PICTURE, points=one, multimask=True)
+            assert len(alone) == len(together.of_prompt(i)) == 3
+            for got, want in zip(together.of_prompt(i), alone.masks, strict=True):
+                np.testing.assert_array_equal(got.array, want.array)
+                assert (got.predicted_iou, got.prompt) == (want.predicted_iou, i)
+    assert len(counted.rows["encoder"]) == 1  # one picture
+
+
+def test_prompts_with_a_mask_go_to_the_refiner(segmenter: PromptSegmenter, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = Counted(segmenter, monkeypatch)
+    first = segmenter.predict(PICTURE, points=[[30, 20]])
+    again = segmenter.predict(PICTURE, points=[[30, 20]], masks=first[0])
+    assert counted.rows == {"encoder": [1], "decoder": [1], "refiner": [1]}
+    # the arithmetic refiner adds half the mask's logits
+    np.testing.assert_allclose(again[0].logits, 1.5 * first[0].logits, atol=0.1)
+
+
+def test_a_callers_own_mask_is_a_prompt_alone(segmenter: PromptSegmenter) -> None:
+    mine = np.zeros((48, 64), bool)
+    mine[10:30, 20:50] = True
+    (mask,) = segmenter.predict(PICTURE, masks=mine, multimask=True).masks[:1]
+    np.testing.assert_allclose(mask.logits[6:14, 12:24], -3.0, atol=0.2)  # -8 without a point, and half of 10
+    np.testing.assert_allclose(mask.logits[20:, :8], -13.0, atol=0.2)
+
+
+@pytest.mark.parametrize("kind", ["disks", "windows"])
+def test_refining_is_giving_the_chosen_mask_back(kind: str, request: pytest.FixtureRequest) -> None:
+    with disk_graphs.opened(request.getfixturevalue(kind)) as segmenter:
+        first = segmenter.predict(PICTURE, boxes=[10, 10, 40, 30])
+        by_hand = segmenter.predict(PICTURE, boxes=[10, 10, 40, 30], masks=first[0], multimask=True)
+        refined = segmenter.predict(PICTURE, boxes=[10, 10, 40, 30], refine=1, multimask=True)
+        for got, want in zip(refined.masks, by_hand.masks, strict=True):
+            np.testing.assert_array_equal(got.logits, want.logits)
+
+
+def test_a_picture_is_encoded_once_whatever_it_is_called(
+    segmenter: PromptSegmenter, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    counted = Counted(segmenter, monkeypatch)
+    file = tmp_path / "one.png"
+    file.write_bytes(disk_graphs.png(PICTURE))
+    encoded = segmenter.set_image(PICTURE)
+    for source in (PICTURE.copy(), file, file.read_bytes(), encoded, Prompted(picture=encoded, points=[[3, 3]])):
+        given = {} if isinstance(source, Prompted) else {"points": [[3, 3]]}
+        segmenter.predict(source, **given)
+    assert counted.rows["encoder"] == [1]
+    changed = PICTURE.copy()
+    changed[0, 0, 0] ^= 1
+    segmenter.set_image(changed)
+    assert counted.rows["encoder"] == [1, 1]
+    assert segmenter.set_image(file).file == file
+    assert segmenter.set_image(PICTURE).file is None
+
+
+def test_padding_of_another_picture_is_another_picture(
+    segmenter: PromptSegmenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both become the same pixels in the frame, of which another part is the picture."""
+    counted = Counted(segmenter, monkeypatch)
+    black, wide = np.zeros((32, 64, 3), np.uint8), np.zeros((16, 64, 3), np.uint8)
+    assert segmenter.set_image(black).digest != segmenter.set_image(wide).digest
+    assert counted.rows["encoder"] == [1, 1]
+
+
+def test_the_last_few_pictures_are_kept(segmenter: PromptSegmenter, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = Counted(segmenter, monkeypatch)
+    pictures = [disk_graphs.picture(seed) for seed in range(PICTURES + 1)]
+    for picture in pictures:
+        segmenter.set_image(picture)
+    segmenter.set_image(pictures[-1])
+    assert len(counted.rows["encoder"]) == PICTURES + 1
+    segmenter.set_image(pictures[0])
+    assert len(counted.rows["encoder"]) == PICTURES + 2
+    segmenter.cache.limit(pictures=0, size_bytes=0)
+    segmenter.set_image(pictures[0])
+    assert len(counted.rows["encoder"]) == PICTURES + 3
+
+
+def test_the_cache_is_bounded_by_bytes_too() -> None:
+    cache = EncodingCache(pictures=10, size_bytes=100)
+    for name, size in (("a", 60), ("b", 40), ("c", 30)):
+        cache.put(name, {"x": np.zeros(size, np.uint8)})
+    assert [cache.get(name) is not None for name in "abc"] == [False, True, True]
+    cache.put("d", {"x": np.zeros(101, np.uint8)})
+    assert len(cache) == 0
+    with pytest.raises(BadUsage, match="a cache of -1 pictures"):
+        cache.limit(pictures=-1, size_bytes=0)
+
+
+def test_threads_with_pictures_of_their_own_get_answers_of_their_own(segmenter: PromptSegmenter) -> None:
+    pictures = [np.full((48, 64, 3), 30 * i, np.uint8) for i in range(8)]
+    expected = [segmenter.predict(one, points=[[8 * i, 20]])[0].logits for i, one in enumerate(pictures)]
+    start = threading.Barrier(8)
+
+    def work(i: int) -> bool:
+        start.wait()
+        found = [segmenter.predict(pictures[i], points=[[8 * i, 20]])[0].logits for _ in range(20)]
+        return all(np.array_equal(one, expected[i]) for one in found)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(work, range(8)))
+
+
+def test_features_can_not_be_written_to(segmenter: PromptSegmenter) -> None:
+    with pytest.raises(ValueError, match="read-only"):
+        segmenter.set_image(PICTURE).features["embedding"][:] = 0
+
+
+@pytest.mark.parametrize("kind", ["disks", "windows"])
+@pytest.mark.parametrize("size", [(1, 1), (1, 20000), (20000, 1), (3, 7)])
+def test_pictures_of_extreme_shapes_work(kind: str, size: tuple[int, int], request: pytest.FixtureRequest) -> None:
+    height, width = size
+    picture = np.full((height, width, 3), 90, np.uint8)
+    with disk_graphs.opened(request.getfixturevalue(kind)) as segmenter:
+        result = segmenter.predict(picture, points="centre", multimask=True)
+        boxed = segmenter.predict(picture, boxes=[0, 0, width, height])
+        again = segmenter.predict(picture, masks=np.ones(size, bool))
+        for mask in (*result.masks, *boxed.masks, *again.masks):
+            assert mask.array.shape == size
+        assert result.plot(picture).shape == picture.shape
+        result.to_json()
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({}, "there is no prompt"),
+        ({"points": [[64, 3]]}, "outside the picture of 64 x 48 px"),
+        ({"points": [[1, 1]] * 6}, "a prompt has 7 tokens, the bundle takes 6"),
+        ({"masks": "mask.png"}, "this str is no mask prompt. Give a Mask"),
+        ({"masks": ["mask.png"]}, "this str is no mask prompt"),
+        ({"masks": np.ones((48, 64), np.uint8)}, r"this ndarray of uint8 \(48, 64\) is no mask prompt"),
+        ({"masks": np.ones((64, 48), bool)}, r"the mask has shape \(64, 48\), the picture \(48, 64\)"),
+        ({"masks": np.ones((8, 8), np.float32)}, r"float32 \(8, 8\) is no mask prompt.*float32 \(32, 32\) logits"),
+        ({"masks": np.full((32, 32), np.nan, np.float32)}, "the mask holds NaN"),
+    ],
+)
+def test_bad_prompts_are_refused(segmenter: PromptSegmenter, given: dict[str, Any], words: str) -> None:
+    with pytest.raises(BadInput, match=words):
+        segmenter.predict(PICTURE, **given)
+
+
+def test_a_mask_of_another_picture_is_refused(segmenter: PromptSegmenter) -> None:
+    mask = segmenter.predict(disk_graphs.picture(0, height=30, width=30), points="centre")[0]
+    with pytest.raises(BadInput, match="the mask is of a picture of 30 x 30 px, this one has 64 x 48"):
+        segmenter.predict(PICTURE, masks=mask)
+
+
+def test_a_picture_that_another_bundle_encoded_is_refused(
+    segmenter: PromptSegmenter, windowed: PromptSegmenter
+) -> None:
+    with pytest.raises(BadInput, match="the picture was encoded by another bundle"):
+        segmenter.predict(windowed.set_image(PICTURE), points="centre")
+
+
+def test_requests_that_contradict_themselves_are_refused(segmenter: PromptSegmenter) -> None:
+    with pytest.raises(BadUsage, match="points is given beside a Prompted"):
+        segmenter.predict(Prompted(picture=PICTURE, points="centre"), points="centre")
+    with pytest.raises(BadUsage, match="refine is a number of rounds from 0 to 16, not 17"):
+        segmenter.predict(PICTURE, points="centre", refine=17)
+    segmenter.close()
+    with pytest.raises(BadUsage, match="this segmenter is closed"):
+        segmenter.set_image(PICTURE)
+
+
+def test_one_picture_of_several_forms_gives_one_answer(segmenter: PromptSegmenter, tmp_path: Path) -> None:
+    file = tmp_path / "one.png"
+    cv2.imwrite(str(file), PICTURE[:, :, ::-1])
+    results = [segmenter.predict(one, points="centre") for one in (PICTURE, file, file.read_bytes())]
+    assert len({one[0].array.tobytes() for one in results}) == 1
+    assert [one.source for one in results] == ["picture", str(file), "bytes"]
