@@ -42,12 +42,12 @@ class TinyVitLayout:
     width: int = 256
 
     def __post_init__(self) -> None:
-        _check_size(self.image_size, self.stride)
         for dim, heads in zip(self.dims[1:], self.heads, strict=True):
             if dim % heads:
                 raise BadUsage(f"{dim} channels can't be divided among {heads} heads")
         if min(self.depths) < 1 or min(self.windows) < 1 or not set(self.strides) <= {1, 2}:
             raise BadUsage("each stage has at least one block and a window of at least 1; mergings have stride 1 or 2")
+        _check_size(self.image_size, self.stride)
 
     @property
     def stride(self) -> int:

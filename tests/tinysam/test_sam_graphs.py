@@ -22,6 +22,7 @@ from edge_sdk.errors import BadInput, NotThere
 from edge_sdk.export.tinysam import HIDDEN, LABELS, POINTS
 from edge_sdk.export.tinysam.graph.decoder import decoder_graph
 from edge_sdk.export.tinysam.graph.encoder import encoder_graph
+from edge_sdk.export.tinysam.graph.prompts import prompt_nodes
 from edge_sdk.export.tinysam.layout import ENCODERS, DecoderLayout, SamLayout, TinyVitLayout, VitLayout, small
 from edge_sdk.export.tinysam.sam import Sam, encoder_of, normalised
 from edge_sdk.runtimes import trt_confirm
@@ -211,7 +212,8 @@ def test_tensorrt_takes_the_graphs_in_fp32_and_fp16(role: str, rng: np.random.Ge
     net = Sam(small("d", image_size=128, width=64, mlp=128)).eval()
     filled(net)
     graph, axes = graph_of(net, role), {} if role == "encoder" else AXES
-    options = QuantizeOptions(variants=("fp32", "fp16"), threads=1, axes=axes)
+    kept = () if role == "encoder" else prompt_nodes(graph)
+    options = QuantizeOptions(variants=("fp32", "fp16"), threads=1, axes=axes, keep_fp32=kept)
     made = quantize(graph, [samples_of(role, net, rng) for _ in range(2)], options=options)
     variants = {one.variant: one.graph for one in made.variants}
     assert set(variants) == {"fp32", "fp16"}

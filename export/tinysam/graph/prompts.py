@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from edge_sdk.calibration import graphs
 from edge_sdk.export.onnx_graph import GraphBuilder
 from edge_sdk.export.tinysam import HIDDEN, LABELS, MASK, POINTS
 from edge_sdk.export.tinysam.graph.parts import float64, gelu, layer_norm, transpose
@@ -17,6 +18,16 @@ from edge_sdk.export.tinysam.prompts import PromptEncoder
 
 MASKED = -1.0e4
 """Added to the logits of a hidden token: its share underflows to 0, in fp16 too, where -1e9 would be -inf."""
+
+
+PREFIX = "prompts/"
+"""Of the names of all nodes that make tokens of points."""
+
+
+def prompt_nodes(graph: bytes) -> tuple[str, ...]:
+    """Names of the nodes that make tokens of points, for `FloatGraph.keep_fp32`: the sine of an angle near 20 is off by
+    1e-2 in half precision, and there are few of them."""
+    return tuple(node.name for node in graphs.parsed(graph).graph.node if node.name.startswith(PREFIX))
 
 
 def prompt_inputs(g: GraphBuilder) -> None:

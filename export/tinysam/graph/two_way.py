@@ -122,8 +122,8 @@ def projections(module: Attention) -> Projections:
 
 def _by_head(layer: Linear, layers: Projections) -> Float64:
     """Each head's matrix from its own width to the image's: (heads, inner / heads, width)."""
-    by_head: Float64 = layer.weight.reshape(len(layer.weight), layers.heads, -1)
-    return by_head.transpose(1, 2, 0)
+    by_head: Float64 = layer.weight.reshape(len(layer.weight), layers.heads, -1).transpose(1, 2, 0)
+    return by_head
 
 
 def _there(layer: Linear) -> Float64:

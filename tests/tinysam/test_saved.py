@@ -1,0 +1,54 @@
+"""Files of our own networks: what is written comes back with its layout, and another file is refused by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from edge_sdk.errors import BadInput
+from edge_sdk.export import tensors_file
+from edge_sdk.export.tinysam import saved
+from edge_sdk.export.tinysam.layout import ENCODERS, DecoderLayout, SamLayout, VitLayout, small
+from edge_sdk.export.tinysam.sam import Sam
+
+NET = SamLayout(encoder=VitLayout(image_size=64, dim=16, depth=2, heads=2, whole=(1,), width=32))
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_a_network_comes_back(half: bool, tmp_path: Path) -> None:
+    net, path = Sam(small("d", image_size=64, width=64, mlp=32)), tmp_path / "net.safetensors"
+    saved.write(net, path, facts={"steps": 3}, half=half)
+    back, facts = saved.read(path)
+    assert (back.layout, dict(facts), back.training) == (net.layout, {"steps": 3}, False)
+    for name, tensor in back.state_dict().items():
+        torch.testing.assert_close(tensor, net.state_dict()[name], rtol=1e-3 if half else 0, atol=1e-6 if half else 0)
+    assert saved.read(path, image_size=128)[0].layout == net.layout.at(128)
+
+
+@pytest.mark.parametrize("layout", [SamLayout(), SamLayout(encoder=ENCODERS["sam-vit-h"]), small("b"), NET])
+def test_every_layout_comes_back(layout: SamLayout) -> None:
+    assert saved.layout_described(saved.described_layout(layout)) == layout
+
+
+def test_what_is_wrong_with_a_file_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "net.safetensors"
+    saved.write(Sam(NET), path)
+    assert saved.read(path, image_size=128)[0].layout == NET.at(128)  # its position tables resized
+    with pytest.raises(BadInput, match=r"100 px is no multiple of 16 px.*Take 96"):
+        saved.read(path, image_size=100)
+    described = {"layout": saved.described_layout(NET), "facts": {}}
+    state = Sam(NET).state_dict()
+    state["mask_decoder.iou_token.weight"] = torch.zeros(2, 32)
+    tensors_file.write(path, state, kind=saved.FORMAT, described=described)
+    with pytest.raises(BadInput, match=r"no network of this family: mask_decoder\.iou_token\.weight is not as"):
+        saved.read(path)
+    tensors_file.write(path, {"a": torch.zeros(1)}, kind="other/1")
+    with pytest.raises(BadInput, match="its format is other/1, not tinysam/1"):
+        saved.read(path)
+    net = Sam(SamLayout(encoder=NET.encoder, decoder=DecoderLayout(mlp=8, heads=2)))
+    with torch.no_grad():
+        net.mask_decoder.iou_token.weight.fill_(1e6)
+    with pytest.raises(BadInput, match=r"iou_token\.weight holds values that float16 can't hold"):
+        saved.write(net, path, half=True)
