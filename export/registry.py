@@ -36,7 +36,12 @@ _HOMES: Mapping[str, _Home] = {
         module="edge_sdk.export.efficientad.family", attribute="EfficientAD",
         options=("edge_sdk.export.efficientad.options", "EfficientAdOptions"), task="anomaly",
         about="EfficientAD: finds defects, learns from photos of good parts alone.",
-    )
+    ),
+    "tinysam": _Home(
+        module="edge_sdk.export.tinysam.family", attribute="TinySAM",
+        options=("edge_sdk.export.tinysam.options", "TinySamOptions"), task="segmentation",
+        about="TinySAM: cuts out what a point or a box shows, or everything in a picture.",
+    ),
 }  # fmt: skip
 """In the order of `names`; the first is what `edge-sdk demo` shows unless another one is named."""
 

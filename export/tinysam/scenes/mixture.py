@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_sdk.export.tasks.segmentation.annotations import AnnotatedPicture
 from edge_sdk.export.tinysam.scenes import annotated
 from edge_sdk.export.tinysam.scenes.annotated import Annotated, Rgb
 from edge_sdk.export.tinysam.scenes.drawn import Materials, scene
@@ -19,22 +19,8 @@ from edge_sdk.export.tinysam.scenes.regions import SCALES, regions
 LEAST_PX = 24
 """Smallest mask in a frame that is asked for, px."""
 CUTOUT_LEAST_PX = 250
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Marked:
-    """A photograph on disk with its label map. labels: None = nobody marked it."""
-
-    picture: Path
-    labels: Path | None = None
-
-    def read(self) -> Annotated:
-        """Decoded anew each time."""
-        picture = cv2.cvtColor(cv2.imread(str(self.picture), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
-        if self.labels is None:
-            return Annotated(np.asarray(picture, np.uint8), np.zeros((0, *picture.shape[:2]), bool))
-        found = cv2.imread(str(self.labels), cv2.IMREAD_UNCHANGED)
-        return annotated.of_labels(np.asarray(picture, np.uint8), np.asarray(found, np.int32))
+EACH = 4
+"""Objects cut from one picture at most."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,7 +39,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shares:
-    """How often each source is drawn from. real: marked photographs. regions: of `scenes.regions`."""
+    """How often each source is drawn from. real: marked pictures. regions: of `scenes.regions`."""
 
     drawn: float = 0.4
     real: float = 0.4
@@ -62,10 +48,10 @@ class Shares:
 
 @dataclass(frozen=True, eq=False)
 class Mixture:
-    """marked: by source, each source drawn from equally often, so that 15 pictures weigh as much as 200. photographs:
-    for regions. side: of a frame, px. boxes, points: prompts a frame."""
+    """marked: by kind; each kind is drawn from equally often, so that 15 pictures weigh as much as 200. photographs:
+    for regions. side: of a frame, px. boxes, points: prompts a frame. A source that is empty is not drawn from."""
 
-    marked: Sequence[Sequence[Marked]]
+    marked: Sequence[Sequence[AnnotatedPicture]]
     photographs: Sequence[Rgb]
     materials: Materials
     side: int
@@ -101,13 +87,14 @@ class Mixture:
         return Frame(image, (h, w), masks, np.array(boxes, np.float32), np.array(points, np.float32))
 
     def _annotated(self, rng: np.random.Generator) -> Annotated:
-        shares = np.array([self.shares.drawn, self.shares.real, self.shares.regions])
+        real = self.shares.real if self.marked else 0.0
+        shares = np.array([self.shares.drawn, real, self.shares.regions if self.photographs else 0.0])
         kind = int(rng.choice(3, p=shares / shares.sum()))
         if kind == 0:
             return scene(rng, self.materials, self.side)
         if kind == 1:
             source = self.marked[int(rng.integers(len(self.marked)))]
-            one = source[int(rng.integers(len(source)))].read()
+            one = read(source[int(rng.integers(len(source)))], rng)
         else:
             one = self._divided(rng)
         one = annotated.turned(rng, annotated.cropped(rng, one))
@@ -129,15 +116,25 @@ class Mixture:
         return Annotated(picture, labels[None] == large[:, None, None])
 
 
-def cutouts(marked: Sequence[Sequence[Marked]], *, most: int, seed: int) -> list[tuple[Rgb, NDArray[np.uint8]]]:
+def read(picture: AnnotatedPicture, rng: np.random.Generator) -> Annotated:
+    """A picture from disk, as one of its annotators marked it."""
+    pixels = picture.pixels()
+    annotator = picture.annotators[int(rng.integers(len(picture.annotators)))]
+    masks = list(annotator.masks(*pixels.shape[:2]))
+    return Annotated(pixels, np.array(masks, bool).reshape(-1, *pixels.shape[:2]))
+
+
+def cutouts(
+    marked: Sequence[Sequence[AnnotatedPicture]], *, most: int, seed: int
+) -> list[tuple[Rgb, NDArray[np.uint8]]]:
     """Real objects with their pixels, (h, w, 3) and (h, w), cut from marked photographs."""
     rng = np.random.default_rng([seed, 5])
     out: list[tuple[Rgb, NDArray[np.uint8]]] = []
     for source in marked:
-        for k in rng.permutation(len(source))[: max(1, most // len(marked) // 4)]:
-            one = source[int(k)].read()
+        for k in rng.permutation(len(source))[: max(1, most // len(marked) // EACH)]:
+            one = read(source[int(k)], rng)
             large = [m for m in one.masks if m.sum() >= CUTOUT_LEAST_PX]
-            for mask in large[:4]:
+            for mask in large[:EACH]:
                 x, y, w, h = cv2.boundingRect(mask.astype(np.uint8))
                 if x > 0 and y > 0 and x + w < mask.shape[1] and y + h < mask.shape[0]:  # whole, not cut by the rim
                     here = slice(y - 1, y + h + 1), slice(x - 1, x + w + 1)

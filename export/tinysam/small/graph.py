@@ -41,6 +41,8 @@ WINDOWS = "windows"
 """Output float32 (N, 3, 4): the part of the frame that each mask covers."""
 CHANNELS: Mapping[str, int] = {"features_2": F2, "features_4": F4}
 """Of the encoder's outputs."""
+CUTS: Mapping[str, int] = {"features_4": CELLS, "features_2": MASK_SIDE}
+"""Cells of a window's side that each is cut to."""
 K = len(POINT_SCALES)
 
 
@@ -120,9 +122,13 @@ def _as_float(g: GraphBuilder, x: str) -> str:
     return g.node("Cast", [x], name=f"{x}/float", attributes={"to": 1})
 
 
-def decoder_graph(net: WindowDecoder, *, refiner: bool = False) -> bytes:
+def decoder_graph(net: WindowDecoder, *, refiner: bool = False) -> tuple[bytes, tuple[str, ...]]:
     """Features and prompts in; masks (N, 3, 64, 64), predicted IoU (N, 3) and windows (N, 3, 4) out. refiner: with mask
-    prompts over the frame, (N, 1, 96, 96)."""
+    prompts over the frame, (N, 1, 96, 96).
+
+    Beside the graph, the names of the nodes that turn prompts into windows, weights and maps: px of the frame need more
+    digits than half precision has.
+    """
     g = GraphBuilder("tinysam-small-refiner" if refiner else "tinysam-small-decoder")
     side = net.side
     for name, stride in STRIDES.items():
@@ -131,11 +137,11 @@ def decoder_graph(net: WindowDecoder, *, refiner: bool = False) -> bytes:
     g.input(LABELS, "int32", ("N", "T"))
     if refiner:
         g.input(MASK, "float32", ("N", 1, FRAME_MASK, FRAME_MASK))
-    _Decoder(g, net, side, refiner).write()
+    prompts = _Decoder(g, net, side, refiner).write()
     g.output(MASKS, "float32", ("N", K, MASK_SIDE, MASK_SIDE))
     g.output(IOU, "float32", ("N", K))
     g.output(WINDOWS, "float32", ("N", K, 4))
-    return g.finish()
+    return g.finish(), prompts
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -147,11 +153,15 @@ class _Decoder:
     side: int
     refiner: bool
 
-    def write(self) -> None:
+    def write(self) -> tuple[str, ...]:
+        """Everything; returns the names of the nodes that are arithmetic on prompts."""
         low, high = self.windows()
         self.g.node("Concat", [low, high], name=WINDOWS, attributes={"axis": 2})
         maps, soft = self.maps(low, high)
-        self.hourglass(low, high, maps, soft)
+        cuts = {name: self.cut(name, low, high, cells) for name, cells in CUTS.items()}
+        prompts = self.g.node_names
+        self.hourglass(cuts, maps, soft)
+        return prompts
 
     # Arithmetic in few letters.
     def op(self, kind: str, *inputs: str, name: str, **attributes: Any) -> str:
@@ -455,13 +465,13 @@ class _Decoder:
         )
         return self.op("Tanh", self.op("Mul", cells, self.scalar(0.25), name="map/mask/quarter"), name="map/mask")
 
-    def hourglass(self, low: str, high: str, maps: str, soft: str) -> None:
+    def hourglass(self, cuts: Mapping[str, str], maps: str, soft: str) -> None:
         """From features and maps to the outputs, as `WindowDecoder.forward`."""
         g, net, op = self.g, self.net, self.op
         weight = np.concatenate([float64(net.enter4.weight), float64(net.enter_maps.weight)], 1)
         assert isinstance(net.enter[0], nn.BatchNorm2d) and isinstance(net.join[0], nn.BatchNorm2d)
         gain, shift = _gain(net.enter[0])
-        x = op("Concat", self.cut("features_4", low, high, CELLS), maps, name="enter/all", axis=1)
+        x = op("Concat", cuts["features_4"], maps, name="enter/all", axis=1)
         x = g.conv(x, weight * gain[:, None, None, None], shift, name="enter", pads=(1, 1, 1, 1))
         fine = _conv(g, op("Relu", x, name="enter/relu"), net.fine, name="fine")
         middle = self._convs(self._halved(fine, name="middle/in"), net.middle, name="middle")
@@ -477,7 +487,7 @@ class _Decoder:
         gain, shift = _gain(net.join[0])
         up = g.conv(x, float64(net.up64.weight) * gain[:, None, None, None], shift, name="up64")
         side = g.conv(
-            self.cut("features_2", low, high, MASK_SIDE), float64(net.enter2.weight) * gain[:, None, None, None],
+            cuts["features_2"], float64(net.enter2.weight) * gain[:, None, None, None],
             np.zeros_like(shift), name="enter2",
         )  # fmt: skip
         edge = op("Add", _doubled(g, up, name="up64/doubled"), side, name="join")

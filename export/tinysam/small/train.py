@@ -18,13 +18,12 @@ from edge_sdk.export.tinysam.scenes.mixture import Frame
 from edge_sdk.export.tinysam.small.decoder import (
     MASK,
     Prompts,
-    WindowDecoder,
     area_px,
     mask_windows,
     onto_frame,
     point_windows,
 )
-from edge_sdk.export.tinysam.small.encoder import SmallEncoder
+from edge_sdk.export.tinysam.small.model import SmallModel
 from edge_sdk.export.tinysam.small.windows import POINT_SCALES, around, weights
 from edge_sdk.export.training import loop
 from edge_sdk.export.training.loop import Moment
@@ -50,14 +49,10 @@ class SmallRecipe:
     iou_weight: float = 1.0
     refine: bool = True
 
-
-class SmallModel(nn.Module):
-    """Encoder and decoder of the small size."""
-
-    def __init__(self, side: int) -> None:
-        super().__init__()
-        self.encoder, self.decoder = SmallEncoder(), WindowDecoder(side)
-        self.side = side
+    @classmethod
+    def tuning(cls) -> SmallRecipe:
+        """For a model that is trained already: a third of the rates, so that it keeps what it can."""
+        return cls(rate=5e-4, trunk_rate=1e-4)
 
 
 class Pair(nn.Module):

@@ -1,0 +1,48 @@
+"""What a user states about TinySAM. Imports no training framework."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_sdk.bundle.manifest import Preprocessing
+from edge_sdk.errors import BadUsage
+from edge_sdk.export.family import FamilyOptions
+from edge_sdk.export.option import option
+
+SIDE = 384
+"""Frame of the small size, px: at 256 the cells of small objects hold too few pixels."""
+SIDE_MULTIPLE = 32
+MOST_PX = 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class TinySamOptions(FamilyOptions):
+    """side: of the frame that a picture's longest side is scaled to, px, a multiple of 32. weights: a model to start
+    from, or to export as it is where nothing is trained; None = what ships. scratch: start from the trunk alone.
+    photographs: folder of pictures that nobody marked, for surfaces and regions.
+    """
+
+    side: int = option(
+        SIDE, kind="int", least=64, most=MOST_PX, help="Longest side of a picture, px; a multiple of 32."
+    )
+    weights: Path | None = option(
+        None, kind="path", help="Model to start from: model.safetensors of a run folder. Default: the one that ships."
+    )
+    scratch: bool = option(False, kind="flag", help="Start from the pretrained trunk alone, not from --weights.")
+    photographs: Path | None = option(
+        None, kind="path", help="Folder of further pictures, not annotated: surfaces for drawn scenes, and regions."
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.side % SIDE_MULTIPLE:
+            raise BadUsage(
+                f"a side of {self.side} px is no multiple of {SIDE_MULTIPLE}",
+                hint=f"Take {round(self.side / SIDE_MULTIPLE) * SIDE_MULTIPLE}",
+            )
+        if self.scratch and self.weights is not None:
+            raise BadUsage("--scratch starts from no weights, and --weights names some", hint="Give one of the two")
+
+    def preprocessing(self) -> Preprocessing:
+        return Preprocessing(width=self.side, height=self.side, mode="longest-side", fill=0)

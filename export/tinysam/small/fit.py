@@ -1,0 +1,121 @@
+"""From annotated pictures to a trained small model and its graphs: the steps of the family. Knows no command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from edge_sdk.errors import BadInput, BadUsage
+from edge_sdk.export.family import Exported, FloatGraph, Trained
+from edge_sdk.export.tasks.segmentation.annotations import SegmentationData
+from edge_sdk.export.tinysam.options import TinySamOptions
+from edge_sdk.export.tinysam.scenes.ahead import Ahead
+from edge_sdk.export.tinysam.scenes.sources import digest_of, mixture, photographs_in
+from edge_sdk.export.tinysam.small import graph
+from edge_sdk.export.tinysam.small.model import SHIPPED, SmallModel, shipped
+from edge_sdk.export.tinysam.small.train import CODE, SmallRecipe, SmallTraining
+from edge_sdk.export.training import loop
+from edge_sdk.export.training.checkpoint import Position
+from edge_sdk.export.training.identity import digest, identify
+from edge_sdk.progress import Progress
+from edge_sdk.tasks.segmentation.settings import DECODER, ENCODER, REFINER, EverythingSettings, SegmentationSettings
+
+MODEL = "model.safetensors"
+PROMPTS, TOKENS = 64, 16
+"""Most prompts of a call, and most tokens of a prompt."""
+TUNING_STEPS = 1500
+"""Of a training that starts from a trained model, unless the user says otherwise."""
+SCRATCH_S = 8 * 3600.0
+"""Of a training from the trunk alone: the curve over hours is in docs/results/tinysam_small.json."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Length:
+    """How long a training lasts, and what a checkpoint must have in common with it. until: None = nothing is trained."""
+
+    until: loop.LoopPlan | None
+    identity: Mapping[str, str]
+
+
+def start_of(options: TinySamOptions) -> SmallModel:
+    """The model that a training starts from, or that is exported as it is. Raises BadInput."""
+    if options.scratch:
+        torch.manual_seed(options.seed)
+        return SmallModel(options.side)
+    if options.weights is not None and not options.weights.is_file():
+        raise BadInput("there is no such weights file", where=f"--weights {options.weights}", hint="Check the path")
+    return shipped() if options.weights is None else SmallModel.load(options.weights, side=options.side)
+
+
+def plan(data: SegmentationData | None, options: TinySamOptions) -> Length:
+    """Raises BadUsage for what can't be trained, BadInput for a folder or file that is missing."""
+    trains = data is not None or options.steps is not None or options.time_budget_s is not None
+    if options.scratch and not trains:
+        raise BadUsage("nothing to train on, and no weights to export", hint="Name a folder of annotated pictures")
+    photographs = photographs_in(options.photographs)
+    if options.scratch:
+        start = "trunk"
+    else:
+        start = digest_of([options.weights or SHIPPED])
+    identity = identify(
+        options, SmallRecipe(), code=CODE, data="none" if data is None else data.digest,
+        photographs=digest_of(photographs), start=start,
+    )  # fmt: skip
+    return Length(until=_until(options) if trains else None, identity=identity)
+
+
+def _until(options: TinySamOptions) -> loop.LoopPlan:
+    steps, budget = options.steps, options.time_budget_s
+    if steps is None and budget is None:
+        steps, budget = (None, SCRATCH_S) if options.scratch else (TUNING_STEPS, None)
+    return loop.LoopPlan(steps=steps, time_budget_s=budget, checkpoint_every_s=120.0)
+
+
+def train(
+    data: SegmentationData | None, options: TinySamOptions, *, folder: Path, progress: Progress, length: Length
+) -> Trained:
+    """Train, or resume from the checkpoint in `folder`; with nothing to train, the model as it is."""
+    model = start_of(options)
+    position = Position(finished=True)
+    if length.until is not None:
+        made = mixture(
+            data, photographs_in(options.photographs), side=options.side, seed=options.seed, progress=progress
+        )
+        recipe = SmallRecipe() if options.scratch else SmallRecipe.tuning()
+        with Ahead(made, batch=recipe.batch, seed=options.seed) as ahead:
+            lesson = SmallTraining(model.to(memory_format=torch.channels_last), ahead, recipe)  # type: ignore[call-overload]
+            position = loop.run(
+                lesson, length.until, folder=folder, identity=length.identity, seed=options.seed, progress=progress
+            )
+        model = lesson.kept
+    model.save(folder / MODEL)
+    return Trained(
+        folder=folder, options=options, run=digest(length.identity), steps=position.step,
+        training_s=round(position.elapsed_s, 1), samples=0 if data is None else len(data.train),
+        history=position.history,
+        facts={"size": "small", "side": options.side, "segments": [asdict(one) for one in position.segments]},
+    )  # fmt: skip
+
+
+def model_of(trained: Trained) -> SmallModel:
+    """The model in the run folder. Raises BadInput."""
+    path = trained.folder / MODEL
+    if not path.is_file():
+        raise BadInput("there is no trained model in this folder", where=str(trained.folder), hint="Train first")
+    return SmallModel.load(path)
+
+
+def graphs(trained: Trained) -> Exported:
+    """Encoder, decoder and refiner of the model in the run folder."""
+    model = model_of(trained)
+    made: dict[str, FloatGraph] = {ENCODER: FloatGraph(onnx=graph.encoder_graph(model.encoder, model.side))}
+    for role in (DECODER, REFINER):
+        onnx, prompts = graph.decoder_graph(model.decoder, refiner=role == REFINER)
+        made[role] = FloatGraph(onnx=onnx, keep_fp32=prompts, axes={"N": PROMPTS, "T": TOKENS})
+    options: Any = trained.options
+    settings = SegmentationSettings(multimask=(0, 1, 2), everything=EverythingSettings(points_per_side=16))
+    return Exported(graphs=made, settings=settings, preprocessing=options.preprocessing())

@@ -1,0 +1,62 @@
+"""The small size as one network, and its file. Knows no training and no ONNX."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from edge_sdk.errors import BadInput
+from edge_sdk.export import tensors_file
+from edge_sdk.export.tinysam.small.decoder import WindowDecoder
+from edge_sdk.export.tinysam.small.encoder import SmallEncoder
+
+FORMAT = "edge-sdk.tinysam-small/1"
+SHIPPED = Path(str(resources.files("edge_sdk.export.tinysam"))) / "weights" / "tinysam_small.safetensors"
+"""The weights that ship, in half precision; where they come from lies beside them as .json."""
+
+
+class SmallModel(nn.Module):
+    """Encoder and decoder. side: of the frame, px. Weights fit any side that is a multiple of 32."""
+
+    def __init__(self, side: int) -> None:
+        super().__init__()
+        self.encoder, self.decoder = SmallEncoder(), WindowDecoder(side)
+        self.side = side
+
+    def save(self, path: Path, *, facts: Mapping[str, Any] | None = None, half: bool = False) -> None:
+        """Replaces `path`, durably. half: weights in float16. Raises CantWrite."""
+        tensors = self.state_dict()
+        if half:
+            tensors = {name: t.half() if t.is_floating_point() else t for name, t in tensors.items()}
+        tensors_file.write(path, tensors, kind=FORMAT, described={"side": self.side, "facts": dict(facts or {})})
+
+    @classmethod
+    def load(cls, path: Path, *, side: int | None = None) -> SmallModel:
+        """The network in evaluation mode, float32. side: px, None = as it was trained. Raises BadInput."""
+        with tensors_file.opened(
+            path, kind=FORMAT, what="not weights of TinySAM's small size",
+            hint="Name model.safetensors of a run folder, or leave --weights out to take what ships",
+        ) as file:  # fmt: skip
+            model = cls(int(side or file.described["side"]))
+            stored, wanted = file.tensors, model.state_dict()
+            odd = sorted(
+                name for name in {*stored, *wanted}
+                if name not in stored or name not in wanted or stored[name].shape != wanted[name].shape
+            )  # fmt: skip
+            if odd:
+                raise ValueError(f"{odd[0]} is missing, not known, or has another shape")
+            model.load_state_dict({name: t.to(wanted[name].dtype) for name, t in stored.items()})
+        return model.eval()
+
+
+def shipped() -> SmallModel:
+    """The model that ships. Raises BadInput where the file is damaged."""
+    if not SHIPPED.is_file():
+        raise BadInput("the weights that ship are missing", where=str(SHIPPED), hint="Install edge-sdk again")
+    with torch.no_grad():
+        return SmallModel.load(SHIPPED)
