@@ -23,9 +23,7 @@ class TinySamOptions(FamilyOptions):
     photographs: folder of pictures that nobody marked, for surfaces and regions.
     """
 
-    side: int = option(
-        SIDE, kind="int", least=64, most=MOST_PX, help="Longest side of a picture, px; a multiple of 32."
-    )
+    side: int = option(SIDE, kind="int", least=64, most=MOST_PX, help="Side of the frame, px: a multiple of 32.")
     weights: Path | None = option(
         None, kind="path", help="Model to start from: model.safetensors of a run folder. Default: the one that ships."
     )

@@ -75,7 +75,7 @@ def worn(rng: np.random.Generator, picture: Rgb) -> Rgb:
     if rng.random() < 0.3:
         x = np.asarray(cv2.GaussianBlur(x, (0, 0), float(rng.uniform(0.4, 1.6))), np.uint8)
     if rng.random() < 0.4:
-        x = _pixels(x + rng.normal(0.0, rng.uniform(1.0, 12.0), x.shape).astype(np.float32))
+        x = _pixels(np.asarray(x + rng.normal(0.0, rng.uniform(1.0, 12.0), x.shape), np.float32))
     if rng.random() < 0.2:
         _, coded = cv2.imencode(".jpg", x, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(35, 95))])
         x = np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR), np.uint8)

@@ -231,4 +231,4 @@ def _plain(rng: np.random.Generator, height: int, width: int) -> Rgb:
     slope = (xs * np.cos(angle) + ys * np.sin(angle)) / max(height, width)
     share = float(rng.uniform(0.0, 0.6)) * slope[..., None]
     out = one + share * (two - one) + rng.normal(0, rng.uniform(0.5, 8.0), (height, width, 1))
-    return np.clip(np.rint(out), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(out), 0, 255), np.uint8)

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_sdk.export.tasks.segmentation.annotations import AnnotatedPicture
+from edge_sdk.export.tasks.segmentation.prompting import box_of, innermost
 from edge_sdk.export.tinysam.scenes import annotated
 from edge_sdk.export.tinysam.scenes.annotated import Annotated, Rgb
 from edge_sdk.export.tinysam.scenes.drawn import Materials, scene
-from edge_sdk.export.tinysam.scenes.prompts import anywhere, box_of, innermost, jittered
+from edge_sdk.export.tinysam.scenes.prompts import anywhere, jittered
 from edge_sdk.export.tinysam.scenes.regions import SCALES, regions
 
 LEAST_PX = 24
@@ -79,12 +80,15 @@ class Mixture:
         image[:h, :w] = annotated.worn(rng, one.picture)
         masks = np.zeros((count, self.side, self.side), np.uint8)
         masks[:, :h, :w] = one.masks[chosen]
-        boxes = [box_of(one.masks[k]) for k in chosen[: self.boxes]]
+        boxes = [box_of(one.masks[k]).astype(np.float32) for k in chosen[: self.boxes]]
         boxes = [jittered(rng, box) if rng.random() < 0.5 else box for box in boxes]
-        points = [
-            innermost(one.masks[k]) if rng.random() < 0.5 else anywhere(rng, one.masks[k]) for k in chosen[self.boxes :]
-        ]
+        points = [self._point(rng, one.masks[k]) for k in chosen[self.boxes :]]
         return Frame(image, (h, w), masks, np.array(boxes, np.float32), np.array(points, np.float32))
+
+    @staticmethod
+    def _point(rng: np.random.Generator, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """The innermost pixel, which people tend to click at, or any other."""
+        return innermost(mask).astype(np.float32) if rng.random() < 0.5 else anywhere(rng, mask)
 
     def _annotated(self, rng: np.random.Generator) -> Annotated:
         real = self.shares.real if self.marked else 0.0

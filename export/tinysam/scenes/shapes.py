@@ -25,7 +25,7 @@ def _fill(mask: Mask, corners: NDArray[np.floating], value: int = 1) -> None:
 def _spun(rng: np.random.Generator, points: NDArray[np.floating]) -> NDArray[np.floating]:
     angle = rng.uniform(0, 2 * np.pi)
     c, s = np.cos(angle), np.sin(angle)
-    return points @ np.array([[c, s], [-s, c]])
+    return np.asarray(points @ np.array([[c, s], [-s, c]]))
 
 
 def blob(rng: np.random.Generator, mask: Mask, centre: NDArray[np.floating], radius: float) -> None:

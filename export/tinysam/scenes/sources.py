@@ -34,7 +34,7 @@ def photographs_in(folder: Path | None) -> list[Path]:
         return []
     if not folder.is_dir():
         raise not_a_folder(folder, "Name a folder of pictures with --photographs")
-    found = pictures_in(folder, recursive=True)
+    found = list(pictures_in(folder, recursive=True))
     if not found:
         raise BadInput("there are no pictures in it", where=shown(folder), hint="Name another folder")
     return found

@@ -128,6 +128,7 @@ class WindowDecoder(nn.Module):
         self.prior = nn.Parameter(torch.tensor([5.0, -2.0]))
         self.iou = nn.Sequential(nn.Linear(W8 + W32 + 2, 64), nn.ReLU(inplace=True), nn.Linear(64, 1))
         nn.init.normal_(self.logit.weight, std=0.01)
+        assert self.logit.bias is not None
         nn.init.zeros_(self.logit.bias)
 
     def forward(

@@ -35,7 +35,7 @@ SCRATCH_S = 8 * 3600.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Length:
-    """How long a training lasts, and what a checkpoint must have in common with it. until: None = nothing is trained."""
+    """How long a training lasts, and what a checkpoint must share with it. until: None = nothing is trained."""
 
     until: loop.LoopPlan | None
     identity: Mapping[str, str]
@@ -57,10 +57,7 @@ def plan(data: SegmentationData | None, options: TinySamOptions) -> Length:
     if options.scratch and not trains:
         raise BadUsage("nothing to train on, and no weights to export", hint="Name a folder of annotated pictures")
     photographs = photographs_in(options.photographs)
-    if options.scratch:
-        start = "trunk"
-    else:
-        start = digest_of([options.weights or SHIPPED])
+    start = "trunk" if options.scratch else digest_of([options.weights or SHIPPED])
     identity = identify(
         options, SmallRecipe(), code=CODE, data="none" if data is None else data.digest,
         photographs=digest_of(photographs), start=start,

@@ -82,20 +82,23 @@ def _inside(g: GraphBuilder, extent: str, side: int) -> str:
 
 def _folded(conv: nn.Module, norm: nn.Module) -> tuple[Float64, Float64]:
     """Weight and bias of a convolution without bias and the norm behind it."""
-    assert isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
+    assert isinstance(conv, nn.Conv2d)
+    assert isinstance(norm, nn.BatchNorm2d)
     gain, shift = _gain(norm)
     return float64(conv.weight) * gain[:, None, None, None], shift
 
 
 def _gain(norm: nn.BatchNorm2d) -> tuple[Float64, Float64]:
-    assert norm.running_var is not None and norm.running_mean is not None
+    assert norm.running_var is not None
+    assert norm.running_mean is not None
     gain = float64(norm.weight) / np.sqrt(float64(norm.running_var) + norm.eps)
     return gain, float64(norm.bias) - float64(norm.running_mean) * gain
 
 
 def _conv(g: GraphBuilder, x: str, layer: nn.Module, *, name: str, out: str = "") -> str:
     """Convolution, norm, ReLU of `encoder.conv`. out: name of the result, "" = made of `name`."""
-    assert isinstance(layer, nn.Sequential) and isinstance(layer[0], nn.Conv2d)
+    assert isinstance(layer, nn.Sequential)
+    assert isinstance(layer[0], nn.Conv2d)
     weight, bias = _folded(layer[0], layer[1])
     pad = layer[0].kernel_size[0] // 2
     x = g.conv(x, weight, bias, name=name, pads=(pad,) * 4, groups=layer[0].groups)
@@ -319,6 +322,10 @@ class _Decoder:
         )
         return op("Div", share, width, name=name)
 
+    def _frame(self, low: str, high: str, axis: int, name: str) -> str:
+        """Weights from the grid of mask prompts."""
+        return self.weights(low, high, axis, CELLS, FRAME_MASK, self.side / FRAME_MASK, name=name)
+
     def cut(self, feature: str, low: str, high: str, cells: int) -> str:
         """An encoder's output in the windows: (3 N, C, cells, cells)."""
         g, stride, channels = self.g, STRIDES[feature], CHANNELS[feature]
@@ -364,8 +371,8 @@ class _Decoder:
         boxed = op("Mul", op("Mul", *ramps, name="map/box_at"), has4, name="map/box")
         near, far = (self._spots(at, step, label) for label in (POSITIVE, NEGATIVE))
         whole = [
-            op("ReduceSum", self.weights(low, high, axis, CELLS, FRAME_MASK, self.side / FRAME_MASK, name=f"map/inside{axis}"),
-               self.axes(3), name=f"map/within{axis}", keepdims=0)
+            op("ReduceSum", self._frame(low, high, axis, f"map/inside{axis}"), self.axes(3), name=f"map/within{axis}",
+               keepdims=0)
             for axis in (0, 1)
         ]  # fmt: skip
         inside = op(
@@ -456,9 +463,7 @@ class _Decoder:
 
     def _mask_in(self, low: str, high: str) -> str:
         """The mask prompt in each window, squashed: (N, 3, 32, 32)."""
-        stride = self.side / FRAME_MASK
-        down = self.weights(low, high, 1, CELLS, FRAME_MASK, stride, name="map/mask/down")
-        across = self.weights(low, high, 0, CELLS, FRAME_MASK, stride, name="map/mask/across")
+        down, across = (self._frame(low, high, axis, f"map/mask/{what}") for axis, what in ((1, "down"), (0, "across")))
         rows = self.op("MatMul", down, MASK, name="map/mask/rows")
         cells = self.op(
             "MatMul", rows, transpose(self.g, across, (0, 1, 3, 2), name="map/mask/columns"), name="map/mask/cells"
@@ -469,7 +474,8 @@ class _Decoder:
         """From features and maps to the outputs, as `WindowDecoder.forward`."""
         g, net, op = self.g, self.net, self.op
         weight = np.concatenate([float64(net.enter4.weight), float64(net.enter_maps.weight)], 1)
-        assert isinstance(net.enter[0], nn.BatchNorm2d) and isinstance(net.join[0], nn.BatchNorm2d)
+        assert isinstance(net.enter[0], nn.BatchNorm2d)
+        assert isinstance(net.join[0], nn.BatchNorm2d)
         gain, shift = _gain(net.enter[0])
         x = op("Concat", cuts["features_4"], maps, name="enter/all", axis=1)
         x = g.conv(x, weight * gain[:, None, None, None], shift, name="enter", pads=(1, 1, 1, 1))
@@ -492,6 +498,7 @@ class _Decoder:
         )  # fmt: skip
         edge = op("Add", _doubled(g, up, name="up64/doubled"), side, name="join")
         edge = _conv(g, op("Relu", edge, name="join/relu"), net.out64, name="out64")
+        assert net.logit.bias is not None
         logits = g.conv(edge, float64(net.logit.weight), float64(net.logit.bias), name="logit")
         slope, offset = (float(v) for v in float64(net.prior))
         grow = _doubling(CELLS)

@@ -68,8 +68,8 @@ class Pair(nn.Module):
         """Move the average towards the weights; buffers are copied."""
         for kept, live in zip(self.kept.parameters(), self.live.parameters(), strict=True):
             kept.lerp_(live, 1.0 - average)
-        for kept, live in zip(self.kept.buffers(), self.live.buffers(), strict=True):
-            kept.copy_(live)
+        for here, there in zip(self.kept.buffers(), self.live.buffers(), strict=True):
+            here.copy_(there)
 
 
 class SmallTraining:
@@ -138,7 +138,7 @@ class _Lesson:
         tokens = torch.cat([boxes.reshape(b, q, 2, 2), torch.cat([points[:, :, None], hidden], 2)], 1)
         labels = torch.tensor([[TOP_LEFT, BOTTOM_RIGHT]] * q + [[POSITIVE, HIDDEN]] * p).expand(b, -1, -1)
         self.prompts = Prompts(tokens, labels)
-        low, high = np.log(recipe.box_scales)
+        low, high = (float(np.log(scale)) for scale in recipe.box_scales)
         scale = torch.from_numpy(np.exp(rng.uniform(low, high, (b, q))).astype(np.float32))
         boxed = around(boxes, scale)
         scales = torch.tensor(POINT_SCALES) * torch.from_numpy(
@@ -200,7 +200,8 @@ class _Lesson:
         marks = torch.cat([labels, torch.from_numpy(kind)[:, None]], 1)[:, None]
         prior = onto_frame(logits[:, None], window[:, None], float(self.side))
         again.prompts = Prompts(tokens, marks, prior)
-        scale = torch.from_numpy(np.exp(rng.uniform(*np.log(self.recipe.box_scales), (b, 1))).astype(np.float32))
+        low, high = (float(np.log(scale)) for scale in self.recipe.box_scales)
+        scale = torch.from_numpy(np.exp(rng.uniform(low, high, (b, 1))).astype(np.float32))
         box, has_box = again.prompts.box
         masked, there = mask_windows(again.prompts, float(self.side), scale[..., None])
         fallback = torch.where(there[..., None] > 0, masked[:, :, 0], window[:, None])
