@@ -35,6 +35,7 @@ from edge_sdk.export.tasks.segmentation.reading import read_data
 from edge_sdk.export.tasks.segmentation.samples import PromptSamples
 from edge_sdk.progress import Progress, silent
 from edge_sdk.tasks.base import Setup
+from edge_sdk.tasks.segmentation.frame import Frame
 from edge_sdk.tasks.segmentation.segmenter import PromptSegmenter
 from edge_sdk.tasks.segmentation.task import SegmentationTask
 from edge_sdk.verify import verify
@@ -81,6 +82,17 @@ def test_controls_need_no_network() -> None:
     assert whole == pytest.approx(np.pi / 4, abs=0.05)
     assert ellipse > 0.94
     assert prompting.iou(mask & False, mask & False) == 1.0
+
+
+def test_a_mask_on_a_grid_comes_back_as_well_as_the_grid_allows() -> None:
+    place = Frame(height=60, width=80, side=64, extent_height=48, extent_width=64)
+    ys, xs = np.mgrid[0:60, 0:80]
+    disk = (xs - 40) ** 2 + (ys - 30) ** 2 <= 20**2
+    fine, coarse = (prompting.iou(place.place(prompting.on_grid(disk, place, None, m)), disk) for m in (64, 8))
+    assert 0.97 < fine <= 1.0
+    assert coarse < fine
+    window = (10.0, 2.0, 54.0, 46.0)
+    assert prompting.iou(place.place(prompting.on_grid(disk, place, window, 32), window), disk) > 0.97
 
 
 def scored(chosen: NDArray[np.float64], variant: str = "fp32") -> evaluate.SegmentScores:
@@ -164,6 +176,9 @@ def test_evaluation_is_what_predict_answers(windowed: bool, data: SegmentationDa
     assert by_hand.oracle is not None
     np.testing.assert_allclose(by_hand.chosen, want, atol=1e-3)
     assert (by_hand.oracle >= by_hand.chosen - 1e-9).all()
+    assert by_hand.bound is not None
+    assert (by_hand.bound >= by_hand.chosen[:, 0] - 0.02).all()
+    assert by_hand.bound.mean() > 0.9
     assert len(want) == 8  # two segments a picture: the speck is below 10 px
     counted = evaluate.segments_of(data.test, made.preprocessing, least_area=10)
     assert counted.picture.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]

@@ -82,6 +82,16 @@ def test_a_box_is_filled_in_the_callers_pixels(kind: str, request: pytest.Fixtur
     assert mask.area_px == pytest.approx(200 * 100, rel=0.1)
 
 
+def test_masks_are_placed_at_once_as_far_as_memory_is_meant_for_them(
+    segmenter: PromptSegmenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_sdk.tasks.segmentation.segmenter.PLACED_BYTES", 2 * 48 * 64)
+    result = segmenter.predict(PICTURE, points=[[30, 20]], multimask=True)
+    assert ["array" in vars(mask) for mask in result.masks] == [True, True, False]
+    assert result[2].array.any()
+    assert "place" in result.ran.stages_ms
+
+
 def test_a_negative_point_cuts_out(segmenter: PromptSegmenter) -> None:
     whole = segmenter.predict(PICTURE, boxes=[10, 10, 50, 40], points=[[20, 20]], labels=[1])[0]
     cut = segmenter.predict(PICTURE, boxes=[10, 10, 50, 40], points=[[40, 30]], labels=[0])[0]

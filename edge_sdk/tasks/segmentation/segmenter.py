@@ -34,6 +34,9 @@ Source: TypeAlias = Any
 """A picture (`images.Source`), an `EncodedImage`, or either of them with prompts as a `Prompted`."""
 MOST_ROUNDS = 16
 """Of `refine`: further rounds no longer change a mask."""
+PLACED_BYTES = 2**28
+"""Of masks that `predict` places itself: 22 of a picture of 12 megapixels. Beyond it hundreds of masks would fill the
+memory before anybody looks at one."""
 
 
 class PromptSegmenter(Running[Source, Segmentation]):
@@ -80,9 +83,10 @@ class PromptSegmenter(Running[Source, Segmentation]):
         and more the bundle's single mask, if it has one, else the alternative with the highest predicted IoU. refine:
         rounds in which the mask so chosen is given back as a mask prompt; 0 = none.
 
-        Prompts run together, up to the `max_batch` of the decoder. Masks are placed in the caller's pixels when they
-        are first asked for. Raises BadInput that names what is wrong, CheckFailed (the runtime's answer is not finite),
-        BadUsage (closed, another process, prompts given twice).
+        Prompts run together, up to the `max_batch` of the decoder. Masks are placed in the caller's pixels at once, as
+        many as fit into PLACED_BYTES; the others when they are first asked for. Raises BadInput that names what is
+        wrong, CheckFailed (the runtime's answer is not finite), BadUsage (closed, another process, prompts given
+        twice).
         """
         self.require_open()
         clock = Stages()
@@ -94,6 +98,7 @@ class PromptSegmenter(Running[Source, Segmentation]):
             again = clock("prompts", self._refined, wanted, found, encoded.frame)
             found = clock("refine", self.decode, encoded, again)
         kept = clock("choose", self._masks, wanted, found, encoded.frame, asked.multimask)
+        clock("place", _place, kept)
         return Segmentation(
             masks=tuple(kept), frame=encoded.frame, prompts=len(wanted), source=encoded.name, file=encoded.file,
             bit_depth=self._pictures.record.bit_depth, notes=encoded.notes, ran=self.run_info(clock),
@@ -266,6 +271,15 @@ class PromptSegmenter(Running[Source, Segmentation]):
     def close(self) -> None:
         super().close()
         self.cache.clear()
+
+
+def _place(masks: Sequence[Mask]) -> None:
+    """Make the arrays of the first masks, PLACED_BYTES of them."""
+    left = PLACED_BYTES
+    for mask in masks:
+        left -= mask.frame.width * mask.frame.height
+        if left >= 0:
+            _ = mask.array
 
 
 def encoder_feeds(tensor: NDArray[np.uint8], frame: Frame) -> dict[str, Array]:

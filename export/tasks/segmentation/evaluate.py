@@ -20,7 +20,7 @@ from edge_sdk.calibration import Variant
 from edge_sdk.errors import NotThere
 from edge_sdk.export.each_runtime import RanOn, Tick, on_each_runtime
 from edge_sdk.export.tasks.segmentation.annotations import AnnotatedPicture, BitMask
-from edge_sdk.export.tasks.segmentation.prompting import box_of, controls, innermost, iou
+from edge_sdk.export.tasks.segmentation.prompting import box_of, controls, innermost, iou, on_grid
 from edge_sdk.progress import Progress, silent
 from edge_sdk.runtimes import registry, targets
 from edge_sdk.runtimes.protocol import CompileOptions, Session
@@ -55,11 +55,16 @@ class Segments:
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SegmentScores(RanOn):
     """Of one variant on one runtime. by_role: the variant of each role. chosen, oracle: float64 (S, 2), IoU of the mask
-    that `predict` gives and of the best alternative, by KINDS of prompts; None where it did not run (`problem`)."""
+    that `predict` gives and of the best alternative, by KINDS of prompts; None where it did not run (`problem`).
+
+    bound: float64 (S,), IoU of the segment itself, brought to the grid of the mask that a box gives, and back: no
+    network with such a grid does better; None where it was not asked for.
+    """
 
     by_role: Mapping[str, str] = field(default_factory=dict)
     chosen: NDArray[np.float64] | None = None
     oracle: NDArray[np.float64] | None = None
+    bound: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -116,8 +121,9 @@ def score_all(
         decoder = registry.runtime(runtime).compile(graph.graph, options)
         try:
             found = []
+            bounded = variant is variants[ENCODER][0] and runtime == "onnxruntime"  # it is the same in all rows
             for one in looked_at(pictures, _record(setup), least_area=least_area):
-                found.append(_scored(one, session, decoder, setup, axes[DECODER].get(BATCH, 1)))
+                found.append(_scored(one, session, decoder, setup, axes[DECODER].get(BATCH, 1), bounded=bounded))
                 tick()
         finally:
             decoder.close()
@@ -135,7 +141,11 @@ def score_all(
         name, scores = found
         out.append(
             SegmentScores(
-                **ran.facts(), by_role={ENCODER: ran.variant, DECODER: name}, chosen=scores[:, :2], oracle=scores[:, 2:]
+                **ran.facts(),
+                by_role={ENCODER: ran.variant, DECODER: name},
+                chosen=scores[:, :2],
+                oracle=scores[:, 2:4],
+                bound=None if np.isnan(scores[:, 4]).all() else scores[:, 4],
             )
         )
     return out
@@ -146,9 +156,14 @@ def _record(setup: Setup) -> Preprocessing:
     return setup.preprocessing
 
 
-def _scored(one: _Looked, encoder: Session, decoder: Session, setup: Setup, most: int) -> NDArray[np.float64]:
-    """float64 (segments, 4): chosen and oracle, by KINDS of prompts. most: prompts of one call."""
-    out = np.empty((len(one.masks), 4))
+def _scored(
+    one: _Looked, encoder: Session, decoder: Session, setup: Setup, most: int, *, bounded: bool
+) -> NDArray[np.float64]:
+    """float64 (segments, 5): chosen and oracle, by KINDS of prompts, then the bound, NaN unless `bounded`.
+
+    most: prompts of one call.
+    """
+    out = np.full((len(one.masks), 5), np.nan)
     if not one.masks:
         return out
     features = encoder.run(encoder_feeds(one.tensor, one.frame))
@@ -160,7 +175,11 @@ def _scored(one: _Looked, encoder: Session, decoder: Session, setup: Setup, most
         tokens, labels = tokens_of(prompts, one.frame, tokens=reader.tokens)
         answered = reader.decode(encoded, tokens, labels)
         for row, (prompt, truth) in enumerate(zip(prompts, one.masks, strict=True)):
-            out[row, column], out[row, 2 + column] = _agreement(answered, row, prompt, truth, one.frame, setup.settings)
+            out[row, [column, 2 + column]] = _agreement(answered, row, prompt, truth, one.frame, setup.settings)
+            if bounded and prompts is boxes:
+                window = answered.window(row, chosen_mask(answered.iou[row], prompt, setup.settings))
+                best = one.frame.place(on_grid(truth, one.frame, window, reader.cells), window)
+                out[row, 4] = iou(best, truth)
     return out
 
 

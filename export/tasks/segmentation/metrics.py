@@ -46,10 +46,12 @@ class PromptMetrics:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row(RanOn):
     """One line of the table. reference: the others are held against this row. by_role: the variant of each role. box,
-    point: by kind of prompt; None where it did not run (`problem`)."""
+    point: by kind of prompt; None where it did not run (`problem`). bound: mIoU that the mask grid allows, None = not
+    measured in this row."""
 
     reference: bool = False
     by_role: Mapping[str, str] = field(default_factory=dict)
+    bound: float | None = None
     box: PromptMetrics | None = None
     point: PromptMetrics | None = None
 
@@ -93,7 +95,10 @@ def _row(one: SegmentScores, reference: SegmentScores | None, segments: Segments
         _metrics(one.chosen[:, i], one.oracle[:, i], None if other is None else other[:, i], segments)
         for i in range(len(KINDS))
     )
-    return Row(**one.facts(), reference=one is reference, by_role=one.by_role, box=box, point=point)
+    return Row(
+        **one.facts(), reference=one is reference, by_role=one.by_role, box=box, point=point,
+        bound=None if one.bound is None else float(one.bound.mean()),
+    )  # fmt: skip
 
 
 def _metrics(

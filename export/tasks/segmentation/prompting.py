@@ -7,6 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_sdk.errors import BadInput
+from edge_sdk.tasks.segmentation.frame import Frame, Window
+
+SAMPLES = 4
+"""A side of a cell, where a mask is brought to a grid."""
 
 
 def box_of(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -29,6 +33,20 @@ def innermost(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
     distance = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
     y, x = np.unravel_index(int(distance.argmax()), cut.shape)
     return np.array([x0 + x, y0 + y], np.float64)
+
+
+def on_grid(mask: NDArray[np.bool_], frame: Frame, window: Window | None, cells: int) -> NDArray[np.float32]:
+    """float32 (cells, cells): the best that a grid can say of a mask, bool (H, W): 1 where it fills a cell, -1 where it
+    is not in it, its share in between; by SAMPLES x SAMPLES samples a cell. window: as of `Frame.place`."""
+    x0, y0, x1, y1 = frame.whole if window is None else window
+    steps = (np.arange(cells * SAMPLES) + 0.5) / (cells * SAMPLES)
+    xs = np.floor((x0 + steps * (x1 - x0)) / frame.scale_x).astype(np.int64)
+    ys = np.floor((y0 + steps * (y1 - y0)) / frame.scale_y).astype(np.int64)
+    across, down = (xs >= 0) & (xs < frame.width), (ys >= 0) & (ys < frame.height)
+    seen = np.zeros((ys.size, xs.size), np.float32)
+    seen[np.ix_(down, across)] = mask[np.ix_(ys[down], xs[across])]
+    shares = seen.reshape(cells, SAMPLES, cells, SAMPLES).mean(axis=(1, 3))
+    return np.asarray(2.0 * shares - 1.0, np.float32)
 
 
 def iou(mask: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:

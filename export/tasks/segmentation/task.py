@@ -44,7 +44,8 @@ _COLUMNS = (
     "Same segments for every row. Box: one box prompt a segment, [min x, min y, max x + 1, max y + 1] in px, no "
     "jitter; point: one point at the segment's innermost pixel. mIoU: mean IoU over all segments of the mask that "
     "predict gives; by picture: mean over pictures of their mean; best of all: of the alternative that fits best, "
-    "which only somebody who knows the segment can choose. Change: against the first row, paired. Intervals: bootstrap "
+    "which only somebody who knows the segment can choose; grid allows: of the segments themselves, brought to the "
+    "mask's grid and back. Change: against the first row, paired. Intervals: bootstrap "
     "over "
 )
 
