@@ -163,12 +163,12 @@ def test_a_file_that_is_no_coco_is_refused(tmp_path: Path) -> None:
         (lambda folder: folder / "nowhere", {}, BadInput, "Understood: images/train"),
         (lambda folder: folder, {}, BadInput, "there are no annotated pictures in it"),
         (lambda folder: annotated_folders.label_maps(folder, train=0), {}, BadInput, "there is no picture to train on"),
-        (annotated_folders.label_maps, {"kind": "(("}, BadUsage, r"--kind \(\( is no regular expression"),
+        (annotated_folders.label_maps, {"kind": "(("}, BadUsage, r"the pattern of kinds, \(\(, is no regular"),
         (
             annotated_folders.label_maps,
             {"kind": "square"},
             BadUsage,
-            "--kind square does not fit images/train/flat_1.png",
+            "the pattern of kinds, square, does not fit images/train/flat_1.png",
         ),
     ],
 )

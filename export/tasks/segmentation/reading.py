@@ -145,7 +145,7 @@ class _Kinds:
         try:
             self._folder, self._pattern = folder, None if pattern is None else re.compile(pattern)
         except re.error as exc:
-            raise BadUsage(f"--kind {pattern} is no regular expression: {exc}") from exc
+            raise BadUsage(f"the pattern of kinds, {pattern}, is no regular expression: {exc}") from exc
 
     def __call__(self, path: Path) -> str:
         if self._pattern is None:
@@ -153,7 +153,7 @@ class _Kinds:
         below = path.relative_to(self._folder).as_posix()
         found = self._pattern.search(below)
         if found is None:
-            raise BadUsage(f"--kind {self._pattern.pattern} does not fit {shown(below)}")
+            raise BadUsage(f"the pattern of kinds, {self._pattern.pattern}, does not fit {shown(below)}")
         return shown(found.group(1) if self._pattern.groups else found.group(0))
 
 
