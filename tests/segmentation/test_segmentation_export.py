@@ -27,7 +27,7 @@ from edge_sdk.export.pack import setup_of
 from edge_sdk.export.sections import Table
 from edge_sdk.export.tasks import export_task, options_of
 from edge_sdk.export.tasks.base import Built, Made, Reading
-from edge_sdk.export.tasks.segmentation import evaluate, metrics, prompting
+from edge_sdk.export.tasks.segmentation import evaluate, metrics, page, prompting
 from edge_sdk.export.tasks.segmentation.annotations import SegmentationData
 from edge_sdk.export.tasks.segmentation.golden import PROMPTS, golden
 from edge_sdk.export.tasks.segmentation.options import SegmentationOptions
@@ -294,3 +294,29 @@ def test_pictures_that_are_gone_since_leave_a_reason(tmp_path: Path) -> None:
     )  # fmt: skip
     found = export_task("segmentation").evaluate(made, ())
     assert data.test[0].path.name in found.to_json()["not_evaluated"]
+
+
+def test_a_variant_that_only_the_encoder_has_runs_with_the_float_decoder(data: SegmentationData) -> None:
+    exported = disk_graphs.exported()
+    plain = {
+        role: Variant(variant="fp32", layout="plain", graph=graph.onnx, int8_convolutions=0)
+        for role, graph in exported.graphs.items()
+    }
+    variants = {
+        "encoder": [plain["encoder"], replace(plain["encoder"], variant="fp16")],  # the same numbers by another name
+        "decoder": [plain["decoder"]],
+    }
+    axes = evaluate.axes_for({"encoder": {}, "decoder": {"N": 8, "T": 6}})
+    made = setup(exported)
+    assert made.preprocessing is not None
+    found = evaluate.score_all(variants, data.test, made, axes=axes, least_area=10, threads=1)
+    table = metrics.rows(found, evaluate.segments_of(data.test, made.preprocessing, least_area=10))
+    other = next(row for row in table if row.variant == "fp16")
+    assert other.by_role == {"encoder": "fp16", "decoder": "fp32"}
+    assert other.box is not None
+    assert other.box.change == pytest.approx(0.0, abs=1e-3)
+    lines = page.quality(table)
+    assert "fp16, decoder fp32" in [line[0] for line in lines.rows]
+    assert "grid allows" in lines.header
+    assert "fp16, decoder fp32 on" in page.headline(table)
+    assert [card.name for card in page.cards(table, None, 8)] == []

@@ -94,7 +94,7 @@ def cards(rows: Sequence[Row], controls: Controls | None, segments: int) -> list
     ]  # fmt: skip
     if (worst := _worst(rows)) is not None and worst.box is not None and worst.box.change is not None:
         words = f"mIoU with a box, {_variant(worst)} on {worst.runtime}, the most that any variant loses"
-        out.append(Card(value=f"{100 * worst.box.change:+.1f} points", name="change by int8", words=words))
+        out.append(Card(value=f"{100 * worst.box.change:+.1f} points", name="largest change by a variant", words=words))
     return out
 
 
