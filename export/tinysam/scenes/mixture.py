@@ -42,8 +42,8 @@ class Frame:
 class Shares:
     """How often each source is drawn from. real: marked pictures. regions: of `scenes.regions`."""
 
-    drawn: float = 0.4
-    real: float = 0.4
+    drawn: float = 0.35
+    real: float = 0.45
     regions: float = 0.2
 
 
@@ -56,8 +56,8 @@ class Mixture:
     photographs: Sequence[Rgb]
     materials: Materials
     side: int
-    boxes: int = 6
-    points: int = 2
+    boxes: int = 4
+    points: int = 3
     shares: Shares = field(default_factory=Shares)
     _regions: dict[tuple[int, int], NDArray[np.uint16]] = field(default_factory=dict, init=False, repr=False)
 
