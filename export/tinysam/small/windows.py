@@ -13,8 +13,8 @@ from torch import Tensor
 BOX_SCALES = (1.15, 1.35, 1.7)
 """Sides of the windows of a box prompt, in sides of the box."""
 POINT_SCALES = (0.16, 0.45, 1.3)
-"""Sides of the windows of point prompts, in sides of the frame: part, object, everything. A thing that is clicked at its
-end needs a window of twice its size."""
+"""Sides of the windows of point prompts, in sides of the frame: part, object, everything. A thing that is clicked at
+its end needs a window of twice its size."""
 LEAST_PX = 12.0
 """Shortest side of a window, px of the frame: below it a window holds too few cells of the finest features."""
 LEAST_ASPECT = 0.35
