@@ -68,6 +68,17 @@ def opened(path: Path, *, kind: str, what: str, hint: str) -> Iterator[TensorsFi
         raise BadInput(f"{what}: {reason}", where=str(path), hint=hint) from exc
 
 
+def kind_of(path: Path) -> str:
+    """The `kind` that `write` stored a file under; "" for any other file, readable or not."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as handle:
+            return str(json.loads((handle.metadata() or {})[DESCRIPTION])["format"])
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError):
+        return ""
+
+
 _IF_PICKLED = "Save its state_dict() where you trust it, and name that file"
 
 

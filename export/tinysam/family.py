@@ -10,13 +10,20 @@ from typing import ClassVar
 
 import torch
 
-from edge_sdk.errors import Stopped
+from edge_sdk import tasks
+from edge_sdk.errors import BadInput, BadUsage, Stopped
+from edge_sdk.export import tensors_file
 from edge_sdk.export.family import Demo, Exported, Samples, Trained, TrainingPlan
+from edge_sdk.export.pack import setup_of
 from edge_sdk.export.tasks.segmentation.annotations import SegmentationData
+from edge_sdk.export.tasks.segmentation.samples import PromptSamples
+from edge_sdk.export.tinysam import whole
+from edge_sdk.export.tinysam.calibration import FramePictures
+from edge_sdk.export.tinysam.length import Length
 from edge_sdk.export.tinysam.options import TinySamOptions
 from edge_sdk.export.tinysam.scenes.sources import mixture, photographs_in
 from edge_sdk.export.tinysam.small import fit
-from edge_sdk.export.tinysam.small.calibration import SmallSamples
+from edge_sdk.export.tinysam.small.model import FORMAT as SMALL
 from edge_sdk.export.training import checkpoint, device
 from edge_sdk.export.training.identity import digest
 from edge_sdk.progress import Progress, silent
@@ -27,7 +34,7 @@ from edge_sdk.runtimes.probe import default_threads
 class TinySamPlan(TrainingPlan):
     """length: for the training itself."""
 
-    length: fit.Length
+    length: Length
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,27 +52,32 @@ class TinySAM:
 
     def plan(self, data: SegmentationData | None, options: TinySamOptions, *, folder: Path) -> TinySamPlan:
         """What `train` would do; whatever is wrong with its arguments is raised here."""
+        if options.weights is not None and not options.weights.is_file():
+            raise BadInput("there is no such file of weights", where=f"--weights {options.weights}", hint="Check it")
         compute = device.chosen(options.device)
-        length = fit.plan(data, options)
-        fit.start_of(options)  # a weights file of another network is refused before anything is read
-        stored = None if length.until is None else checkpoint.read(folder, length.identity)
-        at = None if stored is None else stored.position
+        length = fit.plan(data, options) if _is_small(options) else whole.plan(data, options)
         until = length.until
+        stored = None if until is None else checkpoint.read(folder, length.identity)
+        at = None if stored is None else stored.position
+        network = "small" if _is_small(options) else "of --weights"
         return TinySamPlan(
             length=length, run=digest(length.identity), steps=None if until is None else until.steps,
             time_budget_s=None if until is None else until.time_budget_s, kept_step=None if at is None else at.step,
             finished=until is None or (at is not None and until.over(at)),
-            rows=(("network", f"{self.title} small, frames of {options.side} px"), ("device", compute.name)),
-            facts={"size": "small", "side": options.side, "device": compute.name},
+            rows=(("network", f"{self.title} {network}"), ("device", compute.name)),
+            facts={"network": network, "side": options.side, "device": compute.name},
         )  # fmt: skip
 
     def train(
         self, data: SegmentationData | None, options: TinySamOptions, *, planned: TrainingPlan | None = None,
         folder: Path, progress: Progress,
     ) -> Trained:  # fmt: skip
-        """Train, or resume from the checkpoint that `folder` holds for the same data and options."""
+        """Train, or resume from the checkpoint that `folder` holds for the same data and options; or take the weights
+        as they are."""
         if not isinstance(planned, TinySamPlan):
             planned = self.plan(data, options, folder=folder)
+        if not _is_small(options):
+            return whole.train(options, folder=folder, length=planned.length)
         with _computing(options.threads or default_threads()):
             try:
                 return fit.train(data, options, folder=folder, progress=progress, length=planned.length)
@@ -75,16 +87,33 @@ class TinySAM:
                 ) from exc
 
     def graphs(self, trained: Trained) -> Exported:
-        """Encoder, decoder and refiner, exact against the training model."""
-        return fit.graphs(trained)
+        """Encoder, decoder and refiner, exact against the network."""
+        return fit.graphs(trained) if _is_small(_options(trained)) else whole.graphs(trained)
 
     def samples(self, data: SegmentationData | None, trained: Trained, role: str, count: int) -> Samples:
-        """Frames of annotated pictures, drawn scenes and photographs, as in training; of decoder and refiner with the
-        features of the trained encoder."""
-        options = trained.options
-        assert isinstance(options, TinySamOptions)
-        made = mixture(data, photographs_in(options.photographs), side=options.side, seed=options.seed, progress=silent)
-        return SmallSamples(fit.model_of(trained), made, role, count, options.seed)
+        """Frames of annotated pictures, drawn scenes and photographs, as in training: never test pictures. Decoder and
+        refiner get what the float graphs before them answer."""
+        options, exported = _options(trained), self.graphs(trained)
+        assert exported.preprocessing is not None
+        made = mixture(
+            data, photographs_in(options.photographs), side=exported.preprocessing.width, seed=options.seed,
+            progress=silent,
+        )  # fmt: skip
+        return PromptSamples(
+            pictures=FramePictures(made, count, options.seed), exported=exported, role=role, count=count,
+            setup=setup_of(exported, tasks.task(self.task), family=self.name, where=self.name),
+        )  # fmt: skip
+
+
+def _options(trained: Trained) -> TinySamOptions:
+    if not isinstance(trained.options, TinySamOptions):
+        raise BadUsage(f"this model was not made by {TinySAM.title}", where=str(trained.folder))
+    return trained.options
+
+
+def _is_small(options: TinySamOptions) -> bool:
+    """Whether the options mean the small size: the model that ships, one from scratch, or a file of such a model."""
+    return options.weights is None or tensors_file.kind_of(options.weights) == SMALL
 
 
 @contextmanager

@@ -14,18 +14,27 @@ SIDE = 384
 """Frame of the small size, px: at 256 the cells of small objects hold too few pixels."""
 SIDE_MULTIPLE = 32
 MOST_PX = 1024
+PROMPTS, TOKENS = 64, 16
+"""Most prompts of a call, and most tokens of a prompt."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TinySamOptions(FamilyOptions):
-    """side: of the frame that a picture's longest side is scaled to, px, a multiple of 32. weights: a model to start
-    from, or to export as it is where nothing is trained; None = what ships. scratch: start from the trunk alone.
+    """side: of the frame that a picture's longest side is scaled to, px, a multiple of 32; None = the network's own, 384
+    of the small size and 1024 of published ones. weights: a model to start from, or to export as it is where nothing is
+    trained: of a run folder, or as TinySAM, MobileSAM and SAM are published; None = what ships. scratch: start from the trunk alone.
     photographs: folder of pictures that nobody marked, for surfaces and regions.
     """
 
-    side: int = option(SIDE, kind="int", least=64, most=MOST_PX, help="Side of the frame, px: a multiple of 32.")
+    side: int | None = option(
+        None, kind="int", least=64, most=MOST_PX,
+        help="Side of the frame, px: a multiple of 32. Default: 384, of published weights 1024.",
+    )  # fmt: skip
     weights: Path | None = option(
-        None, kind="path", help="Model to start from: model.safetensors of a run folder. Default: the one that ships."
+        None,
+        kind="path",
+        help="Model to start from, or to export: model.safetensors of a run folder, or the published file of TinySAM, "
+        "MobileSAM or SAM. Default: the model that ships.",
     )
     scratch: bool = option(False, kind="flag", help="Start from the pretrained trunk alone, not from --weights.")
     photographs: Path | None = option(
@@ -34,7 +43,7 @@ class TinySamOptions(FamilyOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.side % SIDE_MULTIPLE:
+        if self.side is not None and self.side % SIDE_MULTIPLE:
             raise BadUsage(
                 f"a side of {self.side} px is no multiple of {SIDE_MULTIPLE}",
                 hint=f"Take {round(self.side / SIDE_MULTIPLE) * SIDE_MULTIPLE}",
@@ -42,5 +51,10 @@ class TinySamOptions(FamilyOptions):
         if self.scratch and self.weights is not None:
             raise BadUsage("--scratch starts from no weights, and --weights names some", hint="Give one of the two")
 
-    def preprocessing(self) -> Preprocessing:
-        return Preprocessing(width=self.side, height=self.side, mode="longest-side", fill=0)
+    def preprocessing(self) -> Preprocessing | None:
+        return None if self.side is None else framed(self.side)
+
+
+def framed(side: int) -> Preprocessing:
+    """A picture's longest side becomes `side` px; it lies at the top left, and the rest of the frame is zero."""
+    return Preprocessing(width=side, height=side, mode="longest-side", fill=0)

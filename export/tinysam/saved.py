@@ -15,6 +15,7 @@ from edge_sdk.export.tinysam.layout import DecoderLayout, EncoderLayout, SamLayo
 from edge_sdk.export.tinysam.positions import resized
 from edge_sdk.export.tinysam.sam import Sam
 
+NAME = "model.safetensors"
 FORMAT = "tinysam/1"
 """Raise the number when files of before can't be read as they are."""
 _ENCODERS: Mapping[str, type[EncoderLayout]] = {"tiny-vit": TinyVitLayout, "vit": VitLayout}

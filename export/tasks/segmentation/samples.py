@@ -9,13 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_sdk import preprocess
 from edge_sdk.export.family import Exported
 from edge_sdk.export.pack import axes_of
-from edge_sdk.export.tasks.segmentation.annotations import AnnotatedPicture
+from edge_sdk.export.tasks.segmentation.annotations import BitMask
 from edge_sdk.export.tasks.segmentation.prompting import box_of, innermost
 from edge_sdk.runtimes import registry
 from edge_sdk.runtimes.protocol import CompileOptions, Session
@@ -28,6 +31,15 @@ PROMPTS = 8
 """Prompts of one sample at most: of segments spread evenly over those of a picture."""
 
 
+class Marked(Protocol):
+    """A picture with masks, from a file (`AnnotatedPicture`) or made by code. path: to name it."""
+
+    @property
+    def path(self) -> Path: ...
+    def pixels(self) -> NDArray[np.uint8]: ...
+    def masks(self, height: int, width: int) -> Iterator[BitMask]: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PromptSamples:
     """Feeds of one role by picture, `count` of them at most, spread evenly over `pictures`; iterating again gives the
@@ -35,7 +47,7 @@ class PromptSamples:
     with its centre.
     """
 
-    pictures: Sequence[AnnotatedPicture]
+    pictures: Sequence[Marked]
     exported: Exported
     setup: Setup
     role: str
@@ -61,7 +73,7 @@ class PromptSamples:
                 yield self._feeds(task, self.pictures[at], sessions, boxed=number % 2 == 0)
 
     def _feeds(
-        self, task: SegmentationTask, picture: AnnotatedPicture, sessions: Mapping[str, Session], *, boxed: bool
+        self, task: SegmentationTask, picture: Marked, sessions: Mapping[str, Session], *, boxed: bool
     ) -> dict[str, Array]:
         assert self.setup.preprocessing is not None  # `SegmentationTask.check` refuses a model without
         pixels = picture.pixels()
@@ -74,7 +86,7 @@ class PromptSamples:
         return task.feeds_of(self.setup, prepared.tensor, frame, source, self.role, answered)
 
 
-def _prompts(picture: AnnotatedPicture, frame: Frame, *, boxed: bool) -> dict[str, Array]:
+def _prompts(picture: Marked, frame: Frame, *, boxed: bool) -> dict[str, Array]:
     """Points or boxes of a stored source."""
     masks = [mask for mask in picture.masks(frame.height, frame.width) if mask.any()]
     if not masks:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from edge_sdk.errors import BadInput, BadUsage
 from edge_sdk.export.family import Exported, FloatGraph, Trained
 from edge_sdk.export.tasks.segmentation.annotations import SegmentationData
-from edge_sdk.export.tinysam.options import TinySamOptions
+from edge_sdk.export.tinysam.length import Length, wants_training
+from edge_sdk.export.tinysam.options import PROMPTS, SIDE, TOKENS, TinySamOptions, framed
 from edge_sdk.export.tinysam.scenes.ahead import Ahead
 from edge_sdk.export.tinysam.scenes.sources import digest_of, mixture, photographs_in
 from edge_sdk.export.tinysam.small import graph
-from edge_sdk.export.tinysam.small.model import SHIPPED, SmallModel, shipped
+from edge_sdk.export.tinysam.small.model import SHIPPED, SmallModel
 from edge_sdk.export.tinysam.small.train import CODE, SmallRecipe, SmallTraining
 from edge_sdk.export.training import loop
 from edge_sdk.export.training.checkpoint import Position
@@ -25,35 +24,24 @@ from edge_sdk.progress import Progress
 from edge_sdk.tasks.segmentation.settings import DECODER, ENCODER, REFINER, EverythingSettings, SegmentationSettings
 
 MODEL = "model.safetensors"
-PROMPTS, TOKENS = 64, 16
-"""Most prompts of a call, and most tokens of a prompt."""
 TUNING_STEPS = 1500
 """Of a training that starts from a trained model, unless the user says otherwise."""
 SCRATCH_S = 8 * 3600.0
 """Of a training from the trunk alone: the curve over hours is in docs/results/tinysam_small.json."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Length:
-    """How long a training lasts, and what a checkpoint must share with it. until: None = nothing is trained."""
-
-    until: loop.LoopPlan | None
-    identity: Mapping[str, str]
-
-
 def start_of(options: TinySamOptions) -> SmallModel:
     """The model that a training starts from, or that is exported as it is. Raises BadInput."""
     if options.scratch:
         torch.manual_seed(options.seed)
-        return SmallModel(options.side)
-    if options.weights is not None and not options.weights.is_file():
-        raise BadInput("there is no such weights file", where=f"--weights {options.weights}", hint="Check the path")
-    return shipped() if options.weights is None else SmallModel.load(options.weights, side=options.side)
+        return SmallModel(options.side or SIDE)
+    return SmallModel.load(options.weights or SHIPPED, side=options.side)
 
 
 def plan(data: SegmentationData | None, options: TinySamOptions) -> Length:
     """Raises BadUsage for what can't be trained, BadInput for a folder or file that is missing."""
-    trains = data is not None or options.steps is not None or options.time_budget_s is not None
+    start_of(options)  # a weights file of another network is refused before anything is read
+    trains = wants_training(data, options)
     if options.scratch and not trains:
         raise BadUsage("nothing to train on, and no weights to export", hint="Name a folder of annotated pictures")
     photographs = photographs_in(options.photographs)
@@ -79,9 +67,7 @@ def train(
     model = start_of(options)
     position = Position(finished=True)
     if length.until is not None:
-        made = mixture(
-            data, photographs_in(options.photographs), side=options.side, seed=options.seed, progress=progress
-        )
+        made = mixture(data, photographs_in(options.photographs), side=model.side, seed=options.seed, progress=progress)
         recipe = SmallRecipe() if options.scratch else SmallRecipe.tuning()
         with Ahead(made, batch=recipe.batch, seed=options.seed) as ahead:
             lesson = SmallTraining(model.to(memory_format=torch.channels_last), ahead, recipe)  # type: ignore[call-overload]
@@ -94,7 +80,7 @@ def train(
         folder=folder, options=options, run=digest(length.identity), steps=position.step,
         training_s=round(position.elapsed_s, 1), samples=0 if data is None else len(data.train),
         history=position.history,
-        facts={"size": "small", "side": options.side, "segments": [asdict(one) for one in position.segments]},
+        facts={"size": "small", "side": model.side, "segments": [asdict(one) for one in position.segments]},
     )  # fmt: skip
 
 
@@ -113,6 +99,5 @@ def graphs(trained: Trained) -> Exported:
     for role in (DECODER, REFINER):
         onnx, prompts = graph.decoder_graph(model.decoder, refiner=role == REFINER)
         made[role] = FloatGraph(onnx=onnx, keep_fp32=prompts, axes={"N": PROMPTS, "T": TOKENS})
-    options: Any = trained.options
     settings = SegmentationSettings(multimask=(0, 1, 2), everything=EverythingSettings(points_per_side=16))
-    return Exported(graphs=made, settings=settings, preprocessing=options.preprocessing())
+    return Exported(graphs=made, settings=settings, preprocessing=framed(model.side))

@@ -7,10 +7,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
-from edge_sdk.errors import BadInput
 from edge_sdk.export import tensors_file
 from edge_sdk.export.tinysam.small.decoder import WindowDecoder
 from edge_sdk.export.tinysam.small.encoder import SmallEncoder
@@ -52,11 +50,3 @@ class SmallModel(nn.Module):
                 raise ValueError(f"{odd[0]} is missing, not known, or has another shape")
             model.load_state_dict({name: t.to(wanted[name].dtype) for name, t in stored.items()})
         return model.eval()
-
-
-def shipped() -> SmallModel:
-    """The model that ships. Raises BadInput where the file is damaged."""
-    if not SHIPPED.is_file():
-        raise BadInput("the weights that ship are missing", where=str(SHIPPED), hint="Install edge-sdk again")
-    with torch.no_grad():
-        return SmallModel.load(SHIPPED)

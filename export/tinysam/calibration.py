@@ -1,0 +1,54 @@
+"""Pictures for calibration: frames as in training, made by code where nothing else is given. Knows no network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_sdk.export.tasks.segmentation.annotations import BitMask
+from edge_sdk.export.tinysam.scenes.mixture import Frame, Mixture
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FramePicture:
+    """One frame of training as a picture with masks."""
+
+    frame: Frame
+    path: Path
+
+    def pixels(self) -> NDArray[np.uint8]:
+        """uint8 (h, w, 3) RGB, without the frame's rest."""
+        height, width = self.frame.extent
+        return self.frame.image[:height, :width]
+
+    def masks(self, height: int, width: int) -> Iterator[BitMask]:
+        """bool (height, width) each."""
+        for mask in self.frame.masks:
+            yield mask[:height, :width] > 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FramePictures(Sequence[FramePicture]):
+    """`total` frames, drawn anew each time one is asked for: the same number gives the same frame."""
+
+    mixture: Mixture
+    total: int
+    seed: int
+
+    def __len__(self) -> int:
+        return self.total
+
+    @overload
+    def __getitem__(self, at: int) -> FramePicture: ...
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[FramePicture]: ...
+    def __getitem__(self, at: int | slice) -> FramePicture | Sequence[FramePicture]:
+        if isinstance(at, slice):
+            return [self[k] for k in range(*at.indices(self.total))]
+        frame = self.mixture.frame(np.random.default_rng([self.seed, 9, int(at)]))
+        return FramePicture(frame, Path(f"frame {int(at)}"))

@@ -1,0 +1,99 @@
+"""Whole SAM-like networks of the family: published weights, and files of our own, to graphs. Knows no training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_sdk.errors import BadInput, BadUsage
+from edge_sdk.export import tensors_file
+from edge_sdk.export.family import Exported, FloatGraph, Trained
+from edge_sdk.export.tasks.segmentation.annotations import SegmentationData
+from edge_sdk.export.tinysam import published, saved
+from edge_sdk.export.tinysam.graph.decoder import decoder_graph
+from edge_sdk.export.tinysam.graph.encoder import encoder_graph
+from edge_sdk.export.tinysam.graph.prompts import prompt_nodes
+from edge_sdk.export.tinysam.layout import IMAGE_SIZE, VitLayout
+from edge_sdk.export.tinysam.length import Length, wants_training
+from edge_sdk.export.tinysam.options import PROMPTS, TOKENS, TinySamOptions, framed
+from edge_sdk.export.tinysam.sam import Sam
+from edge_sdk.export.tinysam.scenes.sources import digest_of
+from edge_sdk.export.training.identity import digest, identify
+from edge_sdk.tasks.segmentation.settings import DECODER, ENCODER, REFINER, EverythingSettings, SegmentationSettings
+
+CODE = "tinysam-whole/1"
+CONFIDENT_LOGIT = 8.5
+"""Of the published TinySAM (its paper, table 5): belongs to its logits and to no other model's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Whole:
+    """A network read from a file. what: its name for people. notes: what is to be known of the file, a line each."""
+
+    net: Sam
+    what: str
+    notes: tuple[str, ...] = ()
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a file was written by `saved.write`."""
+    return path.suffix == ".safetensors" and tensors_file.kind_of(path) == saved.FORMAT
+
+
+def read(path: Path, options: TinySamOptions) -> Whole:
+    """The network of a weights file: our own, or as TinySAM, MobileSAM and SAM are published. Raises BadInput."""
+    if is_ours(path):
+        net, _ = saved.read(path, image_size=options.side)
+        return Whole(net=net, what="SAM-like, trained here")
+    found = published.load(path, image_size=options.side or IMAGE_SIZE)
+    notes = [f"not used of {path.name}: {one}" for one in found.unused]
+    if found.resized:
+        notes.append("its tables of positions are for 1024 px and were resized: expect a lower quality")
+    return Whole(net=found.net, what=found.encoder, notes=tuple(notes))
+
+
+def plan(data: SegmentationData | None, options: TinySamOptions) -> Length:
+    """Raises BadInput for a file that holds no such network, BadUsage for a training."""
+    assert options.weights is not None
+    if wants_training(data, options):
+        raise BadUsage(
+            "these weights are exported as they are: only the small size is trained on annotated pictures",
+            hint="Leave the folder, --steps and --time-budget out, or leave --weights out to train the small size",
+        )
+    read(options.weights, options)
+    identity = identify(options, code=CODE, start=digest_of([options.weights]))
+    return Length(until=None, identity=identity)
+
+
+def train(options: TinySamOptions, *, folder: Path, length: Length) -> Trained:
+    """Nothing is learnt: the network is kept in the run folder."""
+    assert options.weights is not None
+    found = read(options.weights, options)
+    saved.write(found.net, folder / saved.NAME, facts={"what": found.what})
+    return Trained(
+        folder=folder, options=options, run=digest(length.identity), steps=0, training_s=0.0, samples=0,
+        facts={"network": found.what, "side": found.net.layout.image_size, "notes": list(found.notes)},
+    )  # fmt: skip
+
+
+def graphs(trained: Trained) -> Exported:
+    """Encoder, decoder and refiner of the network in the run folder."""
+    path = trained.folder / saved.NAME
+    if not path.is_file():
+        raise BadInput("there is no model in this folder", where=str(trained.folder), hint="Give the command again")
+    net, _ = saved.read(path)
+    made = {ENCODER: FloatGraph(onnx=encoder_graph(net.image_encoder))}
+    for role in (DECODER, REFINER):
+        onnx = decoder_graph(net, refiner=role == REFINER)
+        made[role] = FloatGraph(onnx=onnx, keep_fp32=prompt_nodes(onnx), axes={"N": PROMPTS, "T": TOKENS})
+    return Exported(graphs=made, settings=settings_of(net), preprocessing=framed(net.layout.image_size))
+
+
+def settings_of(net: Sam) -> SegmentationSettings:
+    """SAM answers prompts of several tokens with its mask 0; TinySAM never does, and MobileSAM has the same keys."""
+    sam = isinstance(net.layout.encoder, VitLayout)
+    alternatives = tuple(range(1, net.layout.decoder.masks))
+    return SegmentationSettings(
+        multimask=alternatives, single=0 if sam else None,
+        everything=EverythingSettings(confident_logit=None if sam else CONFIDENT_LOGIT),
+    )  # fmt: skip
