@@ -1,17 +1,46 @@
-"""The verb `export`: make a bundle from a torch module."""
+"""The verb `export`: make a bundle from a torch module, or from weights of a family that are trained already."""
 
 from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
-from edge_sdk.cli import new_bundle, terminal
+from edge_sdk.cli import new_bundle, terminal, train
 from edge_sdk.cli.model_options import ModelOptions, axes_of, verb
 from edge_sdk.errors import BadUsage
 from edge_sdk.extras import need_exporting
+
+OF_TRAINING = {"steps": None, "time_budget_s": None, "scratch": False}
+"""Parameters of `edge-sdk train` that an export of trained weights has not."""
+
+
+class ModuleOrFamily(TyperCommand):
+    """The command of a module, or of a family where its name comes first."""
+
+    def make_context(self, info_name: Any, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        from edge_sdk.export import registry
+
+        if args and args[0] in registry.as_is():
+            family = args[0]
+            return _family(family, registry.as_is()[family]).make_context(
+                f"{info_name} {family}", args[1:], parent, **extra
+            )
+        return super().make_context(info_name, args, parent, **extra)
+
+
+def _family(family: str, as_is: str) -> Any:
+    alone = typer.Typer(rich_markup_mode=None, add_completion=False)
+    doc = (
+        "Makes a bundle of weights that are trained already. FOLDER is for calibration and evaluation alone.\n\n"
+        f"Example: edge-sdk export {family} --weights {family}.pth --out {family}.edge"
+    )
+    alone.command(name=family)(train.command_of(family, fixed={**OF_TRAINING, as_is: True}, doc=doc))
+    return typer.main.get_command(alone)
+
 
 _EXPORTING = ("onnx", "onnxruntime", "onnxscript", "onnx_ir", "torch", "safetensors")
 
@@ -44,6 +73,8 @@ def export(
     are free axes with their range, N is the batch. Module and graph are compared on seeded inputs of several sizes.
     All other options are those of edge-sdk quantize: samples, preprocessing, task.
 
+    A family that is trained already needs its weights alone: edge-sdk export tinysam --help.
+
     Example: edge-sdk export nets:make --input "image:float32[N,3,64,64]" --data samples.npz --out m.edge
 
     edge-sdk export nets:make --weights w.safetensors --input "image:float32[N,3,224,224]" --data photos/
@@ -72,4 +103,5 @@ def export(
     new_bundle.made({MODEL: model}, options, axes=input_spec.largest(inputs))
 
 
+CLASSES = {"export": ModuleOrFamily}
 COMMANDS = (export,)

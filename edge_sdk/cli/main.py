@@ -65,7 +65,8 @@ def _main(
 app.add_typer(train.GROUP, name="train")
 for _verb in (demo, quantize, export, verify, predict, threshold, profile, inspect, lint, devices, sign):
     for _command in _verb.COMMANDS:
-        app.command(name=_command.__name__.replace("_", "-"))(_command)
+        _class = getattr(_verb, "CLASSES", {}).get(_command.__name__)
+        app.command(name=_command.__name__.replace("_", "-"), cls=_class)(_command)
 
 
 _INTERRUPTED = 130

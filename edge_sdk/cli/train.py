@@ -44,7 +44,7 @@ class Families(TyperGroup):
                 hint=f"edge-sdk train FAMILY DATA --out NAME.edge, where FAMILY is one of {names}",
             )
         alone = typer.Typer(rich_markup_mode=None, add_completion=False)
-        alone.command(name=cmd_name)(_command(cmd_name))
+        alone.command(name=cmd_name)(command_of(cmd_name))
         return typer.main.get_command(alone)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
@@ -65,8 +65,9 @@ GROUP = typer.Typer(
 )
 
 
-def _command(family: str) -> Callable[..., None]:
-    """The command of one family: its signature joins the options of the family, its task, and every training."""
+def command_of(family: str, *, fixed: Mapping[str, Any] | None = None, doc: str = "") -> Callable[..., None]:
+    """The command of one family: its signature joins the options of the family, its task, and every training. fixed:
+    values of parameters that are not asked for. doc: the help text, "" = that of a training."""
     from edge_sdk.export import registry, tasks
     from edge_sdk.export.family import FamilyOptions
     from edge_sdk.export.option import specs_of
@@ -76,20 +77,26 @@ def _command(family: str) -> Callable[..., None]:
     common = tuple(name for name in specs_of(FamilyOptions) if name not in ("steps", "time_budget_s"))
     own = dataclass_options.parameters(home.options, but=common)
     last = [one for one in dataclass_options.parameters(home.options) if one.name in common]
-    fixed = inspect.signature(_options, eval_str=True).parameters
+    every = inspect.signature(_options, eval_str=True).parameters
 
     def command(**given: Any) -> None:
-        _train(family, home.options, task, given)
+        _train(family, home.options, task, fixed_values | given)
 
-    places = [_data(task), fixed["out"], *own, *dataclass_options.parameters(task), *last]
-    places += [parameter for name, parameter in fixed.items() if name != "out"]
+    places = [_data(task), every["out"], *own, *dataclass_options.parameters(task), *last]
+    places += [parameter for name, parameter in every.items() if name != "out"]
+    fixed_values = dict(fixed or {})
+    places = [place for place in places if place.name not in fixed_values]
     _check_unique(places, family, home.task)
     # typer reads a command's options from its signature; for mypy a function has no such attribute.
     command.__signature__ = inspect.Signature(places)  # type: ignore[attr-defined]
     command.__annotations__ = {place.name: place.annotation for place in places}
     command.__doc__ = (
-        f"{home.about}\n\nCtrl-C stops and keeps a checkpoint; the same command resumes from it.\n\n"
-        f"Example: edge-sdk train {family}{f' {task.data_name}' if task.data_needed else ''} --out line3.edge"
+        f"{home.about}\n\n{doc}"
+        if doc
+        else (
+            f"{home.about}\n\nCtrl-C stops and keeps a checkpoint; the same command resumes from it.\n\n"
+            f"Example: edge-sdk train {family}{f' {task.data_name}' if task.data_needed else ''} --out line3.edge"
+        )
     )
     return command
 

@@ -12,7 +12,7 @@ from edge_sdk.export.training import loop
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Length:
-    """until: None = nothing is trained, the weights are exported as they are. identity: what a checkpoint must share."""
+    """until: None = nothing is trained, the weights are exported as they are. identity: what checkpoints share."""
 
     until: loop.LoopPlan | None
     identity: Mapping[str, str]
@@ -20,4 +20,6 @@ class Length:
 
 def wants_training(data: SegmentationData | None, options: TinySamOptions) -> bool:
     """Whether anything is asked for that only a training gives."""
+    if options.as_is:
+        return False
     return data is not None or options.steps is not None or options.time_budget_s is not None

@@ -20,10 +20,10 @@ PROMPTS, TOKENS = 64, 16
 
 @dataclass(frozen=True, kw_only=True)
 class TinySamOptions(FamilyOptions):
-    """side: of the frame that a picture's longest side is scaled to, px, a multiple of 32; None = the network's own, 384
-    of the small size and 1024 of published ones. weights: a model to start from, or to export as it is where nothing is
-    trained: of a run folder, or as TinySAM, MobileSAM and SAM are published; None = what ships. scratch: start from the trunk alone.
-    photographs: folder of pictures that nobody marked, for surfaces and regions.
+    """side: of the frame that a picture's longest side is scaled to, px, a multiple of 32; None = the network's own,
+    384 of the small size and 1024 of published ones. weights: a model to start from, or to export as it is where
+    nothing is trained: of a run folder, or as TinySAM, MobileSAM and SAM are published; None = what ships. scratch:
+    start from the trunk alone. as_is: the weights stay as they are, data or not. photographs: folder of pictures that nobody marked, for surfaces and regions.
     """
 
     side: int | None = option(
@@ -31,12 +31,12 @@ class TinySamOptions(FamilyOptions):
         help="Side of the frame, px: a multiple of 32. Default: 384, of published weights 1024.",
     )  # fmt: skip
     weights: Path | None = option(
-        None,
-        kind="path",
+        None, kind="path",
         help="Model to start from, or to export: model.safetensors of a run folder, or the published file of TinySAM, "
         "MobileSAM or SAM. Default: the model that ships.",
-    )
+    )  # fmt: skip
     scratch: bool = option(False, kind="flag", help="Start from the pretrained trunk alone, not from --weights.")
+    as_is: bool = option(False, kind="flag", help="Train nothing: FOLDER is for calibration and evaluation alone.")
     photographs: Path | None = option(
         None, kind="path", help="Folder of further pictures, not annotated: surfaces for drawn scenes, and regions."
     )
@@ -48,6 +48,8 @@ class TinySamOptions(FamilyOptions):
                 f"a side of {self.side} px is no multiple of {SIDE_MULTIPLE}",
                 hint=f"Take {round(self.side / SIDE_MULTIPLE) * SIDE_MULTIPLE}",
             )
+        if self.as_is and (self.scratch or self.steps is not None or self.time_budget_s is not None):
+            raise BadUsage("--as-is trains nothing", hint="Leave --scratch, --steps and --time-budget out")
         if self.scratch and self.weights is not None:
             raise BadUsage("--scratch starts from no weights, and --weights names some", hint="Give one of the two")
 
