@@ -23,7 +23,8 @@ class TinySamOptions(FamilyOptions):
     """side: of the frame that a picture's longest side is scaled to, px, a multiple of 32; None = the network's own,
     384 of the small size and 1024 of published ones. weights: a model to start from, or to export as it is where
     nothing is trained: of a run folder, or as TinySAM, MobileSAM and SAM are published; None = what ships. scratch:
-    start from the trunk alone. as_is: the weights stay as they are, data or not. photographs: folder of pictures that nobody marked, for surfaces and regions.
+    start from the trunk alone. as_is: the weights stay as they are, data or not. photographs: folder of pictures that
+    nobody marked, for surfaces and regions.
     """
 
     side: int | None = option(
