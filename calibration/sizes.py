@@ -61,6 +61,12 @@ def elements(model: ModelProto) -> dict[str, int]:
     return made | {t.name: math.prod(t.dims) for t in model.graph.initializer}
 
 
+def shapes(model: ModelProto, given: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """Shape of each tensor, stored ones included, where that is known before the graph runs. given: of the inputs."""
+    made = {name: tuple(d.dim_value for d in kind.shape.dim) for name, kind in _known(model, given).items()}
+    return made | {t.name: tuple(t.dims) for t in model.graph.initializer}
+
+
 def _bytes(model: ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
     """Size of every tensor whose type and shape are known, its inputs being as `shapes` says."""
     return {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -67,23 +68,32 @@ def opened(path: Path, *, kind: str, what: str, hint: str) -> Iterator[TensorsFi
         raise BadInput(f"{what}: {reason}", where=str(path), hint=hint) from exc
 
 
-def weights_of(path: Path) -> Mapping[str, Tensor]:
-    """The named tensors of a safetensors file, a PyTorch state dict, or a Lightning checkpoint. Raises BadInput."""
+_IF_PICKLED = "Save its state_dict() where you trust it, and name that file"
+
+
+def weights_of(path: Path, *, mapped: bool = False, if_pickled: str = _IF_PICKLED) -> Mapping[str, Tensor]:
+    """The named tensors of a safetensors file, a PyTorch state dict, or a checkpoint that wraps one. Raises BadInput.
+
+    mapped: leave them in the file until they are read, where its format allows. if_pickled: the hint for a file that
+    holds more than tensors.
+    """
     if path.suffix == ".safetensors":
         return _safetensors(path)
     try:
-        found: Any = torch.load(path, map_location="cpu", weights_only=True)
+        mapped = mapped and zipfile.is_zipfile(path)  # the format before torch 1.6 can't be mapped
+        found: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as exc:
         raise BadInput(
             "the file holds more than tensors (a whole pickled module?), and loading that would run its code",
-            where=str(path), hint="Save its state_dict() where you trust it, and name that file",
+            where=str(path), hint=if_pickled,
         ) from exc  # fmt: skip
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as exc:
         raise BadInput(
             f"not a PyTorch file: {_first_line(exc)}", where=str(path), hint="Name a .pth or .safetensors file"
         ) from exc
-    if isinstance(found, Mapping) and isinstance(found.get("state_dict"), Mapping):
-        found = found["state_dict"]
+    for wrapper in ("state_dict", "model"):
+        if isinstance(found, Mapping) and isinstance(found.get(wrapper), Mapping):
+            found = found[wrapper]
     if not isinstance(found, Mapping) or not all(isinstance(v, Tensor) for v in found.values()):
         raise BadInput("the file holds no state dict", where=str(path), hint="Save the network's state_dict()")
     return found
