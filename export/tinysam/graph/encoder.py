@@ -17,7 +17,7 @@ from edge_sdk.export.tinysam.graph.parts import Linear, float64, layer_norm, lin
 from edge_sdk.export.tinysam.graph.tiny_vit import tiny_vit
 from edge_sdk.export.tinysam.graph.vit import vit
 from edge_sdk.export.tinysam.layers import NORM_EPS
-from edge_sdk.export.tinysam.sam import PIXEL_MEAN, PIXEL_STD
+from edge_sdk.export.tinysam.pixels import PIXEL_MEAN, PIXEL_STD
 from edge_sdk.export.tinysam.tiny_vit import TinyVit
 from edge_sdk.export.tinysam.vit import Vit
 
