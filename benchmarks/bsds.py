@@ -1,9 +1,9 @@
 """The protocol of mask figures on BSDS500: which segments are asked for, what counts as right. Knows no network.
 
-One box prompt for every segment of more than 400 px of every annotator's map, without jitter: box = [min x, min y, max x
-+ 1, max y + 1], px of the original picture. The answer is a mask at the original size, and its figure is the IoU with the
-segment; mIoU is the plain mean over all segments. Spread is of pictures, not of segments: annotators repeat the objects.
-On `test`: 200 pictures, 13,290 segments.
+One box prompt for every segment of more than 400 px of every annotator's map, without jitter: box = [min x, min y,
+max x + 1, max y + 1], px of the original picture. The answer is a mask at the original size, and its figure is the IoU
+with the segment; mIoU is the plain mean over all segments. Spread is of pictures, not of segments, since annotators
+repeat the same objects. On `test`: 200 pictures, 13,290 segments.
 """
 
 from __future__ import annotations

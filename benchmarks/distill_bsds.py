@@ -327,7 +327,9 @@ def main() -> None:
             print(stage, seed, rows[stage][seed]["miou"], flush=True)
     bounds = measured(
         asked.runs / "controls.json",
-        lambda: {k: v.summary() for k, v in bsds.evaluate(shown, controls(asked), progress=_measuring("controls")).items()},
+        lambda: {
+            k: v.summary() for k, v in bsds.evaluate(shown, controls(asked), progress=_measuring("controls")).items()
+        },
     )
     figures = {"teacher": teacher_row, "students": rows, "controls": bounds, **compared(rows, teacher_row)}
     write_record(asked.out, figures, seeds=asked.seeds, samples=teacher_row["segments"])

@@ -29,5 +29,5 @@ class Pair(nn.Module, Generic[M]):
         share = min(average, (1.0 + step) / (10.0 + step))
         for kept, live in zip(self.kept.parameters(), self.live.parameters(), strict=True):
             kept.lerp_(live, 1.0 - share)
-        for kept, live in zip(self.kept.buffers(), self.live.buffers(), strict=True):
-            kept.copy_(live)
+        for stays, moves in zip(self.kept.buffers(), self.live.buffers(), strict=True):
+            stays.copy_(moves)

@@ -44,7 +44,7 @@ class Lite0Encoder(nn.Module):
     def forward(self, pictures: Tensor) -> Tensor:
         fine, middle, coarse = self._tapped(pictures)
         coarse = functional.interpolate(self.lateral32(coarse), scale_factor=2.0, mode="nearest")
-        # Each with a norm of its own: the trunk's features have no norms behind them, and the largest would drown others.
+        # Each with a norm of its own: the trunk's features come without, and the largest would drown the others.
         laterals = (self.lateral8(fine), self.lateral16(middle), coarse)
         summed = torch.stack([norm(one) for norm, one in zip(self.norms, laterals, strict=True)]).sum(0)
         return cast(Tensor, self.neck(functional.gelu(summed)))

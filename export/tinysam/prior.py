@@ -1,8 +1,8 @@
 """The mask that a prompt is by itself, where a network of our own starts from. No published network has it.
 
 With prompt tokens alone a network trained from nothing answers nothing for hundreds of steps: the tokens say where to
-look only once attention has learnt to find their place. Added to the logits, the prompt's own mask is an answer from the
-first step on, and what is learnt is the difference (specs/tinysam.md, section 12).
+look only once attention has learnt to find their place. Added to the logits, the prompt's own mask is an answer from
+the first step on, and what is learnt is the difference (specs/tinysam.md, section 12).
 """
 
 from __future__ import annotations

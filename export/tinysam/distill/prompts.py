@@ -44,11 +44,15 @@ def of_points(points: Tensor) -> Prompts:
 
 def of_frames(frames: Sequence[Frame]) -> Prompts:
     """The prompts of all frames, one frame behind the other, each with its boxes first."""
-    parts = [kind for f in frames for kind in (of_boxes(torch.from_numpy(f.boxes)), of_points(torch.from_numpy(f.points)))]
+    parts = [
+        kind for f in frames for kind in (of_boxes(torch.from_numpy(f.boxes)), of_points(torch.from_numpy(f.points)))
+    ]
     return Prompts(torch.cat([one.points for one in parts]), torch.cat([one.labels for one in parts]))
 
 
-def harder(rng: np.random.Generator, prompts: Prompts, answered: Tensor, truth: Tensor, *, px: float, keep: bool) -> Prompts:
+def harder(
+    rng: np.random.Generator, prompts: Prompts, answered: Tensor, truth: Tensor, *, px: float, keep: bool
+) -> Prompts:
     """The next round of online hard prompt sampling: a positive point where the answer misses the mask.
 
     answered, truth: bool (N, h, w), cells of `px` px of the frame. Where nothing is missing, a prompt stays as it is.
@@ -64,7 +68,8 @@ def harder(rng: np.random.Generator, prompts: Prompts, answered: Tensor, truth: 
     if keep:
         label = torch.where(there, POSITIVE, HIDDEN)[:, None]
         return Prompts(
-            torch.cat([point[:, None], prompts.points], 1), torch.cat([label.to(prompts.labels.dtype), prompts.labels], 1)
+            torch.cat([point[:, None], prompts.points], 1),
+            torch.cat([label.to(prompts.labels.dtype), prompts.labels], 1),
         )
     points, labels = prompts.points.clone(), prompts.labels.clone()
     points[:, 0] = torch.where(there[:, None], point, points[:, 0])

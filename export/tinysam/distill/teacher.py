@@ -1,8 +1,8 @@
 """A teacher: any SAM-like network, and its embeddings on disk. Knows no student and no loss.
 
-The encoder is the teacher's costly part and sees the same frames in every epoch, so its embeddings are stored: fp16, a
-file each, under the digest of the frame's pixels in a folder of the teacher's weights and the frame's size. A mirrored or
-cropped picture has pixels of its own and so an embedding of its own: the mirrored embedding would be another one.
+The encoder is the teacher's costly part and sees the same frames in every epoch, so its embeddings are stored: fp16,
+a file each, under the digest of the frame's pixels in a folder of the teacher's weights and the frame's size. A
+mirrored or cropped picture has pixels of its own and so an embedding of its own: the mirrored embedding would be another one.
 """
 
 from __future__ import annotations
@@ -31,14 +31,18 @@ MOST_BYTES = 4 * 2**30
 LARGEST = float(np.finfo(np.float16).max)
 
 
-class Promptable(Protocol):
+class Decodes(Protocol):
+    """What answers prompts."""
+
+    def decode(self, embedding: Tensor, points: Tensor, labels: Tensor) -> Decoded:
+        """Masks of prompts on one picture, whose embedding has batch 1: as `Sam.decode`."""
+
+
+class Promptable(Decodes, Protocol):
     """A SAM-like network, as `Sam` is one: encode a frame once, decode prompts as often as needed."""
 
     def encode(self, pictures: Tensor) -> Tensor:
         """Normalised frames (B, 3, S, S) to embeddings (B, width, g, g)."""
-
-    def decode(self, embedding: Tensor, points: Tensor, labels: Tensor) -> Decoded:
-        """Masks of prompts on one picture, whose embedding has batch 1: as `Sam.decode`."""
 
 
 class EmbeddingStore:
@@ -92,8 +96,8 @@ class Teacher:
 
     @torch.no_grad()
     def embeddings(self, frames: Sequence[Frame]) -> Tensor:
-        """float32 (B, width, g, g), rounded to fp16 whether they were stored or not, so that a run's steps do not depend
-        on what the store held. Raises CheckFailed for values beyond fp16."""
+        """float32 (B, width, g, g), rounded to fp16 whether they were stored or not, so that a run's steps do not
+        depend on what the store held. Raises CheckFailed for values beyond fp16."""
         keys = [key_of(frame) for frame in frames]
         found = [self.store.read(key) if self.store is not None else None for key in keys]
         missing = [k for k, one in enumerate(found) if one is None]

@@ -22,7 +22,7 @@ from edge_sdk.export.tinysam.distill import losses, prompts
 from edge_sdk.export.tinysam.distill.frames import Views
 from edge_sdk.export.tinysam.distill.prompts import Prompts
 from edge_sdk.export.tinysam.distill.recipe import DistillRecipe, LossWeights
-from edge_sdk.export.tinysam.distill.teacher import Promptable, Teacher, check_pair, stacked
+from edge_sdk.export.tinysam.distill.teacher import Decodes, Teacher, check_pair, stacked
 from edge_sdk.export.tinysam.layout import Lite0Layout
 from edge_sdk.export.tinysam.mask_losses import actual_iou, cross_entropy, dice, focal
 from edge_sdk.export.tinysam.optimizer import adamw
@@ -109,7 +109,7 @@ class Distillation:
         return asked
 
 
-def decoded(net: Promptable, embedding: Tensor, asked: Prompts) -> Decoded:
+def decoded(net: Decodes, embedding: Tensor, asked: Prompts) -> Decoded:
     """The answers of all pictures, one behind the other. embedding: (B, ...). asked: as many prompts of each picture.
 
     Picture by picture, since a decoder computes its image side once for all prompts of one.

@@ -167,7 +167,7 @@ class _Lesson:
         wrong = (iou - actual).abs()
         return {
             f"{prefix}cross": 2.0 * (cross * fits).sum() / count,
-            f"{prefix}dice": (dice * fits).sum() / count,
+            f"{prefix}dice": (overlap * fits).sum() / count,
             f"{prefix}iou": self.recipe.iou_weight * wrong.mean(),
         }
 
