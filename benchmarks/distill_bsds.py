@@ -4,9 +4,9 @@ Trains a teacher on the photographs of `train` and `val`, from the EfficientNet-
 student from the same start for the same number of steps, with true masks alone ("none"), with the teacher's masks too
 ("output"), and with embedding, tokens and weighted masks ("full"). Measures all of them on `test` by the protocol of
 bsds.py, beside trivial masks and the bound that the mask grid allows. Resumable: what has its JSON in --runs is not
-run again, what has a checkpoint is resumed. Nothing that is trained here ships: the pictures are for research.
+run again, what has a checkpoint is resumed. Nothing trained here ships: the pictures are for research.
 
-    python benchmarks/distill_bsds.py --data ../shared/data/bsds500 --runs runs/bsds --out docs/results/distill_bsds.json
+    python benchmarks/distill_bsds.py --data ../shared/data/bsds500 --runs runs/bsds
     python benchmarks/distill_bsds.py --data ../shared/data/bsds500 --runs runs/bsds --look teacher
 """
 

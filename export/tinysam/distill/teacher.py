@@ -2,7 +2,7 @@
 
 The encoder is the teacher's costly part and sees the same frames in every epoch, so its embeddings are stored: fp16,
 a file each, under the digest of the frame's pixels in a folder of the teacher's weights and the frame's size. A
-mirrored or cropped picture has pixels of its own and so an embedding of its own: the mirrored embedding would be another one.
+mirrored or cropped picture has pixels of its own and so an embedding of its own: mirroring it would be wrong.
 """
 
 from __future__ import annotations

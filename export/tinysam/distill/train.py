@@ -34,10 +34,13 @@ from edge_sdk.export.training.checkpoint import Position
 from edge_sdk.export.training.device import CPU, Compute
 from edge_sdk.export.training.identity import digest_of_weights, identify
 from edge_sdk.export.training.loop import LoopPlan, Moment
-from edge_sdk.progress import Progress
+from edge_sdk.export.training.together import ALONE, Together
+from edge_sdk.progress import Progress, silent
 
 CODE = "tinysam-distill/1"
 """Bump when older checkpoints can no longer be resumed."""
+_RANKS_APART = 2**32
+"""Between the seeds of two processes' frames: further apart than seeds that anybody gives."""
 
 
 class Distillation:
@@ -169,22 +172,29 @@ class Distilled:
 
 def train(
     student: Sam, views: Views, recipe: DistillRecipe, plan: LoopPlan, *, data: str, folder: Path, seed: int,
-    progress: Progress, teacher: Teacher | None = None, compute: Compute = CPU, apart: bool = True,
+    progress: Progress, teacher: Teacher | None = None, together: Together = ALONE, apart: bool = True,
 ) -> Distilled:  # fmt: skip
     """Trains `student` in place, or resumes from the checkpoint in `folder`.
 
-    data: a digest of the photographs and label maps. apart: draw frames in another process. The teacher's embeddings
-    are stored before the first step where the views are a fixed number. Raises as `loop.run`, and BadUsage.
+    data: a digest of the photographs and label maps. apart: draw frames in another process. together: the processes
+    that train it, each with `recipe.batch` frames of its own a step. The teacher's embeddings are stored before the
+    first step where the views are a fixed number. Raises as `loop.run`, and BadUsage.
     """
     identity = identify(
-        recipe, code=CODE, data=data, seed=str(seed), student=repr(student.layout), start=digest_of_weights(student),
+        recipe, code=CODE, data=data, seed=str(seed), processes=str(together.size), student=repr(student.layout),
+        start=digest_of_weights(student),
         teacher=teacher.digest if teacher is not None and recipe.weights.taught else "none",
     )  # fmt: skip
-    with Ahead(views, batch=recipe.batch, seed=seed, apart=apart) as ahead:
-        lesson = Distillation(student, ahead, recipe, teacher=teacher, compute=compute)
+    shown = progress if together.rank == 0 else silent
+    frames_seed = seed + _RANKS_APART * together.rank
+    with Ahead(views, batch=recipe.batch, seed=frames_seed, apart=apart) as ahead:
+        lesson = Distillation(student, ahead, recipe, teacher=teacher, compute=together.compute)
         if teacher is not None and recipe.weights.taught and teacher.store is not None and views.whole():
-            teacher.fill(map(views.pixels, range(views.whole())), views.whole(), progress=progress)
-        position = loop.run(lesson, plan, folder=folder, identity=identity, seed=seed, progress=progress)
+            mine = range(together.rank, views.whole(), together.size)
+            teacher.fill(map(views.pixels, mine), len(mine), progress=shown)
+        position = loop.run(
+            lesson, plan, folder=folder, identity=identity, seed=seed, progress=shown, together=together
+        )
     return Distilled(lesson.kept.eval(), position)
 
 

@@ -40,7 +40,7 @@ def go(
 
 
 def test_masks_are_learnt_without_a_teacher(tmp_path: Path) -> None:
-    """One picture, whose boxes alone are asked for: the two maps of it take turns, so the worst of eight steps counts."""
+    """One picture, whose boxes alone are asked for; its two maps take turns, so the worst of eight steps counts."""
     boxes = PromptRecipe(each=3, box_share=1.0, most_rounds=0, jitter=0.0)
     alone = replace(RECIPE, rate=1e-2, batch=1, prompts=boxes, views=ViewRecipe(views=1, least_px=30))
     history = go(tmp_path, "none", steps=40, recipe=alone, count=1).position.history

@@ -26,9 +26,16 @@ LAYOUT = SamLayout(
 )
 
 
-def photographs(folder: Path, *, count: int = 4) -> list[Photograph]:
-    """Coloured discs and bars on a ground, 60 x 80 px, two label maps each; the second leaves the ground unmarked."""
-    rng, out = np.random.default_rng(5), []
+def photographs(folder: Path, *, count: int = 4, write: bool = True) -> list[Photograph]:
+    """Coloured discs and bars on a ground, 60 x 80 px, two label maps each; the second leaves the ground unmarked.
+    write: make the files; otherwise they are there."""
+    if write:
+        _write(folder, count)
+    return [Photograph(folder / f"{k}.png", (folder / f"{k}_0.png", folder / f"{k}_1.png")) for k in range(count)]
+
+
+def _write(folder: Path, count: int) -> None:
+    rng = np.random.default_rng(5)
     for k in range(count):
         labels = np.ones((60, 80), np.uint8)
         cv2.circle(labels, (25, 30), 15, 2, -1)
@@ -37,8 +44,6 @@ def photographs(folder: Path, *, count: int = 4) -> list[Photograph]:
         cv2.imwrite(str(folder / f"{k}.png"), colours[labels].astype(np.uint8))
         for who in range(2):
             cv2.imwrite(str(folder / f"{k}_{who}.png"), np.where(labels > who, labels, 0))
-        out.append(Photograph(folder / f"{k}.png", (folder / f"{k}_0.png", folder / f"{k}_1.png")))
-    return out
 
 
 def network(seed: int) -> Sam:
