@@ -276,6 +276,8 @@ def look(asked: argparse.Namespace) -> None:
     for at, terms in history[:: max(1, len(history) // 12)]:
         print(at, {name: round(value, 3) for name, value in terms.items()})
     print(f"step {step}:", {name: value for name, value in row.items() if name != "per_picture"})
+    trivial = bsds.evaluate(shown, controls(asked), progress=lambda done, total: None)
+    print("on the same pictures:", {name: scores.summary()["miou"] for name, scores in trivial.items()})
 
 
 def parser() -> argparse.ArgumentParser:
@@ -290,9 +292,9 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--teacher-steps", type=int, default=3000, help="about an hour on one quiet core")
     out.add_argument("--steps", type=int, default=1300, help="of each student; about 25 minutes on one quiet core")
     out.add_argument("--batch", type=int, default=4)
-    out.add_argument("--prompts", type=int, default=12, help="a picture")
+    out.add_argument("--prompts", type=int, default=8, help="a picture")
     out.add_argument("--rounds", type=int, default=1, help="of hard prompts, at most (the paper: 9)")
-    out.add_argument("--rate", type=float, default=1e-3)
+    out.add_argument("--rate", type=float, default=2e-3)
     out.add_argument("--views", type=int, default=12, help="of each picture that students see, with stored embeddings")
     out.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES))
     out.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])

@@ -39,9 +39,13 @@ class Sam(nn.Module):
         """Prompts of one picture, whose embedding has batch 1, or of N pictures, one each.
 
         points: float (N, T, 2) = (x, y) in px of the frame. labels: int (N, T), see `edge_sdk.export.tinysam`. masks:
-        logits (N, 1, 4 g, 4 g). T may be 0.
+        logits (N, 1, 4 g, 4 g). T may be 0. A network with a prior adds it to the masks, and takes it for a mask prompt
+        where none is given.
         """
         hidden = labels == HIDDEN
+        start = None if self.prior is None else self.prior(points, labels)
+        if start is not None and masks is None:
+            masks = start[:, :1]
         decoded = cast(
             Decoded,
             self.mask_decoder(
@@ -52,7 +56,7 @@ class Sam(nn.Module):
                 hidden if bool(hidden.any()) else None,
             ),
         )
-        return decoded if self.prior is None else replace(decoded, masks=decoded.masks + self.prior(points, labels))
+        return decoded if start is None else replace(decoded, masks=decoded.masks + start)
 
     def forward(self, pictures: Tensor, points: Tensor, labels: Tensor, masks: Tensor | None = None) -> Decoded:
         """`encode`, then `decode`."""

@@ -31,7 +31,7 @@ class LossWeights:
     truth: float = 1.0
     iou: float = 1.0
     kind: Literal["bce", "focal"] = "bce"
-    mean_share: float = 0.1
+    mean_share: float = 0.3
     single: float = 0.5
 
     def __post_init__(self) -> None:
@@ -115,7 +115,7 @@ class DistillRecipe:
     prompts: PromptRecipe = field(default_factory=PromptRecipe)
     views: ViewRecipe = field(default_factory=ViewRecipe)
     batch: int = 4
-    rate: float = 1e-3
+    rate: float = 2e-3
     trunk_rate: float = 3e-4
     weight_decay: float = 0.02
     warm_steps: int = 100
