@@ -9,6 +9,7 @@ the device and the way to talk (NCCL between GPUs, gloo between CPUs).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeVar
 
@@ -96,8 +97,10 @@ def launched(*, accelerator: str = "auto") -> Launched:
 
     Raises NotThere without Lightning Fabric.
     """
-    fabric = need("lightning_fabric", extra="several-gpus").Fabric(
-        accelerator=accelerator, strategy="ddp", devices="auto"
-    )
+    fabric_module = need("lightning_fabric", extra="several-gpus")
+    # Fabric asks for the numbers that torchrun has set already, and refuses others. These variables are how torchrun
+    # speaks to the processes that it starts.
+    here, everywhere = (int(os.environ.get(name, "1")) for name in ("LOCAL_WORLD_SIZE", "WORLD_SIZE"))
+    fabric = fabric_module.Fabric(accelerator=accelerator, strategy="ddp", devices=here, num_nodes=everywhere // here)
     fabric.launch()
     return Launched(fabric)
