@@ -333,8 +333,8 @@ def main() -> None:
             k: v.summary() for k, v in bsds.evaluate(shown, controls(asked), progress=_measuring("controls")).items()
         },
     )
-    figures = {"teacher": teacher_row, "students": rows, "controls": bounds, **compared(rows, teacher_row)}
-    write_record(asked.out, figures, seeds=asked.seeds, samples=teacher_row["segments"])
+    metrics = {"teacher": teacher_row, "students": rows, "controls": bounds, **compared(rows, teacher_row)}
+    write_record(asked.out, metrics, seeds=asked.seeds, samples=teacher_row["segments"])
 
 
 def _progress(name: str) -> Callable[[int, int, str], None]:

@@ -2,9 +2,8 @@
 
 Each process sees frames of its own; gradients are averaged after every backward pass, so all take the same step. A
 launcher starts the processes and says to each which one it is: torchrun, read by Lightning Fabric, which also picks
-the device and the way to talk (NCCL between GPUs, gloo between CPUs).
-
-    torchrun --nproc-per-node 4 SCRIPT
+the device and the way to talk (NCCL between GPUs, gloo between CPUs). torchrun's option nproc-per-node says how many
+processes there are: one a GPU.
 """
 
 from __future__ import annotations
