@@ -2,8 +2,8 @@
 
 With prompt tokens alone a network trained from nothing answers nothing for hundreds of steps: the tokens say where to
 look only once attention has learnt to find their place. Added to the logits, the prompt's own mask is an answer from
-the first step on, and what is learnt is the difference (specs/tinysam.md, section 12). Taken for a mask prompt too, it
-shows the image's cells which of them are meant: without that the loss was 1.17 times as high after 200 steps.
+the first step on, and what is learnt is the difference (specs/tinysam.md, section 12). It is taken for a mask prompt
+too, which shows the image's cells which of them are meant: losses fall faster than with the sum alone.
 """
 
 from __future__ import annotations
