@@ -5,8 +5,10 @@ A thread would not do: it takes turns with the training at every operation, and 
 
 from __future__ import annotations
 
+import os
+import threading
 from concurrent.futures import Future, ProcessPoolExecutor
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from typing import Protocol
 
 import cv2
