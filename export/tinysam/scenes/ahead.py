@@ -68,6 +68,15 @@ class Ahead:
 def _begin(source: Source) -> None:
     cv2.setNumThreads(1)
     _source[:] = [source]
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A training that is killed can't end its pool, and the pool's process would wait for work forever."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(0)
 
 
 def _drawn(batch: int, seed: int, step: int) -> list[Frame]:
