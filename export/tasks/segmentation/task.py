@@ -26,7 +26,7 @@ from edge_sdk.export.tasks.base import (
     Made,
     Reading,
 )
-from edge_sdk.export.tasks.segmentation import evaluate, metrics, page
+from edge_sdk.export.tasks.segmentation import evaluate, examples, metrics, page
 from edge_sdk.export.tasks.segmentation.annotations import AnnotatedPicture, SegmentationData
 from edge_sdk.export.tasks.segmentation.golden import golden
 from edge_sdk.export.tasks.segmentation.options import SegmentationOptions
@@ -163,7 +163,9 @@ class SegmentationExport(ExportTask):
         out = [Section(title="Variants and runtimes", blocks=(*blocks, *notes))]
         if (by_class := found.by_class()) is not None:
             out.append(Section(title="By size and kind", blocks=(by_class,)))
-        return out
+        data, options = built.made.data, _options(built.made.options)
+        pictures = _evenly(data.test, options.test_pictures) if isinstance(data, SegmentationData) else ()
+        return (*examples.sections_of(built.path, verified, pictures, least_area=options.least_area), *out)
 
 
 def _options(options: Any) -> SegmentationOptions:

@@ -10,6 +10,7 @@ import torch
 from edge_sdk.errors import BadInput, BadUsage
 from edge_sdk.export.family import Exported, FloatGraph, Trained
 from edge_sdk.export.tasks.segmentation.annotations import SegmentationData
+from edge_sdk.export.tasks.segmentation.reading import training_problem
 from edge_sdk.export.tinysam.length import Length, wants_training
 from edge_sdk.export.tinysam.options import PROMPTS, SIDE, TOKENS, TinySamOptions, framed
 from edge_sdk.export.tinysam.scenes.ahead import Ahead
@@ -42,6 +43,8 @@ def plan(data: SegmentationData | None, options: TinySamOptions) -> Length:
     """Raises BadUsage for what can't be trained, BadInput for a folder or file that is missing."""
     start_of(options)  # a weights file of another network is refused before anything is read
     trains = wants_training(data, options)
+    if trains and data is not None and (problem := training_problem(data)) is not None:
+        raise problem
     if options.scratch and not trains:
         raise BadUsage("nothing to train on, and no weights to export", hint="Name a folder of annotated pictures")
     photographs = photographs_in(options.photographs)
