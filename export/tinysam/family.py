@@ -23,11 +23,13 @@ from edge_sdk.export.tinysam import whole
 from edge_sdk.export.tinysam.calibration import FramePictures
 from edge_sdk.export.tinysam.length import Length
 from edge_sdk.export.tinysam.options import TinySamOptions
+from edge_sdk.export.tinysam.scenes.regions import LIBRARY
 from edge_sdk.export.tinysam.scenes.sources import mixture, photographs_in
 from edge_sdk.export.tinysam.small import fit
 from edge_sdk.export.tinysam.small.model import FORMAT as SMALL
 from edge_sdk.export.training import checkpoint, device
 from edge_sdk.export.training.identity import digest
+from edge_sdk.extras import need
 from edge_sdk.progress import Progress, silent
 from edge_sdk.runtimes.probe import default_threads
 
@@ -71,6 +73,8 @@ class TinySAM:
         """What `train` would do; whatever is wrong with its arguments is raised here."""
         if options.weights is not None and not options.weights.is_file():
             raise BadInput("there is no such file of weights", where=f"--weights {options.weights}", hint="Check it")
+        if options.photographs is not None or (data is not None and data.train):
+            need(LIBRARY, extra="export")  # frames are drawn in a process of their own: found out now, not there
         compute = device.chosen(options.device)
         length = fit.plan(data, options) if _is_small(options) else whole.plan(data, options)
         until = length.until
