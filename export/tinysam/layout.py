@@ -107,18 +107,46 @@ class VitLayout:
         return replace(self, image_size=image_size)
 
 
-EncoderLayout: TypeAlias = TinyVitLayout | VitLayout
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lite0Layout:
+    """Encoder of our own on the EfficientNet-Lite0 trunk that ships: it learns from few pictures, since its features
+    come trained. image_size: px. width: of the embedding."""
+
+    image_size: int = 256
+    width: int = 128
+
+    def __post_init__(self) -> None:
+        _check_size(self.image_size, 2 * PATCH)  # its coarsest features have twice the embedding's stride
+
+    @property
+    def stride(self) -> int:
+        """Pixels of the frame per cell of the embedding."""
+        return PATCH
+
+    @property
+    def grid(self) -> int:
+        """Cells of the embedding per side."""
+        return self.image_size // PATCH
+
+    def at(self, image_size: int) -> Lite0Layout:
+        """The same network at another image size; the weights stay as they are."""
+        return replace(self, image_size=image_size)
+
+
+EncoderLayout: TypeAlias = TinyVitLayout | VitLayout | Lite0Layout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecoderLayout:
     """SAM's two-way mask decoder. heads, mlp, depth: of its transformer; masks: how many it answers, the first being
-    the single one. The width is the embedding's. The defaults are the published decoder."""
+    the single one. prior: masks start from the prompt's own (`prior.py`), for networks of our own. The width is the
+    embedding's. The defaults are the published decoder."""
 
     heads: int = 8
     mlp: int = 2048
     depth: int = 2
     masks: int = 4
+    prior: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,9 +191,9 @@ ENCODERS: Mapping[str, EncoderLayout] = MappingProxyType(
 """Encoders of published weights. TinySAM's and MobileSAM's are the same network, "tinyvit-5m"."""
 
 
-def small(size: str, *, image_size: int = 256, width: int = 128, mlp: int = 512) -> SamLayout:
+def small(size: str, *, image_size: int = 256, width: int = 128, mlp: int = 512, prior: bool = False) -> SamLayout:
     """A network for our own training, with windows that divide the grid at `image_size` 256. size: "a" (5.7 M
-    parameters with width 256) to "d" (1 M)."""
+    parameters with width 256) to "d" (1 M). prior: as in `DecoderLayout`."""
     sizes = {
         "a": ((64, 128, 160, 320), (2, 2, 6, 2), (4, 5, 10)),
         "b": ((48, 96, 128, 192), (2, 2, 4, 2), (3, 4, 6)),
@@ -178,4 +206,9 @@ def small(size: str, *, image_size: int = 256, width: int = 128, mlp: int = 512)
     encoder = TinyVitLayout(
         image_size=image_size, dims=dims, depths=depths, heads=heads, windows=(8, 16, 8), width=width
     )
-    return SamLayout(encoder=encoder, decoder=DecoderLayout(heads=8 if width >= 128 else 4, mlp=mlp))
+    return SamLayout(encoder=encoder, decoder=small_decoder(width, mlp=mlp, prior=prior))
+
+
+def small_decoder(width: int, *, mlp: int = 512, prior: bool = True) -> DecoderLayout:
+    """A decoder for our own training that goes with an embedding of this width: teacher and student share it."""
+    return DecoderLayout(heads=8 if width >= 128 else 4, mlp=mlp, prior=prior)

@@ -25,6 +25,7 @@ from edge_sdk.counted import counted
 from edge_sdk.errors import BadUsage, CheckFailed, Stopped
 from edge_sdk.export.training import checkpoint
 from edge_sdk.export.training.checkpoint import Position, Segment
+from edge_sdk.export.training.together import ALONE, Together
 from edge_sdk.progress import Progress
 
 
@@ -102,6 +103,7 @@ def run(
     identity: Mapping[str, str],
     seed: int,
     progress: Progress,
+    together: Together = ALONE,
 ) -> Position:
     """Trains to the end of `plan`, going on from the checkpoint in `folder` if there is one; returns where it ended.
 
@@ -110,8 +112,9 @@ def run(
     its learning rate rises to where a run of the new length would have it, and falls to the new end. A run that is
     behind its new end already stays as it is. `Position.segments` tells of every such change.
 
-    identity: what must be the same for a resume (see `identify`). Raises Stopped on Ctrl-C, checkpoint kept, and
-    CheckFailed after `plan.bad_steps` steps with NaN gradients.
+    identity: what must be the same for a resume (see `identify`). together: the processes that train it; all of them
+    read the checkpoint, the first writes it and shows progress, and its clock and its Ctrl-C count. Raises Stopped on
+    Ctrl-C, checkpoint kept, and CheckFailed after `plan.bad_steps` steps with NaN gradients.
     """
     module, optimizer = trainable.module, trainable.optimizer
     rates = [float(group["lr"]) for group in optimizer.param_groups]  # before a checkpoint brings decayed ones
@@ -126,14 +129,15 @@ def run(
         progress(round(1000 * plan.done(position)), 1000, f"{words} {position.step}")
 
     def keep(at: Position) -> None:
-        checkpoint.write(checkpoint.capture(module, optimizer, rng, at, identity), folder)
+        if together.rank == 0:
+            checkpoint.write(checkpoint.capture(module, optimizer, rng, at, identity), folder)
 
     if plan.over(position):
         return position
     position = replace(position, finished=False, segments=_segments(position, plan))
     with _interrupt_between_steps() as interrupted:
         try:
-            return _steps(trainable, plan, position, rng, rates, keep, interrupted, progress)
+            return _steps(trainable, plan, position, rng, rates, keep, interrupted, progress, together)
         except KeyboardInterrupt as exc:  # pressed twice, or raised by `progress`: the last checkpoint stands
             raise _stopped(folder) from exc
 
@@ -155,6 +159,7 @@ def _steps(
     keep: Callable[[Position], None],
     interrupted: Callable[[], bool],
     progress: Progress,
+    together: Together,
 ) -> Position:
     recent: dict[str, list[float]] = {}
     kept_at = position.elapsed_s
@@ -164,11 +169,12 @@ def _steps(
         moment = Moment(position.step, plan.done(position))
         for group, rate in zip(trainable.optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * trainable.rate(moment)
-        values = _step(trainable, rng, moment)
+        values = _step(trainable, rng, moment, together)
         now = time.monotonic()
+        # One clock and one Ctrl-C for all processes: one that stops alone leaves the others waiting for its gradients.
+        elapsed_s, stop = together.agreed((position.elapsed_s + now - clock, interrupted()))
         position = replace(
-            position, step=position.step + 1, elapsed_s=position.elapsed_s + now - clock,
-            bad_steps=position.bad_steps + (values is None),
+            position, step=position.step + 1, elapsed_s=elapsed_s, bad_steps=position.bad_steps + (values is None),
         )  # fmt: skip
         clock = now
         if position.bad_steps > plan.bad_steps:
@@ -182,7 +188,7 @@ def _steps(
         if position.step % plan.history_every == 0 or plan.done(position) >= 1.0:
             row = {name: float(np.mean(v, dtype=np.float64)) for name, v in recent.items()}
             position, recent = replace(position, history=(*position.history, (position.step, row))), {}
-        if interrupted():
+        if stop:
             keep(position)
             raise KeyboardInterrupt
         if position.elapsed_s - kept_at >= plan.checkpoint_every_s:
@@ -195,13 +201,15 @@ def _steps(
     return position
 
 
-def _step(trainable: Trainable, rng: np.random.Generator, now: Moment) -> dict[str, float] | None:
+def _step(trainable: Trainable, rng: np.random.Generator, now: Moment, together: Together) -> dict[str, float] | None:
     """One step's loss values; None if its gradients were not finite, and then no weight has changed."""
     trainable.optimizer.zero_grad(set_to_none=True)
     terms = trainable.losses(rng, now)
     total = torch.stack(list(terms.values())).sum()
     total.backward()  # type: ignore[no-untyped-call]  # torch leaves it without annotations
     gradients = [p.grad for p in trainable.module.parameters() if p.grad is not None]
+    total = total.detach()
+    together.average([*gradients, total])
     if not bool(torch.isfinite(torch.nn.utils.get_total_norm(gradients))) or not bool(torch.isfinite(total)):
         return None
     trainable.optimizer.step()

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from edge_sdk.errors import BadInput
 from edge_sdk.export.onnx_graph import GraphBuilder
 from edge_sdk.export.tinysam import EMBEDDING, IOU, MASKS
 from edge_sdk.export.tinysam.decoder import MaskDecoder, TwoWayBlock
@@ -37,7 +38,12 @@ from edge_sdk.export.tinysam.sam import Sam
 
 
 def decoder_graph(net: Sam, *, refiner: bool = False) -> bytes:
-    """The serialized graph of `net`'s prompt encoder and decoder. refiner: with mask prompts, one for every prompt."""
+    """The serialized graph of `net`'s prompt encoder and decoder. refiner: with mask prompts, one for every prompt.
+
+    Raises BadInput for a network with a prior, which the graph has no nodes for yet.
+    """
+    if net.prior is not None:
+        raise BadInput("this network's masks start from a prior, which can't be exported yet", hint="Train without one")
     grid, width, side = net.layout.encoder.grid, net.layout.width, net.layout.mask_side
     g = GraphBuilder("tinysam-refiner" if refiner else "tinysam-decoder")
     embedding = g.input(EMBEDDING, "float32", (1, width, grid, grid))

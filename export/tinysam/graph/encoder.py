@@ -17,7 +17,8 @@ from edge_sdk.export.tinysam.graph.parts import Linear, float64, layer_norm, lin
 from edge_sdk.export.tinysam.graph.tiny_vit import tiny_vit
 from edge_sdk.export.tinysam.graph.vit import vit
 from edge_sdk.export.tinysam.layers import NORM_EPS
-from edge_sdk.export.tinysam.sam import PIXEL_MEAN, PIXEL_STD
+from edge_sdk.export.tinysam.lite0 import Lite0Encoder
+from edge_sdk.export.tinysam.pixels import PIXEL_MEAN, PIXEL_STD
 from edge_sdk.export.tinysam.tiny_vit import TinyVit
 from edge_sdk.export.tinysam.vit import Vit
 
@@ -25,9 +26,11 @@ MOST_BYTES = 2**31
 """Protobuf's limit for one message."""
 
 
-def encoder_graph(net: TinyVit | Vit) -> bytes:
-    """The serialized graph for the network's image size. Raises BadInput where weights are NaN or the graph is over 2
-    GiB, which ViT-H is."""
+def encoder_graph(net: TinyVit | Vit | Lite0Encoder) -> bytes:
+    """The serialized graph for the network's image size. Raises BadInput where weights are NaN, the graph is over 2
+    GiB, which ViT-H is, or the encoder is one that only teaches."""
+    if isinstance(net, Lite0Encoder):
+        raise BadInput("an encoder on the Lite0 trunk has no graph", hint="Distil it into a TinyViT, and export that")
     size = net.layout.image_size
     if (stored := 4 * sum(weight.numel() for weight in net.parameters())) >= MOST_BYTES:
         what = f"the encoder has {stored / 2**30:.1f} GiB of weights, and an ONNX file ends at 2 GiB"

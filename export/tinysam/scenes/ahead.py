@@ -7,13 +7,22 @@ from __future__ import annotations
 
 from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing import get_context
+from typing import Protocol
 
 import cv2
 import numpy as np
 
-from edge_sdk.export.tinysam.scenes.mixture import Frame, Mixture
+from edge_sdk.export.tinysam.scenes.mixture import Frame
 
-_mixture: list[Mixture] = []
+
+class Source(Protocol):
+    """Where frames come from. It is sent to another process."""
+
+    def frame(self, rng: np.random.Generator) -> Frame:
+        """One frame; all randomness comes from `rng`."""
+
+
+_source: list[Source] = []
 """Of the drawing process: sent once."""
 
 
@@ -23,18 +32,18 @@ class Ahead:
     apart: draw in another process. Use it as a context manager, or call `close`.
     """
 
-    def __init__(self, mixture: Mixture, *, batch: int, seed: int, apart: bool = True) -> None:
-        self._mixture, self._batch, self._seed, self._apart = mixture, batch, seed, apart
+    def __init__(self, source: Source, *, batch: int, seed: int, apart: bool = True) -> None:
+        self._source, self._batch, self._seed, self._apart = source, batch, seed, apart
         self._pool: ProcessPoolExecutor | None = None
         self._next: dict[int, Future[list[Frame]]] = {}
 
     def frames(self, step: int) -> list[Frame]:
         """The frames of a step; those of the next two are begun."""
         if not self._apart:
-            return _frames(self._mixture, self._batch, self._seed, step)
+            return _frames(self._source, self._batch, self._seed, step)
         if self._pool is None:
             self._pool = ProcessPoolExecutor(
-                1, mp_context=get_context("spawn"), initializer=_begin, initargs=(self._mixture,)
+                1, mp_context=get_context("spawn"), initializer=_begin, initargs=(self._source,)
             )
         for wanted in (step, step + 1, step + 2):
             if wanted not in self._next:
@@ -54,15 +63,15 @@ class Ahead:
         self.close()
 
 
-def _begin(mixture: Mixture) -> None:
+def _begin(source: Source) -> None:
     cv2.setNumThreads(1)
-    _mixture[:] = [mixture]
+    _source[:] = [source]
 
 
 def _drawn(batch: int, seed: int, step: int) -> list[Frame]:
-    return _frames(_mixture[0], batch, seed, step)
+    return _frames(_source[0], batch, seed, step)
 
 
-def _frames(mixture: Mixture, batch: int, seed: int, step: int) -> list[Frame]:
+def _frames(source: Source, batch: int, seed: int, step: int) -> list[Frame]:
     rng = np.random.default_rng([seed, 1, step])
-    return [mixture.frame(rng) for _ in range(batch)]
+    return [source.frame(rng) for _ in range(batch)]

@@ -10,9 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from edge_sdk.export.tinysam import BOTTOM_RIGHT, HIDDEN, NEGATIVE, POSITIVE, TOP_LEFT
+from edge_sdk.export.tinysam.averaged import Pair
+from edge_sdk.export.tinysam.mask_losses import cross_entropy, dice
+from edge_sdk.export.tinysam.optimizer import adamw
 from edge_sdk.export.tinysam.scenes.ahead import Ahead
 from edge_sdk.export.tinysam.scenes.mixture import Frame
 from edge_sdk.export.tinysam.small.decoder import (
@@ -59,39 +61,15 @@ class SmallRecipe:
         return cls(rate=5e-4, trunk_rate=1e-4)
 
 
-class Pair(nn.Module):
-    """The model that is trained, and the running average of its weights, which is the one that is kept."""
-
-    def __init__(self, live: SmallModel) -> None:
-        super().__init__()
-        self.live, self.kept = live, copy.deepcopy(live)
-        self.kept.requires_grad_(False)
-
-    @torch.no_grad()
-    def follow(self, average: float) -> None:
-        """Move the average towards the weights; buffers are copied."""
-        for kept, live in zip(self.kept.parameters(), self.live.parameters(), strict=True):
-            kept.lerp_(live, 1.0 - average)
-        for here, there in zip(self.kept.buffers(), self.live.buffers(), strict=True):
-            here.copy_(there)
-
-
 class SmallTraining:
     """What one step does (the protocol `Trainable`)."""
 
     def __init__(self, model: SmallModel, ahead: Ahead, recipe: SmallRecipe) -> None:
         self._pair, self._ahead, self._recipe = Pair(model), ahead, recipe
-        trunk = [p for n, p in model.encoder.named_parameters() if n.startswith("blocks.") and p.requires_grad]
-        known = {id(p) for p in trunk}
-        others = [p for p in model.parameters() if p.requires_grad and id(p) not in known]
-        plain, decayed = ([p for p in others if (p.ndim > 1) is many] for many in (False, True))
-        self._optimizer = torch.optim.AdamW(
-            [
-                {"params": trunk, "lr": recipe.trunk_rate, "weight_decay": 0.0},
-                {"params": decayed, "lr": recipe.rate, "weight_decay": recipe.weight_decay},
-                {"params": plain, "lr": recipe.rate, "weight_decay": 0.0},
-            ]
-        )
+        self._optimizer = adamw(
+            model, pretrained="encoder.blocks.", rate=recipe.rate, pretrained_rate=recipe.trunk_rate,
+            weight_decay=recipe.weight_decay,
+        )  # fmt: skip
 
     @property
     def module(self) -> nn.Module:
@@ -112,7 +90,7 @@ class SmallTraining:
     def losses(self, rng: np.random.Generator, now: Moment) -> Mapping[str, Tensor]:
         model, recipe = self._pair.live, self._recipe
         if now.step:
-            self._pair.follow(min(recipe.average, (1.0 + now.step) / (10.0 + now.step)))
+            self._pair.follow(recipe.average, step=now.step)
         self._pair.kept.eval()
         model.train(now.done < recipe.still_from)
         frames = self._ahead.frames(now.step)
@@ -176,10 +154,7 @@ class _Lesson:
         """Cross entropy, overlap (dice) and the error of the predicted IoU."""
         truth, fits = self.truth, self.fits
         count = fits.sum().clamp(min=1.0)
-        cross = F.binary_cross_entropy_with_logits(masks, truth, reduction="none").mean((-1, -2))
-        share = torch.sigmoid(masks)
-        overlap = 2.0 * (share * truth).sum((-1, -2)) + 1.0
-        dice = 1.0 - overlap / (share.sum((-1, -2)) + truth.sum((-1, -2)) + 1.0)
+        cross, overlap = cross_entropy(masks, truth), dice(masks, truth)
         with torch.no_grad():
             hard = (masks > 0).to(torch.float32)
             both = (hard * truth).sum((-1, -2))
@@ -187,7 +162,7 @@ class _Lesson:
         wrong = (iou - actual).abs()
         return {
             f"{prefix}cross": 2.0 * (cross * fits).sum() / count,
-            f"{prefix}dice": (dice * fits).sum() / count,
+            f"{prefix}dice": (overlap * fits).sum() / count,
             f"{prefix}iou": self.recipe.iou_weight * wrong.mean(),
         }
 

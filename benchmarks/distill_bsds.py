@@ -1,0 +1,361 @@
+"""Does full-stage distillation help? One student taught in three ways, three seeds, on BSDS500's box prompts.
+
+Trains a teacher on the photographs of `train` and `val`, from the EfficientNet-Lite0 trunk that ships; then the same
+student from the same start for the same number of steps, with true masks alone ("none"), with the teacher's masks too
+("output"), and with embedding, tokens and weighted masks ("full"). Measures all of them on `test` by the protocol of
+bsds.py, beside trivial masks and the bound that the mask grid allows. Resumable: what has its JSON in --runs is not
+run again, what has a checkpoint is resumed. Nothing trained here ships: the pictures are for research.
+
+    python benchmarks/distill_bsds.py --data ../shared/data/bsds500 --runs runs/bsds
+    python benchmarks/distill_bsds.py --data ../shared/data/bsds500 --runs runs/bsds --look teacher
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import bsds
+from bsds import Mask, Picture, Scores
+from record import options, write_record
+
+from edge_sdk import atomic
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from edge_sdk.export.tinysam.distill.recipe import DistillRecipe
+    from edge_sdk.export.tinysam.distill.teacher import Teacher
+    from edge_sdk.export.tinysam.sam import Sam
+    from edge_sdk.export.training.loop import LoopPlan
+
+STAGES = ("none", "output", "full")
+EVERY = 10
+"""One picture of as many of `val` is never trained on: --look measures on those, and not on `test`."""
+HEADLINE = "highest predicted IoU"
+"""The mask that counts: of the three, the one that the network itself takes."""
+
+
+def recipe_of(asked: argparse.Namespace, *, views: int) -> DistillRecipe:
+    """The recipe of teacher and students, but for the loss weights. views: of each picture, 0 = without end."""
+    from edge_sdk.export.tinysam.distill.recipe import DistillRecipe, PromptRecipe, ViewRecipe
+
+    prompts = PromptRecipe(each=asked.prompts, most_rounds=asked.rounds, box_share=0.75)
+    return DistillRecipe(prompts=prompts, views=ViewRecipe(views=views), batch=asked.batch, rate=asked.rate)
+
+
+def shown_in_training(asked: argparse.Namespace) -> list[Picture]:
+    """`train` and `val`, but for the pictures that --look measures on."""
+    val = bsds.pictures(asked.data, "val")
+    return bsds.pictures(asked.data, "train") + [one for k, one in enumerate(val) if k % EVERY]
+
+
+def train(net: Sam, recipe: DistillRecipe, asked: argparse.Namespace, name: str, **how: Any) -> tuple[Sam, Any]:
+    """One run in its folder, resumed if it was stopped. how: seed, steps, teacher."""
+    from edge_sdk.export.tinysam.distill import train as training
+    from edge_sdk.export.tinysam.distill.frames import Photograph, Views
+
+    shown = shown_in_training(asked)
+    views = Views([Photograph(one.path, one.maps) for one in shown], asked.side, recipe.prompts, recipe.views, seed=0)
+    done = training.train(
+        net, views, recipe, _plan(how["steps"]), data=data_digest(shown), folder=asked.runs / name, seed=how["seed"],
+        progress=_progress(name), teacher=how.get("teacher"), apart=asked.apart,
+    )  # fmt: skip
+    return done.net, done.position
+
+
+def _plan(steps: int) -> LoopPlan:
+    from edge_sdk.export.training.loop import LoopPlan
+
+    return LoopPlan(steps=steps, checkpoint_every_s=60.0, history_every=25)
+
+
+def data_digest(shown: Sequence[Picture]) -> str:
+    """Of names and contents."""
+    total = hashlib.sha256()
+    for path in (path for one in shown for path in (one.path, *one.maps)):
+        total.update(path.name.encode() + path.read_bytes())
+    return total.hexdigest()[:16]
+
+
+def teacher_net(asked: argparse.Namespace) -> Sam:
+    """A new teacher: Lite0's trunk, and a decoder like the student's."""
+    import torch
+
+    from edge_sdk.export.tinysam.layout import Lite0Layout, SamLayout, small_decoder
+    from edge_sdk.export.tinysam.sam import Sam
+
+    torch.manual_seed(0)
+    encoder = Lite0Layout(image_size=asked.side, width=asked.width)
+    return Sam(SamLayout(encoder=encoder, decoder=small_decoder(asked.width)))
+
+
+def student_net(asked: argparse.Namespace, teacher: Sam, seed: int) -> Sam:
+    """A new student: its encoder as `seed` draws it, prompt encoder and decoder as the teacher's, in every stage."""
+    import torch
+
+    from edge_sdk.export.tinysam.layout import small
+    from edge_sdk.export.tinysam.sam import Sam
+
+    torch.manual_seed(seed)
+    student = Sam(small(asked.student, image_size=asked.side, width=asked.width, prior=True))
+    taken = {name: value for name, value in teacher.state_dict().items() if not name.startswith("image_encoder.")}
+    missing, unexpected = student.load_state_dict(taken, strict=False)
+    assert not unexpected
+    assert all(name.startswith("image_encoder.") for name in missing)
+    return student
+
+
+def answers_of(net: Sam) -> bsds.Answer:
+    """The masks of a network: HEADLINE, mask 0, and each of the three."""
+    import torch
+
+    from edge_sdk.export.tinysam.distill.prompts import of_boxes
+    from edge_sdk.export.tinysam.sam import normalised_frames
+    from edge_sdk.export.tinysam.scenes import annotated
+
+    side = net.layout.image_size
+
+    def answer(one: Picture, segments: NDArray[np.bool_], boxes: NDArray[np.float32]) -> Iterator[dict[str, Mask]]:
+        picture = one.read()
+        h, w = picture.shape[:2]
+        small = annotated.scaled(annotated.Annotated(picture, np.zeros((0, h, w), bool)), side).picture
+        frame = torch.zeros(1, side, side, 3, dtype=torch.uint8)
+        frame[0, : small.shape[0], : small.shape[1]] = torch.from_numpy(small)
+        scale = torch.tensor([small.shape[1] / w, small.shape[0] / h])
+        asked = of_boxes(torch.from_numpy(boxes) * torch.cat([scale, scale]))
+        with torch.no_grad():
+            embedding = net.encode(normalised_frames(frame, torch.tensor([small.shape[:2]], dtype=torch.float32)))
+            for k in range(0, len(boxes), 16):
+                found = net.decode(embedding, asked.points[k : k + 16], asked.labels[k : k + 16])
+                full = at_full_size(found.masks, side, small.shape[:2], (h, w))
+                for masks, iou in zip(full, found.iou.numpy()):
+                    named = {"mask 0": masks[0]} | {f"mask {m}": masks[m] for m in range(1, len(masks))}
+                    yield named | {HEADLINE: masks[1 + int(iou[1:].argmax())]}
+
+    return answer
+
+
+def at_full_size(masks: Tensor, side: int, extent: tuple[int, ...], size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Logits (n, K, h, w) over a frame to masks (n, K, *size): bilinear to the frame, cropped, bilinear again, > 0."""
+    from torch.nn import functional
+
+    framed = functional.interpolate(masks, size=(side, side), mode="bilinear", align_corners=False)
+    full = functional.interpolate(
+        framed[..., : extent[0], : extent[1]], size=size, mode="bilinear", align_corners=False
+    )
+    return np.asarray((full > 0).numpy())
+
+
+def controls(asked: argparse.Namespace) -> bsds.Answer:
+    """Trivial masks, and the true segment through the mask grid and back: the best that any mask of that grid is."""
+    import torch
+    from torch.nn import functional
+
+    from edge_sdk.export.tinysam.scenes import annotated
+
+    def answer(one: Picture, segments: NDArray[np.bool_], boxes: NDArray[np.float32]) -> Iterator[dict[str, Mask]]:
+        h, w = segments.shape[1:]
+        small = annotated.scaled(annotated.Annotated(np.zeros((h, w, 3), np.uint8), segments), asked.side).masks
+        framed = torch.zeros(len(small), 1, asked.side, asked.side)
+        framed[:, 0, : small.shape[1], : small.shape[2]] = torch.from_numpy(small).float()
+        shares = functional.avg_pool2d(framed, 4)
+        for k, box in enumerate(boxes):
+            back = at_full_size(shares[k : k + 1] - 0.5, asked.side, small.shape[1:], (h, w))[0, 0]
+            yield {"box": bsds.whole_box(box, h, w), "ellipse": bsds.ellipse(box, h, w), "grid": back}
+
+    return answer
+
+
+def summed(scores: Mapping[str, Scores]) -> dict[str, Any]:
+    """The figures of one network: the headline, mask 0, and the best of three by looking at the truth."""
+    three = [scores[name] for name in sorted(scores) if name.startswith("mask ") and name != "mask 0"]
+    best = Scores(np.max([one.iou for one in three], axis=0), three[0].share, three[0].picture)
+    sums, counts = scores[HEADLINE].sums()
+    return {
+        **scores[HEADLINE].summary(), "mask_0": scores["mask 0"].summary()["miou"],
+        "best_of_three": best.summary()["miou"], "per_picture": [np.round(sums, 4).tolist(), counts.tolist()],
+    }  # fmt: skip
+
+
+def measured(path: Path, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What stands in `path`, else what `measure` answers now."""
+    if not path.exists():
+        atomic.write(path, json.dumps(measure(), indent=1, allow_nan=False) + "\n")
+    out: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return out
+
+
+def run_of(net: Sam, position: Any, shown: Sequence[Picture], name: str) -> dict[str, Any]:
+    """Measures a trained network on `shown`."""
+    scores = bsds.evaluate(shown, answers_of(net), progress=_measuring(name))
+    history = [[step, {k: round(v, 4) for k, v in row.items()}] for step, row in position.history]
+    return {
+        **summed(scores), "steps": position.step, "training_s": round(position.elapsed_s, 1), "history": history,
+        "parameters": sum(p.numel() for p in net.parameters()),
+    }  # fmt: skip
+
+
+def taught(asked: argparse.Namespace, shown: Sequence[Picture]) -> tuple[Teacher, Sam, dict[str, Any]]:
+    """The trained teacher and its figures."""
+    from edge_sdk.export.tinysam.distill.teacher import Teacher
+    from edge_sdk.export.training.identity import digest_of_weights
+
+    recipe = recipe_of(asked, views=0).staged("none")
+    net, position = train(teacher_net(asked), recipe, asked, "teacher", seed=0, steps=asked.teacher_steps)
+    row = measured(asked.runs / "teacher.json", lambda: run_of(net, position, shown, "teacher"))
+    folder = asked.runs / "embeddings"
+    return Teacher(net, digest=digest_of_weights(net), size=asked.side, folder=folder), net, row
+
+
+def arm(asked: argparse.Namespace, shown: Sequence[Picture], teacher: Teacher, net: Sam, stage: str, seed: int) -> Any:
+    """One student, trained and measured."""
+    name = f"{stage}-{seed}"
+
+    def measure() -> dict[str, Any]:
+        recipe, student = recipe_of(asked, views=asked.views).staged(stage), student_net(asked, net, seed)
+        found, position = train(student, recipe, asked, name, seed=seed, steps=asked.steps, teacher=teacher)
+        return run_of(found, position, shown, name)
+
+    return measured(asked.runs / f"{name}.json", measure)
+
+
+def compared(rows: Mapping[str, Mapping[int, dict[str, Any]]], teacher: dict[str, Any]) -> dict[str, Any]:
+    """Mean and spread of each stage's seeds, what the student keeps of its teacher, and "full" against the others with
+    the standard error over pictures, all seeds together."""
+    means = {stage: float(np.mean([row["miou"] for row in of.values()])) for stage, of in rows.items()}
+    sums = {stage: np.mean([row["per_picture"][0] for row in of.values()], axis=0) for stage, of in rows.items()}
+    counts = np.array(teacher["per_picture"][1])
+    out: dict[str, Any] = {
+        "miou": {
+            stage: {
+                "mean": round(means[stage], 2), "seeds": {str(seed): row["miou"] for seed, row in of.items()},
+                "share_of_teacher": round(means[stage] / teacher["miou"], 4),
+            }
+            for stage, of in rows.items()
+        }
+    }  # fmt: skip
+    for other in ("output", "none"):
+        if "full" in rows and other in rows:
+            drawn = bsds.bootstrap(sums["full"], counts) - bsds.bootstrap(sums[other], counts)
+            out[f"full_over_{other}"] = {
+                "mean": round(means["full"] - means[other], 2), "standard_error": round(float(drawn.std()), 2),
+                "seeds": {str(seed): round(rows["full"][seed]["miou"] - row["miou"], 2)
+                          for seed, row in rows[other].items() if seed in rows["full"]},
+            }  # fmt: skip
+    return out
+
+
+def look(asked: argparse.Namespace) -> None:
+    """Measures a run in progress on the held-out pictures of `val`."""
+    from edge_sdk.export.tinysam.averaged import Pair
+    from edge_sdk.export.training import checkpoint
+
+    net = teacher_net(asked)
+    if asked.look != "teacher":
+        net = student_net(asked, net, 0)
+    folder = asked.runs / asked.look
+    with checkpoint.tensors_file.opened(
+        folder / checkpoint.NAME, kind=checkpoint.FORMAT, what="the checkpoint is damaged", hint="Train first"
+    ) as file:
+        pair = Pair(net)
+        pair.load_state_dict({n[7:]: t for n, t in file.tensors.items() if n.startswith("module/")})
+        step, history = file.described["step"], file.described["history"]
+    shown = [one for k, one in enumerate(bsds.pictures(asked.data, "val")) if k % EVERY == 0]
+    row = summed(bsds.evaluate(shown, answers_of(pair.kept.eval()), progress=lambda done, total: None))
+    for at, terms in history[:: max(1, len(history) // 12)]:
+        print(at, {name: round(value, 3) for name, value in terms.items()})
+    print(f"step {step}:", {name: value for name, value in row.items() if name != "per_picture"})
+    trivial = bsds.evaluate(shown, controls(asked), progress=lambda done, total: None)
+    print("on the same pictures:", {name: scores.summary()["miou"] for name, scores in trivial.items()})
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    out = options(__doc__)
+    out.add_argument("--data", type=Path, required=True, help="folder of BSDS500, with images/ and segmentation/")
+    out.add_argument("--runs", type=Path, default=Path("runs/bsds"), help="checkpoints, embeddings and a JSON an arm")
+    out.add_argument("--out", type=Path, default=Path("docs/results/distill_bsds.json"))
+    out.add_argument("--side", type=int, default=256, help="px of the frame")
+    out.add_argument("--width", type=int, default=128, help="of embedding and decoder, teacher's and student's")
+    out.add_argument("--student", choices=list("abcd"), default="c", help="size of the student's encoder")
+    out.add_argument("--teacher-steps", type=int, default=3000, help="about an hour on one quiet core")
+    out.add_argument("--steps", type=int, default=1300, help="of each student; about 25 minutes on one quiet core")
+    out.add_argument("--batch", type=int, default=4)
+    out.add_argument("--prompts", type=int, default=8, help="a picture")
+    out.add_argument("--rounds", type=int, default=1, help="of hard prompts, at most (the paper: 9)")
+    out.add_argument("--rate", type=float, default=2e-3)
+    out.add_argument("--views", type=int, default=12, help="of each picture that students see, with stored embeddings")
+    out.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES))
+    out.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    out.add_argument("--every", type=int, default=1, help="measure on one picture of as many of `test`")
+    out.add_argument("--threads", type=int, default=1)
+    out.add_argument("--apart", action="store_true", help="draw frames in another process, where a core is free")
+    out.add_argument("--look", metavar="RUN", help="measure this run's checkpoint on ten pictures of `val`, and stop")
+    out.add_argument("--only-teacher", action="store_true", help="stop when the teacher is trained and measured")
+    return out
+
+
+def main() -> None:
+    """Runs what is missing, then writes the record."""
+    asked = parser().parse_args()
+    import cv2
+    import torch
+
+    torch.set_num_threads(asked.threads)
+    cv2.setNumThreads(1)
+    if asked.look:
+        look(asked)
+        return
+    asked.runs.mkdir(parents=True, exist_ok=True)
+    shown = bsds.pictures(asked.data, "test")[:: asked.every]
+    teacher, net, teacher_row = taught(asked, shown)
+    if asked.only_teacher:
+        return
+    rows: dict[str, dict[int, dict[str, Any]]] = {stage: {} for stage in asked.stages}
+    for seed in asked.seeds:
+        for stage in asked.stages:
+            rows[stage][seed] = arm(asked, shown, teacher, net, stage, seed)
+            print(stage, seed, rows[stage][seed]["miou"], flush=True)
+    bounds = measured(
+        asked.runs / "controls.json",
+        lambda: {
+            k: v.summary() for k, v in bsds.evaluate(shown, controls(asked), progress=_measuring("controls")).items()
+        },
+    )
+    metrics = {"teacher": teacher_row, "students": rows, "controls": bounds, **compared(rows, teacher_row)}
+    write_record(asked.out, metrics, seeds=asked.seeds, samples=teacher_row["segments"])
+
+
+def _progress(name: str) -> Callable[[int, int, str], None]:
+    """A line every two minutes."""
+    last = [0.0]
+
+    def progress(done: int, total: int, note: str) -> None:
+        if time.monotonic() - last[0] > 120.0:
+            last[0] = time.monotonic()
+            print(f"{time.strftime('%H:%M')} {name}: {note} ({done} of {total})", flush=True)
+
+    return progress
+
+
+def _measuring(name: str) -> Callable[[int, int], None]:
+    def progress(done: int, total: int) -> None:
+        if done % 50 == 0 or done == total:
+            print(f"{time.strftime('%H:%M')} {name}: measured {done} of {total} pictures", flush=True)
+
+    return progress
+
+
+if __name__ == "__main__":
+    main()
