@@ -145,7 +145,9 @@ def _fastest(measured: Measured) -> tuple[Card, ...]:
         return ()
     (variant, runtime), speed = found
     words = f"{variant} on {runtime}, {measured.machine.get('instruction set', '')}; machine {speed.noise.word}"
-    return (Card(value=f"{speed.total.p50:.2g} ms", name="fastest whole predict, median", words=words),)
+    p50 = speed.total.p50
+    shown = f"{p50:.2g}" if p50 < 100 else f"{p50:.0f}"
+    return (Card(value=f"{shown} ms", name="fastest whole predict, median", words=words),)
 
 
 SPEED = ("median ms", "p90", "p99", "calls/s", "speed to fp32")

@@ -114,6 +114,32 @@ def test_predict_takes_prompts(disks: Path, photo: Path, tmp_path: Path, capsys:
     assert [one["prompt"] for one in json.loads(out)["masks"]] == [0, 1]
 
 
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 20_000), (20_000, 1)])
+@pytest.mark.parametrize(
+    "prompt", [f"point={0},{0}", "everything=flat,points_per_side=2,predicted_iou=0.1,stability=0.1"]
+)
+def test_pictures_of_extreme_shapes_are_answered_and_saved(
+    height: int, width: int, prompt: str, disks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "odd.png"
+    path.write_bytes(disk_graphs.png(disk_graphs.picture(1, height=height, width=width)))
+    code, out, _ = asked(
+        capsys, disks, path, "--json", "--prompt", prompt, "--out", tmp_path / "out", "--save", "plot", "--save",
+        "labels",
+    )  # fmt: skip
+    assert code == 0
+    assert json.loads(out)["picture"] == {"width": width, "height": height}
+    labels = cv2.imread(str(tmp_path / "out" / "odd.labels.png"), cv2.IMREAD_UNCHANGED)
+    plot = cv2.imread(str(tmp_path / "out" / "odd.png"))
+    assert (labels.shape, plot.shape) == ((height, width), (height, width, 3))
+
+
+def test_a_profile_of_pictures_that_are_given_clicks_on_each(disks: Path, photo: Path) -> None:
+    with edge_sdk.load_as(PromptSegmenter, disks, runtime="onnxruntime", threads=1) as segmenter:
+        (source,) = predicting.workload(segmenter, [str(photo)])
+        assert len(segmenter.predict(source)) == 1
+
+
 LOOSE = "points_per_side=4,predicted_iou=0.1,stability=0.1,nms_iou=1"
 
 

@@ -25,7 +25,7 @@ from edge_sdk.loading import load_as
 from edge_sdk.runtimes import probe
 from edge_sdk.shown import shown
 from edge_sdk.tasks.segmentation.decoding import EncodedImage
-from edge_sdk.tasks.segmentation.result import Mask
+from edge_sdk.tasks.segmentation.result import Mask, Segmentation
 from edge_sdk.tasks.segmentation.segmenter import PromptSegmenter
 from edge_sdk.verify import VerifyReport
 
@@ -39,7 +39,7 @@ _ABOUT = (
     "the same pixels, and half of an object is 50 %. Right: everything mode, no prompt at all; not every object is "
     "marked, so it has no mark of its own. Predicted IoU is the network's own estimate."
 )
-_WHITE, _BLACK = (255, 255, 255), (0, 0, 0)
+_WHITE, _LIGHT, _BLACK = (255, 255, 255), (120, 255, 160), (0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +88,7 @@ def _interactive(times: Times, pictures: int, points: int) -> Section:
         "everything": f"all masks of an encoded picture, {points} x {points} points",
     }
     rows = tuple(
-        (name.replace("click", "one click"), f"{median(values):.1f}", str(len(values)), what[name])
+        (name.replace("click", "one click"), what[name], f"{median(values):.1f}", str(len(values)))
         for name, values in times.ms.items()
         if values
     )
@@ -98,7 +98,7 @@ def _interactive(times: Times, pictures: int, points: int) -> Section:
     )
     return Section(
         title="How long it takes",
-        blocks=(Text(text=words), Table(header=("operation", "median ms", "calls", "what"), rows=rows)),
+        blocks=(Text(text=words), Table(header=("operation", "what", "median ms", "calls"), rows=rows)),
         facts={"interactive": times.facts()},
     )
 
@@ -125,8 +125,8 @@ def _examples(
     everything = _timed(lambda: segmenter.everything(image), times["everything"], CALLS["everything"])
     name = shown(picture.path.name)
     return [
-        _of_mask("click", _dotted(click.plot(pixels), point), click.best, largest, name),
-        _of_mask("box", _boxed(boxed.plot(pixels), box), boxed.best, middle, name),
+        _of_mask("click", _dotted(_outlined(click, pixels), point), click.best, largest, name),
+        _of_mask("box", _boxed(_outlined(boxed, pixels), box), boxed.best, middle, name),
         Example(
             uri=data_uri(shrunk(everything.plot(pixels))), file=name, truth="", answer="everything",
             detail=f"{counted(len(everything), 'mask')}, {everything.covered:.0%} of the picture covered",
@@ -150,6 +150,16 @@ def _of_mask(what: str, drawn: NDArray[np.uint8], mask: Mask, truth: BitMask, na
         uri=data_uri(shrunk(drawn)), file=name, truth="", answer=f"{what}: IoU {found:.0%}",
         detail=f"predicted {mask.predicted_iou:.0%}", alert=found < 0.5,
     )  # fmt: skip
+
+
+def _outlined(result: Segmentation, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The plot with a light line in a dark one around each mask: its tint alone is lost on a picture of that colour."""
+    rgb = result.plot(pixels)
+    for mask in result.masks:
+        lines, _ = cv2.findContours(mask.array.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+        for colour, thick in ((_BLACK, 2), (_LIGHT, 1)):
+            cv2.drawContours(rgb, lines, -1, colour, thick, cv2.LINE_AA)
+    return rgb
 
 
 def _dotted(rgb: NDArray[np.uint8], point: NDArray[np.float64]) -> NDArray[np.uint8]:

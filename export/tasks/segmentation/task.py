@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 
 from edge_sdk import tasks
+from edge_sdk.bundle.manifest import Tolerance
 from edge_sdk.counted import counted
 from edge_sdk.decision.record import Record
 from edge_sdk.errors import BadInput
@@ -18,6 +19,7 @@ from edge_sdk.export.option import TaskOptions
 from edge_sdk.export.pack import axes_of, setup_of
 from edge_sdk.export.sections import Block, Card, Section, Table, Text, sentence
 from edge_sdk.export.tasks.base import (
+    ANY_OUTPUT,
     NOT_EVALUATED,
     Built,
     Checked,
@@ -32,6 +34,7 @@ from edge_sdk.export.tasks.segmentation.golden import golden
 from edge_sdk.export.tasks.segmentation.options import SegmentationOptions
 from edge_sdk.export.tasks.segmentation.reading import read_data
 from edge_sdk.progress import Progress, silent
+from edge_sdk.runtimes.variants import is_int8
 from edge_sdk.tasks.base import Setup
 from edge_sdk.tasks.segmentation.settings import DECODER, ENCODER
 from edge_sdk.verify import VerifyReport
@@ -40,6 +43,10 @@ NO_TEST_PICTURES = (
     "there are no test pictures. Lay annotated pictures that the training does not see out as images/test and "
     "labels/test"
 )
+_INT8_FEATURES = Tolerance(absolute=1e-6, relative=0.25, distance=0.2)
+"""Of an int8 encoder's features. Each of its fifty layers passes on the steps by which kernels round otherwise: the
+small size's are 0.14 of their size apart between runtimes while mIoU is the same to 0.1 points (the decoder's answers,
+which are what counts, are held to the usual 0.1)."""
 _COLUMNS = (
     "Same segments for every row. Box: one box prompt a segment, [min x, min y, max x + 1, max y + 1] in px, no "
     "jitter; point: one point at the segment's innermost pixel. mIoU: mean IoU over all segments of the mask that "
@@ -142,6 +149,10 @@ class SegmentationExport(ExportTask):
             where=where, unit="parts" if made.data.group else "pictures", segments=len(segments), rows=rows,
             controls=metrics.controls_of(segments), notes=tuple(page.faults(rows)),
         )  # fmt: skip
+
+    def tolerances(self, role: str, variant: str) -> Mapping[str, Tolerance]:
+        wide = role == ENCODER and is_int8(variant)
+        return {ANY_OUTPUT: _INT8_FEATURES} if wide else super().tolerances(role, variant)
 
     def next_steps(self, bundle: str) -> Sequence[str]:
         return (f"edge-sdk predict {bundle} PHOTO --prompt point=X,Y --out FOLDER",)
