@@ -30,7 +30,7 @@ from edge_sdk.runtimes.probe import default_threads
 from edge_sdk.shown import shown
 
 CALIBRATION_SAMPLES = 64
-"""Per role."""
+"""Per role, unless the user says otherwise."""
 RECORDS, TRAINING, RUN = "records", "training", "run"
 """In `Manifest.extra`: how many site records the bundle was packed with; `Trained.summary()`, and in it `Trained.run`.
 """
@@ -43,7 +43,8 @@ WORK = "training"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildOptions:
     """Options of one bundle. evaluate: measure quality. overwrite: overwrite `out` unconditionally. bound: how much an
-    int8 graph may lose, of each role. force: accept int8 graphs with a large error."""
+    int8 graph may lose, of each role. force: accept int8 graphs with a large error. samples: of the calibration of each
+    role, about so many."""
 
     name: str
     out: Path
@@ -53,6 +54,7 @@ class BuildOptions:
     overwrite: bool = False
     bound: AccuracyBound | None = None
     force: bool = False
+    samples: int = CALIBRATION_SAMPLES
 
     def __post_init__(self) -> None:
         if not self.name.strip() or len(self.name) > MAX_NAME or shown(self.name) != self.name:
@@ -160,11 +162,12 @@ def build(
     # Before minutes of calibration: what the task does not take, it would not take from the packer either.
     setup_of(exported, tasks.task(family.task), family=family.name, where=str(options.out))
     task.check_exported(exported, task_options)
-    task.check_answers(exported, lambda role: next(iter(family.samples(data, trained, role, CALIBRATION_SAMPLES))))
+    task.check_answers(exported, lambda role: next(iter(family.samples(data, trained, role, options.samples))))
     made = Made(
         family=family, data=data, options=task_options, trained=trained, exported=exported, threads=threads,
         quantized=quantized(
-            family, data, trained, exported, threads, bound=options.bound, force=options.force, progress=progress
+            family, data, trained, exported, threads, bound=options.bound, force=options.force,
+            count=options.samples, progress=progress,
         ),
         evaluate=options.evaluate,
     )  # fmt: skip
@@ -186,10 +189,11 @@ def build(
 
 def quantized(
     family: Family, data: Any, trained: Trained, exported: Exported, threads: int, *,
-    bound: AccuracyBound | None = None, force: bool = False, progress: Progress = silent,
+    bound: AccuracyBound | None = None, force: bool = False, count: int = CALIBRATION_SAMPLES,
+    progress: Progress = silent,
 ) -> Mapping[str, Quantized]:  # fmt: skip
-    """Quantize the float graph of each role. Raises BadUsage for a metric of more than one graph: nothing says how the
-    graphs of a metric's model are put together."""
+    """Quantize the float graph of each role on `count` samples. Raises BadUsage for a metric of more than one graph:
+    nothing says how the graphs of a metric's model are put together."""
     if bound is not None and bound.metric is not None and len(exported.graphs) > 1:
         raise BadUsage(
             f"the metric {bound.name} is of one graph, and there are {len(exported.graphs)}",
@@ -197,7 +201,7 @@ def quantized(
         )
     out = {}
     for role, graph in exported.graphs.items():
-        samples = family.samples(data, trained, role, CALIBRATION_SAMPLES)
+        samples = family.samples(data, trained, role, count)
         out[role] = calibrating.quantized(graph, samples, bound=bound, threads=threads, force=force, progress=progress)
     return out
 

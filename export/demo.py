@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shlex
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -31,7 +32,8 @@ class Shown:
     stage.
 
     cut_short: a warning if the time budget ended before the steps were done, else "". family, data: name of the family
-    and of its data argument, for the next command.
+    and of its data argument, for the next command. next_steps: commands for the bundle itself, where it is worth using
+    beyond the demo.
     """
 
     family: str
@@ -43,6 +45,7 @@ class Shown:
     verified: bool
     seconds: Mapping[str, float]
     cut_short: str = ""
+    next_steps: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for one JSON object."""
@@ -58,48 +61,57 @@ class Shown:
             f"bundle  {self.bundle}",
             f"report  {self.page}  <- open this in a browser",
             *([self.cut_short] if self.cut_short else []),
+            *(f"Use it: {step}" for step in self.next_steps),
             f"Your own: edge-sdk train {self.family} {self.data} --out mine.edge --time-budget 10min",
         ])  # fmt: skip
 
 
-STAGES = ("training", "export, int8, quality", "verify", "profile", "report")
-"""As `on_stage` names them, in order."""
+TRAINING = "training"
+STAGES = (TRAINING, "export, int8, quality", "verify", "profile", "report")
+"""As `on_stage` names them, in order. A demo that does not train has no stage `TRAINING`."""
+TIME_BUDGET_S = 300.0
+"""Of the training steps, unless the user says otherwise."""
 
 
 class _Staged:
     """Progress with the number of the stage before each note: the time left of a step says nothing of those behind it.
-    Knows how long each stage took."""
+    Knows how long each stage took. stages: those to come, in order."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: Progress, stages: Sequence[str]) -> None:
         self.seconds: dict[str, float] = {}
-        self._progress, self._began = progress, time.monotonic()
+        self._progress, self._stages, self._began = progress, stages, time.monotonic()
 
     def __call__(self, done: int, total: int, note: str, /) -> None:
-        self._progress(done, total, f"stage {min(len(self.seconds) + 1, len(STAGES))} of {len(STAGES)}: {note}")
+        count = len(self._stages)
+        self._progress(done, total, f"stage {min(len(self.seconds) + 1, count)} of {count}: {note}")
 
     def on_stage(self, name: str) -> None:
-        """A stage has ended."""
-        now = time.monotonic()
-        self.seconds[name], self._began = now - self._began, now
+        """A stage has ended. One that is not to be shown counts to the next."""
+        if name in self._stages:
+            now = time.monotonic()
+            self.seconds[name], self._began = now - self._began, now
 
 
 def demo(
-    out: Path, family: Family, *, time_budget_s: float, seed: int, timed: Sequence[str] | None = None,
+    out: Path, family: Family, *, time_budget_s: float | None = None, seed: int, timed: Sequence[str] | None = None,
     progress: Progress,
 ) -> Shown:  # fmt: skip
-    """Train on the family's own data, pack, evaluate, verify and profile: `out`/demo.edge and `out`/report.html.
+    """Train on the family's own data, or take the weights that ship; pack, evaluate, verify and profile:
+    `out`/demo.edge and `out`/report.html.
 
-    time_budget_s: of the training steps alone; what comes before and after them takes its own time. timed: variants
-    whose latency is measured, some five seconds each; None = `speeds.worth_timing`. Raises BadUsage for a family
-    without data.
+    time_budget_s: of the training steps alone, None = TIME_BUDGET_S; what comes before and after them takes its own
+    time. timed: variants whose latency is measured, some five seconds each; None = `speeds.worth_timing`. Raises
+    BadUsage for a family without data, and for a time budget where nothing is trained.
     """
     brought = family.demo
     if brought is None:
         raise BadUsage(f"the family {family.name} ships no data to show", hint=f"edge-sdk train {family.name} --help")
+    if time_budget_s is not None and not brought.trains:
+        raise BadUsage(f"the demo of {family.name} trains nothing", hint="Leave --time-budget out")
     if out.exists() and not out.is_dir():
         raise BadUsage(f"--out {out} is a file", hint="Name a folder")
     atomic.folder(out)
-    staged = _Staged(progress)
+    staged = _Staged(progress, STAGES if brought.trains else [one for one in STAGES if one != TRAINING])
     run = out / "run"
     if run.exists():  # a demo starts from nothing; `train` is what resumes
         hint = "Wait until it is done, end it, or name another folder with --out"
@@ -108,7 +120,9 @@ def demo(
         shutil.rmtree(run)
     task = export_task(family.task)
     with resources.as_file(brought.folder) as folder:
-        options = replace(brought.options, time_budget_s=time_budget_s, seed=seed)
+        options = replace(brought.options, seed=seed)
+        if brought.trains:
+            options = replace(options, time_budget_s=TIME_BUDGET_S if time_budget_s is None else time_budget_s)
         how = Reading(seed=seed, preprocessing=options.preprocessing(), scratch=run, progress=staged)
         data = task.read(folder, brought.task_options, how)
         wanted = builder.BuildOptions(name=brought.name, out=out / "demo.edge", licence=brought.licence, overwrite=True)
@@ -128,6 +142,7 @@ def demo(
         family=family.name, data=task.options.data_name, bundle=str(built.path), page=str(page),
         headline=task.headline(built), evaluation=built.evaluation.to_json(), verified=verified.passed,
         seconds=staged.seconds, cut_short=report.cut_short(built.trained),
+        next_steps=() if brought.trains else tuple(task.next_steps(shlex.quote(str(built.path)))),
     )  # fmt: skip
 
 

@@ -71,7 +71,8 @@ class Demo:
     """Data that ship with a family, for `edge-sdk demo`. folder: in a layout that the family's task reads.
 
     name: of the bundle. licence: a sentence for the page. options, task_options: of the family and of its task; the
-    user sets seed and time budget. A demo may train a smaller model than the defaults would.
+    user sets seed and time budget. A demo may train a smaller model than the defaults would. trains: False where
+    `options` take weights as they are, so that there is no training step and no time budget.
     """
 
     folder: Traversable
@@ -79,6 +80,7 @@ class Demo:
     licence: str
     options: FamilyOptions
     task_options: Any
+    trains: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

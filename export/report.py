@@ -76,6 +76,7 @@ def write(path: Path, built: Built, measured: Measured) -> None:
     task, speeds = export_task(built.made.family.task), measured.speeds
     metrics = {
         **built.evaluation.to_json(), **task.facts(built),
+        **{name: value for section in page.sections for name, value in section.facts.items()},
         "latency": {"/".join(k): v.to_json() for k, v in speeds.latency.items()},
         "ratios": {"/".join(k): v.to_json() for k, v in speeds.ratios.items()},
         "machine": dict(measured.machine), "verify": measured.verified.to_json(),
@@ -144,7 +145,9 @@ def _fastest(measured: Measured) -> tuple[Card, ...]:
         return ()
     (variant, runtime), speed = found
     words = f"{variant} on {runtime}, {measured.machine.get('instruction set', '')}; machine {speed.noise.word}"
-    return (Card(value=f"{speed.total.p50:.2g} ms", name="fastest whole predict, median", words=words),)
+    p50 = speed.total.p50
+    shown = f"{p50:.2g}" if p50 < 100 else f"{p50:.0f}"
+    return (Card(value=f"{shown} ms", name="fastest whole predict, median", words=words),)
 
 
 SPEED = ("median ms", "p90", "p99", "calls/s", "speed to fp32")
@@ -268,6 +271,8 @@ def _calibrations(built: Built) -> list[Section]:
 
 def _training(trained: Trained) -> Section:
     facts = Folded(title="Facts of the run", blocks=(facts_table(trained.summary()),))
+    if not trained.steps and not trained.history:
+        return Section(title="Weights", blocks=(Text(text="Nothing was trained: the weights are as they came."), facts))
     return Section(title="Training", blocks=(*_losses(trained.history), facts))
 
 

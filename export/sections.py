@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeAlias
 
 
@@ -58,8 +58,9 @@ class Drawings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
-    """One input with its answer. uri: a data address of a picture. detail: a few words more. alert: the answer is one
-    to look into, and is shown in another colour. wrong: a mistake."""
+    """One input with its answer. uri: a data address of a picture. truth: what is right, "" = there is no such word for
+    it. detail: a few words more. alert: the answer is one to look into, and is shown in another colour. wrong: a
+    mistake."""
 
     uri: str
     file: str
@@ -72,11 +73,12 @@ class Example:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gallery:
-    """Examples side by side."""
+    """Examples side by side. columns: how many on a wide screen, 0 = as many as fit."""
 
     kind: ClassVar[str] = "gallery"
 
     examples: tuple[Example, ...]
+    columns: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,10 +97,11 @@ Block: TypeAlias = "Table | Text | Drawings | Gallery | Folded"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """A title and what stands under it, in order. title: "" = none."""
+    """A title and what stands under it, in order. title: "" = none. facts: metrics in it, entries of report.json."""
 
     title: str
     blocks: tuple[Block, ...]
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 def sentence(words: str) -> str:

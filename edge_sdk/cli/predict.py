@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as jsonlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -59,6 +59,14 @@ def predict(
             "decides what a file shows or holds, and its suffix.",
         ),
     ] = None,
+    save: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--save", metavar="NAME",
+            help="Which files to write to --out, by the names of the bundle's task, such as plot or json; may be "
+            "repeated. edge-sdk inspect lists them; the first is the default.",
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files of these names in --out.")] = False,
     explain: Annotated[bool, typer.Option("--explain", help="Also show what runs and why, on stderr.")] = False,
 ) -> None:  # fmt: skip
@@ -66,39 +74,43 @@ def predict(
 
     Example: edge-sdk predict line3.edge photos/ --out results/
     """
-    from edge_sdk import atomic, tasks
+    from edge_sdk import atomic
+    from edge_sdk.bundle import store
     from edge_sdk.cli.inputs import note_left_out
-    from edge_sdk.loading import load
+    from edge_sdk.loading import checked_task, load
     from edge_sdk.tasks.base import task_code
 
     inputs = named(inputs, "an input")
     if out is not None:
         atomic.folder(out)
-    failed, places = 0, dict[int, Path]()
-    with load(
-        bundle, runtime=runtime, variant=variants(variant), device=device, threads=threads, trust=policy(trust, keys)
-    ) as predictor:
-        task = tasks.task(predictor.bundle.manifest.task)
-        prompts = _prompts(prompt or (), task)
+    failed, places = 0, dict[int, list[Path]]()
+    trusted = policy(trust, keys)
+    # What is wrong with the command is said before anything is compiled, which takes seconds.
+    with store.Bundle.open(bundle, trust=trusted, lazy=True) as opened:
+        task = checked_task(opened)
+        prompts, suffixes = _prompts(prompt or (), task), _suffixes(save or (), task, out)
         with task_code(task, "given", where=str(bundle)):
-            given = _once(task.given(inputs, predictor.bundle))
+            given = _once(task.given(inputs, opened))
             if prompts:
                 given = [task.prompted(one, prompts) for one in given]
-        note_left_out(task, inputs, where=str(bundle))
-        if out is not None:
-            _check_folders(given, out)
+    note_left_out(task, inputs, where=str(bundle))
+    if out is not None:
+        _check_folders(given, out)
+    with load(
+        bundle, runtime=runtime, variant=variants(variant), device=device, threads=threads, trust=trusted
+    ) as predictor:
         if explain:
             terminal.note(predictor.explain())
         for one in given:
             try:
                 with task_code(task, "predict", where=shown(one.name)):
-                    result = predictor.predict(one.source)
+                    result = task.answer(predictor, one.source)
             except BadInput as exc:
                 failed += 1
                 _refused(exc, one.name, json)
                 continue
             if out is not None and not places:  # the first result tells how the files will be called
-                places = _places(given, out, result.suffix, overwrite=overwrite)
+                places = _places(given, out, suffixes or [result.suffix], overwrite=overwrite)
             # Before saving: a full disk hides no result.
             with task_code(task, "its result", where=shown(one.name)):
                 text = result.to_json() if json else result.line()
@@ -107,10 +119,10 @@ def predict(
             else:
                 terminal.out(text)
             if out is not None:
-                place = places[id(one)]
-                place.parent.mkdir(parents=True, exist_ok=True)
-                with task_code(task, "saving its result", where=shown(place)):
-                    result.save(place)
+                for place in places[id(one)]:
+                    place.parent.mkdir(parents=True, exist_ok=True)
+                    with task_code(task, "saving its result", where=shown(place)):
+                        result.save(place)
     if failed:
         terminal.note(f"{failed} of {len(given)} inputs gave no result")
     raise typer.Exit(3 if failed else 0)
@@ -133,6 +145,22 @@ def _prompts(words: Iterable[str], task: Task) -> list[tuple[str, str]]:
     return pairs
 
 
+def _suffixes(names: Iterable[str], task: Task, out: Path | None) -> list[str]:
+    """The suffix of each --save; [] = none was given. Raises BadUsage for a name that the task does not know."""
+    found = []
+    for name in dict.fromkeys(names):
+        if name not in task.files:
+            known = ", ".join(task.files)
+            raise BadUsage(
+                f"results of the task {task.name} are not saved as {shown(name)}", where="--save",
+                hint=f"Give one of {known}" if known else "Leave it out",
+            )  # fmt: skip
+        found.append(task.files[name])
+    if found and out is None:
+        raise BadUsage("--save says what is written to --out, which is not given", hint="Name a folder with --out")
+    return found
+
+
 def _check_folders(given: Iterable[Given], out: Path) -> None:
     """Raise BadUsage, before anything is run, if something that is no folder stands where results need a subfolder."""
     for folder in sorted({out / parent for one in given for parent in one.place.parents}):
@@ -143,33 +171,40 @@ def _check_folders(given: Iterable[Given], out: Path) -> None:
             )  # fmt: skip
 
 
-def _places(given: Iterable[Given], out: Path, suffix: str, *, overwrite: bool) -> dict[int, Path]:
-    """Where the result of each input goes, by the input's id.
+def _places(given: Iterable[Given], out: Path, suffixes: Sequence[str], *, overwrite: bool) -> dict[int, list[Path]]:
+    """Where the result of each input goes, by the input's id; a file for each of `suffixes`.
 
     Raises BadUsage before anything is printed or written, if a result would replace an input or a folder, or would
     stand where others need a folder, or, without `overwrite`, would replace any other file.
     """
     given = list(given)
-    places = {id(one): out / one.place.with_name(one.place.name + suffix) for one in given}
+    by_input = {id(one): [out / one.place.with_name(one.place.name + end) for end in suffixes] for one in given}
+    places = [place for of_one in by_input.values() for place in of_one]
+    if len(set(places)) < len(places):
+        twice = next(place for place in places if places.count(place) > 1)
+        raise BadUsage(
+            f"two results would be written to {shown(twice)}", where=f"--out {shown(out)}",
+            hint="Give the inputs in several calls",
+        )  # fmt: skip
     inputs = {os.path.realpath(one.comes_from) for one in given if one.comes_from is not None}
-    if lost := [place for place in places.values() if os.path.realpath(place) in inputs]:
+    if lost := [place for place in places if os.path.realpath(place) in inputs]:
         raise BadUsage(
             f"the result of an input would replace the input {shown(lost[0])}", where=f"--out {shown(out)}",
             hint="Name another folder",
         )  # fmt: skip
-    folders = {parent for place in places.values() for parent in place.parents}  # a.jpg beside a.png/b.jpg: both a.png
-    if blocked := [place for place in places.values() if place in folders or place.is_dir()]:
+    folders = {parent for place in places for parent in place.parents}  # a.jpg beside a.png/b.jpg: both a.png
+    if blocked := [place for place in places if place in folders or place.is_dir()]:
         raise BadUsage(
             f"the result of an input would stand at {shown(blocked[0])}, where a folder is, or is needed",
             where=f"--out {shown(out)}", hint="Name another folder, or give the inputs in several calls",
         )  # fmt: skip
-    there = [place for place in places.values() if place.exists()]
+    there = [place for place in places if place.exists()]
     if there and not overwrite:
         raise BadUsage(
             f"{counted(len(there), 'file')} would be replaced, the first is {shown(there[0])}",
             where=f"--out {shown(out)}", hint="Name another folder, or give --overwrite",
         )  # fmt: skip
-    return places
+    return by_input
 
 
 def _once(given: Iterable[Given]) -> list[Given]:

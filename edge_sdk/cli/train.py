@@ -126,6 +126,9 @@ def _options(
     key: Annotated[Path | None, typer.Option(help="Sign the bundle with this .key file (edge-sdk keygen).")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Overwrite OUT unconditionally.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Accept int8 graphs with a large error.")] = False,
+    calibration_samples: Annotated[
+        int | None, typer.Option(min=1, help="Samples that int8 is calibrated on, of each graph. Default: 64.")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check all inputs and show the plan; train nothing.")
     ] = False,
@@ -171,7 +174,7 @@ def _train(
     folder = run or out.with_suffix(".run")
     wanted = library.BuildOptions(
         name=out.stem, out=out, key=terminal.signing_key(key) if key else None, overwrite=given["overwrite"],
-        force=given["force"],
+        force=given["force"], samples=given["calibration_samples"] or library.CALIBRATION_SAMPLES,
     )  # fmt: skip
     task = tasks.export_task(registry.described(family).task)
     # Data first: importing the family takes seconds, and bad data should fail at once.

@@ -426,7 +426,9 @@ class Task(ABC):
     has, whichever they are. settings: the type of `manifest.settings`. predictor: the class that `open` makes. records:
     kinds of site records that this task alone knows, beside those of `decision.record.KINDS`. batch_rows: by role, the
     most rows of one call where `load` is given no `max_batch`; 1 for roles that are not in it. prompts: what a command
-    line may give beside the inputs, by name, with what the value is: {"point": "X,Y on the object"}.
+    line may give beside the inputs, by name, with what the value is: {"point": "X,Y on the object"}. files: what `save`
+    of its results writes, by name, with the suffix that asks for it, the usual one first: {"plot": ".png"}; {} =
+    nothing but a result's own `suffix`.
     """
 
     name: ClassVar[str]
@@ -436,6 +438,7 @@ class Task(ABC):
     records: ClassVar[tuple[type[Record], ...]] = ()
     batch_rows: ClassVar[Mapping[str, int]] = {}
     prompts: ClassVar[Mapping[str, str]] = {}
+    files: ClassVar[Mapping[str, str]] = {}
 
     def roles_of(self, there: Iterable[str]) -> tuple[str, ...]:
         """The roles of one model or bundle, in the order in which a call runs them. there: of its graphs."""
@@ -472,6 +475,11 @@ class Task(ABC):
         """One of `given` with the prompts, (name, value), that a command line gives for all of them. Only called with
         names that are in `prompts`, and at least one. Raises BadUsage."""
         return given
+
+    def answer(self, predictor: Any, source: Any) -> Result:
+        """What a command line shows for the source of one of `given`. predictor: of `open`. Raises as its `predict`."""
+        out: Result = predictor.predict(source)
+        return out
 
     def left_out(self, words: Sequence[str]) -> list[str]:
         """What `given` does not take of the folders among `words`, a sentence for each that has any."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from importlib import resources
 from pathlib import Path
 from typing import ClassVar
 
@@ -16,16 +17,19 @@ from edge_sdk.export import tensors_file
 from edge_sdk.export.family import Demo, Exported, Samples, Trained, TrainingPlan
 from edge_sdk.export.pack import setup_of
 from edge_sdk.export.tasks.segmentation.annotations import SegmentationData
+from edge_sdk.export.tasks.segmentation.options import SegmentationOptions
 from edge_sdk.export.tasks.segmentation.samples import PromptSamples
 from edge_sdk.export.tinysam import whole
 from edge_sdk.export.tinysam.calibration import FramePictures
 from edge_sdk.export.tinysam.length import Length
 from edge_sdk.export.tinysam.options import TinySamOptions
+from edge_sdk.export.tinysam.scenes.regions import LIBRARY
 from edge_sdk.export.tinysam.scenes.sources import mixture, photographs_in
 from edge_sdk.export.tinysam.small import fit
 from edge_sdk.export.tinysam.small.model import FORMAT as SMALL
 from edge_sdk.export.training import checkpoint, device
 from edge_sdk.export.training.identity import digest
+from edge_sdk.extras import need
 from edge_sdk.progress import Progress, silent
 from edge_sdk.runtimes.probe import default_threads
 
@@ -46,14 +50,31 @@ class TinySAM:
     task: ClassVar[str] = "segmentation"
     options: ClassVar[type[TinySamOptions]] = TinySamOptions
 
+    _drawn: dict[tuple[str, int, int], FramePictures] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
     @property
-    def demo(self) -> Demo | None:
-        return None
+    def demo(self) -> Demo:
+        return Demo(
+            folder=resources.files("edge_sdk.export.tinysam").joinpath("demo"),
+            name="Objects",
+            licence=(
+                'Pictures: tools from "Tools segmentation 2" by reshetnev-university-7yeg6, CC BY 4.0; grains from '
+                "segmenteverygrain by Z. Sylvester and others, Apache-2.0; nuclei from the Data Science Bowl 2018 with "
+                "the fixes of K. Lopuhin and others, CC0 1.0. Unchanged but for their size."
+            ),
+            options=TinySamOptions(as_is=True),
+            task_options=SegmentationOptions(kind=r"test/([a-z]+)_"),
+            trains=False,
+        )
 
     def plan(self, data: SegmentationData | None, options: TinySamOptions, *, folder: Path) -> TinySamPlan:
         """What `train` would do; whatever is wrong with its arguments is raised here."""
         if options.weights is not None and not options.weights.is_file():
             raise BadInput("there is no such file of weights", where=f"--weights {options.weights}", hint="Check it")
+        if options.photographs is not None or (data is not None and data.train):
+            need(LIBRARY, extra="export")  # frames are drawn in a process of their own: found out now, not there
         compute = device.chosen(options.device)
         length = fit.plan(data, options) if _is_small(options) else whole.plan(data, options)
         until = length.until
@@ -93,16 +114,21 @@ class TinySAM:
     def samples(self, data: SegmentationData | None, trained: Trained, role: str, count: int) -> Samples:
         """Frames of annotated pictures, drawn scenes and photographs, as in training: never test pictures. Decoder and
         refiner get what the float graphs before them answer."""
-        options, exported = _options(trained), self.graphs(trained)
+        exported = self.graphs(trained)
         assert exported.preprocessing is not None
-        made = mixture(
-            data, photographs_in(options.photographs), side=exported.preprocessing.width, seed=options.seed,
-            progress=silent,
-        )  # fmt: skip
         return PromptSamples(
-            pictures=FramePictures(made, count, options.seed), exported=exported, role=role, count=count,
-            setup=setup_of(exported, tasks.task(self.task), family=self.name, where=self.name),
+            pictures=self._frames(data, trained, exported.preprocessing.width, count), exported=exported, role=role,
+            count=count, setup=setup_of(exported, tasks.task(self.task), family=self.name, where=self.name),
         )  # fmt: skip
+
+    def _frames(self, data: SegmentationData | None, trained: Trained, side: int, count: int) -> FramePictures:
+        """What the samples of all roles are made of: those of the latest model are kept."""
+        options, key = _options(trained), (trained.run, side, count)
+        if key not in self._drawn:
+            made = mixture(data, photographs_in(options.photographs), side=side, seed=options.seed, progress=silent)
+            self._drawn.clear()
+            self._drawn[key] = FramePictures(made, count, options.seed)
+        return self._drawn[key]
 
 
 def _options(trained: Trained) -> TinySamOptions:

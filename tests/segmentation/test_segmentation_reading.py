@@ -162,7 +162,7 @@ def test_a_file_that_is_no_coco_is_refused(tmp_path: Path) -> None:
     [
         (lambda folder: folder / "nowhere", {}, BadInput, "Understood: images/train"),
         (lambda folder: folder, {}, BadInput, "there are no annotated pictures in it"),
-        (lambda folder: annotated_folders.label_maps(folder, train=0), {}, BadInput, "there is no picture to train on"),
+        (lambda folder: annotated_folders.label_maps(folder, train=0, test=0), {}, BadInput, "there are no annotated"),
         (annotated_folders.label_maps, {"kind": "(("}, BadUsage, r"the pattern of kinds, \(\(, is no regular"),
         (
             annotated_folders.label_maps,

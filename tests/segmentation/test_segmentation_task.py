@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import disk_graphs
 import numpy as np
 import pytest
@@ -97,10 +98,8 @@ def asked(capsys: pytest.CaptureFixture[str], *words: str | Path) -> tuple[int, 
     return int(left.value.code or 0), out.out, out.err
 
 
-def test_predict_takes_prompts_and_else_a_point_in_the_middle(
-    disks: Path, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    code, out, _ = asked(capsys, disks, photo, "--json")
+def test_predict_takes_prompts(disks: Path, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = asked(capsys, disks, photo, "--json", "--prompt", "point=31.5,23.5")
     (mask,) = json.loads(out)["masks"]
     assert (code, mask["box"]) == (0, [24, 16, 40, 32])
     code, out, _ = asked(
@@ -113,6 +112,114 @@ def test_predict_takes_prompts_and_else_a_point_in_the_middle(
     assert (tmp_path / "out" / "photo.png").exists()
     code, out, _ = asked(capsys, disks, photo, "--json", "--prompt", "box=1,1,9,9", "--prompt", "box=20,10,50,40")
     assert [one["prompt"] for one in json.loads(out)["masks"]] == [0, 1]
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 20_000), (20_000, 1)])
+@pytest.mark.parametrize(
+    "prompt", [f"point={0},{0}", "everything=flat,points_per_side=2,predicted_iou=0.1,stability=0.1"]
+)
+def test_pictures_of_extreme_shapes_are_answered_and_saved(
+    height: int, width: int, prompt: str, disks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "odd.png"
+    path.write_bytes(disk_graphs.png(disk_graphs.picture(1, height=height, width=width)))
+    code, out, _ = asked(
+        capsys, disks, path, "--json", "--prompt", prompt, "--out", tmp_path / "out", "--save", "plot", "--save",
+        "labels",
+    )  # fmt: skip
+    assert code == 0
+    assert json.loads(out)["picture"] == {"width": width, "height": height}
+    labels = cv2.imread(str(tmp_path / "out" / "odd.labels.png"), cv2.IMREAD_UNCHANGED)
+    plot = cv2.imread(str(tmp_path / "out" / "odd.png"))
+    assert (labels.shape, plot.shape) == ((height, width), (height, width, 3))
+
+
+def test_a_profile_of_pictures_that_are_given_clicks_on_each(disks: Path, photo: Path) -> None:
+    with edge_sdk.load_as(PromptSegmenter, disks, runtime="onnxruntime", threads=1) as segmenter:
+        (source,) = predicting.workload(segmenter, [str(photo)])
+        assert len(segmenter.predict(source)) == 1
+
+
+LOOSE = "points_per_side=4,predicted_iou=0.1,stability=0.1,nms_iou=1"
+
+
+def test_predict_without_a_prompt_finds_everything_and_saves_it_as_it_is_asked_to(
+    disks: Path, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, _ = asked(capsys, disks, photo, "--json")
+    assert (code, json.loads(out)["counts"]["points"]) == (0, 32 * 32)
+    code, out, _ = asked(
+        capsys, disks, photo, "--json", "--prompt", f"everything={LOOSE}", "--out", tmp_path / "out",
+        "--save", "labels", "--save", "json",
+    )  # fmt: skip
+    found = json.loads(out)
+    assert code == 0
+    assert found["counts"]["points"] == 16
+    assert found["annotations"]
+    assert sorted(one.name for one in (tmp_path / "out").iterdir()) == ["photo.json", "photo.labels.png"]
+    labels = cv2.imread(str(tmp_path / "out" / "photo.labels.png"), cv2.IMREAD_UNCHANGED)
+    assert labels.shape == (48, 64)
+    assert set(np.unique(labels)) <= set(range(len(found["annotations"]) + 1))
+    assert json.loads((tmp_path / "out" / "photo.json").read_text("utf-8"))["annotations"] == found["annotations"]
+    with edge_sdk.load_as(PromptSegmenter, disks, runtime="onnxruntime", threads=1) as segmenter:
+        options = segmenter.everything_options.changed(points_per_side=4, predicted_iou=0.1, stability=0.1, nms_iou=1.0)
+        same = segmenter.everything(photo, options=options)
+    assert same.annotations() == found["annotations"]
+
+
+def test_hierarchical_search_is_asked_for_by_name(
+    tmp_path: Path, photo: Path, disks: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    every = EverythingSettings(points_per_side=8, predicted_iou=0.1, stability=0.1, confident_logit=0.5)
+    settings = SegmentationSettings(multimask=(1, 2, 3), single=0, everything=every)
+    bundle = disk_graphs.write(tmp_path / "sure.edge", settings=settings)
+    counts = []
+    for how in ("flat", "hierarchical"):
+        code, out, _ = asked(capsys, bundle, photo, "--json", "--prompt", f"everything={how}")
+        assert code == 0
+        counts.append(json.loads(out)["counts"])
+    assert counts[0]["asked"] == 64
+    assert counts[1]["asked"] < 64
+    assert counts[1]["covered"] > 0
+
+
+def test_two_results_are_not_written_to_one_file(
+    disks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a.png", "a.labels.png"):
+        (tmp_path / name).write_bytes(disk_graphs.png(disk_graphs.picture(4)))
+    code, _, err = asked(
+        capsys, disks, tmp_path / "a.png", tmp_path / "a.labels.png", "--out", tmp_path / "out", "--save", "plot",
+        "--save", "labels",
+    )  # fmt: skip
+    assert code == 2
+    assert "two results would be written to" in " ".join(err.split())
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--save", "mask", "--out", "here"], "are not saved as mask. Give one of plot, labels, json"),
+        (["--save", "labels"], "--save says what is written to --out, which is not given"),
+        (["--prompt", "everything=dense"], "'dense' is no option of everything mode. Write flat or hierarchical"),
+        (["--prompt", "everything=points=3"], "an option of everything mode is invalid: Object contains unknown field"),
+        (["--prompt", "everything=points_per_side=few"], "Expected `int`, got `str` - at `$.points_per_side`"),
+        (["--prompt", "everything=points_per_side=0"], "points_per_side is 0, it takes 1 to 256"),
+        (["--prompt", "everything=flat,hierarchical"], "hierarchical is stated twice"),
+        (["--prompt", "everything=hierarchical"], "hierarchical needs confident_logit, which this bundle does not"),
+        (["--prompt", "everything=flat", "--prompt", "point=1,2"], "everything asks for all masks, other prompts for"),
+    ],
+)
+def test_a_wrong_request_is_refused_before_a_graph_is_compiled(
+    disks: Path, photo: Path, tmp_path: Path, words: list[str], said: str, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as left:  # a runtime that is not there: loading would exit with 4 or 2 for it
+        run(["predict", str(disks), str(photo), *words, "--runtime", "openvinno"])
+    assert left.value.code == 2
+    assert said in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.parametrize(

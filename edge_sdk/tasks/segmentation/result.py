@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +25,9 @@ from edge_sdk.tasks.segmentation.frame import Frame, Window
 from edge_sdk.tasks.segmentation.polygons import Polygon, polygons_of
 
 JSON = ".json"
+LABELS = ".labels.png"
+FILES: Mapping[str, str] = {"plot": ".png", "labels": LABELS, "json": JSON}
+"""What `save` writes, by the end of the name that asks for it; of everything mode too."""
 MOST_LABELS = 2**16 - 1
 """Masks of a label map: what 16 bits hold besides 0."""
 
@@ -162,12 +165,14 @@ class Segmentation:
         return with_masks(pixels, [mask.array for mask in self.masks])
 
     def save(self, path: Path | str, picture: NDArray[np.uint8] | None = None) -> None:
-        """`plot` to a PNG or JPEG file, or `to_json` to a .json file, by the suffix.
+        """`plot` to a PNG or JPEG file, `to_json` to a .json file, the label map to one that ends in .labels.png.
 
         Raises BadInput: another suffix, and as `plot`; CantWrite.
         """
         if Path(path).suffix.lower() == JSON:
             atomic.write(Path(path), self.to_json() + "\n")
+        elif Path(path).name.lower().endswith(LABELS):
+            self.save_label_map(path)
         else:
             write_plot(Path(path), lambda: self.plot(picture), others=(JSON,))
 

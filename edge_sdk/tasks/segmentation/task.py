@@ -16,12 +16,14 @@ from edge_sdk.counted import counted
 from edge_sdk.errors import BadBundle, BadUsage
 from edge_sdk.golden import OutputCheck
 from edge_sdk.shown import shown
-from edge_sdk.tasks.base import Answers, Given, Headline, Loaded, Running, Setup, Task, settings_of
+from edge_sdk.tasks.base import Answers, Given, Headline, Loaded, Result, Running, Setup, Task, settings_of
 from edge_sdk.tasks.images import PICTURE, given_pictures, left_out, record_of, ring
 from edge_sdk.tasks.segmentation import prompts as prompting
 from edge_sdk.tasks.segmentation.decoding import Decoder, decoder_feeds
+from edge_sdk.tasks.segmentation.everything.options import EverythingIn, EverythingOptions, stated
 from edge_sdk.tasks.segmentation.frame import Frame
 from edge_sdk.tasks.segmentation.prompts import BACKGROUND, CENTRE, FOREGROUND, Prompted, tokens_of
+from edge_sdk.tasks.segmentation.result import FILES
 from edge_sdk.tasks.segmentation.segmenter import PromptSegmenter, encoder_feeds, refined_mask
 from edge_sdk.tasks.segmentation.settings import (
     DECODER,
@@ -39,6 +41,8 @@ from edge_sdk.tensors import Array
 
 POINTS, LABELS, BOXES = "points", "labels", "boxes"
 """Arrays of a golden sample's source beside the picture: as `predict` takes them."""
+EVERYTHING = "everything"
+"""Name of the prompt that states options of everything mode."""
 ROWS = 64
 """Prompts of one call, where `load` is given no `max_batch`: few calls for many prompts, and their masks stay small."""
 
@@ -59,7 +63,9 @@ class SegmentationTask(Task):
         "point": "X,Y on the object",
         "background": "X,Y beside it",
         "box": "X0,Y0,X1,Y1 around it; several boxes ask for several masks",
+        EVERYTHING: "flat, hierarchical, or options such as flat,points_per_side=16; it is what no prompt means, too",
     }
+    files: ClassVar[Mapping[str, str]] = FILES
 
     def check(self, setup: Setup, *, where: str) -> None:
         problem = graphs_problem(setup.preprocessing, setup.inputs, setup.outputs)
@@ -104,14 +110,24 @@ class SegmentationTask(Task):
         )  # fmt: skip
 
     def given(self, words: Sequence[str], bundle: Bundle) -> list[Given]:
-        """Pictures: files, and folders with everything below them; each with one point in its middle."""
+        """Pictures: files, and folders with everything below them; all masks of each are asked for."""
+        options = EverythingOptions.of(settings_of(bundle, SegmentationSettings).everything)
         return [
-            replace(one, source=Prompted(picture=one.source, points=CENTRE), file=one.source)
+            replace(one, source=EverythingIn(picture=one.source, options=options), file=one.source)
             for one in given_pictures(words)
         ]
 
     def prompted(self, given: Given, prompts: Sequence[tuple[str, str]]) -> Given:
-        """The picture with points and boxes instead of the one in its middle."""
+        """The picture with points and boxes, or with options of everything mode."""
+        chosen = [text for name, text in prompts if name == EVERYTHING]
+        if chosen:
+            if len(prompts) > 1:
+                raise BadUsage(
+                    f"{EVERYTHING} asks for all masks, other prompts for one each",
+                    hint=f"Give {EVERYTHING} alone, with all its options, or leave it out",
+                )
+            options = given.source.options.changed(**stated(chosen[0]))
+            return replace(given, source=replace(given.source, options=options))
         points = [(name, _numbers(name, text, 2)) for name, text in prompts if name != "box"]
         boxes = [_numbers(name, text, 4) for name, text in prompts if name == "box"]
         if points and len(boxes) > 1:
@@ -125,17 +141,21 @@ class SegmentationTask(Task):
         )  # fmt: skip
         return replace(given, source=asked)
 
+    def answer(self, predictor: PromptSegmenter, source: EverythingIn | Prompted) -> Result:
+        if isinstance(source, EverythingIn):
+            return predictor.everything(source.picture, options=source.options)
+        return predictor.predict(source)
+
     def left_out(self, words: Sequence[str]) -> list[str]:
         return left_out(words)
 
     def workload(self, bundle: Bundle, given: Sequence[Given] = ()) -> list[Any]:
-        """One prompt a picture, as a click on each of RING different pictures; none is asked twice in a row, so that
-        every call encodes."""
+        """One prompt a picture, as a click on each of RING different pictures, or in the middle of each of those given;
+        none is asked twice in a row, so that every call encodes."""
         if given:
             depth = record_of(bundle).bit_depth
-            return [
-                replace(one.source, picture=preprocess.read_rgb8(one.source.picture, bit_depth=depth)) for one in given
-            ]
+            pictures = [preprocess.read_rgb8(one.source.picture, bit_depth=depth) for one in given]
+            return [Prompted(picture=picture, points=CENTRE) for picture in pictures]
         golden = super().workload(bundle)
         # ring() makes picture i of golden picture i % count, in its size
         return [replace(golden[i % len(golden)], picture=picture, refine=0) for i, picture in enumerate(ring(bundle))]
@@ -167,6 +187,7 @@ class SegmentationTask(Task):
             ("masks", f"{count} a prompt, {cells} x {cells} cells"),
         ]
         rows.append(("prompts", "; ".join(f"{name}={what}" for name, what in self.prompts.items())))
+        rows.append(("files", "; ".join(f"{name}, NAME{suffix}" for name, suffix in self.files.items())))
         if settings.labels:
             rows.append(("labels", ", ".join(map(shown, settings.labels))))
         return rows

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
-
-from edge_sdk import preprocess
 from edge_sdk.export.anomaly.data import Picture
+from edge_sdk.export.pictures.inline import data_uri, shrunk
 from edge_sdk.export.sections import Example
 from edge_sdk.loading import load_as
 from edge_sdk.shown import shown
 from edge_sdk.tasks.anomaly.detector import AnomalyDetector
 from edge_sdk.tasks.anomaly.result import AnomalyResult
 from edge_sdk.verify import VerifyReport
-
-SIDE = 480
-"""Longest side of a picture on the page, px."""
 
 
 def examples_of(bundle: Path, verified: VerifyReport, pictures: Sequence[Picture]) -> list[Example]:
@@ -49,17 +41,9 @@ def examples(detector: AnomalyDetector, pictures: Sequence[Picture], *, count: i
 
 
 def _example(picture: Picture, result: AnomalyResult) -> Example:
-    drawn = result.plot()
-    scale = SIDE / max(drawn.shape[:2])
-    if scale < 1:
-        drawn = preprocess.resize(drawn, round(drawn.shape[1] * scale), round(drawn.shape[0] * scale))
+    file = shown(f"{picture.path.parent.name}/{picture.path.name}")
     return Example(
-        uri=_data_uri(drawn), file=shown(f"{picture.path.parent.name}/{picture.path.name}"), truth=picture.label,
+        uri=data_uri(shrunk(result.plot())), file=file, truth=picture.label,
         answer=result.verdict.label, detail=f"score {result.score:.3f}", alert=result.is_defect,
         wrong=result.is_defect != (picture.label != "good"),
     )  # fmt: skip
-
-
-def _data_uri(rgb: NDArray[np.uint8]) -> str:
-    data = cv2.imencode(".jpg", rgb[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 84])[1]
-    return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode("ascii")

@@ -71,7 +71,7 @@ def headline(rows: Sequence[Row]) -> str:
         "point"
     ]
     if (worst := _worst(rows)) is not None and worst.box is not None and worst.box.change is not None:
-        words.append(f"{_variant(worst)} on {worst.runtime} changes the former by {100 * worst.box.change:+.1f} points")
+        words.append(f"{_variant(worst)} on {worst.runtime} changes the former by {_points(worst.box.change)}")
     return "; ".join(words)
 
 
@@ -94,7 +94,7 @@ def cards(rows: Sequence[Row], controls: Controls | None, segments: int) -> list
     ]  # fmt: skip
     if (worst := _worst(rows)) is not None and worst.box is not None and worst.box.change is not None:
         words = f"mIoU with a box, {_variant(worst)} on {worst.runtime}, the most that any variant loses"
-        out.append(Card(value=f"{100 * worst.box.change:+.1f} points", name="largest change by a variant", words=words))
+        out.append(Card(value=_points(worst.box.change), name="largest change by a variant", words=words))
     return out
 
 
@@ -134,6 +134,12 @@ def _of_box(cell: Callable[[PromptMetrics], str]) -> Cell:
 
 def _of_point(cell: Callable[[PromptMetrics], str]) -> Cell:
     return lambda row: "-" if row.point is None else cell(row.point)
+
+
+def _points(change: float) -> str:
+    """A change as percentage points; one that rounds to nothing has no sign."""
+    tenths = round(1000 * change)
+    return f"{tenths / 10:+.1f} points" if tenths else "0.0 points"
 
 
 def _change(found: PromptMetrics) -> str:

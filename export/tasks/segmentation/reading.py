@@ -57,7 +57,8 @@ def read_data(folder: Path, options: SegmentationOptions, *, progress: Progress 
     """The annotated pictures of `folder`, in a fixed order; every file is read once, for its digest and size.
 
     Pictures that can't be read are left out and noted; annotations of another size than their picture are refused, both
-    named. Raises BadInput (no such folder, no pictures to train on), BadUsage (a pattern that does not fit).
+    named. There may be no pictures to train on: whoever trains asks `training_problem`. Raises BadInput (no such
+    folder, no pictures at all), BadUsage (a pattern that does not fit).
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -85,20 +86,27 @@ def read_data(folder: Path, options: SegmentationOptions, *, progress: Progress 
                     annotators=annotators,
                 )
             )  # fmt: skip
-    return _divided(read, group=options.group or "", notes=notes, where=folder)
+    data = _divided(read, group=options.group or "", notes=notes)
+    if not data.train and not data.test:
+        raise BadInput("; ".join(("none of its annotated pictures can be read", *notes)), where=shown(folder))
+    return data
 
 
-def _divided(
-    read: Mapping[str, Sequence[AnnotatedPicture]], *, group: str, notes: list[str], where: Path
-) -> SegmentationData:
+def training_problem(data: SegmentationData) -> BadInput | None:
+    """The error for data that a training can't use; None if it can."""
+    if data.train:
+        return None
+    what = "; ".join(("there is no picture to train on", *data.notes))
+    return BadInput(what, where=shown(data.test[0].path.parent), hint=LAYOUTS)
+
+
+def _divided(read: Mapping[str, Sequence[AnnotatedPicture]], *, group: str, notes: list[str]) -> SegmentationData:
     """By purpose. A copy of a training picture is no test picture."""
     train, test = list(read["train"]), list(read["test"])
     if test:
         train += read["val"]
     else:
         test = list(read["val"])
-    if not train:
-        raise BadInput("; ".join(("there is no picture to train on", *notes)), where=shown(where), hint=LAYOUTS)
     seen = {one.content for one in train}
     parts = {one.part for one in train} if group else set()
     kept = [one for one in test if one.content not in seen and one.part not in parts]

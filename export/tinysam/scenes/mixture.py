@@ -71,6 +71,10 @@ class Mixture:
             if len(good):
                 return self._prompted(rng, one, good)
 
+    def picture(self, rng: np.random.Generator) -> Annotated:
+        """A picture with all of its masks, its longest side `side` px, as frames are made of, without wear."""
+        return annotated.scaled(self._annotated(rng), self.side)
+
     def _prompted(self, rng: np.random.Generator, one: Annotated, good: NDArray[np.intp]) -> Frame:
         count = self.boxes + self.points
         order = rng.permutation(good)

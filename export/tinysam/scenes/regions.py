@@ -14,6 +14,8 @@ from edge_sdk.extras import need
 
 SCALES = (80.0, 200.0, 500.0, 1200.0)
 """Merging strengths; each picture is divided once for each."""
+LIBRARY = "skimage"
+"""What finds them."""
 LEAST_SHARE = 0.002
 """Smallest region, in the picture's area."""
 
@@ -21,7 +23,7 @@ LEAST_SHARE = 0.002
 def regions(picture: Rgb, scale: float) -> NDArray[np.int32]:
     """Label map (h, w), regions from 1. The same picture and scale give the same regions. Raises NotThere without
     scikit-image."""
-    need("skimage", extra="distill")
+    need(LIBRARY, extra="export")
     from skimage.segmentation import felzenszwalb
 
     least = max(20, int(LEAST_SHARE * picture.shape[0] * picture.shape[1]))

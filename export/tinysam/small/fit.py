@@ -5,16 +5,18 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
+import msgspec
 import torch
 
 from edge_sdk.errors import BadInput, BadUsage
 from edge_sdk.export.family import Exported, FloatGraph, Trained
 from edge_sdk.export.tasks.segmentation.annotations import SegmentationData
+from edge_sdk.export.tasks.segmentation.reading import training_problem
 from edge_sdk.export.tinysam.length import Length, wants_training
 from edge_sdk.export.tinysam.options import PROMPTS, SIDE, TOKENS, TinySamOptions, framed
 from edge_sdk.export.tinysam.scenes.ahead import Ahead
 from edge_sdk.export.tinysam.scenes.sources import digest_of, mixture, photographs_in
-from edge_sdk.export.tinysam.small import graph
+from edge_sdk.export.tinysam.small import graph, thresholds
 from edge_sdk.export.tinysam.small.model import SHIPPED, SmallModel
 from edge_sdk.export.tinysam.small.train import CODE, SmallRecipe, SmallTraining
 from edge_sdk.export.training import loop
@@ -24,6 +26,8 @@ from edge_sdk.progress import Progress
 from edge_sdk.tasks.segmentation.settings import DECODER, ENCODER, REFINER, EverythingSettings, SegmentationSettings
 
 MODEL = "model.safetensors"
+EVERYTHING = "everything"
+"""Key of a model's facts: the thresholds of everything mode that were measured for it."""
 TUNING_STEPS = 1500
 """Of a training that starts from a trained model, unless the user says otherwise."""
 SCRATCH_S = 8 * 3600.0
@@ -42,6 +46,8 @@ def plan(data: SegmentationData | None, options: TinySamOptions) -> Length:
     """Raises BadUsage for what can't be trained, BadInput for a folder or file that is missing."""
     start_of(options)  # a weights file of another network is refused before anything is read
     trains = wants_training(data, options)
+    if trains and data is not None and (problem := training_problem(data)) is not None:
+        raise problem
     if options.scratch and not trains:
         raise BadUsage("nothing to train on, and no weights to export", hint="Name a folder of annotated pictures")
     photographs = photographs_in(options.photographs)
@@ -63,11 +69,15 @@ def _until(options: TinySamOptions) -> loop.LoopPlan:
 def train(
     data: SegmentationData | None, options: TinySamOptions, *, folder: Path, progress: Progress, length: Length
 ) -> Trained:
-    """Train, or resume from the checkpoint in `folder`; with nothing to train, the model as it is."""
+    """Train, or resume from the checkpoint in `folder`; with nothing to train, the model as it is. The thresholds of
+    everything mode are measured for weights that bring none of their own."""
     model = start_of(options)
     position = Position(finished=True)
-    if length.until is not None:
+    made = None
+    if length.until is not None or EVERYTHING not in model.facts:
         made = mixture(data, photographs_in(options.photographs), side=model.side, seed=options.seed, progress=progress)
+    if length.until is not None:
+        assert made is not None
         recipe = SmallRecipe() if options.scratch else SmallRecipe.tuning()
         with Ahead(made, batch=recipe.batch, seed=options.seed) as ahead:
             lesson = SmallTraining(model.to(memory_format=torch.channels_last), ahead, recipe)  # type: ignore[call-overload]
@@ -75,6 +85,9 @@ def train(
                 lesson, length.until, folder=folder, identity=length.identity, seed=options.seed, progress=progress
             )
         model = lesson.kept
+    if made is not None:
+        found = thresholds.measured(model.eval(), made, seed=options.seed, progress=progress)
+        model.facts = {**model.facts, EVERYTHING: msgspec.to_builtins(found)}
     model.save(folder / MODEL)
     return Trained(
         folder=folder, options=options, run=digest(length.identity), steps=position.step,
@@ -99,5 +112,15 @@ def graphs(trained: Trained) -> Exported:
     for role in (DECODER, REFINER):
         onnx, prompts = graph.decoder_graph(model.decoder, refiner=role == REFINER)
         made[role] = FloatGraph(onnx=onnx, keep_fp32=prompts, axes={"N": PROMPTS, "T": TOKENS})
-    settings = SegmentationSettings(multimask=(0, 1, 2), everything=EverythingSettings(points_per_side=16))
+    settings = SegmentationSettings(multimask=(0, 1, 2), everything=_everything(model))
     return Exported(graphs=made, settings=settings, preprocessing=framed(model.side))
+
+
+def _everything(model: SmallModel) -> EverythingSettings:
+    """The thresholds that the model's file states. Raises BadInput for a file that states others than there are."""
+    try:
+        return msgspec.convert(model.facts.get(EVERYTHING, {}), EverythingSettings)
+    except msgspec.ValidationError as exc:
+        raise BadInput(
+            f"the model's file states no thresholds of everything mode: {exc}", hint="Train it again"
+        ) from exc

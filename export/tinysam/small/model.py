@@ -19,19 +19,22 @@ SHIPPED = Path(str(resources.files("edge_sdk.export.tinysam"))) / "weights" / "t
 
 
 class SmallModel(nn.Module):
-    """Encoder and decoder. side: of the frame, px. Weights fit any side that is a multiple of 32."""
+    """Encoder and decoder. side: of the frame, px. Weights fit any side that is a multiple of 32. facts: what else is
+    known of the weights, as JSON; it is kept in their file."""
 
     def __init__(self, side: int) -> None:
         super().__init__()
         self.encoder, self.decoder = SmallEncoder(), WindowDecoder(side)
         self.side = side
+        self.facts: Mapping[str, Any] = {}
 
     def save(self, path: Path, *, facts: Mapping[str, Any] | None = None, half: bool = False) -> None:
-        """Replaces `path`, durably. half: weights in float16. Raises CantWrite."""
+        """Replaces `path`, durably. facts: None = the model's own. half: weights in float16. Raises CantWrite."""
         tensors = self.state_dict()
         if half:
             tensors = {name: t.half() if t.is_floating_point() else t for name, t in tensors.items()}
-        tensors_file.write(path, tensors, kind=FORMAT, described={"side": self.side, "facts": dict(facts or {})})
+        known = dict(self.facts if facts is None else facts)
+        tensors_file.write(path, tensors, kind=FORMAT, described={"side": self.side, "facts": known})
 
     @classmethod
     def load(cls, path: Path, *, side: int | None = None) -> SmallModel:
@@ -49,4 +52,5 @@ class SmallModel(nn.Module):
             if odd:
                 raise ValueError(f"{odd[0]} is missing, not known, or has another shape")
             model.load_state_dict({name: t.to(wanted[name].dtype) for name, t in stored.items()})
+            model.facts = dict(file.described.get("facts", {}))
         return model.eval()

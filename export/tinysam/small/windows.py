@@ -39,7 +39,8 @@ def centred(centre: Tensor, sides: Tensor) -> Tensor:
 
 def weights(low: Tensor, high: Tensor, cells: int, length: int, stride: float) -> Tensor:
     """Triangle weights (..., cells, length) from a row of `length` feature cells of `stride` px to `cells` cells of a
-    window from `low` to `high` (...), px. Rows sum to 1 inside the frame, to less beyond its rim."""
+    window from `low` to `high` (...), px. Inside the frame rows sum to 1 where a window's cell is no larger than a
+    feature cell, or a whole number of them, and to 0.87 to 1.13 otherwise; to less beyond the rim."""
     step = ((high - low) / cells).unsqueeze(-1)
     at = low.unsqueeze(-1) + (torch.arange(cells, dtype=low.dtype, device=low.device) + 0.5) * step
     where = (at / stride - 0.5).unsqueeze(-1)  # in feature cells: the centre of cell i is at i

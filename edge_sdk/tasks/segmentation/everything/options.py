@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from edge_sdk.errors import BadUsage
+from edge_sdk.shown import shown
 from edge_sdk.tasks.segmentation.settings import EverythingSettings
 
 MOST_POINTS_PER_SIDE = 256
@@ -61,12 +63,48 @@ class EverythingOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
         try:
             out = msgspec.convert(fields, EverythingOptions)
         except msgspec.ValidationError as exc:
-            raise BadUsage(
-                f"an option of everything mode is invalid: {exc}", hint=f"Options: {', '.join(self.__struct_fields__)}"
-            ) from exc
+            raise _invalid(exc) from exc
         if problem := options_problem(out):
             raise BadUsage(f"an option of everything mode is invalid: {problem}")
         return out
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EverythingIn:
+    """All masks of a picture, as a command line asks for them. picture: as `PromptSegmenter.everything` takes it."""
+
+    picture: Any
+    options: EverythingOptions
+
+
+def stated(text: str) -> dict[str, Any]:
+    """Options written as "flat" or "hierarchical" and NAME=VALUE, separated by commas: values by name, of their types.
+
+    Raises BadUsage for an unknown name, a value of another type, and a name that is given twice.
+    """
+    given: dict[str, str] = {}
+    for part in text.split(","):
+        name, sign, value = part.strip().partition("=")
+        if not sign and name in ("flat", "hierarchical"):
+            name, value = "hierarchical", str(name == "hierarchical").lower()
+        elif not (sign and name and value):
+            raise BadUsage(
+                f"{shown(part)!r} is no option of everything mode",
+                hint="Write flat or hierarchical, and NAME=VALUE such as points_per_side=16, separated by commas",
+            )
+        if name in given:
+            raise BadUsage(f"{shown(name)} is stated twice", hint="State it once")
+        given[name] = value
+    try:
+        read = msgspec.convert(given, EverythingOptions, strict=False)
+    except msgspec.ValidationError as exc:
+        raise _invalid(exc) from exc
+    return {name: getattr(read, name) for name in given}
+
+
+def _invalid(exc: msgspec.ValidationError) -> BadUsage:
+    known = ", ".join(EverythingOptions.__struct_fields__)
+    return BadUsage(f"an option of everything mode is invalid: {exc}", hint=f"Options: {known}")
 
 
 _RANGES: tuple[tuple[str, float, float], ...] = (

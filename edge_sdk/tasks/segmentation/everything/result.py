@@ -22,8 +22,7 @@ from edge_sdk.tasks.plots import read_again, write_plot
 from edge_sdk.tasks.segmentation.everything.crop_search import Counts
 from edge_sdk.tasks.segmentation.everything.found import FoundMask
 from edge_sdk.tasks.segmentation.everything.label_map import coloured, label_map
-
-JSON = ".json"
+from edge_sdk.tasks.segmentation.result import JSON, LABELS
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -117,12 +116,14 @@ class Everything:
         return coloured(np.ascontiguousarray(rgb, np.uint8), self._labels)
 
     def save(self, path: Path | str, picture: NDArray[np.uint8] | None = None) -> None:
-        """`plot` to a PNG or JPEG file, or `to_json` to a .json file, by the suffix.
+        """`plot` to a PNG or JPEG file, `to_json` to a .json file, the label map to one that ends in .labels.png.
 
         Raises BadInput: another suffix, and as `plot`; CantWrite.
         """
         if Path(path).suffix.lower() == JSON:
             atomic.write(Path(path), self.to_json() + "\n")
+        elif Path(path).name.lower().endswith(LABELS):
+            self.save_label_map(path)
         else:
             write_plot(Path(path), lambda: self.plot(picture), others=(JSON,))
 

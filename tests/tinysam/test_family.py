@@ -1,0 +1,224 @@
+"""The family from the command line: what is refused, weights as they are, a training of two steps, a bundle of each."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import annotated_folders
+import numpy as np
+import pytest
+import torch
+from small_nets import SIDE, network
+from torch import nn
+
+from edge_sdk import load_as
+from edge_sdk.cli.main import run
+from edge_sdk.export import registry, tensors_file
+from edge_sdk.export.tinysam.family import TinySAM
+from edge_sdk.export.tinysam.options import TinySamOptions
+from edge_sdk.tasks.segmentation.segmenter import PromptSegmenter
+from edge_sdk.verify import verify
+
+
+def called(capsys: pytest.CaptureFixture[str], *words: str | Path) -> tuple[int, str, str]:
+    """Exit code, stdout, and stderr in one line."""
+    with pytest.raises(SystemExit) as left:
+        run([str(word) for word in words])
+    out = capsys.readouterr()
+    return int(left.value.code or 0), out.out, " ".join(out.err.split())
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small model in a file, with thresholds of everything mode, so that none are measured."""
+    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
+    network().save(path, facts={"everything": {"points_per_side": 4, "predicted_iou": -9.0, "stability": 0.0}})
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return annotated_folders.label_maps(tmp_path_factory.mktemp("marked"), train=4, test=2)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["--side", "100"], 2, "a side of 100 px is no multiple of 32. Take 96"),
+        (["--as-is", "--steps", "3"], 2, "--as-is trains nothing. Leave --scratch, --steps and --time-budget out"),
+        (["--scratch", "--weights", "x.safetensors"], 2, "--scratch starts from no weights, and --weights names some"),
+        (["--weights", "nowhere.pth"], 3, "--weights nowhere.pth: there is no such file of weights"),
+        (["--photographs", "nowhere"], 3, "nowhere: this folder does not exist. Name a folder of pictures"),
+        (["--kind", "(("], 2, "the pattern of kinds, ((, is no regular expression"),
+    ],
+)
+def test_what_is_wrong_with_a_training_is_said_at_once(
+    words: list[str], code: int, said: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    left, _, err = called(capsys, "train", "tinysam", folder, "--out", "a.edge", *words, "--dry-run")
+    assert left == code
+    assert said in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_to_train_on_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "a.edge"
+    code, _, err = called(capsys, "train", "tinysam", "--scratch", "--out", out, "--dry-run")
+    assert (code, "nothing to train on, and no weights to export. Name a folder" in err) == (2, True)
+    tests = annotated_folders.label_maps(tmp_path / "tests", train=0)
+    code, _, err = called(capsys, "train", "tinysam", tests, "--out", out, "--dry-run")
+    assert (code, "there is no picture to train on" in err) == (3, True)
+    code, shown, _ = called(capsys, "train", "tinysam", tests, "--as-is", "--out", out, "--dry-run", "--json")
+    assert code == 0
+    assert json.loads(shown)["finished"]
+
+
+def test_label_maps_of_another_size_are_refused_with_both_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = annotated_folders.label_maps(tmp_path / "marked", train=2)
+    _, labels = annotated_folders.scene(0)
+    annotated_folders.write(folder / "labels" / "train" / "round_0.png", labels[:-1])
+    code, _, err = called(capsys, "train", "tinysam", folder, "--out", tmp_path / "a.edge", "--dry-run")
+    assert code == 3
+    assert "labels/train/round_0.png: the annotations are of 80 x 59 px" in err
+    assert "images/train/round_0.png has 80 x 60 px" in err
+
+
+class Module(nn.Module):
+    """What a pickled module looks like."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(2, 2)
+
+
+FEW = ("--calibration-samples", "1")
+"""Enough for a graph to be made."""
+PUBLISHED: dict[str, tuple[dict[str, torch.Tensor], str]] = {
+    "hq.pth": ({"mask_decoder.hf_token.weight": torch.zeros(1, 4)}, "this is HQ-SAM (it holds mask_decoder.hf_token"),
+    "sam2.pt": ({"image_encoder.trunk.blocks.0.norm1.weight": torch.zeros(4)}, "this is SAM 2 (it holds"),
+    "vit.pth": ({"patch_embed.seq.0.c.weight": torch.zeros(4)}, "this is a TinyViT classifier (it holds patch_embed"),
+    "other.pth": ({"layer.weight": torch.zeros(2)}, "no encoder of TinySAM, MobileSAM or SAM is in it: its first key"),
+    "cut.pth": (
+        {"image_encoder.patch_embed.seq.0.c.weight": torch.zeros(32, 3, 3, 3)}, "keys are missing, the first is",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_weights_of_another_network_are_named(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    state, said = PUBLISHED[name]
+    torch.save(state, tmp_path / name)
+    code, _, err = called(capsys, "export", "tinysam", "--weights", tmp_path / name, "--out", tmp_path / "a.edge")
+    assert code == 3
+    assert said in err
+    assert not (tmp_path / "a.edge").exists()
+
+
+def test_a_pickled_module_is_not_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save(Module(), tmp_path / "q_tinysam.pth")
+    code, _, err = called(
+        capsys, "export", "tinysam", "--weights", tmp_path / "q_tinysam.pth", "--out", tmp_path / "a.edge"
+    )
+    assert code == 3
+    assert "Q-TinySAM is published in this form: quantize the float file" in err
+
+
+def test_small_weights_with_a_key_missing_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from edge_sdk.export.tinysam.small.model import FORMAT
+
+    state = {name: value for name, value in network().state_dict().items() if name != "decoder.prior"}
+    tensors_file.write(tmp_path / "a.safetensors", state, kind=FORMAT, described={"side": SIDE, "facts": {}})
+    words = ("export", "tinysam", "--weights", tmp_path / "a.safetensors", "--out", tmp_path / "a.edge")
+    code, _, err = called(capsys, *words)
+    assert (code, "decoder.prior is missing" in err) == (3, True)
+
+
+def opened(path: Path) -> PromptSegmenter:
+    return load_as(PromptSegmenter, path, runtime="onnxruntime", threads=1)
+
+
+def test_weights_as_they_are_become_a_bundle_that_verifies(
+    weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "small.edge"
+    words = ("export", "tinysam", "--weights", weights, "--out", out, "--threads", "1", *FEW)
+    code, shown, _ = called(capsys, *words, "--json")
+    assert code == 0
+    assert json.loads(shown)["bundle"] == str(out)
+    report = verify(out, runtimes=["onnxruntime", "openvino"])
+    assert report.passed, report.text()
+    assert {row.role for row in report.rows} == {"encoder", "decoder", "refiner"}
+    assert {"fp32", "fp16", "int8", "int8-w7"} == {row.variant for row in report.rows} | {"int8"}
+    rgb, _ = annotated_folders.scene(3)
+    with opened(out) as segmenter:
+        assert segmenter.everything_options.points_per_side == 4
+        image = segmenter.set_image(rgb)
+        assert [mask.array.shape for mask in segmenter.predict(image, points=[[20, 15]], multimask=True)] == [
+            (60, 80)
+        ] * 3
+        refined = segmenter.predict(image, boxes=[6, 5, 30, 25], refine=1).best
+        assert refined.window is not None
+        assert segmenter.everything(image).counts.points == 16
+    code, shown, err = called(capsys, *words)  # the same command replaces its own bundle
+    assert code == 0, err
+
+
+def test_two_steps_on_four_pictures_end_in_a_bundle(
+    weights: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "mine.edge"
+    words = (
+        "train", "tinysam", folder, "--out", out, "--weights", weights, "--side", "64", "--steps", "2", "--kind",
+        "([a-z]+)_", "--threads", "1", *FEW,
+    )  # fmt: skip
+    code, shown, err = called(capsys, *words, "--json")
+    assert code == 0, err
+    found: dict[str, Any] = json.loads(shown)
+    assert found["segments"] == 4  # a rectangle and a disk on each of two test pictures; specks are too small
+    assert {row["variant"] for row in found["rows"]} == {"fp32", "fp16", "int8", "int8-w7"}
+    model = json.loads(json.dumps(dict(tensors_file_of(out.with_suffix(".run") / "model.safetensors"))))
+    assert set(model["facts"]["everything"]) >= {"predicted_iou", "stability", "points_per_side"}
+    with opened(out) as segmenter:
+        assert segmenter.predict(annotated_folders.scene(3)[0], points="centre").best.array.shape == (60, 80)
+        assert segmenter.bundle.manifest.preprocessing is not None
+        assert segmenter.bundle.manifest.preprocessing.width == 64
+        kept = segmenter.settings.everything
+    assert kept.predicted_iou == model["facts"]["everything"]["predicted_iou"]
+    code, shown, _ = called(capsys, *words, "--json", "--dry-run")
+    plan = json.loads(shown)
+    assert (code, plan["finished"], plan["kept_step"], plan["replaces"]) == (0, True, 2, True)
+
+
+def tensors_file_of(path: Path) -> dict[str, Any]:
+    from edge_sdk.export.tinysam.small.model import FORMAT
+
+    with tensors_file.opened(path, kind=FORMAT, what="no model", hint="") as file:
+        return dict(file.described)
+
+
+def test_the_demo_brings_pictures_that_its_task_reads_and_trains_nothing() -> None:
+    from importlib import resources
+
+    from edge_sdk.export.tasks.segmentation.reading import read_data
+
+    family = registry.family("tinysam")
+    assert isinstance(family, TinySAM)
+    brought = family.demo
+    assert brought.trains is False
+    assert brought.options == TinySamOptions(as_is=True)
+    with resources.as_file(brought.folder) as folder:
+        data = read_data(folder, brought.task_options)
+        credits = (folder / "README.md").read_text("utf-8")
+    assert not data.train
+    assert {one.kind for one in data.test} == {"tools", "grains", "nuclei"}
+    assert all(f"`{kind}_`" in credits for kind in ("tools", "grains", "nuclei"))
+    for one in data.test:
+        pixels = one.pixels()
+        assert max(pixels.shape) <= 512
+        assert all(np.count_nonzero(mask) for mask in one.masks(*pixels.shape[:2]))

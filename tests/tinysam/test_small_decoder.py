@@ -1,0 +1,101 @@
+"""The small size's decoder: which windows it answers in, and what does and does not change an answer."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from small_nets import SIDE, network
+from torch import Tensor
+
+from edge_sdk.export.tinysam.small.decoder import FRAME_MASK, MASK, Prompts, answer, area_px, onto_frame, windows_of
+from edge_sdk.export.tinysam.small.windows import BOX_SCALES, POINT_SCALES, SPREAD, around
+
+BOX = (2, 3)
+
+
+@pytest.fixture(scope="module")
+def features() -> dict[str, Tensor]:
+    image = np.random.default_rng(3).integers(0, 256, (1, SIDE, SIDE, 3)).astype(np.uint8)
+    with torch.no_grad():
+        return network().encoder(torch.from_numpy(image), torch.tensor([[96.0, SIDE]]))
+
+
+def prompts(points: list[list[list[float]]], labels: list[list[int]], mask: Tensor | None = None) -> Prompts:
+    """Prompts of one picture."""
+    return Prompts(torch.tensor([points]), torch.tensor([labels]), mask)
+
+
+def answered(features: dict[str, Tensor], asked: Prompts) -> tuple[Tensor, Tensor, Tensor]:
+    with torch.no_grad():
+        return answer(network().decoder, features, asked)
+
+
+def test_what_lies_beside_the_picture_changes_nothing() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (1, SIDE, SIDE, 3)).astype(np.uint8)
+    other = image.copy()
+    image[:, 96:], other[:, 96:] = 0, 255
+    extent = torch.tensor([[96.0, SIDE]])
+    with torch.no_grad():
+        one, two = (network().encoder(torch.from_numpy(x), extent) for x in (image, other))
+    for name in one:
+        assert torch.equal(one[name], two[name])
+
+
+def test_three_answers_lie_in_windows_around_the_box(features: dict[str, Tensor]) -> None:
+    masks, iou, windows = answered(features, prompts([[[20, 30], [60, 70]], [[5, 5], [15, 90]]], [list(BOX)] * 2))
+    assert (masks.shape, iou.shape, windows.shape) == ((1, 2, 3, MASK, MASK), (1, 2, 3), (1, 2, 3, 4))
+    box = torch.tensor([[20.0, 30, 60, 70], [5, 5, 15, 90]])
+    torch.testing.assert_close(windows[0], around(box[:, None], torch.tensor(BOX_SCALES)))
+
+
+def test_windows_around_points_have_the_sides_of_the_frame_and_hold_all_of_them() -> None:
+    one = windows_of(prompts([[[40, 50]]], [[1]]), float(SIDE))[0, 0]
+    sides = one[:, 2:] - one[:, :2]
+    torch.testing.assert_close(sides[:, 0], torch.tensor(POINT_SCALES) * SIDE)
+    torch.testing.assert_close((one[:, :2] + one[:, 2:]) / 2, torch.tensor([[40.5, 50.5]]).expand(3, -1))
+    far = windows_of(prompts([[[10, 10], [100, 90], [0, 127]]], [[1, 1, 0]]), float(SIDE))[0, 0]
+    assert float((far[:, 2:] - far[:, :2]).min()) >= SPREAD * 90 - 1e-3
+    assert torch.all(far[:, :2] <= 10.5)
+    assert torch.all(far[:, 2:] >= 100.5)
+
+
+def test_a_box_comes_before_a_mask_and_a_mask_before_points() -> None:
+    mask = torch.full((1, 1, FRAME_MASK, FRAME_MASK), -6.0)
+    mask[..., 30:48, 24:60] = 6.0  # px 40 to 64 down and 32 to 80 across, at a side of 128
+    scales = torch.tensor(BOX_SCALES)
+    around_mask = around(torch.tensor([[32.0, 40, 80, 64]])[:, None], scales)[0]
+    pointed = windows_of(prompts([[[50, 50]]], [[1]], mask), float(SIDE))[0, 0]
+    torch.testing.assert_close(pointed, around_mask, atol=1e-3, rtol=0)
+    boxed = windows_of(prompts([[[10, 10], [30, 30]]], [list(BOX)], mask), float(SIDE))[0, 0]
+    torch.testing.assert_close(boxed, around(torch.tensor([[10.0, 10, 30, 30]])[:, None], scales)[0])
+    empty = windows_of(prompts([[[50, 50]]], [[1]], torch.full_like(mask, -6.0)), float(SIDE))[0, 0]
+    torch.testing.assert_close(empty, windows_of(prompts([[[50, 50]]], [[1]]), float(SIDE))[0, 0])
+
+
+def test_hidden_tokens_change_nothing_and_other_points_do(features: dict[str, Tensor]) -> None:
+    for points, labels in (([[40.0, 50.0]], [1]), ([[20.0, 30.0], [60.0, 70.0]], list(BOX))):
+        plain = answered(features, prompts([points], [labels]))
+        hidden = answered(features, prompts([[*points, [77, 7], [3, 99]]], [[*labels, -2, -1]]))
+        for one, two in zip(plain, hidden, strict=True):
+            torch.testing.assert_close(one, two, atol=1e-5, rtol=1e-5)
+        other = answered(features, prompts([[*points, [45, 55]]], [[*labels, 0]]))
+        assert float((other[0] - plain[0]).abs().max()) > 1e-3
+
+
+def test_prompts_together_are_answered_as_alone(features: dict[str, Tensor]) -> None:
+    points, labels = [[[40, 50], [0, 0]], [[20, 30], [60, 70]]], [[1, -2], list(BOX)]
+    together = answered(features, prompts(points, labels))
+    for row in range(2):
+        for all_, one in zip(together, answered(features, prompts(points[row : row + 1], labels[row : row + 1]))):
+            torch.testing.assert_close(all_[0, row], one[0, 0], atol=1e-4, rtol=1e-4)
+
+
+def test_an_answer_on_the_frame_is_a_mask_prompt() -> None:
+    window = torch.tensor([[[32.0, 32, 96, 96]]])
+    grid = onto_frame(torch.full((1, 1, MASK, MASK), 9.0), window, float(SIDE))
+    assert grid.shape == (1, 1, FRAME_MASK, FRAME_MASK)
+    inner = grid[0, 0, 28:68, 28:68]  # weights of 4 px in 3 cells sum to 0.87 to 1.13, and what is summed is 12
+    assert float((inner - 6.0).abs().max()) < 0.13 * 12
+    assert float(grid[0, 0, 0, 0]) == -6.0
+    assert area_px(window).tolist() == [[1.0]]
