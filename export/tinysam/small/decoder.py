@@ -2,7 +2,8 @@
 
 As mask heads of two-stage detectors (He et al. 2017), made deep and blind to classes as Birodkar et al. 2021 found it
 best for objects never trained on: features are cut out around the prompt, prompts are drawn as maps beside them, and
-a small hourglass answers. A thin or tiny object fills its window, whatever its share of the picture.
+a small hourglass answers. A thin or tiny object fills its window, whatever its share of the picture. Beside the prompts
+lie maps of what looks like them: how alike each cell is to what is under a point, inside and outside the box.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ FRAME_MASK = 96
 """Side of the grid of a mask prompt, over the whole frame."""
 MAPS = 12
 """Prompt maps: see `Prompts.maps`."""
+HEADS, KEY = 4, 8
+"""Heads, and channels of each, in which cells are compared."""
 W32, W16, W8, W64 = 48, 80, 128, 16
 """Channels of the hourglass at grids of 32, 16, 8 and 64 cells."""
 SPOT = 0.6
@@ -113,7 +116,8 @@ class WindowDecoder(nn.Module):
         super().__init__()
         self.side = side
         self.enter4 = nn.Conv2d(F4, W32, 3, padding=1, bias=False)
-        self.enter_maps = nn.Conv2d(MAPS, W32, 3, padding=1, bias=False)
+        self.key = nn.Conv2d(F4, HEADS * KEY, 1, bias=False)
+        self.enter_maps = nn.Conv2d(MAPS + 4 * HEADS, W32, 3, padding=1, bias=False)
         self.enter = nn.Sequential(nn.BatchNorm2d(W32, momentum=0.03), nn.ReLU(inplace=True))
         self.fine = conv(W32, W32, 3)
         self.middle = nn.Sequential(conv(W32, W16, 3), conv(W16, W16, 3), conv(W16, W16, 3))
@@ -137,12 +141,16 @@ class WindowDecoder(nn.Module):
         """window: (B, Q, 4). owner: (B, Q) which prompt of its picture each window belongs to, None = Q / P windows
         after another for each prompt. Returns masks (B, Q, 64, 64), logits, and predicted IoU (B, Q)."""
         b, q = window.shape[:2]
-        maps, soft = self.maps(window, _owned(prompts, owner, q))
+        own = _owned(prompts, owner, q)
+        maps, soft = self.maps(window, own)
 
         def cut(name: str, cells: int) -> Tensor:
             return sample(features[name], window, cells, STRIDES[name]).flatten(0, 1)
 
-        x = self.enter(self.enter4(cut("features_4", CELLS)) + self.enter_maps(maps.flatten(0, 1)))
+        seen4 = cut("features_4", CELLS)
+        seeds = self.seeds(features["features_4"], prompts, owner, q)
+        alike = self.alike(self.key(seen4), seeds.flatten(0, 1), own, maps.flatten(0, 1))
+        x = self.enter(self.enter4(seen4) + self.enter_maps(torch.cat([maps.flatten(0, 1), alike], 1)))
         fine = self.fine(x)
         middle = self.middle(F.max_pool2d(fine, 2))
         coarse = self.coarse(F.max_pool2d(middle, 2))
@@ -198,6 +206,36 @@ class WindowDecoder(nn.Module):
         soft = boxed + (1.0 - flag) * SPOT * near
         return torch.stack(maps, 2), soft.unsqueeze(2)
 
+    def seeds(self, features: Tensor, prompts: Prompts, owner: Tensor | None, q: int) -> Tensor:
+        """Keys under each token of a window's prompt, (B, Q, T, HEADS, KEY), of length 1. features: (B, F4, h, w)."""
+        at, b = prompts.points + 0.5, features.shape[0]
+        half = STRIDES["features_4"] / 2
+        spot = torch.cat([at - half, at + half], -1).flatten(1, 2)  # one cell around each token
+        under = sample(features, spot, 1, STRIDES["features_4"]).flatten(2)  # (B, P T, F4)
+        keys = under @ self.key.weight.flatten(1).T
+        keys = _unit(keys.reshape(b, *prompts.labels.shape[1:], HEADS, KEY))
+        return _each(keys, owner, q)
+
+    def alike(self, keys: Tensor, seeds: Tensor, prompts: Prompts, maps: Tensor) -> Tensor:
+        """Likeness of each cell, 0 to 1, (n, 4 HEADS, 32, 32): to the positive points, to the negative points, to what
+        the box or the points cover, and to the rest of the window.
+
+        keys: (n, HEADS KEY, 32, 32). seeds: (n, T, HEADS, KEY). prompts: of the windows. maps: as of `maps`.
+        """
+        n = keys.shape[0]
+        cells = _unit(keys.reshape(n, HEADS, KEY, CELLS * CELLS), 2)
+        to_tokens = seeds.transpose(1, 2) @ cells  # (n, HEADS, T, cells)
+        out = []
+        for label in (POSITIVE, NEGATIVE):
+            is_ = prompts.is_(label).flatten(0, 1)[:, None, :, None]
+            out.append((to_tokens * is_).amax(2).clamp(min=0.0))
+        boxed, flag, near, inside = (maps[:, k].reshape(n, 1, -1, 1) for k in (0, 1, 4, 6))
+        covered = boxed + (1.0 - flag) * near
+        for share in (covered, (1.0 - covered) * inside):
+            mean = _unit(cells @ share, 2)  # (n, HEADS, KEY, 1)
+            out.append((mean.transpose(-1, -2) @ cells).squeeze(2).clamp(min=0.0))
+        return torch.cat(out, 1).reshape(n, 4 * HEADS, CELLS, CELLS)
+
     def _mask_in(self, mask: Tensor, window: Tensor) -> Tensor:
         """Mask prompts (B, Q, r, r) in their own windows (B, Q, 4): (B, Q, 32, 32)."""
         r = mask.shape[-1]
@@ -222,21 +260,23 @@ def _ramp(at: Tensor, low: Tensor, high: Tensor, step: Tensor) -> Tensor:
     return ends.clamp(0.0, 1.0)
 
 
+def _unit(x: Tensor, axis: int = -1) -> Tensor:
+    """Of length 1 along an axis, or 0 where there is nothing."""
+    return x / (x.square().sum(axis, keepdim=True) + 1e-6).sqrt()
+
+
+def _each(x: Tensor, owner: Tensor | None, q: int) -> Tensor:
+    """Of each prompt (B, P, ...) to of each window (B, Q, ...)."""
+    if owner is not None:
+        return x[torch.arange(owner.shape[0], device=owner.device)[:, None], owner]
+    k = q // x.shape[1]
+    return x.unsqueeze(2).expand(x.shape[0], x.shape[1], k, *x.shape[2:]).flatten(1, 2)
+
+
 def _owned(prompts: Prompts, owner: Tensor | None, q: int) -> Prompts:
     """The prompt of each window: tensors (B, Q, ...)."""
-    count = prompts.labels.shape[1]
-    if owner is None:
-        k = q // count
-
-        def each(x: Tensor) -> Tensor:
-            return x.unsqueeze(2).expand(x.shape[0], count, k, *x.shape[2:]).flatten(1, 2)
-    else:
-        rows = torch.arange(owner.shape[0], device=owner.device)[:, None]
-
-        def each(x: Tensor) -> Tensor:
-            return x[rows, owner]
-
-    return Prompts(each(prompts.points), each(prompts.labels), None if prompts.mask is None else each(prompts.mask))
+    mask = None if prompts.mask is None else _each(prompts.mask, owner, q)
+    return Prompts(_each(prompts.points, owner, q), _each(prompts.labels, owner, q), mask)
 
 
 def answer(decoder: WindowDecoder, features: Mapping[str, Tensor], prompts: Prompts) -> tuple[Tensor, Tensor, Tensor]:

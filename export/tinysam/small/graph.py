@@ -29,7 +29,7 @@ from edge_sdk.export.tinysam import (
     TOP_LEFT,
 )  # fmt: skip
 from edge_sdk.export.tinysam.graph.parts import Linear, float64, linear, reshape, transpose
-from edge_sdk.export.tinysam.small.decoder import CELLS, FRAME_MASK, SPOT, WindowDecoder
+from edge_sdk.export.tinysam.small.decoder import CELLS, FRAME_MASK, HEADS, KEY, SPOT, WindowDecoder
 from edge_sdk.export.tinysam.small.decoder import MASK as MASK_SIDE
 from edge_sdk.export.tinysam.small.encoder import F2, F4, STRIDES, TAPS, SmallEncoder
 from edge_sdk.export.tinysam.small.windows import BOX_SCALES, LEAST_ASPECT, LEAST_PX, POINT_SCALES, SPREAD
@@ -162,9 +162,10 @@ class _Decoder:
         self.g.node("Concat", [low, high], name=WINDOWS, attributes={"axis": 2})
         maps, soft = self.maps(low, high)
         cuts = {name: self.cut(name, low, high, cells) for name, cells in CUTS.items()}
+        alike = self.alike(cuts["features_4"])
         prompts = self.g.node_names
-        self.hourglass(cuts, maps, soft)
-        return prompts
+        self.hourglass(cuts, maps, alike, soft)
+        return tuple(name for name in prompts if name != "key")
 
     # Arithmetic in few letters.
     def op(self, kind: str, *inputs: str, name: str, **attributes: Any) -> str:
@@ -420,6 +421,60 @@ class _Decoder:
             reshape(g, soft, (-1, 1, CELLS, CELLS), name="soft"),
         )
 
+    def alike(self, cut: str) -> str:
+        """Likeness of each cell of the windows to points, to what is covered and to the rest: (3 N, 16, 32, 32), as
+        `WindowDecoder.alike`."""
+        g, op, count = self.g, self.op, CELLS * CELLS
+        keys = g.conv(cut, float64(self.net.key.weight), np.zeros(HEADS * KEY), name="key")
+        cells = self._unit(reshape(g, keys, (-1, K, HEADS, KEY, count), name="alike/keys"), 3, name="alike/cells")
+        seeds = self.unsqueezed(self._seeds(), 1, name="alike/seeds5")  # (N, 1, HEADS, T, KEY)
+        to_tokens = op("MatMul", seeds, cells, name="alike/tokens")
+        out = []
+        for label in (POSITIVE, NEGATIVE):
+            is_ = self.unsqueezed(f"label/{label}/float", 1, 2, 4, name=f"alike/is{label}")
+            those = op("Mul", to_tokens, is_, name=f"alike/of{label}")
+            most = op("ReduceMax", those, name=f"alike/most{label}", axes=[3], keepdims=0)
+            out.append(op("Relu", most, name=f"alike/{label}"))
+        covered = op("Add", "map/box", "map/start", name="alike/covered")
+        rest = op("Sub", self.scalar(1.0), covered, name="alike/uncovered")
+        rest = op("Mul", rest, "map/inside", name="alike/rest")
+        for what, share in (("in", covered), ("out", rest)):
+            flat = reshape(g, share, (0, K, 1, count, 1), name=f"alike/{what}/share")
+            mean = self._unit(op("MatMul", cells, flat, name=f"alike/{what}/sum"), 3, name=f"alike/{what}/mean")
+            mean = transpose(g, mean, (0, 1, 2, 4, 3), name=f"alike/{what}/row")
+            near = op("MatMul", mean, cells, name=f"alike/{what}/near")
+            out.append(op("Relu", g.squeeze(near, 3, name=f"alike/{what}/flat"), name=f"alike/{what}"))
+        return reshape(g, op("Concat", *out, name="alike/all", axis=2), (-1, 4 * HEADS, CELLS, CELLS), name="alike")
+
+    def _seeds(self) -> str:
+        """Keys under each token, of length 1: (N, HEADS, T, KEY)."""
+        g, op, stride = self.g, self.op, STRIDES["features_4"]
+        length = self.side // stride
+        half = self.scalar(stride / 2)
+        low, high = (op(kind, "point/at", half, name=f"seed/{kind.lower()}") for kind in ("Sub", "Add"))
+        down, across = (
+            self.weights(low, high, axis, 1, length, float(stride), name=f"seed/{what}")
+            for axis, what in ((1, "down"), (0, "across"))
+        )
+        rows = op("MatMul", down, "cut/features_4/table", name="seed/rows")  # (N, T, 1, F4 * length)
+        rows = reshape(g, rows, (0, 0, F4, length), name="seed/rows4")
+        under = op("MatMul", rows, transpose(g, across, (0, 1, 3, 2), name="seed/column"), name="seed/under")
+        weight = g.constant(
+            "seed/key/weight", np.asarray(float64(self.net.key.weight).reshape(HEADS * KEY, F4).T, np.float32)
+        )
+        keys = op("MatMul", g.squeeze(under, 3, name="seed/flat"), weight, name="seed/key")
+        unit = self._unit(reshape(g, keys, (0, 0, HEADS, KEY), name="seed/heads"), 3, name="seed/unit")
+        return transpose(g, unit, (0, 2, 1, 3), name="seed")
+
+    def _unit(self, x: str, axis: int, *, name: str) -> str:
+        """Of length 1 along an axis."""
+        op = self.op
+        square = op(
+            "ReduceSum", op("Mul", x, x, name=f"{name}/square"), self.axes(axis), name=f"{name}/sum", keepdims=1
+        )
+        length = op("Sqrt", op("Add", square, self.scalar(1e-6), name=f"{name}/some"), name=f"{name}/length")
+        return op("Div", x, length, name=name)
+
     def _ramp(self, at: str, step: str, start: str, end: str, axis: int) -> str:
         """Share of each cell inside the box along one axis: (N, 3, 32)."""
         op, name = self.op, f"map/box{axis}"
@@ -470,14 +525,14 @@ class _Decoder:
         )
         return self.op("Tanh", self.op("Mul", cells, self.scalar(0.25), name="map/mask/quarter"), name="map/mask")
 
-    def hourglass(self, cuts: Mapping[str, str], maps: str, soft: str) -> None:
+    def hourglass(self, cuts: Mapping[str, str], maps: str, alike: str, soft: str) -> None:
         """From features and maps to the outputs, as `WindowDecoder.forward`."""
         g, net, op = self.g, self.net, self.op
         weight = np.concatenate([float64(net.enter4.weight), float64(net.enter_maps.weight)], 1)
         assert isinstance(net.enter[0], nn.BatchNorm2d)
         assert isinstance(net.join[0], nn.BatchNorm2d)
         gain, shift = _gain(net.enter[0])
-        x = op("Concat", cuts["features_4"], maps, name="enter/all", axis=1)
+        x = op("Concat", cuts["features_4"], maps, alike, name="enter/all", axis=1)
         x = g.conv(x, weight * gain[:, None, None, None], shift, name="enter", pads=(1, 1, 1, 1))
         fine = _conv(g, op("Relu", x, name="enter/relu"), net.fine, name="fine")
         middle = self._convs(self._halved(fine, name="middle/in"), net.middle, name="middle")

@@ -30,7 +30,7 @@ from edge_sdk.export.tinysam.small.windows import POINT_SCALES, around, weights
 from edge_sdk.export.training import loop
 from edge_sdk.export.training.loop import Moment
 
-CODE = "tinysam-small/1"
+CODE = "tinysam-small/2"
 """Bump when older checkpoints can no longer be resumed."""
 
 
