@@ -22,6 +22,7 @@ from edge_sdk.bundle.store import Bundle
 from edge_sdk.calibration import QuantizeOptions, quantize
 from edge_sdk.decision.parts import just_above
 from edge_sdk.decision.threshold import Threshold
+from edge_sdk.errors import BadUsage
 from edge_sdk.export import build as builder
 from edge_sdk.export import drawing, report, speeds
 from edge_sdk.export.anomaly.data import AnomalyData, AnomalyTrained, Picture
@@ -360,6 +361,22 @@ def test_the_demo_shows_the_pictures_that_its_family_brings(folder: Path, tmp_pa
         assert threshold.requested_rate == 0.1
     assert "AUROC 1.000; at the bundle's threshold 6 of 6 defects are found" in shown.text()
     assert "quality was not measured" in replace(shown, headline="").text()
+
+
+def test_a_demo_that_trains_nothing_has_no_stage_and_no_time_for_it(folder: Path, tmp_path: Path) -> None:
+    family = Edges(folder)
+    family.demo = replace(family.demo, trains=False)
+    with pytest.raises(BadUsage, match=r"the demo of edges trains nothing\. Leave --time-budget out"):
+        demo(tmp_path / "out", family, time_budget_s=1.0, seed=0, timed=(), progress=silent)
+    assert not (tmp_path / "out").exists()
+    notes: list[str] = []
+    shown = demo(
+        tmp_path / "out", family, seed=0, timed=(), progress=lambda done, total, note: notes.append(note)
+    )  # fmt: skip
+    assert tuple(shown.seconds) == STAGES[1:]
+    assert notes[0].startswith("stage 1 of 4: ")
+    assert shown.next_steps
+    assert all(f"Use it: {step}" in shown.text() for step in shown.next_steps)
 
 
 @pytest.mark.parametrize(("steps", "warned"), [(None, False), (50, False), (80, True)])

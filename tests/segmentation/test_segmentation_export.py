@@ -24,7 +24,7 @@ from edge_sdk.errors import BadInput
 from edge_sdk.export import build as builder
 from edge_sdk.export.family import Demo, Exported, FamilyOptions, FloatGraph, Trained, TrainingPlan
 from edge_sdk.export.pack import setup_of
-from edge_sdk.export.sections import Table
+from edge_sdk.export.sections import Gallery, Table
 from edge_sdk.export.tasks import export_task, options_of
 from edge_sdk.export.tasks.base import Built, Made, Reading
 from edge_sdk.export.tasks.segmentation import evaluate, metrics, page, prompting
@@ -265,7 +265,17 @@ def test_a_build_measures_reports_and_verifies(data: SegmentationData, tmp_path:
     assert any(isinstance(line, Table) and "the whole box" in line.header for line in found.lines())
     report = verify(one.path, runtimes=["onnxruntime"])
     assert report.passed, report.text()
-    assert [section.title for section in task.sections(one, report)] == ["Variants and runtimes", "By size and kind"]
+    shown, took, *tables = task.sections(one, report)
+    assert (shown.title, took.title) == ("On test pictures", "How long it takes")
+    assert [section.title for section in tables] == ["Variants and runtimes", "By size and kind"]
+    (gallery,) = (block for block in shown.blocks if isinstance(block, Gallery))
+    assert [example.answer.partition(":")[0] for example in gallery.examples] == ["click", "box", "everything"] * 4
+    assert all(example.uri.startswith("data:image/jpeg;base64,") for example in gallery.examples)
+    boxed = [float(example.answer.split()[-1].rstrip("%")) for example in gallery.examples[1::3]]
+    assert np.mean(boxed) > 70
+    operations = took.facts["interactive"]["operations"]
+    assert {name: of["calls"] for name, of in operations.items()} == {"set_image": 20, "click": 40, "everything": 4}
+    assert took.facts["interactive"]["instruction_set"]
     assert [card.name for card in task.cards(one)] == ["mIoU with a box", "mIoU with one point"]
     assert "with a box" in task.headline(one)
     assert task.next_steps("one.edge")

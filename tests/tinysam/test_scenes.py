@@ -284,7 +284,7 @@ def test_scaling_keeps_shares_and_sizes(seed: int, height: int, width: int, long
 
 @QUICK
 @given(seed=SEEDS, height=SIZES, width=SIZES)
-def test_crops_turns_and_shrinking_move_pixels_and_masks_together(seed: int, height: int, width: int) -> None:
+def test_every_change_of_a_picture_moves_pixels_and_masks_together(seed: int, height: int, width: int) -> None:
     """A picture that is red where the first segment is stays so."""
     one = marked(0, height, width)
     picture = np.zeros((height, width, 3), np.uint8)

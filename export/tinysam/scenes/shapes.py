@@ -81,13 +81,13 @@ def band(rng: np.random.Generator, mask: Mask, centre: NDArray[np.floating], rad
 
 
 def ring(rng: np.random.Generator, mask: Mask, centre: NDArray[np.floating], radius: float) -> None:
-    """A blob or slab with a hole, or several."""
+    """A blob or slab with an opening, or several."""
     (ellipse, slab, blob)[int(rng.integers(3))](rng, mask, centre, radius)
     for _ in range(int(rng.integers(1, 4))):
-        hole = np.zeros_like(mask)
+        gap = np.zeros_like(mask)
         at = centre + rng.uniform(-0.4, 0.4, 2) * radius
-        (ellipse, slab)[int(rng.integers(2))](rng, hole, at, radius * rng.uniform(0.1, 0.6))
-        mask[hole > 0] = 0
+        (ellipse, slab)[int(rng.integers(2))](rng, gap, at, radius * rng.uniform(0.1, 0.6))
+        mask[gap > 0] = 0
 
 
 def tool(rng: np.random.Generator, mask: Mask, centre: NDArray[np.floating], radius: float) -> None:
@@ -95,10 +95,10 @@ def tool(rng: np.random.Generator, mask: Mask, centre: NDArray[np.floating], rad
     turn = _spun(rng, np.eye(2))
     along, across = turn[0], turn[1]
     thin = radius * rng.uniform(0.05, 0.16)
-    legs = int(rng.choice([1, 1, 1, 2]))
-    open_ = rng.uniform(0.15, 0.45) * (legs == 2)
+    arms = int(rng.choice([1, 1, 1, 2]))
+    open_ = rng.uniform(0.15, 0.45) * (arms == 2)
     pivot = centre + along * radius * rng.uniform(0.2, 0.6)
-    for k in range(legs):
+    for k in range(arms):
         sign = (-1) ** k
         end = centre - along * radius + sign * across * open_ * radius
         widths = thin * rng.uniform(0.6, 1.4, 2)
@@ -120,8 +120,8 @@ def tool(rng: np.random.Generator, mask: Mask, centre: NDArray[np.floating], rad
         max(1, int(2 * thin)),
     )
     if rng.random() < 0.4:
-        hole = centre + along * radius * rng.uniform(0.6, 0.95)
-        cv2.circle(mask, (int(hole[0]), int(hole[1])), max(1, int(radius * rng.uniform(0.04, 0.15))), 0, -1)
+        gap = centre + along * radius * rng.uniform(0.6, 0.95)
+        cv2.circle(mask, (int(gap[0]), int(gap[1])), max(1, int(radius * rng.uniform(0.04, 0.15))), 0, -1)
 
 
 def letter(rng: np.random.Generator, mask: Mask, centre: NDArray[np.floating], radius: float) -> None:

@@ -103,7 +103,8 @@ def _on_masks(one: Annotated, height: int, width: int) -> NDArray[np.int64]:
     steps = (np.arange(GRID) + 0.5) / GRID
     xs, ys = (steps * width).astype(np.int64), (steps * height).astype(np.int64)
     grid = np.stack(np.meshgrid(xs, ys), axis=-1).reshape(-1, 2)
-    return grid[one.masks.any(0)[grid[:, 1], grid[:, 0]]]
+    marked = np.logical_or.reduce(one.masks, axis=0, initial=False)
+    return grid[np.asarray(marked, np.bool_)[grid[:, 1], grid[:, 0]]]
 
 
 def _answered(
