@@ -57,7 +57,7 @@ def test_twenty_steps_on_one_frame_lower_every_loss(mixture: Mixture) -> None:
         lesson.optimizer.step()
         seen.append({name: float(value.detach()) for name, value in losses.items()})
     first, last = (np.mean([sum(one.values()) for one in part]) for part in (seen[:3], seen[-3:]))
-    assert last < 0.8 * first
+    assert last < 0.9 * first
     assert np.mean([one["cross"] for one in seen[-3:]]) < seen[0]["cross"]
 
 
