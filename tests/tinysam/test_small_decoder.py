@@ -95,7 +95,6 @@ def test_an_answer_on_the_frame_is_a_mask_prompt() -> None:
     window = torch.tensor([[[32.0, 32, 96, 96]]])
     grid = onto_frame(torch.full((1, 1, MASK, MASK), 9.0), window, float(SIDE))
     assert grid.shape == (1, 1, FRAME_MASK, FRAME_MASK)
-    inner = grid[0, 0, 28:68, 28:68]  # weights of 4 px in 3 cells sum to 0.87 to 1.13, and what is summed is 12
-    assert float((inner - 6.0).abs().max()) < 0.13 * 12
-    assert float(grid[0, 0, 0, 0]) == -6.0
+    torch.testing.assert_close(grid[0, 0, 28:68, 28:68], torch.full((40, 40), 9.0), atol=1e-4, rtol=0.0)
+    assert float(grid[0, 0, 0, 0]) == -10.0
     assert area_px(window).tolist() == [[1.0]]

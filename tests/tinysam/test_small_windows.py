@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -13,6 +13,7 @@ from edge_sdk.export.tinysam.small.windows import (
     BOX_SCALES,
     LEAST_ASPECT,
     LEAST_PX,
+    MARGIN,
     around,
     centred,
     place,
@@ -26,8 +27,10 @@ LENGTH = st.floats(1.0, 150.0, width=32)
 
 
 def triangle(at: float, length: int, width: float) -> np.ndarray:
-    """Weights of a row of cells for a place in cells: falls to 0 within `width` cells on both sides."""
-    return np.array([max(0.0, 1.0 - abs(i - at) / width) / width for i in range(length)])
+    """Weights of a row of cells for a place in cells: fall to 0 within `width` cells on both sides; those of a row
+    without ends sum to 1."""
+    every = [max(0.0, 1.0 - abs(i - at) / width) for i in range(-50, length + 50)]
+    return np.array(every[50:-50]) / max(sum(every), 1e-3)
 
 
 def slow(low: float, high: float, cells: int, length: int, stride: float) -> np.ndarray:
@@ -43,6 +46,7 @@ def boxes(*rows: tuple[float, float, float, float]) -> Tensor:
 @QUICK
 @given(low=PX, length=LENGTH, cells=st.integers(1, 9), row=st.integers(1, 40), stride=st.sampled_from([1.0, 2.0, 4.0]))
 def test_weights_are_those_of_a_triangle(low: float, length: float, cells: int, row: int, stride: float) -> None:
+    assume(length / cells / stride < MARGIN - 2)  # no window of the network is wider
     ends = torch.tensor(low), torch.tensor(low) + torch.tensor(length)
     got = weights(*ends, cells, row, stride)
     want = slow(float(ends[0]), float(ends[1]), cells, row, stride)
@@ -52,11 +56,9 @@ def test_weights_are_those_of_a_triangle(low: float, length: float, cells: int, 
 @QUICK
 @given(low=st.floats(16.0, 40.0, width=32), length=st.floats(4.0, 64.0, width=32), cells=st.integers(2, 16))
 def test_rows_sum_to_one_inside_the_frame(low: float, length: float, cells: int) -> None:
-    """Exactly where a window's cell is no larger than a feature cell, or a whole number of them."""
+    assume(length / cells < MARGIN - 2)
     sums = weights(torch.tensor(low), torch.tensor(low + length), cells, 256, 1.0).sum(-1)
-    step = length / cells
-    margin = 2e-5 if step <= 1.0 else 0.13
-    assert float((sums - 1.0).abs().max()) <= margin
+    assert float((sums - 1.0).abs().max()) <= 1e-4
     whole = weights(torch.tensor(low), torch.tensor(low + 3.0 * cells), cells, 256, 1.0).sum(-1)
     torch.testing.assert_close(whole, torch.ones(cells), atol=1e-4, rtol=0)
 

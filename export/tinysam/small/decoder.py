@@ -300,7 +300,7 @@ def windows_of(prompts: Prompts, side: float) -> Tensor:
 
 
 def onto_frame(masks: Tensor, window: Tensor, side: float) -> Tensor:
-    """Logits (B, Q, 64, 64) of windows as mask prompts over the frame (B, Q, 96, 96): -10 outside the window, as the device has it."""
+    """Logits (B, Q, 64, 64) of windows as mask prompts over the frame (B, Q, 96, 96), -10 outside."""
     lift = 10.0
     return place(masks.clamp(-lift, lift) + lift, window, FRAME_MASK, side) - lift
 

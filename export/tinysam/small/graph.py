@@ -32,7 +32,15 @@ from edge_sdk.export.tinysam.graph.parts import Linear, float64, linear, reshape
 from edge_sdk.export.tinysam.small.decoder import CELLS, FRAME_MASK, HEADS, KEY, SPOT, WindowDecoder
 from edge_sdk.export.tinysam.small.decoder import MASK as MASK_SIDE
 from edge_sdk.export.tinysam.small.encoder import F2, F4, STRIDES, TAPS, SmallEncoder
-from edge_sdk.export.tinysam.small.windows import BOX_SCALES, LEAST_ASPECT, LEAST_PX, POINT_SCALES, SPREAD
+from edge_sdk.export.tinysam.small.windows import (
+    BOX_SCALES,
+    LEAST_ASPECT,
+    LEAST_PX,
+    LEAST_SUM,
+    MARGIN,
+    POINT_SCALES,
+    SPREAD,
+)
 from edge_sdk.export.trunk.lite0 import MEAN
 from edge_sdk.export.trunk.lite0_graph import trunk_nodes
 
@@ -313,15 +321,18 @@ class _Decoder:
             self.scalar(1.0),
             name=f"{name}/width",
         )
-        here = self.g.constant(f"row/{length}", np.arange(length, dtype=np.float32))
+        here = self.g.constant(f"row/{length}", np.arange(-MARGIN, length + MARGIN, dtype=np.float32))
         away = op("Abs", op("Sub", here, where, name=f"{name}/off"), name=f"{name}/away")
-        share = op(
-            "Div",
-            op("Relu", op("Sub", width, away, name=f"{name}/left"), name=f"{name}/near"),
-            width,
-            name=f"{name}/share",
-        )
-        return op("Div", share, width, name=name)
+        far = op("Div", away, width, name=f"{name}/far")
+        every = op("Relu", op("Sub", self.scalar(1.0), far, name=f"{name}/left"), name=f"{name}/every")
+        total = op("ReduceSum", every, self.axes(3), name=f"{name}/sum", keepdims=1)
+        total = op("Max", total, self.scalar(LEAST_SUM), name=f"{name}/total")
+        ends = [
+            self.g.constant(f"row/{length}/{what}", np.array([value], np.int64))
+            for what, value in (("start", MARGIN), ("end", MARGIN + length))
+        ]
+        inside = op("Slice", every, *ends, self.axes(3), name=f"{name}/inside")
+        return op("Div", inside, total, name=name)
 
     def _frame(self, low: str, high: str, axis: int, name: str) -> str:
         """Weights from the grid of mask prompts."""

@@ -19,6 +19,9 @@ LEAST_PX = 12.0
 """Shortest side of a window, px of the frame: below it a window holds too few cells of the finest features."""
 LEAST_ASPECT = 0.35
 """Shortest side of a window, in its longest: thin boxes need context beside them."""
+MARGIN = 32
+"""Cells beyond each end of a row that are counted: more than the widest triangle reaches, 1.9 frames on 64 cells."""
+LEAST_SUM = 1e-3
 SPREAD = 1.6
 """Sides of a window over several points at least, in the spread of the points."""
 
@@ -39,14 +42,23 @@ def centred(centre: Tensor, sides: Tensor) -> Tensor:
 
 def weights(low: Tensor, high: Tensor, cells: int, length: int, stride: float) -> Tensor:
     """Triangle weights (..., cells, length) from a row of `length` feature cells of `stride` px to `cells` cells of a
-    window from `low` to `high` (...), px. Inside the frame rows sum to 1 where a window's cell is no larger than a
-    feature cell, or a whole number of them, and to 0.87 to 1.13 otherwise; to less beyond the rim."""
+    window from `low` to `high` (...), px. Rows sum to 1 inside the frame, to less beyond its rim."""
     step = ((high - low) / cells).unsqueeze(-1)
     at = low.unsqueeze(-1) + (torch.arange(cells, dtype=low.dtype, device=low.device) + 0.5) * step
-    where = (at / stride - 0.5).unsqueeze(-1)  # in feature cells: the centre of cell i is at i
-    width = (step / stride).clamp(min=1.0).unsqueeze(-1)
-    here = torch.arange(length, dtype=low.dtype, device=low.device)
-    return torch.relu(1.0 - (here - where).abs() / width) / width
+    return _triangles(at / stride - 0.5, step / stride, length)  # the centre of feature cell i is at i
+
+
+def _triangles(where: Tensor, step: Tensor, length: int) -> Tensor:
+    """Weights (..., cells, length) of the cells 0 to length - 1 for centres `where` (..., cells), as wide as `step`.
+
+    The sum of a triangle over whole numbers varies by a tenth, so it is divided by: over cells beyond both ends, too,
+    for what lies there counts as zero.
+    """
+    width = step.clamp(min=1.0).unsqueeze(-1)
+    here = torch.arange(-MARGIN, length + MARGIN, dtype=where.dtype, device=where.device)
+    every = torch.relu(1.0 - (here - where.unsqueeze(-1)).abs() / width)
+    total = every.sum(-1, keepdim=True).clamp(min=LEAST_SUM)
+    return every[..., MARGIN : MARGIN + length] / total
 
 
 def sample(features: Tensor, window: Tensor, cells: int, stride: float) -> Tensor:
@@ -74,7 +86,4 @@ def _into(low: Tensor, high: Tensor, m: int, cells: int, step: float) -> Tensor:
     """Weights (..., cells, m) from a window's m cells to `cells` cells of `step` px."""
     span = ((high - low) / m).unsqueeze(-1)
     at = (torch.arange(cells, dtype=low.dtype, device=low.device) + 0.5) * step
-    where = ((at - low.unsqueeze(-1)) / span - 0.5).unsqueeze(-1)
-    width = (step / span).clamp(min=1.0).unsqueeze(-1)
-    here = torch.arange(m, dtype=low.dtype, device=low.device)
-    return torch.relu(1.0 - (here - where).abs() / width) / width
+    return _triangles((at - low.unsqueeze(-1)) / span - 0.5, step / span, m)
