@@ -20,7 +20,7 @@ LEAST_PX = 12.0
 LEAST_ASPECT = 0.35
 """Shortest side of a window, in its longest: thin boxes need context beside them."""
 MARGIN = 32
-"""Cells beyond each end of a row that are counted: more than the widest triangle reaches, 1.9 frames on 64 cells."""
+"""Cells beyond each end of a row that are counted: twice what the widest triangle reaches, 1.9 frames on 64 cells."""
 LEAST_SUM = 1e-3
 SPREAD = 1.6
 """Sides of a window over several points at least, in the spread of the points."""
