@@ -27,7 +27,8 @@ from edge_sdk.export.tinysam.scenes.regions import LIBRARY
 from edge_sdk.export.tinysam.scenes.sources import mixture, photographs_in
 from edge_sdk.export.tinysam.small import fit
 from edge_sdk.export.tinysam.small.model import FORMAT as SMALL
-from edge_sdk.export.training import checkpoint, device
+from edge_sdk.export.training import checkpoint
+from edge_sdk.export.training.device import CPU
 from edge_sdk.export.training.identity import digest
 from edge_sdk.extras import need
 from edge_sdk.progress import Progress, silent
@@ -75,7 +76,6 @@ class TinySAM:
             raise BadInput("there is no such file of weights", where=f"--weights {options.weights}", hint="Check it")
         if options.photographs is not None or (data is not None and data.train):
             need(LIBRARY, extra="export")  # frames are drawn in a process of their own: found out now, not there
-        compute = device.chosen(options.device)
         length = fit.plan(data, options) if _is_small(options) else whole.plan(data, options)
         until = length.until
         stored = None if until is None else checkpoint.read(folder, length.identity)
@@ -85,8 +85,8 @@ class TinySAM:
             length=length, run=digest(length.identity), steps=None if until is None else until.steps,
             time_budget_s=None if until is None else until.time_budget_s, kept_step=None if at is None else at.step,
             finished=until is None or (at is not None and until.over(at)),
-            rows=(("network", f"{self.title} {network}"), ("device", compute.name)),
-            facts={"network": network, "side": options.side, "device": compute.name},
+            rows=(("network", f"{self.title} {network}"), ("device", CPU.name)),
+            facts={"network": network, "side": options.side, "device": CPU.name},
         )  # fmt: skip
 
     def train(

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from edge_sdk.errors import BadUsage
-from edge_sdk.export.tinysam.averaged import Pair
+from edge_sdk.export.tinysam.averaged import AveragedTraining, Pair
 from edge_sdk.export.tinysam.decoder import Decoded
 from edge_sdk.export.tinysam.distill import losses, prompts
 from edge_sdk.export.tinysam.distill.frames import Views
@@ -43,7 +43,7 @@ _RANKS_APART = 2**32
 """Between the seeds of two processes' frames: further apart than seeds that anybody gives."""
 
 
-class Distillation:
+class Distillation(AveragedTraining[Sam]):
     """What one step does (the protocol `Trainable`). Raises BadUsage where the recipe needs a teacher and there is
     none."""
 
@@ -52,36 +52,18 @@ class Distillation:
     ) -> None:
         if recipe.weights.taught and teacher is None:
             raise BadUsage("this recipe learns from a teacher, and none is given", hint='Or take the stage "none"')
-        self._pair, self._ahead, self._recipe = compute.place(Pair(student)), ahead, recipe
-        self._teacher, self._compute = teacher if recipe.weights.taught else None, compute
-        self._optimizer = adamw(
-            self._pair.live, pretrained=_pretrained(student), rate=recipe.rate, pretrained_rate=recipe.trunk_rate,
+        pair = compute.place(Pair(student))
+        optimizer = adamw(
+            pair.live, pretrained=_pretrained(student), rate=recipe.rate, pretrained_rate=recipe.trunk_rate,
             weight_decay=recipe.weight_decay,
         )  # fmt: skip
+        super().__init__(pair, optimizer, recipe)
+        self._ahead, self._recipe = ahead, recipe
+        self._teacher, self._compute = teacher if recipe.weights.taught else None, compute
         self._px = student.layout.image_size / student.layout.mask_side
 
-    @property
-    def module(self) -> nn.Module:
-        return self._pair
-
-    @property
-    def optimizer(self) -> torch.optim.Optimizer:
-        return self._optimizer
-
-    @property
-    def kept(self) -> Sam:
-        """The averaged student."""
-        return self._pair.kept
-
-    def rate(self, now: Moment) -> float:
-        return loop.cosine(now.done) * min(1.0, (now.step + 1) / self._recipe.warm_steps)
-
     def losses(self, rng: np.random.Generator, now: Moment) -> Mapping[str, Tensor]:
-        student, recipe = self._pair.live, self._recipe
-        if now.step:
-            self._pair.follow(recipe.average, step=now.step)
-        self._pair.kept.eval()
-        student.train(now.done < recipe.still_from)
+        student, recipe = self.begun(now), self._recipe
         frames = self._ahead.frames(now.step)
         truth = self._truth(frames)
         embedding = student.encode(normalised_frames(*stacked(frames, self._compute)))

@@ -8,7 +8,6 @@ lie maps of what looks like them: how alike each cell is to what is under a poin
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -31,7 +30,7 @@ from edge_sdk.export.tinysam.small.windows import (
 
 CELLS = 32
 """Side of the grid on which the hourglass works."""
-MASK = 64
+MASK = 2 * CELLS
 """Side of a mask's grid."""
 FRAME_MASK = 96
 """Side of the grid of a mask prompt, over the whole frame."""
@@ -313,6 +312,3 @@ def area_px(window: Tensor) -> Tensor:
 
 def _doubled(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2.0, mode="nearest")
-
-
-assert math.log2(MASK / CELLS) == 1.0

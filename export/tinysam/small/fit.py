@@ -21,6 +21,7 @@ from edge_sdk.export.tinysam.small.model import SHIPPED, SmallModel
 from edge_sdk.export.tinysam.small.train import CODE, SmallRecipe, SmallTraining
 from edge_sdk.export.training import loop
 from edge_sdk.export.training.checkpoint import Position
+from edge_sdk.export.training.device import CPU
 from edge_sdk.export.training.identity import digest, identify
 from edge_sdk.progress import Progress
 from edge_sdk.tasks.segmentation.settings import DECODER, ENCODER, REFINER, EverythingSettings, SegmentationSettings
@@ -31,7 +32,7 @@ EVERYTHING = "everything"
 TUNING_STEPS = 1500
 """Of a training that starts from a trained model, unless the user says otherwise."""
 SCRATCH_S = 8 * 3600.0
-"""Of a training from the trunk alone: the curve over hours is in docs/results/tinysam_small.json."""
+"""Of a training from the trunk alone, unless the user says otherwise: a night."""
 
 
 def start_of(options: TinySamOptions) -> SmallModel:
@@ -42,10 +43,17 @@ def start_of(options: TinySamOptions) -> SmallModel:
     return SmallModel.load(options.weights or SHIPPED, side=options.side)
 
 
+def recipe_of(options: TinySamOptions) -> SmallRecipe:
+    """From the trunk alone, or from a model that is trained already."""
+    return SmallRecipe() if options.scratch else SmallRecipe.tuning()
+
+
 def plan(data: SegmentationData | None, options: TinySamOptions) -> Length:
     """Raises BadUsage for what can't be trained, BadInput for a folder or file that is missing."""
     start_of(options)  # a weights file of another network is refused before anything is read
     trains = wants_training(data, options)
+    if trains and options.device == "cuda":
+        raise BadUsage("the small size is trained on the CPU alone so far", hint="Leave --device cuda out")
     if trains and data is not None and (problem := training_problem(data)) is not None:
         raise problem
     if options.scratch and not trains:
@@ -53,7 +61,7 @@ def plan(data: SegmentationData | None, options: TinySamOptions) -> Length:
     photographs = photographs_in(options.photographs)
     start = "trunk" if options.scratch else digest_of([options.weights or SHIPPED])
     identity = identify(
-        options, SmallRecipe(), code=CODE, data="none" if data is None else data.digest,
+        options, recipe_of(options), code=CODE, data="none" if data is None else data.digest,
         photographs=digest_of(photographs), start=start,
     )  # fmt: skip
     return Length(until=_until(options) if trains else None, identity=identity)
@@ -78,9 +86,9 @@ def train(
         made = mixture(data, photographs_in(options.photographs), side=model.side, seed=options.seed, progress=progress)
     if length.until is not None:
         assert made is not None
-        recipe = SmallRecipe() if options.scratch else SmallRecipe.tuning()
+        recipe = recipe_of(options)
         with Ahead(made, batch=recipe.batch, seed=options.seed) as ahead:
-            lesson = SmallTraining(model.to(memory_format=torch.channels_last), ahead, recipe)  # type: ignore[call-overload]
+            lesson = SmallTraining(CPU.place(model), ahead, recipe)
             position = loop.run(
                 lesson, length.until, folder=folder, identity=length.identity, seed=options.seed, progress=progress
             )

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from edge_sdk.export.tinysam import BOTTOM_RIGHT, HIDDEN, NEGATIVE, POSITIVE, TOP_LEFT
-from edge_sdk.export.tinysam.averaged import Pair
+from edge_sdk.export.tinysam.averaged import AveragedTraining, Pair
 from edge_sdk.export.tinysam.mask_losses import cross_entropy, dice
 from edge_sdk.export.tinysam.optimizer import adamw
 from edge_sdk.export.tinysam.scenes.ahead import Ahead
@@ -27,7 +27,6 @@ from edge_sdk.export.tinysam.small.decoder import (
 )
 from edge_sdk.export.tinysam.small.model import SmallModel
 from edge_sdk.export.tinysam.small.windows import POINT_SCALES, around, weights
-from edge_sdk.export.training import loop
 from edge_sdk.export.training.loop import Moment
 
 CODE = "tinysam-small/2"
@@ -61,38 +60,19 @@ class SmallRecipe:
         return cls(rate=5e-4, trunk_rate=1e-4)
 
 
-class SmallTraining:
+class SmallTraining(AveragedTraining[SmallModel]):
     """What one step does (the protocol `Trainable`)."""
 
     def __init__(self, model: SmallModel, ahead: Ahead, recipe: SmallRecipe) -> None:
-        self._pair, self._ahead, self._recipe = Pair(model), ahead, recipe
-        self._optimizer = adamw(
+        optimizer = adamw(
             model, pretrained="encoder.blocks.", rate=recipe.rate, pretrained_rate=recipe.trunk_rate,
             weight_decay=recipe.weight_decay,
         )  # fmt: skip
-
-    @property
-    def module(self) -> nn.Module:
-        return self._pair
-
-    @property
-    def optimizer(self) -> torch.optim.Optimizer:
-        return self._optimizer
-
-    @property
-    def kept(self) -> SmallModel:
-        """The averaged model."""
-        return self._pair.kept
-
-    def rate(self, now: Moment) -> float:
-        return loop.cosine(now.done) * min(1.0, (now.step + 1) / self._recipe.warm_steps)
+        super().__init__(Pair(model), optimizer, recipe)
+        self._ahead, self._recipe = ahead, recipe
 
     def losses(self, rng: np.random.Generator, now: Moment) -> Mapping[str, Tensor]:
-        model, recipe = self._pair.live, self._recipe
-        if now.step:
-            self._pair.follow(recipe.average, step=now.step)
-        self._pair.kept.eval()
-        model.train(now.done < recipe.still_from)
+        model, recipe = self.begun(now), self._recipe
         frames = self._ahead.frames(now.step)
         image = torch.from_numpy(np.stack([f.image for f in frames]))
         extent = torch.tensor([f.extent for f in frames], dtype=torch.float32)
