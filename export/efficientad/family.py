@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
-
-import torch
 
 from edge_sdk.errors import BadUsage, Stopped
 from edge_sdk.export.anomaly import foreign
@@ -129,7 +126,7 @@ class EfficientAD:
         maker = self._maker(options)
         if not isinstance(planned, EfficientAdPlan):
             planned = self.plan(data, options, folder=folder)
-        with _computing(options.threads or default_threads()):
+        with device.computing(options.threads or default_threads()):
             try:
                 return maker.train(data, options, folder, progress, self._loaded(options), planned.length)
             except KeyboardInterrupt as exc:  # outside the loop: while pictures are read or maps measured
@@ -163,19 +160,3 @@ def _own(trained: AnomalyTrained) -> EfficientAdTrained:
     if not isinstance(trained, EfficientAdTrained):
         raise BadUsage(f"this model was not trained by {EfficientAD.title}", where=str(trained.folder))
     return trained
-
-
-@contextmanager
-def _computing(threads: int) -> Iterator[None]:
-    """torch's process-wide settings for a training, put back after it."""
-    before, tf32 = torch.get_num_threads(), torch.backends.cudnn.allow_tf32
-    torch.set_num_threads(threads)
-    torch.set_flush_denormal(True)  # activations of dead channels would otherwise cost as much as ten live ones
-    # A GPU would round convolutions to 10 bits; scores must be those of the float32 graph.
-    torch.backends.cudnn.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32 = tf32
-        torch.set_flush_denormal(False)
-        torch.set_num_threads(before)

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import ClassVar
-
-import torch
 
 from edge_sdk import tasks
 from edge_sdk.errors import BadInput, BadUsage, Stopped
@@ -28,7 +24,7 @@ from edge_sdk.export.tinysam.scenes.sources import mixture, photographs_in
 from edge_sdk.export.tinysam.small import fit
 from edge_sdk.export.tinysam.small.model import FORMAT as SMALL
 from edge_sdk.export.training import checkpoint
-from edge_sdk.export.training.device import CPU
+from edge_sdk.export.training.device import CPU, computing
 from edge_sdk.export.training.identity import digest
 from edge_sdk.extras import need
 from edge_sdk.progress import Progress, silent
@@ -99,7 +95,7 @@ class TinySAM:
             planned = self.plan(data, options, folder=folder)
         if not _is_small(options):
             return whole.train(options, folder=folder, length=planned.length)
-        with _computing(options.threads or default_threads()):
+        with computing(options.threads or default_threads()):
             try:
                 return fit.train(data, options, folder=folder, progress=progress, length=planned.length)
             except KeyboardInterrupt as exc:  # outside the loop: while pictures are read
@@ -140,16 +136,3 @@ def _options(trained: Trained) -> TinySamOptions:
 def _is_small(options: TinySamOptions) -> bool:
     """Whether the options mean the small size: the model that ships, one from scratch, or a file of such a model."""
     return options.weights is None or tensors_file.kind_of(options.weights) == SMALL
-
-
-@contextmanager
-def _computing(threads: int) -> Iterator[None]:
-    """torch's process-wide settings for a training, put back after it."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(False)
-        torch.set_num_threads(before)

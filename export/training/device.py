@@ -5,7 +5,8 @@ Tensors are made of arrays here and nowhere else, so that none of them is left o
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -78,3 +79,19 @@ def on_cpu(tensor: Tensor) -> Tensor:
 def array(tensor: Tensor) -> NDArray[Any]:
     """Its values as an array."""
     return np.asarray(on_cpu(tensor).numpy())
+
+
+@contextmanager
+def computing(threads: int) -> Iterator[None]:
+    """torch's process-wide settings for a training, put back after it."""
+    before, tf32 = torch.get_num_threads(), torch.backends.cudnn.allow_tf32
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)  # activations of dead channels would otherwise cost as much as ten live ones
+    # A GPU would round convolutions to 10 bits; scores must be those of the float32 graph.
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = tf32
+        torch.set_flush_denormal(False)
+        torch.set_num_threads(before)
