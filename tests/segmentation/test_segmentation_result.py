@@ -12,8 +12,9 @@ import pytest
 
 from edge_sdk.errors import BadInput
 from edge_sdk.tasks.segmentation import rle
+from edge_sdk.tasks.segmentation.label_map import label_map
 from edge_sdk.tasks.segmentation.polygons import mask_of
-from edge_sdk.tasks.segmentation.result import Mask, Segmentation, label_map
+from edge_sdk.tasks.segmentation.result import Mask, Segmentation
 from edge_sdk.tasks.segmentation.segmenter import PromptSegmenter
 
 PICTURE = disk_graphs.picture(2, height=96, width=128)
@@ -102,10 +103,10 @@ def test_a_label_map_shows_the_smallest_of_overlapping_masks(result: Segmentatio
 
 
 def test_a_label_map_of_many_masks_has_16_bits_and_an_end() -> None:
-    one = np.ones((1, 1), bool)
-    assert label_map([one] * 300, 1, 1).dtype == np.uint16
+    one = rle.encode(np.ones((1, 1), bool))
+    assert label_map([one] * 300, width=1, height=1).dtype == np.uint16
     with pytest.raises(BadInput, match="a label map holds 65535 masks, there are 65536"):
-        label_map([one] * 65536, 1, 1)
+        label_map([one] * 65536, width=1, height=1)
 
 
 def test_pixels_are_not_kept(segmenter: PromptSegmenter) -> None:

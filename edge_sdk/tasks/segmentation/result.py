@@ -3,33 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_sdk import atomic
 from edge_sdk.counted import counted
 from edge_sdk.errors import BadInput
 from edge_sdk.shown import shown
 from edge_sdk.tasks.base import RunInfo
-from edge_sdk.tasks.plots import read_again, write_plot
+from edge_sdk.tasks.plots import read_again
 from edge_sdk.tasks.segmentation import rle
 from edge_sdk.tasks.segmentation.drawing import with_masks
+from edge_sdk.tasks.segmentation.files import MasksOfPicture
 from edge_sdk.tasks.segmentation.frame import Frame, Window
+from edge_sdk.tasks.segmentation.label_map import label_map
 from edge_sdk.tasks.segmentation.polygons import Polygon, polygons_of
-
-JSON = ".json"
-LABELS = ".labels.png"
-FILES: Mapping[str, str] = {"plot": ".png", "labels": LABELS, "json": JSON}
-"""What `save` writes, by the end of the name that asks for it; of everything mode too."""
-MOST_LABELS = 2**16 - 1
-"""Masks of a label map: what 16 bits hold besides 0."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -95,7 +87,7 @@ class Mask:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Segmentation:
+class Segmentation(MasksOfPicture):
     """The masks of one call, in the order of its prompts; of one prompt in the order of the decoder's masks.
 
     frame: where the picture lies, with its size. prompts: how many were asked. source: the picture's name in texts;
@@ -164,39 +156,8 @@ class Segmentation:
         pixels = read_again(self.file, bit_depth=self.bit_depth) if picture is None else picture
         return with_masks(pixels, [mask.array for mask in self.masks])
 
-    def save(self, path: Path | str, picture: NDArray[np.uint8] | None = None) -> None:
-        """`plot` to a PNG or JPEG file, `to_json` to a .json file, the label map to one that ends in .labels.png.
-
-        Raises BadInput: another suffix, and as `plot`; CantWrite.
-        """
-        if Path(path).suffix.lower() == JSON:
-            atomic.write(Path(path), self.to_json() + "\n")
-        elif Path(path).name.lower().endswith(LABELS):
-            self.save_label_map(path)
-        else:
-            write_plot(Path(path), lambda: self.plot(picture), others=(JSON,))
-
     def label_map(self) -> NDArray[np.uint16]:
-        """uint16 (H, W): 0 = no mask, i = mask i - 1; where masks overlap, the smallest. Raises BadInput for more masks
-        than 16 bits count."""
-        return label_map([mask.array for mask in self.masks], self.frame.height, self.frame.width)
-
-    def save_label_map(self, path: Path | str) -> None:
-        """`label_map` as a PNG file of 8 bits, or of 16 where there are more than 255 masks. Raises BadInput (another
-        suffix), CantWrite."""
-        if Path(path).suffix.lower() != ".png":
-            raise BadInput("a label map is written as PNG", where=str(path), hint="Use .png: JPEG changes the values")
-        labels = self.label_map()
-        _, data = cv2.imencode(".png", labels if len(self.masks) > 255 else labels.astype(np.uint8))
-        atomic.write(Path(path), data.tobytes())
-
-
-def label_map(masks: Sequence[NDArray[np.bool_]], height: int, width: int) -> NDArray[np.uint16]:
-    """uint16 (height, width): 0 = no mask, i = mask i - 1; where masks overlap, the smallest. Raises BadInput for more
-    masks than 16 bits count."""
-    if len(masks) > MOST_LABELS:
-        raise BadInput(f"a label map holds {MOST_LABELS} masks, there are {len(masks)}", hint="Save them as JSON")
-    out = np.zeros((height, width), np.uint16)
-    for i in sorted(range(len(masks)), key=lambda i: -np.count_nonzero(masks[i])):
-        out[masks[i]] = i + 1
-    return out
+        """uint16 (H, W): 0 = no mask, i = mask i - 1; where masks overlap, the smallest, of equal ones the
+        first. Raises BadInput for more masks than 16 bits count."""
+        runs = [mask.rle() for mask in self.masks]
+        return label_map(runs, width=self.frame.width, height=self.frame.height)

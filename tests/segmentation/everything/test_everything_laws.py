@@ -7,16 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edge_sdk.tasks.segmentation import result, rle
+from edge_sdk.tasks.segmentation import rle
 from edge_sdk.tasks.segmentation.everything.boxes import box_of, overlaps, suppress
 from edge_sdk.tasks.segmentation.everything.candidates import Candidate, make_room
 from edge_sdk.tasks.segmentation.everything.clean_up import fill_gaps, remove_islands
 from edge_sdk.tasks.segmentation.everything.crops import crops_of, smallest_first
 from edge_sdk.tasks.segmentation.everything.full_size import encode_part, part_above, values_at
 from edge_sdk.tasks.segmentation.everything.held import Held, held
-from edge_sdk.tasks.segmentation.everything.label_map import label_map
 from edge_sdk.tasks.segmentation.everything.points import STEPS, coarse_points, fine_points, hierarchical_count
 from edge_sdk.tasks.segmentation.frame import Frame
+from edge_sdk.tasks.segmentation.label_map import label_map
 
 SEEDS = st.integers(0, 2**32 - 1)
 SIDES = st.integers(1, 40)
@@ -179,8 +179,6 @@ def test_the_label_map_of_runs_is_that_of_masks(seed: int, height: int, width: i
     for index in sorted(range(count), key=lambda i: (-int(masks[i].sum()), -i)):
         expected[masks[index]] = index + 1
     np.testing.assert_array_equal(found, expected)
-    if len({int(one.sum()) for one in masks}) == count:
-        np.testing.assert_array_equal(found, result.label_map(masks, height, width))
 
 
 @given(seed=SEEDS, count=st.integers(0, 12), room=st.integers(0, 12))

@@ -9,24 +9,22 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_sdk import atomic
 from edge_sdk.counted import counted
 from edge_sdk.errors import BadInput
 from edge_sdk.shown import shown
 from edge_sdk.tasks.base import RunInfo
-from edge_sdk.tasks.plots import read_again, write_plot
+from edge_sdk.tasks.plots import read_again
 from edge_sdk.tasks.segmentation.everything.crop_search import Counts
 from edge_sdk.tasks.segmentation.everything.found import FoundMask
-from edge_sdk.tasks.segmentation.everything.label_map import coloured, label_map
-from edge_sdk.tasks.segmentation.result import JSON, LABELS
+from edge_sdk.tasks.segmentation.files import MasksOfPicture
+from edge_sdk.tasks.segmentation.label_map import coloured, label_map
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Everything:
+class Everything(MasksOfPicture):
     """All masks of one picture, in the order in which they win over each other: of smaller crops first, then by
     predicted IoU. width, height: of the picture, px. ran: what produced it.
 
@@ -65,14 +63,6 @@ class Everything:
         """uint16 (H, W), read-only: 0 = no mask, i = mask i - 1; where masks overlap, the smallest. Raises BadInput for
         more masks than 16 bits count."""
         return self._labels
-
-    def save_label_map(self, path: Path | str) -> None:
-        """`label_map` as a PNG file of 8 bits, or of 16 where there are more than 255 masks. Raises BadInput (another
-        suffix), CantWrite."""
-        if Path(path).suffix.lower() != ".png":
-            raise BadInput("a label map is written as PNG", where=str(path), hint="Use .png: JPEG changes the values")
-        _, data = cv2.imencode(".png", self._labels if len(self) > 255 else self._labels.astype(np.uint8))
-        atomic.write(Path(path), data.tobytes())
 
     @property
     def covered(self) -> float:
@@ -114,18 +104,6 @@ class Everything:
             )
         rgb = pixels if pixels.ndim == 3 else np.repeat(pixels[:, :, None], 3, axis=2)
         return coloured(np.ascontiguousarray(rgb, np.uint8), self._labels)
-
-    def save(self, path: Path | str, picture: NDArray[np.uint8] | None = None) -> None:
-        """`plot` to a PNG or JPEG file, `to_json` to a .json file, the label map to one that ends in .labels.png.
-
-        Raises BadInput: another suffix, and as `plot`; CantWrite.
-        """
-        if Path(path).suffix.lower() == JSON:
-            atomic.write(Path(path), self.to_json() + "\n")
-        elif Path(path).name.lower().endswith(LABELS):
-            self.save_label_map(path)
-        else:
-            write_plot(Path(path), lambda: self.plot(picture), others=(JSON,))
 
 
 def _annotation(one: FoundMask, image_id: int, number: int) -> dict[str, Any]:

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from edge_sdk.errors import BadInput
 from edge_sdk.tasks.segmentation.drawing import colour_of
-from edge_sdk.tasks.segmentation.result import MOST_LABELS
 from edge_sdk.tasks.segmentation.rle import Rle
 
+MOST_LABELS = 2**16 - 1
+"""Masks of a label map: what 16 bits hold besides 0."""
 _COVER = 0.45
 """Share of the colour inside a mask; the picture shows through the rest."""
 
