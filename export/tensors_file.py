@@ -100,7 +100,7 @@ def weights_of(path: Path, *, mapped: bool = False, if_pickled: str = _IF_PICKLE
         ) from exc  # fmt: skip
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as exc:
         raise BadInput(
-            f"not a PyTorch file: {_first_line(exc)}", where=str(path), hint="Name a .pth or .safetensors file"
+            f"not a PyTorch file{_reason(exc)}", where=str(path), hint="Name a .pth or .safetensors file"
         ) from exc
     for wrapper in ("state_dict", "model"):
         if isinstance(found, Mapping) and isinstance(found.get(wrapper), Mapping):
@@ -118,6 +118,12 @@ def _safetensors(path: Path) -> Mapping[str, Tensor]:
         return load_file(path)
     except (SafetensorError, OSError) as exc:
         raise BadInput(f"the weights can't be read: {exc}", where=str(path), hint="Copy the file again") from exc
+
+
+def _reason(exc: Exception) -> str:
+    """What the reader says, as the end of a sentence. An unpickler that meets junk raises KeyError with a number that
+    tells nobody anything."""
+    return "" if isinstance(exc, KeyError) else f": {_first_line(exc)}"
 
 
 def _first_line(exc: Exception) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from edge_sdk import tasks
-from edge_sdk.errors import BadInput, BadUsage, Stopped
+from edge_sdk.errors import BadUsage, Stopped
 from edge_sdk.export import tensors_file
 from edge_sdk.export.family import Demo, Exported, Samples, Trained, TrainingPlan
 from edge_sdk.export.pack import setup_of
@@ -68,8 +68,6 @@ class TinySAM:
 
     def plan(self, data: SegmentationData | None, options: TinySamOptions, *, folder: Path) -> TinySamPlan:
         """What `train` would do; whatever is wrong with its arguments is raised here."""
-        if options.weights is not None and not options.weights.is_file():
-            raise BadInput("there is no such file of weights", where=f"--weights {options.weights}", hint="Check it")
         if options.photographs is not None or (data is not None and data.train):
             need(LIBRARY, extra="export")  # frames are drawn in a process of their own: found out now, not there
         length = fit.plan(data, options) if _is_small(options) else whole.plan(data, options)

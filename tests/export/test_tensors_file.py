@@ -100,3 +100,13 @@ def test_a_full_disk_leaves_the_file_that_was_there(
 def test_a_folder_that_is_not_there_is_reported(tmp_path: Path) -> None:
     with pytest.raises(CantWrite):
         tensors_file.write(tmp_path / "none" / "x.safetensors", TENSORS)
+
+
+@pytest.mark.parametrize("junk", [b"", b"junk\n", b"h", b"\x80", b"PK\x03\x04", bytes(range(256))])
+def test_what_is_no_file_of_weights_is_refused_in_words(tmp_path: Path, junk: bytes) -> None:
+    """The reader's own message for junk may be a bare number."""
+    path = tmp_path / "junk.pth"
+    path.write_bytes(junk)
+    with pytest.raises(BadInput, match=r"not a PyTorch file|more than tensors") as caught:
+        tensors_file.weights_of(path)
+    assert not str(caught.value.args[0]).rstrip().split(": ")[-1].isdigit()
