@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import struct
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -98,7 +99,7 @@ def weights_of(path: Path, *, mapped: bool = False, if_pickled: str = _IF_PICKLE
             "the file holds more than tensors (a whole pickled module?), and loading that would run its code",
             where=str(path), hint=if_pickled,
         ) from exc  # fmt: skip
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as exc:
+    except _JUNK as exc:
         raise BadInput(
             f"not a PyTorch file{_reason(exc)}", where=str(path), hint="Name a .pth or .safetensors file"
         ) from exc
@@ -120,10 +121,13 @@ def _safetensors(path: Path) -> Mapping[str, Tensor]:
         raise BadInput(f"the weights can't be read: {exc}", where=str(path), hint="Copy the file again") from exc
 
 
+_JUNK = (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError, struct.error)
+"""What an unpickler raises for bytes that are no pickle, besides its own error."""
+
+
 def _reason(exc: Exception) -> str:
-    """What the reader says, as the end of a sentence. An unpickler that meets junk raises KeyError with a number that
-    tells nobody anything."""
-    return "" if isinstance(exc, KeyError) else f": {_first_line(exc)}"
+    """What the reader says, as the end of a sentence; "" for what tells nobody anything, such as a bare number."""
+    return f": {_first_line(exc)}" if isinstance(exc, (RuntimeError, EOFError, OSError)) else ""
 
 
 def _first_line(exc: Exception) -> str:

@@ -49,12 +49,12 @@ class TinySamOptions(FamilyOptions):
                 f"a side of {self.side} px is no multiple of {SIDE_MULTIPLE}",
                 hint=f"Take {round(self.side / SIDE_MULTIPLE) * SIDE_MULTIPLE}",
             )
-        if self.weights is not None and not self.weights.is_file():  # here, before torch is imported
-            raise BadInput("there is no such file of weights", where=f"--weights {self.weights}", hint="Check it")
         if self.as_is and (self.scratch or self.steps is not None or self.time_budget_s is not None):
             raise BadUsage("--as-is trains nothing", hint="Leave --scratch, --steps and --time-budget out")
         if self.scratch and self.weights is not None:
             raise BadUsage("--scratch starts from no weights, and --weights names some", hint="Give one of the two")
+        if self.weights is not None and not self.weights.is_file():  # here, before torch is imported
+            raise BadInput("there is no such file of weights", where=f"--weights {self.weights}", hint="Check it")
 
     def preprocessing(self) -> Preprocessing | None:
         return None if self.side is None else framed(self.side)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from edge_sdk.errors import BadInput, CantWrite
 from edge_sdk.export import tensors_file
@@ -110,3 +112,12 @@ def test_what_is_no_file_of_weights_is_refused_in_words(tmp_path: Path, junk: by
     with pytest.raises(BadInput, match=r"not a PyTorch file|more than tensors") as caught:
         tensors_file.weights_of(path)
     assert not str(caught.value.args[0]).rstrip().split(": ")[-1].isdigit()
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(junk=st.binary(max_size=40))
+def test_no_bytes_raise_anything_but_our_error(tmp_path: Path, junk: bytes) -> None:
+    path = tmp_path / "junk.pth"
+    path.write_bytes(junk)
+    with pytest.raises(BadInput):
+        tensors_file.weights_of(path)
