@@ -23,8 +23,8 @@ class TinySamOptions(FamilyOptions):
     """side: of the frame that a picture's longest side is scaled to, px, a multiple of 32; None = the network's own,
     384 of the small size and 1024 of published ones. weights: a model to start from, or to export as it is where
     nothing is trained: of a run folder, or as TinySAM, MobileSAM and SAM are published; None = what ships. scratch:
-    start from the trunk alone. as_is: the weights stay as they are, data or not. photographs: folder of pictures that
-    nobody marked, for surfaces and regions.
+    start from the trunk alone. rate: learning rate at the start; None = the recipe's. as_is: the weights stay as they
+    are, data or not. photographs: folder of pictures that nobody marked, for surfaces and regions.
     """
 
     side: int | None = option(
@@ -37,6 +37,11 @@ class TinySamOptions(FamilyOptions):
         "MobileSAM or SAM. Default: the model that ships.",
     )  # fmt: skip
     scratch: bool = option(False, kind="flag", help="Start from the pretrained trunk alone, not from --weights.")
+    rate: float | None = option(
+        None, kind="float", least=1e-6, most=0.1,
+        help="Learning rate at its highest; it falls along a cosine. Default: 0.0015 from scratch, 0.0005 for a model "
+        "that is trained already.",
+    )  # fmt: skip
     as_is: bool = option(False, kind="flag", help="Train nothing: FOLDER is for calibration and evaluation alone.")
     photographs: Path | None = option(
         None, kind="path", help="Folder of further pictures, not annotated: surfaces for drawn scenes, and regions."

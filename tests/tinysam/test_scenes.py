@@ -99,7 +99,7 @@ def test_a_scene_has_its_size_and_masks_that_are_large_enough_and_nested_or_apar
         assert one.masks.shape[1:] == (height, width)
         areas = one.masks.sum((1, 2))
         assert (areas >= LEAST_PX).all()
-        flat = one.masks.reshape(len(one.masks), -1).astype(np.int64)
+        flat = one.masks.reshape(len(one.masks), height * width).astype(np.int64)
         shared = flat @ flat.T
         overlap = (shared > 0) & ~np.eye(len(areas), dtype=bool)
         assert (shared[overlap] == np.minimum(areas[:, None], areas[None])[overlap]).all(), seed

@@ -10,6 +10,10 @@ from numpy.typing import NDArray
 
 Rgb = NDArray[np.uint8]
 Masks = NDArray[np.bool_]
+NEGATIVE = 0.15
+"""Share of pictures whose light and dark change places: what lies dark on a light bench lies light on a dark one."""
+GLARE = 0.2
+"""Share of pictures with glare."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,11 +59,13 @@ def turned(rng: np.random.Generator, one: Annotated) -> Annotated:
 
 
 def coloured(rng: np.random.Generator, picture: Rgb, *, strength: float = 1.0) -> Rgb:
-    """Brightness, contrast, gamma, a cast, sometimes grey or inverted channels."""
+    """Brightness, contrast, gamma, a cast, sometimes a negative, grey, or channels changed about."""
     x = picture.astype(np.float32) / 255.0
+    if rng.random() < NEGATIVE:
+        x = 1.0 - x
     if rng.random() < 0.5 * strength:
-        x = x ** np.float32(np.exp(rng.normal(0.0, 0.3 * strength)))
-    gain = np.exp(rng.normal(0.0, 0.15 * strength)) * np.exp(rng.normal(0.0, 0.08 * strength, 3))
+        x = x ** np.float32(np.exp(rng.normal(0.0, 0.45 * strength)))
+    gain = np.exp(rng.normal(0.0, 0.2 * strength)) * np.exp(rng.normal(0.0, 0.08 * strength, 3))
     x = (x - 0.5) * gain.astype(np.float32) + np.float32(0.5 + rng.normal(0.0, 0.08 * strength))
     draw = rng.random()
     if draw < 0.1:
@@ -67,6 +73,24 @@ def coloured(rng: np.random.Generator, picture: Rgb, *, strength: float = 1.0) -
     elif draw < 0.15:
         x = x[..., rng.permutation(3)]
     return _pixels(x * 255.0)
+
+
+def glaring(rng: np.random.Generator, picture: Rgb) -> Rgb:
+    """Light that a shiny ground throws back: one to three soft bands or spots, blown out in the middle."""
+    if rng.random() >= GLARE:
+        return picture
+    h, w = picture.shape[:2]
+    ys, xs = np.mgrid[0:h, 0:w].astype(np.float32)
+    light = np.zeros((h, w), np.float32)
+    for _ in range(int(rng.integers(1, 4))):
+        angle = rng.choice([0.0, np.pi / 2]) if rng.random() < 0.5 else rng.uniform(0, np.pi)
+        x, y = rng.uniform(0, 1, 2) * (w, h)
+        across = (xs - x) * np.cos(angle) + (ys - y) * np.sin(angle)
+        along = (ys - y) * np.cos(angle) - (xs - x) * np.sin(angle)
+        wide = rng.uniform(0.03, 0.15) * max(h, w)
+        far = wide * np.exp(rng.uniform(0.0, 3.0))
+        light += rng.uniform(0.2, 0.9) * np.exp(-0.5 * ((across / wide) ** 2 + (along / far) ** 4)).astype(np.float32)
+    return _pixels(picture + 255.0 * light[..., None])
 
 
 def worn(rng: np.random.Generator, picture: Rgb) -> Rgb:

@@ -22,6 +22,8 @@ LEAST_PX = 30
 """Smallest visible part of an object that is asked for, px."""
 LEAST_VISIBLE = 0.35
 """Of an object that others cover."""
+SEVERAL = 0.3
+"""Share of things that are made of several surfaces: a thing that is clicked does not end where its material does."""
 DRAWN_TEXTURES = 160
 
 
@@ -145,17 +147,32 @@ class _Canvas:
                 self.paint(mask, self.fill(mask))
 
     def fill(self, mask: Mask) -> NDArray[Any]:
-        """A surface for what lies around the mask; one in five hardly differs from what lies below."""
+        """A surface for what lies around the mask; one in five hardly differs from what lies below, one in three things
+        has several surfaces, as a handle and its blade."""
         if not mask.any():
             return np.zeros((1, 1, 3), np.float32)
         here = _around(mask)
         inside = mask[here] > 0
+        if self.rng.random() < SEVERAL:
+            return self.several(inside)
         found = self.materials.surface(self.rng, *inside.shape).astype(np.float32)
         if self.rng.random() < 0.2:
             below = self.picture[here][inside].mean(0)
             offset = self.rng.normal(0, 25, 3) + self.rng.choice([-1, 1]) * self.rng.uniform(8, 30)
             found = 0.3 * (found - found[inside].mean(0)) + below + offset
         return found
+
+    def several(self, inside: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Two or three surfaces, one after another along the mask."""
+        ys, xs = np.nonzero(inside)
+        spread = np.cov(np.stack([xs, ys])) if len(xs) > 1 else np.eye(2)
+        along = np.linalg.eigh(spread)[1][:, 1]
+        at = xs * along[0] + ys * along[1]
+        ends = np.sort(self.rng.uniform(at.min(), at.max(), int(self.rng.integers(1, 3))))
+        rows, columns = np.indices(inside.shape)
+        piece = np.searchsorted(ends, columns * along[0] + rows * along[1])
+        found = [self.materials.surface(self.rng, *inside.shape).astype(np.float32) for _ in range(len(ends) + 1)]
+        return np.asarray(np.choose(piece[..., None], found), np.float32)
 
     def cutout(self, centre: tuple[float, float], radius: float) -> None:
         """A real object, turned and scaled."""

@@ -49,8 +49,9 @@ class Shares:
 
 @dataclass(frozen=True, eq=False)
 class Mixture:
-    """marked: by kind; each kind is drawn from equally often, so that 15 pictures weigh as much as 200. photographs:
-    for regions. side: of a frame, px. boxes, points: prompts a frame. A source that is empty is not drawn from."""
+    """marked: by kind; kinds are drawn from as often as the roots of their sizes say, so that 15 pictures are not lost
+    beside 200, nor seen as often. photographs: for regions. side: of a frame, px. boxes, points: prompts a frame. A
+    source that is empty is not drawn from."""
 
     marked: Sequence[Sequence[AnnotatedPicture]]
     photographs: Sequence[Rgb]
@@ -81,7 +82,7 @@ class Mixture:
         chosen = np.resize(order, count) if len(order) < count else order[:count]
         h, w = one.picture.shape[:2]
         image = np.zeros((self.side, self.side, 3), np.uint8)
-        image[:h, :w] = annotated.worn(rng, one.picture)
+        image[:h, :w] = annotated.worn(rng, annotated.glaring(rng, one.picture))
         masks = np.zeros((count, self.side, self.side), np.uint8)
         masks[:, :h, :w] = one.masks[chosen]
         boxes = [box_of(one.masks[k]).astype(np.float32) for k in chosen[: self.boxes]]
@@ -101,7 +102,7 @@ class Mixture:
         if kind == 0:
             return scene(rng, self.materials, self.side)
         if kind == 1:
-            source = self.marked[int(rng.integers(len(self.marked)))]
+            source = self.marked[int(rng.choice(len(self.marked), p=_by_root([len(kind) for kind in self.marked])))]
             one = read(source[int(rng.integers(len(source)))], rng)
         else:
             one = self._divided(rng)
@@ -122,6 +123,12 @@ class Mixture:
         if len(large) > 40:
             large = rng.choice(large, 40, replace=False)
         return Annotated(picture, labels[None] == large[:, None, None])
+
+
+def _by_root(counts: Sequence[int]) -> NDArray[np.float64]:
+    """Chances, proportional to the square roots of counts."""
+    roots = np.sqrt(np.asarray(counts, np.float64))
+    return np.asarray(roots / roots.sum())
 
 
 def read(picture: AnnotatedPicture, rng: np.random.Generator) -> Annotated:

@@ -44,8 +44,9 @@ def start_of(options: TinySamOptions) -> SmallModel:
 
 
 def recipe_of(options: TinySamOptions) -> SmallRecipe:
-    """From the trunk alone, or from a model that is trained already."""
-    return SmallRecipe() if options.scratch else SmallRecipe.tuning()
+    """From the trunk alone, or from a model that is trained already; the user's rate, where one is stated."""
+    recipe = SmallRecipe() if options.scratch else SmallRecipe.tuning()
+    return recipe if options.rate is None else recipe.at(options.rate)
 
 
 def plan(data: SegmentationData | None, options: TinySamOptions) -> Length:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -29,7 +29,7 @@ from edge_sdk.export.tinysam.small.model import SmallModel
 from edge_sdk.export.tinysam.small.windows import POINT_SCALES, around, weights
 from edge_sdk.export.training.loop import Moment
 
-CODE = "tinysam-small/2"
+CODE = "tinysam-small/3"
 """Bump when older checkpoints can no longer be resumed."""
 
 
@@ -39,7 +39,8 @@ class SmallRecipe:
     kept, per step. still_from: share of the run from which norms keep their statistics, so that the network that is
     trained is the one that is exported. box_scales: of the windows of boxes, drawn between the two. least_share,
     least_seen: a window around a point is taught the mask where the mask spans this share of it and this share of the
-    mask lies in it; of the others it learns the IoU alone."""
+    mask lies in it; of the others it learns the IoU alone. uncorrected: share of second rounds without a correcting
+    point, in which a mask is only looked at again, in a window of its own size."""
 
     batch: int = 4
     rate: float = 1.5e-3
@@ -53,11 +54,16 @@ class SmallRecipe:
     least_seen: float = 0.85
     iou_weight: float = 1.0
     refine: bool = True
+    uncorrected: float = 0.5
 
     @classmethod
     def tuning(cls) -> SmallRecipe:
         """For a model that is trained already: a third of the rates, so that it keeps what it can."""
         return cls(rate=5e-4, trunk_rate=1e-4)
+
+    def at(self, rate: float) -> SmallRecipe:
+        """The same at another rate; the trunk's stays in proportion."""
+        return replace(self, rate=rate, trunk_rate=self.trunk_rate * rate / self.rate)
 
 
 class SmallTraining(AveragedTraining[SmallModel]):
@@ -147,7 +153,7 @@ class _Lesson:
         }
 
     def refined(self, rng: np.random.Generator, masks: Tensor) -> _Lesson:
-        """A second round: for one prompt of each picture its mask, and a point where that is wrong."""
+        """A second round: for one prompt of each picture its mask and, mostly, a point where that is wrong."""
         b = self.owner.shape[0]
         has_box = self.prompts.box[1][torch.arange(b)[:, None], self.owner]
         chosen = torch.from_numpy(_draw(rng, (self.fits * (4.0 - 3.0 * has_box)).numpy()))
@@ -156,6 +162,7 @@ class _Lesson:
         wrong = (torch.sigmoid(logits) - self.truth[rows, chosen]).numpy()
         points, labels = self.prompts.points[rows, owner], self.prompts.labels[rows, owner]
         extra, kind = _corrections(rng, wrong, window.numpy())
+        kind[rng.random(b) < self.recipe.uncorrected] = HIDDEN
         again = copy.copy(self)
         tokens = torch.cat([points, torch.from_numpy(extra)[:, None]], 1)[:, None]
         marks = torch.cat([labels, torch.from_numpy(kind)[:, None]], 1)[:, None]
