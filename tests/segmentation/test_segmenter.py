@@ -12,11 +12,14 @@ import cv2
 import disk_graphs
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edge_sdk.errors import BadInput, BadUsage
 from edge_sdk.tasks.segmentation.encoding_cache import PICTURES, EncodingCache
-from edge_sdk.tasks.segmentation.prompts import Prompted
-from edge_sdk.tasks.segmentation.segmenter import PromptSegmenter
+from edge_sdk.tasks.segmentation.prompts import Prompt, Prompted
+from edge_sdk.tasks.segmentation.segmenter import PromptSegmenter, chosen_mask
+from edge_sdk.tasks.segmentation.settings import SegmentationSettings
 from edge_sdk.tensors import Array
 
 PICTURE = disk_graphs.picture(7)
@@ -70,6 +73,28 @@ def test_a_prompt_of_three_tokens_is_answered_by_the_single_mask(
 ) -> None:
     assert segmenter.predict(PICTURE, **prompt)[0].index == index
     assert windowed.predict(PICTURE, **prompt)[0].index == 1  # a bundle without one: the highest predicted IoU
+
+
+@given(
+    iou=st.lists(st.floats(-1, 2, width=32), min_size=4, max_size=4), points=st.integers(0, 3), box=st.booleans(),
+    single=st.none() | st.integers(0, 3), boxed=st.none() | st.integers(0, 3),
+)  # fmt: skip
+def test_which_mask_answers_is_the_boxs_then_the_single_one_then_the_best(
+    iou: list[float], points: int, box: bool, single: int | None, boxed: int | None
+) -> None:
+    settings = SegmentationSettings(multimask=(1, 2, 3), single=single, boxed=boxed)
+    prompt = Prompt(
+        points=np.zeros((points, 2)), labels=np.ones(points, np.int32), box=np.array([0.0, 0, 9, 9]) if box else None
+    )
+    found = chosen_mask(np.array(iou, np.float32), prompt, settings)
+    tokens = points + (2 if box else 1 if points else 0)  # as SAM counts them, the padding among them
+    if box and boxed is not None:
+        assert found == boxed
+    elif tokens >= 3 and single is not None:
+        assert found == single
+    else:
+        assert found in (1, 2, 3)
+        assert iou[found] == max(iou[1:])
 
 
 @pytest.mark.parametrize("kind", ["disks", "windows"])

@@ -79,9 +79,10 @@ class PromptSegmenter(Running[Source, Segmentation]):
         x0, y0, x1, y1. masks: one or N of: a `Mask` of an earlier call on this picture; the caller's own, bool (H, W);
         logits float32 (r, r) over the whole frame. Points, boxes and masks of one prompt are used together.
 
-        multimask: True = all alternatives of each prompt; False, the default = one mask: of a prompt of three tokens
-        and more the bundle's single mask, if it has one, else the alternative with the highest predicted IoU. refine:
-        rounds in which the mask so chosen is given back as a mask prompt; 0 = none.
+        multimask: True = all alternatives of each prompt; False, the default = one mask: of a prompt with a box the one
+        that the bundle states for boxes, of one of three tokens and more its single mask; where it states none, the
+        alternative with the highest predicted IoU. refine: rounds in which the mask so chosen is given back as a mask
+        prompt; 0 = none.
 
         Prompts run together, up to the `max_batch` of the decoder. Masks are placed in the caller's pixels at once, as
         many as fit into PLACED_BYTES; the others when they are first asked for. Raises BadInput that names what is
@@ -289,6 +290,8 @@ def encoder_feeds(tensor: NDArray[np.uint8], frame: Frame) -> dict[str, Array]:
 
 def chosen_mask(iou: NDArray[np.float32], prompt: Prompt, settings: SegmentationSettings) -> int:
     """Index of the one mask that answers a prompt. iou: float32 (K,), predicted. Of equal ones the first."""
+    if settings.boxed is not None and prompt.box is not None:
+        return settings.boxed
     if settings.single is not None and prompt.token_count >= UNAMBIGUOUS:
         return settings.single
     return max(settings.multimask, key=lambda index: iou[index])

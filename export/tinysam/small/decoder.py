@@ -40,6 +40,8 @@ HEADS, KEY = 4, 8
 """Heads, and channels of each, in which cells are compared."""
 W32, W16, W8, W64 = 48, 80, 128, 16
 """Channels of the hourglass at grids of 32, 16, 8 and 64 cells."""
+BOXED = 1
+"""Which of its three windows answers a box: the middle one. They hardly differ, and the predicted IoU chooses worse."""
 SPOT = 0.6
 """What a mask starts from at a point, where a box starts from 1."""
 
