@@ -177,7 +177,7 @@ def test_frames_hold_a_picture_with_prompts_that_mean_their_masks(mixture: Mixtu
         assert (frame.image.shape, max(height, width)) == ((SIDE, SIDE, 3), SIDE)
         assert not frame.image[height:].any()
         assert not frame.image[:, width:].any()
-        assert (frame.masks.shape, frame.boxes.shape, frame.points.shape) == ((7, SIDE, SIDE), (4, 4), (3, 2))
+        assert (frame.masks.shape, frame.boxes.shape, frame.points.shape) == ((9, SIDE, SIDE), (4, 4), (5, 2))
         assert set(np.unique(frame.masks)) <= {0, 1}
         assert not frame.masks[:, height:].any()
         assert not frame.masks[:, :, width:].any()

@@ -5,13 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from small_nets import SIDE, network
 from torch import Tensor
 
 from edge_sdk.export.tinysam.small.decoder import FRAME_MASK, MASK, Prompts, answer, area_px, onto_frame, windows_of
-from edge_sdk.export.tinysam.small.windows import BOX_SCALES, POINT_SCALES, SPREAD, around
+from edge_sdk.export.tinysam.small.windows import BOX_SCALES, LEAST_PX, POINT_SCALES, SPREAD, around
 
 BOX = (2, 3)
+WHOLE = torch.tensor([[float(SIDE)] * 2])
+"""Extent of a picture that fills its frame."""
 
 
 @pytest.fixture(scope="module")
@@ -50,14 +54,39 @@ def test_three_answers_lie_in_windows_around_the_box(features: dict[str, Tensor]
 
 
 def test_windows_around_points_have_the_sides_of_the_frame_and_hold_all_of_them() -> None:
-    one = windows_of(prompts([[[40, 50]]], [[1]]), float(SIDE))[0, 0]
+    one = windows_of(prompts([[[64, 64]]], [[1]]), float(SIDE), WHOLE)[0, 0]
     sides = one[:, 2:] - one[:, :2]
     torch.testing.assert_close(sides[:, 0], torch.tensor(POINT_SCALES) * SIDE)
-    torch.testing.assert_close((one[:, :2] + one[:, 2:]) / 2, torch.tensor([[40.5, 50.5]]).expand(3, -1))
-    far = windows_of(prompts([[[10, 10], [100, 90], [0, 127]]], [[1, 1, 0]]), float(SIDE))[0, 0]
-    assert float((far[:, 2:] - far[:, :2]).min()) >= SPREAD * 90 - 1e-3
-    assert torch.all(far[:, :2] <= 10.5)
-    assert torch.all(far[:, 2:] >= 100.5)
+    torch.testing.assert_close((one[:2, :2] + one[:2, 2:]) / 2, torch.tensor([[64.5, 64.5]]).expand(2, -1))
+    far = windows_of(prompts([[[40, 40], [80, 70], [0, 127]]], [[1, 1, 0]]), float(SIDE), WHOLE)[0, 0]
+    assert float((far[:, 2:] - far[:, :2]).min()) >= SPREAD * 40 - 1e-3
+    assert torch.all(far[:, :2] <= 40.5)
+    assert torch.all(far[:, 2:] >= 80.5)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    x=st.floats(0, SIDE - 1, width=32), y=st.floats(0, SIDE - 1, width=32), other=st.floats(0, SIDE - 1, width=32),
+    height=st.integers(1, SIDE), width=st.integers(1, SIDE),
+)  # fmt: skip
+def test_windows_around_points_stay_in_the_picture_and_hold_the_point(
+    x: float, y: float, other: float, height: int, width: int
+) -> None:
+    """The widest one is the picture itself."""
+    extent = torch.tensor([[float(height), float(width)]])
+    x, y, other = min(x, width - 1), min(y, height - 1), min(other, width - 1)
+    for points, labels in (([[x, y]], [1]), ([[x, y], [other, y]], [1, 1])):
+        found = windows_of(prompts([points], [labels]), float(SIDE), extent)[0, 0]
+        least = LEAST_PX / 2  # what is smaller than the least window is held by one around it
+        for low, high, at, length in ((0, 2, x + 0.5, width), (1, 3, y + 0.5, height)):
+            room = max(0.0, least - length / 2) + 1e-3
+            assert torch.all(found[:, low] >= min(-room, 0.0))
+            assert torch.all(found[:, high] <= length + room)
+            assert torch.all(found[:, low] <= at)
+            assert torch.all(found[:, high] >= at)
+            torch.testing.assert_close(
+                found[-1, high] - found[-1, low], torch.tensor(max(float(length), LEAST_PX)), atol=1e-3, rtol=0
+            )
 
 
 def test_a_box_comes_before_a_mask_and_a_mask_before_points() -> None:
@@ -65,12 +94,12 @@ def test_a_box_comes_before_a_mask_and_a_mask_before_points() -> None:
     mask[..., 30:48, 24:60] = 6.0  # px 40 to 64 down and 32 to 80 across, at a side of 128
     scales = torch.tensor(BOX_SCALES)
     around_mask = around(torch.tensor([[32.0, 40, 80, 64]])[:, None], scales)[0]
-    pointed = windows_of(prompts([[[50, 50]]], [[1]], mask), float(SIDE))[0, 0]
+    pointed = windows_of(prompts([[[50, 50]]], [[1]], mask), float(SIDE), WHOLE)[0, 0]
     torch.testing.assert_close(pointed, around_mask, atol=1e-3, rtol=0)
-    boxed = windows_of(prompts([[[10, 10], [30, 30]]], [list(BOX)], mask), float(SIDE))[0, 0]
+    boxed = windows_of(prompts([[[10, 10], [30, 30]]], [list(BOX)], mask), float(SIDE), WHOLE)[0, 0]
     torch.testing.assert_close(boxed, around(torch.tensor([[10.0, 10, 30, 30]])[:, None], scales)[0])
-    empty = windows_of(prompts([[[50, 50]]], [[1]], torch.full_like(mask, -6.0)), float(SIDE))[0, 0]
-    torch.testing.assert_close(empty, windows_of(prompts([[[50, 50]]], [[1]]), float(SIDE))[0, 0])
+    empty = windows_of(prompts([[[50, 50]]], [[1]], torch.full_like(mask, -6.0)), float(SIDE), WHOLE)[0, 0]
+    torch.testing.assert_close(empty, windows_of(prompts([[[50, 50]]], [[1]]), float(SIDE), WHOLE)[0, 0])
 
 
 def test_hidden_tokens_change_nothing_and_other_points_do(features: dict[str, Tensor]) -> None:

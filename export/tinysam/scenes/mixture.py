@@ -58,7 +58,7 @@ class Mixture:
     materials: Materials
     side: int
     boxes: int = 4
-    points: int = 3
+    points: int = 5
     shares: Shares = field(default_factory=Shares)
     _regions: dict[tuple[int, int], NDArray[np.uint16]] = field(default_factory=dict, init=False, repr=False)
 

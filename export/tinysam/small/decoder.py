@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edge_sdk.export.tinysam import BOTTOM_RIGHT, NEGATIVE, POSITIVE, TOP_LEFT
-from edge_sdk.export.tinysam.small.encoder import F2, F4, STRIDES, conv
+from edge_sdk.export.tinysam.small.encoder import F2, F4, REACH, STRIDES, conv
 from edge_sdk.export.tinysam.small.windows import (
     BOX_SCALES,
     POINT_SCALES,
     SPREAD,
     around,
-    centred,
+    fitted,
     place,
     sample,
     weights,
@@ -69,11 +69,12 @@ class Prompts:
         return torch.cat(corners, -1), start.amax(-1)
 
 
-def point_windows(prompts: Prompts, side: float, scales: Tensor) -> Tensor:
-    """Windows (B, P, K, 4) around the positive points, sides `scales` (K,) in sides of the frame."""
+def point_windows(prompts: Prompts, side: float, scales: Tensor, extent: Tensor) -> Tensor:
+    """Windows (B, P, K, 4) around the positive points, sides `scales` (K,) in sides of the frame, within pictures of
+    this extent (B, 2), px."""
     centre, spread, _ = _spread(prompts)
     sides = torch.maximum((scales * side)[:, None], SPREAD * spread.amax(-1)[..., None, None])
-    return centred(centre[:, :, None], sides.expand(-1, -1, -1, 2))
+    return fitted(centre[:, :, None], sides.expand(-1, -1, -1, 2), extent[:, None, None])
 
 
 def _spread(prompts: Prompts) -> tuple[Tensor, Tensor, Tensor]:
@@ -282,17 +283,18 @@ def _owned(prompts: Prompts, owner: Tensor | None, q: int) -> Prompts:
 
 def answer(decoder: WindowDecoder, features: Mapping[str, Tensor], prompts: Prompts) -> tuple[Tensor, Tensor, Tensor]:
     """The three answers to each prompt: masks (B, P, 3, 64, 64), predicted IoU (B, P, 3), windows (B, P, 3, 4)."""
-    window = windows_of(prompts, decoder.side)
+    window = windows_of(prompts, decoder.side, features[REACH])
     b, p, k = window.shape[:3]
     masks, iou = decoder(features, window.flatten(1, 2), None, prompts)
     return masks.reshape(b, p, k, MASK, MASK), iou.reshape(b, p, k), window
 
 
-def windows_of(prompts: Prompts, side: float) -> Tensor:
-    """The windows (B, P, 3, 4) of each prompt: around its box; without one around its mask prompt; else its points."""
+def windows_of(prompts: Prompts, side: float, extent: Tensor) -> Tensor:
+    """The windows (B, P, 3, 4) of each prompt: around its box; without one around its mask prompt; else its points.
+    extent: (B, 2) of the pictures, px."""
     box, has_box = prompts.box
     scales = torch.tensor(BOX_SCALES, device=box.device)
-    window = point_windows(prompts, side, torch.tensor(POINT_SCALES, device=box.device))
+    window = point_windows(prompts, side, torch.tensor(POINT_SCALES, device=box.device), extent)
     if prompts.mask is not None:
         masked, there = mask_windows(prompts, side, scales)
         window = torch.where(there[..., None, None] > 0, masked, window)

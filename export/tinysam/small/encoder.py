@@ -20,7 +20,9 @@ pass through them would cost as much as through all the others."""
 F2, F4, F16 = 8, 48, 96
 """Channels of the pyramid at strides 2, 4 and 16."""
 STRIDES = {"features_2": 2, "features_4": 4}
-"""Pixels per cell of each output."""
+"""Pixels per cell of each output that has cells."""
+REACH = "reach"
+"""Further output, (N, 2): height and width of the picture in its frame, px, for windows to stay in it."""
 
 
 def conv(inputs: int, outputs: int, kernel: int = 1, *, groups: int = 1) -> nn.Sequential:
@@ -40,7 +42,7 @@ class Smooth(nn.Sequential):
 
 
 class SmallEncoder(nn.Module):
-    """uint8 picture (N, S, S, 3) RGB to features by name: (N, 8, S/2, S/2) and (N, 48, S/4, S/4)."""
+    """uint8 picture (N, S, S, 3) RGB to features by name: (N, 8, S/2, S/2), (N, 48, S/4, S/4), (N, 2) its extent."""
 
     def __init__(self, trunk: Trunk | None = None) -> None:
         super().__init__()
@@ -71,7 +73,7 @@ class SmallEncoder(nn.Module):
         p8 = self.smooth8(self.lateral8(tapped[4]) + _doubled(self.down8(p16)))
         p4 = self.smooth4(self.lateral4(tapped[2]) + _doubled(self.down4(p8)))
         p2 = self.smooth2(self.lateral2(tapped[0]) + _doubled(self.down2(p4)))
-        return {"features_2": p2, "features_4": p4}
+        return {"features_2": p2, "features_4": p4, REACH: extent}
 
     def trunk(self, x: Tensor) -> dict[int, Tensor]:
         """Outputs of the tapped blocks."""

@@ -11,7 +11,7 @@ from edge_sdk.export.tinysam import EXTENT, IMAGE, IOU, LABELS, MASK, MASKS, POI
 from edge_sdk.export.tinysam.graph.parts import reshape
 from edge_sdk.export.tinysam.small.decoder import CELLS, FRAME_MASK, WindowDecoder
 from edge_sdk.export.tinysam.small.decoder import MASK as MASK_SIDE
-from edge_sdk.export.tinysam.small.encoder import STRIDES, TAPS, SmallEncoder
+from edge_sdk.export.tinysam.small.encoder import REACH, STRIDES, TAPS, SmallEncoder
 from edge_sdk.export.tinysam.small.graph_hourglass import Hourglass
 from edge_sdk.export.tinysam.small.graph_parts import as_float, conv, merged, smooth
 from edge_sdk.export.tinysam.small.graph_prompts import CHANNELS, K, PromptNodes
@@ -25,7 +25,7 @@ CUTS: Mapping[str, int] = {"features_4": CELLS, "features_2": MASK_SIDE}
 
 
 def encoder_graph(net: SmallEncoder, side: int) -> bytes:
-    """uint8 picture (1, side, side, 3) and its extent in; features at strides 2 and 4 out."""
+    """uint8 picture (1, side, side, 3) and its extent in; features at strides 2 and 4 and (1, 2) the extent out."""
     g = GraphBuilder("tinysam-small-encoder")
     x = g.picture(g.input(IMAGE, "uint8", (1, side, side, 3)))
     centred = g.arithmetic("Sub", x, MEAN, name="picture/centred")
@@ -43,6 +43,8 @@ def encoder_graph(net: SmallEncoder, side: int) -> bytes:
     conv(g, x, net.smooth2, name="smooth2", out="features_2")
     for name, stride in STRIDES.items():
         g.output(name, "float32", (1, CHANNELS[name], side // stride, side // stride))
+    g.node("Unsqueeze", [EXTENT, g.constant("extent/first", np.array([0], np.int64))], name=REACH)
+    g.output(REACH, "float32", (1, 2))
     return g.finish()
 
 
@@ -69,6 +71,7 @@ def decoder_graph(net: WindowDecoder, *, refiner: bool = False) -> tuple[bytes, 
     side = net.side
     for name, stride in STRIDES.items():
         g.input(name, "float32", (1, CHANNELS[name], side // stride, side // stride))
+    g.input(REACH, "float32", (1, 2))
     g.input(POINTS, "float32", ("N", "T", 2))
     g.input(LABELS, "int32", ("N", "T"))
     if refiner:

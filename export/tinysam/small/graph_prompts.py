@@ -14,7 +14,7 @@ import numpy as np
 from edge_sdk.export.tinysam import BOTTOM_RIGHT, LABELS, MASK, NEGATIVE, POINTS, POSITIVE, TOP_LEFT
 from edge_sdk.export.tinysam.graph.parts import float64, reshape, transpose
 from edge_sdk.export.tinysam.small.decoder import CELLS, FRAME_MASK, HEADS, KEY, SPOT, WindowDecoder
-from edge_sdk.export.tinysam.small.encoder import F2, F4, STRIDES
+from edge_sdk.export.tinysam.small.encoder import F2, F4, REACH, STRIDES
 from edge_sdk.export.tinysam.small.graph_parts import Arithmetic, as_float
 from edge_sdk.export.tinysam.small.windows import (
     BOX_SCALES,
@@ -51,9 +51,13 @@ class PromptNodes(Arithmetic):
         widest = op("Mul", self.g.largest(spread, 1, name="point/widest"), self.scalar(SPREAD), name="point/wide")
         scales = self.g.constant("point/scales", np.array(POINT_SCALES, np.float32) * np.float32(self.side))
         sides = op("Max", scales, widest, name="point/sides")  # (N, 3)
-        half = op("Mul", self.unsqueezed(sides, 2, name="point/sides3"), self.scalar(0.5), name="point/half")
+        reach = op("Gather", REACH, self.g.constant("reach/x_y", np.array([1, 0], np.int64)), name="reach/xy", axis=1)
+        reach = self.unsqueezed(reach, 1, name="reach/3")  # (1, 1, 2)
+        sides = op("Min", self.unsqueezed(sides, 2, name="point/sides3"), reach, name="point/within")  # (N, 3, 2)
+        half = op("Mul", sides, self.scalar(0.5), name="point/half")
+        middle = op("Max", self.unsqueezed(centre, 1, name="point/centre3"), half, name="point/from_low")
+        middle = op("Min", middle, op("Sub", reach, half, name="point/latest"), name="point/moved")
         half = op("Max", half, self.scalar(LEAST_PX / 2), name="point/half/least")
-        middle = self.unsqueezed(centre, 1, name="point/centre3")
         pair = [op(kind, middle, half, name=f"point/{kind.lower()}") for kind in ("Sub", "Add")]
         if self.refiner:
             masked, there = self._mask_windows()

@@ -40,7 +40,8 @@ class SmallRecipe:
     trained is the one that is exported. box_scales: of the windows of boxes, drawn between the two. least_share,
     least_seen: a window around a point is taught the mask where the mask spans this share of it and this share of the
     mask lies in it; of the others it learns the IoU alone. uncorrected: share of second rounds without a correcting
-    point, in which a mask is only looked at again, in a window of its own size."""
+    point, in which a mask is only looked at again, in a window of its own size. point_windows: that a
+    picture is taught of its points; fitting_first: how much likelier those that fit are among them."""
 
     batch: int = 4
     rate: float = 1.5e-3
@@ -55,6 +56,8 @@ class SmallRecipe:
     iou_weight: float = 1.0
     refine: bool = True
     uncorrected: float = 0.5
+    point_windows: int = 9
+    fitting_first: float = 3.0
 
     @classmethod
     def tuning(cls) -> SmallRecipe:
@@ -83,7 +86,7 @@ class SmallTraining(AveragedTraining[SmallModel]):
         image = torch.from_numpy(np.stack([f.image for f in frames]))
         extent = torch.tensor([f.extent for f in frames], dtype=torch.float32)
         features = model.encoder(image, extent)
-        lesson = _Lesson(frames, rng, model.side, recipe)
+        lesson = _Lesson(frames, extent, rng, model.side, recipe)
         masks, iou = model.decoder(features, lesson.window, lesson.owner, lesson.prompts)
         terms = lesson.terms(masks, iou, "")
         if recipe.refine:
@@ -96,8 +99,13 @@ class SmallTraining(AveragedTraining[SmallModel]):
 class _Lesson:
     """Windows, prompts and true masks of one step, or of its second round."""
 
-    def __init__(self, frames: list[Frame], rng: np.random.Generator, side: int, recipe: SmallRecipe) -> None:
+    def __init__(
+        self, frames: list[Frame], extent: Tensor, rng: np.random.Generator, side: int, recipe: SmallRecipe
+    ) -> None:
         self.side, self.recipe = side, recipe
+        self.truth: Tensor
+        self.area: Tensor
+        self.fits: Tensor
         self.masks = torch.from_numpy(np.stack([f.masks for f in frames]))  # (B, P, S, S), uint8
         boxes = torch.from_numpy(np.stack([f.boxes for f in frames]))
         points = torch.from_numpy(np.stack([f.points for f in frames]))
@@ -113,11 +121,23 @@ class _Lesson:
             np.exp(rng.normal(0.0, 0.15, len(POINT_SCALES))).astype(np.float32)
         )
         alone = Prompts(tokens[:, q:], labels[:, q:])
-        pointed = point_windows(alone, float(side), scales).flatten(1, 2)
+        pointed = point_windows(alone, float(side), scales, extent).flatten(1, 2)
         self.window = torch.cat([boxed, pointed], 1)
         self.owner = torch.tensor([*range(q), *(q + k // len(POINT_SCALES) for k in range(p * len(POINT_SCALES)))])
         self.owner = self.owner.expand(b, -1)
         self._prepare(fitting=True)
+        self._keep(rng, boxes=q)
+
+    def _keep(self, rng: np.random.Generator, *, boxes: int) -> None:
+        """Of the windows around points some, mostly those that fit: each costs the same, and most of the others would
+        teach nothing but that they are wrong."""
+        chance = 1.0 + self.recipe.fitting_first * self.fits[:, boxes:].numpy()
+        order = np.argsort(-(rng.random(chance.shape) ** (1.0 / chance)), axis=1)[:, : self.recipe.point_windows]
+        first = np.tile(np.arange(boxes), (len(order), 1))
+        kept = torch.from_numpy(np.concatenate([first, boxes + order], 1))
+        rows = torch.arange(len(order))[:, None]
+        self.window, self.owner, self.fits = self.window[rows, kept], self.owner[rows, kept], self.fits[rows, kept]
+        self.truth, self.area = self.truth[rows, kept], self.area[rows, kept]
 
     def _prepare(self, *, fitting: bool) -> None:
         """True masks in the windows, and which windows fit theirs."""

@@ -12,9 +12,10 @@ from torch import Tensor
 
 BOX_SCALES = (1.15, 1.35, 1.7)
 """Sides of the windows of a box prompt, in sides of the box."""
-POINT_SCALES = (0.16, 0.45, 1.3)
-"""Sides of the windows of point prompts, in sides of the frame: part, object, everything. A thing that is clicked at
-its end needs a window of twice its size."""
+POINT_SCALES = (0.16, 0.45, 1.0)
+"""Sides of the windows of point prompts, in sides of the frame: part, object, the whole picture. They are moved into
+the picture and cut to its size: a long thing that is clicked at its end would need a window of twice its length around
+the point, in which it is thinner than a cell."""
 LEAST_PX = 12.0
 """Shortest side of a window, px of the frame: below it a window holds too few cells of the finest features."""
 LEAST_ASPECT = 0.35
@@ -38,6 +39,14 @@ def centred(centre: Tensor, sides: Tensor) -> Tensor:
     """Windows (..., 4) of given centres (..., 2) and sides (..., 2), px."""
     half = sides.clamp(min=LEAST_PX) / 2
     return torch.cat([centre - half, centre + half], -1)
+
+
+def fitted(centre: Tensor, sides: Tensor, extent: Tensor) -> Tensor:
+    """Windows (..., 4) of centres (..., 2) and sides (..., 2), no larger than the picture and moved into it. extent:
+    (..., 2) = height and width of the picture in its frame, px."""
+    reach = extent.flip(-1)
+    sides = torch.minimum(sides, reach)
+    return centred(torch.minimum(torch.maximum(centre, sides / 2), reach - sides / 2), sides)
 
 
 def weights(low: Tensor, high: Tensor, cells: int, length: int, stride: float) -> Tensor:
