@@ -36,7 +36,9 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--pictures", type=int, default=None, help="At most so many test pictures, spread evenly.")
     out.add_argument("--variants", nargs="+", default=["fp32", "int8-w7"], help="Variants of the bundle.")
     out.add_argument("--runtimes", nargs="+", default=["onnxruntime", "openvino"], help="Runtimes.")
-    out.add_argument("--refine", type=int, default=0, help="Rounds in which a mask is given back as a prompt.")
+    out.add_argument(
+        "--refine", type=int, default=None, help="Rounds in which a mask is given back; default: the bundle's."
+    )
     out.add_argument("--best", action="store_true", help="Also the alternative that fits best: twice the time.")
     out.add_argument("--out", type=Path, required=True, help="The JSON to write.")
     return out

@@ -280,6 +280,7 @@ def test_graphs_that_do_not_fit_together_are_refused() -> None:
         (SegmentationSettings(multimask=(1, 1)), r"multimask is \(1, 1\)"),
         (SegmentationSettings(multimask=(1, 4)), "mask 4 is chosen, and the decoder answers 4"),
         (SegmentationSettings(multimask=(1,), single=-1), "mask -1 is chosen"),
+        (SegmentationSettings(multimask=(1,), rounds=17), "17 rounds are none from 0 to 16"),
         (SegmentationSettings(multimask=(1,), boxed=4), "mask 4 is chosen, and the decoder answers 4"),
         (SegmentationSettings(multimask=(1,), mask_threshold=float("nan")), "a threshold is no finite number"),
         (

@@ -161,6 +161,16 @@ def test_a_callers_own_mask_is_a_prompt_alone(segmenter: PromptSegmenter) -> Non
     np.testing.assert_allclose(mask.logits[20:, :8], -13.0, atol=0.2)
 
 
+def test_a_bundle_says_how_often_a_mask_is_given_back_and_a_caller_may_say_otherwise(tmp_path: Path) -> None:
+    settings = SegmentationSettings(multimask=(1, 2, 3), single=0, rounds=2)
+    with disk_graphs.opened(disk_graphs.write(tmp_path / "rounds.edge", settings=settings)) as segmenter:
+        found = {
+            rounds: segmenter.predict(PICTURE, boxes=[10, 10, 40, 30], refine=rounds)[0] for rounds in (None, 0, 2)
+        }
+        np.testing.assert_array_equal(found[None].logits, found[2].logits)
+        assert np.abs(found[None].logits - found[0].logits).max() > 1
+
+
 @pytest.mark.parametrize("kind", ["disks", "windows"])
 def test_refining_is_giving_the_chosen_mask_back(kind: str, request: pytest.FixtureRequest) -> None:
     with disk_graphs.opened(request.getfixturevalue(kind)) as segmenter:

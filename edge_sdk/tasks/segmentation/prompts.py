@@ -44,7 +44,7 @@ class Prompted:
     boxes: Any = None
     masks: Any = None
     multimask: bool = False
-    refine: int = 0
+    refine: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -63,6 +63,12 @@ class Prompt:
         if self.box is not None:
             return len(self.points) + 2
         return len(self.points) + 1 if len(self.points) else 0
+
+
+def mask_grids(wanted: Sequence[Prompt]) -> NDArray[np.float32] | None:
+    """float32 (N, 1, r, r), the mask prompts of prompts that all have one; None where none of them has."""
+    grids = [prompt.mask for prompt in wanted if prompt.mask is not None]
+    return np.stack(grids)[:, None] if grids else None
 
 
 def checked(

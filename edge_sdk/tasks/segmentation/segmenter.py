@@ -25,15 +25,13 @@ from edge_sdk.tasks.segmentation.everything.options import EverythingOptions
 from edge_sdk.tasks.segmentation.everything.result import Everything
 from edge_sdk.tasks.segmentation.everything.search import Search
 from edge_sdk.tasks.segmentation.frame import Frame
-from edge_sdk.tasks.segmentation.prompts import UNAMBIGUOUS, Points, Prompt, Prompted, tokens_of
+from edge_sdk.tasks.segmentation.prompts import UNAMBIGUOUS, Points, Prompt, Prompted, mask_grids, tokens_of
 from edge_sdk.tasks.segmentation.result import Mask, Segmentation
-from edge_sdk.tasks.segmentation.settings import DECODER, ENCODER, EXTENT, IMAGE, SegmentationSettings
+from edge_sdk.tasks.segmentation.settings import DECODER, ENCODER, EXTENT, IMAGE, MOST_ROUNDS, SegmentationSettings
 from edge_sdk.tensors import Array
 
 Source: TypeAlias = Any
 """A picture (`images.Source`), an `EncodedImage`, or either of them with prompts as a `Prompted`."""
-MOST_ROUNDS = 16
-"""Of `refine`: further rounds no longer change a mask."""
 PLACED_BYTES = 2**28
 """Of masks that `predict` places itself: 22 of a picture of 12 megapixels. Beyond it hundreds of masks would fill the
 memory before anybody looks at one."""
@@ -82,7 +80,7 @@ class PromptSegmenter(Running[Source, Segmentation]):
         multimask: True = all alternatives of each prompt; False, the default = one mask: of a prompt with a box the one
         that the bundle states for boxes, of one of three tokens and more its single mask; where it states none, the
         alternative with the highest predicted IoU. refine: rounds in which the mask so chosen is given back as a mask
-        prompt; 0 = none.
+        prompt; 0 = none, None = the bundle's number.
 
         Prompts run together, up to the `max_batch` of the decoder. Masks are placed in the caller's pixels at once, as
         many as fit into PLACED_BYTES; the others when they are first asked for. Raises BadInput that names what is
@@ -95,7 +93,7 @@ class PromptSegmenter(Running[Source, Segmentation]):
         encoded = self._encoded(asked.picture, clock)
         wanted = clock("prompts", self._prompts, asked, encoded.frame)
         found = clock("decode", self.decode, encoded, wanted)
-        for _ in range(asked.refine):
+        for _ in range(self.settings.rounds if asked.refine is None else asked.refine):
             again = clock("prompts", self._refined, wanted, found, encoded.frame)
             found = clock("refine", self.decode, encoded, again)
         kept = clock("choose", self._masks, wanted, found, encoded.frame, asked.multimask)
@@ -122,8 +120,7 @@ class PromptSegmenter(Running[Source, Segmentation]):
     def _decode(self, encoded: EncodedImage, wanted: Sequence[Prompt]) -> Decoded:
         """Of prompts that all have a mask, or none of which has one."""
         tokens, labels = tokens_of(wanted, encoded.frame, tokens=self.decoder.tokens, most=self.decoder.most_tokens)
-        grids = [prompt.mask for prompt in wanted if prompt.mask is not None]
-        return self.decoder.decode(encoded, tokens, labels, np.stack(grids)[:, None] if grids else None)
+        return self.decoder.decode(encoded, tokens, labels, mask_grids(wanted))
 
     def _encoded(self, picture: Source, clock: Stages) -> EncodedImage:
         if isinstance(picture, EncodedImage):
@@ -191,11 +188,7 @@ class PromptSegmenter(Running[Source, Segmentation]):
         return mask
 
     def _refined(self, wanted: Sequence[Prompt], found: Decoded, frame: Frame) -> list[Prompt]:
-        """The same prompts, each with the mask that was chosen for it."""
-        return [
-            replace(prompt, mask=refined_mask(found, row, prompt, frame, self.settings, self.decoder.prompt_cells))
-            for row, prompt in enumerate(wanted)
-        ]
+        return given_back(wanted, found, frame, self.settings, self.decoder.prompt_cells)
 
     def _masks(self, wanted: Sequence[Prompt], found: Decoded, frame: Frame, multimask: bool) -> list[Mask]:
         kept = []
@@ -297,12 +290,16 @@ def chosen_mask(iou: NDArray[np.float32], prompt: Prompt, settings: Segmentation
     return max(settings.multimask, key=lambda index: iou[index])
 
 
-def refined_mask(
-    found: Decoded, row: int, prompt: Prompt, frame: Frame, settings: SegmentationSettings, cells: int
-) -> NDArray[np.float32]:
-    """The mask prompt, float32 (cells, cells), that repeats what was answered to the prompt in `row`."""
-    index = chosen_mask(found.iou[row], prompt, settings)
-    return frame.whole_frame_grid(found.masks[row, index], found.window(row, index), cells)
+def given_back(
+    wanted: Sequence[Prompt], found: Decoded, frame: Frame, settings: SegmentationSettings, cells: int
+) -> list[Prompt]:
+    """The same prompts, each with the mask that was chosen for it, as a grid of `cells` cells a side."""
+    out = []
+    for row, prompt in enumerate(wanted):
+        index = chosen_mask(found.iou[row], prompt, settings)
+        grid = frame.whole_frame_grid(found.masks[row, index], found.window(row, index), cells)
+        out.append(replace(prompt, mask=grid))
+    return out
 
 
 def _asked(
@@ -318,7 +315,7 @@ def _asked(
         asked = source
     else:
         asked = Prompted(picture=source, **stated)
-    if not isinstance(asked.refine, int) or not 0 <= asked.refine <= MOST_ROUNDS:
+    if asked.refine is not None and not (isinstance(asked.refine, int) and 0 <= asked.refine <= MOST_ROUNDS):
         raise BadUsage(f"refine is a number of rounds from 0 to {MOST_ROUNDS}, not {asked.refine!r}")
     return asked
 

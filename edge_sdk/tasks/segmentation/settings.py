@@ -18,6 +18,10 @@ POINTS, LABELS, MASK = "points", "labels", "mask"
 MASKS, IOU, WINDOWS = "masks", "iou", "windows"
 
 
+MOST_ROUNDS = 16
+"""Of refinement: further rounds no longer change a mask."""
+
+
 class EverythingSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Thresholds of everything mode. They belong to one checkpoint, so they are data.
 
@@ -42,12 +46,14 @@ class SegmentationSettings(msgspec.Struct, frozen=True, kw_only=True):
     that answers prompts of three tokens and more where one mask is asked for, None = the alternative with the highest
     predicted IoU does. boxed: index of the mask that answers prompts with a box there, None = as of other prompts: a
     box leaves little to choose, and where alternatives are nearly equal a predicted IoU chooses worse than a rule.
+    rounds: in which `predict` gives the mask that it chose back as a mask prompt, where the caller states no number.
     mask_threshold: logit above which a pixel is in the mask. labels: what its masks are of, for people.
     """
 
     multimask: tuple[int, ...]
     single: int | None = None
     boxed: int | None = None
+    rounds: int = 0
     mask_threshold: float = 0.0
     everything: EverythingSettings = EverythingSettings()
     labels: tuple[str, ...] = ()
@@ -62,6 +68,8 @@ def settings_problem(settings: SegmentationSettings, masks: int) -> str:
     chosen = (*settings.multimask, *(index for index in (settings.single, settings.boxed) if index is not None))
     if odd := [index for index in chosen if index not in known]:
         return f"mask {odd[0]} is chosen, and the decoder answers {masks}"
+    if not 0 <= settings.rounds <= MOST_ROUNDS:
+        return f"{settings.rounds} rounds are none from 0 to {MOST_ROUNDS}"
     every = settings.everything
     numbers = (settings.mask_threshold, every.predicted_iou, every.stability, every.stability_offset, every.nms_iou)
     if not all(math.isfinite(value) for value in (*numbers, every.confident_logit or 0.0)):

@@ -24,7 +24,7 @@ from edge_sdk.tasks.segmentation.everything.options import EverythingIn, Everyth
 from edge_sdk.tasks.segmentation.files import FILES
 from edge_sdk.tasks.segmentation.frame import Frame
 from edge_sdk.tasks.segmentation.prompts import BACKGROUND, CENTRE, FOREGROUND, Prompted, tokens_of
-from edge_sdk.tasks.segmentation.segmenter import PromptSegmenter, encoder_feeds, refined_mask
+from edge_sdk.tasks.segmentation.segmenter import PromptSegmenter, encoder_feeds, given_back
 from edge_sdk.tasks.segmentation.settings import (
     DECODER,
     ENCODER,
@@ -96,11 +96,10 @@ class SegmentationTask(Task):
         feeds = decoder_feeds(answers[ENCODER], tokens, labels)
         if role == REFINER:
             found = decoder.read(answers[DECODER], frame)
-            grids = [
-                refined_mask(found, row, prompt, frame, setup.settings, decoder.prompt_cells)
-                for row, prompt in enumerate(wanted)
-            ]
-            feeds[MASK] = np.stack(grids)[:, None]
+            again = given_back(wanted, found, frame, setup.settings, decoder.prompt_cells)
+            grids = prompting.mask_grids(again)
+            assert grids is not None  # a golden sample has a prompt
+            feeds[MASK] = grids
         return feeds
 
     def source(self, stored: Mapping[str, Array]) -> Prompted:
@@ -158,7 +157,9 @@ class SegmentationTask(Task):
             return [Prompted(picture=picture, points=CENTRE) for picture in pictures]
         golden = super().workload(bundle)
         # ring() makes picture i of golden picture i % count, in its size
-        return [replace(golden[i % len(golden)], picture=picture, refine=0) for i, picture in enumerate(ring(bundle))]
+        return [
+            replace(golden[i % len(golden)], picture=picture, refine=None) for i, picture in enumerate(ring(bundle))
+        ]
 
     def headline(self, bundle: Bundle, checks: Sequence[OutputCheck]) -> Headline:
         """The largest error of a mask logit, which share of mask cells it can have moved across the threshold, and the

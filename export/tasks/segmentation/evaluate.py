@@ -9,6 +9,7 @@ who knows the segment can choose, stands beside it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -27,9 +28,9 @@ from edge_sdk.runtimes.protocol import CompileOptions, Session
 from edge_sdk.tasks.base import Setup
 from edge_sdk.tasks.segmentation.decoding import Decoded, Decoder, EncodedImage
 from edge_sdk.tasks.segmentation.frame import Frame
-from edge_sdk.tasks.segmentation.prompts import Prompt, checked, tokens_of
-from edge_sdk.tasks.segmentation.segmenter import chosen_mask, encoder_feeds
-from edge_sdk.tasks.segmentation.settings import DECODER, ENCODER, SegmentationSettings
+from edge_sdk.tasks.segmentation.prompts import Prompt, checked, mask_grids, tokens_of
+from edge_sdk.tasks.segmentation.segmenter import chosen_mask, encoder_feeds, given_back
+from edge_sdk.tasks.segmentation.settings import DECODER, ENCODER, REFINER, SegmentationSettings
 from edge_sdk.tensors import BATCH, Array, joined, rows
 
 KINDS = ("box", "point")
@@ -103,30 +104,33 @@ def score_all(
     axes: Mapping[str, Mapping[str, int]], least_area: int, threads: int | None = None, progress: Progress = silent,
 ) -> list[SegmentScores]:  # fmt: skip
     """Every variant of the encoder on every runtime that is here, with the decoder's graph of the same variant, or its
-    fp32 graph where it has none; in the layouts that `load` takes there.
+    fp32 graph where it has none, and the refiner's where the settings ask for rounds; in the layouts that `load` takes
+    there.
 
     variants: by role. axes: by role, as in `CompileOptions`. Raises BadInput (pictures that are gone).
     """
     decoders = variants[DECODER]
+    roles = (DECODER, REFINER) if setup.settings.rounds else (DECODER,)
+
+    def opened(role: str, name: str, runtime: str) -> Session:
+        graph = targets.taken(variants[role], name, runtime)
+        if graph is None:
+            raise NotThere(f"the {role} has no {name} graph for {runtime}")
+        options = CompileOptions(
+            graph_name=f"{role} {name}", threads=threads, int8_convolutions=graph.int8_convolutions, axes=axes[role]
+        )
+        return registry.runtime(runtime).compile(graph.graph, options)
 
     def work(session: Session, variant: Variant, tick: Tick) -> tuple[str, NDArray[np.float64]]:
         runtime = session.explain().runtime
         name = variant.variant if any(one.variant == variant.variant for one in decoders) else "fp32"
-        graph = targets.taken(decoders, name, runtime)
-        if graph is None:
-            raise NotThere(f"the decoder has no {name} graph for {runtime}")
-        options = CompileOptions(
-            graph_name=f"decoder {name}", threads=threads, int8_convolutions=graph.int8_convolutions, axes=axes[DECODER]
-        )
-        decoder = registry.runtime(runtime).compile(graph.graph, options)
-        try:
+        with ExitStack() as stack:
+            answering = {role: stack.enter_context(closing(opened(role, name, runtime))) for role in roles}
             found = []
             bounded = variant is variants[ENCODER][0] and runtime == "onnxruntime"  # it is the same in all rows
             for one in looked_at(pictures, _record(setup), least_area=least_area):
-                found.append(_scored(one, session, decoder, setup, axes[DECODER].get(BATCH, 1), bounded=bounded))
+                found.append(_scored(one, session, answering, setup, axes[DECODER].get(BATCH, 1), bounded=bounded))
                 tick()
-        finally:
-            decoder.close()
         return name, np.concatenate(found)
 
     each = on_each_runtime(
@@ -157,23 +161,26 @@ def _record(setup: Setup) -> Preprocessing:
 
 
 def _scored(
-    one: _Looked, encoder: Session, decoder: Session, setup: Setup, most: int, *, bounded: bool
+    one: _Looked, encoder: Session, answering: Mapping[str, Session], setup: Setup, most: int, *, bounded: bool
 ) -> NDArray[np.float64]:
     """float64 (segments, 5): chosen and oracle, by KINDS of prompts, then the bound, NaN unless `bounded`.
 
-    most: prompts of one call.
+    answering: decoder and refiner. most: prompts of one call.
     """
     out = np.full((len(one.masks), 5), np.nan)
     if not one.masks:
         return out
     features = encoder.run(encoder_feeds(one.tensor, one.frame))
     encoded = EncodedImage(features=features, frame=one.frame, digest="", bundle="")
-    reader = Decoder(_in_parts(decoder, most), setup.inputs, setup.outputs, {})
+    reader = Decoder(_in_parts(answering, most), setup.inputs, setup.outputs, {})
     boxes = checked(one.frame, boxes=[box_of(mask) for mask in one.masks])
     points = checked(one.frame, points=[innermost(mask)[None] for mask in one.masks])
     for column, prompts in enumerate((boxes, points)):
         tokens, labels = tokens_of(prompts, one.frame, tokens=reader.tokens)
         answered = reader.decode(encoded, tokens, labels)
+        for _ in range(setup.settings.rounds):
+            again = given_back(prompts, answered, one.frame, setup.settings, reader.prompt_cells)
+            answered = reader.decode(encoded, tokens, labels, mask_grids(again))
         for row, (prompt, truth) in enumerate(zip(prompts, one.masks, strict=True)):
             out[row, [column, 2 + column]] = _agreement(answered, row, prompt, truth, one.frame, setup.settings)
             if bounded and prompts is boxes:
@@ -198,11 +205,11 @@ def _agreement(
     return found[chosen], max(found[index] for index in settings.multimask)
 
 
-def _in_parts(session: Session, most: int) -> Callable[[str, Mapping[str, Array]], dict[str, Array]]:
-    """Runs of one session of at most `most` rows, which it was compiled for."""
+def _in_parts(sessions: Mapping[str, Session], most: int) -> Callable[[str, Mapping[str, Array]], dict[str, Array]]:
+    """Runs of the session of a role of at most `most` rows, which it was compiled for."""
 
     def run(role: str, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        count = len(feeds["labels"])
+        session, count = sessions[role], len(feeds["labels"])
         parts = [session.run(rows(feeds, session.inputs, at, at + most)) for at in range(0, count, most)]
         return joined(parts, session.outputs)
 
