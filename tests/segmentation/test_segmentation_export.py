@@ -37,6 +37,7 @@ from edge_sdk.progress import Progress, silent
 from edge_sdk.tasks.base import Setup
 from edge_sdk.tasks.segmentation.frame import Frame
 from edge_sdk.tasks.segmentation.segmenter import PromptSegmenter
+from edge_sdk.tasks.segmentation.settings import SegmentationSettings
 from edge_sdk.tasks.segmentation.task import SegmentationTask
 from edge_sdk.verify import verify
 
