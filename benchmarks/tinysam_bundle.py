@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 EMBEDDINGS = ("point_embeddings", "not_a_point_embed", "no_mask_embed", "iou_token", "mask_tokens")
 UPSCALING = "mask_decoder.output_upscaling."
+LOGITS = 6.0
+"""Factor of the masks' last weights: logits as far from 0 as those of a trained network, or no mask were stable."""
 SHAPES = 24
 """Of a picture."""
 
@@ -53,6 +55,10 @@ def network(*, side: int, seed: int) -> Sam:
                 weight.copy_(torch.randn(*weight.shape[:2], 1, 1, generator=drawn) / len(weight) ** 0.5)
             else:
                 weight.normal_(0.0, float(weight[0].numel()) ** -0.5, generator=drawn)
+    with torch.no_grad():
+        for kernels in net.mask_decoder.output_hypernetworks_mlps:
+            kernels.layers[-1].weight.mul_(LOGITS)
+            kernels.layers[-1].bias.mul_(LOGITS)
     matrix = net.prompt_encoder.pe_layer.positional_encoding_gaussian_matrix
     matrix.copy_(torch.randn(matrix.shape, generator=drawn))
     return net.requires_grad_(False).eval()
@@ -145,7 +151,7 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--side", type=int, default=1024, help="px of the frame, a multiple of 32")
     out.add_argument("--seed", type=int, default=0, help="of the weights")
     out.add_argument("--samples", type=int, default=4, help="of each graph's calibration")
-    out.add_argument("--variants", nargs="+", default=["int8", "int8-w7"], help="besides fp32")
+    out.add_argument("--variants", nargs="*", default=["int8", "int8-w7"], help="besides fp32")
     out.add_argument("--threads", type=int, default=2, help="of the calibration")
     return out
 

@@ -1,9 +1,9 @@
 """SAM's own pipeline as PyTorch runs it, eagerly: what TinySAM is compared with. Knows no bundle and no runtime.
 
 The networks are edge_sdk's, which equal the official ones number by number (tests/tinysam); before and behind them
-everything is done as segment-anything and TinySAM do it: PIL's resize, the embedding repeated for each prompt, all three
-masks of each prompt brought to the picture in two interpolations, and then the filters (specs: segment-anything
-`SamPredictor`, `Sam.postprocess_masks`, `SamAutomaticMaskGenerator` with `utils/amg.py`).
+everything is done as segment-anything and TinySAM do it (`SamPredictor`, `Sam.postprocess_masks`,
+`SamAutomaticMaskGenerator` with `utils/amg.py`): PIL's resize, the embedding repeated for each prompt, all three masks
+of each prompt brought to the picture in two interpolations, and then the filters.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class Eager:
 
 
 def stability(masks: Tensor, offset: float) -> Tensor:
-    """`calculate_stability_score` of logits (n, h, w), with its types; NaN of an empty mask, which no threshold passes."""
+    """`calculate_stability_score` of logits (n, h, w), with its types; NaN of an empty mask, which passes nowhere."""
     inner, outer = (
         (masks > level).sum(-1, dtype=torch.int16).sum(-1, dtype=torch.int32) for level in (offset, -offset)
     )

@@ -72,8 +72,7 @@ def eager(*, kind: str, side: int, seed: int, size: list[int], points: int, thre
 
 
 def ours(*, kind: str, bundle: str, variant: str, runtime: str, size: list[int], points: int, threads: int) -> Any:
-    """The same by a bundle. A random network's int8 may be far from its float: what is timed is the same, so there is no
-    self-check."""
+    """The same by a bundle. Not self-checked: int8 of random weights may be far from float, and takes as long."""
     import edge_sdk
     from edge_sdk.profiling.predicting import Calls
     from edge_sdk.tasks.segmentation.settings import DECODER, ENCODER
@@ -183,7 +182,7 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--points", type=int, default=64)
     out.add_argument(
         "--broadcast", action="store_true",
-        help="the eager side does not repeat the embedding for each prompt: a stricter reference than the official code",
+        help="the eager side does not repeat the embedding for each prompt: stricter than the official code",
     )  # fmt: skip
     out.add_argument("--max-time", type=float, default=600.0, help="seconds of measuring a pair, at most")
     out.add_argument("--pairs", type=int, nargs="+", default=[8, 16], help="of blocks of calls")
