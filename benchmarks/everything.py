@@ -1,9 +1,9 @@
-"""Everything mode: the hierarchical way against the flat one, and both against segment-anything's, run eagerly.
+r"""Everything mode: the hierarchical way against the flat one, and both against segment-anything's, run eagerly.
 
     edge-sdk export tinysam --out runs/tinysam_small.edge
-    python benchmarks/everything.py modes runs/tinysam_small.edge --data ../shared/data/objects --kind "([a-z]+)_" \\
+    python benchmarks/everything.py modes runs/tinysam_small.edge --data ../shared/data/objects --kind "([a-z]+)_" \
         --out docs/results/everything_modes.json
-    python benchmarks/everything.py modes runs/tinysam_small.edge --data ../shared/data/bsds500 --least-area 401 \\
+    python benchmarks/everything.py modes runs/tinysam_small.edge --data ../shared/data/bsds500 --least-area 401 \
         --out docs/results/everything_modes_bsds500.json
     python benchmarks/tinysam_bundle.py runs/tinysam.edge
     python benchmarks/everything.py reference runs/tinysam.edge --out docs/results/everything_reference.json
