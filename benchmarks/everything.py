@@ -55,6 +55,9 @@ def parser() -> argparse.ArgumentParser:
     modes.add_argument("--least-area", type=int, default=100, help="segments of at least so many px")
     modes.add_argument("--pictures", type=int, default=None, help="at most so many, spread evenly")
     modes.add_argument("--points", type=int, default=None, help="per side; as the bundle says otherwise")
+    modes.add_argument(
+        "--confident-logit", type=float, default=None, help="another one than the bundle states, or none"
+    )
     reference = parts.add_parser("reference", help="both ways against segment-anything's, on one drawn picture")
     reference.add_argument("--size", type=int, nargs=2, default=[960, 1280], metavar=("H", "W"), help="px")
     reference.add_argument("--points", type=int, default=32, help="per side")
@@ -78,10 +81,18 @@ def parser() -> argparse.ArgumentParser:
 # ---- hierarchical against flat
 
 
-def found_in(segmenter: Any, pixels: Any, way: str, points: int | None) -> tuple[Any, dict[str, float]]:
+def stated_options(segmenter: Any, way: str, asked: argparse.Namespace) -> Any:
+    """The bundle's options, but for what is asked for. Exits where there is no confident logit."""
+    stated = {"points_per_side": asked.points, "confident_logit": asked.confident_logit}
+    known = {name: value for name, value in stated.items() if value is not None}
+    options_ = segmenter.everything_options.changed(**known)
+    if options_.confident_logit is None:
+        raise SystemExit(f"{asked.bundle.name} states no confident_logit: name one with --confident-logit")
+    return options_.changed(hierarchical=way == "hierarchical")
+
+
+def found_in(segmenter: Any, pixels: Any, chosen: Any) -> tuple[Any, dict[str, float]]:
     """The result of one way, with the seconds that it took: wall and CPU, from the picture on."""
-    stated = {"hierarchical": way == "hierarchical"} | ({} if points is None else {"points_per_side": points})
-    chosen = segmenter.everything_options.changed(**stated)
     segmenter.cache.clear()
     start, cpu_start = time.perf_counter(), time.process_time()
     found = segmenter.everything(pixels, options=chosen)
@@ -109,7 +120,7 @@ def of_picture(segmenter: Any, picture: Any, number: int, asked: argparse.Namesp
     marked = [mask for mask in picture.masks(*pixels.shape[:2]) if int(mask.sum()) >= asked.least_area]
     row: dict[str, Any] = {"kind": picture.kind, "segments": len(marked), "areas": [int(m.sum()) for m in marked]}
     for way in WAYS if number % 2 else WAYS[::-1]:
-        found, seconds = found_in(segmenter, pixels, way, asked.points)
+        found, seconds = found_in(segmenter, pixels, stated_options(segmenter, way, asked))
         ious = best_ious(found.masks, np.array(marked)) if marked else []
         row[way] = {
             "seconds": seconds, "asked": found.counts.asked, "points": found.counts.points, "masks": len(found),
@@ -162,7 +173,8 @@ def modes(asked: argparse.Namespace) -> None:
     with edge_sdk.load(
         asked.bundle, variant=asked.variant or "fp32", runtime=asked.runtime, threads=asked.threads, self_check=False
     ) as segmenter:
-        found_in(segmenter, pictures[0].pixels(), "flat", asked.points)  # warm
+        chosen = stated_options(segmenter, "flat", asked)
+        found_in(segmenter, pictures[0].pixels(), chosen)  # warm
         found = []
         for number, picture in enumerate(pictures):
             name = f"{number} {picture.path.name}"
@@ -171,10 +183,7 @@ def modes(asked: argparse.Namespace) -> None:
         about = {
             "bundle": asked.bundle.name, "digest": segmenter.bundle.digest, "variant": segmenter.variant,
             "runtime": asked.runtime, "threads": asked.threads,
-            "everything": {
-                name: getattr(segmenter.everything_options, name)
-                for name in segmenter.everything_options.__struct_fields__
-            },
+            "everything": {name: getattr(chosen, name) for name in chosen.__struct_fields__},
             "computes": {role: one.computes for role, one in segmenter.explanations.items()},
         }  # fmt: skip
     kinds = sorted({row["kind"] for row in found if row["kind"]})
@@ -226,7 +235,8 @@ def thresholds(asked: argparse.Namespace) -> dict[str, float]:
         stable = np.array([
             stability(frame.whole_frame_logits(answered.masks[row]), threshold=0.0, offset=1.0) for row in rows
         ])  # fmt: skip
-        least = float(np.quantile(stable, 1.0 - asked.pass_stability))
+        # Empty masks aside: their stability is 0 here and no number there.
+        least = float(np.quantile(stable[stable > 0.0], 1.0 - asked.pass_stability))
         fine = fine_points(asked.points, frame.width, frame.height).astype(np.int64)
         highest = np.max(
             [
