@@ -187,14 +187,14 @@ def modes(asked: argparse.Namespace) -> None:
             "computes": {role: one.computes for role, one in segmenter.explanations.items()},
         }  # fmt: skip
     kinds = sorted({row["kind"] for row in found if row["kind"]})
-    figures = {
+    metrics = {
         **about, "all": compared(found),
         "by_kind": {kind: compared([row for row in found if row["kind"] == kind]) for kind in kinds},
         "by_picture": found, "wanted": {"speedup": ">= 2", "points_lost": "<= 1"},
     }  # fmt: skip
-    write_record(asked.out, figures, seeds=[0], samples=len(found), notes=asked.note)
+    write_record(asked.out, metrics, seeds=[0], samples=len(found), notes=asked.note)
     rows.discard()
-    print(json.dumps(figures["all"], indent=1))
+    print(json.dumps(metrics["all"], indent=1))
 
 
 # ---- against the eager reference
@@ -302,8 +302,8 @@ def _eager(asked: argparse.Namespace, chosen: Mapping[str, float]) -> dict[str, 
 
 def in_a_process(kind: str, chosen: Mapping[str, float]) -> dict[str, Any]:
     """`side_of` with its peak memory, interpreter and libraries included."""
-    told = json.dumps({"kind": kind, "chosen": dict(chosen)})
-    done = run_child([sys.executable, __file__, *sys.argv[1:], "--one", told], folder=Path.cwd())
+    request = json.dumps({"kind": kind, "chosen": dict(chosen)})
+    done = run_child([sys.executable, __file__, *sys.argv[1:], "--one", request], folder=Path.cwd())
     if done.code:
         raise SystemExit(f"{kind} failed: {done.output[-2000:]}")
     row = {**json.loads(done.last_line), "peak_mib": done.peak_mib}
@@ -317,9 +317,9 @@ def reference(asked: argparse.Namespace) -> None:
     import numpy as np
 
     if asked.one is not None:
-        told = json.loads(asked.one)
-        print(json.dumps(thresholds(asked) if told["kind"] == "thresholds" else
-                         side_of(told["kind"], asked, told["chosen"])))  # fmt: skip
+        request = json.loads(asked.one)
+        print(json.dumps(thresholds(asked) if request["kind"] == "thresholds" else
+                         side_of(request["kind"], asked, request["chosen"])))  # fmt: skip
         return
     rows = Rows(asked.out, asked)
     chosen = rows.row("thresholds", lambda: _thresholds_apart())
@@ -329,7 +329,7 @@ def reference(asked: argparse.Namespace) -> None:
             runs[kind].append(rows.row(f"{kind} {number}", lambda kind=kind: in_a_process(kind, chosen)))
     median = {kind: float(np.median([one["seconds"] for one in found])) for kind, found in runs.items()}
     peak = {kind: max(one["peak_mib"] for one in found) for kind, found in runs.items()}
-    figures = {
+    metrics = {
         "bundle": asked.bundle.name, "variant": asked.variant or "fp32", "runtime": asked.runtime,
         "threads": asked.threads, "picture": asked.size, "points_per_side": asked.points, "thresholds": chosen,
         "shares": {"pass_iou": asked.pass_iou, "pass_stability": asked.pass_stability, "covered": asked.covered},
@@ -338,9 +338,9 @@ def reference(asked: argparse.Namespace) -> None:
         "memory_ratio": {way: peak[way] / peak[EAGER] for way in WAYS},
         "wanted": {"speedup": {"hierarchical": ">= 5"}, "memory_ratio": "<= 0.5"},
     }  # fmt: skip
-    write_record(asked.out, figures, seeds=[0], samples=asked.repeats, notes=asked.note)
+    write_record(asked.out, metrics, seeds=[0], samples=asked.repeats, notes=asked.note)
     rows.discard()
-    print(json.dumps({name: figures[name] for name in ("speedup", "memory_ratio")}, indent=1))
+    print(json.dumps({name: metrics[name] for name in ("speedup", "memory_ratio")}, indent=1))
 
 
 def _range(eager: Sequence[Mapping[str, Any]], ours: Sequence[Mapping[str, Any]], value: float) -> dict[str, float]:
@@ -351,9 +351,9 @@ def _range(eager: Sequence[Mapping[str, Any]], ours: Sequence[Mapping[str, Any]]
 
 def _thresholds_apart() -> dict[str, float]:
     """In a process of their own, so that this one's memory is no child's."""
-    told = json.dumps({"kind": "thresholds", "chosen": {}})
+    request = json.dumps({"kind": "thresholds", "chosen": {}})
     done = subprocess.run(
-        [sys.executable, __file__, *sys.argv[1:], "--one", told], capture_output=True, text=True, check=True
+        [sys.executable, __file__, *sys.argv[1:], "--one", request], capture_output=True, text=True, check=True
     )
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return found
