@@ -17,6 +17,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_sdk.export.tasks.segmentation.prompting import box_of, iou
+
 LEAST_PX = 400
 """A segment that is asked for has more, counted at the original size."""
 CLASSES = (("below 1 %", 0.0, 0.01), ("1 to 10 %", 0.01, 0.1), ("above 10 %", 0.1, 1.01))
@@ -55,35 +57,6 @@ def pictures(root: Path, split: str) -> list[Picture]:
         raise SystemExit(f"{root} holds no images/{split}/*.jpg")
     labels = root / "segmentation" / split
     return [Picture(path, tuple(sorted(labels.glob(f"{path.stem}_*.png")))) for path in paths]
-
-
-def box_of(mask: Mask) -> tuple[int, int, int, int]:
-    """(x0, y0, x1, y1), the last two behind the last pixel."""
-    columns, rows = np.flatnonzero(mask.any(0)), np.flatnonzero(mask.any(1))
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
-
-
-def iou(one: Mask, other: Mask) -> float:
-    """0..1; of two empty masks 0."""
-    either = int((one | other).sum())
-    return int((one & other).sum()) / either if either else 0.0
-
-
-def whole_box(box: NDArray[np.float32], h: int, w: int) -> Mask:
-    """The trivial answer: everything in the box."""
-    x0, y0, x1, y1 = (int(v) for v in box)
-    mask = np.zeros((h, w), bool)
-    mask[y0:y1, x0:x1] = True
-    return mask
-
-
-def ellipse(box: NDArray[np.float32], h: int, w: int) -> Mask:
-    """The ellipse inscribed in the box: pixels whose centre is inside."""
-    x0, y0, x1, y1 = (float(v) for v in box)
-    across = ((np.arange(w) + 0.5) - (x0 + x1) / 2) / ((x1 - x0) / 2)
-    down = ((np.arange(h) + 0.5) - (y0 + y1) / 2) / ((y1 - y0) / 2)
-    inside: Mask = across[None, :] ** 2 + down[:, None] ** 2 <= 1.0
-    return inside
 
 
 @dataclass(frozen=True, eq=False)

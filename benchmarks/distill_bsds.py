@@ -30,6 +30,7 @@ from bsds import Mask, Picture, Scores
 from record import options, write_record
 
 from edge_sdk import atomic
+from edge_sdk.export.tasks.segmentation import prompting
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -159,20 +160,23 @@ def at_full_size(masks: Tensor, side: int, extent: tuple[int, ...], size: tuple[
 
 def controls(asked: argparse.Namespace) -> bsds.Answer:
     """Trivial masks, and the true segment through the mask grid and back: the best that any mask of that grid is."""
-    import torch
-    from torch.nn import functional
+    from edge_sdk import preprocess
+    from edge_sdk.bundle.manifest import Preprocessing
+    from edge_sdk.tasks.segmentation.frame import Frame
 
-    from edge_sdk.export.tinysam.scenes import annotated
+    record = Preprocessing(width=asked.side, height=asked.side, mode="longest-side")
 
     def answer(one: Picture, segments: NDArray[np.bool_], boxes: NDArray[np.float32]) -> Iterator[dict[str, Mask]]:
-        h, w = segments.shape[1:]
-        small = annotated.scaled(annotated.Annotated(np.zeros((h, w, 3), np.uint8), segments), asked.side).masks
-        framed = torch.zeros(len(small), 1, asked.side, asked.side)
-        framed[:, 0, : small.shape[1], : small.shape[2]] = torch.from_numpy(small).float()
-        shares = functional.avg_pool2d(framed, 4)
-        for k, box in enumerate(boxes):
-            back = at_full_size(shares[k : k + 1] - 0.5, asked.side, small.shape[1:], (h, w))[0, 0]
-            yield {"box": bsds.whole_box(box, h, w), "ellipse": bsds.ellipse(box, h, w), "grid": back}
+        frame = Frame.of(preprocess.apply(one.read(), record).geometry, asked.side)
+        for segment, (x0, y0, x1, y1) in zip(segments, boxes.astype(int), strict=True):
+            box, inside = np.zeros_like(segment), np.zeros_like(segment)
+            box[y0:y1, x0:x1] = True
+            inside[y0:y1, x0:x1] = prompting.ellipse(y1 - y0, x1 - x0)
+            yield {
+                "box": box,
+                "ellipse": inside,
+                "grid": frame.place(prompting.on_grid(segment, frame, None, asked.side // 4)),
+            }
 
     return answer
 

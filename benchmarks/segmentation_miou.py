@@ -1,8 +1,8 @@
-"""mIoU of a segmentation bundle on annotated pictures, as `predict` answers, for each variant on each runtime.
+r"""mIoU of a segmentation bundle on annotated pictures, as `predict` answers, for each variant on each runtime.
 
-    python benchmarks/segmentation_miou.py model.edge --data ../shared/data/objects --kind "([a-z]+)_" \\
+    python benchmarks/segmentation_miou.py model.edge --data ../shared/data/objects --kind "([a-z]+)_" \
         --out docs/results/miou_objects.json
-    python benchmarks/segmentation_miou.py model.edge --data ../shared/data/bsds500 --least-area 401 \\
+    python benchmarks/segmentation_miou.py model.edge --data ../shared/data/bsds500 --least-area 401 \
         --out docs/results/miou_bsds500.json
 
 For every segment of every annotator: one box prompt without jitter, [min x, min y, max x + 1, max y + 1], and apart

@@ -17,6 +17,8 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 import bsds  # noqa: E402
 from bsds import Mask, Picture, Scores  # noqa: E402
 
+from edge_sdk.export.tasks.segmentation.prompting import ellipse  # noqa: E402
+
 
 def tiny(root: Path) -> list[Picture]:
     """Two pictures of 40 x 50 px, the first with two maps; segments of 600, 400 and the rest."""
@@ -35,8 +37,11 @@ def tiny(root: Path) -> list[Picture]:
 
 
 def boxes_of(one: Picture, segments: NDArray[np.bool_], boxes: NDArray[np.float32]) -> Iterator[dict[str, Mask]]:
-    for box in boxes:
-        yield {"box": bsds.whole_box(box, 40, 50), "ellipse": bsds.ellipse(box, 40, 50)}
+    for x0, y0, x1, y1 in boxes.astype(int):
+        masks = {name: np.zeros((40, 50), bool) for name in ("box", "ellipse")}
+        masks["box"][y0:y1, x0:x1] = True
+        masks["ellipse"][y0:y1, x0:x1] = ellipse(y1 - y0, x1 - x0)
+        yield masks
 
 
 def test_segments_of_more_than_400_px_are_asked_for_with_boxes_that_end_behind_the_last_pixel(tmp_path: Path) -> None:
@@ -59,12 +64,6 @@ def test_the_mean_is_over_segments_and_a_rectangle_is_its_box(tmp_path: Path) ->
     assert summary["by_share_of_picture"]["above 10 %"]["segments"] == 6
 
 
-def test_iou_of_masks() -> None:
-    one, other = np.array([[True, True, False]]), np.array([[False, True, True]])
-    assert bsds.iou(one, other) == pytest.approx(1 / 3)
-    assert bsds.iou(~one & one, ~one & one) == 0.0
-
-
 def test_the_spread_is_of_pictures() -> None:
     """Segments of one picture that are all alike add nothing: 2 pictures spread as 2 values do."""
     few = Scores(np.array([0.2, 0.8]), np.array([0.5, 0.5]), np.array([0, 1]))
@@ -84,8 +83,10 @@ def test_the_real_set_has_the_segments_and_controls_that_are_stated(shared_data:
     tenth = shown[::10]
 
     def trivial(one: Picture, segments: NDArray[np.bool_], boxes: NDArray[np.float32]) -> Iterator[dict[str, Mask]]:
-        for box in boxes:
-            yield {"box": bsds.whole_box(box, *segments.shape[1:])}
+        for x0, y0, x1, y1 in boxes.astype(int):
+            mask = np.zeros(segments.shape[1:], bool)
+            mask[y0:y1, x0:x1] = True
+            yield {"box": mask}
 
     found = bsds.evaluate(tenth, trivial, progress=lambda done, total: None)["box"].summary()
     assert 1200 < found["segments"] < 1500

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_sdk.errors import BadInput, BadUsage
+from edge_sdk.tasks.segmentation import decoding
 from edge_sdk.tasks.segmentation.encoding_cache import PICTURES, EncodingCache
 from edge_sdk.tasks.segmentation.prompts import Prompt, Prompted
 from edge_sdk.tasks.segmentation.segmenter import PromptSegmenter, chosen_mask
@@ -142,6 +143,23 @@ def test_prompts_together_answer_as_alone_in_few_calls(
                 np.testing.assert_array_equal(got.array, want.array)
                 assert (got.predicted_iou, got.prompt) == (want.predicted_iou, i)
     assert len(counted.rows["encoder"]) == 1  # one picture
+
+
+def test_prompts_are_cut_into_calls_whose_masks_fit_into_memory(
+    segmenter: PromptSegmenter, disks: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And answers are the same, in the order of the prompts, those with masks too."""
+    places = [[[10 + 7 * i, 8 + 5 * i]] for i in range(5)]
+    whole = segmenter.predict(PICTURE, points=places, refine=1)
+    one = whole.masks[0].logits.nbytes * segmenter.decoder.count
+    monkeypatch.setattr(decoding, "CALL_BYTES", 2 * one + 1)
+    with disk_graphs.opened(disks) as cut:
+        counted = Counted(cut, monkeypatch)
+        found = cut.predict(PICTURE, points=places, refine=1)
+    assert counted.rows == {"encoder": [1], "decoder": [2, 2, 1], "refiner": [2, 2, 1]}
+    for mine, theirs in zip(found.masks, whole.masks, strict=True):
+        assert (mine.prompt, mine.predicted_iou) == (theirs.prompt, theirs.predicted_iou)
+        np.testing.assert_array_equal(mine.logits, theirs.logits)
 
 
 def test_prompts_with_a_mask_go_to_the_refiner(segmenter: PromptSegmenter, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,10 @@ from edge_sdk.tasks.segmentation.settings import (
 )
 from edge_sdk.tensors import Array, TensorSpec
 
+CALL_BYTES = 2**24
+"""Of masks that one call of a graph answers: 16 prompts of a network of 1024 px, more than any call takes of a small
+one. A decoder needs some 50 times as much memory meanwhile: with 64 prompts of TinySAM 3.7 GB in onnxruntime 1.32, with
+16 1.0 GB, and they take no longer each (benchmarks/everything.py)."""
 Run = Callable[[str, Mapping[str, Array]], dict[str, Array]]
 """Runs the graph of a role on prepared feeds, in calls of at most the rows that it takes (`Running.run`)."""
 
@@ -89,6 +93,7 @@ class Decoder:
         """inputs, outputs: by role. axes: the largest size of each free axis of the decoder."""
         self._run = run
         self.count, self.cells = mask_shape(outputs[DECODER])
+        self._most_rows = max(1, CALL_BYTES // (4 * self.count * self.cells**2))
         self.prompt_cells = mask_side(inputs[REFINER])
         size = next(spec.shape[1] for spec in inputs[DECODER] if spec.name == POINTS)
         self.tokens = size if isinstance(size, int) else None
@@ -101,15 +106,21 @@ class Decoder:
         """The answers to N prompts. tokens: float32 (N, T, 2), frame px. labels: int32 (N, T), -2 = no token.
 
         masks: float32 (N, 1, r, r), logits over the whole frame; with them the refiner answers. Runs in calls of at
-        most the `max_batch` of the role. Raises BadInput (shapes, more tokens than the graph takes), CheckFailed (the
-        runtime's answer is not finite).
+        most the `max_batch` of the role, whose masks fit into CALL_BYTES. Raises BadInput (shapes, more tokens than the
+        graph takes), CheckFailed (the runtime's answer is not finite).
         """
         if not len(tokens):
             return self.read({}, encoded.frame)
-        role, feeds = DECODER, decoder_feeds(encoded.features, tokens, labels)
-        if masks is not None:
-            role, feeds = REFINER, {**feeds, MASK: masks}
-        return self.read(self._run(role, feeds), encoded.frame, role)
+        role = DECODER if masks is None else REFINER
+        parts = []
+        for start in range(0, len(tokens), self._most_rows):
+            some = slice(start, start + self._most_rows)
+            feeds = decoder_feeds(encoded.features, tokens[some], labels[some])
+            parts.append(self._run(role, feeds if masks is None else {**feeds, MASK: masks[some]}))
+        answered = (
+            {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts[1:] else parts[0]
+        )
+        return self.read(answered, encoded.frame, role)
 
     def read(self, answered: Mapping[str, Array], frame: Frame, role: str = DECODER) -> Decoded:
         """What a graph answered as one value; {} = to no prompt. Raises CheckFailed for values that are not finite."""

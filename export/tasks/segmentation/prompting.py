@@ -59,7 +59,11 @@ def controls(mask: NDArray[np.bool_]) -> tuple[float, float]:
     """IoU of two answers that need no network: the whole box of the mask, and the ellipse inside that box."""
     x0, y0, x1, y1 = box_of(mask).astype(int)
     cut = mask[y0:y1, x0:x1]  # both answers lie in the box
-    height, width = cut.shape
+    return float(cut.mean()), iou(ellipse(*cut.shape), cut)
+
+
+def ellipse(height: int, width: int) -> NDArray[np.bool_]:
+    """bool (height, width): the pixels whose centres lie in the ellipse inside the whole."""
     across = (np.arange(width) + 0.5) / width * 2 - 1
     down = (np.arange(height)[:, None] + 0.5) / height * 2 - 1
-    return float(cut.mean()), iou(np.asarray(across**2 + down**2 <= 1.0), cut)
+    return np.asarray(across**2 + down**2 <= 1.0)

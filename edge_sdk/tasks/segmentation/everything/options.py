@@ -23,7 +23,7 @@ class EverythingOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
 
     Thresholds belong to one checkpoint: a bundle states its own (`thresholds.py` finds them from measured samples).
 
-    points_per_side: of the grid laid over the picture. points_per_batch: points of one call of the decoder.
+    points_per_side: of the grid laid over the picture. points_per_batch: points whose answers are in memory together.
     predicted_iou: masks at or below it are dropped [pred_iou_thresh]. stability: masks below it are dropped
     [stability_score_thresh]; stability_offset: of the logits. stability_slack: a mask whose stability at low resolution
     is up to this much below the threshold is measured at full size before it is dropped (1 = every mask, as
