@@ -77,10 +77,15 @@ def zero_per_prompt(g: GraphBuilder) -> str:
                   name="prompts/zeros/all")  # fmt: skip
 
 
-def mask_map(g: GraphBuilder, net: PromptEncoder, side: int) -> str:
-    """(N, g, g, width), channels last, of the graph's mask prompts (N, 1, side, side), which this declares."""
+def mask_input(g: GraphBuilder, side: int) -> str:
+    """Declares mask prompts, (N, 1, side, side)."""
+    return g.input(MASK, "float32", ("N", 1, side, side))
+
+
+def mask_map(g: GraphBuilder, net: PromptEncoder, masks: str) -> str:
+    """(N, g, g, width), channels last. masks: logits (N, 1, 4 g, 4 g)."""
     layers: Any = net.mask_downscaling
-    x = g.input(MASK, "float32", ("N", 1, side, side))
+    x = masks
     for place in (0, 3):
         name = f"mask/{place}"
         x = g.conv(x, float64(layers[place].weight), float64(layers[place].bias), name=name, stride=2)
