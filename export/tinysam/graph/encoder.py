@@ -31,13 +31,18 @@ def encoder_graph(net: TinyVit | Vit | Lite0Encoder) -> bytes:
     """The serialized graph for the network's image size. Raises BadInput where weights are NaN, or the graph is over 2
     GiB, which ViT-H is."""
     size = net.layout.image_size
-    if (stored := 4 * sum(weight.numel() for weight in net.parameters())) >= MOST_BYTES:
-        what = f"the encoder has {stored / 2**30:.1f} GiB of weights, and an ONNX file ends at 2 GiB"
-        raise BadInput(what, hint="Use it as a teacher, or take a smaller encoder")
+    check_size(net)
     g = GraphBuilder("tinysam-encoder")
     _neck(g, _tokens(g, _centred(g, size), net), net.neck, net.layout.grid, net.layout.width)
     g.output(EMBEDDING, "float32", (1, net.layout.width, net.layout.grid, net.layout.grid))
     return g.finish()
+
+
+def check_size(net: TinyVit | Vit | Lite0Encoder) -> None:
+    """Raises BadInput for an encoder whose weights no ONNX file holds. Their values are not read."""
+    if (stored := 4 * sum(weight.numel() for weight in net.parameters())) >= MOST_BYTES:
+        what = f"the encoder has {stored / 2**30:.1f} GiB of weights, and an ONNX file ends at 2 GiB"
+        raise BadInput(what, hint="Use it as a teacher, or take a smaller encoder")
 
 
 def _tokens(g: GraphBuilder, pictures: str, net: TinyVit | Vit | Lite0Encoder) -> str:
