@@ -34,7 +34,8 @@ from edge_sdk.export.tinysam.layout import (
     small_decoder,
 )
 from edge_sdk.export.tinysam.sam import Sam, encoder_of, normalised
-from edge_sdk.runtimes import trt_confirm
+from edge_sdk.runtimes import registry, trt_confirm
+from edge_sdk.runtimes.protocol import CompileOptions
 
 LIMIT = 2e-5
 """Relative, as in the tests of the networks: the graphs are folded in float64, and miss the fixtures by 1e-6."""
@@ -211,6 +212,18 @@ def test_the_masks_of_a_network_with_a_prior_start_from_the_prompt(runtime: str)
             got = RUNTIMES[runtime](graph_of(net, role))(fed(embedding, points, labels.int(), masks))
             np.testing.assert_allclose(got["masks"], want.masks, rtol=0, atol=1e-4 * float(want.masks.std()))
             np.testing.assert_allclose(got["iou"], want.iou, rtol=0, atol=2e-5)
+
+
+def test_a_refiner_in_int8_answers_every_prompt(rng: np.random.Generator) -> None:
+    """OpenVINO 2026.4 answered one row for three prompts, where a convolution's result was added to the image."""
+    net = Sam(small("d", image_size=64, width=64, mlp=64)).eval()
+    graph, feeds = graph_of(net, "refiner"), samples_of("refiner", net, rng)
+    options = QuantizeOptions(variants=("fp32", "int8"), threads=1, axes=AXES, keep_fp32=prompt_nodes(graph))
+    for one in quantize(graph, [feeds], options=options).variants:
+        compiled = CompileOptions(graph_name="refiner", threads=1, axes=AXES)
+        session = registry.runtime("openvino").compile(one.graph, compiled)
+        assert session.run(feeds)["iou"].shape == (2, 4), one.variant
+        session.close()
 
 
 @pytest.mark.parametrize("role", ["encoder", "decoder", "refiner"])
