@@ -23,7 +23,7 @@ from edge_sdk.export.tinysam.graph.encoder import check_size
 from edge_sdk.export.tinysam.layout import STUDENTS, SamLayout, student
 from edge_sdk.export.tinysam.length import Length
 from edge_sdk.export.tinysam.options import TinySamOptions
-from edge_sdk.export.tinysam.sam import Sam, encoder_of
+from edge_sdk.export.tinysam.sam import Sam
 from edge_sdk.export.tinysam.scenes.sources import digest_of, mixture
 from edge_sdk.export.tinysam.whole import Whole
 from edge_sdk.export.training import launch, loop
@@ -63,8 +63,6 @@ def plan(data: SegmentationData | None, options: TinySamOptions) -> Length:
         raise problem
     teacher = whole.read(options.teacher, side=options.side)
     layout, name = _student_of(options, teacher)
-    with torch.device("meta"):
-        check_size(encoder_of(layout.encoder))
     recipe = recipe_of(options)
     files = [file for file in (options.teacher, options.weights) if file is not None]
     identity = identify(
@@ -148,6 +146,7 @@ def _student_of(options: TinySamOptions, teacher: Whole) -> tuple[SamLayout, str
         name = options.student or next(iter(STUDENTS))
         return student(name, wanted), name
     start = whole.read(options.weights, side=wanted.image_size)
+    check_size(start.net.image_encoder)  # a new student is one of STUDENTS, which all fit
     layout = start.net.layout
     for what, theirs, ours in (
         ("embedding has a width of", wanted.width, layout.width),

@@ -23,9 +23,11 @@ from edge_sdk.export.family import Exported, Trained
 from edge_sdk.export.tasks.segmentation.options import SegmentationOptions
 from edge_sdk.export.tasks.segmentation.reading import read_data
 from edge_sdk.export.tinysam import saved
-from edge_sdk.export.tinysam.distill.marked import layered
+from edge_sdk.export.tinysam.distill.frames import Views
+from edge_sdk.export.tinysam.distill.marked import MarkedPicture, layered
+from edge_sdk.export.tinysam.distill.recipe import PromptRecipe, ViewRecipe
 from edge_sdk.export.tinysam.family import TinySAM
-from edge_sdk.export.tinysam.layout import STUDENTS, SamLayout, TinyVitLayout, student
+from edge_sdk.export.tinysam.layout import STUDENTS, SamLayout, student
 from edge_sdk.export.tinysam.length import untaught
 from edge_sdk.export.tinysam.options import OF_DISTILLATION, TinySamOptions
 from edge_sdk.export.tinysam.sam import Sam
@@ -68,7 +70,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["--teacher", "S"], 3, "this is the small size, whose masks are of windows, not of the whole frame"),
         (["--teacher", "T", "--weights", "S"], 3, "this is the small size, whose masks are of windows"),
         (["--teacher", "T", "--weights", "W"], 3, "the teacher's embedding has a width of 32, that of --weights 64"),
-        (["--teacher", "C"], 3, "the teacher's embedding has 2 cells a side, that of tinyvit-5m has 4"),
+        (["--teacher", "C"], 2, "the teacher's embedding has 2 cells a side, that of tinyvit-5m has 4"),
         (["--teacher", "T", "--device", "cuda"], 4, "--device cuda: "),
     ],
 )
@@ -78,22 +80,14 @@ def test_what_is_wrong_with_a_distillation_is_said_at_once(
 ) -> None:  # fmt: skip
     if "cuda" in words and torch.cuda.is_available():
         pytest.skip("there is a GPU here: run this on a machine without one")
-    named = {"T": teacher, "S": tmp_path / "small", "W": tmp_path / "wide", "C": tmp_path / "coarse"}
+    named = {"T": teacher} | {key: tmp_path / f"{key}.safetensors" for key in "SWC"}
+    layouts = {"W": {"width": 64}, "C": {"strides": (2, 2, 2)}}
+    for key in set(words) & set(layouts):
+        saved.write(Sam(replace(LAYOUT, encoder=replace(LAYOUT.encoder, **layouts[key]))), named[key])  # type: ignore[arg-type]
     if "S" in words:
         small_network().save(named["S"])
-    if "W" in words:
-        saved.write(
-            Sam(replace(LAYOUT, encoder=replace(LAYOUT.encoder, width=64))), named["W"].with_suffix(".safetensors")
-        )
-    if "C" in words:
-        assert isinstance(LAYOUT.encoder, TinyVitLayout)
-        coarse = replace(LAYOUT, encoder=replace(LAYOUT.encoder, strides=(2, 2, 2)))
-        saved.write(Sam(coarse), named["C"].with_suffix(".safetensors"))
     monkeypatch.chdir(tmp_path)
-    asked = [
-        str(found if found.exists() else found.with_suffix(".safetensors")) if (found := named.get(word)) else word
-        for word in words
-    ]
+    asked = [named.get(word, word) for word in words]
     before = set(tmp_path.iterdir())
     left, _, err = called(capsys, "train", "tinysam", folder, "--out", "a.edge", *asked, "--dry-run")
     assert left == code
@@ -147,13 +141,8 @@ def options_of(teacher: Path, **more: object) -> TinySamOptions:
     return TinySamOptions(teacher=teacher, **(stated | more))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("name", "layout"), [("tinyvit-1m", "label maps"), ("lite0", "coco")])
-def test_a_student_becomes_a_bundle_that_verifies(
-    name: str, layout: str, teacher: Path, folder: Path, tmp_path: Path
-) -> None:
-    if layout == "coco":  # two instances that lie on each other
-        box, other = [10, 10, 40, 10, 40, 40, 10, 40], [20, 20, 70, 20, 70, 50, 20, 50]
-        folder = annotated_folders.coco(tmp_path / "coco", [{"segmentation": [box]}, {"segmentation": [other]}])
+@pytest.mark.parametrize("name", ["tinyvit-1m", "lite0"])
+def test_a_student_becomes_a_bundle_that_verifies(name: str, teacher: Path, folder: Path, tmp_path: Path) -> None:
     out, options = tmp_path / "a.edge", options_of(teacher, student=name)
     built = builder.make(planned(folder, options, out))
     assert (built.trained.steps, built.trained.facts["student"]) == (2, name)
@@ -221,6 +210,16 @@ def test_segments_that_lie_on_each_other_are_on_several_maps() -> None:
         assert any(np.array_equal(one == number, mask) for one in maps)
     (empty,) = layered(iter(()), (2, 2))
     assert not empty.any()
+
+
+def test_instances_of_coco_that_lie_on_each_other_are_all_asked_for(tmp_path: Path) -> None:
+    box, other = [10, 10, 40, 10, 40, 40, 10, 40], [20, 20, 70, 20, 70, 50, 20, 50]
+    folder = annotated_folders.coco(tmp_path, [{"segmentation": [box]}, {"segmentation": [other]}])
+    (one,) = read_data(folder, SegmentationOptions()).train
+    views = Views([MarkedPicture(one)], SIDE, PromptRecipe(each=2, box_share=1.0), ViewRecipe(views=1), seed=0)
+    frame = views.frame(np.random.default_rng(0))
+    assert sorted(round(float(mask.sum()), -2) for mask in frame.masks) == [600.0, 1000.0]  # 900 and 1,500 of 80 x 60
+    assert (frame.masks[0] & frame.masks[1]).any()
 
 
 def test_options_of_a_distillation_are_no_part_of_other_trainings() -> None:
