@@ -68,9 +68,11 @@ def train(net: Sam, recipe: DistillRecipe, asked: argparse.Namespace, name: str,
 
     shown = shown_in_training(asked)
     views = Views([Photograph(one.path, one.maps) for one in shown], asked.side, recipe.prompts, recipe.views, seed=0)
+    seed, teacher = how["seed"], how.get("teacher")
+    identity = training.identity_of(net, recipe, data=data_digest(shown), seed=seed, teacher=teacher)
     done = training.train(
-        net, views, recipe, _plan(how["steps"]), data=data_digest(shown), folder=asked.runs / name, seed=how["seed"],
-        progress=_progress(name), teacher=how.get("teacher"), apart=asked.apart,
+        net, views, recipe, _plan(how["steps"]), identity=identity, folder=asked.runs / name, seed=seed,
+        progress=_progress(name), teacher=teacher, apart=asked.apart,
     )  # fmt: skip
     return done.net, done.position
 

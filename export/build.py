@@ -25,6 +25,7 @@ from edge_sdk.export.family import Exported, Family, FamilyOptions, Trained, Tra
 from edge_sdk.export.pack import Parts, pack, provenance, setup_of
 from edge_sdk.export.tasks import export_task
 from edge_sdk.export.tasks.base import Built, Checked, Evaluation, ExportTask, Made
+from edge_sdk.export.training import launch
 from edge_sdk.progress import Progress, silent
 from edge_sdk.runtimes.probe import default_threads
 from edge_sdk.shown import shown
@@ -105,7 +106,8 @@ def plan(
     stop `make` later: sizes, files, folders, data that don't support a request, a bundle that would be lost."""
     for needed in (folder, wanted.out.parent):
         atomic.folder(next(p for p in (needed, *needed.absolute().parents) if p.exists()))
-    if (folder / f"{WORK}.lock").exists():
+    here = launch.found()
+    if here.rank == 0 and (folder / f"{WORK}.lock").exists():  # the first of several processes holds it for all
         with _exclusive(folder):
             pass
     if wanted.key is not None:
@@ -113,6 +115,11 @@ def plan(
     task = export_task(family.task)
     checked = task.check(data, task_options)
     training = family.plan(data, options, folder=folder)
+    if here.size != training.processes:
+        raise BadUsage(
+            f"this training takes {counted(training.processes, 'process')}, and {here.size} were started",
+            hint="Start edge-sdk without torchrun",
+        )
     return BuildPlan(
         family=family, task=task, data=data, options=options, task_options=task_options, wanted=wanted, folder=folder,
         checked=checked, training=training, replaces=_replaces(wanted, training.run),
@@ -144,6 +151,15 @@ def make(planned: BuildPlan, *, progress: Progress = silent, on_stage: StageCall
             ) from exc  # fmt: skip
         on_stage("export, int8, quality")
     return built
+
+
+def follow(planned: BuildPlan) -> None:
+    """Take part in the training of `planned`, as one of several processes that is not the first: that one has the lock,
+    shows progress, and builds the bundle when this one has ended."""
+    atomic.folder(planned.folder)
+    planned.family.train(
+        planned.data, planned.options, planned=planned.training, folder=planned.folder, progress=silent
+    )
 
 
 def build(

@@ -14,7 +14,10 @@ from edge_sdk.cli.model_options import ModelOptions, axes_of, verb
 from edge_sdk.errors import BadUsage
 from edge_sdk.extras import need_exporting
 
-OF_TRAINING = {"steps": None, "time_budget_s": None, "scratch": False}
+OF_TRAINING = {
+    "steps": None, "time_budget_s": None, "scratch": False, "teacher": None, "student": None,
+    "views": None, "batch": None,
+}  # fmt: skip
 """Parameters of `edge-sdk train` that an export of trained weights has not."""
 
 

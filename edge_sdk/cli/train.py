@@ -170,6 +170,10 @@ def _train(
     from edge_sdk.export import build as library
     from edge_sdk.export import registry, tasks
     from edge_sdk.export.tasks.base import Reading
+    from edge_sdk.export.training import launch
+    from edge_sdk.progress import silent
+
+    follows = launch.found().rank > 0  # of several processes the first alone says anything
 
     folder = run or out.with_suffix(".run")
     wanted = library.BuildOptions(
@@ -180,10 +184,15 @@ def _train(
     # Data first: importing the family takes seconds, and bad data should fail at once.
     with terminal.progress() as progress:
         how = Reading(
-            seed=options.seed, preprocessing=options.preprocessing(), scratch=folder, progress=progress
+            seed=options.seed, preprocessing=options.preprocessing(), scratch=folder,
+            progress=silent if follows else progress,
         )  # fmt: skip
         data = task.read(given["data"], stated, how)
     plan = library.plan(registry.family(family), data, options, stated, wanted, folder=folder)
+    if follows:
+        if not given["dry_run"]:
+            library.follow(plan)
+        return
     for line in plan.checked.left_out:
         terminal.note(line)
     if given["dry_run"]:

@@ -9,22 +9,19 @@ from typing import ClassVar
 
 from edge_sdk import tasks
 from edge_sdk.errors import BadUsage, Stopped
-from edge_sdk.export import tensors_file
 from edge_sdk.export.family import Demo, Exported, Samples, Trained, TrainingPlan
 from edge_sdk.export.pack import setup_of
 from edge_sdk.export.tasks.segmentation.annotations import SegmentationData
 from edge_sdk.export.tasks.segmentation.options import SegmentationOptions
 from edge_sdk.export.tasks.segmentation.samples import PromptSamples
-from edge_sdk.export.tinysam import whole
 from edge_sdk.export.tinysam.calibration import FramePictures
 from edge_sdk.export.tinysam.length import Length
 from edge_sdk.export.tinysam.options import TinySamOptions
 from edge_sdk.export.tinysam.scenes.regions import LIBRARY
 from edge_sdk.export.tinysam.scenes.sources import mixture, photographs_in
-from edge_sdk.export.tinysam.small import fit
-from edge_sdk.export.tinysam.small.model import FORMAT as SMALL
-from edge_sdk.export.training import checkpoint
-from edge_sdk.export.training.device import CPU, computing
+from edge_sdk.export.tinysam.ways import way_of
+from edge_sdk.export.training import checkpoint, launch
+from edge_sdk.export.training.device import computing
 from edge_sdk.export.training.identity import digest
 from edge_sdk.extras import need
 from edge_sdk.progress import Progress, silent
@@ -70,17 +67,16 @@ class TinySAM:
         """What `train` would do; whatever is wrong with its arguments is raised here."""
         if options.photographs is not None or (data is not None and data.train):
             need(LIBRARY, extra="export")  # frames are drawn in a process of their own: found out now, not there
-        length = fit.plan(data, options) if _is_small(options) else whole.plan(data, options)
+        length = way_of(options).plan(data, options)
         until = length.until
         stored = None if until is None else checkpoint.read(folder, length.identity)
         at = None if stored is None else stored.position
-        network = "small" if _is_small(options) else "of --weights"
         return TinySamPlan(
             length=length, run=digest(length.identity), steps=None if until is None else until.steps,
             time_budget_s=None if until is None else until.time_budget_s, kept_step=None if at is None else at.step,
-            finished=until is None or (at is not None and until.over(at)),
-            rows=(("network", f"{self.title} {network}"), ("device", CPU.name)),
-            facts={"network": network, "side": options.side, "device": CPU.name},
+            finished=until is None or (at is not None and until.over(at)), processes=length.processes,
+            rows=(("network", f"{self.title} {length.network}"), *length.rows, ("device", length.device)),
+            facts={"network": length.network, "side": options.side, "device": length.device, **length.facts},
         )  # fmt: skip
 
     def train(
@@ -91,11 +87,10 @@ class TinySAM:
         as they are."""
         if not isinstance(planned, TinySamPlan):
             planned = self.plan(data, options, folder=folder)
-        if not _is_small(options):
-            return whole.train(options, folder=folder, length=planned.length)
-        with computing(options.threads or default_threads()):
+        threads = options.threads or max(1, default_threads() // launch.found().local)
+        with computing(threads):
             try:
-                return fit.train(data, options, folder=folder, progress=progress, length=planned.length)
+                return way_of(options).train(data, options, folder=folder, progress=progress, length=planned.length)
             except KeyboardInterrupt as exc:  # outside the loop: while pictures are read
                 raise Stopped(
                     "stopped between steps of the training", where=str(folder), hint="Give the same command again"
@@ -103,7 +98,7 @@ class TinySAM:
 
     def graphs(self, trained: Trained) -> Exported:
         """Encoder, decoder and refiner, exact against the network."""
-        return fit.graphs(trained) if _is_small(_options(trained)) else whole.graphs(trained)
+        return way_of(_options(trained)).graphs(trained)
 
     def samples(self, data: SegmentationData | None, trained: Trained, role: str, count: int) -> Samples:
         """Frames of annotated pictures, drawn scenes and photographs, as in training: never test pictures. Decoder and
@@ -129,8 +124,3 @@ def _options(trained: Trained) -> TinySamOptions:
     if not isinstance(trained.options, TinySamOptions):
         raise BadUsage(f"this model was not made by {TinySAM.title}", where=str(trained.folder))
     return trained.options
-
-
-def _is_small(options: TinySamOptions) -> bool:
-    """Whether the options mean the small size: the model that ships, one from scratch, or a file of such a model."""
-    return options.weights is None or tensors_file.kind_of(options.weights) == SMALL

@@ -212,3 +212,29 @@ def small(size: str, *, image_size: int = 256, width: int = 128, mlp: int = 512,
 def small_decoder(width: int, *, mlp: int = 512, prior: bool = True) -> DecoderLayout:
     """A decoder for our own training that goes with an embedding of this width: teacher and student share it."""
     return DecoderLayout(heads=8 if width >= 128 else 4, mlp=mlp, prior=prior)
+
+
+STUDENTS: Mapping[str, EncoderLayout] = MappingProxyType(
+    {
+        "tinyvit-5m": TinyVitLayout(),
+        "tinyvit-3m": small("b").encoder,
+        "tinyvit-2m": small("c").encoder,
+        "tinyvit-1m": small("d").encoder,
+        "lite0": Lite0Layout(),
+    }
+)
+"""Encoders that are trained from a teacher, by name and number of parameters. The first is that of TinySAM."""
+
+
+def student(name: str, teacher: SamLayout) -> SamLayout:
+    """A network with one of STUDENTS as encoder, and the rest as its teacher has it: tokens and masks can be compared.
+
+    Raises BadUsage where the embeddings have other grids.
+    """
+    encoder = replace(STUDENTS[name], image_size=teacher.image_size, width=teacher.width)
+    if encoder.grid != teacher.encoder.grid:
+        raise BadUsage(
+            f"the teacher's embedding has {teacher.encoder.grid} cells a side, that of {name} has {encoder.grid}",
+            hint="Take a teacher with a cell for every 16 px, as all published ones have",
+        )
+    return replace(teacher, encoder=encoder)

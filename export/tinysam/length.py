@@ -1,21 +1,31 @@
-"""How long a training lasts, and what identifies it. Knows no network."""
+"""How long a training lasts, what identifies it, and what a plan shows of it. Knows no network."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from edge_sdk.export.tasks.segmentation.annotations import SegmentationData
-from edge_sdk.export.tinysam.options import TinySamOptions
+from edge_sdk.export.tinysam.options import OF_DISTILLATION, TinySamOptions
 from edge_sdk.export.training import loop
+from edge_sdk.export.training.identity import identify
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Length:
-    """until: None = nothing is trained, the weights are exported as they are. identity: what checkpoints share."""
+    """until: None = nothing is trained, the weights are exported as they are. identity: what checkpoints share.
+
+    network, device: in words. processes: that train it. rows, facts: what else a plan shows to people, and in JSON.
+    """
 
     until: loop.LoopPlan | None
     identity: Mapping[str, str]
+    network: str
+    device: str = "cpu"
+    processes: int = 1
+    rows: tuple[tuple[str, str], ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 def wants_training(data: SegmentationData | None, options: TinySamOptions) -> bool:
@@ -23,3 +33,9 @@ def wants_training(data: SegmentationData | None, options: TinySamOptions) -> bo
     if options.as_is:
         return False
     return data is not None or options.steps is not None or options.time_budget_s is not None
+
+
+def untaught(options: TinySamOptions, recipe: object = None, *, code: str, **made_of: str) -> dict[str, str]:
+    """`identify` of a training without a teacher: the options of a distillation are no part of it."""
+    found = identify(options, recipe, code=code, **made_of)
+    return {name: text for name, text in found.items() if name not in OF_DISTILLATION}

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.errors import BadInput, BadUsage
 from edge_sdk.export.family import FamilyOptions
 from edge_sdk.export.option import option
+from edge_sdk.export.tinysam.layout import STUDENTS
 
 SIDE = 384
 """Frame of the small size, px: at 256 the cells of small objects hold too few pixels."""
@@ -16,6 +19,18 @@ SIDE_MULTIPLE = 32
 MOST_PX = 1024
 PROMPTS, TOKENS = 64, 16
 """Most prompts of a call, and most tokens of a prompt."""
+EVERYTHING = "everything"
+"""Key of a model's facts: the thresholds of everything mode that were measured for it."""
+OF_DISTILLATION = ("student", "views", "batch")
+"""Options that only a training with --teacher reads."""
+NOT_TAUGHT: Mapping[str, str] = MappingProxyType(
+    {
+        "scratch": "starts the small size from its trunk, and --teacher trains a new student anyway",
+        "as_is": "trains nothing, and --teacher trains a student",
+        "photographs": "is for trainings without a teacher: a student sees the pictures of FOLDER",
+    }
+)
+"""Options that make no sense beside --teacher, and why."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +40,10 @@ class TinySamOptions(FamilyOptions):
     nothing is trained: of a run folder, or as TinySAM, MobileSAM and SAM are published; None = what ships. scratch:
     start from the trunk alone. rate: learning rate at the start; None = the recipe's. as_is: the weights stay as they
     are, data or not. photographs: folder of pictures that nobody marked, for surfaces and regions.
+
+    teacher: a network whose answers a student is trained to give, published or of our own. student: its encoder, one of
+    `layout.STUDENTS`; None = the first, or the network of `weights`. views: versions of each picture that a student
+    sees, 0 = a new one each time; batch: pictures a step, of each process; None = the recipe's.
     """
 
     side: int | None = option(
@@ -40,11 +59,29 @@ class TinySamOptions(FamilyOptions):
     rate: float | None = option(
         None, kind="float", least=1e-6, most=0.1,
         help="Learning rate at its highest; it falls along a cosine. Default: 0.0015 from scratch, 0.0005 for a model "
-        "that is trained already.",
+        "that is trained already, 0.002 for a new student.",
     )  # fmt: skip
     as_is: bool = option(False, kind="flag", help="Train nothing: FOLDER is for calibration and evaluation alone.")
     photographs: Path | None = option(
         None, kind="path", help="Folder of further pictures, not annotated: surfaces for drawn scenes, and regions."
+    )
+    teacher: Path | None = option(
+        None, kind="path",
+        help="Distil a student from this SAM-like network: the published file of TinySAM, MobileSAM or SAM, or "
+        "model.safetensors of such a run. FOLDER's pictures show it what to learn.",
+    )  # fmt: skip
+    student: str | None = option(
+        None, choices=tuple(STUDENTS),
+        help=f"Encoder of the student: {', '.join(STUDENTS)}. Default: {next(iter(STUDENTS))}, or the network of "
+        "--weights.",
+    )  # fmt: skip
+    views: int | None = option(
+        None, kind="int", least=0, most=1000,
+        help="Versions of each picture that a student sees; the teacher's embeddings of them are kept in the run "
+        "folder. 0: always new ones, nothing is kept. Default: 8.",
+    )  # fmt: skip
+    batch: int | None = option(
+        None, kind="int", least=1, most=1024, help="Pictures a step of a distillation, for each process. Default: 4."
     )
 
     def __post_init__(self) -> None:
@@ -58,8 +95,22 @@ class TinySamOptions(FamilyOptions):
             raise BadUsage("--as-is trains nothing", hint="Leave --scratch, --steps and --time-budget out")
         if self.scratch and self.weights is not None:
             raise BadUsage("--scratch starts from no weights, and --weights names some", hint="Give one of the two")
-        if self.weights is not None and not self.weights.is_file():  # here, before torch is imported
-            raise BadInput("there is no such file of weights", where=f"--weights {self.weights}", hint="Check it")
+        self._check_teacher()
+        for name in ("weights", "teacher"):  # here, before torch is imported
+            path: Path | None = getattr(self, name)
+            if path is not None and not path.is_file():
+                raise BadInput("there is no such file of weights", where=f"--{name} {path}", hint="Check it")
+
+    def _check_teacher(self) -> None:
+        if self.teacher is None:
+            if given := [name for name in OF_DISTILLATION if getattr(self, name) is not None]:
+                raise BadUsage(f"--{given[0]} is of a training with --teacher", hint="Name a teacher, or leave it out")
+            return
+        for name, why in NOT_TAUGHT.items():
+            if getattr(self, name):
+                raise BadUsage(f"--{name.replace('_', '-')} {why}", hint="Give one of the two")
+        if self.student is not None and self.weights is not None:
+            raise BadUsage("--weights names the student, and --student another one", hint="Give one of the two")
 
     def preprocessing(self) -> Preprocessing | None:
         return None if self.side is None else framed(self.side)

@@ -11,14 +11,21 @@ import torch
 
 from edge_sdk.errors import BadInput, BadUsage
 from edge_sdk.export import tensors_file
-from edge_sdk.export.tinysam.layout import DecoderLayout, EncoderLayout, SamLayout, TinyVitLayout, VitLayout
+from edge_sdk.export.tinysam.layout import (
+    DecoderLayout,
+    EncoderLayout,
+    Lite0Layout,
+    SamLayout,
+    TinyVitLayout,
+    VitLayout,
+)
 from edge_sdk.export.tinysam.positions import resized
 from edge_sdk.export.tinysam.sam import Sam
 
 NAME = "model.safetensors"
 FORMAT = "tinysam/1"
 """Raise the number when files of before can't be read as they are."""
-_ENCODERS: Mapping[str, type[EncoderLayout]] = {"tiny-vit": TinyVitLayout, "vit": VitLayout}
+_ENCODERS: Mapping[str, type[EncoderLayout]] = {"tiny-vit": TinyVitLayout, "vit": VitLayout, "lite0": Lite0Layout}
 
 
 def write(net: Sam, path: Path, *, facts: Mapping[str, Any] | None = None, half: bool = False) -> None:

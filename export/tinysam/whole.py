@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from edge_sdk.errors import BadInput, BadUsage
 from edge_sdk.export import tensors_file
 from edge_sdk.export.family import Exported, FloatGraph, Trained
@@ -14,11 +16,14 @@ from edge_sdk.export.tinysam.graph.decoder import decoder_graph
 from edge_sdk.export.tinysam.graph.encoder import encoder_graph
 from edge_sdk.export.tinysam.graph.prompts import prompt_nodes
 from edge_sdk.export.tinysam.layout import IMAGE_SIZE, VitLayout
-from edge_sdk.export.tinysam.length import Length, wants_training
-from edge_sdk.export.tinysam.options import PROMPTS, TOKENS, TinySamOptions, framed
+from edge_sdk.export.tinysam.length import Length, untaught, wants_training
+from edge_sdk.export.tinysam.options import EVERYTHING, PROMPTS, TOKENS, TinySamOptions, framed
 from edge_sdk.export.tinysam.sam import Sam
 from edge_sdk.export.tinysam.scenes.sources import digest_of
-from edge_sdk.export.training.identity import digest, identify
+from edge_sdk.export.tinysam.small.model import FORMAT as SMALL
+from edge_sdk.export.tinysam.thresholds import stated
+from edge_sdk.export.training.identity import digest
+from edge_sdk.progress import Progress
 from edge_sdk.tasks.segmentation.settings import DECODER, ENCODER, REFINER, EverythingSettings, SegmentationSettings
 
 CODE = "tinysam-whole/1"
@@ -28,10 +33,12 @@ CONFIDENT_LOGIT = 8.5
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Whole:
-    """A network read from a file. what: its name for people. notes: what is to be known of the file, a line each."""
+    """A network read from a file. what: its name for people. notes: what is to be known of the file, a line each.
+    everything: the thresholds that belong to its weights."""
 
     net: Sam
     what: str
+    everything: EverythingSettings
     notes: tuple[str, ...] = ()
 
 
@@ -40,16 +47,24 @@ def is_ours(path: Path) -> bool:
     return path.suffix == ".safetensors" and tensors_file.kind_of(path) == saved.FORMAT
 
 
-def read(path: Path, options: TinySamOptions) -> Whole:
-    """The network of a weights file: our own, or as TinySAM, MobileSAM and SAM are published. Raises BadInput."""
+def read(path: Path, *, side: int | None = None) -> Whole:
+    """The network of a weights file: our own, or as TinySAM, MobileSAM and SAM are published. side: of the frame, px,
+    None = its own. Raises BadInput."""
     if is_ours(path):
-        net, _ = saved.read(path, image_size=options.side)
-        return Whole(net=net, what="SAM-like, trained here")
-    found = published.load(path, image_size=options.side or IMAGE_SIZE)
+        net, facts = saved.read(path, image_size=side)
+        return Whole(net=net, what=str(facts.get("what", "SAM-like, trained here")), everything=stated(facts))
+    if tensors_file.kind_of(path) == SMALL:
+        raise BadInput(
+            "this is the small size, whose masks are of windows, not of the whole frame", where=str(path),
+            hint="Name the file of TinySAM, MobileSAM or SAM, or of a student that was distilled from one",
+        )  # fmt: skip
+    found = published.load(path, image_size=side or IMAGE_SIZE)
     notes = [f"not used of {path.name}: {one}" for one in found.unused]
     if found.resized:
         notes.append("its tables of positions are for 1024 px and were resized: expect a lower quality")
-    return Whole(net=found.net, what=found.encoder, notes=tuple(notes))
+    confident = None if _is_sam(found.net) else CONFIDENT_LOGIT
+    everything = EverythingSettings(confident_logit=confident)
+    return Whole(net=found.net, what=found.encoder, notes=tuple(notes), everything=everything)
 
 
 def plan(data: SegmentationData | None, options: TinySamOptions) -> Length:
@@ -57,23 +72,32 @@ def plan(data: SegmentationData | None, options: TinySamOptions) -> Length:
     assert options.weights is not None
     if wants_training(data, options):
         raise BadUsage(
-            "these weights are exported as they are: only the small size is trained on annotated pictures",
-            hint="Leave the folder, --steps and --time-budget out, or leave --weights out to train the small size",
+            "these weights are exported as they are: only the small size is trained on annotated pictures alone",
+            hint="Leave the folder, --steps and --time-budget out; or leave --weights out to train the small size; or "
+            "name a --teacher to distil from",
         )
-    read(options.weights, options)
-    identity = identify(options, code=CODE, start=digest_of([options.weights]))
-    return Length(until=None, identity=identity)
+    read(options.weights, side=options.side)
+    identity = untaught(options, code=CODE, start=digest_of([options.weights]))
+    return Length(until=None, identity=identity, network="of --weights")
 
 
-def train(options: TinySamOptions, *, folder: Path, length: Length) -> Trained:
+def train(
+    data: SegmentationData | None, options: TinySamOptions, *, folder: Path, progress: Progress, length: Length
+) -> Trained:
     """Nothing is learnt: the network is kept in the run folder."""
     assert options.weights is not None
-    found = read(options.weights, options)
-    saved.write(found.net, folder / saved.NAME, facts={"what": found.what})
+    found = read(options.weights, side=options.side)
+    keep(found, folder)
     return Trained(
         folder=folder, options=options, run=digest(length.identity), steps=0, training_s=0.0, samples=0,
         facts={"network": found.what, "side": found.net.layout.image_size, "notes": list(found.notes)},
     )  # fmt: skip
+
+
+def keep(found: Whole, folder: Path) -> None:
+    """Writes the network into a run folder, where `graphs` finds it. Raises CantWrite."""
+    facts = {"what": found.what, EVERYTHING: msgspec.to_builtins(found.everything)}
+    saved.write(found.net, folder / saved.NAME, facts=facts)
 
 
 def graphs(trained: Trained) -> Exported:
@@ -81,19 +105,22 @@ def graphs(trained: Trained) -> Exported:
     path = trained.folder / saved.NAME
     if not path.is_file():
         raise BadInput("there is no model in this folder", where=str(trained.folder), hint="Give the command again")
-    net, _ = saved.read(path)
+    found = read(path)
+    net = found.net
     made = {ENCODER: FloatGraph(onnx=encoder_graph(net.image_encoder))}
     for role in (DECODER, REFINER):
         onnx = decoder_graph(net, refiner=role == REFINER)
         made[role] = FloatGraph(onnx=onnx, keep_fp32=prompt_nodes(onnx), axes={"N": PROMPTS, "T": TOKENS})
-    return Exported(graphs=made, settings=settings_of(net), preprocessing=framed(net.layout.image_size))
+    return Exported(graphs=made, settings=settings_of(found), preprocessing=framed(net.layout.image_size))
 
 
-def settings_of(net: Sam) -> SegmentationSettings:
+def settings_of(found: Whole) -> SegmentationSettings:
     """SAM answers prompts of several tokens with its mask 0; TinySAM never does, and MobileSAM has the same keys."""
-    sam = isinstance(net.layout.encoder, VitLayout)
-    alternatives = tuple(range(1, net.layout.decoder.masks))
     return SegmentationSettings(
-        multimask=alternatives, single=0 if sam else None,
-        everything=EverythingSettings(confident_logit=None if sam else CONFIDENT_LOGIT),
+        multimask=tuple(range(1, found.net.layout.decoder.masks)), single=0 if _is_sam(found.net) else None,
+        everything=found.everything,
     )  # fmt: skip
+
+
+def _is_sam(net: Sam) -> bool:
+    return isinstance(net.layout.encoder, VitLayout)

@@ -8,14 +8,15 @@ processes there are: one a GPU.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
-from edge_sdk.export.training.device import CPU, Compute
+from edge_sdk.errors import NotThere
+from edge_sdk.export.training import launch
+from edge_sdk.export.training.device import CPU, Compute, chosen
 from edge_sdk.extras import need
 
 T = TypeVar("T")
@@ -97,9 +98,29 @@ def launched(*, accelerator: str = "auto") -> Launched:
     Raises NotThere without Lightning Fabric.
     """
     fabric_module = need("lightning_fabric", extra="several-gpus")
-    # Fabric asks for the numbers that torchrun has set already, and refuses others. These variables are how torchrun
-    # speaks to the processes that it starts.
-    here, everywhere = (int(os.environ.get(name, "1")) for name in ("LOCAL_WORLD_SIZE", "WORLD_SIZE"))
-    fabric = fabric_module.Fabric(accelerator=accelerator, strategy="ddp", devices=here, num_nodes=everywhere // here)
+    # Fabric asks for the numbers that torchrun has set already, and refuses others.
+    here = launch.found()
+    nodes = here.size // here.local
+    fabric = fabric_module.Fabric(accelerator=accelerator, strategy="ddp", devices=here.local, num_nodes=nodes)
     fabric.launch()
     return Launched(fabric)
+
+
+def joined(device: str) -> Together:
+    """This process among those that torchrun started, or alone. device: "auto", "cpu" or "cuda". Raises NotThere."""
+    compute = checked(device)
+    return launched(accelerator=compute.device.type) if launch.found().size > 1 else Alone(compute)
+
+
+def checked(device: str) -> Compute:
+    """Where `joined` would compute. Raises NotThere where there is no such device, no GPU for each process, or no
+    package by which several processes speak."""
+    compute, here = chosen(device), launch.found()
+    if here.size > 1:
+        need("lightning_fabric", extra="several-gpus")
+    if compute.device.type == "cuda" and here.local > torch.cuda.device_count():
+        raise NotThere(
+            f"{here.local} processes were started on this machine, and torch finds {torch.cuda.device_count()} GPUs",
+            hint="Start one process a GPU, or train on the CPU with --device cpu",
+        )
+    return compute

@@ -13,8 +13,8 @@ from edge_sdk.cli.main import app
 
 ROOT = Path(__file__).resolve().parents[2]
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
-OF_OTHERS = {"--index-url", "--preload", "--side"}
-"""Of programs that are not ours: pip, gunicorn, and the family that docs/add-a-family.md adds (its test runs it)."""
+OF_OTHERS = {"--index-url", "--preload", "--side", "--standalone", "--nproc-per-node"}
+"""Of programs that are not ours: pip, gunicorn, the family that docs/add-a-family.md adds (its test runs it), torchrun."""
 
 
 def _known() -> set[str]:

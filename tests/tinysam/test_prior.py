@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import pytest
 import torch
 from by_rule import sam
 
-from edge_sdk.errors import BadInput
 from edge_sdk.export.tinysam import BOTTOM_RIGHT, HIDDEN, NEGATIVE, PADDING, POSITIVE, TOP_LEFT
-from edge_sdk.export.tinysam.graph.decoder import decoder_graph
-from edge_sdk.export.tinysam.graph.encoder import encoder_graph
 from edge_sdk.export.tinysam.layout import Lite0Layout, SamLayout, small, small_decoder
 from edge_sdk.export.tinysam.prior import GAIN, OFFSET, Prior
 from edge_sdk.export.tinysam.sam import Sam
@@ -79,12 +75,3 @@ def test_the_encoder_on_the_trunk_that_ships_answers_an_embedding_and_trains_its
 def test_the_fixtures_network_is_the_same_with_the_prior_off(tiny_sam: Callable[[int], Sam]) -> None:
     assert tiny_sam(256).prior is None
     assert sam(SamLayout().at(256)).prior is None
-
-
-def test_a_graph_that_would_leave_the_prior_out_is_not_made() -> None:
-    net = Sam(small("d", image_size=64, width=64, mlp=64, prior=True))
-    with pytest.raises(BadInput, match="start from a prior, which can't be exported yet"):
-        decoder_graph(net)
-    teacher = Sam(SamLayout(encoder=Lite0Layout(image_size=64, width=64), decoder=small_decoder(64, mlp=64)))
-    with pytest.raises(BadInput, match="the Lite0 trunk has no graph"):
-        encoder_graph(teacher.image_encoder)

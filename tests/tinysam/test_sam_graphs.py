@@ -23,9 +23,19 @@ from edge_sdk.export.tinysam import HIDDEN, LABELS, POINTS
 from edge_sdk.export.tinysam.graph.decoder import decoder_graph
 from edge_sdk.export.tinysam.graph.encoder import encoder_graph
 from edge_sdk.export.tinysam.graph.prompts import prompt_nodes
-from edge_sdk.export.tinysam.layout import ENCODERS, DecoderLayout, SamLayout, TinyVitLayout, VitLayout, small
+from edge_sdk.export.tinysam.layout import (
+    ENCODERS,
+    DecoderLayout,
+    Lite0Layout,
+    SamLayout,
+    TinyVitLayout,
+    VitLayout,
+    small,
+    small_decoder,
+)
 from edge_sdk.export.tinysam.sam import Sam, encoder_of, normalised
-from edge_sdk.runtimes import trt_confirm
+from edge_sdk.runtimes import registry, trt_confirm
+from edge_sdk.runtimes.protocol import CompileOptions
 
 LIMIT = 2e-5
 """Relative, as in the tests of the networks: the graphs are folded in float64, and miss the fixtures by 1e-6."""
@@ -159,6 +169,8 @@ LAYOUTS = {
         encoder=VitLayout(image_size=80, dim=32, depth=2, heads=2, whole=(1,), window=3, width=32),
         decoder=DecoderLayout(heads=4, mlp=64, depth=1),
     ),
+    "lite0, prior": SamLayout(encoder=Lite0Layout(image_size=96, width=64), decoder=small_decoder(64, mlp=64)),
+    "prior": small("d", image_size=64, width=64, mlp=64, prior=True),
 }  # fmt: skip
 
 
@@ -181,6 +193,37 @@ def test_networks_of_other_sizes_and_shapes(which: str, rng: np.random.Generator
     for runtime in RUNTIMES.values():
         got = runtime(graph_of(net, "encoder"))({"image": image, "extent": np.float32([size - 7, size])})
         np.testing.assert_allclose(got["embedding"], embedding, rtol=0, atol=5e-5)
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_the_masks_of_a_network_with_a_prior_start_from_the_prompt(runtime: str) -> None:
+    """Its radii and gains as a training begins; every kind of prompt, one a row."""
+    torch.manual_seed(0)
+    net = Sam(small("d", image_size=64, width=64, mlp=64, prior=True)).eval()
+    points = torch.tensor([[9.0, 30.0], [40.5, 12.0], [3.0, 8.0], [50.0, 60.0]]).expand(6, -1, -1)
+    labels = torch.tensor(
+        [[1, -1, -2, -2], [1, 1, 0, -2], [-2, -2, 2, 3], [1, 0, 2, 3], [0, -1, -2, -2], [-2, -2, -2, -2]]
+    )
+    embedding = torch.randn(1, 64, 4, 4)
+    with torch.no_grad():
+        given = 5.0 * torch.randn(6, 1, 16, 16)
+        for role, masks in (("decoder", None), ("refiner", given)):
+            want = net.decode(embedding, points, labels, masks)
+            got = RUNTIMES[runtime](graph_of(net, role))(fed(embedding, points, labels.int(), masks))
+            np.testing.assert_allclose(got["masks"], want.masks, rtol=0, atol=1e-4 * float(want.masks.std()))
+            np.testing.assert_allclose(got["iou"], want.iou, rtol=0, atol=2e-5)
+
+
+def test_a_refiner_in_int8_answers_every_prompt(rng: np.random.Generator) -> None:
+    """OpenVINO 2026.4 answered one row for three prompts, where a convolution's result was added to the image."""
+    net = Sam(small("d", image_size=64, width=64, mlp=64)).eval()
+    graph, feeds = graph_of(net, "refiner"), samples_of("refiner", net, rng)
+    options = QuantizeOptions(variants=("fp32", "int8"), threads=1, axes=AXES, keep_fp32=prompt_nodes(graph))
+    for one in quantize(graph, [feeds], options=options).variants:
+        compiled = CompileOptions(graph_name="refiner", threads=1, axes=AXES)
+        session = registry.runtime("openvino").compile(one.graph, compiled)
+        assert session.run(feeds)["iou"].shape == (2, 4), one.variant
+        session.close()
 
 
 @pytest.mark.parametrize("role", ["encoder", "decoder", "refiner"])

@@ -10,10 +10,20 @@ import torch
 from edge_sdk.errors import BadInput
 from edge_sdk.export import tensors_file
 from edge_sdk.export.tinysam import saved
-from edge_sdk.export.tinysam.layout import ENCODERS, DecoderLayout, SamLayout, VitLayout, small
+from edge_sdk.export.tinysam.layout import (
+    ENCODERS,
+    DecoderLayout,
+    Lite0Layout,
+    SamLayout,
+    VitLayout,
+    small,
+    small_decoder,
+)
 from edge_sdk.export.tinysam.sam import Sam
 
 NET = SamLayout(encoder=VitLayout(image_size=64, dim=16, depth=2, heads=2, whole=(1,), width=32))
+
+LITE = SamLayout(encoder=Lite0Layout(image_size=64, width=32), decoder=small_decoder(32, mlp=32))
 
 
 @pytest.mark.parametrize("half", [False, True])
@@ -27,7 +37,7 @@ def test_a_network_comes_back(half: bool, tmp_path: Path) -> None:
     assert saved.read(path, image_size=128)[0].layout == net.layout.at(128)
 
 
-@pytest.mark.parametrize("layout", [SamLayout(), SamLayout(encoder=ENCODERS["sam-vit-h"]), small("b"), NET])
+@pytest.mark.parametrize("layout", [SamLayout(), SamLayout(encoder=ENCODERS["sam-vit-h"]), small("b"), NET, LITE])
 def test_every_layout_comes_back(layout: SamLayout) -> None:
     assert saved.layout_described(saved.described_layout(layout)) == layout
 

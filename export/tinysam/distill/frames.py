@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -27,9 +28,22 @@ _TRIES = 200
 """Views without a mask that is large enough, before the data are called unusable."""
 
 
+class Marked(Protocol):
+    """A picture and what one or more annotators marked on it."""
+
+    @property
+    def annotators(self) -> int: ...
+    def read(self) -> Rgb:
+        """Its pixels. Raises BadInput."""
+
+    def labels(self, which: int, like: Rgb) -> Sequence[Labels]:
+        """Label maps (h, w), 0 = unmarked, that hold every segment of one annotator; more than one where segments lie
+        on each other. Raises BadInput: unreadable, or of another size than the picture `like`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Photograph:
-    """A picture on disk and its label maps, one of each annotator: (h, w), 0 = unmarked."""
+    """A picture on disk and its label maps, one of each annotator: (h, w), 0 = unmarked (the protocol `Marked`)."""
 
     picture: Path
     maps: tuple[Path, ...]
@@ -38,13 +52,17 @@ class Photograph:
         """Decoded anew each time. Raises BadInput."""
         return np.asarray(cv2.cvtColor(_decoded(self.picture, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB), np.uint8)
 
-    def labels(self, which: int, like: Rgb) -> Labels:
-        """One map. Raises BadInput: unreadable, or of another size than the picture `like`."""
+    @property
+    def annotators(self) -> int:
+        return len(self.maps)
+
+    def labels(self, which: int, like: Rgb) -> Sequence[Labels]:
+        """One map."""
         found = _decoded(self.maps[which], cv2.IMREAD_UNCHANGED)
         if found.shape != like.shape[:2]:
             sizes = f"{' x '.join(map(str, found.shape))} values, its picture {' x '.join(map(str, like.shape[:2]))} px"
             raise BadInput(f"the label map has {sizes}", where=str(self.maps[which]))
-        return found.astype(np.int32)
+        return [found.astype(np.int32)]
 
 
 def _decoded(path: Path, how: int) -> NDArray[np.integer]:
@@ -58,7 +76,7 @@ def _decoded(path: Path, how: int) -> NDArray[np.integer]:
 class Views:
     """Frames of `photographs`, `side` px. seed: of the views."""
 
-    photographs: Sequence[Photograph]
+    photographs: Sequence[Marked]
     side: int
     prompts: PromptRecipe
     views: ViewRecipe
@@ -92,8 +110,8 @@ class Views:
         """The picture as this view shows it, at the frame's scale, and some of its label maps at their own scale."""
         one = self.photographs[which]
         picture = one.read()
-        chosen = rng.permutation(len(one.maps))[: self.views.maps]
-        maps = [one.labels(int(k), picture) for k in chosen]
+        chosen = rng.permutation(one.annotators)[: self.views.maps]
+        maps = [labels for k in chosen for labels in one.labels(int(k), picture)]
         drawn = rng if view is None else np.random.default_rng([self.seed, 2, which, view])
         top, left, height, width = self._crop(view, picture.shape[0], picture.shape[1], drawn)
         here = slice(top, top + height), slice(left, left + width)

@@ -152,26 +152,36 @@ class Distilled:
     position: Position
 
 
-def train(
-    student: Sam, views: Views, recipe: DistillRecipe, plan: LoopPlan, *, data: str, folder: Path, seed: int,
-    progress: Progress, teacher: Teacher | None = None, together: Together = ALONE, apart: bool = True,
-) -> Distilled:  # fmt: skip
-    """Trains `student` in place, or resumes from the checkpoint in `folder`.
-
-    data: a digest of the photographs and label maps. apart: draw frames in another process. together: the processes
-    that train it, each with `recipe.batch` frames of its own a step. The teacher's embeddings are stored before the
-    first step where the views are a fixed number. Raises as `loop.run`, and BadUsage.
-    """
-    identity = identify(
+def identity_of(
+    student: Sam, recipe: DistillRecipe, *, data: str, seed: int, teacher: Teacher | None = None,
+    together: Together = ALONE,
+) -> dict[str, str]:  # fmt: skip
+    """What a run of `train` must have in common with the checkpoint that it resumes from. data: a digest of the
+    photographs and label maps."""
+    return identify(
         recipe, code=CODE, data=data, seed=str(seed), processes=str(together.size), student=repr(student.layout),
         start=digest_of_weights(student),
         teacher=teacher.digest if teacher is not None and recipe.weights.taught else "none",
     )  # fmt: skip
+
+
+def train(
+    student: Sam, views: Views, recipe: DistillRecipe, plan: LoopPlan, *, identity: Mapping[str, str], folder: Path,
+    seed: int, progress: Progress, teacher: Teacher | None = None, together: Together = ALONE, apart: bool = True,
+    fill: bool = True,
+) -> Distilled:  # fmt: skip
+    """Trains `student` in place, or resumes from the checkpoint in `folder`.
+
+    identity: as `identity_of`. apart: draw frames in another process. together: the processes that train it, each with
+    `recipe.batch` frames of its own a step. fill: store the teacher's embeddings before the first step, where the views
+    are a fixed number; otherwise each is stored when a step needs it, and counts for the time budget. Raises as
+    `loop.run`, and BadUsage.
+    """
     shown = progress if together.rank == 0 else silent
     frames_seed = seed + _RANKS_APART * together.rank
     with Ahead(views, batch=recipe.batch, seed=frames_seed, apart=apart) as ahead:
         lesson = Distillation(student, ahead, recipe, teacher=teacher, compute=together.compute)
-        if teacher is not None and recipe.weights.taught and teacher.store is not None and views.whole():
+        if fill and teacher is not None and recipe.weights.taught and teacher.store is not None and views.whole():
             mine = range(together.rank, views.whole(), together.size)
             teacher.fill(map(views.pixels, mine), len(mine), progress=shown)
         position = loop.run(

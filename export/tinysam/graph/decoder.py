@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from edge_sdk.errors import BadInput
 from edge_sdk.export.onnx_graph import GraphBuilder
 from edge_sdk.export.tinysam import EMBEDDING, IOU, MASKS
 from edge_sdk.export.tinysam.decoder import MaskDecoder, TwoWayBlock
@@ -25,8 +24,10 @@ from edge_sdk.export.tinysam.graph.parts import (
     reshape,
     transpose,
 )
+from edge_sdk.export.tinysam.graph.prior import prior_masks
 from edge_sdk.export.tinysam.graph.prompts import (
     hidden_logits,
+    mask_input,
     mask_map,
     prompt_inputs,
     prompt_tokens,
@@ -38,20 +39,17 @@ from edge_sdk.export.tinysam.sam import Sam
 
 
 def decoder_graph(net: Sam, *, refiner: bool = False) -> bytes:
-    """The serialized graph of `net`'s prompt encoder and decoder. refiner: with mask prompts, one for every prompt.
-
-    Raises BadInput for a network with a prior, which the graph has no nodes for yet.
-    """
-    if net.prior is not None:
-        raise BadInput("this network's masks start from a prior, which can't be exported yet", hint="Train without one")
+    """The serialized graph of `net`'s prompt encoder and decoder. refiner: with mask prompts, one for every prompt."""
     grid, width, side = net.layout.encoder.grid, net.layout.width, net.layout.mask_side
     g = GraphBuilder("tinysam-refiner" if refiner else "tinysam-decoder")
     embedding = g.input(EMBEDDING, "float32", (1, width, grid, grid))
     prompt_inputs(g)
-    image = _image(g, embedding, net, mask_map(g, net.prompt_encoder, side) if refiner else "")
-    tokens, image = _transformed(g, net, image, shared=not refiner)
+    start = prior_masks(g, net.prior) if net.prior is not None else ""
+    asked = mask_input(g, side) if refiner else _some(g, start, 0, 1, name="prior/asked") if start else ""
+    image = _image(g, embedding, net, mask_map(g, net.prompt_encoder, asked) if asked else "")
+    tokens, image = _transformed(g, net, image, shared=not asked)
     outputs = _Outputs(g, net.mask_decoder, grid)
-    outputs.masks(tokens, outputs.upscaled(image))
+    outputs.masks(tokens, outputs.upscaled(image), start)
     outputs.iou(tokens)
     g.output(MASKS, "float32", ("N", net.layout.decoder.masks, side, side))
     g.output(IOU, "float32", ("N", net.layout.decoder.masks))
@@ -144,8 +142,8 @@ class _Outputs:
         x = gelu(g, linear(g, x, _transposed(second), name="upscaling/3"), name="upscaling/4")
         return reshape(g, x, (-1, 16 * self.grid**2, second.out_channels), name="upscaling")
 
-    def masks(self, tokens: str, fine: str) -> None:
-        """The output of masks."""
+    def masks(self, tokens: str, fine: str, start: str) -> None:
+        """The output of masks. start: what they are added to, (N, K, 4 g, 4 g), "" = nothing."""
         g, grid, count = self.g, self.grid, self.decoder.layout.masks
         cells = g.node(
             "MatMul", [fine, self._kernels(tokens, count)], name="masks/cells"
@@ -154,7 +152,9 @@ class _Outputs:
         cells = transpose(g, cells, (0, 1, 3, 2, 4), name="masks/rows")  # (N, (cells dy), ey, dx, (ex K))
         cells = reshape(g, cells, (0, grid, grid, 4, 4, count), name="masks/blocks")
         square = transpose(g, cells, (0, 5, 1, 3, 2, 4), name="masks/square")
-        reshape(g, square, (0, count, 4 * grid, 4 * grid), name=MASKS)
+        found = reshape(g, square, (0, count, 4 * grid, 4 * grid), name="masks/whole" if start else MASKS)
+        if start:
+            g.node("Add", [found, start], name=MASKS)
 
     def _kernels(self, tokens: str, count: int) -> str:
         """What each mask token makes of its own network: (N, width / 8, K). All networks run as one product."""
@@ -179,7 +179,7 @@ class _Outputs:
 
 
 def _some(g: GraphBuilder, x: str, start: int, count: int, *, name: str) -> str:
-    """`count` tokens of (N, T, width), from `start` on."""
+    """`count` entries of the second axis, from `start` on: tokens of (N, T, width), or masks."""
     ends = [
         g.constant(f"{name}/{what}", np.array([value], np.int64))
         for what, value in (("from", start), ("to", start + count), ("axis", 1))

@@ -13,6 +13,7 @@ import numpy as np
 from edge_sdk.errors import BadInput
 from edge_sdk.export.onnx_graph import GraphBuilder
 from edge_sdk.export.tinysam import EMBEDDING, EXTENT, IMAGE
+from edge_sdk.export.tinysam.graph.lite0 import lite0
 from edge_sdk.export.tinysam.graph.parts import Linear, float64, layer_norm, linear, reshape, transpose
 from edge_sdk.export.tinysam.graph.tiny_vit import tiny_vit
 from edge_sdk.export.tinysam.graph.vit import vit
@@ -27,20 +28,29 @@ MOST_BYTES = 2**31
 
 
 def encoder_graph(net: TinyVit | Vit | Lite0Encoder) -> bytes:
-    """The serialized graph for the network's image size. Raises BadInput where weights are NaN, the graph is over 2
-    GiB, which ViT-H is, or the encoder is one that only teaches."""
-    if isinstance(net, Lite0Encoder):
-        raise BadInput("an encoder on the Lite0 trunk has no graph", hint="Distil it into a TinyViT, and export that")
+    """The serialized graph for the network's image size. Raises BadInput where weights are NaN, or the graph is over 2
+    GiB, which ViT-H is."""
     size = net.layout.image_size
+    check_size(net)
+    g = GraphBuilder("tinysam-encoder")
+    _neck(g, _tokens(g, _centred(g, size), net), net.neck, net.layout.grid, net.layout.width)
+    g.output(EMBEDDING, "float32", (1, net.layout.width, net.layout.grid, net.layout.grid))
+    return g.finish()
+
+
+def check_size(net: TinyVit | Vit | Lite0Encoder) -> None:
+    """Raises BadInput for an encoder whose weights no ONNX file holds. Their values are not read."""
     if (stored := 4 * sum(weight.numel() for weight in net.parameters())) >= MOST_BYTES:
         what = f"the encoder has {stored / 2**30:.1f} GiB of weights, and an ONNX file ends at 2 GiB"
         raise BadInput(what, hint="Use it as a teacher, or take a smaller encoder")
-    g = GraphBuilder("tinysam-encoder")
-    pictures, scale = _centred(g, size), 1.0 / np.array(PIXEL_STD, np.float64)
-    tokens = tiny_vit(g, pictures, net, scale=scale) if isinstance(net, TinyVit) else vit(g, pictures, net, scale=scale)
-    _neck(g, tokens, net.neck, net.layout.grid, net.layout.width)
-    g.output(EMBEDDING, "float32", (1, net.layout.width, net.layout.grid, net.layout.grid))
-    return g.finish()
+
+
+def _tokens(g: GraphBuilder, pictures: str, net: TinyVit | Vit | Lite0Encoder) -> str:
+    """(g^2, C), before the neck."""
+    if isinstance(net, Lite0Encoder):
+        return lite0(g, pictures, net)
+    scale = 1.0 / np.array(PIXEL_STD, np.float64)
+    return tiny_vit(g, pictures, net, scale=scale) if isinstance(net, TinyVit) else vit(g, pictures, net, scale=scale)
 
 
 def _centred(g: GraphBuilder, size: int) -> str:

@@ -106,6 +106,13 @@ def gelu(g: GraphBuilder, x: str, *, name: str) -> str:
     return g.node("Mul", [g.node("Mul", [x, outer], name=f"{name}/twice"), _scalar(g, 0.5)], name=name)
 
 
+def doubled(g: GraphBuilder, x: str, *, name: str) -> str:
+    """An image (N, C, h, w) at twice its size, each value four times."""
+    scales = g.constant("doubled/scales", np.array([1, 1, 2, 2], np.float32))
+    attributes = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    return g.node("Resize", [x, "", scales], name=name, attributes=attributes)
+
+
 def conv_bn(g: GraphBuilder, x: str, module: nn.Module, *, name: str, scale: Float64 | None = None) -> str:
     """A convolution with its batch norm folded. scale: (inputs,), what each channel of `x` is multiplied by."""
     assert isinstance(module, ConvBN)

@@ -12,7 +12,7 @@ import numpy as np
 from edge_sdk.calibration import graphs
 from edge_sdk.export.onnx_graph import GraphBuilder
 from edge_sdk.export.tinysam import HIDDEN, LABELS, MASK, POINTS
-from edge_sdk.export.tinysam.graph.parts import float64, gelu, layer_norm, transpose
+from edge_sdk.export.tinysam.graph.parts import Linear, float64, gelu, layer_norm, linear, transpose
 from edge_sdk.export.tinysam.layers import NORM_EPS
 from edge_sdk.export.tinysam.prompts import PromptEncoder
 
@@ -77,18 +77,25 @@ def zero_per_prompt(g: GraphBuilder) -> str:
                   name="prompts/zeros/all")  # fmt: skip
 
 
-def mask_map(g: GraphBuilder, net: PromptEncoder, side: int) -> str:
-    """(N, g, g, width), channels last, of the graph's mask prompts (N, 1, side, side), which this declares."""
+def mask_input(g: GraphBuilder, side: int) -> str:
+    """Declares mask prompts, (N, 1, side, side)."""
+    return g.input(MASK, "float32", ("N", 1, side, side))
+
+
+def mask_map(g: GraphBuilder, net: PromptEncoder, masks: str) -> str:
+    """(N, g, g, width), channels last. masks: logits (N, 1, 4 g, 4 g)."""
     layers: Any = net.mask_downscaling
-    x = g.input(MASK, "float32", ("N", 1, side, side))
+    x = masks
     for place in (0, 3):
         name = f"mask/{place}"
+        x = x if place == 0 else transpose(g, x, (0, 3, 1, 2), name=f"{name}/first")
         x = g.conv(x, float64(layers[place].weight), float64(layers[place].bias), name=name, stride=2)
         x = layer_norm(g, transpose(g, x, (0, 2, 3, 1), name=f"{name}/last"), layers[place + 1], name=f"{name}/norm",
                        eps=NORM_EPS)  # fmt: skip
-        x = transpose(g, gelu(g, x, name=f"{name}/gelu"), (0, 3, 1, 2), name=f"{name}/first")
-    x = g.conv(x, float64(layers[6].weight), float64(layers[6].bias), name="mask/6")
-    return transpose(g, x, (0, 2, 3, 1), name="mask/map")
+        x = gelu(g, x, name=f"{name}/gelu")
+    # A product, not a convolution: OpenVINO 2026.4 fuses a convolution in int8 with the sum of its result and the one
+    # image behind it, and takes that image's batch of 1 for its own: one row for three prompts, or an error.
+    return linear(g, x, Linear(float64(layers[6].weight)[:, :, 0, 0].T, float64(layers[6].bias)), name="mask/map")
 
 
 def _where(g: GraphBuilder, op: str, value: int, *, name: str) -> str:

@@ -12,24 +12,23 @@ from edge_sdk.errors import BadInput, BadUsage
 from edge_sdk.export.family import Exported, FloatGraph, Trained
 from edge_sdk.export.tasks.segmentation.annotations import SegmentationData
 from edge_sdk.export.tasks.segmentation.reading import training_problem
-from edge_sdk.export.tinysam.length import Length, wants_training
-from edge_sdk.export.tinysam.options import PROMPTS, SIDE, TOKENS, TinySamOptions, framed
+from edge_sdk.export.tinysam.length import Length, untaught, wants_training
+from edge_sdk.export.tinysam.options import EVERYTHING, PROMPTS, SIDE, TOKENS, TinySamOptions, framed
 from edge_sdk.export.tinysam.scenes.ahead import Ahead
 from edge_sdk.export.tinysam.scenes.sources import digest_of, mixture, photographs_in
 from edge_sdk.export.tinysam.small import graph, thresholds
 from edge_sdk.export.tinysam.small.decoder import BOXED
 from edge_sdk.export.tinysam.small.model import SHIPPED, SmallModel
 from edge_sdk.export.tinysam.small.train import CODE, SmallRecipe, SmallTraining
+from edge_sdk.export.tinysam.thresholds import stated
 from edge_sdk.export.training import loop
 from edge_sdk.export.training.checkpoint import Position
 from edge_sdk.export.training.device import CPU
-from edge_sdk.export.training.identity import digest, identify
+from edge_sdk.export.training.identity import digest
 from edge_sdk.progress import Progress
-from edge_sdk.tasks.segmentation.settings import DECODER, ENCODER, REFINER, EverythingSettings, SegmentationSettings
+from edge_sdk.tasks.segmentation.settings import DECODER, ENCODER, REFINER, SegmentationSettings
 
 MODEL = "model.safetensors"
-EVERYTHING = "everything"
-"""Key of a model's facts: the thresholds of everything mode that were measured for it."""
 TUNING_STEPS = 1500
 """Of a training that starts from a trained model, unless the user says otherwise."""
 SCRATCH_S = 8 * 3600.0
@@ -62,11 +61,11 @@ def plan(data: SegmentationData | None, options: TinySamOptions) -> Length:
         raise BadUsage("nothing to train on, and no weights to export", hint="Name a folder of annotated pictures")
     photographs = photographs_in(options.photographs)
     start = "trunk" if options.scratch else digest_of([options.weights or SHIPPED])
-    identity = identify(
+    identity = untaught(
         options, recipe_of(options), code=CODE, data="none" if data is None else data.digest,
         photographs=digest_of(photographs), start=start,
     )  # fmt: skip
-    return Length(until=_until(options) if trains else None, identity=identity)
+    return Length(until=_until(options) if trains else None, identity=identity, network="small", device=CPU.name)
 
 
 def _until(options: TinySamOptions) -> loop.LoopPlan:
@@ -122,15 +121,5 @@ def graphs(trained: Trained) -> Exported:
     for role in (DECODER, REFINER):
         onnx, prompts = graph.decoder_graph(model.decoder, refiner=role == REFINER)
         made[role] = FloatGraph(onnx=onnx, keep_fp32=prompts, axes={"N": PROMPTS, "T": TOKENS})
-    settings = SegmentationSettings(multimask=(0, 1, 2), boxed=BOXED, everything=_everything(model))
+    settings = SegmentationSettings(multimask=(0, 1, 2), boxed=BOXED, everything=stated(model.facts))
     return Exported(graphs=made, settings=settings, preprocessing=framed(model.side))
-
-
-def _everything(model: SmallModel) -> EverythingSettings:
-    """The thresholds that the model's file states. Raises BadInput for a file that states others than there are."""
-    try:
-        return msgspec.convert(model.facts.get(EVERYTHING, {}), EverythingSettings)
-    except msgspec.ValidationError as exc:
-        raise BadInput(
-            f"the model's file states no thresholds of everything mode: {exc}", hint="Train it again"
-        ) from exc

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from edge_sdk.export.tinysam import IOU, MASKS
-from edge_sdk.export.tinysam.graph.parts import Linear, float64, linear, reshape
+from edge_sdk.export.tinysam.graph.parts import Linear, doubled, float64, linear, reshape
 from edge_sdk.export.tinysam.small.decoder import CELLS, WindowDecoder
 from edge_sdk.export.tinysam.small.decoder import MASK as MASK_SIDE
-from edge_sdk.export.tinysam.small.graph_parts import Arithmetic, conv, doubled, gain_of
+from edge_sdk.export.tinysam.small.graph_parts import Arithmetic, conv, gain_of
 from edge_sdk.export.tinysam.small.graph_prompts import K
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from edge_sdk.export.onnx_graph import GraphBuilder
-from edge_sdk.export.tinysam.graph.parts import float64
+from edge_sdk.export.tinysam.graph.parts import doubled, float64
 
 Float64 = NDArray[np.float64]
 
@@ -51,12 +51,6 @@ def smooth(g: GraphBuilder, x: str, layer: nn.Module, *, name: str, out: str = "
 def merged(g: GraphBuilder, fine: str, coarse: str, *, name: str) -> str:
     """fine + coarse at twice its size."""
     return g.node("Add", [fine, doubled(g, coarse, name=f"{name}/doubled")], name=name)
-
-
-def doubled(g: GraphBuilder, x: str, *, name: str) -> str:
-    scales = g.constant("doubled/scales", np.array([1, 1, 2, 2], np.float32))
-    attributes = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
-    return g.node("Resize", [x, "", scales], name=name, attributes=attributes)
 
 
 def as_float(g: GraphBuilder, x: str) -> str:

@@ -13,7 +13,7 @@ from edge_sdk.errors import BadUsage, Stopped
 from edge_sdk.export.tinysam.distill.frames import Views
 from edge_sdk.export.tinysam.distill.recipe import STAGES, DistillRecipe, PromptRecipe, ViewRecipe
 from edge_sdk.export.tinysam.distill.teacher import Teacher
-from edge_sdk.export.tinysam.distill.train import Distilled, train
+from edge_sdk.export.tinysam.distill.train import Distilled, identity_of, train
 from edge_sdk.export.tinysam.layout import DecoderLayout, SamLayout
 from edge_sdk.export.tinysam.sam import Sam
 from edge_sdk.export.training.identity import digest_of_weights
@@ -33,9 +33,11 @@ def go(
     folder.mkdir(exist_ok=True)
     recipe = recipe.staged(stage) if stage else recipe
     views = Views(photographs(folder, count=count), SIDE, recipe.prompts, recipe.views, seed=0)
+    net = network(1)
     return train(
-        network(1), views, recipe, LoopPlan(steps=steps, history_every=1, checkpoint_every_s=0.0), data="d",
-        folder=folder, seed=4, progress=progress, teacher=taught_by, apart=False,
+        net, views, recipe, LoopPlan(steps=steps, history_every=1, checkpoint_every_s=0.0),
+        identity=identity_of(net, recipe, data="d", seed=4, teacher=taught_by), folder=folder, seed=4,
+        progress=progress, teacher=taught_by, apart=False,
     )  # fmt: skip
 
 

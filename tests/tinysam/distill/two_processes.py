@@ -15,7 +15,7 @@ from tiny_photographs import RECIPE, SIDE, network, photographs
 from edge_sdk.export.tinysam.distill.frames import Views
 from edge_sdk.export.tinysam.distill.recipe import DistillRecipe
 from edge_sdk.export.tinysam.distill.teacher import Teacher
-from edge_sdk.export.tinysam.distill.train import train
+from edge_sdk.export.tinysam.distill.train import identity_of, train
 from edge_sdk.export.training.identity import digest_of_weights
 from edge_sdk.export.training.loop import LoopPlan
 from edge_sdk.export.training.together import launched
@@ -31,8 +31,10 @@ def main(folder: Path, steps: int) -> None:
     views = Views(photographs(folder, write=False), SIDE, recipe.prompts, recipe.views, seed=0)
     net, notes = network(9), list[str]()
     teacher = Teacher(net, digest=digest_of_weights(net), size=SIDE, folder=folder / "store")
+    student = network(1)
     done = train(
-        network(1), views, recipe, LoopPlan(steps=steps, time_budget_s=1000.0, history_every=1), data="d",
+        student, views, recipe, LoopPlan(steps=steps, time_budget_s=1000.0, history_every=1),
+        identity=identity_of(student, recipe, data="d", seed=4, teacher=teacher, together=together),
         folder=folder / "run", seed=4, progress=lambda done, total, note: notes.append(note), teacher=teacher,
         together=together, apart=False,
     )  # fmt: skip
