@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from onnx import NodeProto, TensorProto
 
-from edge_sdk.calibration import graphs
+from edge_sdk.calibration import gelu, graphs
 from edge_sdk.calibration.graphs import Index
 from edge_sdk.runtimes.operators import DEQUANTIZE, PAIR, Operator, is_product, traits
 
@@ -139,7 +139,12 @@ def end_of(tensor: str, index: Index, *, cuts_only: bool, is_float: Callable[[No
         if cuts_only:
             return str(reader.output[0]) if operator(reader).cuts else tensor
         return _behind_constants(reader.output[0], index, is_float)
-    gated = None if cuts_only else gate_of(tensor, index)
+    if cuts_only:
+        return tensor
+    written = gelu.reading(tensor, index)
+    if written is not None and written.is_only_reader(index) and not any(map(is_float, written.nodes)):
+        return _behind_constants(written.end, index, is_float)
+    gated = gate_of(tensor, index)
     if gated is not None and not any(map(is_float, gated)):
         return _behind_constants(gated[1].output[0], index, is_float)
     return tensor
