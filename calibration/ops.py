@@ -16,7 +16,7 @@ from edge_sdk.runtimes.operators import DEQUANTIZE, PAIR, Operator, is_product, 
 
 __all__ = [
     "DEQUANTIZE", "PAIR", "behind_dilated_average", "chained", "copies", "depthwise", "end_of",
-    "gate_of", "joined", "mixes", "moved", "operator", "picture_tensors", "unpadded",
+    "gate_of", "joined", "mixes", "moved", "normalized_streams", "operator", "picture_tensors", "unpadded",
 ]  # fmt: skip
 
 MIXED = 16.0
@@ -179,6 +179,34 @@ def joined(tensor: str, index: Index) -> bool:
             return False
         tensor = node.input[0] if moves else varying[0]
     return False
+
+
+def normalized_streams(index: Index) -> frozenset[str]:
+    """The residual streams of transformers: tensors that sums of two and copies tie to each other, where a norm over
+    the last axis reads one of them.
+
+    Convolutions may stand in such a stream, as in TinyViT, but its sums are float in every implementation.
+    """
+    parent: dict[str, str] = {}
+
+    def root(tensor: str) -> str:
+        while parent.setdefault(tensor, tensor) != tensor:
+            tensor = parent[tensor]
+        return tensor
+
+    normalized, summed = set[str](), set[str]()
+    for node in index.model.graph.node:
+        varying = [name for name in node.input if name and name not in index.constants]
+        two = operator(node).kind == "sum" and len(varying) == 2
+        if two or copies(node, index):
+            for name in (*(varying if two else moved(node)), *node.output[1:]):
+                parent[root(name)] = root(node.output[0])
+        if two:
+            summed.add(node.output[0])
+        if operator(node).norm == "last":
+            normalized.add(node.input[0])
+    streams = {root(name) for name in normalized} & {root(name) for name in summed}
+    return frozenset(name for name in parent if root(name) in streams)
 
 
 def behind_dilated_average(tensor: str, index: Index) -> bool:

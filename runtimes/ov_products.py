@@ -72,7 +72,13 @@ def _with_bias(ops: Any, convolution: Any, product: Any, outputs: int) -> tuple[
     place = readers[0].get_index()
     stored = reader.input_value(1 - place)
     bias = _constant(stored) if _kind(stored.get_node()) == "Constant" else None
-    if bias is None or bias.dtype != np.float32 or bias.size != outputs or bias.shape[-1:] != (outputs,) or (_kind(reader) == "Subtract" and place):
+    if (
+        bias is None
+        or bias.dtype != np.float32
+        or bias.size != outputs
+        or bias.shape[-1:] != (outputs,)
+        or (_kind(reader) == "Subtract" and place)
+    ):
         return convolution, product
     sign = np.float32(-1.0 if _kind(reader) == "Subtract" else 1.0)  # x - b is x + -b, bit by bit
     added = ops.add(convolution, ops.constant((sign * bias).reshape(1, outputs, 1, 1)))

@@ -31,7 +31,8 @@ def operator_errors(
     merged = writer.model()
     if not writer.sums:
         return {}
-    reader = Reader(merged, tuple(name for pair in writer.sums.values() for name in pair), threads=threads)
+    tensors = tuple(name for pair in writer.sums.values() for name in pair)
+    reader = Reader(merged, tensors, optimised=False, threads=threads)  # fused, int8 sums may saturate
     totals = {node: np.zeros(2) for node in writer.sums}
     for feeds in samples:
         got = reader.run(feeds)
@@ -109,7 +110,6 @@ class _Writer:
             for place, name in enumerate(one.output):
                 copy.output[place] = names[name] = graphs.fresh(f"{node}/twin", self._names)
             copies.append(copy)
-        # The first of the chain may read a tensor of the int8 graph that stands for the float graph's.
         gap, squared, norm = (graphs.fresh(f"{node}/{what}", self._names) for what in ("gap", "squared", "norm"))
         self.sums[node] = squared, norm
         named = [graphs.fresh(f"{node}/{what}", self._node_names) for what in ("gap", "squared", "norm")]
