@@ -112,7 +112,8 @@ class Judge:
             ious.append(np.where(union, common / np.maximum(union, 1), 1.0).mean())
             distances.append(np.abs(wanted["iou"] - made["iou"]).mean())
         return {
-            "embedding_error_percent": round(100 * max(off), 2), "mask_iou_percent": round(100 * float(np.mean(ious)), 2),
+            "embedding_error_percent": round(100 * max(off), 2),
+            "mask_iou_percent": round(100 * float(np.mean(ious)), 2),
             "predicted_iou_error": round(float(np.mean(distances)), 4),
         }  # fmt: skip
 
@@ -178,7 +179,9 @@ def with_attention(model: Any, samples: Sequence[Mapping[str, Any]], threads: in
                     stored.append(graphs.tensor(f"{name}/attention_scale", step))
                     read = [f"{name}/attention_scale", "attention_zero"]
                     nodes += [
-                        helper.make_node("QuantizeLinear", [name, *read], [f"{name}/attention_q"], f"{name}/attention_q"),
+                        helper.make_node(
+                            "QuantizeLinear", [name, *read], [f"{name}/attention_q"], f"{name}/attention_q"
+                        ),
                         helper.make_node(
                             "DequantizeLinear", [f"{name}/attention_q", *read], [f"{name}/attention_dq"], f"{name}/dq"
                         ),
@@ -227,7 +230,9 @@ def of_encoder(on: Subject, judge: Judge, name: str, count: int, asked: argparse
         start = time.monotonic()
         pairs = [
             (encoder, {key: value for key, value in decoder.items() if key != "embedding"})
-            for encoder, decoder in zip(on.calibration["encoder"][:count], on.calibration["decoder"][:count], strict=True)
+            for encoder, decoder in zip(
+                on.calibration["encoder"][:count], on.calibration["decoder"][:count], strict=True
+            )
         ]
         limit = KINDS[asked.variant].weight_limit
         search = Search(cleaned(found.model), on.graphs["decoder"], made["minmax"], pairs, limit, asked.seed)
@@ -236,7 +241,9 @@ def of_encoder(on: Subject, judge: Judge, name: str, count: int, asked: argparse
         gradients = {stage: float(f"{value:.2g}") for stage, value in search.largest_gradients.items()}
     share = round(100 * cost(made["minmax"].model).int8_share, 1)
     for ranges, one in made.items():
-        rows.append({**about, "ranges": ranges, "attention": "float", "int8_macs_percent": share, **judge.row(one.model)})
+        rows.append(
+            {**about, "ranges": ranges, "attention": "float", "int8_macs_percent": share, **judge.row(one.model)}
+        )
         rows[-1] |= {"seconds": seconds[ranges], "seconds_are_of": "observing" if ranges in METHODS else "all searches"}
         print(rows[-1], flush=True)
     if name == "tinyvit":

@@ -35,7 +35,8 @@ class Search:
     samples: (encoder's feeds, decoder's prompts). limit: of the weights."""
 
     def __init__(
-        self, encoder: bytes, decoder: bytes, made: Int8Graph, samples: Sequence[tuple[Feeds, Feeds]], limit: int, seed: int
+        self, encoder: bytes, decoder: bytes, made: Int8Graph, samples: Sequence[tuple[Feeds, Feeds]], limit: int,
+        seed: int,
     ) -> None:  # fmt: skip
         self._encoder, self._decoder = TorchGraph(parsed(encoder)), TorchGraph(parsed(decoder))
         self._samples, self._limit, self._made = samples, limit, made
@@ -100,7 +101,7 @@ class Search:
                     return self._quantized(node, x, tops[group])
                 if node.name not in names:
                     return None
-                # a leaf behind the first of them, so that torch keeps no more of the graph than it needs
+                # the first of them is a leaf, so that torch keeps nothing of what lies before it
                 kept[node.name] = computed(node, x)
                 kept[node.name].requires_grad_() if not kept[node.name].requires_grad else kept[node.name].retain_grad()
                 return kept[node.name]

@@ -192,11 +192,11 @@ class CalibrationReport:
     tried for the int8 variants. searches: for an accuracy bound. scales: how outputs moved, where that was asked for;
     saturation: of the same, without VNNI, where weights can saturate.
     tensors, layers: of the int8 variants. kinds: multiply-adds of these, of the plan that has fewest in int8; empty
-    where the sizes of the graph depend on values. left_float: what stays float somewhere, and why. output_corrections: by
-    variant. errors: by variant and output, difference from the float graph on `compared` of the samples, evenly
-    spread, by the letter of the standard (`fidelity.error`: relative L2, or the share of values that differ where an
-    output holds no floats); of several plans the largest; without outputs that can't be compared. notes: sentences on
-    what is unusual.
+    where the sizes of the graph depend on values. left_float: what stays float somewhere, and why.
+    output_corrections: by variant. errors: by variant and output, difference from the float graph on `compared` of the
+    samples, evenly spread, by the letter of the standard (`fidelity.error`: relative L2, or the share of values that
+    differ where an output holds no floats); of several plans the largest; without outputs that can't be compared.
+    notes: sentences on what is unusual.
     """
 
     samples: int
@@ -256,7 +256,7 @@ def tensor_rows(
 def layer_rows(
     model: ModelProto, variants: Iterable[Variant], errors: Mapping[str, Mapping[str, float]] = MappingProxyType({})
 ) -> tuple[LayerRow, ...]:
-    """One row for each operator that is int8 in some variant, in the order of the graph. errors: by variant and node."""
+    """One row for each operator that is int8 in some variant, in graph order. errors: by variant and node."""
     shares: dict[str, dict[str, float]] = {}
     for variant in variants:
         made = graphs.parsed(variant.graph)

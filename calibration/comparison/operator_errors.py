@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from onnx import ModelProto, NodeProto, TensorProto, helper
+from onnx import ModelProto, NodeProto, helper
 
 from edge_sdk.calibration import graphs
 from edge_sdk.calibration.graphs import Index
 from edge_sdk.calibration.int8_graph import int8_operators
-from edge_sdk.calibration.ops import DEQUANTIZE, PAIR
+from edge_sdk.calibration.ops import PAIR
 from edge_sdk.calibration.statistics.observe import Feeds, Reader
 from edge_sdk.runtimes.operators import is_product
 

@@ -1,4 +1,4 @@
-"""What int8 leaves of transformers: GELU stays one activation however it is written out, residual streams stay float."""
+"""int8 of transformers: GELU stays one activation however it is written out, and residual streams stay float."""
 
 from __future__ import annotations
 

@@ -44,10 +44,7 @@ def product(
     g, rng = Sketch(), np.random.default_rng(0)
     transposed = {"transB": 1} if op == "Gemm" else {}
     weight = rng.normal(size=(OUTPUTS, INPUTS) if transposed else (INPUTS, OUTPUTS)).astype(np.float32)
-    if stored:
-        w = g.int8_weight("w", weight, axis=0 if transposed else 1, limit=64)
-    else:
-        w = g.constant("w", weight)
+    w = g.int8_weight("w", weight, axis=0 if transposed else 1, limit=64) if stored else g.constant("w", weight)
     x = g.qdq("x", 0.03) if paired else "x"
     added = rng.normal(size=OUTPUTS).astype(np.float32)
     if bias == "its own":
@@ -102,7 +99,8 @@ import numpy as np
 from test_products_as_convolutions import product, values
 from edge_sdk.runtimes.ov import OvRuntime
 from edge_sdk.runtimes.protocol import CompileOptions
-session = OvRuntime().compile(product([49, 24], "Sub"), CompileOptions(threads=1, int8_convolutions=1, profile_layers=True))
+options = CompileOptions(threads=1, int8_convolutions=1, profile_layers=True)
+session = OvRuntime().compile(product([49, 24], "Sub"), options)
 print(session.explain().workarounds, {row.op for row in session.layer_times({"x": values([49, 24])})})
 """
 
