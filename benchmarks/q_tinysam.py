@@ -158,6 +158,7 @@ def with_attention(model: Any, samples: Sequence[Mapping[str, Any]], threads: in
     from edge_sdk.calibration import graphs
     from edge_sdk.calibration.statistics.observe import Reader
 
+    model = graphs.parsed(graphs.dump(model))  # the caller keeps its own
     index = graphs.Index.of(model)
     dequantized = {n.output[0] for n in model.graph.node if n.op_type == "DequantizeLinear"}
     products = [n for n in model.graph.node if n.op_type == "MatMul" and not dequantized & set(n.input)]
