@@ -1,9 +1,9 @@
 """int8 products as 1x1 convolutions, for OpenVINO on CPUs without VNNI. Knows OpenVINO's graph; no file, no session.
 
-There OpenVINO 2026.4 has one int8 kernel for products, a plain gemm that is slower than its float32 one, while its
-int8 convolutions are fast. A product of tokens (rows, K) with a stored weight (K, N) is a 1x1 convolution of a picture
-of `rows` pixels with K channels; the sums are those of integers, so that both answer alike up to the last rounding of
-float32.
+There OpenVINO 2026.4 has one int8 kernel for products, a plain gemm that takes about as long as float32, and 2.4 times
+as long as the same sums as a convolution (TinyViT-5M at 256 and at 1024 px, AVX2, one thread). A product of tokens
+(rows, K) with a stored weight (K, N) is a 1x1 convolution of a picture of `rows` pixels with K channels; the sums are
+those of integers, so that both answer alike up to the last rounding of float32.
 """
 
 from __future__ import annotations

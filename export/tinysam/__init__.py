@@ -1,5 +1,12 @@
 """TinySAM and its relatives, promptable segmentation: networks, training, graphs. Knows no other family."""
 
+from edge_sdk.calibration.trials import Trials
+
+ENCODER_TRIALS = Trials(range_methods=("minmax", "percentile-99.99", "mse"))
+"""Of int8 encoders: GELU and LayerNormalization leave outliers for which minmax gives all other values few steps. With
+weights by rule the embedding is 14 % off by minmax, 10 % by the others (docs/results/q_tinysam.json); decoders gain
+nothing by it."""
+
 IMAGE, EXTENT, EMBEDDING = "image", "extent", "embedding"
 """Encoder: uint8 (1, S, S, 3) RGB and float32 (2,) = (height, width) of the picture in that frame, in px. Its output,
 float32 (1, D, g, g), is an input of decoder and refiner."""

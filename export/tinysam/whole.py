@@ -9,7 +9,7 @@ from edge_sdk.errors import BadInput, BadUsage
 from edge_sdk.export import tensors_file
 from edge_sdk.export.family import Exported, FloatGraph, Trained
 from edge_sdk.export.tasks.segmentation.annotations import SegmentationData
-from edge_sdk.export.tinysam import published, saved
+from edge_sdk.export.tinysam import ENCODER_TRIALS, published, saved
 from edge_sdk.export.tinysam.graph.decoder import decoder_graph
 from edge_sdk.export.tinysam.graph.encoder import encoder_graph
 from edge_sdk.export.tinysam.graph.prompts import prompt_nodes
@@ -82,7 +82,7 @@ def graphs(trained: Trained) -> Exported:
     if not path.is_file():
         raise BadInput("there is no model in this folder", where=str(trained.folder), hint="Give the command again")
     net, _ = saved.read(path)
-    made = {ENCODER: FloatGraph(onnx=encoder_graph(net.image_encoder))}
+    made = {ENCODER: FloatGraph(onnx=encoder_graph(net.image_encoder), trials=ENCODER_TRIALS)}
     for role in (DECODER, REFINER):
         onnx = decoder_graph(net, refiner=role == REFINER)
         made[role] = FloatGraph(onnx=onnx, keep_fp32=prompt_nodes(onnx), axes={"N": PROMPTS, "T": TOKENS})
