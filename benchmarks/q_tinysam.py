@@ -142,11 +142,11 @@ def prepared(on: Subject, role: str, count: int, asked: argparse.Namespace) -> A
     return prepare(on.graphs[role], list(on.calibration[role][:count]), wanted)
 
 
-def int8(found: Any, ranges: Any, variant: str) -> Any:
-    """The int8 graph of the first plan. ranges: a method's name, or ranges."""
+def int8(found: Any, ranges: Any, variant: str, exclude: Sequence[str] = ()) -> Any:
+    """The int8 graph of the first plan. ranges: a method's name, or ranges. exclude: nodes that stay float."""
     from edge_sdk.calibration.source import Source
 
-    source = Source(observed=found.base, variant=variant, exclude=(), margin=1.0, methods=METHODS)
+    source = Source(observed=found.base, variant=variant, exclude=tuple(exclude), margin=1.0, methods=METHODS)
     return source.graphs(source.ranges(ranges) if isinstance(ranges, str) else ranges)[0]
 
 
@@ -260,6 +260,12 @@ def of_encoder(on: Subject, judge: Judge, name: str, count: int, asked: argparse
                 "int8 with attention": milliseconds(attention, feeds, {}),
             },
         }  # fmt: skip
+        print(rows[-1], flush=True)
+    if name == "small":
+        first = [node.name for node in found.model.graph.node if node.op_type == "Conv"][:1]
+        one = int8(found, "mse", asked.variant, first)
+        rows.append({**about, "ranges": "mse", "first_convolution": "float", "attention": "float"})
+        rows[-1] |= {"int8_macs_percent": round(100 * cost(one.model).int8_share, 1), **judge.row(one.model)}
         print(rows[-1], flush=True)
     worst = operator_errors(found.model, made["mse"].model, on.evaluation["encoder"][:2], asked.threads)
     rows.append(
