@@ -10,13 +10,13 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from onnx import NodeProto, TensorProto
 
-from edge_sdk.calibration import graphs
+from edge_sdk.calibration import gelu, graphs
 from edge_sdk.calibration.graphs import Index
 from edge_sdk.runtimes.operators import DEQUANTIZE, PAIR, Operator, is_product, traits
 
 __all__ = [
     "DEQUANTIZE", "PAIR", "behind_dilated_average", "chained", "copies", "depthwise", "end_of",
-    "gate_of", "joined", "mixes", "moved", "operator", "picture_tensors", "unpadded",
+    "gate_of", "joined", "mixes", "moved", "normalized_streams", "operator", "picture_tensors", "unpadded",
 ]  # fmt: skip
 
 MIXED = 16.0
@@ -139,7 +139,12 @@ def end_of(tensor: str, index: Index, *, cuts_only: bool, is_float: Callable[[No
         if cuts_only:
             return str(reader.output[0]) if operator(reader).cuts else tensor
         return _behind_constants(reader.output[0], index, is_float)
-    gated = None if cuts_only else gate_of(tensor, index)
+    if cuts_only:
+        return tensor
+    written = gelu.reading(tensor, index)
+    if written is not None and written.is_only_reader(index) and not any(map(is_float, written.nodes)):
+        return _behind_constants(written.end, index, is_float)
+    gated = gate_of(tensor, index)
     if gated is not None and not any(map(is_float, gated)):
         return _behind_constants(gated[1].output[0], index, is_float)
     return tensor
@@ -174,6 +179,34 @@ def joined(tensor: str, index: Index) -> bool:
             return False
         tensor = node.input[0] if moves else varying[0]
     return False
+
+
+def normalized_streams(index: Index) -> frozenset[str]:
+    """The residual streams of transformers: tensors that sums of two and copies tie to each other, where a norm over
+    the last axis reads one of them.
+
+    Convolutions may stand in such a stream, as in TinyViT, but its sums are float in every implementation.
+    """
+    parent: dict[str, str] = {}
+
+    def root(tensor: str) -> str:
+        while parent.setdefault(tensor, tensor) != tensor:
+            tensor = parent[tensor]
+        return tensor
+
+    normalized, summed = set[str](), set[str]()
+    for node in index.model.graph.node:
+        varying = [name for name in node.input if name and name not in index.constants]
+        two = operator(node).kind == "sum" and len(varying) == 2
+        if two or copies(node, index):
+            for name in (*(varying if two else moved(node)), *node.output[1:]):
+                parent[root(name)] = root(node.output[0])
+        if two:
+            summed.add(node.output[0])
+        if operator(node).norm == "last":
+            normalized.add(node.input[0])
+    streams = {root(name) for name in normalized} & {root(name) for name in summed}
+    return frozenset(name for name in parent if root(name) in streams)
 
 
 def behind_dilated_average(tensor: str, index: Index) -> bool:

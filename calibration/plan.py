@@ -105,6 +105,7 @@ class _Planner:
         self._tops = tops
         self._faults = known_faults(targets)
         self._pictures = ops.picture_tensors(index)
+        self._streams = ops.normalized_streams(index)
         self._operators: list[NodeProto] = []
         self._names: set[str] = set()
         self._left: dict[str, str] = {}
@@ -316,6 +317,8 @@ class _Planner:
         constant = any(name in self._index.constants for name in node.input)
         if self._floats.issuperset(node.input):
             return False  # one rounding behind the sum is better than three
+        if node.output[0] in self._streams:
+            return False  # its range grows with depth, and what a block adds is small beside it
         if constant or not self._unbounded.isdisjoint({*node.input, *node.output}):
             return False
         return any(name in self._wanted or self._from_int8(name) for name in node.input)

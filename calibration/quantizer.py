@@ -17,16 +17,18 @@ from edge_sdk.calibration.bound.check import BoundCheck
 from edge_sdk.calibration.candidates import Kept
 from edge_sdk.calibration.comparison import fidelity
 from edge_sdk.calibration.comparison.counts import with_true_counts
+from edge_sdk.calibration.comparison.operator_errors import operator_errors
 from edge_sdk.calibration.comparison.scale_rows import scale_rows
 from edge_sdk.calibration.int8_graph import Int8Graph, float_variant
 from edge_sdk.calibration.layout import assert_equal
+from edge_sdk.calibration.macs import GraphCost, cost
 from edge_sdk.calibration.options import QuantizeOptions
 from edge_sdk.calibration.prepare import Prepared, observed, subject_of
 from edge_sdk.calibration.report import CalibrationReport, Quantized, Search, Variant
 from edge_sdk.calibration.rewrite.fp16 import stays_float, to_half
 from edge_sdk.calibration.saturation.prediction import predictions
 from edge_sdk.calibration.statistics.output_correction import OutputCorrection, applied, fitted
-from edge_sdk.errors import CheckFailed
+from edge_sdk.errors import BadInput, CheckFailed
 from edge_sdk.progress import Progress, silent
 from edge_sdk.tensors import Array
 
@@ -34,6 +36,8 @@ log = logging.getLogger(__name__)
 
 DEFAULTS = QuantizeOptions()
 NO_SEARCHES: tuple[Search, ...] = ()
+ALONE = 4
+"""Samples at most on which each operator's own error is measured: it is a mean over many values already."""
 Graphs = Mapping[str, Sequence[Int8Graph]]
 """By variant."""
 Corrections = Mapping[tuple[str, int], tuple[OutputCorrection, ...]]
@@ -124,7 +128,11 @@ def _report(
         samples=prepared.passed,
         compared=len(prepared.compared),
         tensors=rows,
-        layers=report.layer_rows(prepared.model, (v for v in variants if v.variant in prepared.options.int8_variants)),
+        layers=report.layer_rows(
+            prepared.model, (v for v in variants if v.variant in prepared.options.int8_variants),
+            _operator_errors(prepared, graphs),
+        ),
+        kinds=report.kind_rows(_costs(prepared, graphs)),
         left_float=report.left_float(prepared.model, [one.planned for one in made]),
         output_corrections={name: one for (name, number), one in corrections.items() if number == 0},
         errors=compared.errors,
@@ -136,6 +144,26 @@ def _report(
         pass_seconds=prepared.usage.seconds,
         pass_peak_bytes=prepared.usage.peak_bytes,
     )  # fmt: skip
+
+
+def _operator_errors(prepared: Prepared, graphs: Graphs) -> dict[str, dict[str, float]]:
+    """By variant, of its first plan: plans differ in where Q/DQ stand behind operators, not before them."""
+    samples = prepared.compared[:ALONE]
+    return {
+        variant: operator_errors(prepared.model, made[0].model, samples, prepared.options.threads)
+        for variant, made in graphs.items() if made
+    }  # fmt: skip
+
+
+def _costs(prepared: Prepared, graphs: Graphs) -> dict[str, list[GraphCost]]:
+    try:
+        return {
+            variant: [cost(one.model, prepared.subject.axes) for one in made]
+            for variant, made in graphs.items()
+            if made
+        }
+    except BadInput:  # sizes that depend on values
+        return {}
 
 
 def _half_notes(prepared: Prepared) -> list[str]:

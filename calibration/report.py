@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -11,6 +12,7 @@ from onnx import ModelProto, TensorProto, numpy_helper
 
 from edge_sdk.calibration import graphs
 from edge_sdk.calibration.comparison.score_scale import ScoreScale
+from edge_sdk.calibration.macs import GraphCost
 from edge_sdk.calibration.ops import DEQUANTIZE, depthwise, operator
 from edge_sdk.calibration.plan import QuantizationPlan
 from edge_sdk.calibration.saturation.loss import unsafe_pairs
@@ -59,11 +61,23 @@ class TensorRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerRow:
-    """One int8 operator. unsafe_pairs: by variant, share of weight pairs that can saturate without VNNI (0 = exact)."""
+    """One int8 operator. unsafe_pairs: by variant, share of weight pairs that can saturate without VNNI (0 = exact).
+    errors: by variant, what it loses by itself (`comparison.operator_errors`)."""
 
     node: str
     op: str
     unsafe_pairs: Mapping[str, float]
+    errors: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KindRow:
+    """Multiply-adds of one kind of operator (`macs.Kind`) in one run of one variant, and those of them in int8."""
+
+    variant: str
+    kind: str
+    macs: int
+    int8_macs: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,11 +191,12 @@ class CalibrationReport:
     samples: read, in pass_seconds; pass_peak_bytes: the process's largest resident size meanwhile. attempts: what was
     tried for the int8 variants. searches: for an accuracy bound. scales: how outputs moved, where that was asked for;
     saturation: of the same, without VNNI, where weights can saturate.
-    tensors, layers: of the int8 variants. left_float: what stays float somewhere, and why. output_corrections: by
-    variant. errors: by variant and output, difference from the float graph on `compared` of the samples, evenly
-    spread, by the letter of the standard (`fidelity.error`: relative L2, or the share of values that differ where an
-    output holds no floats); of several plans the largest; without outputs that can't be compared. notes: sentences on
-    what is unusual.
+    tensors, layers: of the int8 variants. kinds: multiply-adds of these, of the plan that has fewest in int8; empty
+    where the sizes of the graph depend on values. left_float: what stays float somewhere, and why.
+    output_corrections: by variant. errors: by variant and output, difference from the float graph on `compared` of the
+    samples, evenly spread, by the letter of the standard (`fidelity.error`: relative L2, or the share of values that
+    differ where an output holds no floats); of several plans the largest; without outputs that can't be compared.
+    notes: sentences on what is unusual.
     """
 
     samples: int
@@ -196,6 +211,7 @@ class CalibrationReport:
     searches: tuple[Search, ...] = ()
     scales: tuple[ScaleRow, ...] = ()
     saturation: tuple[Saturation, ...] = ()
+    kinds: tuple[KindRow, ...] = ()
     pass_seconds: float = 0.0
     pass_peak_bytes: int | None = None
 
@@ -237,8 +253,10 @@ def tensor_rows(
     return tuple(rows.values())
 
 
-def layer_rows(model: ModelProto, variants: Iterable[Variant]) -> tuple[LayerRow, ...]:
-    """One row for each operator that is int8 in some variant, in the order of the graph."""
+def layer_rows(
+    model: ModelProto, variants: Iterable[Variant], errors: Mapping[str, Mapping[str, float]] = MappingProxyType({})
+) -> tuple[LayerRow, ...]:
+    """One row for each operator that is int8 in some variant, in graph order. errors: by variant and node."""
     shares: dict[str, dict[str, float]] = {}
     for variant in variants:
         made = graphs.parsed(variant.graph)
@@ -252,8 +270,23 @@ def layer_rows(model: ModelProto, variants: Iterable[Variant]) -> tuple[LayerRow
             safe = depthwise(node, values.shape)
             shares.setdefault(node.name, {})[variant.variant] = 0.0 if safe else unsafe_pairs(by_output(node, values))
     return tuple(
-        LayerRow(node=n.name, op=n.op_type, unsafe_pairs=shares[n.name]) for n in model.graph.node if n.name in shares
-    )
+        LayerRow(
+            node=n.name, op=n.op_type, unsafe_pairs=shares[n.name],
+            errors={variant: found[n.name] for variant, found in errors.items() if n.name in found},
+        )
+        for n in model.graph.node if n.name in shares
+    )  # fmt: skip
+
+
+def kind_rows(costs: Mapping[str, Sequence[GraphCost]]) -> tuple[KindRow, ...]:
+    """By kind of operator, the largest first. costs: by variant, of its plans."""
+    rows = []
+    for variant, found in costs.items():
+        fewest = min(found, key=lambda one: one.int8_share)
+        for kind, total in fewest.by_kind.items():
+            int8 = sum(one.macs for one in fewest.nodes.values() if one.kind == kind and one.int8)
+            rows.append(KindRow(variant=variant, kind=kind, macs=total, int8_macs=int8))
+    return tuple(rows)
 
 
 def left_float(model: ModelProto, made: Iterable[Planned]) -> dict[str, str]:

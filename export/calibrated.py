@@ -34,6 +34,8 @@ def blocks(report: CalibrationReport) -> tuple[Table | Text, ...]:
         out += [Text(text=_tried(report)), attempts(report)]
     if report.scales:
         out += [Text(text=_SCALES), scales(report)]
+    if (costly := layers_by_error(report)).rows:
+        out += [Text(text=_LAYERS), costly]
     if report.saturation:
         out += [Text(text=_saturated(report)), *([layers] if (layers := saturated_layers(report)).rows else [])]
     for found in report.searches:
@@ -62,6 +64,31 @@ def scales(report: CalibrationReport) -> Table:
 
 
 MOST_LAYERS = 8
+_LAYERS = (
+    "Int8 operators that lose most by themselves: each reads float32's own values, rounded, and its answer is held "
+    "against float32's. --exclude keeps one in float."
+)
+
+
+def layers_by_error(report: CalibrationReport) -> Table:
+    """The int8 operators whose own error is largest in any variant."""
+    variants = tuple(dict.fromkeys(name for row in report.layers for name in row.errors))
+    rows = sorted(report.layers, key=lambda row: -max(row.errors.values(), default=0.0))[:MOST_LAYERS]
+    return Table(
+        header=("int8 operator", "type", *variants),
+        rows=tuple(
+            (row.node, row.op, *(_percent(row.errors.get(one)) for one in variants)) for row in rows if row.errors
+        ),
+    )
+
+
+def int8_share(report: CalibrationReport, variant: str) -> str:
+    """ "93.3 % in int8: linear 100 %, attention 0 %"; empty where they were not counted."""
+    rows = [row for row in report.kinds if row.variant == variant]
+    if not (total := sum(row.macs for row in rows)):
+        return ""
+    by_kind = ", ".join(f"{row.kind} {_percent(row.int8_macs / row.macs)}" for row in rows if row.macs)
+    return f"{100 * sum(row.int8_macs for row in rows) / total:.1f} % in int8: {by_kind}"
 
 
 def saturated_layers(report: CalibrationReport) -> Table:
@@ -170,6 +197,10 @@ def sentences(report: CalibrationReport) -> list[str]:
             f"In int8: {counted(len(report.layers), 'operator')}; of {PRODUCTS}, "
             f"{f'left in float: {left}' if left else 'all that there are'}."
         )
+        shares: dict[str, list[str]] = {}
+        for variant in dict.fromkeys(row.variant for row in report.kinds):
+            shares.setdefault(int8_share(report, variant), []).append(variant)
+        out += [f"Multiply-adds of {' and '.join(names)}: {share}." for share, names in shares.items() if share]
     worst = max(report.tensors, key=lambda t: t.cut, default=None)
     if worst is not None:
         cut = f"at most {_percent(worst.cut)} of the values of {worst.tensor}" if worst.cut else "no value"

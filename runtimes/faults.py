@@ -22,6 +22,8 @@ Detector = Callable[[OnnxFacts, CpuFacts], bool]
 CHAINED, BEHIND_CONCAT = "chained-int8-matmul", "signed-int8-convolution-behind-concat"
 SATURATES_ONEDNN = "wide-int8-weights-in-16-bit-sums-onednn"
 """Patterns that int8 graphs are planned around as well (calibration/plan.py)."""
+SLOW_PRODUCTS = "int8-products-without-vnni"
+"""What the adapter for OpenVINO rewrites (`ov_products`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +84,14 @@ FAULTS: tuple[Fault, ...] = (
         what="pairs of int8 products are added in 16 bits and saturate: up to all of the signal is lost",
         avoided_by="the variant int8-w7, whose weights stay within [-64, 64]",
         unusable=True,
+    ),
+    Fault(
+        id="openvino-int8-products-slow",
+        runtime="openvino",
+        since="2026.4",
+        pattern=SLOW_PRODUCTS,
+        what="without VNNI, int8 products run in a plain gemm that is hardly faster than float32",
+        avoided_by="1x1 convolutions in their place, the same sums",
     ),
     Fault(
         id="onnxruntime-int8-saturates",
@@ -145,6 +155,14 @@ def chained_int8_matmul(graph: OnnxFacts, cpu: CpuFacts) -> bool:
     multiplies = [node for node in graph.nodes if is_product(node.op) and _int8_weight(node, graph, producers)]
     first = {output for node in multiplies for output in node.outputs}
     return any(_reaches(node.inputs[0], first, producers) for node in multiplies)
+
+
+def int8_products_without_vnni(graph: OnnxFacts, cpu: CpuFacts) -> bool:
+    """An int8 MatMul or Gemm with a stored weight, on a CPU whose int8 kernels for them are slow."""
+    if cpu.onednn_isa not in ("avx2", "sse"):
+        return False
+    producers = graph.producers()
+    return any(is_product(node.op) and _int8_weight(node, graph, producers) for node in graph.nodes)
 
 
 def signed_int8_convolution_behind_concat(graph: OnnxFacts, cpu: CpuFacts) -> bool:
@@ -212,6 +230,7 @@ DETECTORS: Mapping[str, Detector] = {
     "cpu-computes-bf16": lambda graph, cpu: "avx512_bf16" in cpu.flags or "amx_bf16" in cpu.flags,
     "wide-int8-weights-in-16-bit-sums": lambda graph, cpu: not cpu.adds_in_32_bits and wide_int8_weights(graph),
     SATURATES_ONEDNN: lambda graph, cpu: cpu.onednn_isa in ("avx2", "sse", "unknown") and wide_int8_weights(graph),
+    SLOW_PRODUCTS: int8_products_without_vnni,
     "relu-before-symmetric-quantize": relu_before_symmetric_quantize,
     "symmetric-quantize-read-twice": symmetric_quantize_read_twice,
 }

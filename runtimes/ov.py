@@ -18,7 +18,7 @@ import numpy as np
 
 from edge_sdk.errors import BadInput, BadUsage, EdgeError, NotThere, WrongPrecision
 from edge_sdk.extras import need, vendor_errors
-from edge_sdk.runtimes import faults, onnx_file, operators, probe
+from edge_sdk.runtimes import faults, onnx_file, operators, ov_products, probe
 from edge_sdk.runtimes.cache import CacheKey, entry_if_usable
 from edge_sdk.runtimes.feeds import check, hint_of, largest
 from edge_sdk.runtimes.protocol import Availability, CompileOptions, Explanation, LayerTime
@@ -86,6 +86,7 @@ class OvSession:
         self._largest, self._hint = largest(self._facts.inputs, options.axes), hint_of(self._facts.inputs)
         self._threads = options.threads or probe.default_threads(self._cpu)
         self._warnings: tuple[str, ...] = ()
+        self._rewrites_products = False
         self._settings, self._workarounds = self._choose_settings()
         self._net, self._cache = self._open(graph)
         self._fed = tuple(spec.name for spec in self._kept(self._net))
@@ -202,6 +203,9 @@ class OvSession:
             for row in faults.present(NAME, _version(self._ov), self._facts, self._cpu):
                 if row.setting and all(settings.setdefault(key, value) == value for key, value in row.setting.items()):
                     avoided.append(row.id)
+                elif row.pattern == faults.SLOW_PRODUCTS:
+                    self._rewrites_products = True
+                    avoided.append(row.id)
                 elif not row.setting:
                     self._warnings += (f"{row.id}: {row.what}; avoided by {row.avoided_by}",)
         return settings, tuple(avoided)
@@ -236,6 +240,8 @@ class OvSession:
             model = self._core.read_model(io.BytesIO(graph))
             if self._largest:
                 model.reshape(self._bounded(model))
+            if self._rewrites_products:
+                ov_products.as_convolutions(model)
             if self._options.precision == "f32":  # every device has it
                 return self._core.compile_model(model, self._device, self._settings)
         # What a device can't compute in, it refuses here, or grants as something else, which `_read_back` sees.
@@ -297,7 +303,7 @@ class OvSession:
         return count
 
     def _cache_key(self, graph: bytes) -> CacheKey:
-        settings = {**self._settings, "axes": self._largest}
+        settings = {**self._settings, "axes": self._largest, "products as convolutions": self._rewrites_products}
         return CacheKey(
             graph_sha256=hashlib.sha256(graph).hexdigest(),
             runtime=NAME,

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto
 
 from edge_sdk.calibration import graphs, ops
+from edge_sdk.calibration.gelu import gelus
 from edge_sdk.calibration.graphs import Index
 from edge_sdk.calibration.ops import operator
 from edge_sdk.calibration.statistics.weights import by_output, channels_in, channels_out, inputs_of, outputs_of
@@ -50,6 +51,8 @@ class _Folder:
         self._index, self._keep = index, keep
         self._names = graphs.tensor_names(index.model)
         self._gone: set[str] = set()  # outputs of nodes that are folded away
+        # without its halving, no runtime knows a GELU again
+        self._of_gelus = {node.output[0] for one in gelus(index) for node in one.nodes}
         self._new: dict[str, Array] = {}
 
     def model(self) -> ModelProto:
@@ -134,7 +137,7 @@ class _Folder:
         shifts = operator(node).bias is not None and (not conv or ops.unpadded(node))
         while (maker := self._index.producer.get(tensor)) is not None and self._index.only_reader(tensor) is not None:
             varying = [name for name in maker.input if name not in self._index.constants]
-            taken = tensor in self._gone  # by the operator before
+            taken = tensor in self._gone or tensor in self._of_gelus  # by the operator before, by an activation
             if taken or self._index.captured(tensor) or len(varying) != 1 or self._prepares(varying[0]):
                 break
             from_end = weight.ndim - 1 if conv else 1

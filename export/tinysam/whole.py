@@ -11,7 +11,7 @@ from edge_sdk.errors import BadInput, BadUsage
 from edge_sdk.export import tensors_file
 from edge_sdk.export.family import Exported, FloatGraph, Trained
 from edge_sdk.export.tasks.segmentation.annotations import SegmentationData
-from edge_sdk.export.tinysam import published, saved
+from edge_sdk.export.tinysam import ENCODER_TRIALS, published, saved
 from edge_sdk.export.tinysam.graph.decoder import decoder_graph
 from edge_sdk.export.tinysam.graph.encoder import encoder_graph
 from edge_sdk.export.tinysam.graph.prompts import prompt_nodes
@@ -107,7 +107,7 @@ def graphs(trained: Trained) -> Exported:
         raise BadInput("there is no model in this folder", where=str(trained.folder), hint="Give the command again")
     found = read(path)
     net = found.net
-    made = {ENCODER: FloatGraph(onnx=encoder_graph(net.image_encoder))}
+    made = {ENCODER: FloatGraph(onnx=encoder_graph(net.image_encoder), trials=ENCODER_TRIALS)}
     for role in (DECODER, REFINER):
         onnx = decoder_graph(net, refiner=role == REFINER)
         made[role] = FloatGraph(onnx=onnx, keep_fp32=prompt_nodes(onnx), axes={"N": PROMPTS, "T": TOKENS})

@@ -34,7 +34,7 @@ from edge_sdk.export.tinysam.layout import (
     small_decoder,
 )
 from edge_sdk.export.tinysam.sam import Sam, encoder_of, normalised
-from edge_sdk.runtimes import registry, trt_confirm
+from edge_sdk.runtimes import registry, targets, trt_confirm
 from edge_sdk.runtimes.protocol import CompileOptions
 
 LIMIT = 2e-5
@@ -251,15 +251,16 @@ def test_the_first_blocks_image_side_is_computed_once(graphs: Callable[[str, int
 
 
 @pytest.mark.parametrize("role", ["encoder", "decoder", "refiner"])
-def test_tensorrt_takes_the_graphs_in_fp32_and_fp16(role: str, rng: np.random.Generator) -> None:
+def test_tensorrt_takes_the_graphs_in_fp32_fp16_and_int8(role: str, rng: np.random.Generator) -> None:
     net = Sam(small("d", image_size=128, width=64, mlp=128)).eval()
     filled(net)
     graph, axes = graph_of(net, role), {} if role == "encoder" else AXES
     kept = () if role == "encoder" else prompt_nodes(graph)
-    options = QuantizeOptions(variants=("fp32", "fp16"), threads=1, axes=axes, keep_fp32=kept)
+    wanted = ("fp32", "fp16", "int8", "int8-w7")
+    options = QuantizeOptions(variants=wanted, threads=1, axes=axes, keep_fp32=kept, force=True)
     made = quantize(graph, [samples_of(role, net, rng) for _ in range(2)], options=options)
-    variants = {one.variant: one.graph for one in made.variants}
-    assert set(variants) == {"fp32", "fp16"}
+    variants = {one.variant: one.graph for one in made.variants if targets.takes("tensorrt", one)}
+    assert set(variants) == set(wanted)
     try:
         for variant, one in variants.items():
             answer = trt_confirm.confirm(one, axes=axes)

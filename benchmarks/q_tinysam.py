@@ -1,0 +1,329 @@
+"""int8 of promptable segmentation: ranges, calibration pictures, attention products; what masks and IoUs lose by each.
+
+    python benchmarks/q_tinysam.py --out docs/results/q_tinysam.json
+
+Two networks. "tinyvit": a TinyViT encoder and SAM's decoder at 256 px, --size as `layout.small` names them, weights by
+the rule of the parity fixtures (errors of such a network are larger than of a trained one, and masks are no objects).
+"small": the small size with the weights that ship. Pictures and prompts are drawn by code as in calibration; those that
+errors are measured on calibrate nothing. Ranges minmax, percentile and mse are the product's own; output, fisher and
+hessian are searched as q_tinysam_search.py tells. Errors are by the letter of ONNX, against the float graphs with the
+same prompts: relative L2 of the embedding, mean IoU of the masks' signs, mean distance of the predicted IoUs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from record import ROOT, Rows, options, write_record
+
+METHODS = ("minmax", "percentile-99.99", "mse")
+SIDES = {"tinyvit": ("embedding",), "small": ("features_2", "features_4")}
+"""What each encoder answers."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    out = options(__doc__)
+    out.add_argument("--out", type=Path, required=True)
+    out.add_argument("--networks", nargs="+", choices=list(SIDES), default=list(SIDES))
+    out.add_argument("--size", default="d", help="Of the TinyViT network: a, b or d.")
+    out.add_argument("--pictures", type=int, nargs="+", default=[8, 32], help="Calibration pictures.")
+    out.add_argument("--evaluation", type=int, default=8, help="Pictures that errors are measured on.")
+    out.add_argument("--variant", default="int8-w7")
+    out.add_argument("--seed", type=int, default=0)
+    out.add_argument("--threads", type=int, default=2)
+    return out
+
+
+@dataclass(frozen=True)
+class Subject:
+    """graphs: float, by role. keep: nodes of the decoder that stay float. axes: of the decoder. calibration,
+    evaluation: feeds by role and sample."""
+
+    graphs: Mapping[str, bytes]
+    keep: tuple[str, ...]
+    axes: Mapping[str, int]
+    calibration: Mapping[str, Sequence[Mapping[str, Any]]]
+    evaluation: Mapping[str, Sequence[Mapping[str, Any]]]
+
+
+def subject(name: str, asked: argparse.Namespace, folder: Path) -> Subject:
+    """A network with feeds of its encoder and decoder."""
+    from edge_sdk.export.tinysam.family import TinySAM
+    from edge_sdk.export.tinysam.options import TinySamOptions
+    from edge_sdk.progress import silent
+
+    folder.mkdir()
+    weights = None
+    if name == "tinyvit":
+        sys.path.insert(0, str(ROOT / "tests" / "tinysam"))
+        from by_rule import sam
+
+        from edge_sdk.export.tinysam import saved
+        from edge_sdk.export.tinysam.layout import small
+
+        weights = folder / "rule.safetensors"
+        saved.write(sam(small(asked.size)), weights, facts={})
+    family, made = TinySAM(), TinySamOptions(as_is=True, weights=weights, seed=asked.seed)
+    trained = family.train(None, made, folder=folder, progress=silent)
+    exported, count = family.graphs(trained), max(asked.pictures) + asked.evaluation
+    feeds = {role: list(family.samples(None, trained, role, count)) for role in ("encoder", "decoder")}
+    decoder = exported.graphs["decoder"]
+    return Subject(
+        graphs={role: exported.graphs[role].onnx for role in feeds}, keep=decoder.keep_fp32, axes=decoder.axes,
+        calibration={role: found[: -asked.evaluation] for role, found in feeds.items()},
+        evaluation={role: found[-asked.evaluation :] for role, found in feeds.items()},
+    )  # fmt: skip
+
+
+class Judge:
+    """Float answers on the evaluation pictures, and how far others are from them."""
+
+    def __init__(self, on: Subject, names: Sequence[str], threads: int) -> None:
+        from edge_sdk.calibration import graphs
+
+        self._on, self._names, self._threads = on, names, threads
+        self._models = {role: graphs.parsed(graph) for role, graph in on.graphs.items()}
+        self._embedded = self._encoded(self._models["encoder"])
+        self._masked = self._decoded(self._models["decoder"], self._embedded)
+
+    def row(self, encoder: Any = None, decoder: Any = None) -> dict[str, Any]:
+        """Errors with these int8 models in place of the float ones."""
+        import numpy as np
+
+        from edge_sdk.calibration.comparison import fidelity
+
+        embedded = self._embedded if encoder is None else self._encoded(encoder)
+        got = self._decoded(decoder or self._models["decoder"], embedded)
+        off = [fidelity.relative([w[n] for w in self._embedded], [g[n] for g in embedded]) for n in self._names]
+        ious, distances = [], []
+        for wanted, made in zip(self._masked, got, strict=True):
+            want, have = wanted["masks"] > 0, made["masks"] > 0
+            union = np.logical_or(want, have).sum((-2, -1))
+            common = np.logical_and(want, have).sum((-2, -1))
+            ious.append(np.where(union, common / np.maximum(union, 1), 1.0).mean())
+            distances.append(np.abs(wanted["iou"] - made["iou"]).mean())
+        return {
+            "embedding_error_percent": round(100 * max(off), 2),
+            "mask_iou_percent": round(100 * float(np.mean(ious)), 2),
+            "predicted_iou_error": round(float(np.mean(distances)), 4),
+        }  # fmt: skip
+
+    def _encoded(self, model: Any) -> list[dict[str, Any]]:
+        from edge_sdk.calibration.comparison import fidelity
+
+        return fidelity.outputs(model, self._on.evaluation["encoder"], self._threads)
+
+    def _decoded(self, model: Any, embedded: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        from edge_sdk.calibration.comparison import fidelity
+
+        feeds = [{**prompts, **made} for prompts, made in zip(self._on.evaluation["decoder"], embedded, strict=True)]
+        return fidelity.outputs(model, feeds, self._threads)
+
+
+def prepared(on: Subject, role: str, count: int, asked: argparse.Namespace) -> Any:
+    """One role, observed on `count` pictures."""
+    from edge_sdk.calibration import QuantizeOptions, Trials
+    from edge_sdk.calibration.prepare import prepare
+
+    trials = Trials(range_methods=METHODS, compared=1)
+    wanted = QuantizeOptions(
+        variants=(asked.variant,), threads=asked.threads, trials=trials, axes=on.axes if role == "decoder" else {},
+        keep_fp32=on.keep if role == "decoder" else (),
+    )  # fmt: skip
+    return prepare(on.graphs[role], list(on.calibration[role][:count]), wanted)
+
+
+def int8(found: Any, ranges: Any, variant: str, exclude: Sequence[str] = ()) -> Any:
+    """The int8 graph of the first plan. ranges: a method's name, or ranges. exclude: nodes that stay float."""
+    from edge_sdk.calibration.source import Source
+
+    source = Source(observed=found.base, variant=variant, exclude=tuple(exclude), margin=1.0, methods=METHODS)
+    return source.graphs(source.ranges(ranges) if isinstance(ranges, str) else ranges)[0]
+
+
+def with_attention(model: Any, samples: Sequence[Mapping[str, Any]], threads: int) -> Any:
+    """The int8 graph with Q/DQ on both sides of the products of two activations: a softmax at 1/127, else minmax."""
+    import numpy as np
+    from onnx import helper
+
+    from edge_sdk.calibration import graphs
+    from edge_sdk.calibration.statistics.observe import Reader
+
+    model = graphs.parsed(graphs.dump(model))  # the caller keeps its own
+    index = graphs.Index.of(model)
+    dequantized = {n.output[0] for n in model.graph.node if n.op_type == "DequantizeLinear"}
+    products = [n for n in model.graph.node if n.op_type == "MatMul" and not dequantized & set(n.input)]
+    sides = list(dict.fromkeys(name for node in products for name in node.input))
+    reader, tops = Reader(model, tuple(sides), optimised=False, threads=threads), dict.fromkeys(sides, 0.0)
+    for feeds in samples:
+        for name, array in reader.run(feeds).items():
+            tops[name] = max(tops[name], float(np.abs(array).max()))
+    nodes, stored = [], [*model.graph.initializer, graphs.tensor("attention_zero", np.asarray(0, np.int8))]
+    chosen = {node.name for node in products}
+    made: set[str] = set()
+    for node in model.graph.node:
+        if node.name in chosen:
+            for place, name in enumerate(node.input):
+                if name not in made:
+                    made.add(name)
+                    softmax = index.producer[name].op_type == "Softmax"
+                    step = np.asarray((1.0 if softmax else tops[name]) / 127.0, np.float32)
+                    stored.append(graphs.tensor(f"{name}/attention_scale", step))
+                    read = [f"{name}/attention_scale", "attention_zero"]
+                    nodes += [
+                        helper.make_node(
+                            "QuantizeLinear", [name, *read], [f"{name}/attention_q"], f"{name}/attention_q"
+                        ),
+                        helper.make_node(
+                            "DequantizeLinear", [f"{name}/attention_q", *read], [f"{name}/attention_dq"], f"{name}/dq"
+                        ),
+                    ]
+                node.input[place] = f"{name}/attention_dq"
+        nodes.append(node)
+    return graphs.rebuilt(model, nodes, stored)
+
+
+def milliseconds(model: Any, feeds: Mapping[str, Any], axes: Mapping[str, int]) -> float:
+    """CPU time of one run in OpenVINO on one thread: the median of 7."""
+    import numpy as np
+
+    from edge_sdk.calibration import graphs
+    from edge_sdk.runtimes.ov import OvRuntime
+    from edge_sdk.runtimes.protocol import CompileOptions
+
+    session = OvRuntime().compile(graphs.dump(model), CompileOptions(threads=1, axes=axes))
+    session.run(feeds)
+    times = []
+    for _ in range(7):
+        start = time.process_time()
+        session.run(feeds)
+        times.append(1000 * (time.process_time() - start))
+    session.close()
+    return round(float(np.median(times)), 1)
+
+
+def of_encoder(on: Subject, judge: Judge, name: str, count: int, asked: argparse.Namespace) -> list[dict[str, Any]]:
+    """Rows of one encoder by ranges; of TinyViT also the searched ones, and with attention in int8."""
+    from edge_sdk.calibration.comparison.operator_errors import operator_errors
+    from edge_sdk.calibration.macs import cost
+    from edge_sdk.runtimes.variants import KINDS
+
+    start = time.monotonic()
+    found = prepared(on, "encoder", count, asked)
+    about = {"network": name, "role": "encoder", "pictures": count}
+    rows, made = [], {method: int8(found, method, asked.variant) for method in METHODS}
+    seconds = dict.fromkeys(METHODS, round(time.monotonic() - start, 1))
+    gradients: dict[str, float] = {}
+    if name == "tinyvit":
+        import torch
+        from q_tinysam_search import WEIGHTS, Search, cleaned
+
+        torch.set_num_threads(asked.threads)
+        start = time.monotonic()
+        pairs = [
+            (encoder, {key: value for key, value in decoder.items() if key != "embedding"})
+            for encoder, decoder in zip(
+                on.calibration["encoder"][:count], on.calibration["decoder"][:count], strict=True
+            )
+        ]
+        limit = KINDS[asked.variant].weight_limit
+        search = Search(cleaned(found.model), on.graphs["decoder"], made["minmax"], pairs, limit, asked.seed)
+        made |= {which: int8(found, ranges, asked.variant) for which, ranges in search.chosen().items()}
+        seconds |= dict.fromkeys(WEIGHTS, round(time.monotonic() - start, 1))
+        gradients = {stage: float(f"{value:.2g}") for stage, value in search.largest_gradients.items()}
+    share = round(100 * cost(made["minmax"].model).int8_share, 1)
+    for ranges, one in made.items():
+        rows.append(
+            {**about, "ranges": ranges, "attention": "float", "int8_macs_percent": share, **judge.row(one.model)}
+        )
+        rows[-1] |= {"seconds": seconds[ranges], "seconds_are_of": "observing" if ranges in METHODS else "all searches"}
+        print(rows[-1], flush=True)
+    if name == "tinyvit":
+        best = made["mse"].model
+        attention = with_attention(best, on.calibration["encoder"][:count], asked.threads)
+        feeds = on.evaluation["encoder"][0]
+        rows.append({**about, "ranges": "mse", "attention": "int8", **judge.row(attention)})
+        rows[-1] |= {
+            "int8_macs_percent": round(100 * cost(attention).int8_share, 1),
+            "largest_gradients": gradients,
+            "openvino_ms": {
+                "fp32": milliseconds(found.model, feeds, {}), "int8": milliseconds(best, feeds, {}),
+                "int8 with attention": milliseconds(attention, feeds, {}),
+            },
+        }  # fmt: skip
+        print(rows[-1], flush=True)
+    if name == "small":
+        first = [node.name for node in found.model.graph.node if node.op_type == "Conv"][:1]
+        one = int8(found, "mse", asked.variant, first)
+        rows.append({**about, "ranges": "mse", "first_convolution": "float", "attention": "float"})
+        rows[-1] |= {"int8_macs_percent": round(100 * cost(one.model).int8_share, 1), **judge.row(one.model)}
+        print(rows[-1], flush=True)
+    worst = operator_errors(found.model, made["mse"].model, on.evaluation["encoder"][:2], asked.threads)
+    rows.append(
+        {**about, "ranges": "mse", "worst_operators_percent": {k: round(100 * v, 2) for k, v in [*worst.items()][:8]}}
+    )
+    return rows
+
+
+def of_decoder(on: Subject, judge: Judge, name: str, count: int, asked: argparse.Namespace) -> list[dict[str, Any]]:
+    """Rows of one decoder by ranges behind the float encoder, and of both in int8."""
+    from edge_sdk.calibration.macs import cost
+
+    found, rows = prepared(on, "decoder", count, asked), []
+    for method in METHODS:
+        one = int8(found, method, asked.variant)
+        spent = cost(one.model, {"N": 1, "T": 2})
+        kinds = {
+            kind: round(100 * sum(n.macs for n in spent.nodes.values() if n.kind == kind and n.int8) / macs, 1)
+            for kind, macs in spent.by_kind.items()
+        }
+        row = {
+            "network": name, "role": "decoder", "pictures": count, "ranges": method,
+            "int8_macs_percent": round(100 * spent.int8_share, 1), "int8_macs_percent_by_kind": kinds,
+            "operators": len(found.base.planned()[0].plan.operators), **judge.row(None, one.model),
+        }  # fmt: skip
+        encoder = int8(prepared(on, "encoder", count, asked), "mse", asked.variant) if method == "mse" else None
+        rows.append(row)
+        if encoder is not None:
+            rows.append({**row, "role": "encoder and decoder", **judge.row(encoder.model, one.model)})
+        print(rows[-1], flush=True)
+    return rows
+
+
+def main() -> None:
+    """All rows, a group of them at a time: what is measured is kept."""
+    asked = parser().parse_args()
+    rows = Rows(asked.out, asked)
+    found: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name in asked.networks:
+            made: list[tuple[Subject, Judge]] = []
+
+            def ready(name: str = name, made: list[tuple[Subject, Judge]] = made) -> tuple[Subject, Judge]:
+                if not made:
+                    on = subject(name, asked, Path(folder) / name)
+                    made.append((on, Judge(on, SIDES[name], asked.threads)))
+                return made[0]
+
+            measures: dict[str, Callable[..., list[dict[str, Any]]]] = {"encoder": of_encoder, "decoder": of_decoder}
+            for role, measure in measures.items():
+                for count in asked.pictures:
+                    found += rows.row(
+                        f"{name} {role} {count}",
+                        lambda measure=measure, name=name, count=count: measure(*ready(), name, count, asked),
+                    )
+    write_record(asked.out, {"rows": found}, seeds=[asked.seed], samples=asked.evaluation)
+    rows.discard()
+
+
+if __name__ == "__main__":
+    main()
