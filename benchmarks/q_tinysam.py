@@ -84,7 +84,7 @@ def subject(name: str, asked: argparse.Namespace, folder: Path) -> Subject:
     )  # fmt: skip
 
 
-class Judge:
+class Evaluation:
     """Float answers on the evaluation pictures, and how far others are from them."""
 
     def __init__(self, on: Subject, names: Sequence[str], threads: int) -> None:
@@ -211,7 +211,9 @@ def milliseconds(model: Any, feeds: Mapping[str, Any], axes: Mapping[str, int]) 
     return round(float(np.median(times)), 1)
 
 
-def of_encoder(on: Subject, judge: Judge, name: str, count: int, asked: argparse.Namespace) -> list[dict[str, Any]]:
+def of_encoder(
+    on: Subject, evaluation: Evaluation, name: str, count: int, asked: argparse.Namespace
+) -> list[dict[str, Any]]:
     """Rows of one encoder by ranges; of TinyViT also the searched ones, and with attention in int8."""
     from edge_sdk.calibration.comparison.operator_errors import operator_errors
     from edge_sdk.calibration.macs import cost
@@ -243,7 +245,7 @@ def of_encoder(on: Subject, judge: Judge, name: str, count: int, asked: argparse
     share = round(100 * cost(made["minmax"].model).int8_share, 1)
     for ranges, one in made.items():
         rows.append(
-            {**about, "ranges": ranges, "attention": "float", "int8_macs_percent": share, **judge.row(one.model)}
+            {**about, "ranges": ranges, "attention": "float", "int8_macs_percent": share, **evaluation.row(one.model)}
         )
         rows[-1] |= {"seconds": seconds[ranges], "seconds_are_of": "observing" if ranges in METHODS else "all searches"}
         print(rows[-1], flush=True)
@@ -251,7 +253,7 @@ def of_encoder(on: Subject, judge: Judge, name: str, count: int, asked: argparse
         best = made["mse"].model
         attention = with_attention(best, on.calibration["encoder"][:count], asked.threads)
         feeds = on.evaluation["encoder"][0]
-        rows.append({**about, "ranges": "mse", "attention": "int8", **judge.row(attention)})
+        rows.append({**about, "ranges": "mse", "attention": "int8", **evaluation.row(attention)})
         rows[-1] |= {
             "int8_macs_percent": round(100 * cost(attention).int8_share, 1),
             "largest_gradients": gradients,
@@ -265,7 +267,7 @@ def of_encoder(on: Subject, judge: Judge, name: str, count: int, asked: argparse
         first = [node.name for node in found.model.graph.node if node.op_type == "Conv"][:1]
         one = int8(found, "mse", asked.variant, first)
         rows.append({**about, "ranges": "mse", "first_convolution": "float", "attention": "float"})
-        rows[-1] |= {"int8_macs_percent": round(100 * cost(one.model).int8_share, 1), **judge.row(one.model)}
+        rows[-1] |= {"int8_macs_percent": round(100 * cost(one.model).int8_share, 1), **evaluation.row(one.model)}
         print(rows[-1], flush=True)
     worst = operator_errors(found.model, made["mse"].model, on.evaluation["encoder"][:2], asked.threads)
     rows.append(
@@ -274,7 +276,9 @@ def of_encoder(on: Subject, judge: Judge, name: str, count: int, asked: argparse
     return rows
 
 
-def of_decoder(on: Subject, judge: Judge, name: str, count: int, asked: argparse.Namespace) -> list[dict[str, Any]]:
+def of_decoder(
+    on: Subject, evaluation: Evaluation, name: str, count: int, asked: argparse.Namespace
+) -> list[dict[str, Any]]:
     """Rows of one decoder by ranges behind the float encoder, and of both in int8."""
     from edge_sdk.calibration.macs import cost
 
@@ -289,12 +293,12 @@ def of_decoder(on: Subject, judge: Judge, name: str, count: int, asked: argparse
         row = {
             "network": name, "role": "decoder", "pictures": count, "ranges": method,
             "int8_macs_percent": round(100 * spent.int8_share, 1), "int8_macs_percent_by_kind": kinds,
-            "operators": len(found.base.planned()[0].plan.operators), **judge.row(None, one.model),
+            "operators": len(found.base.planned()[0].plan.operators), **evaluation.row(None, one.model),
         }  # fmt: skip
         encoder = int8(prepared(on, "encoder", count, asked), "mse", asked.variant) if method == "mse" else None
         rows.append(row)
         if encoder is not None:
-            rows.append({**row, "role": "encoder and decoder", **judge.row(encoder.model, one.model)})
+            rows.append({**row, "role": "encoder and decoder", **evaluation.row(encoder.model, one.model)})
         print(rows[-1], flush=True)
     return rows
 
@@ -306,12 +310,12 @@ def main() -> None:
     found: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         for name in asked.networks:
-            made: list[tuple[Subject, Judge]] = []
+            made: list[tuple[Subject, Evaluation]] = []
 
-            def ready(name: str = name, made: list[tuple[Subject, Judge]] = made) -> tuple[Subject, Judge]:
+            def ready(name: str = name, made: list[tuple[Subject, Evaluation]] = made) -> tuple[Subject, Evaluation]:
                 if not made:
                     on = subject(name, asked, Path(folder) / name)
-                    made.append((on, Judge(on, SIDES[name], asked.threads)))
+                    made.append((on, Evaluation(on, SIDES[name], asked.threads)))
                 return made[0]
 
             measures: dict[str, Callable[..., list[dict[str, Any]]]] = {"encoder": of_encoder, "decoder": of_decoder}
