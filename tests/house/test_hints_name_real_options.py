@@ -14,7 +14,8 @@ from edge_sdk.cli.main import app
 ROOT = Path(__file__).resolve().parents[2]
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 OF_OTHERS = {"--index-url", "--preload", "--side", "--standalone", "--nproc-per-node"}
-"""Of programs that are not ours: pip, gunicorn, the family that docs/add-a-family.md adds (its test runs it), torchrun."""
+"""Of programs that are not ours: pip, gunicorn, torchrun, and the family that docs/add-a-family.md adds (its test runs
+it)."""
 
 
 def _known() -> set[str]:
