@@ -19,14 +19,22 @@ from edge_sdk.export.tinysam.options import EVERYTHING
 from edge_sdk.export.tinysam.scenes.annotated import Annotated
 from edge_sdk.export.tinysam.scenes.mixture import Mixture
 from edge_sdk.progress import Progress
-from edge_sdk.tasks.segmentation.everything.full_size import part_above
+from edge_sdk.tasks.segmentation.everything.full_size import values_at
+from edge_sdk.tasks.segmentation.everything.points import coarse_points, fine_points
 from edge_sdk.tasks.segmentation.everything.stability import stability
-from edge_sdk.tasks.segmentation.everything.thresholds import LogitPrecision, filter_thresholds
+from edge_sdk.tasks.segmentation.everything.thresholds import (
+    FilterThresholds,
+    confident_logit,
+    cover_level,
+    filter_thresholds,
+)
 from edge_sdk.tasks.segmentation.frame import Frame, Window
 from edge_sdk.tasks.segmentation.settings import EverythingSettings
 
-PICTURES = 12
-"""On 12 pictures lie some 400 points on masks, 1,200 answers."""
+PICTURES = 24
+"""On 24 pictures lie some 800 points on masks, 2,400 answers."""
+GOOD_IOU = 0.75
+"""From which a coarse mask shows a segment."""
 GRID = 8
 """Points a side that a picture is asked at; what lies on no mask is left out, since not every object is marked."""
 OFFSET = 1.0
@@ -41,15 +49,11 @@ their predicted IoU (K,) and windows (K, 4) in px, None = the whole frame."""
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Answered:
-    """One mask at a point. truth: the segment under the point that it fits best, bool (h, w); actual: their IoU."""
+    """One mask at a point. actual: IoU with the segment under the point that it fits best."""
 
     predicted_iou: float
     stability: float
     actual: float
-    logits: NDArray[np.float32]
-    window: Window | None
-    frame: Frame
-    truth: NDArray[np.bool_]
 
 
 def stated(facts: Mapping[str, Any]) -> EverythingSettings:
@@ -72,9 +76,9 @@ def measured(
     Where no mask of the model is good, the thresholds of segment-anything stay, which let little through.
     """
     found: list[_Answered] = []
-    for number in range(PICTURES):
+    pictures = [mixture.picture(np.random.default_rng([seed, 11, number])) for number in range(PICTURES)]
+    for number, picture in enumerate(pictures):
         progress(number, PICTURES, "thresholds of everything mode")
-        picture = mixture.picture(np.random.default_rng([seed, 11, number]))
         found += _answers(answers, picture, mixture.side)
     blank = EverythingSettings(points_per_side=points_per_side, stability_offset=OFFSET)
     scores = (np.array([getattr(one, name) for one in found]) for name in ("predicted_iou", "stability", "actual"))
@@ -82,24 +86,57 @@ def measured(
         best = filter_thresholds(*scores)
     except BadInput:  # no mask reaches the IoU of a good one: a model of a few steps
         return blank
-    precision = LogitPrecision()
-    for one in found:
-        if one.predicted_iou > best.predicted_iou and one.stability >= best.stability:
-            precision.add(*_at_full_size(one))
+    levels = [
+        level for picture in pictures
+        for level in _levels(answers, picture, mixture.side, points_per_side, best)
+    ]  # fmt: skip
     return msgspec.structs.replace(
-        blank, predicted_iou=best.predicted_iou, stability=best.stability, confident_logit=precision.confident_logit()
+        blank, predicted_iou=best.predicted_iou, stability=best.stability, confident_logit=confident_logit(levels)
     )
+
+
+def _levels(
+    answers: Answers, one: Annotated, side: int, points_per_side: int, best: FilterThresholds
+) -> Iterator[float]:
+    """`cover_level` of each segment of a picture on which a fine point lies, after a coarse pass over it."""
+    frame = _frame(one, side)
+    coarse, fine = (
+        np.floor(points(points_per_side, frame.width, frame.height)).astype(np.int64)
+        for points in (coarse_points, fine_points)
+    )
+    kept: list[tuple[NDArray[np.float32], Window | None]] = []
+    for masks, scores, windows in answers(one, coarse):
+        for k, logits in enumerate(masks):
+            window = None if windows is None else _window(windows[k])
+            if float(scores[k]) > best.predicted_iou and _stability(logits, window, frame) >= best.stability:
+                kept.append((logits, window))
+    values = np.array([values_at(logits, window, frame, fine) for logits, window in kept]).reshape(-1, len(fine))
+    placed = [frame.place(logits, window) for logits, window in kept]
+    for truth in one.masks:
+        here = truth[fine[:, 1], fine[:, 0]]
+        others = [row for row, mask in enumerate(placed) if iou(mask, truth) < GOOD_IOU]
+        if here.any():
+            yield -np.inf if len(others) < len(placed) else cover_level(values[others][:, here])
 
 
 def _answers(answers: Answers, one: Annotated, side: int) -> Iterator[_Answered]:
     """All alternatives of each point of the grid that lies on a mask."""
-    height, width = one.picture.shape[:2]
-    frame = Frame(width=width, height=height, side=side, extent_height=height, extent_width=width)
-    points = _on_masks(one, height, width)
+    frame = _frame(one, side)
+    points = _on_masks(one, frame.height, frame.width)
     for (x, y), (masks, scores, windows) in zip(points, answers(one, points)):
         here = one.masks[one.masks[:, y, x]]
         for k, mask in enumerate(masks):
             yield _answered(mask, None if windows is None else _window(windows[k]), float(scores[k]), frame, here)
+
+
+def _frame(one: Annotated, side: int) -> Frame:
+    """Of a picture whose longest side is the frame's."""
+    height, width = one.picture.shape[:2]
+    return Frame(width=width, height=height, side=side, extent_height=height, extent_width=width)
+
+
+def _stability(logits: NDArray[np.float32], window: Window | None, frame: Frame) -> float:
+    return stability(logits[frame.valid(logits.shape[0], window)], threshold=0.0, offset=OFFSET)
 
 
 def _window(edges: NDArray[np.float32]) -> Window:
@@ -120,18 +157,10 @@ def _answered(
     logits: NDArray[np.float32], window: Window | None, predicted: float, frame: Frame, truths: NDArray[np.bool_]
 ) -> _Answered:
     """truths: bool (n, h, w), the masks under the point."""
-    rows, columns = frame.valid(logits.shape[0], window)
     mask = frame.place(logits, window)
     each = [iou(mask, truth) for truth in truths]
     best = int(np.argmax(each))
     return _Answered(
-        predicted_iou=predicted, stability=stability(logits[rows, columns], threshold=0.0, offset=OFFSET),
-        actual=each[best], logits=logits, window=window, frame=frame, truth=truths[best],
+        predicted_iou=predicted, stability=_stability(logits, window, frame),
+        actual=each[best],
     )  # fmt: skip
-
-
-def _at_full_size(one: _Answered) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Logits of the whole window at the picture's pixels, and the segment there."""
-    part = part_above(one.logits, one.window, one.frame, level=float(one.logits.min()) - 1.0)
-    height, width = part.logits.shape
-    return part.logits, one.truth[part.y : part.y + height, part.x : part.x + width]

@@ -4,58 +4,42 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edge_sdk.errors import BadInput
-from edge_sdk.tasks.segmentation.everything.thresholds import LogitPrecision, filter_thresholds
+from edge_sdk.tasks.segmentation.everything.thresholds import confident_logit, cover_level, filter_thresholds
 
 
-def samples(rng: np.random.Generator, scale: float) -> tuple[np.ndarray, np.ndarray]:
-    """200,000 pixels whose logits are calibrated, times `scale`."""
-    logits = rng.uniform(-12.0, 12.0, 200_000)
-    truth = rng.random(200_000) < 1 / (1 + np.exp(-logits))
-    return (scale * logits).astype(np.float32), truth
+def test_a_segment_is_lost_above_the_least_of_its_points_highest_logits() -> None:
+    """Two masks, three points: left out are 3, 5 and 4 below those numbers, so all three below 3."""
+    logits = np.array([[3.0, -1.0, 4.0], [-np.inf, 5.0, 2.0]], np.float32)
+    assert cover_level(logits) == 3.0
+    assert cover_level(logits[:1]) == -1.0
+    assert cover_level(np.empty((0, 3), np.float32)) == -np.inf
 
 
-@pytest.mark.parametrize("scale", [0.3, 1.0, 3.0])
-def test_the_confident_logit_follows_the_scale_of_the_model(scale: float, rng: np.random.Generator) -> None:
-    found = LogitPrecision()
-    for _ in range(4):
-        found.add(*samples(rng, scale))
-    # Precision above t of logits uniform up to 12 is 1 - ln((1 + e^-t)/(1 + e^-12)) / (12 - t): 99.9 % at 4.9.
-    logit = found.confident_logit()
-    assert logit == pytest.approx(4.9 * scale, abs=0.35 * scale)
-    logits, truth = samples(rng, scale)
-    assert truth[logits > logit].mean() == pytest.approx(0.999, abs=7e-4)
+@given(levels=st.lists(st.floats(-9, 9) | st.just(-np.inf), min_size=1, max_size=300), lost=st.floats(0.0, 0.5))
+def test_the_confident_logit_is_the_lowest_that_loses_few_enough(levels: list[float], lost: float) -> None:
+    found = confident_logit(levels, lost=lost, least=1)
+    assert found is not None
+    assert found >= 0
+    of = np.array(levels)
+    assert (of > found).mean() <= lost
+    if found > 0:
+        assert (of > found - 2e-4).mean() > lost
 
 
-def test_a_model_that_is_never_sure_has_no_confident_logit(rng: np.random.Generator) -> None:
-    found = LogitPrecision()
-    logits, truth = samples(rng, 1.0)
-    found.add(logits, truth ^ (rng.random(truth.size) < 0.02))
-    assert found.confident_logit() is None
-    assert found.confident_logit(0.9) is not None
-    assert LogitPrecision().confident_logit() is None
+def test_of_few_segments_there_is_no_confident_logit() -> None:
+    assert confident_logit([1.0] * 99) is None
+    assert confident_logit([1.0] * 100) == 1.0
+    assert confident_logit([-np.inf] * 100) == 0.0
 
 
-def test_a_logit_with_few_pixels_above_it_is_not_known() -> None:
-    found = LogitPrecision()
-    found.add(np.full(100, 5.0, np.float32), np.ones(100, np.bool_))
-    assert found.confident_logit() is None
-    assert found.confident_logit(least_px=100) is not None
-
-
-def test_pixels_at_the_end_of_the_span_count() -> None:
-    found = LogitPrecision(span=8.0, bins=16)
-    found.add(np.array([900.0, -900.0, 8.0, -8.0], np.float32), np.array([True, False, True, False]))
-    assert found.confident_logit(least_px=2) == -7.0
-
-
-@pytest.mark.parametrize(
-    ("logits", "message"), [([1.0, 2.0, 3.0], "shape"), ([1.0, np.nan], "NaN"), ([1.0, np.inf], "NaN or infinity")]
-)
-def test_what_are_no_logits_of_the_truth_is_refused(logits: list[float], message: str) -> None:
-    with pytest.raises(BadInput, match=message):
-        LogitPrecision().add(np.array(logits, np.float32), np.ones(2, np.bool_))
+@pytest.mark.parametrize("logits", [np.zeros((2, 0)), np.zeros(3), np.array([[np.nan]]), np.array([[np.inf]])], ids=str)
+def test_what_are_no_logits_of_masks_at_points_is_refused(logits: np.ndarray) -> None:
+    with pytest.raises(BadInput, match="none of masks at points, or not finite"):
+        cover_level(logits.astype(np.float32))
 
 
 def test_the_filters_keep_good_masks_apart_from_others(rng: np.random.Generator) -> None:

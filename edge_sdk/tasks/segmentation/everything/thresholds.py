@@ -6,6 +6,7 @@ published networks. Knows arrays; no network, no file.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,48 +14,38 @@ from numpy.typing import NDArray
 
 from edge_sdk.errors import BadInput
 
-PRECISION = 0.999
-"""Of confident pixels: a fine point left out wrongly costs a mask, one asked for in vain costs 1 of 900."""
-LEAST_PX = 10_000
-"""Pixels above a logit from which its precision is taken as known: 10 wrong ones of them at PRECISION."""
+LOST = 0.01
+"""Share of segments that the confident logit may lose: one is lost where it leaves out every point that lies on it."""
+LEAST_SEGMENTS = 100
+"""From which a share of 1 % can be told from none."""
 _DIGITS = 4
 
 
-class LogitPrecision:
-    """How often pixels of masks are right, by their logit: a histogram, so that memory does not grow with samples.
+def cover_level(logits: NDArray[np.float32]) -> float:
+    """The confident logit at and above which a segment is still asked for. logits: float32 (masks, points), those of
+    coarse masks that show other things, at the fine points that lie on the segment; minus infinity outside a mask.
 
-    Give it the masks that the coarse pass would keep, at the picture's size, and the segments that they are of. span:
-    logits beyond +/- span count as span. bins: of the histogram.
+    A point is left out where any mask is above the confident logit, a segment where all of its points are. Minus
+    infinity: it is asked for in any case. Raises BadInput for a segment without points, NaN, and plus infinity.
     """
+    if logits.ndim != 2 or not logits.shape[1] or not (logits < np.inf).all():
+        raise BadInput(f"logits of shape {logits.shape} are none of masks at points, or not finite", hint="Check them")
+    return float(logits.max(0, initial=-np.inf).min())
 
-    def __init__(self, *, span: float = 64.0, bins: int = 8192) -> None:
-        self._span, self._bins = span, bins
-        self._right, self._all = np.zeros(bins, np.int64), np.zeros(bins, np.int64)
 
-    def add(self, logits: NDArray[np.float32], truth: NDArray[np.bool_]) -> None:
-        """One mask: logits float32 and truth bool of one shape. Raises BadInput for other shapes, NaN and infinity."""
-        if logits.shape != truth.shape:
-            raise BadInput(f"the logits have shape {logits.shape}, the truth {truth.shape}", hint="Give both of a mask")
-        if not np.isfinite(logits).all():
-            raise BadInput("the logits hold NaN or infinity", hint="Check the network's weights")
-        share = (np.clip(logits, -self._span, self._span) + self._span) / (2 * self._span)
-        at = np.minimum((share * self._bins).astype(np.int64), self._bins - 1).ravel()
-        self._all += np.bincount(at, minlength=self._bins)
-        self._right += np.bincount(at[truth.ravel()], minlength=self._bins)
+def confident_logit(
+    levels: Sequence[float], *, threshold: float = 0.0, lost: float = LOST, least: int = LEAST_SEGMENTS
+) -> float | None:
+    """The lowest confident logit that loses at most this share of segments, and no lower than the threshold of masks.
 
-    def confident_logit(self, precision: float = PRECISION, *, least_px: int = LEAST_PX) -> float | None:
-        """The lowest logit such that above it, and above every higher one, at least `precision` of the pixels are right
-        (logits with fewer than `least_px` pixels above them are not looked at). None: there is no such logit, and the
-        hierarchical mode would leave out points that it needs."""
-        above_all, above_right = np.cumsum(self._all[::-1])[::-1], np.cumsum(self._right[::-1])[::-1]
-        known = above_all >= least_px
-        fails = known & (above_right < precision * above_all)
-        first = int(np.flatnonzero(fails)[-1]) + 1 if fails.any() else 0
-        if first >= self._bins or not known[first]:
-            return None
-        edge = (first / self._bins * 2.0 - 1.0) * self._span
-        # Bins hold their lower edge, and a pixel is confident above the logit, not at it.
-        return round(edge, _DIGITS)
+    levels: `cover_level` of each segment; minus infinity of one that a coarse mask shows already. The lower it is, the
+    more points are left out. None: of fewer than `least` segments nothing is known.
+    """
+    if len(levels) < least:
+        return None
+    highest = np.sort(np.asarray(levels, np.float64))[::-1]
+    edge = max(threshold, float(highest[int(lost * len(highest))]))
+    return float(np.ceil(edge * 10**_DIGITS) / 10**_DIGITS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
