@@ -6,7 +6,9 @@ stands. One graph computes both and adds up their difference, so that no layer's
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from onnx import ModelProto, NodeProto, helper
@@ -25,7 +27,7 @@ def operator_errors(
     """Relative L2 difference over all samples by node, the largest first. quantized: in the canonical layout.
 
     With its bias, corrected for rounded weights; before an activation that follows. An operator whose float answer is
-    zero on all samples has the plain L2 difference.
+    zero on all samples has the plain L2 difference; one whose answer overflows has no figure, and is left out.
     """
     writer = _Writer(Index.of(model), Index.of(quantized))
     merged = writer.model()
@@ -33,25 +35,33 @@ def operator_errors(
         return {}
     tensors = tuple(name for pair in writer.sums.values() for name in pair)
     reader = Reader(merged, tensors, optimised=False, threads=threads)  # fused, int8 sums may saturate
-    totals = {node: np.zeros(2) for node in writer.sums}
+    gaps, norms = dict.fromkeys(writer.sums, 0.0), dict.fromkeys(writer.sums, 0.0)
     for feeds in samples:
         got = reader.run(feeds)
-        for node, pair in writer.sums.items():
-            totals[node] += [float(got[name]) for name in pair]
-    found = {node: float(np.sqrt(gap / norm if norm else gap)) for node, (gap, norm) in totals.items()}
+        for node, names in writer.sums.items():
+            gap, norm, unit = (float(got[name]) for name in names)
+            gaps[node] += gap * unit**2
+            norms[node] += norm * unit**2
+    found = {node: math.sqrt(gap / norms[node] if norms[node] else gap) for node, gap in gaps.items()
+             if math.isfinite(gap) and math.isfinite(norms[node])}  # fmt: skip
     return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 
+LEAST_UNIT = 1e-30
+"""Of an operator that answers zero."""
+
+
 class _Writer:
-    """The float graph, and beside each operator its int8 twin. sums: by node, the names of the squared difference and
-    of the squared float answer."""
+    """The float graph, and beside each operator its int8 twin. sums: by node, the names of the squared difference, of
+    the squared float answer, and of the unit of both: squares of values beyond 1e19 are none of float32."""
 
     def __init__(self, real: Index, made: Index) -> None:
         self._real, self._made = real, made
         self._names = graphs.tensor_names(real.model)
         self._node_names = {node.name for node in real.model.graph.node}
         self._constants: dict[str, str] = {}  # of the int8 graph -> name here
-        self.sums: dict[str, tuple[str, str]] = {}
+        self._least = ""
+        self.sums: dict[str, tuple[str, str, str]] = {}
 
     def model(self) -> ModelProto:
         twins: dict[str, list[NodeProto]] = {}
@@ -67,6 +77,7 @@ class _Writer:
             order += [node, *(one for name in node.output for one in twins.get(name, ()))]
         stored = [*self._real.model.graph.initializer]
         stored += [graphs.tensor(name, self._made.constants[old]) for old, name in self._constants.items()]
+        stored += [graphs.tensor(self._least, np.array(LEAST_UNIT, np.float32))] if self._least else []
         return graphs.rebuilt(self._real.model, order, stored)
 
     def _twin(self, node: NodeProto, real: NodeProto) -> tuple[str, list[NodeProto]] | None:
@@ -110,15 +121,25 @@ class _Writer:
             for place, name in enumerate(one.output):
                 copy.output[place] = names[name] = graphs.fresh(f"{node}/twin", self._names)
             copies.append(copy)
-        gap, squared, norm = (graphs.fresh(f"{node}/{what}", self._names) for what in ("gap", "squared", "norm"))
-        self.sums[node] = squared, norm
-        named = [graphs.fresh(f"{node}/{what}", self._node_names) for what in ("gap", "squared", "norm")]
-        return [
-            *copies,
-            helper.make_node("Sub", [names[last], wanted], [gap], named[0]),
-            helper.make_node("ReduceSumSquare", [gap], [squared], named[1], keepdims=0),
-            helper.make_node("ReduceSumSquare", [wanted], [norm], named[2], keepdims=0),
-        ]
+        return [*copies, *self._summed(names[last], wanted, node)]
+
+    def _summed(self, got: str, wanted: str, node: str) -> list[NodeProto]:
+        """Nodes that add up what `got` and `wanted` differ by, in units of the largest value of either."""
+        self._least = self._least or graphs.fresh("twin/least", self._names)
+        nodes: list[NodeProto] = []
+
+        def add(operator: str, *inputs: str, what: str, **attributes: Any) -> str:
+            out = graphs.fresh(f"{node}/{what}", self._names)
+            name = graphs.fresh(f"{node}/{what}", self._node_names)
+            nodes.append(helper.make_node(operator, inputs, [out], name, **attributes))
+            return out
+
+        largest = [add("ReduceMax", add("Abs", one, what="size"), what="largest", keepdims=0) for one in (got, wanted)]
+        unit = add("Max", *largest, self._least, what="unit")
+        parts = [add("Div", one, unit, what="part") for one in (got, wanted)]
+        gap = add("ReduceSumSquare", add("Sub", *parts, what="gap"), what="squared", keepdims=0)
+        self.sums[node] = gap, add("ReduceSumSquare", parts[1], what="norm", keepdims=0), unit
+        return nodes
 
     def _name(self, name: str, names: Mapping[str, str], source: str, real: str) -> str:
         if name in names or not name:
