@@ -15,6 +15,7 @@ from onnx import ModelProto, NodeProto
 
 from edge_sdk.calibration import graphs, sizes
 from edge_sdk.errors import BadInput
+from edge_sdk.runtimes.operators import is_product, traits
 
 Kind: TypeAlias = Literal["linear", "attention", "conv 1x1", "conv", "depthwise", "transposed conv"]
 Shape: TypeAlias = tuple[int, ...]
@@ -67,7 +68,9 @@ def cost(model: ModelProto, axes: Mapping[str, int] = MappingProxyType({})) -> G
             raise BadInput(what, hint="State the sizes of all free axes")
         given[info.name] = tuple(dim.dim_value or axes[dim.dim_param] for dim in dims)
     shapes, index = sizes.shapes(model, given), graphs.Index.of(model)
-    found = {node.name: _node(node, shapes, index) for node in model.graph.node if node.op_type in _COUNTED}
+    found = {
+        node.name: _node(node, shapes, index) for node in model.graph.node if traits(node.op_type).kind == "matrix"
+    }
     stored = (array for array in index.constants.values() if array.dtype.kind == "f" or array.dtype.itemsize == 1)
     return GraphCost(nodes=found, parameters=sum(array.size for array in stored))
 
@@ -81,7 +84,7 @@ def _node(node: NodeProto, shapes: Mapping[str, Shape], index: graphs.Index) -> 
     first, second, out = (shapes[name] for name in (*node.input[:2], node.output[0]))
     stored, int8 = _factors(node, index)
     kind: Kind
-    if node.op_type in ("MatMul", "Gemm"):
+    if is_product(node.op_type):
         kind, depth = "linear" if stored else "attention", first[-2 if graphs.integer(node, "transA", 0) else -1]
         return NodeCost(kind=kind, macs=math.prod(out) * depth, int8=int8)
     if node.op_type == "ConvTranspose":
@@ -102,6 +105,3 @@ def _convolution(node: NodeProto, weight: Shape) -> Kind:
     if graphs.integer(node, "group", 1) > 1 and weight[1] == 1:
         return "depthwise"
     return "conv 1x1" if math.prod(weight[2:]) == 1 else "conv"
-
-
-_COUNTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")

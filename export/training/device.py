@@ -87,7 +87,7 @@ def computing(threads: int) -> Iterator[None]:
     before, tf32 = torch.get_num_threads(), torch.backends.cudnn.allow_tf32
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)  # activations of dead channels would otherwise cost as much as ten live ones
-    # A GPU would round convolutions to 10 bits; scores must be those of the float32 graph.
+    # A GPU would round convolutions to 10 bits; answers must be those of the float32 graph.
     torch.backends.cudnn.allow_tf32 = False
     try:
         yield

@@ -40,15 +40,15 @@ def area(boxes: NDArray[Any]) -> NDArray[np.float64]:
 
 class Suppression:
     """Greedy suppression, one box at a time: iterate over indices of (n, 4) boxes, best score first and equal scores in
-    their order, and `keep` those that stay. Boxes that one of those overlaps by more than `threshold` are left out.
+    their order, and `keep` those that stay. Boxes that one of those overlaps by more than `overlap` are left out.
 
     What is known to suppress nothing can so be found out late, of the few boxes that are reached.
     """
 
-    def __init__(self, boxes: NDArray[Any], scores: NDArray[Any], threshold: float) -> None:
+    def __init__(self, boxes: NDArray[Any], scores: NDArray[Any], overlap: float) -> None:
         self._order = np.argsort(-np.asarray(scores, np.float64), kind="stable")
         self._boxes = np.asarray(boxes, np.float64).reshape(-1, 4)[self._order]
-        self._threshold, self._at = threshold, -1
+        self._overlap, self._at = overlap, -1
         self._stands = np.ones(len(self._order), np.bool_)
 
     def __iter__(self) -> Iterator[int]:
@@ -60,7 +60,7 @@ class Suppression:
     def keep(self) -> None:
         """The box that iteration gave last stays: leave out what it overlaps from here on."""
         rest = self._at + 1 + np.flatnonzero(self._stands[self._at + 1 :])
-        self._stands[rest] = overlaps(self._boxes[self._at], self._boxes[rest]) <= self._threshold
+        self._stands[rest] = overlaps(self._boxes[self._at], self._boxes[rest]) <= self._overlap
 
     def ahead(self) -> Iterator[int]:
         """Indices that iteration will give from here on if nothing more is kept, the last one given among them."""
@@ -68,10 +68,10 @@ class Suppression:
         return iter(self._order[first:][self._stands[first:]].tolist())
 
 
-def suppress(boxes: NDArray[Any], scores: NDArray[Any], threshold: float) -> NDArray[np.int64]:
+def suppress(boxes: NDArray[Any], scores: NDArray[Any], overlap: float) -> NDArray[np.int64]:
     """int64: which of (n, 4) boxes stay, best score first, equal scores in their order. Each box that stays removes
-    those after it that it overlaps by more than `threshold`, as torchvision's `nms`."""
-    walk, stay = Suppression(boxes, scores, threshold), []
+    those after it that it overlaps by more than `overlap`, as torchvision's `nms`."""
+    walk, stay = Suppression(boxes, scores, overlap), []
     for index in walk:
         stay.append(index)
         walk.keep()
