@@ -42,6 +42,8 @@ W32, W16, W8, W64 = 48, 80, 128, 16
 """Channels of the hourglass at grids of 32, 16, 8 and 64 cells."""
 BOXED = 1
 """Which of its three windows answers a box: the middle one. They hardly differ, and the predicted IoU chooses worse."""
+ROUNDS = 1
+"""In which a mask is given back: the second look has a window of the mask's own size."""
 SPOT = 0.6
 """What a mask starts from at a point, where a box starts from 1."""
 

@@ -18,7 +18,7 @@ from edge_sdk.export.tinysam.options import EVERYTHING, PROMPTS, SIDE, TOKENS, T
 from edge_sdk.export.tinysam.scenes.ahead import Ahead
 from edge_sdk.export.tinysam.scenes.sources import digest_of, mixture, photographs_in
 from edge_sdk.export.tinysam.small import graph, thresholds
-from edge_sdk.export.tinysam.small.decoder import BOXED
+from edge_sdk.export.tinysam.small.decoder import BOXED, ROUNDS
 from edge_sdk.export.tinysam.small.model import SHIPPED, SmallModel
 from edge_sdk.export.tinysam.small.train import CODE, SmallRecipe, SmallTraining
 from edge_sdk.export.tinysam.thresholds import stated
@@ -130,5 +130,5 @@ def graphs(trained: Trained) -> Exported:
     for role in (DECODER, REFINER):
         onnx, prompts = graph.decoder_graph(model.decoder, refiner=role == REFINER)
         made[role] = FloatGraph(onnx=onnx, keep_fp32=prompts, axes={"N": PROMPTS, "T": TOKENS})
-    settings = SegmentationSettings(multimask=(0, 1, 2), boxed=BOXED, everything=stated(model.facts))
+    settings = SegmentationSettings(multimask=(0, 1, 2), boxed=BOXED, rounds=ROUNDS, everything=stated(model.facts))
     return Exported(graphs=made, settings=settings, preprocessing=framed(model.side))
