@@ -21,6 +21,7 @@ from edge_sdk.extras import need, vendor_errors
 from edge_sdk.runtimes import faults, onnx_file, operators, ov_products, probe
 from edge_sdk.runtimes.cache import CacheKey, entry_if_usable
 from edge_sdk.runtimes.feeds import check, hint_of, largest
+from edge_sdk.runtimes.ov_sizes import SizesChecked
 from edge_sdk.runtimes.protocol import Availability, CompileOptions, Explanation, LayerTime
 from edge_sdk.tensors import Array, TensorSpec
 
@@ -87,6 +88,7 @@ class OvSession:
         self._threads = options.threads or probe.default_threads(self._cpu)
         self._warnings: tuple[str, ...] = ()
         self._rewrites_products = False
+        self._sizes: SizesChecked | None = None
         self._settings, self._workarounds = self._choose_settings()
         self._net, self._cache = self._open(graph)
         self._fed = tuple(spec.name for spec in self._kept(self._net))
@@ -111,6 +113,8 @@ class OvSession:
         """Arrays by output name, copied out of the request. With all requests busy the call waits for one."""
         self._check(feeds)
         with self._request() as request, vendor_errors(NAME, where=self._where, hint=self._hint):
+            if self._sizes is not None:
+                self._sizes.check(feeds)
             return self._infer(request, feeds)
 
     def layer_times(self, feeds: Mapping[str, Array]) -> tuple[LayerTime, ...]:
@@ -224,6 +228,8 @@ class OvSession:
                 except RuntimeError as exc:  # OpenVINO's only type: the entry is whole and still not taken
                     entry.discard(f"refused by OpenVINO ({str(exc).strip().splitlines()[-1][:200]})")
             net = self._compile(graph)
+            if self._sizes is not None:  # a compiled graph that is found again can't be asked which sizes it takes
+                return net, "off"
             kept = io.BytesIO()
             try:
                 net.export_model(kept)
@@ -239,6 +245,7 @@ class OvSession:
         with vendor_errors(NAME, where=self._where, hint=taken):
             model = self._core.read_model(io.BytesIO(graph))
             if self._largest:
+                self._sizes = SizesChecked.of(model, self._largest, self._facts.inputs)
                 model.reshape(self._bounded(model))
             if self._rewrites_products:
                 ov_products.as_convolutions(model)

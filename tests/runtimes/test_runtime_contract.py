@@ -322,6 +322,29 @@ def test_what_a_vendor_says_of_a_graph_that_fails_is_in_the_error_and_not_on_the
     assert done.stderr == ""
 
 
+@pytest.mark.parametrize("name", [name for name, found in FOUND.items() if found.usable])
+@pytest.mark.parametrize("baked", [1, 3, 9])
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_size_that_is_fixed_inside_a_graph_is_run_and_others_are_refused(
+    name: str, baked: int, cached: bool, tmp_path: Path
+) -> None:
+    """Whether it is the smallest size, one between, or the largest, and whether the graph was compiled before."""
+    g = Sketch()
+    g.add("Reshape", ["x", g.constant("flat", np.array([baked, 2], np.int64))], "y")
+    graph = g.model([("x", TensorProto.FLOAT, [2, "L"])], [("y", TensorProto.FLOAT, [baked, 2])])
+    options = CompileOptions(axes={"L": 9}, graph_name="baked", cache_dir=tmp_path if cached else None)
+    for _ in range(2):
+        session = registry.runtime(name).compile(graph, options)
+        for size in (9, 1, 5, 3):
+            fed = {"x": np.arange(2 * size, dtype=np.float32).reshape(2, size)}
+            if size == baked:
+                np.testing.assert_array_equal(session.run(fed)["y"], fed["x"].reshape(baked, 2))
+            else:
+                with pytest.raises(BadInput, match="that size is fixed inside the graph"):
+                    session.run(fed)
+        session.close()
+
+
 def test_bytes_that_are_no_graph_are_refused(opened: Callable[..., Session]) -> None:
     whole = detector()
     for content in (b"", b"not a graph", whole[: len(whole) // 2], whole[:-1]):
