@@ -36,7 +36,7 @@ from edge_sdk.export.tasks.segmentation.reading import read_data
 from edge_sdk.progress import Progress, silent
 from edge_sdk.runtimes.variants import is_int8
 from edge_sdk.tasks.base import Setup
-from edge_sdk.tasks.segmentation.settings import DECODER, ENCODER
+from edge_sdk.tasks.segmentation.settings import ENCODER
 from edge_sdk.verify import VerifyReport
 
 NO_TEST_PICTURES = (
@@ -129,13 +129,13 @@ class SegmentationExport(ExportTask):
         setup = _setup(made)
         assert setup.preprocessing is not None  # `SegmentationTask.check` refuses a model without
         pictures = _evenly(made.data.test, options.test_pictures)
-        most = {role: axes_of(made.exported.graphs[role], setup.inputs[role]) for role in (ENCODER, DECODER)}
+        most = {role: axes_of(made.exported.graphs[role], setup.inputs[role]) for role in made.exported.graphs}
         try:
             segments = evaluate.segments_of(pictures, setup.preprocessing, least_area=options.least_area)
             if not len(segments):
                 return replace(blank, missing=f"no segment of the test pictures has {options.least_area} px")
             scored = evaluate.score_all(
-                {role: made.variants(role) for role in (ENCODER, DECODER)}, pictures, setup,
+                {role: made.variants(role) for role in most}, pictures, setup,
                 axes=evaluate.axes_for(most), least_area=options.least_area, threads=made.threads, progress=progress,
             )  # fmt: skip
         except BadInput as exc:  # pictures that went away during the training: the bundle is as good as before
