@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
     return out
 
 
-def trained(run: Path) -> tuple[SmallModel, dict[str, Any]]:
+def trained(asked: argparse.Namespace) -> tuple[SmallModel, dict[str, Any]]:
     """The averaged model in a run's checkpoint, and what is known of its training."""
     from edge_sdk.export.tinysam.averaged import Pair
     from edge_sdk.export.tinysam.small.model import SHIPPED, SmallModel
@@ -47,15 +47,17 @@ def trained(run: Path) -> tuple[SmallModel, dict[str, Any]]:
 
     pair = Pair(SmallModel.load(SHIPPED))
     with checkpoint.tensors_file.opened(
-        run / checkpoint.NAME, kind=checkpoint.FORMAT, what="the checkpoint is damaged", hint="Train first"
+        asked.run / checkpoint.NAME, kind=checkpoint.FORMAT, what="the checkpoint is damaged", hint="Train first"
     ) as file:
         pair.load_state_dict({name[7:]: t for name, t in file.tensors.items() if name.startswith("module/")})
         known = file.described
     identity = known["identity"]
     segment = {
-        "command": "edge-sdk train tinysam objects"
+        "command": f"edge-sdk train tinysam {asked.data.name}"
         + (" --scratch" if identity["scratch"] == "true" else "")
-        + f" --photographs scikit-image --kind '([a-z]+)_' --rate {identity['recipe.rate']}",
+        + (f" --photographs {asked.photographs.name}" if asked.photographs else "")
+        + (f" --kind '{asked.kind}'" if asked.kind else "")
+        + f" --rate {identity['recipe.rate']}",
         "start": identity["start"], "data": identity["data"][:16], "steps": known["step"],
         "training_s": round(known["elapsed_s"]), "finished": known.get("finished", False),
     }  # fmt: skip
@@ -73,7 +75,7 @@ def main() -> None:
     from edge_sdk.export.tinysam.small import thresholds
     from edge_sdk.export.tinysam.small.model import SHIPPED
 
-    model, segment = trained(asked.run)
+    model, segment = trained(asked)
     data = read_data(asked.data, SegmentationOptions(kind=asked.kind))
     photographs = photographs_in(asked.photographs)
     made = mixture(data, photographs, side=model.side, seed=0, progress=lambda *_: None)

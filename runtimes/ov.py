@@ -245,8 +245,8 @@ class OvSession:
         with vendor_errors(NAME, where=self._where, hint=taken):
             model = self._core.read_model(io.BytesIO(graph))
             if self._largest:
-                self._sizes = SizesChecked.of(model, self._largest, self._facts.inputs)
                 model.reshape(self._bounded(model))
+                self._sizes = SizesChecked.of(model, self._largest, self._facts.inputs, self._facts.outputs)
             if self._rewrites_products:
                 ov_products.as_convolutions(model)
             if self._options.precision == "f32":  # every device has it

@@ -1,7 +1,7 @@
 """int8 products as 1x1 convolutions, for OpenVINO on CPUs without VNNI. Knows OpenVINO's graph; no file, no session.
 
-There OpenVINO 2026.4 has one int8 kernel for products, a plain gemm that takes about as long as float32, and 2.4 times
-as long as the same sums as a convolution (TinyViT-5M at 256 and at 1024 px, AVX2, one thread). A product of tokens
+There OpenVINO 2026.4 has one int8 kernel for products, a plain gemm that takes about as long as float32 and much longer
+than the same sums as a convolution. A product of tokens
 (rows, K) with a stored weight (K, N) is a 1x1 convolution of a picture of `rows` pixels with K channels; the sums are
 those of integers, so that both answer alike up to the last rounding of float32.
 """

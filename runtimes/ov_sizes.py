@@ -1,8 +1,9 @@
 """Graphs whose free axes are not free inside, in OpenVINO. Knows OpenVINO's graph; no file, no session.
 
-An export noted a size that it saw as a constant (a Reshape to 2 x 3), while the file says that the axis is free. For
-another size OpenVINO 2026.4 raises nothing and answers with whatever lies in its memory. Its shape inference does find
-the contradiction, in a graph that is not compiled.
+An export noted a size that it saw as a constant (a Reshape to 2 x 3, a Squeeze of an axis of 1), while the file says
+that the axis is free. For another size OpenVINO 2026.4 may raise nothing, answer with whatever lies in its memory, and
+write beyond it. Its shape inference finds the contradiction in a graph that is not compiled: it raises, or infers
+another shape for an output than the file states.
 """
 
 from __future__ import annotations
@@ -15,31 +16,56 @@ from edge_sdk.tensors import Array, TensorSpec
 
 
 class SizesChecked:
-    """Checks sizes before they are run. model: an openvino.Model that is not compiled; it is changed."""
+    """Checks sizes before they are run, of a graph that contradicts its free axes. model: an openvino.Model that is not
+    compiled; it is changed. outputs: as the file states them, in the order of the model's."""
 
-    def __init__(self, model: Any) -> None:
-        self._model, self._fit, self._lock = model, set[tuple[tuple[int, ...], ...]](), threading.Lock()
+    def __init__(self, model: Any, outputs: Sequence[TensorSpec]) -> None:
+        self._model, self._outputs = model, outputs
+        self._fit, self._lock = set[tuple[tuple[int, ...], ...]](), threading.Lock()
 
     @classmethod
-    def of(cls, model: Any, largest: Mapping[str, int], inputs: Sequence[TensorSpec]) -> SizesChecked | None:
-        """None where the smallest and the largest sizes fit, as they do in any graph without such a constant."""
+    def of(
+        cls, model: Any, largest: Mapping[str, int], inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
+    ) -> SizesChecked | None:
+        """None where the smallest and the largest sizes fit what the model infers for all of them, as they do in any
+        graph without such a constant; whatever shape the file states for an output. model: its axes are bounded."""
         if max(largest.values()) == 1:
             return None
-        trial = model.clone()
+        trial, bounds = model.clone(), [one.get_partial_shape() for one in model.outputs]
         try:
             for sizes in (largest, dict.fromkeys(largest, 1)):
                 trial.reshape(_sized(trial, inputs, sizes))
+                if not all(map(_within, (one.get_partial_shape() for one in trial.outputs), bounds)):
+                    return cls(trial, outputs)
         except RuntimeError:
-            return cls(trial)
+            return cls(trial, outputs)
         return None
 
     def check(self, feeds: Mapping[str, Array]) -> None:
-        """Raises RuntimeError, OpenVINO's own, for sizes that don't fit."""
+        """Raises RuntimeError for sizes that contradict the graph, or the outputs that the file states."""
         shapes = {name: array.shape for name, array in feeds.items() if name in _input_names(self._model)}
         with self._lock:
-            if (key := tuple(shapes.values())) not in self._fit:
-                self._model.reshape({name: list(shape) for name, shape in shapes.items()})
-                self._fit.add(key)
+            if (key := tuple(shapes.values())) in self._fit:
+                return
+            self._model.reshape({name: list(shape) for name, shape in shapes.items()})
+            for spec, output in zip(self._outputs, self._model.outputs, strict=True):
+                shape = output.get_partial_shape()
+                sizes = [size.get_length() if size.is_static else -1 for size in shape] if shape.rank.is_static else []
+                if shape.rank.is_static and not _stated(sizes, spec.shape):
+                    raise RuntimeError(f"{spec.name} would have the shape {shape}, and the graph states {spec.shape}")
+            self._fit.add(key)
+
+
+def _within(found: Any, bounds: Any) -> bool:
+    """Whether an inferred shape lies in the bounds of another one."""
+    return bool(bounds.compatible(found))
+
+
+def _stated(sizes: Sequence[int], stated: Sequence[int | str]) -> bool:
+    """Whether sizes, -1 = not known, are those that the file states."""
+    return len(sizes) == len(stated) and all(
+        isinstance(one, str) or size in (-1, one) for size, one in zip(sizes, stated, strict=True)
+    )
 
 
 def _input_names(model: Any) -> set[str]:
