@@ -173,7 +173,7 @@ class _Lesson:
         }
 
     def refined(self, rng: np.random.Generator, masks: Tensor) -> _Lesson:
-        """A second round: for one prompt of each picture its mask, and for a share of them a point where it is wrong."""
+        """A second round: for one prompt of each picture its mask, for a share of them a point where it is wrong."""
         b = self.owner.shape[0]
         has_box = self.prompts.box[1][torch.arange(b)[:, None], self.owner]
         chosen = torch.from_numpy(_draw(rng, (self.fits * (4.0 - 3.0 * has_box)).numpy()))
