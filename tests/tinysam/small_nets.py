@@ -30,4 +30,6 @@ def network(seed: int = 0) -> SmallModel:
             nn.init.uniform_(module.weight, 0.5, 1.5)
             nn.init.normal_(module.bias, 0.0, 0.2)
     nn.init.normal_(net.decoder.logit.weight, std=0.3)
+    for layer in net.decoder.reach[::2]:
+        nn.init.normal_(layer.weight, std=0.15)
     return net.eval()

@@ -11,7 +11,7 @@ from small_nets import SIDE, network
 from torch import Tensor
 
 from edge_sdk.export.tinysam.small.decoder import FRAME_MASK, MASK, Prompts, answer, area_px, onto_frame, windows_of
-from edge_sdk.export.tinysam.small.windows import BOX_SCALES, LEAST_PX, POINT_SCALES, SPREAD, around
+from edge_sdk.export.tinysam.small.windows import BOX_SCALES, GUESS_SCALE, LEAST_PX, POINT_SCALES, SPREAD, around
 
 BOX = (2, 3)
 WHOLE = torch.tensor([[float(SIDE)] * 2])
@@ -53,15 +53,42 @@ def test_three_answers_lie_in_windows_around_the_box(features: dict[str, Tensor]
     torch.testing.assert_close(windows[0], around(box[:, None], torch.tensor(BOX_SCALES)))
 
 
-def test_windows_around_points_have_the_sides_of_the_frame_and_hold_all_of_them() -> None:
-    one = windows_of(prompts([[[64, 64]]], [[1]]), float(SIDE), WHOLE)[0, 0]
-    sides = one[:, 2:] - one[:, :2]
+GUESS = torch.tensor([[[30.0, 20, 90, 60]]])
+"""A box that is guessed for a prompt, in a picture that fills its frame."""
+
+
+def windowed(asked: Prompts, *, extent: Tensor = WHOLE, guess: Tensor = GUESS) -> Tensor:
+    """The three windows of one prompt."""
+    return windows_of(asked, float(SIDE), extent, guess)[0, 0]
+
+
+def test_a_point_is_answered_in_the_window_that_is_guessed_and_in_two_of_the_frames_sides() -> None:
+    one = windowed(prompts([[[64, 64]]], [[1]]))
+    torch.testing.assert_close(one[0], around(GUESS[0, 0], torch.tensor(GUESS_SCALE)))
+    sides = one[1:, 2:] - one[1:, :2]
     torch.testing.assert_close(sides[:, 0], torch.tensor(POINT_SCALES) * SIDE)
-    torch.testing.assert_close((one[:2, :2] + one[:2, 2:]) / 2, torch.tensor([[64.5, 64.5]]).expand(2, -1))
-    far = windows_of(prompts([[[40, 40], [80, 70], [0, 127]]], [[1, 1, 0]]), float(SIDE), WHOLE)[0, 0]
+    torch.testing.assert_close((one[1, :2] + one[1, 2:]) / 2, torch.tensor([64.5, 64.5]))
+    far = windowed(prompts([[[40, 40], [80, 70], [0, 127]]], [[1, 1, 0]]))[1:]
     assert float((far[:, 2:] - far[:, :2]).min()) >= SPREAD * 40 - 1e-3
     assert torch.all(far[:, :2] <= 40.5)
     assert torch.all(far[:, 2:] >= 80.5)
+
+
+def test_a_guess_holds_its_points_and_stays_in_the_picture(features: dict[str, Tensor]) -> None:
+    """What lies under negative and hidden tokens is not asked for."""
+    decoder = network().decoder
+    with torch.no_grad():
+        pair = decoder.guessed(features, prompts([[[30, 40], [100, 90]]], [[1, 1]]))[0, 0]
+        alone = [decoder.guessed(features, prompts([[at]], [[1]]))[0, 0] for at in ([30, 40], [100, 90])]
+        one = decoder.guessed(features, prompts([[[30, 40], [100, 90], [7, 7]]], [[1, 0, -2]]))[0, 0]
+    torch.testing.assert_close(one, alone[0])
+    torch.testing.assert_close(pair[:2], torch.minimum(alone[0][:2], alone[1][:2]))
+    torch.testing.assert_close(pair[2:], torch.maximum(alone[0][2:], alone[1][2:]))
+    assert torch.all(pair >= 0)
+    assert torch.all(pair <= torch.tensor([SIDE, 96.0] * 2))  # the extent of the features' picture
+    for (x, y), (x0, y0, x1, y1) in zip(((30, 40), (100, 90)), (found.tolist() for found in alone)):
+        assert x0 < x + 0.5 < x1
+        assert y0 < y + 0.5 < y1
 
 
 @settings(max_examples=60, deadline=None)
@@ -69,14 +96,14 @@ def test_windows_around_points_have_the_sides_of_the_frame_and_hold_all_of_them(
     x=st.floats(0, SIDE - 1, width=32), y=st.floats(0, SIDE - 1, width=32), other=st.floats(0, SIDE - 1, width=32),
     height=st.integers(1, SIDE), width=st.integers(1, SIDE),
 )  # fmt: skip
-def test_windows_around_points_stay_in_the_picture_and_hold_the_point(
+def test_further_windows_around_points_stay_in_the_picture_and_hold_the_point(
     x: float, y: float, other: float, height: int, width: int
 ) -> None:
     """The widest one is the picture itself."""
     extent = torch.tensor([[float(height), float(width)]])
     x, y, other = min(x, width - 1), min(y, height - 1), min(other, width - 1)
     for points, labels in (([[x, y]], [1]), ([[x, y], [other, y]], [1, 1])):
-        found = windows_of(prompts([points], [labels]), float(SIDE), extent)[0, 0]
+        found = windowed(prompts([points], [labels]), extent=extent)[1:]
         least = LEAST_PX / 2  # what is smaller than the least window is held by one around it
         for low, high, at, length in ((0, 2, x + 0.5, width), (1, 3, y + 0.5, height)):
             room = max(0.0, least - length / 2) + 1e-3
@@ -94,12 +121,12 @@ def test_a_box_comes_before_a_mask_and_a_mask_before_points() -> None:
     mask[..., 30:48, 24:60] = 6.0  # px 40 to 64 down and 32 to 80 across, at a side of 128
     scales = torch.tensor(BOX_SCALES)
     around_mask = around(torch.tensor([[32.0, 40, 80, 64]])[:, None], scales)[0]
-    pointed = windows_of(prompts([[[50, 50]]], [[1]], mask), float(SIDE), WHOLE)[0, 0]
+    pointed = windowed(prompts([[[50, 50]]], [[1]], mask))
     torch.testing.assert_close(pointed, around_mask, atol=1e-3, rtol=0)
-    boxed = windows_of(prompts([[[10, 10], [30, 30]]], [list(BOX)], mask), float(SIDE), WHOLE)[0, 0]
+    boxed = windowed(prompts([[[10, 10], [30, 30]]], [list(BOX)], mask))
     torch.testing.assert_close(boxed, around(torch.tensor([[10.0, 10, 30, 30]])[:, None], scales)[0])
-    empty = windows_of(prompts([[[50, 50]]], [[1]], torch.full_like(mask, -6.0)), float(SIDE), WHOLE)[0, 0]
-    torch.testing.assert_close(empty, windows_of(prompts([[[50, 50]]], [[1]]), float(SIDE), WHOLE)[0, 0])
+    empty = windowed(prompts([[[50, 50]]], [[1]], torch.full_like(mask, -6.0)))
+    torch.testing.assert_close(empty, windowed(prompts([[[50, 50]]], [[1]])))
 
 
 def test_hidden_tokens_change_nothing_and_other_points_do(features: dict[str, Tensor]) -> None:

@@ -17,7 +17,8 @@ from edge_sdk.export.tinysam.scenes.ahead import Ahead
 from edge_sdk.export.tinysam.scenes.drawn import DRAWN_TEXTURES, Materials
 from edge_sdk.export.tinysam.scenes.mixture import Frame, Mixture
 from edge_sdk.export.tinysam.small.model import FORMAT, SmallModel
-from edge_sdk.export.tinysam.small.train import SmallRecipe, SmallTraining
+from edge_sdk.export.tinysam.small.train import SmallRecipe, SmallTraining, _Lesson, guess_loss, spots_of
+from edge_sdk.export.tinysam.small.windows import GUESS_SCALE, around
 from edge_sdk.export.training import loop
 from edge_sdk.export.training.checkpoint import Position
 from edge_sdk.export.training.loop import LoopPlan, Moment
@@ -49,7 +50,9 @@ def test_twenty_steps_on_one_frame_lower_every_loss(mixture: Mixture) -> None:
     seen = []
     for step in range(20):
         losses = lesson.losses(np.random.default_rng(0), Moment(step=step, done=step / 200))
-        assert set(losses) == {"cross", "dice", "iou", "refined_cross", "refined_dice", "refined_iou"}
+        assert set(losses) == {
+            "cross", "dice", "iou", "refined_cross", "refined_dice", "refined_iou", "guess",
+        }  # fmt: skip
         total = sum(losses.values(), torch.zeros(()))
         assert bool(torch.isfinite(total))
         lesson.optimizer.zero_grad()
@@ -59,6 +62,52 @@ def test_twenty_steps_on_one_frame_lower_every_loss(mixture: Mixture) -> None:
     first, last = (np.mean([sum(one.values()) for one in part]) for part in (seen[:3], seen[-3:]))
     assert last < 0.9 * first
     assert np.mean([one["cross"] for one in seen[-3:]]) < seen[0]["cross"]
+
+
+def test_a_box_is_guessed_from_every_pixel_of_a_mask(rng: np.random.Generator) -> None:
+    masks = np.zeros((1, 2, 64, 64), np.uint8)
+    masks[0, 0, 10:30, 20:25] = 1
+    masks[0, 1, 63, 0] = 1
+    spots, sides = spots_of(rng, masks, 50)
+    assert (spots.shape, sides.shape) == ((1, 2, 50, 2), (1, 2, 50, 4))
+    for k, box in enumerate(([20, 10, 25, 30], [0, 63, 1, 64])):
+        x, y = spots[0, k].T.long()
+        assert bool(torch.from_numpy(masks[0, k])[y, x].all())
+        ends = torch.cat([spots[0, k] + 0.5 - sides[0, k, :, :2], spots[0, k] + 0.5 + sides[0, k, :, 2:]], 1)
+        torch.testing.assert_close(ends, torch.tensor([box], dtype=torch.float32).expand(50, -1))
+    assert len(set(map(tuple, spots[0, 0].tolist()))) > 20
+
+
+def test_the_loss_of_a_guess_by_hand() -> None:
+    true = torch.tensor([2.0, 4.0, 6.0, 8.0])
+    assert float(guess_loss(true, true)) == 0.0
+    half = true / 2
+    expected = 1 - 1 / 4 + 0.1 * float(np.log(2))  # a box of half the sides within the true one
+    assert float(guess_loss(half, true)) == pytest.approx(expected, rel=1e-6)
+    assert float(guess_loss(2 * true, true)) == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_window_is_taught_around_the_guess_or_around_a_box_near_the_true_one(
+    mixture: Mixture, rng: np.random.Generator
+) -> None:
+    """Half and half, and each holds its point; what was guessed is far off here."""
+    frames = [mixture.frame(rng) for _ in range(8)]
+    far = torch.tensor([0.0, 0.0, 3.0, 3.0])
+    shape = (8, mixture.points, 4)
+    lesson = _Lesson(
+        frames, torch.full((8, 2), float(SIDE)), rng, SIDE,
+        SmallRecipe(point_windows=3 * mixture.points), lambda asked: far.expand(shape),
+    )  # fmt: skip
+    near = 0
+    for frame, windows, owners in zip(frames, lesson.window, lesson.owner):
+        for k, at in enumerate(frame.points):
+            own = windows[owners == mixture.boxes + k]
+            taken = torch.isclose(own, around(far, torch.tensor(GUESS_SCALE))).all(1).any()
+            x, y = (float(v) + 0.5 for v in at)
+            held = (own[:, 0] <= x) & (own[:, 2] >= x) & (own[:, 1] <= y) & (own[:, 3] >= y)
+            assert int(held.sum()) >= (2 if taken else 3)
+            near += not taken
+    assert 8 * mixture.points / 4 < near < 8 * mixture.points * 3 / 4
 
 
 def test_the_frozen_part_of_the_trunk_and_nothing_else_stays_as_it_is(mixture: Mixture) -> None:

@@ -19,6 +19,7 @@ from edge_sdk.export.tinysam import BOTTOM_RIGHT, NEGATIVE, POSITIVE, TOP_LEFT
 from edge_sdk.export.tinysam.small.encoder import F2, F4, REACH, STRIDES, conv
 from edge_sdk.export.tinysam.small.windows import (
     BOX_SCALES,
+    GUESS_SCALE,
     POINT_SCALES,
     SPREAD,
     around,
@@ -46,6 +47,10 @@ ROUNDS = 1
 """In which a mask is given back: the second look has a window of the mask's own size."""
 SPOT = 0.6
 """What a mask starts from at a point, where a box starts from 1."""
+GUESS = 96
+"""Channels from which a box is guessed."""
+REACH_LOGS = (-6.5, 0.0)
+"""Logs of the distances to its sides, in sides of the frame: half a pixel of 384 to all of it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +78,7 @@ class Prompts:
 
 def point_windows(prompts: Prompts, side: float, scales: Tensor, extent: Tensor) -> Tensor:
     """Windows (B, P, K, 4) around the positive points, sides `scales` (K,) in sides of the frame, within pictures of
-    this extent (B, 2), px."""
+    this extent (B, 2), px. The box that is guessed has its own."""
     centre, spread, _ = _spread(prompts)
     sides = torch.maximum((scales * side)[:, None], SPREAD * spread.amax(-1)[..., None, None])
     return fitted(centre[:, :, None], sides.expand(-1, -1, -1, 2), extent[:, None, None])
@@ -81,13 +86,19 @@ def point_windows(prompts: Prompts, side: float, scales: Tensor, extent: Tensor)
 
 def _spread(prompts: Prompts) -> tuple[Tensor, Tensor, Tensor]:
     """Centre and spread (B, P, 2) of the positive points, px, and whether there are any (B, P)."""
+    at = prompts.points + 0.5
+    low, high = _ends(prompts, at, at)
+    return (low + high) / 2, high - low, prompts.is_(POSITIVE).amax(-1)
+
+
+def _ends(prompts: Prompts, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """Smallest of `low` and largest of `high` (B, P, T, 2) among the positive points, (B, P, 2); 0 without any."""
     far = 1e6
     positive = prompts.is_(POSITIVE).unsqueeze(-1)
-    at = prompts.points + 0.5
-    low = (at * positive + far * (1.0 - positive)).amin(-2)
-    high = (at * positive - far * (1.0 - positive)).amax(-2)
     there = positive.amax(-2)
-    return (low + high) / 2 * there, (high - low) * there, there.squeeze(-1)
+    least = (low * positive + far * (1.0 - positive)).amin(-2)
+    most = (high * positive - far * (1.0 - positive)).amax(-2)
+    return least * there, most * there
 
 
 def mask_windows(prompts: Prompts, side: float, scales: Tensor) -> tuple[Tensor, Tensor]:
@@ -134,7 +145,12 @@ class WindowDecoder(nn.Module):
         self.out64 = conv(W64, W64, 3)
         self.logit = nn.Conv2d(W64, 1, 1)
         self.prior = nn.Parameter(torch.tensor([5.0, -2.0]))
-        self.iou = nn.Sequential(nn.Linear(W8 + W32 + 2, 64), nn.ReLU(inplace=True), nn.Linear(64, 1))
+        self.iou = nn.Sequential(nn.Linear(W8 + W32 + 3, 64), nn.ReLU(inplace=True), nn.Linear(64, 1))
+        self.reach = nn.Sequential(nn.Linear(F4, GUESS), nn.ReLU(inplace=True), nn.Linear(GUESS, 4))
+        last = self.reach[2]
+        assert isinstance(last, nn.Linear)
+        nn.init.normal_(last.weight, std=0.01)
+        nn.init.constant_(last.bias, -2.3)
         nn.init.normal_(self.logit.weight, std=0.01)
         assert self.logit.bias is not None
         nn.init.zeros_(self.logit.bias)
@@ -173,8 +189,32 @@ class WindowDecoder(nn.Module):
         under = (x * share).sum((-1, -2)) / share.sum((-1, -2)).clamp(min=1.0)
         area = share.mean((-1, -2))
         sure = (2.0 * share - 1.0).abs().mean((-1, -2))
-        out: Tensor = self.iou(torch.cat([seen, under, area, sure], -1))
+        rim = (share * rim_of(CELLS).to(share.device)).sum((-1, -2))
+        out: Tensor = self.iou(torch.cat([seen, under, area, sure, rim], -1))
         return out.squeeze(-1)
+
+    def under(self, features: Tensor, points: Tensor) -> Tensor:
+        """Features (B, P, T, F4) under points (B, P, T, 2), px. features: (B, F4, h, w)."""
+        half = STRIDES["features_4"] / 2
+        at = points + 0.5
+        spot = torch.cat([at - half, at + half], -1).flatten(1, 2)  # one cell around each point
+        under = sample(features, spot, 1, STRIDES["features_4"]).flatten(2)  # (B, P T, F4)
+        return under.reshape(*points.shape[:3], F4)
+
+    def distances(self, under: Tensor) -> Tensor:
+        """From each point to the sides of the box around what lies under it, as they are guessed: left, top, right,
+        bottom, px of the frame, (B, P, T, 4). Each point of a thing answers for all of it, as in Tian et al. 2019."""
+        out: Tensor = self.reach(under)
+        return torch.exp(out.clamp(*REACH_LOGS)) * self.side
+
+    def guessed(self, features: Mapping[str, Tensor], prompts: Prompts) -> Tensor:
+        """The box (B, P, 4) around what lies under the positive points, cut to the picture."""
+        at = prompts.points + 0.5
+        distances = self.distances(self.under(features["features_4"], prompts.points))
+        limit = features[REACH].flip(-1)[:, None, None]
+        low = torch.minimum((at - distances[..., :2]).clamp(min=0.0), limit)
+        high = torch.minimum((at + distances[..., 2:]).clamp(min=0.0), limit)
+        return torch.cat(_ends(prompts, low, high), -1)
 
     def maps(self, window: Tensor, prompts: Prompts) -> tuple[Tensor, Tensor]:
         """Prompt maps (B, Q, 12, 32, 32), and the soft map (B, Q, 1, 32, 32) that the mask starts from.
@@ -212,12 +252,8 @@ class WindowDecoder(nn.Module):
 
     def seeds(self, features: Tensor, prompts: Prompts, owner: Tensor | None, q: int) -> Tensor:
         """Keys under each token of a window's prompt, (B, Q, T, HEADS, KEY), of length 1. features: (B, F4, h, w)."""
-        at, b = prompts.points + 0.5, features.shape[0]
-        half = STRIDES["features_4"] / 2
-        spot = torch.cat([at - half, at + half], -1).flatten(1, 2)  # one cell around each token
-        under = sample(features, spot, 1, STRIDES["features_4"]).flatten(2)  # (B, P T, F4)
-        keys = under @ self.key.weight.flatten(1).T
-        keys = _unit(keys.reshape(b, *prompts.labels.shape[1:], HEADS, KEY))
+        keys = self.under(features, prompts.points) @ self.key.weight.flatten(1).T
+        keys = _unit(keys.reshape(*prompts.labels.shape, HEADS, KEY))
         return _each(keys, owner, q)
 
     def alike(self, keys: Tensor, seeds: Tensor, prompts: Prompts, maps: Tensor) -> Tensor:
@@ -285,18 +321,20 @@ def _owned(prompts: Prompts, owner: Tensor | None, q: int) -> Prompts:
 
 def answer(decoder: WindowDecoder, features: Mapping[str, Tensor], prompts: Prompts) -> tuple[Tensor, Tensor, Tensor]:
     """The three answers to each prompt: masks (B, P, 3, 64, 64), predicted IoU (B, P, 3), windows (B, P, 3, 4)."""
-    window = windows_of(prompts, decoder.side, features[REACH])
+    window = windows_of(prompts, decoder.side, features[REACH], decoder.guessed(features, prompts))
     b, p, k = window.shape[:3]
     masks, iou = decoder(features, window.flatten(1, 2), None, prompts)
     return masks.reshape(b, p, k, MASK, MASK), iou.reshape(b, p, k), window
 
 
-def windows_of(prompts: Prompts, side: float, extent: Tensor) -> Tensor:
+def windows_of(prompts: Prompts, side: float, extent: Tensor, guess: Tensor) -> Tensor:
     """The windows (B, P, 3, 4) of each prompt: around its box; without one around its mask prompt; else its points.
-    extent: (B, 2) of the pictures, px."""
+    extent: (B, 2) of the pictures, px. guess: (B, P, 4), as of `WindowDecoder.guessed`."""
     box, has_box = prompts.box
     scales = torch.tensor(BOX_SCALES, device=box.device)
-    window = point_windows(prompts, side, torch.tensor(POINT_SCALES, device=box.device), extent)
+    first = around(guess[:, :, None], torch.tensor([GUESS_SCALE], device=box.device))
+    further = point_windows(prompts, side, torch.tensor(POINT_SCALES, device=box.device), extent)
+    window = torch.cat([first, further], 2)
     if prompts.mask is not None:
         masked, there = mask_windows(prompts, side, scales)
         window = torch.where(there[..., None, None] > 0, masked, window)
@@ -308,6 +346,13 @@ def onto_frame(masks: Tensor, window: Tensor, side: float) -> Tensor:
     """Logits (B, Q, 64, 64) of windows as mask prompts over the frame (B, Q, 96, 96), -10 outside."""
     lift = 10.0
     return place(masks.clamp(-lift, lift) + lift, window, FRAME_MASK, side) - lift
+
+
+def rim_of(cells: int) -> Tensor:
+    """Weights (cells, cells) of the mean over a window's outermost cells: a mask that reaches them is cut off there."""
+    rim = torch.ones(cells, cells)
+    rim[1:-1, 1:-1] = 0.0
+    return rim / rim.sum()
 
 
 def area_px(window: Tensor) -> Tensor:

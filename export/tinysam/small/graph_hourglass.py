@@ -11,7 +11,7 @@ from torch import nn
 
 from edge_sdk.export.tinysam import IOU, MASKS
 from edge_sdk.export.tinysam.graph.parts import Linear, doubled, float64, linear, reshape
-from edge_sdk.export.tinysam.small.decoder import CELLS, WindowDecoder
+from edge_sdk.export.tinysam.small.decoder import CELLS, WindowDecoder, rim_of
 from edge_sdk.export.tinysam.small.decoder import MASK as MASK_SIDE
 from edge_sdk.export.tinysam.small.graph_parts import Arithmetic, conv, gain_of
 from edge_sdk.export.tinysam.small.graph_prompts import K
@@ -79,7 +79,9 @@ class Hourglass(Arithmetic):
         area = op("Mul", total, self.scalar(1.0 / (CELLS * CELLS)), name="iou/area")
         sure = op("Sub", op("Mul", share, self.scalar(2.0), name="iou/double"), self.scalar(1.0), name="iou/side")
         sure = g.mean(op("Abs", sure, name="iou/distance"), (2, 3), name="iou/sure", keep=False)
-        all_ = op("Concat", seen, under, area, sure, name="iou/all", axis=1)
+        rim = op("Mul", share, g.constant("iou/rim/weights", rim_of(CELLS).numpy()), name="iou/rim/cells")
+        rim = op("ReduceSum", rim, self.axes(2, 3), name="iou/rim", keepdims=0)
+        all_ = op("Concat", seen, under, area, sure, rim, name="iou/all", axis=1)
         first, last = Linear.of(self.net.iou[0]), Linear.of(self.net.iou[2])
         return linear(g, op("Relu", linear(g, all_, first, name="iou/0"), name="iou/relu"), last, name="iou/2")
 

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge_sdk.export.tinysam import BOTTOM_RIGHT, LABELS, MASK, NEGATIVE, POINTS, POSITIVE, TOP_LEFT
-from edge_sdk.export.tinysam.graph.parts import float64, reshape, transpose
-from edge_sdk.export.tinysam.small.decoder import CELLS, FRAME_MASK, HEADS, KEY, SPOT, WindowDecoder
+from edge_sdk.export.tinysam.graph.parts import Linear, float64, linear, reshape, transpose
+from edge_sdk.export.tinysam.small.decoder import CELLS, FRAME_MASK, HEADS, KEY, REACH_LOGS, SPOT, WindowDecoder
 from edge_sdk.export.tinysam.small.encoder import F2, F4, REACH, STRIDES
 from edge_sdk.export.tinysam.small.graph_parts import Arithmetic, as_float
 from edge_sdk.export.tinysam.small.windows import (
     BOX_SCALES,
+    GUESS_SCALE,
     LEAST_ASPECT,
     LEAST_PX,
     LEAST_SUM,
@@ -28,7 +29,8 @@ from edge_sdk.export.tinysam.small.windows import (
 
 CHANNELS: Mapping[str, int] = {"features_2": F2, "features_4": F4}
 """Of the encoder's outputs."""
-K = len(POINT_SCALES)
+K = len(BOX_SCALES)
+"""Windows of a prompt: of a box, or the guess and the further ones of points."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,12 +60,22 @@ class PromptNodes(Arithmetic):
         middle = op("Max", self.unsqueezed(centre, 1, name="point/centre3"), half, name="point/from_low")
         middle = op("Min", middle, op("Sub", reach, half, name="point/latest"), name="point/moved")
         half = op("Max", half, self.scalar(LEAST_PX / 2), name="point/half/least")
-        pair = [op(kind, middle, half, name=f"point/{kind.lower()}") for kind in ("Sub", "Add")]
+        first = self._around(*self._guess(), (GUESS_SCALE,), name="guess/window")
+        pair = [
+            op(
+                "Concat",
+                guessed,
+                op(kind, middle, half, name=f"point/{kind.lower()}"),
+                name=f"point/all/{kind}",
+                axis=1,
+            )
+            for kind, guessed in zip(("Sub", "Add"), first, strict=True)
+        ]
         if self.refiner:
             masked, there = self._mask_windows()
             pair = [self._either(there, m, p, name=f"mask/or_point/{i}") for i, (m, p) in enumerate(zip(masked, pair))]
         start, end, has_box = self._box()
-        boxed = self._around(start, end, name="box")
+        boxed = self._around(start, end, BOX_SCALES, name="box")
         low, high = (
             self._either(has_box, b, p, name=f"window/{what}")
             for what, b, p in zip(("low", "high"), boxed, pair, strict=True)
@@ -87,15 +99,15 @@ class PromptNodes(Arithmetic):
         has = self.g.largest(f"label/{TOP_LEFT}/float", 1, name="box/has")
         return corners[0], corners[1], has
 
-    def _around(self, start: str, end: str, *, name: str) -> tuple[str, str]:
-        """Windows around boxes, as `windows.around`."""
+    def _around(self, start: str, end: str, scales_: Sequence[float], *, name: str) -> tuple[str, str]:
+        """Windows around boxes, as `windows.around`: (N, len(scales_), 2)."""
         op = self.op
         sides = op("Sub", end, start, name=f"{name}/sides")
         least = op(
             "Mul", self.g.largest(sides, 1, name=f"{name}/longest"), self.scalar(LEAST_ASPECT), name=f"{name}/least"
         )
         sides = self.unsqueezed(op("Max", sides, least, name=f"{name}/fit"), 1, name=f"{name}/fit3")
-        scales = self.g.constant("box/scales", np.array(BOX_SCALES, np.float32)[:, None] / 2)
+        scales = self.g.constant(f"{name}/scales", np.array(scales_, np.float32)[:, None] / 2)
         half = op(
             "Max", op("Mul", sides, scales, name=f"{name}/half"), self.scalar(LEAST_PX / 2), name=f"{name}/halves"
         )
@@ -107,20 +119,67 @@ class PromptNodes(Arithmetic):
         """Centre and spread (N, 2) of the positive points, whether there are any (N, 1)."""
         op, far = self.op, 1e6
         positive = self.unsqueezed(self.is_(POSITIVE), 2, name="point/is")
+        op("Mul", op("Sub", self.scalar(1.0), positive, name="point/not"), self.scalar(far), name="point/far")
         at = op("Add", POINTS, self.scalar(0.5), name="point/at")
-        only = op("Mul", at, positive, name="point/only")
-        others = op("Mul", op("Sub", self.scalar(1.0), positive, name="point/not"), self.scalar(far), name="point/far")
-        low = op("ReduceMin", op("Add", only, others, name="point/only_low"), name="point/lowest", axes=[1], keepdims=0)
-        high = op(
-            "ReduceMax", op("Sub", only, others, name="point/only_high"), name="point/highest", axes=[1], keepdims=0
-        )
         there = self.g.largest(f"label/{POSITIVE}/float", 1, name="point/there")
-        middle = op("Mul", op("Add", low, high, name="point/sum"), self.scalar(0.5), name="point/middle")
+        low, high = self._ends(at, at, name="point")
+        middle = op("Add", low, high, name="point/sum")
         return (
-            op("Mul", middle, there, name="point/centre"),
-            op("Mul", op("Sub", high, low, name="point/span"), there, name="point/spread"),
+            op("Mul", middle, self.scalar(0.5), name="point/centre"),
+            op("Sub", high, low, name="point/spread"),
             there,
         )
+
+    def _ends(self, low: str, high: str, *, name: str) -> tuple[str, str]:
+        """Smallest of `low` and largest of `high` (N, T, 2) among the positive points, (N, 2); 0 without any."""
+        out = []
+        for what, one, away, kind in (("low", low, "Add", "ReduceMin"), ("high", high, "Sub", "ReduceMax")):
+            only = self.op("Mul", one, "point/is", name=f"{name}/{what}/only")
+            only = self.op(away, only, "point/far", name=f"{name}/{what}/others")
+            end = self.op(kind, only, name=f"{name}/{what}/end", axes=[1], keepdims=0)
+            out.append(self.op("Mul", end, "point/there", name=f"{name}/{what}"))
+        return out[0], out[1]
+
+    def _guess(self) -> tuple[str, str]:
+        """Corners (N, 2) of the box around what lies under the positive points, as `WindowDecoder.guessed`."""
+        g, op = self.g, self.op
+        first, last = (Linear.of(self.net.reach[k]) for k in (0, 2))
+        x = op("Relu", linear(g, self._under(), first, name="guess/0"), name="guess/relu")
+        x = op("Exp", g.clip(linear(g, x, last, name="guess/2"), *REACH_LOGS, name="guess/logs"), name="guess/shares")
+        x = op("Mul", x, self.scalar(float(self.side)), name="guess/distances")  # (N, T, 4)
+        ends = []
+        for what, kind, columns in (("low", "Sub", (0, 2)), ("high", "Add", (2, 4))):
+            start, end = (g.constant(f"guess/{what}/{k}", np.array([at], np.int64)) for k, at in enumerate(columns))
+            distances = op("Slice", x, start, end, self.axes(2), name=f"guess/{what}/distances")
+            edge = op(kind, "point/at", distances, name=f"guess/{what}/edge")
+            edge = op("Max", edge, self.scalar(0.0), name=f"guess/{what}/from")
+            ends.append(op("Min", edge, "reach/3", name=f"guess/{what}/to"))
+        return self._ends(*ends, name="guess/box")
+
+    def _under(self) -> str:
+        """Features under each token: (N, T, F4); nodes are made once."""
+        g, op, stride = self.g, self.op, STRIDES["features_4"]
+        if "under" in g.node_names:
+            return "under"
+        length = self.side // stride
+        half = self.scalar(stride / 2)
+        low, high = (op(kind, "point/at", half, name=f"under/{kind.lower()}") for kind in ("Sub", "Add"))
+        down, across = (
+            self.weights(low, high, axis, 1, length, float(stride), name=f"under/{what}")
+            for axis, what in ((1, "down"), (0, "across"))
+        )
+        rows = op("MatMul", down, self._table("features_4"), name="under/rows")  # (N, T, 1, F4 * length)
+        rows = reshape(g, rows, (0, 0, F4, length), name="under/rows4")
+        under = op("MatMul", rows, transpose(g, across, (0, 1, 3, 2), name="under/column"), name="under/cells")
+        return g.squeeze(under, 3, name="under")
+
+    def _table(self, feature: str) -> str:
+        """An encoder's output as a table of its rows: (h, C w); nodes are made once."""
+        name, length = f"cut/{feature}", self.side // STRIDES[feature]
+        if f"{name}/table" in self.g.node_names:
+            return f"{name}/table"
+        rows = transpose(self.g, feature, (0, 2, 1, 3), name=f"{name}/rows_first")
+        return reshape(self.g, rows, (length, CHANNELS[feature] * length), name=f"{name}/table")
 
     def _mask_windows(self) -> tuple[tuple[str, str], str]:
         """Windows around the positive part of the mask prompt and the positive points; whether there is any (N, 1)."""
@@ -149,7 +208,7 @@ class PromptNodes(Arithmetic):
         low = op("Min", start, op("Sub", "point/centre", half, name="mask/point_low"), name="mask/both_low")
         high = op("Max", end, op("Add", "point/centre", half, name="mask/point_high"), name="mask/both_high")
         start, end = op("Where", has, low, start, name="mask/start"), op("Where", has, high, end, name="mask/end")
-        return self._around(start, end, name="mask/window"), there
+        return self._around(start, end, BOX_SCALES, name="mask/window"), there
 
     def weights(self, low: str, high: str, axis: int, cells: int, length: int, stride: float, *, name: str) -> str:
         """Triangle weights (N, 3, cells, length), as `windows.weights`. axis: 0 = x, 1 = y."""
@@ -194,13 +253,8 @@ class PromptNodes(Arithmetic):
         length, name = self.side // stride, f"cut/{feature}"
         down = self.weights(low, high, 1, cells, length, float(stride), name=f"{name}/down")
         across = self.weights(low, high, 0, cells, length, float(stride), name=f"{name}/across")
-        rows = reshape(
-            g,
-            transpose(g, feature, (0, 2, 1, 3), name=f"{name}/rows_first"),
-            (length, channels * length),
-            name=f"{name}/table",
-        )
-        picked = self.op("MatMul", reshape(g, down, (-1, length), name=f"{name}/down2"), rows, name=f"{name}/rows")
+        table = self._table(feature)
+        picked = self.op("MatMul", reshape(g, down, (-1, length), name=f"{name}/down2"), table, name=f"{name}/rows")
         picked = reshape(g, picked, (-1, cells, channels, length), name=f"{name}/rows4")
         picked = transpose(g, picked, (0, 2, 1, 3), name=f"{name}/channels_first")
         picked = reshape(g, picked, (-1, channels * cells, length), name=f"{name}/rows3")
@@ -309,21 +363,11 @@ class PromptNodes(Arithmetic):
 
     def _seeds(self) -> str:
         """Keys under each token, of length 1: (N, HEADS, T, KEY)."""
-        g, op, stride = self.g, self.op, STRIDES["features_4"]
-        length = self.side // stride
-        half = self.scalar(stride / 2)
-        low, high = (op(kind, "point/at", half, name=f"seed/{kind.lower()}") for kind in ("Sub", "Add"))
-        down, across = (
-            self.weights(low, high, axis, 1, length, float(stride), name=f"seed/{what}")
-            for axis, what in ((1, "down"), (0, "across"))
-        )
-        rows = op("MatMul", down, "cut/features_4/table", name="seed/rows")  # (N, T, 1, F4 * length)
-        rows = reshape(g, rows, (0, 0, F4, length), name="seed/rows4")
-        under = op("MatMul", rows, transpose(g, across, (0, 1, 3, 2), name="seed/column"), name="seed/under")
+        g, op = self.g, self.op
         weight = g.constant(
             "seed/key/weight", np.asarray(float64(self.net.key.weight).reshape(HEADS * KEY, F4).T, np.float32)
         )
-        keys = op("MatMul", g.squeeze(under, 3, name="seed/flat"), weight, name="seed/key")
+        keys = op("MatMul", self._under(), weight, name="seed/key")
         unit = self._unit(reshape(g, keys, (0, 0, HEADS, KEY), name="seed/heads"), 3, name="seed/unit")
         return transpose(g, unit, (0, 2, 1, 3), name="seed")
 

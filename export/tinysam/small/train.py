@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -26,11 +27,15 @@ from edge_sdk.export.tinysam.small.decoder import (
     point_windows,
 )
 from edge_sdk.export.tinysam.small.model import SmallModel
-from edge_sdk.export.tinysam.small.windows import POINT_SCALES, around, weights
+from edge_sdk.export.tinysam.small.windows import GUESS_SCALE, POINT_SCALES, around, weights
 from edge_sdk.export.training.loop import Moment
 
-CODE = "tinysam-small/3"
+CODE = "tinysam-small/4"
 """Bump when older checkpoints can no longer be resumed."""
+
+
+Guess = Callable[[Prompts], Tensor]
+"""From prompts to the boxes that are guessed for their points, (B, P, 4)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +46,8 @@ class SmallRecipe:
     least_seen: a window around a point is taught the mask where the mask spans this share of it and this share of the
     mask lies in it; of the others it learns the IoU alone. uncorrected: share of second rounds without a correcting
     point, in which a mask is only looked at again, in a window of its own size. point_windows: that a
-    picture is taught of its points; fitting_first: how much likelier those that fit are among them."""
+    picture is taught of its points; fitting_first: how much likelier those that fit are among them. spots: pixels
+    of each mask from which its box is guessed; guess_weight: of that loss."""
 
     batch: int = 4
     rate: float = 1.5e-3
@@ -58,6 +64,8 @@ class SmallRecipe:
     uncorrected: float = 0.5
     point_windows: int = 9
     fitting_first: float = 3.0
+    spots: int = 16
+    guess_weight: float = 1.0
 
     @classmethod
     def tuning(cls) -> SmallRecipe:
@@ -86,9 +94,13 @@ class SmallTraining(AveragedTraining[SmallModel]):
         image = torch.from_numpy(np.stack([f.image for f in frames]))
         extent = torch.tensor([f.extent for f in frames], dtype=torch.float32)
         features = model.encoder(image, extent)
-        lesson = _Lesson(frames, extent, rng, model.side, recipe)
+        guess: Guess = partial(model.decoder.guessed, features)
+        lesson = _Lesson(frames, extent, rng, model.side, recipe, guess)
         masks, iou = model.decoder(features, lesson.window, lesson.owner, lesson.prompts)
         terms = lesson.terms(masks, iou, "")
+        spots, sides = spots_of(rng, lesson.masks.numpy(), recipe.spots)
+        found = model.decoder.distances(model.decoder.under(features["features_4"], spots))
+        terms["guess"] = recipe.guess_weight * guess_loss(found, sides)
         if recipe.refine:
             again = lesson.refined(rng, masks.detach())
             masks, iou = model.decoder(features, again.window, again.owner, again.prompts)
@@ -100,8 +112,9 @@ class _Lesson:
     """Windows, prompts and true masks of one step, or of its second round."""
 
     def __init__(
-        self, frames: list[Frame], extent: Tensor, rng: np.random.Generator, side: int, recipe: SmallRecipe
-    ) -> None:
+        self, frames: list[Frame], extent: Tensor, rng: np.random.Generator, side: int, recipe: SmallRecipe,
+        guess: Guess,
+    ) -> None:  # fmt: skip
         self.side, self.recipe = side, recipe
         self.truth: Tensor
         self.area: Tensor
@@ -121,12 +134,29 @@ class _Lesson:
             np.exp(rng.normal(0.0, 0.15, len(POINT_SCALES))).astype(np.float32)
         )
         alone = Prompts(tokens[:, q:], labels[:, q:])
-        pointed = point_windows(alone, float(side), scales, extent).flatten(1, 2)
-        self.window = torch.cat([boxed, pointed], 1)
-        self.owner = torch.tensor([*range(q), *(q + k // len(POINT_SCALES) for k in range(p * len(POINT_SCALES)))])
-        self.owner = self.owner.expand(b, -1)
+        further = point_windows(alone, float(side), scales, extent)
+        first = self._first(rng, alone, guess)
+        pointed = torch.cat([first[:, :, None], further], 2)
+        each = pointed.shape[2]
+        self.window = torch.cat([boxed, pointed.flatten(1, 2)], 1)
+        self.owner = torch.tensor([*range(q), *(q + k // each for k in range(p * each))]).expand(b, -1)
         self._prepare(fitting=True)
         self._keep(rng, boxes=q)
+
+    def _first(self, rng: np.random.Generator, points: Prompts, guess: Guess) -> Tensor:
+        """Windows (B, p, 4) around the boxes that are guessed, or, as often, around true ones that are moved and
+        scaled, so that good windows are seen before the guesses are good."""
+        with torch.no_grad():
+            guessed = guess(points)
+        true = torch.from_numpy(_boxes_of(self.masks[:, -guessed.shape[1] :].numpy()))
+        sides = true[..., 2:] - true[..., :2]
+        moved = torch.from_numpy(rng.normal(0.0, 0.12, sides.shape).astype(np.float32)) * sides
+        sides = sides * torch.from_numpy(np.exp(rng.normal(0.0, 0.25, sides.shape)).astype(np.float32))
+        centre = (true[..., :2] + true[..., 2:]) / 2 + moved
+        at = points.points[:, :, 0] + 0.5
+        low, high = torch.minimum(centre - sides / 2, at), torch.maximum(centre + sides / 2, at)
+        taken = torch.from_numpy(rng.random((*at.shape[:2], 1)) < 0.5)
+        return around(torch.where(taken, guessed, torch.cat([low, high], -1)), torch.tensor(GUESS_SCALE))
 
     def _keep(self, rng: np.random.Generator, *, boxes: int) -> None:
         """Of the windows around points some, mostly those that fit: each costs the same, and most of the others would
@@ -198,6 +228,43 @@ class _Lesson:
         again.owner = torch.zeros(b, 1, dtype=torch.long)
         again._prepare(fitting=False)
         return again
+
+
+def spots_of(rng: np.random.Generator, masks: NDArray[np.uint8], count: int) -> tuple[Tensor, Tensor]:
+    """Pixels (B, P, count, 2) of masks (B, P, S, S), as likely as each other, and their distances (B, P, count, 4) to
+    the sides of the box around their mask, px."""
+    boxes = _boxes_of(masks)
+    spots = np.empty((*masks.shape[:2], count, 2), np.float32)
+    for index in np.ndindex(*masks.shape[:2]):
+        ys, xs = np.nonzero(masks[index])
+        drawn = rng.integers(0, len(xs), count)
+        spots[index] = np.stack([xs[drawn], ys[drawn]], -1)
+    at = spots + np.float32(0.5)
+    sides = np.concatenate([at - boxes[:, :, None, :2], boxes[:, :, None, 2:] - at], -1)
+    return torch.from_numpy(spots), torch.from_numpy(sides)
+
+
+def guess_loss(found: Tensor, true: Tensor) -> Tensor:
+    """1 - IoU of the boxes that distances (..., 4) to their sides give around one point, and a tenth of the error of
+    the distances' logs, which says where to go when the boxes hardly differ in IoU."""
+
+    def area(x: Tensor) -> Tensor:
+        return (x[..., 0] + x[..., 2]) * (x[..., 1] + x[..., 3])
+
+    both = area(torch.minimum(found, true))
+    overlap = both / (area(found) + area(true) - both)
+    logs = (torch.log(found) - torch.log(true)).abs().mean(-1)
+    return (1.0 - overlap + 0.1 * logs).mean()
+
+
+def _boxes_of(masks: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Boxes (B, P, 4) around masks (B, P, S, S), none of them empty, px."""
+    edges = []
+    for axis in (-2, -1):  # columns, then rows
+        row = masks.max(axis)
+        edges.append((row.argmax(-1), row.shape[-1] - row[..., ::-1].argmax(-1)))
+    (x0, x1), (y0, y1) = edges
+    return np.stack([x0, y0, x1, y1], -1).astype(np.float32)
 
 
 def _draw(rng: np.random.Generator, fits: NDArray[np.float32]) -> NDArray[np.int64]:

@@ -12,10 +12,12 @@ from torch import Tensor
 
 BOX_SCALES = (1.15, 1.35, 1.7)
 """Sides of the windows of a box prompt, in sides of the box."""
-POINT_SCALES = (0.16, 0.45, 1.0)
-"""Sides of the windows of point prompts, in sides of the frame: part, object, the whole picture. They are moved into
-the picture and cut to its size: a long thing that is clicked at its end would need a window of twice its length around
-the point, in which it is thinner than a cell."""
+GUESS_SCALE = 1.35
+"""Sides of a point prompt's first window, in sides of the box that is guessed from what lies under the point."""
+POINT_SCALES = (0.45, 1.0)
+"""Sides of its further windows, in sides of the frame: the second looks at what a wrong guess leaves out, the third at
+the whole picture. They are moved into the picture and cut to its size: a long thing that is clicked at its end would
+need a window of twice its length around the point, in which it is thinner than a cell."""
 LEAST_PX = 12.0
 """Shortest side of a window, px of the frame: below it a window holds too few cells of the finest features."""
 LEAST_ASPECT = 0.35
