@@ -177,7 +177,7 @@ def test_frames_hold_a_picture_with_prompts_that_mean_their_masks(mixture: Mixtu
         assert (frame.image.shape, max(height, width)) == ((SIDE, SIDE, 3), SIDE)
         assert not frame.image[height:].any()
         assert not frame.image[:, width:].any()
-        assert (frame.masks.shape, frame.boxes.shape, frame.points.shape) == ((9, SIDE, SIDE), (4, 4), (5, 2))
+        assert (frame.masks.shape, frame.boxes.shape, frame.points.shape) == ((9, SIDE, SIDE), (3, 4), (6, 2))
         assert set(np.unique(frame.masks)) <= {0, 1}
         assert not frame.masks[:, height:].any()
         assert not frame.masks[:, :, width:].any()
@@ -188,7 +188,7 @@ def test_frames_hold_a_picture_with_prompts_that_mean_their_masks(mixture: Mixtu
             x, y, w, h = cv2.boundingRect(mask)
             moved = np.abs(box - np.array([x, y, x + w, y + h])) / np.array([w, h, w, h])
             assert moved.max() <= 0.08 + 1e-5, seed
-        for mask, (x, y) in zip(frame.masks[4:], frame.points):
+        for mask, (x, y) in zip(frame.masks[mixture.boxes :], frame.points):
             assert mask[int(y), int(x)] == 1, seed
 
 
@@ -304,11 +304,42 @@ def test_every_change_of_a_picture_moves_pixels_and_masks_together(seed: int, he
 def test_colours_and_wear_keep_the_form_of_a_picture(seed: int) -> None:
     picture = rng_of(1).integers(0, 256, (24, 30, 3)).astype(np.uint8)
     before = picture.copy()
-    for change in (annotated.coloured, annotated.worn):
+    for change in (annotated.coloured, annotated.worn, annotated.glaring):
         out = change(rng_of(seed), picture)
         assert (out.shape, out.dtype) == (picture.shape, np.uint8)
         np.testing.assert_array_equal(out, change(rng_of(seed), picture))
     np.testing.assert_array_equal(picture, before)
+
+
+def test_glare_falls_on_a_share_of_pictures_and_only_lightens_them() -> None:
+    grey = np.full((24, 30, 3), 60, np.uint8)
+    found = [annotated.glaring(rng_of(seed), grey) for seed in range(400)]
+    lit = [one for one in found if not np.array_equal(one, grey)]
+    assert len(lit) / 400 == pytest.approx(annotated.GLARE, abs=0.06)
+    for one in lit:
+        assert (one >= grey).all()
+        assert np.ptp(one[..., 0]) > 0
+    assert np.mean([one.max() > 180 for one in lit]) > 0.5
+
+
+def test_a_thing_of_several_surfaces_changes_them_along_its_length(materials: Materials) -> None:
+    """Each piece is whole across: a handle, then its blade."""
+    inside = np.zeros((20, 90), bool)
+    inside[6:14, 5:85] = True
+    for seed in range(10):
+        made = canvas(materials, seed)
+        colours = iter(range(1, 9))
+
+        def surface(rng: np.random.Generator, h: int, w: int, colours: Any = colours) -> NDArray[np.uint8]:
+            return np.full((h, w, 3), next(colours), np.uint8)
+
+        made.materials = type("Plain", (), {"surface": staticmethod(surface)})()  # type: ignore[assignment]
+        painted = made.several(inside)[..., 0]
+        across = painted[6:14, 5:85]
+        assert (across == across[:1]).all()
+        changes = int((np.diff(across[0]) != 0).sum())
+        assert changes in (1, 2)
+        assert len(np.unique(across)) == changes + 1
 
 
 @QUICK

@@ -13,9 +13,11 @@ from small_nets import SIDE, network
 from torch import nn
 
 from edge_sdk.errors import BadInput, Stopped
+from edge_sdk.export.tinysam import HIDDEN
 from edge_sdk.export.tinysam.scenes.ahead import Ahead
 from edge_sdk.export.tinysam.scenes.drawn import DRAWN_TEXTURES, Materials
 from edge_sdk.export.tinysam.scenes.mixture import Frame, Mixture
+from edge_sdk.export.tinysam.small.decoder import MASK
 from edge_sdk.export.tinysam.small.model import FORMAT, SmallModel
 from edge_sdk.export.tinysam.small.train import SmallRecipe, SmallTraining, _Lesson, guess_loss, spots_of
 from edge_sdk.export.tinysam.small.windows import GUESS_SCALE, around
@@ -108,6 +110,44 @@ def test_a_window_is_taught_around_the_guess_or_around_a_box_near_the_true_one(
             assert int(held.sum()) >= (2 if taken else 3)
             near += not taken
     assert 8 * mixture.points / 4 < near < 8 * mixture.points * 3 / 4
+
+
+def test_of_a_pictures_windows_around_points_those_that_fit_are_mostly_kept(
+    mixture: Mixture, rng: np.random.Generator
+) -> None:
+    """All of its boxes are."""
+    asked = {"point_windows": 6, "least_share": 0.2}
+
+    def shares(first: float) -> tuple[float, int]:
+        fits, boxes = [], 0
+        for _ in range(40):
+            frames = [mixture.frame(rng)]
+            lesson = _Lesson(
+                frames, torch.full((1, 2), float(SIDE)), rng, SIDE, SmallRecipe(**asked, fitting_first=first),
+                lambda asked: torch.tensor([0.0, 0.0, 3.0, 3.0]).expand(1, mixture.points, 4),
+            )  # fmt: skip
+            assert lesson.window.shape == (1, mixture.boxes + 6, 4)
+            boxes += int((lesson.owner < mixture.boxes).sum())
+            fits.append(float(lesson.fits[0, mixture.boxes :].mean()))
+        return float(np.mean(fits)), boxes
+
+    (any_, boxes), (fitting, _) = shares(0.0), shares(20.0)
+    assert boxes == 40 * mixture.boxes
+    assert fitting > any_ + 0.15
+
+
+@pytest.mark.parametrize(("share", "corrected"), [(0.0, 8), (1.0, 0)])
+def test_a_share_of_second_rounds_has_no_correcting_point(
+    share: float, corrected: int, mixture: Mixture, rng: np.random.Generator
+) -> None:
+    frames = [mixture.frame(rng) for _ in range(8)]
+    lesson = _Lesson(
+        frames, torch.full((8, 2), float(SIDE)), rng, SIDE, SmallRecipe(uncorrected=share),
+        lambda asked: torch.tensor([0.0, 0.0, 3.0, 3.0]).expand(8, mixture.points, 4),
+    )  # fmt: skip
+    again = lesson.refined(rng, torch.randn(*lesson.window.shape[:2], MASK, MASK))
+    assert again.prompts.mask is not None
+    assert int((again.prompts.labels[:, 0, -1] != HIDDEN).sum()) == corrected
 
 
 def test_the_frozen_part_of_the_trunk_and_nothing_else_stays_as_it_is(mixture: Mixture) -> None:
