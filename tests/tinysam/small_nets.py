@@ -30,6 +30,5 @@ def network(seed: int = 0) -> SmallModel:
             nn.init.uniform_(module.weight, 0.5, 1.5)
             nn.init.normal_(module.bias, 0.0, 0.2)
     nn.init.normal_(net.decoder.logit.weight, std=0.3)
-    for layer in net.decoder.reach[::2]:
-        nn.init.normal_(layer.weight, std=0.15)
+    nn.init.normal_(net.encoder.sides[-1].weight, std=0.1)
     return net.eval()

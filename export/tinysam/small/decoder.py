@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edge_sdk.export.tinysam import BOTTOM_RIGHT, NEGATIVE, POSITIVE, TOP_LEFT
-from edge_sdk.export.tinysam.small.encoder import F2, F4, REACH, STRIDES, conv
+from edge_sdk.export.tinysam.small.encoder import F2, F4, REACH, SIDES, STRIDES, conv
 from edge_sdk.export.tinysam.small.windows import (
     BOX_SCALES,
     GUESS_SCALE,
@@ -47,10 +47,8 @@ ROUNDS = 1
 """In which a mask is given back: the second look has a window of the mask's own size."""
 SPOT = 0.6
 """What a mask starts from at a point, where a box starts from 1."""
-GUESS = 96
-"""Channels from which a box is guessed."""
-REACH_LOGS = (-6.5, 0.0)
-"""Logs of the distances to its sides, in sides of the frame: half a pixel of 384 to all of it."""
+SIDE_LOGS = (-6.5, 0.0)
+"""Logs of the distances to a box's sides, in sides of the frame: half a pixel of 384 to all of it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,11 +144,6 @@ class WindowDecoder(nn.Module):
         self.logit = nn.Conv2d(W64, 1, 1)
         self.prior = nn.Parameter(torch.tensor([5.0, -2.0]))
         self.iou = nn.Sequential(nn.Linear(W8 + W32 + 3, 64), nn.ReLU(inplace=True), nn.Linear(64, 1))
-        self.reach = nn.Sequential(nn.Linear(F4, GUESS), nn.ReLU(inplace=True), nn.Linear(GUESS, 4))
-        last = self.reach[2]
-        assert isinstance(last, nn.Linear)
-        nn.init.normal_(last.weight, std=0.01)
-        nn.init.constant_(last.bias, -2.3)
         nn.init.normal_(self.logit.weight, std=0.01)
         assert self.logit.bias is not None
         nn.init.zeros_(self.logit.bias)
@@ -193,24 +186,9 @@ class WindowDecoder(nn.Module):
         out: Tensor = self.iou(torch.cat([seen, under, area, sure, rim], -1))
         return out.squeeze(-1)
 
-    def under(self, features: Tensor, points: Tensor) -> Tensor:
-        """Features (B, P, T, F4) under points (B, P, T, 2), px. features: (B, F4, h, w)."""
-        half = STRIDES["features_4"] / 2
-        at = points + 0.5
-        spot = torch.cat([at - half, at + half], -1).flatten(1, 2)  # one cell around each point
-        under = sample(features, spot, 1, STRIDES["features_4"]).flatten(2)  # (B, P T, F4)
-        return under.reshape(*points.shape[:3], F4)
-
-    def distances(self, under: Tensor) -> Tensor:
-        """From each point to the sides of the box around what lies under it, as they are guessed: left, top, right,
-        bottom, px of the frame, (B, P, T, 4). Each point of a thing answers for all of it, as in Tian et al. 2019."""
-        out: Tensor = self.reach(under)
-        return torch.exp(out.clamp(*REACH_LOGS)) * self.side
-
     def guessed(self, features: Mapping[str, Tensor], prompts: Prompts) -> Tensor:
         """The box (B, P, 4) around what lies under the positive points, cut to the picture."""
-        at = prompts.points + 0.5
-        distances = self.distances(self.under(features["features_4"], prompts.points))
+        at, distances = prompts.points + 0.5, distances_at(features, prompts.points, self.side)
         limit = features[REACH].flip(-1)[:, None, None]
         low = torch.minimum((at - distances[..., :2]).clamp(min=0.0), limit)
         high = torch.minimum((at + distances[..., 2:]).clamp(min=0.0), limit)
@@ -252,7 +230,7 @@ class WindowDecoder(nn.Module):
 
     def seeds(self, features: Tensor, prompts: Prompts, owner: Tensor | None, q: int) -> Tensor:
         """Keys under each token of a window's prompt, (B, Q, T, HEADS, KEY), of length 1. features: (B, F4, h, w)."""
-        keys = self.under(features, prompts.points) @ self.key.weight.flatten(1).T
+        keys = under(features, prompts.points, STRIDES["features_4"]) @ self.key.weight.flatten(1).T
         keys = _unit(keys.reshape(*prompts.labels.shape, HEADS, KEY))
         return _each(keys, owner, q)
 
@@ -317,6 +295,19 @@ def _owned(prompts: Prompts, owner: Tensor | None, q: int) -> Prompts:
     """The prompt of each window: tensors (B, Q, ...)."""
     mask = None if prompts.mask is None else _each(prompts.mask, owner, q)
     return Prompts(_each(prompts.points, owner, q), _each(prompts.labels, owner, q), mask)
+
+
+def under(features: Tensor, points: Tensor, stride: int) -> Tensor:
+    """Features (B, P, T, C) under points (B, P, T, 2), px. features: (B, C, h, w), cells of `stride` px."""
+    at, half = points + 0.5, stride / 2
+    spot = torch.cat([at - half, at + half], -1).flatten(1, 2)  # one cell around each point
+    return sample(features, spot, 1, stride).reshape(*points.shape[:3], features.shape[1])
+
+
+def distances_at(features: Mapping[str, Tensor], points: Tensor, side: float) -> Tensor:
+    """From points (B, P, T, 2) to the left, top, right and bottom of the boxes that are guessed there, px of the frame:
+    (B, P, T, 4)."""
+    return torch.exp(under(features[SIDES], points, STRIDES[SIDES]).clamp(*SIDE_LOGS)) * side
 
 
 def answer(decoder: WindowDecoder, features: Mapping[str, Tensor], prompts: Prompts) -> tuple[Tensor, Tensor, Tensor]:

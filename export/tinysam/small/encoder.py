@@ -17,10 +17,15 @@ TAPS = (0, 2, 4, 10, 12)
 FROZEN = 2
 """Stem and blocks up to this one stay as they are: their features are edges and colours of any picture, and a backward
 pass through them would cost as much as through all the others."""
-F2, F4, F16 = 8, 48, 96
-"""Channels of the pyramid at strides 2, 4 and 16."""
-STRIDES = {"features_2": 2, "features_4": 4}
+F2, F4, F8, F16 = 8, 48, 64, 96
+"""Channels of the pyramid at strides 2, 4, 8 and 16."""
+SIDES = "sides"
+"""Output, (N, 4, S/8, S/8): from each cell the logs of the distances to the left, top, right and bottom of the box
+around what lies there, in sides of the frame; each point of a thing answers for all of it, as in Tian et al. 2019."""
+STRIDES = {"features_2": 2, "features_4": 4, SIDES: 8}
 """Pixels per cell of each output that has cells."""
+GUESS = 96
+"""Channels from which boxes are guessed."""
 REACH = "reach"
 """Further output, (N, 2): height and width of the picture in its frame, px, for windows to stay in it."""
 
@@ -42,7 +47,8 @@ class Smooth(nn.Sequential):
 
 
 class SmallEncoder(nn.Module):
-    """uint8 picture (N, S, S, 3) RGB to features by name: (N, 8, S/2, S/2), (N, 48, S/4, S/4), (N, 2) its extent."""
+    """uint8 picture (N, S, S, 3) RGB to features by name: (N, 8, S/2, S/2) and (N, 48, S/4, S/4) for masks, SIDES for
+    windows, (N, 2) its extent."""
 
     def __init__(self, trunk: Trunk | None = None) -> None:
         super().__init__()
@@ -52,15 +58,17 @@ class SmallEncoder(nn.Module):
         self.lateral32 = conv(c32, F16)
         self.lateral16 = conv(c16, F16)
         self.smooth16 = Smooth(F16)
-        self.lateral8 = conv(c8, 64)
-        self.down8 = conv(F16, 64)
-        self.smooth8 = Smooth(64)
+        self.lateral8 = conv(c8, F8)
+        self.down8 = conv(F16, F8)
+        self.smooth8 = Smooth(F8)
         self.lateral4 = conv(c4, F4)
-        self.down4 = conv(64, F4)
+        self.down4 = conv(F8, F4)
         self.smooth4 = Smooth(F4)
         self.lateral2 = conv(c2, F2)
         self.down2 = conv(F4, F2)
         self.smooth2 = conv(F2, F2, 3)
+        self.sides = nn.Sequential(conv(F8 + F16, GUESS), Smooth(GUESS), Smooth(GUESS), nn.Conv2d(GUESS, 4, 1))
+        _begin_small(self.sides[-1])
         for module in (self.blocks[FROZEN + 1 :],):
             module.requires_grad_(True)
 
@@ -73,7 +81,8 @@ class SmallEncoder(nn.Module):
         p8 = self.smooth8(self.lateral8(tapped[4]) + _doubled(self.down8(p16)))
         p4 = self.smooth4(self.lateral4(tapped[2]) + _doubled(self.down4(p8)))
         p2 = self.smooth2(self.lateral2(tapped[0]) + _doubled(self.down2(p4)))
-        return {"features_2": p2, "features_4": p4, REACH: extent}
+        sides = self.sides(torch.cat([p8, _doubled(p16)], 1))
+        return {"features_2": p2, "features_4": p4, SIDES: sides, REACH: extent}
 
     def trunk(self, x: Tensor) -> dict[int, Tensor]:
         """Outputs of the tapped blocks."""
@@ -87,6 +96,14 @@ class SmallEncoder(nn.Module):
             x = self.blocks[i](x)
             out[i] = x
         return {tap: out[tap] for tap in TAPS}
+
+
+def _begin_small(last: nn.Module) -> None:
+    """Boxes of a fifth of the frame everywhere."""
+    assert isinstance(last, nn.Conv2d)
+    assert last.bias is not None
+    nn.init.normal_(last.weight, std=0.01)
+    nn.init.constant_(last.bias, -2.3)
 
 
 def inside(extent: Tensor, height: int, width: int) -> Tensor:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+from torch import nn
 
 from edge_sdk.export.onnx_graph import GraphBuilder
 from edge_sdk.export.tinysam import EXTENT, IMAGE, IOU, LABELS, MASK, MASKS, POINTS
-from edge_sdk.export.tinysam.graph.parts import reshape
+from edge_sdk.export.tinysam.graph.parts import doubled, float64, reshape
 from edge_sdk.export.tinysam.small.decoder import CELLS, FRAME_MASK, WindowDecoder
 from edge_sdk.export.tinysam.small.decoder import MASK as MASK_SIDE
-from edge_sdk.export.tinysam.small.encoder import REACH, STRIDES, TAPS, SmallEncoder
+from edge_sdk.export.tinysam.small.encoder import REACH, SIDES, STRIDES, TAPS, SmallEncoder
 from edge_sdk.export.tinysam.small.graph_hourglass import Hourglass
 from edge_sdk.export.tinysam.small.graph_parts import as_float, conv, merged, smooth
 from edge_sdk.export.tinysam.small.graph_prompts import CHANNELS, K, PromptNodes
@@ -25,7 +26,8 @@ CUTS: Mapping[str, int] = {"features_4": CELLS, "features_2": MASK_SIDE}
 
 
 def encoder_graph(net: SmallEncoder, side: int) -> bytes:
-    """uint8 picture (1, side, side, 3) and its extent in; features at strides 2 and 4 and (1, 2) the extent out."""
+    """uint8 picture (1, side, side, 3) and its extent in; features at strides 2 and 4, sides of boxes at stride 8 and
+    the extent (1, 2) out."""
     g = GraphBuilder("tinysam-small-encoder")
     x = g.picture(g.input(IMAGE, "uint8", (1, side, side, 3)))
     centred = g.arithmetic("Sub", x, MEAN, name="picture/centred")
@@ -36,16 +38,31 @@ def encoder_graph(net: SmallEncoder, side: int) -> bytes:
     lateral = {f"lateral{s}": conv(g, taps[t], getattr(net, f"lateral{s}"), name=f"lateral{s}")
                for s, t in zip((2, 4, 8, 16, 32), TAPS, strict=True)}  # fmt: skip
     x = merged(g, lateral["lateral16"], lateral["lateral32"], name="merge16")
+    pyramid: dict[int, str] = {}
     for below, above in ((8, net.smooth16), (4, net.smooth8), (2, net.smooth4)):
         x = smooth(g, x, above, name=f"smooth{2 * below}", out="features_4" if below == 2 else "")
+        pyramid[2 * below] = x
         down = conv(g, x, getattr(net, f"down{below}"), name=f"down{below}")
         x = merged(g, lateral[f"lateral{below}"], down, name=f"merge{below}")
     conv(g, x, net.smooth2, name="smooth2", out="features_2")
+    _sides(g, net, pyramid[8], pyramid[16])
     for name, stride in STRIDES.items():
         g.output(name, "float32", (1, CHANNELS[name], side // stride, side // stride))
     g.node("Unsqueeze", [EXTENT, g.constant("extent/first", np.array([0], np.int64))], name=REACH)
     g.output(REACH, "float32", (1, 2))
     return g.finish()
+
+
+def _sides(g: GraphBuilder, net: SmallEncoder, fine: str, coarse: str) -> None:
+    """Distances to the sides of boxes, from the pyramid at strides 8 and 16."""
+    both = g.node("Concat", [fine, doubled(g, coarse, name="sides/doubled")], name="sides/both", attributes={"axis": 1})
+    x = conv(g, both, net.sides[0], name="sides/0")
+    for k in (1, 2):
+        x = smooth(g, x, net.sides[k], name=f"sides/{k}")
+    last = net.sides[3]
+    assert isinstance(last, nn.Conv2d)
+    assert last.bias is not None
+    g.conv(x, float64(last.weight), float64(last.bias), name=SIDES)
 
 
 def _inside(g: GraphBuilder, extent: str, side: int) -> str:

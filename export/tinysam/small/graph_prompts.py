@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge_sdk.export.tinysam import BOTTOM_RIGHT, LABELS, MASK, NEGATIVE, POINTS, POSITIVE, TOP_LEFT
-from edge_sdk.export.tinysam.graph.parts import Linear, float64, linear, reshape, transpose
-from edge_sdk.export.tinysam.small.decoder import CELLS, FRAME_MASK, HEADS, KEY, REACH_LOGS, SPOT, WindowDecoder
-from edge_sdk.export.tinysam.small.encoder import F2, F4, REACH, STRIDES
+from edge_sdk.export.tinysam.graph.parts import float64, reshape, transpose
+from edge_sdk.export.tinysam.small.decoder import CELLS, FRAME_MASK, HEADS, KEY, SIDE_LOGS, SPOT, WindowDecoder
+from edge_sdk.export.tinysam.small.encoder import F2, F4, REACH, SIDES, STRIDES
 from edge_sdk.export.tinysam.small.graph_parts import Arithmetic, as_float
 from edge_sdk.export.tinysam.small.windows import (
     BOX_SCALES,
@@ -27,7 +27,7 @@ from edge_sdk.export.tinysam.small.windows import (
     SPREAD,
 )  # fmt: skip
 
-CHANNELS: Mapping[str, int] = {"features_2": F2, "features_4": F4}
+CHANNELS: Mapping[str, int] = {"features_2": F2, "features_4": F4, SIDES: 4}
 """Of the encoder's outputs."""
 K = len(BOX_SCALES)
 """Windows of a prompt: of a box, or the guess and the further ones of points."""
@@ -143,9 +143,8 @@ class PromptNodes(Arithmetic):
     def _guess(self) -> tuple[str, str]:
         """Corners (N, 2) of the box around what lies under the positive points, as `WindowDecoder.guessed`."""
         g, op = self.g, self.op
-        first, last = (Linear.of(self.net.reach[k]) for k in (0, 2))
-        x = op("Relu", linear(g, self._under(), first, name="guess/0"), name="guess/relu")
-        x = op("Exp", g.clip(linear(g, x, last, name="guess/2"), *REACH_LOGS, name="guess/logs"), name="guess/shares")
+        x = g.clip(self._under(SIDES), *SIDE_LOGS, name="guess/logs")
+        x = op("Exp", x, name="guess/shares")
         x = op("Mul", x, self.scalar(float(self.side)), name="guess/distances")  # (N, T, 4)
         ends = []
         for what, kind, columns in (("low", "Sub", (0, 2)), ("high", "Add", (2, 4))):
@@ -156,22 +155,19 @@ class PromptNodes(Arithmetic):
             ends.append(op("Min", edge, "reach/3", name=f"guess/{what}/to"))
         return self._ends(*ends, name="guess/box")
 
-    def _under(self) -> str:
-        """Features under each token: (N, T, F4); nodes are made once."""
-        g, op, stride = self.g, self.op, STRIDES["features_4"]
-        if "under" in g.node_names:
-            return "under"
-        length = self.side // stride
-        half = self.scalar(stride / 2)
-        low, high = (op(kind, "point/at", half, name=f"under/{kind.lower()}") for kind in ("Sub", "Add"))
+    def _under(self, feature: str) -> str:
+        """An encoder's output under each token: (N, T, C)."""
+        g, op, stride, channels = self.g, self.op, STRIDES[feature], CHANNELS[feature]
+        length, half, name = self.side // stride, self.scalar(stride / 2), f"under/{feature}"
+        low, high = (op(kind, "point/at", half, name=f"{name}/{kind.lower()}") for kind in ("Sub", "Add"))
         down, across = (
-            self.weights(low, high, axis, 1, length, float(stride), name=f"under/{what}")
+            self.weights(low, high, axis, 1, length, float(stride), name=f"{name}/{what}")
             for axis, what in ((1, "down"), (0, "across"))
         )
-        rows = op("MatMul", down, self._table("features_4"), name="under/rows")  # (N, T, 1, F4 * length)
-        rows = reshape(g, rows, (0, 0, F4, length), name="under/rows4")
-        under = op("MatMul", rows, transpose(g, across, (0, 1, 3, 2), name="under/column"), name="under/cells")
-        return g.squeeze(under, 3, name="under")
+        rows = op("MatMul", down, self._table(feature), name=f"{name}/rows")  # (N, T, 1, C * length)
+        rows = reshape(g, rows, (0, 0, channels, length), name=f"{name}/rows4")
+        cells = op("MatMul", rows, transpose(g, across, (0, 1, 3, 2), name=f"{name}/column"), name=f"{name}/cells")
+        return g.squeeze(cells, 3, name=name)
 
     def _table(self, feature: str) -> str:
         """An encoder's output as a table of its rows: (h, C w); nodes are made once."""
@@ -367,7 +363,7 @@ class PromptNodes(Arithmetic):
         weight = g.constant(
             "seed/key/weight", np.asarray(float64(self.net.key.weight).reshape(HEADS * KEY, F4).T, np.float32)
         )
-        keys = op("MatMul", self._under(), weight, name="seed/key")
+        keys = op("MatMul", self._under("features_4"), weight, name="seed/key")
         unit = self._unit(reshape(g, keys, (0, 0, HEADS, KEY), name="seed/heads"), 3, name="seed/unit")
         return transpose(g, unit, (0, 2, 1, 3), name="seed")
 

@@ -22,6 +22,7 @@ from edge_sdk.export.tinysam.small.decoder import (
     MASK,
     Prompts,
     area_px,
+    distances_at,
     mask_windows,
     onto_frame,
     point_windows,
@@ -99,8 +100,7 @@ class SmallTraining(AveragedTraining[SmallModel]):
         masks, iou = model.decoder(features, lesson.window, lesson.owner, lesson.prompts)
         terms = lesson.terms(masks, iou, "")
         spots, sides = spots_of(rng, lesson.masks.numpy(), recipe.spots)
-        found = model.decoder.distances(model.decoder.under(features["features_4"], spots))
-        terms["guess"] = recipe.guess_weight * guess_loss(found, sides)
+        terms["guess"] = recipe.guess_weight * guess_loss(distances_at(features, spots, float(model.side)), sides)
         if recipe.refine:
             again = lesson.refined(rng, masks.detach())
             masks, iou = model.decoder(features, again.window, again.owner, again.prompts)
