@@ -4,6 +4,8 @@ PYTHON ?= python3
 # for the small CPU build: make demo TORCH="torch --index-url https://download.pytorch.org/whl/cpu"
 TORCH ?= torch==2.13.0
 OUT ?= demo-report
+# Processes that share the tests, whole files each.
+WORKERS ?= 2
 PIP = .venv/bin/python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: demo test check wheel clean
@@ -12,7 +14,7 @@ demo: .venv/demo.stamp
 	.venv/bin/edge-sdk demo --out $(OUT)
 
 test: .venv/dev.stamp
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 
 check: .venv/dev.stamp
 	.venv/bin/ruff check .

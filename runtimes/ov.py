@@ -56,7 +56,7 @@ class OvRuntime:
         try:
             ov = need("openvino", extra=NAME)
             with vendor_errors(NAME, where="devices", raises=NotThere, hint="edge-sdk devices in another environment"):
-                devices = tuple(str(device) for device in _core(ov).available_devices)
+                devices = tuple(str(device) for device in core_of(ov).available_devices)
         except EdgeError as exc:
             return Availability(runtime=NAME, version=None, devices=(), reason=str(exc.args[0]), hint=exc.hint)
         reason = "" if devices else "OpenVINO sees no device"
@@ -68,9 +68,10 @@ class OvRuntime:
 
 
 @lru_cache(maxsize=1)
-def _core(ov: Any) -> Any:
-    """The one Core of this process, kept to its end. Each Core gives its thread a signal stack; when two of them die in
-    the order in which they were made, the thread is left with one that was freed, and the next Ctrl-C is a crash."""
+def core_of(ov: Any) -> Any:
+    """The one Core of this process, kept to its end. ov: the package. Each Core gives its thread a signal stack; when
+    two of them die in the order in which they were made, the thread is left with one that was freed, and the next Ctrl-C
+    is a crash. So whoever asks OpenVINO in this process, a test as well, asks this one."""
     return ov.Core()
 
 
@@ -79,7 +80,7 @@ class OvSession:
 
     def __init__(self, graph: bytes, options: CompileOptions) -> None:
         self._ov = need("openvino", extra=NAME)
-        self._core = _core(self._ov)
+        self._core = core_of(self._ov)
         self._options, self._where = options, options.graph_name
         self._device = _real_device(self._core, options)
         self._cpu, self._facts = probe.cpu(), onnx_file.read_facts(graph, where=self._where)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +14,9 @@ from hypothesis import HealthCheck, settings
 from numpy.typing import NDArray
 
 import edge_sdk  # noqa: F401  (no telemetry of ONNX Runtime, whichever test imports it first)
+
+if _workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):  # before torch counts cores: they are shared
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // _workers)))
 
 # No test asserts time: a slow machine must not turn a law red.
 settings.register_profile("edge-sdk", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -22,6 +22,7 @@ from onnx import ModelProto, TensorProto, helper
 from edge_sdk.errors import EdgeError
 from edge_sdk.runtimes import trt_build, trt_confirm
 from edge_sdk.runtimes.operators import float_kernels
+from edge_sdk.runtimes.ov import core_of
 
 Feeds = dict[str, NDArray[Any]]
 TOLERANCE = 0.02
@@ -93,7 +94,7 @@ def openvino_effect(model: ModelProto, feeds: Feeds, wanted: list[NDArray[Any]] 
     import openvino as ov
 
     try:
-        core = ov.Core()
+        core = core_of(ov)
         net = core.compile_model(
             core.read_model(model.SerializeToString()), "CPU",
             {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1},

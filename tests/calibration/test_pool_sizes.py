@@ -17,6 +17,7 @@ from edge_sdk.calibration.lint.linter import lint
 from edge_sdk.calibration.lint.mend import mend
 from edge_sdk.errors import NotThere
 from edge_sdk.runtimes import trt_build, trt_confirm
+from edge_sdk.runtimes.ov import core_of
 from edge_sdk.tensors import Array
 
 
@@ -72,7 +73,7 @@ def answers(model: ModelProto, feeds: dict[str, Array], runtime: str) -> Array |
         found = standard(model, feeds)
         return None if found is None else found[0]
     ov = pytest.importorskip("openvino")
-    core = ov.Core()
+    core = core_of(ov)
     try:
         return np.array(core.compile_model(core.read_model(model.SerializeToString()), "CPU")(feeds)[0])
     except RuntimeError:

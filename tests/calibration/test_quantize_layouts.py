@@ -18,6 +18,7 @@ from onnx import ModelProto, numpy_helper
 from edge_sdk.calibration import Quantized, QuantizeOptions, quantize
 from edge_sdk.calibration.layout import assert_equal
 from edge_sdk.errors import CheckFailed
+from edge_sdk.runtimes.ov import core_of
 
 INT8 = QuantizeOptions(variants=("int8",), keep_fp32=TAIL, threads=1)
 A, B = "conv-relu-q", "conv-q-relu-q"
@@ -79,7 +80,7 @@ def test_onnxruntime_would_run_the_canonical_layout_in_float(quantized: Quantize
 
 def test_openvino_runs_every_convolution_in_int8(quantized: Quantized) -> None:
     variant = quantized.get("int8", A)
-    core = openvino.Core()
+    core = core_of(openvino)
     hints = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
     compiled = core.compile_model(core.read_model(io.BytesIO(variant.graph)), "CPU", hints)
     kinds = Counter(

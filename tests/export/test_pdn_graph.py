@@ -22,6 +22,7 @@ from edge_sdk.export.efficientad.pdn.model import PdnModel, random_model
 from edge_sdk.export.efficientad.pdn.network import PdnLayout, PdnSize, normalised
 from edge_sdk.export.efficientad.statistics import StatisticsSum, map_quantiles
 from edge_sdk.runtimes import trt_confirm
+from edge_sdk.runtimes.ov import core_of
 
 torch.set_num_threads(1)
 
@@ -57,7 +58,7 @@ def in_onnxruntime(graph: bytes, images: NDArray[np.uint8]) -> dict[str, NDArray
 
 def in_openvino(graph: bytes, images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
     hints = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
-    core = openvino.Core()
+    core = core_of(openvino)
     found: Any = core.compile_model(core.read_model(graph, b""), "CPU", hints)(images)
     return {name: np.asarray(found[name]) for name in ("map", "score")}
 

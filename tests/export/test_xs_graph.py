@@ -16,6 +16,7 @@ from edge_sdk.errors import BadInput, BadUsage
 from edge_sdk.export.efficientad.xs.graph import keep_fp32_in_int8, merged_graph, raw_maps
 from edge_sdk.export.efficientad.xs.model import Source, Student, XsLayout, XsModel, placing
 from edge_sdk.export.trunk.lite0 import BLOCKS, SHIPPED, cells, load_trunk, provenance, same_pads, stride_of
+from edge_sdk.runtimes.ov import core_of
 from edge_sdk.tensors import Array
 
 
@@ -32,7 +33,7 @@ def in_onnxruntime(graph: bytes, image: Array) -> tuple[Array, Array]:
 def in_openvino(graph: bytes, image: Array) -> tuple[Array, Array]:
     import openvino
 
-    core = openvino.Core()
+    core = core_of(openvino)
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": "1"}
     answer = core.compile_model(core.read_model(graph, b""), "CPU", settings)({"image": image})
     return np.asarray(answer["map"]), np.asarray(answer["score"])

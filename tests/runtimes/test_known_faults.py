@@ -24,7 +24,7 @@ from edge_sdk.runtimes import faults, probe
 from edge_sdk.runtimes.onnx_file import read_facts
 from edge_sdk.runtimes.operators import OPERATORS
 from edge_sdk.runtimes.ort import OrtRuntime, OrtSession
-from edge_sdk.runtimes.ov import OvRuntime
+from edge_sdk.runtimes.ov import OvRuntime, core_of
 from edge_sdk.runtimes.probe import CpuFacts
 from edge_sdk.runtimes.protocol import CompileOptions
 
@@ -103,7 +103,7 @@ def test_openvino_fuses_chained_int8_products_into_garbage_and_here_it_may_not()
             graph = mlp(rows, limit=127 if CPU.adds_in_32_bits else 64)  # the other fault is not looked for here
             x = np.random.default_rng(3).normal(size=(rows, 64)).astype(np.float32)
             want = NumpyRuntime().compile(graph, CompileOptions(axes={"N": 8})).run({"x": x})["y"]
-            core = ov.Core()
+            core = core_of(ov)
             settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}
             bare = core.compile_model(core.read_model(io.BytesIO(graph)), "CPU", settings)
             worst_bare = max(worst_bare, float(np.abs(bare(x)[0] - want).max()))
@@ -126,7 +126,7 @@ def test_openvino_misreads_a_signed_int8_convolution_behind_a_concat_and_here_it
     graph = joined(np.int8(0), between, pair=pair)
     x = np.random.default_rng(1).normal(size=(1, 8, 8, 8)).astype(np.float32)
     want = NumpyRuntime().compile(graph, CompileOptions()).run({"x": x})["y"]
-    core = ov.Core()
+    core = core_of(ov)
     bare = core.compile_model(core.read_model(io.BytesIO(graph)), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     session = OvRuntime().compile(graph, CompileOptions(threads=1))
     ours = session.run({"x": x})["y"]
@@ -145,7 +145,7 @@ def test_openvino_reads_unsigned_and_pooled_concats_right_and_they_stay_int8(gra
     assert "openvino-int8-behind-concat" not in ids("openvino", graph, VNNI)
     if not CPU.adds_in_32_bits:
         pytest.skip(f"{CPU.model} loses other int8 products")
-    core = ov.Core()
+    core = core_of(ov)
     model = core.read_model(io.BytesIO(graph))
     x = pictures(1) if model.input(0).get_any_name() == "image" else np.ones((1, 8, 8, 8), np.float32)
     model.reshape(x.shape)
@@ -160,7 +160,7 @@ def test_openvino_computes_in_bf16_by_itself_and_here_in_f32() -> None:
         pytest.skip(f"{CPU.model} has no bfloat16")
     graph, image = detector(), pictures(1)
     want = NumpyRuntime().compile(graph, CompileOptions()).run({"image": image})["map"]
-    core = ov.Core()
+    core = core_of(ov)
     model = core.read_model(io.BytesIO(graph))
     model.reshape([1, *image.shape[1:]])
     bare = np.asarray(core.compile_model(model, "CPU")(image)[0])
@@ -201,7 +201,7 @@ def test_a_precision_that_the_device_does_not_have_is_refused_and_never_replaced
 ASKED_FOR_BF16 = """
 import sys
 from edge_sdk.errors import WrongPrecision
-from edge_sdk.runtimes.ov import OvRuntime
+from edge_sdk.runtimes.ov import OvRuntime, core_of
 from edge_sdk.runtimes.protocol import CompileOptions
 try:
     OvRuntime().compile(sys.stdin.buffer.read(), CompileOptions(precision="bf16", graph_name="tiny.onnx"))

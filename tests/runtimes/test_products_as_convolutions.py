@@ -19,7 +19,7 @@ from runtime_graphs import Sketch
 
 from edge_sdk.runtimes import faults, ov_products
 from edge_sdk.runtimes.onnx_file import read_facts
-from edge_sdk.runtimes.ov import OvRuntime
+from edge_sdk.runtimes.ov import OvRuntime, core_of
 from edge_sdk.runtimes.protocol import CompileOptions
 
 ov = pytest.importorskip("openvino", reason="OpenVINO is not installed")
@@ -60,7 +60,7 @@ def product(
 
 def answers(graph: bytes, x: NDArray[np.float32]) -> tuple[int, NDArray[np.float32]]:
     """How many products were rewritten, and what the graph answers then."""
-    core = ov.Core()
+    core = core_of(ov)
     model = core.read_model(io.BytesIO(graph))
     count = ov_products.as_convolutions(model)
     compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1})
@@ -91,13 +91,13 @@ def test_a_product_of_tokens_becomes_a_convolution_of_the_same_sums(shape: str, 
     ],
 )  # fmt: skip
 def test_other_products_stay(graph: bytes, why: str) -> None:
-    assert ov_products.as_convolutions(ov.Core().read_model(io.BytesIO(graph))) == 0, why
+    assert ov_products.as_convolutions(core_of(ov).read_model(io.BytesIO(graph))) == 0, why
 
 
 CHILD = """
 import numpy as np
 from test_products_as_convolutions import product, values
-from edge_sdk.runtimes.ov import OvRuntime
+from edge_sdk.runtimes.ov import OvRuntime, core_of
 from edge_sdk.runtimes.protocol import CompileOptions
 options = CompileOptions(threads=1, int8_convolutions=1, profile_layers=True)
 session = OvRuntime().compile(product([49, 24], "Sub"), options)

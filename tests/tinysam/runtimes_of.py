@@ -10,6 +10,8 @@ import onnxruntime
 import openvino
 from numpy.typing import NDArray
 
+from edge_sdk.runtimes.ov import core_of
+
 Feeds = Mapping[str, NDArray[Any]]
 Run = Callable[[Feeds], dict[str, NDArray[np.float32]]]
 
@@ -24,7 +26,7 @@ def in_onnxruntime(graph: bytes) -> Run:
 
 def in_openvino(graph: bytes) -> Run:
     hints = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
-    core = openvino.Core()
+    core = core_of(openvino)
     model: Any = core.compile_model(core.read_model(graph, b""), "CPU", hints)
     return lambda feeds: {port.any_name: np.array(value) for port, value in model(dict(feeds)).items()}
 
