@@ -69,9 +69,11 @@ class OvRuntime:
 
 @lru_cache(maxsize=1)
 def core_of(ov: Any) -> Any:
-    """The one Core of this process, kept to its end. ov: the package. Each Core gives its thread a signal stack; when
-    two of them die in the order in which they were made, the thread is left with one that was freed, and the next Ctrl-C
-    is a crash. So whoever asks OpenVINO in this process, a test as well, asks this one."""
+    """The one Core of this process, kept to its end. ov: the package.
+
+    Each Core gives its thread a signal stack. When two of them die in the order in which they were made, the thread is
+    left with one that was freed, and the next Ctrl-C is a crash: whoever asks OpenVINO here, a test as well, asks this.
+    """
     return ov.Core()
 
 
