@@ -9,12 +9,12 @@ from torch import nn
 
 from edge_sdk.export.onnx_graph import GraphBuilder
 from edge_sdk.export.tinysam import EXTENT, IMAGE, IOU, LABELS, MASK, MASKS, POINTS
-from edge_sdk.export.tinysam.graph.parts import doubled, float64, reshape
+from edge_sdk.export.tinysam.graph.parts import float64, reshape
 from edge_sdk.export.tinysam.small.decoder import CELLS, FRAME_MASK, WindowDecoder
 from edge_sdk.export.tinysam.small.decoder import MASK as MASK_SIDE
-from edge_sdk.export.tinysam.small.encoder import REACH, SIDES, STRIDES, TAPS, SmallEncoder
+from edge_sdk.export.tinysam.small.encoder import F8, REACH, SIDES, STRIDES, TAPS, SmallEncoder
 from edge_sdk.export.tinysam.small.graph_hourglass import Hourglass
-from edge_sdk.export.tinysam.small.graph_parts import as_float, conv, merged, smooth
+from edge_sdk.export.tinysam.small.graph_parts import as_float, conv, folded, merged, smooth
 from edge_sdk.export.tinysam.small.graph_prompts import CHANNELS, K, PromptNodes
 from edge_sdk.export.trunk.lite0 import MEAN
 from edge_sdk.export.trunk.lite0_graph import trunk_nodes
@@ -54,9 +54,14 @@ def encoder_graph(net: SmallEncoder, side: int) -> bytes:
 
 
 def _sides(g: GraphBuilder, net: SmallEncoder, fine: str, coarse: str) -> None:
-    """Distances to the sides of boxes, from the pyramid at strides 8 and 16."""
-    both = g.node("Concat", [fine, doubled(g, coarse, name="sides/doubled")], name="sides/both", attributes={"axis": 1})
-    x = conv(g, both, net.sides[0], name="sides/0")
+    """Distances to the sides of boxes, from the pyramid at strides 8 and 16. The first convolution reads both: it is
+    written as two whose answers are added, since what is behind a Concat is not int8 in every runtime."""
+    first = net.sides[0]
+    assert isinstance(first, nn.Sequential)
+    weight, shift = folded(first[0], first[1])
+    near = g.conv(fine, weight[:, :F8], shift, name="sides/0/fine")
+    far = g.conv(coarse, weight[:, F8:], np.zeros_like(shift), name="sides/0/coarse")
+    x = g.node("Relu", [merged(g, near, far, name="sides/0/sum")], name="sides/0")
     for k in (1, 2):
         x = smooth(g, x, net.sides[k], name=f"sides/{k}")
     last = net.sides[3]
