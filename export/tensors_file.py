@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import pickle
 import struct
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -93,7 +94,9 @@ def weights_of(path: Path, *, mapped: bool = False, if_pickled: str = _IF_PICKLE
         return _safetensors(path)
     try:
         mapped = mapped and zipfile.is_zipfile(path)  # the format before torch 1.6 can't be mapped
-        found: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Detected pickle protocol")  # of bytes that may be no pickle
+            found: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as exc:
         raise BadInput(
             "the file holds more than tensors (a whole pickled module?), and loading that would run its code",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from edge_sdk.errors import BadInput, CantWrite
@@ -115,6 +115,7 @@ def test_what_is_no_file_of_weights_is_refused_in_words(tmp_path: Path, junk: by
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(junk=b"\x80\x00")  # what torch warns of
 @given(junk=st.binary(max_size=40))
 def test_no_bytes_raise_anything_but_our_error(tmp_path: Path, junk: bytes) -> None:
     path = tmp_path / "junk.pth"
