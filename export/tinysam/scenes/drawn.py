@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import cv2
@@ -37,9 +38,7 @@ class Materials:
     @classmethod
     def of(cls, photographs: Sequence[Rgb], cutouts: Sequence[tuple[Rgb, Mask]], *, seed: int) -> Materials:
         """Photographs and textures drawn by code, half and half as they are drawn from."""
-        rng = np.random.default_rng([seed, 77])
-        drawn = [texture(rng, 320) for _ in range(DRAWN_TEXTURES)]
-        return cls([*photographs, *drawn], cutouts)
+        return cls([*photographs, *_textures(seed)], cutouts)
 
     def surface(self, rng: np.random.Generator, height: int, width: int) -> Rgb:
         """A surface of (height, width, 3): part of a photograph or texture, a plain colour, a shading."""
@@ -56,6 +55,13 @@ class Materials:
         how = cv2.INTER_AREA if h > height else cv2.INTER_LINEAR
         cut = np.asarray(cv2.resize(source[y : y + h, x : x + w], (width, height), interpolation=how), np.uint8)
         return coloured(rng, cut, strength=1.5)
+
+
+@lru_cache(maxsize=1)
+def _textures(seed: int) -> tuple[Rgb, ...]:
+    """Drawn once: training, thresholds and calibration each ask for them, and they take seconds."""
+    rng = np.random.default_rng([seed, 77])
+    return tuple(texture(rng, 320) for _ in range(DRAWN_TEXTURES))
 
 
 def scene(rng: np.random.Generator, materials: Materials, side: int) -> Annotated:
