@@ -6,8 +6,9 @@ Two networks. "tinyvit": a TinyViT encoder and SAM's decoder at 256 px, --size a
 the rule of the parity fixtures (errors of such a network are larger than of a trained one, and masks are no objects).
 "small": the small size with the weights that ship. Pictures and prompts are drawn by code as in calibration; those that
 errors are measured on calibrate nothing. Ranges minmax, percentile and mse are the product's own; output, fisher and
-hessian are searched as q_tinysam_search.py tells. Errors are by the letter of ONNX, against the float graphs with the
-same prompts: relative L2 of the embedding, mean IoU of the masks' signs, mean distance of the predicted IoUs.
+hessian are searched (`edge_sdk.export.tinysam.ranges.search`). Errors are by the letter of ONNX, against the float
+graphs with the same prompts: relative L2 of the embedding, mean IoU of the masks' signs, mean distance of the predicted
+IoUs.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from record import ROOT, Rows, options, write_record
 
 METHODS = ("minmax", "percentile-99.99", "mse")
+WEIGHTINGS = ("output", "fisher", "hessian")
 SIDES = {"tinyvit": ("embedding",), "small": ("features_2", "features_4")}
 """What each encoder answers."""
 
@@ -211,13 +213,40 @@ def milliseconds(model: Any, feeds: Mapping[str, Any], axes: Mapping[str, int]) 
     return round(float(np.median(times)), 1)
 
 
+def searches(
+    on: Subject, found: Any, minmax: Any, count: int, asked: argparse.Namespace
+) -> tuple[dict[str, Any], dict[str, float], dict[str, float]]:
+    """By weighting: the int8 graph with searched ranges, and seconds. The largest gradients by stage of the sequential
+    mode, and of the parallel one under "parallel"."""
+    import torch
+
+    from edge_sdk.calibration import graphs
+    from edge_sdk.calibration.statistics.ranges import stated
+    from edge_sdk.export.tinysam.ranges.search import Sample, Search
+
+    torch.set_num_threads(asked.threads)
+    pairs = zip(on.calibration["encoder"][:count], on.calibration["decoder"][:count], strict=True)
+    samples = [Sample(encoder, {k: v for k, v in decoder.items() if k != "embedding"}) for encoder, decoder in pairs]
+    search = Search(found.model, graphs.parsed(on.graphs["decoder"]), minmax, samples, asked.seed)
+    made, seconds = {}, {}
+    for weighting in WEIGHTINGS:
+        start = time.monotonic()
+        tops = search.tops(weighting)
+        ranges = {name: stated(found.base.seen[name], tops[name]) for name in minmax.ranges if name in tops}
+        made[weighting] = int8(found, {**minmax.ranges, **ranges}, asked.variant)
+        seconds[weighting] = round(time.monotonic() - start, 1)
+    parallel = [search.gradients(at, search.whole(), {}) for at in range(len(samples))]
+    largest = {"parallel": max(float(g.abs().max()) for one in parallel for g in one.values())}
+    largest |= search.largest_gradients
+    return made, seconds, {stage: float(f"{value:.2g}") for stage, value in largest.items()}
+
+
 def of_encoder(
     on: Subject, evaluation: Evaluation, name: str, count: int, asked: argparse.Namespace
 ) -> list[dict[str, Any]]:
     """Rows of one encoder by ranges; of TinyViT also the searched ones, and with attention in int8."""
     from edge_sdk.calibration.comparison.operator_errors import operator_errors
     from edge_sdk.calibration.macs import cost
-    from edge_sdk.runtimes.variants import KINDS
 
     start = time.monotonic()
     found = prepared(on, "encoder", count, asked)
@@ -226,28 +255,14 @@ def of_encoder(
     seconds = dict.fromkeys(METHODS, round(time.monotonic() - start, 1))
     gradients: dict[str, float] = {}
     if name == "tinyvit":
-        import torch
-        from q_tinysam_search import WEIGHTS, Search, cleaned
-
-        torch.set_num_threads(asked.threads)
-        start = time.monotonic()
-        pairs = [
-            (encoder, {key: value for key, value in decoder.items() if key != "embedding"})
-            for encoder, decoder in zip(
-                on.calibration["encoder"][:count], on.calibration["decoder"][:count], strict=True
-            )
-        ]
-        limit = KINDS[asked.variant].weight_limit
-        search = Search(cleaned(found.model), on.graphs["decoder"], made["minmax"], pairs, limit, asked.seed)
-        made |= {which: int8(found, ranges, asked.variant) for which, ranges in search.chosen().items()}
-        seconds |= dict.fromkeys(WEIGHTS, round(time.monotonic() - start, 1))
-        gradients = {stage: float(f"{value:.2g}") for stage, value in search.largest_gradients.items()}
+        searched, spent, gradients = searches(on, found, made["minmax"], count, asked)
+        made, seconds = {**made, **searched}, {**seconds, **spent}
     share = round(100 * cost(made["minmax"].model).int8_share, 1)
     for ranges, one in made.items():
         rows.append(
             {**about, "ranges": ranges, "attention": "float", "int8_macs_percent": share, **evaluation.row(one.model)}
         )
-        rows[-1] |= {"seconds": seconds[ranges], "seconds_are_of": "observing" if ranges in METHODS else "all searches"}
+        rows[-1] |= {"seconds": seconds[ranges], "seconds_are_of": "observing" if ranges in METHODS else "the search"}
         print(rows[-1], flush=True)
     if name == "tinyvit":
         best = made["mse"].model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,12 +11,16 @@ from edge_sdk.calibration.comparison import distance
 from edge_sdk.calibration.engines import ENGINES, Engine
 from edge_sdk.calibration.int8_graph import Int8Graph
 from edge_sdk.calibration.prepare import Prepared
+from edge_sdk.calibration.range_search import RangeSearch
 from edge_sdk.calibration.report import Attempt
 from edge_sdk.calibration.source import Ranges, Source
+from edge_sdk.calibration.statistics.ranges import stated
 from edge_sdk.calibration.statistics.tuning import tuned
 from edge_sdk.calibration.usage import Usage, measured
 from edge_sdk.errors import EdgeError, NotThere
 from edge_sdk.progress import Progress, silent
+
+log = logging.getLogger(__name__)
 
 NOTHING = "no operator becomes int8"
 TUNED = "tuned"
@@ -66,7 +71,8 @@ def best(
     ways = [(one, mode) for one in asked if not missing[one.name] for mode in one.modes(prepared)]
     options = prepared.options
     trials = options.trials
-    several = len(trials.range_methods) > 1 or len(ways) > 1 or trials.tune_s > 0
+    search = options.range_search
+    several = len(trials.range_methods) > 1 or len(ways) > 1 or trials.tune_s > 0 or search is not None
     found: dict[str, list[Candidate]] = {}
     attempts: list[Attempt] = []
     for variant in options.int8_variants:
@@ -88,6 +94,13 @@ def best(
                 attempts.append(_attempt(variant, engine, mode, why=str(exc)))
         if failed and not made:
             raise failed[0]
+        if made and search is not None:
+            nearest = min(made, key=lambda one: one.error)
+            try:
+                made.append(_searched(prepared, search, nearest, found, progress))
+            except EdgeError as exc:
+                log.warning(f"{variant}: the range search {search.label} failed and is passed over: {exc}")
+                attempts.append(replace(nearest.attempt, ranges=search.label, errors={}, seconds=0.0, why=str(exc)))
         if made and options.trials.tune_s > 0:
             made.append(_tuned(prepared, min(made, key=lambda one: one.error), found, progress))
         if made:
@@ -122,23 +135,51 @@ def _tried(
 def _tuned(
     prepared: Prepared, start: Candidate, before: Mapping[str, Sequence[Candidate]], progress: Progress
 ) -> Candidate:
-    """`start` with ranges chosen one tensor at a time: those of another variant of the same source, if there are any,
-    since ranges of activations hardly depend on the weights."""
-    known = next(
-        (
-            one.ranges for others in before.values() for one in others
-            if one.attempt.ranges == TUNED and (one.attempt.engine, one.attempt.mode)
-            == (start.attempt.engine, start.attempt.mode)
-        ),
-        None,
-    )  # fmt: skip
+    """`start` with ranges chosen one tensor at a time."""
     with measured() as usage:
         until = time.monotonic() + prepared.options.trials.tune_s
-        ranges = known or tuned(prepared, start.source, start.ranges, until=until, progress=progress)
+        ranges = _known(TUNED, start, before) or tuned(
+            prepared, start.source, start.ranges, until=until, progress=progress
+        )
         graphs = start.source.graphs(ranges)
-    errors = _errors(prepared, graphs)
+    return _from(prepared, start, TUNED, ranges, graphs, usage)
+
+
+def _searched(
+    prepared: Prepared, search: RangeSearch, start: Candidate, before: Mapping[str, Sequence[Candidate]],
+    progress: Progress,
+) -> Candidate:  # fmt: skip
+    """`start` with ranges from outside. Raises EdgeError where the search does, and BadInput for what is no range."""
+    observed = start.source.observed
+    with measured() as usage:
+        ranges = _known(search.label, start, before)
+        if ranges is None:
+            minmax = observed.ranges("minmax")
+            first, *_ = start.source.graphs(minmax)
+            tops = search.tops(observed.model, first, prepared.samples, progress)
+            ranges = {**minmax, **{name: stated(observed.seen[name], tops[name]) for name in minmax if name in tops}}
+        graphs = start.source.graphs(ranges)
+    return _from(prepared, start, search.label, ranges, graphs, usage)
+
+
+def _known(label: str, start: Candidate, before: Mapping[str, Sequence[Candidate]]) -> Ranges | None:
+    """Ranges that another variant of the same source has under this label: ranges of activations hardly depend on the
+    weights."""
+    source = (start.attempt.engine, start.attempt.mode)
+    tried = (one for others in before.values() for one in others)
+    return next(
+        (one.ranges for one in tried if (one.attempt.ranges, one.attempt.engine, one.attempt.mode) == (label, *source)),
+        None,
+    )
+
+
+def _from(
+    prepared: Prepared, start: Candidate, label: str, ranges: Ranges, graphs: Sequence[Int8Graph], usage: Usage
+) -> Candidate:
+    """`start` with other ranges, measured."""
     attempt = replace(
-        start.attempt, ranges=TUNED, errors=errors, seconds=usage.seconds, peak_bytes=usage.peak_bytes
+        start.attempt, ranges=label, errors=_errors(prepared, graphs), seconds=usage.seconds,
+        peak_bytes=usage.peak_bytes,
     )  # fmt: skip
     return Candidate(attempt=attempt, source=start.source, ranges=ranges, graphs=graphs)
 

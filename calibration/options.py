@@ -9,7 +9,8 @@ from typing import get_args
 import numpy as np
 
 from edge_sdk.calibration.plan import FirstConv
-from edge_sdk.calibration.trials import ONE, Trials, some_of
+from edge_sdk.calibration.range_search import RangeSearch
+from edge_sdk.calibration.trials import ONE, RANGE_METHODS, Trials, some_of
 from edge_sdk.errors import BadUsage
 from edge_sdk.runtimes.variants import KINDS, MADE_BY_DEFAULT
 
@@ -27,7 +28,8 @@ class QuantizeOptions:
     kept in fp32 whose output's mean and spread the int8 variants get back by one gain and one shift each. axes: the
     largest size of each free axis that the graph will run with; of one that is not named, its size in the first sample.
     threads: of ONNX Runtime while calibrating, None = its own choice. force: hand out an int8 graph that is far from
-    the float graph, with a note, instead of raising CheckFailed.
+    the float graph, with a note, instead of raising CheckFailed. range_search: ranges that come from outside, one more
+    candidate; None = there are none.
     """
 
     variants: tuple[str, ...] = MADE_BY_DEFAULT
@@ -41,11 +43,14 @@ class QuantizeOptions:
     axes: Mapping[str, int] = field(default_factory=dict, hash=False)
     threads: int | None = None
     force: bool = False
+    range_search: RangeSearch | None = field(default=None, hash=False)
 
     def __post_init__(self) -> None:
         some_of("variant", self.variants, tuple(KINDS))
         if not (np.isfinite(self.margin) and self.margin >= 1.0):
             raise BadUsage(f"output_margin is a widening, at least 1, not {self.output_margin}")
+        if self.range_search is not None and self.range_search.label in (*RANGE_METHODS, ""):
+            raise BadUsage(f"a range search has a name of its own, not {self.range_search.label!r}")
         if self.first_conv not in get_args(FirstConv):
             raise BadUsage(f"first_conv is one of {get_args(FirstConv)}, not {self.first_conv!r}")
 

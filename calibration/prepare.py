@@ -117,7 +117,8 @@ def observed(subject: Subject, *, progress: Progress = silent) -> Prepared:
     options = subject.options
     observing = ObserverOptions(
         contracts=subject.contracts, float_nodes=subject.keep_fp32, first_conv=options.first_conv,
-        histogram=options.trials.range_methods != ("minmax",), means=options.bias_correction,
+        histogram=options.trials.range_methods != ("minmax",) or options.range_search is not None,
+        means=options.bias_correction,
         sizes=options.trials.equalise, halves="fp16" in options.variants, threads=options.threads,
     )  # fmt: skip
     total = len(subject.samples) if isinstance(subject.samples, Sized) else 0

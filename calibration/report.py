@@ -84,7 +84,8 @@ class KindRow:
 class Attempt:
     """One candidate that was tried for one int8 variant.
 
-    engine, mode, ranges: of `candidates.Candidate`. errors: by output, of its first plan, against the float graph on
+    engine, mode: of `candidates.Candidate`. ranges: the range method, `candidates.TUNED`, or the label of a search from
+    outside. errors: by output, of its first plan, against the float graph on
     the compared samples; empty where it was the only candidate. seconds, peak_bytes: of making it (`usage.Usage`),
     without the pass that all share; what candidates of one engine and mode share counts for their first. why: what it
     failed with. kept: whether the variant is made of it.

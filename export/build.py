@@ -21,7 +21,7 @@ from edge_sdk.counted import counted
 from edge_sdk.decision.record import Record
 from edge_sdk.errors import BadInput, BadUsage, Stopped
 from edge_sdk.export import calibrating
-from edge_sdk.export.family import Exported, Family, FamilyOptions, Trained, TrainingPlan
+from edge_sdk.export.family import Exported, Family, FamilyOptions, Samples, Trained, TrainingPlan
 from edge_sdk.export.pack import Parts, pack, provenance, setup_of
 from edge_sdk.export.tasks import export_task
 from edge_sdk.export.tasks.base import Built, Checked, Evaluation, ExportTask, Made
@@ -216,9 +216,15 @@ def quantized(
             hint="Bound the difference of the outputs instead, such as --max-drop 2%",
         )
     out = {}
+
+    def samples_of(role: str) -> Samples:
+        return family.samples(data, trained, role, count)
+
     for role, graph in exported.graphs.items():
-        samples = family.samples(data, trained, role, count)
-        out[role] = calibrating.quantized(graph, samples, bound=bound, threads=threads, force=force, progress=progress)
+        out[role] = calibrating.quantized(
+            graph, samples_of(role), bound=bound, threads=threads, force=force, samples_of=samples_of,
+            progress=progress,
+        )  # fmt: skip
     return out
 
 

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from edge_sdk.calibration import AccuracyBound, CalibrationReport, Quantized, QuantizeOptions, quantize
-from edge_sdk.export.family import FloatGraph, Samples
+from edge_sdk.errors import BadUsage
+from edge_sdk.export.family import FloatGraph, Samples, SamplesOf
 from edge_sdk.progress import Progress, silent
 
 
 def quantized(
     graph: FloatGraph, samples: Samples, *, bound: AccuracyBound | None = None, threads: int | None = None,
-    force: bool = False, progress: Progress = silent,
+    force: bool = False, samples_of: SamplesOf | None = None, progress: Progress = silent,
 ) -> Quantized:  # fmt: skip
     """The variants besides fp32 that the family wants. bound: how much int8 may lose. force: hand out int8 graphs that
-    are far from the float one.
+    are far from the float one. samples_of: of the other roles, for a graph with a range search.
 
-    Raises as `calibration.quantize`.
+    Raises as `calibration.quantize`, and BadUsage where a range search lacks `samples_of`.
     """
     if graph.variants == ():
         return Quantized(variants=(), report=_NOTHING)
     options = options_for(graph, threads=threads, force=force)
+    if graph.range_search is not None:
+        if samples_of is None:
+            raise BadUsage("a range search reads the samples of every role", hint="Give samples_of=")
+        options = replace(options, range_search=graph.range_search(samples_of))
     return quantize(graph.onnx, samples, options=options, bound=bound, progress=progress)
 
 

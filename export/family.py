@@ -6,10 +6,10 @@ another package is an entry point of the group `edge_sdk.families`, a callable w
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import msgspec
 
@@ -23,6 +23,8 @@ from edge_sdk.tensors import Array
 
 if TYPE_CHECKING:
     from importlib.abc import Traversable
+
+    from edge_sdk.calibration.range_search import RangeSearch
 
 DeviceWanted = Literal["auto", "cpu", "cuda"]
 MAX_BATCH = 256
@@ -83,6 +85,17 @@ class Demo:
     trains: bool = True
 
 
+class Samples(Protocol):
+    """Feeds of one graph by input name, as often as asked: iterating again gives the same arrays."""
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[Mapping[str, Array]]: ...
+
+
+SamplesOf: TypeAlias = Callable[[str], Samples]
+"""Calibration samples by role."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FloatGraph:
     """One float32 graph of a trained model.
@@ -92,7 +105,8 @@ class FloatGraph:
     output_correction: nodes inside `keep_fp32` whose output's mean and spread the int8 variants get back by one gain
     and one shift each. axes: largest size of each free axis; "N": MAX_BATCH unless it is stated. variants: those to
     make besides fp32, () = fp32 alone, None = all that calibration makes. trials: what is tried for int8, of
-    which the best is kept.
+    which the best is kept. range_search: makes a search of the family's own for the ranges, one more candidate; it is
+    given `samples_of(role)`, the calibration samples of each role.
     """
 
     onnx: bytes
@@ -102,6 +116,7 @@ class FloatGraph:
     axes: Mapping[str, int] = field(default_factory=dict)
     variants: tuple[str, ...] | None = None
     trials: Trials = ONE
+    range_search: Callable[[SamplesOf], RangeSearch] | None = None
 
     def __post_init__(self) -> None:
         if self.variants is not None and "fp32" in self.variants:
@@ -164,13 +179,6 @@ class TrainingPlan:
     processes: int = 1
     rows: tuple[tuple[str, str], ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
-
-
-class Samples(Protocol):
-    """Feeds of one graph by input name, as often as asked: iterating again gives the same arrays."""
-
-    def __len__(self) -> int: ...
-    def __iter__(self) -> Iterator[Mapping[str, Array]]: ...
 
 
 @runtime_checkable

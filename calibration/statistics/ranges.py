@@ -41,9 +41,17 @@ def fit(observed: TensorStatistics, method: str = "minmax") -> Range:
     bins = observed.histogram
     if bins is None:
         raise BadUsage(f"the range method {method} needs a histogram", hint="Observe with histogram=True")
-    top = _chosen(bins, most, method)
-    cut = float(bins[np.flatnonzero(EDGES[:-1] >= top)].sum()) / max(int(bins.sum()), 1)
-    return Range(tensor=observed.tensor, low=observed.low, high=observed.high, top=top, cut=cut)
+    return _range(observed, bins, _chosen(bins, most, method))
+
+
+def stated(observed: TensorStatistics, top: float) -> Range:
+    """The range that keeps magnitudes up to `top`, whoever chose it. Raises BadInput where `top` is no number above 0,
+    BadUsage where there is no histogram to count what it cuts."""
+    if not (np.isfinite(top) and top > 0.0):
+        raise BadInput(f"a range keeps magnitudes up to a number above 0, not {top}", where=observed.tensor)
+    if observed.histogram is None:
+        raise BadUsage("what a range cuts is counted in a histogram", hint="Observe with histogram=True")
+    return _range(observed, observed.histogram, top)
 
 
 def quantize(real: NDArray[np.float32], scale: np.float32 | NDArray[np.float32]) -> tuple[NDArray[np.int8], int]:
@@ -99,6 +107,11 @@ def quantize_weights(
     shaped = scale if axis is None else scale.reshape([-1 if i == axis else 1 for i in range(weights.ndim)])
     q = np.clip(np.rint(weights.astype(np.float32) / shaped), -limit, limit).astype(np.int8)
     return Weights(values=q, scale=scale, axis=axis, dead=int(np.count_nonzero(~live)), widened=widened)
+
+
+def _range(observed: TensorStatistics, bins: NDArray[np.int64], top: float) -> Range:
+    cut = float(bins[np.flatnonzero(EDGES[:-1] >= top)].sum()) / max(int(bins.sum()), 1)
+    return Range(tensor=observed.tensor, low=observed.low, high=observed.high, top=top, cut=cut)
 
 
 def _chosen(bins: NDArray[np.int64], most: float, method: str) -> float:

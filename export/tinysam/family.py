@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from edge_sdk import tasks
-from edge_sdk.errors import BadUsage, Stopped
+from edge_sdk.errors import Stopped
 from edge_sdk.export.family import Demo, Exported, Samples, Trained, TrainingPlan
 from edge_sdk.export.pack import setup_of
 from edge_sdk.export.tasks.segmentation.annotations import SegmentationData
@@ -16,7 +16,7 @@ from edge_sdk.export.tasks.segmentation.options import SegmentationOptions
 from edge_sdk.export.tasks.segmentation.samples import PromptSamples
 from edge_sdk.export.tinysam.calibration import FramePictures
 from edge_sdk.export.tinysam.length import Length
-from edge_sdk.export.tinysam.options import TinySamOptions
+from edge_sdk.export.tinysam.options import TinySamOptions, options_of
 from edge_sdk.export.tinysam.scenes.regions import LIBRARY
 from edge_sdk.export.tinysam.scenes.sources import mixture, photographs_in
 from edge_sdk.export.tinysam.ways import way_of
@@ -98,7 +98,7 @@ class TinySAM:
 
     def graphs(self, trained: Trained) -> Exported:
         """Encoder, decoder and refiner, exact against the network."""
-        return way_of(_options(trained)).graphs(trained)
+        return way_of(options_of(trained)).graphs(trained)
 
     def samples(self, data: SegmentationData | None, trained: Trained, role: str, count: int) -> Samples:
         """Frames of annotated pictures, drawn scenes and photographs, as in training: never test pictures. Decoder and
@@ -112,15 +112,9 @@ class TinySAM:
 
     def _frames(self, data: SegmentationData | None, trained: Trained, side: int, count: int) -> FramePictures:
         """What the samples of all roles are made of: those of the latest model are kept."""
-        options, key = _options(trained), (trained.run, side, count)
+        options, key = options_of(trained), (trained.run, side, count)
         if key not in self._drawn:
             made = mixture(data, photographs_in(options.photographs), side=side, seed=options.seed, progress=silent)
             self._drawn.clear()
             self._drawn[key] = FramePictures(made, count, options.seed)
         return self._drawn[key]
-
-
-def _options(trained: Trained) -> TinySamOptions:
-    if not isinstance(trained.options, TinySamOptions):
-        raise BadUsage(f"this model was not made by {TinySAM.title}", where=str(trained.folder))
-    return trained.options

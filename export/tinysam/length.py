@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edge_sdk.export.tasks.segmentation.annotations import SegmentationData
-from edge_sdk.export.tinysam.options import OF_DISTILLATION, TinySamOptions
+from edge_sdk.export.tinysam.options import OF_CALIBRATION, OF_DISTILLATION, TinySamOptions
 from edge_sdk.export.training import loop
 from edge_sdk.export.training.identity import identify
 
@@ -35,7 +35,13 @@ def wants_training(data: SegmentationData | None, options: TinySamOptions) -> bo
     return data is not None or options.steps is not None or options.time_budget_s is not None
 
 
-def untaught(options: TinySamOptions, recipe: object = None, *, code: str, **made_of: str) -> dict[str, str]:
-    """`identify` of a training without a teacher: the options of a distillation are no part of it."""
+def learned(options: TinySamOptions, recipe: object = None, *, code: str, **made_of: str) -> dict[str, str]:
+    """`identify` without the options of the calibration."""
     found = identify(options, recipe, code=code, **made_of)
+    return {name: text for name, text in found.items() if name not in OF_CALIBRATION}
+
+
+def untaught(options: TinySamOptions, recipe: object = None, *, code: str, **made_of: str) -> dict[str, str]:
+    """`learned` of a training without a teacher: the options of a distillation are no part of it."""
+    found = learned(options, recipe, code=code, **made_of)
     return {name: text for name, text in found.items() if name not in OF_DISTILLATION}

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Literal, TypeAlias, get_args
 
 from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.errors import BadInput, BadUsage
-from edge_sdk.export.family import FamilyOptions
+from edge_sdk.export.family import FamilyOptions, Trained
 from edge_sdk.export.option import option
 from edge_sdk.export.tinysam.layout import STUDENTS
 
@@ -23,6 +24,9 @@ EVERYTHING = "everything"
 """Key of a model's facts: the thresholds of everything mode that were measured for it."""
 OF_DISTILLATION = ("student", "views", "batch")
 """Options that only a training with --teacher reads."""
+RangeSearchName: TypeAlias = Literal["fisher", "hessian"]
+OF_CALIBRATION = ("range_search",)
+"""Options that change how int8 is made and nothing that is learned: no part of a run's identity."""
 NOT_TAUGHT: Mapping[str, str] = MappingProxyType(
     {
         "scratch": "starts the small size from its trunk, and --teacher trains a new student anyway",
@@ -44,6 +48,9 @@ class TinySamOptions(FamilyOptions):
     teacher: a network whose answers a student is trained to give, published or of our own. student: its encoder, one of
     `layout.STUDENTS`; None = the first, or the network of `weights`. views: versions of each picture that a student
     sees, 0 = a new one each time; batch: pictures a step, of each process; None = the recipe's.
+
+    range_search: how the ranges of the encoder's int8 inputs are searched besides the range methods
+    (`ranges.search.Weighting`), None = they are not.
     """
 
     side: int | None = option(
@@ -84,6 +91,13 @@ class TinySamOptions(FamilyOptions):
         None, kind="int", least=1, most=1024, help="Pictures a step of a distillation, for each process. Default: 4."
     )
 
+    range_search: RangeSearchName | None = option(
+        None, choices=get_args(RangeSearchName),
+        help="Search ranges of the encoder's int8 inputs by gradients of masks and predicted IoUs: fisher, or hessian, "
+        "as Q-TinySAM in sequential mode. Takes minutes at 256 px, more at larger sides; kept where it is nearest to "
+        "float32. Default: no search.",
+    )  # fmt: skip
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.side is not None and self.side % SIDE_MULTIPLE:
@@ -119,3 +133,10 @@ class TinySamOptions(FamilyOptions):
 def framed(side: int) -> Preprocessing:
     """A picture's longest side becomes `side` px; it lies at the top left, and the rest of the frame is zero."""
     return Preprocessing(width=side, height=side, mode="longest-side", fill=0)
+
+
+def options_of(trained: Trained) -> TinySamOptions:
+    """The options that a model was made with. Raises BadUsage for a model of another family."""
+    if not isinstance(trained.options, TinySamOptions):
+        raise BadUsage("this model was not made by TinySAM", where=str(trained.folder))
+    return trained.options

@@ -17,7 +17,8 @@ from edge_sdk.export.tinysam.graph.encoder import encoder_graph
 from edge_sdk.export.tinysam.graph.prompts import prompt_nodes
 from edge_sdk.export.tinysam.layout import IMAGE_SIZE, VitLayout
 from edge_sdk.export.tinysam.length import Length, untaught, wants_training
-from edge_sdk.export.tinysam.options import EVERYTHING, PROMPTS, TOKENS, TinySamOptions, framed
+from edge_sdk.export.tinysam.options import EVERYTHING, PROMPTS, TOKENS, TinySamOptions, framed, options_of
+from edge_sdk.export.tinysam.ranges.guided import guided
 from edge_sdk.export.tinysam.sam import Sam
 from edge_sdk.export.tinysam.scenes.sources import digest_of
 from edge_sdk.export.tinysam.small.model import FORMAT as SMALL
@@ -107,10 +108,15 @@ def graphs(trained: Trained) -> Exported:
         raise BadInput("there is no model in this folder", where=str(trained.folder), hint="Give the command again")
     found = read(path)
     net = found.net
-    made = {ENCODER: FloatGraph(onnx=encoder_graph(net.image_encoder), trials=ENCODER_TRIALS)}
-    for role in (DECODER, REFINER):
-        onnx = decoder_graph(net, refiner=role == REFINER)
-        made[role] = FloatGraph(onnx=onnx, keep_fp32=prompt_nodes(onnx), axes={"N": PROMPTS, "T": TOKENS})
+    after = {role: decoder_graph(net, refiner=role == REFINER) for role in (DECODER, REFINER)}
+    search = guided(options_of(trained), after[DECODER])
+    made = {
+        ENCODER: FloatGraph(onnx=encoder_graph(net.image_encoder), trials=ENCODER_TRIALS, range_search=search),
+        **{
+            role: FloatGraph(onnx=onnx, keep_fp32=prompt_nodes(onnx), axes={"N": PROMPTS, "T": TOKENS})
+            for role, onnx in after.items()
+        },
+    }  # fmt: skip
     return Exported(graphs=made, settings=settings_of(found), preprocessing=framed(net.layout.image_size))
 
 

@@ -21,13 +21,13 @@ from edge_sdk.export.tinysam.distill.recipe import DistillRecipe, ViewRecipe
 from edge_sdk.export.tinysam.distill.teacher import MOST_BYTES, Teacher
 from edge_sdk.export.tinysam.graph.encoder import check_size
 from edge_sdk.export.tinysam.layout import STUDENTS, SamLayout, student
-from edge_sdk.export.tinysam.length import Length
+from edge_sdk.export.tinysam.length import Length, learned
 from edge_sdk.export.tinysam.options import TinySamOptions
 from edge_sdk.export.tinysam.sam import Sam
 from edge_sdk.export.tinysam.scenes.sources import digest_of, mixture
 from edge_sdk.export.tinysam.whole import Whole
 from edge_sdk.export.training import launch, loop
-from edge_sdk.export.training.identity import digest, identify
+from edge_sdk.export.training.identity import digest
 from edge_sdk.export.training.together import checked, joined
 from edge_sdk.progress import Progress, silent
 
@@ -65,7 +65,7 @@ def plan(data: SegmentationData | None, options: TinySamOptions) -> Length:
     layout, name = _student_of(options, teacher)
     recipe = recipe_of(options)
     files = [file for file in (options.teacher, options.weights) if file is not None]
-    identity = identify(
+    identity = learned(
         options, recipe, code=f"{CODE}, {training.CODE}", data=data.digest, processes=str(here.size),
         student_layout=repr(layout), files=digest_of(files),
     )  # fmt: skip

@@ -14,7 +14,8 @@ from edge_sdk.export.tasks.segmentation.annotations import SegmentationData
 from edge_sdk.export.tasks.segmentation.reading import training_problem
 from edge_sdk.export.tinysam import ENCODER_TRIALS
 from edge_sdk.export.tinysam.length import Length, untaught, wants_training
-from edge_sdk.export.tinysam.options import EVERYTHING, PROMPTS, SIDE, TOKENS, TinySamOptions, framed
+from edge_sdk.export.tinysam.options import EVERYTHING, PROMPTS, SIDE, TOKENS, TinySamOptions, framed, options_of
+from edge_sdk.export.tinysam.ranges.guided import guided
 from edge_sdk.export.tinysam.scenes.ahead import Ahead
 from edge_sdk.export.tinysam.scenes.sources import digest_of, mixture, photographs_in
 from edge_sdk.export.tinysam.small import graph, thresholds
@@ -126,11 +127,14 @@ def graphs(trained: Trained) -> Exported:
     """Encoder, decoder and refiner of the model in the run folder."""
     model = model_of(trained)
     encoder = graph.encoder_graph(model.encoder, model.side)
-    made: dict[str, FloatGraph] = {
-        ENCODER: FloatGraph(onnx=encoder, keep_fp32_in_int8=FIRST, trials=TRIALS)
+    after = {role: graph.decoder_graph(model.decoder, refiner=role == REFINER) for role in (DECODER, REFINER)}
+    search = guided(options_of(trained), after[DECODER][0])
+    made = {
+        ENCODER: FloatGraph(onnx=encoder, keep_fp32_in_int8=FIRST, trials=TRIALS, range_search=search),
+        **{
+            role: FloatGraph(onnx=onnx, keep_fp32=prompts, axes={"N": PROMPTS, "T": TOKENS})
+            for role, (onnx, prompts) in after.items()
+        },
     }  # fmt: skip
-    for role in (DECODER, REFINER):
-        onnx, prompts = graph.decoder_graph(model.decoder, refiner=role == REFINER)
-        made[role] = FloatGraph(onnx=onnx, keep_fp32=prompts, axes={"N": PROMPTS, "T": TOKENS})
     settings = SegmentationSettings(multimask=(0, 1, 2), boxed=BOXED, rounds=ROUNDS, everything=stated(model.facts))
     return Exported(graphs=made, settings=settings, preprocessing=framed(model.side))
