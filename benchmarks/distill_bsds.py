@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import bsds
 from bsds import Mask, Picture, Scores
+from checkpoints import restore
 from record import options, write_record
 
 from edge_sdk import atomic
@@ -285,12 +286,9 @@ def look(asked: argparse.Namespace) -> None:
     if asked.look != "teacher":
         net = student_net(asked, net, 0)
     folder = asked.runs / asked.look
-    with checkpoint.tensors_file.opened(
-        folder / checkpoint.NAME, kind=checkpoint.FORMAT, what="the checkpoint is damaged", hint="Train first"
-    ) as file:
-        pair = Pair(net)
-        pair.load_state_dict({n[7:]: t for n, t in file.tensors.items() if n.startswith("module/")})
-        step, history = file.described["step"], file.described["history"]
+    pair = Pair(net)
+    known = restore(pair, folder / checkpoint.NAME)
+    step, history = known["step"], known["history"]
     shown = [one for k, one in enumerate(bsds.pictures(asked.data, "val")) if k % EVERY == 0]
     row = summed(bsds.evaluate(shown, answers_of(pair.kept.eval()), progress=lambda done, total: None))
     for at, terms in history[:: max(1, len(history) // 12)]:

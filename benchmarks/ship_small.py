@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+from checkpoints import restore
 from record import options
 
 from edge_sdk import atomic
@@ -46,11 +47,7 @@ def trained(asked: argparse.Namespace) -> tuple[SmallModel, dict[str, Any]]:
     from edge_sdk.export.training import checkpoint
 
     pair = Pair(SmallModel.load(SHIPPED))
-    with checkpoint.tensors_file.opened(
-        asked.run / checkpoint.NAME, kind=checkpoint.FORMAT, what="the checkpoint is damaged", hint="Train first"
-    ) as file:
-        pair.load_state_dict({name[7:]: t for name, t in file.tensors.items() if name.startswith("module/")})
-        known = file.described
+    known = restore(pair, asked.run / checkpoint.NAME)
     identity = known["identity"]
     segment = {
         "command": f"edge-sdk train tinysam {asked.data.name}"

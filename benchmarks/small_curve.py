@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import bsds
+from checkpoints import restore
 from record import options, write_record
 
 if TYPE_CHECKING:
@@ -62,10 +63,7 @@ def model_in(path: Path) -> SmallModel:
     if path.name != checkpoint.NAME:
         return SmallModel.load(path)
     pair = Pair(SmallModel.load(SHIPPED))
-    with checkpoint.tensors_file.opened(
-        path, kind=checkpoint.FORMAT, what="the checkpoint is damaged", hint="Train first"
-    ) as file:
-        pair.load_state_dict({name[7:]: t for name, t in file.tensors.items() if name.startswith("module/")})
+    restore(pair, path)
     return pair.kept.eval()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import annotated_folders
@@ -322,7 +323,9 @@ def test_glare_falls_on_a_share_of_pictures_and_only_lightens_them() -> None:
     assert np.mean([one.max() > 180 for one in lit]) > 0.5
 
 
-def test_a_thing_of_several_surfaces_changes_them_along_its_length(materials: Materials) -> None:
+def test_a_thing_of_several_surfaces_changes_them_along_its_length(
+    materials: Materials, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each piece is whole across: a handle, then its blade."""
     inside = np.zeros((20, 90), bool)
     inside[6:14, 5:85] = True
@@ -333,7 +336,7 @@ def test_a_thing_of_several_surfaces_changes_them_along_its_length(materials: Ma
         def surface(rng: np.random.Generator, h: int, w: int, colours: Any = colours) -> NDArray[np.uint8]:
             return np.full((h, w, 3), next(colours), np.uint8)
 
-        made.materials = type("Plain", (), {"surface": staticmethod(surface)})()  # type: ignore[assignment]
+        monkeypatch.setattr(made, "materials", SimpleNamespace(surface=surface))
         painted = made.several(inside)[..., 0]
         across = painted[6:14, 5:85]
         assert (across == across[:1]).all()
