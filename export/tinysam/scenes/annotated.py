@@ -121,6 +121,14 @@ def shrunk(rng: np.random.Generator, one: Annotated, *, least: float = 0.45) -> 
     return Annotated(picture, masks)
 
 
+def transplanted(rng: np.random.Generator, one: Annotated, ground: Rgb) -> Annotated:
+    """What is marked on another ground (h, w, 3), with a soft edge; what is not marked is gone. A thing is then known
+    by itself, and not by the bench that it always lies on."""
+    marked = one.masks.any(0).astype(np.float32)
+    alpha = cv2.GaussianBlur(marked, (0, 0), float(rng.uniform(0.5, 1.2)))[..., None]
+    return Annotated(_pixels(one.picture * alpha + ground * (1.0 - alpha)), one.masks)
+
+
 def _pixels(values: NDArray[np.floating]) -> Rgb:
     out: Rgb = np.clip(np.rint(values), 0, 255).astype(np.uint8)
     return out

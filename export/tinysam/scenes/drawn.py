@@ -1,4 +1,5 @@
-"""Scenes drawn by code: objects on grounds, mosaics, packings of many small things. Knows no network.
+"""Scenes drawn by code: objects on grounds, mosaics, benches of long things, packings of many small ones. Knows no
+network.
 
 Nothing in them has a name; they teach that a thing shares a surface and ends at an edge, in every texture, size,
 shape, contrast and clutter that code can draw.
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from edge_sdk.export.pictures.textures import octaves, texture
 from edge_sdk.export.tinysam.scenes.annotated import Annotated, Rgb, coloured
-from edge_sdk.export.tinysam.scenes.shapes import Mask, blob, ellipse, shape
+from edge_sdk.export.tinysam.scenes.shapes import Mask, blob, ellipse, jointed, shape
 
 LEAST_PX = 30
 """Smallest visible part of an object that is asked for, px."""
@@ -70,12 +71,14 @@ def scene(rng: np.random.Generator, materials: Materials, side: int) -> Annotate
     height, width = (short, side) if rng.random() < 0.5 else (side, short)
     kind = rng.random()
     canvas = _Canvas(rng, materials, height, width)
-    if kind < 0.3:
+    if kind < 0.2:
         canvas.mosaic(int(rng.integers(3, 14)))
         canvas.objects(int(rng.integers(0, 5)))
-    elif kind < 0.5:
+    elif kind < 0.35:
         canvas.packing()
         canvas.objects(int(rng.integers(0, 2)))
+    elif kind < 0.7:
+        canvas.bench(int(rng.integers(1, 9)))
     else:
         if rng.random() < 0.4:
             canvas.mosaic(int(rng.integers(2, 5)))
@@ -123,13 +126,55 @@ class _Canvas:
                 continue
             mask = shape(self.rng, self.height, self.width, (float(centre[0]), float(centre[1])), radius)
             self.paint(mask, self.fill(mask))
-            if radius > 0.1 * side and self.rng.random() < 0.3:
+            if radius > 0.1 * side and self.rng.random() < 0.15:
                 at = centre + self.rng.uniform(-0.4, 0.4, 2) * radius
                 part = shape(
                     self.rng, self.height, self.width, (float(at[0]), float(at[1])), radius * self.rng.uniform(0.2, 0.6)
                 )
                 part &= mask
                 self.paint(part, self.fill(part), part=True)
+
+    def bench(self, count: int) -> None:
+        """Long things of several parts, real ones among them, that lie beside each other. Each part has a surface of
+        its own, and none a mask of its own: a click on a hammer's head means the hammer."""
+        side = max(self.height, self.width)
+        taken = np.zeros((self.height, self.width), np.uint8)
+        for _ in range(count):
+            x, y = (float(v) for v in self.rng.uniform(0.05, 0.95, 2) * (self.width, self.height))
+            radius = float(self.rng.uniform(0.08, 0.4)) * side
+            if self.materials.cutouts and self.rng.random() < 0.3:
+                self.cutout((x, y), radius)
+                continue
+            parts = jointed(self.rng, self.height, self.width, (x, y), radius)
+            whole = np.maximum.reduce(parts)
+            if (whole & taken).sum() > 0.1 * whole.sum():
+                continue
+            taken |= whole
+            self.assembled(parts)
+
+    def assembled(self, parts: Sequence[Mask]) -> None:
+        """Paint the parts of one thing; some share a surface, some wear a mark."""
+        order = range(len(parts)) if self.rng.random() < 0.5 else range(len(parts) - 1, -1, -1)
+        fill: NDArray[Any] | None = None
+        here = _around(np.maximum.reduce(parts))
+        for k in order:
+            if fill is None or self.rng.random() < 0.75:
+                inside = np.maximum.reduce(parts)[here] > 0
+                fill = self.materials.surface(self.rng, *inside.shape).astype(np.float32)
+            if parts[k].any():
+                local = _around(parts[k])
+                rows = slice(local[0].start - here[0].start, local[0].stop - here[0].start)
+                columns = slice(local[1].start - here[1].start, local[1].stop - here[1].start)
+                self.lay(parts[k], fill[rows, columns])
+        whole = np.maximum.reduce(parts)
+        if self.rng.random() < 0.4:
+            ys, xs = np.nonzero(whole)
+            k = int(self.rng.integers(len(xs)))
+            mark = shape(self.rng, self.height, self.width, (float(xs[k]), float(ys[k])), 0.1 * float(np.ptp(xs)) + 3)
+            mark &= whole
+            if mark.any():
+                self.lay(mark, self.materials.surface(self.rng, *mark[_around(mark)].shape))
+        self.own(whole)
 
     def packing(self) -> None:
         """Many things of one kind: grains, cells, screws in a box; they touch and hardly overlap."""
@@ -194,11 +239,13 @@ class _Canvas:
             self.paint(placed, coloured(self.rng, np.asarray(fill, np.uint8)[_around(placed)]), shade=False)
 
     def paint(self, mask: Mask, fill: NDArray[Any], *, part: bool = False, shade: bool = True) -> None:
-        """Lay `fill`, of the size of `_around(mask)`, over the picture where the mask is, with soft edges, shading and
-        sometimes a shadow; what it covers of others is theirs no longer."""
-        area = int(mask.sum())
-        if area < LEAST_PX:
-            return
+        """Lay `fill` where the mask is; what it covers of others is theirs no longer."""
+        if mask.sum() >= LEAST_PX:
+            self.lay(mask, fill, shade=shade)
+            self.own(mask, part=part)
+
+    def lay(self, mask: Mask, fill: NDArray[Any], *, shade: bool = True) -> None:
+        """Pixels alone: `fill`, of the size of `_around(mask)`, with soft edges, shading and sometimes a shadow."""
         here = _around(mask)
         local = mask[here]
         alpha = cv2.GaussianBlur(local.astype(np.float32), (0, 0), float(self.rng.uniform(0.35, 0.9)))
@@ -213,7 +260,13 @@ class _Canvas:
             soft = cv2.GaussianBlur(moved, (0, 0), float(self.rng.uniform(1.0, 6.0)))
             below = below * (1.0 - float(self.rng.uniform(0.2, 0.7)) * soft[..., None])
         self.picture[here] = below * (1.0 - alpha[..., None]) + fill * alpha[..., None]
-        visible = mask > 0
+
+    def own(self, mask: Mask, *, part: bool = False) -> None:
+        """The mask alone: it is asked for, and what it covers is not, unless it is a part of that."""
+        area = int(mask.sum())
+        if area < LEAST_PX:
+            return
+        visible, here = mask > 0, _around(mask)
         if not part:
             for one, _ in self.masks:
                 one[here] &= ~visible[here]

@@ -20,6 +20,8 @@ from edge_sdk.export.tinysam.scenes.regions import SCALES, regions
 LEAST_PX = 24
 """Smallest mask in a frame that is asked for, px."""
 CUTOUT_LEAST_PX = 250
+TRANSPLANTED = 0.3
+"""Share of marked pictures whose things are laid on another ground."""
 EACH = 4
 """Objects cut from one picture at most."""
 
@@ -108,6 +110,8 @@ class Mixture:
         else:
             one = self._divided(rng)
         one = annotated.turned(rng, annotated.cropped(rng, one))
+        if kind == 1 and rng.random() < TRANSPLANTED:
+            one = annotated.transplanted(rng, one, self.materials.surface(rng, *one.picture.shape[:2]))
         if rng.random() < 0.25:
             one = annotated.shrunk(rng, one)
         return Annotated(annotated.coloured(rng, one.picture), one.masks)

@@ -1,4 +1,4 @@
-"""Random outlines as masks: blobs, polygons, bands, rings, tools, letters. Knows no picture."""
+"""Random outlines as masks: blobs, bands, rings, tools, letters, things of several parts. Knows no picture."""
 
 from __future__ import annotations
 
@@ -137,6 +137,48 @@ def joined(rng: np.random.Generator, mask: Mask, centre: NDArray[np.floating], r
     for _ in range(int(rng.integers(2, 4))):
         at = centre + rng.uniform(-0.5, 0.5, 2) * radius
         (blob, ellipse, polygon, slab)[int(rng.integers(4))](rng, mask, at, radius * rng.uniform(0.3, 0.8))
+
+
+def jointed(
+    rng: np.random.Generator, height: int, width: int, centre: tuple[float, float], radius: float
+) -> list[Mask]:
+    """The parts of one long thing, one after another along an axis: grip, collar, shank, head; with two arms at times,
+    as pliers. Each is 0 or 1, (height, width), and overlaps its neighbours a little, so that their union is one piece.
+    """
+    at = np.asarray(centre, np.float64)
+    along, across = _spun(rng, np.eye(2))
+    count = int(rng.integers(2, 5))
+    ends = radius * (2 * np.concatenate([[0.0], np.cumsum(rng.dirichlet(np.full(count, 2.0)))]) - 1)
+    widths = radius * np.exp(rng.uniform(np.log(0.04), np.log(0.2), count))
+    arms = int(rng.integers(1, count)) if rng.random() < 0.3 else 0  # parts that come in twos, from the grip's end
+    spread = rng.uniform(0.15, 0.5) * radius
+    parts = []
+    for k in range(count):
+        mask = np.zeros((height, width), np.uint8)
+        for side in (-1.0, 1.0) if k < arms else (0.0,):
+            apart = side * spread * (ends[arms] - ends[k : k + 2]) / radius  # the arms meet where the last of them ends
+            start, end = at + ends[k : k + 2, None] * along + apart[:, None] * across
+            _bar(rng, mask, start, end, widths[k])
+        parts.append(mask)
+    if rng.random() < 0.65:
+        head = (ellipse, slab, polygon, blob, ring)[int(rng.integers(5))]
+        mask = np.zeros((height, width), np.uint8)
+        size = radius * rng.uniform(0.15, 0.4)
+        head(rng, mask, at + (ends[-1] - 0.3 * size) * along, size)
+        parts.append(mask)
+    return parts
+
+
+def _bar(
+    rng: np.random.Generator, mask: Mask, start: NDArray[np.floating], end: NDArray[np.floating], width: float
+) -> None:
+    """A bar from start to end, tapered, its ends round."""
+    way = end - start
+    side = np.array([-way[1], way[0]]) / (np.linalg.norm(way) + 1e-9)
+    first, last = width * rng.uniform(0.6, 1.2, 2)
+    _fill(mask, np.array([start + side * first, start - side * first, end - side * last, end + side * last]))
+    for corner, wide in ((start, first), (end, last)):
+        cv2.circle(mask, (int(corner[0]), int(corner[1])), max(1, int(wide)), 1, -1)
 
 
 _Kind = Callable[[np.random.Generator, Mask, NDArray[np.floating], float], None]
