@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,7 +28,7 @@ from edge_sdk.export.tinysam.scenes.mixture import LEAST_PX as LEAST_ASKED_PX
 from edge_sdk.export.tinysam.scenes.mixture import Frame, Mixture, Shares, cutouts, read
 from edge_sdk.export.tinysam.scenes.prompts import anywhere, jittered
 from edge_sdk.export.tinysam.scenes.regions import regions
-from edge_sdk.export.tinysam.scenes.shapes import _KINDS, shape
+from edge_sdk.export.tinysam.scenes.shapes import _KINDS, jointed, shape
 from edge_sdk.export.tinysam.scenes.sources import by_kind
 
 SIDE = 96
@@ -375,3 +376,49 @@ def test_a_label_map_of_another_size_is_refused_with_both_named(tmp_path: Path) 
     annotated_folders.write(folder / "labels" / "train" / "round_0.png", labels[:-1])
     with pytest.raises(BadInput, match=r"the annotations are of 80 x 59 px, .*round_0\.png has 80 x 60 px"):
         read_data(folder, SegmentationOptions())
+
+
+@QUICK
+@given(seed=SEEDS, x=st.floats(-0.2, 1.2), y=st.floats(-0.2, 1.2), radius=st.floats(4.0, 50.0))
+def test_the_parts_of_a_thing_hang_together(seed: int, x: float, y: float, radius: float) -> None:
+    parts = jointed(rng_of(seed), 4 * SIDE, 4 * SIDE, (SIDE * (1 + x), SIDE * (1 + y)), radius)  # none reaches the rim
+    assert 2 <= len(parts) <= 5
+    whole = np.maximum.reduce(parts)
+    assert set(np.unique(whole)) == {0, 1}
+    pieces = np.sort(cv2.connectedComponentsWithStats(whole)[2][1:, cv2.CC_STAT_AREA])
+    assert pieces[-1] >= 0.7 * pieces.sum(), "openings of a head may cut a little off"
+    _, _, w, h = cv2.boundingRect(whole)
+    assert 0.9 * radius < max(w, h) < 3.2 * radius + 4
+
+
+def test_a_thing_of_several_parts_is_asked_for_as_a_whole(materials: Materials) -> None:
+    grip, head = disk(20, 32, 10), disk(34, 32, 8)
+    for seed in range(6):
+        made = canvas(materials, seed)
+        made.assembled([grip, head])
+        one = made.done()
+        np.testing.assert_array_equal(one.masks, (grip | head)[None] > 0)
+        for part in (cv2.erode(grip, np.ones((5, 5))), cv2.erode(head, np.ones((5, 5)))):
+            assert one.picture[part > 0].any(), "each part was painted"
+
+
+def test_a_bench_holds_long_things_that_hardly_touch(materials: Materials) -> None:
+    for seed in range(6):
+        made = _Canvas(rng_of(seed), replace(materials, cutouts=()), SIDE, SIDE)
+        made.bench(6)
+        areas = [area for _, area in made.masks]
+        assert areas
+        seen = [int(mask.sum()) for mask, _ in made.masks]
+        assert min(s / a for s, a in zip(seen, areas, strict=True)) > 0.3
+
+
+def test_marked_things_keep_their_pixels_and_masks_on_another_ground() -> None:
+    mask = disk(32, 32, 14)
+    picture = np.where(mask[..., None] > 0, 200, 50).astype(np.uint8).repeat(3, 2)[..., :3]
+    ground = np.full_like(picture, 120)
+    one = Annotated(picture, mask[None] > 0)
+    moved = annotated.transplanted(rng_of(0), one, ground)
+    np.testing.assert_array_equal(moved.masks, one.masks)
+    inner, outer = cv2.erode(mask, np.ones((9, 9))), cv2.dilate(mask, np.ones((11, 11)))
+    assert (moved.picture[inner > 0] == 200).all()
+    assert (moved.picture[outer == 0] == 120).all()
