@@ -11,11 +11,11 @@ import annotated_folders
 import numpy as np
 import pytest
 import torch
+from command import called
 from small_nets import SIDE, network
 from torch import nn
 
 from edge_sdk import load_as
-from edge_sdk.cli.main import run
 from edge_sdk.export import build as builder
 from edge_sdk.export import registry, tensors_file
 from edge_sdk.export.family import Exported, Trained
@@ -24,14 +24,6 @@ from edge_sdk.export.tinysam.family import TinySAM
 from edge_sdk.export.tinysam.options import TinySamOptions
 from edge_sdk.tasks.segmentation.segmenter import PromptSegmenter
 from edge_sdk.verify import verify
-
-
-def called(capsys: pytest.CaptureFixture[str], *words: str | Path) -> tuple[int, str, str]:
-    """Exit code, stdout, and stderr in one line."""
-    with pytest.raises(SystemExit) as left:
-        run([str(word) for word in words])
-    out = capsys.readouterr()
-    return int(left.value.code or 0), out.out, " ".join(out.err.split())
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from by_rule import sam
+from command import called
 from onnx import ModelProto, TensorProto, helper
 from small_nets import SIDE, network
 
@@ -20,7 +21,6 @@ from edge_sdk.calibration.prepare import Prepared, prepare
 from edge_sdk.calibration.source import Source
 from edge_sdk.calibration.statistics.observe import Reader
 from edge_sdk.calibration.trials import Trials
-from edge_sdk.cli.main import run
 from edge_sdk.errors import BadInput, BadUsage, CheckFailed
 from edge_sdk.export import calibrating
 from edge_sdk.export.tinysam import saved
@@ -248,14 +248,6 @@ def test_divergence_is_zero_for_the_same_answers_and_grows() -> None:
 )  # fmt: skip
 def test_operators_of_a_stage_become_int8_together(operator: str, stage: str) -> None:
     assert stage_of(operator) == stage
-
-
-def called(capsys: pytest.CaptureFixture[str], *words: str | Path) -> tuple[int, str, str]:
-    """Exit code, stdout, and stderr in one line."""
-    with pytest.raises(SystemExit) as left:
-        run([str(word) for word in words])
-    out = capsys.readouterr()
-    return int(left.value.code or 0), out.out, " ".join(out.err.split())
 
 
 @pytest.mark.parametrize("verb", ["export", "train"])
