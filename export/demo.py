@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from edge_sdk import atomic, locks
+from edge_sdk.counted import counted
 from edge_sdk.errors import BadUsage
 from edge_sdk.export import build as builder
 from edge_sdk.export import report, speeds
@@ -125,7 +126,10 @@ def demo(
             options = replace(options, time_budget_s=TIME_BUDGET_S if time_budget_s is None else time_budget_s)
         how = Reading(seed=seed, preprocessing=options.preprocessing(), scratch=run, progress=staged)
         data = task.read(folder, brought.task_options, how)
-        wanted = builder.BuildOptions(name=brought.name, out=out / "demo.edge", licence=brought.licence, overwrite=True)
+        wanted = builder.BuildOptions(
+            name=brought.name, out=out / "demo.edge", licence=brought.licence, overwrite=True,
+            samples=brought.calibration_samples or builder.CALIBRATION_SAMPLES,
+        )  # fmt: skip
         planned = builder.plan(family, data, options, brought.task_options, wanted, folder=run)
         built = builder.make(planned, progress=staged, on_stage=staged.on_stage)
         verified = verify(built.path, progress=staged)
@@ -150,7 +154,7 @@ def machine() -> dict[str, str]:
     """The machine behind the measurements, for the report."""
     cpu = probe.cpu()
     return {
-        "cpu": f"{cpu.model or platform.processor() or 'unknown'} ({len(cpu.affinity)} logical cores here)",
+        "cpu": f"{cpu.model or platform.processor() or 'unknown'} ({counted(len(cpu.affinity), "logical core")} here)",
         "instruction set": cpu.isa, "threads": str(probe.default_threads()),
         "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
     }  # fmt: skip

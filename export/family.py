@@ -74,7 +74,8 @@ class Demo:
 
     name: of the bundle. licence: a sentence for the page. options, task_options: of the family and of its task; the
     user sets seed and time budget. A demo may train a smaller model than the defaults would. trains: False where
-    `options` take weights as they are, so that there is no training step and no time budget.
+    `options` take weights as they are, so that there is no training step and no time budget. calibration_samples: of
+    each role, None = as many as in any build; fewer where somebody would wait minutes for a little less error.
     """
 
     folder: Traversable
@@ -83,6 +84,7 @@ class Demo:
     options: FamilyOptions
     task_options: Any
     trains: bool = True
+    calibration_samples: int | None = None
 
 
 class Samples(Protocol):

@@ -61,6 +61,7 @@ class TinySAM:
             options=TinySamOptions(as_is=True),
             task_options=SegmentationOptions(kind=r"test/([a-z]+)_"),
             trains=False,
+            calibration_samples=24,
         )
 
     def plan(self, data: SegmentationData | None, options: TinySamOptions, *, folder: Path) -> TinySamPlan:
