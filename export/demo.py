@@ -154,7 +154,7 @@ def machine() -> dict[str, str]:
     """The machine behind the measurements, for the report."""
     cpu = probe.cpu()
     return {
-        "cpu": f"{cpu.model or platform.processor() or 'unknown'} ({counted(len(cpu.affinity), "logical core")} here)",
+        "cpu": f"{cpu.model or platform.processor() or 'unknown'} ({counted(len(cpu.affinity), 'logical core')} here)",
         "instruction set": cpu.isa, "threads": str(probe.default_threads()),
         "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
     }  # fmt: skip
