@@ -51,7 +51,9 @@ def measure(name: str, seed: int, asked: argparse.Namespace) -> dict[str, Any]:
     exported = family.graphs(trained)
     made = Made(
         family=family, data=data, options=task, trained=trained, exported=exported, threads=asked.threads,
-        quantized=build.quantized(family, data, trained, exported, asked.threads),
+        quantized=build.quantized(
+            exported, family.samples(data, trained, exported, build.CALIBRATION_SAMPLES), asked.threads
+        ),
     )  # fmt: skip
     (decision,) = AnomalyExport().decide(made)
     inputs = evaluate.prepared(data.test, data.store, exported.preprocessing)

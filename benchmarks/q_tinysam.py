@@ -77,7 +77,8 @@ def subject(name: str, asked: argparse.Namespace, folder: Path) -> Subject:
     family, made = TinySAM(), TinySamOptions(as_is=True, weights=weights, seed=asked.seed)
     trained = family.train(None, made, folder=folder, progress=silent)
     exported, count = family.graphs(trained), max(asked.pictures) + asked.evaluation
-    feeds = {role: list(family.samples(None, trained, role, count)) for role in ("encoder", "decoder")}
+    samples_of = family.samples(None, trained, exported, count)
+    feeds = {role: list(samples_of(role)) for role in ("encoder", "decoder")}
     decoder = exported.graphs["decoder"]
     return Subject(
         graphs={role: exported.graphs[role].onnx for role in feeds}, keep=decoder.keep_fp32, axes=decoder.axes,

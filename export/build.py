@@ -21,7 +21,7 @@ from edge_sdk.counted import counted
 from edge_sdk.decision.record import Record
 from edge_sdk.errors import BadInput, BadUsage, Stopped
 from edge_sdk.export import calibrating
-from edge_sdk.export.family import Exported, Family, FamilyOptions, Samples, Trained, TrainingPlan
+from edge_sdk.export.family import Exported, Family, FamilyOptions, SamplesOf, Trained, TrainingPlan
 from edge_sdk.export.pack import Parts, pack, provenance, setup_of
 from edge_sdk.export.tasks import export_task
 from edge_sdk.export.tasks.base import Built, Checked, Evaluation, ExportTask, Made
@@ -178,12 +178,12 @@ def build(
     # Before minutes of calibration: what the task does not take, it would not take from the packer either.
     setup_of(exported, tasks.task(family.task), family=family.name, where=str(options.out))
     task.check_exported(exported, task_options)
-    task.check_answers(exported, lambda role: next(iter(family.samples(data, trained, role, options.samples))))
+    samples_of = family.samples(data, trained, exported, options.samples)
+    task.check_answers(exported, lambda role: next(iter(samples_of(role))))
     made = Made(
         family=family, data=data, options=task_options, trained=trained, exported=exported, threads=threads,
         quantized=quantized(
-            family, data, trained, exported, threads, bound=options.bound, force=options.force,
-            count=options.samples, progress=progress,
+            exported, samples_of, threads, bound=options.bound, force=options.force, progress=progress
         ),
         evaluate=options.evaluate,
     )  # fmt: skip
@@ -204,22 +204,17 @@ def build(
 
 
 def quantized(
-    family: Family, data: Any, trained: Trained, exported: Exported, threads: int, *,
-    bound: AccuracyBound | None = None, force: bool = False, count: int = CALIBRATION_SAMPLES,
-    progress: Progress = silent,
+    exported: Exported, samples_of: SamplesOf, threads: int, *, bound: AccuracyBound | None = None,
+    force: bool = False, progress: Progress = silent,
 ) -> Mapping[str, Quantized]:  # fmt: skip
-    """Quantize the float graph of each role on `count` samples. Raises BadUsage for a metric of more than one graph:
-    nothing says how the graphs of a metric's model are put together."""
+    """Quantize the float graph of each role on its calibration samples. Raises BadUsage for a metric of more than one
+    graph: nothing says how the graphs of a metric's model are put together."""
     if bound is not None and bound.metric is not None and len(exported.graphs) > 1:
         raise BadUsage(
             f"the metric {bound.name} is of one graph, and there are {len(exported.graphs)}",
             hint="Bound the difference of the outputs instead, such as --max-drop 2%",
         )
     out = {}
-
-    def samples_of(role: str) -> Samples:
-        return family.samples(data, trained, role, count)
-
     for role, graph in exported.graphs.items():
         out[role] = calibrating.quantized(
             graph, samples_of(role), bound=bound, threads=threads, force=force, samples_of=samples_of,

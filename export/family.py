@@ -42,9 +42,11 @@ class FamilyOptions:
     one. Raises BadUsage for a value that its field does not allow.
     """
 
-    steps: int | None = option(None, kind="int", least=1, help="Number of training steps. Default: the family's own.")
+    steps: int | None = option(
+        None, kind="int", least=1, training=True, help="Number of training steps. Default: the family's own."
+    )
     time_budget_s: float | None = option(
-        None, kind="seconds", name="--time-budget",
+        None, kind="seconds", name="--time-budget", training=True,
         help="Time for the training steps, such as 10min; with --steps, whichever ends first. Default: the family's.",
     )  # fmt: skip
     seed: int = option(0, kind="int", least=0, most=2**32 - 1, help="Seed of all random numbers.")
@@ -52,8 +54,9 @@ class FamilyOptions:
         None, kind="int", least=1, help="Number of threads. Default: one per available physical core."
     )
     device: DeviceWanted = option(
-        "auto", choices=("auto", "cpu", "cuda"), help="Where to train: auto, cpu or cuda. auto: a GPU if there is one."
-    )
+        "auto", choices=("auto", "cpu", "cuda"), training=True,
+        help="Where to train: auto, cpu or cuda. auto: a GPU if there is one.",
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         described.check(self)
@@ -218,5 +221,6 @@ class Family(Protocol):
     def graphs(self, trained: Any) -> Exported:
         """The float graphs by role, exact against the trained model."""
 
-    def samples(self, data: Any, trained: Any, role: str, count: int) -> Samples:
-        """About `count` calibration samples for the graph of `role`: never test data."""
+    def samples(self, data: Any, trained: Any, exported: Exported, count: int) -> SamplesOf:
+        """About `count` calibration samples by role: never test data. exported: what `graphs` returned, for roles whose
+        samples are what the graphs before them answer; what roles share is made once."""

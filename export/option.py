@@ -43,7 +43,8 @@ class TaskOptions:
 class OptionSpec:
     """One field that a command line may set. field: its name. name: of the option, "--" and all. help: one sentence.
 
-    least, most: what a number may be, both included. choices: every value that there is, () = any.
+    least, most: what a number may be, both included. choices: every value that there is, () = any. training: only a
+    training reads it. as_is: a flag that trains nothing, so that weights are exported as they are.
     """
 
     field: str = ""
@@ -53,6 +54,8 @@ class OptionSpec:
     least: float | None = None
     most: float | None = None
     choices: tuple[Any, ...] = ()
+    training: bool = False
+    as_is: bool = False
 
     def check(self, value: Any) -> None:
         """BadUsage for a value that is not one of `choices` or not between `least` and `most`. None is always right."""
@@ -69,9 +72,10 @@ class OptionSpec:
 
 def option(
     default: Any, *, help: str, kind: Kind = "text", name: str = "", least: float | None = None,
-    most: float | None = None, choices: tuple[Any, ...] = (),
+    most: float | None = None, choices: tuple[Any, ...] = (), training: bool = False, as_is: bool = False,
 ) -> Any:  # fmt: skip
-    """A dataclass field with what a command line needs to offer it. name: default: "--" and the field's name.
+    """A dataclass field with what a command line needs to offer it. name: default: "--" and the field's name. The rest
+    as in `OptionSpec`.
 
     Raises TypeError for a default that the command line could not give back: of another type than `kind` (None apart),
     or none of `choices`.
@@ -82,7 +86,9 @@ def option(
         raise TypeError(f"the default {default!r} is no value of an option of kind {kind!r}: state its kind")
     if default is not None and choices and default not in choices:
         raise TypeError(f"the default {default!r} is none of the choices {', '.join(repr(one) for one in choices)}")
-    spec = OptionSpec(name=name, kind=kind, help=help, least=least, most=most, choices=choices)
+    spec = OptionSpec(
+        name=name, kind=kind, help=help, least=least, most=most, choices=choices, training=training, as_is=as_is
+    )
     return field(default=default, metadata={_METADATA: spec})
 
 
@@ -108,7 +114,22 @@ def defaults_of(options: type[Any]) -> Mapping[str, Any]:
     return {one.name: one.default for one in fields(options) if one.default is not MISSING}
 
 
+def as_is_of(options: type[Any]) -> OptionSpec | None:
+    """The flag that exports weights as they are, None = there is none."""
+    return next((spec for spec in specs_of(options).values() if spec.as_is), None)
+
+
 def check(options: Any) -> None:
-    """BadUsage for the first field whose value its `option` does not allow."""
-    for name, spec in specs_of(type(options)).items():
+    """BadUsage for the first field whose value its `option` does not allow, and for one that only a training reads
+    beside the flag that trains nothing."""
+    specs, defaults = specs_of(type(options)), defaults_of(type(options))
+    for name, spec in specs.items():
         spec.check(getattr(options, name))
+    flag = as_is_of(type(options))
+    if flag is None or not getattr(options, flag.field):
+        return
+    for name, spec in specs.items():
+        if spec.training and getattr(options, name) != defaults[name]:
+            raise BadUsage(
+                f"{spec.name} is for a training, and {flag.name} trains nothing", hint="Leave one of them out"
+            )

@@ -22,15 +22,13 @@ GROUP = "edge_sdk.families"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Home:
-    """Where one of our families lives. options: its dataclass, in a module that imports no training framework. as_is:
-    name of the option, a flag, that makes a bundle of weights as they are; "" = it has none."""
+    """Where one of our families lives. options: its dataclass, in a module that imports no training framework."""
 
     module: str
     attribute: str
     options: tuple[str, str]
     task: str
     about: str
-    as_is: str = ""
 
 
 _HOMES: Mapping[str, _Home] = {
@@ -43,7 +41,6 @@ _HOMES: Mapping[str, _Home] = {
         module="edge_sdk.export.tinysam.family", attribute="TinySAM",
         options=("edge_sdk.export.tinysam.options", "TinySamOptions"), task="segmentation",
         about="TinySAM: cuts out what a point or a box shows, or everything in a picture.",
-        as_is="as_is",
     ),
 }  # fmt: skip
 """In the order of `names`; the first is what `edge-sdk demo` shows unless another one is named."""
@@ -72,11 +69,6 @@ def abouts() -> dict[str, str]:
         else f"From the package {plugins.package_of(plugins.offered(GROUP)[name])}."
         for name in names()
     }
-
-
-def as_is() -> Mapping[str, str]:
-    """Families that make bundles of weights that are trained already, with the name of the option that asks for it."""
-    return {name: home.as_is for name, home in _HOMES.items() if home.as_is}
 
 
 def family(name: str) -> Family:

@@ -14,12 +14,6 @@ from edge_sdk.cli.model_options import ModelOptions, axes_of, verb
 from edge_sdk.errors import BadUsage
 from edge_sdk.extras import need_exporting
 
-OF_TRAINING = {
-    "steps": None, "time_budget_s": None, "scratch": False, "teacher": None, "student": None,
-    "views": None, "batch": None,
-}  # fmt: skip
-"""Parameters of `edge-sdk train` that an export of trained weights has not."""
-
 
 class ModuleOrFamily(TyperCommand):
     """The command of a module, or of a family where its name comes first."""
@@ -27,21 +21,29 @@ class ModuleOrFamily(TyperCommand):
     def make_context(self, info_name: Any, args: list[str], parent: Any = None, **extra: Any) -> Any:
         from edge_sdk.export import registry
 
-        if args and args[0] in registry.as_is():
+        if args and args[0] in registry.names():
             family = args[0]
-            return _family(family, registry.as_is()[family]).make_context(
-                f"{info_name} {family}", args[1:], parent, **extra
-            )
+            return _family(family).make_context(f"{info_name} {family}", args[1:], parent, **extra)
         return super().make_context(info_name, args, parent, **extra)
 
 
-def _family(family: str, as_is: str) -> Any:
+def _family(family: str) -> Any:
+    """Its command without the options that only a training reads. Raises BadUsage where it has no trained weights."""
+    from edge_sdk.export import registry
+    from edge_sdk.export.option import as_is_of, defaults_of, specs_of
+
+    options = registry.described(family).options
+    flag = as_is_of(options)
+    if flag is None:
+        raise BadUsage(f"{family} exports what it has trained", hint=f"edge-sdk train {family} --help")
+    defaults = defaults_of(options)
+    fixed = {name: defaults[name] for name, spec in specs_of(options).items() if spec.training}
     alone = typer.Typer(rich_markup_mode=None, add_completion=False)
     doc = (
         "Makes a bundle of weights that are trained already. FOLDER is for calibration and evaluation alone.\n\n"
         f"Example: edge-sdk export {family} --weights {family}.pth --out {family}.edge"
     )
-    alone.command(name=family)(train.command_of(family, fixed={**OF_TRAINING, as_is: True}, doc=doc))
+    alone.command(name=family)(train.command_of(family, fixed={**fixed, flag.field: True}, doc=doc))
     return typer.main.get_command(alone)
 
 

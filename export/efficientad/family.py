@@ -139,10 +139,13 @@ class EfficientAD:
         own = _own(trained)
         return self._maker(own.options).graphs(own)
 
-    def samples(self, data: AnomalyData, trained: AnomalyTrained, role: str, count: int) -> AnomalySamples:
+    def samples(
+        self, data: AnomalyData, trained: AnomalyTrained, exported: Exported, count: int
+    ) -> Callable[[str], AnomalySamples]:
         """Good training pictures, foreign pictures and synthetic damage, prepared: never test pictures."""
         own = _own(trained)
-        return AnomalySamples.of(data, own, own.preprocessing, input=INPUT, count=count, ood=own.options.ood)
+        made = AnomalySamples.of(data, own, own.preprocessing, input=INPUT, count=count, ood=own.options.ood)
+        return lambda role: made
 
     def _maker(self, options: EfficientAdOptions) -> Maker:
         _ = options.own_size  # BadUsage for an unknown size

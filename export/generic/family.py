@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -75,9 +75,11 @@ class Generic:
     def graphs(self, trained: Trained) -> Exported:
         return Exported(graphs=self.float_graphs, settings=self.settings, preprocessing=self.preprocessing)
 
-    def samples(self, data: RoleSamples, trained: Trained, role: str, count: int) -> ArraySamples:
+    def samples(
+        self, data: RoleSamples, trained: Trained, exported: Exported, count: int
+    ) -> Callable[[str], ArraySamples]:
         """All that were given: who gives a thousand wants them read."""
-        return data.by_role[role]
+        return data.by_role.__getitem__
 
     def golden(self, data: RoleSamples, trained: Trained) -> Sequence[Golden]:
         return golden.golden(data.by_role)

@@ -25,7 +25,7 @@ class TensorExport(ExportTask):
         """The family's own, or `spread` over its samples: two different ones are needed."""
         if isinstance(made.family, OffersGolden):
             return made.family.golden(made.data, made.trained)
-        return spread(made.family.samples(made.data, made.trained, MODEL, COUNT))
+        return spread(made.family.samples(made.data, made.trained, made.exported, COUNT)(MODEL))
 
 
 def spread(samples: Samples) -> list[Golden]:

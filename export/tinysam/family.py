@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import ClassVar
@@ -43,10 +44,6 @@ class TinySAM:
     title: ClassVar[str] = "TinySAM"
     task: ClassVar[str] = "segmentation"
     options: ClassVar[type[TinySamOptions]] = TinySamOptions
-
-    _drawn: dict[tuple[str, int, int], FramePictures] = field(
-        default_factory=dict, init=False, repr=False, compare=False
-    )
 
     @property
     def demo(self) -> Demo:
@@ -101,21 +98,15 @@ class TinySAM:
         """Encoder, decoder and refiner, exact against the network."""
         return way_of(options_of(trained)).graphs(trained)
 
-    def samples(self, data: SegmentationData | None, trained: Trained, role: str, count: int) -> Samples:
+    def samples(
+        self, data: SegmentationData | None, trained: Trained, exported: Exported, count: int
+    ) -> Callable[[str], Samples]:
         """Frames of annotated pictures, drawn scenes and photographs, as in training: never test pictures. Decoder and
         refiner get what the float graphs before them answer."""
-        exported = self.graphs(trained)
         assert exported.preprocessing is not None
+        options, side = options_of(trained), exported.preprocessing.width
+        made = mixture(data, photographs_in(options.photographs), side=side, seed=options.seed, progress=silent)
         return PromptSamples(
-            pictures=self._frames(data, trained, exported.preprocessing.width, count), exported=exported, role=role,
-            count=count, setup=setup_of(exported, tasks.task(self.task), family=self.name, where=self.name),
-        )  # fmt: skip
-
-    def _frames(self, data: SegmentationData | None, trained: Trained, side: int, count: int) -> FramePictures:
-        """What the samples of all roles are made of: those of the latest model are kept."""
-        options, key = options_of(trained), (trained.run, side, count)
-        if key not in self._drawn:
-            made = mixture(data, photographs_in(options.photographs), side=side, seed=options.seed, progress=silent)
-            self._drawn.clear()
-            self._drawn[key] = FramePictures(made, count, options.seed)
-        return self._drawn[key]
+            pictures=FramePictures(made, count, options.seed), exported=exported, count=count,
+            setup=setup_of(exported, tasks.task(self.task), family=self.name, where=self.name),
+        ).of  # fmt: skip

@@ -30,7 +30,6 @@ OF_CALIBRATION = ("range_search",)
 NOT_TAUGHT: Mapping[str, str] = MappingProxyType(
     {
         "scratch": "starts the small size from its trunk, and --teacher trains a new student anyway",
-        "as_is": "trains nothing, and --teacher trains a student",
         "photographs": "is for trainings without a teacher: a student sees the pictures of FOLDER",
     }
 )
@@ -62,34 +61,39 @@ class TinySamOptions(FamilyOptions):
         help="Model to start from, or to export: model.safetensors of a run folder, or the published file of TinySAM, "
         "MobileSAM or SAM. Default: the model that ships.",
     )  # fmt: skip
-    scratch: bool = option(False, kind="flag", help="Start from the pretrained trunk alone, not from --weights.")
+    scratch: bool = option(
+        False, kind="flag", training=True, help="Start from the pretrained trunk alone, not from --weights."
+    )
     rate: float | None = option(
-        None, kind="float", least=1e-6, most=0.1,
+        None, kind="float", least=1e-6, most=0.1, training=True,
         help="Learning rate at its highest; it falls along a cosine. Default: 0.0015 from scratch, 0.0005 for a model "
         "that is trained already, 0.002 for a new student.",
     )  # fmt: skip
-    as_is: bool = option(False, kind="flag", help="Train nothing: FOLDER is for calibration and evaluation alone.")
+    as_is: bool = option(
+        False, kind="flag", as_is=True, help="Train nothing: FOLDER is for calibration and evaluation alone."
+    )
     photographs: Path | None = option(
         None, kind="path", help="Folder of further pictures, not annotated: surfaces for drawn scenes, and regions."
     )
     teacher: Path | None = option(
-        None, kind="path",
+        None, kind="path", training=True,
         help="Distil a student from this SAM-like network: the published file of TinySAM, MobileSAM or SAM, or "
         "model.safetensors of such a run. FOLDER's pictures show it what to learn.",
     )  # fmt: skip
     student: str | None = option(
-        None, choices=tuple(STUDENTS),
+        None, choices=tuple(STUDENTS), training=True,
         help=f"Encoder of the student: {', '.join(STUDENTS)}. Default: {next(iter(STUDENTS))}, or the network of "
         "--weights.",
     )  # fmt: skip
     views: int | None = option(
-        None, kind="int", least=0, most=1000,
+        None, kind="int", least=0, most=1000, training=True,
         help="Versions of each picture that a student sees; the teacher's embeddings of them are kept in the run "
         "folder. 0: always new ones, nothing is kept. Default: 8.",
     )  # fmt: skip
     batch: int | None = option(
-        None, kind="int", least=1, most=1024, help="Pictures a step of a distillation, for each process. Default: 4."
-    )
+        None, kind="int", least=1, most=1024, training=True,
+        help="Pictures a step of a distillation, for each process. Default: 4.",
+    )  # fmt: skip
 
     range_search: RangeSearchName | None = option(
         None, choices=get_args(RangeSearchName),
@@ -105,8 +109,6 @@ class TinySamOptions(FamilyOptions):
                 f"a side of {self.side} px is no multiple of {SIDE_MULTIPLE}",
                 hint=f"Take {round(self.side / SIDE_MULTIPLE) * SIDE_MULTIPLE}",
             )
-        if self.as_is and (self.scratch or self.steps is not None or self.time_budget_s is not None):
-            raise BadUsage("--as-is trains nothing", hint="Leave --scratch, --steps and --time-budget out")
         if self.scratch and self.weights is not None:
             raise BadUsage("--scratch starts from no weights, and --weights names some", hint="Give one of the two")
         self._check_teacher()

@@ -20,7 +20,7 @@ from edge_sdk.export.tinysam.length import Length, untaught, wants_training
 from edge_sdk.export.tinysam.options import EVERYTHING, PROMPTS, TOKENS, TinySamOptions, framed, options_of
 from edge_sdk.export.tinysam.ranges.guided import guided
 from edge_sdk.export.tinysam.sam import Sam
-from edge_sdk.export.tinysam.scenes.sources import digest_of
+from edge_sdk.export.tinysam.scenes.sources import digest_of, photographs_in
 from edge_sdk.export.tinysam.small.model import FORMAT as SMALL
 from edge_sdk.export.tinysam.thresholds import stated
 from edge_sdk.export.training.identity import digest
@@ -78,7 +78,10 @@ def plan(data: SegmentationData | None, options: TinySamOptions) -> Length:
             "name a --teacher to distil from",
         )
     read(options.weights, side=options.side)
-    identity = untaught(options, code=CODE, start=digest_of([options.weights]))
+    identity = untaught(
+        options, code=CODE, data="none" if data is None else data.digest,
+        photographs=digest_of(photographs_in(options.photographs)), start=digest_of([options.weights]),
+    )  # fmt: skip
     return Length(until=None, identity=identity, network="of --weights")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -58,8 +59,10 @@ class Edges:
     def graphs(self, trained: AnomalyTrained) -> Exported:
         return tiny.graph()
 
-    def samples(self, data: AnomalyData, trained: AnomalyTrained, role: str, count: int) -> tiny.Feeds:
-        return tiny.Feeds(tiny.graph())
+    def samples(
+        self, data: AnomalyData, trained: AnomalyTrained, exported: Exported, count: int
+    ) -> Callable[[str], tiny.Feeds]:
+        return lambda role: tiny.Feeds(exported)
 
 
 def read(folder: Path, *, group: str | None = None) -> AnomalyData:

@@ -75,7 +75,7 @@ def made_by(family: Edges, data: AnomalyData, trained: AnomalyTrained) -> Made:
     exported = family.graphs(trained)
     return Made(
         family=family, data=data, options=AnomalyOptions(), trained=trained, exported=exported, threads=1,
-        quantized=builder.quantized(family, data, trained, exported, 1),
+        quantized=builder.quantized(exported, family.samples(data, trained, exported, 8), 1),
     )  # fmt: skip
 
 

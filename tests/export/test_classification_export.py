@@ -65,8 +65,8 @@ class Colours:
     def graphs(self, trained: Trained) -> Exported:
         return self.made
 
-    def samples(self, data: Any, trained: Trained, role: str, count: int) -> Any:
-        return data
+    def samples(self, data: Any, trained: Trained, exported: Exported, count: int) -> Any:
+        return lambda role: data
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

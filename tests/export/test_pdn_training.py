@@ -358,7 +358,7 @@ def test_size_m_trains_on_pictures_that_are_not_square(
 
 def test_calibration_feeds_fit_the_graph(parts: AnomalyData, options: EfficientAdOptions, tmp_path: Path) -> None:
     trained = train(parts, replace(options, steps=1), folder=tmp_path / "run", progress=silent, recipe=RECIPE)
-    feeds = EfficientAD().samples(parts, trained, "model", 6)
+    feeds = EfficientAD().samples(parts, trained, training.graphs(trained), 6)("model")
     shapes = [feed["image"].shape for feed in feeds]
     assert shapes == [(1, SIDE + 32, SIDE + 32, 3)] * len(feeds)
 
@@ -372,7 +372,7 @@ def test_how_pictures_come_to_a_model_lies_in_its_file_and_nowhere_else(
     record = training.graphs(says_nothing).preprocessing
     assert record is not None
     assert (record.width, record.border) == (SIDE + 16, 8)
-    feeds = EfficientAD().samples(parts, says_nothing, "model", 4)
+    feeds = EfficientAD().samples(parts, says_nothing, training.graphs(says_nothing), 4)("model")
     assert {feed["image"].shape for feed in feeds} == {(1, SIDE + 16, SIDE + 16, 3)}
 
 

@@ -216,7 +216,7 @@ def test_a_run_that_is_asked_for_more_time_or_steps_goes_on(
 def test_calibration_gives_the_same_pictures_twice_and_no_held_out_one(
     data: AnomalyData, trained: AnomalyTrained
 ) -> None:
-    feeds = FAMILY.samples(data, trained, "model", 12)
+    feeds = FAMILY.samples(data, trained, FAMILY.graphs(trained), 12)("model")
     first, second = [feed["image"] for feed in feeds], [feed["image"] for feed in feeds]
     assert len(feeds) == len(first) == 12
     for a, b in zip(first, second, strict=True):
@@ -233,7 +233,7 @@ def test_a_folder_of_foreign_pictures_without_any_is_named(
 ) -> None:
     with_folder = replace(trained, options=replace(OPTIONS, ood=tmp_path))
     with pytest.raises(BadInput, match="there are no pictures in it"):
-        list(FAMILY.samples(data, with_folder, "model", 8))
+        list(FAMILY.samples(data, with_folder, FAMILY.graphs(with_folder), 8)("model"))
 
 
 def test_damage_changes_a_copy_and_is_seeded() -> None:

@@ -22,7 +22,7 @@ from edge_sdk.bundle.store import REPORT, Bundle
 from edge_sdk.calibration import Variant
 from edge_sdk.errors import BadInput
 from edge_sdk.export import build as builder
-from edge_sdk.export.family import Demo, Exported, FamilyOptions, FloatGraph, Trained, TrainingPlan
+from edge_sdk.export.family import Demo, Exported, FamilyOptions, FloatGraph, SamplesOf, Trained, TrainingPlan
 from edge_sdk.export.pack import setup_of
 from edge_sdk.export.sections import Gallery, Table
 from edge_sdk.export.tasks import export_task, options_of
@@ -34,6 +34,7 @@ from edge_sdk.export.tasks.segmentation.options import SegmentationOptions
 from edge_sdk.export.tasks.segmentation.reading import read_data
 from edge_sdk.export.tasks.segmentation.samples import PromptSamples
 from edge_sdk.progress import Progress, silent
+from edge_sdk.runtimes import registry
 from edge_sdk.tasks.base import Setup
 from edge_sdk.tasks.segmentation.frame import Frame
 from edge_sdk.tasks.segmentation.segmenter import PromptSegmenter
@@ -214,8 +215,9 @@ def test_golden_samples_are_a_point_a_box_and_both_with_clear_decisions_first(
 def test_calibration_samples_are_the_same_every_time_and_fit_their_graphs(data: SegmentationData) -> None:
     exported = disk_graphs.exported()
     made = setup(exported)
+    by_role = PromptSamples(pictures=data.train, exported=exported, setup=made, count=2, threads=1)
     for role in SegmentationTask.roles:
-        samples = PromptSamples(pictures=data.train, exported=exported, setup=made, role=role, count=2, threads=1)
+        samples = by_role.of(role)
         first, again = list(samples), list(samples)
         assert len(first) == len(samples) == 2
         for one, other in zip(first, again, strict=True):
@@ -224,6 +226,35 @@ def test_calibration_samples_are_the_same_every_time_and_fit_their_graphs(data: 
                 np.testing.assert_array_equal(one[spec.name], other[spec.name])
         if role == "decoder":
             assert [one["labels"][0].tolist() for one in first] == [[2, 3], [1, -1]]
+
+
+def test_a_picture_is_encoded_once_for_all_roles_as_far_as_memory_is_given(
+    data: SegmentationData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exported, ran = disk_graphs.exported(), []
+    onnxruntime = registry.runtime("onnxruntime")
+    compiled = type(onnxruntime).compile
+
+    def compile(self: Any, graph: bytes, options: Any) -> Any:
+        session = compiled(self, graph, options)
+        run = session.run
+        monkeypatch.setattr(
+            session, "run", lambda feeds: (ran.append(options.graph_name), run(feeds))[1], raising=False
+        )
+        return session
+
+    monkeypatch.setattr(type(onnxruntime), "compile", compile)
+    found = {}
+    for keep, encoded in ((1 << 20, 2), (0, 6)):
+        ran.clear()
+        by_role = PromptSamples(
+            pictures=data.train, exported=exported, setup=setup(exported), count=2, threads=1, keep_bytes=keep
+        )
+        found[keep] = [list(by_role.of(role)) for role in ("encoder", "decoder", "refiner", "decoder")]
+        assert ran.count("encoder") == encoded
+    for kept, again in zip(*found.values(), strict=True):
+        for one, other in zip(kept, again, strict=True):
+            assert all(np.array_equal(one[name], other[name]) for name in one)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -251,10 +282,9 @@ class Disks:
         }
         return replace(made, graphs=graphs)
 
-    def samples(self, data: Any, trained: Trained, role: str, count: int) -> Any:
-        exported = self.graphs(trained)
+    def samples(self, data: Any, trained: Trained, exported: Exported, count: int) -> SamplesOf:
         pictures = () if data is None else data.train
-        return PromptSamples(pictures=pictures, exported=exported, setup=setup(exported), role=role, count=count)
+        return PromptSamples(pictures=pictures, exported=exported, setup=setup(exported), count=count).of
 
 
 def built(tmp_path: Path, data: SegmentationData | None) -> Built:

@@ -11,6 +11,7 @@ import annotated_folders
 import numpy as np
 import pytest
 import torch
+from by_rule import sam
 from command import called
 from small_nets import SIDE, network
 from torch import nn
@@ -19,8 +20,12 @@ from edge_sdk import load_as
 from edge_sdk.export import build as builder
 from edge_sdk.export import registry, tensors_file
 from edge_sdk.export.family import Exported, Trained
+from edge_sdk.export.option import specs_of
 from edge_sdk.export.tasks.segmentation.options import SegmentationOptions
+from edge_sdk.export.tasks.segmentation.reading import read_data
+from edge_sdk.export.tinysam import saved
 from edge_sdk.export.tinysam.family import TinySAM
+from edge_sdk.export.tinysam.layout import small
 from edge_sdk.export.tinysam.options import TinySamOptions
 from edge_sdk.tasks.segmentation.segmenter import PromptSegmenter
 from edge_sdk.verify import verify
@@ -43,7 +48,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("words", "code", "said"),
     [
         (["--side", "100"], 2, "a side of 100 px is no multiple of 32. Take 96"),
-        (["--as-is", "--steps", "3"], 2, "--as-is trains nothing. Leave --scratch, --steps and --time-budget out"),
+        (
+            ["--as-is", "--steps", "3"],
+            2,
+            "--steps is for a training, and --as-is trains nothing. Leave one of them out",
+        ),
+        (
+            ["--as-is", "--rate", "0.1"],
+            2,
+            "--rate is for a training, and --as-is trains nothing. Leave one of them out",
+        ),
         (["--scratch", "--weights", "x.safetensors"], 2, "--scratch starts from no weights, and --weights names some"),
         (["--weights", "nowhere.pth"], 3, "--weights nowhere.pth: there is no such file of weights"),
         (["--photographs", "nowhere"], 3, "nowhere: this is not a folder. Name a folder of pictures"),
@@ -71,6 +85,31 @@ def test_nothing_to_train_on_is_refused(tmp_path: Path, capsys: pytest.CaptureFi
     code, shown, _ = called(capsys, "train", "tinysam", tests, "--as-is", "--out", out, "--dry-run", "--json")
     assert code == 0
     assert json.loads(shown)["finished"]
+
+
+def test_an_export_offers_no_option_that_only_a_training_reads(capsys: pytest.CaptureFixture[str]) -> None:
+    trained = [spec.name for spec in specs_of(TinySamOptions).values() if spec.training]
+    assert {"--steps", "--rate", "--teacher", "--device"} < set(trained)
+    for name in trained:
+        code, _, err = called(capsys, "export", "tinysam", "--out", "a.edge", name, "1", "--dry-run")
+        assert (code, f"No such option: {name}" in err) == (2, True)
+    code, _, err = called(capsys, "export", "efficientad")
+    assert (code, "efficientad exports what it has trained" in err) == (2, True)
+
+
+def test_the_pictures_that_calibrate_an_export_are_part_of_its_run(tmp_path: Path) -> None:
+    """Else the bundle of one folder would be taken for that of another, and lost."""
+    path = tmp_path / "published.safetensors"
+    saved.write(sam(small("a").at(64)), path)
+    runs = set()
+    for number in range(3):
+        folder = annotated_folders.label_maps(tmp_path / str(number), train=number)
+        data = read_data(folder, SegmentationOptions()) if number else None
+        options = TinySamOptions(weights=path, as_is=True)
+        runs.add(TinySAM().plan(data, options, folder=tmp_path / "run").run)
+        with_photographs = replace(options, photographs=folder if number else None)
+        runs.add(TinySAM().plan(data, with_photographs, folder=tmp_path / "run").run)
+    assert len(runs) == 5
 
 
 def test_label_maps_of_another_size_are_refused_with_both_named(

@@ -204,7 +204,8 @@ def _options(options: Any) -> ClassificationOptions:
 def _samples(made: Made, setup: Setup, settings: ClassificationSettings, progress: Progress) -> EvaluationSamples:
     stated = _options(made.options)
     if stated.test is None:
-        return CalibrationSamples(samples=made.family.samples(made.data, made.trained, MODEL, MOST_UNLABELLED))
+        samples = made.family.samples(made.data, made.trained, made.exported, MOST_UNLABELLED)
+        return CalibrationSamples(samples=samples(MODEL))
     reader = reader_of(setup, scratch=made.trained.folder)
     return read_samples(stated.test, settings.labels, reader, group=stated.group, progress=progress)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import ClassVar
 
+from edge_sdk.errors import BadUsage
 from edge_sdk.export.option import TaskOptions, option
 
 LEAST_AREA = 100
@@ -33,3 +35,16 @@ class SegmentationOptions(TaskOptions):
     kind: str | None = option(None, help="Regular expression that names what a picture shows, for metrics by kind.")
     least_area: int = option(LEAST_AREA, kind="int", least=1, help="Evaluate segments of at least so many px.")
     test_pictures: int | None = option(None, kind="int", least=2, help="Evaluate on at most so many test pictures.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.kind is not None:
+            _ = pattern_of(self.kind)
+
+
+def pattern_of(kind: str) -> re.Pattern[str]:
+    """The pattern of kinds. Raises BadUsage for what is no regular expression."""
+    try:
+        return re.compile(kind)
+    except re.error as exc:
+        raise BadUsage(f"the pattern of kinds, {kind}, is no regular expression: {exc}") from exc

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +29,7 @@ from edge_sdk.export.tasks.segmentation.annotations import (
     SegmentationData,
     size_problem,
 )
-from edge_sdk.export.tasks.segmentation.options import SegmentationOptions
+from edge_sdk.export.tasks.segmentation.options import SegmentationOptions, pattern_of
 from edge_sdk.folders import pictures_in
 from edge_sdk.grouping import Grouping
 from edge_sdk.progress import Progress, silent
@@ -150,10 +149,7 @@ class _Kinds:
     whole match. Raises BadUsage for one that is none, or that does not fit a picture."""
 
     def __init__(self, folder: Path, pattern: str | None) -> None:
-        try:
-            self._folder, self._pattern = folder, None if pattern is None else re.compile(pattern)
-        except re.error as exc:
-            raise BadUsage(f"the pattern of kinds, {pattern}, is no regular expression: {exc}") from exc
+        self._folder, self._pattern = folder, None if pattern is None else pattern_of(pattern)
 
     def __call__(self, path: Path) -> str:
         if self._pattern is None:

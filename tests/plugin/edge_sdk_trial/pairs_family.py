@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_sdk.bundle.manifest import Preprocessing
-from edge_sdk.export.family import Demo, Exported, FamilyOptions, FloatGraph, Samples, Trained, TrainingPlan
+from edge_sdk.export.family import Demo, Exported, FamilyOptions, FloatGraph, Samples, SamplesOf, Trained, TrainingPlan
 from edge_sdk.export.option import option
 from edge_sdk.progress import Progress
 from edge_sdk.runtimes import registry
@@ -61,9 +61,10 @@ class TinyPairs:
             settings=PairsSettings(values=("left", "middle", "right")), preprocessing=INPUT,
         )  # fmt: skip
 
-    def samples(self, data: PairsData, trained: Trained, role: str, count: int) -> Samples:
+    def samples(self, data: PairsData, trained: Trained, exported: Exported, count: int) -> SamplesOf:
         pictures = PreparedPictures(data, INPUT, count)
-        return pictures if role == ENCODER else _Asked(pictures, networks.encoder(drawn_weights.weights(trained)))
+        by_role: dict[str, Samples] = {ENCODER: pictures, DECODER: _Asked(pictures, exported.graphs[ENCODER].onnx)}
+        return by_role.__getitem__
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_sdk.export.family import Demo, Exported, FamilyOptions, FloatGraph, Samples, Trained, TrainingPlan
+from edge_sdk.export.family import Demo, Exported, FamilyOptions, FloatGraph, SamplesOf, Trained, TrainingPlan
 from edge_sdk.export.option import option
 from edge_sdk.export.tasks.base import Golden
 from edge_sdk.progress import Progress
@@ -51,8 +51,8 @@ class TinySeeds:
         graph = FloatGraph(onnx=networks.generator(drawn_weights.weights(trained)), variants=("int8", "int8-w7"))
         return Exported(graphs={MODEL: graph}, settings=SeedsSettings(noise=NOISE))
 
-    def samples(self, data: None, trained: Trained, role: str, count: int) -> Samples:
-        return _Noise(count)
+    def samples(self, data: None, trained: Trained, exported: Exported, count: int) -> SamplesOf:
+        return lambda role: _Noise(count)
 
     def golden(self, data: None, trained: Trained) -> Sequence[Golden]:
         return [Golden(source={"seed": np.array(seed, np.int64)}, label=f"seed {seed}") for seed in (0, 1, 7)]

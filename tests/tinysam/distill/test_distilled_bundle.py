@@ -53,7 +53,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         (["--teacher", "nowhere.pth"], 3, "--teacher nowhere.pth: there is no such file of weights. Check it"),
         (["--teacher", "T", "--scratch"], 2, "--scratch starts the small size from its trunk, and --teacher trains a"),
-        (["--teacher", "T", "--as-is"], 2, "--as-is trains nothing, and --teacher trains a student"),
+        (["--teacher", "T", "--as-is"], 2, "--teacher is for a training, and --as-is trains nothing"),
         (["--teacher", "T", "--photographs", "P"], 2, "--photographs is for trainings without a teacher"),
         (["--teacher", "T", "--weights", "T", "--student", "lite0"], 2, "--weights names the student, and --student"),
         (["--student", "lite0"], 2, "--student is of a training with --teacher. Name a teacher, or leave it out"),
