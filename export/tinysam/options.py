@@ -29,9 +29,9 @@ OF_CALIBRATION = ("range_search",)
 """Options that change how int8 is made and nothing that is learned: no part of a run's identity."""
 NOT_TAUGHT: Mapping[str, str] = MappingProxyType(
     {
-        "scratch": "starts the small size from its trunk, and --teacher trains a new student anyway",
-        "as_is": "trains nothing, and --teacher trains a student",
-        "photographs": "is for trainings without a teacher: a student sees the pictures of FOLDER",
+        "scratch": "it starts the small size from its trunk, and a student starts anew anyway",
+        "as_is": "it trains nothing, and --teacher trains a student",
+        "photographs": "a student sees the pictures of FOLDER alone",
     }
 )
 """Options that make no sense beside --teacher, and why."""
@@ -102,29 +102,37 @@ class TinySamOptions(FamilyOptions):
         super().__post_init__()
         if self.side is not None and self.side % SIDE_MULTIPLE:
             raise BadUsage(
-                f"a side of {self.side} px is no multiple of {SIDE_MULTIPLE}",
+                f"a side of {self.side} px is not a multiple of {SIDE_MULTIPLE}",
                 hint=f"Take {round(self.side / SIDE_MULTIPLE) * SIDE_MULTIPLE}",
             )
         if self.as_is and (self.scratch or self.steps is not None or self.time_budget_s is not None):
             raise BadUsage("--as-is trains nothing", hint="Leave --scratch, --steps and --time-budget out")
         if self.scratch and self.weights is not None:
-            raise BadUsage("--scratch starts from no weights, and --weights names some", hint="Give one of the two")
+            raise BadUsage(
+                "--scratch and --weights can't be combined: --scratch starts without weights",
+                hint="Give one of the two",
+            )
         self._check_teacher()
         for name in ("weights", "teacher"):  # here, before torch is imported
             path: Path | None = getattr(self, name)
             if path is not None and not path.is_file():
-                raise BadInput("there is no such file of weights", where=f"--{name} {path}", hint="Check it")
+                raise BadInput("the file of weights does not exist", where=f"--{name} {path}", hint="Check the path")
 
     def _check_teacher(self) -> None:
         if self.teacher is None:
             if given := [name for name in OF_DISTILLATION if getattr(self, name) is not None]:
-                raise BadUsage(f"--{given[0]} is of a training with --teacher", hint="Name a teacher, or leave it out")
+                raise BadUsage(f"--{given[0]} needs --teacher", hint=f"Name a teacher, or leave --{given[0]} out")
             return
         for name, why in NOT_TAUGHT.items():
             if getattr(self, name):
-                raise BadUsage(f"--{name.replace('_', '-')} {why}", hint="Give one of the two")
+                raise BadUsage(
+                    f"--{name.replace('_', '-')} can't be combined with --teacher: {why}", hint="Give one of the two"
+                )
         if self.student is not None and self.weights is not None:
-            raise BadUsage("--weights names the student, and --student another one", hint="Give one of the two")
+            raise BadUsage(
+                "--weights and --student can't be combined: each of them says which network the student is",
+                hint="Give one of the two",
+            )
 
     def preprocessing(self) -> Preprocessing | None:
         return None if self.side is None else framed(self.side)

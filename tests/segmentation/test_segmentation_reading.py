@@ -156,7 +156,7 @@ def test_coco_instances_of_another_size_are_refused_and_both_are_named(tmp_path:
         (lambda folder: folder / "nowhere", {}, BadInput, "Understood: images/train"),
         (lambda folder: folder, {}, BadInput, "there are no annotated pictures in it"),
         (lambda folder: annotated_folders.label_maps(folder, train=0, test=0), {}, BadInput, "there are no annotated"),
-        (annotated_folders.label_maps, {"kind": "(("}, BadUsage, r"the pattern of kinds, \(\(, is no regular"),
+        (annotated_folders.label_maps, {"kind": "(("}, BadUsage, r"the pattern of kinds, \(\(, is not a regular"),
         (
             annotated_folders.label_maps,
             {"kind": "square"},

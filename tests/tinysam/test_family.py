@@ -42,12 +42,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["--side", "100"], 2, "a side of 100 px is no multiple of 32. Take 96"),
+        (["--side", "100"], 2, "a side of 100 px is not a multiple of 32. Take 96"),
         (["--as-is", "--steps", "3"], 2, "--as-is trains nothing. Leave --scratch, --steps and --time-budget out"),
-        (["--scratch", "--weights", "x.safetensors"], 2, "--scratch starts from no weights, and --weights names some"),
-        (["--weights", "nowhere.pth"], 3, "--weights nowhere.pth: there is no such file of weights"),
+        (["--scratch", "--weights", "x.safetensors"], 2, "--scratch and --weights can't be combined"),
+        (["--weights", "nowhere.pth"], 3, "--weights nowhere.pth: the file of weights does not exist"),
         (["--photographs", "nowhere"], 3, "nowhere: this is not a folder. Name a folder of pictures"),
-        (["--kind", "(("], 2, "the pattern of kinds, ((, is no regular expression"),
+        (["--kind", "(("], 2, "the pattern of kinds, ((, is not a regular expression"),
     ],
 )
 def test_what_is_wrong_with_a_training_is_said_at_once(
@@ -64,7 +64,7 @@ def test_what_is_wrong_with_a_training_is_said_at_once(
 def test_nothing_to_train_on_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "a.edge"
     code, _, err = called(capsys, "train", "tinysam", "--scratch", "--out", out, "--dry-run")
-    assert (code, "nothing to train on, and no weights to export. Name a folder" in err) == (2, True)
+    assert (code, "there is nothing to train on and there are no weights to export. Name a FOLDER" in err) == (2, True)
     tests = annotated_folders.label_maps(tmp_path / "tests", train=0)
     code, _, err = called(capsys, "train", "tinysam", tests, "--out", out, "--dry-run")
     assert (code, "there is no picture to train on" in err) == (3, True)

@@ -160,7 +160,7 @@ class _Kinds:
         try:
             self._folder, self._pattern = folder, None if pattern is None else re.compile(pattern)
         except re.error as exc:
-            raise BadUsage(f"the pattern of kinds, {pattern}, is no regular expression: {exc}") from exc
+            raise BadUsage(f"the pattern of kinds, {pattern}, is not a regular expression: {exc}") from exc
 
     def __call__(self, path: Path) -> str:
         if self._pattern is None:
@@ -217,7 +217,9 @@ def _coco(folder: Path, notes: list[str]) -> dict[str, list[_Found]]:
     for file in files:
         split = next((one for one in SPLITS if one in file.stem.lower()), "train" if len(files) == 1 else "")
         if not split:
-            notes.append(f"left out: {shown(file.name)}: its name holds none of {', '.join(SPLITS)}")
+            notes.append(
+                f"left out: {shown(file.name)}: its name holds neither {', '.join(SPLITS[:-1])} nor {SPLITS[-1]}"
+            )
             continue
         out[split] += _instances(file, folder, split, notes)
     for found in out.values():
