@@ -1,4 +1,4 @@
-"""The verb `export`: make a bundle from a torch module, or from weights of a family that are trained already."""
+"""The verb `export`: make a bundle from a torch module, or from trained weights of a family."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OF_TRAINING = {
     "steps": None, "time_budget_s": None, "scratch": False, "teacher": None, "student": None,
     "views": None, "batch": None,
 }  # fmt: skip
-"""Parameters of `edge-sdk train` that an export of trained weights has not."""
+"""Parameters of `edge-sdk train` that an export of trained weights does not have."""
 
 
 class ModuleOrFamily(TyperCommand):
@@ -38,7 +38,7 @@ class ModuleOrFamily(TyperCommand):
 def _family(family: str, as_is: str) -> Any:
     alone = typer.Typer(rich_markup_mode=None, add_completion=False)
     doc = (
-        "Makes a bundle of weights that are trained already. FOLDER is for calibration and evaluation alone.\n\n"
+        "Make a bundle from trained weights. FOLDER is used for calibration and evaluation only.\n\n"
         f"Example: edge-sdk export {family} --weights {family}.pth --out {family}.edge"
     )
     alone.command(name=family)(train.command_of(family, fixed={**OF_TRAINING, as_is: True}, doc=doc))
@@ -76,7 +76,7 @@ def export(
     are free axes with their range, N is the batch. Module and graph are compared on seeded inputs of several sizes.
     All other options are those of edge-sdk quantize: samples, preprocessing, task.
 
-    A family that is trained already needs its weights alone: edge-sdk export tinysam --help.
+    Trained weights of a family need no module: edge-sdk export tinysam --help.
 
     Example: edge-sdk export nets:make --input "image:float32[N,3,64,64]" --data samples.npz --out m.edge
 

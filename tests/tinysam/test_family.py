@@ -16,6 +16,7 @@ from small_nets import SIDE, network
 from torch import nn
 
 from edge_sdk import load_as
+from edge_sdk.cli import train
 from edge_sdk.export import build as builder
 from edge_sdk.export import registry, tensors_file
 from edge_sdk.export.family import Exported, Trained
@@ -71,6 +72,27 @@ def test_nothing_to_train_on_is_refused(tmp_path: Path, capsys: pytest.CaptureFi
     code, shown, _ = called(capsys, "train", "tinysam", tests, "--as-is", "--out", out, "--dry-run", "--json")
     assert code == 0
     assert json.loads(shown)["finished"]
+
+
+def test_a_plan_says_that_weights_are_exported_as_they_are(
+    weights: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = ("--out", tmp_path / "a.edge", "--dry-run")
+    given = ("--weights", weights)
+    for words in (("export", "tinysam", *given), ("train", "tinysam", folder, *given, "--as-is"), ("train", "tinysam")):
+        code, shown, _ = called(capsys, *words, *out)
+        assert code == 0
+        assert "training             none; the weights are exported as they are" in shown
+        assert "already" not in shown
+        code, shown, _ = called(capsys, *words, *out, "--json")
+        assert (json.loads(shown)["trains"], json.loads(shown)["finished"]) == (False, True)
+    code, shown, _ = called(capsys, "train", "tinysam", folder, *given, "--steps", "3", *out)
+    assert "training             3 steps; then quantization" in shown
+
+
+def test_the_example_of_a_training_names_data_to_train_on(capsys: pytest.CaptureFixture[str]) -> None:
+    _, shown, _ = called(capsys, "train", "tinysam", "--help")
+    assert "Example: edge-sdk train tinysam FOLDER --out line3.edge" in shown
 
 
 def test_label_maps_of_another_size_are_refused_with_both_named(
@@ -155,6 +177,7 @@ def test_weights_as_they_are_become_a_bundle_that_verifies(weights: Path, tmp_pa
     assert (plan.training.finished, plan.training.steps, plan.training.facts["network"]) == (True, None, "small")
     built = builder.make(plan)
     assert (built.trained.steps, built.trained.samples) == (0, 0)
+    assert train._trained(built, plan) == "nothing was trained: the weights are exported as they are"
     report = verify(out, runtimes=["onnxruntime", "openvino"])
     assert report.passed, report.text()
     assert {row.role for row in report.rows} == {"encoder", "decoder", "refiner"}
