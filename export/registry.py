@@ -42,7 +42,7 @@ _HOMES: Mapping[str, _Home] = {
     "tinysam": _Home(
         module="edge_sdk.export.tinysam.family", attribute="TinySAM",
         options=("edge_sdk.export.tinysam.options", "TinySamOptions"), task="segmentation",
-        about="TinySAM: cuts out what a point or a box shows, or everything in a picture.",
+        about="TinySAM: segments the object at a point or in a box, or every object of a picture.",
         as_is="as_is",
     ),
 }  # fmt: skip
@@ -75,7 +75,7 @@ def abouts() -> dict[str, str]:
 
 
 def as_is() -> Mapping[str, str]:
-    """Families that make bundles of weights that are trained already, with the name of the option that asks for it."""
+    """Families that make bundles of trained weights, with the name of the option that asks for it."""
     return {name: home.as_is for name, home in _HOMES.items() if home.as_is}
 
 

@@ -85,7 +85,7 @@ def plan(data: SegmentationData | None, options: TinySamOptions) -> Length:
 def train(
     data: SegmentationData | None, options: TinySamOptions, *, folder: Path, progress: Progress, length: Length
 ) -> Trained:
-    """Nothing is learnt: the network is kept in the run folder."""
+    """Nothing is learned: the network is kept in the run folder."""
     assert options.weights is not None
     found = read(options.weights, side=options.side)
     keep(found, folder)
