@@ -65,17 +65,19 @@ class TinySamOptions(FamilyOptions):
     scratch: bool = option(False, kind="flag", help="Start from the pretrained trunk alone, not from --weights.")
     rate: float | None = option(
         None, kind="float", least=1e-6, most=0.1,
-        help="Learning rate at its highest; it falls along a cosine. Default: 0.0015 from scratch, 0.0005 for a model "
-        "that is trained already, 0.002 for a new student.",
+        help="Peak learning rate; it follows a cosine schedule. Default: 0.0015 from scratch, 0.0005 for a model "
+        "that is already trained, 0.002 for a new student.",
     )  # fmt: skip
-    as_is: bool = option(False, kind="flag", help="Train nothing: FOLDER is for calibration and evaluation alone.")
+    as_is: bool = option(
+        False, kind="flag", help="Train nothing. FOLDER is used for calibration and evaluation only."
+    )  # fmt: skip
     photographs: Path | None = option(
-        None, kind="path", help="Folder of further pictures, not annotated: surfaces for drawn scenes, and regions."
+        None, kind="path", help="Folder of pictures without annotations: textures for synthetic scenes, and regions."
     )
     teacher: Path | None = option(
         None, kind="path",
         help="Distil a student from this SAM-like network: the published file of TinySAM, MobileSAM or SAM, or "
-        "model.safetensors of such a run. FOLDER's pictures show it what to learn.",
+        "model.safetensors from the run folder of such a network. The student learns on the pictures of FOLDER.",
     )  # fmt: skip
     student: str | None = option(
         None, choices=tuple(STUDENTS),
@@ -84,8 +86,8 @@ class TinySamOptions(FamilyOptions):
     )  # fmt: skip
     views: int | None = option(
         None, kind="int", least=0, most=1000,
-        help="Versions of each picture that a student sees; the teacher's embeddings of them are kept in the run "
-        "folder. 0: always new ones, nothing is kept. Default: 8.",
+        help="Views of each picture that the student is trained on; the teacher's embeddings of them are cached in the "
+        "run folder. 0: a new view every time, and no cache. Default: 8.",
     )  # fmt: skip
     batch: int | None = option(
         None, kind="int", least=1, most=1024, help="Pictures a step of a distillation, for each process. Default: 4."
@@ -94,8 +96,8 @@ class TinySamOptions(FamilyOptions):
     range_search: RangeSearchName | None = option(
         None, choices=get_args(RangeSearchName),
         help="Search ranges of the encoder's int8 inputs by gradients of masks and predicted IoUs: fisher, or hessian, "
-        "as Q-TinySAM in sequential mode. Takes minutes at 256 px, more at larger sides; kept where it is nearest to "
-        "float32. Default: no search.",
+        "as Q-TinySAM in sequential mode. Takes minutes at 256 px, longer for larger frames; used if it is the closest "
+        "to float32. Default: no search.",
     )  # fmt: skip
 
     def __post_init__(self) -> None:

@@ -31,5 +31,5 @@ class SegmentationOptions(TaskOptions):
         None, help="If a part has several pictures: regular expression that names the part, or TABLE.csv:COLUMN."
     )
     kind: str | None = option(None, help="Regular expression that names what a picture shows, for metrics by kind.")
-    least_area: int = option(LEAST_AREA, kind="int", least=1, help="Evaluate segments of at least so many px.")
-    test_pictures: int | None = option(None, kind="int", least=2, help="Evaluate on at most so many test pictures.")
+    least_area: int = option(LEAST_AREA, kind="int", least=1, help="Smallest segment that is evaluated, px.")
+    test_pictures: int | None = option(None, kind="int", least=2, help="Most test pictures to evaluate on.")
