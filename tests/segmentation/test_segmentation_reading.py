@@ -108,6 +108,22 @@ def test_copies_of_training_pictures_are_no_test_pictures(tmp_path: Path) -> Non
     assert [one.part for one in by_part.test] == []
 
 
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ("part,file\np1,images/train/round_0.png\np1\n", "line 3 of the table of parts has too few values"),
+        ("file,part\na.png\n", "line 2 of the table of parts has too few values"),
+        ("file,kind\na.png,b\n", "the table of parts has no column 'part'"),
+        ("", "the table of parts has no column 'file'"),
+    ],
+)
+def test_a_table_of_parts_that_is_not_whole_is_refused(tmp_path: Path, table: str, words: str) -> None:
+    annotated_folders.label_maps(tmp_path)
+    (tmp_path / "parts.csv").write_text(table, "utf-8")
+    with pytest.raises(BadInput, match=words):
+        read(tmp_path, group="parts.csv:part")
+
+
 def test_val_is_trained_on_only_where_there_is_a_test(tmp_path: Path) -> None:
     annotated_folders.label_maps(tmp_path)
     for home in ("images", "labels"):

@@ -36,8 +36,8 @@ CALLS = {"set_image": 5, "click": 10, "everything": 1}
 _ABOUT = (
     "Left: a click, the dot, at the innermost pixel of the largest annotated segment. Middle: a box around the "
     "annotated segment of median size. Both show the mask that predict returns and its IoU with the annotated segment: "
-    "100 % is the same pixels, and half of an object is 50 %. Right: everything mode, without a prompt; it has no score, "
-    "since not every object is annotated. Predicted IoU is an estimate by the network."
+    "100 % is the same pixels, and half of an object is 50 %. Right: everything mode, without a prompt; it has no "
+    "score, since not every object is annotated. Predicted IoU is an estimate by the network."
 )
 _WHITE, _LIGHT, _BLACK = (255, 255, 255), (120, 255, 160), (0, 0, 0)
 
