@@ -101,7 +101,8 @@ def read(encoded: Mapping[str, Any]) -> Rle:
 
 def _whole(value: Any) -> int:
     """Raises ValueError for anything but a whole number; 7.0 is one, true and a text of digits are not."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or value % 1:
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not is_number or value % 1:
         raise ValueError(f"its size holds {value!r:.40}, which is not a whole number")
     return int(value)
 
