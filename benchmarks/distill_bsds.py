@@ -3,7 +3,7 @@
 Trains a teacher on the photographs of `train` and `val`, its trunk from the small size that ships; then the same
 student from the same start for the same number of steps, with true masks alone ("none"), with the teacher's masks too
 ("output"), and with embedding, tokens and weighted masks ("full"). Measures all of them on `test` by the protocol of
-bsds.py, beside trivial masks and the bound that the mask grid allows. Resumable: what has its JSON in --runs is not
+bsds.py, beside trivial masks and the upper bound of the mask grid. Resumable: what has its JSON in --runs is not
 run again, what has a checkpoint is resumed. Nothing trained here ships: the pictures are for research.
 
     python benchmarks/distill_bsds.py --data ../shared/data/bsds500 --runs runs/bsds

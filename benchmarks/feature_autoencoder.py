@@ -56,7 +56,7 @@ def _grown(x: Tensor, like: Tensor) -> Tensor:
     return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False)
 
 
-def learnt(
+def learned(
     model: XsModel, pictures: Sequence[Picture], store: PictureStore, record: Preprocessing, *, any_orientation: bool,
     steps: int,
 ) -> Autoencoder:  # fmt: skip
@@ -94,7 +94,7 @@ def maps(
             image = torch.from_numpy(store.tensor(picture.path, record)[None])
             features = model.trunk(image, model.layout.blocks)
             out.setdefault("own", []).append(model.combined(model.maps(features)))
-            expected = model.learnt(features)
+            expected = model.learned(features)
             seen = {tap: model.standardised(tap, features[tap]) for tap in TAPS}
             for tap, rebuilt in net(seen).items():
                 out.setdefault(f"teacher, {tap}", []).append((rebuilt - seen[tap]).square().mean(1))

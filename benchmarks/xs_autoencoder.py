@@ -26,7 +26,7 @@ WEIGHTS = (0.1, 0.25, 0.5, 1.0)
 
 def measure(name: str, asked: argparse.Namespace) -> dict[str, Any]:
     """AUROC of XS alone, of each map of the autoencoder alone, and of XS with the mean of an autoencoder's two maps."""
-    from feature_autoencoder import TAPS, learnt, maps
+    from feature_autoencoder import TAPS, learned, maps
     from xs_maps import auroc_of, placed_by, trained_on
 
     from edge_sdk.export.efficientad import saved
@@ -36,7 +36,7 @@ def measure(name: str, asked: argparse.Namespace) -> dict[str, Any]:
     training, data = trained_on(name, run, asked.data)
     parts, store, record = data.shares, data.store, training.preprocessing()
     model = XsModel.load(run / saved.MODEL)
-    net = learnt(model, parts.training, store, record, any_orientation=SETS[name].any_orientation, steps=asked.steps)
+    net = learned(model, parts.training, store, record, any_orientation=SETS[name].any_orientation, steps=asked.steps)
     scale, test = (maps(model, net, pictures, store, record) for pictures in (parts.scaling, data.test))
     good = np.array([p.label == "good" for p in data.test])
     placed = {

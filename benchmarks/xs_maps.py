@@ -59,9 +59,9 @@ class Compared:
         wrong: dict[int, list[Tensor]] = {tap: [] for tap in model.layout.taps}
         rng = np.random.default_rng(0)
         for picture in training:
-            features, learnt = self._seen(picture)
+            features, learned = self._seen(picture)
             for tap, kept in wrong.items():
-                cells = model.difference(tap, learnt, features)[0].flatten(1).T
+                cells = model.difference(tap, learned, features)[0].flatten(1).T
                 kept.append(cells[torch.from_numpy(rng.permutation(len(cells))[:CELLS])])
         self._rotations = {tap: _rotations(torch.cat(kept).double()) for tap, kept in wrong.items()}
 
@@ -69,23 +69,23 @@ class Compared:
         """(pictures, h, w) by measure and tap, on the tap's own cells."""
         out: dict[Names, list[Tensor]] = {}
         for picture in pictures:
-            features, learnt = self._seen(picture)
+            features, learned = self._seen(picture)
             for tap in self._model.layout.taps:
-                difference = self._model.difference(tap, learnt, features)
+                difference = self._model.difference(tap, learned, features)
                 out.setdefault(("square", tap), []).append(difference.square().mean(1))
                 for name, turn in self._rotations[tap].items():
                     out.setdefault((name, tap), []).append(
                         torch.nn.functional.conv2d(difference, turn[:, :, None, None]).square().mean(1)
                     )
                 target = self._model.standardised(tap, features[tap])
-                out.setdefault(("cosine", tap), []).append(apart(learnt[tap], target))
+                out.setdefault(("cosine", tap), []).append(apart(learned[tap], target))
         return {name: torch.cat(each).numpy() for name, each in out.items()}
 
     def _seen(self, picture: Picture) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
         with torch.inference_mode():
             inputs = torch.from_numpy(self._store.tensor(picture.path, self._record)[None])
             features = self._model.trunk(inputs, self._model.layout.blocks)
-            return features, self._model.learnt(features)
+            return features, self._model.learned(features)
 
 
 def _rotations(wrong: Tensor) -> dict[str, Tensor]:

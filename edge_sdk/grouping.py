@@ -70,17 +70,22 @@ def parts_of_table(table: Path, column: str) -> dict[str, str]:
     """
     try:
         with table.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            rows = list(csv.DictReader(file))
+            reader = csv.DictReader(file)
+            rows, columns = list(reader), reader.fieldnames or ()
     except (OSError, csv.Error) as exc:
         raise BadInput(f"the table of parts can't be read: {exc}", where=str(table)) from exc
-    missing = [name for name in ("file", column) if not rows or rows[0].get(name) is None]
-    if missing:
+    if missing := [name for name in ("file", column) if name not in columns]:
         raise BadInput(
             f"the table of parts has no column {missing[0]!r}", where=str(table), hint="--group FILE.csv:COLUMN"
         )
     out: dict[str, str] = {}
     bare: dict[str, set[str]] = {}
-    for row in rows:
+    for line, row in enumerate(rows, 2):
+        if row["file"] is None or row[column] is None:
+            raise BadInput(
+                f"line {line} of the table of parts has too few values", where=str(table),
+                hint=f"Write a file and its {column} into each line",
+            )  # fmt: skip
         folders = [row[name] for name in ("split", "class") if row.get(name)]
         out["/".join([*folders, row["file"]])] = row[column]
         bare.setdefault(Path(row["file"]).name, set()).add(row[column])

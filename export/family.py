@@ -172,7 +172,8 @@ class TrainingPlan:
     run: digest of what is learned from what (data, options, weights; not the device); whatever resumes it has the same,
     and so has `Trained.run`. kept_step: of the checkpoint that is resumed, None = there is none. finished: that
     checkpoint is at the end, and nothing will be trained. processes: that train it together, see `training.launch`;
-    a family that trains in one process leaves it at 1. rows: (name, text) of the network for a person; facts: the
+    a family that trains in one process leaves it at 1. trains: False where there is no training at all and the weights
+    are exported as they are; such a plan is `finished`, too. rows: (name, text) of the network for a person; facts: the
     same for JSON, by the family's own names.
     """
 
@@ -181,6 +182,7 @@ class TrainingPlan:
     time_budget_s: float | None = None
     kept_step: int | None = None
     finished: bool = False
+    trains: bool = True
     processes: int = 1
     rows: tuple[tuple[str, str], ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)

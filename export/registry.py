@@ -40,7 +40,7 @@ _HOMES: Mapping[str, _Home] = {
     "tinysam": _Home(
         module="edge_sdk.export.tinysam.family", attribute="TinySAM",
         options=("edge_sdk.export.tinysam.options", "TinySamOptions"), task="segmentation",
-        about="TinySAM: cuts out what a point or a box shows, or everything in a picture.",
+        about="TinySAM: segments the object at a point or in a box, or every object of a picture.",
     ),
 }  # fmt: skip
 """In the order of `names`; the first is what `edge-sdk demo` shows unless another one is named."""

@@ -1,4 +1,4 @@
-"""The verb `export`: make a bundle from a torch module, or from weights of a family that are trained already."""
+"""The verb `export`: make a bundle from a torch module, or from trained weights of a family."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _family(family: str) -> Any:
     fixed = {name: defaults[name] for name, spec in specs_of(options).items() if spec.training}
     alone = typer.Typer(rich_markup_mode=None, add_completion=False)
     doc = (
-        "Makes a bundle of weights that are trained already. FOLDER is for calibration and evaluation alone.\n\n"
+        "Make a bundle from trained weights. FOLDER is used for calibration and evaluation only.\n\n"
         f"Example: edge-sdk export {family} --weights {family}.pth --out {family}.edge"
     )
     alone.command(name=family)(train.command_of(family, fixed={**fixed, flag.field: True}, doc=doc))
@@ -78,7 +78,7 @@ def export(
     are free axes with their range, N is the batch. Module and graph are compared on seeded inputs of several sizes.
     All other options are those of edge-sdk quantize: samples, preprocessing, task.
 
-    A family that is trained already needs its weights alone: edge-sdk export tinysam --help.
+    Trained weights of a family need no module: edge-sdk export tinysam --help.
 
     Example: edge-sdk export nets:make --input "image:float32[N,3,64,64]" --data samples.npz --out m.edge
 

@@ -24,7 +24,7 @@ from edge_sdk.cli.options import (
     policy,
     variants,
 )
-from edge_sdk.counted import counted
+from edge_sdk.counted import counted, listed
 from edge_sdk.errors import BadInput, BadUsage, EdgeError
 from edge_sdk.shown import shortened, shown, url_of
 
@@ -134,13 +134,17 @@ def _prompts(words: Iterable[str], task: Task) -> list[tuple[str, str]]:
     for word in words:
         name, sign, value = word.partition("=")
         if name not in task.prompts:
-            known = ", ".join(f"{one}={what}" for one, what in task.prompts.items())
+            known = "; ".join(f"{one}={kind.form} ({kind.about})" for one, kind in task.prompts.items())
             raise BadUsage(
-                f"the task {task.name} takes no prompt {shown(name)}", where="--prompt",
-                hint=f"It takes {known}" if known else "Leave it out",
+                f"the task {task.name} has no prompt {shown(name)}", where="--prompt",
+                hint=f"Prompts are: {known}" if known else "Leave it out",
             )  # fmt: skip
         if not (sign and value):
-            raise BadUsage(f"{shown(word)} has no value", where="--prompt", hint=f"Write {name}={task.prompts[name]}")
+            form = task.prompts[name]
+            raise BadUsage(
+                f"the prompt {shown(name)} has no value", where="--prompt",
+                hint=f"Write {name}={form.form}, such as {name}={form.example}",
+            )  # fmt: skip
         pairs.append((name, value))
     return pairs
 
@@ -150,10 +154,9 @@ def _suffixes(names: Iterable[str], task: Task, out: Path | None) -> list[str]:
     found = []
     for name in dict.fromkeys(names):
         if name not in task.files:
-            known = ", ".join(task.files)
             raise BadUsage(
-                f"results of the task {task.name} are not saved as {shown(name)}", where="--save",
-                hint=f"Give one of {known}" if known else "Leave it out",
+                f"the task {task.name} saves no file called {shown(name)}", where="--save",
+                hint=f"Give {listed(task.files)}" if task.files else "Leave it out",
             )  # fmt: skip
         found.append(task.files[name])
     if found and out is None:

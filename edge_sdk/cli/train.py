@@ -95,7 +95,7 @@ def command_of(family: str, *, fixed: Mapping[str, Any] | None = None, doc: str 
         if doc
         else (
             f"{home.about}\n\nCtrl-C stops and keeps a checkpoint; the same command resumes from it.\n\n"
-            f"Example: edge-sdk train {family}{f' {task.data_name}' if task.data_needed else ''} --out line3.edge"
+            f"Example: edge-sdk train {family} {task.data_name} --out line3.edge"
         )
     )
     return command
@@ -211,7 +211,8 @@ def _plan_json(plan: BuildPlan) -> dict[str, object]:
     return {
         **plan.checked.facts, **training.facts, "steps": training.steps, "time_budget_s": training.time_budget_s,
         "threads": plan.threads, "run": str(plan.folder), "kept_step": training.kept_step,
-        "finished": training.finished, "bundle": str(plan.wanted.out), "replaces": plan.replaces,
+        "trains": training.trains, "finished": training.finished, "bundle": str(plan.wanted.out),
+        "replaces": plan.replaces,
     }  # fmt: skip
 
 
@@ -230,6 +231,8 @@ def _plan_text(plan: BuildPlan) -> str:
 
 def _ending(plan: BuildPlan) -> str:
     training = plan.training
+    if not training.trains:
+        return "none; the weights are exported as they are"
     if training.finished:
         return "already complete; the bundle is built from the saved model"
     ends = [counted(training.steps, "step")] if training.steps is not None else []
@@ -281,6 +284,8 @@ def written(built: Built, task: Any, refused: Mapping[str, str]) -> list[str]:
 
 def _trained(built: Built, plan: BuildPlan) -> str:
     done, training = built.trained, plan.training
+    if not training.trains:
+        return "nothing was trained: the weights are exported as they are"
     text = f"{counted(done.steps, 'step')} in {terminal.clock(done.training_s)} on {counted(done.samples, 'sample')}"
     if training.finished:
         return f"already trained: {text}"

@@ -419,6 +419,16 @@ class Headline:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptForm:
+    """How one kind of prompt is written on a command line, NAME=VALUE. form: of the value, such as X,Y. example: one
+    value, such as 100,50. about: what it states, as a phrase: "a pixel on the object"."""
+
+    form: str
+    example: str
+    about: str
+
+
 class Task(ABC):
     """One kind of use. A task is its file (or folder) beside this one and a line in `edge_sdk/tasks/__init__.py`.
 
@@ -426,9 +436,8 @@ class Task(ABC):
     has, whichever they are. settings: the type of `manifest.settings`. predictor: the class that `open` makes. records:
     kinds of site records that this task alone knows, beside those of `decision.record.KINDS`. batch_rows: by role, the
     most rows of one call where `load` is given no `max_batch`; 1 for roles that are not in it. prompts: what a command
-    line may give beside the inputs, by name, with what the value is: {"point": "X,Y on the object"}. files: what `save`
-    of its results writes, by name, with the suffix that asks for it, the usual one first: {"plot": ".png"}; {} =
-    nothing but a result's own `suffix`.
+    line may give beside the inputs, by name. files: what `save` of its results writes, by name, with the suffix that
+    asks for it, the usual one first: {"plot": ".png"}; {} = nothing but a result's own `suffix`.
     """
 
     name: ClassVar[str]
@@ -437,7 +446,7 @@ class Task(ABC):
     predictor: ClassVar[type[Running[Any, Any]]]
     records: ClassVar[tuple[type[Record], ...]] = ()
     batch_rows: ClassVar[Mapping[str, int]] = {}
-    prompts: ClassVar[Mapping[str, str]] = {}
+    prompts: ClassVar[Mapping[str, PromptForm]] = {}
     files: ClassVar[Mapping[str, str]] = {}
 
     def roles_of(self, there: Iterable[str]) -> tuple[str, ...]:

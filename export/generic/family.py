@@ -62,7 +62,7 @@ class Generic:
         for graph in self.float_graphs.values():
             total.update(graph.onnx)
         total.update(data.digest.encode())
-        return TrainingPlan(run=total.hexdigest()[:16], steps=0, finished=True)
+        return TrainingPlan(run=total.hexdigest()[:16], steps=0, finished=True, trains=False)
 
     def train(
         self, data: RoleSamples, options: FamilyOptions, *, planned: TrainingPlan | None = None, folder: Path,

@@ -72,7 +72,8 @@ class TinySAM:
         return TinySamPlan(
             length=length, run=digest(length.identity), steps=None if until is None else until.steps,
             time_budget_s=None if until is None else until.time_budget_s, kept_step=None if at is None else at.step,
-            finished=until is None or (at is not None and until.over(at)), processes=length.processes,
+            finished=until is None or (at is not None and until.over(at)), trains=until is not None,
+            processes=length.processes,
             rows=(("network", f"{self.title} {length.network}"), *length.rows, ("device", length.device)),
             facts={"network": length.network, "side": options.side, "device": length.device, **length.facts},
         )  # fmt: skip

@@ -18,7 +18,7 @@ PATCH = 16
 def _check_size(image_size: int, stride: int) -> None:
     if image_size < stride or image_size % stride:
         raise BadUsage(
-            f"an image size of {image_size} px is no multiple of {stride} px, a cell of the embedding",
+            f"an image size of {image_size} px is not a multiple of {stride} px, a cell of the embedding",
             hint=f"Take {max(1, round(image_size / stride)) * stride}",
         )
 

@@ -29,8 +29,8 @@ OF_CALIBRATION = ("range_search",)
 """Options that change how int8 is made and nothing that is learned: no part of a run's identity."""
 NOT_TAUGHT: Mapping[str, str] = MappingProxyType(
     {
-        "scratch": "starts the small size from its trunk, and --teacher trains a new student anyway",
-        "photographs": "is for trainings without a teacher: a student sees the pictures of FOLDER",
+        "scratch": "it starts the small size from its trunk, and a student starts anew anyway",
+        "photographs": "a student sees the pictures of FOLDER alone",
     }
 )
 """Options that make no sense beside --teacher, and why."""
@@ -66,19 +66,19 @@ class TinySamOptions(FamilyOptions):
     )
     rate: float | None = option(
         None, kind="float", least=1e-6, most=0.1, training=True,
-        help="Learning rate at its highest; it falls along a cosine. Default: 0.0015 from scratch, 0.0005 for a model "
-        "that is trained already, 0.002 for a new student.",
+        help="Peak learning rate; it follows a cosine schedule. Default: 0.0015 from scratch, 0.0005 for a model "
+        "that is already trained, 0.002 for a new student.",
     )  # fmt: skip
     as_is: bool = option(
-        False, kind="flag", as_is=True, help="Train nothing: FOLDER is for calibration and evaluation alone."
-    )
+        False, kind="flag", as_is=True, help="Train nothing. FOLDER is used for calibration and evaluation only."
+    )  # fmt: skip
     photographs: Path | None = option(
-        None, kind="path", help="Folder of further pictures, not annotated: surfaces for drawn scenes, and regions."
+        None, kind="path", help="Folder of pictures without annotations: textures for synthetic scenes, and regions."
     )
     teacher: Path | None = option(
         None, kind="path", training=True,
         help="Distil a student from this SAM-like network: the published file of TinySAM, MobileSAM or SAM, or "
-        "model.safetensors of such a run. FOLDER's pictures show it what to learn.",
+        "model.safetensors from the run folder of such a network. The student learns on the pictures of FOLDER.",
     )  # fmt: skip
     student: str | None = option(
         None, choices=tuple(STUDENTS), training=True,
@@ -87,8 +87,8 @@ class TinySamOptions(FamilyOptions):
     )  # fmt: skip
     views: int | None = option(
         None, kind="int", least=0, most=1000, training=True,
-        help="Versions of each picture that a student sees; the teacher's embeddings of them are kept in the run "
-        "folder. 0: always new ones, nothing is kept. Default: 8.",
+        help="Views of each picture that the student is trained on; the teacher's embeddings of them are cached in the "
+        "run folder. 0: a new view every time, and no cache. Default: 8.",
     )  # fmt: skip
     batch: int | None = option(
         None, kind="int", least=1, most=1024, training=True,
@@ -98,35 +98,43 @@ class TinySamOptions(FamilyOptions):
     range_search: RangeSearchName | None = option(
         None, choices=get_args(RangeSearchName),
         help="Search ranges of the encoder's int8 inputs by gradients of masks and predicted IoUs: fisher, or hessian, "
-        "as Q-TinySAM in sequential mode. Takes minutes at 256 px, more at larger sides; kept where it is nearest to "
-        "float32. Default: no search.",
+        "as Q-TinySAM in sequential mode. Takes minutes at 256 px, longer for larger frames; used if it is the closest "
+        "to float32. Default: no search.",
     )  # fmt: skip
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.side is not None and self.side % SIDE_MULTIPLE:
             raise BadUsage(
-                f"a side of {self.side} px is no multiple of {SIDE_MULTIPLE}",
+                f"a side of {self.side} px is not a multiple of {SIDE_MULTIPLE}",
                 hint=f"Take {round(self.side / SIDE_MULTIPLE) * SIDE_MULTIPLE}",
             )
         if self.scratch and self.weights is not None:
-            raise BadUsage("--scratch starts from no weights, and --weights names some", hint="Give one of the two")
+            raise BadUsage(
+                "--scratch and --weights can't be combined: --scratch starts without weights",
+                hint="Give one of the two",
+            )
         self._check_teacher()
         for name in ("weights", "teacher"):  # here, before torch is imported
             path: Path | None = getattr(self, name)
             if path is not None and not path.is_file():
-                raise BadInput("there is no such file of weights", where=f"--{name} {path}", hint="Check it")
+                raise BadInput("the file of weights does not exist", where=f"--{name} {path}", hint="Check the path")
 
     def _check_teacher(self) -> None:
         if self.teacher is None:
             if given := [name for name in OF_DISTILLATION if getattr(self, name) is not None]:
-                raise BadUsage(f"--{given[0]} is of a training with --teacher", hint="Name a teacher, or leave it out")
+                raise BadUsage(f"--{given[0]} needs --teacher", hint=f"Name a teacher, or leave --{given[0]} out")
             return
         for name, why in NOT_TAUGHT.items():
             if getattr(self, name):
-                raise BadUsage(f"--{name.replace('_', '-')} {why}", hint="Give one of the two")
+                raise BadUsage(
+                    f"--{name.replace('_', '-')} can't be combined with --teacher: {why}", hint="Give one of the two"
+                )
         if self.student is not None and self.weights is not None:
-            raise BadUsage("--weights names the student, and --student another one", hint="Give one of the two")
+            raise BadUsage(
+                "--weights and --student can't be combined: each of them says which network the student is",
+                hint="Give one of the two",
+            )
 
     def preprocessing(self) -> Preprocessing | None:
         return None if self.side is None else framed(self.side)

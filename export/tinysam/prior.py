@@ -1,8 +1,8 @@
 """The mask that a prompt is by itself, where a network of our own starts from. No published network has it.
 
 With prompt tokens alone a network trained from nothing answers nothing for hundreds of steps: the tokens say where to
-look only once attention has learnt to find their place. Added to the logits, the prompt's own mask is an answer from
-the first step on, and what is learnt is the difference (specs/tinysam.md, section 12). It is taken for a mask prompt
+look only once attention has learned to find their place. Added to the logits, the prompt's own mask is an answer from
+the first step on, and what is learned is the difference (specs/tinysam.md, section 12). It is taken for a mask prompt
 too, which shows the image's cells which of them are meant: losses fall faster than with the sum alone.
 """
 
@@ -20,7 +20,7 @@ RADII = (0.1, 0.05, 0.1, 0.2)
 
 
 class Prior(nn.Module):
-    """gain * map + offset for each of `masks` masks, both learnt. The map is the share of a cell inside the box, or
+    """gain * map + offset for each of `masks` masks, both learned. The map is the share of a cell inside the box, or
     without a box the highest of the bumps at the positive points."""
 
     def __init__(self, masks: int, image_size: int, side: int) -> None:

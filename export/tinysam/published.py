@@ -60,7 +60,7 @@ class Published:
 def load(path: Path, *, image_size: int = IMAGE_SIZE) -> Published:
     """The network in `path`, for frames of `image_size` px. Raises NotThere, or BadInput that names what is wrong."""
     if not path.is_file():
-        raise NotThere("there is no such file of weights", where=str(path), hint=_HINT)
+        raise NotThere("the file of weights does not exist", where=str(path), hint=_HINT)
     state = _plain(tensors_file.weights_of(path, mapped=True, if_pickled=_PICKLED))
     encoder = encoder_in(state, where=str(path))
     layout = SamLayout(encoder=ENCODERS[encoder])
@@ -90,7 +90,7 @@ def encoder_in(state: Mapping[str, Tensor], *, where: str) -> str:
     if _VIT in state:
         rows = state[_VIT].shape[0]
         if rows not in _VITS:
-            raise BadInput(f"its encoder is {rows} wide, no ViT of SAM is", where=where, hint=_HINT)
+            raise BadInput(f"its encoder is {rows} wide, which no ViT of SAM is", where=where, hint=_HINT)
         return _VITS[rows]
     first = next(iter(state), None)
     what = f"its first key is {shown(first)}" if first is not None else "it is empty"

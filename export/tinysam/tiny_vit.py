@@ -41,7 +41,7 @@ class PatchMerging(nn.Module):
 
 
 class WindowAttention(nn.Module):
-    """Attention within one window, with a learnt bias per head and distance: (B, window^2, C) -> same shape.
+    """Attention within one window, with a learned bias per head and distance: (B, window^2, C) -> same shape.
 
     The layer norm is inside, so that the zeros which fill up a window become the norm's bias and take part. The bias
     table is looked up anew in each run: a cache of it would go stale when weights load.

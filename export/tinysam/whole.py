@@ -56,7 +56,7 @@ def read(path: Path, *, side: int | None = None) -> Whole:
         return Whole(net=net, what=str(facts.get("what", "SAM-like, trained here")), everything=stated(facts))
     if tensors_file.kind_of(path) == SMALL:
         raise BadInput(
-            "this is the small size, whose masks are of windows, not of the whole frame", where=str(path),
+            "this is the small size, whose masks cover windows, not the whole frame", where=str(path),
             hint="Name the file of TinySAM, MobileSAM or SAM, or of a student that was distilled from one",
         )  # fmt: skip
     found = published.load(path, image_size=side or IMAGE_SIZE)
@@ -88,7 +88,7 @@ def plan(data: SegmentationData | None, options: TinySamOptions) -> Length:
 def train(
     data: SegmentationData | None, options: TinySamOptions, *, folder: Path, progress: Progress, length: Length
 ) -> Trained:
-    """Nothing is learnt: the network is kept in the run folder."""
+    """Nothing is learned: the network is kept in the run folder."""
     assert options.weights is not None
     found = read(options.weights, side=options.side)
     keep(found, folder)

@@ -33,8 +33,8 @@ def identify(options: Any, recipe: object = None, *, code: str, **made_of: str) 
     """
     paths = {name for name, spec in specs_of(type(options)).items() if spec.kind == "path"}
     chosen = {name: text for name, text in _texts("", options) if name not in paths}
-    learnt_by = {} if recipe is None else dict(_texts("recipe.", recipe))
-    return {**chosen, **made_of, **learnt_by, "code": code}
+    learned_by = {} if recipe is None else dict(_texts("recipe.", recipe))
+    return {**chosen, **made_of, **learned_by, "code": code}
 
 
 def differences(stored: Mapping[str, str], now: Mapping[str, str]) -> list[str]:

@@ -61,11 +61,11 @@ def test_a_warm_start_gives_gradient_to_every_output() -> None:
 
 
 def test_the_student_pulls_the_autoencoder_too() -> None:
-    decoded, learnt = torch.ones(1, 2, 4, 4, requires_grad=True), torch.zeros(1, 2, 4, 4, requires_grad=True)
-    losses.student_autoencoder_loss(decoded, learnt).backward()  # type: ignore[no-untyped-call]
+    decoded, learned = torch.ones(1, 2, 4, 4, requires_grad=True), torch.zeros(1, 2, 4, 4, requires_grad=True)
+    losses.student_autoencoder_loss(decoded, learned).backward()  # type: ignore[no-untyped-call]
     assert decoded.grad is not None
-    assert learnt.grad is not None
-    assert torch.equal(decoded.grad, -learnt.grad)
+    assert learned.grad is not None
+    assert torch.equal(decoded.grad, -learned.grad)
     assert float(decoded.grad.abs().sum()) > 0
 
 

@@ -258,6 +258,6 @@ def test_the_score_is_the_mean_of_the_nearest_number_of_cells_to_the_share() -> 
 def test_a_student_reaches_a_tap_that_is_two_strides_coarser_at_once() -> None:
     layout = XsLayout(taps=(10,), stem=8, width=16, sources=(Source(10, "weighted"),), map_stride=16)
     height = cells(SIDE, stride_of(layout.start))
-    learnt = Student(layout)(torch.zeros(1, BLOCKS[layout.start].outputs, height, height))
-    assert learnt[10].shape == (1, BLOCKS[10].outputs, cells(SIDE, stride_of(10)), cells(SIDE, stride_of(10)))
+    learned = Student(layout)(torch.zeros(1, BLOCKS[layout.start].outputs, height, height))
+    assert learned[10].shape == (1, BLOCKS[10].outputs, cells(SIDE, stride_of(10)), cells(SIDE, stride_of(10)))
     assert stride_of(10) == 4 * stride_of(layout.start)

@@ -322,7 +322,7 @@ def test_a_folder_without_a_model_is_named(trained: AnomalyTrained, tmp_path: Pa
 
 
 def _lesson(data: AnomalyData, **changes: object) -> XsTraining:
-    """One that has learnt nothing; the same views and weights whenever it is made."""
+    """One that has learned nothing; the same views and weights whenever it is made."""
     config = replace(CONFIG, **changes)
     trunk = load_trunk(config.layout.taps[-1])
     views = Views(augmentation=config.fixed, each=config.views, seed=0, memory_bytes=config.memory_bytes)
@@ -366,7 +366,7 @@ def test_differences_are_weighted_by_cells_of_every_part(data: AnomalyData, tmp_
     with torch.inference_mode():
         for part in data.shares.training:
             features = model.trunk(torch.from_numpy(data.store.tensor(part.path, record)[None]), model.layout.blocks)
-            wrong.append(model.difference(14, model.learnt(features), features)[0].flatten(1).T)
+            wrong.append(model.difference(14, model.learned(features), features)[0].flatten(1).T)
     model.set_weights(14, torch.cat(wrong))
     torch.testing.assert_close(model.get_buffer("weights_14"), want, rtol=0.02, atol=0.02)  # features kept as float16
     model.set_weights(14, wrong[0])

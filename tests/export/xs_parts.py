@@ -76,7 +76,7 @@ def untrained(layout: XsLayout = LAYOUT, *, width: int = SIDE, height: int = SID
             model.maps(features)
         model.eval()
         for tap in layout.weighted:
-            wrong = model.difference(tap, model.learnt(features), features)
+            wrong = model.difference(tap, model.learned(features), features)
             model.set_weights(tap, wrong.permute(0, 2, 3, 1).flatten(0, 2))
         model.quantiles = quantiles_of(model, [features], (0.9, 0.995))
     return model

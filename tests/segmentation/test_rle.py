@@ -61,13 +61,17 @@ def test_the_string_is_that_of_the_reference_and_comes_back(counts: list[int]) -
 @pytest.mark.parametrize(
     ("encoded", "words"),
     [
-        ({"size": [2, 2], "counts": [3]}, "add up to 3, not 4"),
-        ({"size": [2, 2], "counts": [5, -1]}, "or are negative"),
-        ({"size": [2, 2]}, "no run-length encoding"),
+        ({"size": [2, 2], "counts": [3]}, "add up to 3 px, not 4"),
+        ({"size": [2, 2], "counts": [5, -1]}, "a run of a mask of 2 x 2 px has 5 px"),
+        ({"size": [2, 2], "counts": [4, -1, 1]}, "a run of a mask of 2 x 2 px has -1 px"),
+        ({"size": [2, 2], "counts": [2**62, 2**62, 2**62, 2**62, 4]}, "a run of a mask of 2 x 2 px has 4611"),
+        ({"size": [2, 2], "counts": [2.5, 1.5]}, "its counts are not only whole numbers"),
+        ({"size": ["2", 2], "counts": [4]}, "its size holds '2', which is not a whole number"),
+        ({"size": [2, 2]}, 'has no "counts"'),
         ({"size": [2, 2], "counts": ""}, "empty, cut"),
         ({"size": [2, 2], "counts": "T"}, "empty, cut"),
-        ({"size": [2, 2], "counts": "é"}, "no run-length encoding"),
-        ({"size": [10**6, 10**6], "counts": [10**12]}, "At most"),
+        ({"size": [2, 2], "counts": "é"}, "empty, cut"),
+        ({"size": [10**6, 10**6], "counts": [10**12]}, "at most"),
     ],
 )
 def test_an_encoding_that_is_none_is_refused(encoded: dict[str, Any], words: str) -> None:

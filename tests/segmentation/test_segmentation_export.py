@@ -371,6 +371,6 @@ def test_a_variant_that_only_the_encoder_has_runs_with_the_float_decoder(data: S
     assert other.box.change == pytest.approx(0.0, abs=1e-3)
     lines = page.quality(table)
     assert "fp16, decoder fp32" in [line[0] for line in lines.rows]
-    assert "grid allows" in lines.header
+    assert "upper bound of the mask grid" in lines.header
     assert "fp16, decoder fp32 on" in page.headline(table)
     assert [card.name for card in page.cards(table, None, 8)] == []

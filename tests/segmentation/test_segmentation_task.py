@@ -174,7 +174,7 @@ def test_hierarchical_search_is_asked_for_by_name(
     settings = SegmentationSettings(multimask=(1, 2, 3), single=0, everything=every)
     bundle = disk_graphs.write(tmp_path / "sure.edge", settings=settings)
     counts = []
-    for how in ("flat", "hierarchical"):
+    for how in ("flat", "hierarchical=yes"):
         code, out, _ = asked(capsys, bundle, photo, "--json", "--prompt", f"everything={how}")
         assert code == 0
         counts.append(json.loads(out)["counts"])
@@ -200,15 +200,29 @@ def test_two_results_are_not_written_to_one_file(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--save", "mask", "--out", "here"], "are not saved as mask. Give one of plot, labels, json"),
+        (
+            ["--save", "mask", "--out", "here"],
+            "the task segmentation saves no file called mask. Give plot, labels or json",
+        ),
         (["--save", "labels"], "--save says what is written to --out, which is not given"),
-        (["--prompt", "everything=dense"], "'dense' is no option of everything mode. Write flat or hierarchical"),
-        (["--prompt", "everything=points=3"], "an option of everything mode is invalid: Object contains unknown field"),
-        (["--prompt", "everything=points_per_side=few"], "Expected `int`, got `str` - at `$.points_per_side`"),
+        (["--prompt", "everything=dense"], "'dense' is not an option of everything mode. Write flat or hierarchical"),
+        (
+            ["--prompt", "everything=points=3"],
+            "everything mode has no option points. Options are points_per_side, points_per_batch",
+        ),
+        (
+            ["--prompt", "everything=points_per_side=few"],
+            "points_per_side is 'few'. It takes a whole number, such as points_per_side=32",
+        ),
         (["--prompt", "everything=points_per_side=0"], "points_per_side is 0, it takes 1 to 256"),
+        (["--prompt", "everything=points_per_side=4.5"], "points_per_side is '4.5'. It takes a whole number"),
+        (["--prompt", "everything=points_per_side=yes"], "points_per_side is True. It takes a whole number"),
+        (["--prompt", "everything=hierarchical=maybe"], "hierarchical is 'maybe'. It takes yes or no, such as hierar"),
+        (["--prompt", "everything=hierarchical=1"], "hierarchical is 1. It takes yes or no"),
+        (["--prompt", "everything=stability=high"], "stability is 'high'. It takes a number, such as stability=0.95"),
         (["--prompt", "everything=flat,hierarchical"], "hierarchical is stated twice"),
         (["--prompt", "everything=hierarchical"], "hierarchical needs confident_logit, which this bundle does not"),
-        (["--prompt", "everything=flat", "--prompt", "point=1,2"], "everything asks for all masks, other prompts for"),
+        (["--prompt", "everything=flat", "--prompt", "point=1,2"], "everything asks for every object and can't be"),
     ],
 )
 def test_a_wrong_request_is_refused_before_a_graph_is_compiled(
@@ -225,11 +239,17 @@ def test_a_wrong_request_is_refused_before_a_graph_is_compiled(
 @pytest.mark.parametrize(
     ("prompts", "code", "words"),
     [
-        (["spot=1,2"], 2, "the task segmentation takes no prompt spot. It takes point=X,Y on the object"),
-        (["point"], 2, "point has no value. Write point=X,Y on the object"),
-        (["point=1"], 2, "point=1 is not 2 numbers. Write point=X,Y"),
-        (["box=1,2,3,x"], 2, "box=1,2,3,x is not 4 numbers. Write box=X0,Y0,X1,Y1"),
-        (["box=1,1,9,9", "box=2,2,9,9", "point=1,2"], 2, "points belong to one prompt"),
+        (
+            ["spot=1,2"],
+            2,
+            "the task segmentation has no prompt spot. Prompts are: point=X,Y (a pixel on the object); b",
+        ),
+        (["point"], 2, "the prompt point has no value. Write point=X,Y, such as point=100,50"),
+        (["point=1"], 2, "point=1 is not 2 numbers. Write point=X,Y in px of the picture, such as point=100,50"),
+        (["box=1,2,3,x"], 2, "box=1,2,3,x is not 4 numbers. Write box=X0,Y0,X1,Y1 in px"),
+        (["box"], 2, "the prompt box has no value. Write box=X0,Y0,X1,Y1, such as box=20,30,90,80."),
+        (["everything"], 2, "the prompt everything has no value. Write everything=OPTIONS, such as everything=flat,po"),
+        (["box=1,1,9,9", "box=2,2,9,9", "point=1,2"], 2, "points can't be combined with several boxes"),
         (["point=100,2"], 3, "the point (100, 2) is outside the picture of 64 x 48 px"),
     ],
 )
@@ -280,9 +300,9 @@ def test_graphs_that_do_not_fit_together_are_refused() -> None:
         (SegmentationSettings(multimask=(1, 1)), r"multimask is \(1, 1\)"),
         (SegmentationSettings(multimask=(1, 4)), "mask 4 is chosen, and the decoder answers 4"),
         (SegmentationSettings(multimask=(1,), single=-1), "mask -1 is chosen"),
-        (SegmentationSettings(multimask=(1,), rounds=17), "17 rounds are none from 0 to 16"),
+        (SegmentationSettings(multimask=(1,), rounds=17), "rounds is 17, it takes 0 to 16"),
         (SegmentationSettings(multimask=(1,), boxed=4), "mask 4 is chosen, and the decoder answers 4"),
-        (SegmentationSettings(multimask=(1,), mask_threshold=float("nan")), "a threshold is no finite number"),
+        (SegmentationSettings(multimask=(1,), mask_threshold=float("nan")), "a threshold is not a finite number"),
         (
             SegmentationSettings(multimask=(1,), everything=EverythingSettings(points_per_side=0)),
             "everything mode needs a point per side",

@@ -17,6 +17,7 @@ from small_nets import SIDE, network
 from torch import nn
 
 from edge_sdk import load_as
+from edge_sdk.cli import train
 from edge_sdk.export import build as builder
 from edge_sdk.export import registry, tensors_file
 from edge_sdk.export.family import Exported, Trained
@@ -47,21 +48,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["--side", "100"], 2, "a side of 100 px is no multiple of 32. Take 96"),
-        (
-            ["--as-is", "--steps", "3"],
-            2,
-            "--steps is for a training, and --as-is trains nothing. Leave one of them out",
-        ),
-        (
-            ["--as-is", "--rate", "0.1"],
-            2,
-            "--rate is for a training, and --as-is trains nothing. Leave one of them out",
-        ),
-        (["--scratch", "--weights", "x.safetensors"], 2, "--scratch starts from no weights, and --weights names some"),
-        (["--weights", "nowhere.pth"], 3, "--weights nowhere.pth: there is no such file of weights"),
+        (["--side", "100"], 2, "a side of 100 px is not a multiple of 32. Take 96"),
+        (["--as-is", "--steps", "3"], 2, "--steps is for a training, and --as-is trains nothing"),
+        (["--as-is", "--rate", "0.1"], 2, "--rate is for a training, and --as-is trains nothing"),
+        (["--scratch", "--weights", "x.safetensors"], 2, "--scratch and --weights can't be combined"),
+        (["--weights", "nowhere.pth"], 3, "--weights nowhere.pth: the file of weights does not exist"),
         (["--photographs", "nowhere"], 3, "nowhere: this is not a folder. Name a folder of pictures"),
-        (["--kind", "(("], 2, "the pattern of kinds, ((, is no regular expression"),
+        (["--kind", "(("], 2, "the pattern of kinds, ((, is not a regular expression"),
     ],
 )
 def test_what_is_wrong_with_a_training_is_said_at_once(
@@ -78,7 +71,7 @@ def test_what_is_wrong_with_a_training_is_said_at_once(
 def test_nothing_to_train_on_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "a.edge"
     code, _, err = called(capsys, "train", "tinysam", "--scratch", "--out", out, "--dry-run")
-    assert (code, "nothing to train on, and no weights to export. Name a folder" in err) == (2, True)
+    assert (code, "there is nothing to train on and there are no weights to export. Name a FOLDER" in err) == (2, True)
     tests = annotated_folders.label_maps(tmp_path / "tests", train=0)
     code, _, err = called(capsys, "train", "tinysam", tests, "--out", out, "--dry-run")
     assert (code, "there is no picture to train on" in err) == (3, True)
@@ -110,6 +103,27 @@ def test_the_pictures_that_calibrate_an_export_are_part_of_its_run(tmp_path: Pat
         with_photographs = replace(options, photographs=folder if number else None)
         runs.add(TinySAM().plan(data, with_photographs, folder=tmp_path / "run").run)
     assert len(runs) == 5
+
+
+def test_a_plan_says_that_weights_are_exported_as_they_are(
+    weights: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = ("--out", tmp_path / "a.edge", "--dry-run")
+    given = ("--weights", weights)
+    for words in (("export", "tinysam", *given), ("train", "tinysam", folder, *given, "--as-is"), ("train", "tinysam")):
+        code, shown, _ = called(capsys, *words, *out)
+        assert code == 0
+        assert "training             none; the weights are exported as they are" in shown
+        assert "already" not in shown
+        code, shown, _ = called(capsys, *words, *out, "--json")
+        assert (json.loads(shown)["trains"], json.loads(shown)["finished"]) == (False, True)
+    code, shown, _ = called(capsys, "train", "tinysam", folder, *given, "--steps", "3", *out)
+    assert "training             3 steps; then quantization" in shown
+
+
+def test_the_example_of_a_training_names_data_to_train_on(capsys: pytest.CaptureFixture[str]) -> None:
+    _, shown, _ = called(capsys, "train", "tinysam", "--help")
+    assert "Example: edge-sdk train tinysam FOLDER --out line3.edge" in shown
 
 
 def test_label_maps_of_another_size_are_refused_with_both_named(
@@ -194,6 +208,7 @@ def test_weights_as_they_are_become_a_bundle_that_verifies(weights: Path, tmp_pa
     assert (plan.training.finished, plan.training.steps, plan.training.facts["network"]) == (True, None, "small")
     built = builder.make(plan)
     assert (built.trained.steps, built.trained.samples) == (0, 0)
+    assert train._trained(built, plan) == "nothing was trained: the weights are exported as they are"
     report = verify(out, runtimes=["onnxruntime", "openvino"])
     assert report.passed, report.text()
     assert {row.role for row in report.rows} == {"encoder", "decoder", "refiner"}

@@ -49,7 +49,7 @@ def test_published_networks_have_no_prior_and_no_key_of_one() -> None:
         assert not [name for name in Sam(SamLayout()).state_dict() if name.startswith("prior.")]
 
 
-def test_a_network_of_ours_answers_a_box_before_it_has_learnt_anything() -> None:
+def test_a_network_of_ours_answers_a_box_before_it_has_learned_anything() -> None:
     torch.manual_seed(0)
     net = Sam(small("d", image_size=128, width=64, mlp=128, prior=True)).eval()
     points, labels = torch.tensor([[[32.0, 32.0], [96.0, 80.0]]]), torch.tensor([[TOP_LEFT, BOTTOM_RIGHT]])

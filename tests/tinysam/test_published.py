@@ -88,7 +88,7 @@ REFUSED: dict[str, tuple[Callable[[State], Any], str]] = {
     ),
     "11M": (plus(QKV, 1344, 448), r"TinyViT-11M \(1344 rows"),
     "unknown width": (
-        lambda _: {"image_encoder.patch_embed.proj.weight": torch.zeros(192, 3, 16, 16)}, "192 wide, no ViT of SAM is",
+        lambda _: {"image_encoder.patch_embed.proj.weight": torch.zeros(192, 3, 16, 16)}, "192 wide, which no ViT",
     ),
     "missing": (without("iou_token"), "1 of its 435 keys are missing, the first is mask_decoder.iou_token.weight"),
     "encoder alone": (without("mask_decoder.", "prompt_encoder."), "137 of its 435 keys are missing"),

@@ -101,7 +101,7 @@ def one_node(kind: str, *shapes: tuple[int, ...], **settings: Any) -> ModelProto
 
 
 def test_an_operator_that_no_graph_of_the_family_has_is_named() -> None:
-    with pytest.raises(BadInput, match=r"the node: HardSwish is no operator of the family's graphs"):
+    with pytest.raises(BadInput, match=r"the node: HardSwish is not an operator of the family's graphs"):
         TorchGraph(one_node("HardSwish", (1, 2)))
 
 

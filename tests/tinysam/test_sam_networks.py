@@ -88,7 +88,7 @@ def test_small_encoders_have_the_stated_number_of_parameters(size: str, millions
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: SamLayout().at(1000), r"1000 px is no multiple of 16 px.*Take 992"),
+        (lambda: SamLayout().at(1000), r"1000 px is not a multiple of 16 px.*Take 992"),
         (lambda: TinyVitLayout(heads=(3, 5, 10)), "128 channels can't be divided among 3 heads"),
         (lambda: TinyVitLayout(strides=(3, 2, 1)), "mergings have stride 1 or 2"),
         (lambda: VitLayout(dim=100), "100 channels can't be divided among 12 heads"),

@@ -46,7 +46,7 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path: Path) -> None:
     path = tmp_path / "net.safetensors"
     saved.write(Sam(NET), path)
     assert saved.read(path, image_size=128)[0].layout == NET.at(128)  # its position tables resized
-    with pytest.raises(BadInput, match=r"100 px is no multiple of 16 px.*Take 96"):
+    with pytest.raises(BadInput, match=r"100 px is not a multiple of 16 px.*Take 96"):
         saved.read(path, image_size=100)
     described = {"layout": saved.described_layout(NET), "facts": {}}
     state = Sam(NET).state_dict()

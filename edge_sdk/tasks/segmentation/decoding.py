@@ -130,7 +130,7 @@ class Decoder:
         for name, values in ((MASKS, masks), (IOU, iou), (WINDOWS, windows)):
             if values is not None and not np.isfinite(values).all():
                 raise CheckFailed(
-                    f"the {role} answered {name} that are no numbers", hint="Run edge-sdk verify on this device"
+                    f"the {role} answered {name} that hold NaN or infinity", hint="Run edge-sdk verify on this device"
                 )
         whole = np.broadcast_to(np.array(frame.whole, np.float32), (*iou.shape, 4))
         return Decoded(masks=masks, iou=iou, windows=whole if windows is None else windows, whole_frame=windows is None)

@@ -177,9 +177,9 @@ def _numbers(given: Any, name: str, dimensions: int) -> list[NDArray[np.float64]
         except ValueError:  # prompts of different lengths
             arrays = [np.asarray(one, np.float64) for one in given]
     except (TypeError, ValueError) as exc:
-        raise BadInput(f"the {name} are no numbers: {exc}", hint="Pass x and y as numbers") from exc
+        raise BadInput(f"the {name} are not numbers: {exc}", hint="Pass x and y as numbers") from exc
     if not arrays or not all(one.size for one in arrays):
-        raise BadInput(f"there are no {name} in a prompt", hint=f"Leave {name} out, or give one at least")
+        raise BadInput(f"a prompt has an empty list of {name}", hint=f"Leave {name} out, or give at least one")
     if not all(np.isfinite(one).all() for one in arrays):
         raise BadInput(f"the {name} hold NaN or infinity", hint="Coordinates are px of the picture")
     return arrays

@@ -7,6 +7,7 @@ run before the previous one.
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from edge_sdk.errors import BadInput
 from edge_sdk.preprocess import MAX_PIXELS
+from edge_sdk.shown import shown
 
 _LOW, _SIGN, _MORE, _FIRST = 0x1F, 0x10, 0x20, 48
 _MOST_DIGITS = 7
@@ -70,23 +72,54 @@ def decode(rle: Rle | Mapping[str, Any]) -> NDArray[np.bool_]:
 
 def read(encoded: Mapping[str, Any]) -> Rle:
     """An encoding as JSON holds it, with runs as a list or as COCO's string (str or bytes). Raises BadInput."""
+    hint = 'It has "size", [height, width], and "counts", lengths of runs in px or COCO\'s string of them'
+    if missing := [key for key in ("size", "counts") if key not in encoded]:
+        raise BadInput(f'the run-length encoding has no "{missing[0]}"', hint=hint)
     try:
-        height, width = (int(side) for side in encoded["size"])
-        given = encoded["counts"]
-        counts = expanded(given) if isinstance(given, (str, bytes)) else np.asarray(given, np.int64)
-    except (KeyError, TypeError, ValueError, OverflowError) as exc:
-        raise BadInput(
-            f"this is no run-length encoding: {exc!r:.100}", hint='It has "size", [height, width], and "counts"'
-        ) from exc
+        height, width = (_whole(side) for side in encoded["size"])
+        runs = _runs(encoded["counts"])
+    except (TypeError, ValueError) as exc:
+        raise BadInput(f"the run-length encoding can't be read: {shown(exc)}", hint=hint) from exc
     if min(height, width) < 1 or height * width > MAX_PIXELS:
-        raise BadInput(f"a run-length encoding of {width} x {height} px", hint=f"At most {MAX_PIXELS} px are read")
-    if counts.ndim != 1 or (counts < 0).any() or int(counts.sum()) != height * width:
-        total = int(counts.sum())
         raise BadInput(
-            f"the runs of a mask of {width} x {height} px add up to {total}, not {height * width}, or are negative",
+            f"the run-length encoding is of {width} x {height} px",
+            hint=f"Sides of 1 px or more are read, and {MAX_PIXELS} px at most",
+        )
+    if (odd := runs[(runs < 0) | (runs > height * width)]).size:  # before they are added: a sum may wrap around
+        raise BadInput(
+            f"a run of a mask of {width} x {height} px has {odd[0]:.0f} px",
+            hint="The encoding is damaged, or of another size",
+        )
+    counts = runs.astype(np.int64)
+    if (total := int(counts.sum())) != height * width:
+        raise BadInput(
+            f"the runs of a mask of {width} x {height} px add up to {total} px, not {height * width}",
             hint="The encoding is cut, or of another size",
         )
     return Rle(height=height, width=width, counts=counts)
+
+
+def _whole(value: Any) -> int:
+    """Raises ValueError for anything but a whole number; 7.0 is one, true and a text of digits are not."""
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not is_number or value % 1:
+        raise ValueError(f"its size holds {value!r:.40}, which is not a whole number")
+    return int(value)
+
+
+def _runs(given: Any) -> NDArray[Any]:
+    """Whole numbers, of any type. Raises ValueError, TypeError."""
+    if isinstance(given, (str, bytes)):
+        return expanded(given)
+    if not isinstance(given, (list, tuple, np.ndarray)):
+        raise TypeError(f"its counts are {given!r:.40}, neither a list nor a string")
+    kinds = set() if isinstance(given, np.ndarray) else set(map(type, given))
+    if other := [kind for kind in kinds if kind is bool or not issubclass(kind, numbers.Real)]:
+        raise TypeError(f"its counts hold a value of type {other[0].__name__}, which is not a number")
+    runs = np.asarray(given) if len(given) else np.empty(0, np.int64)
+    if runs.ndim != 1 or runs.dtype.kind not in "iuf" or not np.isfinite(runs).all() or (runs % 1).any():
+        raise ValueError("its counts are not only whole numbers")
+    return runs
 
 
 def compressed(counts: NDArray[np.int64]) -> str:
@@ -107,7 +140,7 @@ def compressed(counts: NDArray[np.int64]) -> str:
 
 def expanded(text: str | bytes) -> NDArray[np.int64]:
     """The runs that COCO's string holds. Raises ValueError for a string that is cut or holds other characters."""
-    data = text.encode("ascii") if isinstance(text, str) else bytes(text)
+    data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else bytes(text)
     digits = np.frombuffer(data, np.uint8).astype(np.int64) - _FIRST
     last = np.flatnonzero((digits & _MORE) == 0)
     if not digits.size or digits.min() < 0 or digits.max() >= 2 * _MORE or digits[-1] & _MORE:

@@ -323,6 +323,6 @@ def _asked(
 def _no_mask(given: object, what: str = "", cells: int | None = None) -> BadInput:
     size = "(r, r)" if cells is None else f"({cells}, {cells})"
     return BadInput(
-        f"this {type(given).__name__}{what} is no mask prompt",
+        f"this {type(given).__name__}{what} is not a mask prompt",
         hint=f"Give a Mask of an earlier result, bool (H, W) of the picture's size, or float32 {size} logits",
     )

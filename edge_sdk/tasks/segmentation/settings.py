@@ -64,16 +64,16 @@ def settings_problem(settings: SegmentationSettings, masks: int) -> str:
     nothing."""
     known = range(masks)
     if not settings.multimask or len(set(settings.multimask)) < len(settings.multimask):
-        return f"multimask is {settings.multimask}: one mask or more, each once"
+        return f"multimask is {settings.multimask}, it takes one mask or more, each once"
     chosen = (*settings.multimask, *(index for index in (settings.single, settings.boxed) if index is not None))
     if odd := [index for index in chosen if index not in known]:
         return f"mask {odd[0]} is chosen, and the decoder answers {masks}"
     if not 0 <= settings.rounds <= MOST_ROUNDS:
-        return f"{settings.rounds} rounds are none from 0 to {MOST_ROUNDS}"
+        return f"rounds is {settings.rounds}, it takes 0 to {MOST_ROUNDS}"
     every = settings.everything
     numbers = (settings.mask_threshold, every.predicted_iou, every.stability, every.stability_offset, every.nms_iou)
     if not all(math.isfinite(value) for value in (*numbers, every.confident_logit or 0.0)):
-        return "a threshold is no finite number"
+        return "a threshold is not a finite number"
     if every.points_per_side < 1 or every.stability_offset < 0:
         return "everything mode needs a point per side or more, and an offset of at least 0"
     return ""

@@ -16,7 +16,18 @@ from edge_sdk.counted import counted
 from edge_sdk.errors import BadBundle, BadUsage
 from edge_sdk.golden import OutputCheck
 from edge_sdk.shown import shown
-from edge_sdk.tasks.base import Answers, Given, Headline, Loaded, Result, Running, Setup, Task, settings_of
+from edge_sdk.tasks.base import (
+    Answers,
+    Given,
+    Headline,
+    Loaded,
+    PromptForm,
+    Result,
+    Running,
+    Setup,
+    Task,
+    settings_of,
+)
 from edge_sdk.tasks.images import PICTURE, given_pictures, left_out, record_of, ring
 from edge_sdk.tasks.segmentation import prompts as prompting
 from edge_sdk.tasks.segmentation.decoding import Decoder, decoder_feeds
@@ -59,19 +70,22 @@ class SegmentationTask(Task):
     settings: ClassVar[type[msgspec.Struct]] = SegmentationSettings
     predictor: ClassVar[type[Running[Any, Any]]] = PromptSegmenter
     batch_rows: ClassVar[Mapping[str, int]] = {DECODER: ROWS, REFINER: ROWS}
-    prompts: ClassVar[Mapping[str, str]] = {
-        "point": "X,Y on the object",
-        "background": "X,Y beside it",
-        "box": "X0,Y0,X1,Y1 around it; several boxes ask for several masks",
-        EVERYTHING: "flat, hierarchical, or options such as flat,points_per_side=16; it is what no prompt means, too",
-    }
+    prompts: ClassVar[Mapping[str, PromptForm]] = {
+        "point": PromptForm(form="X,Y", example="100,50", about="a pixel on the object"),
+        "background": PromptForm(form="X,Y", example="60,70", about="a pixel beside the object"),
+        "box": PromptForm(form="X0,Y0,X1,Y1", example="20,30,90,80", about="a box around the object, one mask each"),
+        EVERYTHING: PromptForm(
+            form="OPTIONS", example="flat,points_per_side=16",
+            about="every object, the default; OPTIONS are flat or hierarchical and NAME=VALUE, separated by commas",
+        ),
+    }  # fmt: skip
     files: ClassVar[Mapping[str, str]] = FILES
 
     def check(self, setup: Setup, *, where: str) -> None:
         problem = graphs_problem(setup.preprocessing, setup.inputs, setup.outputs)
         problem = problem or settings_problem(setup.settings, mask_shape(setup.outputs[DECODER])[0])
         if problem:
-            raise BadBundle(f"the bundle is none for {self.name}: {problem}", where=where, hint="Export it again")
+            raise BadBundle(f"this is not a valid {self.name} bundle: {problem}", where=where, hint="Export it again")
 
     def open(self, loaded: Loaded) -> PromptSegmenter:
         return PromptSegmenter(loaded, settings_of(loaded.bundle, SegmentationSettings))
@@ -122,16 +136,17 @@ class SegmentationTask(Task):
         if chosen:
             if len(prompts) > 1:
                 raise BadUsage(
-                    f"{EVERYTHING} asks for all masks, other prompts for one each",
-                    hint=f"Give {EVERYTHING} alone, with all its options, or leave it out",
+                    f"{EVERYTHING} asks for every object and can't be combined with other prompts",
+                    hint=f"Give {EVERYTHING} alone, with all its options in one value, or leave it out",
                 )
             options = given.source.options.changed(**stated(chosen[0]))
             return replace(given, source=replace(given.source, options=options))
-        points = [(name, _numbers(name, text, 2)) for name, text in prompts if name != "box"]
-        boxes = [_numbers(name, text, 4) for name, text in prompts if name == "box"]
+        points = [(name, self._numbers(name, text)) for name, text in prompts if name != "box"]
+        boxes = [self._numbers(name, text) for name, text in prompts if name == "box"]
         if points and len(boxes) > 1:
             raise BadUsage(
-                "points belong to one prompt, and several boxes are several", hint="Give one box beside points, or none"
+                "points can't be combined with several boxes: each box is a prompt of its own",
+                hint="Give one box beside points, or none",
             )
         labels = [FOREGROUND if name == "point" else BACKGROUND for name, _ in points]
         asked = Prompted(
@@ -139,6 +154,21 @@ class SegmentationTask(Task):
             boxes=(boxes[0] if points else boxes) if boxes else None,
         )  # fmt: skip
         return replace(given, source=asked)
+
+    def _numbers(self, name: str, text: str) -> NDArray[np.float64]:
+        """The coordinates of a prompt, as many as its form has. Raises BadUsage."""
+        form = self.prompts[name]
+        count = len(form.form.split(","))
+        try:
+            values = np.array([float(part) for part in text.split(",")])
+        except ValueError:
+            values = np.empty(0)
+        if len(values) != count:
+            raise BadUsage(
+                f"{name}={shown(text)} is not {count} numbers", where="--prompt",
+                hint=f"Write {name}={form.form} in px of the picture, such as {name}={form.example}",
+            )  # fmt: skip
+        return values
 
     def answer(self, predictor: PromptSegmenter, source: EverythingIn | Prompted) -> Result:
         if isinstance(source, EverythingIn):
@@ -187,7 +217,7 @@ class SegmentationTask(Task):
             ("picture", f"longest side {record.width} px"),
             ("masks", f"{count} a prompt, {cells} x {cells} cells"),
         ]
-        rows.append(("prompts", "; ".join(f"{name}={what}" for name, what in self.prompts.items())))
+        rows.append(("prompts", "; ".join(f"{name}={kind.form} ({kind.about})" for name, kind in self.prompts.items())))
         rows.append(("files", "; ".join(f"{name}, NAME{suffix}" for name, suffix in self.files.items())))
         if settings.labels:
             rows.append(("labels", ", ".join(map(shown, settings.labels))))
@@ -200,17 +230,6 @@ def _open_share(bundle: Bundle, check: OutputCheck, threshold: float) -> float:
     roles = {graph.name: graph.role for graph in bundle.manifest.graphs}
     logits = [bundle.array(arrays[MASKS]) for name, arrays in sample.outputs.items() if roles[name] == check.role]
     return max(float((np.abs(one - threshold) <= check.worst).mean()) for one in logits)
-
-
-def _numbers(name: str, text: str, count: int) -> NDArray[np.float64]:
-    try:
-        values = np.array([float(part) for part in text.split(",")])
-    except ValueError:
-        values = np.empty(0)
-    if len(values) != count:
-        wanted = "X,Y" if count == 2 else "X0,Y0,X1,Y1"
-        raise BadUsage(f"{name}={text} is not {count} numbers", hint=f"Write {name}={wanted}, px of the picture")
-    return values
 
 
 def _no_run(role: str, feeds: Mapping[str, Array]) -> dict[str, Array]:

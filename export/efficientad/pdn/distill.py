@@ -233,7 +233,7 @@ def evaluate(
     """How well the teacher does on pictures that it never saw.
 
     error: mean squared, of targets that vary by 1 on the training pictures. variance: of the targets on these pictures,
-    mean over channels. explained: 1 - error / variance; a teacher that learnt nothing has 0 or less.
+    mean over channels. explained: 1 - error / variance; a teacher that learned nothing has 0 or less.
     """
     error, total, count = 0.0, StatisticsSum(target.channels), 0
     for picture in pictures:

@@ -66,10 +66,10 @@ def merged_graph(model: PdnModel, *, width: int, height: int) -> tuple[bytes, tu
     raw = g.picture(g.input(INPUT, "uint8", ("N", height, width, 3)))
     channels = model.teacher.layout.channels
     target = Conv.of(model.teacher.convolutions[-1]).standardised(_float64(model.mean), _float64(model.std))
-    learnt = Conv.of(model.student.convolutions[-1])
+    learned = Conv.of(model.student.convolutions[-1])
     outputs = _pdn(g, raw, model.teacher, {"target": target})
     outputs |= _pdn(
-        g, raw, model.student, {"local": learnt.rows(0, channels), "overall": learnt.rows(channels, 2 * channels)}
+        g, raw, model.student, {"local": learned.rows(0, channels), "overall": learned.rows(channels, 2 * channels)}
     )
     decoded = _autoencoder(_Resizer(g, raw), raw, model.autoencoder, height, width, grid)
     before_tail = len(g.node_names)

@@ -48,7 +48,7 @@ def autoencoder_loss(target: Tensor, decoded: Tensor) -> Tensor:
     return torch.nn.functional.mse_loss(decoded, target)
 
 
-def student_autoencoder_loss(decoded: Tensor, learnt: Tensor) -> Tensor:
+def student_autoencoder_loss(decoded: Tensor, learned: Tensor) -> Tensor:
     """The student's second half against the autoencoder on the jittered picture. Gradient goes to BOTH on purpose: as
     published, the autoencoder's output is not detached."""
-    return torch.nn.functional.mse_loss(learnt, decoded)
+    return torch.nn.functional.mse_loss(learned, decoded)

@@ -55,7 +55,7 @@ class PdnRecipe:
     border: px around each picture, so that its rim has cells of its own (the paper leaves the outer 16 px out).
     short_steps: a run of fewer steps, or one with a time budget, is short,
     whatever it was before it was lengthened. A short run begins with the plain mean for warm_share of it, and learns at
-    short_rate, since the hard loss at the paper's rate has learnt little by then.
+    short_rate, since the hard loss at the paper's rate has learned little by then.
     penalty_grey: probability of a grey foreign picture. jitter: how far light, contrast or saturation change, as a
     share, in what the autoencoder sees. student_jitter: the student's first half learns from the jittered picture too:
     against changing light, and one pass of the student less. bf16: convolutions of a training step in bfloat16, about
@@ -255,7 +255,7 @@ class PdnTraining:
         jittered = normalised(tensor(np.stack([jitter(p, recipe.jitter, rng) for p in pictures])))
         # Whatever the convolutions compute in, differences and their sums are float32.
         target, decoded = model.target(jittered).float(), model.decoded(jittered).float()
-        local, learnt = (half.float() for half in model.halves(jittered))
+        local, learned = (half.float() for half in model.halves(jittered))
         local_target = target
         if not recipe.student_jitter:
             clean = normalised(tensor(pictures))
@@ -265,7 +265,7 @@ class PdnTraining:
         terms = {
             "local": losses.local_loss(local_target, local, warm=warm),
             "autoencoder": losses.autoencoder_loss(target, decoded),
-            "student_autoencoder": losses.student_autoencoder_loss(decoded, learnt),
+            "student_autoencoder": losses.student_autoencoder_loss(decoded, learned),
         }
         if self._foreign is not None:
             foreign = np.stack([self._foreign.draw(rng) for _ in range(recipe.batch)])

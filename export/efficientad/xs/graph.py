@@ -31,10 +31,10 @@ def merged_graph(model: XsModel, *, width: int, height: int) -> tuple[bytes, tup
     used = sorted({source.tap for source in layout.sources})
     centred = g.arithmetic("Sub", raw, MEAN, name="picture/centred")
     taps = trunk_nodes(g, model.trunk.stem, model.trunk.blocks, centred, (height, width), (layout.start, *used))
-    learnt = _student(g, model, taps[layout.start])
+    learned = _student(g, model, taps[layout.start])
     before_tail = len(g.node_names)
     targets = {tap: _standardised(g, model, tap, taps[tap]) for tap in used}
-    _maps(g, model, learnt, targets, (height, width))
+    _maps(g, model, learned, targets, (height, width))
     g.largest_mean("map", layout.cells_counted(width, height), name="score")
     g.output("map", "float32", ("N", *layout.grid(width, height)))
     g.output("score", "float32", ("N",))
@@ -95,7 +95,7 @@ def _student_conv(g: GraphBuilder, conv: StudentConv, x: str, *, name: str) -> s
 
 
 def _maps(
-    g: GraphBuilder, model: XsModel, learnt: dict[int, str], targets: dict[int, str], size: tuple[int, int]
+    g: GraphBuilder, model: XsModel, learned: dict[int, str], targets: dict[int, str], size: tuple[int, int]
 ) -> None:
     """Ends in the tensor "map". A constant passes a resampling unchanged, so all of them are added once, at the end."""
     total = sum(source.weight for source in model.layout.sources)
@@ -105,11 +105,11 @@ def _maps(
         gain = quantiles.gain * source.weight / total
         constant -= gain * quantiles.low
         if source.measure == "cosine":
-            raw = _apart(g, learnt[source.tap], targets[source.tap], name=name)
+            raw = _apart(g, learned[source.tap], targets[source.tap], name=name)
         elif source.measure == "weighted":
-            raw = _weighted(g, model, source.tap, learnt[source.tap], targets[source.tap], name=name)
+            raw = _weighted(g, model, source.tap, learned[source.tap], targets[source.tap], name=name)
         else:
-            raw = g.mean_square(learnt[source.tap], targets[source.tap], name=name)
+            raw = g.mean_square(learned[source.tap], targets[source.tap], name=name)
         scaled = g.arithmetic("Mul", raw, gain, name=f"{name}/gain")
         ratio, stride = stride_of(source.tap) // model.layout.map_stride, stride_of(source.tap)
         if ratio > 1:
@@ -119,21 +119,21 @@ def _maps(
     g.squeeze(g.arithmetic("Add", summed, constant, name="maps/constant"), 1, name="map")
 
 
-def _weighted(g: GraphBuilder, model: XsModel, tap: int, learnt: str, target: str, *, name: str) -> str:
+def _weighted(g: GraphBuilder, model: XsModel, tap: int, learned: str, target: str, *, name: str) -> str:
     """Stays float although it holds a convolution: its input is a difference of large terms."""
     weights = _numpy(model.get_buffer(f"weights_{tap}"))
-    difference = g.node("Sub", [learnt, target], name=f"{name}/difference")
+    difference = g.node("Sub", [learned, target], name=f"{name}/difference")
     turned = g.conv(difference, weights[:, :, None, None], np.zeros(len(weights), np.float32), name=f"{name}/weights")
     return g.mean(g.node("Mul", [turned, turned], name=f"{name}/square"), [1], name=f"{name}/mean", keep=True)
 
 
-def _apart(g: GraphBuilder, learnt: str, target: str, *, name: str) -> str:
+def _apart(g: GraphBuilder, learned: str, target: str, *, name: str) -> str:
     def mean_product(a: str, b: str, what: str) -> str:
         return g.mean(g.node("Mul", [a, b], name=f"{name}/{what}"), [1], name=f"{name}/{what}/mean", keep=True)
 
     dot, mine, theirs = (
         mean_product(a, b, what)
-        for a, b, what in ((learnt, target, "dot"), (learnt, learnt, "learnt"), (target, target, "target"))
+        for a, b, what in ((learned, target, "dot"), (learned, learned, "learned"), (target, target, "target"))
     )
     sizes = g.arithmetic("Add", g.node("Mul", [mine, theirs], name=f"{name}/sizes"), COSINE_FLOOR, name=f"{name}/floor")
     cosine = g.node("Div", [dot, g.node("Sqrt", [sizes], name=f"{name}/root")], name=f"{name}/cosine")

@@ -232,24 +232,24 @@ class XsModel(nn.Module):
         moments = differences.double().T @ differences.double() / len(differences)
         self.get_buffer(f"weights_{tap}").copy_(moments / moments.diagonal().mean().clamp_min(1e-12))
 
-    def difference(self, tap: int, learnt: Mapping[int, Tensor], features: Mapping[int, Tensor]) -> Tensor:
+    def difference(self, tap: int, learned: Mapping[int, Tensor], features: Mapping[int, Tensor]) -> Tensor:
         """(N, C, h, w): what the student got wrong at `tap`."""
-        return learnt[tap] - self.standardised(tap, features[tap])
+        return learned[tap] - self.standardised(tap, features[tap])
 
-    def learnt(self, features: Mapping[int, Tensor]) -> dict[int, Tensor]:
+    def learned(self, features: Mapping[int, Tensor]) -> dict[int, Tensor]:
         """The student's answers by tap."""
         answers: dict[int, Tensor] = self.student(self.standardised(self.layout.start, features[self.layout.start]))
         return answers
 
     def maps(self, features: Mapping[int, Tensor]) -> list[Tensor]:
         """One (N, h, w) map per source, on its tap's own cells, before scaling."""
-        learnt = self.learnt(features)
+        learned = self.learned(features)
         out = []
         for source in self.layout.sources:
             if source.measure == "cosine":
-                out.append(apart(learnt[source.tap], self.standardised(source.tap, features[source.tap])))
+                out.append(apart(learned[source.tap], self.standardised(source.tap, features[source.tap])))
                 continue
-            difference = self.difference(source.tap, learnt, features)
+            difference = self.difference(source.tap, learned, features)
             if source.measure == "weighted":
                 difference = F.conv2d(difference, self.get_buffer(f"weights_{source.tap}")[:, :, None, None])
             out.append(difference.square().mean(dim=1))
@@ -304,9 +304,9 @@ class XsModel(nn.Module):
         return model.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload,no-any-return]
 
 
-def apart(learnt: Tensor, target: Tensor) -> Tensor:
+def apart(learned: Tensor, target: Tensor) -> Tensor:
     """(N, h, w): 1 - the cosine of two (N, C, h, w) at each cell."""
-    dot, mine, theirs = ((a * b).mean(dim=1) for a, b in ((learnt, target), (learnt, learnt), (target, target)))
+    dot, mine, theirs = ((a * b).mean(dim=1) for a, b in ((learned, target), (learned, learned), (target, target)))
     return 1.0 - dot / torch.sqrt(mine * theirs + COSINE_FLOOR)
 
 

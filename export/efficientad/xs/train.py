@@ -72,9 +72,9 @@ class XsTraining:
         layout = self._model.layout
         start = self._model.standardised(layout.start, features[layout.start])
         with self._compute.autocast(enabled=self._bf16):
-            learnt = self._model.student(start)
+            learned = self._model.student(start)
         squared = {
-            tap: (learnt[tap].float() - self._model.standardised(tap, features[tap])).square() for tap in layout.taps
+            tap: (learned[tap].float() - self._model.standardised(tap, features[tap])).square() for tap in layout.taps
         }
         terms = {f"tap_{tap}": values.mean() for tap, values in squared.items()}
         if now.done >= self._config.hard_from and self._config.hard_weight > 0.0:
@@ -209,9 +209,9 @@ def _fit_weights(
         for k in range(count):
             progress(k, count, "what the student gets wrong on good cells")
             features = bank.features([k])
-            learnt = model.learnt(features)
+            learned = model.learned(features)
             for tap in taps:
-                wrong = model.difference(tap, learnt, features)[0].flatten(1).T
+                wrong = model.difference(tap, learned, features)[0].flatten(1).T
                 cells[tap].append(wrong[compute.tensor(rng.permutation(len(wrong))[:each])])
         for tap in taps:
             model.set_weights(tap, torch.cat(cells[tap]))

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 import cv2
 import numpy as np
@@ -19,6 +19,8 @@ from edge_sdk.shown import shown
 from edge_sdk.tasks.segmentation import rle
 
 BitMask: TypeAlias = NDArray[np.bool_]
+Segment: TypeAlias = rle.Rle | Sequence[Sequence[float]]
+"""Of COCO: runs, or polygons as `filled` takes them."""
 
 
 class Annotator(Protocol):
@@ -56,9 +58,9 @@ class LabelMap:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CocoSegments:
-    """Instances of COCO: polygons or run-length encodings. height, width: of the picture, as the file says."""
+    """Instances of COCO, read and checked (`coco.read`). height, width: of the picture, as the file says."""
 
-    segments: tuple[Any, ...]
+    segments: tuple[Segment, ...]
     height: int
     width: int
     content: str
@@ -68,7 +70,10 @@ class CocoSegments:
         if (self.height, self.width) != (height, width):
             raise size_problem(self.where, (self.height, self.width), "the picture", (height, width))
         for one in self.segments:
-            yield rle.decode(one) if isinstance(one, dict) else filled(one, height, width)
+            mask = rle.decode(one) if isinstance(one, rle.Rle) else filled(one, height, width)
+            if mask.shape != (height, width):
+                raise size_problem(self.where, mask.shape, "the picture", (height, width))
+            yield mask
 
 
 def read_labels(data: bytes, *, where: str) -> NDArray[np.uint16]:

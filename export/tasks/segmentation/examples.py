@@ -34,10 +34,10 @@ PICTURES = 8
 CALLS = {"set_image": 5, "click": 10, "everything": 1}
 """Timed of each, on each picture."""
 _ABOUT = (
-    "Left: a click, the dot, at the innermost pixel of the largest marked segment. Middle: a box around the marked "
-    "segment of median size. Both show the one mask that predict gives, and its IoU with the marked segment: 100 % is "
-    "the same pixels, and half of an object is 50 %. Right: everything mode, no prompt at all; not every object is "
-    "marked, so it has no mark of its own. Predicted IoU is the network's own estimate."
+    "Left: a click, the dot, at the innermost pixel of the largest annotated segment. Middle: a box around the "
+    "annotated segment of median size. Both show the mask that predict returns and its IoU with the annotated segment: "
+    "100 % is the same pixels, and half of an object is 50 %. Right: everything mode, without a prompt; it has no "
+    "score, since not every object is annotated. Predicted IoU is an estimate by the network."
 )
 _WHITE, _LIGHT, _BLACK = (255, 255, 255), (120, 255, 160), (0, 0, 0)
 

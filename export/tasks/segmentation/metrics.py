@@ -46,8 +46,8 @@ class PromptMetrics:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row(RanOn):
     """One line of the table. reference: the others are held against this row. by_role: the variant of each role. box,
-    point: by kind of prompt; None where it did not run (`problem`). bound: mIoU that the mask grid allows, None = not
-    measured in this row."""
+    point: by kind of prompt; None where it did not run (`problem`). bound: upper bound of mIoU on the mask grid, None =
+    not measured in this row."""
 
     reference: bool = False
     by_role: Mapping[str, str] = field(default_factory=dict)

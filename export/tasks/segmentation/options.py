@@ -33,8 +33,8 @@ class SegmentationOptions(TaskOptions):
         None, help="If a part has several pictures: regular expression that names the part, or TABLE.csv:COLUMN."
     )
     kind: str | None = option(None, help="Regular expression that names what a picture shows, for metrics by kind.")
-    least_area: int = option(LEAST_AREA, kind="int", least=1, help="Evaluate segments of at least so many px.")
-    test_pictures: int | None = option(None, kind="int", least=2, help="Evaluate on at most so many test pictures.")
+    least_area: int = option(LEAST_AREA, kind="int", least=1, help="Smallest segment that is evaluated, px.")
+    test_pictures: int | None = option(None, kind="int", least=2, help="Most test pictures to evaluate on.")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -43,8 +43,8 @@ class SegmentationOptions(TaskOptions):
 
 
 def pattern_of(kind: str) -> re.Pattern[str]:
-    """The pattern of kinds. Raises BadUsage for what is no regular expression."""
+    """The pattern of kinds. Raises BadUsage for what is not a regular expression."""
     try:
         return re.compile(kind)
     except re.error as exc:
-        raise BadUsage(f"the pattern of kinds, {kind}, is no regular expression: {exc}") from exc
+        raise BadUsage(f"the pattern of kinds, {kind}, is not a regular expression: {exc}") from exc

@@ -22,11 +22,11 @@ def quality(rows: Sequence[Row]) -> Table:
         ("box: mIoU [95 %]", _of_box(lambda one: f"{one.miou:.1%} {_share(one.interval)}")),
         ("change [95 %]", _of_box(_change)),
         ("by picture", _of_box(lambda one: f"{one.by_picture:.1%}")),
-        ("best of all", _of_box(lambda one: f"{one.oracle:.1%}")),
+        ("best mask (oracle)", _of_box(lambda one: f"{one.oracle:.1%}")),
         ("point: mIoU [95 %]", _of_point(lambda one: f"{one.miou:.1%} {_share(one.interval)}")),
         ("change", _of_point(_change)),
-        ("best of all", _of_point(lambda one: f"{one.oracle:.1%}")),
-        ("grid allows", lambda row: "-" if row.bound is None else f"{row.bound:.1%}"),
+        ("best mask (oracle)", _of_point(lambda one: f"{one.oracle:.1%}")),
+        ("upper bound of the mask grid", lambda row: "-" if row.bound is None else f"{row.bound:.1%}"),
         ("ran", lambda row: row.ran()),
     ]
     kept = [(name, cells) for name, cell in columns if set(cells := [cell(row) for row in rows]) != {"-"}]

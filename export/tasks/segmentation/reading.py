@@ -11,16 +11,17 @@ Pictures of `val` are trained on if there are test pictures, else they are the t
 from __future__ import annotations
 
 import hashlib
-import json
+import os
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from edge_sdk import encoded, plain_file, preprocess
 from edge_sdk.counted import counted
 from edge_sdk.errors import BadInput, BadUsage
+from edge_sdk.export.tasks.segmentation import coco
 from edge_sdk.export.tasks.segmentation.annotations import (
     AnnotatedPicture,
     Annotator,
@@ -33,7 +34,7 @@ from edge_sdk.export.tasks.segmentation.options import SegmentationOptions, patt
 from edge_sdk.folders import pictures_in
 from edge_sdk.grouping import Grouping
 from edge_sdk.progress import Progress, silent
-from edge_sdk.shown import not_a_folder, shown
+from edge_sdk.shown import not_a_folder, shortened, shown
 
 SPLITS = ("train", "val", "test")
 LABEL_FOLDERS = ("labels", "segmentation")
@@ -41,6 +42,11 @@ LAYOUTS = (
     "Understood: images/train and labels/train with a PNG label map for each picture, or COCO instances in annotations/"
 )
 _MOST_NAMED = 5
+_QUARTER_TURN = re.compile(
+    rb"\x12\x01\x03\x00\x01\x00\x00\x00[\x05-\x08]|\x01\x12\x00\x03\x00\x00\x00\x01\x00[\x05-\x08]"
+)
+"""EXIF's entry for an orientation that swaps the sides, in either byte order. Other bytes may look like it: it says
+which pictures to decode, since decoding each takes long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,8 +144,10 @@ def _checked(one: _Found) -> tuple[str, tuple[LabelMap, ...]]:
 
 def _check_size(data: bytes, path: Path, size: tuple[int, int], marked: Path | str, wanted: tuple[int, int]) -> None:
     """size: as the file's header says; a camera's note on its orientation may swap them."""
-    if size != wanted:
-        turned = preprocess.decode(data, where=shown(path)).shape[:2] if size == wanted[::-1] else size
+    if size != wanted[::-1] and size != wanted:
+        raise size_problem(marked, wanted, path, size)
+    if size != wanted or (size[0] != size[1] and _QUARTER_TURN.search(data)):
+        turned = preprocess.decode(data, where=shown(path)).shape[:2]
         if turned != wanted:
             raise size_problem(marked, wanted, path, turned)
 
@@ -158,7 +166,8 @@ class _Kinds:
         found = self._pattern.search(below)
         if found is None:
             raise BadUsage(f"the pattern of kinds, {self._pattern.pattern}, does not fit {shown(below)}")
-        return shown(found.group(1) if self._pattern.groups else found.group(0))
+        first = found.group(1) if self._pattern.groups else None  # None: a group that took no part in the match
+        return shown(found.group(0) if first is None else first)
 
 
 def _labels_of(folder: Path) -> Path | None:
@@ -205,43 +214,68 @@ def _coco(folder: Path, notes: list[str]) -> dict[str, list[_Found]]:
     for file in files:
         split = next((one for one in SPLITS if one in file.stem.lower()), "train" if len(files) == 1 else "")
         if not split:
-            notes.append(f"left out: {shown(file.name)}: its name holds none of {', '.join(SPLITS)}")
+            notes.append(
+                f"left out: {shown(file.name)}: its name holds neither {', '.join(SPLITS[:-1])} nor {SPLITS[-1]}"
+            )
             continue
         out[split] += _instances(file, folder, split, notes)
+    for found in out.values():
+        _check_once(found)
     return out
 
 
 def _instances(file: Path, folder: Path, split: str, notes: list[str]) -> list[_Found]:
-    where = shown(file)
-    try:
-        read = json.loads(plain_file.read(file, what="COCO instances"))
-        pictures = {one["id"]: one for one in read["images"]}
-        marked: dict[Any, list[Any]] = defaultdict(list)
-        crowds = 0
-        for one in read["annotations"]:
-            crowds += bool(one.get("iscrowd"))
-            if not one.get("iscrowd"):
-                marked[one["image_id"]].append(one["segmentation"])
-        stated = {id_: (one["file_name"], int(one["height"]), int(one["width"])) for id_, one in pictures.items()}
-    except (ValueError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as exc:
-        raise BadInput(
-            f"this is no file of COCO instances: {type(exc).__name__}: {exc}", where=where,
-            hint='It has "images" (id, file_name, height, width) and "annotations" (image_id, segmentation)',
-        ) from exc  # fmt: skip
-    if crowds:
-        notes.append(f"left out: {shown(file.name)}: {counted(crowds, 'crowd')} (iscrowd), which are no single object")
+    read = coco.read(file)
+    if read.crowds:
+        notes.append(f"left out: {shown(file.name)}: {counted(read.crowds, 'crowd')} (iscrowd): not single objects")
+    if read.strays:
+        strays = counted(read.strays, "annotation")
+        notes.append(f"left out: {shown(file.name)}: {strays} of images that the file does not list")
     homes = [folder / "images" / split, *sorted(folder.glob(f"{split}*/")), folder / "images", folder, file.parent]
-    out, missing = [], []
-    for id_, (name, height, width) in stated.items():
-        path = next((home / name for home in homes if (home / name).is_file()), None)
-        if path is None or not marked[id_]:
-            missing += [name] if path is None else []
-            continue
-        content = hashlib.sha256(json.dumps(marked[id_], sort_keys=True).encode()).hexdigest()
-        segments = CocoSegments(
-            segments=tuple(marked[id_]), height=height, width=width, content=content, where=f"{where}: {shown(name)}"
-        )
-        out.append(_Found(path=path, coco=segments))
+    out: list[_Found] = []
+    missing, bare = [], []
+    for one in read.pictures:
+        path = _picture_file(one, homes, folder)
+        if path is None:
+            missing.append(one.name)
+        elif not one.segments:
+            bare.append(one.name)
+        else:
+            segments = CocoSegments(
+                segments=one.segments, height=one.height, width=one.width, content=one.content,
+                where=f"{shown(file)}: {shown(one.name)}",
+            )  # fmt: skip
+            out.append(_Found(path=path, coco=segments))
     if missing:
         notes.append(_left_out(split, missing, "pictures that are not there"))
+    if bare:
+        notes.append(_left_out(split, bare, "pictures without an annotation"))
     return sorted(out, key=lambda one: one.path)
+
+
+def _picture_file(one: coco.CocoPicture, homes: Sequence[Path], folder: Path) -> Path | None:
+    """Where the picture lies below `folder`; None where it is in none of the homes. Raises BadInput for a name that
+    leads out of the folder from all of them: parts, kinds and notes are of names below the folder."""
+    top = os.path.abspath(folder)
+    places = [os.path.abspath(os.path.join(home, one.name)) for home in homes]
+    inside = [Path(os.path.relpath(place, top)) for place in places if place.startswith(os.path.join(top, ""))]
+    if not inside:
+        raise BadInput(
+            f"its file_name {shortened(one.name)} leads out of the folder {shown(folder)}", where=one.where,
+            hint="Move the picture into the folder, and write its file_name relative to it",
+        )  # fmt: skip
+    # os.path answers for names that are too long or hold a null, where Path.is_file raises
+    return next((folder / place for place in inside if os.path.isfile(folder / place)), None)
+
+
+def _check_once(found: Sequence[_Found]) -> None:
+    """Raises BadInput for a picture that two images are of: each would show the other's objects as background."""
+    first: dict[Path, CocoSegments] = {}
+    for one in found:
+        assert one.coco is not None
+        other = first.setdefault(one.path, one.coco)
+        if other is not one.coco:
+            raise BadInput(
+                f"the picture {shown(one.path)} has annotations twice, in {other.where} and in {one.coco.where}",
+                hint="Put them under one image of one file, or take one of the files away",
+            )

@@ -50,10 +50,9 @@ which are what counts, are held to the usual 0.1)."""
 _COLUMNS = (
     "Same segments for every row. Box: one box prompt a segment, [min x, min y, max x + 1, max y + 1] in px, no "
     "jitter; point: one point at the segment's innermost pixel. mIoU: mean IoU over all segments of the mask that "
-    "predict gives; by picture: mean over pictures of their mean; best of all: of the alternative that fits best, "
-    "which only somebody who knows the segment can choose; grid allows: of the segments themselves, brought to the "
-    "mask's grid and back. Change: against the first row, paired. Intervals: bootstrap "
-    "over "
+    "predict gives; by picture: mean over pictures of their mean; best mask (oracle): mIoU of the best of the "
+    "alternative masks, chosen with the ground truth; upper bound of the mask grid: mIoU of the true segments, sampled "
+    "to the resolution of the mask grid and back. Change: against the first row, paired. Intervals: bootstrap over "
 )
 
 

@@ -58,7 +58,9 @@ def plan(data: SegmentationData | None, options: TinySamOptions) -> Length:
     assert options.teacher is not None
     compute, here = checked(options.device), launch.found()
     if data is None:
-        raise BadUsage("there are no pictures to show the student", hint="Name a folder of annotated pictures")
+        raise BadUsage(
+            "--teacher needs pictures that show the student what to learn", hint="Name a FOLDER of annotated pictures"
+        )
     if (problem := training_problem(data)) is not None:
         raise problem
     teacher = whole.read(options.teacher, side=options.side)

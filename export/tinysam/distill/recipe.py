@@ -20,8 +20,8 @@ class LossWeights:
     by its hardness.
 
     truth: of the losses against true masks; iou: of the predicted IoU, among them. kind: "bce" is 2 * cross entropy +
-    dice, which learnt faster than SAM's "focal", 20 * focal + dice. mean_share: as `losses.lowest` takes it. single: of
-    mask 0, the one that stands alone.
+    dice, which learned faster than SAM's "focal", 20 * focal + dice. mean_share: as `losses.lowest` takes it. single:
+    of mask 0, the one that stands alone.
     """
 
     embedding: float = 1.0

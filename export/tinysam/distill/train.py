@@ -1,7 +1,7 @@
 """Trains a SAM-like network on photographs with label maps, taught by another one or by the masks alone.
 
 Knows the shared loop; no ONNX, no command line. A step: frames, the student's embedding, rounds of hard prompts, one
-pass of the decoder that is learnt from, one of the teacher's for the same prompts.
+pass of the decoder that is learned from, one of the teacher's for the same prompts.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ class TorchGraph:
         self.nodes = tuple(model.graph.node)
         unknown = {n.op_type: n.name for n in self.nodes if n.op_type not in _PLAIN and n.op_type not in _WITH_SETTINGS}
         for kind, name in unknown.items():
-            raise BadInput(f"{kind} is no operator of the family's graphs, and has no gradient here", where=name)
+            raise BadInput(f"{kind} is not an operator of the family's graphs, and has no gradient here", where=name)
         self.constants = {one.name: _tensor(numpy_helper.to_array(one)) for one in model.graph.initializer}
         self.inputs = tuple(one.name for one in model.graph.input)
         self.outputs = tuple(one.name for one in model.graph.output)
@@ -117,7 +117,7 @@ def _padded(x: Tensor, pads: Tensor, value: Tensor | None = None) -> Tensor:
 
 def _sliced(x: Tensor, starts: Tensor, ends: Tensor, axes: Tensor, steps: Tensor | None = None) -> Tensor:
     if steps is not None and bool((steps != 1).any()):
-        raise BadInput("a Slice with steps is no operator of the family's graphs")
+        raise BadInput("a Slice with steps is not an operator of the family's graphs")
     cut = [slice(None)] * x.dim()
     for start, end, axis in zip(starts.tolist(), ends.tolist(), axes.tolist(), strict=True):
         cut[axis] = slice(start, min(end, x.shape[axis]))
@@ -137,7 +137,7 @@ def _enlarged(held: Mapping[str, Any], x: Tensor, regions: Tensor | None, factor
     """Nearest neighbours by whole factors alone."""
     whole = factors.round().long()
     if held.get("mode", b"nearest") != b"nearest" or not torch.equal(whole.float(), factors):
-        raise BadInput("a Resize that does not repeat cells is no operator of the family's graphs")
+        raise BadInput("a Resize that does not repeat cells is not an operator of the family's graphs")
     repeated = x
     for axis, factor in enumerate(whole.tolist()):
         repeated = repeated.repeat_interleave(factor, axis) if factor != 1 else repeated

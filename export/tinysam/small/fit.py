@@ -63,11 +63,14 @@ def plan(data: SegmentationData | None, options: TinySamOptions) -> Length:
     start_of(options)  # a weights file of another network is refused before anything is read
     trains = wants_training(data, options)
     if trains and options.device == "cuda":
-        raise BadUsage("the small size is trained on the CPU alone so far", hint="Leave --device cuda out")
+        raise BadUsage("the small size is trained on the CPU only", hint="Leave --device cuda out")
     if trains and data is not None and (problem := training_problem(data)) is not None:
         raise problem
     if options.scratch and not trains:
-        raise BadUsage("nothing to train on, and no weights to export", hint="Name a folder of annotated pictures")
+        raise BadUsage(
+            "there is nothing to train on and there are no weights to export",
+            hint="Name a FOLDER of annotated pictures",
+        )
     photographs = photographs_in(options.photographs)
     start = "trunk" if options.scratch else digest_of([options.weights or SHIPPED])
     identity = untaught(

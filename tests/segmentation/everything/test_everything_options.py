@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from edge_sdk.errors import BadUsage
-from edge_sdk.tasks.segmentation.everything.options import EverythingOptions, options_problem
+from edge_sdk.tasks.segmentation.everything.options import EverythingOptions, options_problem, stated
 from edge_sdk.tasks.segmentation.settings import EverythingSettings
 
 
@@ -53,14 +53,24 @@ def test_every_threshold_of_a_bundle_is_an_option() -> None:
         ({"min_region_area_px": -1}, "min_region_area_px is -1"),
         ({"hierarchical": True, "confident_logit": None}, "needs confident_logit, which this bundle does not state"),
         ({"hierarchical": True, "points_per_side": 3}, "needs points_per_side of 4 or more, it is 3"),
-        ({"points_per_side": "many"}, "Expected `int`, got `str` - at `$.points_per_side`"),
-        ({"point_per_side": 3}, "unknown field `point_per_side`. Options: points_per_side, "),
+        ({"points_per_side": "many"}, "points_per_side is 'many'. It takes a whole number, such as"),
+        ({"point_per_side": 3}, "everything mode has no option point_per_side. Options are points_per_side, "),
     ],
 )  # fmt: skip
 def test_an_invalid_option_is_named_with_what_it_takes(values: dict[str, Any], message: str) -> None:
     with pytest.raises(BadUsage) as found:
         EverythingOptions().changed(**values)
     assert message in str(found.value)
+
+
+@pytest.mark.parametrize(("word", "value"), [("yes", True), ("No", False), ("true", True), ("FALSE", False)])
+def test_hierarchical_is_stated_in_words(word: str, value: bool) -> None:
+    assert stated(f"hierarchical={word}, points_per_side=8") == {"hierarchical": value, "points_per_side": 8}
+
+
+def test_a_whole_number_is_a_fraction_too_and_a_threshold_may_be_none() -> None:
+    assert stated("stability=1,confident_logit=none") == {"stability": 1.0, "confident_logit": None}
+    assert EverythingOptions().changed(stability=1).stability == 1.0
 
 
 def test_options_can_be_written_and_read_again() -> None:

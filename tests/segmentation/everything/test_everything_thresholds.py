@@ -38,7 +38,7 @@ def test_of_few_segments_there_is_no_confident_logit() -> None:
 
 @pytest.mark.parametrize("logits", [np.zeros((2, 0)), np.zeros(3), np.array([[np.nan]]), np.array([[np.inf]])], ids=str)
 def test_what_are_no_logits_of_masks_at_points_is_refused(logits: np.ndarray) -> None:
-    with pytest.raises(BadInput, match="none of masks at points, or not finite"):
+    with pytest.raises(BadInput, match="are not those of masks at points, or not finite"):
         cover_level(logits.astype(np.float32))
 
 

@@ -54,7 +54,7 @@ def test_no_gradient_passes_through_hardness_or_the_actual_iou() -> None:
     assert predicted.grad is not None
 
 
-def test_the_lowest_loss_alone_is_learnt_from_but_for_a_share_of_the_mean() -> None:
+def test_the_lowest_loss_alone_is_learned_from_but_for_a_share_of_the_mean() -> None:
     each = torch.tensor([[3.0, 1.0, 2.0], [0.5, 1.5, 4.0]], requires_grad=True)
     assert losses.lowest(each, mean_share=0.0) == 0.75
     assert losses.lowest(each, mean_share=0.1).item() == pytest.approx(0.75 + 0.1 * 2.0)

@@ -51,16 +51,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["--teacher", "nowhere.pth"], 3, "--teacher nowhere.pth: there is no such file of weights. Check it"),
-        (["--teacher", "T", "--scratch"], 2, "--scratch starts the small size from its trunk, and --teacher trains a"),
+        (["--teacher", "nowhere.pth"], 3, "--teacher nowhere.pth: the file of weights does not exist. Check the path"),
+        (["--teacher", "T", "--scratch"], 2, "--scratch can't be combined with --teacher: it starts the small size"),
         (["--teacher", "T", "--as-is"], 2, "--teacher is for a training, and --as-is trains nothing"),
-        (["--teacher", "T", "--photographs", "P"], 2, "--photographs is for trainings without a teacher"),
-        (["--teacher", "T", "--weights", "T", "--student", "lite0"], 2, "--weights names the student, and --student"),
-        (["--student", "lite0"], 2, "--student is of a training with --teacher. Name a teacher, or leave it out"),
-        (["--batch", "2"], 2, "--batch is of a training with --teacher"),
+        (["--teacher", "T", "--photographs", "P"], 2, "--photographs can't be combined with --teacher"),
+        (["--teacher", "T", "--weights", "T", "--student", "lite0"], 2, "--weights and --student can't be combined"),
+        (["--student", "lite0"], 2, "--student needs --teacher. Name a teacher, or leave --student out"),
+        (["--batch", "2"], 2, "--batch needs --teacher"),
         (["--teacher", "T", "--student", "vit"], 2, "--student is tinyvit-5m, tinyvit-3m, tinyvit-2m, tinyvit-1m or"),
-        (["--teacher", "S"], 3, "this is the small size, whose masks are of windows, not of the whole frame"),
-        (["--teacher", "T", "--weights", "S"], 3, "this is the small size, whose masks are of windows"),
+        (["--teacher", "S"], 3, "this is the small size, whose masks cover windows, not the whole frame"),
+        (["--teacher", "T", "--weights", "S"], 3, "this is the small size, whose masks cover windows"),
         (["--teacher", "T", "--weights", "W"], 3, "the teacher's embedding has a width of 32, that of --weights 64"),
         (["--teacher", "C"], 2, "the teacher's embedding has 2 cells a side, that of tinyvit-5m has 4"),
         (["--teacher", "T", "--device", "cuda"], 4, "--device cuda: "),
@@ -89,7 +89,7 @@ def test_what_is_wrong_with_a_distillation_is_said_at_once(
 
 def test_a_distillation_needs_pictures(teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = called(capsys, "train", "tinysam", "--teacher", teacher, "--out", tmp_path / "a.edge", "--dry-run")
-    assert (code, "no pictures to show the student. Name a folder of annotated pictures" in err) == (2, True)
+    assert (code, "--teacher needs pictures that show the student what to learn. Name a FOLDER" in err) == (2, True)
 
 
 def test_a_plan_says_what_a_step_is_and_what_is_kept(

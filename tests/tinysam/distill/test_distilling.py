@@ -1,4 +1,4 @@
-"""Training with and without a teacher: what is learnt, resume, what does not fit together. On a network of 60 kB."""
+"""Training with and without a teacher: what is learned, resume, what does not fit together. On a network of 60 kB."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def go(
     )  # fmt: skip
 
 
-def test_masks_are_learnt_without_a_teacher(tmp_path: Path) -> None:
+def test_masks_are_learned_without_a_teacher(tmp_path: Path) -> None:
     """One picture, whose boxes alone are asked for; its two maps take turns, so the worst of eight steps counts."""
     boxes = PromptRecipe(each=3, box_share=1.0, most_rounds=0, jitter=0.0)
     alone = replace(RECIPE, rate=1e-2, batch=1, prompts=boxes, views=ViewRecipe(views=1, least_px=30))

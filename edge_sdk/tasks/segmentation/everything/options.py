@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_type_hints
 
 import msgspec
 
+from edge_sdk.counted import listed
 from edge_sdk.errors import BadUsage
 from edge_sdk.shown import shown
 from edge_sdk.tasks.segmentation.settings import EverythingSettings
@@ -59,11 +61,8 @@ class EverythingOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     def changed(self, **values: Any) -> EverythingOptions:
         """These options with other values, checked. Raises BadUsage: an unknown name, a value of another type or out of
         range."""
-        fields = {**{name: getattr(self, name) for name in self.__struct_fields__}, **values}
-        try:
-            out = msgspec.convert(fields, EverythingOptions)
-        except msgspec.ValidationError as exc:
-            raise _invalid(exc) from exc
+        read = {name: _read(name, value) for name, value in values.items()}
+        out = EverythingOptions(**{**{name: getattr(self, name) for name in self.__struct_fields__}, **read})
         if problem := options_problem(out):
             raise BadUsage(f"an option of everything mode is invalid: {problem}")
         return out
@@ -82,29 +81,61 @@ def stated(text: str) -> dict[str, Any]:
 
     Raises BadUsage for an unknown name, a value of another type, and a name that is given twice.
     """
-    given: dict[str, str] = {}
+    given: dict[str, Any] = {}
     for part in text.split(","):
         name, sign, value = part.strip().partition("=")
         if not sign and name in ("flat", "hierarchical"):
-            name, value = "hierarchical", str(name == "hierarchical").lower()
+            name, value = "hierarchical", "yes" if name == "hierarchical" else "no"
         elif not (sign and name and value):
             raise BadUsage(
-                f"{shown(part)!r} is no option of everything mode",
+                f"{shown(part)!r} is not an option of everything mode",
                 hint="Write flat or hierarchical, and NAME=VALUE such as points_per_side=16, separated by commas",
             )
         if name in given:
             raise BadUsage(f"{shown(name)} is stated twice", hint="State it once")
-        given[name] = value
+        given[name] = _of_text(name, value)
+    return given
+
+
+_WORDS: Mapping[str, bool | None] = {"yes": True, "true": True, "no": False, "false": False, "none": None, "null": None}
+
+
+def _of_text(name: str, text: str) -> Any:
+    """The value that a text states, of the option's type. Raises BadUsage as `_read`."""
+    word = text.strip().lower()
+    if word in _WORDS:
+        return _read(name, _WORDS[word])
     try:
-        read = msgspec.convert(given, EverythingOptions, strict=False)
+        return _read(name, float(word) if _kind(name) is float else int(word))
+    except ValueError:
+        return _read(name, text)
+
+
+def _kind(name: str) -> type:
+    """int, float or bool. Raises BadUsage for an unknown name."""
+    if name not in EverythingOptions.__struct_fields__:
+        raise BadUsage(
+            f"everything mode has no option {shown(name)}",
+            hint=f"Options are {listed(EverythingOptions.__struct_fields__, 'and')}",
+        )
+    return type(getattr(EverythingOptions(), name))
+
+
+def _read(name: str, value: Any) -> Any:
+    """The value of one option, a whole number also where a fraction is possible. Raises BadUsage for another type."""
+    wanted = {int: "a whole number", float: "a number", bool: "yes or no"}[_kind(name)]
+    try:
+        return msgspec.convert(value, get_type_hints(EverythingOptions)[name])
     except msgspec.ValidationError as exc:
-        raise _invalid(exc) from exc
-    return {name: getattr(read, name) for name in given}
+        raise BadUsage(
+            f"an option of everything mode is invalid: {name} is {shown(f'{value!r:.40}')}",
+            hint=f"It takes {wanted}, such as {name}={_example(name)}",
+        ) from exc
 
 
-def _invalid(exc: msgspec.ValidationError) -> BadUsage:
-    known = ", ".join(EverythingOptions.__struct_fields__)
-    return BadUsage(f"an option of everything mode is invalid: {exc}", hint=f"Options: {known}")
+def _example(name: str) -> str:
+    value = getattr(EverythingOptions(), name)
+    return ("yes" if value else "no") if isinstance(value, bool) else f"{value:.3g}"
 
 
 _RANGES: tuple[tuple[str, float, float], ...] = (

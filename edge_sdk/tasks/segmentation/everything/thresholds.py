@@ -29,7 +29,9 @@ def cover_level(logits: NDArray[np.float32]) -> float:
     infinity: it is asked for in any case. Raises BadInput for a segment without points, NaN, and plus infinity.
     """
     if logits.ndim != 2 or not logits.shape[1] or not (logits < np.inf).all():
-        raise BadInput(f"logits of shape {logits.shape} are none of masks at points, or not finite", hint="Check them")
+        raise BadInput(
+            f"logits of shape {logits.shape} are not those of masks at points, or not finite", hint="Check them"
+        )
     return float(logits.max(0, initial=-np.inf).min())
 
 
