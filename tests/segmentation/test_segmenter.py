@@ -298,6 +298,12 @@ def test_pictures_of_extreme_shapes_work(kind: str, size: tuple[int, int], reque
         ({"masks": np.ones((48, 64), np.uint8)}, r"this ndarray of uint8 \(48, 64\) is no mask prompt"),
         ({"masks": np.ones((64, 48), bool)}, r"the mask has shape \(64, 48\), the picture \(48, 64\)"),
         ({"masks": np.ones((8, 8), np.float32)}, r"float32 \(8, 8\) is no mask prompt.*float32 \(32, 32\) logits"),
+        ({"masks": []}, "there are no masks in a prompt. Leave masks out, or give one at least"),
+        ({"masks": np.zeros((0, 48, 64), bool)}, "there are no masks in a prompt"),
+        ({"points": [], "masks": []}, "there are no points in a prompt"),
+        ({"points": np.zeros((0, 2))}, "there are no points in a prompt"),
+        ({"boxes": np.zeros((0, 4))}, "there are no boxes in a prompt"),
+        ({"masks": np.array(1.0)}, "this ndarray is no mask prompt"),
         ({"masks": np.full((32, 32), np.nan, np.float32)}, "the mask holds NaN"),
     ],
 )

@@ -157,7 +157,8 @@ class PromptSegmenter(Running[Source, Segmentation]):
     def _grids(self, masks: Any, frame: Frame) -> list[NDArray[np.float32]]:
         """Mask prompts of what a caller gives: one or several masks."""
         one = isinstance(masks, Mask) or (isinstance(masks, np.ndarray) and masks.ndim == 2)
-        if not one and not isinstance(masks, (list, tuple, np.ndarray, Segmentation)):
+        several = isinstance(masks, (list, tuple, Segmentation)) or (isinstance(masks, np.ndarray) and masks.ndim)
+        if not one and not several:
             raise _no_mask(masks)
         return [self._grid(mask, frame) for mask in ([masks] if one else masks)]
 
