@@ -9,8 +9,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_sdk.errors import BadInput
-
 _COVER = 0.45
 """Share of the colour inside a mask; the picture shows through the rest."""
 _GOLDEN = 0.618033988749895
@@ -24,14 +22,11 @@ def colour_of(index: int) -> tuple[int, int, int]:
 
 
 def with_masks(picture: NDArray[np.uint8], masks: Sequence[NDArray[np.bool_]]) -> NDArray[np.uint8]:
-    """uint8 (H, W, 3) RGB. picture: uint8 (H, W, 3) RGB or (H, W) grey. masks: bool (H, W) each; smaller ones are drawn
-    last. Raises BadInput for a picture of another size."""
-    out = np.array(picture if picture.ndim == 3 else np.repeat(picture[:, :, None], 3, axis=2), np.uint8)
+    """uint8 (H, W, 3) RGB. picture: uint8 (H, W, 3) RGB. masks: bool (H, W) each; smaller ones are drawn last."""
+    out = picture.copy()
     thick = max(1, round(max(out.shape[:2]) / 400))
     for index in sorted(range(len(masks)), key=lambda index: -np.count_nonzero(masks[index])):
         mask, colour = masks[index], colour_of(index)
-        if out.shape[:2] != mask.shape:
-            raise BadInput(f"the picture is {out.shape[:2]}, the mask {mask.shape}", hint="Pass the picture predicted")
         out[mask] = np.rint(out[mask] * (1 - _COVER) + np.array(colour) * _COVER)
         outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(out, outlines, -1, colour, thick)

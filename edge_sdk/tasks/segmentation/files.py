@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from edge_sdk import atomic
 from edge_sdk.errors import BadInput
+from edge_sdk.tasks.images import Source
 from edge_sdk.tasks.plots import write_plot
 
 JSON = ".json"
@@ -28,14 +29,14 @@ class MasksOfPicture(ABC):
         """One JSON object."""
 
     @abstractmethod
-    def plot(self, picture: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+    def plot(self, picture: Source | None = None) -> NDArray[np.uint8]:
         """uint8 (H, W, 3) RGB."""
 
     @abstractmethod
     def label_map(self) -> NDArray[np.uint16]:
         """uint16 (H, W): 0 = no mask, i = mask i - 1."""
 
-    def save(self, path: Path | str, picture: NDArray[np.uint8] | None = None) -> None:
+    def save(self, path: Path | str, picture: Source | None = None) -> None:
         """`plot` to a PNG or JPEG file, `to_json` to a .json file, the label map to one that ends in .labels.png.
 
         Raises BadInput: another suffix, and as `plot`; CantWrite.

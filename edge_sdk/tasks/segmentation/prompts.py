@@ -77,8 +77,8 @@ def checked(
 ) -> list[Prompt]:  # fmt: skip
     """The prompts that a caller gives, in order. masks: as grids already, one a prompt.
 
-    Raises BadInput: nothing is given, or no prompt of a kind, or no number; points or boxes outside the picture; boxes of no area or with
-    swapped corners; labels other than 0 and 1; numbers that don't fit together.
+    Raises BadInput: nothing is given, or none of a kind, or no number; points or boxes outside the picture; boxes of no
+    area or with swapped corners; labels other than 0 and 1; numbers that don't fit together.
     """
     if labels is not None and points is None:
         raise BadInput("there are labels and no points", hint="Pass points=, one for each label")

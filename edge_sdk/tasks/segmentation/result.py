@@ -15,7 +15,8 @@ from edge_sdk.counted import counted
 from edge_sdk.errors import BadInput
 from edge_sdk.shown import shown
 from edge_sdk.tasks.base import RunInfo
-from edge_sdk.tasks.plots import read_again
+from edge_sdk.tasks.images import Source
+from edge_sdk.tasks.plots import drawn_on
 from edge_sdk.tasks.segmentation import rle
 from edge_sdk.tasks.segmentation.drawing import with_masks
 from edge_sdk.tasks.segmentation.files import MasksOfPicture
@@ -147,13 +148,13 @@ class Segmentation(MasksOfPicture):
         notes = "".join(f" [{note}]" for note in self.notes)
         return f"{shown(self.source)}  {counted(len(self.masks), 'mask')}: {listed}{more}{notes}".strip()
 
-    def plot(self, picture: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+    def plot(self, picture: Source | None = None) -> NDArray[np.uint8]:
         """uint8 (H, W, 3) RGB: the picture with the masks in colour and outlined, smaller ones in front.
 
-        picture: the pixels that were predicted, RGB or grey; None = read again from `file`. Raises BadInput: None, and
-        the picture did not come from a file; a picture of another size.
+        picture: the one that was predicted, as `predict` takes it, arrays RGB; None = read again from `file`. Raises
+        BadInput: None, and the picture did not come from a file; what is no picture; one of another size.
         """
-        pixels = read_again(self.file, bit_depth=self.bit_depth) if picture is None else picture
+        pixels = drawn_on(picture, self.file, bit_depth=self.bit_depth, size=(self.frame.width, self.frame.height))
         return with_masks(pixels, [mask.array for mask in self.masks])
 
     def label_map(self) -> NDArray[np.uint16]:

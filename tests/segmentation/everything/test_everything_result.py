@@ -65,7 +65,7 @@ def test_the_plot_tints_masks_and_leaves_the_rest(two: Everything) -> None:
     assert (plot[outside] == 100).all()
     assert (plot[~outside] != 100).any(axis=1).all()
     np.testing.assert_array_equal(two.plot(picture[:, :, 0]), plot)
-    with pytest.raises(BadInput, match="the picture is 8 x 12 px, the masks 12 x 8 px"):
+    with pytest.raises(BadInput, match="the picture is 8 x 12 px, the result is of one of 12 x 8 px"):
         two.plot(picture.transpose(1, 0, 2))
     with pytest.raises(BadInput, match="pixels"):
         two.plot()

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_sdk.counted import counted
-from edge_sdk.errors import BadInput
 from edge_sdk.shown import shown
 from edge_sdk.tasks.base import RunInfo
-from edge_sdk.tasks.plots import read_again
+from edge_sdk.tasks.images import Source
+from edge_sdk.tasks.plots import drawn_on
 from edge_sdk.tasks.segmentation.everything.crop_search import Counts
 from edge_sdk.tasks.segmentation.everything.found import FoundMask
 from edge_sdk.tasks.segmentation.files import MasksOfPicture
@@ -90,20 +90,14 @@ class Everything(MasksOfPicture):
         what = f"{counted(len(self), 'mask')}, {self.covered:.0%} covered"
         return f"{what}  {shown(self.source)}  {points}{notes}"
 
-    def plot(self, picture: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+    def plot(self, picture: Source | None = None) -> NDArray[np.uint8]:
         """uint8 (H, W, 3) RGB: the picture with each mask in a colour of its own.
 
-        picture: the pixels that were looked at, RGB or grey; None = read again from `file`. Raises BadInput: None, and
-        the picture did not come from a file; a picture of another size.
+        picture: the one that was looked at, as `everything` takes it, arrays RGB; None = read again from `file`. Raises
+        BadInput: None, and the picture did not come from a file; what is no picture; one of another size.
         """
-        pixels = read_again(self.file, bit_depth=self.bit_depth) if picture is None else np.asarray(picture)
-        if pixels.shape[:2] != (self.height, self.width):
-            raise BadInput(
-                f"the picture is {pixels.shape[1]} x {pixels.shape[0]} px, the masks {self.width} x {self.height} px",
-                hint="Pass the picture that was looked at",
-            )
-        rgb = pixels if pixels.ndim == 3 else np.repeat(pixels[:, :, None], 3, axis=2)
-        return coloured(np.ascontiguousarray(rgb, np.uint8), self._labels)
+        pixels = drawn_on(picture, self.file, bit_depth=self.bit_depth, size=(self.width, self.height))
+        return coloured(pixels, self._labels)
 
 
 def _annotation(one: FoundMask, image_id: int, number: int) -> dict[str, Any]:
