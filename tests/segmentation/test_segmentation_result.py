@@ -77,9 +77,7 @@ def test_the_plot_changes_the_picture_inside_the_masks_alone(result: Segmentatio
     np.testing.assert_array_equal(drawn[near == 0], PICTURE[near == 0])
     assert (drawn[result[0].array] != PICTURE[result[0].array]).any(axis=1).mean() > 0.9
     np.testing.assert_array_equal(result.plot(PICTURE), drawn)
-    with pytest.raises(
-        BadInput, match="128 x 50 px, the result is of one of 128 x 96 px"
-    ):
+    with pytest.raises(BadInput, match="128 x 50 px, the result is of one of 128 x 96 px"):
         result.plot(PICTURE[:50])
 
 

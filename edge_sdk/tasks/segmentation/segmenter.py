@@ -21,7 +21,7 @@ from edge_sdk.tasks.segmentation import prompts as prompting
 from edge_sdk.tasks.segmentation.decoding import Decoded, Decoder, EncodedImage
 from edge_sdk.tasks.segmentation.encoding_cache import EncodingCache, content_key
 from edge_sdk.tasks.segmentation.everything.crops import Crop
-from edge_sdk.tasks.segmentation.everything.options import EverythingOptions
+from edge_sdk.tasks.segmentation.everything.options import EverythingOptions, Options, all_of, resolved
 from edge_sdk.tasks.segmentation.everything.result import Everything
 from edge_sdk.tasks.segmentation.everything.search import Search
 from edge_sdk.tasks.segmentation.frame import Frame
@@ -206,14 +206,14 @@ class PromptSegmenter(Running[Source, Segmentation]):
 
     @property
     def everything_options(self) -> EverythingOptions:
-        """The options of everything mode that the bundle states; `changed` makes others of them."""
-        return EverythingOptions.of(self.settings.everything)
+        """Every option of everything mode where none is stated: the bundle's thresholds, the defaults of the others.
+        `changed` makes others of them."""
+        return all_of(resolved(self.settings.everything))
 
-    def everything(
-        self, source: Source, /, *, options: EverythingOptions | None = None, progress: Progress = silent
-    ) -> Everything:
-        """Masks of all that a picture shows. source: a picture, or an `EncodedImage`. options: None = the bundle's
-        (`everything_options`). progress: counts points; an exception that it raises ends the search.
+    def everything(self, source: Source, /, *, options: Options = None, progress: Progress = silent) -> Everything:
+        """Masks of all that a picture shows. source: a picture, or an `EncodedImage`. options: `EverythingOptions`, or
+        values by name; what they don't state is as in `everything_options`. progress: counts points; an exception that
+        it raises ends the search.
 
         Raises BadInput that names the picture, CheckFailed (the runtime's answer is not finite), BadUsage (options that
         are invalid, crops of an `EncodedImage`, closed, another process).
@@ -227,18 +227,16 @@ class PromptSegmenter(Running[Source, Segmentation]):
             ran=self.run_info(clock),
         )  # fmt: skip
 
-    def everything_stream(
-        self, source: Source, /, *, options: EverythingOptions | None = None, progress: Progress = silent
-    ) -> Search:
+    def everything_stream(self, source: Source, /, *, options: Options = None, progress: Progress = silent) -> Search:
         """As `everything`, as an iterable that gives each mask as soon as it is final: after each crop, or at the end
         where there are none. Stop iterating to cancel. Raises as `everything`."""
         return self._search(source, options, progress, Stages())[0]
 
     def _search(
-        self, source: Source, options: EverythingOptions | None, progress: Progress, clock: Stages
+        self, source: Source, options: Options, progress: Progress, clock: Stages
     ) -> tuple[Search, EncodedImage]:
         self.require_open()
-        chosen = self.everything_options if options is None else options.changed()
+        chosen = resolved(self.settings.everything, options)
         if chosen.crop_layers and isinstance(source, EncodedImage):
             raise BadUsage("crops of an encoded picture can't be looked at", hint="Pass the picture itself")
         encoded = self._encoded(source, clock)

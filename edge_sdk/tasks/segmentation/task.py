@@ -20,7 +20,7 @@ from edge_sdk.tasks.base import Answers, Given, Headline, Loaded, Result, Runnin
 from edge_sdk.tasks.images import PICTURE, given_pictures, left_out, record_of, ring
 from edge_sdk.tasks.segmentation import prompts as prompting
 from edge_sdk.tasks.segmentation.decoding import Decoder, decoder_feeds
-from edge_sdk.tasks.segmentation.everything.options import EverythingIn, EverythingOptions, stated
+from edge_sdk.tasks.segmentation.everything.options import EverythingIn, parsed
 from edge_sdk.tasks.segmentation.files import FILES
 from edge_sdk.tasks.segmentation.frame import Frame
 from edge_sdk.tasks.segmentation.prompts import BACKGROUND, CENTRE, FOREGROUND, Prompted, tokens_of
@@ -110,9 +110,9 @@ class SegmentationTask(Task):
 
     def given(self, words: Sequence[str], bundle: Bundle) -> list[Given]:
         """Pictures: files, and folders with everything below them; all masks of each are asked for."""
-        options = EverythingOptions.of(settings_of(bundle, SegmentationSettings).everything)
+        settings = settings_of(bundle, SegmentationSettings).everything
         return [
-            replace(one, source=EverythingIn(picture=one.source, options=options), file=one.source)
+            replace(one, source=EverythingIn(picture=one.source, settings=settings), file=one.source)
             for one in given_pictures(words)
         ]
 
@@ -125,8 +125,7 @@ class SegmentationTask(Task):
                     f"{EVERYTHING} asks for all masks, other prompts for one each",
                     hint=f"Give {EVERYTHING} alone, with all its options, or leave it out",
                 )
-            options = given.source.options.changed(**stated(chosen[0]))
-            return replace(given, source=replace(given.source, options=options))
+            return replace(given, source=given.source.stating(parsed(chosen[0])))
         points = [(name, _numbers(name, text, 2)) for name, text in prompts if name != "box"]
         boxes = [_numbers(name, text, 4) for name, text in prompts if name == "box"]
         if points and len(boxes) > 1:

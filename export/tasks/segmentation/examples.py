@@ -71,7 +71,7 @@ def sections_of(
         shown_ = [one for picture in chosen for one in _examples(segmenter, picture, times, least_area=least_area)]
         ran = segmenter.set_image(chosen[0].pixels())
         info = segmenter.predict(ran, points="centre").ran
-        points = segmenter.everything_options.points_per_side
+        points = segmenter.settings.everything.points_per_side
     if not shown_:
         return []
     measured = Times(ms=times, ran=f"{info.variant} on {info.runtime}")
