@@ -106,7 +106,7 @@ def best_ious(found: Sequence[Any], segments: Any) -> list[float]:
     flat = segments.reshape(len(segments), -1).astype(np.float32)  # exact up to 2^24 px
     best = np.zeros(len(flat))
     for one in found:
-        mask = one.mask.reshape(-1).astype(np.float32)
+        mask = one.array.reshape(-1).astype(np.float32)
         shared = flat @ mask
         best = np.maximum(best, shared / (flat.sum(1) + mask.sum() - shared))
     return [float(value) for value in best]

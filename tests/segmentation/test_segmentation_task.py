@@ -155,16 +155,16 @@ def test_predict_without_a_prompt_finds_everything_and_saves_it_as_it_is_asked_t
     found = json.loads(out)
     assert code == 0
     assert found["counts"]["points"] == 16
-    assert found["annotations"]
+    assert found["masks"]
     assert sorted(one.name for one in (tmp_path / "out").iterdir()) == ["photo.json", "photo.labels.png"]
     labels = cv2.imread(str(tmp_path / "out" / "photo.labels.png"), cv2.IMREAD_UNCHANGED)
     assert labels.shape == (48, 64)
-    assert set(np.unique(labels)) <= set(range(len(found["annotations"]) + 1))
-    assert json.loads((tmp_path / "out" / "photo.json").read_text("utf-8"))["annotations"] == found["annotations"]
+    assert set(np.unique(labels)) <= set(range(len(found["masks"]) + 1))
+    assert json.loads((tmp_path / "out" / "photo.json").read_text("utf-8"))["masks"] == found["masks"]
     with edge_sdk.load_as(PromptSegmenter, disks, runtime="onnxruntime", threads=1) as segmenter:
         options = segmenter.everything_options.changed(points_per_side=4, predicted_iou=0.1, stability=0.1, nms_iou=1.0)
         same = segmenter.everything(photo, options=options)
-    assert same.annotations() == found["annotations"]
+    assert [mask.to_json() for mask in same.masks] == found["masks"]
 
 
 def test_hierarchical_search_is_asked_for_by_name(

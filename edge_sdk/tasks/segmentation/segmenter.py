@@ -25,8 +25,9 @@ from edge_sdk.tasks.segmentation.everything.options import EverythingOptions, Op
 from edge_sdk.tasks.segmentation.everything.result import Everything
 from edge_sdk.tasks.segmentation.everything.search import Search
 from edge_sdk.tasks.segmentation.frame import Frame
+from edge_sdk.tasks.segmentation.masks import Mask, MasksOfPicture
 from edge_sdk.tasks.segmentation.prompts import UNAMBIGUOUS, Points, Prompt, Prompted, mask_grids, tokens_of
-from edge_sdk.tasks.segmentation.result import Mask, Segmentation
+from edge_sdk.tasks.segmentation.result import DecodedMask, Segmentation
 from edge_sdk.tasks.segmentation.settings import DECODER, ENCODER, EXTENT, IMAGE, MOST_ROUNDS, SegmentationSettings
 from edge_sdk.tensors import Array
 
@@ -74,8 +75,9 @@ class PromptSegmenter(Running[Source, Segmentation]):
 
         points: (P, 2) of one prompt; (N, P, 2), or a list of (P, 2) of different lengths, of N prompts; or "centre".
         labels: the same without the last axis: 1 = on the object (the default), 0 = beside it. boxes: (4,) or (N, 4):
-        x0, y0, x1, y1. masks: one or N of: a `Mask` of an earlier call on this picture; the caller's own, bool (H, W);
-        logits float32 (r, r) over the whole frame. Points, boxes and masks of one prompt are used together.
+        x0, y0, x1, y1. masks: one or N of: a `Mask` of an earlier answer on this picture, of everything mode too; the
+        caller's own, (H, W) of bool, or of uint8 with 0 and 1 or 0 and 255; logits float32 (r, r) over the whole frame.
+        Points, boxes and masks of one prompt are used together.
 
         multimask: True = all alternatives of each prompt; False, the default = one mask: of a prompt with a box the one
         that the bundle states for boxes, of one of three tokens and more its single mask; where it states none, the
@@ -99,7 +101,8 @@ class PromptSegmenter(Running[Source, Segmentation]):
         kept = clock("choose", self._masks, wanted, found, encoded.frame, asked.multimask)
         clock("place", _place, kept)
         return Segmentation(
-            masks=tuple(kept), frame=encoded.frame, prompts=len(wanted), source=encoded.name, file=encoded.file,
+            masks=tuple(kept), width=encoded.frame.width, height=encoded.frame.height, prompts=len(wanted),
+            source=encoded.name, file=encoded.file,
             bit_depth=self._pictures.record.bit_depth, notes=encoded.notes, ran=self.run_info(clock),
         )  # fmt: skip
 
@@ -157,7 +160,7 @@ class PromptSegmenter(Running[Source, Segmentation]):
     def _grids(self, masks: Any, frame: Frame) -> list[NDArray[np.float32]]:
         """Mask prompts of what a caller gives: one or several masks."""
         one = isinstance(masks, Mask) or (isinstance(masks, np.ndarray) and masks.ndim == 2)
-        several = isinstance(masks, (list, tuple, Segmentation)) or (isinstance(masks, np.ndarray) and masks.ndim)
+        several = isinstance(masks, (list, tuple, MasksOfPicture)) or (isinstance(masks, np.ndarray) and masks.ndim)
         if not one and not several:
             raise _no_mask(masks)
         return [self._grid(mask, frame) for mask in ([masks] if one else masks)]
@@ -165,23 +168,11 @@ class PromptSegmenter(Running[Source, Segmentation]):
     def _grid(self, mask: Any, frame: Frame) -> NDArray[np.float32]:
         cells = self.decoder.prompt_cells
         if isinstance(mask, Mask):
-            if mask.frame != frame:
-                raise BadInput(
-                    f"the mask is of a picture of {mask.frame.width} x {mask.frame.height} px, this one has "
-                    f"{frame.width} x {frame.height}", hint="Give masks of the same picture",
-                )  # fmt: skip
-            if mask.pixels is not None:
-                return frame.prompt_of(mask.pixels, cells)
-            return frame.whole_frame_grid(mask.logits, mask.window, cells)
+            return mask.as_prompt(frame, cells)
         if not isinstance(mask, np.ndarray):
             raise _no_mask(mask)
-        if mask.dtype == np.bool_:
-            if mask.shape != (frame.height, frame.width):
-                raise BadInput(
-                    f"the mask has shape {mask.shape}, the picture {(frame.height, frame.width)}",
-                    hint="Give a mask of the picture's size",
-                )
-            return frame.prompt_of(mask, cells)
+        if mask.dtype in (np.bool_, np.uint8):
+            return frame.prompt_of(_own_mask(mask, frame), cells)
         if mask.dtype != np.float32 or mask.shape != (cells, cells):
             raise _no_mask(mask, f" of {mask.dtype} {mask.shape}", cells)
         if not np.isfinite(mask).all():
@@ -191,12 +182,12 @@ class PromptSegmenter(Running[Source, Segmentation]):
     def _refined(self, wanted: Sequence[Prompt], found: Decoded, frame: Frame) -> list[Prompt]:
         return given_back(wanted, found, frame, self.settings, self.decoder.prompt_cells)
 
-    def _masks(self, wanted: Sequence[Prompt], found: Decoded, frame: Frame, multimask: bool) -> list[Mask]:
+    def _masks(self, wanted: Sequence[Prompt], found: Decoded, frame: Frame, multimask: bool) -> list[DecodedMask]:
         kept = []
         for row, prompt in enumerate(wanted):
             chosen = self.settings.multimask if multimask else (chosen_mask(found.iou[row], prompt, self.settings),)
             kept += [
-                Mask(
+                DecodedMask(
                     predicted_iou=float(found.iou[row, index]), logits=found.masks[row, index].copy(), frame=frame,
                     window=found.window(row, index), prompt=row, index=index, threshold=self.settings.mask_threshold,
                 )
@@ -266,7 +257,7 @@ class PromptSegmenter(Running[Source, Segmentation]):
         self.cache.clear()
 
 
-def _place(masks: Sequence[Mask]) -> None:
+def _place(masks: Sequence[DecodedMask]) -> None:
     """Make the arrays of the first masks, PLACED_BYTES of them."""
     left = PLACED_BYTES
     for mask in masks:
@@ -319,9 +310,27 @@ def _asked(
     return asked
 
 
+def _own_mask(mask: NDArray[np.bool_] | NDArray[np.uint8], frame: Frame) -> NDArray[np.bool_]:
+    """The caller's own mask as bool (height, width)."""
+    if mask.shape != (frame.height, frame.width):
+        raise BadInput(
+            f"the mask has shape {mask.shape}, the picture {(frame.height, frame.width)}",
+            hint="Give a mask of the picture's size",
+        )
+    inside = mask != 0
+    if mask.dtype == np.uint8 and inside.any():
+        low, high = int(mask[inside].min()), int(mask.max())
+        if low != high or high not in (1, 255):
+            raise BadInput(
+                f"the mask of uint8 holds values from {low} to {high} beside 0",
+                hint="Give 0 and 1, or 0 and 255, or bool: of a label map one mask is labels == value",
+            )
+    return np.asarray(inside)
+
+
 def _no_mask(given: object, what: str = "", cells: int | None = None) -> BadInput:
     size = "(r, r)" if cells is None else f"({cells}, {cells})"
     return BadInput(
         f"this {type(given).__name__}{what} is no mask prompt",
-        hint=f"Give a Mask of an earlier result, bool (H, W) of the picture's size, or float32 {size} logits",
+        hint=f"Give a Mask of an earlier result, bool or uint8 (H, W) of the picture's size, or float32 {size} logits",
     )

@@ -21,8 +21,8 @@ from edge_sdk.tasks.images import PICTURE, given_pictures, left_out, record_of, 
 from edge_sdk.tasks.segmentation import prompts as prompting
 from edge_sdk.tasks.segmentation.decoding import Decoder, decoder_feeds
 from edge_sdk.tasks.segmentation.everything.options import EverythingIn, parsed
-from edge_sdk.tasks.segmentation.files import FILES
 from edge_sdk.tasks.segmentation.frame import Frame
+from edge_sdk.tasks.segmentation.masks import FILES
 from edge_sdk.tasks.segmentation.prompts import BACKGROUND, CENTRE, FOREGROUND, Prompted, tokens_of
 from edge_sdk.tasks.segmentation.segmenter import PromptSegmenter, encoder_feeds, given_back
 from edge_sdk.tasks.segmentation.settings import (

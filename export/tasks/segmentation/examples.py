@@ -25,7 +25,8 @@ from edge_sdk.loading import load_as
 from edge_sdk.runtimes import probe
 from edge_sdk.shown import shown
 from edge_sdk.tasks.segmentation.decoding import EncodedImage
-from edge_sdk.tasks.segmentation.result import Mask, Segmentation
+from edge_sdk.tasks.segmentation.masks import Mask
+from edge_sdk.tasks.segmentation.result import Segmentation
 from edge_sdk.tasks.segmentation.segmenter import PromptSegmenter
 from edge_sdk.verify import VerifyReport
 

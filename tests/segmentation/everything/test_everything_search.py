@@ -68,7 +68,7 @@ def test_the_flat_mode_answers_what_the_official_steps_answer(width: int, height
     assert len(wanted) >= 4
     assert [(*one.point, one.box, one.area_px) for one in found] == [one.key for one in wanted]
     np.testing.assert_allclose([one.stability for one in found], [one.stability for one in wanted])
-    assert all(np.array_equal(one.mask, other.mask) for one, other in zip(found, wanted, strict=True))
+    assert all(np.array_equal(one.array, other.mask) for one, other in zip(found, wanted, strict=True))
 
 
 @pytest.mark.parametrize("windows", [False, True])
@@ -88,7 +88,7 @@ def test_the_hierarchical_mode_finds_the_objects_of_the_flat_mode_with_fewer_poi
     flat, fewer = search(Disks(SCENE, steep=3.0), options), search(
         Disks(SCENE, steep=3.0), changed(options, hierarchical=True, confident_logit=6.0)
     )  # fmt: skip
-    masks, others = [one.mask for one in flat], [one.mask for one in fewer]
+    masks, others = [one.array for one in flat], [one.array for one in fewer]
     assert len(masks) == len(others)
     assert all(max(iou(mask, other) for other in others) > 0.95 for mask in masks)
     assert fewer.counts.asked < 0.9 * flat.counts.asked
@@ -207,9 +207,9 @@ def test_crops_show_what_is_too_small_in_the_whole_picture_and_drop_what_they_cu
     assert [one.crop for one in search(decoder)] == [(0, 0, WIDTH, HEIGHT)]
     first, second = search(decoder, changed(OPTIONS, crop_layers=1))
     assert first.crop != second.crop == (0, 0, WIDTH, HEIGHT)
-    assert iou(first.mask, drawn(small, **size)) > 0.9
-    assert iou(second.mask, drawn(cut, **size)) > 0.95
-    assert iou(first.mask, drawn((first.point[0] + 0.5, first.point[1] + 0.5, 9.0), **size)) > 0.1
+    assert iou(first.array, drawn(small, **size)) > 0.9
+    assert iou(second.array, drawn(cut, **size)) > 0.95
+    assert iou(first.array, drawn((first.point[0] + 0.5, first.point[1] + 0.5, 9.0), **size)) > 0.1
 
 
 def test_of_one_object_in_two_crops_the_mask_of_the_smaller_one_stays() -> None:
@@ -276,7 +276,7 @@ def test_small_regions_are_cleaned_at_full_size_and_copies_dropped() -> None:
     assert rough.box[:2] < (12, 12)
     assert clean.cleaned
     assert clean.box == (110, 60, 190, 140)
-    assert iou(clean.mask, drawn((150.0, 100.0, 40.0), WIDTH, HEIGHT)) > 0.98
+    assert iou(clean.array, drawn((150.0, 100.0, 40.0), WIDTH, HEIGHT)) > 0.98
     untouched = list(search(Disks(SCENE, steep=3.0), changed(OPTIONS, min_region_area_px=5)))
     assert not any(one.cleaned for one in untouched)
 

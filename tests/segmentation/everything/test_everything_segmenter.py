@@ -42,7 +42,7 @@ def test_each_point_of_the_grid_is_answered_by_its_disk(name: str, request: pyte
     assert found.counts.asked == 16
     assert set(found.ran.roles) == {"encoder", "decoder", "refiner"}
     assert {"encode", "search"} <= set(found.ran.stages_ms)
-    assert len(json.loads(found.to_json())["annotations"]) == 16
+    assert len(json.loads(found.to_json())["masks"]) == 16
 
 
 def test_the_thresholds_are_those_of_the_bundle(tmp_path: Path) -> None:
