@@ -228,7 +228,7 @@ def thresholds(asked: argparse.Namespace) -> dict[str, float]:
         encoded, alternatives = segmenter.set_image(drawn(asked)), list(segmenter.settings.multimask)
         frame = encoded.frame
         coarse = coarse_points(asked.points, frame.width, frame.height)
-        answered = segmenter.decode(encoded, checked(frame, points=coarse[:, None]))
+        answered = segmenter.decoder.answer(encoded, checked(frame, points=coarse[:, None]))
         scores = answered.iou[:, alternatives]
         predicted = float(np.quantile(scores, 1.0 - asked.pass_iou))
         rows = [(int(n), alternatives[k]) for n, k in np.argwhere(scores > predicted)]

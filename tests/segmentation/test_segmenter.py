@@ -15,11 +15,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import edge_sdk
 from edge_sdk.errors import BadInput, BadUsage
 from edge_sdk.tasks.segmentation import decoding
+from edge_sdk.tasks.segmentation.decoding import chosen_mask
 from edge_sdk.tasks.segmentation.encoding_cache import PICTURES, EncodingCache
 from edge_sdk.tasks.segmentation.prompts import Prompt, Prompted
-from edge_sdk.tasks.segmentation.segmenter import PromptSegmenter, chosen_mask
+from edge_sdk.tasks.segmentation.segmenter import PromptSegmenter
 from edge_sdk.tasks.segmentation.settings import SegmentationSettings
 from edge_sdk.tensors import Array
 
@@ -160,6 +162,21 @@ def test_prompts_are_cut_into_calls_whose_masks_fit_into_memory(
     for mine, theirs in zip(found.masks, whole.masks, strict=True):
         assert (mine.prompt, mine.predicted_iou) == (theirs.prompt, theirs.predicted_iou)
         np.testing.assert_array_equal(mine.logits, theirs.logits)
+
+
+def test_prompts_are_cut_into_calls_of_the_batch_that_load_is_given(
+    segmenter: PromptSegmenter, disks: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = np.zeros((48, 64), bool)
+    mine[10:30, 20:50] = True
+    places = [[[5 + 7 * i, 4 + 5 * i]] for i in range(7)]
+    asked: list[dict[str, Any]] = [{"points": places, "refine": 1}, {"points": places, "masks": [mine] * 7}]
+    with edge_sdk.load_as(PromptSegmenter, disks, runtime="onnxruntime", threads=1, max_batch=3) as cut:
+        counted = Counted(cut, monkeypatch)
+        for prompts in asked:
+            for one, other in zip(cut.predict(PICTURE, **prompts), segmenter.predict(PICTURE, **prompts), strict=True):
+                np.testing.assert_array_equal(one.logits, other.logits)
+    assert counted.rows == {"encoder": [1], "decoder": [3, 3, 1], "refiner": [3, 3, 1, 3, 3, 1]}
 
 
 def test_prompts_with_a_mask_go_to_the_refiner(segmenter: PromptSegmenter, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ _COVER = 0.45
 _GOLDEN = 0.618033988749895
 """Steps of the hue: neighbours differ, and no number of masks makes the colours repeat early."""
 _LINES = 600
-"""Of the width of the lines in the longest side: 1 px up to 900 px."""
+"""Of the width of the lines in the longest side: 1 px below 900 px."""
 
 
 def colour_of(index: int) -> tuple[int, int, int]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from edge_sdk.counted import counted
 from edge_sdk.errors import BadInput
 from edge_sdk.shown import shown
+from edge_sdk.tasks.segmentation.everything.boxes import box_of
 from edge_sdk.tasks.segmentation.frame import Frame, Window
 from edge_sdk.tasks.segmentation.masks import Mask, MasksOfPicture
 from edge_sdk.tasks.segmentation.rle import Rle, encode
@@ -52,6 +53,17 @@ class DecodedMask(Mask):
     def rle(self) -> Rle:
         """Run-length encoding, from which `to_json` and `to_coco` make what JSON holds."""
         return encode(self.array)
+
+    # Of pixels that are there, both are found many times faster than the runs are made.
+    @cached_property
+    def area_px(self) -> int:
+        """Pixels of the mask."""
+        return int(np.count_nonzero(self.array))
+
+    @cached_property
+    def box(self) -> tuple[int, int, int, int]:
+        """x0, y0, x1, y1, px of the caller's picture, ends exclusive; zeros where the mask is empty."""
+        return box_of(self.array)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; the mask as COCO's run-length encoding."""

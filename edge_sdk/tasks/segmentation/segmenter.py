@@ -18,7 +18,7 @@ from edge_sdk.tasks.base import Loaded, Running
 from edge_sdk.tasks.images import Pictures
 from edge_sdk.tasks.images import Source as Picture
 from edge_sdk.tasks.segmentation import prompts as prompting
-from edge_sdk.tasks.segmentation.decoding import Decoded, Decoder, EncodedImage
+from edge_sdk.tasks.segmentation.decoding import Decoded, Decoder, EncodedImage, answer, chosen_mask
 from edge_sdk.tasks.segmentation.encoding_cache import EncodingCache, content_key
 from edge_sdk.tasks.segmentation.everything.crops import Crop
 from edge_sdk.tasks.segmentation.everything.options import EverythingOptions, Options, all_of, resolved
@@ -26,10 +26,10 @@ from edge_sdk.tasks.segmentation.everything.result import Everything
 from edge_sdk.tasks.segmentation.everything.search import Search
 from edge_sdk.tasks.segmentation.frame import Frame
 from edge_sdk.tasks.segmentation.masks import Mask, MasksOfPicture
-from edge_sdk.tasks.segmentation.prompts import UNAMBIGUOUS, Points, Prompt, Prompted, mask_grids, tokens_of
+from edge_sdk.tasks.segmentation.prompts import Points, Prompt, Prompted
 from edge_sdk.tasks.segmentation.result import DecodedMask, Segmentation
 from edge_sdk.tasks.segmentation.settings import DECODER, ENCODER, EXTENT, IMAGE, MOST_ROUNDS, SegmentationSettings
-from edge_sdk.tensors import Array
+from edge_sdk.tensors import BATCH, Array
 
 Source: TypeAlias = Any
 """A picture (`images.Source`), an `EncodedImage`, or either of them with prompts as a `Prompted`."""
@@ -52,9 +52,10 @@ class PromptSegmenter(Running[Source, Segmentation]):
         self.settings, self.cache = settings, EncodingCache()
         self._pictures = Pictures(loaded.bundle, color=loaded.color)
         sessions = {role: model.session for role, model in loaded.models.items()}
+        decoder = loaded.models[DECODER]
         self.decoder = Decoder(
             self.run, {role: one.inputs for role, one in sessions.items()},
-            {role: one.outputs for role, one in sessions.items()}, loaded.models[DECODER].graph.axes,
+            {role: one.outputs for role, one in sessions.items()}, {**decoder.graph.axes, BATCH: decoder.max_batch},
         )  # fmt: skip
 
     def set_image(self, picture: Picture, /) -> EncodedImage:
@@ -94,10 +95,7 @@ class PromptSegmenter(Running[Source, Segmentation]):
         asked = _asked(source, points, labels, boxes, masks, multimask, refine)
         encoded = self._encoded(asked.picture, clock)
         wanted = clock("prompts", self._prompts, asked, encoded.frame)
-        found = clock("decode", self.decode, encoded, wanted)
-        for _ in range(self.settings.rounds if asked.refine is None else asked.refine):
-            again = clock("prompts", self._refined, wanted, found, encoded.frame)
-            found = clock("refine", self.decode, encoded, again)
+        found = answer(self.decoder, encoded, wanted, self.settings, rounds=asked.refine, clock=clock)
         kept = clock("choose", self._masks, wanted, found, encoded.frame, asked.multimask)
         clock("place", _place, kept)
         return Segmentation(
@@ -105,25 +103,6 @@ class PromptSegmenter(Running[Source, Segmentation]):
             source=encoded.name, file=encoded.file,
             bit_depth=self._pictures.record.bit_depth, notes=encoded.notes, ran=self.run_info(clock),
         )  # fmt: skip
-
-    def decode(self, encoded: EncodedImage, wanted: Sequence[Prompt]) -> Decoded:
-        """The decoder's whole answer to each prompt; those with a mask go to the refiner."""
-        masked = [i for i, prompt in enumerate(wanted) if prompt.mask is not None]
-        plain = [i for i, prompt in enumerate(wanted) if prompt.mask is None]
-        parts = [self._decode(encoded, [wanted[i] for i in rows]) for rows in (plain, masked) if rows]
-        if len(parts) == 1:
-            return parts[0]
-        order = np.argsort([*plain, *masked])
-        return Decoded(
-            masks=np.concatenate([part.masks for part in parts])[order],
-            iou=np.concatenate([part.iou for part in parts])[order],
-            windows=np.concatenate([part.windows for part in parts])[order], whole_frame=parts[0].whole_frame,
-        )  # fmt: skip
-
-    def _decode(self, encoded: EncodedImage, wanted: Sequence[Prompt]) -> Decoded:
-        """Of prompts that all have a mask, or none of which has one."""
-        tokens, labels = tokens_of(wanted, encoded.frame, tokens=self.decoder.tokens, most=self.decoder.most_tokens)
-        return self.decoder.decode(encoded, tokens, labels, mask_grids(wanted))
 
     def _encoded(self, picture: Source, clock: Stages) -> EncodedImage:
         if isinstance(picture, EncodedImage):
@@ -178,9 +157,6 @@ class PromptSegmenter(Running[Source, Segmentation]):
         if not np.isfinite(mask).all():
             raise BadInput("the mask holds NaN or infinity", hint="Logits are finite numbers")
         return mask
-
-    def _refined(self, wanted: Sequence[Prompt], found: Decoded, frame: Frame) -> list[Prompt]:
-        return given_back(wanted, found, frame, self.settings, self.decoder.prompt_cells)
 
     def _masks(self, wanted: Sequence[Prompt], found: Decoded, frame: Frame, multimask: bool) -> list[DecodedMask]:
         kept = []
@@ -269,27 +245,6 @@ def _place(masks: Sequence[DecodedMask]) -> None:
 def encoder_feeds(tensor: NDArray[np.uint8], frame: Frame) -> dict[str, Array]:
     """What the encoder is fed: the prepared picture, and where it ends."""
     return {IMAGE: tensor, EXTENT: frame.extent}
-
-
-def chosen_mask(iou: NDArray[np.float32], prompt: Prompt, settings: SegmentationSettings) -> int:
-    """Index of the one mask that answers a prompt. iou: float32 (K,), predicted. Of equal ones the first."""
-    if settings.boxed is not None and prompt.box is not None:
-        return settings.boxed
-    if settings.single is not None and prompt.token_count >= UNAMBIGUOUS:
-        return settings.single
-    return max(settings.multimask, key=lambda index: iou[index])
-
-
-def given_back(
-    wanted: Sequence[Prompt], found: Decoded, frame: Frame, settings: SegmentationSettings, cells: int
-) -> list[Prompt]:
-    """The same prompts, each with the mask that was chosen for it, as a grid of `cells` cells a side."""
-    out = []
-    for row, prompt in enumerate(wanted):
-        index = chosen_mask(found.iou[row], prompt, settings)
-        grid = frame.whole_frame_grid(found.masks[row, index], found.window(row, index), cells)
-        out.append(replace(prompt, mask=grid))
-    return out
 
 
 def _asked(

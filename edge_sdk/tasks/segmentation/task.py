@@ -19,17 +19,16 @@ from edge_sdk.shown import shown
 from edge_sdk.tasks.base import Answers, Given, Headline, Loaded, Result, Running, Setup, Task, settings_of
 from edge_sdk.tasks.images import PICTURE, given_pictures, left_out, record_of, ring
 from edge_sdk.tasks.segmentation import prompts as prompting
-from edge_sdk.tasks.segmentation.decoding import Decoder, decoder_feeds
+from edge_sdk.tasks.segmentation.decoding import Decoder, decoder_feeds, given_back
 from edge_sdk.tasks.segmentation.everything.options import EverythingIn, parsed
 from edge_sdk.tasks.segmentation.frame import Frame
 from edge_sdk.tasks.segmentation.masks import FILES
-from edge_sdk.tasks.segmentation.prompts import BACKGROUND, CENTRE, FOREGROUND, Prompted, tokens_of
-from edge_sdk.tasks.segmentation.segmenter import PromptSegmenter, encoder_feeds, given_back
+from edge_sdk.tasks.segmentation.prompts import BACKGROUND, CENTRE, FOREGROUND, Prompted
+from edge_sdk.tasks.segmentation.segmenter import PromptSegmenter, encoder_feeds
 from edge_sdk.tasks.segmentation.settings import (
     DECODER,
     ENCODER,
     IOU,
-    MASK,
     MASKS,
     REFINER,
     SegmentationSettings,
@@ -92,15 +91,10 @@ class SegmentationTask(Task):
             return encoder_feeds(tensor, frame)
         decoder = Decoder(_no_run, setup.inputs, setup.outputs, {})
         wanted = prompting.checked(frame, points=source.get(POINTS), labels=source.get(LABELS), boxes=source.get(BOXES))
-        tokens, labels = tokens_of(wanted, frame, tokens=decoder.tokens)
-        feeds = decoder_feeds(answers[ENCODER], tokens, labels)
         if role == REFINER:
             found = decoder.read(answers[DECODER], frame)
-            again = given_back(wanted, found, frame, setup.settings, decoder.prompt_cells)
-            grids = prompting.mask_grids(again)
-            assert grids is not None  # a golden sample has a prompt
-            feeds[MASK] = grids
-        return feeds
+            wanted = given_back(wanted, found, frame, setup.settings, decoder.prompt_cells)
+        return decoder_feeds(answers[ENCODER], *decoder.arrays(wanted, frame))
 
     def source(self, stored: Mapping[str, Array]) -> Prompted:
         return Prompted(
