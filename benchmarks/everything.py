@@ -106,7 +106,7 @@ def best_ious(found: Sequence[Any], segments: Any) -> list[float]:
     flat = segments.reshape(len(segments), -1).astype(np.float32)  # exact up to 2^24 px
     best = np.zeros(len(flat))
     for one in found:
-        mask = one.mask.reshape(-1).astype(np.float32)
+        mask = one.array.reshape(-1).astype(np.float32)
         shared = flat @ mask
         best = np.maximum(best, shared / (flat.sum(1) + mask.sum() - shared))
     return [float(value) for value in best]
@@ -228,7 +228,7 @@ def thresholds(asked: argparse.Namespace) -> dict[str, float]:
         encoded, alternatives = segmenter.set_image(drawn(asked)), list(segmenter.settings.multimask)
         frame = encoded.frame
         coarse = coarse_points(asked.points, frame.width, frame.height)
-        answered = segmenter.decode(encoded, checked(frame, points=coarse[:, None]))
+        answered = segmenter.decoder.answer(encoded, checked(frame, points=coarse[:, None]))
         scores = answered.iou[:, alternatives]
         predicted = float(np.quantile(scores, 1.0 - asked.pass_iou))
         rows = [(int(n), alternatives[k]) for n, k in np.argwhere(scores > predicted)]

@@ -72,18 +72,7 @@ class Pictures:
         return preprocess.to_rgb8(pixels, bit_depth=self.record.bit_depth, color=color, where=name)
 
     def _read(self, image: Source, clock: Stages) -> tuple[NDArray[Any], Color, str, Path | None]:
-        """Pixels, the order of their channels, the picture's name and its file."""
-        file, name, color, pixels, depth = None, "picture", self._color, image, self.record.bit_depth
-        if isinstance(image, (str, Path)):
-            file, name = Path(image), str(image)
-            color, pixels = "rgb", clock("decode", preprocess.decode, file, bit_depth=depth)
-        elif isinstance(image, bytes):
-            name, color, pixels = "bytes", "rgb", clock("decode", preprocess.decode, image, bit_depth=depth)
-        elif hasattr(image, "mode") and hasattr(image, "convert"):  # a PIL picture has its own colour mode
-            color, pixels = "rgb", preprocess.of_pil(image, where=name)
-        elif not hasattr(image, "__array__"):
-            raise _no_picture(image)
-        return np.asarray(pixels), color, name, file
+        return _read(image, clock, color=self._color, bit_depth=self.record.bit_depth)
 
     def _unusual(self, pixels: NDArray[Any], prepared: Prepared) -> tuple[str, ...]:
         """Notes on a picture for the user."""
@@ -103,6 +92,30 @@ class Pictures:
                 f"no value is above {top}, and they are read as {depth} bits: check the bit depth of the camera"
             )
         return tuple(notes)
+
+
+def rgb8(image: Source, *, bit_depth: int | None) -> NDArray[np.uint8]:
+    """A picture at its own size, uint8 (H, W, 3) RGB, read as a bundle of this bit depth reads it; arrays are RGB or
+    grey. Raises BadInput."""
+    pixels, _, name, _ = _read(image, Stages(), color="rgb", bit_depth=bit_depth)
+    return preprocess.to_rgb8(pixels, bit_depth=bit_depth, where=name)
+
+
+def _read(
+    image: Source, clock: Stages, *, color: Color, bit_depth: int | None
+) -> tuple[NDArray[Any], Color, str, Path | None]:
+    """Pixels, the order of their channels, the picture's name and its file. color: the order of arrays."""
+    file, name, pixels = None, "picture", image
+    if isinstance(image, (str, Path)):
+        file, name = Path(image), str(image)
+        color, pixels = "rgb", clock("decode", preprocess.decode, file, bit_depth=bit_depth)
+    elif isinstance(image, bytes):
+        name, color, pixels = "bytes", "rgb", clock("decode", preprocess.decode, image, bit_depth=bit_depth)
+    elif hasattr(image, "mode") and hasattr(image, "convert"):  # a PIL picture has its own colour mode
+        color, pixels = "rgb", preprocess.of_pil(image, where=name)
+    elif not hasattr(image, "__array__"):
+        raise _no_picture(image)
+    return np.asarray(pixels), color, name, file
 
 
 def record_of(bundle: Bundle) -> Preprocessing:

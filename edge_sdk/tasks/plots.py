@@ -12,15 +12,32 @@ from numpy.typing import NDArray
 from edge_sdk import atomic
 from edge_sdk.errors import BadInput
 from edge_sdk.preprocess import read_rgb8
+from edge_sdk.tasks import images
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
-def read_again(file: Path | None, *, bit_depth: int | None) -> NDArray[np.uint8]:
-    """uint8 (H, W, 3) RGB: the picture that was predicted. Raises BadInput where it did not come from a file."""
-    if file is None:
+def drawn_on(
+    picture: images.Source | None, file: Path | None, *, bit_depth: int | None, size: tuple[int, int] | None = None
+) -> NDArray[np.uint8]:
+    """uint8 (H, W, 3) RGB: the picture to draw a result on, which may be the caller's own array: don't write to it.
+
+    picture: as `predict` takes it, arrays RGB or grey; None = `file`, read again. size: width and height that it has
+    to have, px. Raises BadInput: neither picture nor file, what is no picture, another size.
+    """
+    if picture is not None:
+        rgb = images.rgb8(picture, bit_depth=bit_depth)
+    elif file is not None:
+        rgb = read_rgb8(file, bit_depth=bit_depth)
+    else:
         raise BadInput("this picture came as pixels, which are not kept", hint="Call plot(picture), RGB")
-    return read_rgb8(file, bit_depth=bit_depth)
+    height, width = rgb.shape[:2]
+    if size is not None and (width, height) != size:
+        raise BadInput(
+            f"the picture is {width} x {height} px, the result is of one of {size[0]} x {size[1]} px",
+            hint="Pass the picture that was predicted",
+        )
+    return rgb
 
 
 def write_plot(path: Path, plot: Callable[[], NDArray[np.uint8]], *, others: tuple[str, ...] = ()) -> None:

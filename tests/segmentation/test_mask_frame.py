@@ -6,8 +6,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch.nn import functional
 
 from edge_sdk import preprocess
@@ -109,35 +107,6 @@ def test_a_window_beside_the_picture_or_without_area_gives_an_empty_mask(
 ) -> None:
     place = Frame(height=40, width=60, side=60, extent_height=40, extent_width=60)
     assert not place.place(np.ones((4, 4), np.float32), window).any()
-
-
-@given(
-    height=st.integers(1, 60), width=st.integers(1, 60), side=st.sampled_from([16, 64]),
-    window=st.tuples(*[st.floats(-20, 80, width=32)] * 4), seed=st.integers(0, 9),
-)  # fmt: skip
-def test_boxes_of_a_grid_hold_what_is_placed(
-    height: int, width: int, side: int, window: tuple[float, float, float, float], seed: int
-) -> None:
-    place = frame(height, width, side)
-    x0, x1 = sorted(window[::2])
-    y0, y1 = sorted(window[1::2])
-    cells = np.random.default_rng(seed).random((1, 8, 8)) > 0.8
-    windows = np.array([[x0, y0, x1 + 1, y1 + 1]])
-    (box,) = place.boxes(cells, windows)
-    logits = np.where(cells[0], 1.0, -1e6).astype(np.float32)  # interpolation adds no more than a hundredth of a cell
-    ys, xs = np.nonzero(place.place(logits, tuple(windows[0])))
-    if xs.size:
-        assert box[0] <= xs.min() + 0.5
-        assert xs.max() + 0.5 <= box[2]
-        assert box[1] <= ys.min() + 0.5
-        assert ys.max() + 0.5 <= box[3]
-
-
-def test_boxes_are_the_callers_pixels_and_zeros_for_nothing() -> None:
-    place = Frame(height=300, width=400, side=64, extent_height=48, extent_width=64)
-    masks = np.zeros((2, 32, 32), bool)
-    masks[0, 4:8, 2:5] = True
-    np.testing.assert_allclose(place.boxes(masks), [[25.0, 50.0, 62.5, 100.0], [0, 0, 0, 0]])
 
 
 @pytest.mark.parametrize(

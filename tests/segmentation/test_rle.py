@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from edge_sdk.errors import BadInput
 from edge_sdk.tasks.segmentation import rle
+from edge_sdk.tasks.segmentation.everything.boxes import box_of
+from edge_sdk.tasks.segmentation.label_map import label_map
 
 MASKS = arrays.arrays(np.bool_, st.tuples(st.integers(1, 40), st.integers(1, 40)))
 
@@ -49,6 +51,18 @@ def test_both_forms_come_back(mask: NDArray[np.bool_]) -> None:
     np.testing.assert_array_equal(rle.decode(found.to_json()), mask)
     np.testing.assert_array_equal(rle.decode(found.to_coco()), mask)
     assert found.area_px == int(mask.sum())
+
+
+@given(mask=MASKS)
+def test_the_box_of_runs_is_that_of_pixels(mask: NDArray[np.bool_]) -> None:
+    assert rle.encode(mask).box == box_of(mask)
+
+
+def test_runs_of_no_pixel_change_nothing() -> None:
+    one = rle.read({"size": [2, 3], "counts": [1, 0, 1, 2, 0, 0, 2]})
+    assert (one.box, one.area_px) == ((1, 0, 2, 2), 2)
+    np.testing.assert_array_equal(label_map([one], width=3, height=2), [[0, 1, 0], [0, 1, 0]])
+    assert rle.read({"size": [2, 3], "counts": [1, 0, 5]}).box == (0, 0, 0, 0)
 
 
 @given(counts=st.lists(st.integers(0, 2**27), min_size=1, max_size=30))

@@ -14,7 +14,7 @@ from edge_sdk.errors import BadInput
 from edge_sdk.tasks.segmentation import rle
 from edge_sdk.tasks.segmentation.label_map import label_map
 from edge_sdk.tasks.segmentation.polygons import mask_of
-from edge_sdk.tasks.segmentation.result import Mask, Segmentation
+from edge_sdk.tasks.segmentation.result import DecodedMask, Segmentation
 from edge_sdk.tasks.segmentation.segmenter import PromptSegmenter
 
 PICTURE = disk_graphs.picture(2, height=96, width=128)
@@ -44,27 +44,29 @@ def test_json_holds_masks_that_come_back(result: Segmentation) -> None:
 
 def test_encodings_of_a_mask_come_back(result: Segmentation) -> None:
     mask = result[1]
-    np.testing.assert_array_equal(rle.decode(mask.rle().to_json()), mask.array)
+    np.testing.assert_array_equal(rle.decode(mask.rle.to_json()), mask.array)
     np.testing.assert_array_equal(mask_of(mask.polygons(), 96, 128), mask.array)
     x0, y0, x1, y1 = mask.box
     assert mask.array[y0:y1, x0:x1].sum() == mask.area_px == mask.array.sum()
 
 
 def test_an_empty_mask_has_no_box(result: Segmentation) -> None:
-    empty = Mask(predicted_iou=0.1, logits=np.full((4, 4), -1, np.float32), frame=result.frame)
+    empty = DecodedMask(predicted_iou=0.1, logits=np.full((4, 4), -1, np.float32), frame=result[0].frame)
     assert (empty.box, empty.area_px, empty.polygons()) == ((0, 0, 0, 0), 0, ())
 
 
 def test_pixels_that_were_changed_are_what_counts(result: Segmentation) -> None:
     mine = np.zeros((96, 128), bool)
     mine[3:5, 7:11] = True
-    changed = Mask(predicted_iou=0.5, logits=result[0].logits, frame=result.frame, pixels=mine)
+    changed = DecodedMask(predicted_iou=0.5, logits=result[0].logits, frame=result[0].frame, pixels=mine)
     assert (changed.box, changed.area_px) == ((7, 3, 11, 5), 8)
     mine[0, 0] = True  # still the caller's
 
 
 def test_the_line_names_the_picture_and_the_masks(result: Segmentation, file: Path) -> None:
     line = result.line()
+    assert repr(result) == f"<Segmentation 2 masks, {file}, 128 x 96 px>"
+    assert repr(result[1]) == "<Mask of prompt 1: predicted IoU 0.900>"
     assert line.startswith(str(file))
     assert f"2 masks: {result[0].area_px} px" in line
     assert "predicted IoU 0.900" in line
@@ -77,7 +79,7 @@ def test_the_plot_changes_the_picture_inside_the_masks_alone(result: Segmentatio
     np.testing.assert_array_equal(drawn[near == 0], PICTURE[near == 0])
     assert (drawn[result[0].array] != PICTURE[result[0].array]).any(axis=1).mean() > 0.9
     np.testing.assert_array_equal(result.plot(PICTURE), drawn)
-    with pytest.raises(BadInput, match="Pass the picture predicted"):
+    with pytest.raises(BadInput, match="128 x 50 px, the result is of one of 128 x 96 px"):
         result.plot(PICTURE[:50])
 
 

@@ -15,11 +15,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import edge_sdk
 from edge_sdk.errors import BadInput, BadUsage
 from edge_sdk.tasks.segmentation import decoding
+from edge_sdk.tasks.segmentation.decoding import chosen_mask
 from edge_sdk.tasks.segmentation.encoding_cache import PICTURES, EncodingCache
 from edge_sdk.tasks.segmentation.prompts import Prompt, Prompted
-from edge_sdk.tasks.segmentation.segmenter import PromptSegmenter, chosen_mask
+from edge_sdk.tasks.segmentation.segmenter import PromptSegmenter
 from edge_sdk.tasks.segmentation.settings import SegmentationSettings
 from edge_sdk.tensors import Array
 
@@ -162,6 +164,21 @@ def test_prompts_are_cut_into_calls_whose_masks_fit_into_memory(
         np.testing.assert_array_equal(mine.logits, theirs.logits)
 
 
+def test_prompts_are_cut_into_calls_of_the_batch_that_load_is_given(
+    segmenter: PromptSegmenter, disks: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = np.zeros((48, 64), bool)
+    mine[10:30, 20:50] = True
+    places = [[[5 + 7 * i, 4 + 5 * i]] for i in range(7)]
+    asked: list[dict[str, Any]] = [{"points": places, "refine": 1}, {"points": places, "masks": [mine] * 7}]
+    with edge_sdk.load_as(PromptSegmenter, disks, runtime="onnxruntime", threads=1, max_batch=3) as cut:
+        counted = Counted(cut, monkeypatch)
+        for prompts in asked:
+            for one, other in zip(cut.predict(PICTURE, **prompts), segmenter.predict(PICTURE, **prompts), strict=True):
+                np.testing.assert_array_equal(one.logits, other.logits)
+    assert counted.rows == {"encoder": [1], "decoder": [3, 3, 1], "refiner": [3, 3, 1, 3, 3, 1]}
+
+
 def test_prompts_with_a_mask_go_to_the_refiner(segmenter: PromptSegmenter, monkeypatch: pytest.MonkeyPatch) -> None:
     counted = Counted(segmenter, monkeypatch)
     first = segmenter.predict(PICTURE, points=[[30, 20]])
@@ -295,9 +312,21 @@ def test_pictures_of_extreme_shapes_work(kind: str, size: tuple[int, int], reque
         ({"points": [[1, 1]] * 6}, "a prompt has 7 tokens, the bundle takes 6"),
         ({"masks": "mask.png"}, "this str is not a mask prompt. Give a Mask"),
         ({"masks": ["mask.png"]}, "this str is not a mask prompt"),
-        ({"masks": np.ones((48, 64), np.uint8)}, r"this ndarray of uint8 \(48, 64\) is not a mask prompt"),
+        (
+            {"masks": np.ones((48, 64), np.int64)},
+            r"ndarray of int64 \(48, 64\) is not a mask prompt.*bool or uint8",
+        ),
+        ({"masks": np.ones((64, 48), np.uint8)}, r"the mask has shape \(64, 48\), the picture \(48, 64\)"),
+        ({"masks": np.eye(48, 64, dtype=np.uint8) * 2}, "the mask of uint8 holds values from 2 to 2 beside 0"),
+        ({"masks": np.arange(48 * 64, dtype=np.uint8).reshape(48, 64)}, "values from 1 to 255 beside 0. Give 0 and 1"),
         ({"masks": np.ones((64, 48), bool)}, r"the mask has shape \(64, 48\), the picture \(48, 64\)"),
         ({"masks": np.ones((8, 8), np.float32)}, r"float32 \(8, 8\) is not a mask prompt.*float32 \(32, 32\) logits"),
+        ({"masks": []}, "there are no masks in a prompt. Leave masks out, or give one at least"),
+        ({"masks": np.zeros((0, 48, 64), bool)}, "there are no masks in a prompt"),
+        ({"points": [], "masks": []}, "there are no points in a prompt"),
+        ({"points": np.zeros((0, 2))}, "there are no points in a prompt"),
+        ({"boxes": np.zeros((0, 4))}, "there are no boxes in a prompt"),
+        ({"masks": np.array(1.0)}, "this ndarray is not a mask prompt"),
         ({"masks": np.full((32, 32), np.nan, np.float32)}, "the mask holds NaN"),
     ],
 )

@@ -19,10 +19,11 @@ from edge_sdk.export.tinysam.graph.decoder import decoder_graph
 from edge_sdk.export.tinysam.graph.encoder import encoder_graph
 from edge_sdk.export.tinysam.sam import Sam
 from edge_sdk.tasks.segmentation.decoding import Decoded, EncodedImage
-from edge_sdk.tasks.segmentation.everything.options import EverythingOptions
+from edge_sdk.tasks.segmentation.everything.options import resolved
 from edge_sdk.tasks.segmentation.everything.points import fine_points
 from edge_sdk.tasks.segmentation.everything.search import Search
 from edge_sdk.tasks.segmentation.frame import Frame
+from edge_sdk.tasks.segmentation.settings import EverythingSettings
 
 SIDE, WIDTH, HEIGHT = 1024, 1024, 768
 NAMES = {
@@ -66,7 +67,7 @@ class Graphs:
 
     def search(self, config: Mapping[str, Any], **values: Any) -> Search:
         named = {NAMES[name]: value for name, value in config.items()}
-        options = EverythingOptions().changed(**named, stability_slack=1.0, **values)
+        options = resolved(EverythingSettings(), {**named, "stability_slack": 1.0, **values})
         return Search(lambda _: self.encoded, self, options, width=WIDTH, height=HEIGHT, masks=(1, 2, 3))
 
 

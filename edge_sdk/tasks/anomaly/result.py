@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_sdk.decision.threshold import Verdict
-from edge_sdk.errors import BadInput
 from edge_sdk.preprocess import Geometry, Grid
 from edge_sdk.shown import shown
 from edge_sdk.tasks.base import RunInfo
-from edge_sdk.tasks.plots import read_again, write_plot
+from edge_sdk.tasks.images import Source
+from edge_sdk.tasks.plots import drawn_on, write_plot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,14 +100,15 @@ class AnomalyResult:
             out["cells"] = {"shape": list(self.cells.shape), "float32": base64.b64encode(data).decode("ascii")}
         return json.dumps(out, ensure_ascii=False, allow_nan=False)
 
-    def plot(self, picture: NDArray[np.uint8] | None = None, *, top: float | None = None) -> NDArray[np.uint8]:
+    def plot(self, picture: Source | None = None, *, top: float | None = None) -> NDArray[np.uint8]:
         """uint8 (H, W, 3) RGB: the picture with the map laid over it and regions boxed.
 
-        picture: the pixels that were predicted, RGB or grey; None = read again from `file`. top: map value shown in
-        full colour; default: twice the threshold, or the map's own maximum without one. Raises BadInput: None, and the
-        picture did not come from a file; a picture of another size.
+        picture: the one that was predicted, as `predict` takes it, arrays RGB; None = read again from `file`. top: map
+        value shown in full colour; default: twice the threshold, or the map's own maximum without one. Raises BadInput:
+        None, and the picture did not come from a file; what is no picture; one of another size.
         """
-        pixels = read_again(self.file, bit_depth=self.bit_depth) if picture is None else picture
+        size = (self.geometry.width, self.geometry.height)
+        pixels = drawn_on(picture, self.file, bit_depth=self.bit_depth, size=size)
         return overlay(pixels, self.map, self.regions, threshold=self.verdict.threshold, top=top)
 
     def line(self) -> str:
@@ -119,7 +120,7 @@ class AnomalyResult:
         notes = "".join(f" [{n}]" for n in self.notes)
         return f"{self.verdict.label:9s} {self.score:9.4f}  {shown(self.source)}  {regions}{more}{notes}".rstrip()
 
-    def save(self, path: Path | str, picture: NDArray[np.uint8] | None = None) -> None:
+    def save(self, path: Path | str, picture: Source | None = None) -> None:
         """`plot` to a PNG or JPEG file, by its suffix. Raises BadInput: another suffix, and as `plot`; CantWrite."""
         write_plot(Path(path), lambda: self.plot(picture))
 
@@ -146,17 +147,12 @@ def overlay(
     top: float | None,
 ) -> NDArray[np.uint8]:
     """The picture in grey, heat where the map is above half the threshold, a box around each region."""
-    if picture.shape[:2] != anomaly_map.shape:
-        raise BadInput(
-            f"the picture is {picture.shape[:2]}, the map {anomaly_map.shape}", hint="Pass the picture predicted"
-        )
     high = top if top is not None else (2.0 * threshold if threshold and threshold > 0 else float(anomaly_map.max()))
     low = 0.5 * threshold if threshold and threshold > 0 else 0.0
     heat = np.clip((anomaly_map - low) / max(high - low, 1e-9), 0.0, 1.0)
     colour = cv2.applyColorMap((heat * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[:, :, ::-1]
     alpha = (0.75 * np.sqrt(heat))[:, :, None]
-    base = picture if picture.ndim == 3 else np.repeat(picture[:, :, None], 3, axis=2)
-    out = np.ascontiguousarray(np.rint(base * (1 - alpha) + colour * alpha), np.uint8)
+    out = np.ascontiguousarray(np.rint(picture * (1 - alpha) + colour * alpha), np.uint8)
     thick = max(1, round(max(out.shape[:2]) / 300))
     for r in regions:
         cv2.rectangle(out, (r.box[0], r.box[1]), (r.box[2] - 1, r.box[3] - 1), (255, 40, 40), thick)

@@ -17,14 +17,13 @@ _FONT, _SIZE = cv2.FONT_HERSHEY_SIMPLEX, 0.45
 
 
 def with_bars(picture: NDArray[np.uint8], shares: Sequence[tuple[str, float]]) -> NDArray[np.uint8]:
-    """uint8 (H + rows, at least LEAST_WIDTH, 3) RGB. picture: uint8 (H, W, 3) RGB or (H, W) grey. shares: (label,
+    """uint8 (H + rows, at least LEAST_WIDTH, 3) RGB. picture: uint8 (H, W, 3) RGB. shares: (label,
     0..1), a row each. Characters beyond ASCII are drawn as ?, since OpenCV's font has no others."""
-    rgb = picture if picture.ndim == 3 else np.repeat(picture[:, :, None], 3, axis=2)
-    height, width = rgb.shape[:2]
+    height, width = picture.shape[:2]
     wide = max(width, LEAST_WIDTH)
     out = np.full((height + ROW * len(shares), wide, 3), _PAPER, np.uint8)
     left = (wide - width) // 2
-    out[:height, left : left + width] = rgb
+    out[:height, left : left + width] = picture
     for row, (label, share) in enumerate(shares):
         top = height + row * ROW
         cv2.rectangle(out, (0, top + 2), (max(1, round(share * wide)) - 1, top + ROW - 3), _BAR, cv2.FILLED)

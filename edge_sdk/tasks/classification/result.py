@@ -17,7 +17,8 @@ from edge_sdk.shown import shown
 from edge_sdk.tasks.base import RunInfo
 from edge_sdk.tasks.classification.drawing import with_bars
 from edge_sdk.tasks.classification.scores import entropy
-from edge_sdk.tasks.plots import read_again, write_plot
+from edge_sdk.tasks.images import Source
+from edge_sdk.tasks.plots import drawn_on, write_plot
 
 JSON = ".json"
 
@@ -107,16 +108,16 @@ class Classification:
         notes = "".join(f" [{note}]" for note in self.notes)
         return f"{self.label:20s} {self.confidence:.4f}  {shown(self.source)}  {others}{notes}".rstrip()
 
-    def plot(self, picture: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+    def plot(self, picture: Source | None = None) -> NDArray[np.uint8]:
         """uint8 (H, W, 3) RGB: the picture with a bar for each of the first classes below it.
 
-        picture: the pixels that were predicted, RGB or grey; None = read again from `file`. Raises BadInput: None, and
-        the picture did not come from a file.
+        picture: the one that was predicted, as `predict` takes it, arrays RGB; None = read again from `file`. Raises
+        BadInput: None, and the picture did not come from a file; what is no picture.
         """
-        pixels = read_again(self.file, bit_depth=self.bit_depth) if picture is None else picture
+        pixels = drawn_on(picture, self.file, bit_depth=self.bit_depth)
         return with_bars(pixels, [(one.label, one.probability) for one in self.top()])
 
-    def save(self, path: Path | str, picture: NDArray[np.uint8] | None = None) -> None:
+    def save(self, path: Path | str, picture: Source | None = None) -> None:
         """`plot` to a PNG or JPEG file, or `to_json` with all probabilities to a .json file, by the suffix.
 
         Raises BadInput: another suffix, and as `plot`; CantWrite.

@@ -1,4 +1,4 @@
-"""How a decoder's mask grid lies in the caller's pixels: masks placed there, boxes brought back. Knows no prompt.
+"""How a decoder's mask grid lies in the caller's pixels: masks placed there. Knows no prompt.
 
 Three frames. The caller's picture: height x width px. The network's frame: side x side px, the picture scaled into its
 top left corner (`extent`), padding behind. A mask grid: m x m cells that cover a window of the frame, the whole of it
@@ -77,20 +77,6 @@ class Frame:
             _inside(cells, y0, y1, self.extent_height),
             _inside(cells, x0, x1, self.extent_width),
         )
-
-    def boxes(self, masks: NDArray[np.bool_], windows: NDArray[Any] | None = None) -> NDArray[np.float64]:
-        """float64 (n, 4) x0, y0, x1, y1 in the caller's px, of grids (n, m, m): outer edges of the outermost cells,
-        held inside the picture; zeros where a mask is empty. windows: (n, 4) in frame px, None = the whole frame."""
-        count, cells = masks.shape[0], masks.shape[-1]
-        spans = np.tile(self.whole, (count, 1)) if windows is None else np.asarray(windows, np.float64)
-        across, down = np.asarray(masks.any(axis=1)), np.asarray(masks.any(axis=2))
-        (left, right), (top, bottom) = _first_last(across), _first_last(down)
-        scale = (spans[:, 2:] - spans[:, :2]) / cells
-        edges = np.stack([left, top, right, bottom], axis=1).astype(np.float64)
-        edges = np.tile(spans[:, :2], 2) + edges * np.tile(scale, 2)
-        edges /= (self.scale_x, self.scale_y, self.scale_x, self.scale_y)
-        edges = np.clip(edges, 0.0, (self.width, self.height, self.width, self.height))
-        return np.where(across.any(axis=1, keepdims=True), edges, 0.0)
 
     def place(
         self, logits: NDArray[np.float32], window: Window | None = None, *, threshold: float = 0.0
@@ -204,8 +190,3 @@ def _weights(at: NDArray[np.float64], cells: int) -> NDArray[np.float32]:
     out[places, low] = 1.0 - part
     out[places, high] += part
     return out
-
-
-def _first_last(used: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Of each row of (n, cells): index of the first True, and of the last one plus 1."""
-    return used.argmax(axis=1), used.shape[1] - used[:, ::-1].argmax(axis=1)

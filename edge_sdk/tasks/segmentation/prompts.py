@@ -77,14 +77,16 @@ def checked(
 ) -> list[Prompt]:  # fmt: skip
     """The prompts that a caller gives, in order. masks: as grids already, one a prompt.
 
-    Raises BadInput: nothing is given, or no number; points or boxes outside the picture; boxes of no area or with
-    swapped corners; labels other than 0 and 1; numbers that don't fit together.
+    Raises BadInput: nothing is given, or none of a kind, or no number; points or boxes outside the picture; boxes of no
+    area or with swapped corners; labels other than 0 and 1; numbers that don't fit together.
     """
     if labels is not None and points is None:
         raise BadInput("there are labels and no points", hint="Pass points=, one for each label")
     sets = None if points is None else _point_sets(points, frame)
     signs = None if sets is None else _labels(labels, sets)
     rects = None if boxes is None else _boxes(boxes, frame)
+    if masks is not None and not len(masks):
+        raise _none("masks")
     counts = {
         name: len(given) for name, given in (("points", sets), ("boxes", rects), ("masks", masks)) if given is not None
     }
@@ -176,13 +178,17 @@ def _numbers(given: Any, name: str, dimensions: int) -> list[NDArray[np.float64]
             arrays = [array] if array.ndim <= dimensions else list(array)
         except ValueError:  # prompts of different lengths
             arrays = [np.asarray(one, np.float64) for one in given]
-    except (TypeError, ValueError) as exc:
+    except (TypeError, ValueError, OverflowError) as exc:
         raise BadInput(f"the {name} are not numbers: {exc}", hint="Pass x and y as numbers") from exc
     if not arrays or not all(one.size for one in arrays):
-        raise BadInput(f"a prompt has an empty list of {name}", hint=f"Leave {name} out, or give at least one")
+        raise _none(name)
     if not all(np.isfinite(one).all() for one in arrays):
         raise BadInput(f"the {name} hold NaN or infinity", hint="Coordinates are px of the picture")
     return arrays
+
+
+def _none(name: str) -> BadInput:
+    return BadInput(f"there are no {name} in a prompt", hint=f"Leave {name} out, or give one at least")
 
 
 def _labels(labels: Any, sets: Sequence[NDArray[np.float64]]) -> list[NDArray[np.int32]]:

@@ -38,6 +38,24 @@ class Rle:
         """Pixels of the mask."""
         return int(self.counts[1::2].sum())
 
+    @property
+    def ones(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """First and end of each run of ones, int64 (n,) each: places counted column by column."""
+        ends = np.cumsum(self.counts)
+        return ends[0::2][: len(self.counts) // 2], ends[1::2]
+
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        """x0, y0, x1, y1 px around the mask, ends exclusive; zeros of an empty one."""
+        starts, ends = self.ones
+        starts, last = starts[ends > starts], ends[ends > starts] - 1
+        if not starts.size:
+            return 0, 0, 0, 0
+        left, right = int(starts[0]) // self.height, int(last[-1]) // self.height + 1
+        if (starts // self.height != last // self.height).any():  # a run goes on in the next column
+            return left, 0, right, self.height
+        return left, int((starts % self.height).min()), right, int((last % self.height).max()) + 1
+
     def to_json(self) -> dict[str, Any]:
         """Uncompressed: {"size": [height, width], "counts": [runs]}."""
         return {"size": [self.height, self.width], "counts": self.counts.tolist()}

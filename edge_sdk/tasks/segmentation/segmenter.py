@@ -18,17 +18,18 @@ from edge_sdk.tasks.base import Loaded, Running
 from edge_sdk.tasks.images import Pictures
 from edge_sdk.tasks.images import Source as Picture
 from edge_sdk.tasks.segmentation import prompts as prompting
-from edge_sdk.tasks.segmentation.decoding import Decoded, Decoder, EncodedImage
+from edge_sdk.tasks.segmentation.decoding import Decoded, Decoder, EncodedImage, answer, chosen_mask
 from edge_sdk.tasks.segmentation.encoding_cache import EncodingCache, content_key
 from edge_sdk.tasks.segmentation.everything.crops import Crop
-from edge_sdk.tasks.segmentation.everything.options import EverythingOptions
+from edge_sdk.tasks.segmentation.everything.options import EverythingOptions, Options, all_of, resolved
 from edge_sdk.tasks.segmentation.everything.result import Everything
 from edge_sdk.tasks.segmentation.everything.search import Search
 from edge_sdk.tasks.segmentation.frame import Frame
-from edge_sdk.tasks.segmentation.prompts import UNAMBIGUOUS, Points, Prompt, Prompted, mask_grids, tokens_of
-from edge_sdk.tasks.segmentation.result import Mask, Segmentation
+from edge_sdk.tasks.segmentation.masks import Mask, MasksOfPicture
+from edge_sdk.tasks.segmentation.prompts import Points, Prompt, Prompted
+from edge_sdk.tasks.segmentation.result import DecodedMask, Segmentation
 from edge_sdk.tasks.segmentation.settings import DECODER, ENCODER, EXTENT, IMAGE, MOST_ROUNDS, SegmentationSettings
-from edge_sdk.tensors import Array
+from edge_sdk.tensors import BATCH, Array
 
 Source: TypeAlias = Any
 """A picture (`images.Source`), an `EncodedImage`, or either of them with prompts as a `Prompted`."""
@@ -51,9 +52,10 @@ class PromptSegmenter(Running[Source, Segmentation]):
         self.settings, self.cache = settings, EncodingCache()
         self._pictures = Pictures(loaded.bundle, color=loaded.color)
         sessions = {role: model.session for role, model in loaded.models.items()}
+        decoder = loaded.models[DECODER]
         self.decoder = Decoder(
             self.run, {role: one.inputs for role, one in sessions.items()},
-            {role: one.outputs for role, one in sessions.items()}, loaded.models[DECODER].graph.axes,
+            {role: one.outputs for role, one in sessions.items()}, {**decoder.graph.axes, BATCH: decoder.max_batch},
         )  # fmt: skip
 
     def set_image(self, picture: Picture, /) -> EncodedImage:
@@ -74,8 +76,9 @@ class PromptSegmenter(Running[Source, Segmentation]):
 
         points: (P, 2) of one prompt; (N, P, 2), or a list of (P, 2) of different lengths, of N prompts; or "centre".
         labels: the same without the last axis: 1 = on the object (the default), 0 = beside it. boxes: (4,) or (N, 4):
-        x0, y0, x1, y1. masks: one or N of: a `Mask` of an earlier call on this picture; the caller's own, bool (H, W);
-        logits float32 (r, r) over the whole frame. Points, boxes and masks of one prompt are used together.
+        x0, y0, x1, y1. masks: one or N of: a `Mask` of an earlier answer on this picture, of everything mode too; the
+        caller's own, (H, W) of bool, or of uint8 with 0 and 1 or 0 and 255; logits float32 (r, r) over the whole frame.
+        Points, boxes and masks of one prompt are used together.
 
         multimask: True = all alternatives of each prompt; False, the default = one mask: of a prompt with a box the one
         that the bundle states for boxes, of one of three tokens and more its single mask; where it states none, the
@@ -92,35 +95,14 @@ class PromptSegmenter(Running[Source, Segmentation]):
         asked = _asked(source, points, labels, boxes, masks, multimask, refine)
         encoded = self._encoded(asked.picture, clock)
         wanted = clock("prompts", self._prompts, asked, encoded.frame)
-        found = clock("decode", self.decode, encoded, wanted)
-        for _ in range(self.settings.rounds if asked.refine is None else asked.refine):
-            again = clock("prompts", self._refined, wanted, found, encoded.frame)
-            found = clock("refine", self.decode, encoded, again)
+        found = answer(self.decoder, encoded, wanted, self.settings, rounds=asked.refine, clock=clock)
         kept = clock("choose", self._masks, wanted, found, encoded.frame, asked.multimask)
         clock("place", _place, kept)
         return Segmentation(
-            masks=tuple(kept), frame=encoded.frame, prompts=len(wanted), source=encoded.name, file=encoded.file,
+            masks=tuple(kept), width=encoded.frame.width, height=encoded.frame.height, prompts=len(wanted),
+            source=encoded.name, file=encoded.file,
             bit_depth=self._pictures.record.bit_depth, notes=encoded.notes, ran=self.run_info(clock),
         )  # fmt: skip
-
-    def decode(self, encoded: EncodedImage, wanted: Sequence[Prompt]) -> Decoded:
-        """The decoder's whole answer to each prompt; those with a mask go to the refiner."""
-        masked = [i for i, prompt in enumerate(wanted) if prompt.mask is not None]
-        plain = [i for i, prompt in enumerate(wanted) if prompt.mask is None]
-        parts = [self._decode(encoded, [wanted[i] for i in rows]) for rows in (plain, masked) if rows]
-        if len(parts) == 1:
-            return parts[0]
-        order = np.argsort([*plain, *masked])
-        return Decoded(
-            masks=np.concatenate([part.masks for part in parts])[order],
-            iou=np.concatenate([part.iou for part in parts])[order],
-            windows=np.concatenate([part.windows for part in parts])[order], whole_frame=parts[0].whole_frame,
-        )  # fmt: skip
-
-    def _decode(self, encoded: EncodedImage, wanted: Sequence[Prompt]) -> Decoded:
-        """Of prompts that all have a mask, or none of which has one."""
-        tokens, labels = tokens_of(wanted, encoded.frame, tokens=self.decoder.tokens, most=self.decoder.most_tokens)
-        return self.decoder.decode(encoded, tokens, labels, mask_grids(wanted))
 
     def _encoded(self, picture: Source, clock: Stages) -> EncodedImage:
         if isinstance(picture, EncodedImage):
@@ -157,45 +139,31 @@ class PromptSegmenter(Running[Source, Segmentation]):
     def _grids(self, masks: Any, frame: Frame) -> list[NDArray[np.float32]]:
         """Mask prompts of what a caller gives: one or several masks."""
         one = isinstance(masks, Mask) or (isinstance(masks, np.ndarray) and masks.ndim == 2)
-        if not one and not isinstance(masks, (list, tuple, np.ndarray, Segmentation)):
+        several = isinstance(masks, (list, tuple, MasksOfPicture)) or (isinstance(masks, np.ndarray) and masks.ndim)
+        if not one and not several:
             raise _no_mask(masks)
         return [self._grid(mask, frame) for mask in ([masks] if one else masks)]
 
     def _grid(self, mask: Any, frame: Frame) -> NDArray[np.float32]:
         cells = self.decoder.prompt_cells
         if isinstance(mask, Mask):
-            if mask.frame != frame:
-                raise BadInput(
-                    f"the mask is of a picture of {mask.frame.width} x {mask.frame.height} px, this one has "
-                    f"{frame.width} x {frame.height}", hint="Give masks of the same picture",
-                )  # fmt: skip
-            if mask.pixels is not None:
-                return frame.prompt_of(mask.pixels, cells)
-            return frame.whole_frame_grid(mask.logits, mask.window, cells)
+            return mask.as_prompt(frame, cells)
         if not isinstance(mask, np.ndarray):
             raise _no_mask(mask)
-        if mask.dtype == np.bool_:
-            if mask.shape != (frame.height, frame.width):
-                raise BadInput(
-                    f"the mask has shape {mask.shape}, the picture {(frame.height, frame.width)}",
-                    hint="Give a mask of the picture's size",
-                )
-            return frame.prompt_of(mask, cells)
+        if mask.dtype in (np.bool_, np.uint8):
+            return frame.prompt_of(_own_mask(mask, frame), cells)
         if mask.dtype != np.float32 or mask.shape != (cells, cells):
             raise _no_mask(mask, f" of {mask.dtype} {mask.shape}", cells)
         if not np.isfinite(mask).all():
             raise BadInput("the mask holds NaN or infinity", hint="Logits are finite numbers")
         return mask
 
-    def _refined(self, wanted: Sequence[Prompt], found: Decoded, frame: Frame) -> list[Prompt]:
-        return given_back(wanted, found, frame, self.settings, self.decoder.prompt_cells)
-
-    def _masks(self, wanted: Sequence[Prompt], found: Decoded, frame: Frame, multimask: bool) -> list[Mask]:
+    def _masks(self, wanted: Sequence[Prompt], found: Decoded, frame: Frame, multimask: bool) -> list[DecodedMask]:
         kept = []
         for row, prompt in enumerate(wanted):
             chosen = self.settings.multimask if multimask else (chosen_mask(found.iou[row], prompt, self.settings),)
             kept += [
-                Mask(
+                DecodedMask(
                     predicted_iou=float(found.iou[row, index]), logits=found.masks[row, index].copy(), frame=frame,
                     window=found.window(row, index), prompt=row, index=index, threshold=self.settings.mask_threshold,
                 )
@@ -205,14 +173,14 @@ class PromptSegmenter(Running[Source, Segmentation]):
 
     @property
     def everything_options(self) -> EverythingOptions:
-        """The options of everything mode that the bundle states; `changed` makes others of them."""
-        return EverythingOptions.of(self.settings.everything)
+        """Every option of everything mode where none is stated: the bundle's thresholds, the defaults of the others.
+        `changed` makes others of them."""
+        return all_of(resolved(self.settings.everything))
 
-    def everything(
-        self, source: Source, /, *, options: EverythingOptions | None = None, progress: Progress = silent
-    ) -> Everything:
-        """Masks of all that a picture shows. source: a picture, or an `EncodedImage`. options: None = the bundle's
-        (`everything_options`). progress: counts points; an exception that it raises ends the search.
+    def everything(self, source: Source, /, *, options: Options = None, progress: Progress = silent) -> Everything:
+        """Masks of all that a picture shows. source: a picture, or an `EncodedImage`. options: `EverythingOptions`, or
+        values by name; what they don't state is as in `everything_options`. progress: counts points; an exception that
+        it raises ends the search.
 
         Raises BadInput that names the picture, CheckFailed (the runtime's answer is not finite), BadUsage (options that
         are invalid, crops of an `EncodedImage`, closed, another process).
@@ -226,18 +194,16 @@ class PromptSegmenter(Running[Source, Segmentation]):
             ran=self.run_info(clock),
         )  # fmt: skip
 
-    def everything_stream(
-        self, source: Source, /, *, options: EverythingOptions | None = None, progress: Progress = silent
-    ) -> Search:
+    def everything_stream(self, source: Source, /, *, options: Options = None, progress: Progress = silent) -> Search:
         """As `everything`, as an iterable that gives each mask as soon as it is final: after each crop, or at the end
         where there are none. Stop iterating to cancel. Raises as `everything`."""
         return self._search(source, options, progress, Stages())[0]
 
     def _search(
-        self, source: Source, options: EverythingOptions | None, progress: Progress, clock: Stages
+        self, source: Source, options: Options, progress: Progress, clock: Stages
     ) -> tuple[Search, EncodedImage]:
         self.require_open()
-        chosen = self.everything_options if options is None else options.changed()
+        chosen = resolved(self.settings.everything, options)
         if chosen.crop_layers and isinstance(source, EncodedImage):
             raise BadUsage("crops of an encoded picture can't be looked at", hint="Pass the picture itself")
         encoded = self._encoded(source, clock)
@@ -267,7 +233,7 @@ class PromptSegmenter(Running[Source, Segmentation]):
         self.cache.clear()
 
 
-def _place(masks: Sequence[Mask]) -> None:
+def _place(masks: Sequence[DecodedMask]) -> None:
     """Make the arrays of the first masks, PLACED_BYTES of them."""
     left = PLACED_BYTES
     for mask in masks:
@@ -279,27 +245,6 @@ def _place(masks: Sequence[Mask]) -> None:
 def encoder_feeds(tensor: NDArray[np.uint8], frame: Frame) -> dict[str, Array]:
     """What the encoder is fed: the prepared picture, and where it ends."""
     return {IMAGE: tensor, EXTENT: frame.extent}
-
-
-def chosen_mask(iou: NDArray[np.float32], prompt: Prompt, settings: SegmentationSettings) -> int:
-    """Index of the one mask that answers a prompt. iou: float32 (K,), predicted. Of equal ones the first."""
-    if settings.boxed is not None and prompt.box is not None:
-        return settings.boxed
-    if settings.single is not None and prompt.token_count >= UNAMBIGUOUS:
-        return settings.single
-    return max(settings.multimask, key=lambda index: iou[index])
-
-
-def given_back(
-    wanted: Sequence[Prompt], found: Decoded, frame: Frame, settings: SegmentationSettings, cells: int
-) -> list[Prompt]:
-    """The same prompts, each with the mask that was chosen for it, as a grid of `cells` cells a side."""
-    out = []
-    for row, prompt in enumerate(wanted):
-        index = chosen_mask(found.iou[row], prompt, settings)
-        grid = frame.whole_frame_grid(found.masks[row, index], found.window(row, index), cells)
-        out.append(replace(prompt, mask=grid))
-    return out
 
 
 def _asked(
@@ -320,9 +265,27 @@ def _asked(
     return asked
 
 
+def _own_mask(mask: NDArray[np.bool_] | NDArray[np.uint8], frame: Frame) -> NDArray[np.bool_]:
+    """The caller's own mask as bool (height, width)."""
+    if mask.shape != (frame.height, frame.width):
+        raise BadInput(
+            f"the mask has shape {mask.shape}, the picture {(frame.height, frame.width)}",
+            hint="Give a mask of the picture's size",
+        )
+    inside = mask != 0
+    if mask.dtype == np.uint8 and inside.any():
+        low, high = int(mask[inside].min()), int(mask.max())
+        if low != high or high not in (1, 255):
+            raise BadInput(
+                f"the mask of uint8 holds values from {low} to {high} beside 0",
+                hint="Give 0 and 1, or 0 and 255, or bool: of a label map one mask is labels == value",
+            )
+    return np.asarray(inside)
+
+
 def _no_mask(given: object, what: str = "", cells: int | None = None) -> BadInput:
     size = "(r, r)" if cells is None else f"({cells}, {cells})"
     return BadInput(
         f"this {type(given).__name__}{what} is not a mask prompt",
-        hint=f"Give a Mask of an earlier result, bool (H, W) of the picture's size, or float32 {size} logits",
+        hint=f"Give a Mask of an earlier result, bool or uint8 (H, W) of the picture's size, or float32 {size} logits",
     )

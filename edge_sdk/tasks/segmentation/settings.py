@@ -25,10 +25,11 @@ MOST_ROUNDS = 16
 class EverythingSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Thresholds of everything mode. They belong to one checkpoint, so they are data.
 
-    points_per_side: of the grid of prompts. predicted_iou: a mask below it is dropped. stability: share of pixels that
-    stay when the threshold moves by `stability_offset` logits either way; a mask below it is dropped. confident_logit:
-    pixels above it need no further prompt (hierarchical mode); None = not calibrated, and that mode is not offered.
-    nms_iou: of two masks whose boxes overlap by more, the one with the lower predicted IoU is dropped.
+    points_per_side: of the grid of prompts. predicted_iou: a mask at or below it is dropped. stability: share of pixels
+    that stay when the threshold moves by `stability_offset` logits either way; a mask below it is dropped.
+    confident_logit: pixels above it need no further prompt (hierarchical mode); None = not calibrated, and that mode is
+    not offered. nms_iou: of two masks whose boxes overlap by more, the one with the lower predicted IoU is dropped.
+    Defaults: segment-anything's.
     """
 
     points_per_side: int = 32

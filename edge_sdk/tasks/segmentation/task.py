@@ -30,17 +30,16 @@ from edge_sdk.tasks.base import (
 )
 from edge_sdk.tasks.images import PICTURE, given_pictures, left_out, record_of, ring
 from edge_sdk.tasks.segmentation import prompts as prompting
-from edge_sdk.tasks.segmentation.decoding import Decoder, decoder_feeds
-from edge_sdk.tasks.segmentation.everything.options import EverythingIn, EverythingOptions, stated
-from edge_sdk.tasks.segmentation.files import FILES
+from edge_sdk.tasks.segmentation.decoding import Decoder, decoder_feeds, given_back
+from edge_sdk.tasks.segmentation.everything.options import EverythingIn, parsed
 from edge_sdk.tasks.segmentation.frame import Frame
-from edge_sdk.tasks.segmentation.prompts import BACKGROUND, CENTRE, FOREGROUND, Prompted, tokens_of
-from edge_sdk.tasks.segmentation.segmenter import PromptSegmenter, encoder_feeds, given_back
+from edge_sdk.tasks.segmentation.masks import FILES
+from edge_sdk.tasks.segmentation.prompts import BACKGROUND, CENTRE, FOREGROUND, Prompted
+from edge_sdk.tasks.segmentation.segmenter import PromptSegmenter, encoder_feeds
 from edge_sdk.tasks.segmentation.settings import (
     DECODER,
     ENCODER,
     IOU,
-    MASK,
     MASKS,
     REFINER,
     SegmentationSettings,
@@ -106,15 +105,10 @@ class SegmentationTask(Task):
             return encoder_feeds(tensor, frame)
         decoder = Decoder(_no_run, setup.inputs, setup.outputs, {})
         wanted = prompting.checked(frame, points=source.get(POINTS), labels=source.get(LABELS), boxes=source.get(BOXES))
-        tokens, labels = tokens_of(wanted, frame, tokens=decoder.tokens)
-        feeds = decoder_feeds(answers[ENCODER], tokens, labels)
         if role == REFINER:
             found = decoder.read(answers[DECODER], frame)
-            again = given_back(wanted, found, frame, setup.settings, decoder.prompt_cells)
-            grids = prompting.mask_grids(again)
-            assert grids is not None  # a golden sample has a prompt
-            feeds[MASK] = grids
-        return feeds
+            wanted = given_back(wanted, found, frame, setup.settings, decoder.prompt_cells)
+        return decoder_feeds(answers[ENCODER], *decoder.arrays(wanted, frame))
 
     def source(self, stored: Mapping[str, Array]) -> Prompted:
         return Prompted(
@@ -124,9 +118,9 @@ class SegmentationTask(Task):
 
     def given(self, words: Sequence[str], bundle: Bundle) -> list[Given]:
         """Pictures: files, and folders with everything below them; all masks of each are asked for."""
-        options = EverythingOptions.of(settings_of(bundle, SegmentationSettings).everything)
+        settings = settings_of(bundle, SegmentationSettings).everything
         return [
-            replace(one, source=EverythingIn(picture=one.source, options=options), file=one.source)
+            replace(one, source=EverythingIn(picture=one.source, settings=settings), file=one.source)
             for one in given_pictures(words)
         ]
 
@@ -139,8 +133,7 @@ class SegmentationTask(Task):
                     f"{EVERYTHING} asks for every object and can't be combined with other prompts",
                     hint=f"Give {EVERYTHING} alone, with all its options in one value, or leave it out",
                 )
-            options = given.source.options.changed(**stated(chosen[0]))
-            return replace(given, source=replace(given.source, options=options))
+            return replace(given, source=given.source.stating(parsed(chosen[0])))
         points = [(name, self._numbers(name, text)) for name, text in prompts if name != "box"]
         boxes = [self._numbers(name, text) for name, text in prompts if name == "box"]
         if points and len(boxes) > 1:

@@ -8,7 +8,7 @@ who knows the segment can choose, stands beside it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 
@@ -26,12 +26,12 @@ from edge_sdk.progress import Progress, silent
 from edge_sdk.runtimes import registry, targets
 from edge_sdk.runtimes.protocol import CompileOptions, Session
 from edge_sdk.tasks.base import Setup
-from edge_sdk.tasks.segmentation.decoding import Decoded, Decoder, EncodedImage
+from edge_sdk.tasks.segmentation.decoding import Decoded, Decoder, EncodedImage, answer, chosen_mask
 from edge_sdk.tasks.segmentation.frame import Frame
-from edge_sdk.tasks.segmentation.prompts import Prompt, checked, mask_grids, tokens_of
-from edge_sdk.tasks.segmentation.segmenter import chosen_mask, encoder_feeds, given_back
+from edge_sdk.tasks.segmentation.prompts import Prompt, checked
+from edge_sdk.tasks.segmentation.segmenter import encoder_feeds
 from edge_sdk.tasks.segmentation.settings import DECODER, ENCODER, REFINER, SegmentationSettings
-from edge_sdk.tensors import BATCH, Array, joined, rows
+from edge_sdk.tensors import BATCH
 
 KINDS = ("box", "point")
 """Of prompts, in the order of the columns of `SegmentScores`."""
@@ -129,7 +129,7 @@ def score_all(
             found = []
             bounded = variant is variants[ENCODER][0] and runtime == "onnxruntime"  # it is the same in all rows
             for one in looked_at(pictures, _record(setup), least_area=least_area):
-                found.append(_scored(one, session, answering, setup, axes[DECODER].get(BATCH, 1), bounded=bounded))
+                found.append(_scored(one, session, answering, setup, axes[DECODER], bounded=bounded))
                 tick()
         return name, np.concatenate(found)
 
@@ -161,31 +161,28 @@ def _record(setup: Setup) -> Preprocessing:
 
 
 def _scored(
-    one: _Looked, encoder: Session, answering: Mapping[str, Session], setup: Setup, most: int, *, bounded: bool
-) -> NDArray[np.float64]:
+    one: _Looked, encoder: Session, answering: Mapping[str, Session], setup: Setup, axes: Mapping[str, int], *,
+    bounded: bool,
+) -> NDArray[np.float64]:  # fmt: skip
     """float64 (segments, 5): chosen and oracle, by KINDS of prompts, then the bound, NaN unless `bounded`.
 
-    answering: decoder and refiner. most: prompts of one call.
+    answering: decoder and refiner, compiled for these axes.
     """
     out = np.full((len(one.masks), 5), np.nan)
     if not one.masks:
         return out
     features = encoder.run(encoder_feeds(one.tensor, one.frame))
     encoded = EncodedImage(features=features, frame=one.frame, digest="", bundle="")
-    reader = Decoder(_in_parts(answering, most), setup.inputs, setup.outputs, {})
+    decoder = Decoder(lambda role, feeds: answering[role].run(feeds), setup.inputs, setup.outputs, axes)
     boxes = checked(one.frame, boxes=[box_of(mask) for mask in one.masks])
     points = checked(one.frame, points=[innermost(mask)[None] for mask in one.masks])
     for column, prompts in enumerate((boxes, points)):
-        tokens, labels = tokens_of(prompts, one.frame, tokens=reader.tokens)
-        answered = reader.decode(encoded, tokens, labels)
-        for _ in range(setup.settings.rounds):
-            again = given_back(prompts, answered, one.frame, setup.settings, reader.prompt_cells)
-            answered = reader.decode(encoded, tokens, labels, mask_grids(again))
+        answered = answer(decoder, encoded, prompts, setup.settings)
         for row, (prompt, truth) in enumerate(zip(prompts, one.masks, strict=True)):
             out[row, [column, 2 + column]] = _agreement(answered, row, prompt, truth, one.frame, setup.settings)
             if bounded and prompts is boxes:
                 window = answered.window(row, chosen_mask(answered.iou[row], prompt, setup.settings))
-                best = one.frame.place(on_grid(truth, one.frame, window, reader.cells), window)
+                best = one.frame.place(on_grid(truth, one.frame, window, decoder.cells), window)
                 out[row, 4] = iou(best, truth)
     return out
 
@@ -203,17 +200,6 @@ def _agreement(
         for index in {chosen, *settings.multimask}
     }
     return found[chosen], max(found[index] for index in settings.multimask)
-
-
-def _in_parts(sessions: Mapping[str, Session], most: int) -> Callable[[str, Mapping[str, Array]], dict[str, Array]]:
-    """Runs of the session of a role of at most `most` rows, which it was compiled for."""
-
-    def run(role: str, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        session, count = sessions[role], len(feeds["labels"])
-        parts = [session.run(rows(feeds, session.inputs, at, at + most)) for at in range(0, count, most)]
-        return joined(parts, session.outputs)
-
-    return run
 
 
 ROWS = 32

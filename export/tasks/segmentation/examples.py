@@ -25,7 +25,8 @@ from edge_sdk.loading import load_as
 from edge_sdk.runtimes import probe
 from edge_sdk.shown import shown
 from edge_sdk.tasks.segmentation.decoding import EncodedImage
-from edge_sdk.tasks.segmentation.result import Mask, Segmentation
+from edge_sdk.tasks.segmentation.masks import Mask
+from edge_sdk.tasks.segmentation.result import Segmentation
 from edge_sdk.tasks.segmentation.segmenter import PromptSegmenter
 from edge_sdk.verify import VerifyReport
 
@@ -71,7 +72,7 @@ def sections_of(
         shown_ = [one for picture in chosen for one in _examples(segmenter, picture, times, least_area=least_area)]
         ran = segmenter.set_image(chosen[0].pixels())
         info = segmenter.predict(ran, points="centre").ran
-        points = segmenter.everything_options.points_per_side
+        points = segmenter.settings.everything.points_per_side
     if not shown_:
         return []
     measured = Times(ms=times, ran=f"{info.variant} on {info.runtime}")

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_sdk.errors import BadInput
+from edge_sdk.tasks.segmentation.everything import boxes
 from edge_sdk.tasks.segmentation.frame import Frame, Window
 
 SAMPLES = 4
@@ -18,10 +19,10 @@ def box_of(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
 
     Raises BadInput for an empty mask.
     """
-    columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
-    if not columns.size:
+    found = np.array(boxes.box_of(mask), np.float64)
+    if not found.any():
         raise BadInput("an empty mask has no box")
-    return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float64)
+    return found
 
 
 def innermost(mask: NDArray[np.bool_]) -> NDArray[np.float64]:

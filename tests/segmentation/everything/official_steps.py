@@ -15,7 +15,7 @@ from edge_sdk.preprocess import bilinear
 from edge_sdk.tasks.segmentation.decoding import Decoded, EncodedImage
 from edge_sdk.tasks.segmentation.everything.boxes import box_of, suppress
 from edge_sdk.tasks.segmentation.everything.crop_search import AnswersPoints, point_tokens
-from edge_sdk.tasks.segmentation.everything.options import EverythingOptions
+from edge_sdk.tasks.segmentation.everything.options import SearchOptions
 from edge_sdk.tasks.segmentation.everything.points import grid
 from edge_sdk.tasks.segmentation.frame import Frame
 
@@ -54,7 +54,7 @@ def full_size(decoded: Decoded, row: int, mask: int, frame: Frame) -> NDArray[np
 
 
 def passed(
-    decoder: AnswersPoints, encoded: EncodedImage, points: NDArray[np.float64], options: EverythingOptions
+    decoder: AnswersPoints, encoded: EncodedImage, points: NDArray[np.float64], options: SearchOptions
 ) -> list[Kept]:
     """The masks of (n, 2) points that pass both filters."""
     found = []
@@ -73,19 +73,19 @@ def passed(
     return found
 
 
-def best(kept: list[Kept], options: EverythingOptions) -> list[Kept]:
+def best(kept: list[Kept], options: SearchOptions) -> list[Kept]:
     """What suppression leaves, in its order."""
     boxes = np.array([box_of(one.mask) for one in kept]).reshape(-1, 4)
     return [kept[index] for index in suppress(boxes, np.array([one.predicted_iou for one in kept]), options.nms_iou)]
 
 
-def flat(decoder: AnswersPoints, encoded: EncodedImage, options: EverythingOptions) -> list[Kept]:
+def flat(decoder: AnswersPoints, encoded: EncodedImage, options: SearchOptions) -> list[Kept]:
     points = grid(options.points_per_side) * (encoded.frame.width, encoded.frame.height)
     return best(passed(decoder, encoded, points, options), options)
 
 
 def hierarchical(
-    decoder: AnswersPoints, encoded: EncodedImage, options: EverythingOptions
+    decoder: AnswersPoints, encoded: EncodedImage, options: SearchOptions
 ) -> tuple[list[Kept], NDArray[np.float64]]:
     """The masks, and the fine points that were asked for. Of pictures whose sides divide by `points_per_side`."""
     frame, side = encoded.frame, options.points_per_side

@@ -8,15 +8,18 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from edge_sdk.tasks.segmentation import rle
+from edge_sdk.tasks.segmentation.decoding import Decoded
 from edge_sdk.tasks.segmentation.everything.boxes import box_of, overlaps, suppress
-from edge_sdk.tasks.segmentation.everything.candidates import Candidate, make_room
+from edge_sdk.tasks.segmentation.everything.candidates import Candidate, Filter, make_room
 from edge_sdk.tasks.segmentation.everything.clean_up import fill_gaps, remove_islands
 from edge_sdk.tasks.segmentation.everything.crops import crops_of, smallest_first
 from edge_sdk.tasks.segmentation.everything.full_size import encode_part, part_above, values_at
 from edge_sdk.tasks.segmentation.everything.held import Held, held
+from edge_sdk.tasks.segmentation.everything.options import resolved
 from edge_sdk.tasks.segmentation.everything.points import STEPS, coarse_points, fine_points, hierarchical_count
 from edge_sdk.tasks.segmentation.frame import Frame
 from edge_sdk.tasks.segmentation.label_map import label_map
+from edge_sdk.tasks.segmentation.settings import EverythingSettings
 
 SEEDS = st.integers(0, 2**32 - 1)
 SIDES = st.integers(1, 40)
@@ -216,3 +219,31 @@ def test_the_held_part_of_a_grid_gives_the_same_at_full_size(
     for at in (level, level + 0.5):
         wanted = there.place(logits, window, threshold=at)
         np.testing.assert_array_equal(there.place(kept.grid, window, threshold=at), wanted)
+
+
+def test_the_box_of_a_candidate_is_in_the_callers_pixels_and_nothing_is_no_candidate() -> None:
+    there = Frame(height=300, width=400, side=64, extent_height=48, extent_width=64)
+    masks = np.full((2, 1, 32, 32), -9.0, np.float32)
+    masks[0, 0, 4:8, 2:5] = 9.0
+    passes = Filter(frame=there, options=resolved(EverythingSettings(stability=0.0)), masks=(0,), threshold=0.0)
+    for window, box in ((there.whole, [25, 50, 62.5, 100]), ((32.0, 16.0, 64.0, 48.0), [212.5, 125, 231.25, 150])):
+        windows = np.broadcast_to(np.array(window, np.float32), (2, 1, 4))
+        iou = np.ones((2, 1), np.float32)
+        decoded = Decoded(masks=masks, iou=iou, windows=windows, whole_frame=window == there.whole)
+        (one,) = passes.candidates(decoded, np.zeros((2, 2)))
+        np.testing.assert_allclose(one.box, box)
+
+
+@given(seed=SEEDS, width=st.integers(1, 90), height=st.integers(1, 90), in_window=st.booleans())
+def test_what_is_brought_to_full_size_of_held_cells_is_what_is_brought_of_all(
+    seed: int, width: int, height: int, in_window: bool
+) -> None:
+    """One that is decoded again gets the same part of the picture."""
+    rng = np.random.default_rng(seed)
+    there = frame(width, height)
+    logits = rng.normal(-6, 3, (16, 16)).astype(np.float32)
+    window = (*rng.uniform(-10, 16, 2).tolist(), *rng.uniform(18, 40, 2).tolist()) if in_window else None
+    kept = held(logits, there.valid(16, window), level=0.0)
+    whole, part = (part_above(grid, window, there, level=0.0) for grid in (logits, kept.grid))
+    assert (part.x, part.y, part.logits.shape) == (whole.x, whole.y, whole.logits.shape)
+    np.testing.assert_array_equal(part.logits > 0, whole.logits > 0)

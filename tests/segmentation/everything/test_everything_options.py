@@ -1,4 +1,4 @@
-"""Options of everything mode: official defaults, a bundle's own thresholds on top, errors that name an option."""
+"""Options of everything mode: what a caller states, a bundle's own thresholds below, errors that name an option."""
 
 from __future__ import annotations
 
@@ -7,14 +7,26 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import asdict
 
 from edge_sdk.errors import BadUsage
-from edge_sdk.tasks.segmentation.everything.options import EverythingOptions, options_problem, stated
+from edge_sdk.tasks.segmentation.everything.options import (
+    EverythingOptions,
+    SearchOptions,
+    all_of,
+    parsed,
+    resolved,
+)
 from edge_sdk.tasks.segmentation.settings import EverythingSettings
 
+CALIBRATED = EverythingSettings(
+    points_per_side=20, predicted_iou=0.6, stability=0.7, stability_offset=2.0, nms_iou=0.5, confident_logit=3.5
+)
+"""No value is a default."""
 
-def test_the_defaults_are_the_official_ones() -> None:
-    there = EverythingOptions()
+
+def test_the_defaults_are_the_official_ones_and_no_logit_is_confident() -> None:
+    there = resolved(EverythingSettings())
     assert (there.points_per_side, there.points_per_batch, there.crop_layers, there.crop_points_divisor) == (
         32,
         64,
@@ -23,20 +35,47 @@ def test_the_defaults_are_the_official_ones() -> None:
     )
     assert (there.predicted_iou, there.stability, there.stability_offset, there.nms_iou) == (0.88, 0.95, 1.0, 0.7)
     assert (there.crop_overlap, there.crop_nms_iou, there.min_region_area_px) == (512 / 1500, 0.7, 0)
-    assert (there.hierarchical, there.confident_logit) == (False, 8.5)
-    assert options_problem(there) == ""
+    assert (there.hierarchical, there.confident_logit) == (False, None)
 
 
-def test_a_bundle_states_its_own_thresholds_and_a_caller_changes_them() -> None:
-    settings = EverythingSettings(points_per_side=20, predicted_iou=0.6, stability=0.7, nms_iou=0.5)
-    there = EverythingOptions.of(settings, stability=0.8)
-    assert (there.points_per_side, there.predicted_iou, there.stability, there.nms_iou) == (20, 0.6, 0.8, 0.5)
-    assert there.confident_logit is None
-    assert EverythingOptions.of(settings).changed(crop_layers=1).crop_layers == 1
+def test_options_state_nothing_of_their_own() -> None:
+    assert set(asdict(EverythingOptions()).values()) == {None}
+    assert set(EverythingOptions.__struct_fields__) == set(SearchOptions.__struct_fields__)
+    assert SearchOptions.__struct_fields__[:6] == EverythingSettings.__struct_fields__
 
 
-def test_every_threshold_of_a_bundle_is_an_option() -> None:
-    assert set(EverythingSettings.__struct_fields__) <= set(EverythingOptions.__struct_fields__)
+@pytest.mark.parametrize(
+    "given", [None, {}, EverythingOptions(), EverythingOptions(crop_layers=1), {"stability": None}]
+)
+def test_what_is_not_stated_is_as_the_bundle_says(given: Any) -> None:
+    there = asdict(resolved(CALIBRATED, given))
+    assert {name: there[name] for name in EverythingSettings.__struct_fields__} == asdict(CALIBRATED)
+
+
+@pytest.mark.parametrize("name", EverythingSettings.__struct_fields__)
+def test_one_threshold_that_is_stated_leaves_the_others_to_the_bundle(name: str) -> None:
+    stated = {"points_per_side": 9, "confident_logit": 0.25}.get(name, 0.125)
+    for given in (EverythingOptions(**{name: stated}), {name: stated}, EverythingOptions().changed(**{name: stated})):
+        there = resolved(CALIBRATED, given)
+        assert {key: getattr(there, key) for key in asdict(CALIBRATED)} == {**asdict(CALIBRATED), name: stated}
+
+
+def test_a_value_is_given_back_to_the_bundle_by_none() -> None:
+    options = all_of(resolved(CALIBRATED, {"stability": 0.8, "hierarchical": True}))
+    assert None not in asdict(options).values()
+    assert resolved(CALIBRATED, options.changed(stability=None)).stability == 0.7
+
+
+@pytest.mark.parametrize(
+    "given", [EverythingOptions(hierarchical=True), {"hierarchical": True}, parsed("hierarchical")]
+)
+def test_the_hierarchical_mode_needs_a_confident_logit_that_somebody_states(given: Any) -> None:
+    words = "hierarchical needs confident_logit, which this bundle does not state. State confident_logit too, or search"
+    with pytest.raises(BadUsage, match=words):
+        resolved(EverythingSettings(), given)
+    assert resolved(CALIBRATED, given).confident_logit == 3.5
+    more = given if isinstance(given, dict) else asdict(given)
+    assert resolved(EverythingSettings(), {**more, "confident_logit": 2}).confident_logit == 2.0
 
 
 @pytest.mark.parametrize(
@@ -51,25 +90,44 @@ def test_every_threshold_of_a_bundle_is_an_option() -> None:
         ({"nms_iou": 2.0}, "nms_iou is 2"), ({"crop_layers": 9}, "crop_layers is 9, it takes 0 to 4"),
         ({"crop_overlap": 1.0}, "crop_overlap is 1, it takes 0 to 0.9"),
         ({"min_region_area_px": -1}, "min_region_area_px is -1"),
-        ({"hierarchical": True, "confident_logit": None}, "needs confident_logit, which this bundle does not state"),
-        ({"hierarchical": True, "points_per_side": 3}, "needs points_per_side of 4 or more, it is 3"),
-        ({"points_per_side": "many"}, "points_per_side is 'many'. It takes a whole number, such as"),
+        ({"points_per_side": "many"}, "points_per_side is 'many'. It takes a whole number, such as points_per_side=32"),
         ({"point_per_side": 3}, "everything mode has no option point_per_side. Options are points_per_side, "),
+        ({"point_per_side": None}, "everything mode has no option point_per_side. Options are points_per_side, "),
     ],
 )  # fmt: skip
 def test_an_invalid_option_is_named_with_what_it_takes(values: dict[str, Any], message: str) -> None:
-    with pytest.raises(BadUsage) as found:
-        EverythingOptions().changed(**values)
-    assert message in str(found.value)
+    for wrong in (lambda: EverythingOptions().changed(**values), lambda: resolved(EverythingSettings(), values)):
+        with pytest.raises(BadUsage) as found:
+            wrong()
+        assert message in str(found.value)
+
+
+def test_what_only_together_makes_no_sense_is_refused_when_it_is_used() -> None:
+    with pytest.raises(BadUsage, match="needs points_per_side of 4 or more, it is 3"):
+        resolved(CALIBRATED, {"hierarchical": True, "points_per_side": 3})
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("flat", "are given as str. Write options=EverythingOptions"), (16, "are given as int"),
+        (EverythingSettings(), "are given as EverythingSettings"), ([("stability", 0.5)], "are given as list"),
+        ({3: 4}, "everything mode has no option 3. Options are"),
+    ],
+)  # fmt: skip
+def test_what_is_no_options_is_refused_with_what_to_write(given: Any, words: str) -> None:
+    with pytest.raises(BadUsage, match=words):
+        resolved(EverythingSettings(), given)
 
 
 @pytest.mark.parametrize(("word", "value"), [("yes", True), ("No", False), ("true", True), ("FALSE", False)])
 def test_hierarchical_is_stated_in_words(word: str, value: bool) -> None:
-    assert stated(f"hierarchical={word}, points_per_side=8") == {"hierarchical": value, "points_per_side": 8}
+    given = parsed(f"hierarchical={word}, points_per_side=8")
+    assert given == EverythingOptions(hierarchical=value, points_per_side=8)
 
 
 def test_a_whole_number_is_a_fraction_too_and_a_threshold_may_be_none() -> None:
-    assert stated("stability=1,confident_logit=none") == {"stability": 1.0, "confident_logit": None}
+    assert parsed("stability=1,confident_logit=none") == EverythingOptions(stability=1.0)
     assert EverythingOptions().changed(stability=1).stability == 1.0
 
 

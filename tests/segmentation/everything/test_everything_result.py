@@ -12,7 +12,6 @@ import pytest
 from edge_sdk.errors import BadInput
 from edge_sdk.tasks.base import RunInfo
 from edge_sdk.tasks.segmentation import rle
-from edge_sdk.tasks.segmentation.everything.boxes import box_of
 from edge_sdk.tasks.segmentation.everything.crop_search import Counts
 from edge_sdk.tasks.segmentation.everything.found import FoundMask, cleaned
 from edge_sdk.tasks.segmentation.everything.result import Everything
@@ -25,7 +24,7 @@ def found(x0: int, y0: int, x1: int, y1: int) -> FoundMask:
     mask = np.zeros((HEIGHT, WIDTH), np.bool_)
     mask[y0:y1, x0:x1] = True
     return FoundMask(
-        rle=rle.encode(mask), box=(x0, y0, x1, y1), predicted_iou=0.9, stability=0.97, point=(x0 + 0.5, y0 + 0.5),
+        runs=rle.encode(mask), predicted_iou=0.9, stability=0.97, point=(x0 + 0.5, y0 + 0.5),
         crop=(0, 0, WIDTH, HEIGHT),
     )  # fmt: skip
 
@@ -39,14 +38,15 @@ def two() -> Everything:
     )  # fmt: skip
 
 
-def test_annotations_are_those_of_coco_with_widths_in_pixels(two: Everything) -> None:
+def test_json_says_what_was_searched_and_annotations_are_those_of_coco(two: Everything) -> None:
     answered = json.loads(two.to_json())
     assert answered["picture"] == {"width": WIDTH, "height": HEIGHT}
     assert answered["counts"] == {"points": 100, "asked": 80, "covered": 20, "candidates": 9, "again": 0, "masks": 2}
-    first, second = answered["annotations"]
+    assert [one["box"] for one in answered["masks"]] == [[2, 2, 4, 3], [1, 1, 9, 7]]
+    first, second = two.annotations()
     assert (first["id"], second["id"], second["area"], second["bbox"]) == (1, 2, 48, [1, 1, 8, 6])
     assert (second["crop_box"], second["point_coords"]) == ([0, 0, WIDTH, HEIGHT], [[1.5, 1.5]])
-    np.testing.assert_array_equal(rle.decode(second["segmentation"]), two[1].mask)
+    np.testing.assert_array_equal(rle.decode(second["segmentation"]), two[1].array)
 
 
 def test_the_label_map_has_the_part_in_front_of_its_whole(two: Everything) -> None:
@@ -65,7 +65,7 @@ def test_the_plot_tints_masks_and_leaves_the_rest(two: Everything) -> None:
     assert (plot[outside] == 100).all()
     assert (plot[~outside] != 100).any(axis=1).all()
     np.testing.assert_array_equal(two.plot(picture[:, :, 0]), plot)
-    with pytest.raises(BadInput, match="the picture is 8 x 12 px, the masks 12 x 8 px"):
+    with pytest.raises(BadInput, match="the picture is 8 x 12 px, the result is of one of 12 x 8 px"):
         two.plot(picture.transpose(1, 0, 2))
     with pytest.raises(BadInput, match="pixels"):
         two.plot()
@@ -88,6 +88,7 @@ def test_files_are_written_by_their_suffix(two: Everything, tmp_path: Path) -> N
 def test_it_says_in_one_line_what_was_found(two: Everything) -> None:
     assert two.line() == "2 masks, 50% covered  part.png  80 of 100 points asked"
     assert repr(two) == "<Everything 2 masks, part.png, 12 x 8 px>"
+    assert repr(two[0]) == "<Mask at (2.5, 2.5): predicted IoU 0.900>"
     none = Everything(masks=(), width=WIDTH, height=HEIGHT, ran=RAN)
     assert none.line().startswith("0 masks, 0% covered")
     assert not none.label_map().any()
@@ -96,10 +97,10 @@ def test_it_says_in_one_line_what_was_found(two: Everything) -> None:
 
 
 def test_a_mask_that_becomes_the_copy_of_another_by_its_clean_up_goes() -> None:
-    mask = found(1, 1, 9, 7).mask
+    mask = found(1, 1, 9, 7).array.copy()
     mask[7, 11] = True
     speckled = FoundMask(
-        rle=rle.encode(mask), box=box_of(mask), predicted_iou=0.99, stability=0.97, point=(1.0, 1.0),
+        runs=rle.encode(mask), predicted_iou=0.99, stability=0.97, point=(1.0, 1.0),
         crop=(0, 0, WIDTH, HEIGHT),
     )  # fmt: skip
     assert [one.box for one in cleaned([speckled], area_px=3, overlap=0.7)] == [(1, 1, 9, 7)]

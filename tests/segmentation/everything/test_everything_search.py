@@ -11,6 +11,7 @@ import numpy as np
 import official_steps
 import pytest
 from disks import Disk, Disks, drawn, encode, frame_of
+from msgspec.structs import replace as changed
 from numpy.typing import NDArray
 
 from edge_sdk.errors import Stopped
@@ -19,16 +20,20 @@ from edge_sdk.tasks.segmentation.decoding import Decoded, EncodedImage
 from edge_sdk.tasks.segmentation.everything.candidates import HELD_BYTES
 from edge_sdk.tasks.segmentation.everything.crop_search import AnswersPoints
 from edge_sdk.tasks.segmentation.everything.crops import Crop
-from edge_sdk.tasks.segmentation.everything.options import EverythingOptions
+from edge_sdk.tasks.segmentation.everything.options import SearchOptions, resolved
 from edge_sdk.tasks.segmentation.everything.search import Search
+from edge_sdk.tasks.segmentation.settings import EverythingSettings
 
 SCENE: list[Disk] = [(60.0, 50.0, 20.0), (150.0, 100.0, 40.0), (155.0, 105.0, 12.0), (225.0, 30.0, 17.0)]
 WIDTH, HEIGHT = 256, 192
-OPTIONS = EverythingOptions().changed(points_per_side=16, stability=0.9, stability_slack=1.0, predicted_iou=0.8)
+OPTIONS = resolved(
+    EverythingSettings(points_per_side=16, stability=0.9, predicted_iou=0.8, confident_logit=8.5),
+    {"stability_slack": 1.0},
+)
 
 
 def search(
-    decoder: AnswersPoints, options: EverythingOptions = OPTIONS, *, width: int = WIDTH, height: int = HEIGHT,
+    decoder: AnswersPoints, options: SearchOptions = OPTIONS, *, width: int = WIDTH, height: int = HEIGHT,
     progress: Progress = silent, held_bytes: int = HELD_BYTES, encoder: Any = encode,
 ) -> Search:  # fmt: skip
     return Search(
@@ -63,13 +68,13 @@ def test_the_flat_mode_answers_what_the_official_steps_answer(width: int, height
     assert len(wanted) >= 4
     assert [(*one.point, one.box, one.area_px) for one in found] == [one.key for one in wanted]
     np.testing.assert_allclose([one.stability for one in found], [one.stability for one in wanted])
-    assert all(np.array_equal(one.mask, other.mask) for one, other in zip(found, wanted, strict=True))
+    assert all(np.array_equal(one.array, other.mask) for one, other in zip(found, wanted, strict=True))
 
 
 @pytest.mark.parametrize("windows", [False, True])
 def test_the_hierarchical_mode_answers_what_the_official_steps_answer(windows: bool) -> None:
     decoder = Disks(SCENE, steep=3.0, windows=windows)
-    options = OPTIONS.changed(hierarchical=True, confident_logit=6.0)
+    options = changed(OPTIONS, hierarchical=True, confident_logit=6.0)
     wanted, fine = official_steps.hierarchical(decoder, whole(), options)
     found = search(decoder, options)
     assert keys(found) == [one.key for one in wanted]
@@ -79,11 +84,11 @@ def test_the_hierarchical_mode_answers_what_the_official_steps_answer(windows: b
 
 
 def test_the_hierarchical_mode_finds_the_objects_of_the_flat_mode_with_fewer_points() -> None:
-    options = OPTIONS.changed(points_per_side=32)
+    options = changed(OPTIONS, points_per_side=32)
     flat, fewer = search(Disks(SCENE, steep=3.0), options), search(
-        Disks(SCENE, steep=3.0), options.changed(hierarchical=True, confident_logit=6.0)
+        Disks(SCENE, steep=3.0), changed(options, hierarchical=True, confident_logit=6.0)
     )  # fmt: skip
-    masks, others = [one.mask for one in flat], [one.mask for one in fewer]
+    masks, others = [one.array for one in flat], [one.array for one in fewer]
     assert len(masks) == len(others)
     assert all(max(iou(mask, other) for other in others) > 0.95 for mask in masks)
     assert fewer.counts.asked < 0.9 * flat.counts.asked
@@ -91,7 +96,7 @@ def test_the_hierarchical_mode_finds_the_objects_of_the_flat_mode_with_fewer_poi
 
 def test_a_coarse_pass_that_covers_the_picture_ends_the_search() -> None:
     decoder = Disks([(128.0, 96.0, 300.0)], iou=(0.95, 0.1, 0.1), steep=3.0)
-    found = search(decoder, OPTIONS.changed(hierarchical=True, confident_logit=1.0))
+    found = search(decoder, changed(OPTIONS, hierarchical=True, confident_logit=1.0))
     (one,) = found
     assert one.box == (0, 0, WIDTH, HEIGHT)
     assert one.area_px == WIDTH * HEIGHT
@@ -101,7 +106,7 @@ def test_a_coarse_pass_that_covers_the_picture_ends_the_search() -> None:
 
 @pytest.mark.parametrize("hierarchical", [False, True])
 def test_a_picture_with_nothing_in_it_has_no_masks(hierarchical: bool) -> None:
-    found = search(Disks([]), OPTIONS.changed(hierarchical=hierarchical, stability=0.0, predicted_iou=-1.0))
+    found = search(Disks([]), changed(OPTIONS, hierarchical=hierarchical, stability=0.0, predicted_iou=-1.0))
     assert list(found) == []
     assert found.counts.candidates == 0
 
@@ -110,7 +115,7 @@ def test_a_picture_with_nothing_in_it_has_no_masks(hierarchical: bool) -> None:
 @pytest.mark.parametrize("hierarchical", [False, True])
 def test_pictures_of_any_shape_are_searched(width: int, height: int, hierarchical: bool) -> None:
     decoder = Disks([(width / 2, height / 2, width + height)], steep=1000.0)
-    options = OPTIONS.changed(points_per_side=4, hierarchical=hierarchical)
+    options = changed(OPTIONS, points_per_side=4, hierarchical=hierarchical)
     first, *_ = search(decoder, options, width=width, height=height)
     assert first.box == (0, 0, width, height)
     assert first.area_px == width * height
@@ -119,7 +124,7 @@ def test_pictures_of_any_shape_are_searched(width: int, height: int, hierarchica
 @pytest.mark.parametrize("held_bytes", [0, 500, 3000])
 @pytest.mark.parametrize("hierarchical", [False, True])
 def test_logits_that_do_not_fit_are_decoded_again_and_change_nothing(held_bytes: int, hierarchical: bool) -> None:
-    options = OPTIONS.changed(hierarchical=hierarchical, nms_iou=0.99)
+    options = changed(OPTIONS, hierarchical=hierarchical, nms_iou=0.99)
     wanted = keys(search(Disks(SCENE, steep=3.0), options))
     found = search(Disks(SCENE, steep=3.0), options, held_bytes=held_bytes)
     assert keys(found) == wanted
@@ -128,7 +133,7 @@ def test_logits_that_do_not_fit_are_decoded_again_and_change_nothing(held_bytes:
 
 def _peak_bytes(side: int) -> int:
     decoder = Disks([(128.0, 96.0, 90.0)], steep=3.0)
-    options = OPTIONS.changed(points_per_side=side, points_per_batch=16)
+    options = changed(OPTIONS, points_per_side=side, points_per_batch=16)
     tracemalloc.start()
     try:
         assert list(search(decoder, options, held_bytes=2**18))
@@ -164,13 +169,13 @@ def test_masks_of_low_predicted_iou_are_dropped_before_a_pixel_is_looked_at() ->
 
 def test_a_mask_is_measured_at_full_size_only_within_the_slack() -> None:
     """Disks of 64 x 64 cells, at an offset of a cell: low resolution is off by a few per cent."""
-    decoder, all_masks = Disks(SCENE, steep=0.5), OPTIONS.changed(nms_iou=1.0)
-    exact = {(*one.point, one.box): one.stability for one in search(decoder, all_masks.changed(stability=0.0))}
+    decoder, all_masks = Disks(SCENE, steep=0.5), changed(OPTIONS, nms_iou=1.0)
+    exact = {(*one.point, one.box): one.stability for one in search(decoder, changed(all_masks, stability=0.0))}
     threshold = sorted(set(exact.values()))[2]
-    options = all_masks.changed(stability=threshold)
+    options = changed(all_masks, stability=threshold)
     wanted = {key for key, value in exact.items() if value >= threshold}
     assert {(*one.point, one.box) for one in search(decoder, options)} == wanted
-    fewer = list(search(decoder, options.changed(stability_slack=0.0)))
+    fewer = list(search(decoder, changed(options, stability_slack=0.0)))
     assert all(one.stability >= threshold for one in fewer)
     assert {(*one.point, one.box) for one in fewer} < wanted
 
@@ -200,18 +205,18 @@ def test_crops_show_what_is_too_small_in_the_whole_picture_and_drop_what_they_cu
     decoder = Narrow([small, cut], steep=30.0, iou=(0.95, 0.1, 0.1))
     size = {"width": WIDTH, "height": HEIGHT}
     assert [one.crop for one in search(decoder)] == [(0, 0, WIDTH, HEIGHT)]
-    first, second = search(decoder, OPTIONS.changed(crop_layers=1))
+    first, second = search(decoder, changed(OPTIONS, crop_layers=1))
     assert first.crop != second.crop == (0, 0, WIDTH, HEIGHT)
-    assert iou(first.mask, drawn(small, **size)) > 0.9
-    assert iou(second.mask, drawn(cut, **size)) > 0.95
-    assert iou(first.mask, drawn((first.point[0] + 0.5, first.point[1] + 0.5, 9.0), **size)) > 0.1
+    assert iou(first.array, drawn(small, **size)) > 0.9
+    assert iou(second.array, drawn(cut, **size)) > 0.95
+    assert iou(first.array, drawn((first.point[0] + 0.5, first.point[1] + 0.5, 9.0), **size)) > 0.1
 
 
 def test_of_one_object_in_two_crops_the_mask_of_the_smaller_one_stays() -> None:
     decoder = Disks([(60.0, 50.0, 20.0)], steep=3.0, iou=(0.95, 0.1, 0.1))
-    (one,) = search(decoder, OPTIONS.changed(crop_layers=1))
+    (one,) = search(decoder, changed(OPTIONS, crop_layers=1))
     assert one.crop == (0, 0, 161, 129)
-    both = list(search(decoder, OPTIONS.changed(crop_layers=1, crop_nms_iou=1.0)))
+    both = list(search(decoder, changed(OPTIONS, crop_layers=1, crop_nms_iou=1.0)))
     assert [mask.crop[2] for mask in both[:1]] == [161]
     assert both[-1].crop == (0, 0, WIDTH, HEIGHT)
 
@@ -223,7 +228,7 @@ def test_masks_of_a_crop_come_before_the_next_crop_is_encoded_and_no_more_is_aft
         encoded.append(crop)
         return encode(crop)
 
-    stream = iter(search(Disks(SCENE, steep=3.0), OPTIONS.changed(crop_layers=1), encoder=counted))
+    stream = iter(search(Disks(SCENE, steep=3.0), changed(OPTIONS, crop_layers=1), encoder=counted))
     first = next(stream)
     assert [crop.box for crop in encoded] == [first.crop]
     stream.close()  # type: ignore[attr-defined]  # a generator
@@ -232,7 +237,7 @@ def test_masks_of_a_crop_come_before_the_next_crop_is_encoded_and_no_more_is_aft
 
 def test_progress_counts_points_to_the_end_and_what_it_raises_ends_the_search() -> None:
     seen: list[tuple[int, int, str]] = []
-    options = OPTIONS.changed(hierarchical=True, confident_logit=6.0, points_per_batch=10)
+    options = changed(OPTIONS, hierarchical=True, confident_logit=6.0, points_per_batch=10)
     found = list(search(Disks(SCENE, steep=3.0), options, progress=lambda *state: seen.append(state)))
     done = [one[0] for one in seen]
     assert done == sorted(done)
@@ -245,7 +250,7 @@ def test_progress_counts_points_to_the_end_and_what_it_raises_ends_the_search() 
 
     decoder = Disks(SCENE, steep=3.0)
     with pytest.raises(Stopped):
-        list(search(decoder, OPTIONS.changed(points_per_batch=10), progress=stop))
+        list(search(decoder, changed(OPTIONS, points_per_batch=10), progress=stop))
     assert decoder.calls == [10, 10, 10]
 
 
@@ -267,12 +272,12 @@ class Speckled(Disks):
 def test_small_regions_are_cleaned_at_full_size_and_copies_dropped() -> None:
     decoder = Speckled([(150.0, 100.0, 40.0)], steep=3.0, iou=(0.95, 0.1, 0.1))
     (rough,) = search(decoder)
-    (clean,) = search(decoder, OPTIONS.changed(min_region_area_px=100))
+    (clean,) = search(decoder, changed(OPTIONS, min_region_area_px=100))
     assert rough.box[:2] < (12, 12)
     assert clean.cleaned
     assert clean.box == (110, 60, 190, 140)
-    assert iou(clean.mask, drawn((150.0, 100.0, 40.0), WIDTH, HEIGHT)) > 0.98
-    untouched = list(search(Disks(SCENE, steep=3.0), OPTIONS.changed(min_region_area_px=5)))
+    assert iou(clean.array, drawn((150.0, 100.0, 40.0), WIDTH, HEIGHT)) > 0.98
+    untouched = list(search(Disks(SCENE, steep=3.0), changed(OPTIONS, min_region_area_px=5)))
     assert not any(one.cleaned for one in untouched)
 
 
@@ -288,7 +293,7 @@ def test_a_mask_reaching_into_the_padding_is_measured_where_the_picture_is() -> 
 
     disks: Sequence[Disk] = [(128.0, 40.0, 30.0)]
     wide = {"width": 256, "height": 80}
-    options = OPTIONS.changed(stability_slack=0.02)
+    options = changed(OPTIONS, stability_slack=0.02)
     clean = keys(search(Disks(disks, steep=3.0), options, **wide))
     assert keys(search(Noisy(disks, steep=3.0), options, **wide)) == clean
     assert clean

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 import edge_sdk
 from edge_sdk.errors import BadInput, BadUsage, Stopped
+from edge_sdk.tasks.segmentation.everything.options import EverythingOptions
 from edge_sdk.tasks.segmentation.segmenter import PromptSegmenter
 from edge_sdk.tasks.segmentation.settings import EverythingSettings, SegmentationSettings
 from edge_sdk.tensors import Array
@@ -41,7 +42,7 @@ def test_each_point_of_the_grid_is_answered_by_its_disk(name: str, request: pyte
     assert found.counts.asked == 16
     assert set(found.ran.roles) == {"encoder", "decoder", "refiner"}
     assert {"encode", "search"} <= set(found.ran.stages_ms)
-    assert len(json.loads(found.to_json())["annotations"]) == 16
+    assert len(json.loads(found.to_json())["masks"]) == 16
 
 
 def test_the_thresholds_are_those_of_the_bundle(tmp_path: Path) -> None:
@@ -53,6 +54,23 @@ def test_the_thresholds_are_those_of_the_bundle(tmp_path: Path) -> None:
         hierarchical = one.everything(PICTURE, options=one.everything_options.changed(hierarchical=True))
         assert hierarchical.counts.points == 49
         assert hierarchical.counts.covered > 0
+
+
+def test_options_that_state_one_thing_leave_the_rest_to_the_bundle(tmp_path: Path) -> None:
+    """However they are given; and no logit is confident that neither the bundle nor the caller calls so."""
+    stated = EverythingSettings(points_per_side=8, predicted_iou=0.85, stability=0.5)
+    settings = SegmentationSettings(multimask=(1, 2, 3), single=0, everything=stated)
+    flat: list[Any] = [EverythingOptions(), {}, {"points_per_batch": 7}, EverythingOptions(hierarchical=False)]
+    fine: list[Any] = [EverythingOptions(hierarchical=True), {"hierarchical": True}]
+    with opened(disk_graphs.write(tmp_path / "a.edge", settings=settings)) as one:
+        wanted = [mask.box for mask in one.everything(PICTURE).masks]
+        for given in flat:
+            assert [mask.box for mask in one.everything(PICTURE, options=given).masks] == wanted
+            assert [mask.box for mask in one.everything_stream(PICTURE, options=given)] == wanted
+        for given in fine:
+            with pytest.raises(BadUsage, match="needs confident_logit, which this bundle does not state"):
+                one.everything(PICTURE, options=given)
+        assert one.everything(PICTURE, options={"hierarchical": True, "confident_logit": 1.5}).counts.covered > 0
 
 
 def test_a_stream_gives_the_masks_of_the_result_and_a_picture_is_encoded_once(segmenter: PromptSegmenter) -> None:
@@ -105,6 +123,8 @@ def test_what_cannot_be_looked_at_is_refused(segmenter: PromptSegmenter) -> None
         segmenter.everything(None)
     with pytest.raises(BadUsage, match="points_per_side is 0"):
         segmenter.everything(PICTURE, options=type(options)(points_per_side=0))
+    with pytest.raises(BadUsage, match="options of everything mode are given as str"):
+        segmenter.everything(PICTURE, options="flat")  # type: ignore[arg-type]
     segmenter.close()
     with pytest.raises(BadUsage, match="closed"):
         segmenter.everything(PICTURE)

@@ -12,7 +12,7 @@ from edge_sdk.tasks.segmentation.decoding import Decoded
 from edge_sdk.tasks.segmentation.everything.boxes import box_of, suppress
 from edge_sdk.tasks.segmentation.everything.full_size import part_above
 from edge_sdk.tasks.segmentation.everything.held import Held, held
-from edge_sdk.tasks.segmentation.everything.options import EverythingOptions
+from edge_sdk.tasks.segmentation.everything.options import SearchOptions
 from edge_sdk.tasks.segmentation.everything.stability import stability
 from edge_sdk.tasks.segmentation.frame import Frame, Window
 
@@ -46,7 +46,7 @@ class Filter:
     """
 
     frame: Frame
-    options: EverythingOptions
+    options: SearchOptions
     masks: tuple[int, ...]
     threshold: float
 

@@ -154,9 +154,8 @@ class CropSearch:
         if near_crop_rim(box, self.crop.box, width, height).any():
             return None
         left, top = self.crop.box[:2]
-        x0, y0, x1, y1 = (int(edge) for edge in box[0] + (left, top, left, top))
         return FoundMask(
-            rle=encode_part(mask, part.x + left, part.y + top, width=width, height=height), box=(x0, y0, x1, y1),
+            runs=encode_part(mask, part.x + left, part.y + top, width=width, height=height),
             predicted_iou=one.predicted_iou, stability=stable, point=(one.point[0] + left, one.point[1] + top),
             crop=self.crop.box,
         )  # fmt: skip

@@ -4,41 +4,64 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_sdk.tasks.segmentation.everything.boxes import box_of, suppress
+from edge_sdk.tasks.segmentation.everything.boxes import suppress
 from edge_sdk.tasks.segmentation.everything.clean_up import without_small_regions
+from edge_sdk.tasks.segmentation.masks import Mask
 from edge_sdk.tasks.segmentation.rle import Rle, decode, encode
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class FoundMask:
-    """One mask of everything mode. box: (x0, y0, x1, y1) px of the picture, ends exclusive.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FoundMask(Mask):
+    """One mask of everything mode. runs: of the whole picture; pixels are made of them when they are asked for, so that
+    hundreds of masks fit into memory.
 
-    predicted_iou: by the network, not clamped. stability: at full size, 0..1; of the mask before its clean-up. point:
-    (x, y) px of the picture that was asked for, an integer being the centre of a pixel. crop: as `box`, what was looked
-    at. cleaned: whether small regions were filled or removed.
+    stability: at full size, 0..1; of the mask before its clean-up. point: (x, y) px of the picture that was asked for,
+    an integer being the centre of a pixel. crop: as `box`, what was looked at. cleaned: whether small regions were
+    filled or removed.
     """
 
-    rle: Rle
-    box: tuple[int, int, int, int]
-    predicted_iou: float
+    runs: Rle
     stability: float
     point: tuple[float, float]
     crop: tuple[int, int, int, int]
     cleaned: bool = False
 
-    @property
-    def area_px(self) -> int:
-        """Pixels of the mask."""
-        return self.rle.area_px
+    def __repr__(self) -> str:
+        return f"<Mask at ({self.point[0]:g}, {self.point[1]:g}): predicted IoU {self.predicted_iou:.3f}>"
 
     @property
-    def mask(self) -> NDArray[np.bool_]:
-        """bool (H, W) of the picture; made anew at each call."""
-        return decode(self.rle)
+    def array(self) -> NDArray[np.bool_]:
+        """bool (H, W) of the picture, read-only; made anew at each call."""
+        out = decode(self.runs)
+        out.setflags(write=False)
+        return out
+
+    @property
+    def rle(self) -> Rle:
+        """The runs."""
+        return self.runs
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; the mask as COCO's run-length encoding."""
+        return {
+            **super().to_json(), "stability": self.stability, "point": list(self.point), "crop": list(self.crop),
+            "cleaned": self.cleaned,
+        }  # fmt: skip
+
+    def annotation(self, *, image_id: int, number: int) -> dict[str, Any]:
+        """As of every mask, with segment-anything's extra keys; its own `bbox` and `crop_box` are 1 px less wide and
+        high."""
+        left, top, right, bottom = self.crop
+        return {
+            **super().annotation(image_id=image_id, number=number), "stability_score": self.stability,
+            "point_coords": [list(self.point)], "crop_box": [left, top, right - left, bottom - top],
+            "cleaned": self.cleaned,
+        }  # fmt: skip
 
 
 def cleaned(found: Sequence[FoundMask], *, area_px: int, overlap: float) -> list[FoundMask]:
@@ -54,5 +77,5 @@ def cleaned(found: Sequence[FoundMask], *, area_px: int, overlap: float) -> list
 
 
 def _cleaned(one: FoundMask, area_px: int) -> FoundMask:
-    mask, changed = without_small_regions(one.mask, area_px)
-    return replace(one, rle=encode(mask), box=box_of(mask), cleaned=True) if changed else one
+    mask, changed = without_small_regions(one.array, area_px)
+    return replace(one, runs=encode(mask), cleaned=True) if changed else one

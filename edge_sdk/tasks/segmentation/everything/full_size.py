@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_sdk.preprocess import bilinear
-from edge_sdk.tasks.segmentation.everything.boxes import box_of
+from edge_sdk.tasks.segmentation.everything.held import cells_above
 from edge_sdk.tasks.segmentation.frame import Frame, Window, interpolated
 from edge_sdk.tasks.segmentation.rle import Rle
 
@@ -121,15 +121,11 @@ def _pixels_around(
 ) -> tuple[int, int, int, int]:
     """x0, y0, x1, y1 in px of the picture, ends exclusive: what cells above `level` can reach by interpolation."""
     x0, y0, x1, y1 = frame.whole if window is None else window
-    rows, columns = frame.valid(logits.shape[0], window)
-    first_row, first_column = max(0, rows.start - 1), max(0, columns.start - 1)  # cells in the padding reach into it
-    above = logits[first_row : rows.stop + 1, first_column : columns.stop + 1] > np.float32(level)
-    left, top, right, bottom = box_of(above)
-    if right == 0:
+    left, top, right, bottom = cells_above(logits, frame.valid(logits.shape[0], window), level=level)
+    if right == left:
         return (0, 0, 0, 0)
     cell = np.array([x1 - x0, y1 - y0]) / logits.shape[::-1]
-    corners = np.array([[left, top], [right, bottom]]) + np.array([first_column, first_row])
-    corners = (x0, y0) + corners * cell
+    corners = (x0, y0) + np.array([[left, top], [right, bottom]]) * cell
     corners += np.array([[-1.0], [1.0]]) * (cell + 1.0)  # a cell of interpolation, then a pixel of the frame
     if window is not None:  # outside it nothing is said of the mask
         corners = np.clip(corners, (x0, y0), (x1, y1))

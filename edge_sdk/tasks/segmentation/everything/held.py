@@ -45,15 +45,27 @@ class Held:
         return out
 
 
+def cells_above(
+    logits: NDArray[np.float32], visible: tuple[slice, slice], *, level: float
+) -> tuple[int, int, int, int]:
+    """x0, y0, x1, y1 in cells of a grid (m, m): the box around those above `level` from which a mask in the `visible`
+    rows and columns may come; x0, y0, x0, y0 where there is none.
+
+    What is held of a grid and what is brought to full size go by this one box: if the latter reached further, a mask
+    that is decoded again would change.
+    """
+    rows, columns = visible
+    row, column = max(0, rows.start - 1), max(0, columns.start - 1)  # cells in the padding reach into the picture
+    left, top, right, bottom = box_of(logits[row : rows.stop + 1, column : columns.stop + 1] > np.float32(level))
+    return column + left, row + top, column + right, row + bottom
+
+
 def held(logits: NDArray[np.float32], visible: tuple[slice, slice], *, level: float) -> Held:
     """What has to be held of a grid (m, m) whose full size is asked for above `level`, in the `visible` rows and
     columns (`Frame.valid`)."""
-    rows, columns = visible
-    first_row, first_column = max(0, rows.start - 1), max(0, columns.start - 1)  # cells in the padding reach into it
-    above = logits[first_row : rows.stop + 1, first_column : columns.stop + 1] > np.float32(level)
-    left, top, right, bottom = box_of(above)
-    row, column = max(0, first_row + top - _AROUND), max(0, first_column + left - _AROUND)
-    part = logits[row : first_row + bottom + _AROUND, column : first_column + right + _AROUND]
+    left, top, right, bottom = cells_above(logits, visible, level=level)
+    row, column = max(0, top - _AROUND), max(0, left - _AROUND)
+    part = logits[row : bottom + _AROUND, column : right + _AROUND]
     # A copy: a view would keep the answers to a whole batch of points in memory. And below the level by enough to stay
     # there, however the interpolation rounds.
     return Held(part=part.copy(), row=row, column=column, cells=logits.shape[0], outside=level - 1.0)

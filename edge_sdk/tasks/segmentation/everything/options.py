@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, get_type_hints
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias, get_type_hints
 
 import msgspec
 
@@ -20,8 +20,26 @@ MOST_CROP_LAYERS = 4
 """341 runs of the encoder."""
 
 
+class SearchOptions(EverythingSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All that a search goes by: a bundle's thresholds, or the caller's instead, and the options that no checkpoint
+    has. Their defaults stand here, those of thresholds in `EverythingSettings`; both are segment-anything's.
+
+    The names mean what they mean in `EverythingOptions`.
+    """
+
+    points_per_batch: int = 64
+    stability_slack: float = 0.05
+    hierarchical: bool = False
+    crop_layers: int = 0
+    crop_overlap: float = 512 / 1500
+    crop_points_divisor: int = 1
+    crop_nms_iou: float = 0.7
+    min_region_area_px: int = 0
+
+
 class EverythingOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Everything mode's options. Defaults: segment-anything's `SamAutomaticMaskGenerator`, in brackets its names.
+    """What a caller states of everything mode. None: as the bundle says, and where it says nothing as
+    `SamAutomaticMaskGenerator` of segment-anything, whose names stand in brackets.
 
     Thresholds belong to one checkpoint: a bundle states its own (`thresholds.py` finds them from measured samples).
 
@@ -31,55 +49,87 @@ class EverythingOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     is up to this much below the threshold is measured at full size before it is dropped (1 = every mask, as
     segment-anything does). nms_iou: of two masks whose boxes overlap by more, as IoU, the one with the better predicted
     IoU stays [box_nms_thresh]. hierarchical: a coarse grid first, and finer points only where no mask is confident.
-    confident_logit: above it a pixel of a mask is confident [TinySAM's high_score_thresh]; None: not known, so that
-    `hierarchical` is refused. crop_layers: of overlapping crops that are looked at too [crop_n_layers]; crop_overlap:
-    of neighbours, as a share of the shorter side [crop_overlap_ratio]; crop_points_divisor: of points per side, from
-    one layer to the next [crop_n_points_downscale_factor]; crop_nms_iou: as nms_iou, for masks of different crops
-    [crop_nms_thresh]. min_region_area_px: smaller gaps are filled and smaller islands removed; 0 = none.
+    confident_logit: above it a pixel of a mask is confident [TinySAM's high_score_thresh]; where neither the caller nor
+    the bundle states one, `hierarchical` is refused. crop_layers: of overlapping crops that are looked at too
+    [crop_n_layers]; crop_overlap: of neighbours, as a share of the shorter side [crop_overlap_ratio];
+    crop_points_divisor: of points per side, from one layer to the next [crop_n_points_downscale_factor]; crop_nms_iou:
+    as nms_iou, for masks of different crops [crop_nms_thresh]. min_region_area_px: smaller gaps are filled and smaller
+    islands removed; 0 = none.
     """
 
-    points_per_side: int = 32
-    points_per_batch: int = 64
-    predicted_iou: float = 0.88
-    stability: float = 0.95
-    stability_offset: float = 1.0
-    stability_slack: float = 0.05
-    nms_iou: float = 0.7
-    hierarchical: bool = False
-    confident_logit: float | None = 8.5
-    crop_layers: int = 0
-    crop_overlap: float = 512 / 1500
-    crop_points_divisor: int = 1
-    crop_nms_iou: float = 0.7
-    min_region_area_px: int = 0
-
-    @classmethod
-    def of(cls, settings: EverythingSettings, **values: Any) -> EverythingOptions:
-        """The options that a bundle states, and a caller's own values on top. Raises as `changed`."""
-        return cls().changed(**{**msgspec.structs.asdict(settings), **values})
+    points_per_side: int | None = None
+    points_per_batch: int | None = None
+    predicted_iou: float | None = None
+    stability: float | None = None
+    stability_offset: float | None = None
+    stability_slack: float | None = None
+    nms_iou: float | None = None
+    hierarchical: bool | None = None
+    confident_logit: float | None = None
+    crop_layers: int | None = None
+    crop_overlap: float | None = None
+    crop_points_divisor: int | None = None
+    crop_nms_iou: float | None = None
+    min_region_area_px: int | None = None
 
     def changed(self, **values: Any) -> EverythingOptions:
-        """These options with other values, checked. Raises BadUsage: an unknown name, a value of another type or out of
-        range."""
-        read = {name: _read(name, value) for name, value in values.items()}
-        out = EverythingOptions(**{**{name: getattr(self, name) for name in self.__struct_fields__}, **read})
-        if problem := options_problem(out):
-            raise BadUsage(f"an option of everything mode is invalid: {problem}")
-        return out
+        """These options with other values, None among them. Raises BadUsage: an unknown name, a value of another type
+        or out of range."""
+        return _checked({**msgspec.structs.asdict(self), **values})
+
+
+Options: TypeAlias = EverythingOptions | Mapping[str, Any] | None
+"""As a caller gives them: the options, or their values by name; None = none is stated."""
+
+
+def resolved(settings: EverythingSettings, given: Options = None) -> SearchOptions:
+    """What a search goes by: what the caller states, else the bundle's `settings`, else the defaults.
+
+    Raises BadUsage: an unknown name, a value of another type or out of range, `hierarchical` where nobody states a
+    confident logit, and what is neither options nor a mapping.
+    """
+    if not isinstance(given, (EverythingOptions, Mapping, type(None))):
+        raise BadUsage(
+            f"options of everything mode are given as {type(given).__name__}",
+            hint='Write options=EverythingOptions(points_per_side=16), or {"points_per_side": 16}',
+        )
+    values = msgspec.structs.asdict(given) if isinstance(given, EverythingOptions) else given or {}
+    out = _converted({**msgspec.structs.asdict(settings), **_stated(values)})
+    if out.hierarchical and out.confident_logit is None:
+        raise BadUsage(
+            "hierarchical needs confident_logit, which this bundle does not state",
+            hint="State confident_logit too, or search flat",
+        )
+    if out.hierarchical and out.points_per_side < 4:
+        raise _invalid(f"hierarchical needs points_per_side of 4 or more, it is {out.points_per_side}")
+    return out
+
+
+def all_of(options: SearchOptions) -> EverythingOptions:
+    """Options that state every value."""
+    return EverythingOptions(**msgspec.structs.asdict(options))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EverythingIn:
-    """All masks of a picture, as a command line asks for them. picture: as `PromptSegmenter.everything` takes it."""
+    """All masks of a picture, as a command line asks for them. picture: as `PromptSegmenter.everything` takes it.
+    settings: of the bundle, which options are checked against before it is loaded. options: None = nothing is
+    stated."""
 
     picture: Any
-    options: EverythingOptions
+    settings: EverythingSettings
+    options: EverythingOptions | None = None
+
+    def stating(self, options: EverythingOptions) -> EverythingIn:
+        """The same with these options. Raises BadUsage as `resolved`."""
+        resolved(self.settings, options)
+        return replace(self, options=options)
 
 
-def stated(text: str) -> dict[str, Any]:
-    """Options written as "flat" or "hierarchical" and NAME=VALUE, separated by commas: values by name, of their types.
+def parsed(text: str) -> EverythingOptions:
+    """Options written as "flat" or "hierarchical" and NAME=VALUE, separated by commas.
 
-    Raises BadUsage for an unknown name, a value of another type, and a name that is given twice.
+    Raises BadUsage for an unknown name, a value of another type or out of range, and a name that is given twice.
     """
     given: dict[str, Any] = {}
     for part in text.split(","):
@@ -93,8 +143,28 @@ def stated(text: str) -> dict[str, Any]:
             )
         if name in given:
             raise BadUsage(f"{shown(name)} is stated twice", hint="State it once")
-        given[name] = _of_text(name, value)
-    return given
+        given[name] = value
+    return _checked({name: _of_text(name, value) for name, value in given.items()})
+
+
+def _checked(values: Mapping[str, Any]) -> EverythingOptions:
+    given = _stated(values)
+    read = _converted(given)
+    return EverythingOptions(**{name: getattr(read, name) for name in given})
+
+
+def _stated(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Without those that are None; an unknown name stays, to be refused."""
+    known = EverythingOptions.__struct_fields__
+    return {name: value for name, value in values.items() if value is not None or name not in known}
+
+
+def _converted(values: Mapping[str, Any]) -> SearchOptions:
+    """Values by name, of their types and in their ranges."""
+    out = SearchOptions(**{name: _read(name, value) for name, value in values.items()})
+    if problem := _problem(out):
+        raise _invalid(problem)
+    return out
 
 
 _WORDS: Mapping[str, bool | None] = {"yes": True, "true": True, "no": False, "false": False, "none": None, "null": None}
@@ -104,7 +174,7 @@ def _of_text(name: str, text: str) -> Any:
     """The value that a text states, of the option's type. Raises BadUsage as `_read`."""
     word = text.strip().lower()
     if word in _WORDS:
-        return _read(name, _WORDS[word])
+        return _WORDS[word] if _WORDS[word] is None else _read(name, _WORDS[word])
     try:
         return _read(name, float(word) if _kind(name) is float else int(word))
     except ValueError:
@@ -115,17 +185,18 @@ def _kind(name: str) -> type:
     """int, float or bool. Raises BadUsage for an unknown name."""
     if name not in EverythingOptions.__struct_fields__:
         raise BadUsage(
-            f"everything mode has no option {shown(name)}",
+            f"everything mode has no option {shown(str(name))}",
             hint=f"Options are {listed(EverythingOptions.__struct_fields__, 'and')}",
         )
-    return type(getattr(EverythingOptions(), name))
+    default = getattr(SearchOptions(), name)
+    return float if default is None else type(default)
 
 
 def _read(name: str, value: Any) -> Any:
     """The value of one option, a whole number also where a fraction is possible. Raises BadUsage for another type."""
     wanted = {int: "a whole number", float: "a number", bool: "yes or no"}[_kind(name)]
     try:
-        return msgspec.convert(value, get_type_hints(EverythingOptions)[name])
+        return msgspec.convert(value, get_type_hints(SearchOptions)[name])
     except msgspec.ValidationError as exc:
         raise BadUsage(
             f"an option of everything mode is invalid: {name} is {shown(f'{value!r:.40}')}",
@@ -134,8 +205,14 @@ def _read(name: str, value: Any) -> Any:
 
 
 def _example(name: str) -> str:
-    value = getattr(EverythingOptions(), name)
+    value = getattr(SearchOptions(), name)
+    if value is None:
+        return "3.5"
     return ("yes" if value else "no") if isinstance(value, bool) else f"{value:.3g}"
+
+
+def _invalid(problem: str) -> BadUsage:
+    return BadUsage(f"an option of everything mode is invalid: {problem}")
 
 
 _RANGES: tuple[tuple[str, float, float], ...] = (
@@ -146,8 +223,8 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
 )  # fmt: skip
 
 
-def options_problem(options: EverythingOptions) -> str:
-    """What is invalid in the options, as a phrase; "" if they are valid."""
+def _problem(options: SearchOptions) -> str:
+    """Which value is out of its range, as a phrase; "" if none is."""
     for name, least, most in _RANGES:
         value = getattr(options, name)
         if not least <= value <= most:  # NaN is in no range
@@ -157,8 +234,4 @@ def options_problem(options: EverythingOptions) -> str:
         value = getattr(options, name)
         if value is not None and not math.isfinite(value):
             return f"{name} is {value:g}, it takes a finite number"
-    if options.hierarchical and options.confident_logit is None:
-        return "hierarchical needs confident_logit, which this bundle does not state"
-    if options.hierarchical and options.points_per_side < 4:
-        return f"hierarchical needs points_per_side of 4 or more, it is {options.points_per_side}"
     return ""

@@ -14,7 +14,7 @@ from edge_sdk.tasks.segmentation.everything.candidates import HELD_BYTES, Filter
 from edge_sdk.tasks.segmentation.everything.crop_search import AnswersPoints, Counts, CropSearch
 from edge_sdk.tasks.segmentation.everything.crops import Crop, crops_of, smallest_first
 from edge_sdk.tasks.segmentation.everything.found import FoundMask, cleaned
-from edge_sdk.tasks.segmentation.everything.options import EverythingOptions
+from edge_sdk.tasks.segmentation.everything.options import SearchOptions
 from edge_sdk.tasks.segmentation.everything.points import flat_count, hierarchical_count, layer_sides
 
 
@@ -32,7 +32,7 @@ class Search:
     """
 
     def __init__(
-        self, encode: Callable[[Crop], EncodedImage], decoder: AnswersPoints, options: EverythingOptions, *,
+        self, encode: Callable[[Crop], EncodedImage], decoder: AnswersPoints, options: SearchOptions, *,
         width: int, height: int, masks: Sequence[int], threshold: float = 0.0, progress: Progress = silent,
         held_bytes: int = HELD_BYTES,
     ) -> None:  # fmt: skip
