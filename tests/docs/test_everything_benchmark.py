@@ -84,7 +84,7 @@ def test_the_embedding_repeated_or_not_answers_the_same(reference: eager.Eager) 
 
 @dataclass
 class Found:
-    mask: NDArray[np.bool_]
+    array: NDArray[np.bool_]
 
 
 def test_a_segment_counts_with_the_mask_that_fits_it_best(masks: NDArray[np.bool_]) -> None:
