@@ -1,4 +1,4 @@
-"""What the cache of encodings keeps and drops: the one used least recently goes first, the one too large never comes."""
+"""What the cache of encodings keeps and drops: the one used least recently goes first, one too large never comes."""
 
 from __future__ import annotations
 
