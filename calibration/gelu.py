@@ -1,7 +1,9 @@
 """GELU written out: x / 2 * (1 + erf(x / sqrt 2)), which is one activation to whoever plans, and to every runtime.
 
-The operator Gelu has opset 20; below it exporters write five nodes, in orders of their own. ONNX Runtime and OpenVINO
-fuse them where nothing stands between and the halving is there. Knows the chain; no scales, no runtime.
+The operator Gelu has opset 20; below it exporters write five nodes, in orders of their own; the halving may lie in the
+sum, as x * (1 / 2 + erf(x / sqrt 2) / 2). OpenVINO fuses them all where nothing stands between and the halving is
+there, ONNX Runtime 1.32 those that divide by the root, halve at the end, and have no axes in their constants. Knows the
+chain; no scales, no runtime.
 """
 
 from __future__ import annotations
@@ -73,7 +75,11 @@ def _around(erf: NodeProto, index: Index) -> Gelu | None:
         return None
     source = _by(ratio, 1 / _ROOT, index)
     outer = index.only_reader(erf.output[0])
-    if not source or outer is None or not _adds_one(outer, index):
+    if not source or outer is None:
+        return None
+    if _by(outer, 0.5, index) == erf.output[0]:
+        return _halved_inside(source, (ratio, erf, outer), index)
+    if not _adds(outer, 1.0, index):
         return None
     product = index.only_reader(outer.output[0])
     if product is None or _arithmetic(product) != "*":
@@ -93,6 +99,17 @@ def _around(erf: NodeProto, index: Index) -> Gelu | None:
     return _chain(source, (ratio, erf, outer, product, end), end) if halved else None
 
 
+def _halved_inside(source: str, nodes: tuple[NodeProto, ...], index: Index) -> Gelu | None:
+    """x * (1 / 2 + erf / 2). nodes: up to the half of erf."""
+    total = index.only_reader(nodes[-1].output[0])
+    if total is None or not _adds(total, 0.5, index):
+        return None
+    product = index.only_reader(total.output[0])
+    if product is None or _arithmetic(product) != "*" or set(product.input) != {source, total.output[0]}:
+        return None
+    return _chain(source, (*nodes, total, product), product)
+
+
 def _chain(source: str, nodes: tuple[NodeProto, ...], last: NodeProto) -> Gelu:
     return Gelu(source=source, end=str(last.output[0]), nodes=nodes)
 
@@ -105,22 +122,27 @@ def _arithmetic(node: NodeProto) -> str:
     return traits(_standard(node)).arithmetic
 
 
-def _adds_one(node: NodeProto, index: Index) -> bool:
-    return _arithmetic(node) == "+" and any(_is(name, 1.0, index) for name in node.input)
+def _adds(node: NodeProto, term: float, index: Index) -> bool:
+    pairs = (node.input, reversed(node.input))
+    return _arithmetic(node) == "+" and any(_is(a, term, index, beside=b) for a, b in pairs)
 
 
 def _by(node: NodeProto, factor: float, index: Index) -> str:
     """What a node multiplies by `factor`, or divides by its inverse; "" if it does not."""
     if _arithmetic(node) == "*":
-        return next((str(b) for a, b in (node.input, reversed(node.input)) if _is(a, factor, index)), "")
-    if _arithmetic(node) == "/" and _is(node.input[1], 1 / factor, index):
+        pairs = (node.input, reversed(node.input))
+        return next((str(b) for a, b in pairs if _is(a, factor, index, beside=b)), "")
+    if _arithmetic(node) == "/" and _is(node.input[1], 1 / factor, index, beside=node.input[0]):
         return str(node.input[0])
     return ""
 
 
-def _is(name: str, value: float, index: Index) -> bool:
-    """Whether a constant of one element, without further axes to broadcast, is that number, to what exporters write."""
+def _is(name: str, value: float, index: Index, *, beside: str) -> bool:
+    """Whether a constant of one element is that number, to what exporters write. It has no more axes than the tensor
+    `beside` it, as far as that one's are known, or the answer would get new ones."""
     array = index.constants.get(name)
-    if array is None or array.size != 1 or array.ndim > 1 or array.dtype != np.float32:
+    if array is None or array.size != 1 or array.dtype != np.float32:
+        return False
+    if array.ndim > max(1, len(index.shapes.get(beside, ()))):
         return False
     return bool(np.isclose(array.reshape(-1)[0], value, rtol=1e-5, atol=0.0))

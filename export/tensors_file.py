@@ -22,6 +22,7 @@ from torch import Tensor
 
 from edge_sdk import atomic
 from edge_sdk.errors import BadInput
+from edge_sdk.shown import shown
 
 DESCRIPTION = "edge-sdk"
 """Key of the metadata entry that holds the JSON object."""
@@ -65,7 +66,7 @@ def opened(path: Path, *, kind: str, what: str, hint: str) -> Iterator[TensorsFi
             if described["format"] != kind:
                 raise ValueError(f"its format is {described['format']}, not {kind}")
             yield TensorsFile(described, handle)
-    except (SafetensorError, OSError, KeyError, ValueError, TypeError, RuntimeError) as exc:
+    except (SafetensorError, *_JUNK) as exc:
         reason = f"it holds no {exc}" if isinstance(exc, KeyError) else _first_line(exc)
         raise BadInput(f"{what}: {reason}", where=str(path), hint=hint) from exc
 
@@ -77,7 +78,7 @@ def kind_of(path: Path) -> str:
     try:
         with safe_open(path, framework="pt") as handle:
             return str(json.loads((handle.metadata() or {})[DESCRIPTION])["format"])
-    except (SafetensorError, OSError, KeyError, ValueError, TypeError):
+    except (SafetensorError, *_JUNK):
         return ""
 
 
@@ -109,9 +110,57 @@ def weights_of(path: Path, *, mapped: bool = False, if_pickled: str = _IF_PICKLE
     for wrapper in ("state_dict", "model"):
         if isinstance(found, Mapping) and isinstance(found.get(wrapper), Mapping):
             found = found[wrapper]
-    if not isinstance(found, Mapping) or not all(isinstance(v, Tensor) for v in found.values()):
-        raise BadInput("the file holds no state dict", where=str(path), hint="Save the network's state_dict()")
+    if wrong := _no_state_dict(found):
+        what = f"the file holds no state dict: {wrong}"
+        raise BadInput(what, where=str(path), hint="Save the network's state_dict()")
     return found
+
+
+def unlike(tensor: Tensor, wanted: Tensor) -> str:
+    """What of a stored tensor is not as in `wanted`, the network's own: "has the shape (2,), not (3,)". "" = nothing.
+    Floats of any width stand for floats, whole numbers for whole numbers; no value is looked at."""
+    if tensor.shape != wanted.shape:
+        return f"has the shape {tuple(tensor.shape)}, not {tuple(wanted.shape)}"
+    kinds = (_FLOATS, "floats") if wanted.is_floating_point() else (_WHOLE, "whole numbers")
+    return "" if tensor.dtype in kinds[0] else f"holds {str(tensor.dtype).removeprefix('torch.')}, not {kinds[1]}"
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """Whether no value is NaN or infinity."""
+    return bool(torch.isfinite(tensor).all())
+
+
+def misfit(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
+    """Why `found` can't be the weights of a network with the state dict `wanted`, with the key; "" = it can: the same
+    keys, shapes and kinds of numbers, none of them NaN or infinity."""
+    for name in sorted({*found, *wanted}):
+        if name not in found:
+            return f"{name} is missing"
+        if name not in wanted:
+            return f"{shown(name)} is not known"
+        if wrong := unlike(found[name], wanted[name]):
+            return f"{name} {wrong}"
+    bad = next((name for name, tensor in found.items() if not is_finite(tensor)), "")
+    return f"{bad} holds NaN or infinity" if bad else ""
+
+
+def _no_state_dict(found: object) -> str:
+    """What is not as in a state dict; "" = it is one, of dense tensors."""
+    if not isinstance(found, Mapping):
+        return f"it is {_a(found)}"
+    for name, value in found.items():
+        if not isinstance(name, str):
+            return f"its key {shown(repr(name))} is {_a(name)}, not a str"
+        if not isinstance(value, Tensor):
+            return f"{shown(name)} is {_a(value)}, not a tensor"
+        if value.layout != torch.strided or value.is_nested or value.is_quantized or value.device.type != "cpu":
+            return f"{shown(name)} is no dense tensor with values"  # sparse, quantized, or saved from "meta"
+    return ""
+
+
+def _a(value: object) -> str:
+    name = type(value).__name__
+    return "None" if value is None else f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
 
 
 def _safetensors(path: Path) -> Mapping[str, Tensor]:
@@ -124,8 +173,13 @@ def _safetensors(path: Path) -> Mapping[str, Tensor]:
         raise BadInput(f"the weights can't be read: {exc}", where=str(path), hint="Copy the file again") from exc
 
 
-_JUNK = (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError, struct.error)
-"""What an unpickler raises for bytes that are no pickle, besides its own error."""
+_JUNK = (
+    RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, struct.error,
+)  # fmt: skip
+"""What an unpickler raises for bytes that are no pickle, besides its own error; and what code that takes a file apart
+raises where something else stands in it than was written."""
+_FLOATS = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
+_WHOLE = frozenset({torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64})
 
 
 def _reason(exc: Exception) -> str:

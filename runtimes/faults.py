@@ -24,6 +24,9 @@ SATURATES_ONEDNN = "wide-int8-weights-in-16-bit-sums-onednn"
 """Patterns that int8 graphs are planned around as well (calibration/plan.py)."""
 SLOW_PRODUCTS = "int8-products-without-vnni"
 """What the adapter for OpenVINO rewrites (`ov_products`)."""
+FED_INDEX = "index-that-is-fed"
+_INDEXED = ("Gather", "GatherElements", "GatherND", "ScatterElements", "ScatterND")
+_SAME_NUMBERS = ("Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +95,14 @@ FAULTS: tuple[Fault, ...] = (
         pattern=SLOW_PRODUCTS,
         what="without VNNI, int8 products run in a plain gemm that is hardly faster than float32",
         avoided_by="1x1 convolutions in their place, the same sums",
+    ),
+    Fault(
+        id="openvino-index-beyond-the-end",
+        runtime="openvino",
+        since="2026.4",
+        pattern=FED_INDEX,
+        what="an index beyond the end of an axis is no error: Gather answers 0, the others what lies in memory",
+        avoided_by="feeding no such index, or onnxruntime, which refuses it; indices that are constants are checked",
     ),
     Fault(
         id="onnxruntime-int8-saturates",
@@ -173,6 +184,14 @@ def signed_int8_convolution_behind_concat(graph: OnnxFacts, cpu: CpuFacts) -> bo
     return any(_joined(node.inputs[0], graph, producers) for node in convolutions)
 
 
+def index_that_is_fed(graph: OnnxFacts, cpu: CpuFacts) -> bool:
+    """A Gather or Scatter whose indices are an input, as they are. Those that are computed are not looked at: most come
+    from shapes, or are cut to what there is."""
+    producers, fed = graph.producers(), {spec.name for spec in graph.inputs}
+    indices = [node.inputs[1] for node in graph.nodes if node.op in _INDEXED and len(node.inputs) > 1]
+    return any(_unchanged(name, producers) in fed for name in indices)
+
+
 def relu_before_symmetric_quantize(graph: OnnxFacts, cpu: CpuFacts) -> bool:
     """A QuantizeLinear to int8 right after the Relu or Clip of a convolution."""
     producers = graph.producers()
@@ -231,6 +250,7 @@ DETECTORS: Mapping[str, Detector] = {
     "wide-int8-weights-in-16-bit-sums": lambda graph, cpu: not cpu.adds_in_32_bits and wide_int8_weights(graph),
     SATURATES_ONEDNN: lambda graph, cpu: cpu.onednn_isa in ("avx2", "sse", "unknown") and wide_int8_weights(graph),
     SLOW_PRODUCTS: int8_products_without_vnni,
+    FED_INDEX: index_that_is_fed,
     "relu-before-symmetric-quantize": relu_before_symmetric_quantize,
     "symmetric-quantize-read-twice": symmetric_quantize_read_twice,
 }
@@ -258,6 +278,16 @@ def _reaches(tensor: str, goals: set[str], producers: Mapping[str, Node]) -> boo
         seen.add(name)
         todo += node.inputs
     return False
+
+
+def _unchanged(tensor: str, producers: Mapping[str, Node]) -> str:
+    """The tensor whose numbers `tensor` has, in another shape or type."""
+    for _ in range(len(producers)):  # a cycle ends as well
+        node = producers.get(tensor)
+        if node is None or node.op not in _SAME_NUMBERS:
+            break
+        tensor = node.inputs[0]
+    return tensor
 
 
 def _joined(tensor: str, graph: OnnxFacts, producers: Mapping[str, Node]) -> bool:

@@ -21,7 +21,7 @@ from edge_sdk.extras import need, vendor_errors
 from edge_sdk.runtimes import faults, onnx_file, operators, ov_products, probe
 from edge_sdk.runtimes.cache import CacheKey, entry_if_usable
 from edge_sdk.runtimes.feeds import check, hint_of, largest
-from edge_sdk.runtimes.ov_sizes import SizesChecked
+from edge_sdk.runtimes.ov_sizes import Answers, SizesChecked
 from edge_sdk.runtimes.protocol import Availability, CompileOptions, Explanation, LayerTime
 from edge_sdk.tensors import Array, TensorSpec
 
@@ -92,6 +92,7 @@ class OvSession:
         self._warnings: tuple[str, ...] = ()
         self._rewrites_products = False
         self._sizes: SizesChecked | None = None
+        self._answers = Answers(self._core, graph, self._facts.outputs)
         self._settings, self._workarounds = self._choose_settings()
         self._net, self._cache = self._open(graph)
         self._fed = tuple(spec.name for spec in self._kept(self._net))
@@ -114,11 +115,11 @@ class OvSession:
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Arrays by output name, copied out of the request. With all requests busy the call waits for one."""
-        self._check(feeds)
+        sizes = self._check(feeds)
         with self._request() as request, vendor_errors(NAME, where=self._where, hint=self._hint):
-            if self._sizes is not None:
-                self._sizes.check(feeds)
-            return self._infer(request, feeds)
+            answers = self._infer(request, feeds)
+            self._answers.check(feeds, sizes, answers)
+            return answers
 
     def layer_times(self, feeds: Mapping[str, Array]) -> tuple[LayerTime, ...]:
         """Median of 5 runs per executed layer, in the order of the compiled model."""
@@ -127,7 +128,7 @@ class OvSession:
         self._check(feeds)
         times: dict[str, list[float]] = {}
         rows: dict[str, tuple[str, str]] = {}
-        with self._request() as request, vendor_errors(NAME, where=self._where):
+        with self._request() as request, vendor_errors(NAME, where=self._where, hint=self._hint):
             self._infer(request, feeds)
             for _ in range(_TIMED_RUNS):
                 self._infer(request, feeds)
@@ -170,9 +171,10 @@ class OvSession:
             self._free.put(None)  # wakes those who wait for a request; each hands it on
             self._net = None
 
-    def _check(self, feeds: Mapping[str, Array]) -> None:
-        """BadInput for what does not fit, and for whole numbers that OpenVINO (2026.4.1) would cut to 32 bits."""
-        check(feeds, self.inputs, axes=self._options.axes, where=self._where)
+    def _check(self, feeds: Mapping[str, Array]) -> dict[str, int]:
+        """The sizes of free axes. BadInput for what does not fit, and for whole numbers that OpenVINO (2026.4.1) would
+        cut to 32 bits."""
+        sizes = check(feeds, self.inputs, axes=self._options.axes, where=self._where)
         for spec in self.inputs:
             if spec.dtype in _WIDER_THAN_INT32 and feeds[spec.name].size:
                 least, most = int(feeds[spec.name].min()), int(feeds[spec.name].max())
@@ -181,6 +183,7 @@ class OvSession:
                         f"{spec.name} holds {most if most > _INT32.max else least}, OpenVINO computes in 32 bits",
                         where=self._where, hint="Feed smaller numbers, or take onnxruntime",
                     )  # fmt: skip
+        return sizes
 
     @contextmanager
     def _request(self) -> Iterator[_Request]:
@@ -194,6 +197,8 @@ class OvSession:
             self._free.put(request)
 
     def _infer(self, request: _Request, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        if self._sizes is not None:
+            self._sizes.check(feeds)
         request.fill([feeds[name] for name in self._fed])
         request.native.infer(None, share_outputs=True)
         get = request.native.get_output_tensor
@@ -249,7 +254,7 @@ class OvSession:
             model = self._core.read_model(io.BytesIO(graph))
             if self._largest:
                 model.reshape(self._bounded(model))
-                self._sizes = SizesChecked.of(model, self._largest, self._facts.inputs, self._facts.outputs)
+            self._sizes = SizesChecked.of(model, self._largest, self._facts.inputs, self._facts.outputs)
             if self._rewrites_products:
                 ov_products.as_convolutions(model)
             if self._options.precision == "f32":  # every device has it

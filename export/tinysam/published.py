@@ -80,7 +80,7 @@ def encoder_in(state: Mapping[str, Tensor], *, where: str) -> str:
         if found := next((name for name in state if pattern.match(name)), None):
             raise BadInput(f"this is {family} (it holds {shown(found)}), another network", where=where, hint=_HINT)
     if _TINY in state:
-        rows = state[_LAST_QKV].shape[0] if _LAST_QKV in state else 960
+        rows = _rows(state, _LAST_QKV, rank=2, where=where) if _LAST_QKV in state else 960
         if rows != 960:
             known = f"TinyViT-{_TINY_QKV[rows]}" if rows in _TINY_QKV else "an unknown TinyViT"
             raise BadInput(
@@ -88,7 +88,7 @@ def encoder_in(state: Mapping[str, Tensor], *, where: str) -> str:
             )
         return "tinyvit-5m"
     if _VIT in state:
-        rows = state[_VIT].shape[0]
+        rows = _rows(state, _VIT, rank=4, where=where)
         if rows not in _VITS:
             raise BadInput(f"its encoder is {rows} wide, which no ViT of SAM is", where=where, hint=_HINT)
         return _VITS[rows]
@@ -98,28 +98,34 @@ def encoder_in(state: Mapping[str, Tensor], *, where: str) -> str:
 
 
 def check(state: Mapping[str, Tensor], layout: SamLayout, *, where: str) -> tuple[str, ...]:
-    """The kinds of keys in `state` that are not used, in words. Raises BadInput: a key or a shape is missing, wrong or
-    unknown, or a weight is NaN."""
+    """The kinds of keys in `state` that are not used, in words. Raises BadInput: a key is missing or unknown, a weight
+    has another shape or type than the network's, or is not finite."""
     with torch.device("meta"):  # shapes alone: ViT-H has 2.5 GB of weights
         wanted = Sam(layout).state_dict()
     missing = [name for name in wanted if name not in state and not name.endswith(".num_batches_tracked")]
     if missing:
         what = f"{len(missing)} of its {len(wanted)} keys are missing, the first is {missing[0]}"
         raise BadInput(what, where=where, hint="Copy the file again, or name the whole network's")
-    wrong = [name for name, mine in wanted.items() if name in state and state[name].shape != mine.shape]
-    if wrong:
-        shapes = f"{tuple(state[wrong[0]].shape)}, not {tuple(wanted[wrong[0]].shape)}"
-        raise BadInput(f"{wrong[0]} has the shape {shapes}", where=where, hint=_HINT)
+    for name, mine in wanted.items():
+        if name in state and (wrong := tensors_file.unlike(state[name], mine)):
+            raise BadInput(f"{name} {wrong}", where=where, hint=_HINT)
     extra = [name for name in state if name not in wanted]
     unknown = [name for name in extra if not any(pattern.fullmatch(name) for _, pattern in UNUSED)]
     if unknown:
         what = f"{len(unknown)} keys belong to no network known here, the first is {shown(unknown[0])}"
         raise BadInput(what, where=where, hint=_HINT)
-    bad = [name for name in wanted if name in state and not bool(torch.isfinite(state[name]).all())]
-    if bad:
-        raise BadInput(f"{bad[0]} holds NaN or infinity", where=where, hint="Copy the file again")
+    if bad := next((name for name in wanted if name in state and not tensors_file.is_finite(state[name])), ""):
+        raise BadInput(f"{bad} holds NaN or infinity", where=where, hint="Copy the file again")
     counted = ((kind, sum(bool(pattern.fullmatch(name)) for name in extra)) for kind, pattern in UNUSED)
     return tuple(f"{number} keys: {kind}" for kind, number in counted if number)
+
+
+def _rows(state: Mapping[str, Tensor], name: str, *, rank: int, where: str) -> int:
+    """The first size of a weight that has `rank` axes in every network known here."""
+    shape = tuple(state[name].shape)
+    if len(shape) != rank:
+        raise BadInput(f"{name} has the shape {shape}, not one of {rank} axes", where=where, hint=_HINT)
+    return shape[0]
 
 
 def _plain(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:

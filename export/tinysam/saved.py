@@ -49,16 +49,19 @@ def read(path: Path, *, image_size: int | None = None) -> tuple[Sam, Mapping[str
     what, hint = "no network of this family", "Name a file that training TinySAM wrote"
     with tensors_file.opened(path, kind=FORMAT, what=what, hint=hint) as file:
         try:
-            layout = layout_described(file.described["layout"])
-            layout = layout if image_size is None else layout.at(image_size)
+            written = layout_described(file.described["layout"])
+            layout = written if image_size is None else written.at(image_size)
         except BadUsage as exc:
             raise BadInput(str(exc.args[0]), where=str(path), hint=exc.hint or hint) from exc
         net, state = Sam(layout), file.tensors
+        wanted = net.state_dict()
+        if isinstance(layout.encoder, VitLayout):  # has tables of its image size
+            with torch.device("meta"):  # shapes alone
+                wanted = Sam(written).state_dict()
+        if wrong := tensors_file.misfit(state, wanted):
+            raise ValueError(wrong)
         if isinstance(layout.encoder, VitLayout):
             state = resized(state, layout.encoder)
-        wanted = {name: tensor.shape for name, tensor in net.state_dict().items()}
-        if wrong := sorted(wanted.items() ^ {name: tensor.shape for name, tensor in state.items()}.items()):
-            raise ValueError(f"{wrong[0][0]} is not as its layout says")
         net.load_state_dict(state)
         return net.eval(), file.described["facts"]
 

@@ -158,13 +158,12 @@ def load_trunk(last: int, path: Path | None = None) -> Trunk:
         raise BadInput("there is no such weights file", where=str(path), hint="Leave --teacher out to take what ships")
     tensors = tensors_file.weights_of(path)
     if path.suffix in (".pth", ".pt"):
-        tensors = fold(_published(tensors, path))
+        tensors = fold(_published(tensors, path), where=str(path))
     trunk = Trunk(last)
     wanted = trunk.state_dict()
-    missing = [name for name in wanted if name not in tensors or tensors[name].shape != wanted[name].shape]
-    if missing:
+    if wrong := tensors_file.misfit({name: t for name, t in tensors.items() if name in wanted}, wanted):
         raise BadInput(
-            f"not the weights of EfficientNet-Lite0: {missing[0]} is missing or has another shape",
+            f"not the weights of EfficientNet-Lite0: {wrong}",
             where=str(path), hint="Leave --teacher out to take what ships",
         )  # fmt: skip
     trunk.load_state_dict({name: tensors[name].to(torch.float32) for name in wanted})
@@ -178,26 +177,30 @@ def _published(state: Mapping[str, Tensor], path: Path) -> Mapping[str, Tensor]:
     return state
 
 
-def fold(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Our names and folded weights, float32, of a published state dict; computed in float64."""
-    out = _folded(state, "stem", "_conv_stem", "_bn0")
+def fold(state: Mapping[str, Tensor], *, where: str = "") -> dict[str, Tensor]:
+    """Our names and folded weights, float32, of a published state dict; computed in float64. where: its file. Raises
+    BadInput for what is missing, or has another shape."""
+    out = _folded(state, where, "stem", "_conv_stem", "_bn0")
     for i, block in enumerate(BLOCKS):
         here = f"_blocks.{i}."
         if block.expansion != 1:
-            out |= _folded(state, f"blocks.{i}.expand", f"{here}_expand_conv", f"{here}_bn0")
-        out |= _folded(state, f"blocks.{i}.depthwise", f"{here}_depthwise_conv", f"{here}_bn1")
-        out |= _folded(state, f"blocks.{i}.project", f"{here}_project_conv", f"{here}_bn2")
+            out |= _folded(state, where, f"blocks.{i}.expand", f"{here}_expand_conv", f"{here}_bn0")
+        out |= _folded(state, where, f"blocks.{i}.depthwise", f"{here}_depthwise_conv", f"{here}_bn1")
+        out |= _folded(state, where, f"blocks.{i}.project", f"{here}_project_conv", f"{here}_bn2")
     return out
 
 
-def _folded(state: Mapping[str, Tensor], ours: str, conv: str, norm: str) -> dict[str, Tensor]:
+def _folded(state: Mapping[str, Tensor], where: str, ours: str, conv: str, norm: str) -> dict[str, Tensor]:
     try:
         weight = state[f"{conv}.weight"].to(torch.float64)
         gamma, beta, mean, variance = (
             state[f"{norm}.{name}"].to(torch.float64) for name in ("weight", "bias", "running_mean", "running_var")
         )
     except KeyError as exc:
-        raise BadInput(f"the state dict has no {exc.args[0]}", where=conv) from exc
+        raise BadInput(f"the state dict has no {exc.args[0]}", where=where) from exc
+    if weight.ndim != 4 or any(one.shape != weight.shape[:1] for one in (gamma, beta, mean, variance)):
+        shapes = ", ".join(str(tuple(one.shape)) for one in (weight, gamma, beta, mean, variance))
+        raise BadInput(f"the shapes of {conv} and {norm} don't belong together: {shapes}", where=where)
     gain = gamma / torch.sqrt(variance + BATCH_NORM_EPSILON)
     return {
         f"{ours}.weight": (weight * gain.reshape(-1, 1, 1, 1)).to(torch.float32),

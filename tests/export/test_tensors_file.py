@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import sys
 from collections.abc import Callable
@@ -122,3 +123,112 @@ def test_no_bytes_raise_anything_but_our_error(tmp_path: Path, junk: bytes) -> N
     path.write_bytes(junk)
     with pytest.raises(BadInput):
         tensors_file.weights_of(path)
+
+
+NO_STATE_DICTS: dict[str, tuple[object, str]] = {
+    "key": ({1: torch.zeros(2)}, "its key 1 is an int, not a str"),
+    "key of bytes": ({"model": {b"a": torch.zeros(2)}}, "its key b'a' is a bytes, not a str"),
+    "number": ({"a": torch.zeros(2), "b": 0.5}, "b is a float, not a tensor"),
+    "none": ({"a": None}, "a is None, not a tensor"),
+    "nested": ({"net": {"a": torch.zeros(2)}}, "net is a dict, not a tensor"),
+    "list": ([torch.zeros(2)], "it is a list"),
+    "tensor": (torch.zeros(2), "it is a Tensor"),
+    "nothing": (None, "it is None"),
+    "meta": ({"a": torch.zeros(2, device="meta")}, "a is no dense tensor with values"),
+    "sparse": ({"a": torch.eye(3).to_sparse()}, "a is no dense tensor with values"),
+    "hostile name": ({"\x1b[2J": 1}, r"\x1b[2J is an int, not a tensor"),
+}
+
+
+@pytest.mark.parametrize("what", NO_STATE_DICTS)
+@pytest.mark.filterwarnings("ignore:.*[Ss]parse")
+def test_what_is_no_state_dict_is_refused_with_its_key(what: str, tmp_path: Path) -> None:
+    held, said = NO_STATE_DICTS[what]
+    path = tmp_path / "weights.pth"
+    torch.save(held, path)
+    with pytest.raises(BadInput, match=re.escape(f"{path}: the file holds no state dict: {said}")) as caught:
+        tensors_file.weights_of(path)
+    assert caught.value.hint
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_file_with_other_bytes_in_it_is_read_or_refused(tmp_path: Path, data: st.DataObject) -> None:
+    path = tmp_path / "weights.pth"
+    if not path.exists():
+        torch.save({"a": torch.zeros(2, 3), "b": torch.ones(1)}, tmp_path / "good.pth")
+    content = bytearray((tmp_path / "good.pth").read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path.write_bytes(content)
+    try:
+        found = tensors_file.weights_of(path)
+    except BadInput:
+        return
+    assert all(isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in found.items())
+
+
+WANTED = {"a": torch.zeros(2, 3), "count": torch.tensor(0), "scale": torch.zeros(())}
+MISFITS: dict[str, tuple[dict[str, torch.Tensor | None], str]] = {
+    "missing": ({"a": None}, "a is missing"),
+    "unknown": ({"other\n": torch.zeros(1)}, r"other\x0a is not known"),
+    "shape": ({"a": torch.zeros(3, 2)}, "a has the shape (3, 2), not (2, 3)"),
+    "no axes": ({"a": torch.zeros(())}, "a has the shape (), not (2, 3)"),
+    "an axis too many": ({"scale": torch.zeros(1)}, "scale has the shape (1,), not ()"),
+    "whole numbers": ({"a": torch.zeros(2, 3, dtype=torch.int64)}, "a holds int64, not floats"),
+    "bool": ({"a": torch.zeros(2, 3, dtype=torch.bool)}, "a holds bool, not floats"),
+    "complex": ({"a": torch.zeros(2, 3, dtype=torch.complex64)}, "a holds complex64, not floats"),
+    "eight bits": ({"a": torch.zeros(2, 3).to(torch.float8_e4m3fn)}, "a holds float8_e4m3fn, not floats"),
+    "floats": ({"count": torch.tensor(0.5)}, "count holds float32, not whole numbers"),
+    "NaN": ({"a": torch.full((2, 3), torch.nan)}, "a holds NaN or infinity"),
+    "infinity": ({"scale": torch.tensor(-torch.inf).half()}, "scale holds NaN or infinity"),
+}
+
+
+@pytest.mark.parametrize("what", MISFITS)
+def test_weights_that_are_not_the_networks_are_named(what: str) -> None:
+    changed, said = MISFITS[what]
+    found = {name: tensor for name, tensor in (WANTED | changed).items() if tensor is not None}
+    assert tensors_file.misfit(found, WANTED) == said
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_floats_of_any_width_fit(kind: torch.dtype) -> None:
+    found = {name: t.to(kind) if t.is_floating_point() else t.to(torch.int32) for name, t in WANTED.items()}
+    assert tensors_file.misfit(found, WANTED) == ""
+
+
+def taken_apart(path: Path) -> object:
+    """As a reader does it that trusts what it wrote."""
+    with tensors_file.opened(path, kind="test/1", what="not a model", hint="Train again") as file:
+        encoder = dict(file.described["layout"]["encoder"].items())
+        return encoder.get("depth", [0])[0], 32 // int(encoder.get("side", 1)), file.tensors["a"].shape[0]
+
+
+@pytest.mark.parametrize(
+    "described",
+    [
+        {"layout": ["no", "object"]},
+        {"layout": 7},
+        {"layout": {"encoder": None}},
+        {"layout": {"encoder": {"kind": "vit", "depth": []}}},
+        {"layout": {"encoder": {"side": 0}}},
+        {"layout": {"encoder": {"side": 1e400}}},
+    ],
+)
+def test_whatever_its_reader_stumbles_over_is_the_files_fault(described: dict[str, object], tmp_path: Path) -> None:
+    """Items of what is no mapping, a place in an empty list, a division by 0, an int of infinity."""
+    path = tmp_path / "x.safetensors"
+    tensors_file.write(path, {"a": torch.zeros(())}, kind="test/1", described=described)
+    with pytest.raises(BadInput, match=r"x\.safetensors: not a model"):
+        taken_apart(path)
+
+
+def test_a_description_that_is_nested_too_deep_is_no_kind(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    path = tmp_path / "x.safetensors"
+    save_file(TENSORS | {"b": torch.zeros(1)}, path, {tensors_file.DESCRIPTION: "[" * 100_000})
+    assert tensors_file.kind_of(path) == ""
+    with pytest.raises(BadInput, match="not what was trained"):
+        opened(path)

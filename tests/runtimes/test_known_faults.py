@@ -17,9 +17,10 @@ import numpy as np
 import onnx
 import pytest
 from numpy_runtime import NumpyRuntime
-from runtime_graphs import detector, full_scale, joined, mlp, pictures, read_twice
+from onnx import TensorProto
+from runtime_graphs import Sketch, detector, full_scale, joined, mlp, pictures, read_twice
 
-from edge_sdk.errors import NotThere, WrongPrecision
+from edge_sdk.errors import BadInput, NotThere, WrongPrecision
 from edge_sdk.runtimes import faults, probe
 from edge_sdk.runtimes.onnx_file import read_facts
 from edge_sdk.runtimes.operators import OPERATORS
@@ -354,3 +355,40 @@ def test_the_two_layouts_mean_the_same_bit_by_bit() -> None:
     pytest.importorskip("openvino")
     c, d = (OvRuntime().compile(detector(one), options).run(image) for one in ("conv-relu-q", "conv-q-relu-q"))
     np.testing.assert_allclose(c["map"], d["map"], rtol=1e-6)  # the float tail rounds in another order
+
+
+def indexed(*between: str) -> bytes:
+    """x at the indices that are fed, through operators that leave numbers as they are."""
+    g, last = Sketch(), "i"
+    for k, op in enumerate(between):
+        last = g.add(op, [last], f"i{k}", **({"to": TensorProto.INT32} if op == "Cast" else {}))
+    g.add("Gather", ["x", last], "y", axis=0)
+    return g.model(
+        [("x", TensorProto.FLOAT, [3]), ("i", TensorProto.INT64, [2])], [("y", TensorProto.FLOAT, [2])]
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("between", [(), ("Cast",), ("Cast", "Identity")])
+def test_an_index_that_is_fed_is_warned_of_and_onnxruntime_refuses_what_openvino_takes(
+    between: tuple[str, ...],
+) -> None:
+    graph = indexed(*between)
+    assert "openvino-index-beyond-the-end" in ids("openvino", graph, VNNI)
+    feeds = {"x": np.arange(1, 4, dtype=np.float32), "i": np.array([1, 7], np.int64)}
+    session = OvRuntime().compile(graph, CompileOptions(graph_name="indexed"))
+    assert any("openvino-index-beyond-the-end" in one for one in session.explain().warnings)
+    assert session.run(feeds)["y"].tolist() == [2.0, 0.0]
+    session.close()
+    other = OrtRuntime().compile(graph, CompileOptions(graph_name="indexed"))
+    with pytest.raises(BadInput, match="indexed: onnxruntime refused"):
+        other.run(feeds)
+    other.close()
+
+
+def test_indices_that_are_stored_or_computed_are_not_warned_of() -> None:
+    g = Sketch()
+    g.add("Gather", ["x", g.add("Abs", ["i"], "j")], "y", axis=0)
+    g.add("Gather", ["x", g.constant("k", np.array([1]))], "z", axis=0)
+    inputs = [("x", TensorProto.FLOAT, [3]), ("i", TensorProto.INT64, [2])]
+    graph = g.model(inputs, [("y", TensorProto.FLOAT, [2]), ("z", TensorProto.FLOAT, [1])])
+    assert "openvino-index-beyond-the-end" not in ids("openvino", graph, VNNI)

@@ -278,3 +278,26 @@ def test_the_demo_brings_pictures_that_its_task_reads_and_trains_nothing() -> No
         pixels = one.pixels()
         assert max(pixels.shape) <= 512
         assert all(np.count_nonzero(mask) for mask in one.masks(*pixels.shape[:2]))
+
+
+def test_small_weights_with_a_nan_are_refused_before_anything_is_trained(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    net = network().state_dict()
+    net |= {"decoder.prior": net["decoder.prior"] * torch.nan}
+    path = tmp_path / "a.safetensors"
+    tensors_file.write(path, net, kind="edge-sdk.tinysam-small/1", described={"side": SIDE, "facts": {}})
+    for words in (("train", "tinysam", folder, "--dry-run"), ("train", "tinysam", folder), ("export", "tinysam")):
+        code, _, err = called(capsys, *words, "--weights", path, "--out", tmp_path / "a.edge")
+        assert (code, "a.safetensors: not weights of TinySAM's small size: decoder.prior holds NaN" in err) == (3, True)
+    assert [one.name for one in tmp_path.iterdir()] == ["a.safetensors"]
+
+
+def test_a_key_that_is_no_name_is_said_and_no_traceback_is_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save({1: torch.zeros(2)}, tmp_path / "a.pth")
+    code, _, err = called(capsys, "export", "tinysam", "--weights", tmp_path / "a.pth", "--out", tmp_path / "a.edge")
+    assert code == 3
+    assert "a.pth: the file holds no state dict: its key 1 is an int, not a str" in err
+    assert "Traceback" not in err

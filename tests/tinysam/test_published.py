@@ -78,6 +78,15 @@ def renamed(old: str, new: str) -> Callable[[State], State]:
     return lambda state: {name.replace(old, new): tensor for name, tensor in state.items()}
 
 
+def of_vit(name: str) -> State:
+    """SAM's ViT-B in 4 bytes a key, but one key that is a number alone."""
+    with torch.device("meta"):
+        shapes = {
+            key: tensor.shape for key, tensor in Sam(SamLayout(encoder=ENCODERS["sam-vit-b"])).state_dict().items()
+        }
+    return {key: torch.zeros(1).expand(shape) for key, shape in shapes.items()} | {name: torch.tensor(0.0)}
+
+
 QKV = "image_encoder.layers.3.blocks.0.attn.qkv.weight"
 REFUSED: dict[str, tuple[Callable[[State], Any], str]] = {
     "HQ-SAM": (plus("mask_decoder.hf_token.weight", 1, 256), "this is HQ-SAM"),
@@ -99,8 +108,32 @@ REFUSED: dict[str, tuple[Callable[[State], Any], str]] = {
         lambda state: state | {"mask_decoder.iou_token.weight": torch.full((1, 256), torch.nan)},
         "iou_token.weight holds NaN",
     ),
+    "infinity": (
+        lambda state: state | {"mask_decoder.iou_token.weight": torch.full((1, 256), -torch.inf).half()},
+        "iou_token.weight holds NaN or infinity",
+    ),
+    "whole numbers": (
+        lambda state: state | {"mask_decoder.iou_token.weight": torch.zeros(1, 256, dtype=torch.int64)},
+        "iou_token.weight holds int64, not floats",
+    ),
+    "no axes": (plus("mask_decoder.iou_token.weight"), r"iou_token.weight has the shape \(\), not \(1, 256\)"),
+    "rows of a number": (plus(QKV), r"qkv.weight has the shape \(\), not one of 2 axes"),
+    "rows of a vector": (plus(QKV, 960), r"qkv.weight has the shape \(960,\), not one of 2 axes"),
+    "width of a number": (
+        lambda _: {"image_encoder.patch_embed.proj.weight": torch.tensor(768.0)},
+        r"patch_embed.proj.weight has the shape \(\), not one of 4 axes",
+    ),
+    "position tables of a number": (
+        lambda _: of_vit("image_encoder.pos_embed"), r"pos_embed has the shape \(\), not \(1, 64, 64, 768\)",
+    ),
+    "a table of a number": (
+        lambda _: of_vit("image_encoder.blocks.2.attn.rel_pos_h"), r"rel_pos_h has the shape \(\), not \(127, 64\)",
+    ),
     "empty": (lambda _: {}, "it is empty"),
-    "no state dict": (lambda _: {"a": 1}, "holds no state dict"),
+    "empty inside": (lambda _: {"model": {}}, "it is empty"),
+    "no state dict": (lambda _: {"a": 1}, "holds no state dict: a is an int"),
+    "key": (lambda state: state | {1: torch.zeros(1)}, "its key 1 is an int, not a str"),
+    "list": (lambda state: [*state.values()], "holds no state dict: it is a list"),
 }  # fmt: skip
 
 

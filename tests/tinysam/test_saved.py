@@ -52,7 +52,10 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path: Path) -> None:
     state = Sam(NET).state_dict()
     state["mask_decoder.iou_token.weight"] = torch.zeros(2, 32)
     tensors_file.write(path, state, kind=saved.FORMAT, described=described)
-    with pytest.raises(BadInput, match=r"no network of this family: mask_decoder\.iou_token\.weight is not as"):
+    with pytest.raises(
+        BadInput,
+        match=r"no network of this family: mask_decoder\.iou_token\.weight has the shape \(2, 32\), not \(1, 32\)",
+    ):
         saved.read(path)
     tensors_file.write(path, {"a": torch.zeros(1)}, kind="other/1")
     with pytest.raises(BadInput, match="its format is other/1, not tinysam/1"):
@@ -62,3 +65,37 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path: Path) -> None:
         net.mask_decoder.iou_token.weight.fill_(1e6)
     with pytest.raises(BadInput, match=r"iou_token\.weight holds values that float16 can't hold"):
         saved.write(net, path, half=True)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"mask_decoder.iou_token.weight": torch.full((1, 32), torch.nan)}, r"iou_token\.weight holds NaN or infinity"),
+        ({"mask_decoder.iou_token.weight": torch.full((1, 32), torch.inf)}, r"iou_token\.weight holds NaN or infinity"),
+        ({"mask_decoder.iou_token.weight": torch.zeros(1, 32, dtype=torch.int32)}, r"iou_token\.weight holds int32"),
+        ({"image_encoder.pos_embed": torch.tensor(0.0)}, r"pos_embed has the shape \(\), not \(1, 4, 4, 16\)"),
+        ({"image_encoder.blocks.1.attn.rel_pos_w": torch.tensor(0.0)}, r"rel_pos_w has the shape \(\), not \(7, 8\)"),
+        ({"image_encoder.blocks.1.attn.rel_pos_w": torch.zeros(5, 8)}, r"rel_pos_w has the shape \(5, 8\), not"),
+        ({"further": torch.zeros(1)}, "further is not known"),
+    ],
+)
+@pytest.mark.parametrize("image_size", [None, 128])
+def test_weights_that_are_not_the_layouts_are_named(
+    changed: dict[str, torch.Tensor], said: str, image_size: int | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "net.safetensors"
+    described = {"layout": saved.described_layout(NET), "facts": {}}
+    tensors_file.write(path, Sam(NET).state_dict() | changed, kind=saved.FORMAT, described=described)
+    with pytest.raises(BadInput, match=said) as caught:
+        saved.read(path, image_size=image_size)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "layout", [7, [], {"encoder": []}, {"encoder": {"kind": "vit"}, "decoder": 3}, {"encoder": {}}]
+)
+def test_layouts_that_are_none_are_refused(layout: object, tmp_path: Path) -> None:
+    path = tmp_path / "net.safetensors"
+    tensors_file.write(path, {}, kind=saved.FORMAT, described={"layout": layout, "facts": {}})
+    with pytest.raises(BadInput, match="no network of this family"):
+        saved.read(path)

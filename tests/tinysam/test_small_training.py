@@ -217,14 +217,23 @@ def test_files_that_hold_something_else_are_refused(tmp_path: Path) -> None:
 
     state = network().state_dict()
     cases = {
-        "missing": {name: value for name, value in state.items() if name != "decoder.prior"},
-        "extra": state | {"decoder.posterior": torch.zeros(2)},
-        "shape": state | {"decoder.prior": torch.zeros(3)},
+        "missing": ({name: value for name, value in state.items() if name != "decoder.prior"}, "prior is missing"),
+        "extra": (state | {"decoder.posterior": torch.zeros(2)}, "posterior is not known"),
+        "shape": (state | {"decoder.prior": torch.zeros(3)}, r"prior has the shape \(3,\), not"),
+        "number": (state | {"decoder.prior": torch.tensor(0.0)}, r"prior has the shape \(\), not"),
+        "NaN": (state | {"decoder.prior": state["decoder.prior"] * torch.nan}, "prior holds NaN or infinity"),
+        "infinity": (state | {"decoder.prior": state["decoder.prior"] + torch.inf}, "prior holds NaN or infinity"),
+        "half": (state | {"decoder.prior": (state["decoder.prior"] + 1e6).half()}, "prior holds NaN or infinity"),
+        "whole": (state | {"decoder.prior": state["decoder.prior"].long()}, "prior holds int64, not floats"),
     }
-    for name, tensors in cases.items():
+    for name, (tensors, said) in cases.items():
         tensors_file.write(tmp_path / name, tensors, kind=FORMAT, described={"side": SIDE, "facts": {}})
-        with pytest.raises(BadInput, match=r"decoder\.(prior|posterior) is missing, not known, or has another shape"):
+        with pytest.raises(BadInput, match=rf"{name}: not weights of TinySAM's small size: decoder\.{said}"):
             SmallModel.load(tmp_path / name)
+    for side in (0, -32, 100, "x", None, [], 1e400):
+        tensors_file.write(tmp_path / "side", state, kind=FORMAT, described={"side": side, "facts": {}})
+        with pytest.raises(BadInput, match="side: not weights of TinySAM's small size: "):
+            SmallModel.load(tmp_path / "side")
     (tmp_path / "text").write_text("no tensors")
     with pytest.raises(BadInput, match=r"text: .*\. Name model\.safetensors of a run folder"):
         SmallModel.load(tmp_path / "text")

@@ -58,11 +58,15 @@ class EncodingCache:
             return self._kept.get(key)
 
     def put(self, key: str, features: Features) -> None:
-        """Keep one encoding, if it alone fits."""
+        """Keep one encoding as the most recently used, in the place of what had its key; if it alone does not fit,
+        nothing else is dropped for it."""
+        size_bytes = sum(array.nbytes for array in features.values())
         with self._lock:
-            self._kept[key] = features
-            self._kept.move_to_end(key)
-            self._sizes[key] = sum(array.nbytes for array in features.values())
+            self._kept.pop(key, None)
+            self._sizes.pop(key, None)
+            if size_bytes > self._most_bytes:
+                return
+            self._kept[key], self._sizes[key] = features, size_bytes
             self._drop()
 
     def clear(self) -> None:

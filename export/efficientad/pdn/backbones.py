@@ -87,12 +87,15 @@ class WideResNetStages:
                 where=str(weights), hint="Download wide_resnet101_2 from torchvision's model zoo and name the file",
             )  # fmt: skip
         net = models.wide_resnet101_2(weights=None)
+        state = tensors_file.weights_of(weights)
         try:
-            net.load_state_dict(tensors_file.weights_of(weights))
+            net.load_state_dict(state)  # older files lack counts of batches: torch knows them by their version
         except RuntimeError as exc:
             raise BadInput(
                 f"not a state dict of WideResNet-101-2: {str(exc).splitlines()[0]}", where=str(weights)
             ) from exc
+        if bad := next((name for name, tensor in state.items() if not tensors_file.is_finite(tensor)), ""):
+            raise BadInput(f"{bad} holds NaN or infinity", where=str(weights), hint="Copy the file again")
         self._stem = torch.nn.Sequential(net.conv1, net.bn1, net.relu, net.maxpool, net.layer1, net.layer2).eval()
         self._deep = net.layer3.eval()
 

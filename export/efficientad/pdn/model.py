@@ -103,7 +103,10 @@ class PdnModel(nn.Module):
             layout = dict(described["teacher"])
             layout["inner"] = tuple(layout["inner"])
             model = networks(PdnLayout(**layout), AutoencoderLayout(**described["autoencoder"]))
-            model.load_state_dict(file.tensors)
+            stored = file.tensors
+            if wrong := tensors_file.misfit(stored, model.state_dict()):
+                raise ValueError(wrong)
+            model.load_state_dict(stored)
             model.local, model.overall = (MapQuantiles(**described[name]) for name in ("local", "overall"))
             model.clamped_channels = int(described["clamped_channels"])
         return model.eval()

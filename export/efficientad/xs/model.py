@@ -297,6 +297,8 @@ class XsModel(nn.Module):
                 b: ChannelStatistics(np.zeros(n), np.ones(n), 0) for b in layout.blocks for n in [BLOCKS[b].outputs]
             }
             model = cls(layout, Trunk(layout.taps[-1]), unit)
+            if wrong := tensors_file.misfit(tensors, model.state_dict()):
+                raise ValueError(wrong)
             model.load_state_dict(tensors)
             model.quantiles = tuple(MapQuantiles(**q) for q in described["quantiles"])
             model.clamped_channels = {int(block): int(n) for block, n in described["clamped_channels"].items()}

@@ -204,10 +204,16 @@ class Search:
     def _quantized(self, node: NodeProto, read: Sequence[Any], top: float) -> Tensor:
         """What an operator answers with its input and its weights in int8. Gradients pass the rounding as they are,
         also where it cuts."""
-        step, value = top / TOP, read[0]
-        rounded = (value / step).round().clamp(-128, TOP) * step
-        through = value + (rounded - value).detach()
+        value = read[0]
+        through = value + (quantized(value, top) - value).detach()
         return self._encoder.computed(node, [through, self._weights[node.name], *read[2:]])
+
+
+def quantized(value: Tensor, top: float) -> Tensor:
+    """What QuantizeLinear and DequantizeLinear make of it in int8 with the zero point 0: half to even, -128 to 127
+    steps. top: the largest magnitude that is kept, that of 127."""
+    step = top / TOP
+    return (value / step).round().clamp(-TOP - 1, TOP) * step
 
 
 def divergence(got: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> Tensor:

@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from edge_sdk.export import tensors_file
+from edge_sdk.export.tinysam.options import SIDE_MULTIPLE
 from edge_sdk.export.tinysam.small.decoder import WindowDecoder
 from edge_sdk.export.tinysam.small.encoder import SmallEncoder
 
@@ -43,14 +44,12 @@ class SmallModel(nn.Module):
             path, kind=FORMAT, what="not weights of TinySAM's small size",
             hint="Name model.safetensors of a run folder, or leave --weights out to take what ships",
         ) as file:  # fmt: skip
-            model = cls(int(side or file.described["side"]))
-            stored, wanted = file.tensors, model.state_dict()
-            odd = sorted(
-                name for name in {*stored, *wanted}
-                if name not in stored or name not in wanted or stored[name].shape != wanted[name].shape
-            )  # fmt: skip
-            if odd:
-                raise ValueError(f"{odd[0]} is missing, not known, or has another shape")
-            model.load_state_dict({name: t.to(wanted[name].dtype) for name, t in stored.items()})
+            px = int(side or file.described["side"])
+            if px < SIDE_MULTIPLE or px % SIDE_MULTIPLE:
+                raise ValueError(f"a side of {px} px is no multiple of {SIDE_MULTIPLE}")
+            model, stored = cls(px), file.tensors
+            if wrong := tensors_file.misfit(stored, model.state_dict()):
+                raise ValueError(wrong)
+            model.load_state_dict(stored)
             model.facts = dict(file.described.get("facts", {}))
         return model.eval()
