@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 import edge_sdk
 from edge_sdk.errors import BadInput, BadUsage
@@ -196,6 +197,41 @@ def test_a_callers_own_mask_is_a_prompt_alone(segmenter: PromptSegmenter) -> Non
     np.testing.assert_allclose(mask.logits[20:, :8], -13.0, atol=0.2)
 
 
+def test_a_mask_alone_gets_the_box_around_it_where_the_bundle_says_so(
+    segmenter: PromptSegmenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of every kind of mask prompt; points and boxes of the caller's own stay alone, and so does an empty mask."""
+    fed: list[Mapping[str, Array]] = []
+    refiner = segmenter._loaded.models["refiner"].session
+    right = refiner.run
+    monkeypatch.setattr(refiner, "run", lambda feeds, *rest: (fed.append(feeds), right(feeds, *rest))[1])
+    mine = np.zeros((48, 64), bool)
+    mine[12:28, 20:48] = True
+    found = segmenter.predict(PICTURE, points=[[30, 20]])[0]
+    cells = segmenter.decoder.prompt_cells
+    grid = np.full((cells, cells), -10.0, np.float32)
+    grid[3:6, 4:9] = 10.0
+    px = 64 / cells
+    given: list[tuple[Any, Any]] = [
+        (mine, [[20, 12], [48, 28]]), (mine.astype(np.uint8), [[20, 12], [48, 28]]),
+        (found, np.reshape(found.box, (2, 2))), (grid, [[4 * px, 3 * px], [9 * px, 6 * px]]),
+    ]  # fmt: skip
+    for boxed in (False, True):
+        monkeypatch.setattr(segmenter, "settings", structs.replace(segmenter.settings, boxed_masks=boxed))
+        for mask, box in given:
+            fed.clear()
+            segmenter.predict(PICTURE, masks=mask)
+            if boxed:
+                np.testing.assert_allclose(fed[0]["points"][0], box)
+                assert fed[0]["labels"][0].tolist() == [2, 3]
+            else:
+                assert set(fed[0]["labels"][0].tolist()) == {-2}
+        for mask, prompt in ((np.zeros_like(mine), {}), (mine, {"points": [[30, 20]]})):
+            fed.clear()
+            segmenter.predict(PICTURE, masks=mask, **prompt)
+            assert 2 not in fed[0]["labels"][0]
+
+
 def test_a_bundle_says_how_often_a_mask_is_given_back_and_a_caller_may_say_otherwise(tmp_path: Path) -> None:
     settings = SegmentationSettings(multimask=(1, 2, 3), single=0, rounds=2)
     with disk_graphs.opened(disk_graphs.write(tmp_path / "rounds.edge", settings=settings)) as segmenter:
@@ -265,7 +301,7 @@ def test_the_cache_is_bounded_by_bytes_too() -> None:
         cache.put(name, {"x": np.zeros(size, np.uint8)})
     assert [cache.get(name) is not None for name in "abc"] == [False, True, True]
     cache.put("d", {"x": np.zeros(101, np.uint8)})
-    assert len(cache) == 0
+    assert [cache.get(name) is not None for name in "abcd"] == [False, True, True, False]
     with pytest.raises(BadUsage, match="a cache of -1 pictures"):
         cache.limit(pictures=-1, size_bytes=0)
 

@@ -152,6 +152,11 @@ class Frame:
         shares = cv2.resize(padded, (cells, cells), interpolation=cv2.INTER_AREA) / 255.0
         return np.asarray(OUTSIDE_LOGIT * (1.0 - 2.0 * shares), np.float32)
 
+    def from_cells(self, box: NDArray[np.float64], cells: int) -> NDArray[np.float64]:
+        """A box in cells of a side of the whole frame, in px of the picture and cut to it."""
+        scale, size = np.array([self.scale_x, self.scale_y] * 2), np.array([self.width, self.height] * 2, np.float64)
+        return np.asarray(np.minimum(box * (self.side / cells) / scale, size), np.float64)
+
 
 def _inside(cells: int, start: float, end: float, extent: int) -> slice:
     """Cells of a side from `start` to `end` whose centres lie in 0..extent."""

@@ -20,6 +20,7 @@ from edge_sdk.tasks.images import Source as Picture
 from edge_sdk.tasks.segmentation import prompts as prompting
 from edge_sdk.tasks.segmentation.decoding import Decoded, Decoder, EncodedImage, answer, chosen_mask
 from edge_sdk.tasks.segmentation.encoding_cache import EncodingCache, content_key
+from edge_sdk.tasks.segmentation.everything.boxes import box_of
 from edge_sdk.tasks.segmentation.everything.crops import Crop
 from edge_sdk.tasks.segmentation.everything.options import EverythingOptions, Options, all_of, resolved
 from edge_sdk.tasks.segmentation.everything.result import Everything
@@ -133,30 +134,40 @@ class PromptSegmenter(Running[Source, Segmentation]):
         return features
 
     def _prompts(self, asked: Prompted, frame: Frame) -> list[Prompt]:
-        grids = None if asked.masks is None else self._grids(asked.masks, frame)
-        return prompting.checked(frame, points=asked.points, labels=asked.labels, boxes=asked.boxes, masks=grids)
+        given = None if asked.masks is None else self._mask_prompts(asked.masks, frame)
+        grids = None if given is None else [grid for grid, _ in given]
+        wanted = prompting.checked(frame, points=asked.points, labels=asked.labels, boxes=asked.boxes, masks=grids)
+        if given is None or not self.settings.boxed_masks or asked.points is not None or asked.boxes is not None:
+            return wanted
+        around = (box for _, box in given)
+        return [
+            replace(prompt, box=box) if (box[2:] > box[:2]).all() else prompt
+            for prompt, box in zip(wanted, around, strict=True)
+        ]
 
-    def _grids(self, masks: Any, frame: Frame) -> list[NDArray[np.float32]]:
-        """Mask prompts of what a caller gives: one or several masks."""
+    def _mask_prompts(self, masks: Any, frame: Frame) -> list[tuple[NDArray[np.float32], NDArray[np.float64]]]:
+        """Of what a caller gives, one or several masks: mask prompts, and float64 (4,), the box around each in px of
+        the picture, of no area where it is empty."""
         one = isinstance(masks, Mask) or (isinstance(masks, np.ndarray) and masks.ndim == 2)
         several = isinstance(masks, (list, tuple, MasksOfPicture)) or (isinstance(masks, np.ndarray) and masks.ndim)
         if not one and not several:
             raise _no_mask(masks)
-        return [self._grid(mask, frame) for mask in ([masks] if one else masks)]
+        return [self._mask_prompt(mask, frame) for mask in ([masks] if one else masks)]
 
-    def _grid(self, mask: Any, frame: Frame) -> NDArray[np.float32]:
+    def _mask_prompt(self, mask: Any, frame: Frame) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
         cells = self.decoder.prompt_cells
         if isinstance(mask, Mask):
-            return mask.as_prompt(frame, cells)
+            return mask.as_prompt(frame, cells), np.array(mask.box, np.float64)
         if not isinstance(mask, np.ndarray):
             raise _no_mask(mask)
         if mask.dtype in (np.bool_, np.uint8):
-            return frame.prompt_of(_own_mask(mask, frame), cells)
+            inside = _own_mask(mask, frame)
+            return frame.prompt_of(inside, cells), np.array(box_of(inside), np.float64)
         if mask.dtype != np.float32 or mask.shape != (cells, cells):
             raise _no_mask(mask, f" of {mask.dtype} {mask.shape}", cells)
         if not np.isfinite(mask).all():
             raise BadInput("the mask holds NaN or infinity", hint="Logits are finite numbers")
-        return mask
+        return mask, frame.from_cells(np.array(box_of(mask > 0), np.float64), cells)
 
     def _masks(self, wanted: Sequence[Prompt], found: Decoded, frame: Frame, multimask: bool) -> list[DecodedMask]:
         kept = []

@@ -47,13 +47,15 @@ class SegmentationSettings(msgspec.Struct, frozen=True, kw_only=True):
     that answers prompts of three tokens and more where one mask is asked for, None = the alternative with the highest
     predicted IoU does. boxed: index of the mask that answers prompts with a box there, None = as of other prompts: a
     box leaves little to choose, and where alternatives are nearly equal a predicted IoU chooses worse than a rule.
-    rounds: in which `predict` gives the mask that it chose back as a mask prompt, where the caller states no number.
-    mask_threshold: logit above which a pixel is in the mask. labels: what its masks are of, for people.
+    boxed_masks: a mask prompt without points and boxes gets the box around it, for a network that was never taught
+    masks alone. rounds: in which `predict` gives the mask that it chose back as a mask prompt, where the caller states
+    no number. mask_threshold: logit above which a pixel is in the mask. labels: what its masks are of, for people.
     """
 
     multimask: tuple[int, ...]
     single: int | None = None
     boxed: int | None = None
+    boxed_masks: bool = False
     rounds: int = 0
     mask_threshold: float = 0.0
     everything: EverythingSettings = EverythingSettings()

@@ -139,5 +139,7 @@ def graphs(trained: Trained) -> Exported:
             for role, (onnx, prompts) in after.items()
         },
     }  # fmt: skip
-    settings = SegmentationSettings(multimask=(0, 1, 2), boxed=BOXED, rounds=ROUNDS, everything=stated(model.facts))
+    settings = SegmentationSettings(
+        multimask=(0, 1, 2), boxed=BOXED, boxed_masks=True, rounds=ROUNDS, everything=stated(model.facts)
+    )
     return Exported(graphs=made, settings=settings, preprocessing=framed(model.side))
