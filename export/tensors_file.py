@@ -113,7 +113,8 @@ def weights_of(path: Path, *, mapped: bool = False, if_pickled: str = _IF_PICKLE
     if wrong := _no_state_dict(found):
         what = f"the file holds no state dict: {wrong}"
         raise BadInput(what, where=str(path), hint="Save the network's state_dict()")
-    return found
+    state: Mapping[str, Tensor] = found
+    return state
 
 
 def unlike(tensor: Tensor, wanted: Tensor) -> str:
