@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from edge_sdk.runtimes import probe
 from edge_sdk.runtimes.onnx_file import INT8, UINT8, Node, OnnxFacts, int8_weights_beyond_64
-from edge_sdk.runtimes.operators import DEQUANTIZE, QUANTIZE, has_int8, is_product, traits
+from edge_sdk.runtimes.operators import DEQUANTIZE, INDEXED, QUANTIZE, RETYPED, has_int8, is_product, traits
 from edge_sdk.runtimes.probe import CpuFacts
 from edge_sdk.runtimes.protocol import Availability
 
@@ -25,8 +25,6 @@ SATURATES_ONEDNN = "wide-int8-weights-in-16-bit-sums-onednn"
 SLOW_PRODUCTS = "int8-products-without-vnni"
 """What the adapter for OpenVINO rewrites (`ov_products`)."""
 FED_INDEX = "index-that-is-fed"
-_INDEXED = ("Gather", "GatherElements", "GatherND", "ScatterElements", "ScatterND")
-_SAME_NUMBERS = ("Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,7 +186,7 @@ def index_that_is_fed(graph: OnnxFacts, cpu: CpuFacts) -> bool:
     """A Gather or Scatter whose indices are an input, as they are. Those that are computed are not looked at: most come
     from shapes, or are cut to what there is."""
     producers, fed = graph.producers(), {spec.name for spec in graph.inputs}
-    indices = [node.inputs[1] for node in graph.nodes if node.op in _INDEXED and len(node.inputs) > 1]
+    indices = [node.inputs[1] for node in graph.nodes if node.op in INDEXED and len(node.inputs) > 1]
     return any(_unchanged(name, producers) in fed for name in indices)
 
 
@@ -281,10 +279,10 @@ def _reaches(tensor: str, goals: set[str], producers: Mapping[str, Node]) -> boo
 
 
 def _unchanged(tensor: str, producers: Mapping[str, Node]) -> str:
-    """The tensor whose numbers `tensor` has, in another shape or type."""
+    """The tensor whose numbers `tensor` has, some or all of them, in another shape or type."""
     for _ in range(len(producers)):  # a cycle ends as well
         node = producers.get(tensor)
-        if node is None or node.op not in _SAME_NUMBERS:
+        if node is None or not (traits(node.op).kind == "copy" or node.op in RETYPED):
             break
         tensor = node.inputs[0]
     return tensor

@@ -15,6 +15,10 @@ QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 PAIR = (QUANTIZE, DEQUANTIZE)
 POOLS = ("AveragePool", "MaxPool", "LpPool")
 """Those that have windows."""
+INDEXED = ("Gather", "GatherElements", "GatherND", "ScatterElements", "ScatterND")
+"""Those whose second input says where."""
+RETYPED = ("Cast", "Identity")
+"""What answers the numbers that it reads, besides copies."""
 ENDLESS = ("Loop", "Scan")
 """What may not end."""
 RANDOM = (

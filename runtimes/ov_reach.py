@@ -74,8 +74,12 @@ def _taken_away(node: Any) -> Iterator[tuple[int, int]]:
 
 
 _NEEDS = {
-    **dict.fromkeys(("Gather", "GatherElements", "ScatterElementsUpdate", "ScatterUpdate"), _along_an_axis),
-    **dict.fromkeys(("GatherND", "ScatterNDUpdate"), _of_several_axes),
+    "Gather": _along_an_axis,
+    "GatherElements": _along_an_axis,
+    "ScatterElementsUpdate": _along_an_axis,
+    "ScatterUpdate": _along_an_axis,
+    "GatherND": _of_several_axes,
+    "ScatterNDUpdate": _of_several_axes,
     "TopK": _best,
     "Pad": _taken_away,
 }

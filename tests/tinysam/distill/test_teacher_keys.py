@@ -1,4 +1,4 @@
-"""Which stored embedding belongs to a frame: of its pixels, of the part that is picture, and of its size."""
+"""Which stored embedding belongs to a frame: that of its pixels, of what of it is picture, and of its size."""
 
 from __future__ import annotations
 
