@@ -61,6 +61,9 @@ def test_the_reference_answers_masks_of_the_pictures_size(reference: eager.Eager
     points = np.array([[3.0, 3.0], [30.0, 20.0], [50.0, 40.0]])
     together = reference.points(points)
     assert together.shape == (3, *SIZE)
+    every = reference.points(points, every=True)
+    assert every.shape == (3, 3, *SIZE)
+    assert all(any((mask == one).all() for one in alternatives) for mask, alternatives in zip(together, every))
     for point, mask in zip(points, together, strict=True):
         assert (reference.points(point[None])[0] == mask).mean() > 0.999
 
