@@ -22,8 +22,6 @@ from edge_sdk.tasks.segmentation.frame import Frame
 
 LEAST_PX = 400
 """A segment that is asked for has more, counted at the original size."""
-CLASSES = (("below 1 %", 0.0, 0.01), ("1 to 10 %", 0.01, 0.1), ("above 10 %", 0.1, 1.01))
-"""Of a segment's share of its picture."""
 DRAWS = 2000
 """Of the bootstrap over pictures."""
 FIT_STEPS = 32
@@ -73,9 +71,11 @@ class Scores:
 
     def summary(self) -> dict[str, Any]:
         """In percent: mIoU with its standard error, mean of pictures' means, by area class."""
+        from edge_sdk.export.tasks.segmentation.metrics import AREAS  # it loads onnx
+
         sums, counts = self.sums()
         classes = {}
-        for name, low, high in CLASSES:
+        for name, (low, high) in AREAS.items():
             inside = (self.share >= low) & (self.share < high)
             classes[name] = {"segments": int(inside.sum()), "miou": _percent(self.iou[inside])}
         return {

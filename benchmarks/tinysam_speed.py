@@ -38,7 +38,7 @@ from edge_sdk.runtimes import probe
 
 HERE = Path(__file__).resolve().parent
 RUNTIMES = ("onnxruntime", "openvino")
-KINDS = ("box", "points", "three masks")
+KINDS = ("box", "points", "three-masks")
 WANTED = {
     ("box", "int8"): "speedup >= 3", ("box", "int8-w7"): "speedup >= 2.5", ("points", "int8"): "speedup >= 4",
     ("points", "int8-w7"): "speedup >= 4",
@@ -70,7 +70,7 @@ def eager(*, kind: str, side: int, seed: int, size: list[int], points: int, thre
 
         return Calls(whole, pictures, facts)
     one.set_image(pictures[0])
-    every = kind == "three masks"
+    every = kind == "three-masks"
     return Calls(lambda given: one.points(given, every=every), [_points(size, points)], facts)
 
 
@@ -99,7 +99,7 @@ def ours(*, kind: str, bundle: str, variant: str, runtime: str, size: list[int],
     encoded = one.set_image(pictures[0])
 
     def placed(given: Any) -> list[Any]:
-        found = one.predict(encoded, points=given[:, None], multimask=kind == "three masks")
+        found = one.predict(encoded, points=given[:, None], multimask=kind == "three-masks")
         return [mask.array for mask in found.masks]  # those that `predict` did not place for want of memory too
 
     return Calls(placed, [_points(size, points)], facts)
@@ -133,7 +133,7 @@ def pairs(
     out = []
     for kind in asked.only:
         what = {"box": "picture and box", "points": f"{asked.points} points"}.get(
-            kind, f"{asked.points} points, {kind} each"
+            kind, f"{asked.points} points, three masks each"
         )
         reference = Side(
             name=f"{what}, eager PyTorch, {words}", factory="tinysam_speed:eager", folder=HERE, threads=threads,

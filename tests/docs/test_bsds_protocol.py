@@ -66,7 +66,7 @@ def test_the_mean_is_over_segments_and_a_rectangle_is_its_box(tmp_path: Path) ->
     summary = scores["box"].summary()
     assert (summary["segments"], summary["pictures"]) == (6, 2)
     assert summary["miou"] == pytest.approx(100 * scores["box"].iou.mean(), abs=0.01)
-    assert summary["by_share_of_picture"]["above 10 %"]["segments"] == 6
+    assert summary["by_share_of_picture"]["10 % and more"]["segments"] == 6
 
 
 def test_the_spread_is_of_pictures() -> None:
