@@ -26,6 +26,8 @@ class Arms:
 
     def found(self, name: str, made_of: Mapping[str, str]) -> dict[str, Any] | None:
         """The row of an arm, None where it was not measured yet. Exits where it was made of something else."""
+        from edge_sdk.export.training.identity import differences  # it loads torch
+
         path = self._folder / f"{name}.json"
         if not path.exists():
             return None
@@ -33,9 +35,10 @@ class Arms:
         before = kept.get("made_of")
         if before is None:
             raise SystemExit(f"{path} does not say what it was made of: remove it, or name another folder with --runs")
-        if changed := [name for name in {**before, **made_of} if before.get(name) != made_of.get(name)]:
-            told = "; ".join(f"{n} was {before.get(n, 'not there')}, is {made_of.get(n, 'not there')}" for n in changed)
-            raise SystemExit(f"{path} was measured with other options ({told}): name another folder with --runs")
+        if changed := differences(before, made_of):
+            raise SystemExit(
+                f"{path} was measured with other options ({'; '.join(changed)}): name another folder with --runs"
+            )
         row: dict[str, Any] = kept["row"]
         return row
 

@@ -28,17 +28,17 @@ def test_an_arm_is_measured_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("made_of", "told"),
+    ("made_of", "changes"),
     [
-        ({"steps": "4", "teacher": "aa"}, "steps was 3, is 4"),
-        ({"steps": "3", "teacher": "bb"}, "teacher was aa, is bb"),
-        ({"steps": "3"}, "teacher was aa, is not there"),
-        ({"steps": "3", "teacher": "aa", "views": "2"}, "views was not there, is 2"),
+        ({"steps": "4", "teacher": "aa"}, "steps was 3, is 4 now"),
+        ({"steps": "3", "teacher": "bb"}, "teacher was aa, is bb now"),
+        ({"steps": "3"}, "teacher was aa, is not there now"),
+        ({"steps": "3", "teacher": "aa", "views": "2"}, "views was not there, is 2 now"),
     ],
 )
-def test_a_row_of_other_options_is_refused(tmp_path: Path, made_of: dict[str, str], told: str) -> None:
+def test_a_row_of_other_options_is_refused(tmp_path: Path, made_of: dict[str, str], changes: str) -> None:
     Arms(tmp_path).row("full-0", {"steps": "3", "teacher": "aa"}, lambda: {"miou": 60.0})
-    with pytest.raises(SystemExit, match=rf"full-0\.json was measured with other options \({told}\).*--runs"):
+    with pytest.raises(SystemExit, match=rf"full-0\.json was measured with other options \({changes}\).*--runs"):
         Arms(tmp_path).row("full-0", made_of, never)
 
 
