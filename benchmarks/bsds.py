@@ -17,14 +17,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_sdk.export.tasks.segmentation.prompting import box_of, iou
+from edge_sdk.export.tasks.segmentation.prompting import box_of, iou, on_grid
+from edge_sdk.tasks.segmentation.frame import Frame
 
 LEAST_PX = 400
 """A segment that is asked for has more, counted at the original size."""
-CLASSES = (("below 1 %", 0.0, 0.01), ("1 to 10 %", 0.01, 0.1), ("above 10 %", 0.1, 1.01))
-"""Of a segment's share of its picture."""
 DRAWS = 2000
 """Of the bootstrap over pictures."""
+FIT_STEPS = 32
+"""Of `GridFit`. On 125 segments of `test` and a grid of 64 x 64: 93.2 without, 96.9 after 16 steps without momentum,
+97.8 after 32 with it, 98.0 after 128."""
 Mask = NDArray[np.bool_]
 
 
@@ -69,9 +71,11 @@ class Scores:
 
     def summary(self) -> dict[str, Any]:
         """In percent: mIoU with its standard error, mean of pictures' means, by area class."""
+        from edge_sdk.export.tasks.segmentation.metrics import AREAS  # it loads onnx
+
         sums, counts = self.sums()
         classes = {}
-        for name, low, high in CLASSES:
+        for name, (low, high) in AREAS.items():
             inside = (self.share >= low) & (self.share < high)
             classes[name] = {"segments": int(inside.sum()), "miou": _percent(self.iou[inside])}
         return {
@@ -94,6 +98,64 @@ def bootstrap(sums: NDArray[np.float64], counts: NDArray[np.int64], *, seed: int
 
 def _percent(values: NDArray[np.float64]) -> float | None:
     return round(100.0 * float(values.mean()), 2) if len(values) else None
+
+
+class GridFit:
+    """Segments brought to a mask grid of cells x cells over the whole frame, and back: what such a grid can express.
+
+    averaged: each cell holds its share of the segment. fitted: from there by gradient steps to the logits whose mask,
+    interpolated as `Frame.place` does it, agrees best; of all steps the best counts. The best of all grids is searched
+    for, not known: the true bound is at least the fitted one.
+    """
+
+    def __init__(self, frame: Frame, cells: int) -> None:
+        self._frame, self._cells = frame, cells
+        # Interpolation is linear and separable: the picture's logits are rows @ grid @ columns.T.
+        lines = np.eye(cells, dtype=np.float32)
+        self._rows, self._columns = (
+            np.stack([np.take(frame.whole_frame_logits(_repeated(one, axis)), 0, axis=1 - axis) for one in lines], 1)
+            for axis in (0, 1)
+        )
+
+    def averaged(self, segment: Mask) -> NDArray[np.float32]:
+        """float32 (cells, cells), -1 to 1."""
+        return on_grid(segment, self._frame, None, self._cells)
+
+    def fitted(self, segment: Mask, *, steps: int = FIT_STEPS) -> NDArray[np.float32]:
+        """float32 (cells, cells): no worse than the averaged one but for rounding. Raises BadInput for an empty one."""
+        grid = self.averaged(segment)
+        part = self._part(box_of(segment).astype(int))
+        rows, columns = self._rows[part[0]][:, part[2]], self._columns[part[1]][:, part[3]]
+        truth = segment[part[:2]]
+        signs = np.where(truth, np.float32(1), np.float32(-1))
+        weight = np.maximum(np.outer(rows.sum(0), columns.sum(0)), 1e-3)
+        now, speed, best = grid[part[2:]].copy(), np.float32(0), -1.0
+        for step in range(steps + 1):
+            logits = rows @ now @ columns.T
+            if (agreement := iou(logits > 0, truth)) > best:
+                best = agreement
+                grid[part[2:]] = now
+            if step < steps:  # of the logistic loss of 8 times the logits, with momentum
+                gradient = rows.T @ (signs - np.tanh(4.0 * logits)) @ columns / weight
+                speed = 0.9 * speed + gradient
+                now = (now + 2.0 * speed).astype(np.float32)
+        return grid
+
+    def _part(self, box: NDArray[np.int64]) -> tuple[slice, slice, slice, slice]:
+        """Rows and columns of the picture around a box, two cells on each side, and of the grid what reaches there."""
+        out, frame, cell = [], self._frame, self._frame.side / self._cells
+        sides = ((box[1], box[3], self._rows, frame.scale_y), (box[0], box[2], self._columns, frame.scale_x))
+        for low, high, lines, scale in sides:
+            margin = int(2 * cell / scale) + 1
+            pixels = slice(max(0, low - margin), high + margin)
+            used = np.flatnonzero(lines[pixels].any(axis=0))
+            out.append((pixels, slice(used[0], used[-1] + 1)))
+        return out[0][0], out[1][0], out[0][1], out[1][1]
+
+
+def _repeated(line: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
+    """A grid whose rows (axis 0) or columns (axis 1) hold the numbers of `line`."""
+    return np.ascontiguousarray(np.repeat(np.expand_dims(line, 1 - axis), len(line), axis=1 - axis))
 
 
 Answer = Callable[[Picture, NDArray[np.bool_], NDArray[np.float32]], Iterator[dict[str, Mask]]]

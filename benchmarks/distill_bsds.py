@@ -3,18 +3,30 @@
 Trains a teacher on the photographs of `train` and `val`, its trunk from the small size that ships; then the same
 student from the same start for the same number of steps, with true masks alone ("none"), with the teacher's masks too
 ("output"), and with embedding, tokens and weighted masks ("full"). Measures all of them on `test` by the protocol of
-bsds.py, beside trivial masks and the upper bound of the mask grid. Resumable: what has its JSON in --runs is not
-run again, what has a checkpoint is resumed. Nothing trained here ships: the pictures are for research.
+bsds.py, beside trivial masks and what the mask grid can express. Nothing trained here ships: the pictures are for
+research.
 
     python benchmarks/distill_bsds.py --data ../shared/data/bsds500 --runs runs/bsds
     python benchmarks/distill_bsds.py --data ../shared/data/bsds500 --runs runs/bsds --look teacher
+
+Resumable: an arm that has its JSON in --runs is not run again, one that has a checkpoint is resumed. A JSON that was
+measured with other options, another teacher or other pictures is refused. Several processes may share one --runs: each
+takes arms that no other works on (--stages and --seeds name some of them), once the teacher is there:
+
+    python benchmarks/distill_bsds.py --data ../shared/data/bsds500 --runs runs/bsds --only-teacher
+    python benchmarks/distill_bsds.py --data ../shared/data/bsds500 --runs runs/bsds --stages full
+
+The record is written by the call that finds all stages of all SEEDS there, or of its own arms with --partial.
+
+"share_of_teacher" compares mIoU as it is, of which most is won by a trivial mask; "share_of_teachers_gain" is what is
+kept of the teacher's lead over the best trivial mask. "grid averaged" and "grid fitted" are the segments themselves on
+the mask grid (bsds.GridFit): the second is the best that FIT_STEPS steps found, so the true bound is at least this.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,22 +39,30 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import bsds
+from arms import Arms
 from bsds import Mask, Picture, Scores
 from checkpoints import restore
 from record import options, write_record
 
-from edge_sdk import atomic
+from edge_sdk.errors import EdgeError
 from edge_sdk.export.tasks.segmentation import prompting
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from edge_sdk.export.tinysam.distill.frames import Views
     from edge_sdk.export.tinysam.distill.recipe import DistillRecipe
     from edge_sdk.export.tinysam.distill.teacher import Teacher
     from edge_sdk.export.tinysam.sam import Sam
     from edge_sdk.export.training.loop import LoopPlan
 
 STAGES = ("none", "output", "full")
+SEEDS = (0, 1, 2)
+TRIVIAL = ("box", "ellipse")
+CODE = "1"
+"""Bump when what was measured before can no longer stand beside what is measured now."""
+LEARNING = ("side", "width", "batch", "prompts", "rounds", "rate")
+"""Options that the teacher's training and the students' depend on."""
 EVERY = 10
 """One picture of as many of `val` is never trained on: --look measures on those, and not on `test`."""
 HEADLINE = "highest predicted IoU"
@@ -73,17 +93,22 @@ def shown_in_training(asked: argparse.Namespace) -> list[Picture]:
 def train(net: Sam, recipe: DistillRecipe, asked: argparse.Namespace, name: str, **how: Any) -> tuple[Sam, Any]:
     """One run in its folder, resumed if it was stopped. how: seed, steps, teacher."""
     from edge_sdk.export.tinysam.distill import train as training
-    from edge_sdk.export.tinysam.distill.frames import Photograph, Views
 
     shown = shown_in_training(asked)
-    views = Views([Photograph(one.path, one.maps) for one in shown], asked.side, recipe.prompts, recipe.views, seed=0)
-    seed, teacher = how["seed"], how.get("teacher")
+    views, seed, teacher = views_of(asked, recipe, shown), how["seed"], how.get("teacher")
     identity = training.identity_of(net, recipe, data=data_digest(shown), seed=seed, teacher=teacher)
     done = training.train(
         net, views, recipe, _plan(how["steps"]), identity=identity, folder=asked.runs / name, seed=seed,
         progress=_progress(name), teacher=teacher, apart=asked.apart,
     )  # fmt: skip
     return done.net, done.position
+
+
+def views_of(asked: argparse.Namespace, recipe: DistillRecipe, shown: Sequence[Picture]) -> Views:
+    """The frames that a training draws from."""
+    from edge_sdk.export.tinysam.distill.frames import Photograph, Views
+
+    return Views([Photograph(one.path, one.maps) for one in shown], asked.side, recipe.prompts, recipe.views, seed=0)
 
 
 def _plan(steps: int) -> LoopPlan:
@@ -176,7 +201,7 @@ def at_full_size(masks: Tensor, side: int, extent: tuple[int, ...], size: tuple[
 
 
 def controls(asked: argparse.Namespace) -> bsds.Answer:
-    """Trivial masks, and the true segment through the mask grid and back: the best that any mask of that grid is."""
+    """Trivial masks, and the true segment on the mask grid and back: averaged, and fitted."""
     from edge_sdk import preprocess
     from edge_sdk.bundle.manifest import Preprocessing
     from edge_sdk.tasks.segmentation.frame import Frame
@@ -185,15 +210,15 @@ def controls(asked: argparse.Namespace) -> bsds.Answer:
 
     def answer(one: Picture, segments: NDArray[np.bool_], boxes: NDArray[np.float32]) -> Iterator[dict[str, Mask]]:
         frame = Frame.of(preprocess.apply(one.read(), record).geometry, asked.side)
+        grid = bsds.GridFit(frame, asked.side // 4)
         for segment, (x0, y0, x1, y1) in zip(segments, boxes.astype(int), strict=True):
             box, inside = np.zeros_like(segment), np.zeros_like(segment)
             box[y0:y1, x0:x1] = True
             inside[y0:y1, x0:x1] = prompting.ellipse(y1 - y0, x1 - x0)
             yield {
-                "box": box,
-                "ellipse": inside,
-                "grid": frame.place(prompting.on_grid(segment, frame, None, asked.side // 4)),
-            }
+                "box": box, "ellipse": inside, "grid averaged": frame.place(grid.averaged(segment)),
+                "grid fitted": frame.place(grid.fitted(segment)),
+            }  # fmt: skip
 
     return answer
 
@@ -209,59 +234,100 @@ def summed(scores: Mapping[str, Scores]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def measured(path: Path, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What stands in `path`, else what `measure` answers now."""
-    if not path.exists():
-        atomic.write(path, json.dumps(measure(), indent=1, allow_nan=False) + "\n")
-    out: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    return out
-
-
 def run_of(net: Sam, position: Any, shown: Sequence[Picture], name: str) -> dict[str, Any]:
     """Measures a trained network on `shown`."""
     scores = bsds.evaluate(shown, answers_of(net), progress=_measuring(name))
     history = [[step, {k: round(v, 4) for k, v in row.items()}] for step, row in position.history]
+    lengths = [one.steps for one in position.segments]
     return {
         **summed(scores), "steps": position.step, "training_s": round(position.elapsed_s, 1), "history": history,
         "parameters": sum(p.numel() for p in net.parameters()),
+        **({"lengthened": lengths} if len(set(lengths)) > 1 else {}),
     }  # fmt: skip
 
 
-def taught(asked: argparse.Namespace, shown: Sequence[Picture]) -> tuple[Teacher, Sam, dict[str, Any]]:
-    """The trained teacher and its figures."""
+def made_of(asked: argparse.Namespace, shown: Sequence[Picture], *names: str, **more: str) -> dict[str, str]:
+    """What a row depends on: the pictures that it is measured on, these options, and what else is stated."""
+    options_ = {name: str(getattr(asked, name)) for name in names}
+    return {"code": CODE, "pictures": data_digest(shown), **options_, **more}
+
+
+def taught(asked: argparse.Namespace, arms: Arms, shown: Sequence[Picture]) -> tuple[Teacher, Sam, dict[str, Any]]:
+    """The trained teacher and its figures. Of several processes one trains it, and the others wait."""
     from edge_sdk.export.tinysam.distill.teacher import Teacher
     from edge_sdk.export.training.identity import digest_of_weights
 
     recipe = recipe_of(asked, "none", views=0)
-    net, position = train(teacher_net(asked), recipe, asked, "teacher", seed=0, steps=asked.teacher_steps)
-    row = measured(asked.runs / "teacher.json", lambda: run_of(net, position, shown, "teacher"))
-    folder = asked.runs / "embeddings"
-    return Teacher(net, digest=digest_of_weights(net), size=asked.side, folder=folder), net, row
+    with arms.working("teacher-training", wait=True):
+        net, position = train(teacher_net(asked), recipe, asked, "teacher", seed=0, steps=asked.teacher_steps)
+    _as_long(position, asked.teacher_steps, asked.runs / "teacher")
+    digest = digest_of_weights(net)
+    about = made_of(asked, shown, *LEARNING, "teacher_steps", weights=digest)
+    row = arms.row("teacher", about, lambda: run_of(net, position, shown, "teacher"), wait=True)
+    assert row is not None  # it was waited for
+    return Teacher(net, digest=digest, size=asked.side, folder=asked.runs / "embeddings"), net, row
 
 
-def arm(asked: argparse.Namespace, shown: Sequence[Picture], teacher: Teacher, net: Sam, stage: str, seed: int) -> Any:
-    """One student, trained and measured."""
+def _as_long(position: Any, steps: int, folder: Path) -> None:
+    """Exits for a run that is longer than asked for: the loop leaves it as it is."""
+    if position.step > steps:
+        raise SystemExit(
+            f"{folder} was trained for {position.step} steps, not {steps}: name another folder with --runs"
+        )
+
+
+def of_arm(asked: argparse.Namespace, shown: Sequence[Picture], teacher: Teacher, stage: str, seed: int) -> Any:
+    """What one student's row is made of; the teacher's digest stands for the pictures that both are trained on."""
+    return made_of(
+        asked, shown, *LEARNING, "steps", "views", "student", stage=stage, seed=str(seed), teacher=teacher.digest
+    )
+
+
+def arm(
+    asked: argparse.Namespace, arms: Arms, shown: Sequence[Picture], teacher: Teacher, net: Sam, stage: str, seed: int
+) -> dict[str, Any] | None:
+    """One student, trained and measured; None while another process works on it."""
     name = f"{stage}-{seed}"
 
     def measure() -> dict[str, Any]:
         recipe, student = recipe_of(asked, stage, views=asked.views), student_net(asked, net, seed)
         found, position = train(student, recipe, asked, name, seed=seed, steps=asked.steps, teacher=teacher)
+        _as_long(position, asked.steps, asked.runs / name)
         return run_of(found, position, shown, name)
 
-    return measured(asked.runs / f"{name}.json", measure)
+    return arms.row(name, of_arm(asked, shown, teacher, stage, seed), measure)
 
 
-def compared(rows: Mapping[str, Mapping[int, dict[str, Any]]], teacher: dict[str, Any]) -> dict[str, Any]:
-    """Mean and spread of each stage's seeds, what the student keeps of its teacher, and "full" against the others with
-    the standard error over pictures, all seeds together."""
+def trivial(asked: argparse.Namespace, arms: Arms, shown: Sequence[Picture]) -> dict[str, Any]:
+    """The figures of `controls`."""
+
+    def measure() -> dict[str, Any]:
+        found = bsds.evaluate(shown, controls(asked), progress=_measuring("controls"))
+        return {name: scores.summary() for name, scores in found.items()}
+
+    row = arms.row("controls", made_of(asked, shown, "side", fit_steps=str(bsds.FIT_STEPS)), measure, wait=True)
+    assert row is not None  # it was waited for
+    return row
+
+
+def compared(
+    rows: Mapping[str, Mapping[int, dict[str, Any]]], teacher: dict[str, Any], floors: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Mean and spread of each stage's seeds, what the student keeps of its teacher and of the teacher's lead over the
+    best trivial mask (None where it has none), and "full" against the others with the standard error over pictures, all
+    seeds together. floors: the row of `trivial`."""
+    floor = max(float(floors[name]["miou"]) for name in TRIVIAL)
+    lead = teacher["miou"] - floor
     means = {stage: float(np.mean([row["miou"] for row in of.values()])) for stage, of in rows.items()}
     sums = {stage: np.mean([row["per_picture"][0] for row in of.values()], axis=0) for stage, of in rows.items()}
     counts = np.array(teacher["per_picture"][1])
     out: dict[str, Any] = {
+        "best_trivial": floor,
         "miou": {
             stage: {
                 "mean": round(means[stage], 2), "seeds": {str(seed): row["miou"] for seed, row in of.items()},
                 "share_of_teacher": round(means[stage] / teacher["miou"], 4),
+                "share_of_teachers_gain": round((means[stage] - floor) / lead, 4) if lead > 0 else None,
             }
             for stage, of in rows.items()
         }
@@ -294,8 +360,8 @@ def look(asked: argparse.Namespace) -> None:
     for at, terms in history[:: max(1, len(history) // 12)]:
         print(at, {name: round(value, 3) for name, value in terms.items()})
     print(f"step {step}:", {name: value for name, value in row.items() if name != "per_picture"})
-    trivial = bsds.evaluate(shown, controls(asked), progress=lambda done, total: None)
-    print("on the same pictures:", {name: scores.summary()["miou"] for name, scores in trivial.items()})
+    floors = bsds.evaluate(shown, controls(asked), progress=lambda done, total: None)
+    print("on the same pictures:", {name: scores.summary()["miou"] for name, scores in floors.items()})
 
 
 def parser() -> argparse.ArgumentParser:
@@ -314,45 +380,58 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--rounds", type=int, default=1, help="of hard prompts, at most (the paper: 9)")
     out.add_argument("--rate", type=float, default=2e-3)
     out.add_argument("--views", type=int, default=12, help="of each picture that students see, with stored embeddings")
-    out.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES))
-    out.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    out.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES), help="that this call works on")
+    out.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS), help="that this call works on")
+    out.add_argument("--partial", action="store_true", help="write the record of --stages and --seeds alone")
     out.add_argument("--every", type=int, default=1, help="measure on one picture of as many of `test`")
     out.add_argument("--threads", type=int, default=1)
     out.add_argument("--apart", action="store_true", help="draw frames in another process, where a core is free")
     out.add_argument("--look", metavar="RUN", help="measure this run's checkpoint on ten pictures of `val`, and stop")
-    out.add_argument("--only-teacher", action="store_true", help="stop when the teacher is trained and measured")
+    out.add_argument("--only-teacher", action="store_true", help="stop when the teacher is trained, measured and asked")
     return out
 
 
 def main() -> None:
-    """Runs what is missing, then writes the record."""
+    """Runs what is missing, or looks at a run in progress."""
     asked = parser().parse_args()
     import cv2
     import torch
 
     torch.set_num_threads(asked.threads)
     cv2.setNumThreads(1)
-    if asked.look:
-        look(asked)
-        return
-    asked.runs.mkdir(parents=True, exist_ok=True)
+    try:
+        look(asked) if asked.look else run(asked)
+    except EdgeError as exc:  # a checkpoint of other options, a full disk
+        raise SystemExit(str(exc)) from exc
+
+
+def run(asked: argparse.Namespace) -> None:
+    """Teacher, arms and controls; then the record, if all that belongs into it is there."""
+    arms = Arms(asked.runs)
     shown = bsds.pictures(asked.data, "test")[:: asked.every]
-    teacher, net, teacher_row = taught(asked, shown)
+    teacher, net, teacher_row = taught(asked, arms, shown)
     if asked.only_teacher:
+        embedded(asked, teacher)
         return
-    rows: dict[str, dict[int, dict[str, Any]]] = {stage: {} for stage in asked.stages}
     for seed in asked.seeds:
         for stage in asked.stages:
-            rows[stage][seed] = arm(asked, shown, teacher, net, stage, seed)
-            print(stage, seed, rows[stage][seed]["miou"], flush=True)
-    bounds = measured(
-        asked.runs / "controls.json",
-        lambda: {
-            k: v.summary() for k, v in bsds.evaluate(shown, controls(asked), progress=_measuring("controls")).items()
-        },
-    )
-    metrics = {"teacher": teacher_row, "students": rows, "controls": bounds, **compared(rows, teacher_row)}
-    write_record(asked.out, metrics, seeds=asked.seeds, samples=teacher_row["segments"])
+            row = arm(asked, arms, shown, teacher, net, stage, seed)
+            print(stage, seed, "another process works on it" if row is None else row["miou"], flush=True)
+    floors = trivial(asked, arms, shown)
+    stages, seeds = (asked.stages, asked.seeds) if asked.partial else (STAGES, SEEDS)
+    found = {(s, n): arms.found(f"{s}-{n}", of_arm(asked, shown, teacher, s, n)) for s in stages for n in seeds}
+    if missing := [f"{stage}-{seed}" for (stage, seed), row in found.items() if row is None]:
+        print(f"no record yet: {', '.join(missing)} still to be measured", flush=True)
+        return
+    rows = {stage: {seed: row for (of, seed), row in found.items() if of == stage and row} for stage in stages}
+    metrics = {"teacher": teacher_row, "students": rows, "controls": floors, **compared(rows, teacher_row, floors)}
+    write_record(asked.out, metrics, seeds=list(seeds), samples=teacher_row["segments"])
+
+
+def embedded(asked: argparse.Namespace, teacher: Teacher) -> None:
+    """Stores the embeddings of all views, so that no two processes compute them."""
+    views = views_of(asked, recipe_of(asked, "full", views=asked.views), shown_in_training(asked))
+    teacher.fill(map(views.pixels, range(views.whole())), views.whole(), progress=_progress("embeddings"))
 
 
 def _progress(name: str) -> Callable[[int, int, str], None]:

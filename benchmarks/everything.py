@@ -6,18 +6,23 @@ r"""Everything mode: the hierarchical way against the flat one, and both against
     python benchmarks/everything.py modes runs/tinysam_small.edge --data ../shared/data/bsds500 --least-area 401 \
         --out docs/results/everything_modes_bsds500.json
     python benchmarks/tinysam_bundle.py runs/tinysam.edge
-    python benchmarks/everything.py reference runs/tinysam.edge --out docs/results/everything_reference.json
+    python benchmarks/everything.py reference runs/tinysam.edge --shares docs/results/everything_modes.json \
+        --out docs/results/everything_reference.json
 
 modes: each test picture is searched both ways in turn, the encoder included. mIoU is the mean over all marked segments
 of the best IoU among the masks that were found; not every object is marked, so a mask on what is not marked costs
-nothing. Intervals: bootstrap over pictures, paired.
+nothing. Intervals: bootstrap over pictures, paired. Beside it, of the coarse points' masks, the share that passes the
+predicted IoU, the share of those that is stable at full size, and the share of fine points that is left out.
 
 reference: a bundle of tinysam_bundle.py and the same network in PyTorch, a process each for every run, on one drawn
 picture: time of the search without the encoder, and peak memory of the process. Random weights have no thresholds of
-their own, so they are measured: predicted IoU and stability such that the stated shares of masks pass, the same on all
-sides; and the confident logit such that the stated share of fine points is left out, on which the time of the
-hierarchical way depends: `modes` says what a trained network leaves out. Masks of random weights reach from rim to rim,
-so that one would suppress all others: with --nms 1 none is, and all that pass are brought to full size on all sides.
+their own, and the ratios depend on what they let through: the eager side brings every mask to full size, ours those
+that pass. So thresholds are measured such that the shares of a trained network pass, which --shares reads from a record
+of `modes`, the same on all sides. The hierarchical way runs with three confident logits: one that leaves out no fine
+point, one that leaves out the share of the record, and one that leaves out half of them; the second counts. Masks of
+random weights reach from rim to rim, so that one would suppress all others: with --nms 1 none is, and all that pass are
+brought to full size on all sides. Without --shares the numbers of --pass-iou, --pass-stability and --covered are
+assumed, and the record says so.
 A try in a minute: a bundle with --side 256, --size 240 320 --points 8. Resumable: rows that were measured stay in a
 file beside --out until the record is written.
 """
@@ -43,6 +48,10 @@ DRAWS = 2000
 """Of the bootstrap over pictures."""
 WAYS = ("flat", "hierarchical")
 EAGER = "eager"
+SHARES = ("pass_iou", "pass_stability", "covered")
+NONE_LEFT_OUT, HALF_LEFT_OUT = "hierarchical, no point left out", "hierarchical, half left out"
+KINDS = (*WAYS, NONE_LEFT_OUT, HALF_LEFT_OUT)
+"""Searches of our side; "hierarchical" leaves out the share that is stated."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -62,6 +71,7 @@ def parser() -> argparse.ArgumentParser:
     reference.add_argument("--size", type=int, nargs=2, default=[960, 1280], metavar=("H", "W"), help="px")
     reference.add_argument("--points", type=int, default=32, help="per side")
     reference.add_argument("--repeats", type=int, default=3, help="runs of ours, each way; of the eager one, one less")
+    reference.add_argument("--shares", type=Path, default=None, help="a record of `modes`, for the three shares below")
     reference.add_argument("--pass-iou", type=float, default=0.33, help="share of masks whose predicted IoU passes")
     reference.add_argument("--pass-stability", type=float, default=0.3, help="share of those that are stable enough")
     reference.add_argument("--nms", type=float, default=1.0, help="IoU of boxes; 1 = no mask suppresses another")
@@ -99,6 +109,42 @@ def found_in(segmenter: Any, pixels: Any, chosen: Any) -> tuple[Any, dict[str, f
     return found, {"wall": time.perf_counter() - start, "cpu": time.process_time() - cpu_start}
 
 
+def passing(segmenter: Any, pixels: Any, chosen: Any) -> dict[str, int]:
+    """Of the masks at the coarse points: how many there are, pass the predicted IoU, and are stable at full size too;
+    and how many points are coarse and fine."""
+    import numpy as np
+
+    from edge_sdk.tasks.segmentation.everything.full_size import part_above
+    from edge_sdk.tasks.segmentation.everything.points import coarse_points, fine_points
+    from edge_sdk.tasks.segmentation.everything.stability import stability
+    from edge_sdk.tasks.segmentation.prompts import checked
+
+    encoded, alternatives = segmenter.set_image(pixels), list(segmenter.settings.multimask)
+    frame, offset = encoded.frame, chosen.stability_offset
+    coarse = coarse_points(chosen.points_per_side, frame.width, frame.height)
+    answered = segmenter.decode(encoded, checked(frame, points=coarse[:, None]))
+    scores, threshold, stable = answered.iou[:, alternatives], segmenter.settings.mask_threshold, 0
+    passed = [(int(n), alternatives[k]) for n, k in np.argwhere(scores > np.float32(chosen.predicted_iou))]
+    for row in passed:
+        part = part_above(answered.masks[row], answered.window(*row), frame, level=threshold - offset)
+        stable += stability(part.logits, threshold=threshold, offset=offset) >= chosen.stability
+    fine = len(fine_points(chosen.points_per_side, frame.width, frame.height))
+    return {"points": len(coarse), "masks": scores.size, "passed": len(passed), "stable": int(stable), "fine": fine}
+
+
+def shares(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Of all pictures together, by SHARES: what `reference` takes for its thresholds."""
+
+    def total(name: str) -> int:
+        return sum(row["coarse"][name] for row in rows)
+
+    covered = sum(row["hierarchical"]["covered"] for row in rows)
+    return {
+        "pass_iou": total("passed") / max(1, total("masks")),
+        "pass_stability": total("stable") / max(1, total("passed")), "covered": covered / max(1, total("fine")),
+    }  # fmt: skip
+
+
 def best_ious(found: Sequence[Any], segments: Any) -> list[float]:
     """Of each segment, bool (n, H, W), the highest IoU with one of the masks; 0 where there is none."""
     import numpy as np
@@ -119,12 +165,14 @@ def of_picture(segmenter: Any, picture: Any, number: int, asked: argparse.Namesp
     pixels = picture.pixels()
     marked = [mask for mask in picture.masks(*pixels.shape[:2]) if int(mask.sum()) >= asked.least_area]
     row: dict[str, Any] = {"kind": picture.kind, "segments": len(marked), "areas": [int(m.sum()) for m in marked]}
+    row["coarse"] = passing(segmenter, pixels, stated_options(segmenter, "hierarchical", asked))
     for way in WAYS if number % 2 else WAYS[::-1]:
         found, seconds = found_in(segmenter, pixels, stated_options(segmenter, way, asked))
         ious = best_ious(found.masks, np.array(marked)) if marked else []
         row[way] = {
             "seconds": seconds, "asked": found.counts.asked, "points": found.counts.points, "masks": len(found),
-            "candidates": found.counts.candidates, "iou": [round(value, 6) for value in ious],
+            "covered": found.counts.covered, "candidates": found.counts.candidates,
+            "iou": [round(value, 6) for value in ious],
         }  # fmt: skip
     return row
 
@@ -142,7 +190,7 @@ def compared(rows: Sequence[Mapping[str, Any]], seed: int = 0) -> dict[str, Any]
     def interval(values: Any) -> list[float]:
         return [float(edge) for edge in np.quantile(values, (0.025, 0.975))]
 
-    out: dict[str, Any] = {"pictures": len(rows), "segments": int(counts.sum())}
+    out: dict[str, Any] = {"pictures": len(rows), "segments": int(counts.sum()), "shares": shares(rows)}
     for name in ("wall", "cpu"):
         flat, fine = column("flat", name), column("hierarchical", name)
         out[f"speedup_{name}"] = float(flat.sum() / fine.sum())
@@ -215,8 +263,19 @@ def opened(asked: argparse.Namespace) -> Any:
     )
 
 
-def thresholds(asked: argparse.Namespace) -> dict[str, float]:
-    """Of the coarse grid's masks: which let the stated shares pass, at full size."""
+def wanted_shares(asked: argparse.Namespace) -> dict[str, float]:
+    """By SHARES: of the record of `modes`, or as assumed. Exits where the record states none."""
+    if asked.shares is None:
+        return {name: getattr(asked, name) for name in SHARES}
+    found = json.loads(asked.shares.read_text("utf-8")).get("figures", {}).get("all", {}).get("shares")
+    if found is None:
+        raise SystemExit(f"{asked.shares} states no shares: it is no record of `modes`, or of an older one")
+    return {name: float(found[name]) for name in SHARES}
+
+
+def thresholds(asked: argparse.Namespace) -> dict[str, Any]:
+    """Of the coarse grid's masks: which let the stated shares pass, at full size; by KINDS of search, the logit that
+    leaves out its share of fine points."""
     import numpy as np
 
     from edge_sdk.tasks.segmentation.everything.full_size import values_at
@@ -224,19 +283,20 @@ def thresholds(asked: argparse.Namespace) -> dict[str, float]:
     from edge_sdk.tasks.segmentation.everything.stability import stability
     from edge_sdk.tasks.segmentation.prompts import checked
 
+    share = wanted_shares(asked)
     with opened(asked) as segmenter:
         encoded, alternatives = segmenter.set_image(drawn(asked)), list(segmenter.settings.multimask)
         frame = encoded.frame
         coarse = coarse_points(asked.points, frame.width, frame.height)
         answered = segmenter.decoder.answer(encoded, checked(frame, points=coarse[:, None]))
         scores = answered.iou[:, alternatives]
-        predicted = float(np.quantile(scores, 1.0 - asked.pass_iou))
+        predicted = float(np.quantile(scores, 1.0 - share["pass_iou"]))
         rows = [(int(n), alternatives[k]) for n, k in np.argwhere(scores > predicted)]
         stable = np.array([
             stability(frame.whole_frame_logits(answered.masks[row]), threshold=0.0, offset=1.0) for row in rows
         ])  # fmt: skip
         # Empty masks aside: their stability is 0 here and no number there.
-        least = float(np.quantile(stable[stable > 0.0], 1.0 - asked.pass_stability))
+        least = float(np.quantile(stable[stable > 0.0], 1.0 - share["pass_stability"]))
         fine = fine_points(asked.points, frame.width, frame.height).astype(np.int64)
         highest = np.max(
             [
@@ -246,34 +306,37 @@ def thresholds(asked: argparse.Namespace) -> dict[str, float]:
             ],
             axis=0,
         )
+        left_out = {NONE_LEFT_OUT: 0.0, "hierarchical": share["covered"], HALF_LEFT_OUT: 0.5}
         return {
             "predicted_iou": predicted, "stability": least, "nms_iou": asked.nms,
-            "confident_logit": float(np.quantile(highest, 1 - asked.covered)),
+            "confident_logit": {name: float(np.quantile(highest, 1 - of)) for name, of in left_out.items()},
         }  # fmt: skip
 
 
-def side_of(kind: str, asked: argparse.Namespace, chosen: Mapping[str, float]) -> dict[str, Any]:
-    """One search, in a process of its own: seconds, and what was found. kind: EAGER, or one of WAYS."""
+def side_of(kind: str, asked: argparse.Namespace, chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """One search, in a process of its own: seconds, and what was found. kind: EAGER, or one of KINDS."""
     if kind == EAGER:
         return _eager(asked, chosen)
     with opened(asked) as segmenter:
         picture = drawn(asked)
         encoded = segmenter.set_image(picture)
-        wanted = segmenter.everything_options.changed(
-            points_per_side=asked.points, hierarchical=kind == "hierarchical", **chosen
-        )
+        logit = chosen["confident_logit"].get(kind)
+        filters = {name: value for name, value in chosen.items() if name != "confident_logit"}
+        wanted = segmenter.everything_options.changed(points_per_side=asked.points, **filters)
+        if logit is not None:
+            wanted = wanted.changed(hierarchical=True, confident_logit=logit)
         segmenter.predict(encoded, points=[[1.0, 1.0]])  # the decoder's first call
         start, cpu_start = time.perf_counter(), time.process_time()
         found = segmenter.everything(encoded, options=wanted)
         seconds, cpu = time.perf_counter() - start, time.process_time() - cpu_start
         return {
             "seconds": seconds, "cpu_seconds": cpu, "points": found.counts.points, "asked": found.counts.asked,
-            "candidates": found.counts.candidates, "masks": len(found),
+            "covered": found.counts.covered, "candidates": found.counts.candidates, "masks": len(found),
             "computes": {role: one.computes for role, one in segmenter.explanations.items()},
         }  # fmt: skip
 
 
-def _eager(asked: argparse.Namespace, chosen: Mapping[str, float]) -> dict[str, Any]:
+def _eager(asked: argparse.Namespace, chosen: Mapping[str, Any]) -> dict[str, Any]:
     import torch
     from tinysam_bundle import network
     from tinysam_eager import Eager, Thresholds
@@ -300,7 +363,7 @@ def _eager(asked: argparse.Namespace, chosen: Mapping[str, float]) -> dict[str, 
     }  # fmt: skip
 
 
-def in_a_process(kind: str, chosen: Mapping[str, float]) -> dict[str, Any]:
+def in_a_process(kind: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
     """`side_of` with its peak memory, interpreter and libraries included."""
     request = json.dumps({"kind": kind, "chosen": dict(chosen)})
     done = run_child([sys.executable, __file__, *sys.argv[1:], "--one", request], folder=Path.cwd())
@@ -323,24 +386,29 @@ def reference(asked: argparse.Namespace) -> None:
         return
     rows = Rows(asked.out, asked)
     chosen = rows.row("thresholds", lambda: _thresholds_apart())
-    runs: dict[str, list[dict[str, Any]]] = {kind: [] for kind in (EAGER, *WAYS)}
+    runs: dict[str, list[dict[str, Any]]] = {kind: [] for kind in (EAGER, *KINDS)}
     for number in range(asked.repeats):
-        for kind in (*WAYS, *((EAGER,) if number + 1 < max(2, asked.repeats) else ())):
+        for kind in (*KINDS, *((EAGER,) if number + 1 < max(2, asked.repeats) else ())):
             runs[kind].append(rows.row(f"{kind} {number}", lambda kind=kind: in_a_process(kind, chosen)))
     median = {kind: float(np.median([one["seconds"] for one in found])) for kind, found in runs.items()}
     peak = {kind: max(one["peak_mib"] for one in found) for kind, found in runs.items()}
     metrics = {
         "bundle": asked.bundle.name, "variant": asked.variant or "fp32", "runtime": asked.runtime,
         "threads": asked.threads, "picture": asked.size, "points_per_side": asked.points, "thresholds": chosen,
-        "shares": {"pass_iou": asked.pass_iou, "pass_stability": asked.pass_stability, "covered": asked.covered},
+        "shares": {**wanted_shares(asked), "of": asked.shares.name if asked.shares else "assumed"},
         "eager_repeats_the_embedding": not asked.broadcast, "instruction_set": probe.cpu().isa, "runs": runs,
-        "speedup": {way: _range(runs[EAGER], runs[way], median[EAGER] / median[way]) for way in WAYS},
-        "memory_ratio": {way: peak[way] / peak[EAGER] for way in WAYS},
+        "speedup": {kind: _range(runs[EAGER], runs[kind], median[EAGER] / median[kind]) for kind in KINDS},
+        "speedup_over_flat": {kind: median["flat"] / median[kind] for kind in KINDS},
+        "memory_ratio": {kind: peak[kind] / peak[EAGER] for kind in KINDS},
         "wanted": {"speedup": {"hierarchical": ">= 5"}, "memory_ratio": "<= 0.5"},
     }  # fmt: skip
     write_record(asked.out, metrics, seeds=[0], samples=asked.repeats, notes=asked.note)
     rows.discard()
-    print(json.dumps({name: metrics[name] for name in ("speedup", "memory_ratio")}, indent=1))
+    print(
+        json.dumps(
+            {name: metrics[name] for name in ("shares", "speedup", "speedup_over_flat", "memory_ratio")}, indent=1
+        )
+    )
 
 
 def _range(eager: Sequence[Mapping[str, Any]], ours: Sequence[Mapping[str, Any]], value: float) -> dict[str, float]:
@@ -349,13 +417,13 @@ def _range(eager: Sequence[Mapping[str, Any]], ours: Sequence[Mapping[str, Any]]
     return {"of_medians": value, "least": min(of[0]) / max(of[1]), "most": max(of[0]) / min(of[1])}
 
 
-def _thresholds_apart() -> dict[str, float]:
+def _thresholds_apart() -> dict[str, Any]:
     """In a process of their own, so that this one's memory is no child's."""
     request = json.dumps({"kind": "thresholds", "chosen": {}})
     done = subprocess.run(
         [sys.executable, __file__, *sys.argv[1:], "--one", request], capture_output=True, text=True, check=True
     )
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 
 

@@ -5,10 +5,11 @@
 Two networks. "tinyvit": a TinyViT encoder and SAM's decoder at 256 px, --size as `layout.small` names them, weights by
 the rule of the parity fixtures (errors of such a network are larger than of a trained one, and masks are no objects).
 "small": the small size with the weights that ship. Pictures and prompts are drawn by code as in calibration; those that
-errors are measured on calibrate nothing. Ranges minmax, percentile and mse are the product's own; output, fisher and
+errors are measured on calibrate nothing. Ranges minmax, percentile and mse are the product's own, and so is what stays
+float and whether channels are equalised; "kept" marks the row that the product's calibration takes. output, fisher and
 hessian are searched (`edge_sdk.export.tinysam.ranges.search`). Errors are by the letter of ONNX, against the float
 graphs with the same prompts: relative L2 of the embedding, mean IoU of the masks' signs, mean distance of the predicted
-IoUs.
+IoUs. Times of OpenVINO stand beside how busy the machine was: on a busy one they say little.
 """
 
 from __future__ import annotations
@@ -18,12 +19,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from record import ROOT, Rows, options, write_record
+
+if TYPE_CHECKING:
+    from edge_sdk.export.family import FloatGraph
 
 METHODS = ("minmax", "percentile-99.99", "mse")
 WEIGHTINGS = ("output", "fisher", "hessian")
@@ -47,12 +51,10 @@ def parser() -> argparse.ArgumentParser:
 
 @dataclass(frozen=True)
 class Subject:
-    """graphs: float, by role. keep: nodes of the decoder that stay float. axes: of the decoder. calibration,
-    evaluation: feeds by role and sample."""
+    """graphs: float, by role, with what the family says of their calibration. calibration, evaluation: feeds by role
+    and sample."""
 
-    graphs: Mapping[str, bytes]
-    keep: tuple[str, ...]
-    axes: Mapping[str, int]
+    graphs: Mapping[str, FloatGraph]
     calibration: Mapping[str, Sequence[Mapping[str, Any]]]
     evaluation: Mapping[str, Sequence[Mapping[str, Any]]]
 
@@ -79,9 +81,8 @@ def subject(name: str, asked: argparse.Namespace, folder: Path) -> Subject:
     exported, count = family.graphs(trained), max(asked.pictures) + asked.evaluation
     samples_of = family.samples(None, trained, exported, count)
     feeds = {role: list(samples_of(role)) for role in ("encoder", "decoder")}
-    decoder = exported.graphs["decoder"]
     return Subject(
-        graphs={role: exported.graphs[role].onnx for role in feeds}, keep=decoder.keep_fp32, axes=decoder.axes,
+        graphs={role: exported.graphs[role] for role in feeds},
         calibration={role: found[: -asked.evaluation] for role, found in feeds.items()},
         evaluation={role: found[-asked.evaluation :] for role, found in feeds.items()},
     )  # fmt: skip
@@ -94,7 +95,7 @@ class Evaluation:
         from edge_sdk.calibration import graphs
 
         self._on, self._names, self._threads = on, names, threads
-        self._models = {role: graphs.parsed(graph) for role, graph in on.graphs.items()}
+        self._models = {role: graphs.parsed(graph.onnx) for role, graph in on.graphs.items()}
         self._embedded = self._encoded(self._models["encoder"])
         self._masked = self._decoded(self._models["decoder"], self._embedded)
 
@@ -133,23 +134,37 @@ class Evaluation:
 
 
 def prepared(on: Subject, role: str, count: int, asked: argparse.Namespace) -> Any:
-    """One role, observed on `count` pictures."""
-    from edge_sdk.calibration import QuantizeOptions, Trials
+    """One role, observed on `count` pictures, as the product asks for it but for the ranges that are compared."""
     from edge_sdk.calibration.prepare import prepare
+    from edge_sdk.export.calibrating import options_for
 
-    trials = Trials(range_methods=METHODS, compared=1)
-    wanted = QuantizeOptions(
-        variants=(asked.variant,), threads=asked.threads, trials=trials, axes=on.axes if role == "decoder" else {},
-        keep_fp32=on.keep if role == "decoder" else (),
-    )  # fmt: skip
-    return prepare(on.graphs[role], list(on.calibration[role][:count]), wanted)
+    wanted = options_for(on.graphs[role], threads=asked.threads)
+    trials = replace(wanted.trials, range_methods=METHODS, engines=("portable",))
+    wanted = replace(wanted, variants=(asked.variant,), trials=trials)
+    return prepare(on.graphs[role].onnx, list(on.calibration[role][:count]), wanted)
 
 
-def int8(found: Any, ranges: Any, variant: str, exclude: Sequence[str] = ()) -> Any:
-    """The int8 graph of the first plan. ranges: a method's name, or ranges. exclude: nodes that stay float."""
-    from edge_sdk.calibration.source import Source
+def candidates(on: Subject, role: str, found: Any, asked: argparse.Namespace) -> tuple[list[Any], Any]:
+    """Each of METHODS, channels as they are and equalised where the family wants that, as
+    `calibration.candidates.Candidate`; and the one that the product keeps: the nearest of what it tries itself."""
+    from edge_sdk.calibration.candidates import best
 
-    source = Source(observed=found.base, variant=variant, exclude=tuple(exclude), margin=1.0, methods=METHODS)
+    order = {name: at for at, name in enumerate(METHODS)}
+    made = sorted(
+        best(found, found.subject.exclude).candidates[asked.variant],
+        key=lambda one: (one.attempt.mode, order[one.attempt.ranges]),
+    )
+    own = on.graphs[role].trials.range_methods
+    return made, min((one for one in made if one.attempt.ranges in own), key=lambda one: one.error)
+
+
+def int8(found: Any, ranges: Any, variant: str, exclude: Sequence[str] | None = None) -> Any:
+    """The int8 graph of the first plan, channels as they are. ranges: a method's name, or ranges. exclude: nodes that
+    stay float, None = those that the product leaves so."""
+    from edge_sdk.calibration.engines.portable import Portable
+
+    source = Portable().source(found, "", variant, found.subject.exclude if exclude is None else exclude)
+    assert source is not None
     return source.graphs(source.ranges(ranges) if isinstance(ranges, str) else ranges)[0]
 
 
@@ -228,7 +243,7 @@ def searches(
     torch.set_num_threads(asked.threads)
     pairs = zip(on.calibration["encoder"][:count], on.calibration["decoder"][:count], strict=True)
     samples = [Sample(encoder, {k: v for k, v in decoder.items() if k != "embedding"}) for encoder, decoder in pairs]
-    search = Search(found.model, graphs.parsed(on.graphs["decoder"]), minmax, samples, asked.seed)
+    search = Search(found.model, graphs.parsed(on.graphs["decoder"].onnx), minmax, samples, asked.seed)
     made, seconds = {}, {}
     for weighting in WEIGHTINGS:
         start = time.monotonic()
@@ -242,50 +257,60 @@ def searches(
     return made, seconds, {stage: float(f"{value:.2g}") for stage, value in largest.items()}
 
 
+def busy() -> dict[str, Any]:
+    """How much else the machine is doing: load average of a minute, and the share of the last 10 s in which some
+    process waited for a CPU; None where the system does not say."""
+    from edge_sdk.profiling.machine import counters
+
+    now = counters()
+    return {"load_of_a_minute": now.load[0] if now.load else None, "pressure_percent": now.pressure_percent}
+
+
 def of_encoder(
     on: Subject, evaluation: Evaluation, name: str, count: int, asked: argparse.Namespace
 ) -> list[dict[str, Any]]:
-    """Rows of one encoder by ranges; of TinyViT also the searched ones, and with attention in int8."""
+    """Rows of one encoder by ranges; of TinyViT also the searched ones, and with attention in int8; of the small one
+    with fewer operators in float."""
     from edge_sdk.calibration.comparison.operator_errors import operator_errors
     from edge_sdk.calibration.macs import cost
 
     start = time.monotonic()
     found = prepared(on, "encoder", count, asked)
     about = {"network": name, "role": "encoder", "pictures": count}
-    rows, made = [], {method: int8(found, method, asked.variant) for method in METHODS}
-    seconds = dict.fromkeys(METHODS, round(time.monotonic() - start, 1))
-    gradients: dict[str, float] = {}
-    if name == "tinyvit":
-        searched, spent, gradients = searches(on, found, made["minmax"], count, asked)
-        made, seconds = {**made, **searched}, {**seconds, **spent}
-    share = round(100 * cost(made["minmax"].model).int8_share, 1)
-    for ranges, one in made.items():
-        rows.append(
-            {**about, "ranges": ranges, "attention": "float", "int8_macs_percent": share, **evaluation.row(one.model)}
-        )
-        rows[-1] |= {"seconds": seconds[ranges], "seconds_are_of": "observing" if ranges in METHODS else "the search"}
+    rows: list[dict[str, Any]] = []
+
+    def add(model: Any, **facts: Any) -> None:
+        share = {"int8_macs_percent": round(100 * cost(model).int8_share, 1)}
+        rows.append({**about, "attention": "float", **facts, **share, **evaluation.row(model)})
         print(rows[-1], flush=True)
+
+    float_ = {"in_float": list(found.subject.exclude)}
+    tried, taken = candidates(on, "encoder", found, asked)
+    for one in tried:
+        add(
+            one.graphs[0].model, ranges=one.attempt.ranges, equalised=bool(one.attempt.mode), kept=one is taken,
+            seconds=round(time.monotonic() - start, 1), seconds_are_of="observing and all candidates", **float_,
+        )  # fmt: skip
+    plain = {method: int8(found, method, asked.variant) for method in METHODS}
+    best = plain["mse"].model
     if name == "tinyvit":
-        best = made["mse"].model
+        searched, spent, gradients = searches(on, found, plain["minmax"], count, asked)
+        for ranges, made in searched.items():
+            add(made.model, ranges=ranges, seconds=spent[ranges], seconds_are_of="the search", **float_)
         attention = with_attention(best, on.calibration["encoder"][:count], asked.threads)
-        feeds = on.evaluation["encoder"][0]
-        rows.append({**about, "ranges": "mse", "attention": "int8", **evaluation.row(attention)})
-        rows[-1] |= {
-            "int8_macs_percent": round(100 * cost(attention).int8_share, 1),
-            "largest_gradients": gradients,
-            "openvino_ms": {
-                "fp32": milliseconds(found.model, feeds, {}), "int8": milliseconds(best, feeds, {}),
-                "int8 with attention": milliseconds(attention, feeds, {}),
-            },
-        }  # fmt: skip
-        print(rows[-1], flush=True)
+        feeds, before = on.evaluation["encoder"][0], busy()
+        times = {
+            what: milliseconds(model, feeds, {})
+            for what, model in (("fp32", found.model), ("int8", best), ("int8 with attention", attention))
+        }
+        add(
+            attention, ranges="mse", attention="int8", largest_gradients=gradients, openvino_ms=times,
+            busy={"before": before, "after": busy()},
+        )  # fmt: skip
     if name == "small":
-        first = [node.name for node in found.model.graph.node if node.op_type == "Conv"][:1]
-        one = int8(found, "mse", asked.variant, first)
-        rows.append({**about, "ranges": "mse", "first_convolution": "float", "attention": "float"})
-        rows[-1] |= {"int8_macs_percent": round(100 * cost(one.model).int8_share, 1), **evaluation.row(one.model)}
-        print(rows[-1], flush=True)
-    worst = operator_errors(found.model, made["mse"].model, on.evaluation["encoder"][:2], asked.threads)
+        for kept in (found.subject.exclude[:1], ()):
+            add(int8(found, "mse", asked.variant, kept).model, ranges="mse", in_float=list(kept))
+    worst = operator_errors(found.model, best, on.evaluation["encoder"][:2], asked.threads)
     rows.append(
         {**about, "ranges": "mse", "worst_operators_percent": {k: round(100 * v, 2) for k, v in [*worst.items()][:8]}}
     )
@@ -295,26 +320,30 @@ def of_encoder(
 def of_decoder(
     on: Subject, evaluation: Evaluation, name: str, count: int, asked: argparse.Namespace
 ) -> list[dict[str, Any]]:
-    """Rows of one decoder by ranges behind the float encoder, and of both in int8."""
+    """Rows of one decoder by ranges behind the float encoder, and of encoder and decoder as the product keeps them."""
     from edge_sdk.calibration.macs import cost
 
     found, rows = prepared(on, "decoder", count, asked), []
-    for method in METHODS:
-        one = int8(found, method, asked.variant)
-        spent = cost(one.model, {"N": 1, "T": 2})
+    tried, taken = candidates(on, "decoder", found, asked)
+    for one in tried:
+        model = one.graphs[0].model
+        spent = cost(model, {"N": 1, "T": 2})
         kinds = {
             kind: round(100 * sum(n.macs for n in spent.nodes.values() if n.kind == kind and n.int8) / macs, 1)
             for kind, macs in spent.by_kind.items()
         }
         row = {
-            "network": name, "role": "decoder", "pictures": count, "ranges": method,
+            "network": name, "role": "decoder", "pictures": count, "ranges": one.attempt.ranges,
+            "equalised": bool(one.attempt.mode), "kept": one is taken,
             "int8_macs_percent": round(100 * spent.int8_share, 1), "int8_macs_percent_by_kind": kinds,
-            "operators": len(found.base.planned()[0].plan.operators), **evaluation.row(None, one.model),
+            "operators": len(one.graphs[0].planned.plan.operators), **evaluation.row(None, model),
         }  # fmt: skip
-        encoder = int8(prepared(on, "encoder", count, asked), "mse", asked.variant) if method == "mse" else None
         rows.append(row)
-        if encoder is not None:
-            rows.append({**row, "role": "encoder and decoder", **evaluation.row(encoder.model, one.model)})
+        if one is taken:
+            _, encoder = candidates(on, "encoder", prepared(on, "encoder", count, asked), asked)
+            both = evaluation.row(encoder.graphs[0].model, model)
+            ranges = {"encoder": encoder.attempt.ranges, "decoder": one.attempt.ranges}
+            rows.append({**row, "role": "encoder and decoder", "ranges": ranges, **both})
         print(rows[-1], flush=True)
     return rows
 

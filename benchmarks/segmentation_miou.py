@@ -22,8 +22,6 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from record import Rows, options, write_record
 
-CLASSES = (("below 1 %", 0.0, 0.01), ("1 to 10 %", 0.01, 0.1), ("above 10 %", 0.1, 1.1))
-"""Of segments, by their share of the picture."""
 AT_ONCE = 64
 
 
@@ -96,11 +94,13 @@ def summary(columns: Mapping[str, Sequence[Any]], seed: int = 0) -> dict[str, An
     """mIoU in percent, over all segments and by class."""
     import numpy as np
 
+    from edge_sdk.export.tasks.segmentation.metrics import AREAS
+
     picture = np.asarray(columns["picture"])
     kinds, share = np.asarray(columns["kind"]), np.asarray(columns["share"])
     groups = {"all": np.ones(len(picture), bool)}
     groups |= {f"kind {name}": kinds == name for name in sorted(set(columns["kind"])) if name}
-    groups |= {f"size {name}": (share >= low) & (share < high) for name, low, high in CLASSES}
+    groups |= {f"size {name}": (share >= low) & (share < high) for name, (low, high) in AREAS.items()}
     rng, out = np.random.default_rng(seed), {}
     for group, inside in groups.items():
         row: dict[str, Any] = {"segments": int(inside.sum()), "pictures": len(np.unique(picture[inside]))}

@@ -59,11 +59,13 @@ class Eager:
             masks = self._at_full_size(logits) > 0.0
             return np.asarray(masks[0].numpy()[int(iou[0].argmax())])
 
-    def points(self, points: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """bool (n, h, w): the same for each of (n, 2) points."""
+    def points(self, points: NDArray[np.float64], *, every: bool = False) -> NDArray[np.bool_]:
+        """bool (n, h, w): the same for each of (n, 2) points. every: all three masks instead, (n, 3, h, w)."""
         with torch.inference_mode():
             logits, iou = self._of_points(torch.from_numpy(points))
             masks = (self._at_full_size(logits) > 0.0).numpy()
+            if every:
+                return np.asarray(masks)
             return np.asarray(masks[np.arange(len(masks)), iou.argmax(1).numpy()])
 
     def everything(

@@ -17,7 +17,12 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 import bsds  # noqa: E402
 from bsds import Mask, Picture, Scores  # noqa: E402
 
-from edge_sdk.export.tasks.segmentation.prompting import ellipse  # noqa: E402
+from edge_sdk import preprocess  # noqa: E402
+from edge_sdk.bundle.manifest import Preprocessing  # noqa: E402
+from edge_sdk.export.tasks.segmentation.prompting import ellipse, iou  # noqa: E402
+from edge_sdk.tasks.segmentation.frame import Frame  # noqa: E402
+
+RECORD = Preprocessing(width=256, height=256, mode="longest-side")
 
 
 def tiny(root: Path) -> list[Picture]:
@@ -61,7 +66,7 @@ def test_the_mean_is_over_segments_and_a_rectangle_is_its_box(tmp_path: Path) ->
     summary = scores["box"].summary()
     assert (summary["segments"], summary["pictures"]) == (6, 2)
     assert summary["miou"] == pytest.approx(100 * scores["box"].iou.mean(), abs=0.01)
-    assert summary["by_share_of_picture"]["above 10 %"]["segments"] == 6
+    assert summary["by_share_of_picture"]["10 % and more"]["segments"] == 6
 
 
 def test_the_spread_is_of_pictures() -> None:
@@ -69,6 +74,18 @@ def test_the_spread_is_of_pictures() -> None:
     few = Scores(np.array([0.2, 0.8]), np.array([0.5, 0.5]), np.array([0, 1]))
     many = Scores(np.repeat(few.iou, 50), np.repeat(few.share, 50), np.repeat(few.picture, 50))
     assert few.summary()["standard_error"] == many.summary()["standard_error"] > 15
+
+
+@pytest.mark.parametrize(("height", "width"), [(321, 481), (481, 321), (50, 200)])
+def test_a_fitted_grid_says_more_of_a_segment_than_its_average(height: int, width: int) -> None:
+    frame = Frame.of(preprocess.apply(np.zeros((height, width, 3), np.uint8), RECORD).geometry, 256)
+    grid, ys, xs = bsds.GridFit(frame, 64), *np.mgrid[:height, :width]
+    thin = (np.abs(ys - height // 2 - (xs - 20) // 8) < 2) & (xs > 20) & (xs < width - 20)
+    ragged = (ys - height / 2) ** 2 + (xs - width / 2) ** 2 < (height / 4 + 4 * np.sin(xs / 3)) ** 2
+    for segment in (thin, ragged):
+        averaged, fitted = (iou(frame.place(one(segment)), segment) for one in (grid.averaged, grid.fitted))
+        assert averaged + 0.01 < fitted
+        assert iou(frame.place(grid.fitted(segment, steps=0)), segment) == averaged
 
 
 def test_another_folder_is_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +61,9 @@ def test_the_reference_answers_masks_of_the_pictures_size(reference: eager.Eager
     points = np.array([[3.0, 3.0], [30.0, 20.0], [50.0, 40.0]])
     together = reference.points(points)
     assert together.shape == (3, *SIZE)
+    every = reference.points(points, every=True)
+    assert every.shape == (3, 3, *SIZE)
+    assert all(any((mask == one).all() for one in alternatives) for mask, alternatives in zip(together, every))
     for point, mask in zip(points, together, strict=True):
         assert (reference.points(point[None])[0] == mask).mean() > 0.999
 
@@ -100,9 +104,10 @@ def test_what_is_lost_and_how_much_faster_are_of_sums_over_pictures() -> None:
     def row(flat: list[float], fine: list[float], seconds: tuple[float, float]) -> dict[str, object]:
         ways = {}
         for way, ious, taken in zip(everything.WAYS, (flat, fine), seconds, strict=True):
-            counts = {"asked": 10, "points": 16, "masks": 3, "candidates": 5}
+            counts = {"asked": 10, "points": 16, "masks": 3, "candidates": 5, "covered": 3}
             ways[way] = {"iou": ious, "seconds": {"wall": taken, "cpu": 2 * taken}, **counts}
-        return {"segments": len(flat), **ways}
+        coarse = {"points": 4, "masks": 12, "passed": 6, "stable": 2, "fine": 12}
+        return {"segments": len(flat), "coarse": coarse, **ways}
 
     found = everything.compared([row([0.8, 0.6], [0.8, 0.5], (2.0, 1.0)), row([0.7], [0.7], (4.0, 1.0))])
     assert found["miou"] == {"flat": pytest.approx(70.0), "hierarchical": pytest.approx(200 / 3)}
@@ -110,3 +115,16 @@ def test_what_is_lost_and_how_much_faster_are_of_sums_over_pictures() -> None:
     assert found["speedup_wall"] == found["speedup_cpu"] == pytest.approx(3.0)
     assert found["points_lost_95"] == [pytest.approx(0.0), pytest.approx(5.0)]
     assert found["segments"] == 3
+    assert found["shares"] == {"pass_iou": 0.5, "pass_stability": pytest.approx(1 / 3), "covered": 0.25}
+
+
+def test_the_reference_takes_the_shares_of_a_record_of_modes(tmp_path: Path) -> None:
+    record, stated = tmp_path / "modes.json", {"pass_iou": 0.5, "pass_stability": 0.9, "covered": 0.28}
+    record.write_text(json.dumps({"figures": {"all": {"shares": stated, "pictures": 3}}}))
+    words = ["reference", "a.edge", "--out", "b.json"]
+    parse = everything.parser().parse_args
+    assert everything.wanted_shares(parse([*words, "--shares", str(record)])) == stated
+    assert everything.wanted_shares(parse([*words, "--covered", "0.1"]))["covered"] == 0.1
+    record.write_text(json.dumps({"figures": {"all": {"pictures": 3}}}))
+    with pytest.raises(SystemExit, match=r"modes\.json states no shares"):
+        everything.wanted_shares(parse([*words, "--shares", str(record)]))
