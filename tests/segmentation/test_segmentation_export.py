@@ -190,10 +190,10 @@ def test_evaluation_is_what_predict_answers(
     assert by_hand.oracle is not None
     np.testing.assert_allclose(by_hand.chosen, want, atol=1e-3)
     assert (by_hand.oracle >= by_hand.chosen - 1e-9).all()
-    assert by_hand.bound is not None
+    assert by_hand.truth_on_grid is not None
     if settings is None:
-        assert (by_hand.bound >= by_hand.chosen[:, 0] - 0.02).all()
-        assert by_hand.bound.mean() > 0.9
+        assert (by_hand.truth_on_grid >= by_hand.chosen[:, 0] - 0.02).all()
+        assert by_hand.truth_on_grid.mean() > 0.9
     assert len(want) == 8  # two segments a picture: the speck is below 10 px
     counted = evaluate.segments_of(data.test, made.preprocessing, least_area=10)
     assert counted.picture.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
@@ -371,6 +371,6 @@ def test_a_variant_that_only_the_encoder_has_runs_with_the_float_decoder(data: S
     assert other.box.change == pytest.approx(0.0, abs=1e-3)
     lines = page.quality(table)
     assert "fp16, decoder fp32" in [line[0] for line in lines.rows]
-    assert "upper bound of the mask grid" in lines.header
+    assert "truth on the mask grid" in lines.header
     assert "fp16, decoder fp32 on" in page.headline(table)
     assert [card.name for card in page.cards(table, None, 8)] == []

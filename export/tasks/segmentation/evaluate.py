@@ -58,14 +58,14 @@ class SegmentScores(RanOn):
     """Of one variant on one runtime. by_role: the variant of each role. chosen, oracle: float64 (S, 2), IoU of the mask
     that `predict` gives and of the best alternative, by KINDS of prompts; None where it did not run (`problem`).
 
-    bound: float64 (S,), IoU of the segment itself, brought to the grid of the mask that a box gives, and back: no
-    network with such a grid does better; None where it was not asked for.
+    truth_on_grid: float64 (S,), IoU of the segment itself, averaged over the cells of the mask that a box gives, and
+    brought back; a grid that is fitted to the segment is a little nearer. None where it was not asked for.
     """
 
     by_role: Mapping[str, str] = field(default_factory=dict)
     chosen: NDArray[np.float64] | None = None
     oracle: NDArray[np.float64] | None = None
-    bound: NDArray[np.float64] | None = None
+    truth_on_grid: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -127,9 +127,9 @@ def score_all(
         with ExitStack() as stack:
             answering = {role: stack.enter_context(closing(opened(role, name, runtime))) for role in roles}
             found = []
-            bounded = variant is variants[ENCODER][0] and runtime == "onnxruntime"  # it is the same in all rows
+            gridded = variant is variants[ENCODER][0] and runtime == "onnxruntime"  # it is the same in all rows
             for one in looked_at(pictures, _record(setup), least_area=least_area):
-                found.append(_scored(one, session, answering, setup, axes[DECODER], bounded=bounded))
+                found.append(_scored(one, session, answering, setup, axes[DECODER], gridded=gridded))
                 tick()
         return name, np.concatenate(found)
 
@@ -149,7 +149,7 @@ def score_all(
                 by_role={ENCODER: ran.variant, DECODER: name},
                 chosen=scores[:, :2],
                 oracle=scores[:, 2:4],
-                bound=None if np.isnan(scores[:, 4]).all() else scores[:, 4],
+                truth_on_grid=None if np.isnan(scores[:, 4]).all() else scores[:, 4],
             )
         )
     return out
@@ -162,9 +162,9 @@ def _record(setup: Setup) -> Preprocessing:
 
 def _scored(
     one: _Looked, encoder: Session, answering: Mapping[str, Session], setup: Setup, axes: Mapping[str, int], *,
-    bounded: bool,
+    gridded: bool,
 ) -> NDArray[np.float64]:  # fmt: skip
-    """float64 (segments, 5): chosen and oracle, by KINDS of prompts, then the bound, NaN unless `bounded`.
+    """float64 (segments, 5): chosen and oracle, by KINDS of prompts, then the truth on the grid, NaN unless `gridded`.
 
     answering: decoder and refiner, compiled for these axes.
     """
@@ -180,7 +180,7 @@ def _scored(
         answered = answer(decoder, encoded, prompts, setup.settings)
         for row, (prompt, truth) in enumerate(zip(prompts, one.masks, strict=True)):
             out[row, [column, 2 + column]] = _agreement(answered, row, prompt, truth, one.frame, setup.settings)
-            if bounded and prompts is boxes:
+            if gridded and prompts is boxes:
                 window = answered.window(row, chosen_mask(answered.iou[row], prompt, setup.settings))
                 best = one.frame.place(on_grid(truth, one.frame, window, decoder.cells), window)
                 out[row, 4] = iou(best, truth)

@@ -46,12 +46,12 @@ class PromptMetrics:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row(RanOn):
     """One line of the table. reference: the others are held against this row. by_role: the variant of each role. box,
-    point: by kind of prompt; None where it did not run (`problem`). bound: upper bound of mIoU on the mask grid, None =
-    not measured in this row."""
+    point: by kind of prompt; None where it did not run (`problem`). truth_on_grid: mIoU of the segments themselves,
+    averaged over the cells of the mask grid; None = not measured in this row."""
 
     reference: bool = False
     by_role: Mapping[str, str] = field(default_factory=dict)
-    bound: float | None = None
+    truth_on_grid: float | None = None
     box: PromptMetrics | None = None
     point: PromptMetrics | None = None
 
@@ -97,7 +97,7 @@ def _row(one: SegmentScores, reference: SegmentScores | None, segments: Segments
     )
     return Row(
         **one.facts(), reference=one is reference, by_role=one.by_role, box=box, point=point,
-        bound=None if one.bound is None else float(one.bound.mean()),
+        truth_on_grid=None if one.truth_on_grid is None else float(one.truth_on_grid.mean()),
     )  # fmt: skip
 
 

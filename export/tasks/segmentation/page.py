@@ -26,7 +26,7 @@ def quality(rows: Sequence[Row]) -> Table:
         ("point: mIoU [95 %]", _of_point(lambda one: f"{one.miou:.1%} {_share(one.interval)}")),
         ("change", _of_point(_change)),
         ("best mask (oracle)", _of_point(lambda one: f"{one.oracle:.1%}")),
-        ("upper bound of the mask grid", lambda row: "-" if row.bound is None else f"{row.bound:.1%}"),
+        ("truth on the mask grid", lambda row: "-" if row.truth_on_grid is None else f"{row.truth_on_grid:.1%}"),
         ("ran", lambda row: row.ran()),
     ]
     kept = [(name, cells) for name, cell in columns if set(cells := [cell(row) for row in rows]) != {"-"}]

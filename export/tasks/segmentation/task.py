@@ -51,8 +51,9 @@ _COLUMNS = (
     "Same segments for every row. Box: one box prompt a segment, [min x, min y, max x + 1, max y + 1] in px, no "
     "jitter; point: one point at the segment's innermost pixel. mIoU: mean IoU over all segments of the mask that "
     "predict gives; by picture: mean over pictures of their mean; best mask (oracle): mIoU of the best of the "
-    "alternative masks, chosen with the ground truth; upper bound of the mask grid: mIoU of the true segments, sampled "
-    "to the resolution of the mask grid and back. Change: against the first row, paired. Intervals: bootstrap over "
+    "alternative masks, chosen with the ground truth; truth on the mask grid: mIoU of the true segments, averaged over "
+    "the cells of the mask grid and brought back; no network can be much better. Change: against the first row, "
+    "paired. Intervals: bootstrap over "
 )
 
 
