@@ -122,7 +122,7 @@ def passing(segmenter: Any, pixels: Any, chosen: Any) -> dict[str, int]:
     encoded, alternatives = segmenter.set_image(pixels), list(segmenter.settings.multimask)
     frame, offset = encoded.frame, chosen.stability_offset
     coarse = coarse_points(chosen.points_per_side, frame.width, frame.height)
-    answered = segmenter.decode(encoded, checked(frame, points=coarse[:, None]))
+    answered = segmenter.decoder.answer(encoded, checked(frame, points=coarse[:, None]))
     scores, threshold, stable = answered.iou[:, alternatives], segmenter.settings.mask_threshold, 0
     passed = [(int(n), alternatives[k]) for n, k in np.argwhere(scores > np.float32(chosen.predicted_iou))]
     for row in passed:
