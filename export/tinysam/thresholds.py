@@ -22,7 +22,7 @@ from edge_sdk.progress import Progress
 from edge_sdk.tasks.segmentation.everything.full_size import values_at
 from edge_sdk.tasks.segmentation.everything.points import coarse_points, fine_points
 from edge_sdk.tasks.segmentation.everything.stability import stability
-from edge_sdk.tasks.segmentation.everything.thresholds import LEAST_SEGMENTS, FilterThresholds, filter_thresholds
+from edge_sdk.tasks.segmentation.everything.thresholds import FilterThresholds, filter_thresholds
 from edge_sdk.tasks.segmentation.frame import Frame, Window
 from edge_sdk.tasks.segmentation.settings import EverythingSettings
 
@@ -31,6 +31,8 @@ PICTURES = 24
 LOST = 0.005
 """Mean best IoU that the confident logit may cost. A rule that loses no segment leaves out next to nothing: with the
 weights that ship, on 14 pictures, 17 % of the fine points at 2.86 (0.1 points lost) and 28 % at 1.44 (0.5 points)."""
+LEAST_SEGMENTS = 100
+"""From which a mean is known to half a point or so."""
 MOST_FINE = 225
 """Fine points of a picture that are asked, spread evenly: of 16 points a side all, of 32 a fifth. With fewer points
 about, one that is left out has fewer neighbours that show as much, so a logit that is found so is rather too high."""

@@ -4,42 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from edge_sdk.errors import BadInput
-from edge_sdk.tasks.segmentation.everything.thresholds import confident_logit, cover_level, filter_thresholds
-
-
-def test_a_segment_is_lost_above_the_least_of_its_points_highest_logits() -> None:
-    """Two masks, three points: left out are 3, 5 and 4 below those numbers, so all three below 3."""
-    logits = np.array([[3.0, -1.0, 4.0], [-np.inf, 5.0, 2.0]], np.float32)
-    assert cover_level(logits) == 3.0
-    assert cover_level(logits[:1]) == -1.0
-    assert cover_level(np.empty((0, 3), np.float32)) == -np.inf
-
-
-@given(levels=st.lists(st.floats(-9, 9) | st.just(-np.inf), min_size=1, max_size=300), lost=st.floats(0.0, 0.5))
-def test_the_confident_logit_is_the_lowest_that_loses_few_enough(levels: list[float], lost: float) -> None:
-    found = confident_logit(levels, lost=lost, least=1)
-    assert found is not None
-    assert found >= 0
-    of = np.array(levels)
-    assert (of > found).mean() <= lost
-    if found > 0:
-        assert (of > found - 2e-4).mean() > lost
-
-
-def test_of_few_segments_there_is_no_confident_logit() -> None:
-    assert confident_logit([1.0] * 99) is None
-    assert confident_logit([1.0] * 100) == 1.0
-    assert confident_logit([-np.inf] * 100) == 0.0
-
-
-@pytest.mark.parametrize("logits", [np.zeros((2, 0)), np.zeros(3), np.array([[np.nan]]), np.array([[np.inf]])], ids=str)
-def test_what_are_no_logits_of_masks_at_points_is_refused(logits: np.ndarray) -> None:
-    with pytest.raises(BadInput, match="are not those of masks at points, or not finite"):
-        cover_level(logits.astype(np.float32))
+from edge_sdk.tasks.segmentation.everything.thresholds import filter_thresholds
 
 
 def test_the_filters_keep_good_masks_apart_from_others(rng: np.random.Generator) -> None:

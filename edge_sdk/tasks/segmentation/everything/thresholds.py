@@ -1,12 +1,11 @@
-"""Thresholds of everything mode from measured samples of one model: they mean nothing for another one.
+"""Thresholds of the filters of everything mode from measured samples of one model: they mean nothing for another one.
 
-The published 8.5 (logit of a confident pixel), 0.88 (predicted IoU) and 0.95 (stability) belong to the scale of the
-published networks. Knows arrays; no network, no file.
+The published 0.88 (predicted IoU) and 0.95 (stability) belong to the scale of the published networks. Knows arrays; no
+network, no file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,40 +13,7 @@ from numpy.typing import NDArray
 
 from edge_sdk.errors import BadInput
 
-LOST = 0.01
-"""Share of segments that the confident logit may lose: one is lost where it leaves out every point that lies on it."""
-LEAST_SEGMENTS = 100
-"""From which a share of 1 % can be told from none."""
 _DIGITS = 4
-
-
-def cover_level(logits: NDArray[np.float32]) -> float:
-    """The confident logit at and above which a segment is still asked for. logits: float32 (masks, points), those of
-    coarse masks that show other things, at the fine points that lie on the segment; minus infinity outside a mask.
-
-    A point is left out where any mask is above the confident logit, a segment where all of its points are. Minus
-    infinity: it is asked for in any case. Raises BadInput for a segment without points, NaN, and plus infinity.
-    """
-    if logits.ndim != 2 or not logits.shape[1] or not (logits < np.inf).all():
-        raise BadInput(
-            f"logits of shape {logits.shape} are not those of masks at points, or not finite", hint="Check them"
-        )
-    return float(logits.max(0, initial=-np.inf).min())
-
-
-def confident_logit(
-    levels: Sequence[float], *, threshold: float = 0.0, lost: float = LOST, least: int = LEAST_SEGMENTS
-) -> float | None:
-    """The lowest confident logit that loses at most this share of segments, and no lower than the threshold of masks.
-
-    levels: `cover_level` of each segment; minus infinity of one that a coarse mask shows already. The lower it is, the
-    more points are left out. None: of fewer than `least` segments nothing is known.
-    """
-    if len(levels) < least:
-        return None
-    highest = np.sort(np.asarray(levels, np.float64))[::-1]
-    edge = max(threshold, float(highest[int(lost * len(highest))]))
-    return float(np.ceil(edge * 10**_DIGITS) / 10**_DIGITS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
