@@ -387,8 +387,12 @@ def test_a_picture_that_another_bundle_encoded_is_refused(
 def test_requests_that_contradict_themselves_are_refused(segmenter: PromptSegmenter) -> None:
     with pytest.raises(BadUsage, match="points is given beside a Prompted"):
         segmenter.predict(Prompted(picture=PICTURE, points="centre"), points="centre")
-    with pytest.raises(BadUsage, match="refine is a number of rounds from 0 to 16, not 17"):
-        segmenter.predict(PICTURE, points="centre", refine=17)
+    for rounds in (17, -1, True, 1.0, "1"):
+        with pytest.raises(BadUsage, match="refine is a number of rounds from 0 to 16, not "):
+            segmenter.predict(PICTURE, points="centre", refine=rounds)  # type: ignore[arg-type]
+    for several in ("no", 1, np.array([True, False])):
+        with pytest.raises(BadUsage, match="multimask is True or False, not "):
+            segmenter.predict(PICTURE, points="centre", multimask=several)  # type: ignore[arg-type]
     segmenter.close()
     with pytest.raises(BadUsage, match="this segmenter is closed"):
         segmenter.set_image(PICTURE)

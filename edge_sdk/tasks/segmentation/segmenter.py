@@ -13,6 +13,7 @@ from edge_sdk import preprocess
 from edge_sdk.errors import BadInput, BadUsage
 from edge_sdk.preprocess import Prepared
 from edge_sdk.progress import Progress, silent
+from edge_sdk.shown import shown
 from edge_sdk.stages import Stages
 from edge_sdk.tasks.base import Loaded, Running
 from edge_sdk.tasks.images import Pictures
@@ -271,7 +272,11 @@ def _asked(
         asked = source
     else:
         asked = Prompted(picture=source, **stated)
-    if asked.refine is not None and not (isinstance(asked.refine, int) and 0 <= asked.refine <= MOST_ROUNDS):
+    if not isinstance(asked.multimask, (bool, np.bool_)):
+        raise BadUsage(f"multimask is True or False, not {shown(f'{asked.multimask!r:.40}')}")
+    rounds = asked.refine
+    whole = isinstance(rounds, (int, np.integer)) and not isinstance(rounds, bool)
+    if rounds is not None and not (whole and 0 <= rounds <= MOST_ROUNDS):
         raise BadUsage(f"refine is a number of rounds from 0 to {MOST_ROUNDS}, not {asked.refine!r}")
     return asked
 
