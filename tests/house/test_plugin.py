@@ -17,6 +17,7 @@ import pytest
 from installed import PRODUCT, Site, environment
 
 import edge_sdk
+from edge_sdk import tasks
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.errors import BadBundle
 
@@ -312,7 +313,7 @@ def test_where_the_package_does_not_load_whatever_needs_it_names_it_and_the_rest
 
 
 def test_without_the_package_a_bundle_of_its_task_is_refused_and_says_what_to_install(bundles: Bundles) -> None:
-    known = "anomaly, classification, segmentation, tensor"
+    known = ", ".join(tasks.OWN)
     with pytest.raises(BadBundle, match=rf"its task is 'pairs', this version knows {known}.*package that adds"):
         edge_sdk.load(bundles.pairs)
 
