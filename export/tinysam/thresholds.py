@@ -118,10 +118,11 @@ class Searched:
 
 
 def confident_logit(
-    searched: Sequence[Searched], *, threshold: float = 0.0, lost: float = LOST, least: int = LEAST_SEGMENTS
+    searched: Sequence[Searched], *, lowest: float = 0.0, lost: float = LOST, least: int = LEAST_SEGMENTS
 ) -> float | None:
     """The lowest confident logit at which the mean over segments of the best IoU is at most `lost` below that of all
-    fine points, and no lower than the threshold of masks. None: of fewer than `least` segments nothing is known.
+    fine points, and no lower than `lowest`, the threshold of masks. None: of fewer than `least` segments nothing is
+    known.
 
     Masks of any point count for any segment: one that is left out costs nothing where a neighbour shows as much.
     """
@@ -132,7 +133,7 @@ def confident_logit(
         return float(np.concatenate([one.best(confident) for one in searched]).mean())
 
     levels = np.concatenate([one.level for one in searched])
-    tried = np.unique([threshold, *levels[levels > threshold]])
+    tried = np.unique([lowest, *levels[levels > lowest]])
     enough, low, high = mean(np.inf) - lost, 0, len(tried) - 1
     while low < high:  # the higher, the more points are asked, so the mean never falls
         middle = (low + high) // 2

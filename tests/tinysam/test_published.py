@@ -153,7 +153,7 @@ def test_a_pickled_module_is_refused_and_the_float_file_is_named(tmp_path: Path)
 
 
 def test_a_file_that_is_not_there_or_no_weights_is_said(tmp_path: Path) -> None:
-    with pytest.raises(NotThere, match="no such file"):
+    with pytest.raises(NotThere, match="the file of weights does not exist"):
         published.load(tmp_path / "nowhere.pth")
     (tmp_path / "weights.pth").write_bytes(b"PK\x03\x04 cut")
     with pytest.raises(BadInput, match=r"not a PyTorch file|more than tensors"):

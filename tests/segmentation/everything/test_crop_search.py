@@ -15,18 +15,27 @@ from hypothesis import strategies as st
 from edge_sdk.tasks.segmentation.decoding import Decoded, EncodedImage
 from edge_sdk.tasks.segmentation.everything.full_size import part_above
 from edge_sdk.tasks.segmentation.everything.held import held
-from edge_sdk.tasks.segmentation.everything.options import EverythingOptions
+from edge_sdk.tasks.segmentation.everything.options import EverythingOptions, resolved
 from edge_sdk.tasks.segmentation.everything.search import Search
 from edge_sdk.tasks.segmentation.frame import Frame
+from edge_sdk.tasks.segmentation.settings import EverythingSettings
 
 SCENE: list[Disk] = [(60.0, 50.0, 20.0), (150.0, 100.0, 40.0), (225.0, 30.0, 17.0), (40.0, 150.0, 25.0)]
 WIDTH, HEIGHT = 256, 192
-OPTIONS = EverythingOptions().changed(points_per_side=16, stability=0.9, stability_slack=1.0, predicted_iou=0.8)
+OPTIONS = EverythingOptions(points_per_side=16, stability=0.9, stability_slack=1.0, predicted_iou=0.8)
 ONE_MASK = (0.95, 0.1, 0.1)
 
 
 def search(decoder: Disks, options: EverythingOptions, **more: Any) -> Search:
-    return Search(encode, decoder, options, width=WIDTH, height=HEIGHT, masks=official_steps.MASKS, **more)
+    return Search(
+        encode,
+        decoder,
+        resolved(EverythingSettings(), options),
+        width=WIDTH,
+        height=HEIGHT,
+        masks=official_steps.MASKS,
+        **more,
+    )
 
 
 def test_the_point_of_a_mask_lies_in_the_mask_and_in_its_crop_whatever_the_crop() -> None:
@@ -38,7 +47,7 @@ def test_the_point_of_a_mask_lies_in_the_mask_and_in_its_crop_whatever_the_crop(
     for one in found:
         x, y = one.point
         left, top, right, bottom = one.crop
-        assert one.mask[round(y), round(x)]
+        assert one.array[round(y), round(x)]
         assert left <= x < right
         assert top <= y < bottom
 
