@@ -36,7 +36,7 @@ MASK = 2 * CELLS
 FRAME_MASK = 96
 """Side of the grid of a mask prompt, over the whole frame."""
 MAPS = 12
-"""Prompt maps: see `Prompts.maps`."""
+"""Prompt maps: see `WindowDecoder.maps`."""
 HEADS, KEY = 4, 8
 """Heads, and channels of each, in which cells are compared."""
 W32, W16, W8, W64 = 48, 80, 128, 16
@@ -47,6 +47,20 @@ ROUNDS = 1
 """In which a mask is given back: the second look has a window of the mask's own size."""
 SPOT = 0.6
 """What a mask starts from at a point, where a box starts from 1."""
+SPOT_RADIUS = 1.2
+"""Standard deviation of the bump at a point, in cells of the window: its own cell has 0.84 or more wherever in
+it the point lies, and its neighbours are lit too."""
+SQUASH = 4.0
+"""A mask prompt enters its map as tanh(logit / SQUASH): within -1 to 1 as the other maps, whatever the logits' range,
+and nearly linear where the mask is in doubt."""
+PRIOR = (5.0, -2.0)
+"""Slope and offset with which training starts from the soft map: logits of -2 outside the prompt, 3 in a box, 1 at a
+point. Both are learnt; the graph takes what was learnt."""
+FAR_PX = 1e6
+"""Moves tokens that are no positive points out of the way of a smallest and a largest coordinate, px: farther than any
+frame reaches."""
+LEAST_SQUARE = 1e-6
+"""Added to squared lengths before they divide, so that a vector of zeros stays zero."""
 SIDE_LOGS = (-6.5, 0.0)
 """Logs of the distances to a box's sides, in sides of the frame: half a pixel of 384 to all of it."""
 
@@ -91,11 +105,10 @@ def _spread(prompts: Prompts) -> tuple[Tensor, Tensor, Tensor]:
 
 def _ends(prompts: Prompts, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
     """Smallest of `low` and largest of `high` (B, P, T, 2) among the positive points, (B, P, 2); 0 without any."""
-    far = 1e6
     positive = prompts.is_(POSITIVE).unsqueeze(-1)
     there = positive.amax(-2)
-    least = (low * positive + far * (1.0 - positive)).amin(-2)
-    most = (high * positive - far * (1.0 - positive)).amax(-2)
+    least = (low * positive + FAR_PX * (1.0 - positive)).amin(-2)
+    most = (high * positive - FAR_PX * (1.0 - positive)).amax(-2)
     return least * there, most * there
 
 
@@ -142,7 +155,7 @@ class WindowDecoder(nn.Module):
         self.join = nn.Sequential(nn.BatchNorm2d(W64, momentum=0.03), nn.ReLU(inplace=True))
         self.out64 = conv(W64, W64, 3)
         self.logit = nn.Conv2d(W64, 1, 1)
-        self.prior = nn.Parameter(torch.tensor([5.0, -2.0]))
+        self.prior = nn.Parameter(torch.tensor(PRIOR))
         self.iou = nn.Sequential(nn.Linear(W8 + W32 + 3, 64), nn.ReLU(inplace=True), nn.Linear(64, 1))
         nn.init.normal_(self.logit.weight, std=0.01)
         assert self.logit.bias is not None
@@ -220,7 +233,7 @@ class WindowDecoder(nn.Module):
         size = [(torch.log(one / self.side))[..., None, None] + flat for one in (x1 - x0, y1 - y0)]
         drawn, has_mask = flat, flat
         if prompts.mask is not None:
-            drawn = torch.tanh(self._mask_in(prompts.mask, window) / 4.0)
+            drawn = torch.tanh(self._mask_in(prompts.mask, window) / SQUASH)
             has_mask = flat + 1.0
         flag = has_box[..., None, None] + flat
         pointed = prompts.is_(POSITIVE).amax(-1)[..., None, None] + flat
@@ -263,10 +276,10 @@ class WindowDecoder(nn.Module):
 
     @staticmethod
     def _spots(xs: Tensor, ys: Tensor, step: Tensor, prompts: Prompts, label: int) -> Tensor:
-        """A bump of 1 cell's radius at each point of this label: (B, Q, 32, 32)."""
+        """A bump (SPOT_RADIUS) at each point of this label: (B, Q, 32, 32)."""
         at, there = prompts.points + 0.5, prompts.is_(label)
-        across = (xs.unsqueeze(-2) - at[..., :1]) / (1.2 * step[..., :1].unsqueeze(-2))
-        down = (ys.unsqueeze(-2) - at[..., 1:]) / (1.2 * step[..., 1:].unsqueeze(-2))
+        across = (xs.unsqueeze(-2) - at[..., :1]) / (SPOT_RADIUS * step[..., :1].unsqueeze(-2))
+        down = (ys.unsqueeze(-2) - at[..., 1:]) / (SPOT_RADIUS * step[..., 1:].unsqueeze(-2))
         bumps = torch.exp(-0.5 * down.square()).unsqueeze(-1) * torch.exp(-0.5 * across.square()).unsqueeze(-2)
         return (bumps * there[..., None, None]).amax(-3)
 
@@ -280,7 +293,7 @@ def _ramp(at: Tensor, low: Tensor, high: Tensor, step: Tensor) -> Tensor:
 
 def _unit(x: Tensor, axis: int = -1) -> Tensor:
     """Of length 1 along an axis, or 0 where there is nothing."""
-    return x / (x.square().sum(axis, keepdim=True) + 1e-6).sqrt()
+    return x / (x.square().sum(axis, keepdim=True) + LEAST_SQUARE).sqrt()
 
 
 def _each(x: Tensor, owner: Tensor | None, q: int) -> Tensor:

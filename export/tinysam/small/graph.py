@@ -13,9 +13,13 @@ from edge_sdk.export.tinysam.graph.parts import float64, reshape
 from edge_sdk.export.tinysam.small.decoder import CELLS, FRAME_MASK, WindowDecoder
 from edge_sdk.export.tinysam.small.decoder import MASK as MASK_SIDE
 from edge_sdk.export.tinysam.small.encoder import F8, REACH, SIDES, STRIDES, TAPS, SmallEncoder
+from edge_sdk.export.tinysam.small.graph_alike import Likeness
 from edge_sdk.export.tinysam.small.graph_hourglass import Hourglass
+from edge_sdk.export.tinysam.small.graph_maps import Maps
 from edge_sdk.export.tinysam.small.graph_parts import as_float, conv, folded, merged, smooth
-from edge_sdk.export.tinysam.small.graph_prompts import CHANNELS, K, PromptNodes
+from edge_sdk.export.tinysam.small.graph_prompts import Tokens
+from edge_sdk.export.tinysam.small.graph_resample import CHANNELS, Resampling
+from edge_sdk.export.tinysam.small.graph_windows import K, Windows
 from edge_sdk.export.trunk.lite0 import MEAN
 from edge_sdk.export.trunk.lite0_graph import trunk_nodes
 
@@ -98,14 +102,20 @@ def decoder_graph(net: WindowDecoder, *, refiner: bool = False) -> tuple[bytes, 
     g.input(LABELS, "int32", ("N", "T"))
     if refiner:
         g.input(MASK, "float32", ("N", 1, FRAME_MASK, FRAME_MASK))
-    nodes = PromptNodes(g, net, side, refiner)
-    low, high = nodes.windows()
-    g.node("Concat", [low, high], name=WINDOWS, attributes={"axis": 2})
-    maps, soft = nodes.maps(low, high)
-    cuts = {name: nodes.cut(name, low, high, cells) for name, cells in CUTS.items()}
-    alike = nodes.alike(cuts["features_4"])
+    tokens, resampling = Tokens(g), Resampling(g, side)
+    windows = Windows(g, tokens, resampling)
+    points = tokens.points()
+    window = windows.of_points(points)
+    if refiner:
+        window = windows.of_mask_or(points, window)
+    box = tokens.box()
+    window = windows.of_box_or(box, window)
+    g.node("Concat", [window.low, window.high], name=WINDOWS, attributes={"axis": 2})
+    maps = Maps(g, tokens, resampling, refiner).of(window, points, box)
+    cuts = {name: resampling.cut(name, window, cells) for name, cells in CUTS.items()}
+    alike = Likeness(g, resampling, net).of(cuts["features_4"], maps, points)
     prompts = tuple(name for name in g.node_names if name != "key")
-    Hourglass(g, net).write(cuts, maps, alike, soft)
+    Hourglass(g, net).write({name: cut.cells for name, cut in cuts.items()}, maps.maps, alike, maps.soft)
     g.output(MASKS, "float32", ("N", K, MASK_SIDE, MASK_SIDE))
     g.output(IOU, "float32", ("N", K))
     g.output(WINDOWS, "float32", ("N", K, 4))

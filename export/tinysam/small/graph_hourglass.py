@@ -14,7 +14,7 @@ from edge_sdk.export.tinysam.graph.parts import Linear, doubled, float64, linear
 from edge_sdk.export.tinysam.small.decoder import CELLS, WindowDecoder, rim_of
 from edge_sdk.export.tinysam.small.decoder import MASK as MASK_SIDE
 from edge_sdk.export.tinysam.small.graph_parts import Arithmetic, conv, gain_of
-from edge_sdk.export.tinysam.small.graph_prompts import K
+from edge_sdk.export.tinysam.small.graph_windows import K
 
 
 @dataclass(frozen=True, slots=True, eq=False)

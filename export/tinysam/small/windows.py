@@ -25,6 +25,7 @@ LEAST_ASPECT = 0.35
 MARGIN = 32
 """Cells beyond each end of a row that are counted: twice what the widest triangle reaches, 1.9 frames on 64 cells."""
 LEAST_SUM = 1e-3
+"""Smallest sum of triangles that is divided by: a cell so far outside that no triangle reaches it has 0, not NaN."""
 SPREAD = 1.6
 """Sides of a window over several points at least, in the spread of the points."""
 
