@@ -14,7 +14,7 @@ from edge_sdk.tasks.segmentation.everything.boxes import box_of
 
 _AROUND = 2
 """Cells kept around those above the level: one for the interpolation to px of the frame, one for that to the picture's
-px, which mixes neighbouring px of the frame."""
+px, which mixes neighbouring px of the frame. Enough where a cell is a pixel of the frame or more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
