@@ -19,7 +19,7 @@ from edge_sdk.export.tinysam.scenes.drawn import DRAWN_TEXTURES, Materials
 from edge_sdk.export.tinysam.scenes.mixture import Frame, Mixture
 from edge_sdk.export.tinysam.small.decoder import MASK
 from edge_sdk.export.tinysam.small.model import FORMAT, SmallModel
-from edge_sdk.export.tinysam.small.train import SmallRecipe, SmallTraining, _Lesson, guess_loss, spots_of
+from edge_sdk.export.tinysam.small.train import PromptBatch, SmallRecipe, SmallTraining, guess_loss, spots_of
 from edge_sdk.export.tinysam.small.windows import GUESS_SCALE, around
 from edge_sdk.export.training import loop
 from edge_sdk.export.training.checkpoint import Position
@@ -96,12 +96,12 @@ def test_a_window_is_taught_around_the_guess_or_around_a_box_near_the_true_one(
     frames = [mixture.frame(rng) for _ in range(8)]
     far = torch.tensor([0.0, 0.0, 3.0, 3.0])
     shape = (8, mixture.points, 4)
-    lesson = _Lesson(
+    batch = PromptBatch(
         frames, torch.full((8, 2), float(SIDE)), rng, SIDE,
         SmallRecipe(point_windows=3 * mixture.points), lambda asked: far.expand(shape),
     )  # fmt: skip
     near = 0
-    for frame, windows, owners in zip(frames, lesson.window, lesson.owner):
+    for frame, windows, owners in zip(frames, batch.window, batch.owner):
         for k, at in enumerate(frame.points):
             own = windows[owners == mixture.boxes + k]
             taken = torch.isclose(own, around(far, torch.tensor(GUESS_SCALE))).all(1).any()
@@ -122,13 +122,13 @@ def test_of_a_pictures_windows_around_points_those_that_fit_are_mostly_kept(
         fits, boxes = [], 0
         for _ in range(40):
             frames = [mixture.frame(rng)]
-            lesson = _Lesson(
+            batch = PromptBatch(
                 frames, torch.full((1, 2), float(SIDE)), rng, SIDE, SmallRecipe(**asked, fitting_first=first),
                 lambda asked: torch.tensor([0.0, 0.0, 3.0, 3.0]).expand(1, mixture.points, 4),
             )  # fmt: skip
-            assert lesson.window.shape == (1, mixture.boxes + 6, 4)
-            boxes += int((lesson.owner < mixture.boxes).sum())
-            fits.append(float(lesson.fits[0, mixture.boxes :].mean()))
+            assert batch.window.shape == (1, mixture.boxes + 6, 4)
+            boxes += int((batch.owner < mixture.boxes).sum())
+            fits.append(float(batch.fits[0, mixture.boxes :].mean()))
         return float(np.mean(fits)), boxes
 
     (any_, boxes), (fitting, _) = shares(0.0), shares(20.0)
@@ -141,11 +141,11 @@ def test_a_share_of_second_rounds_has_no_correcting_point(
     share: float, corrected: int, mixture: Mixture, rng: np.random.Generator
 ) -> None:
     frames = [mixture.frame(rng) for _ in range(8)]
-    lesson = _Lesson(
+    batch = PromptBatch(
         frames, torch.full((8, 2), float(SIDE)), rng, SIDE, SmallRecipe(uncorrected=share),
         lambda asked: torch.tensor([0.0, 0.0, 3.0, 3.0]).expand(8, mixture.points, 4),
     )  # fmt: skip
-    again = lesson.refined(rng, torch.randn(*lesson.window.shape[:2], MASK, MASK))
+    again = batch.refined(rng, torch.randn(*batch.window.shape[:2], MASK, MASK))
     assert again.prompts.mask is not None
     assert int((again.prompts.labels[:, 0, -1] != HIDDEN).sum()) == corrected
 

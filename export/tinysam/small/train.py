@@ -33,7 +33,29 @@ from edge_sdk.export.training.loop import Moment
 
 CODE = "tinysam-small/4"
 """Bump when older checkpoints can no longer be resumed."""
-
+REFINED_WEIGHT = 0.4
+"""Of the losses of second rounds, in those of first rounds: a second round has one prompt of each picture, and
+its terms are means, so that unweighted it would count as much as all prompts of the first."""
+SCALE_SPREAD = 0.15
+"""Standard deviation of the log of the factor by which the further windows of points differ from POINT_SCALES: the
+network is trained on sizes around these two."""
+GUESS_SHARE = 0.5
+"""Of the first windows of points, how many surround the guessed box; the others surround a true box that is moved."""
+MOVED_SPREAD, SCALED_SPREAD = 0.12, 0.25
+"""Standard deviations of how such a true box is moved, in its sides, and of the log of how it is scaled."""
+POINT_CHANCE = 4.0
+"""How much likelier a window of a point that fits is to have a second round than one of a box."""
+LEAST_CHANCE = 1e-3
+"""Added to the chances of all windows, so that a picture in which none fits has a second round too."""
+CROSS_WEIGHT = 2.0
+"""Of cross entropy, in dice."""
+LOG_WEIGHT = 0.1
+"""Of the error of the distances' logs, in 1 - IoU of the guessed boxes: it says where to go when the boxes hardly
+differ in IoU."""
+WRONG = 0.5
+"""Least error of a cell's probability for it to be corrected with a point."""
+UNLIKELY = 1e-6
+"""Chance of all other cells, in a wrong one's: so that a mask without a wrong cell has a point to draw."""
 
 Guess = Callable[[Prompts], Tensor]
 """From prompts to the boxes that are guessed for their points, (B, P, 4)."""
@@ -96,19 +118,19 @@ class SmallTraining(AveragedTraining[SmallModel]):
         extent = torch.tensor([f.extent for f in frames], dtype=torch.float32)
         features = model.encoder(image, extent)
         guess: Guess = partial(model.decoder.guessed, features)
-        lesson = _Lesson(frames, extent, rng, model.side, recipe, guess)
-        masks, iou = model.decoder(features, lesson.window, lesson.owner, lesson.prompts)
-        terms = lesson.terms(masks, iou, "")
-        spots, sides = spots_of(rng, lesson.masks.numpy(), recipe.spots)
+        batch = PromptBatch(frames, extent, rng, model.side, recipe, guess)
+        masks, iou = model.decoder(features, batch.window, batch.owner, batch.prompts)
+        terms = batch.terms(masks, iou, "")
+        spots, sides = spots_of(rng, batch.masks.numpy(), recipe.spots)
         terms["guess"] = recipe.guess_weight * guess_loss(distances_at(features, spots, float(model.side)), sides)
         if recipe.refine:
-            again = lesson.refined(rng, masks.detach())
+            again = batch.refined(rng, masks.detach())
             masks, iou = model.decoder(features, again.window, again.owner, again.prompts)
-            terms |= {name: 0.4 * term for name, term in again.terms(masks, iou, "refined_").items()}
+            terms |= {name: REFINED_WEIGHT * term for name, term in again.terms(masks, iou, "refined_").items()}
         return terms
 
 
-class _Lesson:
+class PromptBatch:
     """Windows, prompts and true masks of one step, or of its second round."""
 
     def __init__(
@@ -131,7 +153,7 @@ class _Lesson:
         scale = torch.from_numpy(np.exp(rng.uniform(low, high, (b, q))).astype(np.float32))
         boxed = around(boxes, scale)
         scales = torch.tensor(POINT_SCALES) * torch.from_numpy(
-            np.exp(rng.normal(0.0, 0.15, len(POINT_SCALES))).astype(np.float32)
+            np.exp(rng.normal(0.0, SCALE_SPREAD, len(POINT_SCALES))).astype(np.float32)
         )
         alone = Prompts(tokens[:, q:], labels[:, q:])
         further = point_windows(alone, float(side), scales, extent)
@@ -144,18 +166,18 @@ class _Lesson:
         self._keep(rng, boxes=q)
 
     def _first(self, rng: np.random.Generator, points: Prompts, guess: Guess) -> Tensor:
-        """Windows (B, p, 4) around the boxes that are guessed, or, as often, around true ones that are moved and
+        """Windows (B, p, 4) around the boxes that are guessed, or (see GUESS_SHARE) around true ones that are moved and
         scaled, so that good windows are seen before the guesses are good."""
         with torch.no_grad():
             guessed = guess(points)
         true = torch.from_numpy(_boxes_of(self.masks[:, -guessed.shape[1] :].numpy()))
         sides = true[..., 2:] - true[..., :2]
-        moved = torch.from_numpy(rng.normal(0.0, 0.12, sides.shape).astype(np.float32)) * sides
-        sides = sides * torch.from_numpy(np.exp(rng.normal(0.0, 0.25, sides.shape)).astype(np.float32))
+        moved = torch.from_numpy(rng.normal(0.0, MOVED_SPREAD, sides.shape).astype(np.float32)) * sides
+        sides = sides * torch.from_numpy(np.exp(rng.normal(0.0, SCALED_SPREAD, sides.shape)).astype(np.float32))
         centre = (true[..., :2] + true[..., 2:]) / 2 + moved
         at = points.points[:, :, 0] + 0.5
         low, high = torch.minimum(centre - sides / 2, at), torch.maximum(centre + sides / 2, at)
-        taken = torch.from_numpy(rng.random((*at.shape[:2], 1)) < 0.5)
+        taken = torch.from_numpy(rng.random((*at.shape[:2], 1)) < GUESS_SHARE)
         return around(torch.where(taken, guessed, torch.cat([low, high], -1)), torch.tensor(GUESS_SCALE))
 
     def _keep(self, rng: np.random.Generator, *, boxes: int) -> None:
@@ -197,16 +219,17 @@ class _Lesson:
             actual = both / (hard.sum((-1, -2)) + self.area - both).clamp(min=1.0)
         wrong = (iou - actual).abs()
         return {
-            f"{prefix}cross": 2.0 * (cross * fits).sum() / count,
+            f"{prefix}cross": CROSS_WEIGHT * (cross * fits).sum() / count,
             f"{prefix}dice": (overlap * fits).sum() / count,
             f"{prefix}iou": self.recipe.iou_weight * wrong.mean(),
         }
 
-    def refined(self, rng: np.random.Generator, masks: Tensor) -> _Lesson:
+    def refined(self, rng: np.random.Generator, masks: Tensor) -> PromptBatch:
         """A second round: for one prompt of each picture its mask, for a share of them a point where it is wrong."""
         b = self.owner.shape[0]
         has_box = self.prompts.box[1][torch.arange(b)[:, None], self.owner]
-        chosen = torch.from_numpy(_draw(rng, (self.fits * (4.0 - 3.0 * has_box)).numpy()))
+        chance = self.fits * torch.where(has_box > 0, 1.0, POINT_CHANCE)
+        chosen = torch.from_numpy(_draw(rng, chance.numpy()))
         rows = torch.arange(b)
         owner, window, logits = self.owner[rows, chosen], self.window[rows, chosen], masks[rows, chosen]
         wrong = (torch.sigmoid(logits) - self.truth[rows, chosen]).numpy()
@@ -245,8 +268,8 @@ def spots_of(rng: np.random.Generator, masks: NDArray[np.uint8], count: int) -> 
 
 
 def guess_loss(found: Tensor, true: Tensor) -> Tensor:
-    """1 - IoU of the boxes that distances (..., 4) to their sides give around one point, and a tenth of the error of
-    the distances' logs, which says where to go when the boxes hardly differ in IoU."""
+    """1 - IoU of the boxes that distances (..., 4) to their sides give around one point, and LOG_WEIGHT times the
+    error of the distances' logs."""
 
     def area(x: Tensor) -> Tensor:
         return (x[..., 0] + x[..., 2]) * (x[..., 1] + x[..., 3])
@@ -254,7 +277,7 @@ def guess_loss(found: Tensor, true: Tensor) -> Tensor:
     both = area(torch.minimum(found, true))
     overlap = both / (area(found) + area(true) - both)
     logs = (torch.log(found) - torch.log(true)).abs().mean(-1)
-    return (1.0 - overlap + 0.1 * logs).mean()
+    return (1.0 - overlap + LOG_WEIGHT * logs).mean()
 
 
 def _boxes_of(masks: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -267,9 +290,9 @@ def _boxes_of(masks: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.stack([x0, y0, x1, y1], -1).astype(np.float32)
 
 
-def _draw(rng: np.random.Generator, fits: NDArray[np.float32]) -> NDArray[np.int64]:
-    """One window of each row, among those that fit; those of points four times as likely, since they need it."""
-    weight = fits.astype(np.float64) + 1e-3
+def _draw(rng: np.random.Generator, chance: NDArray[np.float32]) -> NDArray[np.int64]:
+    """One window of each row, as likely as its chance, >= 0, says."""
+    weight = chance.astype(np.float64) + LEAST_CHANCE
     return np.array([rng.choice(len(row), p=row / row.sum()) for row in weight], np.int64)
 
 
@@ -281,7 +304,7 @@ def _corrections(
     m = wrong.shape[-1]
     points, labels = [], []
     for error, (x0, y0, x1, y1) in zip(wrong, window):
-        chance = np.where(np.abs(error) > 0.5, np.abs(error), 1e-6).astype(np.float64).ravel()
+        chance = np.where(np.abs(error) > WRONG, np.abs(error), UNLIKELY).astype(np.float64).ravel()
         at = int(rng.choice(chance.size, p=chance / chance.sum()))
         i, j = divmod(at, m)
         points.append((x0 + (j + 0.5) / m * (x1 - x0) - 0.5, y0 + (i + 0.5) / m * (y1 - y0) - 0.5))
