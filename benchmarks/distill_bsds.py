@@ -1,6 +1,6 @@
 """Does full-stage distillation help? One student taught in three ways, three seeds, on BSDS500's box prompts.
 
-Trains a teacher on the photographs of `train` and `val`, its trunk from the small size that ships; then the same
+Trains a teacher on the photographs of `train` and `val`, its trunk from the small size; then the same
 student from the same start for the same number of steps, with true masks alone ("none"), with the teacher's masks too
 ("output"), and with embedding, tokens and weighted masks ("full"). Measures all of them on `test` by the protocol of
 bsds.py, beside trivial masks and what the mask grid can express. Nothing trained here ships: the pictures are for
@@ -126,7 +126,7 @@ def data_digest(shown: Sequence[Picture]) -> str:
 
 
 def teacher_net(asked: argparse.Namespace) -> Sam:
-    """A new teacher: the trunk of the small size that ships, and a decoder like the student's."""
+    """A new teacher: the trunk of the small size, and a decoder like the student's."""
     import torch
 
     from edge_sdk.export.tinysam.layout import Lite0Layout, SamLayout, small_decoder
@@ -138,7 +138,7 @@ def teacher_net(asked: argparse.Namespace) -> Sam:
     encoder = Lite0Layout(image_size=asked.side, width=asked.width)
     teacher = Sam(SamLayout(encoder=encoder, decoder=small_decoder(asked.width)))
     assert isinstance(teacher.image_encoder, Lite0Encoder)
-    trained = SmallModel.load(SHIPPED).encoder.blocks
+    trained = SmallModel.load(asked.trunk or SHIPPED).encoder.blocks
     teacher.image_encoder.blocks[: len(trained)].load_state_dict(trained.state_dict())
     return teacher
 
@@ -373,6 +373,7 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--side", type=int, default=256, help="px of the frame")
     out.add_argument("--width", type=int, default=128, help="of embedding and decoder, teacher's and student's")
     out.add_argument("--student", choices=list("abcd"), default="c", help="size of the student's encoder")
+    out.add_argument("--trunk", type=Path, help="weights whose trunk starts the teacher; default: those that ship")
     out.add_argument("--teacher-steps", type=int, default=2000, help="about half an hour on one quiet core")
     out.add_argument("--steps", type=int, default=700, help="of each student; about 12 minutes on one quiet core")
     out.add_argument("--batch", type=int, default=4)
