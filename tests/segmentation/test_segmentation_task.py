@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Callable
@@ -303,10 +304,24 @@ def test_graphs_that_do_not_fit_together_are_refused() -> None:
         (SegmentationSettings(multimask=(1,), single=-1), "mask -1 is chosen"),
         (SegmentationSettings(multimask=(1,), rounds=17), "rounds is 17, it takes 0 to 16"),
         (SegmentationSettings(multimask=(1,), boxed=4), "mask 4 is chosen, and the decoder answers 4"),
-        (SegmentationSettings(multimask=(1,), mask_threshold=float("nan")), "a threshold is not a finite number"),
         (
-            SegmentationSettings(multimask=(1,), everything=EverythingSettings(points_per_side=0)),
-            "everything mode needs a point per side",
+            SegmentationSettings(multimask=(1,), mask_threshold=float("nan")),
+            "mask_threshold is nan, it takes a finite number",
+        ),
+        *(
+            (
+                SegmentationSettings(multimask=(1,), everything=EverythingSettings(**{name: wrong})),
+                f"of everything mode, {name} is",
+            )
+            for name, wrong in (
+                ("points_per_side", 0),
+                ("points_per_side", 257),
+                ("predicted_iou", math.nan),
+                ("stability", 1.5),
+                ("stability_offset", -1.0),
+                ("confident_logit", math.inf),
+                ("nms_iou", -0.1),
+            )
         ),
     ],
 )

@@ -22,6 +22,10 @@ MOST_ROUNDS = 16
 """Of refinement: further rounds no longer change a mask."""
 
 
+MOST_POINTS_PER_SIDE = 256
+"""65,536 points: more than 1 in 4 px of a frame of 512 px."""
+
+
 class EverythingSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Thresholds of everything mode. They belong to one checkpoint, so they are data.
 
@@ -38,6 +42,28 @@ class EverythingSettings(msgspec.Struct, frozen=True, kw_only=True):
     stability_offset: float = 1.0
     confident_logit: float | None = None
     nms_iou: float = 0.7
+
+
+RANGES: Mapping[str, tuple[float, float]] = {
+    "points_per_side": (1, MOST_POINTS_PER_SIDE), "predicted_iou": (-math.inf, math.inf), "stability": (0.0, 1.0),
+    "stability_offset": (0.0, math.inf), "confident_logit": (-math.inf, math.inf), "nms_iou": (0.0, 1.0),
+}  # fmt: skip
+"""Least and most of each number of `EverythingSettings`."""
+
+
+def range_problem(values: object, ranges: Mapping[str, tuple[float, float]] = RANGES) -> str:
+    """Which attribute of `values` is out of its range or not finite, as a sentence part; "" if none. None is in any
+    range."""
+    for name, (least, most) in ranges.items():
+        value = getattr(values, name)
+        if value is None:
+            continue
+        if not least <= value <= most:  # NaN is in no range
+            limits = f"{least:g} to {most:g}" if math.isfinite(most) else f"{least:g} or more"
+            return f"{name} is {value:g}, it takes {limits if math.isfinite(least) else 'a finite number'}"
+        if not math.isfinite(value):
+            return f"{name} is {value:g}, it takes a finite number"
+    return ""
 
 
 class SegmentationSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,12 +99,10 @@ def settings_problem(settings: SegmentationSettings, masks: int) -> str:
         return f"mask {odd[0]} is chosen, and the decoder answers {masks}"
     if not 0 <= settings.rounds <= MOST_ROUNDS:
         return f"rounds is {settings.rounds}, it takes 0 to {MOST_ROUNDS}"
-    every = settings.everything
-    numbers = (settings.mask_threshold, every.predicted_iou, every.stability, every.stability_offset, every.nms_iou)
-    if not all(math.isfinite(value) for value in (*numbers, every.confident_logit or 0.0)):
-        return "a threshold is not a finite number"
-    if every.points_per_side < 1 or every.stability_offset < 0:
-        return "everything mode needs a point per side or more, and an offset of at least 0"
+    if not math.isfinite(settings.mask_threshold):
+        return f"mask_threshold is {settings.mask_threshold:g}, it takes a finite number"
+    if problem := range_problem(settings.everything):
+        return f"of everything mode, {problem}"
     return ""
 
 

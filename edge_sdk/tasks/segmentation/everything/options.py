@@ -12,10 +12,8 @@ import msgspec
 from edge_sdk.counted import listed
 from edge_sdk.errors import BadUsage
 from edge_sdk.shown import shown
-from edge_sdk.tasks.segmentation.settings import EverythingSettings
+from edge_sdk.tasks.segmentation.settings import RANGES, EverythingSettings, range_problem
 
-MOST_POINTS_PER_SIDE = 256
-"""65,536 points: more than 1 in 4 px of a frame of 512 px."""
 MOST_CROP_LAYERS = 4
 """341 runs of the encoder."""
 
@@ -162,7 +160,7 @@ def _stated(values: Mapping[str, Any]) -> dict[str, Any]:
 def _converted(values: Mapping[str, Any]) -> SearchOptions:
     """Values by name, of their types and in their ranges."""
     out = SearchOptions(**{name: _read(name, value) for name, value in values.items()})
-    if problem := _problem(out):
+    if problem := range_problem(out, _RANGES):
         raise _invalid(problem)
     return out
 
@@ -215,23 +213,8 @@ def _invalid(problem: str) -> BadUsage:
     return BadUsage(f"an option of everything mode is invalid: {problem}")
 
 
-_RANGES: tuple[tuple[str, float, float], ...] = (
-    ("points_per_side", 1, MOST_POINTS_PER_SIDE), ("points_per_batch", 1, 4096), ("stability", 0.0, 1.0),
-    ("stability_offset", 0.0, math.inf), ("stability_slack", 0.0, 1.0), ("nms_iou", 0.0, 1.0),
-    ("crop_layers", 0, MOST_CROP_LAYERS), ("crop_overlap", 0.0, 0.9), ("crop_points_divisor", 1, 64),
-    ("crop_nms_iou", 0.0, 1.0), ("min_region_area_px", 0, math.inf),
-)  # fmt: skip
-
-
-def _problem(options: SearchOptions) -> str:
-    """Which value is out of its range, as a phrase; "" if none is."""
-    for name, least, most in _RANGES:
-        value = getattr(options, name)
-        if not least <= value <= most:  # NaN is in no range
-            limits = f"{least:g} or more" if math.isinf(most) else f"{least:g} to {most:g}"
-            return f"{name} is {value:g}, it takes {limits}"
-    for name in ("predicted_iou", "stability_offset", "confident_logit"):
-        value = getattr(options, name)
-        if value is not None and not math.isfinite(value):
-            return f"{name} is {value:g}, it takes a finite number"
-    return ""
+_RANGES: Mapping[str, tuple[float, float]] = {
+    **RANGES, "points_per_batch": (1, 4096), "stability_slack": (0.0, 1.0), "crop_layers": (0, MOST_CROP_LAYERS),
+    "crop_overlap": (0.0, 0.9), "crop_points_divisor": (1, 64), "crop_nms_iou": (0.0, 1.0),
+    "min_region_area_px": (0, math.inf),
+}  # fmt: skip
