@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from edge_sdk.decision.threshold import Verdict
 from edge_sdk.preprocess import Geometry, Grid
 from edge_sdk.shown import shown
-from edge_sdk.tasks.base import RunInfo
 from edge_sdk.tasks.images import Source
-from edge_sdk.tasks.plots import drawn_on, write_plot
+from edge_sdk.tasks.picture_result import PictureResult
+from edge_sdk.tasks.plots import write_plot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,26 +34,17 @@ class Region:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class AnomalyResult:
+class AnomalyResult(PictureResult):
     """One picture's answer. score: raw, higher = more anomalous, not clamped. verdict: by the bundle's decision.
 
     cells: float32 (tiles, h, w), the graph's own map. `map` and `regions` are made from it when first asked for.
-    source: the picture's name in texts; file: where it lies, None if pixels or bytes were given. bit_depth: by which
-    16-bit values are read. notes: what a person should look at (a picture far too small, or grey instead of in colour).
     """
-
-    suffix: ClassVar[str] = ".png"
 
     score: float
     verdict: Verdict
     cells: NDArray[np.float32]
     grid: Grid
     geometry: Geometry
-    ran: RunInfo
-    source: str = ""
-    file: Path | None = None
-    bit_depth: int | None = 16
-    notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         limit = "no threshold" if self.verdict.threshold is None else f"threshold {self.verdict.threshold:.6g}"
@@ -61,6 +52,11 @@ class AnomalyResult:
         return (
             f"<AnomalyResult {self.verdict.label}: score {self.score:.6g}, {limit}, {self.source or 'picture'}, {size}>"
         )
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the picture, px."""
+        return self.geometry.width, self.geometry.height
 
     @property
     def is_defect(self) -> bool:
@@ -107,9 +103,7 @@ class AnomalyResult:
         value shown in full colour; default: twice the threshold, or the map's own maximum without one. Raises BadInput:
         None, and the picture did not come from a file; what is no picture; one of another size.
         """
-        size = (self.geometry.width, self.geometry.height)
-        pixels = drawn_on(picture, self.file, bit_depth=self.bit_depth, size=size)
-        return overlay(pixels, self.map, self.regions, threshold=self.verdict.threshold, top=top)
+        return overlay(self.background(picture), self.map, self.regions, threshold=self.verdict.threshold, top=top)
 
     def line(self) -> str:
         """Verdict, score, picture, the strongest regions and notes."""

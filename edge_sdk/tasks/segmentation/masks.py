@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import cv2
 import numpy as np
@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from edge_sdk import atomic
 from edge_sdk.counted import counted
 from edge_sdk.errors import BadInput
-from edge_sdk.tasks.base import RunInfo
 from edge_sdk.tasks.images import Source
-from edge_sdk.tasks.plots import drawn_on, write_plot
+from edge_sdk.tasks.picture_result import PictureResult
+from edge_sdk.tasks.plots import write_plot
 from edge_sdk.tasks.segmentation.drawing import with_labels
 from edge_sdk.tasks.segmentation.frame import Frame
 from edge_sdk.tasks.segmentation.label_map import label_map
@@ -98,23 +98,12 @@ M = TypeVar("M", bound=Mask)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class MasksOfPicture(ABC, Generic[M]):
-    """Masks of one picture. width, height: of the picture, px. ran: what produced them.
-
-    source: the picture's name in texts; file: where it lies, None if pixels or bytes were given. bit_depth: by which
-    16-bit values are read. notes: what a person should look at. suffix: of what `save` writes.
-    """
-
-    suffix: ClassVar[str] = ".png"
+class MasksOfPicture(PictureResult, Generic[M]):
+    """Masks of one picture. width, height: of the picture, px."""
 
     masks: tuple[M, ...]
     width: int
     height: int
-    ran: RunInfo
-    source: str = ""
-    file: Path | None = None
-    bit_depth: int | None = 16
-    notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         found = counted(len(self), "mask")
@@ -125,6 +114,11 @@ class MasksOfPicture(ABC, Generic[M]):
 
     def __getitem__(self, index: int) -> M:
         return self.masks[index]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the picture, px."""
+        return self.width, self.height
 
     @abstractmethod
     def line(self) -> str:
@@ -170,8 +164,7 @@ class MasksOfPicture(ABC, Generic[M]):
         BadInput: None, and the picture did not come from a file; what is no picture; one of another size; more masks
         than 16 bits count.
         """
-        pixels = drawn_on(picture, self.file, bit_depth=self.bit_depth, size=(self.width, self.height))
-        return with_labels(pixels, self._labels)
+        return with_labels(self.background(picture), self._labels)
 
     def save(self, path: Path | str, picture: Source | None = None) -> None:
         """`plot` to a PNG or JPEG file, `to_json` to a .json file, the label map to one that ends in .labels.png.
