@@ -77,12 +77,35 @@ def test_a_picture_that_is_turned_by_its_exif_fits_the_map_of_what_is_seen(tmp_p
     assert len(list(one.masks(60, 80))) == 3
 
 
-def test_a_label_map_in_colour_is_refused_when_it_is_looked_at(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("mode", "kind", "words"),
+    [
+        ("RGB", "PNG", "a PNG in colour"), ("P", "PNG", "a PNG with a palette"), ("LA", "PNG", "a PNG with alpha"),
+        ("RGBA", "PNG", "a PNG in colour with alpha"), ("L", "JPEG", "a JPEG, which changes the numbers"),
+        ("L", "WEBP", "a WebP, which changes the numbers"), ("RGB", "BMP", "a picture uint8"),
+        ("RGB", "TIFF", "a picture uint8"),
+    ],
+)  # fmt: skip
+def test_a_label_map_that_is_none_is_refused_when_the_folder_is_read(
+    tmp_path: Path, mode: str, kind: str, words: str
+) -> None:
+    """Whatever its name says: else a training would end at the step that first looks at it."""
+    pil = pytest.importorskip("PIL.Image")
     annotated_folders.label_maps(tmp_path)
-    annotated_folders.write(tmp_path / "labels" / "train" / "round_0.png", np.zeros((60, 80, 3), np.uint8))
+    pil.new("L", (80, 60), 1).convert(mode).save(tmp_path / "labels" / "train" / "round_0.png", kind)
+    with pytest.raises(BadInput, match=f"a label map is a grey PNG of 8 or 16 bits, this is {words}"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind"), [("L", "TIFF"), ("I;16", "TIFF"), ("I;16", "PNG"), ("L", "BMP"), ("1", "PNG")]
+)
+def test_a_grey_label_map_of_another_kind_is_read(tmp_path: Path, mode: str, kind: str) -> None:
+    pil = pytest.importorskip("PIL.Image")
+    annotated_folders.label_maps(tmp_path)
+    pil.new(mode, (80, 60), 1).save(tmp_path / "labels" / "train" / "round_0.png", kind)
     one = next(one for one in read(tmp_path).train if one.path.stem == "round_0")
-    with pytest.raises(BadInput, match="a label map is a grey PNG of 8 or 16 bits, this is a picture uint8"):
-        list(one.masks(60, 80))
+    assert [mask.all() for mask in one.masks(60, 80)] == [True]
 
 
 def test_what_is_left_out_is_said(tmp_path: Path) -> None:

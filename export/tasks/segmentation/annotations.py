@@ -76,16 +76,39 @@ class CocoSegments:
             yield mask
 
 
+_PNG, _PNG_COLOUR = b"\x89PNG\r\n\x1a\n", 25
+_PNG_FORMS = {2: "in colour", 3: "with a palette", 4: "with alpha", 6: "in colour with alpha"}
+"""By the byte of the header at _PNG_COLOUR; 0 is grey."""
+_LOSSY = {"JPEG": b"\xff\xd8\xff", "WebP": b"RIFF"}
+
+
+def check_labels(data: bytes, *, where: str) -> None:
+    """Nothing if an encoded label map may be one, as far as its header says. A picture in colour named .png, or a JPEG,
+    has to be refused before a training starts, not at the step that first looks at it. Raises BadInput."""
+    kind = next((name for name, magic in _LOSSY.items() if data.startswith(magic)), "")
+    if kind:
+        raise _no_labels(f"a {kind}, which changes the numbers", where)
+    if data.startswith(_PNG):
+        form = _PNG_FORMS.get(data[_PNG_COLOUR], "")
+        if form:
+            raise _no_labels(f"a PNG {form}", where)
+    else:  # TIFF, BMP, PGM: rare enough to be decoded
+        read_labels(data, where=where)
+
+
 def read_labels(data: bytes, *, where: str) -> NDArray[np.uint16]:
     """uint16 (H, W) of an encoded label map. Raises BadInput for a picture in colour, or none."""
     decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if decoded is None or decoded.ndim != 2 or decoded.dtype not in (np.uint8, np.uint16):
-        form = "no picture" if decoded is None else f"a picture {decoded.dtype} {decoded.shape}"
-        raise BadInput(
-            f"a label map is a grey PNG of 8 or 16 bits, this is {form}", where=where,
-            hint="Write the numbers of segments as grey values, not as colours of a palette",
-        )  # fmt: skip
+        raise _no_labels("no picture" if decoded is None else f"a picture {decoded.dtype} {decoded.shape}", where)
     return np.asarray(decoded, np.uint16)
+
+
+def _no_labels(form: str, where: str) -> BadInput:
+    return BadInput(
+        f"a label map is a grey PNG of 8 or 16 bits, this is {form}", where=where,
+        hint="Write the numbers of segments as grey values, not as colours of a palette",
+    )  # fmt: skip
 
 
 def size_problem(what: Path | str, size: tuple[int, ...], other: Path | str, wanted: tuple[int, ...]) -> BadInput:

@@ -28,6 +28,7 @@ from edge_sdk.export.tasks.segmentation.annotations import (
     CocoSegments,
     LabelMap,
     SegmentationData,
+    check_labels,
     size_problem,
 )
 from edge_sdk.export.tasks.segmentation.options import SegmentationOptions, pattern_of
@@ -136,6 +137,7 @@ def _checked(one: _Found) -> tuple[str, tuple[LabelMap, ...]]:
     for path in one.labels:
         labels = plain_file.read(path, what="a label map")
         _check_size(data, one.path, (height, width), path, encoded.size(labels, where=shown(path))[::-1])
+        check_labels(labels, where=shown(path))
         maps.append(LabelMap(path=path, content=hashlib.sha256(labels).hexdigest()))
     if one.coco is not None:
         _check_size(data, one.path, (height, width), one.coco.where, (one.coco.height, one.coco.width))
