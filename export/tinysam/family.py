@@ -16,11 +16,11 @@ from edge_sdk.export.tasks.segmentation.annotations import SegmentationData
 from edge_sdk.export.tasks.segmentation.options import SegmentationOptions
 from edge_sdk.export.tasks.segmentation.samples import PromptSamples
 from edge_sdk.export.tinysam.calibration import FramePictures
-from edge_sdk.export.tinysam.length import Length
 from edge_sdk.export.tinysam.options import TinySamOptions, options_of
+from edge_sdk.export.tinysam.run_plan import RunPlan
 from edge_sdk.export.tinysam.scenes.regions import LIBRARY
 from edge_sdk.export.tinysam.scenes.sources import mixture, photographs_in
-from edge_sdk.export.tinysam.ways import way_of
+from edge_sdk.export.tinysam.strategies import strategy_of
 from edge_sdk.export.training import checkpoint, launch
 from edge_sdk.export.training.device import computing
 from edge_sdk.export.training.identity import digest
@@ -31,9 +31,9 @@ from edge_sdk.runtimes.probe import default_threads
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TinySamPlan(TrainingPlan):
-    """length: for the training itself."""
+    """run_plan: for the training itself."""
 
-    length: Length
+    run_plan: RunPlan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,17 +65,17 @@ class TinySAM:
         """What `train` would do; whatever is wrong with its arguments is raised here."""
         if options.photographs is not None or (data is not None and data.train):
             need(LIBRARY, extra="export")  # frames are drawn in a process of their own: found out now, not there
-        length = way_of(options).plan(data, options)
-        until = length.until
-        stored = None if until is None else checkpoint.read(folder, length.identity)
+        run_plan = strategy_of(options).plan(data, options)
+        until = run_plan.until
+        stored = None if until is None else checkpoint.read(folder, run_plan.identity)
         at = None if stored is None else stored.position
         return TinySamPlan(
-            length=length, run=digest(length.identity), steps=None if until is None else until.steps,
+            run_plan=run_plan, run=digest(run_plan.identity), steps=None if until is None else until.steps,
             time_budget_s=None if until is None else until.time_budget_s, kept_step=None if at is None else at.step,
             finished=until is None or (at is not None and until.over(at)), trains=until is not None,
-            processes=length.processes,
-            rows=(("network", f"{self.title} {length.network}"), *length.rows, ("device", length.device)),
-            facts={"network": length.network, "side": options.side, "device": length.device, **length.facts},
+            processes=run_plan.processes,
+            rows=(("network", f"{self.title} {run_plan.network}"), *run_plan.rows, ("device", run_plan.device)),
+            facts={"network": run_plan.network, "side": options.side, "device": run_plan.device, **run_plan.facts},
         )  # fmt: skip
 
     def train(
@@ -89,7 +89,9 @@ class TinySAM:
         threads = options.threads or max(1, default_threads() // launch.found().local)
         with computing(threads):
             try:
-                return way_of(options).train(data, options, folder=folder, progress=progress, length=planned.length)
+                return strategy_of(options).train(
+                    data, options, folder=folder, progress=progress, run_plan=planned.run_plan
+                )
             except KeyboardInterrupt as exc:  # outside the loop: while pictures are read
                 raise Stopped(
                     "stopped between steps of the training", where=str(folder), hint="Give the same command again"
@@ -97,7 +99,7 @@ class TinySAM:
 
     def graphs(self, trained: Trained) -> Exported:
         """Encoder, decoder and refiner, exact against the network."""
-        return way_of(options_of(trained)).graphs(trained)
+        return strategy_of(options_of(trained)).graphs(trained)
 
     def samples(
         self, data: SegmentationData | None, trained: Trained, exported: Exported, count: int

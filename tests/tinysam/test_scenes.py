@@ -21,11 +21,11 @@ from edge_sdk.export.tasks.segmentation.options import SegmentationOptions
 from edge_sdk.export.tasks.segmentation.reading import read_data
 from edge_sdk.export.tinysam.calibration import FramePictures
 from edge_sdk.export.tinysam.scenes import annotated
-from edge_sdk.export.tinysam.scenes.ahead import Ahead
 from edge_sdk.export.tinysam.scenes.annotated import Annotated
 from edge_sdk.export.tinysam.scenes.drawn import DRAWN_TEXTURES, LEAST_PX, LEAST_VISIBLE, Materials, _Canvas, scene
 from edge_sdk.export.tinysam.scenes.mixture import LEAST_PX as LEAST_ASKED_PX
 from edge_sdk.export.tinysam.scenes.mixture import Frame, Mixture, Shares, cutouts, read
+from edge_sdk.export.tinysam.scenes.prefetch import Prefetch
 from edge_sdk.export.tinysam.scenes.prompts import anywhere, jittered
 from edge_sdk.export.tinysam.scenes.regions import regions
 from edge_sdk.export.tinysam.scenes.shapes import _KINDS, jointed, shape
@@ -226,12 +226,12 @@ def test_sources_that_are_not_there_are_not_drawn_from(materials: Materials) -> 
 
 
 def test_a_process_of_its_own_draws_the_same_frames(mixture: Mixture) -> None:
-    inline = Ahead(mixture, batch=2, seed=3, apart=False)
-    with Ahead(mixture, batch=2, seed=3) as apart:
+    inline = Prefetch(mixture, batch=2, seed=3, apart=False)
+    with Prefetch(mixture, batch=2, seed=3) as apart:
         for step in (4, 5):
             assert all(same(one, two) for one, two in zip(apart.frames(step), inline.frames(step), strict=True))
     assert not same(inline.frames(4)[0], inline.frames(5)[0])
-    assert not same(inline.frames(4)[0], Ahead(mixture, batch=2, seed=4, apart=False).frames(4)[0])
+    assert not same(inline.frames(4)[0], Prefetch(mixture, batch=2, seed=4, apart=False).frames(4)[0])
 
 
 def test_calibration_pictures_are_the_same_each_time_they_are_asked_for(mixture: Mixture) -> None:

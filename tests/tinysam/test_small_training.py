@@ -14,9 +14,9 @@ from torch import nn
 
 from edge_sdk.errors import BadInput, Stopped
 from edge_sdk.export.tinysam import HIDDEN
-from edge_sdk.export.tinysam.scenes.ahead import Ahead
 from edge_sdk.export.tinysam.scenes.drawn import DRAWN_TEXTURES, Materials
 from edge_sdk.export.tinysam.scenes.mixture import Frame, Mixture
+from edge_sdk.export.tinysam.scenes.prefetch import Prefetch
 from edge_sdk.export.tinysam.small.decoder import MASK
 from edge_sdk.export.tinysam.small.model import FORMAT, SmallModel
 from edge_sdk.export.tinysam.small.train import PromptBatch, SmallRecipe, SmallTraining, guess_loss, spots_of
@@ -35,7 +35,7 @@ def mixture() -> Mixture:
     return Mixture([], [], Materials(surfaces), SIDE)
 
 
-class Same(Ahead):
+class Same(Prefetch):
     """The same frames at every step."""
 
     def frames(self, step: int) -> list[Frame]:
@@ -153,7 +153,7 @@ def test_a_share_of_second_rounds_has_no_correcting_point(
 def test_the_frozen_part_of_the_trunk_and_nothing_else_stays_as_it_is(mixture: Mixture) -> None:
     model = fresh()
     before = copy.deepcopy(model.state_dict())
-    lesson = SmallTraining(model, Ahead(mixture, batch=1, seed=0, apart=False), SmallRecipe(warm_steps=1))
+    lesson = SmallTraining(model, Prefetch(mixture, batch=1, seed=0, apart=False), SmallRecipe(warm_steps=1))
     for step in range(2):
         losses = lesson.losses(np.random.default_rng(0), Moment(step=step, done=0.0))
         sum(losses.values(), torch.zeros(())).backward()
@@ -180,7 +180,7 @@ class StopsAt(SmallTraining):
 
 
 def ran(kind: type[SmallTraining], mixture: Mixture, folder: Path, steps: int) -> tuple[SmallTraining, Position]:
-    lesson = kind(fresh(), Ahead(mixture, batch=1, seed=0, apart=False), SmallRecipe(warm_steps=2))
+    lesson = kind(fresh(), Prefetch(mixture, batch=1, seed=0, apart=False), SmallRecipe(warm_steps=2))
     plan = LoopPlan(steps=steps, checkpoint_every_s=0.0)
     position = loop.run(lesson, plan, folder=folder, identity={"what": "test"}, seed=0, progress=silent)
     return lesson, position

@@ -89,7 +89,7 @@ class Mask(ABC):
         if (width, height) != (frame.width, frame.height):
             raise BadInput(
                 f"the mask is of a picture of {width} x {height} px, this one has {frame.width} x {frame.height}",
-                hint="Give masks of the same picture",
+                hint="Give masks of pictures of that size",
             )
         return frame.prompt_of(pixels, cells)
 

@@ -12,7 +12,7 @@ from edge_sdk.errors import BadInput, BadUsage
 from edge_sdk.export.family import Exported, Trained
 from edge_sdk.export.tasks.segmentation.annotations import SegmentationData
 from edge_sdk.export.tasks.segmentation.reading import training_problem
-from edge_sdk.export.tinysam import whole
+from edge_sdk.export.tinysam import sam_like
 from edge_sdk.export.tinysam.distill import thresholds
 from edge_sdk.export.tinysam.distill import train as training
 from edge_sdk.export.tinysam.distill.frames import Views
@@ -21,11 +21,11 @@ from edge_sdk.export.tinysam.distill.recipe import DistillRecipe, ViewRecipe
 from edge_sdk.export.tinysam.distill.teacher import MOST_BYTES, Teacher
 from edge_sdk.export.tinysam.graph.encoder import check_size
 from edge_sdk.export.tinysam.layout import STUDENTS, SamLayout, student
-from edge_sdk.export.tinysam.length import Length, learned
 from edge_sdk.export.tinysam.options import TinySamOptions
+from edge_sdk.export.tinysam.run_plan import RunPlan, training_identity
 from edge_sdk.export.tinysam.sam import Sam
+from edge_sdk.export.tinysam.sam_like import SamLike
 from edge_sdk.export.tinysam.scenes.sources import digest_of, mixture
-from edge_sdk.export.tinysam.whole import Whole
 from edge_sdk.export.training import launch, loop
 from edge_sdk.export.training.identity import digest
 from edge_sdk.export.training.together import checked, joined
@@ -47,12 +47,12 @@ TAUGHT_S = 8 * 3600.0
 class _Pair:
     """Teacher and student, before any step. name: of the student, for people."""
 
-    teacher: Whole
+    teacher: SamLike
     student: Sam
     name: str
 
 
-def plan(data: SegmentationData | None, options: TinySamOptions) -> Length:
+def plan(data: SegmentationData | None, options: TinySamOptions) -> RunPlan:
     """Raises BadUsage where there is nothing to distil on, BadInput for a file that is no teacher or student, and for a
     student that could not be exported; NotThere for a device or package."""
     assert options.teacher is not None
@@ -63,11 +63,11 @@ def plan(data: SegmentationData | None, options: TinySamOptions) -> Length:
         )
     if (problem := training_problem(data)) is not None:
         raise problem
-    teacher = whole.read(options.teacher, side=options.side)
+    teacher = sam_like.read(options.teacher, side=options.side)
     layout, name = _student_of(options, teacher)
     recipe = recipe_of(options)
     files = [file for file in (options.teacher, options.weights) if file is not None]
-    identity = learned(
+    identity = training_identity(
         options, recipe, code=f"{CODE}, {training.CODE}", data=data.digest, processes=str(here.size),
         student_layout=repr(layout), files=digest_of(files),
     )  # fmt: skip
@@ -78,20 +78,20 @@ def plan(data: SegmentationData | None, options: TinySamOptions) -> Length:
         ("teacher's answers", _stored(recipe, layout, len(data.train))),
         *((("processes", str(here.size)),) if here.size > 1 else ()),
     )
-    return Length(
+    return RunPlan(
         until=_until(options), identity=identity, network=network, device=compute.name, processes=here.size, rows=rows,
         facts={"teacher": teacher.what, "student": name, "side": layout.image_size, "processes": here.size},
     )  # fmt: skip
 
 
 def train(
-    data: SegmentationData | None, options: TinySamOptions, *, folder: Path, progress: Progress, length: Length
+    data: SegmentationData | None, options: TinySamOptions, *, folder: Path, progress: Progress, run_plan: RunPlan
 ) -> Trained:
     """Train, or resume from the checkpoint in `folder`. Of several processes the first measures the thresholds of
     everything mode and writes the model."""
     assert data is not None
     assert options.teacher is not None
-    assert length.until is not None
+    assert run_plan.until is not None
     together = joined(options.device)
     pair, recipe = _pair(options), recipe_of(options)
     side = pair.student.layout.image_size
@@ -101,20 +101,20 @@ def train(
     )  # fmt: skip
     views = Views([MarkedPicture(one) for one in data.train], side, recipe.prompts, recipe.views, seed=options.seed)
     done = training.train(
-        pair.student, views, recipe, length.until, identity=length.identity, folder=folder, seed=options.seed,
+        pair.student, views, recipe, run_plan.until, identity=run_plan.identity, folder=folder, seed=options.seed,
         progress=progress, teacher=teacher, together=together, fill=False,
     )  # fmt: skip
     if together.rank == 0:
         net = done.net.cpu()
         made = mixture(data, [], side=side, seed=options.seed, progress=silent)
         measured = thresholds.measured(net, made, seed=options.seed, progress=progress)
-        whole.keep(Whole(net=net, what=pair.name, everything=measured), folder)
+        sam_like.keep(SamLike(net=net, what=pair.name, everything=measured), folder)
     position = done.position
     return Trained(
-        folder=folder, options=options, run=digest(length.identity), steps=position.step,
+        folder=folder, options=options, run=digest(run_plan.identity), steps=position.step,
         training_s=round(position.elapsed_s, 1), samples=len(data.train), history=position.history,
         facts={
-            **length.facts, "network": length.network, "notes": list(pair.teacher.notes),
+            **run_plan.facts, "network": run_plan.network, "notes": list(pair.teacher.notes),
             "segments": [asdict(one) for one in position.segments],
         },
     )  # fmt: skip
@@ -122,7 +122,7 @@ def train(
 
 def graphs(trained: Trained) -> Exported:
     """Encoder, decoder and refiner of the student in the run folder."""
-    return whole.graphs(trained)
+    return sam_like.graphs(trained)
 
 
 def recipe_of(options: TinySamOptions) -> DistillRecipe:
@@ -141,13 +141,13 @@ def _until(options: TinySamOptions) -> loop.LoopPlan:
     return loop.LoopPlan(steps=steps, time_budget_s=budget, checkpoint_every_s=120.0)
 
 
-def _student_of(options: TinySamOptions, teacher: Whole) -> tuple[SamLayout, str]:
+def _student_of(options: TinySamOptions, teacher: SamLike) -> tuple[SamLayout, str]:
     """The layout of the student, and its name."""
     wanted = teacher.net.layout
     if options.weights is None:
         name = options.student or next(iter(STUDENTS))
         return student(name, wanted), name
-    start = whole.read(options.weights, side=wanted.image_size)
+    start = sam_like.read(options.weights, side=wanted.image_size)
     check_size(start.net.image_encoder)  # a new student is one of STUDENTS, which all fit
     layout = start.net.layout
     for what, theirs, ours in (
@@ -167,10 +167,10 @@ def _pair(options: TinySamOptions) -> _Pair:
     """A new student has its encoder as the seed draws it, and the teacher's prompt encoder and decoder: its tokens then
     mean what the teacher's do."""
     assert options.teacher is not None
-    teacher = whole.read(options.teacher, side=options.side)
+    teacher = sam_like.read(options.teacher, side=options.side)
     layout, name = _student_of(options, teacher)
     if options.weights is not None:
-        return _Pair(teacher, whole.read(options.weights, side=layout.image_size).net.requires_grad_(True), name)
+        return _Pair(teacher, sam_like.read(options.weights, side=layout.image_size).net.requires_grad_(True), name)
     torch.manual_seed(options.seed)
     net = Sam(layout)
     own = {key: value for key, value in net.state_dict().items() if key.startswith("image_encoder.")}

@@ -27,8 +27,8 @@ from edge_sdk.export.tinysam.layout import Lite0Layout
 from edge_sdk.export.tinysam.mask_losses import actual_iou, cross_entropy, dice, focal
 from edge_sdk.export.tinysam.optimizer import adamw
 from edge_sdk.export.tinysam.sam import Sam, normalised_frames
-from edge_sdk.export.tinysam.scenes.ahead import Ahead
 from edge_sdk.export.tinysam.scenes.mixture import Frame
+from edge_sdk.export.tinysam.scenes.prefetch import Prefetch
 from edge_sdk.export.training import loop
 from edge_sdk.export.training.checkpoint import Position
 from edge_sdk.export.training.device import CPU, Compute
@@ -48,7 +48,7 @@ class Distillation(AveragedTraining[Sam]):
     none."""
 
     def __init__(
-        self, student: Sam, ahead: Ahead, recipe: DistillRecipe, *, teacher: Teacher | None, compute: Compute = CPU
+        self, student: Sam, frames: Prefetch, recipe: DistillRecipe, *, teacher: Teacher | None, compute: Compute = CPU
     ) -> None:
         if recipe.weights.taught and teacher is None:
             raise BadUsage("this recipe learns from a teacher, and none is given", hint='Or take the stage "none"')
@@ -58,13 +58,13 @@ class Distillation(AveragedTraining[Sam]):
             weight_decay=recipe.weight_decay,
         )  # fmt: skip
         super().__init__(pair, optimizer, recipe)
-        self._ahead, self._recipe = ahead, recipe
+        self._frames, self._recipe = frames, recipe
         self._teacher, self._compute = teacher if recipe.weights.taught else None, compute
         self._px = student.layout.image_size / student.layout.mask_side
 
     def losses(self, rng: np.random.Generator, now: Moment) -> Mapping[str, Tensor]:
         student, recipe = self.begun(now), self._recipe
-        frames = self._ahead.frames(now.step)
+        frames = self._frames.frames(now.step)
         truth = self._truth(frames)
         embedding = student.encode(normalised_frames(*stacked(frames, self._compute)))
         asked = self._hard(rng, embedding.detach(), prompts.of_frames(frames).to(embedding.device), truth)
@@ -179,8 +179,8 @@ def train(
     """
     shown = progress if together.rank == 0 else silent
     frames_seed = seed + _RANKS_APART * together.rank
-    with Ahead(views, batch=recipe.batch, seed=frames_seed, apart=apart) as ahead:
-        lesson = Distillation(student, ahead, recipe, teacher=teacher, compute=together.compute)
+    with Prefetch(views, batch=recipe.batch, seed=frames_seed, apart=apart) as frames:
+        lesson = Distillation(student, frames, recipe, teacher=teacher, compute=together.compute)
         if fill and teacher is not None and recipe.weights.taught and teacher.store is not None and views.whole():
             mine = range(together.rank, views.whole(), together.size)
             teacher.fill(map(views.pixels, mine), len(mine), progress=shown)

@@ -13,10 +13,10 @@ from edge_sdk.export.family import Exported, FloatGraph, Trained
 from edge_sdk.export.tasks.segmentation.annotations import SegmentationData
 from edge_sdk.export.tasks.segmentation.reading import training_problem
 from edge_sdk.export.tinysam import ENCODER_TRIALS
-from edge_sdk.export.tinysam.length import Length, untaught, wants_training
 from edge_sdk.export.tinysam.options import EVERYTHING, PROMPTS, SIDE, TOKENS, TinySamOptions, framed, options_of
 from edge_sdk.export.tinysam.ranges.guided import guided
-from edge_sdk.export.tinysam.scenes.ahead import Ahead
+from edge_sdk.export.tinysam.run_plan import RunPlan, teacherless_identity, wants_training
+from edge_sdk.export.tinysam.scenes.prefetch import Prefetch
 from edge_sdk.export.tinysam.scenes.sources import digest_of, mixture, photographs_in
 from edge_sdk.export.tinysam.small import graph, thresholds
 from edge_sdk.export.tinysam.small.decoder import BOXED, ROUNDS
@@ -58,7 +58,7 @@ def recipe_of(options: TinySamOptions) -> SmallRecipe:
     return recipe if options.rate is None else recipe.at(options.rate)
 
 
-def plan(data: SegmentationData | None, options: TinySamOptions) -> Length:
+def plan(data: SegmentationData | None, options: TinySamOptions) -> RunPlan:
     """Raises BadUsage for what can't be trained, BadInput for a folder or file that is missing."""
     start_of(options)  # a weights file of another network is refused before anything is read
     trains = wants_training(data, options)
@@ -73,11 +73,11 @@ def plan(data: SegmentationData | None, options: TinySamOptions) -> Length:
         )
     photographs = photographs_in(options.photographs)
     start = "trunk" if options.scratch else digest_of([options.weights or SHIPPED])
-    identity = untaught(
+    identity = teacherless_identity(
         options, recipe_of(options), code=CODE, data="none" if data is None else data.digest,
         photographs=digest_of(photographs), start=start,
     )  # fmt: skip
-    return Length(until=_until(options) if trains else None, identity=identity, network="small", device=CPU.name)
+    return RunPlan(until=_until(options) if trains else None, identity=identity, network="small", device=CPU.name)
 
 
 def _until(options: TinySamOptions) -> loop.LoopPlan:
@@ -88,22 +88,22 @@ def _until(options: TinySamOptions) -> loop.LoopPlan:
 
 
 def train(
-    data: SegmentationData | None, options: TinySamOptions, *, folder: Path, progress: Progress, length: Length
+    data: SegmentationData | None, options: TinySamOptions, *, folder: Path, progress: Progress, run_plan: RunPlan
 ) -> Trained:
     """Train, or resume from the checkpoint in `folder`; with nothing to train, the model as it is. The thresholds of
     everything mode are measured for weights that bring none of their own."""
     model = start_of(options)
     position = Position(finished=True)
     made = None
-    if length.until is not None or EVERYTHING not in model.facts:
+    if run_plan.until is not None or EVERYTHING not in model.facts:
         made = mixture(data, photographs_in(options.photographs), side=model.side, seed=options.seed, progress=progress)
-    if length.until is not None:
+    if run_plan.until is not None:
         assert made is not None
         recipe = recipe_of(options)
-        with Ahead(made, batch=recipe.batch, seed=options.seed) as ahead:
-            lesson = SmallTraining(CPU.place(model), ahead, recipe)
+        with Prefetch(made, batch=recipe.batch, seed=options.seed) as frames:
+            lesson = SmallTraining(CPU.place(model), frames, recipe)
             position = loop.run(
-                lesson, length.until, folder=folder, identity=length.identity, seed=options.seed, progress=progress
+                lesson, run_plan.until, folder=folder, identity=run_plan.identity, seed=options.seed, progress=progress
             )
         model = lesson.kept
     if made is not None:
@@ -111,7 +111,7 @@ def train(
         model.facts = {**model.facts, EVERYTHING: msgspec.to_builtins(found)}
     model.save(folder / MODEL)
     return Trained(
-        folder=folder, options=options, run=digest(length.identity), steps=position.step,
+        folder=folder, options=options, run=digest(run_plan.identity), steps=position.step,
         training_s=round(position.elapsed_s, 1), samples=0 if data is None else len(data.train),
         history=position.history,
         facts={"size": "small", "side": model.side, "segments": [asdict(one) for one in position.segments]},

@@ -16,8 +16,8 @@ from edge_sdk.export.tinysam import BOTTOM_RIGHT, HIDDEN, NEGATIVE, POSITIVE, TO
 from edge_sdk.export.tinysam.averaged import AveragedTraining, Pair
 from edge_sdk.export.tinysam.mask_losses import cross_entropy, dice
 from edge_sdk.export.tinysam.optimizer import adamw
-from edge_sdk.export.tinysam.scenes.ahead import Ahead
 from edge_sdk.export.tinysam.scenes.mixture import Frame
+from edge_sdk.export.tinysam.scenes.prefetch import Prefetch
 from edge_sdk.export.tinysam.small.decoder import (
     MASK,
     Prompts,
@@ -103,17 +103,17 @@ class SmallRecipe:
 class SmallTraining(AveragedTraining[SmallModel]):
     """What one step does (the protocol `Trainable`)."""
 
-    def __init__(self, model: SmallModel, ahead: Ahead, recipe: SmallRecipe) -> None:
+    def __init__(self, model: SmallModel, frames: Prefetch, recipe: SmallRecipe) -> None:
         optimizer = adamw(
             model, pretrained="encoder.blocks.", rate=recipe.rate, pretrained_rate=recipe.trunk_rate,
             weight_decay=recipe.weight_decay,
         )  # fmt: skip
         super().__init__(Pair(model), optimizer, recipe)
-        self._ahead, self._recipe = ahead, recipe
+        self._frames, self._recipe = frames, recipe
 
     def losses(self, rng: np.random.Generator, now: Moment) -> Mapping[str, Tensor]:
         model, recipe = self.begun(now), self._recipe
-        frames = self._ahead.frames(now.step)
+        frames = self._frames.frames(now.step)
         image = torch.from_numpy(np.stack([f.image for f in frames]))
         extent = torch.tensor([f.extent for f in frames], dtype=torch.float32)
         features = model.encoder(image, extent)

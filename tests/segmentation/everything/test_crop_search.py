@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from edge_sdk.tasks.segmentation.decoding import Decoded, EncodedImage
 from edge_sdk.tasks.segmentation.everything.full_size import part_above
-from edge_sdk.tasks.segmentation.everything.held import held
 from edge_sdk.tasks.segmentation.everything.options import EverythingOptions, resolved
+from edge_sdk.tasks.segmentation.everything.partial_logits import partial_logits
 from edge_sdk.tasks.segmentation.everything.search import Search
 from edge_sdk.tasks.segmentation.frame import Frame
 from edge_sdk.tasks.segmentation.settings import EverythingSettings
@@ -113,5 +113,5 @@ def test_all_that_a_single_cell_reaches_is_in_its_part(
     wanted = there.place(logits, window, threshold=level)
     np.testing.assert_array_equal(whole, wanted)
     if window is not None or cells <= there.side:  # as in every network: a cell is a pixel of the frame or more
-        kept = held(logits, there.valid(cells, window), level=level)
+        kept = partial_logits(logits, there.valid(cells, window), level=level)
         np.testing.assert_array_equal(there.place(kept.grid, window, threshold=level), wanted)

@@ -14,8 +14,8 @@ from edge_sdk.tasks.segmentation.everything.candidates import Candidate, Filter,
 from edge_sdk.tasks.segmentation.everything.clean_up import fill_gaps, remove_islands
 from edge_sdk.tasks.segmentation.everything.crops import crops_of, smallest_first
 from edge_sdk.tasks.segmentation.everything.full_size import encode_part, part_above, values_at
-from edge_sdk.tasks.segmentation.everything.held import Held, held
 from edge_sdk.tasks.segmentation.everything.options import resolved
+from edge_sdk.tasks.segmentation.everything.partial_logits import PartialLogits, partial_logits
 from edge_sdk.tasks.segmentation.everything.points import STEPS, coarse_points, fine_points, hierarchical_count
 from edge_sdk.tasks.segmentation.frame import Frame
 from edge_sdk.tasks.segmentation.label_map import label_map
@@ -191,7 +191,7 @@ def test_room_is_made_of_what_is_least_likely_to_be_answered(seed: int, count: i
     candidates = [
         Candidate(
             point=(0.0, 0.0), mask=0, predicted_iou=float(score), stability=1.0, box=box.astype(np.float64),
-            window=None, logits=Held(part=grid, row=0, column=0, cells=2, outside=-1.0),
+            window=None, logits=PartialLogits(part=grid, row=0, column=0, cells=2, outside=-1.0),
         )
         for score, box, grid in zip(rng.permutation(count) / 12, boxes(rng, count), grids, strict=True)
     ]  # fmt: skip
@@ -214,7 +214,7 @@ def test_the_held_part_of_a_grid_gives_the_same_at_full_size(
     logits[y : y + 4, x : x + 4] = rng.normal(1, 2, (4, 4))
     logits += rng.normal(0, 0.5, (16, 16)).astype(np.float32)
     window = (*rng.uniform(-10, 16, 2).tolist(), *rng.uniform(18, 40, 2).tolist()) if in_window else None
-    kept = held(logits, there.valid(16, window), level=level)
+    kept = partial_logits(logits, there.valid(16, window), level=level)
     assert kept.nbytes <= logits.nbytes
     for at in (level, level + 0.5):
         wanted = there.place(logits, window, threshold=at)
@@ -243,7 +243,7 @@ def test_what_is_brought_to_full_size_of_held_cells_is_what_is_brought_of_all(
     there = frame(width, height)
     logits = rng.normal(-6, 3, (16, 16)).astype(np.float32)
     window = (*rng.uniform(-10, 16, 2).tolist(), *rng.uniform(18, 40, 2).tolist()) if in_window else None
-    kept = held(logits, there.valid(16, window), level=0.0)
+    kept = partial_logits(logits, there.valid(16, window), level=0.0)
     whole, part = (part_above(grid, window, there, level=0.0) for grid in (logits, kept.grid))
     assert (part.x, part.y, part.logits.shape) == (whole.x, whole.y, whole.logits.shape)
     np.testing.assert_array_equal(part.logits > 0, whole.logits > 0)

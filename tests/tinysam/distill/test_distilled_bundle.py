@@ -28,8 +28,8 @@ from edge_sdk.export.tinysam.distill.marked import MarkedPicture, layered
 from edge_sdk.export.tinysam.distill.recipe import PromptRecipe, ViewRecipe
 from edge_sdk.export.tinysam.family import TinySAM
 from edge_sdk.export.tinysam.layout import STUDENTS, SamLayout, student
-from edge_sdk.export.tinysam.length import untaught
 from edge_sdk.export.tinysam.options import OF_DISTILLATION, TinySamOptions
+from edge_sdk.export.tinysam.run_plan import teacherless_identity
 from edge_sdk.export.tinysam.sam import Sam
 from edge_sdk.progress import Progress, silent
 from edge_sdk.tasks.segmentation.segmenter import PromptSegmenter
@@ -223,7 +223,7 @@ def test_instances_of_coco_that_lie_on_each_other_are_all_asked_for(tmp_path: Pa
 
 def test_options_of_a_distillation_are_no_part_of_other_trainings() -> None:
     """A checkpoint of the small size is resumed by versions with more of them."""
-    assert not set(untaught(TinySamOptions(), code="1")) & set(OF_DISTILLATION)
+    assert not set(teacherless_identity(TinySamOptions(), code="1")) & set(OF_DISTILLATION)
 
 
 def test_a_training_in_one_process_is_not_started_twice(

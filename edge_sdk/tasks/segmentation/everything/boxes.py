@@ -62,7 +62,7 @@ class Suppression:
         rest = self._at + 1 + np.flatnonzero(self._stands[self._at + 1 :])
         self._stands[rest] = overlaps(self._boxes[self._at], self._boxes[rest]) <= self._overlap
 
-    def ahead(self) -> Iterator[int]:
+    def upcoming(self) -> Iterator[int]:
         """Indices that iteration will give from here on if nothing more is kept, the last one given among them."""
         first = max(0, self._at)
         return iter(self._order[first:][self._stands[first:]].tolist())

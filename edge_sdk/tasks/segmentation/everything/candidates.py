@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from edge_sdk.tasks.segmentation.decoding import Decoded
 from edge_sdk.tasks.segmentation.everything.boxes import box_of, suppress
 from edge_sdk.tasks.segmentation.everything.full_size import part_above
-from edge_sdk.tasks.segmentation.everything.held import Held, held
 from edge_sdk.tasks.segmentation.everything.options import SearchOptions
+from edge_sdk.tasks.segmentation.everything.partial_logits import PartialLogits, partial_logits
 from edge_sdk.tasks.segmentation.everything.stability import stability
 from edge_sdk.tasks.segmentation.frame import Frame, Window
 
@@ -35,7 +35,7 @@ class Candidate:
     stability: float
     box: NDArray[np.float64]
     window: Window | None
-    logits: Held | None
+    logits: PartialLogits | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -70,7 +70,7 @@ class Filter:
         x, y = points[prompt]
         return Candidate(
             point=(float(x), float(y)), mask=mask, predicted_iou=float(decoded.iou[prompt, mask]), stability=stable,
-            box=box, window=window, logits=held(logits, (rows, columns), level=self.level),
+            box=box, window=window, logits=partial_logits(logits, (rows, columns), level=self.level),
         )  # fmt: skip
 
     @property
@@ -78,9 +78,9 @@ class Filter:
         """The lowest logit that is asked for at full size."""
         return self.threshold - self.options.stability_offset
 
-    def held(self, logits: NDArray[np.float32], window: Window | None) -> Held:
+    def partial(self, logits: NDArray[np.float32], window: Window | None) -> PartialLogits:
         """What a candidate holds of its grid (m, m), which was decoded again."""
-        return held(logits, self.frame.valid(logits.shape[0], window), level=self.level)
+        return partial_logits(logits, self.frame.valid(logits.shape[0], window), level=self.level)
 
     def _box(
         self, seen: NDArray[np.float32], row: int, column: int, cells: int, window: Window | None

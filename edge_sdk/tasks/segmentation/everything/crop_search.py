@@ -112,7 +112,7 @@ class CropSearch:
         for index in walk:
             one = self._candidates[index]
             if one.logits is None:
-                self._decode_again([self._candidates[ahead] for ahead in walk.ahead()])
+                self._decode_again([self._candidates[index] for index in walk.upcoming()])
             found = self._at_full_size(one, width, height)
             one.logits = None
             if found is not None:
@@ -134,7 +134,7 @@ class CropSearch:
         decoded = self._decode(np.array(points))
         for row, point in enumerate(points):
             for one in missing[point]:
-                logits = self.passes.held(decoded.masks[row, one.mask], one.window)
+                logits = self.passes.partial(decoded.masks[row, one.mask], one.window)
                 if row and held + logits.nbytes > self.held_bytes:
                     return
                 one.logits, held = logits, held + logits.nbytes

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_sdk.preprocess import bilinear
-from edge_sdk.tasks.segmentation.everything.held import cells_above
+from edge_sdk.tasks.segmentation.everything.partial_logits import cells_above
 from edge_sdk.tasks.segmentation.frame import Frame, Window, interpolated
 from edge_sdk.tasks.segmentation.rle import Rle
 

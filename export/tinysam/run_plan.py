@@ -13,7 +13,7 @@ from edge_sdk.export.training.identity import identify
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Length:
+class RunPlan:
     """until: None = nothing is trained, the weights are exported as they are. identity: what checkpoints share.
 
     network, device: in words. processes: that train it. rows, facts: what else a plan shows to people, and in JSON.
@@ -35,13 +35,15 @@ def wants_training(data: SegmentationData | None, options: TinySamOptions) -> bo
     return data is not None or options.steps is not None or options.time_budget_s is not None
 
 
-def learned(options: TinySamOptions, recipe: object = None, *, code: str, **made_of: str) -> dict[str, str]:
+def training_identity(options: TinySamOptions, recipe: object = None, *, code: str, **made_of: str) -> dict[str, str]:
     """`identify` without the options of the calibration."""
     found = identify(options, recipe, code=code, **made_of)
     return {name: text for name, text in found.items() if name not in OF_CALIBRATION}
 
 
-def untaught(options: TinySamOptions, recipe: object = None, *, code: str, **made_of: str) -> dict[str, str]:
-    """`learned` of a training without a teacher: the options of a distillation are no part of it."""
-    found = learned(options, recipe, code=code, **made_of)
+def teacherless_identity(
+    options: TinySamOptions, recipe: object = None, *, code: str, **made_of: str
+) -> dict[str, str]:
+    """`training_identity` of a training without a teacher: the options of a distillation are no part of it."""
+    found = training_identity(options, recipe, code=code, **made_of)
     return {name: text for name, text in found.items() if name not in OF_DISTILLATION}

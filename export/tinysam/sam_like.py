@@ -16,9 +16,9 @@ from edge_sdk.export.tinysam.graph.decoder import decoder_graph
 from edge_sdk.export.tinysam.graph.encoder import encoder_graph
 from edge_sdk.export.tinysam.graph.prompts import prompt_nodes
 from edge_sdk.export.tinysam.layout import IMAGE_SIZE, VitLayout
-from edge_sdk.export.tinysam.length import Length, untaught, wants_training
 from edge_sdk.export.tinysam.options import EVERYTHING, PROMPTS, TOKENS, TinySamOptions, framed, options_of
 from edge_sdk.export.tinysam.ranges.guided import guided
+from edge_sdk.export.tinysam.run_plan import RunPlan, teacherless_identity, wants_training
 from edge_sdk.export.tinysam.sam import Sam
 from edge_sdk.export.tinysam.scenes.sources import digest_of, photographs_in
 from edge_sdk.export.tinysam.small.model import FORMAT as SMALL
@@ -33,7 +33,7 @@ CONFIDENT_LOGIT = 8.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Whole:
+class SamLike:
     """A network read from a file. what: its name for people. notes: what is to be known of the file, a line each.
     everything: the thresholds that belong to its weights."""
 
@@ -48,12 +48,12 @@ def is_ours(path: Path) -> bool:
     return path.suffix == ".safetensors" and tensors_file.kind_of(path) == saved.FORMAT
 
 
-def read(path: Path, *, side: int | None = None) -> Whole:
+def read(path: Path, *, side: int | None = None) -> SamLike:
     """The network of a weights file: our own, or as TinySAM, MobileSAM and SAM are published. side: of the frame, px,
     None = its own. Raises BadInput."""
     if is_ours(path):
         net, facts = saved.read(path, image_size=side)
-        return Whole(net=net, what=str(facts.get("what", "SAM-like, trained here")), everything=stated(facts))
+        return SamLike(net=net, what=str(facts.get("what", "SAM-like, trained here")), everything=stated(facts))
     if tensors_file.kind_of(path) == SMALL:
         raise BadInput(
             "this is the small size, whose masks cover windows, not the whole frame", where=str(path),
@@ -65,10 +65,10 @@ def read(path: Path, *, side: int | None = None) -> Whole:
         notes.append("its tables of positions are for 1024 px and were resized: expect a lower quality")
     confident = None if _is_sam(found.net) else CONFIDENT_LOGIT
     everything = EverythingSettings(confident_logit=confident)
-    return Whole(net=found.net, what=found.encoder, notes=tuple(notes), everything=everything)
+    return SamLike(net=found.net, what=found.encoder, notes=tuple(notes), everything=everything)
 
 
-def plan(data: SegmentationData | None, options: TinySamOptions) -> Length:
+def plan(data: SegmentationData | None, options: TinySamOptions) -> RunPlan:
     """Raises BadInput for a file that holds no such network, BadUsage for a training."""
     assert options.weights is not None
     if wants_training(data, options):
@@ -78,27 +78,27 @@ def plan(data: SegmentationData | None, options: TinySamOptions) -> Length:
             "name a --teacher to distil from",
         )
     read(options.weights, side=options.side)
-    identity = untaught(
+    identity = teacherless_identity(
         options, code=CODE, data="none" if data is None else data.digest,
         photographs=digest_of(photographs_in(options.photographs)), start=digest_of([options.weights]),
     )  # fmt: skip
-    return Length(until=None, identity=identity, network="of --weights")
+    return RunPlan(until=None, identity=identity, network="of --weights")
 
 
 def train(
-    data: SegmentationData | None, options: TinySamOptions, *, folder: Path, progress: Progress, length: Length
+    data: SegmentationData | None, options: TinySamOptions, *, folder: Path, progress: Progress, run_plan: RunPlan
 ) -> Trained:
     """Nothing is learned: the network is kept in the run folder."""
     assert options.weights is not None
     found = read(options.weights, side=options.side)
     keep(found, folder)
     return Trained(
-        folder=folder, options=options, run=digest(length.identity), steps=0, training_s=0.0, samples=0,
+        folder=folder, options=options, run=digest(run_plan.identity), steps=0, training_s=0.0, samples=0,
         facts={"network": found.what, "side": found.net.layout.image_size, "notes": list(found.notes)},
     )  # fmt: skip
 
 
-def keep(found: Whole, folder: Path) -> None:
+def keep(found: SamLike, folder: Path) -> None:
     """Writes the network into a run folder, where `graphs` finds it. Raises CantWrite."""
     facts = {"what": found.what, EVERYTHING: msgspec.to_builtins(found.everything)}
     saved.write(found.net, folder / saved.NAME, facts=facts)
@@ -123,7 +123,7 @@ def graphs(trained: Trained) -> Exported:
     return Exported(graphs=made, settings=settings_of(found), preprocessing=framed(net.layout.image_size))
 
 
-def settings_of(found: Whole) -> SegmentationSettings:
+def settings_of(found: SamLike) -> SegmentationSettings:
     """SAM answers prompts of several tokens with its mask 0; TinySAM never does, and MobileSAM has the same keys."""
     return SegmentationSettings(
         multimask=tuple(range(1, found.net.layout.decoder.masks)), single=0 if _is_sam(found.net) else None,

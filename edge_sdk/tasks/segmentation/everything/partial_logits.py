@@ -18,7 +18,7 @@ px, which mixes neighbouring px of the frame. Enough where a cell is a pixel of 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Held:
+class PartialLogits:
     """Logits float32 (h, w) from `row` and `column` of a grid of cells x cells; outside: the value of all others.
 
     Wherever the full grid, interpolated, is above the level that this was made for, `grid` gives the same; elsewhere
@@ -60,7 +60,7 @@ def cells_above(
     return column + left, row + top, column + right, row + bottom
 
 
-def held(logits: NDArray[np.float32], visible: tuple[slice, slice], *, level: float) -> Held:
+def partial_logits(logits: NDArray[np.float32], visible: tuple[slice, slice], *, level: float) -> PartialLogits:
     """What has to be held of a grid (m, m) whose full size is asked for above `level`, in the `visible` rows and
     columns (`Frame.valid`)."""
     left, top, right, bottom = cells_above(logits, visible, level=level)
@@ -68,4 +68,4 @@ def held(logits: NDArray[np.float32], visible: tuple[slice, slice], *, level: fl
     part = logits[row : bottom + _AROUND, column : right + _AROUND]
     # A copy: a view would keep the answers to a whole batch of points in memory. And below the level by enough to stay
     # there, however the interpolation rounds.
-    return Held(part=part.copy(), row=row, column=column, cells=logits.shape[0], outside=level - 1.0)
+    return PartialLogits(part=part.copy(), row=row, column=column, cells=logits.shape[0], outside=level - 1.0)

@@ -28,7 +28,7 @@ _source: list[Source] = []
 """Of the drawing process: sent once."""
 
 
-class Ahead:
+class Prefetch:
     """Frames by step. They depend on the seed and the step alone, so a resumed run sees those that it would have seen.
 
     apart: draw in another process. Use it as a context manager, or call `close`.
@@ -58,7 +58,7 @@ class Ahead:
             self._pool.shutdown(cancel_futures=True)
             self._pool = None
 
-    def __enter__(self) -> Ahead:
+    def __enter__(self) -> Prefetch:
         return self
 
     def __exit__(self, *_: object) -> None:
