@@ -135,9 +135,8 @@ def demo(
         verified = verify(built.path, progress=staged)
         staged.on_stage("verify")
         keys = speeds.timed(verified, speeds.worth_timing() if timed is None else timed)
-        measured = report.Measured(
-            speeds=speeds.measured(built.path, keys, progress=staged), verified=verified, machine=machine()
-        )
+        taken = speeds.measured(built.path, keys, progress=staged)
+        measured = report.measured(built, speeds=taken, verified=verified, machine=machine())
         staged.on_stage("profile")
         page = out / "report.html"
         report.write(page, built, measured)

@@ -48,11 +48,12 @@ LONG_WORD = 40
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """What the page shows besides the build: speed, verification, the machine that both were taken on."""
+    """What the page shows besides the build: speed, verification, what the task shows, the machine of all of it."""
 
     speeds: Speeds
     verified: VerifyReport
     machine: Mapping[str, str]
+    sections: tuple[Section, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +65,12 @@ class Page:
     cards: tuple[Card, ...]
     sections: tuple[Section, ...]
     licence: str
+
+
+def measured(built: Built, *, speeds: Speeds, verified: VerifyReport, machine: Mapping[str, str]) -> Measured:
+    """With the sections of the task, which may run the bundle for them: the page itself measures nothing."""
+    sections = export_task(built.made.family.task).sections(built, verified)
+    return Measured(speeds=speeds, verified=verified, machine=machine, sections=tuple(sections))
 
 
 def write(path: Path, built: Built, measured: Measured) -> None:
@@ -95,7 +102,7 @@ def _page(built: Built, measured: Measured) -> Page:
         lead=_lead(built, made.created_utc, measured.machine),
         cards=(*task.cards(built), *_fastest(measured)),
         sections=(
-            *task.sections(built, measured.verified),
+            *measured.sections,
             *_speeds(manifest, measured.speeds),
             _verified(measured.verified),
             *_calibrations(built),

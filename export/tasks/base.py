@@ -253,5 +253,5 @@ class ExportTask:
         return ()
 
     def sections(self, built: Built, verified: VerifyReport) -> Sequence[Section]:
-        """Sections of the report page, above speed, verification and calibration."""
+        """Sections of the report page, above speed, verification and calibration. May run the bundle, once."""
         return ()

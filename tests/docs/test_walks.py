@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
+import disk_graphs
 import numpy as np
 import pytest
 import tiny
@@ -101,7 +102,7 @@ def test_a_count_of_a_function_that_is_in_no_file_raises() -> None:
         Trace().count("export/pictures/store.py", "_made")
 
 
-@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
 def test_a_walk_names_each_file_once_and_all_of_them_exist(number: int) -> None:
     walk = Walk.number(number)
     assert len(walk.stations) > 5
@@ -240,3 +241,21 @@ def test_a_training_picture_crosses_the_files_of_walk_3_and_is_decoded_once(tmp_
     learned = {"export/trunk/lite0.py", "export/efficientad/saved.py", "export/efficientad/xs/model.py"}
     assert callers(trace, "export/tensors_file.py") == {*learned, "export/training/checkpoint.py"}
     assert callers(trace, "export/tensors_file.py", "opened") == {"export/efficientad/xs/model.py"}
+
+
+def test_a_picture_and_a_click_cross_the_files_of_walk_4(tmp_path: Path) -> None:
+    bundle, picture = disk_graphs.write(tmp_path / "windows.edge", windowed=True), tmp_path / "part.png"
+    cv2.imwrite(str(picture), tiny.picture(5))
+    with disk_graphs.opened(bundle) as segmenter:
+        with traced() as first:
+            segmenter.predict(picture, points=[(40, 25)])
+        with traced() as again:
+            segmenter.predict(picture, points=[(50, 25)])
+    walk = Walk.number(4)
+    assert in_order(walk.stations, first.calls) is None
+    assert alone(first, walk) == (set(), set())
+    for trace, graphs in ((first, 2), (again, 1)):  # the picture is encoded once
+        assert trace.count("runtimes/ort.py", "run") == graphs
+        for function in ("decode", "apply", "is_grey", "is_one_colour"):
+            assert trace.count("edge_sdk/preprocess.py", function) == 1, function
+        assert trace.count("edge_sdk/tasks/segmentation/decoding.py", "answer") == 1

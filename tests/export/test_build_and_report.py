@@ -87,7 +87,7 @@ def refitted(path: Path, request: refit.Request, stated: refit.Stated, *, varian
 def _page(built: Built, folder: Path) -> str:
     """Text of the page, written without any latency."""
     nothing = speeds.Speeds(latency={}, ratios={})
-    measured = report.Measured(speeds=nothing, verified=verify(built.path), machine=machine())
+    measured = report.measured(built, speeds=nothing, verified=verify(built.path), machine=machine())
     report.write(folder / "report.html", built, measured)
     return (folder / "report.html").read_text("utf-8")
 

@@ -38,9 +38,8 @@ def test_a_build_from_such_names_gives_a_bundle_and_a_page(tmp_path: Path, monke
         assert bundle.manifest.provenance.command[2].endswith(r"parts_\xe4\x1b")
     assert found is not None
     assert found["pictures"] == {"good": 6, r"kratzer_\xe4": 6}
-    measured = report.Measured(
-        speeds=Speeds(latency={}, ratios={}), verified=verify(built.path), machine=machine()
-    )  # fmt: skip
+    nothing = Speeds(latency={}, ratios={})
+    measured = report.measured(built, speeds=nothing, verified=verify(built.path), machine=machine())
     report.write(tmp_path / "report.html", built, measured)
     page = (tmp_path / "report.html").read_text("utf-8")
     assert r"kratzer_\xe4" in page

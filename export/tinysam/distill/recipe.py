@@ -7,7 +7,7 @@ chosen for few pictures on a CPU, and each field can be set.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
@@ -121,9 +121,3 @@ class DistillRecipe:
     warm_steps: int = 100
     average: float = 0.995
     still_from: float = 0.8
-
-    def staged(self, stage: str) -> DistillRecipe:
-        """The same with the loss weights of one of STAGES."""
-        if stage not in STAGES:
-            raise BadUsage(f"stages of distillation are {', '.join(STAGES)}, not {stage!r}")
-        return replace(self, weights=STAGES[stage])

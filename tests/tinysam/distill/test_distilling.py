@@ -31,7 +31,7 @@ def go(
     progress: Progress = silent, count: int = 4,
 ) -> Distilled:  # fmt: skip
     folder.mkdir(exist_ok=True)
-    recipe = recipe.staged(stage) if stage else recipe
+    recipe = replace(recipe, weights=STAGES[stage]) if stage else recipe
     views = Views(photographs(folder, count=count), SIDE, recipe.prompts, recipe.views, seed=0)
     net = network(1)
     return train(

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from tiny_photographs import RECIPE, SIDE, network, photographs
 
 from edge_sdk.export.tinysam.distill.frames import Views
-from edge_sdk.export.tinysam.distill.recipe import DistillRecipe
+from edge_sdk.export.tinysam.distill.recipe import STAGES, DistillRecipe
 from edge_sdk.export.tinysam.distill.teacher import Teacher
 from edge_sdk.export.tinysam.distill.train import identity_of, train
 from edge_sdk.export.training.identity import digest_of_weights
@@ -24,7 +25,7 @@ from edge_sdk.export.training.together import launched
 def main(folder: Path, steps: int) -> None:
     torch.set_num_threads(1)
     together = launched(accelerator="cpu")
-    recipe: DistillRecipe = RECIPE.staged("full")
+    recipe: DistillRecipe = replace(RECIPE, weights=STAGES["full"])
     if together.rank == 0:
         photographs(folder)
     together.agreed(None)  # the pictures are there
