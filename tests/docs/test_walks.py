@@ -258,4 +258,3 @@ def test_a_picture_and_a_click_cross_the_files_of_walk_4(tmp_path: Path) -> None
         assert trace.count("runtimes/ort.py", "run") == graphs
         for function in ("decode", "apply", "is_grey", "is_one_colour"):
             assert trace.count("edge_sdk/preprocess.py", function) == 1, function
-        assert trace.count("edge_sdk/tasks/segmentation/decoding.py", "answer") == 1
