@@ -29,27 +29,22 @@ import argparse
 import hashlib
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import bsds
 from arms import Arms
-from bsds import Mask, Picture, Scores
+from bsds import Picture
 from checkpoints import restore
+from distill_figures import answers_of, compared, controls, summed
 from record import options, write_record
 
 from edge_sdk.errors import EdgeError
-from edge_sdk.export.tasks.segmentation import prompting
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from edge_sdk.export.tinysam.distill.frames import Views
     from edge_sdk.export.tinysam.distill.recipe import DistillRecipe
     from edge_sdk.export.tinysam.distill.teacher import Teacher
@@ -58,15 +53,12 @@ if TYPE_CHECKING:
 
 STAGES = ("none", "output", "full")
 SEEDS = (0, 1, 2)
-TRIVIAL = ("box", "ellipse")
 CODE = "1"
 """Bump when what was measured before can no longer stand beside what is measured now."""
 LEARNING = ("side", "width", "batch", "prompts", "rounds", "rate")
 """Options that the teacher's training and the students' depend on."""
 EVERY = 10
 """One picture of as many of `val` is never trained on: --look measures on those, and not on `test`."""
-HEADLINE = "highest predicted IoU"
-"""The mask that counts: of the three, the one that the network itself takes."""
 
 
 def recipe_of(asked: argparse.Namespace, stage: str, *, views: int) -> DistillRecipe:
@@ -159,81 +151,6 @@ def student_net(asked: argparse.Namespace, teacher: Sam, seed: int) -> Sam:
     return student
 
 
-def answers_of(net: Sam) -> bsds.Answer:
-    """The masks of a network: HEADLINE, mask 0, and each of the three."""
-    import torch
-
-    from edge_sdk.export.tinysam.distill.prompts import of_boxes
-    from edge_sdk.export.tinysam.sam import normalised_frames
-    from edge_sdk.export.tinysam.scenes import annotated
-
-    side = net.layout.image_size
-
-    def answer(one: Picture, segments: NDArray[np.bool_], boxes: NDArray[np.float32]) -> Iterator[dict[str, Mask]]:
-        picture = one.read()
-        h, w = picture.shape[:2]
-        small = annotated.scaled(annotated.Annotated(picture, np.zeros((0, h, w), bool)), side).picture
-        frame = torch.zeros(1, side, side, 3, dtype=torch.uint8)
-        frame[0, : small.shape[0], : small.shape[1]] = torch.from_numpy(small)
-        scale = torch.tensor([small.shape[1] / w, small.shape[0] / h])
-        asked = of_boxes(torch.from_numpy(boxes) * torch.cat([scale, scale]))
-        with torch.no_grad():
-            embedding = net.encode(normalised_frames(frame, torch.tensor([small.shape[:2]], dtype=torch.float32)))
-            for k in range(0, len(boxes), 16):
-                found = net.decode(embedding, asked.points[k : k + 16], asked.labels[k : k + 16])
-                full = at_full_size(found.masks, side, small.shape[:2], (h, w))
-                for masks, iou in zip(full, found.iou.numpy()):
-                    named = {"mask 0": masks[0]} | {f"mask {m}": masks[m] for m in range(1, len(masks))}
-                    yield named | {HEADLINE: masks[1 + int(iou[1:].argmax())]}
-
-    return answer
-
-
-def at_full_size(masks: Tensor, side: int, extent: tuple[int, ...], size: tuple[int, int]) -> NDArray[np.bool_]:
-    """Logits (n, K, h, w) over a frame to masks (n, K, *size): bilinear to the frame, cropped, bilinear again, > 0."""
-    from torch.nn import functional
-
-    framed = functional.interpolate(masks, size=(side, side), mode="bilinear", align_corners=False)
-    full = functional.interpolate(
-        framed[..., : extent[0], : extent[1]], size=size, mode="bilinear", align_corners=False
-    )
-    return np.asarray((full > 0).numpy())
-
-
-def controls(asked: argparse.Namespace) -> bsds.Answer:
-    """Trivial masks, and the true segment on the mask grid and back: averaged, and fitted."""
-    from edge_sdk import preprocess
-    from edge_sdk.bundle.manifest import Preprocessing
-    from edge_sdk.tasks.segmentation.frame import Frame
-
-    record = Preprocessing(width=asked.side, height=asked.side, mode="longest-side")
-
-    def answer(one: Picture, segments: NDArray[np.bool_], boxes: NDArray[np.float32]) -> Iterator[dict[str, Mask]]:
-        frame = Frame.of(preprocess.apply(one.read(), record).geometry, asked.side)
-        grid = bsds.GridFit(frame, asked.side // 4)
-        for segment, (x0, y0, x1, y1) in zip(segments, boxes.astype(int), strict=True):
-            box, inside = np.zeros_like(segment), np.zeros_like(segment)
-            box[y0:y1, x0:x1] = True
-            inside[y0:y1, x0:x1] = prompting.ellipse(y1 - y0, x1 - x0)
-            yield {
-                "box": box, "ellipse": inside, "grid averaged": frame.place(grid.averaged(segment)),
-                "grid fitted": frame.place(grid.fitted(segment)),
-            }  # fmt: skip
-
-    return answer
-
-
-def summed(scores: Mapping[str, Scores]) -> dict[str, Any]:
-    """The figures of one network: the headline, mask 0, and the best of three by looking at the truth."""
-    three = [scores[name] for name in sorted(scores) if name.startswith("mask ") and name != "mask 0"]
-    best = Scores(np.max([one.iou for one in three], axis=0), three[0].share, three[0].picture)
-    sums, counts = scores[HEADLINE].sums()
-    return {
-        **scores[HEADLINE].summary(), "mask_0": scores["mask 0"].summary()["miou"],
-        "best_of_three": best.summary()["miou"], "per_picture": [np.round(sums, 4).tolist(), counts.tolist()],
-    }  # fmt: skip
-
-
 def run_of(net: Sam, position: Any, shown: Sequence[Picture], name: str) -> dict[str, Any]:
     """Measures a trained network on `shown`."""
     scores = bsds.evaluate(shown, answers_of(net), progress=_measuring(name))
@@ -302,45 +219,12 @@ def trivial(asked: argparse.Namespace, arms: Arms, shown: Sequence[Picture]) -> 
     """The figures of `controls`."""
 
     def measure() -> dict[str, Any]:
-        found = bsds.evaluate(shown, controls(asked), progress=_measuring("controls"))
+        found = bsds.evaluate(shown, controls(asked.side), progress=_measuring("controls"))
         return {name: scores.summary() for name, scores in found.items()}
 
     row = arms.row("controls", made_of(asked, shown, "side", fit_steps=str(bsds.FIT_STEPS)), measure, wait=True)
     assert row is not None  # it was waited for
     return row
-
-
-def compared(
-    rows: Mapping[str, Mapping[int, dict[str, Any]]], teacher: dict[str, Any], floors: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Mean and spread of each stage's seeds, what the student keeps of its teacher and of the teacher's lead over the
-    best trivial mask (None where it has none), and "full" against the others with the standard error over pictures, all
-    seeds together. floors: the row of `trivial`."""
-    floor = max(float(floors[name]["miou"]) for name in TRIVIAL)
-    lead = teacher["miou"] - floor
-    means = {stage: float(np.mean([row["miou"] for row in of.values()])) for stage, of in rows.items()}
-    sums = {stage: np.mean([row["per_picture"][0] for row in of.values()], axis=0) for stage, of in rows.items()}
-    counts = np.array(teacher["per_picture"][1])
-    out: dict[str, Any] = {
-        "best_trivial": floor,
-        "miou": {
-            stage: {
-                "mean": round(means[stage], 2), "seeds": {str(seed): row["miou"] for seed, row in of.items()},
-                "share_of_teacher": round(means[stage] / teacher["miou"], 4),
-                "share_of_teachers_gain": round((means[stage] - floor) / lead, 4) if lead > 0 else None,
-            }
-            for stage, of in rows.items()
-        }
-    }  # fmt: skip
-    for other in ("output", "none"):
-        if "full" in rows and other in rows:
-            drawn = bsds.bootstrap(sums["full"], counts) - bsds.bootstrap(sums[other], counts)
-            out[f"full_over_{other}"] = {
-                "mean": round(means["full"] - means[other], 2), "standard_error": round(float(drawn.std()), 2),
-                "seeds": {str(seed): round(rows["full"][seed]["miou"] - row["miou"], 2)
-                          for seed, row in rows[other].items() if seed in rows["full"]},
-            }  # fmt: skip
-    return out
 
 
 def look(asked: argparse.Namespace) -> None:
@@ -360,7 +244,7 @@ def look(asked: argparse.Namespace) -> None:
     for at, terms in history[:: max(1, len(history) // 12)]:
         print(at, {name: round(value, 3) for name, value in terms.items()})
     print(f"step {step}:", {name: value for name, value in row.items() if name != "per_picture"})
-    floors = bsds.evaluate(shown, controls(asked), progress=lambda done, total: None)
+    floors = bsds.evaluate(shown, controls(asked.side), progress=lambda done, total: None)
     print("on the same pictures:", {name: scores.summary()["miou"] for name, scores in floors.items()})
 
 
