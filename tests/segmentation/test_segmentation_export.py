@@ -157,8 +157,9 @@ def test_a_row_that_did_not_run_has_no_metrics() -> None:
         (True, None),
         # each round raises the arithmetic refiner's logits, and so the mask above 2 grows
         (True, SegmentationSettings(multimask=(0, 1, 2), boxed=1, rounds=1, mask_threshold=2.0)),
+        (True, SegmentationSettings(multimask=(0, 1, 2), masked=0, rounds=1)),
     ],
-    ids=["whole frame", "windows", "rounds"],
+    ids=["whole frame", "windows", "rounds", "the mask given back"],
 )
 def test_evaluation_is_what_predict_answers(
     windowed: bool, settings: SegmentationSettings | None, data: SegmentationData, tmp_path: Path

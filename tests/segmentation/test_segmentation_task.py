@@ -304,6 +304,7 @@ def test_graphs_that_do_not_fit_together_are_refused() -> None:
         (SegmentationSettings(multimask=(1,), single=-1), "mask -1 is chosen"),
         (SegmentationSettings(multimask=(1,), rounds=17), "rounds is 17, it takes 0 to 16"),
         (SegmentationSettings(multimask=(1,), boxed=4), "mask 4 is chosen, and the decoder answers 4"),
+        (SegmentationSettings(multimask=(1,), masked=4), "mask 4 is chosen, and the decoder answers 4"),
         (
             SegmentationSettings(multimask=(1,), mask_threshold=float("nan")),
             "mask_threshold is nan, it takes a finite number",

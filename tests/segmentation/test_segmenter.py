@@ -81,19 +81,23 @@ def test_a_prompt_of_three_tokens_is_answered_by_the_single_mask(
 
 @given(
     iou=st.lists(st.floats(-1, 2, width=32), min_size=4, max_size=4), points=st.integers(0, 3), box=st.booleans(),
-    single=st.none() | st.integers(0, 3), boxed=st.none() | st.integers(0, 3),
+    mask=st.booleans(), single=st.none() | st.integers(0, 3), boxed=st.none() | st.integers(0, 3),
+    masked=st.none() | st.integers(0, 3),
 )  # fmt: skip
-def test_which_mask_answers_is_the_boxs_then_the_single_one_then_the_best(
-    iou: list[float], points: int, box: bool, single: int | None, boxed: int | None
+def test_which_mask_answers_is_the_boxs_then_the_masks_then_the_single_one_then_the_best(
+    iou: list[float], points: int, box: bool, mask: bool, single: int | None, boxed: int | None, masked: int | None
 ) -> None:
-    settings = SegmentationSettings(multimask=(1, 2, 3), single=single, boxed=boxed)
+    settings = SegmentationSettings(multimask=(1, 2, 3), single=single, boxed=boxed, masked=masked)
     prompt = Prompt(
-        points=np.zeros((points, 2)), labels=np.ones(points, np.int32), box=np.array([0.0, 0, 9, 9]) if box else None
-    )
+        points=np.zeros((points, 2)), labels=np.ones(points, np.int32), box=np.array([0.0, 0, 9, 9]) if box else None,
+        mask=np.zeros((4, 4), np.float32) if mask else None,
+    )  # fmt: skip
     found = chosen_mask(np.array(iou, np.float32), prompt, settings)
     tokens = points + (2 if box else 1 if points else 0)  # as SAM counts them, the padding among them
     if box and boxed is not None:
         assert found == boxed
+    elif mask and masked is not None:
+        assert found == masked
     elif tokens >= 3 and single is not None:
         assert found == single
     else:
@@ -404,3 +408,17 @@ def test_one_picture_of_several_forms_gives_one_answer(segmenter: PromptSegmente
     results = [segmenter.predict(one, points="centre") for one in (PICTURE, file, file.read_bytes())]
     assert len({one[0].array.tobytes() for one in results}) == 1
     assert [one.source for one in results] == ["picture", str(file), "bytes"]
+
+
+@pytest.mark.parametrize("refine", [0, 1, 2])
+def test_after_a_round_the_mask_that_is_stated_for_masks_answers(tmp_path: Path, refine: int) -> None:
+    """Without a box: with one, the box has its own."""
+    settings = SegmentationSettings(multimask=(0, 1, 2), boxed=1, masked=0)
+    path = disk_graphs.write(tmp_path / "masked.edge", windowed=True, settings=settings)
+    with disk_graphs.opened(path) as segmenter:
+        best = segmenter.predict(PICTURE, points=[[30, 20]], refine=0)[0].index
+        assert best != 0
+        assert segmenter.predict(PICTURE, points=[[30, 20]], refine=refine)[0].index == (0 if refine else best)
+        assert segmenter.predict(PICTURE, boxes=[10, 10, 50, 40], refine=refine)[0].index == 1
+        earlier = segmenter.predict(PICTURE, points=[[30, 20]], refine=0)[0]
+        assert segmenter.predict(PICTURE, masks=earlier, refine=refine)[0].index == 0

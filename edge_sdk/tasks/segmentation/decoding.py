@@ -171,23 +171,26 @@ class Decoder:
 def answer(
     decoder: Decoder, encoded: EncodedImage, prompts: Sequence[Prompt], settings: SegmentationSettings, *,
     rounds: int | None = None, clock: Stages | None = None,
-) -> Decoded:  # fmt: skip
-    """What `predict` answers: all masks of each prompt, after `rounds` in which the one chosen was given back.
+) -> tuple[Decoded, Sequence[Prompt]]:  # fmt: skip
+    """What `predict` answers: all masks of each prompt, after `rounds` in which the one chosen was given back, and the
+    prompts as they were asked last, with that mask, by which `chosen_mask` chooses.
 
     rounds: None = as the settings say. clock: times the stages. Raises BadInput, CheckFailed, as `Decoder.decode`.
     """
     timed = Stages() if clock is None else clock
     found = timed("decode", decoder.answer, encoded, prompts)
     for _ in range(settings.rounds if rounds is None else rounds):
-        again = timed("prompts", given_back, prompts, found, encoded.frame, settings, decoder.prompt_cells)
-        found = timed("refine", decoder.answer, encoded, again)
-    return found
+        prompts = timed("prompts", given_back, prompts, found, encoded.frame, settings, decoder.prompt_cells)
+        found = timed("refine", decoder.answer, encoded, prompts)
+    return found, prompts
 
 
 def chosen_mask(iou: NDArray[np.float32], prompt: Prompt, settings: SegmentationSettings) -> int:
     """Index of the one mask that answers a prompt. iou: float32 (K,), predicted. Of equal ones the first."""
     if settings.boxed is not None and prompt.box is not None:
         return settings.boxed
+    if settings.masked is not None and prompt.mask is not None:
+        return settings.masked
     if settings.single is not None and prompt.token_count >= UNAMBIGUOUS:
         return settings.single
     return max(settings.multimask, key=lambda index: iou[index])

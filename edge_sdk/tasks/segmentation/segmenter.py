@@ -97,8 +97,8 @@ class PromptSegmenter(Running[Source, Segmentation]):
         asked = _asked(source, points, labels, boxes, masks, multimask, refine)
         encoded = self._encoded(asked.picture, clock)
         wanted = clock("prompts", self._prompts, asked, encoded.frame)
-        found = answer(self.decoder, encoded, wanted, self.settings, rounds=asked.refine, clock=clock)
-        kept = clock("choose", self._masks, wanted, found, encoded.frame, asked.multimask)
+        found, last = answer(self.decoder, encoded, wanted, self.settings, rounds=asked.refine, clock=clock)
+        kept = clock("choose", self._masks, last, found, encoded.frame, asked.multimask)
         clock("place", _place, kept)
         return Segmentation(
             masks=tuple(kept), width=encoded.frame.width, height=encoded.frame.height, prompts=len(wanted),

@@ -73,6 +73,7 @@ class SegmentationSettings(msgspec.Struct, frozen=True, kw_only=True):
     that answers prompts of three tokens and more where one mask is asked for, None = the alternative with the highest
     predicted IoU does. boxed: index of the mask that answers prompts with a box there, None = as of other prompts: a
     box leaves little to choose, and where alternatives are nearly equal a predicted IoU chooses worse than a rule.
+    masked: the same of prompts with a mask and no box, which may be a mask that was given back.
     boxed_masks: a mask prompt without points and boxes gets the box around it, for a network that was never taught
     masks alone. rounds: in which `predict` gives the mask that it chose back as a mask prompt, where the caller states
     no number. mask_threshold: logit above which a pixel is in the mask. labels: what its masks are of, for people.
@@ -81,6 +82,7 @@ class SegmentationSettings(msgspec.Struct, frozen=True, kw_only=True):
     multimask: tuple[int, ...]
     single: int | None = None
     boxed: int | None = None
+    masked: int | None = None
     boxed_masks: bool = False
     rounds: int = 0
     mask_threshold: float = 0.0
@@ -94,7 +96,10 @@ def settings_problem(settings: SegmentationSettings, masks: int) -> str:
     known = range(masks)
     if not settings.multimask or len(set(settings.multimask)) < len(settings.multimask):
         return f"multimask is {settings.multimask}, it takes one mask or more, each once"
-    chosen = (*settings.multimask, *(index for index in (settings.single, settings.boxed) if index is not None))
+    chosen = (
+        *settings.multimask,
+        *(index for index in (settings.single, settings.boxed, settings.masked) if index is not None),
+    )
     if odd := [index for index in chosen if index not in known]:
         return f"mask {odd[0]} is chosen, and the decoder answers {masks}"
     if not 0 <= settings.rounds <= MOST_ROUNDS:

@@ -176,11 +176,11 @@ def _scored(
     decoder = Decoder(lambda role, feeds: answering[role].run(feeds), setup.inputs, setup.outputs, axes)
     boxes = checked(one.frame, boxes=[box_of(mask) for mask in one.masks])
     points = checked(one.frame, points=[innermost(mask)[None] for mask in one.masks])
-    for column, prompts in enumerate((boxes, points)):
-        answered = answer(decoder, encoded, prompts, setup.settings)
+    for column, asked in enumerate((boxes, points)):
+        answered, prompts = answer(decoder, encoded, asked, setup.settings)
         for row, (prompt, truth) in enumerate(zip(prompts, one.masks, strict=True)):
             out[row, [column, 2 + column]] = _agreement(answered, row, prompt, truth, one.frame, setup.settings)
-            if gridded and prompts is boxes:
+            if gridded and asked is boxes:
                 window = answered.window(row, chosen_mask(answered.iou[row], prompt, setup.settings))
                 best = one.frame.place(on_grid(truth, one.frame, window, decoder.cells), window)
                 out[row, 4] = iou(best, truth)

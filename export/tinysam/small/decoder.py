@@ -43,6 +43,10 @@ W32, W16, W8, W64 = 48, 80, 128, 16
 """Channels of the hourglass at grids of 32, 16, 8 and 64 cells."""
 BOXED = 1
 """Which of its three windows answers a box: the middle one. They hardly differ, and the predicted IoU chooses worse."""
+MASKED = 2
+"""Which of the three windows around a mask answers a prompt without a box: the widest, since the mask of a point is
+more often a part of the object than too large. On training pictures and on BSDS500's `val`, which no training saw, it
+is better than the highest predicted IoU, by 0.1 to 0.5 points."""
 ROUNDS = 1
 """In which a mask is given back: the second look has a window of the mask's own size."""
 SPOT = 0.6

@@ -19,7 +19,7 @@ from edge_sdk.export.tinysam.run_plan import RunPlan, teacherless_identity, want
 from edge_sdk.export.tinysam.scenes.prefetch import Prefetch
 from edge_sdk.export.tinysam.scenes.sources import digest_of, mixture, photographs_in
 from edge_sdk.export.tinysam.small import graph, thresholds
-from edge_sdk.export.tinysam.small.decoder import BOXED, ROUNDS
+from edge_sdk.export.tinysam.small.decoder import BOXED, MASKED, ROUNDS
 from edge_sdk.export.tinysam.small.model import SHIPPED, SmallModel
 from edge_sdk.export.tinysam.small.train import CODE, SmallRecipe, SmallTraining
 from edge_sdk.export.tinysam.thresholds import stated
@@ -140,6 +140,6 @@ def graphs(trained: Trained) -> Exported:
         },
     }  # fmt: skip
     settings = SegmentationSettings(
-        multimask=(0, 1, 2), boxed=BOXED, boxed_masks=True, rounds=ROUNDS, everything=stated(model.facts)
+        multimask=(0, 1, 2), boxed=BOXED, masked=MASKED, boxed_masks=True, rounds=ROUNDS, everything=stated(model.facts)
     )
     return Exported(graphs=made, settings=settings, preprocessing=framed(model.side))
