@@ -39,7 +39,7 @@ import bsds
 from arms import Arms
 from bsds import Picture
 from checkpoints import restore
-from distill_figures import answers_of, compared, controls, summed
+from distill_scores import answers_of, compared, controls, summed
 from record import options, write_record
 
 from edge_sdk.errors import EdgeError

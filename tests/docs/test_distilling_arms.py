@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
-import distill_figures  # noqa: E402
+import distill_scores  # noqa: E402
 from arms import Arms  # noqa: E402
 
 
@@ -63,9 +63,9 @@ def row(miou: float) -> dict[str, Any]:
 def test_what_a_student_keeps_is_stated_above_the_best_trivial_mask_too() -> None:
     floors = {"box": {"miou": 55.0}, "ellipse": {"miou": 60.0}, "grid fitted": {"miou": 97.0}}
     rows = {"none": {0: row(61.0)}, "full": {0: row(64.0), 1: row(66.0)}}
-    found = distill_figures.compared(rows, row(70.0), floors)
+    found = distill_scores.compared(rows, row(70.0), floors)
     assert found["best_trivial"] == 60.0
     assert found["miou"]["full"]["share_of_teacher"] == pytest.approx(65 / 70, abs=1e-4)
     assert found["miou"]["full"]["share_of_teachers_gain"] == 0.5
     assert found["miou"]["none"]["share_of_teachers_gain"] == 0.1
-    assert distill_figures.compared(rows, row(59.0), floors)["miou"]["full"]["share_of_teachers_gain"] is None
+    assert distill_scores.compared(rows, row(59.0), floors)["miou"]["full"]["share_of_teachers_gain"] is None
