@@ -89,8 +89,8 @@ class PromptSegmenter(Running[Source, Segmentation]):
 
         Prompts run together, up to the `max_batch` of the decoder. Masks are placed in the caller's pixels at once, as
         many as fit into PLACED_BYTES; the others when they are first asked for. Raises BadInput that names what is
-        wrong (points beside the object alone and empty masks, too), CheckFailed (the runtime's answer is not finite), BadUsage (closed, another process, prompts given
-        twice).
+        wrong (points beside the object alone and empty masks, too), CheckFailed (the runtime's answer is not finite),
+        BadUsage (closed, another process, prompts given twice).
         """
         self.require_open()
         clock = Stages()
