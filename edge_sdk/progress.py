@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 Progress: TypeAlias = Callable[[int, int, str], None]
-"""progress(done, total, note): called after each unit of work, with 0 <= done <= total; total 0 means unknown."""
+"""progress(done, total, note): called after each unit of work, by some steps before the first one too, with
+0 <= done <= total; total 0 means unknown. note: what is being done, for people."""
 
 
 def silent(done: int, total: int, note: str) -> None:

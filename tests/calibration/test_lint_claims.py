@@ -33,9 +33,9 @@ def need(runtime: str) -> None:
         try:
             trt_build.load(trt_confirm.RUNTIME)
         except NotThere as exc:
-            pytest.skip(f"TensorRT-RTX is not here ({exc}): install edge-sdk[tensorrt-rtx] to run this")
+            pytest.skip(f'TensorRT-RTX is not here ({exc}): pip install ".[tensorrt-rtx]" to run this')
     elif importlib.util.find_spec(runtime) is None:
-        pytest.skip(f"{runtime} is not here: install edge-sdk[{runtime}] to run this")
+        pytest.skip(f'{runtime} is not here: pip install ".[{runtime}]" to run this')
 
 
 @cache

@@ -174,7 +174,7 @@ def test_tensorrt_counts_the_windows_of_the_fixed_graph(kind: str, sizes: tuple[
     try:
         trt_build.load(trt_confirm.RUNTIME)
     except NotThere as exc:
-        pytest.skip(f"TensorRT-RTX is not here ({exc}): install edge-sdk[tensorrt-rtx] to run this")
+        pytest.skip(f'TensorRT-RTX is not here ({exc}): pip install ".[tensorrt-rtx]" to run this')
     model = rounded_up(kind, sizes, (2, 2, 1, 1), (2, 2, 1, 1), 1, auto=False)
     assert tensorrt_effect(model)[0]
     assert tensorrt_effect(mend(model)[0]) == ("", "")

@@ -103,6 +103,50 @@ def test_every_command_that_a_page_shows_is_understood(where: str, words: list[s
     assert _problem(words) == "", where
 
 
+def _outputs(commands: list[list[str]]) -> list[str]:
+    """What two commands write that are pasted one after the other: the second one is refused, or replaces the first.
+    The same command twice resumes; one with --overwrite says that it replaces."""
+    written: dict[str, list[str]] = {}
+    twice = []
+    for words in commands:
+        if "--dry-run" in words or "--overwrite" in words or "--out" not in words:
+            continue
+        out = words[words.index("--out") + 1]
+        if written.setdefault(out, words) != words:
+            twice.append(out)
+    return twice
+
+
+def _shown_together() -> Iterator[tuple[str, list[list[str]]]]:
+    for block in _blocks("sh"):
+        lines = (shlex.split(line, comments=True) for line in block.text.replace("\\\n", " ").splitlines())
+        commands = [words[1:] for words in lines if words and words[0] in COMMANDS]
+        if len(commands) > 1:
+            yield str(block), commands
+
+
+TOGETHER = list(_shown_together())
+
+
+@pytest.mark.parametrize(("where", "commands"), TOGETHER, ids=[where for where, _ in TOGETHER])
+def test_commands_shown_together_do_not_write_over_each_other(where: str, commands: list[list[str]]) -> None:
+    assert _outputs(commands) == [], where
+
+
+def test_two_commands_that_write_to_one_folder_would_be_found() -> None:
+    first, second = ["predict", "a.edge", "x", "--out", "results"], ["predict", "b.edge", "x", "--out", "results"]
+    assert _outputs([first, second]) == ["results"]
+    assert _outputs([first, first]) == _outputs([[*first, "--dry-run"], second]) == []
+
+
+def test_no_demo_on_a_page_writes_over_the_report_of_make_demo() -> None:
+    shown = [words for _, words in CALLS if words[0] == "demo" and "--help" not in words]
+    assert shown
+    for words in shown:
+        assert "--out" in words, words
+        assert (words[words.index("--out") + 1] == "demo-report") == (words[1] == "efficientad"), words
+
+
 def test_a_command_that_does_not_exist_would_be_found() -> None:
     assert len(CALLS) > 25
     for wrong in ("trian efficientad x", "train efficientad x --out a.edge --turns", "threshold", "predict a.edge"):

@@ -176,7 +176,7 @@ def test_a_graph_that_saturates_on_this_cpu_is_a_row_that_says_so_and_no_headlin
 def test_int8_on_openvino_without_vnni_is_known_to_be_wrong(tmp_path: Path) -> None:
     found = rows_of(built(tmp_path, ClassificationOptions(), variants=("int8", "int8-w7")))
     if ("int8", "openvino") not in found:
-        pytest.skip('openvino is not installed: pip install "edge-sdk[openvino]" to run this')
+        pytest.skip('openvino is not installed: pip install ".[openvino]" to run this')
     assert "saturate" in found["int8", "openvino"].unusable
     assert found["int8-w7", "openvino"].unusable == ""
 

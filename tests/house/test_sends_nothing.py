@@ -89,7 +89,7 @@ def test_nothing_is_written_at_home_and_no_host_is_looked_up(
         try:
             metadata.version(package)
         except metadata.PackageNotFoundError:
-            pytest.skip(f'{package} is not installed, nothing can be proven: pip install "edge-sdk[demo]"')
+            pytest.skip(f'{package} is not installed, nothing can be proven: pip install ".[demo]"')
     picture = tmp_path / "picture.png"
     picture.write_bytes(bytes(cv2.imencode(".png", tiny.picture(5))[1]))
     places = {"BUNDLE": str(tiny_bundle), "PICTURE": str(picture)}

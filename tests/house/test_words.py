@@ -126,6 +126,31 @@ def test_no_page_and_no_source_holds_a_phrase_that_nobody_understood(phrase: str
     assert not found, f"write {SENTENCES[phrase]!r}, not {phrase!r}: {', '.join(found)}"
 
 
+INDEX = re.compile(r"edge-sdk\[|pip install (?:-\S+ )*[\"']?edge-sdk(?![-\w./])")
+"""The name with an extra, or what pip is to install: on the package index that is another product. A path is ours."""
+UNLESS = {"edge_sdk/extras.py": 'Never "pip install edge-sdk"'}
+"""A file, and the words in which it says so."""
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_nobody_is_sent_to_the_package_index_for_this_product(page: str) -> None:
+    text = (ROOT / page).read_text("utf-8").replace(UNLESS.get(page, "\0"), "")
+    found = INDEX.search(text)
+    assert found is None, f'{page}: {found and found[0]!r} names another product: write pip install ".[EXTRA]"'
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ('pip install "edge-sdk[demo]"', True), ("install edge-sdk[dev]", True), ("pip install -U edge-sdk", True),
+        ('pip install ".[demo]"', False), ("pip install ./edge_sdk-0.1.0-py3-none-any.whl", False),
+        ("pip install nncf; then edge-sdk lint", False), ("pip install ./edge-sdk", False),
+    ],
+)  # fmt: skip
+def test_a_name_of_the_package_index_is_found(text: str, wrong: bool) -> None:
+    assert (INDEX.search(text) is not None) == wrong
+
+
 @pytest.mark.parametrize("name", ["told", "_told", "told_ms", "HAIR", "PixelFigures", "is_judged", "xs_legs", "Hole"])
 def test_a_retired_word_is_found_in_any_name(name: str, tmp_path: Path) -> None:
     path = tmp_path / "one.py"

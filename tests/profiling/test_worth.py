@@ -41,7 +41,7 @@ def cpu(flags: tuple[str, ...], **more: Any) -> CpuFacts:
 def here(*names: str) -> list[Availability]:
     found = [registry.runtime(name).probe() for name in names]
     if missing := [one for one in found if not one.usable]:
-        pytest.skip(f"{missing[0].runtime} is not here: {missing[0].reason}; install edge-sdk[dev]")
+        pytest.skip(f'{missing[0].runtime} is not here: {missing[0].reason}; pip install ".[dev]"')
     return found
 
 

@@ -116,6 +116,14 @@ def test_predict_takes_prompts(disks: Path, photo: Path, tmp_path: Path, capsys:
     assert [one["prompt"] for one in json.loads(out)["masks"]] == [0, 1]
 
 
+def test_background_alone_is_refused_with_what_to_give(
+    disks: Path, photo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = asked(capsys, disks, photo, "--prompt", "background=40,30", "--prompt", "background=4,3")
+    assert code == 2
+    assert "background alone does not say where the object is. Give --prompt point=X,Y or" in " ".join(err.split())
+
+
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 20_000), (20_000, 1)])
 @pytest.mark.parametrize(
     "prompt", [f"point={0},{0}", "everything=flat,points_per_side=2,predicted_iou=0.1,stability=0.1"]

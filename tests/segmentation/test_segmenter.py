@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -204,7 +205,7 @@ def test_a_callers_own_mask_is_a_prompt_alone(segmenter: PromptSegmenter) -> Non
 def test_a_mask_alone_gets_the_box_around_it_where_the_bundle_says_so(
     segmenter: PromptSegmenter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of every kind of mask prompt; points and boxes of the caller's own stay alone, and so does an empty mask."""
+    """Of every kind of mask prompt; points and boxes of the caller's own stay alone."""
     fed: list[Mapping[str, Array]] = []
     refiner = segmenter._loaded.models["refiner"].session
     right = refiner.run
@@ -230,10 +231,9 @@ def test_a_mask_alone_gets_the_box_around_it_where_the_bundle_says_so(
                 assert fed[0]["labels"][0].tolist() == [2, 3]
             else:
                 assert set(fed[0]["labels"][0].tolist()) == {-2}
-        for mask, prompt in ((np.zeros_like(mine), {}), (mine, {"points": [[30, 20]]})):
-            fed.clear()
-            segmenter.predict(PICTURE, masks=mask, **prompt)
-            assert 2 not in fed[0]["labels"][0]
+        fed.clear()
+        segmenter.predict(PICTURE, masks=mine, points=[[30, 20]])
+        assert 2 not in fed[0]["labels"][0]
 
 
 def test_a_bundle_says_how_often_a_mask_is_given_back_and_a_caller_may_say_otherwise(tmp_path: Path) -> None:
@@ -368,11 +368,44 @@ def test_pictures_of_extreme_shapes_work(kind: str, size: tuple[int, int], reque
         ({"boxes": np.zeros((0, 4))}, "there are no boxes in a prompt"),
         ({"masks": np.array(1.0)}, "this ndarray is not a mask prompt"),
         ({"masks": np.full((32, 32), np.nan, np.float32)}, "the mask holds NaN"),
+        ({"masks": np.zeros((48, 64), bool)}, "the mask is empty.*labels == value"),
+        ({"masks": np.zeros((48, 64), np.uint8), "points": [[30, 20]]}, "the mask is empty"),
+        ({"masks": np.full((32, 32), -1, np.float32)}, "the prompt does not say where the object is, it has an empty"),
+        ({"points": [[30, 20]], "labels": [0]}, "where the object is, it has points beside it alone. Give a point on"),
+        ({"points": [[[30, 20]], [[9, 9]]], "labels": [[1], [0]]}, "prompt 1 does not say where the object is"),
+        (
+            {"points": [[30, 20]], "labels": [0], "masks": np.full((32, 32), -1, np.float32)},
+            "does not say where the object is",
+        ),
     ],
 )
 def test_bad_prompts_are_refused(segmenter: PromptSegmenter, given: dict[str, Any], words: str) -> None:
     with pytest.raises(BadInput, match=words):
         segmenter.predict(PICTURE, **given)
+
+
+def test_points_beside_the_object_are_taken_where_a_box_or_a_mask_says_where_it_is(
+    segmenter: PromptSegmenter,
+) -> None:
+    mine = np.zeros((48, 64), bool)
+    mine[12:28, 20:48] = True
+    empty = np.full((32, 32), -1, np.float32)
+    beside: dict[str, Any] = {"points": [[5, 5]], "labels": [0]}
+    taken: list[dict[str, Any]] = [
+        {**beside, "boxes": [10, 10, 50, 40]}, {**beside, "masks": mine},
+        # logits below the threshold are a hint beside another prompt
+        {"masks": empty, "points": [[30, 20]]}, {"masks": empty, "boxes": [10, 10, 50, 40]},
+    ]  # fmt: skip
+    for prompt in taken:
+        assert len(segmenter.predict(PICTURE, **prompt)) == 1
+
+
+def test_an_empty_mask_of_an_earlier_result_is_refused_alone(segmenter: PromptSegmenter) -> None:
+    found = segmenter.predict(PICTURE, points=[[30, 20]])[0]
+    empty = replace(found, threshold=1000.0)
+    assert empty.area_px == 0
+    with pytest.raises(BadInput, match="the prompt does not say where the object is, it has an empty mask alone"):
+        segmenter.predict(PICTURE, masks=empty)
 
 
 def test_a_mask_of_another_picture_is_refused(segmenter: PromptSegmenter) -> None:

@@ -46,7 +46,7 @@ def session(graph: bytes) -> onnxruntime.InferenceSession:
 class Graphs:
     """The decoder's graph as the search needs it. asked: points of the frame."""
 
-    tokens = None
+    tokens, most_rows = None, 64
 
     def __init__(self, net: Sam) -> None:
         self.frame = Frame(width=WIDTH, height=HEIGHT, side=SIDE, extent_width=WIDTH, extent_height=HEIGHT)

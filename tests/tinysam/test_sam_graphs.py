@@ -266,7 +266,7 @@ def test_tensorrt_takes_the_graphs_in_fp32_fp16_and_int8(role: str, rng: np.rand
             answer = trt_confirm.confirm(one, axes=axes)
             assert (answer.accepted, answer.errors) == (True, ()), variant
     except NotThere as exc:
-        pytest.skip(f"TensorRT-RTX is not here ({exc}): install edge-sdk[tensorrt-rtx] to run this")
+        pytest.skip(f'TensorRT-RTX is not here ({exc}): pip install ".[tensorrt-rtx]" to run this')
 
 
 def samples_of(role: str, net: Sam, rng: np.random.Generator) -> dict[str, NDArray[Any]]:

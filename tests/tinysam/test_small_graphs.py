@@ -158,4 +158,4 @@ def test_tensorrt_takes_the_graphs_in_fp16_and_int8(
             answered = trt_confirm.confirm(one, axes=axes)
             assert (answered.accepted, answered.errors) == (True, ()), variant
     except NotThere as exc:
-        pytest.skip(f"TensorRT-RTX is not here ({exc}): install edge-sdk[tensorrt-rtx] to run this")
+        pytest.skip(f'TensorRT-RTX is not here ({exc}): pip install ".[tensorrt-rtx]" to run this')

@@ -89,8 +89,9 @@ class Decoded:
 class Decoder:
     """The decoder and the refiner of one bundle. `decode` and `answer` may be called from any thread.
 
-    count, cells: masks of a prompt, and cells of a side of their grids. prompt_cells: of a mask prompt. most_tokens: of
-    a prompt, None = not bounded. tokens: how many a graph takes, None = any number up to that.
+    count, cells: masks of a prompt, and cells of a side of their grids. most_rows: prompts of one call. prompt_cells:
+    of a mask prompt. most_tokens: of a prompt, None = not bounded. tokens: how many a graph takes, None = any number up
+    to that.
     """
 
     def __init__(
@@ -101,7 +102,7 @@ class Decoder:
         axis."""
         self._run = run
         self.count, self.cells = mask_shape(outputs[DECODER])
-        self._most_rows = max(1, min(axes.get(BATCH, 1), CALL_BYTES // (4 * self.count * self.cells**2)))
+        self.most_rows = max(1, min(axes.get(BATCH, 1), CALL_BYTES // (4 * self.count * self.cells**2)))
         self.prompt_cells = mask_side(inputs[REFINER])
         size = next(spec.shape[1] for spec in inputs[DECODER] if spec.name == POINTS)
         self.tokens = size if isinstance(size, int) else None
@@ -145,8 +146,8 @@ class Decoder:
             return self.read({}, encoded.frame)
         role = DECODER if masks is None else REFINER
         parts = []
-        for start in range(0, len(tokens), self._most_rows):
-            some = slice(start, start + self._most_rows)
+        for start in range(0, len(tokens), self.most_rows):
+            some = slice(start, start + self.most_rows)
             given = None if masks is None else masks[some]
             parts.append(self._run(role, decoder_feeds(encoded.features, tokens[some], labels[some], given)))
         answered = (

@@ -89,8 +89,8 @@ class PromptSegmenter(Running[Source, Segmentation]):
 
         Prompts run together, up to the `max_batch` of the decoder. Masks are placed in the caller's pixels at once, as
         many as fit into PLACED_BYTES; the others when they are first asked for. Raises BadInput that names what is
-        wrong, CheckFailed (the runtime's answer is not finite), BadUsage (closed, another process, prompts given
-        twice).
+        wrong (points beside the object alone and empty masks, too), CheckFailed (the runtime's answer is not finite),
+        BadUsage (closed, another process, prompts given twice).
         """
         self.require_open()
         clock = Stages()
@@ -138,13 +138,11 @@ class PromptSegmenter(Running[Source, Segmentation]):
         given = None if asked.masks is None else self._mask_prompts(asked.masks, frame)
         grids = None if given is None else [grid for grid, _ in given]
         wanted = prompting.checked(frame, points=asked.points, labels=asked.labels, boxes=asked.boxes, masks=grids)
+        _on_an_object(wanted, None if given is None else [box for _, box in given])
         if given is None or not self.settings.boxed_masks or asked.points is not None or asked.boxes is not None:
             return wanted
         around = (box for _, box in given)
-        return [
-            replace(prompt, box=box) if (box[2:] > box[:2]).all() else prompt
-            for prompt, box in zip(wanted, around, strict=True)
-        ]
+        return [replace(prompt, box=box) for prompt, box in zip(wanted, around, strict=True)]
 
     def _mask_prompts(self, masks: Any, frame: Frame) -> list[tuple[NDArray[np.float32], NDArray[np.float64]]]:
         """Of what a caller gives, one or several masks: mask prompts, and float64 (4,), the box around each in px of
@@ -191,8 +189,10 @@ class PromptSegmenter(Running[Source, Segmentation]):
 
     def everything(self, source: Source, /, *, options: Options = None, progress: Progress = silent) -> Everything:
         """Masks of all that a picture shows. source: a picture, or an `EncodedImage`. options: `EverythingOptions`, or
-        values by name; what they don't state is as in `everything_options`. progress: counts points; an exception that
-        it raises ends the search.
+        values by name; what they don't state is as in `everything_options`. progress: called with the
+        number of finished points, the number of all points, and the number of masks and candidates so far in words;
+        before the first point, after each call of the decoder, and at the end. An exception that it raises ends the
+        search.
 
         Raises BadInput that names the picture, CheckFailed (the runtime's answer is not finite), BadUsage (options that
         are invalid, crops of an `EncodedImage`, closed, another process).
@@ -207,8 +207,10 @@ class PromptSegmenter(Running[Source, Segmentation]):
         )  # fmt: skip
 
     def everything_stream(self, source: Source, /, *, options: Options = None, progress: Progress = silent) -> Search:
-        """As `everything`, as an iterable that gives each mask as soon as it is final: after each crop, or at the end
-        where there are none. Stop iterating to cancel. Raises as `everything`."""
+        """As `everything`, as an iterable. Without crops the search of all points comes before the first mask, as masks
+        suppress each other; only their resizing to full size is left then. With `crop_layers` the masks of a crop come
+        before the next crop is encoded; with `min_region_area_px` all of them come at the end. Stop iterating to
+        cancel. Raises as `everything`."""
         return self._search(source, options, progress, Stages())[0]
 
     def _search(
@@ -281,6 +283,21 @@ def _asked(
     return asked
 
 
+def _on_an_object(wanted: Sequence[Prompt], around: Sequence[NDArray[np.float64]] | None) -> None:
+    """Raise BadInput for a prompt that says only what the object is not. around: boxes of the prompts' masks, of no
+    area where a mask is empty. A network answers such a prompt too, with a mask that is of no object."""
+    for number, prompt in enumerate(wanted):
+        masked = around is not None and bool((around[number][2:] > around[number][:2]).all())
+        if masked or prompt.box is not None or (prompt.labels == prompting.FOREGROUND).any():
+            continue
+        what = "points beside it" if len(prompt.points) else "an empty mask"
+        which = f"prompt {number}" if len(wanted) > 1 else "the prompt"
+        raise BadInput(
+            f"{which} does not say where the object is, it has {what} alone",
+            hint="Give a point on the object (label 1), a box, or a mask that is not empty",
+        )
+
+
 def _own_mask(mask: NDArray[np.bool_] | NDArray[np.uint8], frame: Frame) -> NDArray[np.bool_]:
     """The caller's own mask as bool (height, width)."""
     if mask.shape != (frame.height, frame.width):
@@ -289,6 +306,11 @@ def _own_mask(mask: NDArray[np.bool_] | NDArray[np.uint8], frame: Frame) -> NDAr
             hint="Give a mask of the picture's size",
         )
     inside = mask != 0
+    if not inside.any():
+        raise BadInput(
+            "the mask is empty: no pixel of it is on the object",
+            hint="Leave masks out, or check what it was made from, such as the value in labels == value",
+        )
     if mask.dtype == np.uint8 and inside.any():
         low, high = int(mask[inside].min()), int(mask.max())
         if low != high or high not in (1, 255):

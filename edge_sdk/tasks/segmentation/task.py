@@ -141,6 +141,11 @@ class SegmentationTask(Task):
                 "points can't be combined with several boxes: each box is a prompt of its own",
                 hint="Give one box beside points, or none",
             )
+        if points and not boxes and all(name == "background" for name, _ in points):
+            raise BadUsage(
+                "background alone does not say where the object is",
+                hint="Give --prompt point=X,Y or --prompt box=X0,Y0,X1,Y1 too",
+            )
         labels = [FOREGROUND if name == "point" else BACKGROUND for name, _ in points]
         asked = Prompted(
             picture=given.source.picture, points=[xy for _, xy in points] or None, labels=labels or None,

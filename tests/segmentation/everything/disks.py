@@ -37,7 +37,7 @@ class Disks:
     1.5 times; mask 0 is everything. Logits: distance to the rim, times `steep`, in px of the picture.
 
     iou: predicted for masks 1 to 3. Beside all disks masks are empty and predicted badly. windows: whether each mask is
-    a grid over a window around its disk. calls: sizes of the batches that were decoded.
+    a grid over a window around its disk. most_rows: of a batch. calls: sizes of the batches that were decoded.
     """
 
     disks: Sequence[Disk]
@@ -46,6 +46,7 @@ class Disks:
     iou: tuple[float, float, float] = (0.95, 0.9, 0.5)
     windows: bool = False
     tokens: int | None = None
+    most_rows: int = 1000
     calls: list[int] = field(default_factory=list)
 
     def decode(self, encoded: EncodedImage, tokens: NDArray[np.float32], labels: NDArray[np.int32], /) -> Decoded:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import msgspec
 import pytest
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
 from edge_sdk.errors import BadUsage
 from edge_sdk.tasks.segmentation.everything.options import (
+    _RANGES,
     EverythingOptions,
     SearchOptions,
     all_of,
     parsed,
     resolved,
 )
+from edge_sdk.tasks.segmentation.everything.points import hierarchical_count
 from edge_sdk.tasks.segmentation.settings import EverythingSettings
 
 CALIBRATED = EverythingSettings(
@@ -102,9 +105,57 @@ def test_an_invalid_option_is_named_with_what_it_takes(values: dict[str, Any], m
         assert message in str(found.value)
 
 
-def test_what_only_together_makes_no_sense_is_refused_when_it_is_used() -> None:
-    with pytest.raises(BadUsage, match="needs points_per_side of 4 or more, it is 3"):
-        resolved(CALIBRATED, {"hierarchical": True, "points_per_side": 3})
+BOUNDS = [(name, value) for name, limits in _RANGES.items() for value in limits if math.isfinite(value)]
+
+
+@pytest.mark.parametrize("name", EverythingOptions.__struct_fields__)
+def test_options_are_never_made_of_values_that_a_search_refuses(name: str) -> None:
+    """By hand, by replacement, out of plain values or JSON; of each name, so that none lacks a range or a type."""
+    least, most = _RANGES.get(name, (0, 1))
+    odd: list[Any] = ["8", [1], *([] if name == "hierarchical" else [True, math.nan])]
+    odd += [bound + step for bound, step in ((least, -1), (most, 1)) if math.isfinite(bound) and name in _RANGES]
+    for value in odd:
+        with pytest.raises(BadUsage, match=f"an option of everything mode is invalid: {name} is "):
+            EverythingOptions(**{name: value})
+        with pytest.raises(BadUsage, match=name):
+            replace(EverythingOptions(), **{name: value})
+        try:
+            made = msgspec.convert({name: value}, EverythingOptions)
+        except (BadUsage, msgspec.ValidationError):
+            continue
+        raise AssertionError(f"{made} was made")
+
+
+@pytest.mark.parametrize(("name", "value"), BOUNDS)
+def test_the_ends_of_a_range_belong_to_it(name: str, value: float) -> None:
+    kind = type(getattr(EverythingSettings(), name, 0))
+    value = int(value) if kind is int and float(value).is_integer() else value
+    assert getattr(EverythingOptions(**{name: value}), name) == value
+
+
+def test_options_made_of_plain_values_and_by_replacement_are_as_by_hand() -> None:
+    there = EverythingOptions(points_per_side=8, stability=0.5)
+    assert msgspec.convert({"points_per_side": 8, "stability": 0.5}, EverythingOptions) == there
+    assert replace(EverythingOptions(stability=0.5), points_per_side=8) == there
+
+
+@pytest.mark.parametrize("side", [*range(1, 13), 254, 255, 256])
+def test_the_hierarchical_mode_takes_points_in_fours_so_that_none_is_left_out_in_silence(side: int) -> None:
+    given = {"hierarchical": True, "points_per_side": side}
+    if side % 4 == 0:
+        assert hierarchical_count(resolved(CALIBRATED, given).points_per_side) == (side - 1) ** 2
+        return
+    with pytest.raises(BadUsage, match=f"points_per_side is {side}, no multiple of 4") as found:
+        resolved(CALIBRATED, given)
+    hint = int(re.findall(r"State points_per_side=(\d+), or search flat", str(found.value))[0])
+    assert resolved(CALIBRATED, {**given, "points_per_side": hint})
+    assert abs(hint - side) < 4
+    assert resolved(CALIBRATED, {**given, "hierarchical": False}).points_per_side == side
+
+
+def test_a_bundles_own_points_are_refused_where_they_are_no_fours() -> None:
+    with pytest.raises(BadUsage, match=r"points_per_side is 10, no multiple of 4\. State points_per_side=8, or"):
+        resolved(EverythingSettings(points_per_side=10, confident_logit=1.0), {"hierarchical": True})
 
 
 @pytest.mark.parametrize(

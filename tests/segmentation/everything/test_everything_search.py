@@ -240,6 +240,7 @@ def test_progress_counts_points_to_the_end_and_what_it_raises_ends_the_search() 
     options = changed(OPTIONS, hierarchical=True, confident_logit=6.0, points_per_batch=10)
     found = list(search(Disks(SCENE, steep=3.0), options, progress=lambda *state: seen.append(state)))
     done = [one[0] for one in seen]
+    assert seen[0] == (0, 225, "0 masks, 0 candidates")
     assert done == sorted(done)
     assert {one[1] for one in seen} == {15 * 15}
     assert seen[-1] == (225, 225, f"{len(found)} masks, {seen[-1][2].split(', ')[1]}")
@@ -252,6 +253,22 @@ def test_progress_counts_points_to_the_end_and_what_it_raises_ends_the_search() 
     with pytest.raises(Stopped):
         list(search(decoder, changed(OPTIONS, points_per_batch=10), progress=stop))
     assert decoder.calls == [10, 10, 10]
+
+
+@pytest.mark.parametrize("hierarchical", [False, True])
+@pytest.mark.parametrize(("batch", "rows"), [(64, 5), (7, 1000), (64, 64)])
+def test_progress_is_shown_before_the_first_point_and_after_each_call_of_the_decoder(
+    batch: int, rows: int, hierarchical: bool
+) -> None:
+    """However few points a call takes; and the masks are those of one call."""
+    seen: list[int] = []
+    decoder = Disks(SCENE, steep=3.0, most_rows=rows)
+    options = changed(OPTIONS, hierarchical=hierarchical, points_per_batch=batch)
+    found = search(decoder, options, progress=lambda done, total, note: seen.append(done))
+    assert keys(found) == keys(search(Disks(SCENE, steep=3.0), changed(options, points_per_batch=1000)))
+    assert seen[0] == 0
+    assert len(seen) == 1 + len(decoder.calls) + 1
+    assert max(decoder.calls) == min(batch, rows)
 
 
 def test_a_search_can_be_run_again() -> None:

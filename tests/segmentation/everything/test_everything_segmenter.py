@@ -132,7 +132,8 @@ def test_what_cannot_be_looked_at_is_refused(segmenter: PromptSegmenter) -> None
 
 def test_progress_can_stop_it_and_it_can_be_asked_again(segmenter: PromptSegmenter) -> None:
     def stop(done: int, total: int, note: str) -> None:
-        raise Stopped(f"at {done} of {total}")
+        if done:
+            raise Stopped(f"at {done} of {total}")
 
     options = segmenter.everything_options.changed(**LOOSE, points_per_batch=4)
     with pytest.raises(Stopped, match="at 4 of 16"):

@@ -24,7 +24,7 @@ ROOT = HERE.parents[2]
 def launched(*words: str) -> subprocess.CompletedProcess[str]:
     """What torchrun prints that starts two processes."""
     if importlib.util.find_spec("lightning_fabric") is None:
-        pytest.skip("lightning-fabric is not installed: pip install edge-sdk[several-gpus] to run this")
+        pytest.skip('lightning-fabric is not installed: pip install ".[several-gpus]" to run this')
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *words]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=900)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -22,8 +22,11 @@ from edge_sdk.tasks.segmentation.prompts import FOREGROUND, NO_TOKEN, PADDING
 
 
 class AnswersPoints(Protocol):
-    """The decoder, as the search needs it (`decoding.Decoder`). tokens: of a prompt, None = any number."""
+    """The decoder, as the search needs it (`decoding.Decoder`). most_rows: prompts that one call of its graph takes.
+    tokens: of a prompt, None = any number."""
 
+    @property
+    def most_rows(self) -> int: ...
     @property
     def tokens(self) -> int | None: ...
     def decode(self, encoded: EncodedImage, tokens: NDArray[np.float32], labels: NDArray[np.int32], /) -> Decoded: ...
@@ -46,7 +49,7 @@ class Counts:
 @dataclass(slots=True, kw_only=True, eq=False)
 class CropSearch:
     """One run over one crop. encoded: the crop. passes: what its masks have to pass. held_bytes: of logits of
-    candidates. counts: of the whole search, added to. tell: called after each batch of points."""
+    candidates. counts: of the whole search, added to. tell: called after each call of the decoder."""
 
     crop: Crop
     encoded: EncodedImage
@@ -89,7 +92,8 @@ class CropSearch:
 
     def _ask(self, points: NDArray[np.float64]) -> Iterator[list[Candidate]]:
         """Candidates of each batch of (n, 2) points, px of the crop, while their logits are there for sure."""
-        step = self.passes.options.points_per_batch
+        # A batch is one call of the graph at most: progress is shown after each, and no more masks lie in memory.
+        step = min(self.passes.options.points_per_batch, self.decoder.most_rows)
         for start in range(0, len(points), step):
             batch = points[start : start + step]
             found = self.passes.candidates(self._decode(batch), batch)

@@ -12,6 +12,7 @@ import msgspec
 from edge_sdk.counted import listed
 from edge_sdk.errors import BadUsage
 from edge_sdk.shown import shown
+from edge_sdk.tasks.segmentation.everything.points import STEPS
 from edge_sdk.tasks.segmentation.settings import RANGES, EverythingSettings, range_problem
 
 MOST_CROP_LAYERS = 4
@@ -46,13 +47,16 @@ class EverythingOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     [stability_score_thresh]; stability_offset: of the logits. stability_slack: a mask whose stability at low resolution
     is up to this much below the threshold is measured at full size before it is dropped (1 = every mask, as
     segment-anything does). nms_iou: of two masks whose boxes overlap by more, as IoU, the one with the better predicted
-    IoU stays [box_nms_thresh]. hierarchical: a coarse grid first, and finer points only where no mask is confident.
+    IoU stays [box_nms_thresh]. hierarchical: a coarse grid first, and finer points only where no mask is confident; it
+    needs a multiple of 4 as points_per_side, and its grid has points_per_side - 1 points along each side.
     confident_logit: above it a pixel of a mask is confident [TinySAM's high_score_thresh]; where neither the caller nor
     the bundle states one, `hierarchical` is refused. crop_layers: of overlapping crops that are looked at too
     [crop_n_layers]; crop_overlap: of neighbours, as a share of the shorter side [crop_overlap_ratio];
     crop_points_divisor: of points per side, from one layer to the next [crop_n_points_downscale_factor]; crop_nms_iou:
     as nms_iou, for masks of different crops [crop_nms_thresh]. min_region_area_px: smaller gaps are filled and smaller
     islands removed; 0 = none.
+
+    Raises BadUsage: a value of another type or out of range, however the options are made.
     """
 
     points_per_side: int | None = None
@@ -70,6 +74,13 @@ class EverythingOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     crop_nms_iou: float | None = None
     min_region_area_px: int | None = None
 
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            if (value := getattr(self, name)) is not None:
+                _read(name, value)
+        if problem := range_problem(self, _RANGES):
+            raise _invalid(problem)
+
     def changed(self, **values: Any) -> EverythingOptions:
         """These options with other values, None among them. Raises BadUsage: an unknown name, a value of another type
         or out of range."""
@@ -84,7 +95,7 @@ def resolved(settings: EverythingSettings, given: Options = None) -> SearchOptio
     """What a search goes by: what the caller states, else the bundle's `settings`, else the defaults.
 
     Raises BadUsage: an unknown name, a value of another type or out of range, `hierarchical` where nobody states a
-    confident logit, and what is neither options nor a mapping.
+    confident logit or with `points_per_side` that is no multiple of 4, and what is neither options nor a mapping.
     """
     if not isinstance(given, (EverythingOptions, Mapping, type(None))):
         raise BadUsage(
@@ -98,8 +109,12 @@ def resolved(settings: EverythingSettings, given: Options = None) -> SearchOptio
             "hierarchical needs confident_logit, which this bundle does not state",
             hint="State confident_logit too, or search flat",
         )
-    if out.hierarchical and out.points_per_side < 4:
-        raise _invalid(f"hierarchical needs points_per_side of 4 or more, it is {out.points_per_side}")
+    if out.hierarchical and out.points_per_side % STEPS:
+        raise BadUsage(
+            f"hierarchical prompts every {STEPS}th point first: points_per_side is {out.points_per_side}, no multiple "
+            f"of {STEPS}",
+            hint=f"State points_per_side={max(STEPS, round(out.points_per_side / STEPS) * STEPS)}, or search flat",
+        )
     return out
 
 

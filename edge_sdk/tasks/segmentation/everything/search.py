@@ -27,8 +27,9 @@ class Search:
     of the latest iteration so far.
 
     encode: the encoded picture of a crop; crops are taken one at a time. masks: which of the decoder's masks are
-    looked at. threshold: of logits, above which a pixel is in a mask. progress: counts points. held_bytes: most memory
-    of logits of candidates (`candidates.make_room`).
+    looked at. threshold: of logits, above which a pixel is in a mask. progress: (finished points, all points,
+    masks and candidates so far), before the first point, after each call of the decoder, and at the end. held_bytes:
+    most memory of logits of candidates (`candidates.make_room`).
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Search:
 
     def __iter__(self) -> Iterator[FoundMask]:
         self.counts = Counts(points=self._points)
+        self._tell()
         area_px = self._options.min_region_area_px
         if area_px:
             overlap = max(self._options.nms_iou, self._options.crop_nms_iou)
