@@ -315,7 +315,7 @@ def test_a_build_measures_reports_and_verifies(data: SegmentationData, tmp_path:
     (gallery,) = (block for block in shown.blocks if isinstance(block, Gallery))
     assert [example.answer.partition(":")[0] for example in gallery.examples] == ["click", "box", "everything"] * 4
     assert all(example.uri.startswith("data:image/jpeg;base64,") for example in gallery.examples)
-    boxed = [float(example.answer.split()[-1].rstrip("%")) for example in gallery.examples[1::3]]
+    boxed = [float(example.answer.split()[-2]) for example in gallery.examples[1::3]]
     assert np.mean(boxed) > 70
     operations = took.facts["interactive"]["operations"]
     assert {name: of["calls"] for name, of in operations.items()} == {"set_image": 20, "click": 40, "everything": 4}
@@ -373,4 +373,5 @@ def test_a_variant_that_only_the_encoder_has_runs_with_the_float_decoder(data: S
     assert "fp16, decoder fp32" in [line[0] for line in lines.rows]
     assert "truth on the mask grid" in lines.header
     assert "fp16, decoder fp32 on" in page.headline(table)
+    assert lines.rows[0][lines.header.index("change [95 %]")] == "-"
     assert [card.name for card in page.cards(table, None, 8)] == []
