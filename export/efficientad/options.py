@@ -25,7 +25,7 @@ class Size:
 
 
 DEMO = (
-    "Trains a detector on photographs of a toy, good ones alone, and evaluates it on good and damaged ones. Takes about "
+    "Trains a detector on photographs of a toy, good ones alone, and tests it on good and damaged ones. Takes about "
     "4 minutes on an idle machine with two cores. --time-budget limits the training steps alone, not reading, "
     "calibration, evaluation and timing."
 )

@@ -178,7 +178,8 @@ class ExportTask:
     """The export part of one task. The defaults make no site records and evaluate nothing.
 
     name: of the task, as in manifests. title: what it does, for the head of a page; "" = nothing to say. options: a
-    dataclass whose fields made by `option` become options of `edge-sdk train FAMILY`, beside the family's own. Define it in a module with light imports, as a family does.
+    dataclass whose fields made by `option` become options of `edge-sdk train FAMILY`, beside the family's own. Define
+    it in a module with light imports, as a family does.
     """
 
     name: ClassVar[str] = ""

@@ -195,7 +195,7 @@ def test_without_labels_the_variants_are_held_against_fp32(tmp_path: Path) -> No
     assert row.agreement is not None
     assert (row.agreement.samples, row.agreement.changed) == (5, 0)
     assert one.evaluation.where == "5 samples, not labelled: the samples of plain"
-    assert "of 5 samples, the most of any variant" in export_task("classification").headline(one)
+    assert "of 5 samples, the most of any graph that load uses here" in export_task("classification").headline(one)
     assert len(export_task("classification").sections(one, verify(one.path))) == 1
 
 
