@@ -1,4 +1,4 @@
-"""Parts of a sentence: "1 picture", "3 pictures"; "a, b or c". Knows nothing else."""
+"""Parts of a sentence: "3 pictures"; "a, b or c"; "85.0 %"; "-0.4 pp". Knows nothing else."""
 
 from __future__ import annotations
 
@@ -14,3 +14,20 @@ def listed(words: Iterable[str], joined: str = "or") -> str:
     """The words with commas between them and `joined` before the last: "a", "a or b", "a, b or c"; "" for none."""
     *first, last = list(words) or [""]
     return f"{', '.join(first)} {joined} {last}" if first else last
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """A share of 1 as "85.0 %", with a space as in the documents."""
+    return f"{100 * share:.{digits}f} %"
+
+
+def signed(value: float, digits: int) -> str:
+    """ "+0.3", "-0.3", and "0.0" without a sign for what rounds to it."""
+    text = f"{value:+.{digits}f}"
+    return text if text.strip("+-0.") else text[1:]
+
+
+def points(change: float, interval: tuple[float, float] | None = None, digits: int = 1) -> str:
+    """The change of a share as percentage points: "-0.4 pp", with its interval "-0.4 [-0.6, -0.2] pp"."""
+    ends = "" if interval is None else f" [{', '.join(signed(100 * end, digits) for end in interval)}]"
+    return f"{signed(100 * change, digits)}{ends} pp"

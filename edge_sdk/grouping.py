@@ -112,9 +112,10 @@ def seen_in(note: str) -> frozenset[str]:
 
 def data_digest(pictures: Iterable[tuple[str, str, str, str]]) -> str:
     """sha256 over (bare name, part, label, `content`) of pictures, in their order, so that it is the same in whatever
-    folder they lie. part: "" where no group was stated. Names count by their bytes, UTF-8 or not.
+    folder they lie; "" without pictures. part: "" where no group was stated. Names count by their bytes, UTF-8 or not.
     """
-    total = hashlib.sha256()
+    total, count = hashlib.sha256(), 0
     for name, part, label, contents in pictures:
         total.update(f"{name}\0{part}\0{label}\0{contents}\n".encode("utf-8", "surrogateescape"))
-    return total.hexdigest()
+        count += 1
+    return total.hexdigest() if count else ""

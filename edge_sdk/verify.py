@@ -15,6 +15,7 @@ import numpy as np
 from edge_sdk.bundle.manifest import Graph
 from edge_sdk.bundle.signing import Trust
 from edge_sdk.bundle.store import Bundle
+from edge_sdk.counted import percent
 from edge_sdk.errors import BadBundle, BadUsage, EdgeError, NotThere
 from edge_sdk.golden import (
     Expected,
@@ -130,7 +131,7 @@ def _lines(row: VerifyRow) -> list[tuple[str, ...]]:
         for output in sorted({c.output for c in checks}):
             mine = [c for c in checks if c.output == output]
             worst = max(mine, key=lambda c: c.used)
-            used = f"{worst.used:.0%} of allowed" if worst.allowed or worst.allowed_distance else "exact"
+            used = f"{percent(worst.used, 0)} of allowed" if worst.allowed or worst.allowed_distance else "exact"
             verdict = "pass" if all(c.passed for c in mine) else "FAIL"
             out.append((*who, run, output, str(len(mine)), f"{worst.relative:.1e}", used, verdict))
     if row.problem:

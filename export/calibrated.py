@@ -53,7 +53,7 @@ def scales(report: CalibrationReport) -> Table:
     """How each output moved, by the standard and as each runtime answers."""
     rows = [
         (
-            row.variant, row.output, row.by, _percent(row.scale.relative_error), f"{row.scale.median_shift:+.3g}",
+            row.variant, row.output, row.by, _percent(row.scale.relative_error), f"{row.scale.median_shift + 0.0:+.3g}",
             _number(row.scale.spread_ratio), _number(row.scale.rank_correlation),
             "-" if row.scale.top1_agreement is None else _percent(row.scale.top1_agreement),
         )
@@ -65,8 +65,8 @@ def scales(report: CalibrationReport) -> Table:
 
 MOST_LAYERS = 8
 _LAYERS = (
-    "Int8 operators that lose most by themselves: each reads float32's own values, rounded, and its answer is held "
-    "against float32's. --exclude keeps one in float."
+    "Int8 operators with the largest error of their own: each gets the float32 values of its inputs, rounded to int8, "
+    "and its output is compared with that of float32. --exclude keeps an operator in float."
 )
 
 
@@ -170,7 +170,7 @@ def _tried(report: CalibrationReport) -> str:
     peak = "" if report.pass_peak_bytes is None else f", at most {report.pass_peak_bytes / 2**20:.0f} MiB resident"
     return (
         f"Tried for int8, on {counted(report.compared, 'sample')}; reading all samples once took "
-        f"{report.pass_seconds:.1f} s{peak}. Memory is the whole process's largest."
+        f"{report.pass_seconds:.1f} s{peak}. Peak memory is that of the whole process."
     )
 
 

@@ -127,7 +127,7 @@ def demo(
         how = Reading(seed=seed, preprocessing=options.preprocessing(), scratch=run, progress=staged)
         data = task.read(folder, brought.task_options, how)
         wanted = builder.BuildOptions(
-            name=brought.name, out=out / "demo.edge", licence=brought.licence, overwrite=True,
+            name=brought.name, out=out / "demo.edge", licence=brought.credit, overwrite=True,
             samples=brought.calibration_samples or builder.CALIBRATION_SAMPLES,
         )  # fmt: skip
         planned = builder.plan(family, data, options, brought.task_options, wanted, folder=run)

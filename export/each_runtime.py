@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeAlias, TypeVar
 
 from edge_sdk.calibration import Variant
+from edge_sdk.counted import listed
 from edge_sdk.errors import EdgeError
 from edge_sdk.progress import Progress, silent
-from edge_sdk.runtimes import faults, registry, targets
+from edge_sdk.runtimes import faults as known_faults
+from edge_sdk.runtimes import registry, targets
 from edge_sdk.runtimes.onnx_file import read_facts
 from edge_sdk.runtimes.protocol import CompileOptions, Runtime, Session
 
@@ -47,7 +49,22 @@ class RanOn:
         """Device, and the types that its convolutions and products ran in; where a runtime doesn't say those, the
         graph's precision. Or the problem."""
         kinds = f"operators: {self.convolutions}" if self.convolutions else self.precision
-        return self.problem or f"{self.device}, {kinds}{'; load takes another graph here' * bool(self.unusable)}"
+        return self.problem or f"{self.device}, {kinds}{'; load does not use this graph here' * bool(self.unusable)}"
+
+
+def faults(rows: Iterable[RanOn]) -> list[str]:
+    """A note for each row that a known fault makes wrong."""
+    return [
+        f"{row.variant} on {row.runtime} is wrong on this CPU by a known fault, so load does not use it here: "
+        f"{row.unusable}"
+        for row in rows if row.unusable
+    ]  # fmt: skip
+
+
+def left_out(rows: Iterable[RanOn]) -> str:
+    """What a summary of the graphs that `load` uses here leaves out: a part of a sentence, "" = nothing."""
+    names = list(dict.fromkeys(f"{row.variant} on {row.runtime}" for row in rows if row.unusable))
+    return f"without {listed(names, 'and')}, which load does not use here" if names else ""
 
 
 def on_each_runtime(
@@ -102,4 +119,6 @@ def _on(
 
 
 def _unusable(variant: Variant, runtime: Runtime) -> str:
-    return faults.wrong_here(runtime.probe(), variant.layout, lambda: read_facts(variant.graph, where=variant.variant))
+    return known_faults.wrong_here(
+        runtime.probe(), variant.layout, lambda: read_facts(variant.graph, where=variant.variant)
+    )

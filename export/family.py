@@ -75,10 +75,13 @@ class FamilyOptions:
 class Demo:
     """Data that ship with a family, for `edge-sdk demo`. folder: in a layout that the family's task reads.
 
-    name: of the bundle. licence: a sentence for the page. options, task_options: of the family and of its task; the
-    user sets seed and time budget. A demo may train a smaller model than the defaults would. trains: False where
-    `options` take weights as they are, so that there is no training step and no time budget. calibration_samples: of
-    each role, None = as many as in any build; fewer where somebody would wait minutes for a little less error.
+    name: of the bundle. licence: a sentence for the page that names the works, their authors and licences. changes:
+    what was done to them, as licences such as CC BY require to be said, "" = nothing; the note in the folder says the
+    same. about: what the demo does and how long it takes, for `--help`. options, task_options: of the family and of its
+    task; the user sets seed and time budget. A demo may train a smaller model than the defaults would. trains: False
+    where `options` take weights as they are, so that there is no training step and no time budget.
+    calibration_samples: of each role, None = as many as in any build; fewer where somebody would wait minutes for a
+    little less error.
     """
 
     folder: Traversable
@@ -86,8 +89,15 @@ class Demo:
     licence: str
     options: FamilyOptions
     task_options: Any
+    changes: str = ""
+    about: str = ""
     trains: bool = True
     calibration_samples: int | None = None
+
+    @property
+    def credit(self) -> str:
+        """Licence and changes, for page and bundle."""
+        return f"{self.licence} Changes: {self.changes}." if self.changes else self.licence
 
 
 class Samples(Protocol):

@@ -30,6 +30,12 @@ class _Home:
     task: str
     about: str
 
+    @property
+    def demo(self) -> str:
+        """What its demo does: `DEMO` in the module of its options."""
+        words: str = need(self.options[0], extra="export").DEMO
+        return words
+
 
 _HOMES: Mapping[str, _Home] = {
     "efficientad": _Home(
@@ -69,6 +75,15 @@ def abouts() -> dict[str, str]:
         else f"From the package {plugins.package_of(plugins.offered(GROUP)[name])}."
         for name in names()
     }
+
+
+def demo_about(name: str) -> str:
+    """What the demo of a family does and how long it takes, "" = it has none or says nothing. Raises as `family`; only
+    a plug-in is loaded for it."""
+    if name in _HOMES:
+        return _HOMES[name].demo
+    found = family(name).demo
+    return "" if found is None else found.about
 
 
 def family(name: str) -> Family:

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -22,7 +25,7 @@ from edge_sdk.bundle.store import Bundle
 from edge_sdk.counted import counted
 from edge_sdk.export import calibrated, drawing
 from edge_sdk.export.family import FamilyOptions, Trained
-from edge_sdk.export.option import defaults_of, specs_of
+from edge_sdk.export.option import as_is_of, defaults_of, specs_of
 from edge_sdk.export.sections import (
     Block,
     Card,
@@ -33,17 +36,22 @@ from edge_sdk.export.sections import (
     Table,
     Text,
     facts_table,
+    filled,
 )
 from edge_sdk.export.speeds import Key, Ratio, Speeds
 from edge_sdk.export.tasks import export_task
 from edge_sdk.export.tasks.base import Built
 from edge_sdk.extras import need
 from edge_sdk.profiling.run import ProfileReport
+from edge_sdk.profiling.statistics import shown_ms
 from edge_sdk.runtimes import targets
 from edge_sdk.verify import VerifyReport
 
 LONG_WORD = 40
 """Characters: a provenance note that is one longer word, such as sums of files, is for programs alone."""
+_NBSP = "\u00a0"
+_INTERVAL = re.compile(r"\[[^\[\]]*\]")
+_UNIT = re.compile(r"(?<=\d) (%|pp|ms|s|MiB|MB)(?!\w)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +68,7 @@ class Measured:
 class Page:
     """Everything that the template shows, in its order."""
 
-    name: str
+    title: str
     lead: str
     cards: tuple[Card, ...]
     sections: tuple[Section, ...]
@@ -78,6 +86,7 @@ def write(path: Path, built: Built, measured: Measured) -> None:
     page = _page(built, measured)
     jinja = need("jinja2", extra="export")
     environment = jinja.Environment(autoescape=True, undefined=jinja.StrictUndefined, trim_blocks=True)
+    environment.filters["unbroken"] = _unbroken
     template = resources.files("edge_sdk.export").joinpath("report.html.j2").read_text("utf-8")
     atomic.write(path, environment.from_string(template).render(r=page))
     task, speeds = export_task(built.made.family.task), measured.speeds
@@ -98,19 +107,54 @@ def _page(built: Built, measured: Measured) -> Page:
         manifest = bundle.manifest
     task, made = export_task(built.made.family.task), manifest.provenance
     return Page(
-        name=manifest.name,
+        title=_title(manifest.name, built),
         lead=_lead(built, made.created_utc, measured.machine),
         cards=(*task.cards(built), *_fastest(measured)),
-        sections=(
-            *measured.sections,
-            *_speeds(manifest, measured.speeds),
-            _verified(measured.verified),
-            *_calibrations(built),
-            _training(built.trained),
-            Section(title="Made by", blocks=(_provenance(made),)),
+        sections=tuple(
+            replace(section, blocks=tuple(_filled(block) for block in section.blocks))
+            for section in (
+                *measured.sections,
+                *_speeds(manifest, measured.speeds),
+                _verified(measured.verified),
+                *_calibrations(built),
+                _training(built.trained),
+                Section(title="Made by", blocks=(_provenance(made),)),
+            )
         ),
         licence=made.licence,
     )
+
+
+def _title(name: str, built: Built) -> str:
+    """The bundle's name, and what it does with which family."""
+    task, family = export_task(built.made.family.task), built.made.family
+    return f"{name}: {task.title} with {family.title}" if task.title else f"{name}: {family.title}"
+
+
+def _filled(block: Block) -> Block:
+    """With no empty column in its tables."""
+    if isinstance(block, Folded):
+        return replace(block, blocks=tuple(filled(one) if isinstance(one, Table) else one for one in block.blocks))
+    return filled(block) if isinstance(block, Table) else block
+
+
+def _unbroken(cell: str) -> str:
+    """A cell that a narrow page breaks between values alone: not inside an interval, not before a unit."""
+    cell = _INTERVAL.sub(lambda found: found[0].replace(" ", _NBSP), cell)
+    return _UNIT.sub(lambda found: _NBSP + found[1], cell)
+
+
+def _utc(stamp: str) -> str:
+    """An ISO time in UTC as people write it: "2026-11-30 07:36 UTC"; another text as it is."""
+    try:
+        return f"{datetime.fromisoformat(stamp).astimezone(timezone.utc):%Y-%m-%d %H:%M} UTC"
+    except ValueError:
+        return stamp
+
+
+def _stated(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Without those that say nothing: empty texts, lists and objects, and what is unknown."""
+    return {name: value for name, value in facts.items() if value is not None and value not in ("", (), [], {})}
 
 
 def cut_short(trained: Trained) -> str:
@@ -127,21 +171,24 @@ def cut_short(trained: Trained) -> str:
 def _lead(built: Built, when: str, machine: Mapping[str, str]) -> str:
     facts = " · ".join(f"{k} {v}" for k, v in machine.items())
     stated, size = options_words(built.trained.options), built.path.stat().st_size
-    what = f"{built.made.family.title}, {stated}, {size / 1e6:.1f} MB with all variants"
+    named = built.trained.facts.get("size")  # of a family with several sizes and no option for them
+    network = f"{built.made.family.title}, size {named}" if named else built.made.family.title
+    what = f"{network}, {stated}, {size / 1e6:.1f} MB with all variants"
     warning = cut_short(built.trained)
-    return f"{warning + '. ' if warning else ''}{what}. Made {when}. Machine: {facts}."
+    return f"{warning + '. ' if warning else ''}{what}. Made {_utc(when)}. Machine: {facts}."
 
 
 def options_words(options: FamilyOptions) -> str:
     """What was stated about a model: text, and what is not as it is by default; the seed; no path, and nothing that
     every training has."""
     defaults, common, out = defaults_of(type(options)), specs_of(FamilyOptions), []
+    as_is = as_is_of(type(options))
     for name, spec in specs_of(type(options)).items():
         value = getattr(options, name)
         if name in common or spec.kind == "path" or value is None:
             continue
         if spec.kind == "text" or value != defaults[name]:
-            words = name.replace("_", " ")
+            words = "trained weights" if as_is is not None and name == as_is.field else name.replace("_", " ")
             out.append(words if value is True else f"{words} {value}")
     return ", ".join([*out, f"seed {options.seed}"])
 
@@ -152,11 +199,13 @@ def _fastest(measured: Measured) -> tuple[Card, ...]:
         return ()
     (variant, runtime), speed = found
     words = f"{variant} on {runtime}, {measured.machine.get('instruction set', '')}; machine {speed.noise.word}"
-    p50 = speed.total.p50
-    shown = f"{p50:.2g}" if p50 < 100 else f"{p50:.0f}"
-    return (Card(value=f"{shown} ms", name="fastest whole predict, median", words=words),)
+    return (Card(value=f"{speed.words('p50')} ms", name="fastest whole predict, median", words=words),)
 
 
+_STAGES = {
+    "infer": "infer: the call of the runtime.",
+    "overhead": "overhead: the whole call minus its stages.",
+}
 SPEED = ("median ms", "p90", "p99", "calls/s", "speed to fp32")
 
 
@@ -170,10 +219,8 @@ def _speeds(manifest: Manifest, speeds: Speeds) -> tuple[Section, ...]:
         for key, speed in speeds.latency.items()
     )
     whole = "Whole predict call on input in memory, one at a time, on the machine named above."
-    where = (
-        "Medians, in ms. Infer: the runtime's own call. Overhead: what is left of the whole call. The other stages are "
-        "the task's own."
-    )
+    stages = {name for speed in speeds.latency.values() for name in speed.stages}
+    where = " ".join(["Median of each stage, in ms.", *(words for name, words in _STAGES.items() if name in stages)])
     return (
         Section(
             title="Speed",
@@ -194,7 +241,12 @@ def _size(manifest: Manifest, variant: str, runtime: str) -> int:
 
 
 def _speed(speed: ProfileReport) -> tuple[str, ...]:
-    return (_short(speed, "p50"), _short(speed, "p90"), _short(speed, "p99"), f"{1000 / speed.total.mean:.0f}")
+    return (
+        _short(speed, "p50"),
+        _short(speed, "p90"),
+        _short(speed, "p99"),
+        shown_ms(1000 / speed.total.mean, speed.stability.verdict),
+    )
 
 
 def _short(speed: ProfileReport, name: str) -> str:
@@ -210,27 +262,30 @@ def _stages(latency: Mapping[Key, ProfileReport]) -> Table:
     seen = dict.fromkeys(name for speed in latency.values() for name in speed.stages)
     names = (*(name for name in seen if name not in _LAST), *_LAST)
     rows = tuple(
-        (*key, *(f"{speed.stages[n].p50:.3f}" if n in speed.stages else "-" for n in names))
+        (*key, *(speed.words("p50", stage=n) if n in speed.stages else "-" for n in names))
         for key, speed in latency.items()
     )
     return Table(header=("variant", "runtime", *names[:-1], "total (median), ms"), rows=rows)
 
 
 def _speed_notes(speeds: Speeds) -> list[str]:
-    """How the numbers were measured, for how long each, and how far they can be trusted."""
+    """How the numbers were measured, for how long each, and how far they can be trusted. The machine is the same for
+    all: it is described once, as it was in the noisiest run."""
+    noise = max((speed.noise for speed in speeds.latency.values()), key=lambda one: one.ratio)
     return [
         "One call after the other. p90 and p99 only where enough calls were made for them; in brackets the upper end "
         "of what they may be. Speed to fp32: same runtime, both sides in one interleaved run in two processes. The "
         "runs are short: edge-sdk profile measures for longer.",
         *(_measured(key, speed, speeds.ratios.get(key)) for key, speed in speeds.latency.items()),
+        f"Machine: {noise.meaning}.",
     ]
 
 
 def _measured(key: Key, speed: ProfileReport, ratio: Ratio | None) -> str:
-    paired = "" if ratio is None else f", the ratio from {ratio.measured}"
+    paired = "" if ratio is None else f" Speed to fp32: {ratio.measured}."
     return (
-        f"{key[0]} on {key[1]}: {counted(speed.run.calls, 'call')} in {speed.run.seconds:.1f} s{paired}. "
-        f"Run: {speed.stability.meaning}. Machine: {speed.noise.meaning}."
+        f"{key[0]} on {key[1]}: {counted(speed.run.calls, 'call')} in {speed.run.seconds:.1f} s. "
+        f"Run: {speed.stability.meaning}.{paired}"
     )
 
 
@@ -267,7 +322,7 @@ def _calibrations(built: Built) -> list[Section]:
             blocks=(
                 Text(
                     text=" ".join(calibrated.sentences(one.report))
-                    + " Differences are relative (L2), by the letter of the ONNX standard."
+                    + " Differences are relative (L2), of graphs computed as the ONNX standard defines."
                 ),
                 *calibrated.blocks(one.report),
             ),
@@ -276,10 +331,17 @@ def _calibrations(built: Built) -> list[Section]:
     ]
 
 
+_OF_TRAINING = ("steps", "training_s", "samples")
+"""Facts of every run that say nothing where nothing was trained."""
+
+
 def _training(trained: Trained) -> Section:
-    facts = Folded(title="Facts of the run", blocks=(facts_table(trained.summary()),))
+    stated = _stated(trained.summary())
     if not trained.steps and not trained.history:
-        return Section(title="Weights", blocks=(Text(text="Nothing was trained: the weights are as they came."), facts))
+        own = {name: value for name, value in stated.items() if name not in _OF_TRAINING}
+        facts = Folded(title="Facts of the weights", blocks=(facts_table(own),))
+        return Section(title="Weights", blocks=(Text(text="Nothing was trained: the weights are unchanged."), facts))
+    facts = Folded(title="Facts of the run", blocks=(facts_table(stated),))
     return Section(title="Training", blocks=(*_losses(trained.history), facts))
 
 
@@ -302,4 +364,7 @@ def _provenance(made: Provenance) -> Folded:
     del facts["licence"]
     facts["command"] = shlex.join(made.command)
     facts["notes"] = {name: value for name, value in made.notes.items() if len(value) <= LONG_WORD or " " in value}
-    return Folded(title="Command, versions, data", blocks=(facts_table(facts),))
+    facts["created_utc"] = _utc(made.created_utc)
+    if not made.samples:
+        del facts["samples"]
+    return Folded(title="Command, versions, data", blocks=(facts_table(_stated(facts)),))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal, TypeAlias
+
+Tone: TypeAlias = Literal["pass", "alert", "neutral"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,15 +61,15 @@ class Drawings:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
     """One input with its answer. uri: a data address of a picture. truth: what is right, "" = there is no such word for
-    it. detail: a few words more. alert: the answer is one to look into, and is shown in another colour. wrong: a
-    mistake."""
+    it. detail: a few words more. tone: the colour of the answer: "pass", "alert" for one to look into, "neutral" where
+    nothing is compared. wrong: a mistake."""
 
     uri: str
     file: str
     truth: str
     answer: str
     detail: str = ""
-    alert: bool = False
+    tone: Tone = "neutral"
     wrong: bool = False
 
 
@@ -102,6 +104,17 @@ class Section:
     title: str
     blocks: tuple[Block, ...]
     facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def filled(table: Table) -> Table:
+    """Without the columns in which no row has anything. The first column names the rows and stays."""
+    if not table.rows:
+        return table
+    kept = [at for at in range(len(table.header)) if not at or any(row[at] not in ("", "-") for row in table.rows)]
+    return replace(
+        table, header=tuple(table.header[at] for at in kept),
+        rows=tuple(tuple(row[at] for at in kept) for row in table.rows),
+    )  # fmt: skip
 
 
 def sentence(words: str) -> str:

@@ -47,7 +47,7 @@ class Ratio:
     @property
     def measured(self) -> str:
         """What the interval rests on."""
-        return f"{self.pairs} pairs in {self.seconds:.1f} s"
+        return f"{self.pairs} pairs of blocks of calls, one block of each variant, in {self.seconds:.1f} s"
 
     def to_json(self) -> dict[str, float]:
         """Plain values."""
@@ -87,8 +87,8 @@ def measured(bundle: Path, keys: Sequence[Key], *, progress: Progress = silent) 
 def latencies(bundle: Path, keys: Sequence[Key], *, progress: Progress = silent) -> dict[Key, ProfileReport]:
     """The single-stream profile of each, one after the other."""
     out = {}
-    for variant, runtime in keys:
-        shown = _noted(progress, f"timing {variant} on {runtime}")
+    for number, (variant, runtime) in enumerate(keys, start=1):
+        shown = _noted(progress, f"timing {variant} on {runtime} ({number} of {len(keys)})")
         with load(bundle, variant=variant, runtime=runtime) as predictor:
             subject = {"bundle_sha256": predictor.bundle.digest, "variant": variant}
             out[variant, runtime] = profile(
@@ -98,8 +98,8 @@ def latencies(bundle: Path, keys: Sequence[Key], *, progress: Progress = silent)
 
 
 def _noted(progress: Progress, note: str) -> Progress:
-    def noted(done: int, total: int, _: str) -> None:
-        progress(min(done, total), total, note)
+    def noted(done: int, total: int, phase: str) -> None:
+        progress(min(done, total), total, f"{note}: {phase}")
 
     return noted
 

@@ -3,14 +3,40 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from edge_sdk.cli import terminal
 from edge_sdk.cli.options import Json
 from edge_sdk.errors import Stopped
 from edge_sdk.extras import need_exporting
+
+
+class Demos(TyperCommand):
+    """Its help says what the named family's demo does, or lists the families where none is named."""
+
+    def make_context(self, info_name: Any, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        from edge_sdk.export import registry
+
+        named = next((word for word in args if word in registry.names()), None)
+        if named is not None and "--help" in args:
+            about = registry.demo_about(named) or registry.abouts()[named]
+            self.help = f"{about}\n\n{_STEPS}\n\nExample: edge-sdk demo {named} --out demo-report"
+        return super().make_context(info_name, args, parent, **extra)
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        from edge_sdk.export import registry
+
+        with formatter.section("Families"):
+            formatter.write_dl(list(registry.abouts().items()))
+
+
+_STEPS = (
+    "Exports, quantizes, verifies, evaluates and profiles the model, offline, and writes a bundle and report.html. "
+    "Exit 1 if a runtime on this machine fails verification."
+)
 
 
 def _shown_first() -> str:
@@ -30,19 +56,18 @@ def demo(
     time_budget: Annotated[
         str | None,
         typer.Option(
-            help="End the training steps after this time, such as 90s; all else takes its own time. Default: 5min. A "
-            "family whose demo trains nothing has no use for it.",
+            help="Time limit for the training steps alone, such as 90s. Default: 5min. Refused where the demo trains "
+            "nothing.",
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of all random numbers.")] = 0,
     json: Json = False,
 ) -> None:
-    """Train, export, quantize, verify, evaluate and profile on shipped data, offline, in about 4 minutes.
+    """Run every step on data that ship with a family: train a model or take shipped weights, export, quantize, verify,
+    evaluate, profile, and write a report page. Works offline.
 
-    A family whose trained weights ship takes those and trains nothing. The 4 minutes are those of an idle machine with
-    two cores; a busy one takes longer. The time budget covers the training steps alone, not what comes before and after
-    them: reading the pictures, their features, quantization, evaluation, verification, timing. Exit 1 if a runtime on
-    this machine fails verification.
+    edge-sdk demo FAMILY --help says what the demo of a family does and how long it takes. Exit 1 if a runtime on this
+    machine fails verification.
 
     Example: edge-sdk demo efficientad --out demo-report
     """
@@ -63,3 +88,4 @@ def demo(
 
 
 COMMANDS = (demo,)
+CLASSES = {"demo": Demos}

@@ -164,6 +164,8 @@ class _Lines:
 
     def __call__(self, done: int, total: int, text: str) -> None:
         now = self._seconds_now()
+        if (done, total, text) == (0, self._total, self._text) and now - self._last < 10.0:
+            return  # a step without progress, such as a warm-up, reports again and again
         if total != self._total or done == 0:
             self._began, self._total, self._first = now, total, done
         elif now - self._last < 10.0 and done < total:

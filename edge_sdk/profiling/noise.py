@@ -50,16 +50,21 @@ class Noise:
         return "very busy" if self.verdict == "hostile" else self.verdict
 
     @property
+    def short(self) -> str:
+        """The verdict and what it rests on."""
+        took = f" (the same fixed work took up to {self.ratio:.2f} times its shortest time)"
+        return self.word + ("" if self.verdict == "quiet" else took)
+
+    @property
     def meaning(self) -> str:
         """The verdict, what it means for the latencies, and what to do."""
         if self.verdict == "quiet":
             return self.word
-        took = f"the same fixed work took up to {self.ratio:.2f} times its shortest time"
         if self.verdict == "busy":
-            return f"{self.word} ({took}): p90 and above may be too high. End other programs"
+            return f"{self.short}: p90 and above may be too high. End other programs"
         return (
-            f"{self.word} ({took}): p90 and above are the machine's, not the model's, and the next run may have "
-            "another p50. End other programs and measure again"
+            f"{self.short}: p90 and above show the load of the machine rather than the model, and "
+            "another run may give another p50. End other programs and measure again"
         )
 
 

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from edge_sdk.counted import counted
 from edge_sdk.errors import BadUsage
 from edge_sdk.profiling.clock import ClockCost, Clocks, clock_cost
 from edge_sdk.profiling.machine import counters, machine, memory, versions
@@ -165,7 +166,9 @@ class _Loop:
                 if end - last_reference >= _REFERENCE_EVERY_NS:
                     apart = self._clocks.wall()
                     reference.take("during")
-                    self._progress(self._thousandths(needed), _ALL, f"{len(self._rows)} calls, {self.seconds:.0f} s")
+                    self._progress(
+                        self._thousandths(needed), _ALL, f"{counted(len(self._rows), 'call')}, {self.seconds:.0f} s"
+                    )
                     last_reference = self._clocks.wall()
                     apart_ns += last_reference - apart
                 if self.seconds >= self._options.min_time_s and len(self._rows) >= needed:

@@ -13,7 +13,7 @@ from edge_sdk.export.anomaly import foreign
 from edge_sdk.export.anomaly.data import AnomalyData, AnomalyTrained
 from edge_sdk.export.anomaly.samples import AnomalySamples
 from edge_sdk.export.efficientad import INPUT
-from edge_sdk.export.efficientad.options import EfficientAdOptions
+from edge_sdk.export.efficientad.options import DEMO, EfficientAdOptions
 from edge_sdk.export.efficientad.pdn import train as pdn_training
 from edge_sdk.export.efficientad.saved import EfficientAdTrained
 from edge_sdk.export.efficientad.xs import model as xs_model
@@ -93,8 +93,13 @@ class EfficientAD:
             name="Toy aliens",
             licence=(
                 "Pictures: toy aliens from aws-samples/amazon-lookout-for-vision, Copyright Amazon.com, Inc. or its "
-                "affiliates, CC BY-SA 4.0; scaled and re-encoded."
+                "affiliates, CC BY-SA 4.0."
             ),
+            changes=(
+                "split into training and test pictures (every third normal picture, by number, is a test picture), "
+                "scaled from 550 x 380 to 275 x 190 by area averaging, stored as JPEG of quality 90"
+            ),
+            about=DEMO,
             options=EfficientAdOptions(width=256, height=256, steps=175),  # enough to show what it can
             task_options=AnomalyOptions(holdout=0.27, rate="10%"),  # which so few pictures support
         )

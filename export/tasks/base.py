@@ -177,11 +177,13 @@ whose outputs vary less than those of any graph states less."""
 class ExportTask:
     """The export part of one task. The defaults make no site records and evaluate nothing.
 
-    name: of the task, as in manifests. options: a dataclass whose fields made by `option` become options of `edge-sdk
-    train FAMILY`, beside the family's own. Define it in a module with light imports, as a family does.
+    name: of the task, as in manifests. title: what it does, for the head of a page; "" = nothing to say. options: a
+    dataclass whose fields made by `option` become options of `edge-sdk train FAMILY`, beside the family's own. Define
+    it in a module with light imports, as a family does.
     """
 
     name: ClassVar[str] = ""
+    title: ClassVar[str] = ""
     options: ClassVar[type[TaskOptions]] = TaskOptions
 
     def read(self, path: Path | None, options: Any, how: Reading) -> Any:

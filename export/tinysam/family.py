@@ -16,7 +16,7 @@ from edge_sdk.export.tasks.segmentation.annotations import SegmentationData
 from edge_sdk.export.tasks.segmentation.options import SegmentationOptions
 from edge_sdk.export.tasks.segmentation.samples import PromptSamples
 from edge_sdk.export.tinysam.calibration import FramePictures
-from edge_sdk.export.tinysam.options import TinySamOptions, options_of
+from edge_sdk.export.tinysam.options import DEMO, TinySamOptions, options_of
 from edge_sdk.export.tinysam.run_plan import RunPlan
 from edge_sdk.export.tinysam.scenes.regions import LIBRARY
 from edge_sdk.export.tinysam.scenes.sources import mixture, photographs_in
@@ -53,8 +53,13 @@ class TinySAM:
             licence=(
                 'Pictures: tools from "Tools segmentation 2" by reshetnev-university-7yeg6, CC BY 4.0; grains from '
                 "segmenteverygrain by Z. Sylvester and others, Apache-2.0; nuclei from the Data Science Bowl 2018 with "
-                "the fixes of K. Lopuhin and others, CC0 1.0. Unchanged but for their size."
+                "the fixes of K. Lopuhin and others, CC0 1.0."
             ),
+            changes=(
+                "scaled or cut to at most 512 px, stored as JPEG, contrast of the nuclei stretched; masks stored as "
+                "label maps; pebbles cut into tiles of 400 px, without the grains that the rim cuts"
+            ),
+            about=DEMO,
             options=TinySamOptions(as_is=True),
             task_options=SegmentationOptions(kind=r"test/([a-z]+)_"),
             trains=False,

@@ -22,6 +22,7 @@ from edge_sdk import npz
 from edge_sdk.bundle.store import REPORT, Bundle
 from edge_sdk.errors import BadInput, BadUsage
 from edge_sdk.export import build as builder
+from edge_sdk.export.each_runtime import faults
 from edge_sdk.export.family import Demo, Exported, FamilyOptions, FloatGraph, Trained, TrainingPlan
 from edge_sdk.export.sections import Table
 from edge_sdk.export.tasks import export_task, options_of
@@ -132,7 +133,7 @@ def test_a_labelled_folder_gives_accuracy_confusion_and_change_of_every_variant_
     assert int8.agreement.scale.spread_ratio == pytest.approx(1.0, abs=0.02)
     assert one.evaluation.where == "13 samples, labelled: the samples of test"
     assert "12 of 13" in export_task("classification").cards(one)[0].words
-    assert export_task("classification").headline(one).startswith("accuracy 92.3% on 13 samples")
+    assert export_task("classification").headline(one).startswith("accuracy 92.3 % on 13 samples")
 
 
 def test_the_report_in_the_bundle_and_its_page_hold_the_table(tmp_path: Path) -> None:
@@ -163,13 +164,15 @@ def test_a_graph_that_saturates_on_this_cpu_is_a_row_that_says_so_and_no_headlin
     reference = [[0.9, 0.1], [0.2, 0.8]]
     wrong = scored(reference[::-1], "int8", "openvino", unusable="products saturate", device="CPU", precision="f32")
     found = rows([scored(reference), wrong, scored(reference, "fp16")], None)
-    assert (
-        page.headline(found) == "fp16 on onnxruntime changes the first class of 0 of 2 samples, the most of any variant"
+    most = "the most of any graph that load uses here"
+    assert page.headline(found) == f"fp16 on onnxruntime changes the first class of 0 of 2 samples, {most}"
+    assert page.cards(found)[-1].words == (
+        f"fp16 on onnxruntime, {most}; without int8 on openvino, which load does not use here"
     )
-    assert page.faults(found) == [
-        "int8 on openvino is wrong on this CPU by a known fault, and load takes another graph: products saturate"
+    assert faults(found) == [
+        "int8 on openvino is wrong on this CPU by a known fault, so load does not use it here: products saturate"
     ]
-    assert page.quality(found).rows[1][-1] == "CPU, f32; load takes another graph here"
+    assert page.quality(found).rows[1][-1] == "CPU, f32; load does not use this graph here"
 
 
 @pytest.mark.skipif(probe.cpu().adds_in_32_bits, reason="this CPU adds int8 products in 32 bits: nothing saturates")
@@ -192,7 +195,7 @@ def test_without_labels_the_variants_are_held_against_fp32(tmp_path: Path) -> No
     assert row.agreement is not None
     assert (row.agreement.samples, row.agreement.changed) == (5, 0)
     assert one.evaluation.where == "5 samples, not labelled: the samples of plain"
-    assert "of 5 samples, the most of any variant" in export_task("classification").headline(one)
+    assert "of 5 samples, the most of any graph that load uses here" in export_task("classification").headline(one)
     assert len(export_task("classification").sections(one, verify(one.path))) == 1
 
 

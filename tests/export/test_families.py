@@ -23,7 +23,8 @@ ROOT = Path(__file__).resolve().parents[2]
 family: Family = EfficientAD()  # type-checked: it fits the protocol
 
 
-@pytest.mark.parametrize("words", [["train", "--help"], ["train", "efficientad", "--help"], ["demo", "--help"]])
+@pytest.mark.parametrize("words", [["train", "--help"], ["train", "efficientad", "--help"], ["demo", "--help"],
+                                   ["demo", "tinysam", "--help"]])  # fmt: skip
 def test_help_loads_no_training_framework(words: list[str]) -> None:
     code = (
         "import sys\nfrom edge_sdk.cli import main\n"
@@ -77,6 +78,29 @@ def test_what_is_known_of_a_family_before_it_is_loaded_is_what_it_says_itself() 
         known, loaded = registry.described(name), registry.family(name)
         assert (known.name, known.task, known.options) == (loaded.name, loaded.task, loaded.options)
         assert tasks.options_of(known.task) is tasks.export_task(known.task).options
+
+
+@pytest.mark.parametrize("name", registry.names())
+def test_the_help_of_a_demo_is_that_of_its_family_with_an_example(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    demo = registry.family(name).demo
+    assert demo is not None
+    assert demo.about == registry.demo_about(name)
+    code, text = called(capsys, "demo", name, "--help")
+    assert code == 0
+    assert demo.about in text
+    assert "minutes on" in text
+    assert f"edge-sdk demo {name} --out" in text
+
+
+@pytest.mark.parametrize("name", registry.names())
+def test_the_page_of_a_demo_says_how_its_pictures_were_changed_as_the_note_beside_them_does(name: str) -> None:
+    demo = registry.family(name).demo
+    assert demo is not None
+    notes = [one.read_text("utf-8") for one in demo.folder.iterdir() if one.name.endswith(".md")]
+    assert any(f"Changes: {demo.changes}." in " ".join(note.split()) for note in notes)
+    assert demo.credit.endswith(f"Changes: {demo.changes}.")
 
 
 def test_every_option_of_a_family_is_checked_where_it_is_made() -> None:

@@ -44,5 +44,5 @@ def test_a_graph_that_answers_wrongly_does_not_raise_the_threshold_and_is_named(
     assert fitted.scores == (0.25, 0.5, 1.0)
     assert (fitted.variants, fitted.runtimes) == ("fp32, int8-w7", "torch, onnxruntime")
     assert fitted.warnings == (
-        "the threshold does not count int8 on openvino: its scores of good parts are off by up to 37% of the largest",
+        "the threshold does not count int8 on openvino: its scores of good parts are off by up to 37 % of the largest",
     )

@@ -316,7 +316,9 @@ def test_a_build_measures_reports_and_verifies(data: SegmentationData, tmp_path:
     (gallery,) = (block for block in shown.blocks if isinstance(block, Gallery))
     assert [example.answer.partition(":")[0] for example in gallery.examples] == ["click", "box", "everything"] * 4
     assert all(example.uri.startswith("data:image/jpeg;base64,") for example in gallery.examples)
-    boxed = [float(example.answer.split()[-1].rstrip("%")) for example in gallery.examples[1::3]]
+    assert {example.tone for example in gallery.examples[2::3]} == {"neutral"}
+    assert "neutral" not in {example.tone for example in gallery.examples[:2]}
+    boxed = [float(example.answer.split()[-2]) for example in gallery.examples[1::3]]
     assert np.mean(boxed) > 70
     operations = took.facts["interactive"]["operations"]
     assert {name: of["calls"] for name, of in operations.items()} == {"set_image": 20, "click": 40, "everything": 4}
@@ -374,4 +376,29 @@ def test_a_variant_that_only_the_encoder_has_runs_with_the_float_decoder(data: S
     assert "fp16, decoder fp32" in [line[0] for line in lines.rows]
     assert "truth on the mask grid" in lines.header
     assert "fp16, decoder fp32 on" in page.headline(table)
+    assert lines.rows[0][lines.header.index("change [95 %]")] == "-"
     assert [card.name for card in page.cards(table, None, 8)] == []
+
+
+def test_the_card_of_the_lowest_change_covers_both_prompts_and_names_what_it_leaves_out() -> None:
+    values = np.array([1.0, 0.5, 0.5, 0.2, 0.3, 0.4])
+    avoided = replace(scored(values - 0.2, "int8"), runtime="openvino", unusable="sums saturate")
+    table = metrics.rows([scored(values), scored(values - 0.1, "int8"), avoided], segments())
+    *_, card = page.cards(table, metrics.controls_of(segments()), 6)
+    assert card.value == "-10.0 pp, -5.0 pp"
+    assert card.name == "lowest change of mIoU by a smaller variant, with a box and with a point"
+    assert "with a point: int8, decoder fp32 on onnxruntime" in card.words
+    assert card.words.endswith("without int8 on openvino, which load does not use here")
+    assert "-10.0 pp with a box" in page.headline(table)
+
+
+def test_baselines_stand_beside_every_class_of_segments() -> None:
+    values = np.array([1.0, 0.5, 0.5, 0.2, 0.3, 0.4])
+    (row,) = metrics.rows([scored(values)], segments())
+    table = page.classes(row, metrics.controls_of(segments()))
+    assert table is not None
+    assert {line[-2:] for line in table.rows} == {("50.0 %", "60.0 %")}
+
+
+def test_data_without_training_pictures_have_no_digest() -> None:
+    assert SegmentationData(train=()).digest == ""

@@ -9,6 +9,7 @@ import msgspec
 
 from edge_sdk import preprocess
 from edge_sdk.bundle.store import Bundle
+from edge_sdk.counted import percent
 from edge_sdk.decision.threshold import Threshold
 from edge_sdk.errors import BadBundle
 from edge_sdk.golden import OutputCheck
@@ -67,7 +68,7 @@ class Anomaly(Task):
         lines: tuple[str, ...] = ()
         if worst is not None and threshold:
             share = worst / abs(threshold)
-            lines = (f"scores: off by up to {share:.1%} of the threshold in force, {threshold:.6g}",)
+            lines = (f"scores: off by up to {percent(share)} of the threshold in force, {threshold:.6g}",)
         return Headline(lines=lines, facts={"worst_score": worst, "threshold": threshold})
 
     def summary(self, bundle: Bundle) -> list[tuple[str, str]]:

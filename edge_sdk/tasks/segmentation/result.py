@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_sdk.counted import counted
+from edge_sdk.counted import counted, percent
 from edge_sdk.errors import BadInput
 from edge_sdk.shown import shown
 from edge_sdk.tasks.segmentation.everything.boxes import box_of
@@ -104,7 +104,7 @@ class Segmentation(MasksOfPicture[DecodedMask]):
         """The picture, the number of masks, the first few with their size, and notes."""
         total = self.width * self.height
         listed = ", ".join(
-            f"{mask.area_px} px ({mask.area_px / total:.1%}), predicted IoU {mask.predicted_iou:.3f}"
+            f"{mask.area_px} px ({percent(mask.area_px / total)}), predicted IoU {mask.predicted_iou:.3f}"
             for mask in self.masks[:3]
         )
         more = f" and {len(self.masks) - 3} more" if len(self.masks) > 3 else ""

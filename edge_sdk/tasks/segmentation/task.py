@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edge_sdk import preprocess
 from edge_sdk.bundle.store import Bundle
-from edge_sdk.counted import counted
+from edge_sdk.counted import counted, percent
 from edge_sdk.errors import BadBundle, BadUsage
 from edge_sdk.golden import OutputCheck
 from edge_sdk.shown import shown
@@ -199,9 +199,11 @@ class SegmentationTask(Task):
         threshold = settings_of(bundle, SegmentationSettings).mask_threshold
         share = max(_open_share(bundle, check, threshold) for check in found)
         iou = max((check.worst for check in checks if check.output == IOU), default=0.0)
+        shown_checks = [check for check in checks if check.output in (MASKS, IOU)]
+        within = "; all within what the bundle allows" if all(check.passed for check in shown_checks) else ""
         lines = (
-            f"masks: logits off by up to {worst:.3g}, which can change at most {share:.2%} of a mask's cells; "
-            f"predicted IoU off by up to {iou:.3g}",
+            f"masks: logits off by up to {worst:.3g}, which can change at most {percent(share, 2)} of the cells of a "
+            f"mask; predicted IoU off by up to {iou:.3g}{within}",
         )
         facts = {"worst_mask_logit": worst, "cells_that_may_change": share, "worst_predicted_iou": iou}
         return Headline(lines=lines, facts=facts)

@@ -44,6 +44,6 @@ def _example(picture: Picture, result: AnomalyResult) -> Example:
     file = shown(f"{picture.path.parent.name}/{picture.path.name}")
     return Example(
         uri=data_uri(shrunk(result.plot())), file=file, truth=picture.label,
-        answer=result.verdict.label, detail=f"score {result.score:.3f}", alert=result.is_defect,
+        answer=result.verdict.label, detail=f"score {result.score:.3f}", tone="alert" if result.is_defect else "pass",
         wrong=result.is_defect != (picture.label != "good"),
     )  # fmt: skip

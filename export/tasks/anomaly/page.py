@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_sdk.counted import counted
+from edge_sdk.counted import counted, percent
 from edge_sdk.decision.threshold import Threshold
 from edge_sdk.export.sections import Block, Card, Drawing, Drawings, Gallery, Section, Text, sentence
 from edge_sdk.export.tasks.anomaly import plots, table
@@ -113,7 +113,9 @@ def _notes(evaluation: AnomalyEvaluation) -> list[str]:
     ]  # fmt: skip
     if bounds:
         unit = "part" if evaluation.group else "picture"
-        out.append(f"Flips: the true share is at most {max(bounds):.1%} (95 %) for this many {unit}s, in every row.")
+        out.append(
+            f"Flips: the true share is at most {percent(max(bounds))} (95 %) for this many {unit}s, in every row."
+        )
     return out
 
 
@@ -139,7 +141,7 @@ def cards(rows: Sequence[Row], rate: float | None) -> list[Card]:
         )  # fmt: skip
     if found.false_rejects is not None and found.good:
         also = "" if pictures is None else f"; {table.share(pictures.false_rejects, pictures.good)} pictures"
-        asked = "" if rate is None else f"asked for {rate:.1%}"
+        asked = "" if rate is None else f"asked for {percent(rate)}"
         words = f"{asked}{_ends(found.false_rejects_interval, '.0%')}{also}".removeprefix("; ")
         out.append(
             Card(value=f"{found.false_rejects} of {found.good}", name=f"good {found.unit}s rejected", words=words)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from edge_sdk.counted import counted
+from edge_sdk.counted import counted, points
 from edge_sdk.export.sections import Table
 from edge_sdk.export.tasks.anomaly.metrics import Metrics, Row, Unit
 
@@ -74,7 +74,7 @@ def _auroc(metrics: Metrics) -> str:
 def _change(metrics: Metrics) -> str:
     if metrics.auroc_change is None:
         return "-"
-    return f"{100 * metrics.auroc_change:+.2f}{_interval(metrics.auroc_change_interval, '+.2f', 100)} pp"
+    return points(metrics.auroc_change, metrics.auroc_change_interval, 2)
 
 
 _METRICS: tuple[tuple[str, Callable[[Metrics], str]], ...] = (
@@ -95,5 +95,5 @@ def share(count: int | None, total: int) -> str:
     return "-" if count is None or not total else f"{count} of {total}"
 
 
-def _interval(ends: Interval | None, digits: str, factor: float = 1.0) -> str:
-    return "" if ends is None else f" [{factor * ends[0]:{digits}}, {factor * ends[1]:{digits}}]"
+def _interval(ends: Interval | None, digits: str) -> str:
+    return "" if ends is None else f" [{ends[0]:{digits}}, {ends[1]:{digits}}]"

@@ -90,6 +90,7 @@ class AnomalyExport(ExportTask):
     """Good parts in, a threshold with its evidence and the metrics of every variant on every runtime out."""
 
     name: ClassVar[str] = "anomaly"
+    title: ClassVar[str] = "anomaly detection"
     options: ClassVar[type[TaskOptions]] = AnomalyOptions
 
     def read(self, path: Path | None, options: AnomalyOptions, how: Reading) -> AnomalyData:

@@ -15,6 +15,7 @@ import numpy as np
 
 from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.calibration import Variant
+from edge_sdk.counted import percent
 from edge_sdk.export.anomaly.data import AnomalyTrained
 from edge_sdk.export.pictures.store import PictureStore
 from edge_sdk.export.tasks.anomaly.evaluate import VariantScores, prepared, score_all
@@ -59,7 +60,7 @@ def of(scores: Sequence[float], scored_by: str, scored: Sequence[VariantScores])
         warnings=tuple(
             dict.fromkeys(
                 f"the threshold does not count {one.variant} on {one.runtime}: its scores of good parts are off by up "
-                f"to {float(np.abs(one.scores - own).max()) / most * FAR:.0%} of the largest"
+                f"to {percent(float(np.abs(one.scores - own).max()) / most * FAR, 0)} of the largest"
                 for one in left_out
             )
         ),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from edge_sdk.counted import counted
+from edge_sdk.counted import counted, percent, points, signed
+from edge_sdk.export.each_runtime import left_out
 from edge_sdk.export.sections import Card, Table
 from edge_sdk.export.tasks.classification.metrics import TOP, Agreement, Interval, Quality, Row
 from edge_sdk.shown import shown
@@ -12,6 +13,8 @@ from edge_sdk.shown import shown
 MOST_CLASSES = 12
 """Of a confusion matrix on the page; of more classes the pairs that are mixed up most often are listed."""
 MOST_PAIRS = 15
+
+_MOST = "the most of any graph that load uses here"
 
 Cell = Callable[[Row], str]
 
@@ -23,13 +26,13 @@ def quality(rows: Sequence[Row]) -> Table:
         ("variant", lambda row: row.variant),
         ("runtime", lambda row: row.runtime),
         ("layout", lambda row: "-" if row.layout == "plain" else row.layout),
-        ("accuracy [95 %]", _of_quality(lambda one: f"{one.accuracy:.1%} {_share(one.interval)}")),
+        ("accuracy [95 %]", _of_quality(lambda one: f"{percent(one.accuracy)} {_share(one.interval)}")),
         ("change [95 %]", _of_quality(_change)),
-        (f"top-{TOP}", _of_quality(lambda one: "-" if one.top5 is None else f"{one.top5:.1%}")),
+        (f"top-{TOP}", _of_quality(lambda one: "-" if one.top5 is None else percent(one.top5))),
         ("first class changed", _of_agreement(lambda one: f"{one.changed} of {one.samples}")),
         ("confidence", lambda row: "-" if row.confidence is None else f"{row.confidence:.3f}"),
-        ("its shift", _of_agreement(lambda one: f"{one.confidence_shift:+.3f}")),
-        ("score error", _of_agreement(lambda one: "-" if one.scale is None else f"{one.scale.relative_error:.2%}")),
+        ("its shift", _of_agreement(lambda one: signed(one.confidence_shift, 3))),
+        ("score error", _of_agreement(lambda one: "-" if one.scale is None else percent(one.scale.relative_error, 2))),
         ("spread ratio", _of_agreement(lambda one: _number(None if one.scale is None else one.scale.spread_ratio))),
         ("rank corr.", _of_agreement(lambda one: _number(None if one.scale is None else one.scale.rank_correlation))),
         ("ran", lambda row: row.ran()),
@@ -65,12 +68,14 @@ def headline(rows: Sequence[Row]) -> str:
     words = []
     if reference is not None and reference.quality is not None:
         found = reference.quality
-        words.append(f"accuracy {found.accuracy:.1%} on {counted(found.samples, 'sample')} {_share(found.interval)}")
+        words.append(
+            f"accuracy {percent(found.accuracy)} on {counted(found.samples, 'sample')} {_share(found.interval)}"
+        )
     if worst is not None:
         row, agreed = worst
         words.append(
             f"{row.variant} on {row.runtime} changes the first class of {agreed.changed} of "
-            f"{counted(agreed.samples, 'sample')}, the most of any variant"
+            f"{counted(agreed.samples, 'sample')}, {_MOST}"
         )
     return "; ".join(words)
 
@@ -81,27 +86,18 @@ def cards(rows: Sequence[Row]) -> list[Card]:
     reference = next((row for row in rows if row.reference), None)
     if reference is not None and (found := reference.quality) is not None:
         words = f"{found.correct} of {found.samples}; 95 % interval {_share(found.interval)}"
-        out.append(Card(value=f"{found.accuracy:.1%}", name=f"accuracy, {reference.variant}", words=words))
+        out.append(Card(value=percent(found.accuracy), name=f"accuracy, {reference.variant}", words=words))
         if found.top5 is not None:
-            out.append(Card(value=f"{found.top5:.1%}", name=f"top-{TOP} accuracy", words=reference.variant))
+            out.append(Card(value=percent(found.top5), name=f"top-{TOP} accuracy", words=reference.variant))
     if (worst := _worst(rows)) is not None:
         row, agreed = worst
         out.append(
             Card(
                 value=f"{agreed.changed} of {agreed.samples}", name="first classes changed",
-                words=f"{row.variant} on {row.runtime}, the most of any variant",
+                words="; ".join(filter(None, (f"{row.variant} on {row.runtime}, {_MOST}", left_out(rows)))),
             )
         )  # fmt: skip
     return out
-
-
-def faults(rows: Sequence[Row]) -> list[str]:
-    """A note for each row that a known fault makes wrong."""
-    return [
-        f"{row.variant} on {row.runtime} is wrong on this CPU by a known fault, and load takes another graph: "
-        f"{row.unusable}"
-        for row in rows if row.unusable
-    ]  # fmt: skip
 
 
 def _worst(rows: Sequence[Row]) -> tuple[Row, Agreement] | None:
@@ -121,12 +117,11 @@ def _of_agreement(cell: Callable[[Agreement], str]) -> Cell:
 def _change(found: Quality) -> str:
     if found.change is None or found.change_interval is None:
         return "-"
-    low, high = (100 * end for end in found.change_interval)
-    return f"{100 * found.change:+.1f} [{low:+.1f}, {high:+.1f}] pp"
+    return points(found.change, found.change_interval)
 
 
 def _share(ends: Interval) -> str:
-    return f"[{ends[0]:.1%}, {ends[1]:.1%}]"
+    return f"[{100 * ends[0]:.1f}, {100 * ends[1]:.1f}]"
 
 
 def _number(value: float | None) -> str:

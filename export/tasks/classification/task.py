@@ -12,6 +12,7 @@ from edge_sdk import tasks
 from edge_sdk.counted import counted
 from edge_sdk.decision.record import Record
 from edge_sdk.errors import BadInput, BadUsage
+from edge_sdk.export.each_runtime import faults
 from edge_sdk.export.family import Exported
 from edge_sdk.export.option import TaskOptions
 from edge_sdk.export.pack import axes_of, setup_of
@@ -86,6 +87,7 @@ class ClassificationExport(TensorExport):
     are those of the tensor task."""
 
     name: ClassVar[str] = "classification"
+    title: ClassVar[str] = "classification"
     options: ClassVar[type[TaskOptions]] = ClassificationOptions
 
     def check(self, data: Any, options: Any) -> Checked:
@@ -154,7 +156,7 @@ class ClassificationExport(TensorExport):
         rows = tuple(metrics.rows(scored, samples.truth, samples.parts))
         return replace(
             blank, rows=rows, where=_where(samples),
-            notes=(*((TWICE,) if twice else ()), *page.faults(rows), *samples.notes, *_independence(samples)),
+            notes=(*((TWICE,) if twice else ()), *faults(rows), *samples.notes, *_independence(samples)),
         )  # fmt: skip
 
     def lines(self, built: Built) -> Sequence[str]:

@@ -178,7 +178,7 @@ class SegmentationData:
 
     @cached_property
     def digest(self) -> str:
-        """sha256 over the training pictures and what is marked on them, whatever folder they lie in."""
+        """sha256 over the training pictures and what is marked on them, whatever folder they lie in; "" = none."""
         return grouping.data_digest(
             (shown(one.path.name), one.part, _marked(one), one.content) for one in self.train
         )  # fmt: skip

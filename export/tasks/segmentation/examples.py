@@ -16,12 +16,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_sdk.counted import counted
+from edge_sdk.counted import counted, percent
 from edge_sdk.export.pictures.inline import data_uri, shrunk
 from edge_sdk.export.sections import Example, Gallery, Section, Table, Text
 from edge_sdk.export.tasks.segmentation.annotations import AnnotatedPicture, BitMask
 from edge_sdk.export.tasks.segmentation.prompting import box_of, innermost, iou
 from edge_sdk.loading import load_as
+from edge_sdk.profiling.clock import Clocks
+from edge_sdk.profiling.noise import Noise, SpinReference
+from edge_sdk.profiling.statistics import shown_ms, stability
 from edge_sdk.runtimes import probe
 from edge_sdk.shown import shown
 from edge_sdk.tasks.segmentation.decoding import EncodedImage
@@ -34,6 +37,8 @@ PICTURES = 8
 """Shown at most, spread evenly over the test pictures."""
 CALLS = {"set_image": 5, "click": 10, "everything": 1}
 """Timed of each, on each picture."""
+_REFERENCES = 200
+"""Loops of fixed work before and after the calls, as `profile` takes them."""
 _ABOUT = (
     "Left: a click, the dot, at the innermost pixel of the largest annotated segment. Middle: a box around the "
     "annotated segment of median size. Both show the mask that predict returns and its IoU with the annotated segment: "
@@ -45,15 +50,21 @@ _WHITE, _LIGHT, _BLACK = (255, 255, 255), (120, 255, 160), (0, 0, 0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Times:
-    """Milliseconds of each operation, call by call. ran: variant and runtime."""
+    """Milliseconds of each operation, call by call. ran: variant and runtime. noise: of the machine meanwhile."""
 
     ms: dict[str, list[float]]
     ran: str
+    noise: Noise
+
+    def median(self, name: str) -> str:
+        """With the digits that its calls support, as everywhere on the page."""
+        return shown_ms(median(self.ms[name]), stability(self.ms[name]).verdict)
 
     def facts(self) -> dict[str, Any]:
         """Plain values: medians and numbers of calls."""
         each = {name: {"median_ms": median(values), "calls": len(values)} for name, values in self.ms.items()}
-        return {"ran": self.ran, "instruction_set": probe.cpu().isa, "operations": each}
+        noise = {"verdict": self.noise.verdict, "ratio": self.noise.ratio}
+        return {"ran": self.ran, "instruction_set": probe.cpu().isa, "noise": noise, "operations": each}
 
 
 def sections_of(
@@ -67,15 +78,20 @@ def sections_of(
     variant, runtime = (None, None) if verified.passed else (right.variant, right.runtime)
     chosen = [pictures[at] for at in np.unique(np.linspace(0, len(pictures) - 1, PICTURES).astype(int))]
     times: dict[str, list[float]] = {name: [] for name in CALLS}
+    reference = SpinReference(Clocks())
     with load_as(PromptSegmenter, bundle, variant=variant, runtime=runtime) as segmenter:
         segmenter.warm_up()
-        shown_ = [one for picture in chosen for one in _examples(segmenter, picture, times, least_area=least_area)]
+        reference.take("before", times=_REFERENCES)
+        shown_ = [
+            one for picture in chosen for one in _examples(segmenter, picture, times, reference, least_area=least_area)
+        ]
+        reference.take("after", times=_REFERENCES)
         ran = segmenter.set_image(chosen[0].pixels())
         info = segmenter.predict(ran, points="centre").ran
         points = segmenter.settings.everything.points_per_side
     if not shown_:
         return []
-    measured = Times(ms=times, ran=f"{info.variant} on {info.runtime}")
+    measured = Times(ms=times, ran=f"{info.variant} on {info.runtime}", noise=reference.noise())
     return [
         Section(title="On test pictures", blocks=(Text(text=_ABOUT), Gallery(examples=tuple(shown_), columns=3))),
         _interactive(measured, len(chosen), points),
@@ -89,14 +105,16 @@ def _interactive(times: Times, pictures: int, points: int) -> Section:
         "everything": f"all masks of an encoded picture, {points} x {points} points",
     }
     rows = tuple(
-        (name.replace("click", "one click"), what[name], f"{median(values):.1f}", str(len(values)))
+        (name.replace("click", "one click"), what[name], times.median(name), str(len(values)))
         for name, values in times.ms.items()
         if values
     )
     words = (
         f"{times.ran}, {probe.cpu().isa}, {counted(probe.default_threads(), 'thread')}, on the machine named above: "
-        f"one call after the other, on {counted(pictures, 'picture')}."
+        f"one call after the other, on {counted(pictures, 'picture')}. Machine: {times.noise.short}."
     )
+    if any(row[2].startswith("~") for row in rows):
+        words += " ~: one digit, of fewer than 20 calls or of calls that differ much."
     return Section(
         title="How long it takes",
         blocks=(Text(text=words), Table(header=("operation", "what", "median ms", "calls"), rows=rows)),
@@ -105,7 +123,12 @@ def _interactive(times: Times, pictures: int, points: int) -> Section:
 
 
 def _examples(
-    segmenter: PromptSegmenter, picture: AnnotatedPicture, times: dict[str, list[float]], *, least_area: int
+    segmenter: PromptSegmenter,
+    picture: AnnotatedPicture,
+    times: dict[str, list[float]],
+    reference: SpinReference,
+    *,
+    least_area: int,
 ) -> list[Example]:
     """Click, box, everything; none for a picture on which no segment is large enough."""
     pixels = picture.pixels()
@@ -124,13 +147,14 @@ def _examples(
     click = _timed(lambda: segmenter.predict(image, points=[point]), times["click"], CALLS["click"])
     boxed = segmenter.predict(image, boxes=box)
     everything = _timed(lambda: segmenter.everything(image), times["everything"], CALLS["everything"])
+    reference.take("during", times=3)
     name = shown(picture.path.name)
     return [
         _of_mask("click", _dotted(_outlined(click, pixels), point), click.best, largest, name),
         _of_mask("box", _boxed(_outlined(boxed, pixels), box), boxed.best, middle, name),
         Example(
             uri=data_uri(shrunk(everything.plot(pixels))), file=name, truth="", answer="everything",
-            detail=f"{counted(len(everything), 'mask')}, {everything.covered:.0%} of the picture covered",
+            detail=f"{counted(len(everything), 'mask')}, {percent(everything.covered, 0)} of the picture covered",
         ),
     ]  # fmt: skip
 
@@ -148,8 +172,8 @@ def _of_mask(what: str, drawn: NDArray[np.uint8], mask: Mask, truth: BitMask, na
     """One answer beside the segment that was meant."""
     found = iou(mask.array, truth)
     return Example(
-        uri=data_uri(shrunk(drawn)), file=name, truth="", answer=f"{what}: IoU {found:.0%}",
-        detail=f"predicted {mask.predicted_iou:.0%}", alert=found < 0.5,
+        uri=data_uri(shrunk(drawn)), file=name, truth="", answer=f"{what}: IoU {percent(found, 0)}",
+        detail=f"predicted {percent(mask.predicted_iou, 0)}", tone="alert" if found < 0.5 else "pass",
     )  # fmt: skip
 
 

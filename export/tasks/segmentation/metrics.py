@@ -64,21 +64,26 @@ class Row(RanOn):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Controls:
     """Mean IoU of two answers to a box that need no network: the whole box, and the ellipse inside it. A model that is
-    no better has learned nothing. by_kind: both and the number of segments, by what pictures show."""
+    no better has learned nothing. by_area, by_kind: both and the number of segments, by the classes of `PromptMetrics`.
+    """
 
     box: float
     ellipse: float
+    by_area: Mapping[str, tuple[float, float, int]] = field(default_factory=dict)
     by_kind: Mapping[str, tuple[float, float, int]] = field(default_factory=dict)
 
 
 def controls_of(segments: Segments) -> Controls:
     """Of one segment or more."""
-    by_kind = {}
-    for kind, chosen in _kinds(segments).items():
-        whole, ellipse = segments.controls[chosen].mean(axis=0)
-        by_kind[kind] = (float(whole), float(ellipse), int(chosen.sum()))
+    by_area, by_kind = (
+        {
+            name: (float(found[:, 0].mean()), float(found[:, 1].mean()), len(found))
+            for name, chosen in classes.items() if len(found := segments.controls[chosen])
+        }
+        for classes in (_areas(segments), _kinds(segments))
+    )  # fmt: skip
     whole, ellipse = segments.controls.mean(axis=0)
-    return Controls(box=float(whole), ellipse=float(ellipse), by_kind=by_kind)
+    return Controls(box=float(whole), ellipse=float(ellipse), by_area=by_area, by_kind=by_kind)
 
 
 def rows(scored: Sequence[SegmentScores], segments: Segments) -> list[Row]:
@@ -104,12 +109,11 @@ def _row(one: SegmentScores, reference: SegmentScores | None, segments: Segments
 def _metrics(
     chosen: NDArray[np.float64], oracle: NDArray[np.float64], other: NDArray[np.float64] | None, segments: Segments
 ) -> PromptMetrics:
-    classes = {name: (low <= segments.area) & (segments.area < high) for name, (low, high) in AREAS.items()}
     counts = np.bincount(segments.picture)
     sums = np.bincount(segments.picture, weights=chosen)
     return PromptMetrics(
         miou=float(chosen.mean()), interval=bootstrap(chosen, segments), oracle=float(oracle.mean()),
-        by_picture=float((sums[counts > 0] / counts[counts > 0]).mean()), by_area=_means(chosen, classes),
+        by_picture=float((sums[counts > 0] / counts[counts > 0]).mean()), by_area=_means(chosen, _areas(segments)),
         by_kind=_means(chosen, _kinds(segments)),
         change=None if other is None else float((chosen - other).mean()),
         change_interval=None if other is None else bootstrap(chosen - other, segments),
@@ -118,6 +122,10 @@ def _metrics(
 
 def _means(values: NDArray[np.float64], classes: Mapping[str, NDArray[np.bool_]]) -> dict[str, tuple[float, int]]:
     return {name: (float(values[chosen].mean()), int(chosen.sum())) for name, chosen in classes.items() if chosen.any()}
+
+
+def _areas(segments: Segments) -> dict[str, NDArray[np.bool_]]:
+    return {name: (low <= segments.area) & (segments.area < high) for name, (low, high) in AREAS.items()}
 
 
 def _kinds(segments: Segments) -> dict[str, NDArray[np.bool_]]:

@@ -15,6 +15,7 @@ from edge_sdk.bundle.manifest import Tolerance
 from edge_sdk.counted import counted
 from edge_sdk.decision.record import Record
 from edge_sdk.errors import BadInput
+from edge_sdk.export.each_runtime import faults
 from edge_sdk.export.option import TaskOptions
 from edge_sdk.export.pack import axes_of, setup_of
 from edge_sdk.export.sections import Block, Card, Section, Table, Text, sentence
@@ -95,6 +96,7 @@ class SegmentationExport(ExportTask):
     """Annotated pictures in; golden samples and the mIoU of every variant on every runtime out."""
 
     name: ClassVar[str] = "segmentation"
+    title: ClassVar[str] = "promptable segmentation"
     options: ClassVar[type[TaskOptions]] = SegmentationOptions
 
     def read(self, path: Path | None, options: Any, how: Reading) -> SegmentationData | None:
@@ -147,7 +149,7 @@ class SegmentationExport(ExportTask):
         )
         return SegmentationEvaluation(
             where=where, unit="parts" if made.data.group else "pictures", segments=len(segments), rows=rows,
-            controls=metrics.controls_of(segments), notes=tuple(page.faults(rows)),
+            controls=metrics.controls_of(segments), notes=tuple(faults(rows)),
         )  # fmt: skip
 
     def tolerances(self, role: str, variant: str) -> Mapping[str, Tolerance]:

@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
-from edge_sdk.counted import counted
+from edge_sdk.counted import counted, percent
 from edge_sdk.shown import shown
 from edge_sdk.tasks.segmentation.everything.crop_search import Counts
 from edge_sdk.tasks.segmentation.everything.found import FoundMask
@@ -28,5 +28,5 @@ class Everything(MasksOfPicture[FoundMask]):
         """Number of masks, what they cover, picture, points and notes."""
         points = f"{self.counts.asked} of {counted(self.counts.points, 'point')} asked"
         notes = "".join(f" [{note}]" for note in self.notes)
-        what = f"{counted(len(self), 'mask')}, {self.covered:.0%} covered"
+        what = f"{counted(len(self), 'mask')}, {percent(self.covered, 0)} covered"
         return f"{what}  {shown(self.source)}  {points}{notes}"
