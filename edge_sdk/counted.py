@@ -1,4 +1,4 @@
-"""Parts of a sentence: "3 pictures"; "a, b or c"; "85.0 %"; "-0.4 pp". Knows nothing else."""
+"""Parts of a sentence: "3 pictures"; "a, b or c"; "85.0 %"; "-0.4 pp"; "Did you mean a?". Knows nothing else."""
 
 from __future__ import annotations
 
@@ -31,3 +31,16 @@ def points(change: float, interval: tuple[float, float] | None = None, digits: i
     """The change of a share as percentage points: "-0.4 pp", with its interval "-0.4 [-0.6, -0.2] pp"."""
     ends = "" if interval is None else f" [{', '.join(signed(100 * end, digits) for end in interval)}]"
     return f"{signed(100 * change, digits)}{ends} pp"
+
+
+def closest(word: str, names: Iterable[str]) -> str:
+    """The name that is spelled most like `word`, "" if none is close."""
+    from difflib import get_close_matches  # on the way to an error only
+
+    return next(iter(get_close_matches(word, list(names), n=1)), "")
+
+
+def did_you_mean(word: str, names: Iterable[str]) -> str:
+    """The beginning of a hint, "Did you mean tinysam? ", for a name that there is not; "" if none is close."""
+    found = closest(word, names)
+    return f"Did you mean {found}? " if found else ""

@@ -183,8 +183,9 @@ class TrainingPlan:
     and so has `Trained.run`. kept_step: of the checkpoint that is resumed, None = there is none. finished: that
     checkpoint is at the end, and nothing will be trained. processes: that train it together, see `training.launch`;
     a family that trains in one process leaves it at 1. trains: False where there is no training at all and the weights
-    are exported as they are; such a plan is `finished`, too. rows: (name, text) of the network for a person; facts: the
-    same for JSON, by the family's own names.
+    are exported as they are; such a plan is `finished`, too. after: long steps of the family's own between the training
+    and the quantization, as phrases. rows: (name, text) of the network for a person; facts: the same for JSON, by the
+    family's own names.
     """
 
     run: str
@@ -194,6 +195,7 @@ class TrainingPlan:
     finished: bool = False
     trains: bool = True
     processes: int = 1
+    after: tuple[str, ...] = ()
     rows: tuple[tuple[str, str], ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
 

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edge_sdk import plugins
+from edge_sdk.counted import did_you_mean
 from edge_sdk.errors import BadUsage
 from edge_sdk.extras import need
+from edge_sdk.shown import shown
 
 if TYPE_CHECKING:
     from edge_sdk.export.family import Family, FamilyOptions
@@ -95,7 +97,9 @@ def family(name: str) -> Family:
         return own
     offered = plugins.offered(GROUP)
     if name not in offered:
-        raise BadUsage(f"there is no family {name}", hint=f"One of {', '.join(names())}")
+        raise BadUsage(
+            f"there is no family {shown(name)[:80]}", hint=f"{did_you_mean(name, names())}One of {', '.join(names())}"
+        )
     from edge_sdk.export.family import Family as Kind
 
     made: Family = plugins.made(offered[name], Kind)

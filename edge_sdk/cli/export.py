@@ -11,8 +11,10 @@ from typer.core import TyperCommand
 
 from edge_sdk.cli import new_bundle, terminal, train
 from edge_sdk.cli.model_options import ModelOptions, axes_of, verb
+from edge_sdk.counted import did_you_mean
 from edge_sdk.errors import BadUsage
 from edge_sdk.extras import need_exporting
+from edge_sdk.shown import shown
 
 
 class ModuleOrFamily(TyperCommand):
@@ -24,6 +26,12 @@ class ModuleOrFamily(TyperCommand):
         if args and args[0] in registry.names():
             family = args[0]
             return _family(family).make_context(f"{info_name} {family}", args[1:], parent, **extra)
+        if args and not args[0].startswith("-") and ":" not in args[0]:
+            raise BadUsage(
+                f"{shown(args[0])[:80]} is neither a family nor a module with its factory",
+                hint=f"{did_you_mean(args[0], registry.names())}Families: {', '.join(registry.names())}. A module is "
+                "PACKAGE.MODULE:FACTORY",
+            )
         return super().make_context(info_name, args, parent, **extra)
 
 

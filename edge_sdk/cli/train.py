@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 
 from edge_sdk.cli import dataclass_options, terminal
 from edge_sdk.cli.options import Json
-from edge_sdk.counted import counted
+from edge_sdk.counted import counted, did_you_mean, listed
 from edge_sdk.errors import BadUsage
 from edge_sdk.extras import need_exporting
 from edge_sdk.shown import shortened, shown
@@ -41,7 +41,8 @@ class Families(TyperGroup):
             names = ", ".join(registry.names())
             raise BadUsage(
                 f"there is no family {shown(cmd_name)}",
-                hint=f"edge-sdk train FAMILY DATA --out NAME.edge, where FAMILY is one of {names}",
+                hint=f"{did_you_mean(cmd_name, registry.names())}"
+                f"edge-sdk train FAMILY DATA --out NAME.edge, where FAMILY is one of {names}",
             )
         alone = typer.Typer(rich_markup_mode=None, add_completion=False)
         alone.command(name=cmd_name)(command_of(cmd_name))
@@ -189,6 +190,7 @@ def _train(
         )  # fmt: skip
         data = task.read(given["data"], stated, how)
     plan = library.plan(registry.family(family), data, options, stated, wanted, folder=folder)
+    _check_trains(plan, task_options)
     if follows:
         if not given["dry_run"]:
             library.follow(plan)
@@ -204,6 +206,21 @@ def _train(
         built = library.make(plan, progress=progress)
     refused = refused_here(built)
     terminal.emit(_built_json(built) | {"refused_here": refused}, as_json=json, text=_built_text(built, plan, refused))
+
+
+def _check_trains(plan: BuildPlan, task: type[TaskOptions]) -> None:
+    """Raises BadUsage for a training of nothing that was not asked for: a forgotten folder would give the weights that
+    ship under the name of the user's own model."""
+    from edge_sdk.export.option import as_is_of
+
+    flag = as_is_of(type(plan.options))
+    if plan.training.trains or flag is None or getattr(plan.options, flag.field):
+        return
+    raise BadUsage(
+        "there is nothing to train on" if plan.data is None else "nothing would be trained",
+        hint=f"Name a {task.data_name}, or export the weights as they are: edge-sdk export {plan.family.name}, or "
+        f"{flag.name}",
+    )
 
 
 def _plan_json(plan: BuildPlan) -> dict[str, object]:
@@ -231,14 +248,15 @@ def _plan_text(plan: BuildPlan) -> str:
 
 def _ending(plan: BuildPlan) -> str:
     training = plan.training
+    then = listed((*training.after, "quantization", "evaluation"), "and")
     if not training.trains:
-        return "none; the weights are exported as they are"
+        return "none; the weights are exported as they are" + (f"; then {then}" if training.after else "")
     if training.finished:
         return "already complete; the bundle is built from the saved model"
     ends = [counted(training.steps, "step")] if training.steps is not None else []
     ends += [terminal.clock(training.time_budget_s)] if training.time_budget_s is not None else []
     first = ", whichever comes first" if len(ends) > 1 else ""
-    return f"{' or '.join(ends) or 'none'}{first}; then quantization and evaluation, a few minutes"
+    return f"{' or '.join(ends) or 'none'}{first}; then {then}"
 
 
 def _kept(step: int | None) -> str:

@@ -78,7 +78,7 @@ class TinySAM:
             run_plan=run_plan, run=digest(run_plan.identity), steps=None if until is None else until.steps,
             time_budget_s=None if until is None else until.time_budget_s, kept_step=None if at is None else at.step,
             finished=until is None or (at is not None and until.over(at)), trains=until is not None,
-            processes=run_plan.processes,
+            processes=run_plan.processes, after=run_plan.after,
             rows=(("network", f"{self.title} {run_plan.network}"), *run_plan.rows, ("device", run_plan.device)),
             facts={"network": run_plan.network, "side": options.side, "device": run_plan.device, **run_plan.facts},
         )  # fmt: skip

@@ -16,7 +16,8 @@ from edge_sdk.export.training.identity import identify
 class RunPlan:
     """until: None = nothing is trained, the weights are exported as they are. identity: what checkpoints share.
 
-    network, device: in words. processes: that train it. rows, facts: what else a plan shows to people, and in JSON.
+    network, device: in words. processes: that train it. after: steps between training and quantization, in words. rows,
+    facts: what else a plan shows to people, and in JSON.
     """
 
     until: loop.LoopPlan | None
@@ -24,6 +25,7 @@ class RunPlan:
     network: str
     device: str = "cpu"
     processes: int = 1
+    after: tuple[str, ...] = ()
     rows: tuple[tuple[str, str], ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
 

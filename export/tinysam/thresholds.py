@@ -26,6 +26,8 @@ from edge_sdk.tasks.segmentation.everything.thresholds import FilterThresholds, 
 from edge_sdk.tasks.segmentation.frame import Frame, Window
 from edge_sdk.tasks.segmentation.settings import EverythingSettings
 
+STEPS = ("thresholds of everything mode", "confident logit of everything mode")
+"""What `measured` does, for a plan and for progress: minutes each."""
 PICTURES = 24
 """On 24 pictures lie some 800 points on masks, 2,400 answers."""
 LOST = 0.005
@@ -80,7 +82,7 @@ def measured(
     found: list[_Answered] = []
     pictures = [mixture.picture(np.random.default_rng([seed, 11, number])) for number in range(PICTURES)]
     for number, picture in enumerate(pictures):
-        progress(number, PICTURES, "thresholds of everything mode")
+        progress(number, PICTURES, STEPS[0])
         found += _answers(answers, picture, mixture.side)
     blank = EverythingSettings(points_per_side=points_per_side, stability_offset=OFFSET)
     scores = (np.array([getattr(one, name) for one in found]) for name in ("predicted_iou", "stability", "actual"))
@@ -90,12 +92,16 @@ def measured(
         return blank
     searched = []
     for number, picture in enumerate(pictures):
-        progress(number, PICTURES, "how confident a mask must be for fewer points")
+        progress(number, PICTURES, STEPS[1])
         if len(picture.masks):
             searched.append(_searched(answers, picture, mixture.side, points_per_side, best))
     confident = confident_logit(searched)
     if confident is not None:
-        progress(PICTURES, PICTURES, f"{left_out(searched, confident):.0%} of fine points are left out at {confident}")
+        progress(
+            PICTURES,
+            PICTURES,
+            f"confident logit {confident}: {left_out(searched, confident):.0%} of fine points skipped",
+        )
     return msgspec.structs.replace(
         blank, predicted_iou=best.predicted_iou, stability=best.stability, confident_logit=confident
     )

@@ -73,6 +73,14 @@ def test_a_family_that_is_not_known_is_wrong_usage_for_the_demo_too(
     assert "there is no family nobody. One of efficientad" in text
 
 
+@pytest.mark.parametrize("verb", ["train", "export", "demo"])
+def test_a_mistyped_family_gets_the_closest_name_and_all_names(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, text = called(capsys, verb, "tinysm", "--out", "x.edge")
+    assert code == 2
+    assert "Did you mean tinysam? " in text
+    assert ", ".join(registry.names()) in text
+
+
 def test_what_is_known_of_a_family_before_it_is_loaded_is_what_it_says_itself() -> None:
     for name in registry.names():
         known, loaded = registry.described(name), registry.family(name)

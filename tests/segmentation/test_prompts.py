@@ -56,6 +56,11 @@ def test_the_outer_edges_belong_to_the_picture() -> None:
     assert checked(FRAME, boxes=[0, 0, 64, 48])
 
 
+def test_a_flat_pair_is_one_point_and_a_number_its_label() -> None:
+    (flat,), (nested,) = checked(FRAME, points=POINT, labels=0), checked(FRAME, points=[POINT], labels=[0])
+    assert (flat.points.tolist(), flat.labels.tolist()) == (nested.points.tolist(), nested.labels.tolist())
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [
@@ -69,10 +74,17 @@ def test_the_outer_edges_belong_to_the_picture() -> None:
         ({"masks": []}, "there are no masks in a prompt. Leave masks out, or give"),
         ({"points": [POINT], "masks": []}, "there are no masks in a prompt"),
         ({"points": [POINT], "labels": []}, "there are no labels in a prompt"),
-        ({"points": POINT}, r"a prompt's points have shape \(2,\)"),
+        (
+            {"points": [1, 2, 3]},
+            r"points have shape \(3,\). Pass x and y of each point, such as points=\[\[300, 200\]\]",
+        ),
         ({"points": [[1, 2, 3]]}, r"a prompt's points have shape \(1, 3\)"),
-        ({"points": "middle"}, "points are 'middle'"),
-        ({"points": [["a", "b"]]}, "the points are not numbers"),
+        ({"points": "30,20"}, r"points are the text '30,20'. Pass .*points=\[\[300, 200\]\], or \"centre\""),
+        ({"points": [["a", "b"]]}, r"the points are not numbers: .*points=\[\[300, 200\]\]"),
+        ({"boxes": "1,2,3,4"}, r"the boxes are not numbers: .*boxes=\[10, 20, 200, 120\]"),
+        ({"points": [POINT], "labels": ["a"]}, r"the labels are not numbers: .*Pass 1 \(on the object\) or 0"),
+        ({"points": [[POINT], [POINT]], "labels": [1, 1]}, "there are labels for 1 prompt, and points for 2"),
+        ({"points": [[POINT], [POINT]], "labels": [[1], [1, 0]]}, "2 labels for 1 point in prompt 1"),
         ({"points": [[10**400, 1]]}, "the points are not numbers"),
         ({"points": [[1.0, float("nan")]]}, "the points hold NaN or infinity"),
         ({"points": [[64.0, 3.0]]}, r"the point \(64, 3\) is outside the picture of 64 x 48 px"),
@@ -80,7 +92,7 @@ def test_the_outer_edges_belong_to_the_picture() -> None:
         ({"points": [POINT], "labels": [2]}, "a point has the label 2"),
         ({"points": [POINT], "labels": [-1]}, "a point has the label -1"),
         ({"points": [POINT], "labels": [0.5]}, "a point has the label 0.5"),
-        ({"points": [POINT], "labels": [1, 1]}, r"labels for \[2\] points, and \[1\] points"),
+        ({"points": [POINT], "labels": [1, 1]}, "2 labels for 1 point. Give one label for each point"),
         ({"labels": [1]}, "there are labels and no points"),
         ({"boxes": [1, 2, 3]}, r"a box has shape \(3,\)"),
         ({"boxes": [30, 6, 5, 40]}, "the corners of the box 30, 6, 5, 40 are swapped"),

@@ -299,7 +299,7 @@ def test_a_build_measures_reports_and_verifies(data: SegmentationData, tmp_path:
     task = export_task("segmentation")
     assert options_of("segmentation") is SegmentationOptions
     checked = task.check(data, OPTIONS)
-    assert ("test pictures", "4 (4 annotations)") in checked.rows
+    assert ("test pictures", "4 (4 label maps)") in checked.rows
     one = built(tmp_path, data)
     found = one.evaluation
     assert found.missing == ""

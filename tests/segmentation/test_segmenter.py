@@ -455,3 +455,32 @@ def test_after_a_round_the_mask_that_is_stated_for_masks_answers(tmp_path: Path,
         assert segmenter.predict(PICTURE, boxes=[10, 10, 50, 40], refine=refine)[0].index == 1
         earlier = segmenter.predict(PICTURE, points=[[30, 20]], refine=0)[0]
         assert segmenter.predict(PICTURE, masks=earlier, refine=refine)[0].index == 0
+
+
+def test_every_call_that_takes_a_picture_takes_prompts(segmenter: PromptSegmenter) -> None:
+    """What `predict` says of several pictures, or of no prompt, has to help in all of them."""
+    asked: dict[str, Any] = {"points": [30, 20], "multimask": True}
+    wanted = [mask.area_px for mask in segmenter.predict(PICTURE, **asked).masks]
+    for found in (
+        segmenter(PICTURE, **asked), segmenter.submit(PICTURE, **asked).result(),
+        *segmenter.predict_batch([PICTURE, PICTURE], **asked),
+        *segmenter.predict_batch([Prompted(picture=PICTURE, **asked)]),
+    ):  # fmt: skip
+        assert [mask.area_px for mask in found.masks] == wanted
+    with pytest.raises(BadInput, match=r"predict takes one picture\. Use predict_batch for several"):
+        segmenter.predict([PICTURE, PICTURE], **asked)
+    with pytest.raises(BadInput, match=r"there is no prompt\. Pass points=, boxes= or masks="):
+        segmenter.predict_batch([PICTURE])
+
+
+@pytest.mark.parametrize("name", ["predict", "predict_batch", "submit", "everything", "everything_stream", "__call__"])
+def test_an_argument_that_there_is_not_is_answered_with_those_there_are(segmenter: PromptSegmenter, name: str) -> None:
+    method: Any = getattr(segmenter, name)
+    with pytest.raises(BadUsage, match=r"has no argument box\. .*Its arguments are (points, labels|options)"):
+        method(PICTURE, box=[1, 1, 9, 9])
+    if "everything" in name:
+        with pytest.raises(BadUsage, match=r'no argument points_per_side\. Write options=\{"points_per_side": ...\}'):
+            method(PICTURE, points_per_side=8)
+    else:
+        with pytest.raises(BadUsage, match=r"no argument point\. Did you mean points\? "):
+            method(PICTURE, point=[30, 20])

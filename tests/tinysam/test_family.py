@@ -110,7 +110,11 @@ def test_a_plan_says_that_weights_are_exported_as_they_are(
 ) -> None:
     out = ("--out", tmp_path / "a.edge", "--dry-run")
     given = ("--weights", weights)
-    for words in (("export", "tinysam", *given), ("train", "tinysam", folder, *given, "--as-is"), ("train", "tinysam")):
+    for words in (
+        ("export", "tinysam", *given),
+        ("train", "tinysam", folder, *given, "--as-is"),
+        ("export", "tinysam"),
+    ):
         code, shown, _ = called(capsys, *words, *out)
         assert code == 0
         assert "training             none; the weights are exported as they are" in shown
@@ -118,7 +122,43 @@ def test_a_plan_says_that_weights_are_exported_as_they_are(
         code, shown, _ = called(capsys, *words, *out, "--json")
         assert (json.loads(shown)["trains"], json.loads(shown)["finished"]) == (False, True)
     code, shown, _ = called(capsys, "train", "tinysam", folder, *given, "--steps", "3", *out)
-    assert "training             3 steps; then quantization" in shown
+    then = "thresholds of everything mode, confident logit of everything mode, quantization and evaluation"
+    assert f"training             3 steps; then {then}\n" in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "what"), [((), "there is nothing to train on"), (("--photographs", "."), "there is")]
+)
+def test_a_training_without_a_folder_is_refused_and_an_export_is_not(
+    words: tuple[str, ...], what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Else a forgotten folder gives the weights that ship, under the name of a model that was to be trained."""
+    annotated_folders.write(tmp_path / "photographs" / "a.png", annotated_folders.scene(1)[0])
+    words = tuple(str(tmp_path / "photographs") if word == "." else word for word in words)
+    out = ("--out", tmp_path / "a.edge", "--dry-run")
+    code, _, err = called(capsys, "train", "tinysam", *words, *out)
+    assert code == 2
+    assert what in err
+    assert "Name a FOLDER, or export the weights as they are: edge-sdk export tinysam, or --as-is." in err
+    for verb in (("export", "tinysam"), ("train", "tinysam", "--as-is"), ("train", "tinysam", "--steps", "3")):
+        code, _, err = called(capsys, *verb, *words, *out)
+        assert (code, err) == (0, "")
+
+
+def test_a_folder_with_no_segment_on_any_training_picture_is_refused(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    marked = annotated_folders.label_maps(tmp_path / "marked", train=3)
+    for path in (marked / "labels" / "train").iterdir():
+        annotated_folders.write(path, np.zeros((60, 80), np.uint8))
+    words = ("train", "tinysam", marked, "--out", tmp_path / "a.edge", "--dry-run")
+    code, _, err = called(capsys, *words)
+    assert code == 3
+    assert "no segment is marked on 3 training pictures: every label map is 0 everywhere. Give each segment" in err
+    annotated_folders.write(marked / "labels" / "train" / "round_2.png", np.ones((60, 80), np.uint8))
+    code, shown, _ = called(capsys, *words)
+    assert code == 0
+    assert "training pictures    3 (3 label maps)" in shown
 
 
 def test_the_example_of_a_training_names_data_to_train_on(capsys: pytest.CaptureFixture[str]) -> None:

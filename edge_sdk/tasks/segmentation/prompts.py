@@ -6,14 +6,17 @@ on the outer edges: from 0 to the width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_sdk.counted import counted
 from edge_sdk.errors import BadInput
+from edge_sdk.shown import shown
 from edge_sdk.tasks.images import Source
 from edge_sdk.tasks.segmentation.frame import Frame
 
@@ -27,8 +30,17 @@ CENTRE = "centre"
 UNAMBIGUOUS = 3
 """Tokens, padding among them, from which one mask is a better answer than the best of several. SAM's rule, as in its
 ONNX export: two points, a box and a point."""
+_FORMS: Mapping[str, str] = MappingProxyType(
+    {
+        "points": "Pass x and y of each point, such as points=[[300, 200]]",
+        "labels": "Pass 1 (on the object) or 0 (beside it) for each point, such as labels=[1, 0]",
+        "boxes": "Pass x0, y0, x1, y1, such as boxes=[10, 20, 200, 120]",
+    }
+)
+"""How each kind of prompt is written, for errors."""
 Points: TypeAlias = Any
-"""(P, 2) of one prompt; (N, P, 2), or a list of (P, 2) of different lengths, of N prompts; or CENTRE."""
+"""(P, 2) of one prompt, or (2,) of one point; (N, P, 2), or a list of (P, 2) of different lengths, of N prompts; or
+CENTRE."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -132,13 +144,14 @@ def tokens_of(
 def _point_sets(points: Points, frame: Frame) -> list[NDArray[np.float64]]:
     if isinstance(points, str):
         if points != CENTRE:
-            raise BadInput(f"points are {points!r:.40}", hint=f'Pass numbers, or "{CENTRE}"')
+            raise BadInput(f"points are the text {shown(points)[:40]!r}", hint=f'{_FORMS["points"]}, or "{CENTRE}"')
         return [np.array([[(frame.width - 1) / 2, (frame.height - 1) / 2]])]
-    sets = _numbers(points, "points", 2)
+    sets = [one[None] if one.shape == (2,) else one for one in _numbers(points, "points", 2)]
     for one in sets:
         if one.ndim != 2 or one.shape[1] != 2 or not len(one):
             raise BadInput(
-                f"a prompt's points have shape {one.shape}", hint="Pass (points, 2), or (prompts, points, 2), x and y"
+                f"a prompt's points have shape {one.shape}",
+                hint=f"{_FORMS['points']}: an array (points, 2), of several prompts (prompts, points, 2)",
             )
         outside = (one < -0.5) | (one > np.array([frame.width, frame.height]) - 0.5)
         _inside(one, outside, frame, "the point")
@@ -149,7 +162,7 @@ def _boxes(boxes: Any, frame: Frame) -> list[NDArray[np.float64]]:
     rects = _numbers(boxes, "boxes", 1)
     for one in rects:
         if one.shape != (4,):
-            raise BadInput(f"a box has shape {one.shape}", hint="Pass x0, y0, x1, y1, or (prompts, 4)")
+            raise BadInput(f"a box has shape {one.shape}", hint=f"{_FORMS['boxes']}, of several prompts (prompts, 4)")
         words = ", ".join(f"{value:g}" for value in one)
         if one[0] > one[2] or one[1] > one[3]:
             raise BadInput(f"the corners of the box {words} are swapped", hint="Pass x0, y0, x1, y1: top left first")
@@ -179,11 +192,11 @@ def _numbers(given: Any, name: str, dimensions: int) -> list[NDArray[np.float64]
         except ValueError:  # prompts of different lengths
             arrays = [np.asarray(one, np.float64) for one in given]
     except (TypeError, ValueError, OverflowError) as exc:
-        raise BadInput(f"the {name} are not numbers: {exc}", hint="Pass x and y as numbers") from exc
+        raise BadInput(f"the {name} are not numbers: {exc}", hint=_FORMS[name]) from exc
     if not arrays or not all(one.size for one in arrays):
         raise _none(name)
     if not all(np.isfinite(one).all() for one in arrays):
-        raise BadInput(f"the {name} hold NaN or infinity", hint="Coordinates are px of the picture")
+        raise BadInput(f"the {name} hold NaN or infinity", hint=_FORMS[name])
     return arrays
 
 
@@ -195,10 +208,19 @@ def _labels(labels: Any, sets: Sequence[NDArray[np.float64]]) -> list[NDArray[np
     """As many labels as points; all FOREGROUND where none are given."""
     if labels is None:
         return [np.full(len(one), FOREGROUND, np.int32) for one in sets]
-    found = _numbers(labels, "labels", 1)
-    if [one.shape for one in found] != [(len(one),) for one in sets]:
-        given, wanted = ([one.shape[0] if one.ndim else 0 for one in side] for side in (found, sets))
-        raise BadInput(f"there are labels for {given} points, and {wanted} points", hint="Give a label for each point")
+    found = [np.atleast_1d(one) for one in _numbers(labels, "labels", 1)]
+    if len(found) != len(sets):
+        raise BadInput(
+            f"there are labels for {counted(len(found), 'prompt')}, and points for {len(sets)}",
+            hint="Give labels as the points are, without x and y: an array (prompts, points)",
+        )
+    for number, (one, points) in enumerate(zip(found, sets, strict=True)):
+        if one.shape != (len(points),):
+            of = f" in prompt {number}" if len(sets) > 1 else ""
+            raise BadInput(
+                f"{counted(one.size, 'label')} for {counted(len(points), 'point')}{of}",
+                hint="Give one label for each point: 1 on the object, 0 beside it",
+            )
     for one in found:
         if (odd := one[(one != BACKGROUND) & (one != FOREGROUND)]).size:
             raise BadInput(

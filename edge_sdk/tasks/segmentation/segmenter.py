@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any, ClassVar, TypeAlias
 
@@ -15,7 +16,8 @@ from edge_sdk.preprocess import Prepared
 from edge_sdk.progress import Progress, silent
 from edge_sdk.shown import shown
 from edge_sdk.stages import Stages
-from edge_sdk.tasks.base import Loaded, Running
+from edge_sdk.tasks.arguments import known_arguments
+from edge_sdk.tasks.base import Loaded, Running, several
 from edge_sdk.tasks.images import Pictures
 from edge_sdk.tasks.images import Source as Picture
 from edge_sdk.tasks.segmentation import prompts as prompting
@@ -69,6 +71,7 @@ class PromptSegmenter(Running[Source, Segmentation]):
         self.require_open()
         return self._encoded(picture, Stages())
 
+    @known_arguments()
     def predict(
         self, source: Source, /, *, points: Points = None, labels: Any = None, boxes: Any = None, masks: Any = None,
         multimask: bool | None = None, refine: int | None = None,
@@ -76,7 +79,8 @@ class PromptSegmenter(Running[Source, Segmentation]):
         """Masks for one prompt or several on one picture. Coordinates are px of the caller's picture, x before y; an
         integer is the centre of that pixel.
 
-        points: (P, 2) of one prompt; (N, P, 2), or a list of (P, 2) of different lengths, of N prompts; or "centre".
+        points: (P, 2) of one prompt, or (2,), one point; (N, P, 2), or a list of (P, 2) of different lengths, of N
+        prompts; or "centre".
         labels: the same without the last axis: 1 = on the object (the default), 0 = beside it. boxes: (4,) or (N, 4):
         x0, y0, x1, y1. masks: one or N of: a `Mask` of an earlier answer on this picture, of everything mode too; the
         caller's own, (H, W) of bool, or of uint8 with 0 and 1 or 0 and 255; logits float32 (r, r) over the whole frame.
@@ -105,6 +109,32 @@ class PromptSegmenter(Running[Source, Segmentation]):
             source=encoded.name, file=encoded.file,
             bit_depth=self._pictures.record.bit_depth, notes=encoded.notes, ran=self.run_info(clock),
         )  # fmt: skip
+
+    __call__ = predict
+
+    @known_arguments()
+    def predict_batch(
+        self, sources: Iterable[Source], /, *, points: Points = None, labels: Any = None, boxes: Any = None,
+        masks: Any = None, multimask: bool | None = None, refine: int | None = None,
+    ) -> tuple[Segmentation, ...]:  # fmt: skip
+        """The same prompts on each of several pictures, in order; arguments as of `predict`. Prompts of each picture's
+        own: pass `Prompted` values as sources."""
+        self.require_open()
+        return tuple(
+            self.predict(
+                source, points=points, labels=labels, boxes=boxes, masks=masks, multimask=multimask, refine=refine
+            )
+            for source in several(sources)
+        )
+
+    @known_arguments()
+    def submit(
+        self, source: Source, /, *, points: Points = None, labels: Any = None, boxes: Any = None, masks: Any = None,
+        multimask: bool | None = None, refine: int | None = None,
+    ) -> Future[Segmentation]:  # fmt: skip
+        """`predict` in a thread of this predictor, as `Running.submit`. Raises BadUsage for prompts given twice, a
+        wrong multimask or number of rounds; all other errors are in the Future."""
+        return super().submit(_asked(source, points, labels, boxes, masks, multimask, refine))
 
     def _encoded(self, picture: Source, clock: Stages) -> EncodedImage:
         if isinstance(picture, EncodedImage):
@@ -148,8 +178,8 @@ class PromptSegmenter(Running[Source, Segmentation]):
         """Of what a caller gives, one or several masks: mask prompts, and float64 (4,), the box around each in px of
         the picture, of no area where it is empty."""
         one = isinstance(masks, Mask) or (isinstance(masks, np.ndarray) and masks.ndim == 2)
-        several = isinstance(masks, (list, tuple, MasksOfPicture)) or (isinstance(masks, np.ndarray) and masks.ndim)
-        if not one and not several:
+        many = isinstance(masks, (list, tuple, MasksOfPicture)) or (isinstance(masks, np.ndarray) and masks.ndim)
+        if not one and not many:
             raise _no_mask(masks)
         return [self._mask_prompt(mask, frame) for mask in ([masks] if one else masks)]
 
@@ -187,6 +217,7 @@ class PromptSegmenter(Running[Source, Segmentation]):
         `changed` makes others of them."""
         return all_of(resolved(self.settings.everything))
 
+    @known_arguments(options=EverythingOptions.__struct_fields__)
     def everything(self, source: Source, /, *, options: Options = None, progress: Progress = silent) -> Everything:
         """Masks of all that a picture shows. source: a picture, or an `EncodedImage`. options: `EverythingOptions`, or
         values by name; what they don't state is as in `everything_options`. progress: called with the
@@ -206,6 +237,7 @@ class PromptSegmenter(Running[Source, Segmentation]):
             ran=self.run_info(clock),
         )  # fmt: skip
 
+    @known_arguments(options=EverythingOptions.__struct_fields__)
     def everything_stream(self, source: Source, /, *, options: Options = None, progress: Progress = silent) -> Search:
         """As `everything`, as an iterable. Without crops the search of all points comes before the first mask, as masks
         suppress each other; only their resizing to full size is left then. With `crop_layers` the masks of a crop come

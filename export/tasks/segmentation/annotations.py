@@ -34,6 +34,9 @@ class Annotator(Protocol):
         """Each segment as bool (height, width), in a fixed order; segments may overlap. Raises BadInput where they
         are of a picture of another size."""
 
+    def any(self) -> bool:
+        """Whether there is a segment at all. Raises BadInput for a file that holds none of this kind."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelMap:
@@ -55,6 +58,9 @@ class LabelMap:
             if value:
                 yield labels == value
 
+    def any(self) -> bool:
+        return bool(read_labels(plain_file.read(self.path, what="a label map"), where=shown(self.path)).any())
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CocoSegments:
@@ -74,6 +80,9 @@ class CocoSegments:
             if mask.shape != (height, width):
                 raise size_problem(self.where, mask.shape, "the picture", (height, width))
             yield mask
+
+    def any(self) -> bool:
+        return bool(self.segments)
 
 
 _PNG, _PNG_COLOUR = b"\x89PNG\r\n\x1a\n", 25

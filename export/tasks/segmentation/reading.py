@@ -99,9 +99,16 @@ def read_data(folder: Path, options: SegmentationOptions, *, progress: Progress 
 
 
 def training_problem(data: SegmentationData) -> BadInput | None:
-    """The error for data that a training can't use; None if it can."""
-    if data.train:
+    """The error for data that a training can't use; None if it can. Decodes label maps up to the first segment. Raises
+    BadInput for a label map that can't be decoded."""
+    if any(one.any() for picture in data.train for one in picture.annotators):
         return None
+    if data.train:
+        return BadInput(
+            f"no segment is marked on {counted(len(data.train), 'training picture')}: every label map is 0 everywhere",
+            where=shown(data.train[0].path.parent),
+            hint="Give each segment a number from 1 on, as grey value; 0 is what is not marked",
+        )
     what = "; ".join(("there is no picture to train on", *data.notes))
     return BadInput(what, where=shown(data.test[0].path.parent), hint=LAYOUTS)
 

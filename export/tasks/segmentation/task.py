@@ -12,7 +12,7 @@ import numpy as np
 
 from edge_sdk import tasks
 from edge_sdk.bundle.manifest import Tolerance
-from edge_sdk.counted import counted
+from edge_sdk.counted import counted, listed
 from edge_sdk.decision.record import Record
 from edge_sdk.errors import BadInput
 from edge_sdk.export.each_runtime import faults
@@ -30,7 +30,7 @@ from edge_sdk.export.tasks.base import (
     Reading,
 )
 from edge_sdk.export.tasks.segmentation import evaluate, examples, metrics, page
-from edge_sdk.export.tasks.segmentation.annotations import AnnotatedPicture, SegmentationData
+from edge_sdk.export.tasks.segmentation.annotations import AnnotatedPicture, CocoSegments, SegmentationData
 from edge_sdk.export.tasks.segmentation.golden import golden
 from edge_sdk.export.tasks.segmentation.options import SegmentationOptions
 from edge_sdk.export.tasks.segmentation.reading import read_data
@@ -109,8 +109,8 @@ class SegmentationExport(ExportTask):
         test = _evenly(data.test, _options(options).test_pictures)
         return Checked(
             rows=(
-                ("training pictures", f"{len(data.train)} ({_annotators(data.train)})"),
-                ("test pictures", f"{len(test)} ({_annotators(test)})" if test else "none: quality is not measured"),
+                ("training pictures", f"{len(data.train)} ({_marked(data.train)})" if data.train else "none"),
+                ("test pictures", f"{len(test)} ({_marked(test)})" if test else "none: quality is not measured"),
             ),
             facts={"training_pictures": len(data.train), "test_pictures": len(test), "group": data.group},
             left_out=data.notes,
@@ -190,8 +190,13 @@ def _setup(made: Made) -> Setup:
     return setup_of(made.exported, task, family=made.family.name, where=made.family.name)
 
 
-def _annotators(pictures: Sequence[AnnotatedPicture]) -> str:
-    return counted(sum(len(one.annotators) for one in pictures), "annotation")
+def _marked(pictures: Sequence[AnnotatedPicture]) -> str:
+    """What is marked on pictures, as far as it is known without decoding a label map."""
+    given = [annotator for one in pictures for annotator in one.annotators]
+    coco = [one for one in given if isinstance(one, CocoSegments)]
+    words = [counted(len(given) - len(coco), "label map")] if len(given) > len(coco) else []
+    words += [counted(sum(len(one.segments) for one in coco), "segment")] if coco else []
+    return listed(words, "and")
 
 
 def _evenly(pictures: Sequence[AnnotatedPicture], most: int | None) -> Sequence[AnnotatedPicture]:

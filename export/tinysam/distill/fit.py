@@ -26,6 +26,7 @@ from edge_sdk.export.tinysam.run_plan import RunPlan, training_identity
 from edge_sdk.export.tinysam.sam import Sam
 from edge_sdk.export.tinysam.sam_like import SamLike
 from edge_sdk.export.tinysam.scenes.sources import digest_of, mixture
+from edge_sdk.export.tinysam.thresholds import STEPS
 from edge_sdk.export.training import launch, loop
 from edge_sdk.export.training.identity import digest
 from edge_sdk.export.training.together import checked, joined
@@ -79,7 +80,8 @@ def plan(data: SegmentationData | None, options: TinySamOptions) -> RunPlan:
         *((("processes", str(here.size)),) if here.size > 1 else ()),
     )
     return RunPlan(
-        until=_until(options), identity=identity, network=network, device=compute.name, processes=here.size, rows=rows,
+        until=_until(options), identity=identity, network=network, device=compute.name, processes=here.size,
+        rows=rows, after=STEPS,
         facts={"teacher": teacher.what, "student": name, "side": layout.image_size, "processes": here.size},
     )  # fmt: skip
 

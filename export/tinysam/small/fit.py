@@ -22,7 +22,7 @@ from edge_sdk.export.tinysam.small import graph, thresholds
 from edge_sdk.export.tinysam.small.decoder import BOXED, MASKED, ROUNDS
 from edge_sdk.export.tinysam.small.model import SHIPPED, SmallModel
 from edge_sdk.export.tinysam.small.train import CODE, SmallRecipe, SmallTraining
-from edge_sdk.export.tinysam.thresholds import stated
+from edge_sdk.export.tinysam.thresholds import STEPS, stated
 from edge_sdk.export.training import loop
 from edge_sdk.export.training.checkpoint import Position
 from edge_sdk.export.training.device import CPU
@@ -60,7 +60,7 @@ def recipe_of(options: TinySamOptions) -> SmallRecipe:
 
 def plan(data: SegmentationData | None, options: TinySamOptions) -> RunPlan:
     """Raises BadUsage for what can't be trained, BadInput for a folder or file that is missing."""
-    start_of(options)  # a weights file of another network is refused before anything is read
+    start = start_of(options)  # a weights file of another network is refused before anything is read
     trains = wants_training(data, options)
     if trains and options.device == "cuda":
         raise BadUsage("the small size is trained on the CPU only", hint="Leave --device cuda out")
@@ -72,12 +72,15 @@ def plan(data: SegmentationData | None, options: TinySamOptions) -> RunPlan:
             hint="Name a FOLDER of annotated pictures",
         )
     photographs = photographs_in(options.photographs)
-    start = "trunk" if options.scratch else digest_of([options.weights or SHIPPED])
+    source = "trunk" if options.scratch else digest_of([options.weights or SHIPPED])
     identity = teacherless_identity(
         options, recipe_of(options), code=CODE, data="none" if data is None else data.digest,
-        photographs=digest_of(photographs), start=start,
+        photographs=digest_of(photographs), start=source,
     )  # fmt: skip
-    return RunPlan(until=_until(options) if trains else None, identity=identity, network="small", device=CPU.name)
+    return RunPlan(
+        until=_until(options) if trains else None, identity=identity, network="small", device=CPU.name,
+        after=STEPS if trains or EVERYTHING not in start.facts else (),
+    )  # fmt: skip
 
 
 def _until(options: TinySamOptions) -> loop.LoopPlan:

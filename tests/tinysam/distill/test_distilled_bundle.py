@@ -104,7 +104,7 @@ def test_a_plan_says_what_a_step_is_and_what_is_kept(
         "frame 64 px, 4 x 4 cells",
         "a step 2 pictures, 16 prompts each, up to 9 rounds of hard prompts",
         "embeddings of 15 views are kept in teacher/ of the run folder",
-        "training 9 steps; then quantization",
+        "training 9 steps; then thresholds of everything mode",
     ):
         assert part in said
     code, shown, _ = called(capsys, *words, "--side", "128", "--views", "0", "--json")
