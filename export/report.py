@@ -51,7 +51,7 @@ LONG_WORD = 40
 """Characters: a provenance note that is one longer word, such as sums of files, is for programs alone."""
 _NBSP = "\u00a0"
 _INTERVAL = re.compile(r"\[[^\[\]]*\]")
-_UNIT = re.compile(r"(?<=\d) (%|pp|ms|s|MiB|MB)(?!\w)")
+_UNIT = re.compile(r"(?<=[\d\]]) (%|pp|ms|s|MiB|MB)(?!\w)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -96,3 +96,10 @@ def test_the_speeds_of_a_demo_are_measured_in_a_bounded_time() -> None:
     runs = 4 * (QUICK.max_time_s + QUICK.warmup.max_s)
     comparisons = 2 * (PAIRED.max_time_s + 2 * PAIRED.warmup.max_s)
     assert runs + comparisons <= 34
+
+
+def test_a_narrow_page_breaks_no_interval_and_no_unit_from_its_value() -> None:
+    nbsp = "\u00a0"
+    assert report._unbroken("77.9 % [77.7, 78.1]") == f"77.9{nbsp}% [77.7,{nbsp}78.1]"
+    assert report._unbroken("-1.8 [-3.0, +0.1] pp") == f"-1.8 [-3.0,{nbsp}+0.1]{nbsp}pp"
+    assert report._unbroken("too few calls: 20") == "too few calls: 20"
