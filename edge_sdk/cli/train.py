@@ -41,8 +41,8 @@ class Families(TyperGroup):
             names = ", ".join(registry.names())
             raise BadUsage(
                 f"there is no family {shown(cmd_name)}",
-                hint=f"{did_you_mean(cmd_name, registry.names())}edge-sdk train FAMILY DATA --out NAME.edge, where FAMILY "
-                f"is one of {names}",
+                hint=f"{did_you_mean(cmd_name, registry.names())}edge-sdk train FAMILY DATA --out NAME.edge, where "
+                f"FAMILY is one of {names}",
             )
         alone = typer.Typer(rich_markup_mode=None, add_completion=False)
         alone.command(name=cmd_name)(command_of(cmd_name))
