@@ -83,7 +83,7 @@ def test_a_picture_that_is_turned_by_its_exif_fits_the_map_of_what_is_seen(tmp_p
         ("RGB", "PNG", "a PNG in colour"), ("P", "PNG", "a PNG with a palette"), ("LA", "PNG", "a PNG with alpha"),
         ("RGBA", "PNG", "a PNG in colour with alpha"), ("L", "JPEG", "a JPEG, which changes the numbers"),
         ("L", "WEBP", "a WebP, which changes the numbers"), ("RGB", "BMP", "a picture uint8"),
-        ("RGB", "TIFF", "a picture uint8"),
+        ("RGB", "TIFF", "a picture uint8"), ("F", "TIFF", "a picture float32"),
     ],
 )  # fmt: skip
 def test_a_label_map_that_is_none_is_refused_when_the_folder_is_read(
