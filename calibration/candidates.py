@@ -81,7 +81,7 @@ def best(
         attempts += [_attempt(variant, one, "", why=missing[one.name]) for one in asked if missing[one.name]]
         for number, (engine, mode) in enumerate(ways):
             if several:
-                progress(number, len(ways), f"{variant} by the engine {engine.name}{mode and f', {mode}'}")
+                progress(number, len(ways), f"{variant} with the {engine.name} engine{mode and f', {mode}'}")
             try:
                 tried = list(
                     _tried(prepared, engine, mode, variant, exclude, measure=several or trials.within is not None)

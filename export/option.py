@@ -12,6 +12,7 @@ from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
+from edge_sdk.counted import did_you_mean, listed
 from edge_sdk.errors import BadUsage
 
 Kind = Literal["text", "int", "float", "flag", "path", "seconds", "rate"]
@@ -63,11 +64,18 @@ class OptionSpec:
             return
         if self.choices and value not in self.choices:
             words = [str(choice) for choice in self.choices]
-            raise BadUsage(f"{self.name} is {', '.join(words[:-1])} or {words[-1]}, not {value}")
+            raise BadUsage(
+                f"{self.name} is {listed(words)}, not {value}",
+                hint=f"{did_you_mean(str(value), words)}Write {self.name} {words[0]}",
+            )
         low = self.least is not None and value < self.least
         if low or (self.most is not None and value > self.most):
             below = f" and at most {self.most:g}" if self.most is not None else ""
-            raise BadUsage(f"{self.name} is at least {self.least or 0:g}{below}, not {value}")
+            nearest = self.least if low or self.most is None else self.most
+            raise BadUsage(
+                f"{self.name} is at least {self.least or 0:g}{below}, not {value}",
+                hint=f"Write {self.name} {nearest or 0:g}, or leave it out",
+            )
 
 
 def option(

@@ -99,6 +99,8 @@ def weights_of(path: Path, *, mapped: bool = False, if_pickled: str = _IF_PICKLE
             warnings.filterwarnings("ignore", message="Detected pickle protocol")  # of bytes that may be no pickle
             found: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as exc:
+        if not _may_be_torch(path):  # any text is a pickle that breaks at its first byte
+            raise BadInput("not a PyTorch file", where=str(path), hint="Name a .pth or .safetensors file") from exc
         raise BadInput(
             "the file holds more than tensors (a whole pickled module?), and loading that would run its code",
             where=str(path), hint=if_pickled,
@@ -143,6 +145,12 @@ def misfit(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
             return f"{name} {wrong}"
     bad = next((name for name, tensor in found.items() if not is_finite(tensor)), "")
     return f"{bad} holds NaN or infinity" if bad else ""
+
+
+def _may_be_torch(path: Path) -> bool:
+    """Whether a file begins as `torch.save` writes it: a zip, or before torch 1.6 a pickle of protocol 2."""
+    with path.open("rb") as file:
+        return file.read(2)[:1] == b"\x80" or zipfile.is_zipfile(path)
 
 
 def _no_state_dict(found: object) -> str:

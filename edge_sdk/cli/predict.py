@@ -124,7 +124,7 @@ def predict(
                     with task_code(task, "saving its result", where=shown(place)):
                         result.save(place)
     if failed:
-        terminal.note(f"{failed} of {len(given)} inputs gave no result")
+        terminal.note(f"{failed} of {counted(len(given), 'input')} gave no result")
     raise typer.Exit(3 if failed else 0)
 
 

@@ -80,8 +80,8 @@ class Pictures:
         notes = []
         if min(geometry.width / record.width, geometry.height / record.height) < SMALL:
             notes.append(
-                f"the picture has {geometry.width} x {geometry.height} px, the network looks at {record.width} x "
-                f"{record.height}: check that it is the right picture"
+                f"the picture has {geometry.width} x {geometry.height} px, the network's input {record.width} x "
+                f"{record.height}: is it a thumbnail, or cropped?"
             )
         if self._golden_grey is not None and (grey := preprocess.is_grey(prepared.tensor)) != self._golden_grey:
             here, there = ("grey", "in colour") if grey else ("in colour", "grey")

@@ -100,7 +100,7 @@ def test_a_picture_that_can_not_be_read_is_named_in_one_line_whatever_its_name(
     assert first == f"edge-sdk: {tmp_path}/{shown}.png: this is not a picture. Save it as " + (
         "PNG, JPEG, TIFF, BMP, WebP or PGM/PPM."
     )
-    assert last == "1 of 1 inputs gave no result"
+    assert last == "1 of 1 input gave no result"
     assert os.fsencode(json.loads(done.out.decode(encoding))["source"]) == os.fsencode(bad)
 
 

@@ -125,6 +125,16 @@ def test_no_bytes_raise_anything_but_our_error(tmp_path: Path, junk: bytes) -> N
         tensors_file.weights_of(path)
 
 
+@pytest.mark.parametrize(
+    "text", ["# Weights\n\nSee below.\n", '{"weights": "a.pth"}', "<html>404</html>", "cos\nsystem\n"]
+)
+def test_a_text_file_is_no_pickled_module(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "weights.pth"
+    path.write_text(text, "utf-8")
+    with pytest.raises(BadInput, match="not a PyTorch file"):
+        tensors_file.weights_of(path)
+
+
 NO_STATE_DICTS: dict[str, tuple[object, str]] = {
     "key": ({1: torch.zeros(2)}, "its key 1 is an int, not a str"),
     "key of bytes": ({"model": {b"a": torch.zeros(2)}}, "its key b'a' is a bytes, not a str"),

@@ -246,7 +246,7 @@ def test_annotations_of_unknown_images_and_pictures_without_one_are_said_to_be_l
         "left out: instances_train.json: 1 annotation of images that the file does not list",
     )
     written(tmp_path, lambda coco: coco["annotations"].clear())
-    with pytest.raises(BadInput, match=r"no annotated pictures .*1 pictures without an annotation \(a.png\)"):
+    with pytest.raises(BadInput, match=r"no annotated pictures .*1 picture without an annotation \(a.png\)"):
         read(tmp_path)
 
 

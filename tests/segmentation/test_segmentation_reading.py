@@ -115,8 +115,8 @@ def test_what_is_left_out_is_said(tmp_path: Path) -> None:
     data = read(tmp_path)
     assert [one.path.name for one in data.train] == ["round_2.png"]
     said = "; ".join(data.notes)
-    assert "train: 1 pictures without a label map (round_0.png)" in said
-    assert "train: 1 label maps without a picture (other.png)" in said
+    assert "train: 1 picture without a label map (round_0.png)" in said
+    assert "train: 1 label map without a picture (other.png)" in said
     assert "left out: images/train/flat_1.png" in said
 
 

@@ -207,7 +207,7 @@ def _fit_weights(
     rng = np.random.default_rng([seed, 4])
     with torch.inference_mode():
         for k in range(count):
-            progress(k, count, "what the student gets wrong on good cells")
+            progress(k, count, "errors of the student on good pictures")
             features = bank.features([k])
             learned = model.learned(features)
             for tap in taps:

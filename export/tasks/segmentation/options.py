@@ -47,4 +47,7 @@ def pattern_of(kind: str) -> re.Pattern[str]:
     try:
         return re.compile(kind)
     except re.error as exc:
-        raise BadUsage(f"the pattern of kinds, {kind}, is not a regular expression: {exc}") from exc
+        raise BadUsage(
+            f"the pattern of kinds, {kind}, is not a regular expression: {exc}",
+            hint="Write one that is found in each path, such as --kind '([a-z]+)_' for tools_01.jpg",
+        ) from exc

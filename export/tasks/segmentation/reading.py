@@ -174,7 +174,10 @@ class _Kinds:
         below = path.relative_to(self._folder).as_posix()
         found = self._pattern.search(below)
         if found is None:
-            raise BadUsage(f"the pattern of kinds, {self._pattern.pattern}, does not fit {shown(below)}")
+            raise BadUsage(
+                f"the pattern of kinds, {self._pattern.pattern}, does not fit {shown(below)}",
+                hint="Write one that is found in each path below the folder, or leave --kind out",
+            )
         first = found.group(1) if self._pattern.groups else None  # None: a group that took no part in the match
         return shown(found.group(0) if first is None else first)
 
@@ -195,10 +198,10 @@ def _label_maps(folder: Path, notes: list[str]) -> dict[str, list[_Found]]:
         by_stem = _by_picture({path.stem for path in pictures}, maps)
         out[split] = [_Found(path=path, labels=tuple(by_stem[path.stem])) for path in pictures if by_stem[path.stem]]
         if bare := [path.name for path in pictures if not by_stem[path.stem]]:
-            notes.append(_left_out(split, bare, "pictures without a label map"))
+            notes.append(_left_out(split, bare, "picture", "without a label map"))
         used = {path for found in by_stem.values() for path in found}
         if spare := [path.name for path in maps if path not in used]:
-            notes.append(_left_out(split, spare, "label maps without a picture"))
+            notes.append(_left_out(split, spare, "label map", "without a picture"))
     return out
 
 
@@ -212,9 +215,9 @@ def _by_picture(stems: set[str], maps: Sequence[Path]) -> dict[str, list[Path]]:
     return out
 
 
-def _left_out(split: str, names: Sequence[str], what: str) -> str:
+def _left_out(split: str, names: Sequence[str], noun: str, what: str) -> str:
     listed = ", ".join(map(shown, names[:_MOST_NAMED])) + ", ..." * (len(names) > _MOST_NAMED)
-    return f"left out: {split}: {len(names)} {what} ({listed})"
+    return f"left out: {split}: {counted(len(names), noun)} {what} ({listed})"
 
 
 def _coco(folder: Path, notes: list[str]) -> dict[str, list[_Found]]:
@@ -256,9 +259,9 @@ def _instances(file: Path, folder: Path, split: str, notes: list[str]) -> list[_
             )  # fmt: skip
             out.append(_Found(path=path, coco=segments))
     if missing:
-        notes.append(_left_out(split, missing, "pictures that are not there"))
+        notes.append(_left_out(split, missing, "picture", "not found"))
     if bare:
-        notes.append(_left_out(split, bare, "pictures without an annotation"))
+        notes.append(_left_out(split, bare, "picture", "without an annotation"))
     return sorted(out, key=lambda one: one.path)
 
 

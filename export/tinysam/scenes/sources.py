@@ -72,7 +72,7 @@ def mixture(
         picture = _shrunk(preprocess.read_rgb8(file, bit_depth=None))
         if float((picture.max(2) < DARK).mean()) <= DARK_SHARE:
             surfaces.append(picture)
-    progress(0, 0, "cutting out objects and drawing textures")
+    progress(0, 0, "preparing objects and textures")
     cut = cutouts(marked, most=CUTOUTS, seed=seed) if marked else []
     return Mixture(marked, surfaces, Materials.of(surfaces, cut, seed=seed), side)
 
