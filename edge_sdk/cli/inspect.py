@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -66,7 +67,7 @@ def _text(summary: BundleSummary) -> str:
         ),
         "",
         *(f"refused    {g.name} on {name}, when packed: {why}" for g in m.graphs for name, why in g.refused.items()),
-        *(f"target     {name}: {words}" for name, words in m.targets.items()),
+        *(f"target     {', '.join(names)}: {words}" for words, names in _by_words(m.targets).items()),
         "",
     ]  # fmt: skip
     for i, d in enumerate(summary.decisions, start=1):
@@ -78,6 +79,14 @@ def _text(summary: BundleSummary) -> str:
     if not summary.decisions:
         lines.append("decision    none yet")
     return "\n".join(lines)
+
+
+def _by_words(said: Mapping[str, str]) -> dict[str, list[str]]:
+    """Names by what is said of them: of most targets the same."""
+    out: dict[str, list[str]] = {}
+    for name, words in said.items():
+        out.setdefault(words, []).append(name)
+    return out
 
 
 def _int8(graph: Graph) -> str:

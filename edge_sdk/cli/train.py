@@ -96,7 +96,7 @@ def command_of(family: str, *, fixed: Mapping[str, Any] | None = None, doc: str 
         if doc
         else (
             f"{home.about}\n\nCtrl-C stops and keeps a checkpoint; the same command resumes from it.\n\n"
-            f"Example: edge-sdk train {family} {task.data_name} --out line3.edge"
+            f"Example: edge-sdk train {family} {task.data_name} --out {family}.edge"
         )
     )
     return command

@@ -79,7 +79,10 @@ class TinySamOptions(FamilyOptions):
         False, kind="flag", as_is=True, help="Train nothing. FOLDER is used for calibration and evaluation only."
     )  # fmt: skip
     photographs: Path | None = option(
-        None, kind="path", help="Folder of pictures without annotations: textures for synthetic scenes, and regions."
+        None,
+        kind="path",
+        help="Folder of further pictures, without annotations: synthetic scenes take textures from "
+        "them, too. Such scenes are for training, and calibrate int8 where there is no FOLDER.",
     )
     teacher: Path | None = option(
         None, kind="path", training=True,

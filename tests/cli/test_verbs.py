@@ -501,6 +501,15 @@ def test_a_key_that_is_not_there_is_reported_before_any_picture_is_scored(
     assert "scor" not in said
 
 
+def test_inspect_groups_devices_of_which_the_same_is_said(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert edge("inspect", str(bundle), "--json") == 0
+    targets = json.loads(capsys.readouterr().out)["manifest"]["targets"]
+    assert edge("inspect", str(bundle)) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("target ")]
+    assert len(lines) == len(set(targets.values())) < len(targets)
+    assert all(any(name in line.split(": ")[0] for line in lines) for name in targets)
+
+
 def test_inspect_shows_and_extracts(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert edge("inspect", str(bundle), "--json") == 0
     answer = json.loads(capsys.readouterr().out)

@@ -163,7 +163,7 @@ def test_a_folder_with_no_segment_on_any_training_picture_is_refused(
 
 def test_the_example_of_a_training_names_data_to_train_on(capsys: pytest.CaptureFixture[str]) -> None:
     _, shown, _ = called(capsys, "train", "tinysam", "--help")
-    assert "Example: edge-sdk train tinysam FOLDER --out line3.edge" in shown
+    assert "Example: edge-sdk train tinysam FOLDER --out tinysam.edge" in shown
 
 
 def test_label_maps_of_another_size_are_refused_with_both_named(

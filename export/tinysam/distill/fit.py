@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from edge_sdk.counted import counted
+from edge_sdk.counted import counted, percent
 from edge_sdk.errors import BadInput, BadUsage
 from edge_sdk.export.family import Exported, Trained
 from edge_sdk.export.tasks.segmentation.annotations import SegmentationData
@@ -194,5 +194,12 @@ def _stored(recipe: DistillRecipe, layout: SamLayout, pictures: int) -> str:
     if not recipe.views.views:
         return "computed at every step: each view is a new one"
     total = pictures * recipe.views.views
-    size = min(MOST_BYTES, total * 2 * layout.width * layout.encoder.grid**2) / 1e6
-    return f"embeddings of {counted(total, 'view')} are kept in {STORE}/ of the run folder, up to {size:.1f} MB"
+    size = total * 2 * layout.width * layout.encoder.grid**2
+    where = f"are kept in {STORE}/ of the run folder"
+    if size <= MOST_BYTES:
+        return f"embeddings of {counted(total, 'view')} {where}, {size / 1e6:.1f} MB"
+    share = percent(MOST_BYTES / size, 0)
+    return (
+        f"{share} of the embeddings of {counted(total, 'view')} {where}, {MOST_BYTES / 1e9:.1f} GB; the others are "
+        "computed anew each time"
+    )
