@@ -428,7 +428,7 @@ def test_the_largest_error_of_a_score_is_reported_as_a_share_of_the_threshold(
     assert undecided.headline.facts["threshold"] is None
     assert "of the threshold" not in undecided.text()
     report = verify(tiny_bundle, runtimes=["onnxruntime"])
-    found = re.search(r"scores: off by up to ([\d.]+)% of the threshold in force", report.text())
+    found = re.search(r"scores: off by up to ([\d.]+) % of the threshold in force", report.text())
     assert found
     facts = report.headline.facts
     assert float(found[1]) == pytest.approx(100 * facts["worst_score"] / facts["threshold"], abs=0.06)
