@@ -237,7 +237,7 @@ def test_a_file_name_may_say_where_in_the_folder_its_picture_is(tmp_path: Path, 
 @pytest.mark.parametrize("name", ["gone.png", "x" * 5000, "a\0.png", "images", "\ud800.png"])
 def test_a_file_name_of_no_file_is_said_to_be_left_out(tmp_path: Path, name: str) -> None:
     written(tmp_path, lambda coco: twice("images", id=8, file_name=name)(coco))
-    assert "1 pictures that are not there" in read(tmp_path).notes[0]
+    assert "1 picture not found" in read(tmp_path).notes[0]
 
 
 def test_annotations_of_unknown_images_and_pictures_without_one_are_said_to_be_left_out(tmp_path: Path) -> None:
