@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -19,6 +19,9 @@ from numpy.typing import NDArray
 
 from edge_sdk.export.tasks.segmentation.prompting import box_of, iou, on_grid
 from edge_sdk.tasks.segmentation.frame import Frame
+
+if TYPE_CHECKING:
+    from edge_sdk.export.tinysam.distill.marked import MarkedPicture
 
 LEAST_PX = 400
 """A segment that is asked for has more, counted at the original size."""
@@ -50,6 +53,14 @@ class Picture:
             masks += [labels == number for number in large]
         found = np.array(masks)
         return found, np.array([box_of(mask) for mask in found], np.float32).reshape(-1, 4)
+
+    def marked(self) -> MarkedPicture:
+        """As trainings take it."""
+        from edge_sdk.export.tasks.segmentation.annotations import AnnotatedPicture, LabelMap
+        from edge_sdk.export.tinysam.distill.marked import MarkedPicture
+
+        annotators = tuple(LabelMap(path=path, content="") for path in self.maps)
+        return MarkedPicture(AnnotatedPicture(path=self.path, part=self.path.stem, content="", annotators=annotators))
 
 
 def pictures(root: Path, split: str) -> list[Picture]:

@@ -98,9 +98,9 @@ def train(net: Sam, recipe: DistillRecipe, asked: argparse.Namespace, name: str,
 
 def views_of(asked: argparse.Namespace, recipe: DistillRecipe, shown: Sequence[Picture]) -> Views:
     """The frames that a training draws from."""
-    from edge_sdk.export.tinysam.distill.frames import Photograph, Views
+    from edge_sdk.export.tinysam.distill.frames import Views
 
-    return Views([Photograph(one.path, one.maps) for one in shown], asked.side, recipe.prompts, recipe.views, seed=0)
+    return Views([one.marked() for one in shown], asked.side, recipe.prompts, recipe.views, seed=0)
 
 
 def _plan(steps: int) -> LoopPlan:

@@ -309,8 +309,8 @@ def _self_check(bundle: Bundle, graph: Graph, session: Session, cache: Path, *, 
                 f"{e.runtime} {e.version} computes {graph.name} wrongly here: {c.output} is off by {c.worst:.3g}, "
                 f"allowed {c.allowed:.3g}" + (f"; all values by {c.distance:.0%}" if c.allowed_distance else ""),
                 where=str(bundle.path),
-                hint=f"Try {'' if graph.variant == 'fp32' else '--variant fp32 or '}another runtime; edge-sdk verify "
-                "shows which of them answer rightly",
+                hint=f"Try {_other_variants(bundle, graph)}another runtime; edge-sdk verify shows which of them answer "
+                "rightly",
             )  # fmt: skip
     words = f"{len(checks)} outputs within {worst:.1e} of the golden sample"
     try:
@@ -321,3 +321,10 @@ def _self_check(bundle: Bundle, graph: Graph, session: Session, cache: Path, *, 
         # shared or read-only cache, full disk: check again next time
         return f"passed ({words}), not remembered: {exc}"
     return f"passed ({words})"
+
+
+def _other_variants(bundle: Bundle, graph: Graph) -> str:
+    """As words of a hint: "--variant fp32 or int8-w7, or "; nothing where the role has one variant."""
+    there = {other.variant for other in bundle.manifest.graphs if other.role == graph.role} - {graph.variant}
+    names = sorted(there, key=lambda name: (name != "fp32", name))
+    return f"--variant {' or '.join(names)}, or " if names else ""

@@ -77,12 +77,12 @@ def plan(data: SegmentationData | None, options: TinySamOptions) -> RunPlan:
             hint="Leave the folder, --steps and --time-budget out; or leave --weights out to train the small size; or "
             "name a --teacher to distil from",
         )
-    read(options.weights, side=options.side)
+    found = read(options.weights, side=options.side)
     identity = teacherless_identity(
         options, code=CODE, data="none" if data is None else data.digest,
         photographs=digest_of(photographs_in(options.photographs)), start=digest_of([options.weights]),
     )  # fmt: skip
-    return RunPlan(until=None, identity=identity, network="of --weights")
+    return RunPlan(until=None, identity=identity, network=f"{found.what}, from {options.weights.name}")
 
 
 def train(

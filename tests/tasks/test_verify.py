@@ -221,8 +221,11 @@ def test_the_first_load_refuses_a_runtime_that_answers_wrongly(tiny_bundle: Path
 
     path = tmp_path / "lying.edge"
     tiny.rewritten(tiny_bundle, path, change)
-    with pytest.raises(CheckFailed, match=r"lying\.edge.*score is off by"):
-        load(path, threads=1, cache=tmp_path)
+    with pytest.raises(CheckFailed, match=r"lying\.edge.*score is off by") as said:
+        load(path, variant="fp32", threads=1, cache=tmp_path)
+    with Bundle.open(path) as bundle:
+        others = sorted({graph.variant for graph in bundle.manifest.graphs} - {"fp32"})
+    assert f"Try --variant {' or '.join(others)}, or another runtime" in str(said.value)
 
 
 def test_asking_for_what_is_not_there_is_an_error_not_a_shorter_report(tiny_bundle: Path) -> None:

@@ -40,6 +40,9 @@ VIEWS = 8
 """Of each picture, unless the user says otherwise: half a gigabyte at 1024 px for 30 pictures."""
 TUNING_RATE = 5e-4
 """Of a student that is trained already, as for the small size."""
+MOST_CPU_SIDE = 512
+"""px. Attention over a larger frame leaves a CPU few steps in a night."""
+SLOW = f"a frame of more than {MOST_CPU_SIDE} px on a CPU: few steps fit into a night; use a GPU, or --side 256"
 TAUGHT_S = 8 * 3600.0
 """Of a training, unless the user says otherwise: a night."""
 
@@ -78,6 +81,7 @@ def plan(data: SegmentationData | None, options: TinySamOptions) -> RunPlan:
         ("a step", _step(recipe, here.size)),
         ("teacher's answers", _stored(recipe, layout, len(data.train))),
         *((("processes", str(here.size)),) if here.size > 1 else ()),
+        *((("slow", SLOW),) if compute.device.type == "cpu" and layout.image_size > MOST_CPU_SIDE else ()),
     )
     return RunPlan(
         until=_until(options), identity=identity, network=network, device=compute.name, processes=here.size,

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -39,37 +37,6 @@ class Marked(Protocol):
     def labels(self, which: int, like: Rgb) -> Sequence[Labels]:
         """Label maps (h, w), 0 = unmarked, that hold every segment of one annotator; more than one where segments lie
         on each other. Raises BadInput: unreadable, or of another size than the picture `like`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Photograph:
-    """A picture on disk and its label maps, one of each annotator: (h, w), 0 = unmarked (the protocol `Marked`)."""
-
-    picture: Path
-    maps: tuple[Path, ...]
-
-    def read(self) -> Rgb:
-        """Decoded anew each time. Raises BadInput."""
-        return np.asarray(cv2.cvtColor(_decoded(self.picture, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB), np.uint8)
-
-    @property
-    def annotators(self) -> int:
-        return len(self.maps)
-
-    def labels(self, which: int, like: Rgb) -> Sequence[Labels]:
-        """One map."""
-        found = _decoded(self.maps[which], cv2.IMREAD_UNCHANGED)
-        if found.shape != like.shape[:2]:
-            sizes = f"{' x '.join(map(str, found.shape))} values, its picture {' x '.join(map(str, like.shape[:2]))} px"
-            raise BadInput(f"the label map has {sizes}", where=str(self.maps[which]))
-        return [found.astype(np.int32)]
-
-
-def _decoded(path: Path, how: int) -> NDArray[np.integer]:
-    found = cv2.imread(str(path), how)
-    if found is None:
-        raise BadInput("this picture can't be read", where=str(path))
-    return np.asarray(found)
 
 
 @dataclass(frozen=True, eq=False)

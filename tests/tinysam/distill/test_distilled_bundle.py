@@ -107,6 +107,9 @@ def test_a_plan_says_what_a_step_is_and_what_is_kept(
         "training 9 steps; then thresholds of everything mode",
     ):
         assert part in said
+    assert "few steps fit into a night" not in said
+    code, shown, _ = called(capsys, *words, "--side", "1024", "--device", "cpu")
+    assert (code, "a frame of more than 512 px on a CPU: few steps" in " ".join(shown.split())) == (0, True)
     code, shown, _ = called(capsys, *words, "--side", "128", "--views", "0", "--json")
     plan = json.loads(shown)
     assert (code, plan["student"], plan["side"], plan["processes"]) == (0, "tinyvit-5m", 128, 1)

@@ -8,10 +8,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from tiny_photographs import RECIPE, SIDE, photographs
+from tiny_photographs import RECIPE, SIDE, marked, photographs
 
 from edge_sdk.errors import BadInput
-from edge_sdk.export.tinysam.distill.frames import Photograph, Views
+from edge_sdk.export.tinysam.distill.frames import Views
 from edge_sdk.export.tinysam.distill.recipe import ViewRecipe
 from edge_sdk.export.tinysam.distill.teacher import key_of
 
@@ -73,14 +73,14 @@ def test_a_mask_lies_on_its_part_of_a_view(tmp_path: Path) -> None:
 
 
 def test_a_map_of_another_size_than_its_picture_is_refused(tmp_path: Path) -> None:
-    one = photographs(tmp_path, count=1)[0]
+    photographs(tmp_path, count=1)
     cv2.imwrite(str(tmp_path / "other.png"), np.ones((60, 81), np.uint8))
-    wrong = Photograph(one.picture, (tmp_path / "other.png",))
-    with pytest.raises(BadInput, match=r"other\.png: the label map has 60 x 81 values, its picture 60 x 80 px"):
+    wrong = marked(tmp_path / "0.png", tmp_path / "other.png")
+    with pytest.raises(BadInput, match=r"other\.png: the annotations are of 81 x 60 px, its picture has 80 x 60 px"):
         Views([wrong], SIDE, RECIPE.prompts, RECIPE.views, seed=0).frame(np.random.default_rng(0))
     (tmp_path / "broken.png").write_bytes(b"no picture")
-    with pytest.raises(BadInput, match=r"broken\.png: this picture can't be read"):
-        Photograph(tmp_path / "broken.png", ()).read()
+    with pytest.raises(BadInput, match=r"broken\.png: "):
+        marked(tmp_path / "broken.png").read()
 
 
 def test_photographs_without_a_mask_that_is_large_enough_are_refused(tmp_path: Path) -> None:

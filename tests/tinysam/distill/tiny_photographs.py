@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 import torch
 
-from edge_sdk.export.tinysam.distill.frames import Photograph
+from edge_sdk.export.tasks.segmentation.annotations import AnnotatedPicture, LabelMap
+from edge_sdk.export.tinysam.distill.marked import MarkedPicture
 from edge_sdk.export.tinysam.distill.recipe import DistillRecipe, PromptRecipe, ViewRecipe
 from edge_sdk.export.tinysam.layout import DecoderLayout, SamLayout, TinyVitLayout
 from edge_sdk.export.tinysam.sam import Sam
@@ -26,12 +27,18 @@ LAYOUT = SamLayout(
 )
 
 
-def photographs(folder: Path, *, count: int = 4, write: bool = True) -> list[Photograph]:
+def photographs(folder: Path, *, count: int = 4, write: bool = True) -> list[MarkedPicture]:
     """Coloured discs and bars on a ground, 60 x 80 px, two label maps each; the second leaves the ground unmarked.
     write: make the files; otherwise they are there."""
     if write:
         _write(folder, count)
-    return [Photograph(folder / f"{k}.png", (folder / f"{k}_0.png", folder / f"{k}_1.png")) for k in range(count)]
+    return [marked(folder / f"{k}.png", folder / f"{k}_0.png", folder / f"{k}_1.png") for k in range(count)]
+
+
+def marked(picture: Path, *maps: Path) -> MarkedPicture:
+    """A picture with label maps, one of each annotator."""
+    annotators = tuple(LabelMap(path=path, content=path.name) for path in maps)
+    return MarkedPicture(AnnotatedPicture(path=picture, part=picture.stem, content="", annotators=annotators))
 
 
 def _write(folder: Path, count: int) -> None:
