@@ -65,7 +65,10 @@ def parser() -> argparse.ArgumentParser:
     modes.add_argument("--pictures", type=int, default=None, help="at most so many, spread evenly")
     modes.add_argument("--points", type=int, default=None, help="per side; as the bundle says otherwise")
     modes.add_argument(
-        "--confident-logit", type=float, default=None, help="another one than the bundle states, or none"
+        "--confident-logit",
+        type=float,
+        default=None,
+        help="by grid with this one, whatever the bundle states",
     )
     reference = parts.add_parser("reference", help="both ways against segment-anything's, on one drawn picture")
     reference.add_argument("--size", type=int, nargs=2, default=[960, 1280], metavar=("H", "W"), help="px")
@@ -92,11 +95,13 @@ def parser() -> argparse.ArgumentParser:
 
 
 def stated_options(segmenter: Any, way: str, asked: argparse.Namespace) -> Any:
-    """The bundle's options, but for what is asked for. Exits where there is no confident logit."""
+    """The bundle's options, but for what is asked for. Exits where there is no hierarchical search."""
     stated = {"points_per_side": asked.points, "confident_logit": asked.confident_logit}
-    known = {name: value for name, value in stated.items() if value is not None}
+    known: dict[str, Any] = {name: value for name, value in stated.items() if value is not None}
+    if asked.confident_logit is not None:
+        known["agreement"] = None  # by grid
     options_ = segmenter.everything_options.changed(**known)
-    if options_.confident_logit is None:
+    if options_.confident_logit is None and options_.agreement is None:
         raise SystemExit(f"{asked.bundle.name} states no confident_logit: name one with --confident-logit")
     return options_.changed(hierarchical=way == "hierarchical")
 
@@ -133,16 +138,18 @@ def passing(segmenter: Any, pixels: Any, chosen: Any) -> dict[str, int]:
 
 
 def shares(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Of all pictures together, by SHARES: what `reference` takes for its thresholds."""
+    """Of all pictures together, by SHARES, for the thresholds of `reference`. Points are covered by grid only."""
 
     def total(name: str) -> int:
         return sum(row["coarse"][name] for row in rows)
 
-    covered = sum(row["hierarchical"]["covered"] for row in rows)
-    return {
+    found = {
         "pass_iou": total("passed") / max(1, total("masks")),
-        "pass_stability": total("stable") / max(1, total("passed")), "covered": covered / max(1, total("fine")),
+        "pass_stability": total("stable") / max(1, total("passed")),
     }  # fmt: skip
+    if all(row["by"] == "grid" for row in rows):
+        found["covered"] = sum(row["hierarchical"]["left_out"] for row in rows) / max(1, total("fine"))
+    return found
 
 
 def best_ious(found: Sequence[Any], segments: Any) -> list[float]:
@@ -165,13 +172,14 @@ def of_picture(segmenter: Any, picture: Any, number: int, asked: argparse.Namesp
     pixels = picture.pixels()
     marked = [mask for mask in picture.masks(*pixels.shape[:2]) if int(mask.sum()) >= asked.least_area]
     row: dict[str, Any] = {"kind": picture.kind, "segments": len(marked), "areas": [int(m.sum()) for m in marked]}
-    row["coarse"] = passing(segmenter, pixels, stated_options(segmenter, "hierarchical", asked))
+    chosen = stated_options(segmenter, "hierarchical", asked)
+    row["coarse"], row["by"] = passing(segmenter, pixels, chosen), "grid" if chosen.agreement is None else "boxes"
     for way in WAYS if number % 2 else WAYS[::-1]:
         found, seconds = found_in(segmenter, pixels, stated_options(segmenter, way, asked))
         ious = best_ious(found.masks, np.array(marked)) if marked else []
         row[way] = {
             "seconds": seconds, "asked": found.counts.asked, "points": found.counts.points, "masks": len(found),
-            "covered": found.counts.covered, "candidates": found.counts.candidates,
+            "left_out": found.counts.left_out, "candidates": found.counts.candidates,
             "iou": [round(value, 6) for value in ious],
         }  # fmt: skip
     return row
@@ -270,7 +278,7 @@ def wanted_shares(asked: argparse.Namespace) -> dict[str, float]:
     found = json.loads(asked.shares.read_text("utf-8")).get("figures", {}).get("all", {}).get("shares")
     if found is None:
         raise SystemExit(f"{asked.shares} states no shares: it is no record of `modes`, or of an older one")
-    return {name: float(found[name]) for name in SHARES}
+    return {name: float(found.get(name, getattr(asked, name))) for name in SHARES}
 
 
 def thresholds(asked: argparse.Namespace) -> dict[str, Any]:
@@ -324,14 +332,14 @@ def side_of(kind: str, asked: argparse.Namespace, chosen: Mapping[str, Any]) -> 
         filters = {name: value for name, value in chosen.items() if name != "confident_logit"}
         wanted = segmenter.everything_options.changed(points_per_side=asked.points, **filters)
         if logit is not None:
-            wanted = wanted.changed(hierarchical=True, confident_logit=logit)
+            wanted = wanted.changed(hierarchical=True, confident_logit=logit, agreement=None)
         segmenter.predict(encoded, points=[[1.0, 1.0]])  # the decoder's first call
         start, cpu_start = time.perf_counter(), time.process_time()
         found = segmenter.everything(encoded, options=wanted)
         seconds, cpu = time.perf_counter() - start, time.process_time() - cpu_start
         return {
             "seconds": seconds, "cpu_seconds": cpu, "points": found.counts.points, "asked": found.counts.asked,
-            "covered": found.counts.covered, "candidates": found.counts.candidates, "masks": len(found),
+            "left_out": found.counts.left_out, "candidates": found.counts.candidates, "masks": len(found),
             "computes": {role: one.computes for role, one in segmenter.explanations.items()},
         }  # fmt: skip
 

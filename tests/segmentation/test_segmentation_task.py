@@ -28,7 +28,7 @@ from edge_sdk.tasks.base import Setup
 from edge_sdk.tasks.images import RING
 from edge_sdk.tasks.segmentation import decoding
 from edge_sdk.tasks.segmentation.segmenter import PromptSegmenter
-from edge_sdk.tasks.segmentation.settings import EverythingSettings, SegmentationSettings
+from edge_sdk.tasks.segmentation.settings import BoxMap, EverythingSettings, SegmentationSettings
 from edge_sdk.tasks.segmentation.task import SegmentationTask
 from edge_sdk.verify import verify
 
@@ -190,7 +190,7 @@ def test_hierarchical_search_is_asked_for_by_name(
         counts.append(json.loads(out)["counts"])
     assert counts[0]["asked"] == 64
     assert counts[1]["asked"] < 64
-    assert counts[1]["covered"] > 0
+    assert counts[1]["left_out"] > 0
 
 
 def test_two_results_are_not_written_to_one_file(
@@ -303,6 +303,9 @@ def test_graphs_that_do_not_fit_together_are_refused() -> None:
             setup_of(exported, tasks.task("segmentation"), family="by hand", where="one.edge")
 
 
+MAP: dict[str, Any] = {"output": "sides", "least": -6.0, "most": 0.0}
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
@@ -317,6 +320,25 @@ def test_graphs_that_do_not_fit_together_are_refused() -> None:
             SegmentationSettings(multimask=(1,), mask_threshold=float("nan")),
             "mask_threshold is nan, it takes a finite number",
         ),
+        (
+            SegmentationSettings(multimask=(1,), everything=EverythingSettings(agreement=0.5)),
+            "of everything mode, agreement is stated, and no boxes of the encoder",
+        ),
+        *(
+            (SegmentationSettings(multimask=(1,), boxes=BoxMap(**{**MAP, **wrong})), words)
+            for wrong, words in (
+                ({}, "the encoder does not answer sides, its boxes"),
+                ({"output": "embedding"}, r"the encoder answers embedding as \(1, .*, and boxes are \(1, 4, n, n\)"),
+                ({"least": 0.0}, "the boxes of the encoder are cut to 0 to 0"),
+                ({"most": math.inf}, "the boxes of the encoder are cut to -6 to inf"),
+            )
+        ),
+        (
+            SegmentationSettings(
+                multimask=(1,), boxes=BoxMap(**MAP), everything=EverythingSettings(agreement=0.5, confident_logit=1.0)
+            ),
+            "of everything mode, agreement and confident_logit are both stated",
+        ),
         *(
             (
                 SegmentationSettings(multimask=(1,), everything=EverythingSettings(**{name: wrong})),
@@ -329,6 +351,7 @@ def test_graphs_that_do_not_fit_together_are_refused() -> None:
                 ("stability", 1.5),
                 ("stability_offset", -1.0),
                 ("confident_logit", math.inf),
+                ("agreement", 1.5),
                 ("nms_iou", -0.1),
             )
         ),

@@ -10,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edge_sdk.export.tinysam import thresholds
+from edge_sdk.export.tinysam.hierarchical import Searched, Searches, left_out, lowest_level
 from edge_sdk.export.tinysam.scenes.annotated import Annotated
-from edge_sdk.export.tinysam.thresholds import Searched, confident_logit, left_out
 from edge_sdk.tasks.segmentation.everything.thresholds import FilterThresholds
 
 
@@ -34,7 +33,7 @@ def mean(searched: list[Searched], confident: float) -> float:
 @given(seed=st.integers(0, 10_000), lost=st.floats(0.0, 0.2))
 def test_it_is_the_lowest_that_costs_no_more(seed: int, lost: float) -> None:
     searched = drawn(seed)
-    found = confident_logit(searched, lost=lost)
+    found = lowest_level(searched, lost=lost)
     assert found is not None
     assert found >= 0.0
     assert mean(searched, np.inf) - mean(searched, found) <= lost + 1e-12
@@ -47,17 +46,17 @@ def test_a_point_costs_nothing_where_a_neighbour_shows_as_much() -> None:
     """100 segments, each shown by two points: with one of them left out nothing is lost, with both all is."""
     shown = np.tile(np.array([[0.9], [0.9]]), 100)
     one = Searched(np.zeros(100), shown, np.array([5.0, 2.0]))
-    assert confident_logit([one]) == 2.0
+    assert lowest_level([one]) == 2.0
     assert left_out([one], 2.0) == 0.5
-    assert confident_logit([Searched(np.full(100, 0.9), shown, one.level)]) == 0.0
-    assert confident_logit([one], lost=1.0) == 0.0
+    assert lowest_level([Searched(np.full(100, 0.9), shown, one.level)]) == 0.0
+    assert lowest_level([one], lost=1.0) == 0.0
     assert left_out([one], 0.0) == 1.0
 
 
 def test_of_few_segments_nothing_is_known() -> None:
     one = Searched(np.zeros(99), np.zeros((2, 99)), np.zeros(2))
-    assert confident_logit([one]) is None
-    assert confident_logit([]) is None
+    assert lowest_level([one]) is None
+    assert lowest_level([]) is None
 
 
 def test_masks_that_fail_the_filters_show_nothing_and_cover_nothing() -> None:
@@ -74,7 +73,7 @@ def test_masks_that_fail_the_filters_show_nothing_and_cover_nothing() -> None:
                 yield np.where(half, logit, -logit).astype(np.float32)[None], np.array([predicted], np.float32), None  # type: ignore[misc]
 
         best = FilterThresholds(predicted_iou=0.5, stability=0.9, precision=1.0, recall=1.0, f_score=1.0)
-        return thresholds._searched(answers, picture, 64, 16, best)  # type: ignore[arg-type]
+        return Searches(answers=answers, side=64, points_per_side=16, passing=best).by_grid(picture)  # type: ignore[arg-type]
 
     good = search(0.6, 4.0)
     assert good.coarse == pytest.approx([1.0])

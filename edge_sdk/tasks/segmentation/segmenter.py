@@ -266,7 +266,8 @@ class PromptSegmenter(Running[Source, Segmentation]):
 
         search = Search(
             encode, self.decoder, chosen, width=encoded.frame.width, height=encoded.frame.height,
-            masks=self.settings.multimask, threshold=self.settings.mask_threshold, progress=progress,
+            masks=self.settings.multimask, threshold=self.settings.mask_threshold, boxes=self.settings.boxes,
+            progress=progress,
         )  # fmt: skip
         return search, encoded
 

@@ -143,6 +143,12 @@ def graphs(trained: Trained) -> Exported:
         },
     }  # fmt: skip
     settings = SegmentationSettings(
-        multimask=(0, 1, 2), boxed=BOXED, masked=MASKED, boxed_masks=True, rounds=ROUNDS, everything=stated(model.facts)
+        multimask=(0, 1, 2),
+        boxed=BOXED,
+        masked=MASKED,
+        boxed_masks=True,
+        rounds=ROUNDS,
+        boxes=thresholds.BOXES,
+        everything=stated(model.facts),
     )
     return Exported(graphs=made, settings=settings, preprocessing=framed(model.side))

@@ -55,14 +55,14 @@ def test_the_point_of_a_mask_lies_in_the_mask_and_in_its_crop_whatever_the_crop(
 def test_a_mask_that_is_not_stable_covers_no_finer_point() -> None:
     """So flat that the mask shrinks to a third from one offset to the other; its middle is confident all the same."""
     options = OPTIONS.changed(hierarchical=True, confident_logit=2.0, stability_offset=1.0)
-    covered = []
+    left_out = []
     for stability in (0.9, 0.1):
         found = search(Disks(SCENE, steep=0.1, iou=ONE_MASK), options.changed(stability=stability))
         list(found)
         assert found.counts.candidates > 0
-        covered.append(found.counts.covered)
-    assert covered[0] == 0
-    assert covered[1] > 0
+        left_out.append(found.counts.left_out)
+    assert left_out[0] == 0
+    assert left_out[1] > 0
 
 
 @dataclass

@@ -26,6 +26,8 @@ CALIBRATED = EverythingSettings(
     points_per_side=20, predicted_iou=0.6, stability=0.7, stability_offset=2.0, nms_iou=0.5, confident_logit=3.5
 )
 """No value is a default."""
+GUESSING = EverythingSettings(points_per_side=10, agreement=0.75)
+"""Of a bundle whose encoder says where objects are."""
 
 
 def test_the_defaults_are_the_official_ones_and_no_logit_is_confident() -> None:
@@ -44,7 +46,7 @@ def test_the_defaults_are_the_official_ones_and_no_logit_is_confident() -> None:
 def test_options_state_nothing_of_their_own() -> None:
     assert set(asdict(EverythingOptions()).values()) == {None}
     assert set(EverythingOptions.__struct_fields__) == set(SearchOptions.__struct_fields__)
-    assert SearchOptions.__struct_fields__[:6] == EverythingSettings.__struct_fields__
+    assert SearchOptions.__struct_fields__[:7] == EverythingSettings.__struct_fields__
 
 
 @pytest.mark.parametrize(
@@ -55,7 +57,7 @@ def test_what_is_not_stated_is_as_the_bundle_says(given: Any) -> None:
     assert {name: there[name] for name in EverythingSettings.__struct_fields__} == asdict(CALIBRATED)
 
 
-@pytest.mark.parametrize("name", EverythingSettings.__struct_fields__)
+@pytest.mark.parametrize("name", [name for name in EverythingSettings.__struct_fields__ if name != "agreement"])
 def test_one_threshold_that_is_stated_leaves_the_others_to_the_bundle(name: str) -> None:
     stated = {"points_per_side": 9, "confident_logit": 0.25}.get(name, 0.125)
     for given in (EverythingOptions(**{name: stated}), {name: stated}, EverythingOptions().changed(**{name: stated})):
@@ -65,7 +67,7 @@ def test_one_threshold_that_is_stated_leaves_the_others_to_the_bundle(name: str)
 
 def test_a_value_is_given_back_to_the_bundle_by_none() -> None:
     options = all_of(resolved(CALIBRATED, {"stability": 0.8, "hierarchical": True}))
-    assert None not in asdict(options).values()
+    assert [name for name, value in asdict(options).items() if value is None] == ["agreement"]
     assert resolved(CALIBRATED, options.changed(stability=None)).stability == 0.7
 
 
@@ -79,6 +81,30 @@ def test_the_hierarchical_mode_needs_a_confident_logit_that_somebody_states(give
     assert resolved(CALIBRATED, given).confident_logit == 3.5
     more = given if isinstance(given, dict) else asdict(given)
     assert resolved(EverythingSettings(), {**more, "confident_logit": 2}).confident_logit == 2.0
+
+
+def test_a_bundle_whose_encoder_says_where_objects_are_is_searched_there_unless_the_caller_says_otherwise() -> None:
+    for given in (None, {}, {"hierarchical": True}, {"crop_layers": 1}):
+        there = resolved(GUESSING, given)
+        assert (there.hierarchical, there.agreement) == (True, 0.75)
+    assert resolved(GUESSING, {"agreement": 0.5}).agreement == 0.5
+    assert not resolved(GUESSING, parsed("flat")).hierarchical
+    assert resolved(GUESSING, all_of(resolved(GUESSING))) == resolved(GUESSING)
+    assert resolved(CALIBRATED).hierarchical is False
+
+
+def test_a_confident_logit_that_is_stated_asks_for_the_grid() -> None:
+    there = resolved(GUESSING, {"hierarchical": True, "confident_logit": 2.0, "points_per_side": 8})
+    assert (there.agreement, there.confident_logit) == (None, 2.0)
+    with pytest.raises(BadUsage, match="points_per_side is 10, no multiple of 4"):
+        resolved(GUESSING, {"hierarchical": True, "confident_logit": 2.0})
+    with pytest.raises(BadUsage, match="agreement and confident_logit are both stated"):
+        resolved(GUESSING, {"agreement": 0.5, "confident_logit": 2.0})
+
+
+def test_an_agreement_is_refused_where_the_encoder_guesses_nothing() -> None:
+    with pytest.raises(BadUsage, match="agreement is for bundles whose encoder says where objects are, and this one's"):
+        resolved(CALIBRATED, {"agreement": 0.5})
 
 
 @pytest.mark.parametrize(

@@ -34,14 +34,14 @@ def two() -> Everything:
     """A part on its whole."""
     return Everything(
         masks=(found(2, 2, 4, 3), found(1, 1, 9, 7)), width=WIDTH, height=HEIGHT, ran=RAN, source="part.png",
-        counts=Counts(points=100, asked=80, covered=20, candidates=9, masks=2),
+        counts=Counts(points=100, asked=80, left_out=20, candidates=9, masks=2),
     )  # fmt: skip
 
 
 def test_json_says_what_was_searched_and_annotations_are_those_of_coco(two: Everything) -> None:
     answered = json.loads(two.to_json())
     assert answered["picture"] == {"width": WIDTH, "height": HEIGHT}
-    assert answered["counts"] == {"points": 100, "asked": 80, "covered": 20, "candidates": 9, "again": 0, "masks": 2}
+    assert answered["counts"] == {"points": 100, "asked": 80, "left_out": 20, "candidates": 9, "again": 0, "masks": 2}
     assert [one["box"] for one in answered["masks"]] == [[2, 2, 4, 3], [1, 1, 9, 7]]
     first, second = two.annotations()
     assert (first["id"], second["id"], second["area"], second["bbox"]) == (1, 2, 48, [1, 1, 8, 6])

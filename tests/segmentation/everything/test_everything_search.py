@@ -79,8 +79,8 @@ def test_the_hierarchical_mode_answers_what_the_official_steps_answer(windows: b
     found = search(decoder, options)
     assert keys(found) == [one.key for one in wanted]
     assert found.counts.asked == 16 + len(fine)
-    assert found.counts.asked + found.counts.covered == found.counts.points == 15 * 15
-    assert found.counts.covered > 10
+    assert found.counts.asked + found.counts.left_out == found.counts.points == 15 * 15
+    assert found.counts.left_out > 10
 
 
 def test_the_hierarchical_mode_finds_the_objects_of_the_flat_mode_with_fewer_points() -> None:
@@ -101,7 +101,7 @@ def test_a_coarse_pass_that_covers_the_picture_ends_the_search() -> None:
     assert one.box == (0, 0, WIDTH, HEIGHT)
     assert one.area_px == WIDTH * HEIGHT
     assert decoder.calls == [16]
-    assert found.counts.covered == 15 * 15 - 16
+    assert found.counts.left_out == 15 * 15 - 16
 
 
 @pytest.mark.parametrize("hierarchical", [False, True])

@@ -53,7 +53,7 @@ def test_the_thresholds_are_those_of_the_bundle(tmp_path: Path) -> None:
         assert one.everything(PICTURE).counts.points == 64
         hierarchical = one.everything(PICTURE, options=one.everything_options.changed(hierarchical=True))
         assert hierarchical.counts.points == 49
-        assert hierarchical.counts.covered > 0
+        assert hierarchical.counts.left_out > 0
 
 
 def test_options_that_state_one_thing_leave_the_rest_to_the_bundle(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_options_that_state_one_thing_leave_the_rest_to_the_bundle(tmp_path: Pat
         for given in fine:
             with pytest.raises(BadUsage, match="needs confident_logit, which this bundle does not state"):
                 one.everything(PICTURE, options=given)
-        assert one.everything(PICTURE, options={"hierarchical": True, "confident_logit": 1.5}).counts.covered > 0
+        assert one.everything(PICTURE, options={"hierarchical": True, "confident_logit": 1.5}).counts.left_out > 0
 
 
 def test_a_stream_gives_the_masks_of_the_result_and_a_picture_is_encoded_once(segmenter: PromptSegmenter) -> None:

@@ -10,15 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_sdk.tasks.segmentation.decoding import Decoded, EncodedImage
+from edge_sdk.tasks.segmentation.everything.box_map import proposals
 from edge_sdk.tasks.segmentation.everything.boxes import Suppression, box_of, near_crop_rim
 from edge_sdk.tasks.segmentation.everything.candidates import Candidate, Filter, make_room
 from edge_sdk.tasks.segmentation.everything.crops import Crop
 from edge_sdk.tasks.segmentation.everything.found import FoundMask
 from edge_sdk.tasks.segmentation.everything.full_size import encode_part, part_above, values_at
-from edge_sdk.tasks.segmentation.everything.points import coarse_points, fine_points, grid
+from edge_sdk.tasks.segmentation.everything.points import coarse_points, fine_points, flat_count, grid, most_by_boxes
 from edge_sdk.tasks.segmentation.everything.stability import stability
 from edge_sdk.tasks.segmentation.frame import Frame
 from edge_sdk.tasks.segmentation.prompts import FOREGROUND, NO_TOKEN, PADDING
+from edge_sdk.tasks.segmentation.settings import BoxMap
 
 
 class AnswersPoints(Protocol):
@@ -34,13 +36,13 @@ class AnswersPoints(Protocol):
 
 @dataclass(slots=True, kw_only=True)
 class Counts:
-    """What a search did. points: in all. asked: of the decoder. covered: left out, as a mask of the coarse pass is
-    confident there. candidates: masks that passed the filters. again: masks that were decoded a second time, because
-    their logits did not fit into memory. masks: answered."""
+    """What a search did. points: in all. asked: of the decoder. left_out: the rest, of the hierarchical mode.
+    candidates: masks that passed the filters. again: masks that were decoded a second time, because their logits did
+    not fit into memory. masks: answered."""
 
     points: int = 0
     asked: int = 0
-    covered: int = 0
+    left_out: int = 0
     candidates: int = 0
     again: int = 0
     masks: int = 0
@@ -48,13 +50,15 @@ class Counts:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class CropSearch:
-    """One run over one crop. encoded: the crop. passes: what its masks have to pass. held_bytes: of logits of
-    candidates. counts: of the whole search, added to. tell: called after each call of the decoder."""
+    """One run over one crop. encoded: the crop. passes: what its masks have to pass. boxes: of the encoder, None = it
+    has none. held_bytes: of logits of candidates. counts: of the whole search, added to. tell: called after each call
+    of the decoder."""
 
     crop: Crop
     encoded: EncodedImage
     decoder: AnswersPoints
     passes: Filter
+    boxes: BoxMap | None
     held_bytes: int
     counts: Counts
     tell: Callable[[], None]
@@ -63,14 +67,28 @@ class CropSearch:
     def masks(self, side: int, width: int, height: int) -> Iterator[FoundMask]:
         """The masks of this crop, best first. side: points per side. width, height: of the whole picture."""
         size = (self.crop.width, self.crop.height)
-        if self.passes.options.hierarchical:
-            self._hierarchical(side, *size)
+        options = self.passes.options
+        if options.hierarchical and options.agreement is not None:
+            self._by_boxes(side, options.agreement)
+        elif options.hierarchical:
+            self._by_grid(side, *size)
         else:
             for _ in self._ask(grid(side) * size):
                 pass
         return self._best(width, height)
 
-    def _hierarchical(self, side: int, width: int, height: int) -> None:
+    def _by_boxes(self, side: int, agreement: float) -> None:
+        """The encoder's boxes first; then a point in each of those with which others agree most."""
+        assert self.boxes is not None
+        found = proposals(
+            self.encoded.features[self.boxes.output], self.boxes, self.passes.frame, most=most_by_boxes(side),
+            agreement=agreement,
+        )  # fmt: skip
+        self.counts.left_out += flat_count(side) - len(found.points)
+        for _ in self._ask(found.points):
+            pass
+
+    def _by_grid(self, side: int, width: int, height: int) -> None:
         """A coarse grid first; then the finer points at which no mask of it is confident. A mask is looked at there
         by interpolating its low-resolution logits, so no region of confidence is ever drawn."""
         fine = fine_points(side, width, height)
@@ -83,7 +101,7 @@ class CropSearch:
                     assert one.logits is not None
                     values = values_at(one.logits.grid, one.window, self.passes.frame, pixels[~covered])
                     covered[~covered] = values > np.float32(confident)
-        self.counts.covered += int(covered.sum())
+        self.counts.left_out += int(covered.sum())
         coarse = len(self._candidates)
         for _ in self._ask(fine[~covered]):
             pass

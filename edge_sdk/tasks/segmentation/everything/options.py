@@ -47,13 +47,16 @@ class EverythingOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     [stability_score_thresh]; stability_offset: of the logits. stability_slack: a mask whose stability at low resolution
     is up to this much below the threshold is measured at full size before it is dropped (1 = every mask, as
     segment-anything does). nms_iou: of two masks whose boxes overlap by more, as IoU, the one with the better predicted
-    IoU stays [box_nms_thresh]. hierarchical: a coarse grid first, and finer points only where no mask is confident; it
-    needs a multiple of 4 as points_per_side, and its grid has points_per_side - 1 points along each side.
-    confident_logit: above it a pixel of a mask is confident [TinySAM's high_score_thresh]; where neither the caller nor
-    the bundle states one, `hierarchical` is refused. crop_layers: of overlapping crops that are looked at too
-    [crop_n_layers]; crop_overlap: of neighbours, as a share of the shorter side [crop_overlap_ratio];
-    crop_points_divisor: of points per side, from one layer to the next [crop_n_points_downscale_factor]; crop_nms_iou:
-    as nms_iou, for masks of different crops [crop_nms_thresh]. min_region_area_px: smaller gaps are filled and smaller
+    IoU stays [box_nms_thresh]. hierarchical: find out first where objects are, and ask there. By boxes, where the
+    bundle's encoder guesses them: a point in each that the guesses inside it agree with by `agreement`, at most 0.4
+    times as many points as the flat grid has; such a bundle is searched so unless this is no. Else by grid: a coarse
+    one first, and finer points only where no mask has a logit above `confident_logit` [TinySAM's high_score_thresh]; it
+    needs a multiple of 4 as points_per_side, and its grid has points_per_side - 1 points along each side. Stating a
+    confident_logit asks for it. Where neither the caller nor the bundle states one of the two, `hierarchical` is
+    refused. crop_layers: of overlapping crops that are looked at too [crop_n_layers]; crop_overlap: of neighbours, as a
+    share of the shorter side [crop_overlap_ratio]; crop_points_divisor: of points per side, from one layer to the next
+    [crop_n_points_downscale_factor]; crop_nms_iou: as nms_iou, for masks of different crops [crop_nms_thresh].
+    min_region_area_px: smaller gaps are filled and smaller
     islands removed; 0 = none.
 
     Raises BadUsage: a value of another type or out of range, however the options are made.
@@ -68,6 +71,7 @@ class EverythingOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     nms_iou: float | None = None
     hierarchical: bool | None = None
     confident_logit: float | None = None
+    agreement: float | None = None
     crop_layers: int | None = None
     crop_overlap: float | None = None
     crop_points_divisor: int | None = None
@@ -94,8 +98,9 @@ Options: TypeAlias = EverythingOptions | Mapping[str, Any] | None
 def resolved(settings: EverythingSettings, given: Options = None) -> SearchOptions:
     """What a search goes by: what the caller states, else the bundle's `settings`, else the defaults.
 
-    Raises BadUsage: an unknown name, a value of another type or out of range, `hierarchical` where nobody states a
-    confident logit or with `points_per_side` that is no multiple of 4, and what is neither options nor a mapping.
+    Raises BadUsage: an unknown name, a value of another type or out of range, `hierarchical` where nobody states an
+    agreement or a confident logit, or by grid with `points_per_side` that is no multiple of 4, an agreement where the
+    bundle states none or beside a confident logit, and what is neither options nor a mapping.
     """
     if not isinstance(given, (EverythingOptions, Mapping, type(None))):
         raise BadUsage(
@@ -103,19 +108,41 @@ def resolved(settings: EverythingSettings, given: Options = None) -> SearchOptio
             hint='Write options=EverythingOptions(points_per_side=16), or {"points_per_side": 16}',
         )
     values = msgspec.structs.asdict(given) if isinstance(given, EverythingOptions) else given or {}
-    out = _converted({**msgspec.structs.asdict(settings), **_stated(values)})
-    if out.hierarchical and out.confident_logit is None:
+    stated = _stated(values)
+    out = _converted({**msgspec.structs.asdict(settings), "hierarchical": settings.agreement is not None, **stated})
+    if "agreement" in stated and (settings.agreement is None or "confident_logit" in stated):
+        raise _needless(settings)
+    if "confident_logit" in stated:
+        out = msgspec.structs.replace(out, agreement=None)
+    if out.hierarchical and out.agreement is None:
+        _check_grid(out)
+    return out
+
+
+def _needless(settings: EverythingSettings) -> BadUsage:
+    if settings.agreement is None:
+        return BadUsage(
+            "agreement is for bundles whose encoder says where objects are, and this one's does not",
+            hint="Leave it out; hierarchical goes by confident_logit here",
+        )
+    return BadUsage(
+        "agreement and confident_logit are both stated", hint="Leave one of them out: hierarchical goes by the other"
+    )
+
+
+def _check_grid(out: SearchOptions) -> None:
+    """Raise BadUsage for a hierarchical search by grid that can't be run."""
+    if out.confident_logit is None:
         raise BadUsage(
             "hierarchical needs confident_logit, which this bundle does not state",
             hint="State confident_logit too, or search flat",
         )
-    if out.hierarchical and out.points_per_side % STEPS:
+    if out.points_per_side % STEPS:
         raise BadUsage(
             f"hierarchical prompts every {STEPS}th point first: points_per_side is {out.points_per_side}, no multiple "
             f"of {STEPS}",
             hint=f"State points_per_side={max(STEPS, round(out.points_per_side / STEPS) * STEPS)}, or search flat",
         )
-    return out
 
 
 def all_of(options: SearchOptions) -> EverythingOptions:

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 STEPS = 4
 """Fine steps from one coarse point to the next: the hierarchical mode asks for 1 point in 16 first."""
 
+BY_BOXES = 0.4
+"""By the encoder's boxes, the hierarchical mode asks at most this share of the points of the flat grid."""
+
 
 def grid(side: int) -> NDArray[np.float64]:
     """float64 (side * side, 2) in (0, 1): (x, y) = ((i + 0.5) / side, (j + 0.5) / side), x fastest.
@@ -54,6 +57,11 @@ def fine_points(side: int, width: int, height: int) -> NDArray[np.float64]:
 def flat_count(side: int) -> int:
     """Points of the flat mode."""
     return side * side
+
+
+def most_by_boxes(side: int) -> int:
+    """Points that the hierarchical mode asks at most where the encoder guesses boxes."""
+    return max(1, int(BY_BOXES * flat_count(side)))
 
 
 def hierarchical_count(side: int) -> int:

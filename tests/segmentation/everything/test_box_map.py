@@ -1,0 +1,144 @@
+"""Which points everything mode asks where the encoder guesses boxes: one in each object, the surest first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from disks import SIDE, Disk, Disks, encode, frame_of
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from edge_sdk.tasks.segmentation.decoding import EncodedImage
+from edge_sdk.tasks.segmentation.everything.box_map import SAME_IOU, _Guesses, proposals
+from edge_sdk.tasks.segmentation.everything.boxes import overlaps
+from edge_sdk.tasks.segmentation.everything.crops import Crop
+from edge_sdk.tasks.segmentation.everything.options import resolved
+from edge_sdk.tasks.segmentation.everything.search import Search
+from edge_sdk.tasks.segmentation.settings import BoxMap, EverythingSettings
+
+MAP = BoxMap(output="sides", least=-6.5, most=0.0)
+CELLS = 32
+WIDTH, HEIGHT = 256, 192
+SCENE: list[Disk] = [(60.0, 50.0, 30.0), (150.0, 110.0, 44.0), (40.0, 150.0, 25.0)]
+SETTINGS = EverythingSettings(points_per_side=16, stability=0.9, predicted_iou=0.8, agreement=0.7)
+
+
+def guessing(disks: list[Disk], width: int = WIDTH, height: int = HEIGHT) -> NDArray[np.float32]:
+    """The map of an encoder that is right in each disk, and on the ground guesses large and small boxes by turns."""
+    frame = frame_of(width, height)
+    turns = np.add.outer(np.arange(CELLS), np.arange(CELLS)) % 2
+    out = np.tile(np.where(turns, -1.5, -4.5).astype(np.float32), (1, 4, 1, 1))
+    along = (np.arange(CELLS) + 0.5) * SIDE / CELLS
+    ys, xs = np.meshgrid(along, along, indexing="ij")
+    for x, y, r in ((x * frame.scale_x, y * frame.scale_y, r * frame.scale_x) for x, y, r in disks):
+        inside = (xs - x) ** 2 + (ys - y) ** 2 < r**2
+        distances = np.stack([xs - x + r, ys - y + r, x + r - xs, y + r - ys])
+        out[0][:, inside] = np.log(np.maximum(distances[:, inside], 1e-3) / SIDE)
+    return out
+
+
+def guessing_encode(crop: Crop) -> EncodedImage:
+    there = encode(crop)
+    left, top = crop.box[:2]
+    moved = [(x - left, y - top, r) for x, y, r in SCENE]
+    return EncodedImage(
+        features={**there.features, "sides": guessing(moved, crop.width, crop.height)}, frame=there.frame, digest="",
+        bundle="",
+    )  # fmt: skip
+
+
+def search(decoder: Disks, **more: Any) -> Search:
+    options = resolved(SETTINGS, more)
+    return Search(guessing_encode, decoder, options, width=WIDTH, height=HEIGHT, masks=(1, 2, 3), boxes=MAP)
+
+
+def owner(point: NDArray[np.float64]) -> int | None:
+    return next((k for k, (x, y, r) in enumerate(SCENE) if np.hypot(*(point + 0.5 - (x, y))) < r), None)
+
+
+def test_the_surest_points_lie_one_in_each_object() -> None:
+    found = proposals(guessing(SCENE), MAP, frame_of(WIDTH, HEIGHT), most=len(SCENE))
+    assert sorted(owner(point) for point in found.points if owner(point) is not None) == [0, 1, 2]
+    assert found.agreement.min() > 0.9
+
+
+def test_boxes_that_others_contradict_are_not_asked_about() -> None:
+    found = proposals(guessing(SCENE), MAP, frame_of(WIDTH, HEIGHT), most=1000, agreement=0.7)
+    assert all(owner(point) is not None for point in found.points)
+    every = proposals(guessing(SCENE), MAP, frame_of(WIDTH, HEIGHT), most=1000)
+    assert len(every.points) > len(found.points)
+    np.testing.assert_array_equal(every.points[: len(found.points)], found.points)
+
+
+@given(
+    width=st.integers(1, 400), height=st.integers(1, 400), seed=st.integers(0, 99), most=st.integers(1, 60),
+    least=st.floats(0.0, 1.0), cells=st.integers(1, 20),
+)  # fmt: skip
+def test_any_map_gives_points_in_the_picture_the_surest_first(
+    width: int, height: int, seed: int, most: int, least: float, cells: int
+) -> None:
+    frame = frame_of(width, height)
+    values = np.random.default_rng(seed).normal(-2.0, 3.0, (1, 4, cells, cells)).astype(np.float32)
+    found = proposals(values, MAP, frame, most=most, agreement=least)
+    assert len(found.points) == len(found.agreement) <= most
+    assert (found.points >= 0).all()
+    assert (found.points <= (width - 1, height - 1)).all()
+    assert (np.diff(found.agreement) <= 0).all()
+    assert ((found.agreement >= least) & (found.agreement <= 1.0 + 1e-12)).all()
+
+
+def test_no_two_boxes_that_are_asked_about_are_of_one_object() -> None:
+    frame, values = frame_of(WIDTH, HEIGHT), guessing(SCENE)
+    found = proposals(values, MAP, frame, most=1000)
+    boxes = _Guesses(values[0], MAP, frame).at((found.points + 0.5) * (frame.scale_x, frame.scale_y))
+    for k, box in enumerate(boxes):
+        assert overlaps(box, boxes[k + 1 :]).max(initial=0.0) <= SAME_IOU + 1e-9
+
+
+def test_values_beyond_the_range_are_cut_as_the_decoder_cuts_them() -> None:
+    frame = frame_of(64, 64, side=64)
+    guesses = _Guesses(np.full((4, 2, 2), 50.0, np.float32), BoxMap(output="sides", least=-6.5, most=-1.0), frame)
+    half = 64 * np.exp(-1.0)
+    np.testing.assert_allclose(guesses.at(np.array([[32.0, 32.0]])), [[32 - half, 32 - half, 32 + half, 32 + half]])
+
+
+def test_the_search_finds_what_the_flat_one_finds_with_fewer_points() -> None:
+    flat, guided = (search(Disks(SCENE, steep=3.0), hierarchical=way) for way in (False, True))
+    boxes = [sorted(one.box for one in found if one.predicted_iou > 0.9) for found in (flat, guided)]
+    assert boxes[0] == boxes[1]
+    assert len(boxes[0]) == len(SCENE)
+    assert (flat.counts.asked, flat.counts.left_out) == (256, 0)
+    assert guided.counts.points == guided.counts.asked + guided.counts.left_out == 256
+    assert len(SCENE) <= guided.counts.asked <= 20
+
+
+def test_at_most_a_share_of_the_flat_grids_points_is_asked() -> None:
+    found = search(Disks(SCENE, steep=3.0), agreement=0.0, points_per_side=8)
+    list(found)
+    assert found.counts.asked <= 0.4 * 64
+    assert found.counts.asked + found.counts.left_out == 64
+
+
+def test_each_crop_is_searched_by_its_own_map() -> None:
+    found = search(Disks(SCENE, steep=3.0), crop_layers=1)
+    assert {one.crop for one in found} > {(0, 0, WIDTH, HEIGHT)} or len(list(found)) >= len(SCENE)
+    assert found.counts.asked < found.counts.points / 2
+
+
+def test_progress_ends_with_all_points() -> None:
+    seen: list[tuple[int, int]] = []
+    options = resolved(SETTINGS)
+    list(Search(
+        guessing_encode, Disks(SCENE, steep=3.0), options, width=WIDTH, height=HEIGHT, masks=(1, 2, 3), boxes=MAP,
+        progress=lambda done, total, note: seen.append((done, total)),
+    ))  # fmt: skip
+    assert seen[0][1] == seen[-1][1] == seen[-1][0] == 256
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1)])
+def test_pictures_of_extreme_shapes_are_asked_somewhere(shape: tuple[int, int]) -> None:
+    found = proposals(np.zeros((1, 4, 4, 4), np.float32), MAP, frame_of(*shape), most=9)
+    assert len(found.points) >= 1
