@@ -17,6 +17,9 @@ from torch import Tensor
 
 from edge_sdk.export.tinysam.small.decoder import CELLS, Prompts, distances_at, under
 from edge_sdk.export.tinysam.small.encoder import REACH, SIDES
+from edge_sdk.export.tinysam.small.thresholds import BOXES
+from edge_sdk.tasks.segmentation.everything.box_map import _Guesses
+from edge_sdk.tasks.segmentation.frame import Frame
 
 PX = st.floats(20, SIDE - 20, width=32)
 """Far enough from the rim that cells lie on both sides, at any stride."""
@@ -88,6 +91,21 @@ def test_the_box_that_is_guessed_lies_around_the_centre_of_the_points_pixel(stri
     torch.testing.assert_close(one[0, 0], torch.tensor([40.5, 40.5, 80.5, 65.5]), atol=1e-2, rtol=0)
     torch.testing.assert_close(pair[0, 0], torch.tensor([40.5, 20.5, 100.5, 65.5]), atol=1e-2, rtol=0)
     torch.testing.assert_close(cut[0, 0], torch.tensor([110.5, 73.5, 128.0, 96.0]), atol=1e-2, rtol=0)
+
+
+def test_everything_mode_reads_the_boxes_that_the_decoder_guesses() -> None:
+    """On the device, from the encoder's output as the bundle describes it: at any point, of pictures of any shape."""
+    rng, net = np.random.default_rng(3), network()
+    points = rng.uniform(9.0, 85.0, (40, 2))
+    for height, width in ((SIDE, SIDE), (96, SIDE), (SIDE, 90)):
+        image = torch.from_numpy(rng.integers(0, 255, (1, SIDE, SIDE, 3), dtype=np.uint8))
+        frame = Frame(width=width, height=height, side=SIDE, extent_height=height, extent_width=width)
+        asked = torch.from_numpy(points.astype(np.float32))[None, :, None]
+        with torch.no_grad():
+            features = net.encoder(image, torch.tensor([[float(height), float(width)]]))
+            wanted = net.decoder.guessed(features, Prompts(asked, torch.ones((1, 40, 1))))
+        found = _Guesses(features[SIDES][0].numpy(), BOXES, frame).at(points + 0.5)
+        np.testing.assert_allclose(found, wanted[0].numpy(), atol=2e-3)
 
 
 @pytest.mark.parametrize(("label", "map_"), [(1, NEAR), (0, FAR)])
