@@ -259,7 +259,7 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--student", choices=list("abcd"), default="c", help="size of the student's encoder")
     out.add_argument("--trunk", type=Path, help="weights whose trunk starts the teacher; default: those that ship")
     out.add_argument("--teacher-steps", type=int, default=2000, help="about half an hour on one quiet core")
-    out.add_argument("--steps", type=int, default=700, help="of each student; about 12 minutes on one quiet core")
+    out.add_argument("--steps", type=int, default=300, help="of each student; about 5 minutes on one quiet core")
     out.add_argument("--batch", type=int, default=4)
     out.add_argument("--prompts", type=int, default=8, help="a picture")
     out.add_argument("--rounds", type=int, default=1, help="of hard prompts, at most (the paper: 9)")
