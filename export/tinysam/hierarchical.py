@@ -118,7 +118,7 @@ class Searches:
         shown = np.zeros((len(points), len(truths)))
         for number, logits, window in self._passed(one, frame, points):
             shown[number] = np.maximum(shown[number], _ious(frame.place(logits, window), truths))
-        return Searched(np.zeros(len(truths)), shown, 1.0 - found.agreement)
+        return Searched(np.zeros(len(truths)), shown, 1.0 - found.agreement.astype(np.float64))
 
     def _passed(
         self, one: Annotated, frame: Frame, points: NDArray[np.int64]

@@ -29,10 +29,10 @@ SAME_IOU = 0.7
 @dataclass(frozen=True, slots=True, eq=False)
 class Proposals:
     """What to ask, the best first. points: float64 (n, 2), x and y in px of the picture, where an integer is the centre
-    of a pixel. agreement: float64 (n,), 0 to 1, how much the guesses inside each box agree with it."""
+    of a pixel. agreement: float32 (n,), 0 to 1, how much the guesses inside each box agree with it."""
 
     points: NDArray[np.float64]
-    agreement: NDArray[np.float64]
+    agreement: NDArray[np.float32]
 
 
 def proposals(values: Array, boxes: BoxMap, frame: Frame, *, most: int, agreement: float = 0.0) -> Proposals:
@@ -61,34 +61,45 @@ class _Guesses:
     """Boxes that a map (4, n, n) of one picture guesses, px of the frame."""
 
     def __init__(self, values: Array, boxes: BoxMap, frame: Frame) -> None:
-        self._logs = np.clip(np.moveaxis(values, 0, -1).astype(np.float64), boxes.least, boxes.most)
-        self._frame = frame
-        self.cell_px = frame.side / values.shape[-1]
+        logs = np.clip(np.moveaxis(values, 0, -1), np.float32(boxes.least), np.float32(boxes.most))
+        self._cells = values.shape[-1]
+        self._logs = np.ascontiguousarray(logs.reshape(-1, 4), np.float32)
+        self._side, self._reach = np.float32(frame.side), np.tile(frame.extent[::-1], 2)
+        self.cell_px = frame.side / self._cells
 
-    def at(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+    def at(self, points: NDArray[np.floating]) -> NDArray[np.float32]:
         """Boxes (..., 4) at points (..., 2), cut to the picture. Distances are interpolated between cells, as their
         logarithms."""
-        last = len(self._logs) - 1
-        cells = np.clip(points / self.cell_px - 0.5, 0, last)
-        low = np.minimum(cells.astype(np.int64), max(last - 1, 0))
-        high = np.minimum(low + 1, last)
-        (x0, y0), (x1, y1) = np.moveaxis(low, -1, 0), np.moveaxis(high, -1, 0)
-        across, down = np.moveaxis((cells - low)[..., None], -2, 0)
-        upper = self._logs[y0, x0] * (1 - across) + self._logs[y0, x1] * across
-        lower = self._logs[y1, x0] * (1 - across) + self._logs[y1, x1] * across
-        distances = np.exp(upper * (1 - down) + lower * down) * self._frame.side
-        ends = np.concatenate([points - distances[..., :2], points + distances[..., 2:]], axis=-1)
-        reach = np.tile(self._frame.extent[::-1], 2)
-        return np.asarray(np.clip(ends, 0.0, reach), np.float64)
+        points, last = np.asarray(points, np.float32), self._cells - 1
+        cells = np.clip(points / np.float32(self.cell_px) - np.float32(0.5), 0, last)
+        low = np.minimum(cells.astype(np.intp), max(last - 1, 0))
+        part = cells - low.astype(np.float32)
+        across, down = part[..., :1], part[..., 1:]
+        first, right, below = low[..., 1] * self._cells + low[..., 0], min(1, last), min(1, last) * self._cells
+        upper = self._between(first, first + right, across)
+        lower = self._between(first + below, first + below + right, across)
+        distances = np.exp(upper + (lower - upper) * down) * self._side
+        distances[..., :2] *= -1.0
+        ends = np.concatenate([points, points], axis=-1) + distances
+        return np.asarray(np.clip(ends, 0.0, self._reach, out=ends), np.float32)
 
-    def agreement(self, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-        """float64 (n,): mean IoU of each of (n, 4) boxes with those AGREEING guesses inside it that overlap it most."""
-        along = (np.arange(ACROSS) + 0.5) / ACROSS
+    def _between(
+        self, one: NDArray[np.intp], other: NDArray[np.intp], part: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        start = self._logs.take(one, axis=0)
+        return np.asarray(start + (self._logs.take(other, axis=0) - start) * part, np.float32)
+
+    def agreement(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+        """float32 (n,): mean IoU of each of (n, 4) boxes with those AGREEING guesses inside it that overlap it most."""
+        along = (np.arange(ACROSS, dtype=np.float32) + 0.5) / ACROSS
         places = np.stack(np.meshgrid(along, along), axis=-1).reshape(-1, 2)
-        sides = boxes[:, None, 2:] - boxes[:, None, :2]
-        others = self.at(boxes[:, None, :2] + places * sides)
-        overlap = np.minimum(boxes[:, None, 2:], others[..., 2:]) - np.maximum(boxes[:, None, :2], others[..., :2])
-        shared = np.clip(overlap, 0.0, None).prod(-1)
-        both = sides.prod(-1) + (others[..., 2:] - others[..., :2]).prod(-1) - shared
+        boxes = boxes[:, None]
+        sides = boxes[..., 2:] - boxes[..., :2]
+        others = self.at(boxes[..., :2] + places * sides)
+        overlap = np.minimum(boxes[..., 2:], others[..., 2:]) - np.maximum(boxes[..., :2], others[..., :2])
+        shared = np.clip(overlap[..., 0], 0.0, None) * np.clip(overlap[..., 1], 0.0, None)
+        theirs = others[..., 2:] - others[..., :2]
+        both = sides[..., 0] * sides[..., 1] + theirs[..., 0] * theirs[..., 1] - shared
         ious = np.divide(shared, both, out=np.zeros_like(shared), where=both > 0)
-        return np.asarray(np.sort(ious, axis=1)[:, -AGREEING:].mean(1), np.float64)
+        ious.partition(ACROSS**2 - AGREEING, axis=1)
+        return np.asarray(ious[:, -AGREEING:].mean(1), np.float32)
