@@ -29,8 +29,8 @@ SETTINGS = EverythingSettings(points_per_side=16, stability=0.9, predicted_iou=0
 def guessing(disks: list[Disk], width: int = WIDTH, height: int = HEIGHT) -> NDArray[np.float32]:
     """The map of an encoder that is right in each disk, and on the ground guesses large and small boxes by turns."""
     frame = frame_of(width, height)
-    turns = np.add.outer(np.arange(CELLS), np.arange(CELLS)) % 2
-    out = np.tile(np.where(turns, -1.5, -4.5).astype(np.float32), (1, 4, 1, 1))
+    odd = np.add.outer(np.arange(CELLS), np.arange(CELLS)) % 2
+    out = np.tile(np.where(odd, -1.5, -4.5).astype(np.float32), (1, 4, 1, 1))
     along = (np.arange(CELLS) + 0.5) * SIDE / CELLS
     ys, xs = np.meshgrid(along, along, indexing="ij")
     for x, y, r in ((x * frame.scale_x, y * frame.scale_y, r * frame.scale_x) for x, y, r in disks):
