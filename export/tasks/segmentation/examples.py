@@ -28,6 +28,7 @@ from edge_sdk.profiling.statistics import shown_ms, stability
 from edge_sdk.runtimes import probe
 from edge_sdk.shown import shown
 from edge_sdk.tasks.segmentation.decoding import EncodedImage
+from edge_sdk.tasks.segmentation.everything.options import resolved
 from edge_sdk.tasks.segmentation.masks import Mask
 from edge_sdk.tasks.segmentation.result import Segmentation
 from edge_sdk.tasks.segmentation.segmenter import PromptSegmenter
@@ -88,7 +89,7 @@ def sections_of(
         reference.take("after", times=_REFERENCES)
         ran = segmenter.set_image(chosen[0].pixels())
         info = segmenter.predict(ran, points="centre").ran
-        points = segmenter.settings.everything.points_per_side
+        points = resolved(segmenter.settings.everything).most_points
     if not shown_:
         return []
     measured = Times(ms=times, ran=f"{info.variant} on {info.runtime}", noise=reference.noise())
@@ -102,7 +103,7 @@ def _interactive(times: Times, pictures: int, points: int) -> Section:
     what = {
         "set_image": "encode a picture in memory, once for any number of prompts",
         "click": "one point on a picture that is encoded, to the mask at the picture's own size",
-        "everything": f"all masks of an encoded picture, {points} x {points} points",
+        "everything": f"all masks of an encoded picture, by {points} points at most",
     }
     rows = tuple(
         (name.replace("click", "one click"), what[name], times.median(name), str(len(values)))

@@ -91,6 +91,8 @@ def test_a_bundle_whose_encoder_says_where_objects_are_is_searched_there_unless_
     assert not resolved(GUESSING, parsed("flat")).hierarchical
     assert resolved(GUESSING, all_of(resolved(GUESSING))) == resolved(GUESSING)
     assert resolved(CALIBRATED).hierarchical is False
+    most = [resolved(one, how).most_points for one in (GUESSING, CALIBRATED) for how in (None, {"hierarchical": True})]
+    assert most == [40, 40, 400, 19 * 19]
 
 
 def test_a_confident_logit_that_is_stated_asks_for_the_grid() -> None:

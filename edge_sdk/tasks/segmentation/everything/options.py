@@ -12,7 +12,7 @@ import msgspec
 from edge_sdk.counted import listed
 from edge_sdk.errors import BadUsage
 from edge_sdk.shown import shown
-from edge_sdk.tasks.segmentation.everything.points import STEPS
+from edge_sdk.tasks.segmentation.everything.points import STEPS, flat_count, hierarchical_count, most_by_boxes
 from edge_sdk.tasks.segmentation.settings import RANGES, EverythingSettings, range_problem
 
 MOST_CROP_LAYERS = 4
@@ -34,6 +34,14 @@ class SearchOptions(EverythingSettings, frozen=True, kw_only=True, forbid_unknow
     crop_points_divisor: int = 1
     crop_nms_iou: float = 0.7
     min_region_area_px: int = 0
+
+    @property
+    def most_points(self) -> int:
+        """Points that are asked at most, crops aside."""
+        if not self.hierarchical:
+            return flat_count(self.points_per_side)
+        count = hierarchical_count if self.agreement is None else most_by_boxes
+        return count(self.points_per_side)
 
 
 class EverythingOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
