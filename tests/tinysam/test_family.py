@@ -122,7 +122,7 @@ def test_a_plan_says_that_weights_are_exported_as_they_are(
         code, shown, _ = called(capsys, *words, *out, "--json")
         assert (json.loads(shown)["trains"], json.loads(shown)["finished"]) == (False, True)
     code, shown, _ = called(capsys, "train", "tinysam", folder, *given, "--steps", "3", *out)
-    then = "thresholds of everything mode, confident logit of everything mode, quantization and evaluation"
+    then = "thresholds of everything mode, hierarchical search of everything mode, quantization and evaluation"
     assert f"training             3 steps; then {then}\n" in shown
 
 

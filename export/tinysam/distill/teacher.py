@@ -101,11 +101,10 @@ class Teacher:
         keys = [key_of(frame) for frame in frames]
         found = [self.store.read(key) if self.store is not None else None for key in keys]
         missing = [k for k, one in enumerate(found) if one is None]
-        if missing:
-            for k, values in zip(missing, self._encoded([frames[k] for k in missing])):
-                found[k] = values
-                if self.store is not None:
-                    self.store.write(keys[k], values)
+        for k in missing:
+            found[k] = values = self._encoded(frames[k])
+            if self.store is not None:
+                self.store.write(keys[k], values)
         stacked = np.stack([one for one in found if one is not None]).astype(np.float32)
         return self._compute.tensor(stacked)
 
@@ -124,12 +123,14 @@ class Teacher:
                 progress(done, total, f"the store of embeddings is full after {done} of {total} frames")
                 return
 
-    def _encoded(self, frames: Sequence[Frame]) -> NDArray[np.float16]:
+    def _encoded(self, frame: Frame) -> NDArray[np.float16]:
+        """One frame at a time: in a batch, sums come in another order, and what is stored would not be what is computed
+        beside other frames."""
         net: Promptable = self._net  # type: ignore[assignment]  # as above
-        values = net.encode(normalised_frames(*stacked(frames, self._compute)))
+        values = net.encode(normalised_frames(*stacked([frame], self._compute)))[0]
         if not bool((values.abs() <= LARGEST).all()):  # NaN is not
             raise CheckFailed("the teacher's embedding holds values that fp16 has no number for")
-        self.computed += len(frames)
+        self.computed += 1
         return np.asarray(values.to(torch.float16).cpu().numpy(), np.float16)
 
 
