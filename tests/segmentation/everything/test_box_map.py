@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from edge_sdk.errors import CheckFailed
 from edge_sdk.tasks.segmentation.decoding import EncodedImage
 from edge_sdk.tasks.segmentation.everything.box_map import SAME_IOU, _Guesses, proposals
 from edge_sdk.tasks.segmentation.everything.boxes import overlaps
@@ -138,6 +139,15 @@ def test_progress_ends_with_all_points() -> None:
         progress=lambda done, total, note: seen.append((done, total)),
     ))  # fmt: skip
     assert seen[0][1] == seen[-1][1] == seen[-1][0] == 256
+
+
+def test_a_map_that_holds_no_numbers_is_a_fault_of_the_runtime_and_infinity_is_cut() -> None:
+    values, frame = guessing(SCENE), frame_of(WIDTH, HEIGHT)
+    values[0, 2, 3, 4] = np.nan
+    with pytest.raises(CheckFailed, match="the encoder answered sides that hold NaN"):
+        proposals(values, MAP, frame, most=9)
+    values[0, 2, 3, 4] = np.inf
+    assert len(proposals(values, MAP, frame, most=9).points) == 9
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1)])

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_sdk.errors import CheckFailed
 from edge_sdk.tasks.segmentation.everything.boxes import Suppression
 from edge_sdk.tasks.segmentation.frame import Frame
 from edge_sdk.tasks.segmentation.settings import BoxMap
@@ -38,8 +39,12 @@ class Proposals:
 def proposals(values: Array, boxes: BoxMap, frame: Frame, *, most: int, agreement: float = 0.0) -> Proposals:
     """At most `most` cells of the map whose boxes have at least this agreement, and are not of one object.
 
-    values: float32 (1, 4, n, n), the encoder's output as `boxes` describes it.
+    values: float32 (1, 4, n, n), the encoder's output as `boxes` describes it. Raises CheckFailed where it holds NaN.
     """
+    if np.isnan(values).any():
+        raise CheckFailed(
+            f"the encoder answered {boxes.output} that hold NaN", hint="Run edge-sdk verify on this device"
+        )
     guesses = _Guesses(values[0], boxes, frame)
     rows, columns = frame.valid(values.shape[-1])
     grid = np.stack(np.meshgrid(np.arange(columns.start, columns.stop), np.arange(rows.start, rows.stop)), axis=-1)
