@@ -97,12 +97,12 @@ def parser() -> argparse.ArgumentParser:
 def stated_options(segmenter: Any, way: str, asked: argparse.Namespace) -> Any:
     """The bundle's options, but for what is asked for. Exits where there is no hierarchical search."""
     stated = {"points_per_side": asked.points, "confident_logit": asked.confident_logit}
-    known: dict[str, Any] = {name: value for name, value in stated.items() if value is not None}
-    if asked.confident_logit is not None:
-        known["agreement"] = None  # by grid
+    known = {name: value for name, value in stated.items() if value is not None}
     options_ = segmenter.everything_options.changed(**known)
-    if options_.confident_logit is None and options_.agreement is None:
-        raise SystemExit(f"{asked.bundle.name} states no confident_logit: name one with --confident-logit")
+    if options_.confident_logit is None and options_.box_agreement is None:
+        raise SystemExit(
+            f"{asked.bundle.name} states no box_agreement and no confident_logit: name one with --confident-logit"
+        )
     return options_.changed(hierarchical=way == "hierarchical")
 
 
@@ -173,7 +173,7 @@ def of_picture(segmenter: Any, picture: Any, number: int, asked: argparse.Namesp
     marked = [mask for mask in picture.masks(*pixels.shape[:2]) if int(mask.sum()) >= asked.least_area]
     row: dict[str, Any] = {"kind": picture.kind, "segments": len(marked), "areas": [int(m.sum()) for m in marked]}
     chosen = stated_options(segmenter, "hierarchical", asked)
-    row["coarse"], row["by"] = passing(segmenter, pixels, chosen), "grid" if chosen.agreement is None else "boxes"
+    row["coarse"], row["by"] = passing(segmenter, pixels, chosen), "grid" if chosen.box_agreement is None else "boxes"
     for way in WAYS if number % 2 else WAYS[::-1]:
         found, seconds = found_in(segmenter, pixels, stated_options(segmenter, way, asked))
         ious = best_ious(found.masks, np.array(marked)) if marked else []
@@ -330,9 +330,9 @@ def side_of(kind: str, asked: argparse.Namespace, chosen: Mapping[str, Any]) -> 
         encoded = segmenter.set_image(picture)
         logit = chosen["confident_logit"].get(kind)
         filters = {name: value for name, value in chosen.items() if name != "confident_logit"}
-        wanted = segmenter.everything_options.changed(points_per_side=asked.points, **filters)
+        wanted = segmenter.everything_options.changed(points_per_side=asked.points, hierarchical=False, **filters)
         if logit is not None:
-            wanted = wanted.changed(hierarchical=True, confident_logit=logit, agreement=None)
+            wanted = wanted.changed(hierarchical=True, confident_logit=logit)
         segmenter.predict(encoded, points=[[1.0, 1.0]])  # the decoder's first call
         start, cpu_start = time.perf_counter(), time.process_time()
         found = segmenter.everything(encoded, options=wanted)

@@ -26,9 +26,9 @@ their predicted IoU (K,) and windows (K, 4) in px, None = the whole frame."""
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Guesses:
-    """Boxes that a model's encoder guesses. of: the map of a picture, as `boxes` describes it."""
+    """Boxes that a model's encoder guesses. of: the map of a picture, as `box_map` describes it."""
 
-    boxes: BoxMap
+    box_map: BoxMap
     of: Callable[[Annotated], NDArray[np.float32]]
 
 

@@ -113,7 +113,7 @@ class Searches:
         """The boxes of a picture that a search asks about at most; the level of each is what its agreement lacks."""
         frame = frame_of(one, self.side)
         most = most_by_boxes(self.points_per_side)
-        found = proposals(guesses.of(one), guesses.boxes, frame, most=most)
+        found = proposals(guesses.of(one), guesses.box_map, frame, most=most)
         points, truths = np.floor(found.points + 0.5).astype(np.int64), _truths(one)
         shown = np.zeros((len(points), len(truths)))
         for number, logits, window in self._passed(one, frame, points):

@@ -73,7 +73,7 @@ def measured(
     try:
         best = filter_thresholds(*scores)
     except BadInput:  # no mask reaches the IoU of a good one: a model of a few steps
-        return blank
+        return blank if guesses is None else msgspec.structs.replace(blank, box_agreement=0.0)
     search = Searches(answers=answers, side=mixture.side, points_per_side=points_per_side, passing=best)
     searched = []
     for number, picture in enumerate(pictures):
@@ -86,7 +86,7 @@ def measured(
     out = msgspec.structs.replace(blank, predicted_iou=best.predicted_iou, stability=best.stability)
     if guesses is None:
         return msgspec.structs.replace(out, confident_logit=level)
-    return msgspec.structs.replace(out, agreement=0.0 if level is None else round(1.0 - level, DIGITS))
+    return msgspec.structs.replace(out, box_agreement=0.0 if level is None else round(1.0 - level, DIGITS))
 
 
 def _answers(answers: Answers, one: Annotated, side: int) -> Iterator[_Answered]:

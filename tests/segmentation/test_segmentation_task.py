@@ -321,23 +321,28 @@ MAP: dict[str, Any] = {"output": "sides", "least": -6.0, "most": 0.0}
             "mask_threshold is nan, it takes a finite number",
         ),
         (
-            SegmentationSettings(multimask=(1,), everything=EverythingSettings(agreement=0.5)),
-            "of everything mode, agreement is stated, and no boxes of the encoder",
+            SegmentationSettings(multimask=(1,), everything=EverythingSettings(box_agreement=0.5)),
+            "of everything mode, box_agreement needs a box_map, and none is stated",
         ),
         *(
-            (SegmentationSettings(multimask=(1,), boxes=BoxMap(**{**MAP, **wrong})), words)
+            (SegmentationSettings(multimask=(1,), box_map=BoxMap(**{**MAP, **wrong})), words)
             for wrong, words in (
-                ({}, "the encoder does not answer sides, its boxes"),
-                ({"output": "embedding"}, r"the encoder answers embedding as \(1, .*, and boxes are \(1, 4, n, n\)"),
-                ({"least": 0.0}, "the boxes of the encoder are cut to 0 to 0"),
-                ({"most": math.inf}, "the boxes of the encoder are cut to -6 to inf"),
+                ({}, "the encoder does not answer sides, its box_map"),
+                (
+                    {"output": "embedding"},
+                    r"answers embedding as float32 \(1, .*, and a box_map is float32 \(1, 4, n, n\)",
+                ),
+                ({"least": 0.0}, "the box_map is cut to 0 to 0, it takes two numbers from -20 to 20"),
+                ({"most": math.inf}, "the box_map is cut to -6 to inf"),
             )
         ),
         (
             SegmentationSettings(
-                multimask=(1,), boxes=BoxMap(**MAP), everything=EverythingSettings(agreement=0.5, confident_logit=1.0)
+                multimask=(1,),
+                box_map=BoxMap(**MAP),
+                everything=EverythingSettings(box_agreement=0.5, confident_logit=1.0),
             ),
-            "of everything mode, agreement and confident_logit are both stated",
+            "of everything mode, box_agreement and confident_logit are both stated",
         ),
         *(
             (
@@ -351,7 +356,7 @@ MAP: dict[str, Any] = {"output": "sides", "least": -6.0, "most": 0.0}
                 ("stability", 1.5),
                 ("stability_offset", -1.0),
                 ("confident_logit", math.inf),
-                ("agreement", 1.5),
+                ("box_agreement", 1.5),
                 ("nms_iou", -0.1),
             )
         ),

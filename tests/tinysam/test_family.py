@@ -36,7 +36,8 @@ from edge_sdk.verify import verify
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small model in a file, with thresholds of everything mode, so that none are measured."""
     path = tmp_path_factory.mktemp("weights") / "small.safetensors"
-    network().save(path, facts={"everything": {"points_per_side": 4, "predicted_iou": -9.0, "stability": 0.0}})
+    loose = {"points_per_side": 4, "predicted_iou": -9.0, "stability": 0.0, "box_agreement": 0.0}
+    network().save(path, facts={"everything": loose})
     return path
 
 
@@ -261,6 +262,11 @@ def test_weights_as_they_are_become_a_bundle_that_verifies(weights: Path, tmp_pa
         refined = segmenter.predict(image, boxes=[6, 5, 30, 25], refine=1).best
         assert refined.window is not None
         assert segmenter.everything(image).counts.points == 16
+        by_boxes = segmenter.everything(image, options={"hierarchical": True}).counts
+        assert by_boxes.points == 6  # of 16, by the boxes that the encoder guesses
+        assert 1 <= by_boxes.asked <= 6
+        in_crops = segmenter.everything(rgb, options={"hierarchical": True, "crop_layers": 1}).counts
+        assert in_crops.points == 5 * 6
     again = builder.plan(family, None, options, SegmentationOptions(), wanted, folder=tmp_path / "run")
     assert again.replaces  # the same weights, so its own bundle
 

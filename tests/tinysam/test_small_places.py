@@ -17,7 +17,7 @@ from torch import Tensor
 
 from edge_sdk.export.tinysam.small.decoder import CELLS, Prompts, distances_at, under
 from edge_sdk.export.tinysam.small.encoder import REACH, SIDES
-from edge_sdk.export.tinysam.small.thresholds import BOXES
+from edge_sdk.export.tinysam.small.thresholds import BOX_MAP
 from edge_sdk.tasks.segmentation.everything.box_map import _Guesses
 from edge_sdk.tasks.segmentation.frame import Frame
 
@@ -104,7 +104,7 @@ def test_everything_mode_reads_the_boxes_that_the_decoder_guesses() -> None:
         with torch.no_grad():
             features = net.encoder(image, torch.tensor([[float(height), float(width)]]))
             wanted = net.decoder.guessed(features, Prompts(asked, torch.ones((1, 40, 1))))
-        found = _Guesses(features[SIDES][0].numpy(), BOXES, frame).at(points + 0.5)
+        found = _Guesses(features[SIDES][0].numpy(), BOX_MAP, frame).at(points + 0.5)
         np.testing.assert_allclose(found, wanted[0].numpy(), atol=2e-3)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,9 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from edge_sdk.export.tinysam import thresholds
+from edge_sdk.export.tinysam.answers import Guesses
 from edge_sdk.export.tinysam.hierarchical import Searched, Searches, left_out, lowest_level
 from edge_sdk.export.tinysam.scenes.annotated import Annotated
+from edge_sdk.progress import silent
+from edge_sdk.tasks.segmentation.everything.points import most_by_boxes
 from edge_sdk.tasks.segmentation.everything.thresholds import FilterThresholds
+from edge_sdk.tasks.segmentation.settings import BoxMap, EverythingSettings
 
 
 def drawn(seed: int, pictures: int = 3) -> list[Searched]:
@@ -83,3 +90,95 @@ def test_masks_that_fail_the_filters_show_nothing_and_cover_nothing() -> None:
         assert not bad.coarse.any()
         assert not bad.fine.any()
         assert np.isneginf(bad.level).all()
+
+
+MAP = BoxMap(output="sides", least=-6.5, most=0.0)
+SEGMENTS = [(4, 4, 30, 28), (36, 6, 60, 40), (8, 36, 28, 60)]
+"""x0, y0, x1, y1 of rectangles in a picture of 64 px."""
+
+
+def marked() -> Annotated:
+    masks = np.zeros((len(SEGMENTS), 64, 64), bool)
+    for mask, (x0, y0, x1, y1) in zip(masks, SEGMENTS, strict=True):
+        mask[y0:y1, x0:x1] = True
+    return Annotated(np.zeros((64, 64, 3), np.uint8), masks)
+
+
+def guessed(one: Annotated) -> NDArray[np.float32]:
+    """16 x 16 cells: the true box in the first two rectangles; elsewhere large and small ones by turns."""
+    out = np.where(np.add.outer(np.arange(16), np.arange(16)) % 2, -1.5, -4.5)[None].repeat(4, 0)
+    centres = (np.arange(16) + 0.5) * 4
+    for x0, y0, x1, y1 in SEGMENTS[:2]:
+        for i, y in enumerate(centres):
+            for j, x in enumerate(centres):
+                if x0 < x < x1 and y0 < y < y1:
+                    out[:, i, j] = np.log(np.array([x - x0, y - y0, x1 - x, y1 - y]) / 64)
+    return out[None].astype(np.float32)
+
+
+def answered(one: Annotated, points: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.float32], ...]]:
+    """At each point the rectangle under it, or everything with a low predicted IoU."""
+    for x, y in points:
+        under = [mask for mask in one.masks if mask[y, x]]
+        mask = under[0] if under else np.ones((64, 64), bool)
+        yield np.where(mask, 9.0, -9.0).astype(np.float32)[None], np.array([0.9 if under else 0.1], np.float32), None  # type: ignore[misc]
+
+
+PASSING = FilterThresholds(predicted_iou=0.5, stability=0.9, precision=1.0, recall=1.0, f_score=1.0)
+
+
+def test_a_search_by_boxes_shows_each_segment_at_the_level_of_its_box() -> None:
+    search = Searches(answers=answered, side=64, points_per_side=16, passing=PASSING)  # type: ignore[arg-type]
+    found = search.by_boxes(marked(), Guesses(MAP, guessed))
+    assert len(found.level) == len(found.fine) <= most_by_boxes(16)
+    assert found.coarse.tolist() == [0.0, 0.0, 0.0]
+    first, second, third = (found.level[found.fine[:, k] > 0.99].min(initial=1.0) for k in range(3))
+    assert max(first, second) < 0.1 < third
+    assert found.best(1.0)[:2] == pytest.approx([1.0, 1.0])
+    assert found.best(0.1) == pytest.approx([1.0, 1.0, 0.0])
+
+
+@dataclass
+class Drawn:
+    """As a `Mixture`, for thresholds: one picture again and again, with this many copies of its segments."""
+
+    copies: int
+    side: int = 64
+
+    def picture(self, rng: np.random.Generator) -> Annotated:
+        one = marked()
+        return Annotated(one.picture, one.masks.repeat(self.copies, 0))
+
+
+def measured(copies: int, answers: Any = answered) -> EverythingSettings:
+    return thresholds.measured(
+        answers,
+        Drawn(copies),
+        points_per_side=16,
+        seed=0,
+        progress=silent,
+        guesses=Guesses(MAP, guessed),  # type: ignore[arg-type]
+    )
+
+
+def test_the_box_agreement_keeps_the_boxes_that_show_something() -> None:
+    """Of 144 segments two thirds have boxes that agree: the third kind needs lower ones, or is found by none."""
+    found = measured(2)
+    assert found.confident_logit is None
+    search = Searches(answers=answered, side=64, points_per_side=16, passing=PASSING)  # type: ignore[arg-type]
+    one = search.by_boxes(marked(), Guesses(MAP, guessed))
+    assert found.box_agreement is not None
+    kept, everything = one.best(1.0 - found.box_agreement + 1e-4), one.best(1.0)
+    assert everything.mean() - kept.mean() <= 0.005
+    assert 1.0 - found.box_agreement < one.level.max()  # the ground's are left out
+
+
+def test_of_few_segments_or_of_none_that_is_good_every_box_is_asked_about() -> None:
+    assert measured(1).box_agreement == 0.0  # 72 segments
+
+    def useless(one: Annotated, points: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.float32], ...]]:
+        for _ in points:
+            yield np.full((1, 64, 64), 9.0, np.float32), np.array([0.9], np.float32), None  # type: ignore[misc]
+
+    found = measured(2, useless)
+    assert (found.box_agreement, found.predicted_iou) == (0.0, EverythingSettings().predicted_iou)

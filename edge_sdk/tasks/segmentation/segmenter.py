@@ -266,7 +266,7 @@ class PromptSegmenter(Running[Source, Segmentation]):
 
         search = Search(
             encode, self.decoder, chosen, width=encoded.frame.width, height=encoded.frame.height,
-            masks=self.settings.multimask, threshold=self.settings.mask_threshold, boxes=self.settings.boxes,
+            masks=self.settings.multimask, threshold=self.settings.mask_threshold, box_map=self.settings.box_map,
             progress=progress,
         )  # fmt: skip
         return search, encoded

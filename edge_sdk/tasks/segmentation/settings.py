@@ -31,10 +31,10 @@ class EverythingSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     points_per_side: of the grid of prompts. predicted_iou: a mask at or below it is dropped. stability: share of pixels
     that stay when the threshold moves by `stability_offset` logits either way; a mask below it is dropped.
-    confident_logit: pixels above it need no further prompt (hierarchical mode by grid). agreement: boxes of the encoder
-    with which those inside them agree less are not asked about (hierarchical mode by `SegmentationSettings.boxes`).
-    Where both are None, not calibrated, that mode is not offered. nms_iou: of two masks whose boxes overlap by more,
-    the one with the lower predicted IoU is dropped.
+    confident_logit: pixels above it need no further prompt (hierarchical mode by grid). box_agreement: a box that the
+    encoder guesses is prompted if the guesses inside it agree with it at least so much (hierarchical mode by boxes;
+    only with a `SegmentationSettings.box_map`). Where both are None, not calibrated, that mode is not offered. nms_iou:
+    of two masks whose boxes overlap by more, the one with the lower predicted IoU is dropped.
     Defaults: segment-anything's.
     """
 
@@ -43,13 +43,13 @@ class EverythingSettings(msgspec.Struct, frozen=True, kw_only=True):
     stability: float = 0.95
     stability_offset: float = 1.0
     confident_logit: float | None = None
-    agreement: float | None = None
+    box_agreement: float | None = None
     nms_iou: float = 0.7
 
 
 RANGES: Mapping[str, tuple[float, float]] = {
     "points_per_side": (1, MOST_POINTS_PER_SIDE), "predicted_iou": (-math.inf, math.inf), "stability": (0.0, 1.0),
-    "stability_offset": (0.0, math.inf), "confident_logit": (-math.inf, math.inf), "agreement": (0.0, 1.0),
+    "stability_offset": (0.0, math.inf), "confident_logit": (-math.inf, math.inf), "box_agreement": (0.0, 1.0),
     "nms_iou": (0.0, 1.0),
 }  # fmt: skip
 """Least and most of each number of `EverythingSettings`."""
@@ -68,6 +68,10 @@ def range_problem(values: object, ranges: Mapping[str, tuple[float, float]] = RA
         if not math.isfinite(value):
             return f"{name} is {value:g}, it takes a finite number"
     return ""
+
+
+MOST_LOG = 20.0
+"""Of a distance in sides of the frame, in the map of an encoder's boxes."""
 
 
 class BoxMap(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,8 +97,8 @@ class SegmentationSettings(msgspec.Struct, frozen=True, kw_only=True):
     masked: the same of prompts with a mask and no box, which may be a mask that was given back.
     boxed_masks: a mask prompt without points and boxes gets the box around it, for a network that was never taught
     masks alone. rounds: in which `predict` gives the mask that it chose back as a mask prompt, where the caller states
-    no number. mask_threshold: logit above which a pixel is in the mask. boxes: where the encoder says that objects are,
-    None = it doesn't. labels: what its masks are of, for people.
+    no number. mask_threshold: logit above which a pixel is in the mask. box_map: where the encoder says that objects
+    are, None = it doesn't. labels: what its masks are of, for people.
     """
 
     multimask: tuple[int, ...]
@@ -104,7 +108,7 @@ class SegmentationSettings(msgspec.Struct, frozen=True, kw_only=True):
     boxed_masks: bool = False
     rounds: int = 0
     mask_threshold: float = 0.0
-    boxes: BoxMap | None = None
+    box_map: BoxMap | None = None
     everything: EverythingSettings = EverythingSettings()
     labels: tuple[str, ...] = ()
 
@@ -127,24 +131,27 @@ def settings_problem(settings: SegmentationSettings, masks: int) -> str:
         return f"mask_threshold is {settings.mask_threshold:g}, it takes a finite number"
     if problem := range_problem(settings.everything):
         return f"of everything mode, {problem}"
-    if settings.everything.agreement is not None and settings.boxes is None:
-        return "of everything mode, agreement is stated, and no boxes of the encoder"
-    if settings.everything.agreement is not None and settings.everything.confident_logit is not None:
-        return "of everything mode, agreement and confident_logit are both stated"
+    if settings.everything.box_agreement is not None and settings.box_map is None:
+        return "of everything mode, box_agreement needs a box_map, and none is stated"
+    if settings.everything.box_agreement is not None and settings.everything.confident_logit is not None:
+        return "of everything mode, box_agreement and confident_logit are both stated"
     return ""
 
 
-def boxes_problem(boxes: BoxMap | None, outputs: Sequence[TensorSpec]) -> str:
-    """What is invalid in the boxes of an encoder with these outputs, as a sentence part; "" if nothing."""
-    if boxes is None:
+def box_map_problem(box_map: BoxMap | None, outputs: Sequence[TensorSpec]) -> str:
+    """What is invalid in the box map of an encoder with these outputs, as a sentence part; "" if nothing."""
+    if box_map is None:
         return ""
-    if not -math.inf < boxes.least < boxes.most < math.inf:  # NaN is in no range
-        return f"the boxes of the encoder are cut to {boxes.least:g} to {boxes.most:g}"
-    shape = next((spec.shape for spec in outputs if spec.name == boxes.output), None)
-    if shape is None:
-        return f"the encoder does not answer {boxes.output}, its boxes"
-    if len(shape) != 4 or shape[1] != 4 or shape[2] != shape[3]:
-        return f"the encoder answers {boxes.output} as {shape}, and boxes are (1, 4, n, n)"
+    if not -MOST_LOG <= box_map.least < box_map.most <= MOST_LOG:  # NaN is in no range
+        limits = f"{box_map.least:g} to {box_map.most:g}"
+        return f"the box_map is cut to {limits}, it takes two numbers from -{MOST_LOG:g} to {MOST_LOG:g}"
+    found = next(((spec.dtype, spec.shape) for spec in outputs if spec.name == box_map.output), None)
+    if found is None:
+        return f"the encoder does not answer {box_map.output}, its box_map"
+    dtype, shape = found
+    cells = shape[-1] if shape else 0
+    if dtype != "float32" or not isinstance(cells, int) or cells < 1 or shape != (1, 4, cells, cells):
+        return f"the encoder answers {box_map.output} as {dtype} {shape}, and a box_map is float32 (1, 4, n, n)"
     return ""
 
 

@@ -43,7 +43,7 @@ from edge_sdk.tasks.segmentation.settings import (
     MASKS,
     REFINER,
     SegmentationSettings,
-    boxes_problem,
+    box_map_problem,
     graphs_problem,
     mask_shape,
     settings_problem,
@@ -84,7 +84,7 @@ class SegmentationTask(Task):
     def check(self, setup: Setup, *, where: str) -> None:
         problem = graphs_problem(setup.preprocessing, setup.inputs, setup.outputs)
         problem = problem or settings_problem(setup.settings, mask_shape(setup.outputs[DECODER])[0])
-        problem = problem or boxes_problem(setup.settings.boxes, setup.outputs[ENCODER])
+        problem = problem or box_map_problem(setup.settings.box_map, setup.outputs[ENCODER])
         if problem:
             raise BadBundle(f"this is not a valid {self.name} bundle: {problem}", where=where, hint="Export it again")
 

@@ -89,7 +89,7 @@ def sections_of(
         reference.take("after", times=_REFERENCES)
         ran = segmenter.set_image(chosen[0].pixels())
         info = segmenter.predict(ran, points="centre").ran
-        points = resolved(segmenter.settings.everything).most_points
+        points = resolved(segmenter.settings.everything).most_points()
     if not shown_:
         return []
     measured = Times(ms=times, ran=f"{info.variant} on {info.runtime}", noise=reference.noise())

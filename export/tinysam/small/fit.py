@@ -148,7 +148,7 @@ def graphs(trained: Trained) -> Exported:
         masked=MASKED,
         boxed_masks=True,
         rounds=ROUNDS,
-        boxes=thresholds.BOXES,
+        box_map=thresholds.BOX_MAP,
         everything=stated(model.facts),
     )
     return Exported(graphs=made, settings=settings, preprocessing=framed(model.side))

@@ -18,7 +18,7 @@ from edge_sdk.export.tinysam.small.model import SmallModel
 from edge_sdk.progress import Progress
 from edge_sdk.tasks.segmentation.settings import BoxMap, EverythingSettings
 
-BOXES = BoxMap(output=SIDES, least=SIDE_LOGS[0], most=SIDE_LOGS[1])
+BOX_MAP = BoxMap(output=SIDES, least=SIDE_LOGS[0], most=SIDE_LOGS[1])
 """What the encoder guesses, as the decoder reads it."""
 POINTS_PER_SIDE = 16
 """Of everything mode, where the bundle says nothing else: 256 points, 24 px of a frame of 384 apart."""
@@ -49,7 +49,7 @@ def measured(model: SmallModel, mixture: Mixture, *, seed: int, progress: Progre
             asked = Prompts(tokens, torch.full(tokens.shape[:-1], POSITIVE))
             yield from zip(*(tensor[0].numpy() for tensor in answer(model.decoder, features, asked)))
 
-    guesses = Guesses(BOXES, lambda one: encoded(one)[SIDES].numpy())
+    guesses = Guesses(BOX_MAP, lambda one: encoded(one)[SIDES].numpy())
     return thresholds.measured(
         answers, mixture, points_per_side=POINTS_PER_SIDE, seed=seed, progress=progress, guesses=guesses
     )

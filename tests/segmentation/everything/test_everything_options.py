@@ -26,7 +26,7 @@ CALIBRATED = EverythingSettings(
     points_per_side=20, predicted_iou=0.6, stability=0.7, stability_offset=2.0, nms_iou=0.5, confident_logit=3.5
 )
 """No value is a default."""
-GUESSING = EverythingSettings(points_per_side=10, agreement=0.75)
+GUESSING = EverythingSettings(points_per_side=10, box_agreement=0.75)
 """Of a bundle whose encoder says where objects are."""
 
 
@@ -57,7 +57,7 @@ def test_what_is_not_stated_is_as_the_bundle_says(given: Any) -> None:
     assert {name: there[name] for name in EverythingSettings.__struct_fields__} == asdict(CALIBRATED)
 
 
-@pytest.mark.parametrize("name", [name for name in EverythingSettings.__struct_fields__ if name != "agreement"])
+@pytest.mark.parametrize("name", [name for name in EverythingSettings.__struct_fields__ if name != "box_agreement"])
 def test_one_threshold_that_is_stated_leaves_the_others_to_the_bundle(name: str) -> None:
     stated = {"points_per_side": 9, "confident_logit": 0.25}.get(name, 0.125)
     for given in (EverythingOptions(**{name: stated}), {name: stated}, EverythingOptions().changed(**{name: stated})):
@@ -67,7 +67,7 @@ def test_one_threshold_that_is_stated_leaves_the_others_to_the_bundle(name: str)
 
 def test_a_value_is_given_back_to_the_bundle_by_none() -> None:
     options = all_of(resolved(CALIBRATED, {"stability": 0.8, "hierarchical": True}))
-    assert [name for name, value in asdict(options).items() if value is None] == ["agreement"]
+    assert [name for name, value in asdict(options).items() if value is None] == ["box_agreement"]
     assert resolved(CALIBRATED, options.changed(stability=None)).stability == 0.7
 
 
@@ -83,30 +83,45 @@ def test_the_hierarchical_mode_needs_a_confident_logit_that_somebody_states(give
     assert resolved(EverythingSettings(), {**more, "confident_logit": 2}).confident_logit == 2.0
 
 
-def test_a_bundle_whose_encoder_says_where_objects_are_is_searched_there_unless_the_caller_says_otherwise() -> None:
-    for given in (None, {}, {"hierarchical": True}, {"crop_layers": 1}):
-        there = resolved(GUESSING, given)
-        assert (there.hierarchical, there.agreement) == (True, 0.75)
-    assert resolved(GUESSING, {"agreement": 0.5}).agreement == 0.5
-    assert not resolved(GUESSING, parsed("flat")).hierarchical
+def test_hierarchical_goes_by_the_boxes_that_the_encoder_guesses_unless_a_confident_logit_is_stated() -> None:
+    assert not resolved(GUESSING).hierarchical
+    there = resolved(GUESSING, parsed("hierarchical"))
+    assert (there.hierarchical, there.box_agreement) == (True, 0.75)
+    assert resolved(GUESSING, {"box_agreement": 0.5}).box_agreement == 0.5
     assert resolved(GUESSING, all_of(resolved(GUESSING))) == resolved(GUESSING)
-    assert resolved(CALIBRATED).hierarchical is False
-    most = [resolved(one, how).most_points for one in (GUESSING, CALIBRATED) for how in (None, {"hierarchical": True})]
-    assert most == [40, 40, 400, 19 * 19]
-
-
-def test_a_confident_logit_that_is_stated_asks_for_the_grid() -> None:
-    there = resolved(GUESSING, {"hierarchical": True, "confident_logit": 2.0, "points_per_side": 8})
-    assert (there.agreement, there.confident_logit) == (None, 2.0)
+    by_grid = {"hierarchical": True, "confident_logit": 2.0}
+    there = resolved(GUESSING, {**by_grid, "points_per_side": 8})
+    assert (there.box_agreement, there.confident_logit) == (None, 2.0)
     with pytest.raises(BadUsage, match="points_per_side is 10, no multiple of 4"):
-        resolved(GUESSING, {"hierarchical": True, "confident_logit": 2.0})
-    with pytest.raises(BadUsage, match="agreement and confident_logit are both stated"):
-        resolved(GUESSING, {"agreement": 0.5, "confident_logit": 2.0})
+        resolved(GUESSING, by_grid)
+    for one in (GUESSING, CALIBRATED):
+        assert resolved(one, by_grid | {"points_per_side": 8}).most_points() == 7 * 7
+    most = [
+        resolved(one, how).most_points() for one in (GUESSING, CALIBRATED) for how in (None, {"hierarchical": True})
+    ]
+    assert most == [100, 40, 400, 19 * 19]
 
 
-def test_an_agreement_is_refused_where_the_encoder_guesses_nothing() -> None:
-    with pytest.raises(BadUsage, match="agreement is for bundles whose encoder says where objects are, and this one's"):
-        resolved(CALIBRATED, {"agreement": 0.5})
+def test_of_two_thresholds_that_exclude_each_other_the_later_one_counts_and_both_together_are_refused() -> None:
+    there = all_of(resolved(GUESSING)).changed(confident_logit=2.0)
+    assert resolved(GUESSING, there).box_agreement is None
+    back = there.changed(box_agreement=0.5)
+    assert (back.confident_logit, resolved(GUESSING, back).box_agreement) == (None, 0.5)
+    with pytest.raises(BadUsage, match="box_agreement and confident_logit are both stated"):
+        resolved(GUESSING, {"box_agreement": 0.5, "confident_logit": 2.0})
+
+
+def test_a_box_agreement_is_refused_where_the_bundle_states_none() -> None:
+    with pytest.raises(BadUsage, match="box_agreement is for bundles that state one, and this bundle states none"):
+        resolved(CALIBRATED, {"box_agreement": 0.5})
+
+
+@pytest.mark.parametrize("name", EverythingOptions.__struct_fields__)
+def test_the_value_that_an_error_gives_as_an_example_is_one(name: str) -> None:
+    with pytest.raises(BadUsage) as found:
+        parsed(f"{name}=oops")
+    example = str(found.value).rpartition("such as ")[2].rstrip(".")
+    assert getattr(parsed(example), name) is not None
 
 
 @pytest.mark.parametrize(

@@ -36,16 +36,17 @@ class Proposals:
     agreement: NDArray[np.float32]
 
 
-def proposals(values: Array, boxes: BoxMap, frame: Frame, *, most: int, agreement: float = 0.0) -> Proposals:
-    """At most `most` cells of the map whose boxes have at least this agreement, and are not of one object.
+def proposals(values: Array, box_map: BoxMap, frame: Frame, *, most: int, agreement: float = 0.0) -> Proposals:
+    """At most `most` cells of the map whose boxes have at least this agreement, and are not of one object; where none
+    has it, the one with the highest.
 
-    values: float32 (1, 4, n, n), the encoder's output as `boxes` describes it. Raises CheckFailed where it holds NaN.
+    values: float32 (1, 4, n, n), the encoder's output as `box_map` describes it. Raises CheckFailed where it holds NaN.
     """
     if np.isnan(values).any():
         raise CheckFailed(
-            f"the encoder answered {boxes.output} that hold NaN", hint="Run edge-sdk verify on this device"
+            f"the encoder answered {box_map.output} that hold NaN", hint="Run edge-sdk verify on this device"
         )
-    guesses = _Guesses(values[0], boxes, frame)
+    guesses = _Guesses(values[0], box_map, frame)
     rows, columns = frame.valid(values.shape[-1])
     grid = np.stack(np.meshgrid(np.arange(columns.start, columns.stop), np.arange(rows.start, rows.stop)), axis=-1)
     centres = (grid.reshape(-1, 2) + 0.5) * guesses.cell_px
@@ -53,7 +54,7 @@ def proposals(values: Array, boxes: BoxMap, frame: Frame, *, most: int, agreemen
     agreeing = guesses.agreement(found)
     walk, chosen = Suppression(found, agreeing, SAME_IOU), list[int]()
     for index in walk:
-        if len(chosen) == most or agreeing[index] < agreement:
+        if len(chosen) == most or (chosen and agreeing[index] < agreement):
             break
         chosen.append(index)
         walk.keep()
@@ -65,8 +66,8 @@ def proposals(values: Array, boxes: BoxMap, frame: Frame, *, most: int, agreemen
 class _Guesses:
     """Boxes that a map (4, n, n) of one picture guesses, px of the frame."""
 
-    def __init__(self, values: Array, boxes: BoxMap, frame: Frame) -> None:
-        logs = np.clip(np.moveaxis(values, 0, -1), np.float32(boxes.least), np.float32(boxes.most))
+    def __init__(self, values: Array, box_map: BoxMap, frame: Frame) -> None:
+        logs = np.clip(np.moveaxis(values, 0, -1), np.float32(box_map.least), np.float32(box_map.most))
         self._cells = values.shape[-1]
         self._logs = np.ascontiguousarray(logs.reshape(-1, 4), np.float32)
         self._side, self._reach = np.float32(frame.side), np.tile(frame.extent[::-1], 2)

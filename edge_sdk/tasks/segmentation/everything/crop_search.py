@@ -16,7 +16,7 @@ from edge_sdk.tasks.segmentation.everything.candidates import Candidate, Filter,
 from edge_sdk.tasks.segmentation.everything.crops import Crop
 from edge_sdk.tasks.segmentation.everything.found import FoundMask
 from edge_sdk.tasks.segmentation.everything.full_size import encode_part, part_above, values_at
-from edge_sdk.tasks.segmentation.everything.points import coarse_points, fine_points, flat_count, grid, most_by_boxes
+from edge_sdk.tasks.segmentation.everything.points import coarse_points, fine_points, grid, most_by_boxes
 from edge_sdk.tasks.segmentation.everything.stability import stability
 from edge_sdk.tasks.segmentation.frame import Frame
 from edge_sdk.tasks.segmentation.prompts import FOREGROUND, NO_TOKEN, PADDING
@@ -50,7 +50,7 @@ class Counts:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class CropSearch:
-    """One run over one crop. encoded: the crop. passes: what its masks have to pass. boxes: of the encoder, None = it
+    """One run over one crop. encoded: the crop. passes: what its masks have to pass. box_map: of the encoder, None = it
     has none. held_bytes: of logits of candidates. counts: of the whole search, added to. tell: called after each call
     of the decoder."""
 
@@ -58,7 +58,7 @@ class CropSearch:
     encoded: EncodedImage
     decoder: AnswersPoints
     passes: Filter
-    boxes: BoxMap | None
+    box_map: BoxMap | None
     held_bytes: int
     counts: Counts
     tell: Callable[[], None]
@@ -68,8 +68,8 @@ class CropSearch:
         """The masks of this crop, best first. side: points per side. width, height: of the whole picture."""
         size = (self.crop.width, self.crop.height)
         options = self.passes.options
-        if options.hierarchical and options.agreement is not None:
-            self._by_boxes(side, options.agreement)
+        if options.hierarchical and options.box_agreement is not None:
+            self._by_boxes(side, options.box_agreement)
         elif options.hierarchical:
             self._by_grid(side, *size)
         else:
@@ -79,12 +79,11 @@ class CropSearch:
 
     def _by_boxes(self, side: int, agreement: float) -> None:
         """The encoder's boxes first; then a point in each of those with which others agree most."""
-        assert self.boxes is not None
-        found = proposals(
-            self.encoded.features[self.boxes.output], self.boxes, self.passes.frame, most=most_by_boxes(side),
-            agreement=agreement,
-        )  # fmt: skip
-        self.counts.left_out += flat_count(side) - len(found.points)
+        assert self.box_map is not None
+        most = most_by_boxes(side)
+        values = self.encoded.features[self.box_map.output]
+        found = proposals(values, self.box_map, self.passes.frame, most=most, agreement=agreement)
+        self.counts.left_out += most - len(found.points)
         for _ in self._ask(found.points):
             pass
 

@@ -35,13 +35,12 @@ class SearchOptions(EverythingSettings, frozen=True, kw_only=True, forbid_unknow
     crop_nms_iou: float = 0.7
     min_region_area_px: int = 0
 
-    @property
-    def most_points(self) -> int:
-        """Points that are asked at most, crops aside."""
+    def most_points(self, side: int | None = None) -> int:
+        """Points that are asked at most in one crop. side: points per side there, None = of the whole picture."""
+        side = self.points_per_side if side is None else side
         if not self.hierarchical:
-            return flat_count(self.points_per_side)
-        count = hierarchical_count if self.agreement is None else most_by_boxes
-        return count(self.points_per_side)
+            return flat_count(side)
+        return hierarchical_count(side) if self.box_agreement is None else most_by_boxes(side)
 
 
 class EverythingOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -55,13 +54,13 @@ class EverythingOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     [stability_score_thresh]; stability_offset: of the logits. stability_slack: a mask whose stability at low resolution
     is up to this much below the threshold is measured at full size before it is dropped (1 = every mask, as
     segment-anything does). nms_iou: of two masks whose boxes overlap by more, as IoU, the one with the better predicted
-    IoU stays [box_nms_thresh]. hierarchical: find out first where objects are, and ask there. By boxes, where the
-    bundle's encoder guesses them: a point in each that the guesses inside it agree with by `agreement`, at most 0.4
-    times as many points as the flat grid has; such a bundle is searched so unless this is no. Else by grid: a coarse
-    one first, and finer points only where no mask has a logit above `confident_logit` [TinySAM's high_score_thresh]; it
-    needs a multiple of 4 as points_per_side, and its grid has points_per_side - 1 points along each side. Stating a
-    confident_logit asks for it. Where neither the caller nor the bundle states one of the two, `hierarchical` is
-    refused. crop_layers: of overlapping crops that are looked at too [crop_n_layers]; crop_overlap: of neighbours, as a
+    IoU stays [box_nms_thresh]. hierarchical: find out first where objects are, and ask there. Where the bundle states a
+    `box_agreement`, by boxes: its encoder guesses the box of the object at each place, and a point is asked in each box
+    that the guesses inside it agree with at least so much, at most 0.4 times as many points as the flat grid has. Else
+    by grid, and where the caller states a `confident_logit`: a coarse grid first, and finer points only where no mask
+    has a logit above it [TinySAM's high_score_thresh]; it needs a multiple of 4 as points_per_side, and its grid has
+    points_per_side - 1 points along each side. Where there is neither threshold, `hierarchical` is refused.
+    crop_layers: of overlapping crops that are looked at too [crop_n_layers]; crop_overlap: of neighbours, as a
     share of the shorter side [crop_overlap_ratio]; crop_points_divisor: of points per side, from one layer to the next
     [crop_n_points_downscale_factor]; crop_nms_iou: as nms_iou, for masks of different crops [crop_nms_thresh].
     min_region_area_px: smaller gaps are filled and smaller
@@ -79,7 +78,7 @@ class EverythingOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     nms_iou: float | None = None
     hierarchical: bool | None = None
     confident_logit: float | None = None
-    agreement: float | None = None
+    box_agreement: float | None = None
     crop_layers: int | None = None
     crop_overlap: float | None = None
     crop_points_divisor: int | None = None
@@ -94,9 +93,14 @@ class EverythingOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
             raise _invalid(problem)
 
     def changed(self, **values: Any) -> EverythingOptions:
-        """These options with other values, None among them. Raises BadUsage: an unknown name, a value of another type
-        or out of range."""
-        return _checked({**msgspec.structs.asdict(self), **values})
+        """These options with other values, None among them. `confident_logit` and `box_agreement` exclude each other:
+        the one that is stated here counts. Raises BadUsage: an unknown name, a value of another type or out of range.
+        """
+        kept = msgspec.structs.asdict(self)
+        for one, other in (("confident_logit", "box_agreement"), ("box_agreement", "confident_logit")):
+            if values.get(one) is not None:
+                kept[other] = None
+        return _checked({**kept, **values})
 
 
 Options: TypeAlias = EverythingOptions | Mapping[str, Any] | None
@@ -106,9 +110,9 @@ Options: TypeAlias = EverythingOptions | Mapping[str, Any] | None
 def resolved(settings: EverythingSettings, given: Options = None) -> SearchOptions:
     """What a search goes by: what the caller states, else the bundle's `settings`, else the defaults.
 
-    Raises BadUsage: an unknown name, a value of another type or out of range, `hierarchical` where nobody states an
-    agreement or a confident logit, or by grid with `points_per_side` that is no multiple of 4, an agreement where the
-    bundle states none or beside a confident logit, and what is neither options nor a mapping.
+    Raises BadUsage: an unknown name, a value of another type or out of range, `hierarchical` where nobody states a
+    box agreement or a confident logit, or by grid with `points_per_side` that is no multiple of 4, a box agreement
+    where the bundle states none or beside a confident logit, and what is neither options nor a mapping.
     """
     if not isinstance(given, (EverythingOptions, Mapping, type(None))):
         raise BadUsage(
@@ -117,25 +121,22 @@ def resolved(settings: EverythingSettings, given: Options = None) -> SearchOptio
         )
     values = msgspec.structs.asdict(given) if isinstance(given, EverythingOptions) else given or {}
     stated = _stated(values)
-    out = _converted({**msgspec.structs.asdict(settings), "hierarchical": settings.agreement is not None, **stated})
-    if "agreement" in stated and (settings.agreement is None or "confident_logit" in stated):
-        raise _needless(settings)
-    if "confident_logit" in stated:
-        out = msgspec.structs.replace(out, agreement=None)
-    if out.hierarchical and out.agreement is None:
-        _check_grid(out)
-    return out
-
-
-def _needless(settings: EverythingSettings) -> BadUsage:
-    if settings.agreement is None:
-        return BadUsage(
-            "agreement is for bundles whose encoder says where objects are, and this one's does not",
+    out = _converted({**msgspec.structs.asdict(settings), **stated})
+    if "box_agreement" in stated and settings.box_agreement is None:
+        raise BadUsage(
+            "box_agreement is for bundles that state one, and this bundle states none",
             hint="Leave it out; hierarchical goes by confident_logit here",
         )
-    return BadUsage(
-        "agreement and confident_logit are both stated", hint="Leave one of them out: hierarchical goes by the other"
-    )
+    if "confident_logit" in stated:
+        if "box_agreement" in stated:
+            raise BadUsage(
+                "box_agreement and confident_logit are both stated, and hierarchical goes by one of them",
+                hint="Leave one of them out",
+            )
+        out = msgspec.structs.replace(out, box_agreement=None)
+    if out.hierarchical and out.box_agreement is None:
+        _check_grid(out)
+    return out
 
 
 def _check_grid(out: SearchOptions) -> None:
@@ -255,7 +256,7 @@ def _read(name: str, value: Any) -> Any:
 def _example(name: str) -> str:
     value = getattr(SearchOptions(), name)
     if value is None:
-        return "3.5"
+        return {"box_agreement": "0.7"}.get(name, "3.5")
     return ("yes" if value else "no") if isinstance(value, bool) else f"{value:.3g}"
 
 

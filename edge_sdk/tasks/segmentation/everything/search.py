@@ -15,7 +15,7 @@ from edge_sdk.tasks.segmentation.everything.crop_search import AnswersPoints, Co
 from edge_sdk.tasks.segmentation.everything.crops import Crop, crops_of, smallest_first
 from edge_sdk.tasks.segmentation.everything.found import FoundMask, cleaned
 from edge_sdk.tasks.segmentation.everything.options import SearchOptions
-from edge_sdk.tasks.segmentation.everything.points import flat_count, hierarchical_count, layer_sides
+from edge_sdk.tasks.segmentation.everything.points import layer_sides
 from edge_sdk.tasks.segmentation.settings import BoxMap
 
 
@@ -28,27 +28,25 @@ class Search:
     of the latest iteration so far.
 
     encode: the encoded picture of a crop; crops are taken one at a time. masks: which of the decoder's masks are
-    looked at. threshold: of logits, above which a pixel is in a mask. boxes: of the encoder; options with an agreement
-    need them. progress: (finished points, all points,
+    looked at. threshold: of logits, above which a pixel is in a mask. box_map: of the encoder; a search by boxes
+    needs it. progress: (finished points, all points,
     masks and candidates so far), before the first point, after each call of the decoder, and at the end. held_bytes:
     most memory of logits of candidates (`candidates.make_room`).
     """
 
     def __init__(
         self, encode: Callable[[Crop], EncodedImage], decoder: AnswersPoints, options: SearchOptions, *,
-        width: int, height: int, masks: Sequence[int], threshold: float = 0.0, boxes: BoxMap | None = None,
+        width: int, height: int, masks: Sequence[int], threshold: float = 0.0, box_map: BoxMap | None = None,
         progress: Progress = silent, held_bytes: int = HELD_BYTES,
     ) -> None:  # fmt: skip
         self._encode, self._decoder, self._options = encode, decoder, options
         self._width, self._height = width, height
         self._masks, self._threshold, self._held_bytes = tuple(masks), threshold, held_bytes
-        self._boxes = boxes
+        self._box_map = box_map
         self._crops = smallest_first(crops_of(width, height, layers=options.crop_layers, overlap=options.crop_overlap))
         self._sides = layer_sides(options.points_per_side, options.crop_layers, options.crop_points_divisor)
         self._progress = progress
-        by_grid = options.hierarchical and options.agreement is None
-        count = hierarchical_count if by_grid else flat_count
-        self._points = sum(count(self._sides[crop.layer]) for crop in self._crops)
+        self._points = sum(options.most_points(self._sides[crop.layer]) for crop in self._crops)
         self.counts = Counts(points=self._points)
 
     def __iter__(self) -> Iterator[FoundMask]:
@@ -80,7 +78,7 @@ class Search:
         encoded = self._encode(crop)
         passes = Filter(frame=encoded.frame, options=self._options, masks=self._masks, threshold=self._threshold)
         search = CropSearch(
-            crop=crop, encoded=encoded, decoder=self._decoder, passes=passes, boxes=self._boxes,
+            crop=crop, encoded=encoded, decoder=self._decoder, passes=passes, box_map=self._box_map,
             held_bytes=self._held_bytes, counts=self.counts, tell=self._tell,
         )  # fmt: skip
         return search.masks(self._sides[crop.layer], self._width, self._height)
