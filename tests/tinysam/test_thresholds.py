@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
@@ -20,6 +20,9 @@ from edge_sdk.progress import silent
 from edge_sdk.tasks.segmentation.everything.points import most_by_boxes
 from edge_sdk.tasks.segmentation.everything.thresholds import FilterThresholds
 from edge_sdk.tasks.segmentation.settings import BoxMap, EverythingSettings
+
+Answer: TypeAlias = tuple[NDArray[np.float32], NDArray[np.float32], "NDArray[np.float32] | None"]
+"""Logits of the alternatives, their predicted IoU, and their windows."""
 
 
 def drawn(seed: int, pictures: int = 3) -> list[Searched]:
@@ -75,12 +78,12 @@ def test_masks_that_fail_the_filters_show_nothing_and_cover_nothing() -> None:
     picture = Annotated(np.zeros((64, 64, 3), np.uint8), np.array([half, speck]))
 
     def search(predicted: float, logit: float) -> Searched:
-        def answers(one: Annotated, points: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.float32], ...]]:
+        def answers(one: Annotated, points: NDArray[np.int64]) -> Iterator[Answer]:
             for _ in points:
-                yield np.where(half, logit, -logit).astype(np.float32)[None], np.array([predicted], np.float32), None  # type: ignore[misc]
+                yield np.where(half, logit, -logit).astype(np.float32)[None], np.array([predicted], np.float32), None
 
         best = FilterThresholds(predicted_iou=0.5, stability=0.9, precision=1.0, recall=1.0, f_score=1.0)
-        return Searches(answers=answers, side=64, points_per_side=16, passing=best).by_grid(picture)  # type: ignore[arg-type]
+        return Searches(answers=answers, side=64, points_per_side=16, passing=best).by_grid(picture)
 
     good = search(0.6, 4.0)
     assert good.coarse == pytest.approx([1.0])
@@ -116,19 +119,19 @@ def guessed(one: Annotated) -> NDArray[np.float32]:
     return out[None].astype(np.float32)
 
 
-def answered(one: Annotated, points: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.float32], ...]]:
+def answered(one: Annotated, points: NDArray[np.int64]) -> Iterator[Answer]:
     """At each point the rectangle under it, or everything with a low predicted IoU."""
     for x, y in points:
         under = [mask for mask in one.masks if mask[y, x]]
         mask = under[0] if under else np.ones((64, 64), bool)
-        yield np.where(mask, 9.0, -9.0).astype(np.float32)[None], np.array([0.9 if under else 0.1], np.float32), None  # type: ignore[misc]
+        yield np.where(mask, 9.0, -9.0).astype(np.float32)[None], np.array([0.9 if under else 0.1], np.float32), None
 
 
 PASSING = FilterThresholds(predicted_iou=0.5, stability=0.9, precision=1.0, recall=1.0, f_score=1.0)
 
 
 def test_a_search_by_boxes_shows_each_segment_at_the_level_of_its_box() -> None:
-    search = Searches(answers=answered, side=64, points_per_side=16, passing=PASSING)  # type: ignore[arg-type]
+    search = Searches(answers=answered, side=64, points_per_side=16, passing=PASSING)
     found = search.by_boxes(marked(), Guesses(MAP, guessed))
     assert len(found.level) == len(found.fine) <= most_by_boxes(16)
     assert found.coarse.tolist() == [0.0, 0.0, 0.0]
@@ -157,7 +160,7 @@ def measured(copies: int, answers: Any = answered) -> EverythingSettings:
         points_per_side=16,
         seed=0,
         progress=silent,
-        guesses=Guesses(MAP, guessed),  # type: ignore[arg-type]
+        guesses=Guesses(MAP, guessed),
     )
 
 
@@ -165,7 +168,7 @@ def test_the_box_agreement_keeps_the_boxes_that_show_something() -> None:
     """Of 144 segments two thirds have boxes that agree: the third kind needs lower ones, or is found by none."""
     found = measured(2)
     assert found.confident_logit is None
-    search = Searches(answers=answered, side=64, points_per_side=16, passing=PASSING)  # type: ignore[arg-type]
+    search = Searches(answers=answered, side=64, points_per_side=16, passing=PASSING)
     one = search.by_boxes(marked(), Guesses(MAP, guessed))
     assert found.box_agreement is not None
     kept, everything = one.best(1.0 - found.box_agreement + 1e-4), one.best(1.0)
@@ -176,9 +179,9 @@ def test_the_box_agreement_keeps_the_boxes_that_show_something() -> None:
 def test_of_few_segments_or_of_none_that_is_good_every_box_is_asked_about() -> None:
     assert measured(1).box_agreement == 0.0  # 72 segments
 
-    def useless(one: Annotated, points: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.float32], ...]]:
+    def useless(one: Annotated, points: NDArray[np.int64]) -> Iterator[Answer]:
         for _ in points:
-            yield np.full((1, 64, 64), 9.0, np.float32), np.array([0.9], np.float32), None  # type: ignore[misc]
+            yield np.full((1, 64, 64), 9.0, np.float32), np.array([0.9], np.float32), None
 
     found = measured(2, useless)
     assert (found.box_agreement, found.predicted_iou) == (0.0, EverythingSettings().predicted_iou)
