@@ -60,11 +60,10 @@ class EverythingOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     by grid, and where the caller states a `confident_logit`: a coarse grid first, and finer points only where no mask
     has a logit above it [TinySAM's high_score_thresh]; it needs a multiple of 4 as points_per_side, and its grid has
     points_per_side - 1 points along each side. Where there is neither threshold, `hierarchical` is refused.
-    crop_layers: of overlapping crops that are looked at too [crop_n_layers]; crop_overlap: of neighbours, as a
-    share of the shorter side [crop_overlap_ratio]; crop_points_divisor: of points per side, from one layer to the next
+    crop_layers: of overlapping crops that are looked at too [crop_n_layers]; crop_overlap: of neighbours, as a share of
+    the shorter side [crop_overlap_ratio]; crop_points_divisor: of points per side, from one layer to the next
     [crop_n_points_downscale_factor]; crop_nms_iou: as nms_iou, for masks of different crops [crop_nms_thresh].
-    min_region_area_px: smaller gaps are filled and smaller
-    islands removed; 0 = none.
+    min_region_area_px: smaller gaps are filled and smaller islands removed; 0 = none.
 
     Raises BadUsage: a value of another type or out of range, however the options are made.
     """

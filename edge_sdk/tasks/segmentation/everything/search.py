@@ -27,11 +27,10 @@ class Search:
     Stop iterating to cancel; nothing is left behind. An exception that `progress` raises ends the search too. counts:
     of the latest iteration so far.
 
-    encode: the encoded picture of a crop; crops are taken one at a time. masks: which of the decoder's masks are
-    looked at. threshold: of logits, above which a pixel is in a mask. box_map: of the encoder; a search by boxes
-    needs it. progress: (finished points, all points,
-    masks and candidates so far), before the first point, after each call of the decoder, and at the end. held_bytes:
-    most memory of logits of candidates (`candidates.make_room`).
+    encode: the encoded picture of a crop; crops are taken one at a time. masks: which of the decoder's masks are looked
+    at. threshold: of logits, above which a pixel is in a mask. box_map: of the encoder; a search by boxes needs it.
+    progress: (finished points, all points, masks and candidates so far), before the first point, after each call of the
+    decoder, and at the end. held_bytes: most memory of logits of candidates (`candidates.make_room`).
     """
 
     def __init__(
