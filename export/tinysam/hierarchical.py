@@ -35,7 +35,7 @@ DIGITS = 4
 class Searched:
     """A picture with S segments, searched in two steps. coarse: float64 (S,), best IoU of each segment with masks of
     the first step. fine: float64 (F, S), with those of each point of the second. level: float64 (F,): points whose
-    level is above the threshold are left out.
+    level is above a limit are left out.
 
     By grid the level is the highest logit of a coarse mask at the point, minus infinity where there is none. By boxes
     it is 1 - agreement, and the first step shows no mask.
@@ -45,9 +45,9 @@ class Searched:
     fine: NDArray[np.float64]
     level: NDArray[np.float64]
 
-    def best(self, threshold: float) -> NDArray[np.float64]:
+    def best(self, limit: float) -> NDArray[np.float64]:
         """float64 (S,): best IoU of each segment in the hierarchical mode, before masks suppress each other."""
-        return np.asarray(self.fine[self.level <= threshold].max(axis=0, initial=0.0).clip(self.coarse))
+        return np.asarray(self.fine[self.level <= limit].max(axis=0, initial=0.0).clip(self.coarse))
 
 
 def lowest_level(
@@ -74,10 +74,10 @@ def lowest_level(
     return float(np.ceil(tried[low] * 10**DIGITS) / 10**DIGITS)
 
 
-def left_out(searched: Sequence[Searched], threshold: float) -> float:
-    """Share of the points of the second step."""
+def left_out(searched: Sequence[Searched], limit: float) -> float:
+    """Share of the points of the second step whose level is above the limit."""
     levels = np.concatenate([one.level for one in searched])
-    return float((levels > threshold).mean())
+    return float((levels > limit).mean())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
