@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -12,7 +11,6 @@ from numpy.typing import NDArray
 from edge_sdk.export.tinysam.scenes.annotated import Annotated
 from edge_sdk.tasks.segmentation.everything.stability import stability
 from edge_sdk.tasks.segmentation.frame import Frame, Window
-from edge_sdk.tasks.segmentation.settings import BoxMap
 
 OFFSET = 1.0
 """Of the stability, as in segment-anything."""
@@ -22,14 +20,6 @@ Answers: TypeAlias = Callable[
 ]
 """A model's answers to points (n, 2) = (x, y) on a picture: for each point the logits of its alternatives (K, m, m),
 their predicted IoU (K,) and windows (K, 4) in px, None = the whole frame."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Guesses:
-    """Boxes that a model's encoder guesses. of: the map of a picture, as `box_map` describes it."""
-
-    box_map: BoxMap
-    of: Callable[[Annotated], NDArray[np.float32]]
 
 
 def frame_of(one: Annotated, side: int) -> Frame:

@@ -1,24 +1,19 @@
-"""What a hierarchical search loses, and the threshold at which that is little. Knows no network.
-
-By grid, the threshold is the confident logit; by boxes that the encoder guesses, it is their agreement.
-"""
+"""What a hierarchical search by grid loses, and the confident logit at which that is little. Knows no network."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_sdk.export.tinysam.answers import Answers, Guesses, frame_of, stability_of, window_of
+from edge_sdk.export.tinysam.answers import Answers, frame_of, stability_of, window_of
 from edge_sdk.export.tinysam.scenes.annotated import Annotated
 from edge_sdk.export.tinysam.scenes.mixture import LEAST_PX
-from edge_sdk.tasks.segmentation.everything.box_map import proposals
 from edge_sdk.tasks.segmentation.everything.full_size import values_at
-from edge_sdk.tasks.segmentation.everything.points import coarse_points, fine_points, most_by_boxes
+from edge_sdk.tasks.segmentation.everything.points import coarse_points, fine_points
 from edge_sdk.tasks.segmentation.everything.thresholds import FilterThresholds
-from edge_sdk.tasks.segmentation.frame import Frame, Window
 
 LOST = 0.005
 """Mean best IoU that a threshold may cost. A confident logit that loses no segment leaves out next to nothing."""
@@ -34,11 +29,8 @@ DIGITS = 4
 @dataclass(frozen=True, slots=True, eq=False)
 class Searched:
     """A picture with S segments, searched in two steps. coarse: float64 (S,), best IoU of each segment with masks of
-    the first step. fine: float64 (F, S), with those of each point of the second. level: float64 (F,): points whose
-    level is above a limit are left out.
-
-    By grid the level is the highest logit of a coarse mask at the point, minus infinity where there is none. By boxes
-    it is 1 - agreement, and the first step shows no mask.
+    the first step. fine: float64 (F, S), with those of each point of the second. level: float64 (F,), the highest logit
+    of a coarse mask at the point, minus infinity where there is none: above a limit, the point is left out.
     """
 
     coarse: NDArray[np.float64]
@@ -80,56 +72,34 @@ def left_out(searched: Sequence[Searched], limit: float) -> float:
     return float((levels > limit).mean())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Searches:
-    """Searches of annotated pictures by a model's answers. side: of the frame, px. passing: thresholds of the filters;
-    a mask that fails them shows nothing and covers nothing, as in `CropSearch`."""
+def searched(
+    one: Annotated, answers: Answers, *, side: int, points_per_side: int, passing: FilterThresholds
+) -> Searched:
+    """Every coarse point of a picture, and MOST_FINE of its fine ones. side: of the frame, px. passing: thresholds of
+    the filters; a mask that fails them shows nothing and covers nothing, as in `CropSearch`.
 
-    answers: Answers
-    side: int
-    points_per_side: int
-    passing: FilterThresholds
-
-    def by_grid(self, one: Annotated) -> Searched:
-        """Every coarse point of a picture, and MOST_FINE of its fine ones. Neither a limit on the area of masks that
-        cover, nor a higher stability asked of them, leaves out more points for the same loss: of 8 pictures and at 0.2
-        points lost, 24 % as it is, 15 % with masks below a tenth of the picture, 14 % with a stability of 0.85."""
-        frame = frame_of(one, self.side)
-        coarse, fine = (
-            np.floor(points(self.points_per_side, frame.width, frame.height)).astype(np.int64)
-            for points in (coarse_points, fine_points)
-        )
-        fine = fine[:: -(-len(fine) // MOST_FINE)]
-        truths = _truths(one)
-        level, shown = np.full(len(fine), -np.inf), np.zeros((len(coarse) + len(fine), len(truths)))
-        for number, logits, window in self._passed(one, frame, np.concatenate([coarse, fine])):
+    Neither a limit on the area of masks that cover, nor a higher stability asked of them, leaves out more points for
+    the same loss: of 8 pictures and at 0.2 points lost, 24 % as it is, 15 % with masks below a tenth of the picture,
+    14 % with a stability of 0.85."""
+    frame = frame_of(one, side)
+    coarse, fine = (
+        np.floor(points(points_per_side, frame.width, frame.height)).astype(np.int64)
+        for points in (coarse_points, fine_points)
+    )
+    fine = fine[:: -(-len(fine) // MOST_FINE)]
+    truths = _truths(one)
+    level, shown = np.full(len(fine), -np.inf), np.zeros((len(coarse) + len(fine), len(truths)))
+    for number, (masks, scores, windows) in enumerate(answers(one, np.concatenate([coarse, fine]))):
+        for k, logits in enumerate(masks):
+            window = None if windows is None else window_of(windows[k])
+            low = float(scores[k]) <= passing.predicted_iou
+            if low or stability_of(logits, window, frame) < passing.stability:
+                continue
             shown[number] = np.maximum(shown[number], _ious(frame.place(logits, window), truths))
             if number < len(coarse):
                 level = np.maximum(level, values_at(logits, window, frame, fine))
-        at_coarse, at_fine = np.split(shown, [len(coarse)])
-        return Searched(at_coarse.max(axis=0, initial=0.0), at_fine, level)
-
-    def by_boxes(self, one: Annotated, guesses: Guesses) -> Searched:
-        """The boxes of a picture that a search asks about at most; the level of each is what its agreement lacks."""
-        frame = frame_of(one, self.side)
-        most = most_by_boxes(self.points_per_side)
-        found = proposals(guesses.of(one), guesses.box_map, frame, most=most)
-        points, truths = np.floor(found.points + 0.5).astype(np.int64), _truths(one)
-        shown = np.zeros((len(points), len(truths)))
-        for number, logits, window in self._passed(one, frame, points):
-            shown[number] = np.maximum(shown[number], _ious(frame.place(logits, window), truths))
-        return Searched(np.zeros(len(truths)), shown, 1.0 - found.agreement.astype(np.float64))
-
-    def _passed(
-        self, one: Annotated, frame: Frame, points: NDArray[np.int64]
-    ) -> Iterator[tuple[int, NDArray[np.float32], Window | None]]:
-        """Masks that pass the filters: number of the point, logits and window."""
-        for number, (masks, scores, windows) in enumerate(self.answers(one, points)):
-            for k, logits in enumerate(masks):
-                window = None if windows is None else window_of(windows[k])
-                low = float(scores[k]) <= self.passing.predicted_iou
-                if not low and stability_of(logits, window, frame) >= self.passing.stability:
-                    yield number, logits, window
+    at_coarse, at_fine = np.split(shown, [len(coarse)])
+    return Searched(at_coarse.max(axis=0, initial=0.0), at_fine, level)
 
 
 def _truths(one: Annotated) -> NDArray[np.float32]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias, cast
 
 import numpy as np
 import pytest
@@ -13,13 +13,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from edge_sdk.export.tinysam import thresholds
-from edge_sdk.export.tinysam.answers import Guesses
-from edge_sdk.export.tinysam.hierarchical import Searched, Searches, left_out, lowest_level
+from edge_sdk.export.tinysam.hierarchical import Searched, left_out, lowest_level, searched
 from edge_sdk.export.tinysam.scenes.annotated import Annotated
+from edge_sdk.export.tinysam.scenes.mixture import Mixture
 from edge_sdk.progress import silent
-from edge_sdk.tasks.segmentation.everything.points import most_by_boxes
 from edge_sdk.tasks.segmentation.everything.thresholds import FilterThresholds
-from edge_sdk.tasks.segmentation.settings import BoxMap, EverythingSettings
+from edge_sdk.tasks.segmentation.settings import EverythingSettings
 
 Answer: TypeAlias = tuple[NDArray[np.float32], NDArray[np.float32], "NDArray[np.float32] | None"]
 """Logits of the alternatives, their predicted IoU, and their windows."""
@@ -83,7 +82,7 @@ def test_masks_that_fail_the_filters_show_nothing_and_cover_nothing() -> None:
                 yield np.where(half, logit, -logit).astype(np.float32)[None], np.array([predicted], np.float32), None
 
         best = FilterThresholds(predicted_iou=0.5, stability=0.9, precision=1.0, recall=1.0, f_score=1.0)
-        return Searches(answers=answers, side=64, points_per_side=16, passing=best).by_grid(picture)
+        return searched(picture, answers, side=64, points_per_side=16, passing=best)
 
     good = search(0.6, 4.0)
     assert good.coarse == pytest.approx([1.0])
@@ -95,93 +94,47 @@ def test_masks_that_fail_the_filters_show_nothing_and_cover_nothing() -> None:
         assert np.isneginf(bad.level).all()
 
 
-MAP = BoxMap(output="sides", least=-6.5, most=0.0)
-SEGMENTS = [(4, 4, 30, 28), (36, 6, 60, 40), (8, 36, 28, 60)]
-"""x0, y0, x1, y1 of rectangles in a picture of 64 px."""
-
-
-def marked() -> Annotated:
-    masks = np.zeros((len(SEGMENTS), 64, 64), bool)
-    for mask, (x0, y0, x1, y1) in zip(masks, SEGMENTS, strict=True):
-        mask[y0:y1, x0:x1] = True
-    return Annotated(np.zeros((64, 64, 3), np.uint8), masks)
-
-
-def guessed(one: Annotated) -> NDArray[np.float32]:
-    """16 x 16 cells: the true box in the first two rectangles; elsewhere large and small ones by turns."""
-    out = np.where(np.add.outer(np.arange(16), np.arange(16)) % 2, -1.5, -4.5)[None].repeat(4, 0)
-    centres = (np.arange(16) + 0.5) * 4
-    for x0, y0, x1, y1 in SEGMENTS[:2]:
-        for i, y in enumerate(centres):
-            for j, x in enumerate(centres):
-                if x0 < x < x1 and y0 < y < y1:
-                    out[:, i, j] = np.log(np.array([x - x0, y - y0, x1 - x, y1 - y]) / 64)
-    return out[None].astype(np.float32)
-
-
-def answered(one: Annotated, points: NDArray[np.int64]) -> Iterator[Answer]:
-    """At each point the rectangle under it, or everything with a low predicted IoU."""
-    for x, y in points:
-        under = [mask for mask in one.masks if mask[y, x]]
-        mask = under[0] if under else np.ones((64, 64), bool)
-        yield np.where(mask, 9.0, -9.0).astype(np.float32)[None], np.array([0.9 if under else 0.1], np.float32), None
-
-
-PASSING = FilterThresholds(predicted_iou=0.5, stability=0.9, precision=1.0, recall=1.0, f_score=1.0)
-
-
-def test_a_search_by_boxes_shows_each_segment_at_the_level_of_its_box() -> None:
-    search = Searches(answers=answered, side=64, points_per_side=16, passing=PASSING)
-    found = search.by_boxes(marked(), Guesses(MAP, guessed))
-    assert len(found.level) == len(found.fine) <= most_by_boxes(16)
-    assert found.coarse.tolist() == [0.0, 0.0, 0.0]
-    first, second, third = (found.level[found.fine[:, k] > 0.99].min(initial=1.0) for k in range(3))
-    assert max(first, second) < 0.1 < third
-    assert found.best(1.0)[:2] == pytest.approx([1.0, 1.0])
-    assert found.best(0.1) == pytest.approx([1.0, 1.0, 0.0])
-
-
 @dataclass
 class Drawn:
-    """As a `Mixture`, for thresholds: one picture again and again, with this many copies of its segments."""
+    """As a `Mixture`, for thresholds: a square again and again, with this many copies of it as segments."""
 
     copies: int
     side: int = 64
 
     def picture(self, rng: np.random.Generator) -> Annotated:
-        one = marked()
-        return Annotated(one.picture, one.masks.repeat(self.copies, 0))
+        mask = np.zeros((64, 64), bool)
+        mask[8:40, 8:40] = True
+        return Annotated(np.zeros((64, 64, 3), np.uint8), mask[None].repeat(self.copies, 0))
 
 
-def measured(copies: int, answers: Any = answered) -> EverythingSettings:
+def measured(copies: int, *, logit: float, by_boxes: bool) -> EverythingSettings:
+    """Of a model that shows the square at any point, with this logit, and is surer of it on it."""
+
+    def answers(one: Annotated, points: NDArray[np.int64]) -> Iterator[Answer]:
+        for x, y in points:
+            inside = bool(one.masks[0, y, x])
+            yield (
+                np.where(one.masks[0], logit, -9.0).astype(np.float32)[None],
+                np.array([0.9 if inside else 0.1], np.float32), None,
+            )  # fmt: skip
+
     return thresholds.measured(
-        answers,
-        Drawn(copies),
-        points_per_side=16,
-        seed=0,
-        progress=silent,
-        guesses=Guesses(MAP, guessed),
+        answers, cast(Mixture, Drawn(copies)), points_per_side=16, seed=0, progress=silent, by_boxes=by_boxes
     )
 
 
-def test_the_box_agreement_keeps_the_boxes_that_show_something() -> None:
-    """Of 144 segments two thirds have boxes that agree: the third kind needs lower ones, or is found by none."""
-    found = measured(2)
-    assert found.confident_logit is None
-    search = Searches(answers=answered, side=64, points_per_side=16, passing=PASSING)
-    one = search.by_boxes(marked(), Guesses(MAP, guessed))
-    assert found.box_agreement is not None
-    kept, everything = one.best(1.0 - found.box_agreement + 1e-4), one.best(1.0)
-    assert everything.mean() - kept.mean() <= 0.005
-    assert 1.0 - found.box_agreement < one.level.max()  # the ground's are left out
+@pytest.mark.parametrize("copies", [1, 8])
+def test_every_box_is_asked_of_a_model_that_guesses_them(copies: int) -> None:
+    for logit in (9.0, -9.0):  # a model whose masks are good, and one that shows nothing
+        found = measured(copies, logit=logit, by_boxes=True)
+        assert (found.box_agreement, found.confident_logit) == (0.0, None)
 
 
-def test_of_few_segments_or_of_none_that_is_good_every_box_is_asked_about() -> None:
-    assert measured(1).box_agreement == 0.0  # 72 segments
-
-    def useless(one: Annotated, points: NDArray[np.int64]) -> Iterator[Answer]:
-        for _ in points:
-            yield np.full((1, 64, 64), 9.0, np.float32), np.array([0.9], np.float32), None
-
-    found = measured(2, useless)
-    assert (found.box_agreement, found.predicted_iou) == (0.0, EverythingSettings().predicted_iou)
+def test_a_confident_logit_is_known_of_good_masks_and_enough_segments() -> None:
+    found = measured(8, logit=9.0, by_boxes=False)
+    assert found.box_agreement is None
+    assert found.confident_logit is not None
+    assert found.confident_logit < 9.0
+    assert measured(1, logit=9.0, by_boxes=False).confident_logit is None  # 24 segments
+    nothing = measured(8, logit=-9.0, by_boxes=False)
+    assert (nothing.confident_logit, nothing.predicted_iou) == (None, EverythingSettings().predicted_iou)

@@ -33,7 +33,7 @@ class EverythingSettings(msgspec.Struct, frozen=True, kw_only=True):
     that stay when the threshold moves by `stability_offset` logits either way; a mask below it is dropped.
     confident_logit: pixels above it need no further prompt (hierarchical mode by grid). box_agreement: a box that the
     encoder guesses is prompted if the guesses inside it agree with it at least so much (hierarchical mode by boxes;
-    only with a `SegmentationSettings.box_map`). Where both are None, not calibrated, that mode is not offered. nms_iou:
+    only with a `SegmentationSettings.box_map`; 0 = any box). Where both are None, that mode is not offered. nms_iou:
     of two masks whose boxes overlap by more, the one with the lower predicted IoU is dropped.
     Defaults: segment-anything's.
     """

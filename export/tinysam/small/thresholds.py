@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from edge_sdk.export.tinysam import POSITIVE, thresholds
-from edge_sdk.export.tinysam.answers import Guesses
 from edge_sdk.export.tinysam.scenes.annotated import Annotated
 from edge_sdk.export.tinysam.scenes.mixture import Mixture
 from edge_sdk.export.tinysam.small.decoder import SIDE_LOGS, Prompts, answer
@@ -30,26 +29,18 @@ def measured(model: SmallModel, mixture: Mixture, *, seed: int, progress: Progre
     """As `thresholds.measured`, for `model` in evaluation mode."""
 
     @torch.no_grad()
-    def encoded(one: Annotated) -> Mapping[str, torch.Tensor]:
-        height, width = one.picture.shape[:2]
-        image = np.zeros((1, model.side, model.side, 3), np.uint8)
-        image[0, :height, :width] = one.picture
-        out: Mapping[str, torch.Tensor] = model.encoder(
-            torch.from_numpy(image), torch.tensor([[float(height), float(width)]])
-        )
-        return out
-
-    @torch.no_grad()
     def answers(
         one: Annotated, points: NDArray[np.int64]
     ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]]:
-        features = encoded(one)
+        height, width = one.picture.shape[:2]
+        image = np.zeros((1, model.side, model.side, 3), np.uint8)
+        image[0, :height, :width] = one.picture
+        features = model.encoder(torch.from_numpy(image), torch.tensor([[float(height), float(width)]]))
         for start in range(0, len(points), _ROWS):
             tokens = torch.from_numpy(points[start : start + _ROWS].astype(np.float32))[None, :, None]
             asked = Prompts(tokens, torch.full(tokens.shape[:-1], POSITIVE))
             yield from zip(*(tensor[0].numpy() for tensor in answer(model.decoder, features, asked)))
 
-    guesses = Guesses(BOX_MAP, lambda one: encoded(one)[SIDES].numpy())
     return thresholds.measured(
-        answers, mixture, points_per_side=POINTS_PER_SIDE, seed=seed, progress=progress, guesses=guesses
+        answers, mixture, points_per_side=POINTS_PER_SIDE, seed=seed, progress=progress, by_boxes=True
     )

@@ -1,4 +1,5 @@
-"""A picture of disks, and a decoder that answers for each point the disk below it: by arithmetic, on any crop."""
+"""A picture of disks, and a decoder that answers by arithmetic, on any crop: for each point the disk below it, for each
+box the disk that fills it."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_sdk.tasks.segmentation.decoding import Decoded, EncodedImage
+from edge_sdk.tasks.segmentation.everything.boxes import overlaps
 from edge_sdk.tasks.segmentation.everything.crops import Crop
 from edge_sdk.tasks.segmentation.frame import Frame
 
@@ -33,8 +35,9 @@ def encode(crop: Crop) -> EncodedImage:
 
 @dataclass
 class Disks:
-    """The decoder. Masks 1 to 3 of a point: the disk under it (the smallest), one of 0.6 times its radius, and one of
-    1.5 times; mask 0 is everything. Logits: distance to the rim, times `steep`, in px of the picture.
+    """The decoder. Masks 1 to 3 of a prompt: the disk under a point (the smallest) or the one in a box, one of 0.6
+    times its radius, and one of 1.5 times; mask 0 is everything. Logits: distance to the rim, times `steep`, in px of
+    the picture.
 
     iou: predicted for masks 1 to 3. Beside all disks masks are empty and predicted badly. windows: whether each mask is
     a grid over a window around its disk. most_rows: of a batch. calls: sizes of the batches that were decoded.
@@ -50,15 +53,16 @@ class Disks:
     calls: list[int] = field(default_factory=list)
 
     def decode(self, encoded: EncodedImage, tokens: NDArray[np.float32], labels: NDArray[np.int32], /) -> Decoded:
-        assert (labels[:, :2] == (1, -1)).all()
+        boxes = bool((labels[:, :2] == (2, 3)).all())
+        assert boxes or (labels[:, :2] == (1, -1)).all()
         self.calls.append(len(tokens))
         frame, origin = encoded.frame, encoded.features["origin"]
         scale = np.array([frame.scale_x, frame.scale_y])
         masks = np.full((len(tokens), 4, self.cells, self.cells), -20.0, np.float32)
         iou = np.full((len(tokens), 4), 0.1, np.float32)
         windows = np.tile(np.array(frame.whole, np.float32), (len(tokens), 4, 1))
-        for row, at in enumerate((tokens[:, 0] / scale + origin + 0.5).tolist()):
-            under = [one for one in self.disks if np.hypot(at[0] - one[0], at[1] - one[1]) < one[2]]
+        for row, at in enumerate(tokens[:, :2] / scale + origin):
+            under = [one for one in self.disks if (_in_box(one, at) if boxes else _under(one, at[0] + 0.5))]
             if not under:
                 continue
             x, y, radius = min(under, key=lambda one: one[2])
@@ -79,6 +83,16 @@ class Disks:
         distance = np.hypot(x[None, :] - disk[0], y[:, None] - disk[1])
         logits: NDArray[np.float32] = (self.steep * (disk[2] - distance)).astype(np.float32)
         return logits
+
+
+def _under(disk: Disk, point: NDArray[np.float64]) -> bool:
+    return bool(np.hypot(*(point - disk[:2])) < disk[2])
+
+
+def _in_box(disk: Disk, corners: NDArray[np.float64]) -> bool:
+    """Whether a box (2, 2) and that around the disk are the same but for a fifth."""
+    around = np.add.outer((-disk[2], disk[2]), disk[:2])
+    return bool(overlaps(around.ravel(), corners.reshape(1, 4))[0] > 0.8)
 
 
 def drawn(disk: Disk, width: int, height: int) -> NDArray[np.bool_]:

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from edge_sdk.preprocess import bilinear
 from edge_sdk.tasks.segmentation.decoding import Decoded, EncodedImage
+from edge_sdk.tasks.segmentation.everything.asked import Asked
 from edge_sdk.tasks.segmentation.everything.boxes import box_of, suppress
-from edge_sdk.tasks.segmentation.everything.crop_search import AnswersPoints, point_tokens
+from edge_sdk.tasks.segmentation.everything.crop_search import AnswersPrompts
 from edge_sdk.tasks.segmentation.everything.options import SearchOptions
 from edge_sdk.tasks.segmentation.everything.points import grid
 from edge_sdk.tasks.segmentation.frame import Frame
@@ -54,13 +55,13 @@ def full_size(decoded: Decoded, row: int, mask: int, frame: Frame) -> NDArray[np
 
 
 def passed(
-    decoder: AnswersPoints, encoded: EncodedImage, points: NDArray[np.float64], options: SearchOptions
+    decoder: AnswersPrompts, encoded: EncodedImage, points: NDArray[np.float64], options: SearchOptions
 ) -> list[Kept]:
     """The masks of (n, 2) points that pass both filters."""
     found = []
     for start in range(0, len(points), options.points_per_batch):
         batch = points[start : start + options.points_per_batch]
-        decoded = decoder.decode(encoded, *point_tokens(batch, encoded.frame, decoder.tokens))
+        decoded = decoder.decode(encoded, *Asked(batch).tokens(encoded.frame, decoder.tokens))
         for row in range(len(batch)):
             for mask in MASKS:
                 iou = float(decoded.iou[row, mask])
@@ -79,13 +80,13 @@ def best(kept: list[Kept], options: SearchOptions) -> list[Kept]:
     return [kept[index] for index in suppress(boxes, np.array([one.predicted_iou for one in kept]), options.nms_iou)]
 
 
-def flat(decoder: AnswersPoints, encoded: EncodedImage, options: SearchOptions) -> list[Kept]:
+def flat(decoder: AnswersPrompts, encoded: EncodedImage, options: SearchOptions) -> list[Kept]:
     points = grid(options.points_per_side) * (encoded.frame.width, encoded.frame.height)
     return best(passed(decoder, encoded, points, options), options)
 
 
 def hierarchical(
-    decoder: AnswersPoints, encoded: EncodedImage, options: SearchOptions
+    decoder: AnswersPrompts, encoded: EncodedImage, options: SearchOptions
 ) -> tuple[list[Kept], NDArray[np.float64]]:
     """The masks, and the fine points that were asked for. Of pictures whose sides divide by `points_per_side`."""
     frame, side = encoded.frame, options.points_per_side

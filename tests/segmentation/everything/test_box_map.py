@@ -1,4 +1,4 @@
-"""Which points everything mode asks where the encoder guesses boxes: one in each object, the surest first."""
+"""Which boxes everything mode asks of those that the encoder guesses: one of each object, the surest first."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from edge_sdk.errors import CheckFailed
 from edge_sdk.tasks.segmentation.decoding import EncodedImage
 from edge_sdk.tasks.segmentation.everything.box_map import SAME_IOU, _Guesses, proposals
 from edge_sdk.tasks.segmentation.everything.boxes import overlaps
+from edge_sdk.tasks.segmentation.everything.candidates import HELD_BYTES
 from edge_sdk.tasks.segmentation.everything.crops import Crop
 from edge_sdk.tasks.segmentation.everything.options import resolved
 from edge_sdk.tasks.segmentation.everything.search import Search
@@ -52,42 +53,53 @@ def guessing_encode(crop: Crop) -> EncodedImage:
     )  # fmt: skip
 
 
-def search(decoder: Disks, **more: Any) -> Search:
-    options = resolved(SETTINGS, {"hierarchical": True, **more})
-    return Search(guessing_encode, decoder, options, width=WIDTH, height=HEIGHT, masks=(1, 2, 3), box_map=MAP)
+def search(decoder: Disks, held_bytes: int = HELD_BYTES, **more: Any) -> Search:
+    return Search(
+        guessing_encode, decoder, resolved(SETTINGS, more), width=WIDTH, height=HEIGHT, masks=(1, 2, 3), box_map=MAP,
+        held_bytes=held_bytes,
+    )  # fmt: skip
 
 
 def owner(point: NDArray[np.float64]) -> int | None:
     return next((k for k, (x, y, r) in enumerate(SCENE) if np.hypot(*(point + 0.5 - (x, y))) < r), None)
 
 
-def test_the_surest_points_lie_one_in_each_object() -> None:
+def test_the_surest_boxes_are_one_of_each_object() -> None:
     found = proposals(guessing(SCENE), MAP, frame_of(WIDTH, HEIGHT), most=len(SCENE))
-    assert sorted(owner(point) for point in found.points if owner(point) is not None) == [0, 1, 2]
+    assert sorted(owner(point) for point in found.asked.points if owner(point) is not None) == [0, 1, 2]
     assert found.agreement.min() > 0.9
+    assert found.asked.boxes is not None
+    for point, box in zip(found.asked.points, found.asked.boxes, strict=True):
+        x, y, r = SCENE[owner(point) or 0]
+        assert box == pytest.approx([x - r, y - r, x + r, y + r], abs=1e-3)
 
 
 def test_boxes_that_others_contradict_are_not_asked_about() -> None:
     found = proposals(guessing(SCENE), MAP, frame_of(WIDTH, HEIGHT), most=1000, agreement=0.7)
-    assert all(owner(point) is not None for point in found.points)
+    assert all(owner(point) is not None for point in found.asked.points)
     every = proposals(guessing(SCENE), MAP, frame_of(WIDTH, HEIGHT), most=1000)
-    assert len(every.points) > len(found.points)
-    np.testing.assert_array_equal(every.points[: len(found.points)], found.points)
+    assert len(every.asked) > len(found.asked)
+    np.testing.assert_array_equal(every.asked.points[: len(found.asked)], found.asked.points)
 
 
 @given(
     width=st.integers(1, 400), height=st.integers(1, 400), seed=st.integers(0, 99), most=st.integers(1, 60),
     least=st.floats(0.0, 1.0), cells=st.integers(1, 20),
 )  # fmt: skip
-def test_any_map_gives_points_in_the_picture_the_surest_first(
+def test_any_map_gives_boxes_in_the_picture_the_surest_first(
     width: int, height: int, seed: int, most: int, least: float, cells: int
 ) -> None:
     frame = frame_of(width, height)
     values = np.random.default_rng(seed).normal(-2.0, 3.0, (1, 4, cells, cells)).astype(np.float32)
     found = proposals(values, MAP, frame, most=most, agreement=least)
-    assert len(found.points) == len(found.agreement) <= most
-    assert (found.points >= 0).all()
-    assert (found.points <= (width - 1, height - 1)).all()
+    points, boxes = found.asked.points, found.asked.boxes
+    assert boxes is not None
+    assert len(points) == len(boxes) == len(found.agreement) <= most
+    assert (points >= 0).all()
+    assert (points <= (width - 1, height - 1)).all()
+    assert (boxes >= 0).all()
+    assert (boxes <= (width, height, width, height)).all()
+    assert (boxes[:, 2:] > boxes[:, :2]).all()
     assert (np.diff(found.agreement) <= 0).all()
     assert (found.agreement[1:] >= least).all()  # the first is asked about whatever its agreement
     assert (found.agreement <= 1.0 + 1e-6).all()
@@ -96,7 +108,8 @@ def test_any_map_gives_points_in_the_picture_the_surest_first(
 def test_no_two_boxes_that_are_asked_about_are_of_one_object() -> None:
     frame, values = frame_of(WIDTH, HEIGHT), guessing(SCENE)
     found = proposals(values, MAP, frame, most=1000)
-    boxes = _Guesses(values[0], MAP, frame).at((found.points + 0.5) * (frame.scale_x, frame.scale_y))
+    boxes = found.asked.boxes
+    assert boxes is not None
     for k, box in enumerate(boxes):
         assert overlaps(box, boxes[k + 1 :]).max(initial=0.0) <= SAME_IOU + 1e-4
 
@@ -120,11 +133,20 @@ def test_the_search_finds_what_the_flat_one_finds_with_fewer_points() -> None:
     assert len(SCENE) <= guided.counts.asked <= 20
 
 
-def test_at_most_a_share_of_the_flat_grids_points_is_asked() -> None:
+def test_at_most_a_share_of_the_flat_grids_points_is_asked_as_boxes() -> None:
     found = search(Disks(SCENE, steep=3.0), box_agreement=0.0, points_per_side=8)
     list(found)
     assert found.counts.asked <= found.counts.points == int(0.4 * 64)
     assert found.counts.asked + found.counts.left_out == found.counts.points
+
+
+@pytest.mark.parametrize("held_bytes", [0, 5000])
+def test_masks_that_did_not_fit_into_memory_are_asked_again_by_their_boxes(held_bytes: int) -> None:
+    wanted = list(search(Disks(SCENE, steep=3.0)))
+    tight = search(Disks(SCENE, steep=3.0), held_bytes=held_bytes)
+    found = list(tight)
+    assert tight.counts.again > 0
+    assert [(one.point, one.box, one.area_px) for one in found] == [(one.point, one.box, one.area_px) for one in wanted]
 
 
 def test_each_crop_is_searched_by_its_own_map() -> None:
@@ -155,13 +177,13 @@ def test_a_map_that_holds_no_numbers_is_a_fault_of_the_runtime_and_infinity_is_c
     with pytest.raises(CheckFailed, match="the encoder answered sides that hold NaN"):
         proposals(values, MAP, frame, most=9)
     values[0, 2, 3, 4] = np.inf
-    assert len(proposals(values, MAP, frame, most=9).points) == 9
+    assert len(proposals(values, MAP, frame, most=9).asked) == 9
 
 
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (1, 300), (300, 1), (5, 900)])
-def test_one_point_is_asked_where_no_box_agrees_enough(width: int, height: int) -> None:
+def test_one_box_is_asked_where_no_box_agrees_enough(width: int, height: int) -> None:
     found = proposals(np.zeros((1, 4, 4, 4), np.float32), MAP, frame_of(width, height), most=9, agreement=1.0)
-    assert len(found.points) >= 1
+    assert len(found.asked) >= 1
     everywhere = search(Disks(SCENE, steep=3.0), box_agreement=1.0)
     list(everywhere)
     assert everywhere.counts.asked == 1
@@ -171,5 +193,5 @@ def test_points_are_of_a_picture_whose_scales_differ() -> None:
     """A frame whose extent is rounded: 30 x 3 px in 10 x 1."""
     frame = Frame(width=31, height=4, side=10, extent_width=10, extent_height=2)
     found = proposals(np.full((1, 4, 10, 10), -1.0, np.float32), MAP, frame, most=1)
-    centres = (found.points[0] + 0.5) * (10 / 31, 2 / 4)
+    centres = (found.asked.points[0] + 0.5) * (10 / 31, 2 / 4)
     assert centres % 1.0 == pytest.approx([0.5, 0.5])

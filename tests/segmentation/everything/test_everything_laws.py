@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from edge_sdk.tasks.segmentation import rle
 from edge_sdk.tasks.segmentation.decoding import Decoded
+from edge_sdk.tasks.segmentation.everything.asked import Asked
 from edge_sdk.tasks.segmentation.everything.boxes import box_of, overlaps, suppress
 from edge_sdk.tasks.segmentation.everything.candidates import Candidate, Filter, make_room
 from edge_sdk.tasks.segmentation.everything.clean_up import fill_gaps, remove_islands
@@ -190,8 +191,9 @@ def test_room_is_made_of_what_is_least_likely_to_be_answered(seed: int, count: i
     grids = np.zeros((count, 2, 2), np.float32)
     candidates = [
         Candidate(
-            point=(0.0, 0.0), mask=0, predicted_iou=float(score), stability=1.0, box=box.astype(np.float64),
-            window=None, logits=PartialLogits(part=grid, row=0, column=0, cells=2, outside=-1.0),
+            point=(0.0, 0.0), asked_box=None, mask=0, predicted_iou=float(score), stability=1.0,
+            box=box.astype(np.float64), window=None,
+            logits=PartialLogits(part=grid, row=0, column=0, cells=2, outside=-1.0),
         )
         for score, box, grid in zip(rng.permutation(count) / 12, boxes(rng, count), grids, strict=True)
     ]  # fmt: skip
@@ -230,7 +232,7 @@ def test_the_box_of_a_candidate_is_in_the_callers_pixels_and_nothing_is_no_candi
         windows = np.broadcast_to(np.array(window, np.float32), (2, 1, 4))
         iou = np.ones((2, 1), np.float32)
         decoded = Decoded(masks=masks, iou=iou, windows=windows, whole_frame=window == there.whole)
-        (one,) = passes.candidates(decoded, np.zeros((2, 2)))
+        (one,) = passes.candidates(decoded, Asked(np.zeros((2, 2))))
         np.testing.assert_allclose(one.box, box)
 
 

@@ -83,10 +83,12 @@ def test_the_hierarchical_mode_needs_a_confident_logit_that_somebody_states(give
     assert resolved(EverythingSettings(), {**more, "confident_logit": 2}).confident_logit == 2.0
 
 
-def test_hierarchical_goes_by_the_boxes_that_the_encoder_guesses_unless_a_confident_logit_is_stated() -> None:
-    assert not resolved(GUESSING).hierarchical
-    there = resolved(GUESSING, parsed("hierarchical"))
-    assert (there.hierarchical, there.box_agreement) == (True, 0.75)
+def test_the_boxes_that_the_encoder_guesses_are_asked_unless_the_caller_says_otherwise() -> None:
+    for asked in (None, parsed("hierarchical")):
+        there = resolved(GUESSING, asked)
+        assert (there.hierarchical, there.box_agreement) == (True, 0.75)
+    for asked in (parsed("flat"), {"confident_logit": 2.0}):
+        assert not resolved(GUESSING, asked).hierarchical
     assert resolved(GUESSING, {"box_agreement": 0.5}).box_agreement == 0.5
     assert resolved(GUESSING, all_of(resolved(GUESSING))) == resolved(GUESSING)
     by_grid = {"hierarchical": True, "confident_logit": 2.0}
@@ -97,13 +99,15 @@ def test_hierarchical_goes_by_the_boxes_that_the_encoder_guesses_unless_a_confid
     for one in (GUESSING, CALIBRATED):
         assert resolved(one, by_grid | {"points_per_side": 8}).most_points() == 7 * 7
     most = [
-        resolved(one, how).most_points() for one in (GUESSING, CALIBRATED) for how in (None, {"hierarchical": True})
+        resolved(one, how).most_points()
+        for one in (GUESSING, CALIBRATED)
+        for how in (parsed("flat"), parsed("hierarchical"))
     ]
     assert most == [100, 40, 400, 19 * 19]
 
 
 def test_of_two_thresholds_that_exclude_each_other_the_later_one_counts_and_both_together_are_refused() -> None:
-    there = all_of(resolved(GUESSING)).changed(confident_logit=2.0)
+    there = all_of(resolved(GUESSING, {"points_per_side": 8})).changed(confident_logit=2.0)
     assert resolved(GUESSING, there).box_agreement is None
     back = there.changed(box_agreement=0.5)
     assert (back.confident_logit, resolved(GUESSING, back).box_agreement) == (None, 0.5)

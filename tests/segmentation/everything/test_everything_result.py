@@ -86,7 +86,7 @@ def test_files_are_written_by_their_suffix(two: Everything, tmp_path: Path) -> N
 
 
 def test_it_says_in_one_line_what_was_found(two: Everything) -> None:
-    assert two.line() == "2 masks, 50 % covered  part.png  80 of 100 points asked"
+    assert two.line() == "2 masks, 50 % covered  part.png  80 of 100 prompts asked"
     assert repr(two) == "<Everything 2 masks, part.png, 12 x 8 px>"
     assert repr(two[0]) == "<Mask at (2.5, 2.5): predicted IoU 0.900>"
     none = Everything(masks=(), width=WIDTH, height=HEIGHT, ran=RAN)

@@ -18,7 +18,7 @@ from edge_sdk.errors import Stopped
 from edge_sdk.progress import Progress, silent
 from edge_sdk.tasks.segmentation.decoding import Decoded, EncodedImage
 from edge_sdk.tasks.segmentation.everything.candidates import HELD_BYTES
-from edge_sdk.tasks.segmentation.everything.crop_search import AnswersPoints
+from edge_sdk.tasks.segmentation.everything.crop_search import AnswersPrompts
 from edge_sdk.tasks.segmentation.everything.crops import Crop
 from edge_sdk.tasks.segmentation.everything.options import SearchOptions, resolved
 from edge_sdk.tasks.segmentation.everything.search import Search
@@ -33,7 +33,7 @@ OPTIONS = resolved(
 
 
 def search(
-    decoder: AnswersPoints, options: SearchOptions = OPTIONS, *, width: int = WIDTH, height: int = HEIGHT,
+    decoder: AnswersPrompts, options: SearchOptions = OPTIONS, *, width: int = WIDTH, height: int = HEIGHT,
     progress: Progress = silent, held_bytes: int = HELD_BYTES, encoder: Any = encode,
 ) -> Search:  # fmt: skip
     return Search(

@@ -1,7 +1,7 @@
-"""Where an encoder says that objects are: a box guessed in each cell of a map, and which of them to ask about. Knows
-numbers; no decoder, no mask.
+"""Where an encoder says that objects are: a box guessed in each cell of a map, and which of them to ask. Knows numbers;
+no decoder, no mask.
 
-A guess is worth asking about where others agree with it: in all cells of one object the encoder guesses the same box,
+A guess is worth asking where others agree with it: in all cells of one object the encoder guesses the same box,
 between objects and on a ground each cell guesses another. So a box is compared with those that are guessed inside it.
 An object need not fill its box, so only the share of them that agrees best counts.
 """
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_sdk.errors import CheckFailed
+from edge_sdk.tasks.segmentation.everything.asked import Asked
 from edge_sdk.tasks.segmentation.everything.boxes import Suppression
 from edge_sdk.tasks.segmentation.frame import Frame
 from edge_sdk.tasks.segmentation.settings import BoxMap
@@ -23,22 +24,24 @@ ACROSS = 5
 """Guesses that a box is compared with along each of its sides."""
 AGREEING = ACROSS**2 // 3
 """Of them, those that agree best count: a diagonal tool fills a third of its box."""
-SAME_IOU = 0.7
-"""Of boxes that overlap by more, one is asked about: they are of one object."""
+SAME_IOU = 0.75
+"""Of boxes that overlap by more, one is asked: they are of one object."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Proposals:
-    """What to ask, the best first. points: float64 (n, 2), x and y in px of the picture, where an integer is the centre
-    of a pixel. agreement: float32 (n,), 0 to 1, how much the guesses inside each box agree with it."""
+    """What to ask, the best first. asked: boxes in the picture, and the cell in each from which it was guessed, px of
+    the picture, where an integer is the centre of a pixel.
 
-    points: NDArray[np.float64]
+    agreement: float32 (n,), 0 to 1, how much the guesses inside each box agree with it."""
+
+    asked: Asked
     agreement: NDArray[np.float32]
 
 
 def proposals(values: Array, box_map: BoxMap, frame: Frame, *, most: int, agreement: float = 0.0) -> Proposals:
-    """At most `most` cells of the map whose boxes have at least this agreement, and are not of one object; where none
-    has it, the one with the highest.
+    """At most `most` boxes of the map that have at least this agreement, and are not of one object; where none has it,
+    the one with the highest.
 
     values: float32 (1, 4, n, n), the encoder's output as `box_map` describes it. Raises CheckFailed where it holds NaN.
     """
@@ -49,7 +52,8 @@ def proposals(values: Array, box_map: BoxMap, frame: Frame, *, most: int, agreem
     guesses = _Guesses(values[0], box_map, frame)
     rows, columns = frame.valid(values.shape[-1])
     grid = np.stack(np.meshgrid(np.arange(columns.start, columns.stop), np.arange(rows.start, rows.stop)), axis=-1)
-    centres = (grid.reshape(-1, 2) + 0.5) * guesses.cell_px
+    # The middle of a cell may lie beyond a thin picture, and a box around it would have no area there.
+    centres = np.minimum((grid.reshape(-1, 2) + 0.5) * guesses.cell_px, frame.extent[::-1])
     found = guesses.at(centres)
     agreeing = guesses.agreement(found)
     walk, chosen = Suppression(found, agreeing, SAME_IOU), list[int]()
@@ -58,9 +62,10 @@ def proposals(values: Array, box_map: BoxMap, frame: Frame, *, most: int, agreem
             break
         chosen.append(index)
         walk.keep()
-    points = centres[chosen] / (frame.scale_x, frame.scale_y) - 0.5
-    inside = np.clip(points, 0.0, np.array([frame.width - 1, frame.height - 1], np.float64))
-    return Proposals(points=inside, agreement=agreeing[chosen])
+    scale, size = np.array([frame.scale_x, frame.scale_y]), np.array([frame.width, frame.height], np.float64)
+    points = np.clip(centres[chosen] / scale - 0.5, 0.0, size - 1.0)
+    boxes = np.clip(found[chosen] / np.tile(scale, 2), 0.0, np.tile(size, 2))
+    return Proposals(asked=Asked(points, boxes), agreement=agreeing[chosen])
 
 
 class _Guesses:

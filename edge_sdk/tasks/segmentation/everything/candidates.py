@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_sdk.tasks.segmentation.decoding import Decoded
+from edge_sdk.tasks.segmentation.everything.asked import Asked
 from edge_sdk.tasks.segmentation.everything.boxes import box_of, suppress
 from edge_sdk.tasks.segmentation.everything.full_size import part_above
 from edge_sdk.tasks.segmentation.everything.options import SearchOptions
@@ -22,7 +23,8 @@ HELD_BYTES = 64 * 2**20
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Candidate:
-    """One mask at low resolution. point: (x, y) px of the crop, and which of its masks this is.
+    """One mask at low resolution. point: (x, y) px of the crop, and asked_box: x0, y0, x1, y1, None = the point was
+    asked. mask: which of the prompt's masks this is.
 
     stability: at low resolution. box: float64 (4,), px of the crop, continuous. logits: over `window` in frame px
     (None = the whole frame), as far as full size depends on them; None where they were given up and have to be decoded
@@ -30,6 +32,7 @@ class Candidate:
     """
 
     point: tuple[float, float]
+    asked_box: tuple[float, float, float, float] | None
     mask: int
     predicted_iou: float
     stability: float
@@ -50,14 +53,14 @@ class Filter:
     masks: tuple[int, ...]
     threshold: float
 
-    def candidates(self, decoded: Decoded, points: NDArray[np.float64]) -> list[Candidate]:
-        """Of the answers to (n, 2) points, px of the crop. By predicted IoU first, which needs no pixels; then by
+    def candidates(self, decoded: Decoded, asked: Asked) -> list[Candidate]:
+        """Of the answers to what was asked. By predicted IoU first, which needs no pixels; then by
         stability at low resolution, less the slack of the options, where the picture is and not its padding."""
         passed = decoded.iou[:, self.masks] > np.float32(self.options.predicted_iou)
-        found = [self._candidate(decoded, points, int(n), self.masks[k]) for n, k in np.argwhere(passed)]
+        found = [self._candidate(decoded, asked, int(n), self.masks[k]) for n, k in np.argwhere(passed)]
         return [one for one in found if one is not None]
 
-    def _candidate(self, decoded: Decoded, points: NDArray[np.float64], prompt: int, mask: int) -> Candidate | None:
+    def _candidate(self, decoded: Decoded, asked: Asked, prompt: int, mask: int) -> Candidate | None:
         logits, window = decoded.masks[prompt, mask], decoded.window(prompt, mask)
         rows, columns = self.frame.valid(logits.shape[0], window)
         seen = logits[rows, columns]
@@ -67,10 +70,14 @@ class Filter:
         box = self._box(seen, rows.start, columns.start, logits.shape[0], window)
         if box is None:
             return None
-        x, y = points[prompt]
+        (x, y), rect = asked.points[prompt].tolist(), None
+        if asked.boxes is not None:
+            left, top, right, bottom = asked.boxes[prompt].tolist()
+            rect = (left, top, right, bottom)
         return Candidate(
-            point=(float(x), float(y)), mask=mask, predicted_iou=float(decoded.iou[prompt, mask]), stability=stable,
-            box=box, window=window, logits=partial_logits(logits, (rows, columns), level=self.level),
+            point=(x, y), asked_box=rect, mask=mask, predicted_iou=float(decoded.iou[prompt, mask]), stability=stable,
+            box=box, window=window,
+            logits=partial_logits(logits, (rows, columns), level=self.level),
         )  # fmt: skip
 
     @property
@@ -105,11 +112,18 @@ class Filter:
         return exact >= self.options.stability
 
 
+def asked_of(candidates: Sequence[Candidate]) -> Asked:
+    """What each of these was an answer to; all of them to points, or all to boxes."""
+    points = np.array([one.point for one in candidates], np.float64)
+    boxes = [one.asked_box for one in candidates if one.asked_box is not None]
+    return Asked(points, np.array(boxes, np.float64) if boxes else None)
+
+
 def make_room(candidates: Sequence[Candidate], *, overlap: float, held_bytes: int = HELD_BYTES) -> int:
     """Give up the logits of the candidates that are least likely to be answered, until those of the others take at most
     `held_bytes`; how many were given up. Those that others suppress so far go first, then those of low predicted IoU.
 
-    Nothing is lost: a candidate that is answered after all is decoded again from its point. So memory does not grow
+    Nothing is lost: a candidate that is answered after all is decoded again from its prompt. So memory does not grow
     with the number of points.
     """
     held = [one for one in candidates if one.logits is not None]

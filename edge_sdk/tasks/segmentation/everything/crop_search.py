@@ -1,4 +1,4 @@
-"""Everything mode in one crop: asks points, filters, and brings what stays to full size. Knows no other crop."""
+"""Everything mode in one crop: asks prompts, filters, and brings what stays to full size. Knows no other crop."""
 
 from __future__ import annotations
 
@@ -10,20 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_sdk.tasks.segmentation.decoding import Decoded, EncodedImage
+from edge_sdk.tasks.segmentation.everything.asked import Asked
 from edge_sdk.tasks.segmentation.everything.box_map import proposals
 from edge_sdk.tasks.segmentation.everything.boxes import Suppression, box_of, near_crop_rim
-from edge_sdk.tasks.segmentation.everything.candidates import Candidate, Filter, make_room
+from edge_sdk.tasks.segmentation.everything.candidates import Candidate, Filter, asked_of, make_room
 from edge_sdk.tasks.segmentation.everything.crops import Crop
 from edge_sdk.tasks.segmentation.everything.found import FoundMask
 from edge_sdk.tasks.segmentation.everything.full_size import encode_part, part_above, values_at
 from edge_sdk.tasks.segmentation.everything.points import coarse_points, fine_points, grid, most_by_boxes
 from edge_sdk.tasks.segmentation.everything.stability import stability
-from edge_sdk.tasks.segmentation.frame import Frame
-from edge_sdk.tasks.segmentation.prompts import FOREGROUND, NO_TOKEN, PADDING
 from edge_sdk.tasks.segmentation.settings import BoxMap
 
 
-class AnswersPoints(Protocol):
+class AnswersPrompts(Protocol):
     """The decoder, as the search needs it (`decoding.Decoder`). most_rows: prompts that one call of its graph takes.
     tokens: of a prompt, None = any number."""
 
@@ -36,7 +35,7 @@ class AnswersPoints(Protocol):
 
 @dataclass(slots=True, kw_only=True)
 class Counts:
-    """What a search did. points: in all. asked: of the decoder. left_out: the rest, of the hierarchical mode.
+    """What a search did. points: in all; by boxes, how many it asks at most. asked: of the decoder. left_out: the rest.
     candidates: masks that passed the filters. again: masks that were decoded a second time, because their logits did
     not fit into memory. masks: answered."""
 
@@ -56,7 +55,7 @@ class CropSearch:
 
     crop: Crop
     encoded: EncodedImage
-    decoder: AnswersPoints
+    decoder: AnswersPrompts
     passes: Filter
     box_map: BoxMap | None
     held_bytes: int
@@ -73,18 +72,18 @@ class CropSearch:
         elif options.hierarchical:
             self._by_grid(side, *size)
         else:
-            for _ in self._ask(grid(side) * size):
+            for _ in self._ask(Asked(grid(side) * size)):
                 pass
         return self._best(width, height)
 
     def _by_boxes(self, side: int, agreement: float) -> None:
-        """The encoder's boxes first; then a point in each of those with which others agree most."""
+        """The encoder's boxes first; then those with which others agree most are asked."""
         assert self.box_map is not None
         most = most_by_boxes(side)
         values = self.encoded.features[self.box_map.output]
         found = proposals(values, self.box_map, self.passes.frame, most=most, agreement=agreement)
-        self.counts.left_out += most - len(found.points)
-        for _ in self._ask(found.points):
+        self.counts.left_out += most - len(found.asked)
+        for _ in self._ask(found.asked):
             pass
 
     def _by_grid(self, side: int, width: int, height: int) -> None:
@@ -94,7 +93,7 @@ class CropSearch:
         pixels, covered = fine.astype(np.int64), np.zeros(len(fine), np.bool_)
         confident = self.passes.options.confident_logit
         assert confident is not None
-        for batch in self._ask(coarse_points(side, width, height)):
+        for batch in self._ask(Asked(coarse_points(side, width, height))):
             for one in batch:
                 if self.passes.is_stable(one):
                     assert one.logits is not None
@@ -102,17 +101,17 @@ class CropSearch:
                     covered[~covered] = values > np.float32(confident)
         self.counts.left_out += int(covered.sum())
         coarse = len(self._candidates)
-        for _ in self._ask(fine[~covered]):
+        for _ in self._ask(Asked(fine[~covered])):
             pass
         # Of equal predicted IoU those of fine points win, as in TinySAM.
         self._candidates = self._candidates[coarse:] + self._candidates[:coarse]
 
-    def _ask(self, points: NDArray[np.float64]) -> Iterator[list[Candidate]]:
-        """Candidates of each batch of (n, 2) points, px of the crop, while their logits are there for sure."""
+    def _ask(self, asked: Asked) -> Iterator[list[Candidate]]:
+        """Candidates of each batch of prompts, while their logits are there for sure."""
         # A batch is one call of the graph at most: progress is shown after each, and no more masks lie in memory.
         step = min(self.passes.options.points_per_batch, self.decoder.most_rows)
-        for start in range(0, len(points), step):
-            batch = points[start : start + step]
+        for start in range(0, len(asked), step):
+            batch = asked[start : start + step]
             found = self.passes.candidates(self._decode(batch), batch)
             self._candidates += found
             self.counts.asked, self.counts.candidates = (
@@ -122,8 +121,8 @@ class CropSearch:
             make_room(self._candidates, overlap=self.passes.options.nms_iou, held_bytes=self.held_bytes)
             self.tell()
 
-    def _decode(self, points: NDArray[np.float64]) -> Decoded:
-        return self.decoder.decode(self.encoded, *point_tokens(points, self.passes.frame, self.decoder.tokens))
+    def _decode(self, asked: Asked) -> Decoded:
+        return self.decoder.decode(self.encoded, *asked.tokens(self.passes.frame, self.decoder.tokens))
 
     def _best(self, width: int, height: int) -> Iterator[FoundMask]:
         """Candidates at full size, best first. Only those that no better one suppresses are brought there, and one that
@@ -147,14 +146,14 @@ class CropSearch:
             if id(one) not in wanted:
                 one.logits = None  # suppressed meanwhile
         held = sum(one.logits.nbytes for one in needed if one.logits is not None)
-        missing: dict[tuple[float, float], list[Candidate]] = {}
+        missing: dict[tuple[object, object], list[Candidate]] = {}
         for one in needed:
             if one.logits is None:
-                missing.setdefault(one.point, []).append(one)
-        points = list(missing)[: self.passes.options.points_per_batch]
-        decoded = self._decode(np.array(points))
-        for row, point in enumerate(points):
-            for one in missing[point]:
+                missing.setdefault((one.point, one.asked_box), []).append(one)
+        prompts = list(missing.values())[: self.passes.options.points_per_batch]
+        decoded = self._decode(asked_of([group[0] for group in prompts]))
+        for row, group in enumerate(prompts):
+            for one in group:
                 logits = self.passes.partial(decoded.masks[row, one.mask], one.window)
                 if row and held + logits.nbytes > self.held_bytes:
                     return
@@ -180,14 +179,3 @@ class CropSearch:
             predicted_iou=one.predicted_iou, stability=stable, point=(one.point[0] + left, one.point[1] + top),
             crop=self.crop.box,
         )  # fmt: skip
-
-
-def point_tokens(
-    points: NDArray[np.float64], frame: Frame, tokens: int | None
-) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """float32 (n, T, 2) in frame px and int32 (n, T): one point on the object each, and the padding token. tokens: T
-    where the graph states it, None = 2."""
-    xy = np.zeros((len(points), tokens or 2, 2), np.float32)
-    labels = np.full(xy.shape[:2], NO_TOKEN, np.int32)
-    xy[:, 0], labels[:, :2] = frame.forward(points), (FOREGROUND, PADDING)
-    return xy, labels

@@ -55,15 +55,15 @@ class EverythingOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     is up to this much below the threshold is measured at full size before it is dropped (1 = every mask, as
     segment-anything does). nms_iou: of two masks whose boxes overlap by more, as IoU, the one with the better predicted
     IoU stays [box_nms_thresh]. hierarchical: find out first where objects are, and ask there. Where the bundle states a
-    `box_agreement`, by boxes: its encoder guesses the box of the object at each place, and a point is asked in each box
-    that the guesses inside it agree with at least so much, at most 0.4 times as many points as the flat grid has. Else
-    by grid, and where the caller states a `confident_logit`: a coarse grid first, and finer points only where no mask
-    has a logit above it [TinySAM's high_score_thresh]; it needs a multiple of 4 as points_per_side, and its grid has
-    points_per_side - 1 points along each side. Where there is neither threshold, `hierarchical` is refused.
-    crop_layers: of overlapping crops that are looked at too [crop_n_layers]; crop_overlap: of neighbours, as a share of
-    the shorter side [crop_overlap_ratio]; crop_points_divisor: of points per side, from one layer to the next
-    [crop_n_points_downscale_factor]; crop_nms_iou: as nms_iou, for masks of different crops [crop_nms_thresh].
-    min_region_area_px: smaller gaps are filled and smaller islands removed; 0 = none.
+    `box_agreement`, by boxes, unless this is no: its encoder guesses the box of the object at each place, and those
+    boxes are asked that the guesses inside them agree with most and at least so much, at most 0.4 times as many as the
+    flat grid has points. Else by grid, and where the caller states a `confident_logit`: a coarse grid first, and finer
+    points only where no mask has a logit above it [TinySAM's high_score_thresh]; it needs a multiple of 4 as
+    points_per_side, and its grid has points_per_side - 1 points along each side. Where there is neither threshold,
+    `hierarchical` is refused. crop_layers: of overlapping crops that are looked at too [crop_n_layers]; crop_overlap:
+    of neighbours, as a share of the shorter side [crop_overlap_ratio]; crop_points_divisor: of points per side, from
+    one layer to the next [crop_n_points_downscale_factor]; crop_nms_iou: as nms_iou, for masks of different crops
+    [crop_nms_thresh]. min_region_area_px: smaller gaps are filled and smaller islands removed; 0 = none.
 
     Raises BadUsage: a value of another type or out of range, however the options are made.
     """
@@ -120,7 +120,8 @@ def resolved(settings: EverythingSettings, given: Options = None) -> SearchOptio
         )
     values = msgspec.structs.asdict(given) if isinstance(given, EverythingOptions) else given or {}
     stated = _stated(values)
-    out = _converted({**msgspec.structs.asdict(settings), **stated})
+    by_boxes = settings.box_agreement is not None and "confident_logit" not in stated
+    out = _converted({**msgspec.structs.asdict(settings), "hierarchical": by_boxes, **stated})
     if "box_agreement" in stated and settings.box_agreement is None:
         raise BadUsage(
             "box_agreement is for bundles that state one, and this bundle states none",

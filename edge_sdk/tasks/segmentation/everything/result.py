@@ -16,7 +16,7 @@ from edge_sdk.tasks.segmentation.masks import MasksOfPicture
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Everything(MasksOfPicture[FoundMask]):
     """All masks of one picture, in the order in which they win over each other: of smaller crops first, then by
-    predicted IoU. counts: points and candidates."""
+    predicted IoU. counts: prompts and candidates."""
 
     counts: Counts = field(default_factory=Counts)
 
@@ -25,8 +25,8 @@ class Everything(MasksOfPicture[FoundMask]):
         return {"counts": dataclasses.asdict(self.counts)}
 
     def line(self) -> str:
-        """Number of masks, what they cover, picture, points and notes."""
-        points = f"{self.counts.asked} of {counted(self.counts.points, 'point')} asked"
+        """Number of masks, what they cover, picture, prompts and notes."""
+        points = f"{self.counts.asked} of {counted(self.counts.points, 'prompt')} asked"
         notes = "".join(f" [{note}]" for note in self.notes)
         what = f"{counted(len(self), 'mask')}, {percent(self.covered, 0)} covered"
         return f"{what}  {shown(self.source)}  {points}{notes}"

@@ -11,7 +11,7 @@ from edge_sdk.progress import Progress, silent
 from edge_sdk.tasks.segmentation.decoding import EncodedImage
 from edge_sdk.tasks.segmentation.everything.boxes import overlaps
 from edge_sdk.tasks.segmentation.everything.candidates import HELD_BYTES, Filter
-from edge_sdk.tasks.segmentation.everything.crop_search import AnswersPoints, Counts, CropSearch
+from edge_sdk.tasks.segmentation.everything.crop_search import AnswersPrompts, Counts, CropSearch
 from edge_sdk.tasks.segmentation.everything.crops import Crop, crops_of, smallest_first
 from edge_sdk.tasks.segmentation.everything.found import FoundMask, cleaned
 from edge_sdk.tasks.segmentation.everything.options import SearchOptions
@@ -34,7 +34,7 @@ class Search:
     """
 
     def __init__(
-        self, encode: Callable[[Crop], EncodedImage], decoder: AnswersPoints, options: SearchOptions, *,
+        self, encode: Callable[[Crop], EncodedImage], decoder: AnswersPrompts, options: SearchOptions, *,
         width: int, height: int, masks: Sequence[int], threshold: float = 0.0, box_map: BoxMap | None = None,
         progress: Progress = silent, held_bytes: int = HELD_BYTES,
     ) -> None:  # fmt: skip
