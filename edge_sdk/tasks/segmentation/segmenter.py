@@ -221,8 +221,8 @@ class PromptSegmenter(Running[Source, Segmentation]):
     def everything(self, source: Source, /, *, options: Options = None, progress: Progress = silent) -> Everything:
         """Masks of all that a picture shows. source: a picture, or an `EncodedImage`. options: `EverythingOptions`, or
         values by name; what they don't state is as in `everything_options`. progress: called with the
-        number of finished points, the number of all points, and the number of masks and candidates so far in words;
-        before the first point, after each call of the decoder, and at the end. An exception that it raises ends the
+        number of finished prompts, the number of all prompts, and the number of masks and candidates so far in words;
+        before the first prompt, after each call of the decoder, and at the end. An exception that it raises ends the
         search.
 
         Raises BadInput that names the picture, CheckFailed (the runtime's answer is not finite), BadUsage (options that
@@ -239,7 +239,7 @@ class PromptSegmenter(Running[Source, Segmentation]):
 
     @known_arguments(options=EverythingOptions.__struct_fields__)
     def everything_stream(self, source: Source, /, *, options: Options = None, progress: Progress = silent) -> Search:
-        """As `everything`, as an iterable. Without crops the search of all points comes before the first mask, as masks
+        """As `everything`, as an iterable. Without crops the search of all places comes before the first mask, as masks
         suppress each other; only their resizing to full size is left then. With `crop_layers` the masks of a crop come
         before the next crop is encoded; with `min_region_area_px` all of them come at the end. Stop iterating to
         cancel. Raises as `everything`."""

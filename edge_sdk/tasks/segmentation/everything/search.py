@@ -29,7 +29,7 @@ class Search:
 
     encode: the encoded picture of a crop; crops are taken one at a time. masks: which of the decoder's masks are looked
     at. threshold: of logits, above which a pixel is in a mask. box_map: of the encoder; a search by boxes needs it.
-    progress: (finished points, all points, masks and candidates so far), before the first point, after each call of the
+    progress: (finished prompts, all prompts, masks and candidates so far), before the first, after each call of the
     decoder, and at the end. held_bytes: most memory of logits of candidates (`candidates.make_room`).
     """
 
