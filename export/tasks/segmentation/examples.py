@@ -89,21 +89,21 @@ def sections_of(
         reference.take("after", times=_REFERENCES)
         ran = segmenter.set_image(chosen[0].pixels())
         info = segmenter.predict(ran, points="centre").ran
-        points = resolved(segmenter.settings.everything).most_points()
+        prompts = resolved(segmenter.settings.everything).most_prompts()
     if not shown_:
         return []
     measured = Times(ms=times, ran=f"{info.variant} on {info.runtime}", noise=reference.noise())
     return [
         Section(title="On test pictures", blocks=(Text(text=_ABOUT), Gallery(examples=tuple(shown_), columns=3))),
-        _interactive(measured, len(chosen), points),
+        _interactive(measured, len(chosen), prompts),
     ]
 
 
-def _interactive(times: Times, pictures: int, points: int) -> Section:
+def _interactive(times: Times, pictures: int, prompts: int) -> Section:
     what = {
         "set_image": "encode a picture in memory, once for any number of prompts",
         "click": "one point on a picture that is encoded, to the mask at the picture's own size",
-        "everything": f"all masks of an encoded picture, by {points} points at most",
+        "everything": f"all masks of an encoded picture, by {prompts} prompts at most",
     }
     rows = tuple(
         (name.replace("click", "one click"), what[name], times.median(name), str(len(values)))

@@ -97,9 +97,9 @@ def test_the_boxes_that_the_encoder_guesses_are_asked_unless_the_caller_says_oth
     with pytest.raises(BadUsage, match="points_per_side is 10, no multiple of 4"):
         resolved(GUESSING, by_grid)
     for one in (GUESSING, CALIBRATED):
-        assert resolved(one, by_grid | {"points_per_side": 8}).most_points() == 7 * 7
+        assert resolved(one, by_grid | {"points_per_side": 8}).most_prompts() == 7 * 7
     most = [
-        resolved(one, how).most_points()
+        resolved(one, how).most_prompts()
         for one in (GUESSING, CALIBRATED)
         for how in (parsed("flat"), parsed("hierarchical"))
     ]

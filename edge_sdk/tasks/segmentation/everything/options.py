@@ -35,8 +35,8 @@ class SearchOptions(EverythingSettings, frozen=True, kw_only=True, forbid_unknow
     crop_nms_iou: float = 0.7
     min_region_area_px: int = 0
 
-    def most_points(self, side: int | None = None) -> int:
-        """Points that are asked at most in one crop. side: points per side there, None = of the whole picture."""
+    def most_prompts(self, side: int | None = None) -> int:
+        """Prompts that are asked at most in one crop. side: points per side there, None = of the whole picture."""
         side = self.points_per_side if side is None else side
         if not self.hierarchical:
             return flat_count(side)

@@ -45,7 +45,7 @@ class Search:
         self._crops = smallest_first(crops_of(width, height, layers=options.crop_layers, overlap=options.crop_overlap))
         self._sides = layer_sides(options.points_per_side, options.crop_layers, options.crop_points_divisor)
         self._progress = progress
-        self._points = sum(options.most_points(self._sides[crop.layer]) for crop in self._crops)
+        self._points = sum(options.most_prompts(self._sides[crop.layer]) for crop in self._crops)
         self.counts = Counts(points=self._points)
 
     def __iter__(self) -> Iterator[FoundMask]:
