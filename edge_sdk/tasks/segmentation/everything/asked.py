@@ -22,7 +22,7 @@ class Asked:
     def __len__(self) -> int:
         return len(self.points)
 
-    def __getitem__(self, which: slice | NDArray[np.bool_] | list[int]) -> Asked:
+    def __getitem__(self, which: slice) -> Asked:
         return Asked(self.points[which], None if self.boxes is None else self.boxes[which])
 
     def tokens(self, frame: Frame, tokens: int | None) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
