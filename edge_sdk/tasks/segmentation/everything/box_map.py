@@ -25,7 +25,8 @@ ACROSS = 5
 AGREEING = ACROSS**2 // 3
 """Of them, those that agree best count: a diagonal tool fills a third of its box."""
 SAME_IOU = 0.75
-"""Of boxes that overlap by more, one is asked: they are of one object."""
+"""Of boxes that overlap by more, one is asked: they are of one object. On training pictures more finds fewer objects
+with the same number of boxes, and less fewer of the segments of BSDS500's photographs, which overlap."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
