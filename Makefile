@@ -20,6 +20,7 @@ check: .venv/dev.stamp
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+	.venv/bin/mypy --config-file=benchmarks/mypy.ini
 	.venv/bin/lint-imports
 
 wheel: | .venv/bin/python

@@ -105,9 +105,7 @@ def toys() -> Iterator[np.ndarray]:
 
     from edge_sdk import folders, preprocess
 
-    with resources.as_file(
-        resources.files("edge_sdk.export.efficientad").joinpath("aliens", "train", "good")
-    ) as shipped:
+    with resources.as_file(resources.files("edge_sdk.export.efficientad") / "aliens" / "train" / "good") as shipped:
         for path in islice(folders.pictures_in(shipped, recursive=False), PICTURES_KEPT):
             yield preprocess.resize(preprocess.read_rgb8(path, bit_depth=None), SIDE, SIDE)
 

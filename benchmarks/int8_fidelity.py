@@ -47,7 +47,9 @@ def measure(name: str, seed: int, asked: argparse.Namespace) -> dict[str, Any]:
     stated, family = SETS[name], registry.family("efficientad")
     training, task = stated_options(stated, seed, asked)
     data = read(stated, asked.data, training, task)
-    trained = family.train(data, training, folder=asked.runs / f"{name}-{seed}", progress=silent)
+    folder = asked.runs / f"{name}-{seed}"
+    planned = family.plan(data, training, folder=folder)
+    trained = family.train(data, training, planned=planned, folder=folder, progress=silent)
     exported = family.graphs(trained)
     made = Made(
         family=family, data=data, options=task, trained=trained, exported=exported, threads=asked.threads,

@@ -117,23 +117,22 @@ def write(out: Path, *, side: int, seed: int, samples: int, variants: tuple[str,
     from edge_sdk.export.tasks.segmentation.golden import golden
     from edge_sdk.export.tasks.segmentation.samples import PromptSamples
     from edge_sdk.export.tasks.segmentation.task import SegmentationExport
-    from edge_sdk.export.tinysam import saved, whole
+    from edge_sdk.export.tinysam import sam_like, saved
     from edge_sdk.export.tinysam.options import TinySamOptions
 
     with tempfile.TemporaryDirectory() as folder:
         saved.write(network(side=side, seed=seed), Path(folder) / saved.NAME)
         kept = Trained(folder=Path(folder), options=TinySamOptions(), run="", steps=0, training_s=0.0, samples=0)
-        found = whole.graphs(kept)
+        found = sam_like.graphs(kept)
     graphs = {role: replace(graph, variants=variants) for role, graph in found.graphs.items()}
     exported = replace(found, graphs=graphs)
     setup = setup_of(exported, tasks.task("segmentation"), family="tinysam", where=out.name)
     pictures = [Drawn(side, at) for at in range(samples)]
+    shown = PromptSamples(pictures=pictures, exported=exported, setup=setup, count=samples, threads=threads)
     made = {}
     for role, graph in graphs.items():
-        shown = PromptSamples(
-            pictures=pictures, exported=exported, setup=setup, role=role, count=samples, threads=threads
-        )
-        made[role] = quantized(graph, shown, threads=threads, force=True)  # errors of random weights say nothing
+        # Errors of random weights say nothing.
+        made[role] = quantized(graph, shown.of(role), threads=threads, force=True)
         print(f"{role} is quantized", flush=True)
     parts = Parts(
         name="random TinySAM", family="tinysam", task="segmentation", exported=exported, quantized=made,

@@ -80,7 +80,9 @@ def ours(*, kind: str, bundle: str, variant: str, runtime: str, size: list[int],
     from edge_sdk.profiling.predicting import Calls
     from edge_sdk.tasks.segmentation.settings import DECODER, ENCODER
 
-    one = edge_sdk.load(bundle, variant=variant, runtime=runtime, threads=threads, self_check=False)
+    one = edge_sdk.load_as(
+        edge_sdk.PromptSegmenter, bundle, variant=variant, runtime=runtime, threads=threads, self_check=False
+    )
     one.cache.limit(pictures=0, size_bytes=0)
     ran = one.explanations
     facts = {

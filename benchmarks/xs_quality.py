@@ -126,7 +126,8 @@ def run(name: str, seed: int, asked: argparse.Namespace) -> dict[str, Any]:
     data = read(stated, asked.data, training, task)
     trained_before = (folder / checkpoint.NAME).exists()
     cpu, wall = time.process_time(), time.monotonic()
-    trained = family.train(data, training, folder=folder, progress=silent)
+    planned = family.plan(data, training, folder=folder)
+    trained = family.train(data, training, planned=planned, folder=folder, progress=silent)
     seconds = {"steps_s": trained.training_s, "threads": asked.threads}
     if not trained_before:  # else this process did not do all of it
         seconds |= {"cpu_s": time.process_time() - cpu, "wall_s": time.monotonic() - wall}
@@ -134,7 +135,8 @@ def run(name: str, seed: int, asked: argparse.Namespace) -> dict[str, Any]:
     onnx = exported.graphs[MODEL].onnx
     (folder / "graph.onnx").write_bytes(onnx)
     inputs = evaluate.prepared(data.test, data.store, exported.preprocessing)
-    masks = Masks.of(data.test, exported.settings.grid)
+    settings: Any = exported.settings
+    masks = Masks.of(data.test, settings.grid)
     scored = evaluate.score_all([float_variant(onnx)], inputs, masks=masks, threads=asked.threads)[0]
     return {
         "set": name, "seed": seed, "training": seconds, "facts": trained.summary(),
