@@ -128,6 +128,25 @@ def test_every_box_is_asked_of_a_model_that_guesses_them(copies: int) -> None:
     for logit in (9.0, -9.0):  # a model whose masks are good, and one that shows nothing
         found = measured(copies, logit=logit, by_boxes=True)
         assert (found.box_agreement, found.confident_logit) == (0.0, None)
+        default, good = EverythingSettings(), logit > 0
+        assert (found.predicted_iou != default.predicted_iou) == (found.stability != default.stability) == good
+
+
+def test_a_mask_of_a_fine_point_covers_no_other_one() -> None:
+    """The coarse points come first; their masks fail, those of the fine points pass."""
+    half = np.zeros((64, 64), bool)
+    half[:, :32] = True
+
+    def answers(one: Annotated, points: NDArray[np.int64]) -> Iterator[Answer]:
+        for number, _ in enumerate(points):
+            score = 0.9 if number >= 16 else 0.0
+            yield np.where(half, 4.0, -4.0).astype(np.float32)[None], np.array([score], np.float32), None
+
+    best = FilterThresholds(predicted_iou=0.5, stability=0.9, precision=1.0, recall=1.0, f_score=1.0)
+    picture = Annotated(np.zeros((64, 64, 3), np.uint8), half[None])
+    found = searched(picture, answers, side=64, points_per_side=16, passing=best)
+    assert np.isneginf(found.level).all()
+    assert found.fine.min() == pytest.approx(1.0)
 
 
 def test_a_confident_logit_is_known_of_good_masks_and_enough_segments() -> None:

@@ -40,7 +40,8 @@ class Disks:
     the picture.
 
     iou: predicted for masks 1 to 3. Beside all disks masks are empty and predicted badly. windows: whether each mask is
-    a grid over a window around its disk. most_rows: of a batch. calls: sizes of the batches that were decoded.
+    a grid over a window around its disk. most_rows: of a batch. calls: sizes of the batches that
+    were decoded; by_boxes: whether each was of boxes.
     """
 
     disks: Sequence[Disk]
@@ -51,11 +52,13 @@ class Disks:
     tokens: int | None = None
     most_rows: int = 1000
     calls: list[int] = field(default_factory=list)
+    by_boxes: list[bool] = field(default_factory=list)
 
     def decode(self, encoded: EncodedImage, tokens: NDArray[np.float32], labels: NDArray[np.int32], /) -> Decoded:
         boxes = bool((labels[:, :2] == (2, 3)).all())
         assert boxes or (labels[:, :2] == (1, -1)).all()
         self.calls.append(len(tokens))
+        self.by_boxes.append(boxes)
         frame, origin = encoded.frame, encoded.features["origin"]
         scale = np.array([frame.scale_x, frame.scale_y])
         masks = np.full((len(tokens), 4, self.cells, self.cells), -20.0, np.float32)

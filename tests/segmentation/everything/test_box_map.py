@@ -105,6 +105,18 @@ def test_any_map_gives_boxes_in_the_picture_the_surest_first(
     assert (found.agreement <= 1.0 + 1e-6).all()
 
 
+@pytest.mark.parametrize(("side", "asked"), [(0.72, 2), (0.78, 1)])
+def test_a_box_within_another_is_asked_where_it_covers_less_than_three_quarters_of_it(side: float, asked: int) -> None:
+    """All cells of one half guess one box, all of the other one as high and `side` as wide, from the same corner."""
+    values = np.zeros((1, 4, 2, 2), np.float32)
+    for column, width in ((0, 60.0 * side), (1, 60.0)):
+        for row in range(2):
+            x, y = 16.0 + 32.0 * column, 16.0 + 32.0 * row
+            values[0, :, row, column] = np.log(np.array([x - 1.0, y - 1.0, 1.0 + width - x, 61.0 - y]) / 64)
+    found = proposals(values, MAP, frame_of(64, 64, side=64), most=9)
+    assert len({round(float(box[2])) for box in found.asked.boxes}) == asked  # type: ignore[union-attr]
+
+
 def test_no_two_boxes_that_are_asked_about_are_of_one_object() -> None:
     frame, values = frame_of(WIDTH, HEIGHT), guessing(SCENE)
     found = proposals(values, MAP, frame, most=1000)
@@ -142,11 +154,24 @@ def test_at_most_a_share_of_the_flat_grids_points_is_asked_as_boxes() -> None:
 
 @pytest.mark.parametrize("held_bytes", [0, 5000])
 def test_masks_that_did_not_fit_into_memory_are_asked_again_by_their_boxes(held_bytes: int) -> None:
-    wanted = list(search(Disks(SCENE, steep=3.0)))
-    tight = search(Disks(SCENE, steep=3.0), held_bytes=held_bytes)
+    wanted, decoder = list(search(Disks(SCENE, steep=3.0))), Disks(SCENE, steep=3.0)
+    tight = search(decoder, held_bytes=held_bytes)
     found = list(tight)
     assert tight.counts.again > 0
+    assert all(decoder.by_boxes)
     assert [(one.point, one.box, one.area_px) for one in found] == [(one.point, one.box, one.area_px) for one in wanted]
+
+
+def test_in_crops_too_at_most_so_many_are_asked_of_each() -> None:
+    """Half as many points a side in the crops: a quarter of the boxes."""
+    found = search(Disks(SCENE, steep=3.0), crop_layers=1, crop_points_divisor=2, points_per_side=8, box_agreement=0.9)
+    list(found)
+    assert found.counts.points == int(0.4 * 64) + 4 * int(0.4 * 16)
+    assert found.counts.asked + found.counts.left_out == found.counts.points
+    assert found.counts.left_out > int(0.4 * 64)  # of all crops together
+    every = search(Disks(SCENE, steep=3.0), crop_layers=1, crop_points_divisor=2, points_per_side=8, box_agreement=0.0)
+    list(every)
+    assert every.counts.asked <= every.counts.points
 
 
 def test_each_crop_is_searched_by_its_own_map() -> None:
@@ -195,3 +220,7 @@ def test_points_are_of_a_picture_whose_scales_differ() -> None:
     found = proposals(np.full((1, 4, 10, 10), -1.0, np.float32), MAP, frame, most=1)
     centres = (found.asked.points[0] + 0.5) * (10 / 31, 2 / 4)
     assert centres % 1.0 == pytest.approx([0.5, 0.5])
+    half, (x, y) = 10 * np.exp(-1.0), centres
+    frame_box = np.clip([x - half, y - half, x + half, y + half], 0.0, [10, 2, 10, 2])
+    assert found.asked.boxes is not None
+    assert found.asked.boxes[0] == pytest.approx(frame_box * (31 / 10, 4 / 2, 31 / 10, 4 / 2), rel=1e-5)
