@@ -123,7 +123,7 @@ def test_a_plan_says_that_weights_are_exported_as_they_are(
         code, shown, _ = called(capsys, *words, *out, "--json")
         assert (json.loads(shown)["trains"], json.loads(shown)["finished"]) == (False, True)
     code, shown, _ = called(capsys, "train", "tinysam", folder, *given, "--steps", "3", *out)
-    then = "thresholds of everything mode, hierarchical search of everything mode, quantization and evaluation"
+    then = "thresholds of everything mode, quantization and evaluation"
     assert f"training             3 steps; then {then}\n" in shown
 
 
@@ -261,11 +261,11 @@ def test_weights_as_they_are_become_a_bundle_that_verifies(weights: Path, tmp_pa
         assert shapes == [(60, 80)] * 3
         refined = segmenter.predict(image, boxes=[6, 5, 30, 25], refine=1).best
         assert refined.window is not None
-        assert segmenter.everything(image).counts.points == 16
-        by_boxes = segmenter.everything(image, options={"hierarchical": True}).counts
+        assert segmenter.everything(image, options={"hierarchical": False}).counts.points == 16
+        by_boxes = segmenter.everything(image).counts
         assert by_boxes.points == 6  # of 16, by the boxes that the encoder guesses
         assert 1 <= by_boxes.asked <= 6
-        in_crops = segmenter.everything(rgb, options={"hierarchical": True, "crop_layers": 1}).counts
+        in_crops = segmenter.everything(rgb, options={"crop_layers": 1}).counts
         assert in_crops.points == 5 * 6
     again = builder.plan(family, None, options, SegmentationOptions(), wanted, folder=tmp_path / "run")
     assert again.replaces  # the same weights, so its own bundle
