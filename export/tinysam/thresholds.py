@@ -59,7 +59,7 @@ def measured(
     """The settings for one model, from PICTURES pictures of `mixture`: drawn scenes that no training saw, and marked
     pictures, which a training may have seen. The same model, mixture and seed give the same settings. by_boxes: of a
     model whose encoder guesses boxes; its hierarchical search goes by all of them, the surest first, and needs no
-    threshold: at 0.7, segments of photographs are lost that drawn scenes don't show.
+    threshold: at 0.7, segments of BSDS500's `val` are lost that drawn scenes don't show.
 
     Where no mask of the model is good, the thresholds of segment-anything stay, which let little through.
     """

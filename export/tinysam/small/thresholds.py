@@ -20,7 +20,8 @@ from edge_sdk.tasks.segmentation.settings import BoxMap, EverythingSettings
 BOX_MAP = BoxMap(output=SIDES, least=SIDE_LOGS[0], most=SIDE_LOGS[1])
 """What the encoder guesses, as the decoder reads it."""
 POINTS_PER_SIDE = 16
-"""Of everything mode, where the bundle says nothing else: 256 points, 24 px of a frame of 384 apart."""
+"""Of everything mode, where the bundle says nothing else: up to 102 boxes, or 256 points, 24 px apart in a
+frame of 384."""
 _ROWS = 16
 """Points of one run of the decoder."""
 

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from edge_sdk.preprocess import bilinear
 from edge_sdk.tasks.segmentation.decoding import Decoded, EncodedImage
-from edge_sdk.tasks.segmentation.everything.asked import Asked
 from edge_sdk.tasks.segmentation.everything.boxes import box_of, suppress
 from edge_sdk.tasks.segmentation.everything.crop_search import AnswersPrompts
 from edge_sdk.tasks.segmentation.everything.options import SearchOptions
 from edge_sdk.tasks.segmentation.everything.points import grid
+from edge_sdk.tasks.segmentation.everything.search_prompts import SearchPrompts
 from edge_sdk.tasks.segmentation.frame import Frame
 
 MASKS = (1, 2, 3)
@@ -61,7 +61,7 @@ def passed(
     found = []
     for start in range(0, len(points), options.points_per_batch):
         batch = points[start : start + options.points_per_batch]
-        decoded = decoder.decode(encoded, *Asked(batch).tokens(encoded.frame, decoder.tokens))
+        decoded = decoder.decode(encoded, *SearchPrompts(batch).tokens(encoded.frame, decoder.tokens))
         for row in range(len(batch)):
             for mask in MASKS:
                 iou = float(decoded.iou[row, mask])

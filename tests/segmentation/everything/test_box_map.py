@@ -66,20 +66,20 @@ def owner(point: NDArray[np.float64]) -> int | None:
 
 def test_the_surest_boxes_are_one_of_each_object() -> None:
     found = proposals(guessing(SCENE), MAP, frame_of(WIDTH, HEIGHT), most=len(SCENE))
-    assert sorted(owner(point) for point in found.asked.points if owner(point) is not None) == [0, 1, 2]
+    assert sorted(owner(point) for point in found.prompts.points if owner(point) is not None) == [0, 1, 2]
     assert found.agreement.min() > 0.9
-    assert found.asked.boxes is not None
-    for point, box in zip(found.asked.points, found.asked.boxes, strict=True):
+    assert found.prompts.boxes is not None
+    for point, box in zip(found.prompts.points, found.prompts.boxes, strict=True):
         x, y, r = SCENE[owner(point) or 0]
         assert box == pytest.approx([x - r, y - r, x + r, y + r], abs=1e-3)
 
 
 def test_boxes_that_others_contradict_are_not_asked_about() -> None:
     found = proposals(guessing(SCENE), MAP, frame_of(WIDTH, HEIGHT), most=1000, agreement=0.7)
-    assert all(owner(point) is not None for point in found.asked.points)
+    assert all(owner(point) is not None for point in found.prompts.points)
     every = proposals(guessing(SCENE), MAP, frame_of(WIDTH, HEIGHT), most=1000)
-    assert len(every.asked) > len(found.asked)
-    np.testing.assert_array_equal(every.asked.points[: len(found.asked)], found.asked.points)
+    assert len(every.prompts) > len(found.prompts)
+    np.testing.assert_array_equal(every.prompts.points[: len(found.prompts)], found.prompts.points)
 
 
 @given(
@@ -92,7 +92,7 @@ def test_any_map_gives_boxes_in_the_picture_the_surest_first(
     frame = frame_of(width, height)
     values = np.random.default_rng(seed).normal(-2.0, 3.0, (1, 4, cells, cells)).astype(np.float32)
     found = proposals(values, MAP, frame, most=most, agreement=least)
-    points, boxes = found.asked.points, found.asked.boxes
+    points, boxes = found.prompts.points, found.prompts.boxes
     assert boxes is not None
     assert len(points) == len(boxes) == len(found.agreement) <= most
     assert (points >= 0).all()
@@ -114,13 +114,13 @@ def test_a_box_within_another_is_asked_where_it_covers_less_than_three_quarters_
             x, y = 16.0 + 32.0 * column, 16.0 + 32.0 * row
             values[0, :, row, column] = np.log(np.array([x - 1.0, y - 1.0, 1.0 + width - x, 61.0 - y]) / 64)
     found = proposals(values, MAP, frame_of(64, 64, side=64), most=9)
-    assert len({round(float(box[2])) for box in found.asked.boxes}) == asked  # type: ignore[union-attr]
+    assert len({round(float(box[2])) for box in found.prompts.boxes}) == asked  # type: ignore[union-attr]
 
 
 def test_no_two_boxes_that_are_asked_about_are_of_one_object() -> None:
     frame, values = frame_of(WIDTH, HEIGHT), guessing(SCENE)
     found = proposals(values, MAP, frame, most=1000)
-    boxes = found.asked.boxes
+    boxes = found.prompts.boxes
     assert boxes is not None
     for k, box in enumerate(boxes):
         assert overlaps(box, boxes[k + 1 :]).max(initial=0.0) <= SAME_IOU + 1e-4
@@ -183,7 +183,17 @@ def test_each_crop_is_searched_by_its_own_map() -> None:
         left, top, right, bottom = one.crop
         assert left <= x < right
         assert top <= y < bottom
-        assert owner(np.array(one.point)) is not None
+        disk = owner(np.array(one.point))
+        assert disk is not None
+        assert one.prompt_box is not None
+        x, y, r = SCENE[disk]
+        if one.predicted_iou > 0.9:  # the disk itself, which may be cut by the crop
+            wanted = np.clip([x - r, y - r, x + r, y + r], (left, top) * 2, (right, bottom) * 2)
+            assert one.prompt_box == pytest.approx(wanted, abs=0.5)
+        assert one.to_json()["prompt_box"] == list(one.prompt_box)
+        written = one.annotation(image_id=1, number=1)
+        assert written["prompt_box"] == list(one.prompt_box)
+        assert "point_coords" not in written
 
 
 def test_progress_ends_with_all_points() -> None:
@@ -202,13 +212,13 @@ def test_a_map_that_holds_no_numbers_is_a_fault_of_the_runtime_and_infinity_is_c
     with pytest.raises(CheckFailed, match="the encoder answered sides that hold NaN"):
         proposals(values, MAP, frame, most=9)
     values[0, 2, 3, 4] = np.inf
-    assert len(proposals(values, MAP, frame, most=9).asked) == 9
+    assert len(proposals(values, MAP, frame, most=9).prompts) == 9
 
 
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (1, 300), (300, 1), (5, 900)])
 def test_one_box_is_asked_where_no_box_agrees_enough(width: int, height: int) -> None:
     found = proposals(np.zeros((1, 4, 4, 4), np.float32), MAP, frame_of(width, height), most=9, agreement=1.0)
-    assert len(found.asked) >= 1
+    assert len(found.prompts) >= 1
     everywhere = search(Disks(SCENE, steep=3.0), box_agreement=1.0)
     list(everywhere)
     assert everywhere.counts.asked == 1
@@ -218,9 +228,9 @@ def test_points_are_of_a_picture_whose_scales_differ() -> None:
     """A frame whose extent is rounded: 30 x 3 px in 10 x 1."""
     frame = Frame(width=31, height=4, side=10, extent_width=10, extent_height=2)
     found = proposals(np.full((1, 4, 10, 10), -1.0, np.float32), MAP, frame, most=1)
-    centres = (found.asked.points[0] + 0.5) * (10 / 31, 2 / 4)
+    centres = (found.prompts.points[0] + 0.5) * (10 / 31, 2 / 4)
     assert centres % 1.0 == pytest.approx([0.5, 0.5])
     half, (x, y) = 10 * np.exp(-1.0), centres
     frame_box = np.clip([x - half, y - half, x + half, y + half], 0.0, [10, 2, 10, 2])
-    assert found.asked.boxes is not None
-    assert found.asked.boxes[0] == pytest.approx(frame_box * (31 / 10, 4 / 2, 31 / 10, 4 / 2), rel=1e-5)
+    assert found.prompts.boxes is not None
+    assert found.prompts.boxes[0] == pytest.approx(frame_box * (31 / 10, 4 / 2, 31 / 10, 4 / 2), rel=1e-5)

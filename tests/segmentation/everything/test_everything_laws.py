@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from edge_sdk.tasks.segmentation import rle
 from edge_sdk.tasks.segmentation.decoding import Decoded
-from edge_sdk.tasks.segmentation.everything.asked import Asked
 from edge_sdk.tasks.segmentation.everything.boxes import box_of, overlaps, suppress
 from edge_sdk.tasks.segmentation.everything.candidates import Candidate, Filter, make_room
 from edge_sdk.tasks.segmentation.everything.clean_up import fill_gaps, remove_islands
@@ -18,6 +17,7 @@ from edge_sdk.tasks.segmentation.everything.full_size import encode_part, part_a
 from edge_sdk.tasks.segmentation.everything.options import resolved
 from edge_sdk.tasks.segmentation.everything.partial_logits import PartialLogits, partial_logits
 from edge_sdk.tasks.segmentation.everything.points import STEPS, coarse_points, fine_points, hierarchical_count
+from edge_sdk.tasks.segmentation.everything.search_prompts import SearchPrompts
 from edge_sdk.tasks.segmentation.frame import Frame
 from edge_sdk.tasks.segmentation.label_map import label_map
 from edge_sdk.tasks.segmentation.settings import EverythingSettings
@@ -191,7 +191,7 @@ def test_room_is_made_of_what_is_least_likely_to_be_answered(seed: int, count: i
     grids = np.zeros((count, 2, 2), np.float32)
     candidates = [
         Candidate(
-            point=(0.0, 0.0), asked_box=None, mask=0, predicted_iou=float(score), stability=1.0,
+            point=(0.0, 0.0), prompt_box=None, mask=0, predicted_iou=float(score), stability=1.0,
             box=box.astype(np.float64), window=None,
             logits=PartialLogits(part=grid, row=0, column=0, cells=2, outside=-1.0),
         )
@@ -232,7 +232,7 @@ def test_the_box_of_a_candidate_is_in_the_callers_pixels_and_nothing_is_no_candi
         windows = np.broadcast_to(np.array(window, np.float32), (2, 1, 4))
         iou = np.ones((2, 1), np.float32)
         decoded = Decoded(masks=masks, iou=iou, windows=windows, whole_frame=window == there.whole)
-        (one,) = passes.candidates(decoded, Asked(np.zeros((2, 2))))
+        (one,) = passes.candidates(decoded, SearchPrompts(np.zeros((2, 2))))
         np.testing.assert_allclose(one.box, box)
 
 

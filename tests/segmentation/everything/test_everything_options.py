@@ -87,8 +87,11 @@ def test_the_boxes_that_the_encoder_guesses_are_asked_unless_the_caller_says_oth
     for asked in (None, parsed("hierarchical")):
         there = resolved(GUESSING, asked)
         assert (there.hierarchical, there.box_agreement) == (True, 0.75)
-    for asked in (parsed("flat"), {"confident_logit": 2.0}):
-        assert not resolved(GUESSING, asked).hierarchical
+    assert not resolved(GUESSING, parsed("flat")).hierarchical
+    stated = {"confident_logit": 2.0, "points_per_side": 8}
+    for by_grid in (stated, all_of(resolved(GUESSING)).changed(**stated)):
+        there = resolved(GUESSING, by_grid)
+        assert (there.hierarchical, there.box_agreement) == (True, None)
     assert resolved(GUESSING, {"box_agreement": 0.5}).box_agreement == 0.5
     assert resolved(GUESSING, all_of(resolved(GUESSING))) == resolved(GUESSING)
     by_grid = {"hierarchical": True, "confident_logit": 2.0}

@@ -1,1 +1,1 @@
-"""Everything mode: masks of all that a picture shows, from a grid of points. numpy and OpenCV alone."""
+"""Everything mode: masks of all that a picture shows, by a grid of points or guessed boxes. numpy and OpenCV alone."""

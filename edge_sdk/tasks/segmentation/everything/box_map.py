@@ -1,7 +1,7 @@
-"""Where an encoder says that objects are: a box guessed in each cell of a map, and which of them to ask. Knows numbers;
-no decoder, no mask.
+"""Where an encoder says that objects are: a box guessed in each cell of a map, and which of them to prompt. Knows
+numbers; no decoder, no mask.
 
-A guess is worth asking where others agree with it: in all cells of one object the encoder guesses the same box,
+A guess is worth a prompt where others agree with it: in all cells of one object the encoder guesses the same box,
 between objects and on a ground each cell guesses another. So a box is compared with those that are guessed inside it.
 An object need not fill its box, so only the share of them that agrees best counts.
 """
@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_sdk.errors import CheckFailed
-from edge_sdk.tasks.segmentation.everything.asked import Asked
 from edge_sdk.tasks.segmentation.everything.boxes import Suppression
+from edge_sdk.tasks.segmentation.everything.search_prompts import SearchPrompts
 from edge_sdk.tasks.segmentation.frame import Frame
 from edge_sdk.tasks.segmentation.settings import BoxMap
 from edge_sdk.tensors import Array
@@ -25,18 +25,18 @@ ACROSS = 5
 AGREEING = ACROSS**2 // 3
 """Of them, those that agree best count: a diagonal tool fills a third of its box."""
 SAME_IOU = 0.75
-"""Of boxes that overlap by more, one is asked: they are of one object. On training pictures more finds fewer objects
+"""Of boxes that overlap by more, one is prompted: they are of one object. On training pictures more finds fewer objects
 with the same number of boxes, and less fewer of the segments of BSDS500's photographs, which overlap."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Proposals:
-    """What to ask, the best first. asked: boxes in the picture, and the cell in each from which it was guessed, px of
-    the picture, where an integer is the centre of a pixel.
+    """What to prompt, the best first. prompts: boxes in the picture, and the cell that guessed each, px of the picture,
+    where an integer is the centre of a pixel.
 
     agreement: float32 (n,), 0 to 1, how much the guesses inside each box agree with it."""
 
-    asked: Asked
+    prompts: SearchPrompts
     agreement: NDArray[np.float32]
 
 
@@ -53,8 +53,9 @@ def proposals(values: Array, box_map: BoxMap, frame: Frame, *, most: int, agreem
     guesses = _Guesses(values[0], box_map, frame)
     rows, columns = frame.valid(values.shape[-1])
     grid = np.stack(np.meshgrid(np.arange(columns.start, columns.stop), np.arange(rows.start, rows.stop)), axis=-1)
-    # The middle of a cell may lie beyond a thin picture, and a box around it would have no area there.
-    centres = np.minimum((grid.reshape(-1, 2) + 0.5) * guesses.cell_px, frame.extent[::-1])
+    starts = grid.reshape(-1, 2) * guesses.cell_px
+    # Of the part of a cell that the picture covers: a thin one ends before the middle of its only cells.
+    centres = (starts + np.minimum(starts + guesses.cell_px, frame.extent[::-1])) / 2
     found = guesses.at(centres)
     agreeing = guesses.agreement(found)
     walk, chosen = Suppression(found, agreeing, SAME_IOU), list[int]()
@@ -66,7 +67,7 @@ def proposals(values: Array, box_map: BoxMap, frame: Frame, *, most: int, agreem
     scale, size = np.array([frame.scale_x, frame.scale_y]), np.array([frame.width, frame.height], np.float64)
     points = np.clip(centres[chosen] / scale - 0.5, 0.0, size - 1.0)
     boxes = np.clip(found[chosen] / np.tile(scale, 2), 0.0, np.tile(size, 2))
-    return Proposals(asked=Asked(points, boxes), agreement=agreeing[chosen])
+    return Proposals(prompts=SearchPrompts(points, boxes), agreement=agreeing[chosen])
 
 
 class _Guesses:

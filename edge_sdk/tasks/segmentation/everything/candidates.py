@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_sdk.tasks.segmentation.decoding import Decoded
-from edge_sdk.tasks.segmentation.everything.asked import Asked
 from edge_sdk.tasks.segmentation.everything.boxes import box_of, suppress
 from edge_sdk.tasks.segmentation.everything.full_size import part_above
 from edge_sdk.tasks.segmentation.everything.options import SearchOptions
 from edge_sdk.tasks.segmentation.everything.partial_logits import PartialLogits, partial_logits
+from edge_sdk.tasks.segmentation.everything.search_prompts import SearchPrompts
 from edge_sdk.tasks.segmentation.everything.stability import stability
 from edge_sdk.tasks.segmentation.frame import Frame, Window
 
@@ -23,7 +23,7 @@ HELD_BYTES = 64 * 2**20
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Candidate:
-    """One mask at low resolution. point: (x, y) px of the crop, and asked_box: x0, y0, x1, y1, None = the point was
+    """One mask at low resolution. point: (x, y) px of the crop, and prompt_box: x0, y0, x1, y1, None = the point was
     asked. mask: which of the prompt's masks this is.
 
     stability: at low resolution. box: float64 (4,), px of the crop, continuous. logits: over `window` in frame px
@@ -32,7 +32,7 @@ class Candidate:
     """
 
     point: tuple[float, float]
-    asked_box: tuple[float, float, float, float] | None
+    prompt_box: tuple[float, float, float, float] | None
     mask: int
     predicted_iou: float
     stability: float
@@ -53,14 +53,14 @@ class Filter:
     masks: tuple[int, ...]
     threshold: float
 
-    def candidates(self, decoded: Decoded, asked: Asked) -> list[Candidate]:
+    def candidates(self, decoded: Decoded, asked: SearchPrompts) -> list[Candidate]:
         """Of the answers to what was asked. By predicted IoU first, which needs no pixels; then by
         stability at low resolution, less the slack of the options, where the picture is and not its padding."""
         passed = decoded.iou[:, self.masks] > np.float32(self.options.predicted_iou)
         found = [self._candidate(decoded, asked, int(n), self.masks[k]) for n, k in np.argwhere(passed)]
         return [one for one in found if one is not None]
 
-    def _candidate(self, decoded: Decoded, asked: Asked, prompt: int, mask: int) -> Candidate | None:
+    def _candidate(self, decoded: Decoded, asked: SearchPrompts, prompt: int, mask: int) -> Candidate | None:
         logits, window = decoded.masks[prompt, mask], decoded.window(prompt, mask)
         rows, columns = self.frame.valid(logits.shape[0], window)
         seen = logits[rows, columns]
@@ -75,7 +75,7 @@ class Filter:
             left, top, right, bottom = asked.boxes[prompt].tolist()
             rect = (left, top, right, bottom)
         return Candidate(
-            point=(x, y), asked_box=rect, mask=mask, predicted_iou=float(decoded.iou[prompt, mask]), stability=stable,
+            point=(x, y), prompt_box=rect, mask=mask, predicted_iou=float(decoded.iou[prompt, mask]), stability=stable,
             box=box, window=window,
             logits=partial_logits(logits, (rows, columns), level=self.level),
         )  # fmt: skip
@@ -112,11 +112,11 @@ class Filter:
         return exact >= self.options.stability
 
 
-def asked_of(candidates: Sequence[Candidate]) -> Asked:
+def prompts_of(candidates: Sequence[Candidate]) -> SearchPrompts:
     """What each of these was an answer to; all of them to points, or all to boxes."""
     points = np.array([one.point for one in candidates], np.float64)
-    boxes = [one.asked_box for one in candidates if one.asked_box is not None]
-    return Asked(points, np.array(boxes, np.float64) if boxes else None)
+    boxes = [one.prompt_box for one in candidates if one.prompt_box is not None]
+    return SearchPrompts(points, np.array(boxes, np.float64) if boxes else None)
 
 
 def make_room(candidates: Sequence[Candidate], *, overlap: float, held_bytes: int = HELD_BYTES) -> int:

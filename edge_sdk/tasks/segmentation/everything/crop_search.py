@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_sdk.tasks.segmentation.decoding import Decoded, EncodedImage
-from edge_sdk.tasks.segmentation.everything.asked import Asked
 from edge_sdk.tasks.segmentation.everything.box_map import proposals
 from edge_sdk.tasks.segmentation.everything.boxes import Suppression, box_of, near_crop_rim
-from edge_sdk.tasks.segmentation.everything.candidates import Candidate, Filter, asked_of, make_room
+from edge_sdk.tasks.segmentation.everything.candidates import Candidate, Filter, make_room, prompts_of
 from edge_sdk.tasks.segmentation.everything.crops import Crop
 from edge_sdk.tasks.segmentation.everything.found import FoundMask
 from edge_sdk.tasks.segmentation.everything.full_size import encode_part, part_above, values_at
 from edge_sdk.tasks.segmentation.everything.points import coarse_points, fine_points, grid, most_by_boxes
+from edge_sdk.tasks.segmentation.everything.search_prompts import SearchPrompts
 from edge_sdk.tasks.segmentation.everything.stability import stability
 from edge_sdk.tasks.segmentation.settings import BoxMap
 
@@ -72,18 +72,18 @@ class CropSearch:
         elif options.hierarchical:
             self._by_grid(side, *size)
         else:
-            for _ in self._ask(Asked(grid(side) * size)):
+            for _ in self._ask(SearchPrompts(grid(side) * size)):
                 pass
         return self._best(width, height)
 
     def _by_boxes(self, side: int, agreement: float) -> None:
-        """The encoder's boxes first; then those with which others agree most are asked."""
+        """The encoder's boxes first; then those with which others agree most are prompted."""
         assert self.box_map is not None
         most = most_by_boxes(side)
         values = self.encoded.features[self.box_map.output]
         found = proposals(values, self.box_map, self.passes.frame, most=most, agreement=agreement)
-        self.counts.left_out += most - len(found.asked)
-        for _ in self._ask(found.asked):
+        self.counts.left_out += most - len(found.prompts)
+        for _ in self._ask(found.prompts):
             pass
 
     def _by_grid(self, side: int, width: int, height: int) -> None:
@@ -93,7 +93,7 @@ class CropSearch:
         pixels, covered = fine.astype(np.int64), np.zeros(len(fine), np.bool_)
         confident = self.passes.options.confident_logit
         assert confident is not None
-        for batch in self._ask(Asked(coarse_points(side, width, height))):
+        for batch in self._ask(SearchPrompts(coarse_points(side, width, height))):
             for one in batch:
                 if self.passes.is_stable(one):
                     assert one.logits is not None
@@ -101,12 +101,12 @@ class CropSearch:
                     covered[~covered] = values > np.float32(confident)
         self.counts.left_out += int(covered.sum())
         coarse = len(self._candidates)
-        for _ in self._ask(Asked(fine[~covered])):
+        for _ in self._ask(SearchPrompts(fine[~covered])):
             pass
         # Of equal predicted IoU those of fine points win, as in TinySAM.
         self._candidates = self._candidates[coarse:] + self._candidates[:coarse]
 
-    def _ask(self, asked: Asked) -> Iterator[list[Candidate]]:
+    def _ask(self, asked: SearchPrompts) -> Iterator[list[Candidate]]:
         """Candidates of each batch of prompts, while their logits are there for sure."""
         # A batch is one call of the graph at most: progress is shown after each, and no more masks lie in memory.
         step = min(self.passes.options.points_per_batch, self.decoder.most_rows)
@@ -121,7 +121,7 @@ class CropSearch:
             make_room(self._candidates, overlap=self.passes.options.nms_iou, held_bytes=self.held_bytes)
             self.tell()
 
-    def _decode(self, asked: Asked) -> Decoded:
+    def _decode(self, asked: SearchPrompts) -> Decoded:
         return self.decoder.decode(self.encoded, *asked.tokens(self.passes.frame, self.decoder.tokens))
 
     def _best(self, width: int, height: int) -> Iterator[FoundMask]:
@@ -149,9 +149,9 @@ class CropSearch:
         missing: dict[tuple[object, object], list[Candidate]] = {}
         for one in needed:
             if one.logits is None:
-                missing.setdefault((one.point, one.asked_box), []).append(one)
+                missing.setdefault((one.point, one.prompt_box), []).append(one)
         prompts = list(missing.values())[: self.passes.options.points_per_batch]
-        decoded = self._decode(asked_of([group[0] for group in prompts]))
+        decoded = self._decode(prompts_of([group[0] for group in prompts]))
         for row, group in enumerate(prompts):
             for one in group:
                 logits = self.passes.partial(decoded.masks[row, one.mask], one.window)
@@ -174,8 +174,11 @@ class CropSearch:
         if near_crop_rim(box, self.crop.box, width, height).any():
             return None
         left, top = self.crop.box[:2]
+        x, y, prompted = *one.point, one.prompt_box
+        if prompted is not None:
+            prompted = (prompted[0] + left, prompted[1] + top, prompted[2] + left, prompted[3] + top)
         return FoundMask(
             runs=encode_part(mask, part.x + left, part.y + top, width=width, height=height),
-            predicted_iou=one.predicted_iou, stability=stable, point=(one.point[0] + left, one.point[1] + top),
-            crop=self.crop.box,
+            predicted_iou=one.predicted_iou, stability=stable, point=(x + left, y + top),
+            prompt_box=prompted, crop=self.crop.box,
         )  # fmt: skip

@@ -20,15 +20,17 @@ class FoundMask(Mask):
     """One mask of everything mode. runs: of the whole picture; pixels are made of them when they are asked for, so that
     hundreds of masks fit into memory.
 
-    stability: at full size, 0..1; of the mask before its clean-up. point: (x, y) px of the picture that was asked for,
-    an integer being the centre of a pixel. crop: as `box`, what was looked at. cleaned: whether small regions were
-    filled or removed.
+    stability: at full size, 0..1; of the mask before its clean-up. point: (x, y) px of the picture that was prompted,
+    an integer being the centre of a pixel. prompt_box: x0, y0, x1, y1, px of the picture, the box that was prompted
+    instead; then `point` is where the encoder guessed it, and may lie beside the mask. crop: as `box`, what was
+    looked at. cleaned: whether small regions were filled or removed.
     """
 
     runs: Rle
     stability: float
     point: tuple[float, float]
     crop: tuple[int, int, int, int]
+    prompt_box: tuple[float, float, float, float] | None = None
     cleaned: bool = False
 
     def __repr__(self) -> str:
@@ -49,17 +51,20 @@ class FoundMask(Mask):
     def to_json(self) -> dict[str, Any]:
         """Plain values; the mask as COCO's run-length encoding."""
         return {
-            **super().to_json(), "stability": self.stability, "point": list(self.point), "crop": list(self.crop),
+            **super().to_json(), "stability": self.stability, "point": list(self.point),
+            "prompt_box": None if self.prompt_box is None else list(self.prompt_box), "crop": list(self.crop),
             "cleaned": self.cleaned,
         }  # fmt: skip
 
     def annotation(self, *, image_id: int, number: int) -> dict[str, Any]:
         """As of every mask, with segment-anything's extra keys; its own `bbox` and `crop_box` are 1 px less wide and
-        high."""
+        high. A mask of a box has `prompt_box` instead of `point_coords`."""
         left, top, right, bottom = self.crop
+        box = self.prompt_box
+        prompt = {"point_coords": [list(self.point)]} if box is None else {"prompt_box": list(box)}
         return {
             **super().annotation(image_id=image_id, number=number), "stability_score": self.stability,
-            "point_coords": [list(self.point)], "crop_box": [left, top, right - left, bottom - top],
+            **prompt, "crop_box": [left, top, right - left, bottom - top],
             "cleaned": self.cleaned,
         }  # fmt: skip
 

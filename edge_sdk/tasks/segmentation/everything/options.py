@@ -1,4 +1,4 @@
-"""Options of everything mode: which points, which thresholds, which crops. Knows no mask, no network."""
+"""Options of everything mode: which prompts, which thresholds, which crops. Knows no mask, no network."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ MOST_CROP_LAYERS = 4
 
 
 class SearchOptions(EverythingSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """All that a search goes by: a bundle's thresholds, or the caller's instead, and the options that no checkpoint
-    has. Their defaults stand here, those of thresholds in `EverythingSettings`; both are segment-anything's.
+    """All that a search goes by: a bundle's thresholds, or the caller's instead, and the options that no bundle
+    states. Their defaults stand here, those of thresholds in `EverythingSettings`; both are segment-anything's.
 
     The names mean what they mean in `EverythingOptions`.
     """
@@ -36,7 +36,7 @@ class SearchOptions(EverythingSettings, frozen=True, kw_only=True, forbid_unknow
     min_region_area_px: int = 0
 
     def most_prompts(self, side: int | None = None) -> int:
-        """Prompts that are asked at most in one crop. side: points per side there, None = of the whole picture."""
+        """Prompts of one crop at most. side: points per side there, None = of the whole picture."""
         side = self.points_per_side if side is None else side
         if not self.hierarchical:
             return flat_count(side)
@@ -49,21 +49,22 @@ class EverythingOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
 
     Thresholds belong to one checkpoint: a bundle states its own (`thresholds.py` finds them from measured samples).
 
-    points_per_side: of the grid laid over the picture. points_per_batch: points whose answers are in memory together.
+    points_per_side: of the grid over the picture. points_per_batch: prompts whose answers are in memory together.
     predicted_iou: masks at or below it are dropped [pred_iou_thresh]. stability: masks below it are dropped
-    [stability_score_thresh]; stability_offset: of the logits. stability_slack: a mask whose stability at low resolution
-    is up to this much below the threshold is measured at full size before it is dropped (1 = every mask, as
-    segment-anything does). nms_iou: of two masks whose boxes overlap by more, as IoU, the one with the better predicted
-    IoU stays [box_nms_thresh]. hierarchical: find out first where objects are, and ask there. Where the bundle states a
-    `box_agreement`, by boxes, unless this is no: its encoder guesses the box of the object at each place, and those
-    boxes are asked that the guesses inside them agree with most and at least so much, at most 0.4 times as many as the
-    flat grid has points. Else by grid, and where the caller states a `confident_logit`: a coarse grid first, and finer
-    points only where no mask has a logit above it [TinySAM's high_score_thresh]; it needs a multiple of 4 as
-    points_per_side, and its grid has points_per_side - 1 points along each side. Where there is neither threshold,
-    `hierarchical` is refused. crop_layers: of overlapping crops that are looked at too [crop_n_layers]; crop_overlap:
-    of neighbours, as a share of the shorter side [crop_overlap_ratio]; crop_points_divisor: of points per side, from
-    one layer to the next [crop_n_points_downscale_factor]; crop_nms_iou: as nms_iou, for masks of different crops
-    [crop_nms_thresh]. min_region_area_px: smaller gaps are filled and smaller islands removed; 0 = none.
+    [stability_score_thresh]; stability_offset: of the logits. stability_slack: a mask whose stability at low
+    resolution is up to this much below the threshold is measured at full size before it is dropped (1 = every mask,
+    as segment-anything does). nms_iou: of two masks whose boxes overlap by more, as IoU, the one with the better
+    predicted IoU stays [box_nms_thresh]. hierarchical: find out first where objects are, and ask there. Where the
+    bundle states a `box_agreement`, by boxes, unless this is no: its encoder guesses the box of the object at each
+    place, and those boxes are prompted that the guesses inside them agree with most and at least so much, at most
+    0.4 times as many as the flat grid has points. Else by grid, and where the caller states a `confident_logit`: a
+    coarse grid first, and finer points only where no mask has a logit above it [TinySAM's high_score_thresh]; it
+    needs a multiple of 4 as points_per_side, and its grid has points_per_side - 1 points along each side. Where
+    there is neither threshold, `hierarchical` is refused. crop_layers: of overlapping crops that are looked at too
+    [crop_n_layers]; crop_overlap: of neighbours, as a share of the shorter side [crop_overlap_ratio];
+    crop_points_divisor: of points per side, from one layer to the next [crop_n_points_downscale_factor];
+    crop_nms_iou: as nms_iou, for masks of different crops [crop_nms_thresh]. min_region_area_px: smaller gaps are
+    filled and smaller islands removed; 0 = none.
 
     Raises BadUsage: a value of another type or out of range, however the options are made.
     """
@@ -120,8 +121,8 @@ def resolved(settings: EverythingSettings, given: Options = None) -> SearchOptio
         )
     values = msgspec.structs.asdict(given) if isinstance(given, EverythingOptions) else given or {}
     stated = _stated(values)
-    by_boxes = settings.box_agreement is not None and "confident_logit" not in stated
-    out = _converted({**msgspec.structs.asdict(settings), "hierarchical": by_boxes, **stated})
+    by_default = settings.box_agreement is not None
+    out = _converted({**msgspec.structs.asdict(settings), "hierarchical": by_default, **stated})
     if "box_agreement" in stated and settings.box_agreement is None:
         raise BadUsage(
             "box_agreement is for bundles that state one, and this bundle states none",

@@ -12,7 +12,7 @@ STEPS = 4
 """Fine steps from one coarse point to the next: the hierarchical mode asks for 1 point in 16 first."""
 
 BY_BOXES = 0.4
-"""By the encoder's boxes, the hierarchical mode asks at most this share of the points of the flat grid."""
+"""By boxes, the hierarchical mode has at most so many prompts, as a share of the points of the flat grid."""
 
 
 def grid(side: int) -> NDArray[np.float64]:
@@ -60,7 +60,7 @@ def flat_count(side: int) -> int:
 
 
 def most_by_boxes(side: int) -> int:
-    """Points that the hierarchical mode asks at most where the encoder guesses boxes."""
+    """Boxes that the hierarchical mode prompts at most."""
     return max(1, int(BY_BOXES * flat_count(side)))
 
 

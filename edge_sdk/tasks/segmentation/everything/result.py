@@ -26,7 +26,7 @@ class Everything(MasksOfPicture[FoundMask]):
 
     def line(self) -> str:
         """Number of masks, what they cover, picture, prompts and notes."""
-        points = f"{self.counts.asked} of {counted(self.counts.points, 'prompt')} asked"
+        prompted = f"{self.counts.asked} of {counted(self.counts.points, 'prompt')} asked"
         notes = "".join(f" [{note}]" for note in self.notes)
         what = f"{counted(len(self), 'mask')}, {percent(self.covered, 0)} covered"
-        return f"{what}  {shown(self.source)}  {points}{notes}"
+        return f"{what}  {shown(self.source)}  {prompted}{notes}"

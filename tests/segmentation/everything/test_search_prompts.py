@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edge_sdk.tasks.segmentation.everything.asked import Asked
+from edge_sdk.tasks.segmentation.everything.search_prompts import SearchPrompts
 from edge_sdk.tasks.segmentation.prompts import checked, tokens_of
 
 
@@ -24,7 +24,7 @@ def test_the_tokens_are_those_of_the_same_prompts_one_by_one(
     points = rng.random((count, 2)) * (width - 1, height - 1)
     low, high = rng.random((count, 2)) * 0.5, 0.5 + rng.random((count, 2)) * 0.5
     boxes = np.concatenate([low, high], axis=1) * (width, height, width, height)
-    asked = Asked(points, boxes if by_boxes else None)
+    asked = SearchPrompts(points, boxes if by_boxes else None)
     prompts = checked(frame, boxes=boxes) if by_boxes else checked(frame, points=points[:, None])
     for found, wanted in zip(asked.tokens(frame, tokens), tokens_of(prompts, frame, tokens=tokens), strict=True):
         np.testing.assert_array_equal(found, wanted)
@@ -32,7 +32,7 @@ def test_the_tokens_are_those_of_the_same_prompts_one_by_one(
 
 @pytest.mark.parametrize("boxes", [None, np.arange(12.0).reshape(3, 4)])
 def test_a_part_is_of_points_and_boxes_alike(boxes: NDArray[np.float64] | None) -> None:
-    asked = Asked(np.arange(6.0).reshape(3, 2), boxes)
+    asked = SearchPrompts(np.arange(6.0).reshape(3, 2), boxes)
     part = asked[1:]
     assert (len(asked), len(part)) == (3, 2)
     np.testing.assert_array_equal(part.points, [[2, 3], [4, 5]])

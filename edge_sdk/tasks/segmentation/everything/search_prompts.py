@@ -12,9 +12,9 @@ from edge_sdk.tasks.segmentation.prompts import BOTTOM_RIGHT, FOREGROUND, NO_TOK
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Asked:
+class SearchPrompts:
     """Prompts in n places. points: float64 (n, 2), x and y in px of the crop. boxes: float64 (n, 4), x0, y0, x1, y1;
-    with them the boxes are asked, and the points only say where."""
+    these are the prompts then, and the points only say where they were guessed."""
 
     points: NDArray[np.float64]
     boxes: NDArray[np.float64] | None = None
@@ -22,8 +22,8 @@ class Asked:
     def __len__(self) -> int:
         return len(self.points)
 
-    def __getitem__(self, which: slice) -> Asked:
-        return Asked(self.points[which], None if self.boxes is None else self.boxes[which])
+    def __getitem__(self, which: slice) -> SearchPrompts:
+        return SearchPrompts(self.points[which], None if self.boxes is None else self.boxes[which])
 
     def tokens(self, frame: Frame, tokens: int | None) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
         """float32 (n, T, 2) in frame px and int32 (n, T): two tokens each, a point on the object and the padding, or
