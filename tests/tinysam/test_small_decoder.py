@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from small_nets import SIDE, network
 from torch import Tensor
 
-from edge_sdk.export.tinysam.small.decoder import FRAME_MASK, MASK, Prompts, answer, area_px, onto_frame, windows_of
+from edge_sdk.export.tinysam.small.decoder import FRAME_MASK, MASK, Prompts, answer, area_px, onto_frame, unit, windows_of
 from edge_sdk.export.tinysam.small.windows import BOX_SCALES, GUESS_SCALE, LEAST_PX, POINT_SCALES, SPREAD, around
 
 BOX = (2, 3)
@@ -33,6 +33,21 @@ def prompts(points: list[list[list[float]]], labels: list[list[int]], mask: Tens
 def answered(features: dict[str, Tensor], asked: Prompts) -> tuple[Tensor, Tensor, Tensor]:
     with torch.no_grad():
         return answer(network().decoder, features, asked)
+
+
+@given(seed=st.integers(0, 999), size=st.sampled_from([0.0, 3e-6, 1e-4, 1e-2]))
+def test_a_rounding_step_of_a_short_key_is_not_blown_up(seed: int, size: float) -> None:
+    """Runtimes round coordinates otherwise, and so keys on the rim of the frame: by 1e-5."""
+    rng = np.random.default_rng(seed)
+    key, step = (torch.from_numpy(rng.uniform(-1.0, 1.0, 8)) for _ in range(2))
+    assert float((unit(key * size + step * 1e-5) - unit(key * size)).norm()) < 1e-3
+
+
+@given(seed=st.integers(0, 999), size=st.floats(0.5, 5.0))
+def test_a_key_of_a_picture_gets_the_length_1(seed: int, size: float) -> None:
+    key = np.random.default_rng(seed).normal(size=8)
+    length = float(unit(torch.from_numpy(size * key / np.linalg.norm(key))).norm())
+    assert 0.995 < length <= 1.0
 
 
 def test_what_lies_beside_the_picture_changes_nothing() -> None:

@@ -63,8 +63,10 @@ point. Both are learnt; the graph takes what was learnt."""
 FAR_PX = 1e6
 """Moves tokens that are no positive points out of the way of a smallest and a largest coordinate, px: farther than any
 frame reaches."""
-LEAST_SQUARE = 1e-6
-"""Added to squared lengths before they divide, so that a vector of zeros stays zero."""
+LEAST_SQUARE = 1e-3
+"""Added to squared lengths before they divide. On the rim of the frame a key is what a rounding step of a coordinate
+leaves of it, about 1e-5, and nothing beyond; those of pictures are 0.1 and longer. With 1e-6 such steps grew by a
+factor of 1000: OpenVINO adds and multiplies in one step where N is 1, and its masks were off by 5e-4."""
 SIDE_LOGS = (-6.5, 0.0)
 """Logs of the distances to a box's sides, in sides of the frame: half a pixel of 384 to all of it."""
 
@@ -248,7 +250,7 @@ class WindowDecoder(nn.Module):
     def seeds(self, features: Tensor, prompts: Prompts, owner: Tensor | None, q: int) -> Tensor:
         """Keys under each token of a window's prompt, (B, Q, T, HEADS, KEY), of length 1. features: (B, F4, h, w)."""
         keys = under(features, prompts.points, STRIDES["features_4"]) @ self.key.weight.flatten(1).T
-        keys = _unit(keys.reshape(*prompts.labels.shape, HEADS, KEY))
+        keys = unit(keys.reshape(*prompts.labels.shape, HEADS, KEY))
         return _each(keys, owner, q)
 
     def alike(self, keys: Tensor, seeds: Tensor, prompts: Prompts, maps: Tensor) -> Tensor:
@@ -258,7 +260,7 @@ class WindowDecoder(nn.Module):
         keys: (n, HEADS KEY, 32, 32). seeds: (n, T, HEADS, KEY). prompts: of the windows. maps: as of `maps`.
         """
         n = keys.shape[0]
-        cells = _unit(keys.reshape(n, HEADS, KEY, CELLS * CELLS), 2)
+        cells = unit(keys.reshape(n, HEADS, KEY, CELLS * CELLS), 2)
         to_tokens = seeds.transpose(1, 2) @ cells  # (n, HEADS, T, cells)
         out = []
         for label in (POSITIVE, NEGATIVE):
@@ -267,7 +269,7 @@ class WindowDecoder(nn.Module):
         boxed, flag, near, inside = (maps[:, k].reshape(n, 1, -1, 1) for k in (0, 1, 4, 6))
         covered = boxed + (1.0 - flag) * near
         for share in (covered, (1.0 - covered) * inside):
-            mean = _unit(cells @ share, 2)  # (n, HEADS, KEY, 1)
+            mean = unit(cells @ share, 2)  # (n, HEADS, KEY, 1)
             out.append((mean.transpose(-1, -2) @ cells).squeeze(2).clamp(min=0.0))
         return torch.cat(out, 1).reshape(n, 4 * HEADS, CELLS, CELLS)
 
@@ -295,7 +297,7 @@ def _ramp(at: Tensor, low: Tensor, high: Tensor, step: Tensor) -> Tensor:
     return ends.clamp(0.0, 1.0)
 
 
-def _unit(x: Tensor, axis: int = -1) -> Tensor:
+def unit(x: Tensor, axis: int = -1) -> Tensor:
     """Of length 1 along an axis, or 0 where there is nothing."""
     return x / (x.square().sum(axis, keepdim=True) + LEAST_SQUARE).sqrt()
 
