@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 from small_nets import SIDE, network
 from torch import Tensor
 
-from edge_sdk.export.tinysam.small.decoder import FRAME_MASK, MASK, Prompts, answer, area_px, onto_frame, unit, windows_of
+from edge_sdk.export.tinysam.small.decoder import (
+    FRAME_MASK,
+    MASK,
+    Prompts,
+    answer,
+    area_px,
+    onto_frame,
+    unit,
+    windows_of,
+)
 from edge_sdk.export.tinysam.small.windows import BOX_SCALES, GUESS_SCALE, LEAST_PX, POINT_SCALES, SPREAD, around
 
 BOX = (2, 3)
