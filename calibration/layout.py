@@ -4,6 +4,8 @@
 "conv-q-relu-q" (B): Q behind the convolution, then the Relu on the quantized numbers; activations are uint8 with zero
 point 128, the same numbers shifted. ONNX Runtime runs A's convolutions in float, and turns int8 tensors into uint8
 only where they have a single reader: every residual branch or shared picture would again leave convolutions in float.
+It also quantizes the weights of what is to stay in float between DQ and Q, one scale for all channels: there B has a
+Max with the lowest number, which changes nothing, and which ONNX Runtime does not look through.
 Knows no samples, no scales.
 """
 
@@ -27,6 +29,8 @@ from edge_sdk.tensors import Array
 # bounds and the scale. LeakyRelu and the smooth functions scale what they cut: no such identity.
 # (`Operator.cuts`)
 _SHIFT = 128
+_WITH_WEIGHTS = ("Conv", "ConvTranspose", "Gemm")
+"""Operators whose float weights ONNX Runtime quantizes by itself (its optimizer WeightBiasQuantization)."""
 
 
 def written_for(layout: str) -> tuple[str, ...]:
@@ -58,6 +62,8 @@ class _Rewrite:
             copy = NodeProto()
             copy.CopyFrom(node)
             nodes.append(copy)
+            if self._would_be_quantized(node):
+                nodes.append(self._kept_in_float(copy))
             if self._of_activation(node):
                 copy.input[2] = self._zero
             if node.name in self._moved:
@@ -67,6 +73,20 @@ class _Rewrite:
         used = {name for n in nodes for name in graphs.reads(n)} | set(self._index.outputs)
         tensors = [graphs.tensor(name, array) for name, array in self._constants.items() if name in used]
         return graphs.rebuilt(self._index.model, nodes, tensors)
+
+    def _would_be_quantized(self, node: NodeProto) -> bool:
+        """Whether an operator between DQ and anything has float weights."""
+        maker = self._index.producer.get(node.input[0]) if node.op_type in _WITH_WEIGHTS else None
+        return maker is not None and maker.op_type == DEQUANTIZE and node.input[1] in self._index.constants
+
+    def _kept_in_float(self, node: NodeProto) -> NodeProto:
+        """What stands behind `node` (which gets a new output) so that its weights stay float."""
+        target = node.output[0]
+        node.output[0] = graphs.fresh(f"{target}_float", self._names)
+        lowest = self._constant("lowest_float", np.asarray(np.finfo(np.float32).min))
+        return helper.make_node(
+            "Max", [node.output[0], lowest], [target], name=graphs.fresh(f"{node.name}_float", self._node_names)
+        )
 
     def _of_activation(self, node: NodeProto) -> bool:
         quantized = node.op_type == QUANTIZE

@@ -72,6 +72,21 @@ def test_onnxruntime_runs_every_convolution_in_int8(quantized: Quantized, tmp_pa
     assert ops["Conv"] + ops["FusedConv"] == len(quantized.report.left_float)
 
 
+CONVOLUTIONS = [node.name for node in mobile().graph.node if node.op_type == "Conv"]
+
+
+@pytest.mark.parametrize("kept", CONVOLUTIONS[1:])
+def test_onnxruntime_leaves_a_convolution_in_float_that_stands_between_int8_ones(kept: str, tmp_path: Path) -> None:
+    """It quantizes float weights by itself where it sees DQ before and Q behind them, one scale for all channels."""
+    options = QuantizeOptions(variants=("int8-w7",), exclude=(kept,), keep_fp32=TAIL, threads=1)
+    made = quantize(mobile().SerializeToString(), pictures(2), options=options)
+    assert kept in made.report.left_float
+    variant = made.get("int8-w7", B)
+    ops = optimised_ops(variant.graph, tmp_path)
+    assert ops["QLinearConv"] == variant.int8_convolutions > 0
+    assert ops["Conv"] + ops["FusedConv"] == len(made.report.left_float)
+
+
 def test_onnxruntime_would_run_the_canonical_layout_in_float(quantized: Quantized, tmp_path: Path) -> None:
     """The reason for the second layout; if this fails, a newer runtime has made it needless."""
     variant = quantized.get("int8", A)
