@@ -29,8 +29,6 @@ from edge_sdk.tensors import Array
 # bounds and the scale. LeakyRelu and the smooth functions scale what they cut: no such identity.
 # (`Operator.cuts`)
 _SHIFT = 128
-_WITH_WEIGHTS = ("Conv", "ConvTranspose", "Gemm")
-"""Operators whose float weights ONNX Runtime quantizes by itself (its optimizer WeightBiasQuantization)."""
 
 
 def written_for(layout: str) -> tuple[str, ...]:
@@ -75,8 +73,8 @@ class _Rewrite:
         return graphs.rebuilt(self._index.model, nodes, tensors)
 
     def _would_be_quantized(self, node: NodeProto) -> bool:
-        """Whether an operator between DQ and anything has float weights."""
-        maker = self._index.producer.get(node.input[0]) if node.op_type in _WITH_WEIGHTS else None
+        """Whether an operator behind DQ has float weights: ONNX Runtime's optimizer WeightBiasQuantization."""
+        maker = self._index.producer.get(node.input[0]) if operator(node).kind == "matrix" else None
         return maker is not None and maker.op_type == DEQUANTIZE and node.input[1] in self._index.constants
 
     def _kept_in_float(self, node: NodeProto) -> NodeProto:
