@@ -19,7 +19,7 @@ from onnx import ModelProto, NodeProto, helper
 from edge_sdk.calibration import graphs
 from edge_sdk.calibration.graphs import Index
 from edge_sdk.calibration.lint.rules import RUNTIMES
-from edge_sdk.calibration.ops import operator
+from edge_sdk.calibration.ops import LOWEST, loses_float_weights, operator
 from edge_sdk.errors import CheckFailed
 from edge_sdk.runtimes import registry
 from edge_sdk.runtimes.operators import DEQUANTIZE, QUANTIZE
@@ -60,7 +60,7 @@ class _Rewrite:
             copy = NodeProto()
             copy.CopyFrom(node)
             nodes.append(copy)
-            if self._would_be_quantized(node):
+            if loses_float_weights(node, self._index):
                 nodes.append(self._kept_in_float(copy))
             if self._of_activation(node):
                 copy.input[2] = self._zero
@@ -72,16 +72,11 @@ class _Rewrite:
         tensors = [graphs.tensor(name, array) for name, array in self._constants.items() if name in used]
         return graphs.rebuilt(self._index.model, nodes, tensors)
 
-    def _would_be_quantized(self, node: NodeProto) -> bool:
-        """Whether an operator behind DQ has float weights: ONNX Runtime's optimizer WeightBiasQuantization."""
-        maker = self._index.producer.get(node.input[0]) if operator(node).kind == "matrix" else None
-        return maker is not None and maker.op_type == DEQUANTIZE and node.input[1] in self._index.constants
-
     def _kept_in_float(self, node: NodeProto) -> NodeProto:
         """What stands behind `node` (which gets a new output) so that its weights stay float."""
         target = node.output[0]
         node.output[0] = graphs.fresh(f"{target}_float", self._names)
-        lowest = self._constant("lowest_float", np.asarray(np.finfo(np.float32).min))
+        lowest = self._constant("lowest_float", LOWEST)
         return helper.make_node(
             "Max", [node.output[0], lowest], [target], name=graphs.fresh(f"{node.name}_float", self._node_names)
         )

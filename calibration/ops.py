@@ -12,15 +12,17 @@ from onnx import NodeProto, TensorProto
 
 from edge_sdk.calibration import gelu, graphs
 from edge_sdk.calibration.graphs import Index
-from edge_sdk.runtimes.operators import DEQUANTIZE, PAIR, Operator, is_product, traits
+from edge_sdk.runtimes.operators import DEQUANTIZE, PAIR, QUANTIZE, Operator, is_product, traits
 
 __all__ = [
-    "DEQUANTIZE", "PAIR", "behind_dilated_average", "chained", "copies", "depthwise", "end_of",
-    "gate_of", "joined", "mixes", "moved", "normalized_streams", "operator", "picture_tensors", "unpadded",
+    "DEQUANTIZE", "LOWEST", "PAIR", "behind_dilated_average", "chained", "copies", "depthwise", "end_of", "gate_of",
+    "joined", "loses_float_weights", "mixes", "moved", "normalized_streams", "operator", "picture_tensors", "unpadded",
 ]  # fmt: skip
 
 MIXED = 16.0
 """Ratio of ranges beyond which one scale leaves the smaller one 8 steps or fewer on each side of 0."""
+LOWEST = np.asarray(np.finfo(np.float32).min)
+"""Max with it changes nothing, and is what ONNX Runtime does not look through (`loses_float_weights`)."""
 FEW_ROWS = 16
 """OpenVINO 2026.4 fuses chained int8 products of fewer rows than this into a kernel that returns garbage
 (`runtimes.faults`: openvino-int8-mlp-garbage; specs/runtimes.md, L71)."""
@@ -100,6 +102,32 @@ def _pads_with_zero(node: NodeProto, index: Index) -> bool:
         return True
     value = index.constants.get(node.input[2])
     return value is not None and not value.any()
+
+
+def loses_float_weights(node: NodeProto, index: Index) -> bool:
+    """Whether ONNX Runtime makes int8 of a matrix operator's float weights by itself, one scale for all channels.
+
+    It does so between DQ and Q, where the operator is one that can have a bias, and it sees both through what moves
+    values (`runtimes.faults`: onnxruntime-float-weights-quantized).
+    """
+    if operator(node).bias is None or node.input[1] not in index.constants:
+        return False
+    maker = index.producer.get(node.input[0])
+    for _ in index.model.graph.node:  # a cycle ends as well
+        if maker is None or not operator(maker).onnxruntime_pairs:
+            break
+        maker = index.producer.get(maker.input[0])
+    return maker is not None and maker.op_type == DEQUANTIZE and _all_quantized(node.output[0], index)
+
+
+def _all_quantized(tensor: str, index: Index) -> bool:
+    """Whether every reader of `tensor` is Q, or moves or cuts values on their way to one."""
+    readers = index.readers.get(tensor, ())
+    return bool(readers) and all(
+        reader.op_type == QUANTIZE
+        or ((operator(reader).onnxruntime_pairs or operator(reader).cuts) and _all_quantized(reader.output[0], index))
+        for reader in readers
+    )
 
 
 def moved(node: NodeProto) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from edge_sdk.runtimes import probe
-from edge_sdk.runtimes.onnx_file import INT8, UINT8, Node, OnnxFacts, int8_weights_beyond_64
+from edge_sdk.runtimes.onnx_file import FLOAT, INT8, UINT8, Node, OnnxFacts, int8_weights_beyond_64
 from edge_sdk.runtimes.operators import DEQUANTIZE, INDEXED, QUANTIZE, RETYPED, has_int8, is_product, traits
 from edge_sdk.runtimes.probe import CpuFacts
 from edge_sdk.runtimes.protocol import Availability
@@ -25,6 +25,8 @@ SATURATES_ONEDNN = "wide-int8-weights-in-16-bit-sums-onednn"
 SLOW_PRODUCTS = "int8-products-without-vnni"
 """What the adapter for OpenVINO rewrites (`ov_products`)."""
 FED_INDEX = "index-that-is-fed"
+FLOAT_WEIGHTS = "float-weights-between-pairs"
+"""What the layout for ONNX Runtime is written around (calibration/layout.py)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +44,9 @@ class Fault:
     setting: Mapping[str, str] = field(default_factory=dict)
     avoided_by: str
     unusable: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.id}: {self.what}; avoided by {self.avoided_by}"
 
     def in_version(self, version: str) -> bool:
         """Whether `version` lies in the range of this row."""
@@ -126,6 +131,14 @@ FAULTS: tuple[Fault, ...] = (
         pattern="symmetric-quantize-read-twice",
         what="an int8 activation with several readers puts the convolution before it, and its readers, into float",
         avoided_by="uint8 with zero point 128 in the layout conv-q-relu-q, the same numbers shifted",
+    ),
+    Fault(
+        id="onnxruntime-float-weights-quantized",
+        runtime="onnxruntime",
+        since="1.21",
+        pattern=FLOAT_WEIGHTS,
+        what="float weights of a Conv, ConvTranspose or Gemm between Q/DQ pairs become int8, one scale for all",
+        avoided_by="a Max with the lowest float behind that operator: edge_sdk.calibration and lint --fix write it",
     ),
 )
 
@@ -219,14 +232,34 @@ def symmetric_quantize_read_twice(graph: OnnxFacts, cpu: CpuFacts) -> bool:
     return False
 
 
+def float_weights_between_pairs(graph: OnnxFacts, cpu: CpuFacts) -> bool:
+    """An operator that can have a bias (Conv, ConvTranspose, Gemm), of stored float weights, between DequantizeLinear
+    and QuantizeLinear, seen through what ONNX Runtime moves these through."""
+    producers, readers = graph.producers(), _readers(graph)
+    kept = [node for node in graph.nodes if traits(node.op).bias is not None and _float_weight(node, graph)]
+
+    def moved(node: Node) -> bool:
+        return traits(node.op).onnxruntime_pairs
+
+    def quantized(tensor: str, steps: int) -> bool:
+        found = readers.get(tensor, ()) if steps else ()  # a cycle ends as well
+        return bool(found) and all(
+            node.op == QUANTIZE or ((moved(node) or traits(node.op).cuts) and quantized(node.outputs[0], steps - 1))
+            for node in found
+        )
+
+    def dequantized(tensor: str) -> bool:
+        maker = producers.get(_first(tensor, producers, moved))
+        return maker is not None and maker.op == DEQUANTIZE
+
+    return any(dequantized(node.inputs[0]) and quantized(node.outputs[0], len(graph.nodes)) for node in kept)
+
+
 def wide_int8_weights(graph: OnnxFacts) -> bool:
     """An int8 weight beyond [-64, 64]. Those of depthwise convolutions don't count: kernels for these multiply in 32
     bits on every CPU, in ONNX Runtime and OpenVINO (tests/runtimes/test_known_faults.py), so int8-w7 leaves them wide.
     """
-    readers: dict[str, list[Node]] = {}
-    for node in graph.nodes:
-        for name in node.inputs:
-            readers.setdefault(name, []).append(node)
+    readers = _readers(graph)
 
     def depthwise(name: str, dims: tuple[int, ...]) -> bool:
         first = readers.get(name, [])
@@ -251,7 +284,16 @@ DETECTORS: Mapping[str, Detector] = {
     FED_INDEX: index_that_is_fed,
     "relu-before-symmetric-quantize": relu_before_symmetric_quantize,
     "symmetric-quantize-read-twice": symmetric_quantize_read_twice,
+    FLOAT_WEIGHTS: float_weights_between_pairs,
 }
+
+
+def _readers(graph: OnnxFacts) -> dict[str, list[Node]]:
+    readers: dict[str, list[Node]] = {}
+    for node in graph.nodes:
+        for name in node.inputs:
+            readers.setdefault(name, []).append(node)
+    return readers
 
 
 def _int8_weight(node: Node, graph: OnnxFacts, producers: Mapping[str, Node]) -> bool:
@@ -280,12 +322,22 @@ def _reaches(tensor: str, goals: set[str], producers: Mapping[str, Node]) -> boo
 
 def _unchanged(tensor: str, producers: Mapping[str, Node]) -> str:
     """The tensor whose numbers `tensor` has, some or all of them, in another shape or type."""
+    return _first(tensor, producers, lambda node: traits(node.op).kind == "copy" or node.op in RETYPED)
+
+
+def _first(tensor: str, producers: Mapping[str, Node], through: Callable[[Node], bool]) -> str:
+    """The tensor that `tensor` comes from, seen through the first input of some operators."""
     for _ in range(len(producers)):  # a cycle ends as well
         node = producers.get(tensor)
-        if node is None or not (traits(node.op).kind == "copy" or node.op in RETYPED):
+        if node is None or not through(node):
             break
         tensor = node.inputs[0]
     return tensor
+
+
+def _float_weight(node: Node, graph: OnnxFacts) -> bool:
+    stored = graph.initializers.get(node.inputs[1]) if len(node.inputs) > 1 else None
+    return stored is not None and stored.dtype == FLOAT
 
 
 def _joined(tensor: str, graph: OnnxFacts, producers: Mapping[str, Node]) -> bool:

@@ -21,7 +21,7 @@ MAX_DEPTH = 16
 """Of graphs inside graphs."""
 MAX_RANK = 8
 """Of a weight whose sizes are of interest; a file may claim millions."""
-UINT8, INT8, FLOAT16 = 2, 3, 10
+FLOAT, UINT8, INT8, FLOAT16 = 1, 2, 3, 10
 """TensorProto.DataType values in use here."""
 _STANDARD = ("", "ai.onnx")  # two spellings of one domain
 

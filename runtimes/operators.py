@@ -65,6 +65,7 @@ class Operator:
     transformer: a network that has it is one, to NNCF.
     openvino_chain: OpenVINO fuses int8 products through it. openvino_join: OpenVINO sees a Concat through it, "always"
     or only where no Q/DQ pair lies between ("unpaired").
+    onnxruntime_pairs: ONNX Runtime moves Q and DQ through it, or takes it out.
     """
 
     name: str
@@ -92,6 +93,7 @@ class Operator:
     transformer: bool = False
     openvino_chain: bool = False
     openvino_join: Literal["", "always", "unpaired"] = ""
+    onnxruntime_pairs: bool = False
 
 
 _OV_MATMUL = Kernels(int8=("FullyConnected", "MatMul"), float=("FullyConnected", "MatMul"))
@@ -165,20 +167,34 @@ _ROWS = (
     Operator(name="Erf", elementwise=True, openvino_chain=True),
     Operator(name="Softmax", probability=True, transformer=True),
     # ---- values only move
-    Operator(name="MaxPool", kind="copy", by_channel=True, half=True, never_larger=True, openvino_join="unpaired"),
-    Operator(name="Reshape", kind="copy", half=True, never_larger=True, openvino_chain=True),
-    Operator(name="Transpose", kind="copy", half=True, never_larger=True, picture=True, openvino_join="always"),
-    Operator(name="Slice", kind="copy", half=True, never_larger=True),
+    Operator(
+        name="MaxPool", kind="copy", by_channel=True, half=True, never_larger=True, openvino_join="unpaired",
+        onnxruntime_pairs=True,
+    ),
+    Operator(
+        name="Reshape", kind="copy", half=True, never_larger=True, openvino_chain=True, onnxruntime_pairs=True
+    ),
+    Operator(
+        name="Transpose", kind="copy", half=True, never_larger=True, picture=True, openvino_join="always",
+        onnxruntime_pairs=True,
+    ),
+    Operator(name="Slice", kind="copy", half=True, never_larger=True, onnxruntime_pairs=True),
     Operator(name="Flatten", kind="copy", half=True, never_larger=True, openvino_chain=True),
-    Operator(name="Squeeze", kind="copy", half=True, never_larger=True, openvino_chain=True),
-    Operator(name="Unsqueeze", kind="copy", half=True, never_larger=True, openvino_chain=True),
+    Operator(
+        name="Squeeze", kind="copy", half=True, never_larger=True, openvino_chain=True, onnxruntime_pairs=True
+    ),
+    Operator(
+        name="Unsqueeze", kind="copy", half=True, never_larger=True, openvino_chain=True, onnxruntime_pairs=True
+    ),
     Operator(name="DepthToSpace", kind="copy", half=True, never_larger=True),
     Operator(name="SpaceToDepth", kind="copy", half=True, never_larger=True),
     Operator(name="Gather", kind="copy", half=True, never_larger=True, picture=True),
     Operator(name="Concat", kind="copy", moves_all=True, half=True, never_larger=True),
     Operator(name="Split", kind="copy", half=True, never_larger=True),
-    Operator(name="Identity", elementwise=True, openvino_chain=True, openvino_join="always"),
-    Operator(name="Cast", picture=True),
+    Operator(
+        name="Identity", elementwise=True, openvino_chain=True, openvino_join="always", onnxruntime_pairs=True
+    ),
+    Operator(name="Cast", picture=True, onnxruntime_pairs=True),  # from float to float
     Operator(name="Pad", half=True),
     # ---- means of neighbours
     Operator(

@@ -80,9 +80,10 @@ class OrtSession:
         self._inputs, self._outputs = self._facts.inputs, self._facts.outputs
         self._names, self._hint = [spec.name for spec in self._outputs], hint_of(self._inputs)
         self._threads = options.threads or probe.default_threads(self._cpu)
-        self._faults = tuple(row for row in self._known_faults() if row.setting)
+        known = self._known_faults()
+        self._faults = tuple(row for row in known if row.setting)
         self._settings = self._choose_settings()
-        self._warnings: tuple[str, ...] = ()
+        self._warnings = tuple(str(row) for row in known if not row.setting)
         self._session: Any = None
         self._layers, self._cache = self._open()
 

@@ -219,7 +219,7 @@ class OvSession:
                     self._rewrites_products = True
                     avoided.append(row.id)
                 elif not row.setting:
-                    self._warnings += (f"{row.id}: {row.what}; avoided by {row.avoided_by}",)
+                    self._warnings += (str(row),)
         return settings, tuple(avoided)
 
     def _open(self, graph: bytes) -> tuple[Any, str]:

@@ -12,7 +12,7 @@ from onnx import NodeProto, TensorProto, helper
 
 from edge_sdk.calibration import graphs
 from edge_sdk.calibration.lint.draft import Draft
-from edge_sdk.calibration.ops import operator
+from edge_sdk.calibration.ops import LOWEST, operator
 from edge_sdk.calibration.rewrite.clean import resizes_by_scale
 from edge_sdk.runtimes.operators import DEQUANTIZE, PAIR, QUANTIZE, traits
 
@@ -233,6 +233,18 @@ def spread_bias(draft: Draft, found: Collection[str]) -> None:
                 sum_.input[at] = draft.store(f"{name}_row", bias.reshape(1, -1))
                 draft.say(node.name, f"its bias has the shape [1, {bias.size}]")
     draft.drop_unread()
+
+
+def kept_in_float(draft: Draft, found: Collection[str]) -> None:
+    """A Max with the lowest float, which changes nothing, stands behind an operator whose weights shall stay float."""
+    places: dict[str, Sequence[NodeProto]] = {}
+    for node in draft.nodes:
+        if node.name in found:
+            target, lowest = node.output[0], draft.store("lowest_float", LOWEST)
+            node.output[0] = draft.tensor(f"{target}_float")
+            places[node.name] = (node, draft.node("Max", [node.output[0], lowest], target))
+            draft.say(node.name, "a Max behind it keeps its weights float")
+    draft.edit(places)
 
 
 def plain_cubic(draft: Draft, found: Collection[str]) -> None:

@@ -10,7 +10,7 @@ from onnx import NodeProto, TensorProto
 from edge_sdk.calibration import graphs
 from edge_sdk.calibration.graphs import Index
 from edge_sdk.calibration.lint.mend_copies import paired_behind_copies
-from edge_sdk.calibration.lint.mend_operators import spread_bias
+from edge_sdk.calibration.lint.mend_operators import kept_in_float, spread_bias
 from edge_sdk.calibration.lint.mend_pairs import once, without_pairs
 from edge_sdk.calibration.lint.mend_pictures import centred_pictures
 from edge_sdk.calibration.lint.mend_weights import floating, symmetric_weights
@@ -26,9 +26,9 @@ from edge_sdk.calibration.lint.pairs import (
     zero_or_default,
 )
 from edge_sdk.calibration.lint.rules import ORT, OV, TRT, Finder, Found, Rule, claim
-from edge_sdk.calibration.ops import chained, joined, operator
+from edge_sdk.calibration.ops import chained, joined, loses_float_weights, operator
 from edge_sdk.calibration.statistics.weights import output_axis
-from edge_sdk.runtimes.faults import BEHIND_CONCAT, CHAINED
+from edge_sdk.runtimes.faults import BEHIND_CONCAT, CHAINED, FLOAT_WEIGHTS
 from edge_sdk.runtimes.operators import DEQUANTIZE, PAIR, QUANTIZE, has_int8, is_product
 
 _TYPED_Q = 21
@@ -120,6 +120,12 @@ def _useless(tensor: str, index: Index) -> bool:
         if maker.op_type in PAIR or operator(maker).kind in ("activation", "product", "copy", "average"):
             todo += maker.input
     return True
+
+
+def _float_between(index: Index) -> Iterator[Found]:
+    for node in index.model.graph.node:
+        if loses_float_weights(node, index):
+            yield node.name, "float weights between Q/DQ pairs"
 
 
 def _chained_products(index: Index) -> Iterator[Found]:
@@ -248,6 +254,11 @@ RULES = (
     Rule(
         number="L78", title="an int8 convolution of a Concat", claims=claim("wrong", OV), fault=BEHIND_CONCAT,
         hint="Leave that operator float", fix="exact", menders=(floating,), find=_joined_input,
+    ),
+    Rule(
+        number="L85", title="a Conv, ConvTranspose or Gemm with float weights, between DQ and Q",
+        claims=claim("wrong", ORT), fault=FLOAT_WEIGHTS, hint="Put a Max with the lowest float behind that operator",
+        fix="exact", menders=(kept_in_float,), find=_float_between,
     ),
 )  # fmt: skip
 

@@ -193,6 +193,19 @@ def behind_concat(*between: str) -> ModelProto:
     return model
 
 
+def float_between(*between: str) -> ModelProto:
+    """A convolution of float weights, of which one channel is small, between DQ and Q; `between` before Q as well."""
+    far = np.float32([[0.4, -0.3, 0.2, 0.1], [200, -100, 150, 100]]).reshape(2, 4, 1, 1)
+    model = conv(y=node("Conv", "d far b", "y"), far=far, b=np.float32([0, 0]))
+    at = next(i for i, one in enumerate(model.graph.node) if one.op_type == "Conv")
+    for i, op in enumerate(between):
+        shape = {"kernel_shape": [1, 1]} if op == "MaxPool" else {}
+        model.graph.node.insert(at + 1 + i, node(op, f"c{i}" if i else "c", f"c{i + 1}", **shape))
+    if between:
+        next(one for one in model.graph.node if one.output[0] == "cq").input[0] = f"c{len(between)}"
+    return model
+
+
 def narrow(kind: int) -> ModelProto:
     """The activation is quantized to `kind`, which numpy has no type for."""
     model = conv(opset=21)
@@ -575,5 +588,8 @@ BROKEN: list[tuple[str, Callable[[], ModelProto]]] = [
     *(("L84", lambda op=op: rounded_up(op, 9, 2, 0)) for op in ("MaxPool", "AveragePool", "LpPool")),
     ("L83", lambda: rounded_up("LpPool", 3, 2, 0)),
     ("L83", lambda: rounded_up("LpPool", 3, 2, 0, "N")),
+    ("L85", float_between),
+    ("L85", lambda: float_between("Relu")),
+    ("L85", lambda: float_between("MaxPool")),
     ("C11", lambda: conv(wd=node("DequantizeLinear", "w ws wz", "wd", axis=-4))),
 ]  # fmt: skip

@@ -38,8 +38,9 @@ from edge_sdk.calibration.lint.rule_table import FIRST, RULES
 from edge_sdk.calibration.rewrite.clean import tidy
 from edge_sdk.errors import BadInput, BadUsage, EdgeError
 
-# What the smallest graph can't help breaking too: a scale is a constant, and standard Attention came with opset 23.
-ALSO = {"L79": {"L68"}, "L16": {"L62"}, "L66": {"L68"}}
+# What the smallest graph can't help breaking too: a scale is a constant, standard Attention came with opset 23, and a
+# pair before nothing but float weights is one that serves no int8 operator.
+ALSO = {"L79": {"L68"}, "L16": {"L62"}, "L66": {"L68"}, "L85": {"L26"}}
 
 
 def unnamed(model: ModelProto) -> None:

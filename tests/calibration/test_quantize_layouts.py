@@ -10,13 +10,16 @@ import numpy as np
 import onnx
 import openvino
 import pytest
+from broken_graphs import float_between
 from calibration_nets import TAIL, any_net, mobile, optimised_ops, pdn, pictures, raw_pdn, relative, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import ModelProto, numpy_helper
 
 from edge_sdk.calibration import Quantized, QuantizeOptions, quantize
-from edge_sdk.calibration.layout import assert_equal
+from edge_sdk.calibration.graphs import Index
+from edge_sdk.calibration.layout import assert_equal, for_onnxruntime
+from edge_sdk.calibration.ops import loses_float_weights
 from edge_sdk.errors import CheckFailed
 from edge_sdk.runtimes.ov import core_of
 
@@ -85,6 +88,16 @@ def test_onnxruntime_leaves_a_convolution_in_float_that_stands_between_int8_ones
     ops = optimised_ops(variant.graph, tmp_path)
     assert ops["QLinearConv"] == variant.int8_convolutions > 0
     assert ops["Conv"] + ops["FusedConv"] == len(made.report.left_float)
+
+
+@pytest.mark.parametrize("between", [(), ("Relu",), ("MaxPool",), ("Relu", "MaxPool")], ids=str)
+def test_the_layout_keeps_float_what_relus_and_copies_part_from_its_q(between: tuple[str, ...]) -> None:
+    made = for_onnxruntime(float_between(*between))
+    index = Index.of(made)
+    assert [node.name for node in made.graph.node if loses_float_weights(node, index)] == []
+    feeds = {"x": np.random.default_rng(0).uniform(0.5, 2, (1, 4, 8, 8)).astype(np.float32)}
+    graph = made.SerializeToString()
+    np.testing.assert_array_equal(run(graph, feeds, optimised=True)["y"], run(graph, feeds)["y"])
 
 
 def test_onnxruntime_would_run_the_canonical_layout_in_float(quantized: Quantized, tmp_path: Path) -> None:

@@ -206,6 +206,43 @@ def read_twice(zero: Any) -> bytes:
     return g.model([("x", TensorProto.FLOAT, [1, 4, 6, 6])], [("y", TensorProto.FLOAT, [1, 8, 4, 4])])
 
 
+def kept_float(op: str, *, before: str = "", after: str = "", kept: bool = False) -> bytes:
+    """An operator of float weights, one channel of which is small, between a DQ and a Q, (1, 4, 2, 2) in "x" (2, 4 for
+    Gemm). before, after: an operator that answers its input, in between. kept: with what keeps the weights float."""
+    g, flat = Sketch(), op == "Gemm"
+    shape = [2, 4] if flat else [1, 4, 2, 2]
+    weight = np.eye(4, dtype=np.float32) * np.float32([0.4, 90, 90, 90])
+    weight = weight if flat else weight.reshape(4, 4, 1, 1)
+
+    def passed(kind: str, x: str) -> str:
+        whole = {name: g.constant(f"{name}_{x}", np.array(value)) for name, value in (("shape", shape), ("axis", [0]))}
+        match kind:
+            case "":
+                return x
+            case "Reshape":
+                return g.add(kind, [x, whole["shape"]], f"{x}_passed")
+            case "Slice":
+                end = g.constant(f"end_{x}", np.array(shape[:1]))
+                return g.add(kind, [x, g.constant(f"start_{x}", np.array([0])), end, whole["axis"]], f"{x}_passed")
+            case "Squeeze" | "Unsqueeze":
+                more = g.add("Unsqueeze", [x, whole["axis"]], f"{x}_more")
+                return g.add("Squeeze", [more, whole["axis"]], f"{x}_passed")
+            case "Clip":
+                limits = [g.constant(f"{part}_{x}", np.float32(value)) for part, value in (("lo", -99), ("hi", 99))]
+                return g.add(kind, [x, *limits], f"{x}_passed")
+        attributes: dict[str, Any] = {
+        "MaxPool": {"kernel_shape": [1, 1]}, "Cast": {"to": TensorProto.FLOAT}, "Transpose": {"perm": [0, 1, 3, 2]},
+    }  # fmt: skip
+        return g.add(kind, [x], f"{x}_passed", **attributes.get(kind, {}))
+
+    x = passed(before, g.qdq("x", 0.02, zero=np.uint8(128)))
+    x = g.add(op, [x, g.constant("w", weight), g.constant("b", np.zeros(4, np.float32))], "sums")
+    if kept:
+        x = g.add("Max", [x, g.constant("lowest", np.float32(np.finfo(np.float32).min))], "float")
+    g.add("Identity", [g.qdq(passed(after, x), 0.01, zero=np.uint8(128))], "y")
+    return g.model([("x", TensorProto.FLOAT, shape)], [("y", TensorProto.FLOAT, shape)])
+
+
 def joined(zero: Any, between: str = "", *, pair: bool = True) -> bytes:
     """An int8 convolution of two int8 convolutions' Concat, (1, 8, 8, 8) in "x" and "y". zero: zero point of the
     activations. between: a node between the Concat and the convolution; pair: Q/DQ of its own behind it."""

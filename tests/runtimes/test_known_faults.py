@@ -18,7 +18,7 @@ import onnx
 import pytest
 from numpy_runtime import NumpyRuntime
 from onnx import TensorProto
-from runtime_graphs import Sketch, detector, full_scale, joined, mlp, pictures, read_twice
+from runtime_graphs import Sketch, detector, full_scale, joined, kept_float, mlp, pictures, read_twice
 
 from edge_sdk.errors import BadInput, NotThere, WrongPrecision
 from edge_sdk.runtimes import faults, probe
@@ -176,7 +176,7 @@ def test_openvino_computes_in_bf16_by_itself_and_here_in_f32() -> None:
 def test_bf16_is_had_where_it_is_asked_for_and_read_back() -> None:
     pytest.importorskip("openvino")
     options = CompileOptions(precision="bf16", graph_name="tiny.onnx")
-    if "avx512_bf16" in CPU.flags or "amx_bf16" in CPU.flags:
+    if "avx512bw" in CPU.flags:  # where there are no instructions for it, AVX-512 rounds to it
         explanation = OvRuntime().compile(detector(), options).explain()
         assert explanation.precision == "bf16"
         assert "openvino-bf16-by-itself" not in explanation.workarounds
@@ -345,6 +345,50 @@ def test_an_int8_tensor_with_two_readers_runs_in_float_unless_it_is_uint8_shifte
     x = {"x": np.random.default_rng(5).normal(size=(1, 4, 6, 6)).astype(np.float32)}
     a, b = (OrtRuntime().compile(g, replace(options, reference=True)).run(x)["y"] for g in (signed, shifted))
     np.testing.assert_array_equal(a, b)
+
+
+WITH_BIAS = [row.name for row in OPERATORS.values() if row.bias is not None]
+PASSED = [row.name for row in OPERATORS.values() if row.onnxruntime_pairs]
+LOST = "onnxruntime-float-weights-quantized"
+
+
+@pytest.mark.parametrize(
+    ("op", "before", "after"),
+    [
+        *((op, "", "") for op in WITH_BIAS),
+        *(("Conv", one, "") for one in PASSED),
+        *(("Conv", "", one) for one in (*PASSED, "Relu", "Clip")),
+    ],
+)
+def test_onnxruntime_makes_float_weights_between_pairs_int8_unless_a_max_stands_behind(
+    op: str, before: str, after: str
+) -> None:
+    """Red on a version that answers right: then the row gets `fixed_in`, and this test its last version."""
+    pytest.importorskip("onnxruntime")
+    lost, kept = (kept_float(op, before=before, after=after, kept=one) for one in (False, True))
+    feeds = {"x": np.random.default_rng(6).uniform(0.5, 2, (2, 4) if op == "Gemm" else (1, 4, 2, 2)).astype(np.float32)}
+    exact = OrtRuntime().compile(lost, CompileOptions(threads=1, reference=True)).run(feeds)["y"]
+    session = OrtRuntime().compile(lost, CompileOptions(threads=1))
+    assert np.abs(session.run(feeds)["y"] - exact)[:, 0].max() > 0.05
+    assert LOST in ids("onnxruntime", lost, CPU, "1.32.0")
+    assert any(LOST in warning for warning in session.explain().warnings)
+    assert LOST not in session.explain().workarounds
+    session = OrtRuntime().compile(kept, CompileOptions(threads=1))
+    np.testing.assert_array_equal(session.run(feeds)["y"], exact)
+    assert LOST not in ids("onnxruntime", kept, CPU, "1.32.0")
+    assert session.explain().warnings == ()
+
+
+@pytest.mark.parametrize("between", ["LeakyRelu", "Tanh", "AveragePool", "Flatten"])
+def test_float_weights_behind_or_before_what_stops_a_pair_are_no_fault(between: str) -> None:
+    g = Sketch()
+    x = g.qdq("x", 0.02)
+    attributes = {"kernel_shape": [1, 1]} if between == "AveragePool" else {}
+    weight = g.constant("w", np.ones((4, 4, 1, 1), np.float32))
+    g.add("Identity", [g.qdq(g.add(between, [g.add("Conv", [x, weight], "c")], "p", **attributes), 0.02)], "y")
+    shape = [1, 16] if between == "Flatten" else [1, 4, 2, 2]
+    graph = g.model([("x", TensorProto.FLOAT, [1, 4, 2, 2])], [("y", TensorProto.FLOAT, shape)])
+    assert LOST not in ids("onnxruntime", graph, CPU, "1.32.0")
 
 
 def test_the_two_layouts_mean_the_same_bit_by_bit() -> None:
