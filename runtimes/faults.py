@@ -24,6 +24,7 @@ SATURATES_ONEDNN = "wide-int8-weights-in-16-bit-sums-onednn"
 """Patterns that int8 graphs are planned around as well (calibration/plan.py)."""
 SLOW_PRODUCTS = "int8-products-without-vnni"
 """What the adapter for OpenVINO rewrites (`ov_products`)."""
+HALVES = "int8-transposed-convolution-avx512-without-vnni"
 FED_INDEX = "index-that-is-fed"
 FLOAT_WEIGHTS = "float-weights-between-pairs"
 """What the layout for ONNX Runtime is written around (calibration/layout.py)."""
@@ -90,6 +91,14 @@ FAULTS: tuple[Fault, ...] = (
         what="pairs of int8 products are added in 16 bits and saturate: up to all of the signal is lost",
         avoided_by="the variant int8-w7, whose weights stay within [-64, 64]",
         unusable=True,
+    ),
+    Fault(
+        id="openvino-int8-transposed-halved",
+        runtime="openvino",
+        since="2026.4",
+        pattern=HALVES,
+        what="with AVX-512 and no VNNI, the int8 weights of a ConvTranspose are halved: they lose a bit",
+        avoided_by="leaving ConvTranspose in float (`exclude`), or a CPU with VNNI",
     ),
     Fault(
         id="openvino-int8-products-slow",
@@ -187,6 +196,14 @@ def int8_products_without_vnni(graph: OnnxFacts, cpu: CpuFacts) -> bool:
     return any(is_product(node.op) and _int8_weight(node, graph, producers) for node in graph.nodes)
 
 
+def int8_transposed_on_avx512(graph: OnnxFacts, cpu: CpuFacts) -> bool:
+    """A ConvTranspose of int8 weights, where oneDNN takes its kernels for AVX-512 without VNNI."""
+    if "avx512bw" not in cpu.flags or cpu.onednn_isa != "avx2" or cpu.capped_by.upper() not in ("", "AVX512_CORE"):
+        return False
+    producers = graph.producers()
+    return any(node.op == "ConvTranspose" and _int8_weight(node, graph, producers) for node in graph.nodes)
+
+
 def signed_int8_convolution_behind_concat(graph: OnnxFacts, cpu: CpuFacts) -> bool:
     """A Conv of int8 weights whose activations are int8, not uint8, and come from a Concat. Depthwise ones come out
     right, but are not told apart here."""
@@ -281,6 +298,7 @@ DETECTORS: Mapping[str, Detector] = {
     "wide-int8-weights-in-16-bit-sums": lambda graph, cpu: not cpu.adds_in_32_bits and wide_int8_weights(graph),
     SATURATES_ONEDNN: lambda graph, cpu: cpu.onednn_isa in ("avx2", "sse", "unknown") and wide_int8_weights(graph),
     SLOW_PRODUCTS: int8_products_without_vnni,
+    HALVES: int8_transposed_on_avx512,
     FED_INDEX: index_that_is_fed,
     "relu-before-symmetric-quantize": relu_before_symmetric_quantize,
     "symmetric-quantize-read-twice": symmetric_quantize_read_twice,

@@ -422,6 +422,7 @@ class Found:
     """seed, opset: of the graph. refused: the sentence, "" = quantized. failed: what should not be. ours, peer: worst
     relative error over float outputs, of the plans for all runtimes, and of onnxruntime.quantization (None: refused).
     int8: claimed by layout and runtimes. openvino, onnxruntime: largest distance from ONNX semantics, by largest value.
+    halved: whether OpenVINO loses a bit of some weights on this CPU, which is a known fault and one that it warns of.
     """
 
     seed: int
@@ -435,6 +436,7 @@ class Found:
     int8: dict[str, int] = field(default_factory=dict)
     openvino: float | None = None
     onnxruntime: float | None = None
+    halved: bool = False
 
 
 def examine(seed: int, *, with_peer: bool = True, trials: Trials = ONE) -> Found | None:
@@ -493,6 +495,7 @@ def _gap(variant: Variant, runtime: str, feeds: list[Feeds], found: Found, *, co
         return None
     if not compare:
         return None
+    found.halved |= any("openvino-int8-transposed-halved" in one for one in session.explain().warnings)
     letter = answers(variant.graph, feeds)
     gap = 0.0
     for name in letter[0]:
@@ -561,7 +564,8 @@ def failures(found: Found) -> list[str]:
     compared = found.ours is not None and found.peer is not None and bool(found.int8)
     if compared and found.ours > max(1.5 * found.peer, 0.005):
         broken.append(f"error {found.ours:.3g}, onnxruntime.quantization's {found.peer:.3g}")
-    for runtime, most in (("openvino", TOLERANCE), ("onnxruntime", ONE_STEP_A_LAYER)):
+    openvino = ONE_STEP_A_LAYER if found.halved else TOLERANCE
+    for runtime, most in (("openvino", openvino), ("onnxruntime", ONE_STEP_A_LAYER)):
         gap = getattr(found, runtime)
         if gap is not None and not gap <= most:
             broken.append(f"{runtime} is {gap:.3g} of the largest value from ONNX semantics")

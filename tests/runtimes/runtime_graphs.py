@@ -182,15 +182,17 @@ def mlp(
     return g.model([("x", TensorProto.FLOAT, shape)], [("y", TensorProto.FLOAT, shape)])
 
 
-def full_scale(limit: int, *, outputs: int = 4, group: int = 1, side: int = 1) -> bytes:
-    """A convolution of 64 channels whose int8 weights are all `limit`: with input 1.0 every pair of products is at its
-    largest. Exact answer for input 1.0: 64 / group * side * side * limit / 100. side: of the kernel."""
+def full_scale(limit: int, *, outputs: int = 4, group: int = 1, side: int = 1, op: str = "Conv") -> bytes:
+    """A convolution (or, of side 1, a ConvTranspose) of 64 channels whose int8 weights are all `limit`: with input 1.0
+    every pair of products is at its largest. Exact answer for input 1.0: 64 / group * side * side * limit / 100. side:
+    of the kernel."""
     g = Sketch()
-    g.constant("w_int8", np.full((outputs, 64 // group, side, side), limit, np.int8))
+    ends = (outputs, 64 // group) if op == "Conv" else (64, outputs // group)
+    g.constant("w_int8", np.full((*ends, side, side), limit, np.int8))
     g.constant("w_scale", np.full(outputs, 0.01, np.float32))
     g.constant("w_zero", np.zeros(outputs, np.int8))
-    weight = g.add("DequantizeLinear", ["w_int8", "w_scale", "w_zero"], "w", axis=0)
-    x = g.add("Conv", [g.qdq("x", 1 / 127), weight], "conv", kernel_shape=[side, side], group=group)
+    weight = g.add("DequantizeLinear", ["w_int8", "w_scale", "w_zero"], "w", axis=0 if op == "Conv" else 1)
+    x = g.add(op, [g.qdq("x", 1 / 127), weight], "conv", kernel_shape=[side, side], group=group)
     g.add("Identity", [g.qdq(x, 1.0)], "y")
     shape = [1, outputs, 5 - side, 5 - side]
     return g.model([("x", TensorProto.FLOAT, [1, 64, 4, 4])], [("y", TensorProto.FLOAT, shape)])

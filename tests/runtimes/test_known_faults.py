@@ -247,6 +247,33 @@ def test_depthwise_convolutions_keep_wide_weights_without_vnni(runtime: str) -> 
     assert child(code, {"ONEDNN_MAX_CPU_ISA": "AVX2"}) == pytest.approx(11, abs=0.5)  # exact: 11.43, in steps of 1
 
 
+HALVED = "openvino-int8-transposed-halved"
+
+
+@pytest.mark.skipif("avx512bw" not in CPU.flags, reason="asks for AVX-512, which this CPU has not")
+def test_openvino_halves_the_int8_weights_of_a_transposed_convolution_with_avx512_and_no_vnni() -> None:
+    """Weights of 3 become 2 * 2: a bit is lost."""
+    pytest.importorskip("openvino")
+    code = FULL_SCALE.format(runtime="openvino", limit='3, op="ConvTranspose"')
+    assert child(code, {"ONEDNN_MAX_CPU_ISA": "AVX2"}) == 2  # exact: 1.92, in steps of 1
+    assert child(code, {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE"}) == 3
+
+
+def test_halved_weights_are_seen_by_graph_and_cpu_together() -> None:
+    transposed, plain = full_scale(3, op="ConvTranspose"), full_scale(3)
+    bare = replace(AVX2, flags=(*AVX2.flags, "avx512f", "avx512bw"))
+    full = replace(VNNI, flags=(*VNNI.flags, "avx512f", "avx512bw"))
+    assert HALVED in ids("openvino", transposed, bare)
+    assert HALVED in ids("openvino", transposed, replace(full, capped_by="AVX512_CORE"))
+    for graph, cpu in (
+        (plain, bare),
+        (transposed, full),
+        (transposed, AVX2),
+        (transposed, replace(bare, capped_by="AVX2")),
+    ):
+        assert HALVED not in ids("openvino", graph, cpu)
+
+
 def test_saturation_is_seen_by_graph_and_cpu_together() -> None:
     wide, narrow = detector("conv-relu-q"), detector("conv-relu-q", limit=64)
     assert "openvino-int8-saturates" in ids("openvino", wide, AVX2)
