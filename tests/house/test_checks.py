@@ -13,9 +13,12 @@ FIXERS = {"end-of-file-fixer", "trailing-whitespace-fixer"}
 
 def _checks() -> set[str]:
     """The programs of `make check` with their verbs: "ruff check", "mypy"."""
-    target = re.search(r"^check:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
-    assert target is not None
-    lines = [line.strip().removeprefix(".venv/bin/").split() for line in target[1].splitlines()]
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    parts = re.search(r"^check:(.*)$", makefile, re.MULTILINE)
+    assert parts is not None
+    recipes = [re.search(rf"^{part}:.*\n((?:\t.*\n)+)", makefile, re.MULTILINE) for part in parts[1].split()]
+    found = "".join(recipe[1] for recipe in recipes if recipe is not None)
+    lines = [line.strip().removeprefix(".venv/bin/").split() for line in found.splitlines()]
     return {" ".join(word for word in words if not word.startswith(("-", "."))) for words in lines}
 
 
