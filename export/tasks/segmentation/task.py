@@ -44,10 +44,10 @@ NO_TEST_PICTURES = (
     "there are no test pictures. Lay annotated pictures that the training does not see out as images/test and "
     "labels/test"
 )
-_INT8_FEATURES = Tolerance(absolute=1e-6, relative=0.25, distance=0.2)
-"""Of an int8 encoder's features. Each of its fifty layers passes on the steps by which kernels round otherwise: the
-small size's are 0.14 of their size apart between runtimes while mIoU is the same to 0.1 points (the decoder's answers,
-which are what counts, are held to the usual 0.1)."""
+_INT8_FEATURES = Tolerance(absolute=1e-6, relative=0.2, distance=0.15)
+"""Of an int8 encoder's features. Each of its fifty layers passes on the steps by which kernels round otherwise: of the
+small size, a distance of 0.02 to 0.08 and single values off by 0.05 to 0.10, while mIoU is the same to 0.1 points (the
+decoder's answers, which are what counts, are held to the usual 0.1)."""
 _COLUMNS = (
     "Same segments for every row. Box: one box prompt a segment, [min x, min y, max x + 1, max y + 1] in px, no "
     "jitter; point: one point at the segment's innermost pixel. mIoU: mean IoU over all segments of the mask that "
