@@ -14,7 +14,7 @@ demo: .venv/demo.stamp
 	.venv/bin/edge-sdk demo --out $(OUT)
 
 test: .venv/dev.stamp
-	.venv/bin/python -m pytest --numprocesses $(WORKERS) --dist loadfile
+	.venv/bin/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # Apart from each other, so that `make -j2 check` has mypy, which takes nearly all of the time, on two cores.
 check: check-product check-benchmarks check-style

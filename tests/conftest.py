@@ -22,6 +22,12 @@ if _workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):  # before 
 settings.register_profile("edge-sdk", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("edge-sdk")
 
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that are marked as long come first."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)  # keeps the order otherwise
+
+
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))  # tiny.py, the bundle that several areas use
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # tests that import openvino send nothing

@@ -16,6 +16,8 @@ from edge_sdk.calibration.lint.rules import RUNTIMES
 from edge_sdk.runtimes import registry, targets
 from edge_sdk.runtimes.protocol import CompileOptions
 
+pytestmark = pytest.mark.long
+
 
 def faults(made: Quantized) -> list[str]:
     """As `edge-sdk lint BUNDLE` looks: each graph for each runtime that takes it, its layout too."""

@@ -22,6 +22,8 @@ from edge_sdk.runtimes import trt_build, trt_confirm
 from edge_sdk.runtimes.faults import CHAINED
 from edge_sdk.runtimes.probe import cpu
 
+pytestmark = pytest.mark.long
+
 NUMBERS = range(len(GRAPHS))
 NAMES = [f"{rule}-{number}" for number, (rule, _) in enumerate(GRAPHS)]
 EXTERNAL = "L70"

@@ -22,6 +22,8 @@ from complaints_page import BLOCK, PAGE, headings, rendered  # noqa: E402
 from replay import Claim, Replay, Row, installed, run  # noqa: E402
 from table import COMPLAINTS, Complaint  # noqa: E402
 
+pytestmark = pytest.mark.long
+
 RECORD = ROOT / "docs" / "results" / "complaints.json"
 PARTS = {"table", "replay", "usual", "ours", "networks", "picture_bundle"}
 """Modules of the folder that are no command."""

@@ -42,6 +42,8 @@ from edge_sdk.tasks.anomaly import refit
 from edge_sdk.tasks.anomaly.detector import AnomalyDetector
 from edge_sdk.verify import verify
 
+pytestmark = pytest.mark.long
+
 GROUP = r"(p\d+)_"
 
 

@@ -8,11 +8,14 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from xs_parts import folder_of_parts
 
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.runtimes import registry
 from edge_sdk.runtimes.protocol import CompileOptions
+
+pytestmark = pytest.mark.long
 
 # Moments are found from outside: lines of progress on stderr, and the interpreter's own audit events.
 KILLED = """

@@ -21,6 +21,8 @@ from edge_sdk import tasks
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.errors import BadBundle
 
+pytestmark = pytest.mark.long
+
 PACKAGE = Path(__file__).resolve().parents[1] / "plugin"
 FILES = {
     "pyproject.toml": "names the entry points",

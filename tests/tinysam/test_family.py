@@ -31,6 +31,8 @@ from edge_sdk.export.tinysam.options import TinySamOptions
 from edge_sdk.tasks.segmentation.segmenter import PromptSegmenter
 from edge_sdk.verify import verify
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:

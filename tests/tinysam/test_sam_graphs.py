@@ -37,6 +37,8 @@ from edge_sdk.export.tinysam.sam import Sam, encoder_of, normalised
 from edge_sdk.runtimes import registry, targets, trt_confirm
 from edge_sdk.runtimes.protocol import CompileOptions
 
+pytestmark = pytest.mark.long
+
 LIMIT = 2e-5
 """Relative, as in the tests of the networks: the graphs are folded in float64, and miss the fixtures by 1e-6."""
 REFUSED = {

@@ -35,6 +35,8 @@ from edge_sdk.progress import Progress, silent
 from edge_sdk.tasks.segmentation.segmenter import PromptSegmenter
 from edge_sdk.verify import verify
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -17,6 +17,8 @@ from edge_sdk.bundle.signing import TrustPolicy
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.export.tinysam import saved
 
+pytestmark = pytest.mark.long
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 
