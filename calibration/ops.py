@@ -110,11 +110,11 @@ def loses_float_weights(node: NodeProto, index: Index) -> bool:
     It does so between DQ and Q, where the operator is one that can have a bias, and it sees both through what moves
     values (`runtimes.faults`: onnxruntime-float-weights-quantized).
     """
-    if operator(node).bias is None or node.input[1] not in index.constants:
+    if operator(node).bias is None or len(node.input) < 2 or node.input[1] not in index.constants:
         return False
     maker = index.producer.get(node.input[0])
     for _ in index.model.graph.node:  # a cycle ends as well
-        if maker is None or not operator(maker).onnxruntime_pairs:
+        if maker is None or not operator(maker).onnxruntime_pairs or not maker.input:
             break
         maker = index.producer.get(maker.input[0])
     return maker is not None and maker.op_type == DEQUANTIZE and _all_quantized(node.output[0], index)
@@ -122,12 +122,20 @@ def loses_float_weights(node: NodeProto, index: Index) -> bool:
 
 def _all_quantized(tensor: str, index: Index) -> bool:
     """Whether every reader of `tensor` is Q, or moves or cuts values on their way to one."""
-    readers = index.readers.get(tensor, ())
-    return bool(readers) and all(
-        reader.op_type == QUANTIZE
-        or ((operator(reader).onnxruntime_pairs or operator(reader).cuts) and _all_quantized(reader.output[0], index))
-        for reader in readers
-    )
+    todo, seen = [tensor], set[str]()
+    while todo:  # no recursion: a chain may be long, and a cycle ends as well
+        name = todo.pop()
+        readers = index.readers.get(name, ())
+        if not readers:
+            return False
+        seen.add(name)
+        for reader in readers:
+            if reader.op_type == QUANTIZE:
+                continue
+            if not (operator(reader).onnxruntime_pairs or operator(reader).cuts):
+                return False
+            todo += [one for one in reader.output if one not in seen]
+    return True
 
 
 def moved(node: NodeProto) -> tuple[str, ...]:

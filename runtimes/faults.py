@@ -253,23 +253,31 @@ def float_weights_between_pairs(graph: OnnxFacts, cpu: CpuFacts) -> bool:
     """An operator that can have a bias (Conv, ConvTranspose, Gemm), of stored float weights, between DequantizeLinear
     and QuantizeLinear, seen through what ONNX Runtime moves these through."""
     producers, readers = graph.producers(), _readers(graph)
-    kept = [node for node in graph.nodes if traits(node.op).bias is not None and _float_weight(node, graph)]
+    kept = [
+        node for node in graph.nodes if node.outputs and traits(node.op).bias is not None and _float_weight(node, graph)
+    ]
 
     def moved(node: Node) -> bool:
         return traits(node.op).onnxruntime_pairs
 
-    def quantized(tensor: str, steps: int) -> bool:
-        found = readers.get(tensor, ()) if steps else ()  # a cycle ends as well
-        return bool(found) and all(
-            node.op == QUANTIZE or ((moved(node) or traits(node.op).cuts) and quantized(node.outputs[0], steps - 1))
-            for node in found
-        )
+    def quantized(tensor: str) -> bool:
+        todo, seen = [tensor], set[str]()
+        while todo:  # no recursion: a chain may be long, and a cycle ends as well
+            name = todo.pop()
+            if not (found := readers.get(name, ())):
+                return False
+            seen.add(name)
+            others = [node for node in found if node.op != QUANTIZE]
+            if not all(moved(node) or traits(node.op).cuts for node in others):
+                return False
+            todo += [output for node in others for output in node.outputs if output not in seen]
+        return True
 
     def dequantized(tensor: str) -> bool:
         maker = producers.get(_first(tensor, producers, moved))
         return maker is not None and maker.op == DEQUANTIZE
 
-    return any(dequantized(node.inputs[0]) and quantized(node.outputs[0], len(graph.nodes)) for node in kept)
+    return any(dequantized(node.inputs[0]) and quantized(node.outputs[0]) for node in kept)
 
 
 def wide_int8_weights(graph: OnnxFacts) -> bool:
@@ -347,7 +355,7 @@ def _first(tensor: str, producers: Mapping[str, Node], through: Callable[[Node],
     """The tensor that `tensor` comes from, seen through the first input of some operators."""
     for _ in range(len(producers)):  # a cycle ends as well
         node = producers.get(tensor)
-        if node is None or not through(node):
+        if node is None or not node.inputs or not through(node):
             break
         tensor = node.inputs[0]
     return tensor

@@ -20,6 +20,8 @@ from numpy_runtime import NumpyRuntime
 from onnx import TensorProto
 from runtime_graphs import Sketch, detector, full_scale, joined, kept_float, mlp, pictures, read_twice
 
+from edge_sdk.calibration.graphs import Index
+from edge_sdk.calibration.ops import loses_float_weights
 from edge_sdk.errors import BadInput, NotThere, WrongPrecision
 from edge_sdk.runtimes import faults, probe
 from edge_sdk.runtimes.onnx_file import read_facts
@@ -404,6 +406,25 @@ def test_onnxruntime_makes_float_weights_between_pairs_int8_unless_a_max_stands_
     np.testing.assert_array_equal(session.run(feeds)["y"], exact)
     assert LOST not in ids("onnxruntime", kept, CPU, "1.32.0")
     assert session.explain().warnings == ()
+
+
+def test_a_long_chain_and_a_cycle_behind_float_weights_end() -> None:
+    g = Sketch()
+    x = g.add("Conv", [g.qdq("x", 0.02), g.constant("w", np.ones((4, 4, 1, 1), np.float32))], "c")
+    for step in range(5_000):
+        x = g.add("Identity", [x], f"i{step}")
+    g.add("Identity", [g.qdq(x, 0.02)], "y")
+    shape = [1, 4, 2, 2]
+    graph = g.model([("x", TensorProto.FLOAT, shape)], [("y", TensorProto.FLOAT, shape)])
+    assert LOST in ids("onnxruntime", graph, CPU, "1.32.0")
+    model = onnx.load_from_string(kept_float("Conv", after="Reshape"))
+    model.graph.node[-4].input[1] = model.graph.node[-4].output[0]  # the Reshape reads what it answers
+    assert LOST in ids("onnxruntime", model.SerializeToString(), CPU, "1.32.0")
+    index = Index.of(model)
+    assert [node.op_type for node in model.graph.node if loses_float_weights(node, index)] == ["Conv"]
+    del model.graph.node[-5].input[1:]  # a Conv of one input
+    assert not any(loses_float_weights(node, Index.of(model)) for node in model.graph.node)
+    assert LOST not in ids("onnxruntime", model.SerializeToString(), CPU, "1.32.0")
 
 
 @pytest.mark.parametrize("between", ["LeakyRelu", "Tanh", "AveragePool", "Flatten"])
