@@ -6,7 +6,11 @@ TORCH ?= torch==2.13.0
 OUT ?= demo-report
 # Processes that share the tests, whole files each.
 WORKERS ?= 2
-PIP = .venv/bin/python -m pip install --quiet --disable-pip-version-check
+# Bytecode is written when a module is first imported: of the packages here, most of the modules never are.
+PIP = .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-compile
+
+# Without bytecode, each of the hundreds of processes that the tests start would compile torch and us anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test check check-product check-benchmarks check-style wheel clean
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from edge_sdk import load_as
 from edge_sdk.cli import train
 from edge_sdk.export import build as builder
 from edge_sdk.export import registry, tensors_file
-from edge_sdk.export.family import Exported, Trained
+from edge_sdk.export.family import Exported, FloatGraph, Trained
 from edge_sdk.export.option import specs_of
 from edge_sdk.export.tasks.segmentation.options import SegmentationOptions
 from edge_sdk.export.tasks.segmentation.reading import read_data
@@ -28,6 +29,7 @@ from edge_sdk.export.tinysam import saved
 from edge_sdk.export.tinysam.family import TinySAM
 from edge_sdk.export.tinysam.layout import small
 from edge_sdk.export.tinysam.options import TinySamOptions
+from edge_sdk.export.tinysam.small import fit
 from edge_sdk.tasks.segmentation.segmenter import PromptSegmenter
 from edge_sdk.verify import verify
 
@@ -274,8 +276,10 @@ def test_weights_as_they_are_become_a_bundle_that_verifies(weights: Path, tmp_pa
 
 
 def test_two_steps_on_four_pictures_end_in_a_bundle(
-    weights: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    weights: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    # All variants take a minute more; a training in several processes makes them.
+    monkeypatch.setattr(fit, "FloatGraph", partial(FloatGraph, variants=("int8",)))
     out = tmp_path / "mine.edge"
     words = (
         "train", "tinysam", folder, "--out", out, "--weights", weights, "--side", "64", "--steps", "2", "--kind",
@@ -285,7 +289,7 @@ def test_two_steps_on_four_pictures_end_in_a_bundle(
     assert code == 0, err
     found: dict[str, Any] = json.loads(shown)
     assert found["segments"] == 4  # a rectangle and a disk on each of two test pictures; specks are too small
-    assert {row["variant"] for row in found["rows"]} == {"fp32", "fp16", "int8", "int8-w7"}
+    assert {row["variant"] for row in found["rows"]} == {"fp32", "int8"}
     model = json.loads(json.dumps(dict(tensors_file_of(out.with_suffix(".run") / "model.safetensors"))))
     assert set(model["facts"]["everything"]) >= {"predicted_iou", "stability", "points_per_side"}
     with opened(out) as segmenter:

@@ -65,4 +65,5 @@ def test_the_command_line_trains_in_two_processes_and_the_first_makes_the_bundle
     assert done.stderr.count("training: 2 steps") == 1
     with Bundle.open(out, trust=TrustPolicy(mode="off")) as bundle:
         about = bundle.manifest.extra["training"]
+        assert {graph.variant for graph in bundle.manifest.graphs} == {"fp32", "fp16", "int8", "int8-w7"}
     assert (about["steps"], about["processes"], about["student"]) == (2, 2, "tinyvit-1m")
