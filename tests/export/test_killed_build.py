@@ -20,9 +20,13 @@ pytestmark = pytest.mark.long
 # Moments are found from outside: lines of progress on stderr, and the interpreter's own audit events.
 KILLED = """
 import os, signal, sys
+from functools import partial
 import onnx, onnxruntime, torch  # once, not in every fork
 from edge_sdk.cli import main
 from edge_sdk.export import build, registry
+from edge_sdk.export.efficientad.xs import train
+
+train.FloatGraph = partial(train.FloatGraph, variants=("int8",))  # all variants would take half as long again
 
 registry.family("efficientad")
 parts, folder = sys.argv[1:]
@@ -95,7 +99,7 @@ def test_a_build_killed_in_calibration_or_before_its_last_step_leaves_no_bundle_
     assert after == "x.edge x.run"  # which the next run swept away
     with Bundle.open(folder / "x.edge") as bundle:
         graphs = {graph.name: bundle.graph(graph.name) for graph in bundle.manifest.graphs}
-    assert {"fp32", "int8.conv-relu-q", "int8.conv-q-relu-q", "fp16"} <= set(graphs)
+    assert set(graphs) == {"fp32", "int8.conv-relu-q", "int8.conv-q-relu-q"}
     session = registry.runtime("onnxruntime").compile(graphs["int8.conv-q-relu-q"], CompileOptions(threads=1))
     answer = session.run({"image": np.zeros((1, 64, 64, 3), np.uint8)})
     assert np.isfinite(answer["score"]).all()
