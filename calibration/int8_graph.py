@@ -27,13 +27,15 @@ LAYOUTS: tuple[LayoutName, ...] = ("conv-relu-q", "conv-q-relu-q")
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Int8Graph:
-    """model: in the canonical layout. number: of the plan, among those of one candidate. steps: the scale of each point
+    """model: in the canonical layout. real: the float graph that it was written from, whose channels an engine may have
+    rescaled. number: of the plan, among those of one candidate. steps: the scale of each point
     of the plan; ranges: what they were made of."""
 
     variant: str
     number: int
     planned: Planned
     model: ModelProto
+    real: ModelProto
     steps: Mapping[str, np.float32]
     ranges: Mapping[str, Range]
 

@@ -90,7 +90,8 @@ def finished(
         # An unasked bound is a goal: what misses it is noted, and refused only as any graph that is far (`_compare`).
         # One that was asked for is the user's own measure of far, and replaces that one.
         notes += check.refuse_unmet(checking, searches, force=options.force or not asked)
-    compared = _compare(prepared, variants, far=options.force or asked)
+    reals = {name: made[0].real for name, made in graphs.items() if made}
+    compared = _compare(prepared, variants, reals, far=options.force or asked)
     left_out = [name for name in options.variants if all(variant.variant != name for variant in variants)]
     if left_out:
         notes.append(f"no operator became int8, so {', '.join(left_out)} would be float: left out")
@@ -147,10 +148,13 @@ def _report(
 
 
 def _operator_errors(prepared: Prepared, graphs: Graphs) -> dict[str, dict[str, float]]:
-    """By variant, of its first plan: plans differ in where Q/DQ stand behind operators, not before them."""
+    """By variant, of its first plan: plans differ in where Q/DQ stand behind operators, not before them.
+
+    Beside the float graph that it was written from: one with rescaled channels answers the same, but its layers don't.
+    """
     samples = prepared.compared[:ALONE]
     return {
-        variant: operator_errors(prepared.model, made[0].model, samples, prepared.options.threads)
+        variant: operator_errors(made[0].real, made[0].model, samples, prepared.options.threads)
         for variant, made in graphs.items() if made
     }  # fmt: skip
 
@@ -207,11 +211,13 @@ class _Compared:
     notes: Sequence[str]
 
 
-def _compare(prepared: Prepared, variants: Sequence[Variant], *, far: bool) -> _Compared:
+def _compare(
+    prepared: Prepared, variants: Sequence[Variant], reals: Mapping[str, ModelProto], *, far: bool
+) -> _Compared:
     """Run every graph by the letter of the standard: graphs of one plan must be equal bit for bit.
 
-    far: whether a graph may be far from the float one, with a note: forced, or a
-    bound of the user's own holds. CheckFailed for one otherwise.
+    reals: by variant, the float graph that an int8 one was written from. far: whether a graph may be far from the float
+    one, with a note: forced, or a bound of the user's own holds. CheckFailed for one otherwise.
     """
     threads, wanted = prepared.options.threads, prepared.wanted
     firsts: dict[tuple[str, str], list[dict[str, Array]]] = {}
@@ -230,16 +236,19 @@ def _compare(prepared: Prepared, variants: Sequence[Variant], *, far: bool) -> _
         found[variant.variant] = before | {name: max(error, before.get(name, 0.0)) for name, error in errors.items()}
         notes += [f"{variant.variant}: output {name} was not compared: {why}" for name, why in missing.items()]
         if bad := {name: error for name, error in errors.items() if error > LARGEST_ERROR}:
-            notes.append(_too_far(prepared, variant, model, bad, far=far))
+            real = reals.get(variant.variant, prepared.model)
+            notes.append(_too_far(prepared, variant, real, model, bad, far=far))
     compared = dict.fromkeys(name for errors in found.values() for name in errors)
     notes += [note for name in compared if (note := _measured_by([one[name] for one in wanted], name))]
     return _Compared(errors=found, notes=tuple(dict.fromkeys(notes)))
 
 
-def _too_far(prepared: Prepared, variant: Variant, model: ModelProto, bad: Mapping[str, float], *, far: bool) -> str:
+def _too_far(
+    prepared: Prepared, variant: Variant, real: ModelProto, model: ModelProto, bad: Mapping[str, float], *, far: bool
+) -> str:
     """The sentence on a variant that is not the float graph any more; raised, unless it may be `far`."""
     output, error = max(bad.items(), key=lambda item: item[1])
-    layer = fidelity.first_bad_layer(prepared.model, model, prepared.compared, prepared.options.threads)
+    layer = fidelity.first_bad_layer(real, model, prepared.compared, prepared.options.threads)
     how_far, where = _by(error, output, prepared.model), f", first at layer {layer}" if layer else ""
     what = f"{variant.variant} differs from the float graph {how_far} on its own calibration samples{where}"
     if not far:

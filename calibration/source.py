@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from onnx import ModelProto
+
 from edge_sdk.calibration.insert import insert
 from edge_sdk.calibration.int8_graph import Int8Graph
 from edge_sdk.calibration.statistics.observed_graph import ObservedGraph
@@ -20,6 +22,7 @@ Ranges = Mapping[str, Range]
 class Source:
     """An observed float graph, and what an engine has decided of it.
 
+    real: the float graph that layers of the int8 graphs are held against: an engine's own may have corrected biases.
     exclude: nodes that stay float. margin: `QuantizeOptions.margin`. methods: of `ranges.fit`, on offer. own: ranges of
     the engine's own by their label. weights: int8 weights that the engine has chosen, by node; biases of those nodes
     are taken as they are. revertible: whether an operator may become float again: it may not where the engine corrected
@@ -27,6 +30,7 @@ class Source:
     """
 
     observed: ObservedGraph
+    real: ModelProto
     variant: str
     exclude: tuple[str, ...]
     margin: float
@@ -60,7 +64,8 @@ class Source:
             )  # fmt: skip
             made.append(
                 Int8Graph(
-                    variant=self.variant, number=number, planned=planned, model=model, steps=steps, ranges=ranges
+                    variant=self.variant, number=number, planned=planned, model=model, real=self.real,
+                    steps=steps, ranges=ranges,
                 )
             )  # fmt: skip
         return made

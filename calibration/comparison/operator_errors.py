@@ -27,7 +27,8 @@ def operator_errors(
     """Relative L2 difference over all samples by node, the largest first. quantized: in the canonical layout.
 
     With its bias, corrected for rounded weights; before an activation that follows. An operator whose float answer is
-    zero on all samples has the plain L2 difference; one whose answer overflows has no figure, and is left out.
+    zero on all samples has the plain L2 difference; one whose answer overflows has no figure, and is left out. So is
+    one whose channels were rescaled against `model`.
     """
     writer = _Writer(Index.of(model), Index.of(quantized))
     merged = writer.model()
@@ -47,6 +48,8 @@ def operator_errors(
     return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 
+RESCALED = 0.3
+"""Of weights, how far int8 ones are from float ones that are not the same: rounding to 7 bits gives some hundredths."""
 LEAST_UNIT = 1e-30
 """Of an operator that answers zero."""
 
@@ -93,6 +96,8 @@ class _Writer:
         if source != real.input[0]:
             return None
         weight = self._made.producer[node.input[1]]
+        if not self._same_weights(weight, real):
+            return None
         last, wanted = node, real.output[0]
         behind = self._made.only_reader(node.output[0]) if is_product(node.op_type) else None
         if behind is not None and behind.op_type == "Sub" and behind.input[1] in self._made.constants:
@@ -101,6 +106,18 @@ class _Writer:
             wanted = wanted if same is None else same.output[0]
         nodes = [*chain, weight, node, *([last] if last is not node else [])]
         return wanted, self._copied(nodes, source, real.input[0], last.output[0], wanted, node.name)
+
+    def _same_weights(self, dequantized: NodeProto, real: NodeProto) -> bool:
+        """Whether the int8 weights are the float ones, rounded: of rescaled channels the answers are other ones."""
+        wanted = self._real.constants.get(real.input[1])
+        stored, scale = (self._made.constants.get(name) for name in dequantized.input[:2])
+        if wanted is None or stored is None or scale is None or stored.shape != wanted.shape:
+            return True  # nothing to compare: a layer of another form has no twin anyway
+        axis = next((one.i for one in dequantized.attribute if one.name == "axis"), 1)
+        if scale.ndim:
+            scale = scale.reshape([-1 if at == axis % stored.ndim else 1 for at in range(stored.ndim)])
+        gap = stored.astype(np.float64) * scale - wanted
+        return float(np.square(gap).sum()) <= RESCALED**2 * float(np.square(wanted.astype(np.float64)).sum())
 
     def _stands_for(self, tensor: str, real: str) -> bool:
         """Whether `tensor` of the int8 graph is `real`, an output that Q/DQ took the name of."""

@@ -72,7 +72,7 @@ class Nncf:
         whole = base.ranges("minmax")
         own = {name: replace(whole[name], top=top) for name, top in found.tops.items() if name in whole and top > 0.0}
         return Source(
-            observed=base, variant=variant, exclude=tuple(exclude), margin=prepared.options.margin,
+            observed=base, real=prepared.model, variant=variant, exclude=tuple(exclude), margin=prepared.options.margin,
             methods=prepared.options.trials.range_methods, own={OWN: {**whole, **own}}, weights=found.weights,
             revertible=False,
         )  # fmt: skip

@@ -37,7 +37,7 @@ class Portable:
         if base is None:
             return None
         return Source(
-            observed=base, variant=variant, exclude=tuple(exclude), margin=options.margin,
+            observed=base, real=base.model, variant=variant, exclude=tuple(exclude), margin=options.margin,
             methods=options.trials.range_methods,
         )  # fmt: skip
 

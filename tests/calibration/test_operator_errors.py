@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from calibration_nets import Builder, mobile, pdn, pictures, raw_pdn
-from onnx import ModelProto
+from onnx import ModelProto, numpy_helper
 
 from edge_sdk.calibration import QuantizeOptions, graphs, quantize
 from edge_sdk.calibration.comparison import fidelity
@@ -15,6 +15,7 @@ from edge_sdk.calibration.comparison.operator_errors import operator_errors
 from edge_sdk.calibration.int8_graph import int8_operators
 from edge_sdk.calibration.report import Quantized
 from edge_sdk.calibration.rewrite.clean import clean
+from edge_sdk.calibration.trials import Trials
 from edge_sdk.export import calibrated
 
 
@@ -43,6 +44,28 @@ NETS: dict[str, Callable[[], ModelProto]] = {
 def quantized(model: ModelProto, **options: object) -> Quantized:
     asked = QuantizeOptions(variants=("int8", "int8-w7"), threads=1, force=True, **options)  # type: ignore[arg-type]
     return quantize(model.SerializeToString(), pictures(3), options=asked)
+
+
+def uneven() -> ModelProto:
+    """Two convolutions, the channels between them of very different sizes: equalising rescales them."""
+    b = Builder(np.random.default_rng(5))
+    x = b.conv(b.picture(normalised=True), 3, 16)
+    x = b.op("Relu", x)
+    model = b.model({"out": b.conv(x, 16, 16)}, batch=1)
+    first = next(one for one in model.graph.initializer if list(one.dims) == [16, 3, 3, 3])
+    weight = numpy_helper.to_array(first) * np.geomspace(0.01, 10.0, 16, dtype=np.float32).reshape(-1, 1, 1, 1)
+    first.CopyFrom(numpy_helper.from_array(weight.astype(np.float32), first.name))
+    return model
+
+
+def test_of_rescaled_channels_the_error_is_that_of_the_rescaled_layer() -> None:
+    """An equalised graph answers as the float graph does, but its layers don't."""
+    trials = Trials(range_methods=("minmax",), compared=2, equalise=True)
+    made = quantized(uneven(), trials=trials)
+    assert {one.mode for one in made.report.attempts if one.kept} == {"equalised"}
+    errors = [error for row in made.report.layers for error in row.errors.values()]
+    assert errors
+    assert max(errors) < 0.1
 
 
 @pytest.mark.parametrize("net", NETS)

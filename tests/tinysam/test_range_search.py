@@ -106,7 +106,9 @@ def test_an_operator_that_no_graph_of_the_family_has_is_named() -> None:
 
 
 def int8_by_minmax(prepared: Prepared) -> Int8Graph:
-    source = Source(observed=prepared.base, variant="int8-w7", exclude=(), margin=1.0, methods=("minmax",))
+    source = Source(
+        observed=prepared.base, real=prepared.model, variant="int8-w7", exclude=(), margin=1.0, methods=("minmax",)
+    )
     return source.graphs(source.ranges("minmax"))[0]
 
 
