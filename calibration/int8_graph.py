@@ -27,9 +27,9 @@ LAYOUTS: tuple[LayoutName, ...] = ("conv-relu-q", "conv-q-relu-q")
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Int8Graph:
-    """model: in the canonical layout. real: the float graph that it was written from, whose channels an engine may have
-    rescaled. number: of the plan, among those of one candidate. steps: the scale of each point
-    of the plan; ranges: what they were made of."""
+    """model: in the canonical layout. real: the float graph that its layers are held against, see `Source`. number: of
+    the plan, among those of one candidate. steps: the scale of each point of the plan; ranges: what they were made of.
+    """
 
     variant: str
     number: int

@@ -150,7 +150,7 @@ def _report(
 def _operator_errors(prepared: Prepared, graphs: Graphs) -> dict[str, dict[str, float]]:
     """By variant, of its first plan: plans differ in where Q/DQ stand behind operators, not before them.
 
-    Beside the float graph that it was written from: one with rescaled channels answers the same, but its layers don't.
+    Beside `Int8Graph.real`: a graph with rescaled channels answers as the one before, but its layers don't.
     """
     samples = prepared.compared[:ALONE]
     return {
@@ -216,8 +216,8 @@ def _compare(
 ) -> _Compared:
     """Run every graph by the letter of the standard: graphs of one plan must be equal bit for bit.
 
-    reals: by variant, the float graph that an int8 one was written from. far: whether a graph may be far from the float
-    one, with a note: forced, or a bound of the user's own holds. CheckFailed for one otherwise.
+    reals: by variant, `Int8Graph.real`. far: whether a graph may be far from the float one, with a note: forced, or a
+    bound of the user's own holds. CheckFailed for one otherwise.
     """
     threads, wanted = prepared.options.threads, prepared.wanted
     firsts: dict[tuple[str, str], list[dict[str, Array]]] = {}

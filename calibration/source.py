@@ -22,7 +22,8 @@ Ranges = Mapping[str, Range]
 class Source:
     """An observed float graph, and what an engine has decided of it.
 
-    real: the float graph that layers of the int8 graphs are held against: an engine's own may have corrected biases.
+    real: the float graph that layers of the int8 graphs are held against: the observed one with its rescaled channels,
+    or the one before where the observed one holds biases that are corrected for int8.
     exclude: nodes that stay float. margin: `QuantizeOptions.margin`. methods: of `ranges.fit`, on offer. own: ranges of
     the engine's own by their label. weights: int8 weights that the engine has chosen, by node; biases of those nodes
     are taken as they are. revertible: whether an operator may become float again: it may not where the engine corrected
