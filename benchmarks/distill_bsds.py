@@ -235,7 +235,7 @@ def trivial(asked: argparse.Namespace, arms: Arms, shown: Sequence[Picture]) -> 
 
 def look(asked: argparse.Namespace) -> None:
     """Measures a run in progress on the held-out pictures of `val`."""
-    from edge_sdk.export.tinysam.averaged import Pair
+    from edge_sdk.export.training.averaged import Pair
     from edge_sdk.export.training import checkpoint
 
     net = teacher_net(asked)

@@ -56,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
 
 def model_in(path: Path) -> SmallModel:
     """The model of a file of either kind."""
-    from edge_sdk.export.tinysam.averaged import Pair
+    from edge_sdk.export.training.averaged import Pair
     from edge_sdk.export.tinysam.small.model import SHIPPED, SmallModel
     from edge_sdk.export.training import checkpoint
 

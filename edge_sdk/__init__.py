@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from edge_sdk.tasks.anomaly.result import AnomalyResult as AnomalyResult
     from edge_sdk.tasks.classification.classifier import Classifier as Classifier
     from edge_sdk.tasks.classification.result import Classification as Classification
+    from edge_sdk.tasks.generation.asked import Asked as Asked
+    from edge_sdk.tasks.generation.generator import Generator as Generator
+    from edge_sdk.tasks.generation.result import Batch as Batch
+    from edge_sdk.tasks.generation.result import Drawn as Drawn
     from edge_sdk.tasks.segmentation.everything.options import EverythingOptions as EverythingOptions
     from edge_sdk.tasks.segmentation.everything.result import Everything as Everything
     from edge_sdk.tasks.segmentation.prompts import Prompted as Prompted
@@ -42,11 +46,15 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 _HOMES = {
     "AnomalyDetector": "edge_sdk.tasks.anomaly.detector",
     "AnomalyResult": "edge_sdk.tasks.anomaly.result",
+    "Asked": "edge_sdk.tasks.generation.asked",
+    "Batch": "edge_sdk.tasks.generation.result",
     "Bundle": "edge_sdk.bundle.store",
     "Classification": "edge_sdk.tasks.classification.result",
     "Classifier": "edge_sdk.tasks.classification.classifier",
+    "Drawn": "edge_sdk.tasks.generation.result",
     "Everything": "edge_sdk.tasks.segmentation.everything.result",
     "EverythingOptions": "edge_sdk.tasks.segmentation.everything.options",
+    "Generator": "edge_sdk.tasks.generation.generator",
     "PromptSegmenter": "edge_sdk.tasks.segmentation.segmenter",
     "Prompted": "edge_sdk.tasks.segmentation.prompts",
     "Segmentation": "edge_sdk.tasks.segmentation.result",
@@ -65,8 +73,8 @@ _HOMES = {
     ),
 }  # fmt: skip
 __all__ = [
-    "AnomalyDetector", "AnomalyResult", "BadBundle", "BadInput", "BadUsage", "Bundle", "CantWrite", "CheckFailed",
-    "Classification", "Classifier", "EdgeError", "Everything", "EverythingOptions", "NotThere", "NotTrusted",
+    "AnomalyDetector", "AnomalyResult", "Asked", "BadBundle", "BadInput", "BadUsage", "Batch", "Bundle", "CantWrite", "CheckFailed",
+    "Classification", "Classifier", "Drawn", "EdgeError", "Everything", "EverythingOptions", "Generator", "NotThere", "NotTrusted",
     "PromptSegmenter", "Prompted", "Segmentation", "TensorModel", "TensorResult", "TrustPolicy", "WrongPrecision",
     "__version__", "load", "load_as",
 ]  # fmt: skip

@@ -27,6 +27,7 @@ ROLE = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_-]{{0,{_MAX_ROLE - 1}}}")
 _HOMES = {
     "anomaly": ("edge_sdk.tasks.anomaly.task", "Anomaly"),
     "classification": ("edge_sdk.tasks.classification.task", "ClassificationTask"),
+    "generation": ("edge_sdk.tasks.generation.task", "GenerationTask"),
     "segmentation": ("edge_sdk.tasks.segmentation.task", "SegmentationTask"),
     "tensor": ("edge_sdk.tasks.tensor", "TensorTask"),
 }

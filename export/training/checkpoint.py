@@ -39,7 +39,7 @@ class Segment:
 class Position:
     """How far a run is. elapsed_s: training time so far, resumes included. bad_steps: steps dropped for NaN gradients.
 
-    history: (step, {loss name: value}). finished: its steps or its time are used up. segments: more than one where the
+    history: (step, {loss name: value}). finished: its steps or its time are used up. ended_early: whoever watches it saw enough. segments: more than one where the
     run was lengthened or shortened on the way, and then it can't be made again by one command.
     """
 
@@ -47,6 +47,7 @@ class Position:
     elapsed_s: float = 0.0
     bad_steps: int = 0
     finished: bool = False
+    ended_early: bool = False
     history: tuple[tuple[int, Mapping[str, float]], ...] = ()
     segments: tuple[Segment, ...] = ()
 
@@ -122,6 +123,7 @@ def write(checkpoint: Checkpoint, folder: Path) -> None:
         "elapsed_s": position.elapsed_s,
         "bad_steps": position.bad_steps,
         "finished": position.finished,
+        "ended_early": position.ended_early,
         "history": [[step, dict(values)] for step, values in position.history],
         "segments": [[one.began, one.steps, one.time_budget_s] for one in position.segments],
         "optimizer_groups": checkpoint.optimizer_groups,
@@ -155,7 +157,8 @@ def _stored(file: TensorsFile) -> Checkpoint:
     described = file.described
     position = Position(
         step=int(described["step"]), elapsed_s=float(described["elapsed_s"]), bad_steps=int(described["bad_steps"]),
-        finished=bool(described["finished"]), history=tuple((int(s), dict(v)) for s, v in described["history"]),
+        finished=bool(described["finished"]),
+        ended_early=bool(described.get("ended_early", False)), history=tuple((int(s), dict(v)) for s, v in described["history"]),
         segments=tuple(Segment(*one) for one in described["segments"]),
     )  # fmt: skip
     return Checkpoint(

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 from typing import Protocol
@@ -57,7 +57,7 @@ class LoopPlan:
 
     def over(self, position: Position) -> bool:
         """Whether a run that came to an end at `position` has nothing left to do."""
-        return position.finished and self.done(position) >= 1.0
+        return position.ended_early or (position.finished and self.done(position) >= 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +85,26 @@ class Trainable(Protocol):
         """Factor on the optimiser's first learning rates."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What a watch measured. values: for the history, by names that no loss has. enough: end the run here."""
+
+    values: Mapping[str, float] = field(default_factory=dict)
+    enough: bool = False
+
+
+class Watch(Protocol):
+    """Looks at a run from time to time, in the first process alone. What it remembers, it keeps in the module."""
+
+    @property
+    def every(self) -> int:
+        """Steps between two looks. One more follows the last step."""
+
+    def look(self, position: Position) -> Seen:
+        """Measure what was trained so far. It may change parts of the module that no gradient reaches, such as the
+        best weights so far. Its time counts for no time budget."""
+
+
 def cosine(done: float, *, last: float = 0.01) -> float:
     """Half a cosine from 1 to `last`."""
     return last + (1.0 - last) * 0.5 * (1.0 + math.cos(math.pi * done))
@@ -104,6 +124,7 @@ def run(
     seed: int,
     progress: Progress,
     together: Together = ALONE,
+    watch: Watch | None = None,
 ) -> Position:
     """Trains to the end of `plan`, going on from the checkpoint in `folder` if there is one; returns where it ended.
 
@@ -113,8 +134,8 @@ def run(
     behind its new end already stays as it is. `Position.segments` tells of every such change.
 
     identity: what must be the same for a resume (see `identify`). together: the processes that train it; all of them
-    read the checkpoint, the first writes it and shows progress, and its clock and its Ctrl-C count. Raises Stopped on
-    Ctrl-C, checkpoint kept, and CheckFailed after `plan.bad_steps` steps with NaN gradients.
+    read the checkpoint, the first writes it and shows progress, and its clock and its Ctrl-C count. watch: looks at what
+    is trained, and may end the run. Raises Stopped on Ctrl-C, checkpoint kept, and CheckFailed after `plan.bad_steps` steps with NaN gradients.
     """
     module, optimizer = trainable.module, trainable.optimizer
     rates = [float(group["lr"]) for group in optimizer.param_groups]  # before a checkpoint brings decayed ones
@@ -137,7 +158,7 @@ def run(
     position = replace(position, finished=False, segments=_segments(position, plan))
     with _interrupt_between_steps() as interrupted:
         try:
-            return _steps(trainable, plan, position, rng, rates, keep, interrupted, progress, together)
+            return _steps(trainable, plan, position, rng, rates, keep, interrupted, progress, together, watch)
         except KeyboardInterrupt as exc:  # pressed twice, or raised by `progress`: the last checkpoint stands
             raise _stopped(folder) from exc
 
@@ -160,12 +181,13 @@ def _steps(
     interrupted: Callable[[], bool],
     progress: Progress,
     together: Together,
+    watch: Watch | None,
 ) -> Position:
     recent: dict[str, list[float]] = {}
     kept_at = position.elapsed_s
     clock = time.monotonic()
     trainable.module.train()
-    while plan.done(position) < 1.0:
+    while plan.done(position) < 1.0 and not position.ended_early:
         moment = Moment(position.step, plan.done(position))
         for group, rate in zip(trainable.optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * trainable.rate(moment)
@@ -188,6 +210,10 @@ def _steps(
         if position.step % plan.history_every == 0 or plan.done(position) >= 1.0:
             row = {name: float(np.mean(v, dtype=np.float64)) for name, v in recent.items()}
             position, recent = replace(position, history=(*position.history, (position.step, row))), {}
+        if watch is not None and (position.step % watch.every == 0 or plan.done(position) >= 1.0):
+            position = _looked(watch, position, together)
+            keep(position)
+            kept_at, clock = position.elapsed_s, time.monotonic()
         if stop:
             keep(position)
             raise KeyboardInterrupt
@@ -199,6 +225,14 @@ def _steps(
     keep(position)
     trainable.module.eval()
     return position
+
+
+def _looked(watch: Watch, position: Position, together: Together) -> Position:
+    """With what the watch measured in the history."""
+    seen = together.agreed(watch.look(position) if together.rank == 0 else Seen())
+    row = (position.step, dict(seen.values))
+    history = (*position.history, row) if seen.values else position.history
+    return replace(position, history=history, ended_early=seen.enough)
 
 
 def _step(trainable: Trainable, rng: np.random.Generator, now: Moment, together: Together) -> dict[str, float] | None:

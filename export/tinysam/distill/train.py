@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from edge_sdk.errors import BadUsage
-from edge_sdk.export.tinysam.averaged import AveragedTraining, Pair
+from edge_sdk.export.training.averaged import AveragedTraining, Pair
 from edge_sdk.export.tinysam.decoder import Decoded
 from edge_sdk.export.tinysam.distill import losses, prompts
 from edge_sdk.export.tinysam.distill.frames import Views

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edge_sdk.export.tinysam import BOTTOM_RIGHT, HIDDEN, NEGATIVE, POSITIVE, TOP_LEFT
-from edge_sdk.export.tinysam.averaged import AveragedTraining, Pair
+from edge_sdk.export.training.averaged import AveragedTraining, Pair
 from edge_sdk.export.tinysam.mask_losses import cross_entropy, dice
 from edge_sdk.export.tinysam.optimizer import adamw
 from edge_sdk.export.tinysam.scenes.mixture import Frame

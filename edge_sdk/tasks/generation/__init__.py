@@ -1,0 +1,1 @@
+"""Pictures from a seed: the task "generation"."""

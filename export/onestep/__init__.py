@@ -1,0 +1,1 @@
+"""One-step generators, distilled from a diffusion model by score implicit matching."""
