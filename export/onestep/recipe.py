@@ -74,3 +74,7 @@ class DistillRecipe:
     def at(self, rate: float) -> DistillRecipe:
         """The same at another rate; the auxiliary network's stays in proportion."""
         return replace(self, rate=rate, auxiliary_rate=self.auxiliary_rate * rate / self.rate)
+
+    def of_batch(self, batch: int) -> DistillRecipe:
+        """The same with other batches."""
+        return replace(self, batch=batch)
