@@ -102,7 +102,7 @@ def teacher_of(asked: argparse.Namespace, data: Digits, seed: int, kind: str) ->
     facts = TeacherFacts(channels=1, side=SIDE, classes=classes, sigma_data=spread)
     torch.manual_seed(seed)
     network = unet.UNet(unet.layout(channels=1, side=SIDE, base=asked.base, multiples=(1, 2), classes=classes))
-    recipe = TeacherRecipe()
+    recipe = TeacherRecipe(batch=asked.teacher_batch)
     lesson = training.TeacherTraining(
         NetworkTeacher(network, facts), data.pictures, data.labels if classes else None, recipe, seed=seed
     )
@@ -195,8 +195,9 @@ def parser() -> argparse.ArgumentParser:
     out = options(__doc__)
     out.add_argument("--runs", type=Path, required=True, help="Folder of checkpoints and of what is measured.")
     out.add_argument("--out", type=Path, default=ROOT / "docs" / "results" / "onestep_digits.json")
-    out.add_argument("--steps", type=int, default=7000, help="Of each distillation.")
+    out.add_argument("--steps", type=int, default=5000, help="Of each distillation.")
     out.add_argument("--teacher-steps", type=int, default=10_000)
+    out.add_argument("--teacher-batch", type=int, default=64)
     out.add_argument("--base", type=int, default=16, help="Channels of the UNet's first stage.")
     out.add_argument("--every", type=int, default=500, help="Steps between two looks.")
     out.add_argument("--threads", type=int, default=1)
