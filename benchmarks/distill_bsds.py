@@ -235,8 +235,8 @@ def trivial(asked: argparse.Namespace, arms: Arms, shown: Sequence[Picture]) -> 
 
 def look(asked: argparse.Namespace) -> None:
     """Measures a run in progress on the held-out pictures of `val`."""
-    from edge_sdk.export.training.averaged import Pair
     from edge_sdk.export.training import checkpoint
+    from edge_sdk.export.training.averaged import Pair
 
     net = teacher_net(asked)
     if asked.look != "teacher":

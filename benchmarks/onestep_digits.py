@@ -77,13 +77,11 @@ def digits() -> Digits:
     return Digits(pictures, found.target.astype(np.int64))
 
 
-def real_digits(data: Digits, kind: str) -> Real:
+def real_digits(data: Digits) -> Real:
+    """Seen by one classifier, whether the generator has classes or not."""
     from edge_sdk.export.onestep.monitor import real_of
-    from edge_sdk.export.onestep.teacher_training import scaled
-    from edge_sdk.export.tasks.generation import classifier
 
-    made = classifier.trained(scaled(data.pictures), data.labels, 10)
-    return real_of(data.pictures, made, data.labels, 10)
+    return real_of(data.pictures, data.labels, 10)
 
 
 def teacher_of(asked: argparse.Namespace, data: Digits, seed: int, kind: str) -> NetworkTeacher:
@@ -132,7 +130,7 @@ def run(asked: argparse.Namespace, data: Digits, arm: Arm) -> dict[str, Any]:
     from edge_sdk.export.training import loop
     from edge_sdk.export.training.identity import digest_of_weights, identify
 
-    real = real_digits(data, arm.kind)
+    real = real_digits(data)
     teacher = teacher_of(asked, data, arm.seed, arm.kind)
     facts, recipe = teacher.facts, recipe_of(arm.loss)
     shape = (facts.channels, facts.side, facts.side)
@@ -172,7 +170,7 @@ def controls(data: Digits) -> dict[str, Any]:
     """What the measures say of the ten class means, and of one half of the real pictures against the other."""
     from edge_sdk.export.tasks.generation import measures
 
-    real = real_digits(data, PLAIN)
+    real = real_digits(data)
     means = np.stack([data.pictures[data.labels == one].mean(0) for one in range(10)])
     repeated = np.rint(np.tile(means, (COUNT // 10, 1, 1, 1))).astype(np.uint8)
     order = np.random.default_rng(0).permutation(len(data.pictures))
@@ -217,9 +215,7 @@ def main() -> None:
     with computing(asked.threads):
         rows = [run(asked, data, arm) for arm in arms]
         if asked.arm is None:
-            write_record(
-                asked.out, {"controls": controls(data), "arms": rows}, seeds=list(SEEDS), samples=COUNT
-            )
+            write_record(asked.out, {"controls": controls(data), "arms": rows}, seeds=list(SEEDS), samples=COUNT)
 
 
 if __name__ == "__main__":

@@ -42,9 +42,9 @@ def parser() -> argparse.ArgumentParser:
 
 def trained(asked: argparse.Namespace) -> tuple[SmallModel, dict[str, Any]]:
     """The averaged model in a run's checkpoint, and what is known of its training."""
-    from edge_sdk.export.training.averaged import Pair
     from edge_sdk.export.tinysam.small.model import SHIPPED, SmallModel
     from edge_sdk.export.training import checkpoint
+    from edge_sdk.export.training.averaged import Pair
 
     pair = Pair(SmallModel.load(SHIPPED))
     known = restore(pair, asked.run / checkpoint.NAME)

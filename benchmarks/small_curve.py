@@ -56,9 +56,9 @@ def parser() -> argparse.ArgumentParser:
 
 def model_in(path: Path) -> SmallModel:
     """The model of a file of either kind."""
-    from edge_sdk.export.training.averaged import Pair
     from edge_sdk.export.tinysam.small.model import SHIPPED, SmallModel
     from edge_sdk.export.training import checkpoint
+    from edge_sdk.export.training.averaged import Pair
 
     if path.name != checkpoint.NAME:
         return SmallModel.load(path)

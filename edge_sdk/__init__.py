@@ -73,10 +73,10 @@ _HOMES = {
     ),
 }  # fmt: skip
 __all__ = [
-    "AnomalyDetector", "AnomalyResult", "Asked", "BadBundle", "BadInput", "BadUsage", "Batch", "Bundle", "CantWrite", "CheckFailed",
-    "Classification", "Classifier", "Drawn", "EdgeError", "Everything", "EverythingOptions", "Generator", "NotThere", "NotTrusted",
-    "PromptSegmenter", "Prompted", "Segmentation", "TensorModel", "TensorResult", "TrustPolicy", "WrongPrecision",
-    "__version__", "load", "load_as",
+    "AnomalyDetector", "AnomalyResult", "Asked", "BadBundle", "BadInput", "BadUsage", "Batch", "Bundle", "CantWrite",
+    "CheckFailed", "Classification", "Classifier", "Drawn", "EdgeError", "Everything", "EverythingOptions", "Generator",
+    "NotThere", "NotTrusted", "PromptSegmenter", "Prompted", "Segmentation", "TensorModel", "TensorResult",
+    "TrustPolicy", "WrongPrecision", "__version__", "load", "load_as",
 ]  # fmt: skip
 
 

@@ -50,6 +50,11 @@ _HOMES: Mapping[str, _Home] = {
         options=("edge_sdk.export.tinysam.options", "TinySamOptions"), task="segmentation",
         about="TinySAM: segments the object at a point or in a box, or every object of a picture.",
     ),
+    "onestep": _Home(
+        module="edge_sdk.export.onestep.family", attribute="OneStepGenerators",
+        options=("edge_sdk.export.onestep.options", "OneStepOptions"), task="generation",
+        about="One-step generators: draws pictures like those it learned from, in one call of a network.",
+    ),
 }  # fmt: skip
 """In the order of `names`; the first is what `edge-sdk demo` shows unless another one is named."""
 

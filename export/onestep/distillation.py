@@ -108,6 +108,11 @@ class Distillation:
         return self._students.best
 
     @property
+    def start(self) -> float:
+        """Sigma at which the generator calls its network."""
+        return start_of(self._facts, self._recipe)
+
+    @property
     def facts(self) -> TeacherFacts:
         """Of the teacher, and so of the generator."""
         return self._facts
@@ -172,4 +177,3 @@ class Distillation:
 def start_of(facts: TeacherFacts, recipe: DistillRecipe) -> float:
     """Sigma at which the generator calls its network."""
     return min(recipe.start * facts.sigma_data, facts.most_sigma)
-

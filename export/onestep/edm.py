@@ -34,7 +34,8 @@ class Denoiser(nn.Module):
         level = spread(sigma, noisy)
         variance = level.square() + self.sigma_data**2
         skip, out = self.sigma_data**2 / variance, level * self.sigma_data / variance.sqrt()
-        return skip * noisy + out * self.network(noisy / variance.sqrt(), sigma.log() / 4, labels)
+        answer: Tensor = skip * noisy + out * self.network(noisy / variance.sqrt(), sigma.log() / 4, labels)
+        return answer
 
 
 def spread(values: Tensor, like: Tensor) -> Tensor:
@@ -61,8 +62,9 @@ def denoising_loss(
 ) -> Tensor:
     """(N,): of each picture, the weighted mean squared error; about 1 for an answer that says nothing at any sigma."""
     weight = (sigma.square() + sigma_data**2) / (sigma * sigma_data).square()
-    answer = denoiser(clean + spread(sigma, clean) * noise, sigma, labels)
-    return weight * (answer - clean).square().flatten(1).mean(1)
+    answer: Tensor = denoiser(clean + spread(sigma, clean) * noise, sigma, labels)
+    out: Tensor = weight * (answer - clean).square().flatten(1).mean(1)
+    return out
 
 
 def levels(steps: int = STEPS, *, least: float = LEAST_SIGMA, most: float = MOST_SIGMA) -> NDArray[np.float64]:
@@ -96,4 +98,5 @@ def sample(
         state = ahead if then == 0 else state + (then - now) * (first + slope(ahead, then)) / 2
         if after is not None:
             after(number, state)
-    return state.to(torch.float32)
+    out: Tensor = state.to(torch.float32)
+    return out

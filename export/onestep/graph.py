@@ -25,6 +25,9 @@ from edge_sdk.tasks.generation.asked import IMAGE, LABEL, NOISE
 GREY = 127.5
 """Half of the grey levels: pictures in [-1, 1] become 0 to 255."""
 
+KEPT = ("first", "last")
+"""Convolutions that stay float in int8: one reads noise, the other makes grey levels."""
+
 Float64 = NDArray[np.float64]
 
 
@@ -63,14 +66,14 @@ def generator_graph(network: UNet, sigma: float, sigma_data: float) -> bytes:
     half up."""
     layout, folded = network.layout, fold(network, sigma, sigma_data)
     g = GraphBuilder("one-step generator")
-    noise = g.input(NOISE, np.dtype(np.float32), ("N", layout.channels, layout.side, layout.side))
-    label = g.input(LABEL, np.dtype(np.int64), ("N",)) if layout.classes else ""
+    noise = g.input(NOISE, "float32", ("N", layout.channels, layout.side, layout.side))
+    label = g.input(LABEL, "int64", ("N",)) if layout.classes else ""
     answer = _Writer(g, network, folded, label).network(noise)
     kept = g.arithmetic("Mul", noise, GREY * folded.skip, name="kept")
     grey = g.clip(g.node("Add", [answer, kept], name="grey"), 0.0, 255.0, name="held")
     whole = g.node("Cast", [grey], name="whole", attributes={"to": TensorProto.UINT8})
     g.node("Transpose", [whole], name=IMAGE, attributes={"perm": [0, 2, 3, 1]})
-    g.output(IMAGE, np.dtype(np.uint8), ("N", layout.side, layout.side, layout.channels))
+    g.output(IMAGE, "uint8", ("N", layout.side, layout.side, layout.channels))
     return g.finish()
 
 
@@ -166,7 +169,9 @@ class _Writer:
     def _attention(self, x: str, block: Block, side: int, *, name: str) -> str:
         g, channels, heads = self._g, block.of.after, block.heads
         each = channels // heads
-        assert block.norm2 is not None and block.qkv is not None and block.proj is not None
+        assert block.norm2 is not None
+        assert block.qkv is not None
+        assert block.proj is not None
         normed = self._norm(x, block.norm2, side, name=f"{name}/norm")
         flat = g.constant(f"attention/{heads}x{each}", np.array([0, heads, each, -1], np.int64))
         parts = []

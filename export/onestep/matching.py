@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from edge_sdk.export.onestep.recipe import Matching
 
+
 class Denoiser(Protocol):
     """Answers the expected clean picture of a noisy one, and can be differentiated in it."""
 

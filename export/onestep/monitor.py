@@ -16,9 +16,10 @@ from torch import Tensor
 
 from edge_sdk.export.onestep.distillation import Distillation
 from edge_sdk.export.onestep.teacher_training import scaled
-from edge_sdk.export.tasks.generation import measures
+from edge_sdk.export.tasks.generation import classifier, measures
 from edge_sdk.export.tasks.generation.classifier import Classifier
 from edge_sdk.export.tasks.generation.measures import Features, Statistics
+from edge_sdk.export.tasks.generation.trunk_eyes import TrunkEyes
 from edge_sdk.export.training.checkpoint import Position
 from edge_sdk.export.training.device import array
 from edge_sdk.export.training.loop import Seen
@@ -63,13 +64,17 @@ class Real:
         return found
 
 
-def real_of(
-    pictures: NDArray[np.uint8], classifier: Classifier, labels: NDArray[np.int64] | None, classes: int
-) -> Real:
-    """Real pictures as the measures need them, seen by a classifier of them."""
-    features = classifier.features(scaled(pictures))
-    expected = None if labels is None else measures.shares(labels, classes)
-    return Real(features, Statistics.of(features), classifier.features, classifier, expected)
+def real_of(pictures: NDArray[np.uint8], labels: NDArray[np.int64] | None, classes: int, *, seed: int = 0) -> Real:
+    """Real pictures, uint8 (N, H, W, C), as the measures need them: seen by a classifier that is trained on them, or
+    by a pretrained trunk where they have no classes."""
+    seen = scaled(pictures)
+    if labels is None or classes < 2:
+        see: Callable[[NDArray[np.float32]], Features] = TrunkEyes().features
+        features = see(seen)
+        return Real(features, Statistics.of(features), see)
+    made = classifier.trained(seen, labels, classes, seed=seed)
+    features = made.features(seen)
+    return Real(features, Statistics.of(features), made.features, made, measures.shares(labels, classes))
 
 
 def pictures_of(drawn: NDArray[np.float32]) -> NDArray[np.uint8]:

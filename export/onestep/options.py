@@ -36,7 +36,9 @@ class OneStepOptions(FamilyOptions):
         help="Channels of the network's first stage. Default: 16 up to 8 px, 24 up to 16 px, 32 for larger pictures.",
     )  # fmt: skip
     multiples: str | None = option(
-        None, training=True, help="Channels of each stage, in first ones, such as 1,2,2. Default: 1,2, and 1,2,2 from 32 px."
+        None,
+        training=True,
+        help="Channels of each stage, in first ones, such as 1,2,2. Default: 1,2, and 1,2,2 from 32 px.",
     )
     attention: str | None = option(
         None, training=True, help="Sides of stages with attention, such as 8. Default: 8 from 32 px, otherwise none."

@@ -47,6 +47,7 @@ def read(path: Path) -> tuple[NetworkTeacher, Mapping[str, Any]]:
 
 def layout_described(described: Mapping[str, Any]) -> UNetLayout:
     """A layout of JSON. Raises KeyError, TypeError or BadUsage."""
-    blocks = {part: tuple(BlockLayout(**one) for one in described[part]) for part in ("encoder", "decoder")}
-    rest = {name: value for name, value in described.items() if name not in blocks}
-    return UNetLayout(**rest, **blocks)
+    fields: dict[str, Any] = dict(described)
+    for part in ("encoder", "decoder"):
+        fields[part] = tuple(BlockLayout(**one) for one in described[part])
+    return UNetLayout(**fields)

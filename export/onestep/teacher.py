@@ -68,18 +68,21 @@ def check(teacher: nn.Module, *, where: str) -> None:
         answer = teacher(noisy, sigma, labels)
         if answer.shape != noisy.shape:
             raise BadInput(
-                f"the teacher answers {tuple(answer.shape)} to pictures of {tuple(noisy.shape)}", where=where,
+                f"the teacher answers {tuple(answer.shape)} to pictures of {tuple(noisy.shape)}",
+                where=where,
                 hint="A denoiser answers one clean picture for each noisy one",
             )
         if not bool(torch.isfinite(answer).all()):
             raise BadInput(
-                f"the teacher answers NaN or infinity at sigma {level:g}", where=where,
+                f"the teacher answers NaN or infinity at sigma {level:g}",
+                where=where,
                 hint="Its weights are damaged, or it does not know this noise level",
             )
         found = torch.autograd.grad(answer.sum(), noisy, allow_unused=True)[0] if answer.requires_grad else None
         if found is None or not bool(torch.isfinite(found).all()) or not bool(found.abs().sum() > 0):
             raise BadInput(
-                f"the teacher has no gradient with respect to its pictures at sigma {level:g}", where=where,
+                f"the teacher has no gradient with respect to its pictures at sigma {level:g}",
+                where=where,
                 hint="Remove no_grad, detach, numpy and rounding from its forward: score matching differentiates "
                 "through its input",
             )
@@ -106,5 +109,3 @@ class NetworkTeacher(Denoiser):
     def __init__(self, network: nn.Module, facts: TeacherFacts) -> None:
         super().__init__(network, facts.sigma_data)
         self.facts = facts
-
-

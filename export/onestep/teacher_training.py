@@ -47,7 +47,8 @@ class Drawing:
 
 def scaled(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
     """uint8 (N, H, W, C) as the networks see them: float32 (N, C, H, W) in [-1, 1]."""
-    return np.ascontiguousarray(pictures.transpose(0, 3, 1, 2), np.float32) / np.float32(127.5) - np.float32(1.0)
+    planes = np.ascontiguousarray(pictures.transpose(0, 3, 1, 2), np.float32)
+    return np.asarray(planes / np.float32(127.5) - np.float32(1.0))
 
 
 class TeacherTraining(AveragedTraining[NetworkTeacher]):
@@ -73,4 +74,3 @@ class TeacherTraining(AveragedTraining[NetworkTeacher]):
         sigma = draw.sigma(self._levels, recipe.batch, sigma_data)
         noise = draw.normal(tuple(clean.shape))
         return {"denoising": denoising_loss(teacher, clean, sigma, noise, labels, sigma_data=sigma_data).mean()}
-

@@ -21,8 +21,8 @@ from edge_sdk.errors import BadUsage
 
 Form = Literal["song", "dhariwal"]
 OWN_LEVEL_SCALE = 1000.0
-"""Of networks that are trained here. c_noise lies between -1.6 and 1.1, and the highest frequency of the embedding is 1:
-without a factor few of its waves would tell two levels apart."""
+"""Of networks that are trained here. c_noise lies between -1.6 and 1.1, and the highest frequency of its waves is 1:
+without a factor few of them would tell two levels apart."""
 PERIOD = 10_000.0
 HALF = math.sqrt(0.5)
 """Keeps the variance of a sum of two."""
@@ -163,7 +163,9 @@ class Block(nn.Module):
 
     def attended(self, x: Tensor) -> Tensor:
         """Every place of a map looks at all others."""
-        assert self.norm2 is not None and self.qkv is not None and self.proj is not None
+        assert self.norm2 is not None
+        assert self.qkv is not None
+        assert self.proj is not None
         count, channels, height, width = x.shape
         # The three parts of one channel lie side by side, not in three blocks of channels.
         parts = self.qkv(self.norm2(x)).reshape(count * self.heads, channels // self.heads, 3, height * width)
@@ -202,7 +204,10 @@ class UNet(nn.Module):
             self.enc[block.key] = Block(block, of)
         for block in of.decoder:
             self.dec[block.key] = Block(block, of)
-        last_norm, last = norm(of.decoder[-1].after, of.epsilon), nn.Conv2d(of.decoder[-1].after, of.channels, 3, padding=1)
+        last_norm, last = (
+            norm(of.decoder[-1].after, of.epsilon),
+            nn.Conv2d(of.decoder[-1].after, of.channels, 3, padding=1),
+        )
         _quiet(last)
         if of.form == "song":
             self.dec[f"{of.side}x{of.side}_aux_norm"], self.dec[f"{of.side}x{of.side}_aux_conv"] = last_norm, last
@@ -222,7 +227,8 @@ class UNet(nn.Module):
         song = self.layout.form == "song"
         found = self.dec[f"{side}x{side}_aux_norm"] if song else self.out_norm
         conv = self.dec[f"{side}x{side}_aux_conv"] if song else self.out_conv
-        assert isinstance(found, nn.GroupNorm) and isinstance(conv, nn.Conv2d)
+        assert isinstance(found, nn.GroupNorm)
+        assert isinstance(conv, nn.Conv2d)
         return found, conv
 
     def blocks(self) -> Iterator[tuple[str, Block, bool]]:

@@ -15,12 +15,14 @@ GROUP = "edge_sdk.export_tasks"
 _HOMES = {
     "anomaly": ("edge_sdk.export.tasks.anomaly.task", "AnomalyExport"),
     "classification": ("edge_sdk.export.tasks.classification.task", "ClassificationExport"),
+    "generation": ("edge_sdk.export.tasks.generation.task", "GenerationExport"),
     "segmentation": ("edge_sdk.export.tasks.segmentation.task", "SegmentationExport"),
     "tensor": ("edge_sdk.export.tasks.tensor", "TensorExport"),
 }
 _OPTIONS = {
     "anomaly": ("edge_sdk.export.tasks.anomaly.options", "AnomalyOptions"),
     "classification": ("edge_sdk.export.tasks.classification.options", "ClassificationOptions"),
+    "generation": ("edge_sdk.export.tasks.generation.options", "GenerationOptions"),
     "segmentation": ("edge_sdk.export.tasks.segmentation.options", "SegmentationOptions"),
 }
 """Where the options of our own tasks live, each in a light module: a command line needs them before anything else."""

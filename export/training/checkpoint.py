@@ -39,8 +39,9 @@ class Segment:
 class Position:
     """How far a run is. elapsed_s: training time so far, resumes included. bad_steps: steps dropped for NaN gradients.
 
-    history: (step, {loss name: value}). finished: its steps or its time are used up. ended_early: whoever watches it saw enough. segments: more than one where the
-    run was lengthened or shortened on the way, and then it can't be made again by one command.
+    history: (step, {name: value}) of losses and of what a watch measured. finished: its steps or its time are used up.
+    ended_early: whoever watches it saw enough. segments: more than one where the run was lengthened or shortened on the
+    way, and then it can't be made again by one command.
     """
 
     step: int = 0
@@ -157,8 +158,8 @@ def _stored(file: TensorsFile) -> Checkpoint:
     described = file.described
     position = Position(
         step=int(described["step"]), elapsed_s=float(described["elapsed_s"]), bad_steps=int(described["bad_steps"]),
-        finished=bool(described["finished"]),
-        ended_early=bool(described.get("ended_early", False)), history=tuple((int(s), dict(v)) for s, v in described["history"]),
+        finished=bool(described["finished"]), ended_early=bool(described.get("ended_early", False)),
+        history=tuple((int(s), dict(v)) for s, v in described["history"]),
         segments=tuple(Segment(*one) for one in described["segments"]),
     )  # fmt: skip
     return Checkpoint(

@@ -134,8 +134,9 @@ def run(
     behind its new end already stays as it is. `Position.segments` tells of every such change.
 
     identity: what must be the same for a resume (see `identify`). together: the processes that train it; all of them
-    read the checkpoint, the first writes it and shows progress, and its clock and its Ctrl-C count. watch: looks at what
-    is trained, and may end the run. Raises Stopped on Ctrl-C, checkpoint kept, and CheckFailed after `plan.bad_steps` steps with NaN gradients.
+    read the checkpoint, the first writes it and shows progress, and its clock and its Ctrl-C count. watch: looks at
+    what is trained, and may end the run. Raises Stopped on Ctrl-C, checkpoint kept, and CheckFailed after
+    `plan.bad_steps` steps with NaN gradients.
     """
     module, optimizer = trainable.module, trainable.optimizer
     rates = [float(group["lr"]) for group in optimizer.param_groups]  # before a checkpoint brings decayed ones

@@ -19,10 +19,10 @@ from edge_sdk.tasks.generation.noise import noise
 
 SIGMA_DATA, SIGMA = 0.6, 3.0
 LAYOUTS = {
-    "one stage": dict(channels=1, side=4, base=8, multiples=(1,)),
-    "two stages": dict(channels=1, side=8, base=8, multiples=(1, 2)),
-    "attention": dict(channels=3, side=16, base=8, multiples=(1, 2, 2), blocks=2, attention=(4, 8)),
-    "classes": dict(channels=3, side=8, base=8, multiples=(2, 1), classes=5),
+    "one stage": {"channels": 1, "side": 4, "base": 8, "multiples": (1,)},
+    "two stages": {"channels": 1, "side": 8, "base": 8, "multiples": (1, 2)},
+    "attention": {"channels": 3, "side": 16, "base": 8, "multiples": (1, 2, 2), "blocks": 2, "attention": (4, 8)},
+    "classes": {"channels": 3, "side": 8, "base": 8, "multiples": (2, 1), "classes": 5},
 }
 
 
@@ -42,7 +42,8 @@ def song(name: str) -> UNet:
 def dhariwal(classes: int) -> UNet:
     """Two stages of the other form, with two heads where the channels are 128."""
     blocks = [
-        BlockLayout(key="8x8_block0", before=32, after=32), BlockLayout(key="4x4_down", before=32, after=32, change=0.5),
+        BlockLayout(key="8x8_block0", before=32, after=32),
+        BlockLayout(key="4x4_down", before=32, after=32, change=0.5),
         BlockLayout(key="4x4_block0", before=32, after=128, attention=True),
     ]  # fmt: skip
     back = [
@@ -85,7 +86,8 @@ def test_one_call_of_the_graph_is_one_call_of_the_network(name: str, runtime: st
     )
     feeds = {"noise": start} if labels is None else {"noise": start, "label": labels.numpy()}
     found = session.run(feeds)["image"]
-    assert found.dtype == np.uint8 and found.shape == wanted.shape
+    assert found.dtype == np.uint8
+    assert found.shape == wanted.shape
     apart = np.abs(found.astype(int) - wanted)
     assert apart.max() <= 1
     assert np.mean(apart > 0) < 0.01

@@ -78,7 +78,8 @@ class Batch:
         return Drawn(asked=self.asked[at], pixels=flat(self.pixels[at]), ran=self.ran, label=label)
 
     def grid(self, columns: int | None = None) -> Pixels:
-        """All of them in one picture, uint8 (H, W) or (H, W, 3), row by row on white. columns: None = about a square."""
+        """All of them in one picture, uint8 (H, W) or (H, W, 3), row by row on white. columns: None = about as many as
+        rows."""
         if columns is not None and columns < 1:
             raise BadUsage(f"a grid has 1 column or more, not {columns}")
         return grid(self.pixels, columns or max(1, round(len(self) ** 0.5 + 0.49)))

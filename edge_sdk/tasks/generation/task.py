@@ -91,9 +91,7 @@ def seeds_in(word: str) -> range:
     return range(begin, end + 1)
 
 
-def tensors_problem(
-    settings: GenerationSettings, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
-) -> str:
+def tensors_problem(settings: GenerationSettings, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> str:
     """What a graph lacks to be a generator, "" = nothing."""
     by_name = {spec.name: spec for spec in (*inputs, *outputs)}
     wanted: list[tuple[str, Any, int]] = [(settings.noise_input, np.float32, 4), (settings.image_output, np.uint8, 4)]

@@ -79,7 +79,7 @@ def trained(pictures: NDArray[np.float32], labels: NDArray[np.int64], classes: i
             chosen = rng.choice(learned, BATCH)
             loss = functional.cross_entropy(net(torch.from_numpy(pictures[chosen])), torch.from_numpy(labels[chosen]))
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it without annotations
             optimizer.step()
             schedule.step()
     made = Classifier(net.eval().requires_grad_(False), 0.0)

@@ -93,7 +93,7 @@ def read(path: Path, *, size: int | None, progress: Progress = silent) -> Genera
     for number, file in enumerate(files):
         progress(number, total, "reading pictures")
         try:
-            rgb = to_rgb8(preprocess.decode(file.data, where=file.name), where=file.name)
+            rgb = to_rgb8(preprocess.decode(file.data, where=file.name), bit_depth=None, where=file.name)
         except BadInput as exc:
             left_out.append(f"{shown(file.name)}: {exc.args[0]}")
             continue
@@ -132,7 +132,9 @@ def _check(pixels: Sequence[NDArray[np.uint8]], left_out: Sequence[str], *, wher
         )  # fmt: skip
     if all(np.array_equal(pixels[0], one) for one in pixels[1:]):
         raise BadInput(
-            f"all {len(pixels)} pictures are equal", where=where, hint="Give pictures that differ: there is nothing to draw"
+            f"all {len(pixels)} pictures are equal",
+            where=where,
+            hint="Give pictures that differ: there is nothing to draw",
         )
     if float(np.stack(pixels[:1000]).std()) / 127.5 < LEAST_SPREAD:
         raise BadInput("the pictures hardly differ from one colour", where=where, hint="Check how they were made")
@@ -141,11 +143,11 @@ def _check(pixels: Sequence[NDArray[np.uint8]], left_out: Sequence[str], *, wher
 def _side_of(rgb: NDArray[np.uint8], before: Sequence[NDArray[np.uint8]], name: str) -> int:
     """The side of square pictures that all have one size. Raises BadInput."""
     height, width = rgb.shape[:2]
-    side = before[0].shape[0] if before else height
+    side = int(before[0].shape[0]) if before else height
     if (height, width) != (side, side):
-        what = "is not square" if height != width else f"the pictures before it have {side} x {side} px"
+        what = "is not square" if height != width else f"is not {side} x {side} px as those before it"
         raise BadInput(
-            f"the picture has {width} x {height} px, and {what}" if height == width else f"it has {width} x {height} px, and {what}",
+            f"a picture of {width} x {height} px {what}",
             where=shown(name), hint=f"Say to which side pictures are scaled: --size {min(max(4, side), 64)}",
         )  # fmt: skip
     return side
@@ -189,9 +191,7 @@ def _zipped(path: Path) -> tuple[int, Iterator[_File]]:
             f"{shown(large[0])} in it has more than {MOST_OF_ONE >> 20} MB", where=shown(path), hint="Take it out"
         )
     if not members:
-        raise BadInput(
-            "there are no pictures in it", where=shown(path), hint=f"Pictures are {encoded.KINDS} files"
-        )
+        raise BadInput("there are no pictures in it", where=shown(path), hint=f"Pictures are {encoded.KINDS} files")
 
     def each() -> Iterator[_File]:
         # Where all lie in one folder, that folder is no class.

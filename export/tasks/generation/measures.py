@@ -55,8 +55,8 @@ def covered(within: Features, points: Features, *, neighbours: int = NEIGHBOURS)
     """
     k = min(neighbours, len(within) - 1)
     own = np.concatenate([np.partition(part, k, axis=1)[:, k] for part in _distances(within, within)])
-    hits = [bool_row for part in _distances(points, within) for bool_row in (part <= own).any(axis=1)]
-    return float(np.mean(hits))
+    hits = [np.any(part <= own, axis=1) for part in _distances(points, within)]
+    return float(np.mean(np.concatenate(hits)))
 
 
 def _distances(rows: Features, columns: Features) -> list[NDArray[np.float64]]:

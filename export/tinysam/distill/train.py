@@ -16,7 +16,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from edge_sdk.errors import BadUsage
-from edge_sdk.export.training.averaged import AveragedTraining, Pair
 from edge_sdk.export.tinysam.decoder import Decoded
 from edge_sdk.export.tinysam.distill import losses, prompts
 from edge_sdk.export.tinysam.distill.frames import Views
@@ -30,6 +29,7 @@ from edge_sdk.export.tinysam.sam import Sam, normalised_frames
 from edge_sdk.export.tinysam.scenes.mixture import Frame
 from edge_sdk.export.tinysam.scenes.prefetch import Prefetch
 from edge_sdk.export.training import loop
+from edge_sdk.export.training.averaged import AveragedTraining, Pair
 from edge_sdk.export.training.checkpoint import Position
 from edge_sdk.export.training.device import CPU, Compute
 from edge_sdk.export.training.identity import digest_of_weights, identify

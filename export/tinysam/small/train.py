@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edge_sdk.export.tinysam import BOTTOM_RIGHT, HIDDEN, NEGATIVE, POSITIVE, TOP_LEFT
-from edge_sdk.export.training.averaged import AveragedTraining, Pair
 from edge_sdk.export.tinysam.mask_losses import cross_entropy, dice
 from edge_sdk.export.tinysam.optimizer import adamw
 from edge_sdk.export.tinysam.scenes.mixture import Frame
@@ -29,6 +28,7 @@ from edge_sdk.export.tinysam.small.decoder import (
 )
 from edge_sdk.export.tinysam.small.model import SmallModel
 from edge_sdk.export.tinysam.small.windows import GUESS_SCALE, POINT_SCALES, around, weights
+from edge_sdk.export.training.averaged import AveragedTraining, Pair
 from edge_sdk.export.training.loop import Moment
 
 CODE = "tinysam-small/4"
