@@ -30,9 +30,9 @@ from record import ROOT, options, write_record
 from edge_sdk import atomic
 
 if TYPE_CHECKING:
-    from edge_sdk.export.onestep.monitor import Real
     from edge_sdk.export.onestep.recipe import DistillRecipe
     from edge_sdk.export.onestep.teacher import NetworkTeacher
+    from edge_sdk.export.tasks.generation.real import Real
 
 SEEDS = (0, 1, 2)
 OURS = "pseudo-huber"
@@ -79,7 +79,7 @@ def digits() -> Digits:
 
 def real_digits(data: Digits) -> Real:
     """Seen by one classifier, whether the generator has classes or not."""
-    from edge_sdk.export.onestep.monitor import real_of
+    from edge_sdk.export.tasks.generation.real import real_of
 
     return real_of(data.pictures, data.labels, 10)
 
@@ -92,11 +92,12 @@ def teacher_of(asked: argparse.Namespace, data: Digits, seed: int, kind: str) ->
     from edge_sdk.export.onestep import unet
     from edge_sdk.export.onestep.recipe import TeacherRecipe
     from edge_sdk.export.onestep.teacher import NetworkTeacher, TeacherFacts
+    from edge_sdk.export.tasks.generation.real import scaled
     from edge_sdk.export.training import loop
     from edge_sdk.export.training.identity import identify
 
     classes = 10 if kind == CLASSES else 0
-    spread = float(training.scaled(data.pictures).std())
+    spread = float(scaled(data.pictures).std())
     facts = TeacherFacts(channels=1, side=SIDE, classes=classes, sigma_data=spread)
     torch.manual_seed(seed)
     network = unet.UNet(unet.layout(channels=1, side=SIDE, base=asked.base, multiples=(1, 2), classes=classes))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -189,6 +189,8 @@ def build(
     )  # fmt: skip
     records = task.decide(made, progress=progress)
     evaluation = task.evaluate(made, records, progress=progress)
+    refused = task.refused(evaluation)
+    made = _without(made, refused)
     sources = task.sources(data, trained)
     parts = Parts(
         name=options.name, family=family.name, task=family.task, exported=exported, quantized=made.quantized,
@@ -200,7 +202,16 @@ def build(
         extra={TRAINING: trained.summary(), RECORDS: len(records)},
     )  # fmt: skip
     pack(parts, options.out, key=options.key, threads=threads, may_replace=may_replace, progress=progress).close()
-    return Built(path=options.out, made=made, records=_in_file(options.out), evaluation=evaluation)
+    return Built(path=options.out, made=made, records=_in_file(options.out), evaluation=evaluation, refused=refused)
+
+
+def _without(made: Made, refused: Mapping[str, str]) -> Made:
+    """Without the variants that the task refuses."""
+    kept = {
+        role: replace(one, variants=tuple(variant for variant in one.variants if variant.variant not in refused))
+        for role, one in made.quantized.items()
+    }
+    return replace(made, quantized=kept)
 
 
 def quantized(

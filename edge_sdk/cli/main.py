@@ -16,6 +16,7 @@ from edge_sdk.cli import (
     demo,
     devices,
     export,
+    generate,
     inspect,
     lint,
     predict,
@@ -63,7 +64,7 @@ def _main(
 
 
 app.add_typer(train.GROUP, name="train")
-for _verb in (demo, quantize, export, verify, predict, threshold, profile, inspect, lint, devices, sign):
+for _verb in (demo, quantize, export, verify, predict, generate, threshold, profile, inspect, lint, devices, sign):
     for _command in _verb.COMMANDS:
         _class = getattr(_verb, "CLASSES", {}).get(_command.__name__)
         app.command(name=_command.__name__.replace("_", "-"), cls=_class)(_command)

@@ -21,7 +21,7 @@ from edge_sdk.cli.model_options import (
     trials_of,
     variants_of,
 )
-from edge_sdk.cli.train import checked_out, quality, refused_here, written
+from edge_sdk.cli.train import checked_out, not_packed, quality, refused_here, written
 from edge_sdk.counted import counted
 from edge_sdk.errors import BadBundle, BadInput, BadUsage
 from edge_sdk.runtimes.variants import KINDS, MADE_BY_DEFAULT
@@ -77,7 +77,7 @@ def made(models: Mapping[str, UserModel], options: ModelOptions, *, axes: Mappin
     notes = [*found.warnings, *_too_new(built)]
     refused = refused_here(built)
     measured = quality(built)
-    text = [*_lines(built), *([""] if measured else []), *measured, *task.lines(built), *notes, "",
+    text = [*_lines(built), *([""] if measured else []), *measured, *not_packed(built), *task.lines(built), *notes, "",
             *written(built, task, refused)]  # fmt: skip
     facts = {**_json(built), **task.facts(built), "notes": notes, "refused_here": refused}
     terminal.emit(facts, as_json=options.json, text="\n".join(text))

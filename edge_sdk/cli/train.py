@@ -267,7 +267,8 @@ def _built_json(built: Built) -> dict[str, object]:
     from edge_sdk.export.tasks import export_task
 
     task = export_task(built.made.family.task)
-    return {"bundle": str(built.path), **built.evaluation.to_json(), **task.facts(built)}
+    refused = {"not_packed": dict(built.refused)} if built.refused else {}
+    return {"bundle": str(built.path), **built.evaluation.to_json(), **refused, **task.facts(built)}
 
 
 def quality(built: Built) -> list[str]:
@@ -277,9 +278,13 @@ def quality(built: Built) -> list[str]:
 
 
 def _built_text(built: Built, plan: BuildPlan, refused: Mapping[str, str]) -> str:
-    return "\n".join(
-        [*quality(built), "", _trained(built, plan), *plan.task.lines(built), "", *written(built, plan.task, refused)]
-    )
+    said = [_trained(built, plan), *not_packed(built), *plan.task.lines(built)]
+    return "\n".join([*quality(built), "", *said, "", *written(built, plan.task, refused)])
+
+
+def not_packed(built: Built) -> list[str]:
+    """A line for each variant that the task refused."""
+    return [f"not packed: {variant}: {why}" for variant, why in built.refused.items()]
 
 
 def refused_here(built: Built) -> dict[str, str]:

@@ -18,7 +18,7 @@ from edge_sdk.export.onestep import distillation, saved, teacher_training, unet
 from edge_sdk.export.onestep.distillation import Distillation, OneStep
 from edge_sdk.export.onestep.edm import STEPS as SAMPLER_STEPS
 from edge_sdk.export.onestep.edm import sample
-from edge_sdk.export.onestep.monitor import Monitor, Real, drawn_by, real_of
+from edge_sdk.export.onestep.monitor import Monitor, drawn_by
 from edge_sdk.export.onestep.options import (
     STEPS,
     TEACHER_SHARE,
@@ -30,6 +30,7 @@ from edge_sdk.export.onestep.options import (
 from edge_sdk.export.onestep.recipe import DistillRecipe, TeacherRecipe
 from edge_sdk.export.onestep.teacher import NetworkTeacher, TeacherFacts, check
 from edge_sdk.export.tasks.generation.data import GenerationData
+from edge_sdk.export.tasks.generation.real import Real, real_of
 from edge_sdk.export.training import loop
 from edge_sdk.export.training.checkpoint import Position
 from edge_sdk.export.training.identity import digest, digest_of_weights, identify

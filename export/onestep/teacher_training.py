@@ -12,6 +12,7 @@ from torch import Tensor
 from edge_sdk.export.onestep.edm import LogNormal, denoising_loss
 from edge_sdk.export.onestep.recipe import TeacherRecipe
 from edge_sdk.export.onestep.teacher import NetworkTeacher
+from edge_sdk.export.tasks.generation.real import scaled
 from edge_sdk.export.training.averaged import AveragedTraining, Pair
 from edge_sdk.export.training.device import CPU, Compute
 from edge_sdk.export.training.loop import Moment
@@ -43,12 +44,6 @@ class Drawing:
             return None
         found = self.rng.choice(len(shares), count, p=shares)
         return torch.from_numpy(found.astype(np.int64)).to(self._compute.device)
-
-
-def scaled(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """uint8 (N, H, W, C) as the networks see them: float32 (N, C, H, W) in [-1, 1]."""
-    planes = np.ascontiguousarray(pictures.transpose(0, 3, 1, 2), np.float32)
-    return np.asarray(planes / np.float32(127.5) - np.float32(1.0))
 
 
 class TeacherTraining(AveragedTraining[NetworkTeacher]):

@@ -145,12 +145,14 @@ class NotEvaluated:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Built:
-    """A bundle and what was measured while it was made. records: as stored in the file."""
+    """A bundle and what was measured while it was made. records: as stored in the file. refused: variants that are not
+    in it, and why."""
 
     path: Path
     made: Made
     records: tuple[Record, ...]
     evaluation: Any
+    refused: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def trained(self) -> Trained:
@@ -233,6 +235,10 @@ class ExportTask:
     def evaluate(self, made: Made, records: Sequence[Record], *, progress: Progress = silent) -> Evaluation:
         """Measure the graphs on data that training never saw. Must not raise if such data have been removed since."""
         return NotEvaluated()
+
+    def refused(self, evaluation: Any) -> Mapping[str, str]:
+        """Variants that are not packed, whatever `--force` says, and why: by name. fp32 is packed in any case."""
+        return {}
 
     def lines(self, built: Built) -> Sequence[str]:
         """What to print about a new bundle: its records, what to check, warnings."""

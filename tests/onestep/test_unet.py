@@ -11,8 +11,8 @@ from edge_sdk.errors import BadUsage
 from edge_sdk.export.onestep import graph, unet
 from edge_sdk.export.onestep.distillation import OneStep
 from edge_sdk.export.onestep.edm import Denoiser
-from edge_sdk.export.onestep.monitor import pictures_of
 from edge_sdk.export.onestep.unet import BlockLayout, UNet, UNetLayout
+from edge_sdk.export.tasks.generation.real import pictures_of
 from edge_sdk.runtimes import registry
 from edge_sdk.runtimes.protocol import CompileOptions
 from edge_sdk.tasks.generation.noise import noise

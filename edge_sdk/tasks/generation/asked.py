@@ -86,3 +86,9 @@ def label_of(given: Label | None, names: Sequence[str], *, index: int = 0) -> in
 
 def _words(given: object) -> str:
     return shortened(repr(given))
+
+
+def seed_of(text: str) -> int:
+    """A seed that a person wrote. Raises BadInput for what is no whole number from 0 to 2^64 - 1."""
+    plain = text.isascii() and text.isdigit() and len(text) <= 20
+    return Asked(seed=int(text) if plain else text).seed  # type: ignore[arg-type]  # refused there, in the same words

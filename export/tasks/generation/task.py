@@ -2,21 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 from edge_sdk.counted import counted
+from edge_sdk.decision.record import Record
+from edge_sdk.export.each_runtime import faults
 from edge_sdk.export.option import TaskOptions
-from edge_sdk.export.tasks.base import Checked, ExportTask, Golden, Made, Reading
+from edge_sdk.export.sections import Card, Section, Table, Text
+from edge_sdk.export.tasks.base import NOT_EVALUATED, Built, Checked, ExportTask, Golden, Made, Reading
+from edge_sdk.export.tasks.generation import evaluate, page
 from edge_sdk.export.tasks.generation.data import FEW, GenerationData, read
+from edge_sdk.export.tasks.generation.evaluate import Row
 from edge_sdk.export.tasks.generation.options import GenerationOptions
+from edge_sdk.export.tasks.generation.real import real_of
+from edge_sdk.progress import Progress, silent
+from edge_sdk.runtimes.onnx_file import read_facts
 from edge_sdk.shown import shown
-from edge_sdk.tasks.generation.asked import Asked, label_of
+from edge_sdk.tasks.base import MODEL
+from edge_sdk.tasks.generation.asked import Asked, GenerationSettings, label_of
+from edge_sdk.tasks.generation.generator import noise_shape
+from edge_sdk.verify import VerifyReport
 
 GOLDEN_SEED = 2**62
 """Of golden pictures, far from the seeds that people try first."""
 GOLDEN = 3
+
+
+CHECKED = 512
+"""Pictures that are drawn to find a collapse where quality is not asked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationEvaluation:
+    """Measures of all variants. against: what pictures were measured against, in words. missing: why quality was not
+    measured, "" = it was."""
+
+    rows: tuple[Row, ...] = ()
+    against: str = ""
+    missing: str = ""
+
+    @property
+    def collapsed(self) -> Mapping[str, str]:
+        """By variant, which figure broke; of rows that `load` would use here."""
+        return {row.variant: f"on {row.runtime}, {row.collapsed}" for row in self.rows if row.collapsed}
+
+    def to_json(self) -> dict[str, Any]:
+        rows = [row.to_json() for row in self.rows]
+        return {"against": self.against, "rows": rows, "refused": dict(self.collapsed), NOT_EVALUATED: self.missing}
+
+    def lines(self) -> Sequence[str | Table]:
+        first = (f"quality was not measured: {self.missing}",) if self.missing else (self.against,)
+        return [*first, *([page.quality(self.rows)] if self.rows else [])]
 
 
 class GenerationExport(ExportTask):
@@ -52,3 +91,54 @@ class GenerationExport(ExportTask):
             label = f"{names[asked.label]}, picture {index}" if asked.label is not None else f"picture {index}"
             found.append(Golden(source=asked.stored(), label=label))
         return found
+
+    def evaluate(self, made: Made, records: Sequence[Record], *, progress: Progress = silent) -> GenerationEvaluation:
+        """Pictures of every variant on every runtime, beside fp32's and beside the real ones."""
+        data: GenerationData | None = made.data
+        settings = made.exported.settings
+        assert isinstance(settings, GenerationSettings)  # `pack.setup_of` checked it before the calibration
+        options: GenerationOptions = made.options
+        measured = data is not None and made.evaluate
+        real = None
+        if data is not None and measured:
+            progress(0, 0, "learning to see the pictures")
+            real = real_of(data.pictures, data.labels, len(data.names), seed=made.trained.options.seed)
+        count = options.samples if measured else CHECKED
+        shape = noise_shape(read_facts(made.exported.graphs[MODEL].onnx, where=MODEL).inputs, settings)
+        rows = evaluate.rows_of(
+            made.variants(), settings, shape, real, count=count, threads=made.threads, progress=progress
+        )
+        found = GenerationEvaluation(rows=tuple(rows))
+        if data is None or not measured:
+            return replace(found, missing="quality was not asked for" if data is not None else "there are no pictures")
+        return replace(
+            found, against=f"{counted(count, 'drawn picture')} beside {counted(len(data.pictures), 'real one')}"
+        )
+
+    def refused(self, evaluation: GenerationEvaluation) -> Mapping[str, str]:
+        return evaluation.collapsed
+
+    def lines(self, built: Built) -> Sequence[str]:
+        found: GenerationEvaluation = built.evaluation
+        return [f"warning: {note}" for note in faults(found.rows)]
+
+    def next_steps(self, bundle: str) -> Sequence[str]:
+        return (f"edge-sdk generate {bundle} -n 64 --seed 7 --out OUT_FOLDER",)
+
+    def headline(self, built: Built) -> str:
+        return page.headline(built.evaluation.rows)
+
+    def cards(self, built: Built) -> Sequence[Card]:
+        return page.cards(built.evaluation.rows)
+
+    def sections(self, built: Built, verified: VerifyReport) -> Sequence[Section]:
+        found: GenerationEvaluation = built.evaluation
+        words = (found.missing and f"Quality was not measured: {found.missing}") or found.against
+        blocks = (Text(text=f"{words}. {_COLUMNS}"), page.quality(found.rows))
+        return (Section(title="Variants and runtimes", blocks=blocks),) if found.rows else ()
+
+
+_COLUMNS = (
+    "Frechet distance, recall and precision are taken in features of these pictures; all rows draw from the same "
+    "seeds, and PSNR and structural similarity compare picture by picture with the first row."
+)
