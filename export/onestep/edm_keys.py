@@ -6,6 +6,7 @@ DDPM++ and ADM of Karras et al. 2022 (arXiv 2206.00364) as safetensors of a stat
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -80,7 +81,7 @@ def layout_of(tensors: Mapping[str, Tensor], *, where: str) -> UNetLayout:
 def _layout(tensors: Mapping[str, Tensor]) -> UNetLayout:
     keys = list(dict.fromkeys((found[1], found[2]) for found in map(_KEY.match, tensors) if found))
     sides = sorted({int(key.split("x")[0]) for _, key in keys}, reverse=True)
-    if not sides or any(a != 2 * b for a, b in zip(sides, sides[1:], strict=False)):
+    if not sides or any(a != 2 * b for a, b in itertools.pairwise(sides)):
         raise ValueError(f"sides {sides} are not halves of each other")
     base = tensors["map_layer0.weight"].shape[1]
     if tensors["map_layer0.weight"].shape[0] != 4 * base:

@@ -86,9 +86,10 @@ def check(teacher: nn.Module, *, where: str) -> None:
                 hint="Remove no_grad, detach, numpy and rounding from its forward: score matching differentiates "
                 "through its input",
             )
-        if level == facts.least_sigma and float((answer - noisy).detach().abs().max()) > _CLOSE:
+        moved = float((answer - noisy).detach().abs().max())
+        if level == facts.least_sigma and moved > _CLOSE:
             raise BadInput(
-                f"at sigma {level:g} the teacher moves pictures by up to {float((answer - noisy).detach().abs().max()):.2f}",
+                f"at sigma {level:g} the teacher moves pictures by up to {moved:.2f}",
                 where=where,
                 hint="Next to no noise, a denoiser answers what it is given: is its range, its noise schedule or its "
                 "prediction type another one?",

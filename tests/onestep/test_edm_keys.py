@@ -90,6 +90,6 @@ def test_others_are_refused(change: object, said: str, tmp_path: Path) -> None:
 def test_a_pickle_is_never_opened(tmp_path: Path) -> None:
     path = tmp_path / "edm-cifar10.pkl"
     path.write_bytes(b"\x80\x04cos\nsystem\n(S'touch opened'\ntR.")
-    with pytest.raises(BadInput, match="not a PyTorch file|more than tensors"):
+    with pytest.raises(BadInput, match=r"not a PyTorch file|more than tensors"):
         edm_keys.read(path)
     assert not Path("opened").exists()
