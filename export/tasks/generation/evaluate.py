@@ -83,11 +83,11 @@ def rows_of(
         )  # fmt: skip
         first = pictures if first is None else first
         reference = rows[0] if rows else row
-        rows.append(_judged(row, reference, real))
+        rows.append(_compared(row, reference, real))
     return rows
 
 
-def _judged(row: Row, reference: Row, real: Real | None) -> Row:
+def _compared(row: Row, reference: Row, real: Real | None) -> Row:
     """With the figure that broke, beside the first row."""
     return row if row is reference else replace(row, collapsed=collapse(row, reference, real))
 
