@@ -124,11 +124,10 @@ def _check_data(data: GenerationData | None, facts: TeacherFacts) -> None:
     found, wanted = (data.channels, data.side, len(data.names)), (facts.channels, facts.side, facts.classes)
     if found != wanted:
         names = ("channels", "px", "classes")
-        words = [
-            ", ".join(f"{value} {name}" for value, name in zip(one, names, strict=True)) for one in (found, wanted)
-        ]
+        apart = [f"{a} {name} and not {b}" for a, b, name in zip(found, wanted, names, strict=True) if a != b]
         raise BadUsage(
-            f"the pictures have {words[0]}, the teacher draws {words[1]}", where="--teacher",
+            f"the pictures are not like the teacher's: they have {', '.join(apart)}",
+            where="--teacher",
             hint="Name pictures of the same kind, or none; --size scales them",
         )  # fmt: skip
 
