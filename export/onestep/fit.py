@@ -14,7 +14,7 @@ from torch import Tensor
 from edge_sdk import atomic
 from edge_sdk.errors import BadUsage
 from edge_sdk.export.family import Trained
-from edge_sdk.export.onestep import distillation, saved, teacher_training, unet
+from edge_sdk.export.onestep import distillation, saved, teacher_training, teachers, unet
 from edge_sdk.export.onestep.distillation import Distillation, OneStep
 from edge_sdk.export.onestep.edm import STEPS as SAMPLER_STEPS
 from edge_sdk.export.onestep.edm import sample
@@ -81,7 +81,7 @@ def stages(data: GenerationData | None, options: OneStepOptions) -> Stages:
     read."""
     until = _until(options)
     if options.teacher is not None:
-        given, _ = saved.read(options.teacher)
+        given = teachers.read(options.teacher, sigma_data=options.sigma_data)
         network = given.network
         assert isinstance(network, unet.UNet)
         _check_data(data, given.facts)
@@ -196,7 +196,7 @@ def _teacher(
 ) -> tuple[NetworkTeacher, Position | None]:  # fmt: skip
     if planned.teacher is None:
         assert options.teacher is not None
-        return saved.read(options.teacher)[0], None
+        return teachers.read(options.teacher, sigma_data=options.sigma_data), None
     assert data is not None
     torch.manual_seed(options.seed)
     lesson = teacher_training.TeacherTraining(

@@ -19,14 +19,19 @@ DEMO = "Draws with the generator that ships and with its teacher."
 @dataclass(frozen=True, kw_only=True)
 class OneStepOptions(FamilyOptions):
     """steps, time_budget_s: of the distillation; of the budget the teacher's training takes TEACHER_SHARE where there
-    is one. teacher: a network to distil, None = one is trained first. teacher_steps: of that training. base: channels
-    of the first stage of a network that is trained here; multiples: of each stage, separated by commas; attention:
-    sides of stages that have it. loss, c, alpha, levels, rate, batch: of the recipe; None = its own."""
+    is one. teacher: a network to distil, None = one is trained first; sigma_data: of one of EDM's. teacher_steps: of
+    that training. base: channels of the first stage of a network that is trained here; multiples: of each stage,
+    separated by commas; attention: sides of stages that have it. loss, c, alpha, levels, rate, batch: of the recipe;
+    None = its own."""
 
     teacher: Path | None = option(
         None, kind="path",
-        help="Teacher to distil: teacher.safetensors of a run folder, a network of EDM's keys as safetensors, or a "
-        "folder of diffusers. DATA then only serves to measure quality. Default: one is trained on DATA.",
+        help="Teacher to distil: teacher.safetensors of a run folder, or the state dict of EDM's DDPM++ or ADM as "
+        "safetensors. DATA then only serves to measure quality. Default: one is trained on DATA.",
+    )  # fmt: skip
+    sigma_data: float | None = option(
+        None, kind="float", least=1e-3, most=100, training=True,
+        help="Of an EDM teacher: standard deviation of its pictures in [-1, 1]. Default: 0.5.",
     )  # fmt: skip
     teacher_steps: int | None = option(
         None, kind="int", least=1, training=True, help=f"Steps of the teacher's training. Default: {TEACHER_STEPS}."
@@ -74,6 +79,8 @@ class OneStepOptions(FamilyOptions):
                 f"--{given[0].replace('_', '-')} is of a teacher that is trained here, and --teacher names one",
                 hint="Give one of the two",
             )
+        if self.sigma_data is not None and self.teacher is None:
+            raise BadUsage("--sigma-data is of a teacher that --teacher names", hint="Leave it out: it is measured")
         for name in ("multiples", "attention"):
             numbers_in(getattr(self, name), f"--{name}")
 

@@ -37,7 +37,8 @@ def part(rng: np.random.Generator, kind: str, side: int = SIDE) -> Pixels:
     picture = np.where(on, metal, belt)
     small = cv2.resize(picture.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)
     small = small + rng.normal(0.0, 1.5, small.shape)
-    return np.clip(np.rint(small), 0, 255).astype(np.uint8)[..., None]
+    pixels: Pixels = np.clip(np.rint(small), 0, 255).astype(np.uint8)[..., None]
+    return pixels
 
 
 def _ground(rng: np.random.Generator, xs: Field, ys: Field, radius: Field, centre: NDArray[np.float64]) -> Field:
@@ -81,7 +82,8 @@ def _scratch(rng: np.random.Generator, metal: Field, centre: NDArray[np.float64]
     soft = cv2.GaussianBlur(mask, (0, 0), 1.5).astype(np.float32) / 255
     shadow = np.roll(soft, (int(rng.integers(3, 6)), int(rng.integers(3, 6))), (0, 1))
     strength = np.float32(rng.uniform(80, 110))
-    return metal + strength * soft - 0.8 * strength * shadow
+    out: Field = metal + strength * soft - 0.8 * strength * shadow
+    return out
 
 
 def _dent(rng: np.random.Generator, metal: Field, centre: NDArray[np.float64], band: tuple[float, float]) -> Field:

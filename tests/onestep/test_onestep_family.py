@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from pictures import folder_of
+from test_edm_keys import NETWORKS, published
 
 from edge_sdk import Generator, load_as
 from edge_sdk.cli import main
@@ -72,6 +73,7 @@ def test_two_trainings_become_a_bundle_that_draws_what_the_network_draws(
         (["--multiples", "1,1,1,1"], 2, "pictures of 8 px can't be halved 3 times"),
         (["--base", "6"], 2, "base is a multiple of 4"),
         (["--teacher", "nowhere.safetensors"], 3, "the teacher does not exist"),
+        (["--sigma-data", "0.5"], 2, "--sigma-data is of a teacher"),
         (["--loss", "l3"], 2, "--loss is"),
         (["--size", "2"], 2, "--size"),
         (["--steps", "0"], 2, "--steps"),
@@ -105,3 +107,33 @@ def test_a_teacher_of_other_pictures_is_refused(data: Path, tmp_path: Path, caps
     words = ("train", "onestep", data, "--out", tmp_path / "a.edge", "--teacher", tmp_path / "t.safetensors")
     code, _, err = called(capsys, *words, "--dry-run")
     assert (code, "1 channels and not 3, 8 px and not 16, 2 classes and not 0" in err) == (2, True), err
+
+
+def test_a_network_of_edms_teaches_and_becomes_a_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    net = NETWORKS["ddpm++ classes"]()
+    with torch.no_grad():
+        net.last[1].weight.mul_(0.05)
+    path, out = published(net, tmp_path / "edm.safetensors"), tmp_path / "edm.edge"
+    words = ("train", "onestep", "--teacher", path, "--out", out, "--steps", "2", "--batch", "2", "--threads", "1")
+    code, _, err = called(capsys, *words, "--calibration-samples", "2")
+    assert code == 0, err
+    with load_as(Generator, out, runtime="onnxruntime", threads=1) as generator:
+        assert generator.shape == (16, 16, 3)
+        assert generator.labels == tuple("0123456")
+        assert generator.generate(7, seed=1).pixels.std() > 5
+
+
+@pytest.mark.parametrize("name", ["x.pkl", "x.safetensors", "folder"])
+def test_what_is_no_teacher_is_refused(
+    name: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / name
+    if name == "folder":
+        path.mkdir()
+    else:
+        path.write_bytes(b"\x80\x04cos\nsystem\n(S'exit 9'\ntR.")
+    code, _, err = called(
+        capsys, "train", "onestep", data, "--out", tmp_path / "a.edge", "--teacher", path, "--dry-run"
+    )
+    assert code == 3, err
+    assert str(path) in err
