@@ -98,12 +98,12 @@ def export(
     """
     new_bundle.check(options)
     need_exporting(_EXPORTING)
-    from edge_sdk.export.generic import input_spec
+    from edge_sdk.export.models import input_spec
 
     inputs = input_spec.bounded(input_spec.parsed(input), axes_of(options.axis or ()))
     if weights is not None and not weights.is_file():
         raise BadUsage("there is no such file", where=f"--weights {weights}")
-    from edge_sdk.export.generic import factory, torch_module
+    from edge_sdk.export.models import factory, torch_module
     from edge_sdk.tasks.base import MODEL
 
     made = factory.made(module, arguments=factory.arguments_of(arg or ()), folder=Path.cwd())

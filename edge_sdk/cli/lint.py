@@ -90,7 +90,7 @@ def _weights_inside(path: Path, *, refuse: bool) -> tuple[bytes, str]:
     from edge_sdk.calibration import graphs
     from edge_sdk.calibration.lint.linter import parsed
     from edge_sdk.errors import BadInput
-    from edge_sdk.export.generic.external import check_places, read_into
+    from edge_sdk.export.models.external import check_places, read_into
 
     data = read(path, what=_FILE)
     model = parsed(data, where=str(path))

@@ -30,7 +30,7 @@ from edge_sdk.shown import shown
 if TYPE_CHECKING:
     from edge_sdk.export.build import BuildOptions
     from edge_sdk.export.generic.bring import Brought, Stated
-    from edge_sdk.export.generic.model import UserModel
+    from edge_sdk.export.models.model import UserModel
     from edge_sdk.export.option import TaskOptions
     from edge_sdk.export.tasks.base import Built, ExportTask
 

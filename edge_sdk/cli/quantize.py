@@ -46,7 +46,7 @@ def quantize(
     files = files_of(model)
     new_bundle.check(options)
     need_exporting(QUANTIZING, extra="quantize")
-    from edge_sdk.export.generic.model import read_model
+    from edge_sdk.export.models.model import read_model
 
     new_bundle.made({role: read_model(file) for role, file in files.items()}, options)
 

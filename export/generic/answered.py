@@ -12,7 +12,7 @@ from edge_sdk.calibration import graphs, pool_sizes
 from edge_sdk.calibration.sizes import check_sample
 from edge_sdk.calibration.statistics.observe import Reader
 from edge_sdk.errors import BadInput, EdgeError
-from edge_sdk.export.generic.model import UserModel, changed
+from edge_sdk.export.models.model import UserModel, changed
 from edge_sdk.shown import shown
 from edge_sdk.tensors import Array
 

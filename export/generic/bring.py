@@ -22,11 +22,11 @@ from edge_sdk.export.generic import front, metadata
 from edge_sdk.export.generic.answered import as_answered
 from edge_sdk.export.generic.family import Generic, RoleSamples
 from edge_sdk.export.generic.golden import check_differ
-from edge_sdk.export.generic.model import UserModel, changed
 from edge_sdk.export.generic.picture import PictureOptions, check_range, stated
 from edge_sdk.export.generic.picture_folder import PictureInput
 from edge_sdk.export.generic.samples import FEW, RANDOM_ONLY, ArraySamples, RandomSamples, is_arrays, samples_of
 from edge_sdk.export.generic.settings import TENSOR, fields_of, other_task, settings_of
+from edge_sdk.export.models.model import UserModel, changed
 from edge_sdk.export.pack import axes_of
 from edge_sdk.shown import shown
 from edge_sdk.tensors import BATCH

@@ -14,6 +14,7 @@ import numpy as np
 
 from edge_sdk.errors import BadInput, BadUsage
 from edge_sdk.export.generic.picture_folder import PictureFolder, PictureInput
+from edge_sdk.export.models.drawn import drawn
 from edge_sdk.npz import SUFFIX, npz_in, read_npz
 from edge_sdk.shown import shortened, shown, unreadable
 from edge_sdk.tensors import BATCH, Array, TensorSpec
@@ -22,12 +23,6 @@ RANDOM = "random:"
 RANDOM_ONLY = "The samples were random: enough to try the bundle, not to calibrate it. Give real inputs with --data."
 FEW = 16
 """Real samples: with fewer, the ranges of int8 hold for them and for little else."""
-RANGES: Mapping[str, tuple[float, float]] = {
-    "uint8": (0, 255), "int8": (-128, 127), "uint16": (0, 65535), "int16": (-32768, 32767), "bool": (0, 1),
-}  # fmt: skip
-"""By type, the values that `random:` draws evenly, both included; floats from -1 to 1; other integers 0 or 1, which an
-index into almost anything can be."""
-FLOATS, INTEGERS = (-1.0, 1.0), (0, 1)
 MAX_DRAWN = 100_000
 MAX_DRAWN_BYTES = 2**30
 """Of one random sample, all inputs together; twice that is drawn, since NumPy draws float64."""
@@ -113,14 +108,6 @@ class RandomSamples:
             spec.name: tuple(sizes[size] if isinstance(size, str) else size for size in spec.shape)
             for spec in self.inputs
         }
-
-
-def drawn(dtype: str, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
-    """Evenly drawn values of a type (see RANGES)."""
-    if np.issubdtype(np.dtype(dtype), np.floating):
-        return rng.uniform(*FLOATS, shape).astype(dtype)
-    low, high = RANGES.get(dtype, INTEGERS)
-    return rng.integers(int(low), int(high), shape, endpoint=True).astype(dtype)
 
 
 def _random(count: int, inputs: Sequence[TensorSpec], axes: Mapping[str, int], seed: int) -> RandomSamples:

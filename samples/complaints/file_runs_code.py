@@ -23,7 +23,7 @@ from replay import Claim, Replay, Row, run
 import edge_sdk
 from edge_sdk.errors import BadInput
 from edge_sdk.export import tensors_file
-from edge_sdk.export.generic.model import read_model
+from edge_sdk.export.models.model import read_model
 
 SECRET = b"another program's file".ljust(64)
 ZEROS = {"image": np.zeros(16, np.float32)}

@@ -13,7 +13,7 @@ from edge_sdk.bundle.store import Bundle
 from edge_sdk.cli.main import run
 from edge_sdk.errors import BadInput
 from edge_sdk.export.generic.bring import Stated, brought
-from edge_sdk.export.generic.model import read_model
+from edge_sdk.export.models.model import read_model
 from edge_sdk.runtimes.onnx_file import read_facts
 
 

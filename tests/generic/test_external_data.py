@@ -12,8 +12,8 @@ import pytest
 from float_nets import classifier
 
 from edge_sdk.errors import BadInput
-from edge_sdk.export.generic.external import COPIES, free_memory
-from edge_sdk.export.generic.model import read_model
+from edge_sdk.export.models.external import COPIES, free_memory
+from edge_sdk.export.models.model import read_model
 
 
 def outside(folder: Path, **entries: str) -> Path:

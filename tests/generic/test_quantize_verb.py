@@ -21,8 +21,9 @@ import edge_sdk
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.cli import main
 from edge_sdk.errors import BadInput, NotThere
-from edge_sdk.export.generic.model import read_model
-from edge_sdk.export.generic.samples import RANGES, samples_of
+from edge_sdk.export.generic.samples import samples_of
+from edge_sdk.export.models.drawn import RANGES
+from edge_sdk.export.models.model import read_model
 from edge_sdk.extras import first_sentence
 from edge_sdk.loading import load_as
 from edge_sdk.runtimes import registry

@@ -20,10 +20,10 @@ from safetensors.torch import save_file
 
 from edge_sdk.bundle.store import Bundle
 from edge_sdk.errors import BadInput, BadUsage, CheckFailed, EdgeError
-from edge_sdk.export.generic import factory
-from edge_sdk.export.generic.input_spec import FreeAxis, InputSpec, bounded, largest, parsed
-from edge_sdk.export.generic.lower import lowered
-from edge_sdk.export.generic.torch_module import exported
+from edge_sdk.export.models import factory
+from edge_sdk.export.models.input_spec import FreeAxis, InputSpec, bounded, largest, parsed
+from edge_sdk.export.models.lower import lowered
+from edge_sdk.export.models.torch_module import exported
 from edge_sdk.verify import verify
 
 HERE = Path(__file__).parent

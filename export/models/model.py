@@ -14,7 +14,7 @@ from edge_sdk.calibration import graphs
 from edge_sdk.calibration.rewrite.widen import types_in, widened
 from edge_sdk.calibration.sizes import check_constants
 from edge_sdk.errors import BadInput
-from edge_sdk.export.generic.external import MAX_BYTES, check_memory, read_into
+from edge_sdk.export.models.external import MAX_BYTES, check_memory, read_into
 from edge_sdk.extras import need, vendor_errors
 from edge_sdk.runtimes.onnx_file import MAX_RANK, OnnxFacts, read_standard
 from edge_sdk.shown import shown

@@ -11,7 +11,7 @@ from typing import Any
 from onnx import ModelProto, NodeProto, TensorProto
 
 from edge_sdk.calibration import graphs
-from edge_sdk.export.generic.input_spec import InputSpec, free_axes
+from edge_sdk.export.models.input_spec import InputSpec, free_axes
 
 
 def cast_first(model: ModelProto) -> ModelProto:

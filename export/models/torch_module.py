@@ -18,12 +18,12 @@ from torch import Tensor, nn
 
 from edge_sdk.bundle.manifest import Tolerance
 from edge_sdk.errors import BadInput, CheckFailed, EdgeError
-from edge_sdk.export.generic.factory import at_line
-from edge_sdk.export.generic.input_spec import FreeAxis, InputSpec, free_axes, largest
-from edge_sdk.export.generic.lower import lowered
-from edge_sdk.export.generic.model import UserModel, checked_model
-from edge_sdk.export.generic.samples import drawn
-from edge_sdk.export.generic.traced import cast_first, without_traces
+from edge_sdk.export.models.drawn import drawn
+from edge_sdk.export.models.factory import at_line
+from edge_sdk.export.models.input_spec import FreeAxis, InputSpec, free_axes, largest
+from edge_sdk.export.models.lower import lowered
+from edge_sdk.export.models.model import UserModel, checked_model
+from edge_sdk.export.models.traced import cast_first, without_traces
 from edge_sdk.extras import first_sentence
 from edge_sdk.runtimes import registry
 from edge_sdk.runtimes.protocol import CompileOptions, Session
