@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import numpy as np
-from numpy.typing import NDArray
 from record import ROOT, options, write_record
 
 from edge_sdk import atomic
@@ -32,6 +31,7 @@ from edge_sdk import atomic
 if TYPE_CHECKING:
     from edge_sdk.export.onestep.recipe import DistillRecipe
     from edge_sdk.export.onestep.teacher import NetworkTeacher
+    from edge_sdk.export.tasks.generation.data import GenerationData
     from edge_sdk.export.tasks.generation.real import Real
 
 SEEDS = (0, 1, 2)
@@ -60,31 +60,27 @@ ARMS = tuple(Arm(OURS, seed, kind) for kind in (PLAIN, CLASSES) for seed in SEED
 )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Digits:
-    """pictures: uint8 (N, 8, 8, 1). labels: (N,)."""
-
-    pictures: NDArray[np.uint8]
-    labels: NDArray[np.int64]
-
-
-def digits() -> Digits:
-    """1,797 pictures; 17 grey levels become 0 to 255."""
+def digits() -> GenerationData:
+    """1,797 pictures, 8 x 8; 17 grey levels become 0 to 255."""
     from sklearn.datasets import load_digits
+
+    from edge_sdk.export.tasks.generation.data import GenerationData
 
     found = load_digits()
     pictures = np.rint(found.images * 255.0 / 16.0).astype(np.uint8)[..., None]
-    return Digits(pictures, found.target.astype(np.int64))
+    return GenerationData(
+        pictures=pictures, labels=found.target.astype(np.int64), names=tuple(map(str, range(10)))
+    )  # fmt: skip
 
 
-def real_digits(data: Digits) -> Real:
+def real_digits(data: GenerationData) -> Real:
     """Seen by one classifier, whether the generator has classes or not."""
     from edge_sdk.export.tasks.generation.real import real_of
 
-    return real_of(data.pictures, data.labels, 10)
+    return real_of(data)
 
 
-def teacher_of(asked: argparse.Namespace, data: Digits, seed: int, kind: str) -> NetworkTeacher:
+def teacher_of(asked: argparse.Namespace, data: GenerationData, seed: int, kind: str) -> NetworkTeacher:
     """Trained, or read from its checkpoint."""
     import torch
 
@@ -119,7 +115,7 @@ def recipe_of(loss: str) -> DistillRecipe:
     return DistillRecipe(matching=Matching(kind=loss, alpha=SID_ALPHA if loss == "sid" else 1.0))  # type: ignore[arg-type]
 
 
-def run(asked: argparse.Namespace, data: Digits, arm: Arm) -> dict[str, Any]:
+def run(asked: argparse.Namespace, data: GenerationData, arm: Arm) -> dict[str, Any]:
     """One arm's figures, from its JSON or measured now."""
     out: Path = asked.runs / f"{arm.name.replace('/', '-')}.json"
     if out.is_file():
@@ -167,7 +163,7 @@ def run(asked: argparse.Namespace, data: Digits, arm: Arm) -> dict[str, Any]:
     return row
 
 
-def controls(data: Digits) -> dict[str, Any]:
+def controls(data: GenerationData) -> dict[str, Any]:
     """What the measures say of the ten class means, and of one half of the real pictures against the other."""
     from edge_sdk.export.tasks.generation import measures
 

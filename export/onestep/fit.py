@@ -154,11 +154,7 @@ def train(
     lesson = Distillation(
         teacher, recipe, shares=shares, seed=options.seed, rank=together.rank, compute=together.compute
     )
-    real = (
-        None
-        if data is None or together.rank
-        else real_of(data.pictures, data.labels, len(data.names), seed=options.seed)
-    )
+    real = None if data is None or together.rank else real_of(data, seed=options.seed, folder=folder, write=True)
     watch = _watch(lesson, real, planned.generator, folder / SAMPLES, samples)
     position = loop.run(
         lesson, planned.generator, folder=folder / GENERATOR_FOLDER, identity=planned.identity, seed=options.seed,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ from test_edm_keys import NETWORKS, published
 
 from edge_sdk import Generator, load_as
 from edge_sdk.cli import main
-from edge_sdk.export.onestep import saved
+from edge_sdk.export.family import FloatGraph
+from edge_sdk.export.onestep import family, saved
 from edge_sdk.export.onestep.distillation import OneStep
 from edge_sdk.export.tasks.generation.real import pictures_of
 from edge_sdk.tasks.generation.noise import noise
@@ -109,7 +111,10 @@ def test_a_teacher_of_other_pictures_is_refused(data: Path, tmp_path: Path, caps
     assert (code, "1 channels and not 3, 8 px and not 16, 2 classes and not 0" in err) == (2, True), err
 
 
-def test_a_network_of_edms_teaches_and_becomes_a_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_network_of_edms_teaches_and_becomes_a_bundle(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(family, "FloatGraph", partial(FloatGraph, variants=("int8",)))  # the others take as long again
     net = NETWORKS["ddpm++ classes"]()
     with torch.no_grad():
         net.last[1].weight.mul_(0.05)

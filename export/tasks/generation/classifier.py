@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,6 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from edge_sdk.errors import BadInput
+from edge_sdk.export import tensors_file
 from edge_sdk.export.tasks.generation.measures import Features
 from edge_sdk.export.training.device import array
 
@@ -85,6 +88,34 @@ def trained(pictures: NDArray[np.float32], labels: NDArray[np.int64], classes: i
     made = Classifier(net.eval().requires_grad_(False), 0.0)
     right = made.classes(pictures[held]) == labels[held]
     return Classifier(net, float(right.mean()))
+
+
+FILE = "classifier.safetensors"
+_FORMAT = "generation-classifier/1"
+
+
+def write(made: Classifier, path: Path, *, of: str) -> None:
+    """Keeps a classifier, durably. of: digest of its pictures and its seed. Raises CantWrite."""
+    net = made.net
+    described = {
+        "of": of, "accuracy": made.accuracy, "channels": net.one.in_channels, "classes": net.last.out_features,
+    }  # fmt: skip
+    tensors_file.write(path, net.state_dict(), kind=_FORMAT, described=described)
+
+
+def kept(path: Path, *, of: str) -> Classifier | None:
+    """What `write` kept of the same pictures and seed, None = nothing that can be used."""
+    if not path.is_file():
+        return None
+    try:
+        with tensors_file.opened(path, kind=_FORMAT, what="no classifier", hint="Delete it") as file:
+            net = Net(int(file.described["channels"]), int(file.described["classes"]))
+            if file.described["of"] != of or tensors_file.misfit(file.tensors, net.state_dict()):
+                return None
+            net.load_state_dict(file.tensors)
+            return Classifier(net.eval().requires_grad_(False), float(file.described["accuracy"]))
+    except BadInput:
+        return None  # it is only kept to save time
 
 
 def _batches(pictures: NDArray[np.float32]) -> Iterator[Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import zipfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
@@ -16,6 +16,7 @@ from edge_sdk import encoded, folders, plain_file, preprocess
 from edge_sdk.bundle.manifest import Preprocessing
 from edge_sdk.counted import counted
 from edge_sdk.errors import BadInput, BadUsage
+from edge_sdk.export.tasks.generation.eyes import CLASSIFIER, Eyes
 from edge_sdk.preprocess import to_rgb8
 from edge_sdk.progress import Progress, silent
 from edge_sdk.shown import shown
@@ -30,15 +31,19 @@ LEAST_SPREAD = 1e-3
 """Of pictures in [-1, 1]: less is one colour."""
 
 
+_CHOSEN = Eyes()
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)  # no slots: `digest` is kept
 class GenerationData:
     """pictures: uint8 (N, side, side, C), C 1 where all are grey, else 3. labels: (N,), None = there are no classes.
-    names: of the classes, in order. left_out: a line for whatever was not taken."""
+    names: of the classes, in order. left_out: a line for whatever was not taken. eyes: what they are compared by."""
 
     pictures: NDArray[np.uint8]
     labels: NDArray[np.int64] | None
     names: tuple[str, ...]
     left_out: tuple[str, ...] = ()
+    eyes: Eyes = _CHOSEN
 
     @property
     def side(self) -> int:
@@ -63,12 +68,14 @@ class GenerationData:
 
     @cached_property
     def digest(self) -> str:
-        """sha256 of pixels, labels and names, wherever they come from."""
+        """sha256 of pixels, labels, names, and eyes that were stated, wherever they come from."""
         total = hashlib.sha256("\0".join(self.names).encode("utf-8", "surrogateescape"))
         total.update(repr(self.pictures.shape).encode())
         total.update(np.ascontiguousarray(self.pictures).tobytes())
         if self.labels is not None:
             total.update(self.labels.tobytes())
+        if self.eyes.name:
+            total.update(self.eyes.digest.encode())
         return total.hexdigest()
 
 
@@ -121,6 +128,16 @@ def read(path: Path, *, size: int | None, progress: Progress = silent) -> Genera
         pictures=np.ascontiguousarray(array[..., :1]) if grey else array, labels=numbers, names=names,
         left_out=tuple(left_out),
     )  # fmt: skip
+
+
+def with_eyes(data: GenerationData, seen_by: Eyes) -> GenerationData:
+    """The same pictures, compared by what is named. Raises BadUsage for a classifier where there are no classes."""
+    if seen_by.name == CLASSIFIER and len(data.names) < 2:
+        raise BadUsage(
+            "a classifier needs classes, and these pictures have none", where="--features classifier",
+            hint="Sort them into subfolders, or write --features trunk",
+        )  # fmt: skip
+    return replace(data, eyes=seen_by)
 
 
 def _check(pixels: Sequence[NDArray[np.uint8]], left_out: Sequence[str], *, where: str) -> None:

@@ -9,12 +9,13 @@ from typing import Any, ClassVar
 
 from edge_sdk.counted import counted
 from edge_sdk.decision.record import Record
+from edge_sdk.errors import BadUsage
 from edge_sdk.export.each_runtime import faults
 from edge_sdk.export.option import TaskOptions
 from edge_sdk.export.sections import Card, Section, Table, Text
 from edge_sdk.export.tasks.base import NOT_EVALUATED, Built, Checked, ExportTask, Golden, Made, Reading
-from edge_sdk.export.tasks.generation import evaluate, page
-from edge_sdk.export.tasks.generation.data import FEW, GenerationData, read
+from edge_sdk.export.tasks.generation import evaluate, eyes, page
+from edge_sdk.export.tasks.generation.data import FEW, GenerationData, read, with_eyes
 from edge_sdk.export.tasks.generation.evaluate import Row
 from edge_sdk.export.tasks.generation.options import GenerationOptions
 from edge_sdk.export.tasks.generation.real import real_of
@@ -66,7 +67,12 @@ class GenerationExport(ExportTask):
     options: ClassVar[type[TaskOptions]] = GenerationOptions
 
     def read(self, path: Path | None, options: GenerationOptions, how: Reading) -> GenerationData | None:
-        return None if path is None else read(path, size=options.size, progress=how.progress)
+        seen_by = eyes.stated(options.features)
+        if path is not None:
+            return with_eyes(read(path, size=options.size, progress=how.progress), seen_by)
+        if options.features is not None:
+            raise BadUsage("there are no pictures to compare with", where="--features", hint="Name DATA, too")
+        return None
 
     def check(self, data: GenerationData | None, options: Any) -> Checked:
         if data is None:
@@ -102,7 +108,7 @@ class GenerationExport(ExportTask):
         real = None
         if data is not None and measured:
             progress(0, 0, "learning to see the pictures")
-            real = real_of(data.pictures, data.labels, len(data.names), seed=made.trained.options.seed)
+            real = real_of(data, seed=made.trained.options.seed, folder=made.trained.folder)
         count = options.samples if measured else CHECKED
         shape = noise_shape(read_facts(made.exported.graphs[MODEL].onnx, where=MODEL).inputs, settings)
         rows = evaluate.rows_of(
@@ -111,9 +117,9 @@ class GenerationExport(ExportTask):
         found = GenerationEvaluation(rows=tuple(rows))
         if data is None or not measured:
             return replace(found, missing="quality was not asked for" if data is not None else "there are no pictures")
-        return replace(
-            found, against=f"{counted(count, 'drawn picture')} beside {counted(len(data.pictures), 'real one')}"
-        )
+        assert real is not None
+        numbers = f"{counted(count, 'drawn picture')} beside {counted(len(data.pictures), 'real one')}"
+        return replace(found, against=f"{numbers}, in {real.seen_by}")
 
     def refused(self, evaluation: GenerationEvaluation) -> Mapping[str, str]:
         return evaluation.collapsed
