@@ -16,6 +16,8 @@ from edge_sdk.errors import BadInput, BadUsage
 from edge_sdk.tasks.generation.folder import MANIFEST, class_folder, draw_into
 from edge_sdk.verify import verify
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -21,6 +21,8 @@ from edge_sdk.export.tasks.generation.real import pictures_of
 from edge_sdk.tasks.generation.noise import noise
 from edge_sdk.verify import verify
 
+pytestmark = pytest.mark.long
+
 FEW = ("--base", "8", "--multiples", "1,1", "--samples", "100", "--threads", "1", "--calibration-samples", "4")
 
 

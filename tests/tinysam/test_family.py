@@ -278,8 +278,8 @@ def test_weights_as_they_are_become_a_bundle_that_verifies(weights: Path, tmp_pa
 def test_two_steps_on_four_pictures_end_in_a_bundle(
     weights: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # All variants take a minute more; a training in several processes makes them.
-    monkeypatch.setattr(fit, "FloatGraph", partial(FloatGraph, variants=("int8",)))
+    # Variants take two minutes more: the graphs' own tests make them.
+    monkeypatch.setattr(fit, "FloatGraph", partial(FloatGraph, variants=()))
     out = tmp_path / "mine.edge"
     words = (
         "train", "tinysam", folder, "--out", out, "--weights", weights, "--side", "64", "--steps", "2", "--kind",
@@ -289,7 +289,7 @@ def test_two_steps_on_four_pictures_end_in_a_bundle(
     assert code == 0, err
     found: dict[str, Any] = json.loads(shown)
     assert found["segments"] == 4  # a rectangle and a disk on each of two test pictures; specks are too small
-    assert {row["variant"] for row in found["rows"]} == {"fp32", "int8"}
+    assert {row["variant"] for row in found["rows"]} == {"fp32"}
     model = json.loads(json.dumps(dict(tensors_file_of(out.with_suffix(".run") / "model.safetensors"))))
     assert set(model["facts"]["everything"]) >= {"predicted_iou", "stability", "points_per_side"}
     with opened(out) as segmenter:
