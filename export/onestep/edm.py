@@ -77,15 +77,16 @@ def levels(steps: int = STEPS, *, least: float = LEAST_SIGMA, most: float = MOST
 
 @torch.no_grad()
 def sample(
-    denoise: Callable[[Tensor, Tensor], Tensor], noise: Tensor, *, steps: int = STEPS,
+    denoise: Callable[[Tensor, Tensor], Tensor], noise: Tensor, *, steps: int = STEPS, least: float = LEAST_SIGMA,
+    most: float = MOST_SIGMA,
     after: Callable[[int, Tensor], None] | None = None,
 ) -> Tensor:  # fmt: skip
     """Pictures from standard normal noise by Heun's method without churn (algorithm 1), in 2 * steps - 1 calls.
 
     The state is float64, which the steps near 0 need; the network sees float32. denoise: of noisy pictures and sigma.
-    after: called with each step's number from 1 on and its pictures.
+    least, most: sigmas that it knows. after: called with each step's number from 1 on and its pictures.
     """
-    sigmas = levels(steps)
+    sigmas = levels(steps, least=least, most=most)
     state = noise.to(torch.float64) * sigmas[0]
 
     def slope(at: Tensor, sigma: float) -> Tensor:

@@ -215,8 +215,13 @@ def _teacher(
 def sampled_by(teacher: NetworkTeacher) -> Any:
     """Draws by the sampler's calls: noise and labels to pictures in [-1, 1]."""
 
+    facts = teacher.facts
+
     def draw(noise: Tensor, labels: Tensor | None) -> Tensor:
-        return sample(lambda noisy, sigma: teacher(noisy, sigma, labels), noise, steps=SAMPLER_STEPS)
+        return sample(
+            lambda noisy, sigma: teacher(noisy, sigma, labels), noise, steps=SAMPLER_STEPS, least=facts.least_sigma,
+            most=facts.most_sigma,
+        )  # fmt: skip
 
     return draw
 

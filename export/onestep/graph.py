@@ -9,7 +9,7 @@ every runtime reads alike: ONNX has specified GroupNormalization twice, and Tens
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +28,8 @@ GREY = 127.5
 KEPT = ("first", "last")
 """Convolutions that stay float in int8: one reads noise, the other makes grey levels."""
 
+SCALED, ROW, ANSWER = "scaled", "row", "answer"
+
 Float64 = NDArray[np.float64]
 
 
@@ -45,19 +47,23 @@ class Folded:
 
 def fold(network: UNet, sigma: float, sigma_data: float) -> Folded:
     """The constants of one sigma, computed in float64."""
+    variance = sigma**2 + sigma_data**2
+    return Folded(
+        added=_added(network, [sigma]), into=sigma / math.sqrt(variance), skip=sigma_data**2 / variance * sigma,
+        out=sigma * sigma_data / math.sqrt(variance),
+    )  # fmt: skip
+
+
+def _added(network: UNet, sigmas: Sequence[float]) -> dict[str, Float64]:
+    """By block, what its affine layer answers, in float64: a row for each sigma and each of its classes."""
     classes = network.layout.classes
     exact = UNet(network.layout).to(torch.float64)
     exact.load_state_dict(network.state_dict())
     rows = max(classes, 1)
-    level = torch.full((rows,), math.log(sigma) / 4, dtype=torch.float64)
+    level = torch.tensor([math.log(sigma) / 4 for sigma in sigmas], dtype=torch.float64).repeat_interleave(rows)
     with torch.no_grad():
-        embedded = exact.embedded(level, torch.arange(rows) if classes else None)
-        added = {name: array(block.affine(embedded)) for name, block, _ in exact.blocks()}
-    variance = sigma**2 + sigma_data**2
-    return Folded(
-        added=added, into=sigma / math.sqrt(variance), skip=sigma_data**2 / variance * sigma,
-        out=sigma * sigma_data / math.sqrt(variance),
-    )  # fmt: skip
+        embedded = exact.embedded(level, torch.arange(rows).repeat(len(sigmas)) if classes else None)
+        return {name: array(block.affine(embedded)) for name, block, _ in exact.blocks()}
 
 
 def generator_graph(network: UNet, sigma: float, sigma_data: float) -> bytes:
@@ -68,12 +74,27 @@ def generator_graph(network: UNet, sigma: float, sigma_data: float) -> bytes:
     g = GraphBuilder("one-step generator")
     noise = g.input(NOISE, "float32", ("N", layout.channels, layout.side, layout.side))
     label = g.input(LABEL, "int64", ("N",)) if layout.classes else ""
-    answer = _Writer(g, network, folded, label).network(noise)
+    scale = GREY * folded.out
+    answer = _Writer(g, network, folded, label).network(noise, scale=scale, plus=GREY + 0.5)
     kept = g.arithmetic("Mul", noise, GREY * folded.skip, name="kept")
     grey = g.clip(g.node("Add", [answer, kept], name="grey"), 0.0, 255.0, name="held")
     whole = g.node("Cast", [grey], name="whole", attributes={"to": TensorProto.UINT8})
     g.node("Transpose", [whole], name=IMAGE, attributes={"perm": [0, 2, 3, 1]})
     g.output(IMAGE, "uint8", ("N", layout.side, layout.side, layout.channels))
+    return g.finish()
+
+
+def levels_graph(network: UNet, sigmas: Sequence[float]) -> bytes:
+    """The network alone at several sigmas, for a sampler: "scaled" float32 (N, C, H, W), noisy pictures times c_in, and
+    "row" int64 (N,), a sigma's place times the number of classes plus the label, to "answer" like "scaled"."""
+    layout = network.layout
+    g = GraphBuilder("denoiser at stated levels")
+    shape = ("N", layout.channels, layout.side, layout.side)
+    scaled, row = g.input(SCALED, "float32", shape), g.input(ROW, "int64", ("N",))
+    folded = Folded(added=_added(network, sigmas), into=1.0, skip=0.0, out=1.0)
+    answer = _Writer(g, network, folded, row).network(scaled, scale=1.0, plus=0.0)
+    g.node("Identity", [answer], name=ANSWER)
+    g.output(ANSWER, "float32", shape)
     return g.finish()
 
 
@@ -109,8 +130,8 @@ class _Writer:
         bounds = [self._g.constant(f"at/{at}", np.array([at], np.int64)) for at in (start, end)]
         return self._g.node("Slice", [x, *bounds, axis], name=name)
 
-    def network(self, noise: str) -> str:
-        """The last convolution's answer in grey levels, 128 added, without the skip."""
+    def network(self, noise: str, *, scale: float, plus: float) -> str:
+        """The last convolution's answer. scale: factor on it; plus: added to that."""
         g, network = self._g, self._network
         x = self._conv(noise, network.first, name="first", scale=self._folded.into)
         side, kept = self._layout.side, [x]
@@ -122,8 +143,7 @@ class _Writer:
                 kept.append(x)
         norm, last = network.last
         active = self._silu(self._norm(x, norm, side, name="last/norm"), name="last/active")
-        scale = GREY * self._folded.out
-        return self._conv(active, last, name="last", scale=scale, with_bias=scale, plus=GREY + 0.5)
+        return self._conv(active, last, name="last", scale=scale, with_bias=scale, plus=plus)
 
     def _block(self, x: str, block: Block, side: int, *, name: str) -> tuple[str, int]:
         g, change, after = self._g, block.of.change, int(side * block.of.change)
