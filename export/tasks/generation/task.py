@@ -12,7 +12,7 @@ from edge_sdk.decision.record import Record
 from edge_sdk.errors import BadUsage
 from edge_sdk.export.each_runtime import faults
 from edge_sdk.export.option import TaskOptions
-from edge_sdk.export.sections import Card, Section, Table, Text
+from edge_sdk.export.sections import Block, Card, Section, Table, Text
 from edge_sdk.export.tasks.base import NOT_EVALUATED, Built, Checked, ExportTask, Golden, Made, Reading
 from edge_sdk.export.tasks.generation import evaluate, eyes, page
 from edge_sdk.export.tasks.generation.data import FEW, GenerationData, read, with_eyes
@@ -32,10 +32,6 @@ GOLDEN_SEED = 2**62
 GOLDEN = 3
 
 
-CHECKED = 512
-"""Pictures that are drawn to find a collapse where quality is not asked for."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationEvaluation:
     """Measures of all variants. against: what pictures were measured against, in words. missing: why quality was not
@@ -47,8 +43,11 @@ class GenerationEvaluation:
 
     @property
     def collapsed(self) -> Mapping[str, str]:
-        """By variant, which figure broke; of rows that `load` would use here."""
-        return {row.variant: f"on {row.runtime}, {row.collapsed}" for row in self.rows if row.collapsed}
+        """By variant, which figure broke; of rows that `load` would use here, as others tell of this CPU alone."""
+        return {
+            row.variant: f"on {row.runtime}, {row.collapsed}"
+            for row in self.rows if row.collapsed and not row.unusable
+        }  # fmt: skip
 
     def to_json(self) -> dict[str, Any]:
         rows = [row.to_json() for row in self.rows]
@@ -109,7 +108,7 @@ class GenerationExport(ExportTask):
         if data is not None and measured:
             progress(0, 0, "learning to see the pictures")
             real = real_of(data, seed=made.trained.options.seed, folder=made.trained.folder)
-        count = options.samples if measured else CHECKED
+        count = options.samples if measured else evaluate.CHECKED
         shape = noise_shape(read_facts(made.exported.graphs[MODEL].onnx, where=MODEL).inputs, settings)
         rows = evaluate.rows_of(
             made.variants(), settings, shape, real, count=count, threads=made.threads, progress=progress
@@ -126,7 +125,7 @@ class GenerationExport(ExportTask):
 
     def lines(self, built: Built) -> Sequence[str]:
         found: GenerationEvaluation = built.evaluation
-        return [f"warning: {note}" for note in faults(found.rows)]
+        return [f"warning: {note}" for note in (*evaluate.doubts(found.rows), *faults(found.rows))]
 
     def next_steps(self, bundle: str) -> Sequence[str]:
         return (f"edge-sdk generate {bundle} -n 64 --seed 7 --out OUT_FOLDER",)
@@ -140,7 +139,9 @@ class GenerationExport(ExportTask):
     def sections(self, built: Built, verified: VerifyReport) -> Sequence[Section]:
         found: GenerationEvaluation = built.evaluation
         words = (found.missing and f"Quality was not measured: {found.missing}") or found.against
-        blocks = (Text(text=f"{words}. {_COLUMNS}"), page.quality(found.rows))
+        refused = [f"Not packed: {variant}, since {why}." for variant, why in built.refused.items()]
+        marked = [Text(text=words, marked=True) for words in (*refused, *evaluate.doubts(found.rows))]
+        blocks: tuple[Block, ...] = (Text(text=f"{words}. {_COLUMNS}"), *marked, page.quality(found.rows))
         return (Section(title="Variants and runtimes", blocks=blocks),) if found.rows else ()
 
 
