@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 
 from edge_sdk import plain_file, strict_json
 from edge_sdk.errors import BadBundle, BadInput
-from edge_sdk.export.onestep.schedules import BETA_SCHEDULES, MAX_STEPS, Betas
+from edge_sdk.export.onestep.schedules import BETA_SCHEDULES, MAX_STEPS, Betas, sigmas
 from edge_sdk.shown import shown
 
 NETWORK = "UNet2DModel"
@@ -22,6 +22,11 @@ WEIGHTS = "diffusion_pytorch_model.safetensors"
 Prediction = Literal["epsilon", "v_prediction", "sample"]
 MAX_SIDE, MAX_STAGES, MAX_LAYERS, MAX_WIDTH, MAX_CLASSES = 4096, 16, 16, 16_384, 65_536
 """More than any network has: what a file claims is held against these before anything is made of it."""
+BLOCKS: Mapping[str, tuple[str, ...]] = {
+    "down_block_types": ("DownBlock2D", "AttnDownBlock2D", "ResnetDownsampleBlock2D"),
+    "up_block_types": ("UpBlock2D", "AttnUpBlock2D", "ResnetUpsampleBlock2D"),
+}
+"""Others skip from stage to stage, or attend to a text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,9 +101,9 @@ def layout(config: Mapping[str, Any], betas: Betas, prediction: Any, *, where: s
             f"prediction_type is {shown(repr(prediction))[:60]}", where=where,
             hint=f"Read are {', '.join(get_args(Prediction))}",
         )  # fmt: skip
-    for wrong in (_size_wrong(config), _kind_wrong(config), _extent_wrong(config)):
-        if wrong:
-            raise BadInput(wrong, where=where, hint=_HINT)
+    wrong = _size_wrong(config) or _kind_wrong(config) or _extent_wrong(config)
+    if wrong:
+        raise BadInput(wrong, where=where, hint=_HINT)
     return DiffusersLayout(config={**config, "dropout": 0.0}, betas=betas, prediction=prediction)
 
 
@@ -118,7 +123,7 @@ def _size_wrong(config: Mapping[str, Any]) -> str:
         return f"sample_size is {shown(repr(size))[:60]}, no size of a picture"
     if sides[0] != sides[1]:
         return f"its pictures are not square: sample_size is {sides[0]} x {sides[1]}"
-    if channels not in (1, 3):
+    if not _whole(channels, 3) or channels == 2:
         return f"it takes {shown(repr(channels))[:20]} channels, pictures have 1 or 3"
     if config.get("out_channels", 3) not in (channels, 2 * channels):
         return f"it takes {channels} channels and answers {shown(repr(config.get('out_channels', 3)))[:20]}"
@@ -129,6 +134,11 @@ def _kind_wrong(config: Mapping[str, Any]) -> str:
     for name, wanted in (("time_embedding_type", "positional"), ("class_embed_type", None)):
         if (found := config.get(name, wanted)) != wanted:
             return f"{name} is {shown(repr(found))[:40]}, read is {wanted!r} alone"
+    for name, known in BLOCKS.items():
+        found = config.get(name)
+        if not isinstance(found, list) or (other := [one for one in found if one not in known]):
+            what = other[0] if isinstance(found, list) else found
+            return f"{name} holds {shown(repr(what))[:60]}, read are {', '.join(known)}"
     classes = config.get("num_class_embeds")
     if classes is not None and not _whole(classes, MAX_CLASSES):
         return f"num_class_embeds is {shown(repr(classes))[:40]}, no number of classes"
@@ -170,22 +180,24 @@ def _noise(path: Path) -> tuple[Betas, Any]:
             f"the scheduler {shown(str(found.get('_class_name')))[:60]} has no betas", where=str(path),
             hint="Read are schedulers of discrete steps, such as DDPMScheduler and DDIMScheduler",
         )  # fmt: skip
+    usual = Betas()  # what diffusers takes for fields that a file leaves out
     trained = found.get("trained_betas") or []
     trained = trained if isinstance(trained, list) else [trained]
-    steps = len(trained) if trained else found.get("num_train_timesteps", 1000)
-    schedule = found.get("beta_schedule", "linear")
+    steps = len(trained) if trained else found.get("num_train_timesteps", usual.steps)
+    schedule = found.get("beta_schedule", usual.schedule)
     if not trained and schedule not in BETA_SCHEDULES:
         raise BadInput(
             f"beta_schedule is {shown(repr(schedule))[:60]}", where=str(path),
             hint=f"Read are {', '.join(BETA_SCHEDULES)}, and trained_betas",
         )  # fmt: skip
-    ends = [found.get("beta_start", Betas.start), found.get("beta_end", Betas.end)]
+    ends = [found.get("beta_start", usual.start), found.get("beta_end", usual.end)]
     if not _whole(steps, MAX_STEPS) or not all(isinstance(one, (int, float)) for one in (*ends, *trained)):
         raise BadInput("its steps or betas are no numbers", where=str(path), hint="Get the file again")
     betas = Betas(
         steps=steps, start=float(ends[0]), end=float(ends[1]), schedule=schedule, trained=tuple(map(float, trained)),
         zero_end=found.get("rescale_betas_zero_snr") is True,
     )  # fmt: skip
+    sigmas(betas, where=str(path))
     return betas, found.get("prediction_type", "epsilon")
 
 

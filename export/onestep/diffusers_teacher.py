@@ -90,7 +90,7 @@ def read(path: Path, *, sigma_data: float) -> DiffusersTeacher:
     if wrong := tensors_file.misfit(found, made.network.state_dict()):
         raise BadInput(
             f"the weights are not of the network that config.json states: {wrong}", where=str(weights),
-            hint="Save the network again with a diffusers of today: it renames weights of old ones",
+            hint="Load the network with the diffusers that made it, and save it again",
         )  # fmt: skip
     return filled(made, found)
 
@@ -100,7 +100,10 @@ def facts_of(layout: DiffusersLayout, sigma_data: float) -> TeacherFacts:
     table = schedules.sigmas(layout.betas) * (2.0 if layout.from_zero else 1.0)
     least, most = max(float(table[0]), LEAST_SIGMA), min(float(table[-1]), MOST_SIGMA)
     if least >= most:
-        raise BadInput(f"its noise goes from sigma {table[0]:.3g} to {table[-1]:.3g}, which teaches nothing here")
+        raise BadInput(
+            f"its noise goes from sigma {table[0]:.3g} to {table[-1]:.3g}, which teaches nothing between "
+            f"{LEAST_SIGMA:g} and {MOST_SIGMA:g}", where=diffusers_folder.SCHEDULER, hint="State that of the training",
+        )  # fmt: skip
     return TeacherFacts(
         channels=layout.channels, side=layout.side, classes=layout.classes, sigma_data=sigma_data, least_sigma=least,
         most_sigma=most,

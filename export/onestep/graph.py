@@ -77,10 +77,11 @@ def generator_graph(network: UNet, sigma: float, sigma_data: float) -> bytes:
 
 
 def write_picture(g: GraphBuilder, grey: str, *, channels: int, side: int) -> None:
-    """The output "image" of grey levels with `GREY_PLUS` added, (N, C, H, W): rounded half up, since Cast cuts off."""
+    """The output "image" of grey levels with `GREY_PLUS` added, (N, C, H, W): rounded half up, since Cast cuts off.
+    Cast comes last: TensorRT takes uint8 as an output alone."""
     held = g.clip(grey, 0.0, 255.0, name="held")
-    whole = g.node("Cast", [held], name="whole", attributes={"to": TensorProto.UINT8})
-    g.node("Transpose", [whole], name=IMAGE, attributes={"perm": [0, 2, 3, 1]})
+    turned = g.node("Transpose", [held], name="turned", attributes={"perm": [0, 2, 3, 1]})
+    g.node("Cast", [turned], name=IMAGE, attributes={"to": TensorProto.UINT8})
     g.output(IMAGE, "uint8", ("N", side, side, channels))
 
 

@@ -47,25 +47,24 @@ class Betas:
         if self.schedule == "scaled_linear":
             return np.linspace(math.sqrt(self.start), math.sqrt(self.end), self.steps) ** 2
         kept = np.cos((np.arange(self.steps + 1) / self.steps + 0.008) / 1.008 * np.pi / 2) ** 2
-        return np.minimum(1.0 - kept[1:] / kept[:-1], _MOST_BETA)
+        return np.asarray(np.minimum(1.0 - kept[1:] / kept[:-1], _MOST_BETA), np.float64)
 
 
-def sigmas(betas: Betas) -> Float64:
-    """The sigma of each step, rising; without a last step that is noise alone. Raises BadInput for betas that are no
-    schedule: steps without noise, or after which nothing is left."""
+def sigmas(betas: Betas, *, where: str = "") -> Float64:
+    """The sigma of each step, rising; without a last step that is noise alone. where: of errors. Raises BadInput for
+    betas that are no schedule: steps without noise, or after which nothing is left."""
+    hint = "State those of the training"
     values = betas.values() if 2 <= betas.steps <= MAX_STEPS else np.zeros(0)
     if len(values) < 2 or len(values) > MAX_STEPS:
-        raise BadInput(f"a noise schedule has from 2 to {MAX_STEPS} steps", hint="State those of the training")
+        raise BadInput(f"a noise schedule has from 2 to {MAX_STEPS} steps", where=where, hint=hint)
     if not bool(np.all((values > 0.0) & (values < 1.0))):
-        raise BadInput("the betas of a noise schedule lie between 0 and 1", hint="State those of the training")
+        raise BadInput("the betas of a noise schedule lie between 0 and 1", where=where, hint=hint)
     kept = np.cumprod(1.0 - values)
     if betas.zero_end:
         root = np.sqrt(kept)
         kept = ((root - root[-1]) * root[0] / (root[0] - root[-1]))[:-1] ** 2
     if not kept[-1] > np.finfo(np.float32).tiny:
-        raise BadInput(
-            "the noise schedule leaves nothing of a picture before its last step", hint="State the one of the training"
-        )
+        raise BadInput("the noise schedule leaves nothing of a picture before its last step", where=where, hint=hint)
     found: Float64 = np.sqrt((1.0 - kept) / kept)
     return found
 
