@@ -33,7 +33,7 @@ def need(module: str, *, extra: str) -> ModuleType:
     """Import `module` on first use, or raise NotThere that says which extra brings it. Installs nothing, ever."""
     try:
         package = module.partition(".")[0]
-        with _without(_TELEMETRY.get(package, "")), _with_variables(_QUIET.get(package, {})):
+        with _without(_TELEMETRY.get(package, "")), _with_variables(_VARIABLES.get(package, {})):
             return importlib.import_module(module)
     except (ImportError, OSError) as exc:
         missing = exc.name if isinstance(exc, ModuleNotFoundError) else None
@@ -64,7 +64,7 @@ def _without(hidden: str) -> Iterator[None]:
         sys.modules.pop(hidden, None)  # of two threads the second finds it gone
 
 
-_QUIET: Mapping[str, Mapping[str, str]] = MappingProxyType({"diffusers": {"HF_HUB_DISABLE_TELEMETRY": "1"}})
+_VARIABLES: Mapping[str, Mapping[str, str]] = MappingProxyType({"diffusers": {"HF_HUB_DISABLE_TELEMETRY": "1"}})
 """Variables that packages, or what they are made of, read once, on import (huggingface_hub, of diffusers): whatever a
 user's own code asks of them later in this process stays without telemetry, too."""
 

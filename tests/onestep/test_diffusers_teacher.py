@@ -30,6 +30,7 @@ from edge_sdk.runtimes import trt_confirm
 from edge_sdk.tasks.generation.noise import noise
 from edge_sdk.verify import verify
 
+pytestmark = pytest.mark.long
 PREDICTIONS: tuple[Prediction, ...] = ("epsilon", "v_prediction", "sample")
 SIGMAS = (0.011, 0.1, 0.7, 2.5, 9.0, 70.0)
 SPREAD = 0.4
