@@ -6,11 +6,12 @@ Vendors' telemetry ends here too: OpenVINO's at its import, ONNX Runtime's by a 
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import metadata
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 
 from edge_sdk.errors import BadInput, EdgeError, NotThere
 
@@ -31,7 +32,8 @@ def how_to_install(extra: str) -> str:
 def need(module: str, *, extra: str) -> ModuleType:
     """Import `module` on first use, or raise NotThere that says which extra brings it. Installs nothing, ever."""
     try:
-        with _without(_TELEMETRY.get(module.partition(".")[0], "")):
+        package = module.partition(".")[0]
+        with _without(_TELEMETRY.get(package, "")), _with_variables(_VARIABLES.get(package, {})):
             return importlib.import_module(module)
     except (ImportError, OSError) as exc:
         missing = exc.name if isinstance(exc, ModuleNotFoundError) else None
@@ -60,6 +62,23 @@ def _without(hidden: str) -> Iterator[None]:
         yield
     finally:
         sys.modules.pop(hidden, None)  # of two threads the second finds it gone
+
+
+_VARIABLES: Mapping[str, Mapping[str, str]] = MappingProxyType({"diffusers": {"HF_HUB_DISABLE_TELEMETRY": "1"}})
+"""Variables that packages, or what they are made of, read once, on import (huggingface_hub, of diffusers): whatever a
+user's own code asks of them later in this process stays without telemetry, too."""
+
+
+@contextmanager
+def _with_variables(wanted: Mapping[str, str]) -> Iterator[None]:
+    """Environment variables inside the block, unless the user has set them; after it they are as before."""
+    added = {name: value for name, value in wanted.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
 
 
 QUANTIZING = ("onnx", "onnxruntime", "onnxscript", "onnx_ir")

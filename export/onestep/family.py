@@ -11,11 +11,9 @@ import numpy as np
 
 from edge_sdk.errors import BadInput, Stopped
 from edge_sdk.export.family import Demo, Exported, FloatGraph, Samples, Trained, TrainingPlan
-from edge_sdk.export.onestep import fit, saved
+from edge_sdk.export.onestep import fit, kinds, saved
 from edge_sdk.export.onestep.fit import Stages
-from edge_sdk.export.onestep.graph import KEPT, generator_graph
 from edge_sdk.export.onestep.options import OneStepOptions
-from edge_sdk.export.onestep.unet import UNet
 from edge_sdk.export.tasks.generation.data import GenerationData
 from edge_sdk.export.training import checkpoint, launch
 from edge_sdk.export.training.device import computing
@@ -99,9 +97,8 @@ class OneStepGenerators:
         if not path.is_file():
             raise BadInput("this folder holds no trained generator", where=str(trained.folder), hint="Train first")
         net, facts = saved.read(path)
-        assert isinstance(net.network, UNet)
-        onnx = generator_graph(net.network, float(facts[saved.START]), net.facts.sigma_data)
-        graph = FloatGraph(onnx=onnx, keep_fp32_in_int8=KEPT, axes={"N": BATCH_ROWS})
+        onnx, kept = kinds.kind_of(net).graph(net, float(facts[saved.START]))
+        graph = FloatGraph(onnx=onnx, keep_fp32_in_int8=kept, axes={"N": BATCH_ROWS})
         return Exported(graphs={MODEL: graph}, settings=GenerationSettings(labels=tuple(facts["names"])))
 
     def samples(

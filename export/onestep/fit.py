@@ -14,10 +14,11 @@ from torch import Tensor
 from edge_sdk import atomic
 from edge_sdk.errors import BadUsage
 from edge_sdk.export.family import Trained
-from edge_sdk.export.onestep import distillation, saved, teacher_training, teachers, unet
+from edge_sdk.export.onestep import distillation, kinds, saved, teacher_training, teachers, unet
 from edge_sdk.export.onestep.distillation import Distillation, OneStep
 from edge_sdk.export.onestep.edm import STEPS as SAMPLER_STEPS
 from edge_sdk.export.onestep.edm import sample
+from edge_sdk.export.onestep.kinds import Generating
 from edge_sdk.export.onestep.monitor import Monitor, drawn_by
 from edge_sdk.export.onestep.options import (
     STEPS,
@@ -33,7 +34,7 @@ from edge_sdk.export.tasks.generation.data import GenerationData
 from edge_sdk.export.tasks.generation.real import Real, real_of
 from edge_sdk.export.training import loop
 from edge_sdk.export.training.checkpoint import Position
-from edge_sdk.export.training.identity import digest, digest_of_weights, identify
+from edge_sdk.export.training.identity import digest, identify
 from edge_sdk.export.training.loop import LoopPlan, Seen
 from edge_sdk.export.training.together import Together
 from edge_sdk.progress import Progress, silent
@@ -51,15 +52,16 @@ CHECKPOINT_S = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stages:
-    """The two trainings of a run. teacher: None = it is given. teacher_identity, identity: what checkpoints share; the
-    second names the first. parameters: of the network. facts: of teacher and generator."""
+    """The two trainings of a run. teacher, layout: None = a teacher is given; layout: of the one that is trained.
+    teacher_identity, identity: what checkpoints share; the second names the first. parameters: of the network. facts:
+    of teacher and generator."""
 
     teacher: LoopPlan | None
     generator: LoopPlan
     teacher_identity: Mapping[str, str] = field(default_factory=dict)
     identity: Mapping[str, str] = field(default_factory=dict)
     facts: TeacherFacts
-    layout: unet.UNetLayout
+    layout: unet.UNetLayout | None
     parameters: int
     names: tuple[str, ...] = ()
 
@@ -82,10 +84,9 @@ def stages(data: GenerationData | None, options: OneStepOptions) -> Stages:
     until = _until(options)
     if options.teacher is not None:
         given = teachers.read(options.teacher, sigma_data=options.sigma_data)
-        network = given.network
-        assert isinstance(network, unet.UNet)
         _check_data(data, given.facts)
-        facts, layout, made_of = given.facts, network.layout, digest_of_weights(given)
+        facts, layout, made_of = given.facts, None, kinds.digest_of(given)
+        parameters = sum(one.numel() for one in given.network.parameters())
         teacher, teacher_identity = None, {}
     elif data is None:
         raise BadUsage(
@@ -101,7 +102,7 @@ def stages(data: GenerationData | None, options: OneStepOptions) -> Stages:
             teacher_recipe(), code=teacher_training.CODE, data=data.digest, seed=str(options.seed), network=repr(layout)
         )
         made_of = digest({**teacher_identity, "steps": str(steps)})
-    parameters = unet.parameters_of(layout)
+        parameters = unet.parameters_of(layout)
     identity = identify(
         recipe_of(options, parameters=parameters), code=distillation.CODE, teacher=made_of, seed=str(options.seed),
         data="none" if data is None else data.digest,
@@ -189,11 +190,12 @@ def _trained(
 def _teacher(
     data: GenerationData | None, options: OneStepOptions, *, folder: Path, progress: Progress, planned: Stages,
     together: Together,
-) -> tuple[NetworkTeacher, Position | None]:  # fmt: skip
+) -> tuple[Generating, Position | None]:  # fmt: skip
     if planned.teacher is None:
         assert options.teacher is not None
         return teachers.read(options.teacher, sigma_data=options.sigma_data), None
     assert data is not None
+    assert planned.layout is not None
     torch.manual_seed(options.seed)
     lesson = teacher_training.TeacherTraining(
         NetworkTeacher(unet.UNet(planned.layout), planned.facts), data.pictures, data.labels, teacher_recipe(),
@@ -256,10 +258,8 @@ def _watch(lesson: Distillation, real: Real | None, plan: LoopPlan, folder: Path
 
 
 def _keep(generator: OneStep, planned: Stages, folder: Path) -> None:
-    denoiser = generator.denoiser
-    assert isinstance(denoiser, NetworkTeacher)
     facts = {saved.START: generator.sigma, "names": list(planned.names)}
-    saved.write(denoiser, folder / saved.GENERATOR, facts=facts)
+    saved.write(kinds.generating(generator.denoiser), folder / saved.GENERATOR, facts=facts)
 
 
 def _part(progress: Progress, first: float, last: float, words: str) -> Progress:

@@ -24,6 +24,8 @@ from edge_sdk.tasks.generation.asked import IMAGE, LABEL, NOISE
 
 GREY = 127.5
 """Half of the grey levels: pictures in [-1, 1] become 0 to 255."""
+GREY_PLUS = GREY + 0.5
+"""Grey level of a 0 in [-1, 1], and what makes cutting off a rounding."""
 
 KEPT = ("first", "last")
 """Convolutions that stay float in int8: one reads noise, the other makes grey levels."""
@@ -75,12 +77,9 @@ def generator_graph(network: UNet, sigma: float, sigma_data: float) -> bytes:
     noise = g.input(NOISE, "float32", ("N", layout.channels, layout.side, layout.side))
     label = g.input(LABEL, "int64", ("N",)) if layout.classes else ""
     scale = GREY * folded.out
-    answer = _Writer(g, network, folded, label).network(noise, scale=scale, plus=GREY + 0.5)
+    answer = _Writer(g, network, folded, label).network(noise, scale=scale, plus=GREY_PLUS)
     kept = g.arithmetic("Mul", noise, GREY * folded.skip, name="kept")
-    grey = g.clip(g.node("Add", [answer, kept], name="grey"), 0.0, 255.0, name="held")
-    whole = g.node("Cast", [grey], name="whole", attributes={"to": TensorProto.UINT8})
-    g.node("Transpose", [whole], name=IMAGE, attributes={"perm": [0, 2, 3, 1]})
-    g.output(IMAGE, "uint8", ("N", layout.side, layout.side, layout.channels))
+    write_picture(g, g.node("Add", [answer, kept], name="grey"), channels=layout.channels, side=layout.side)
     return g.finish()
 
 
@@ -96,6 +95,15 @@ def levels_graph(network: UNet, sigmas: Sequence[float]) -> bytes:
     g.node("Identity", [answer], name=ANSWER)
     g.output(ANSWER, "float32", shape)
     return g.finish()
+
+
+def write_picture(g: GraphBuilder, grey: str, *, channels: int, side: int) -> None:
+    """The output "image" of grey levels with `GREY_PLUS` added, (N, C, H, W): rounded half up, since Cast cuts off.
+    Cast comes last: TensorRT takes uint8 as an output alone."""
+    held = g.clip(grey, 0.0, 255.0, name="held")
+    turned = g.node("Transpose", [held], name="turned", attributes={"perm": [0, 2, 3, 1]})
+    g.node("Cast", [turned], name=IMAGE, attributes={"to": TensorProto.UINT8})
+    g.output(IMAGE, "uint8", ("N", side, side, channels))
 
 
 def array(tensor: Tensor | None) -> Float64:

@@ -19,19 +19,21 @@ DEMO = "Draws with the generator that ships and with its teacher."
 @dataclass(frozen=True, kw_only=True)
 class OneStepOptions(FamilyOptions):
     """steps, time_budget_s: of the distillation; of the budget the teacher's training takes TEACHER_SHARE where there
-    is one. teacher: a network to distil, None = one is trained first; sigma_data: of one of EDM's. teacher_steps: of
+    is one. teacher: a network to distil, None = one is trained first; sigma_data: of one of EDM's
+    or diffusers'. teacher_steps: of
     that training. base: channels of the first stage of a network that is trained here; multiples: of each stage,
     separated by commas; attention: sides of stages that have it. loss, c, alpha, levels, rate, batch: of the recipe;
     None = its own."""
 
     teacher: Path | None = option(
         None, kind="path",
-        help="Teacher to distil: teacher.safetensors of a run folder, or the state dict of EDM's DDPM++ or ADM as "
-        "safetensors. DATA then only serves to measure quality. Default: one is trained on DATA.",
+        help="Teacher to distil: teacher.safetensors of a run folder, the state dict of EDM's DDPM++ or ADM as "
+        "safetensors, or a folder of diffusers' UNet2DModel. DATA then only serves to measure quality. Default: one is "
+        "trained on DATA.",
     )  # fmt: skip
     sigma_data: float | None = option(
         None, kind="float", least=1e-3, most=100, training=True,
-        help="Of an EDM teacher: standard deviation of its pictures in [-1, 1]. Default: 0.5.",
+        help="Of a teacher of EDM or diffusers: standard deviation of its pictures in [-1, 1]. Default: 0.5.",
     )  # fmt: skip
     teacher_steps: int | None = option(
         None, kind="int", least=1, training=True, help=f"Steps of the teacher's training. Default: {TEACHER_STEPS}."

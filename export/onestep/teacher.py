@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +48,18 @@ def clone_of(teacher: nn.Module) -> nn.Module:
             hint="Let its __deepcopy__ copy the weights",
         )
     return made
+
+
+Net = TypeVar("Net", bound=nn.Module)
+
+
+def filled(net: Net, weights: Mapping[str, Tensor]) -> Net:
+    """A denoiser whose `network` was made without weights, on torch's device "meta", with weights that fit it; in
+    evaluation mode."""
+    network = net.network
+    assert isinstance(network, nn.Module)
+    network.to_empty(device="cpu").load_state_dict(weights)
+    return net.eval()
 
 
 _TRIED = (0.1, 1.0, 10.0)

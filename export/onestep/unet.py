@@ -9,9 +9,9 @@ Knows no sigma and no loss: it takes a scalar level.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -284,3 +284,11 @@ def parameters_of(of: UNetLayout) -> int:
     """How many numbers such a network learns, without making one."""
     with torch.device("meta"):
         return sum(one.numel() for one in UNet(of).parameters())
+
+
+def layout_described(described: Mapping[str, Any]) -> UNetLayout:
+    """A layout of JSON. Raises KeyError, TypeError or BadUsage."""
+    fields: dict[str, Any] = dict(described)
+    for part in ("encoder", "decoder"):
+        fields[part] = tuple(BlockLayout(**one) for one in described[part])
+    return UNetLayout(**fields)

@@ -108,6 +108,44 @@ def test_nothing_is_written_at_home_and_no_host_is_looked_up(
     assert [call for call in made if str(ours) not in call and f'"{ours.parent}"' not in call] == []
 
 
+READ_TEACHER = """
+import os, sys
+from pathlib import Path
+from edge_sdk.export.onestep import teachers
+assert "HF_HUB_DISABLE_TELEMETRY" not in os.environ
+teachers.read(Path(sys.argv[1]))
+assert "HF_HUB_DISABLE_TELEMETRY" not in os.environ  # of the user's process, as it was
+from huggingface_hub import constants
+assert constants.HF_HUB_DISABLE_TELEMETRY
+"""
+LOOPBACK = ("socket(AF_INET6, SOCK_STREAM|SOCK_CLOEXEC, IPPROTO_IP)", '"::1"')
+"""urllib3, which diffusers brings, binds a socket to this machine's own address on import, and connects to nothing."""
+
+
+def test_a_network_of_diffusers_is_read_without_a_look_up(tmp_path: Path) -> None:
+    """diffusers imports the client of a hub; a folder is read by the class alone."""
+    diffusers = pytest.importorskip(
+        "diffusers", reason='nothing can be proven of diffusers: pip install ".[diffusers]"'
+    )
+    home, folder = tmp_path / "home", tmp_path / "network"
+    home.mkdir()
+    diffusers.UNet2DModel(
+        sample_size=8, block_out_channels=(4,), norm_num_groups=4, down_block_types=("DownBlock2D",),
+        up_block_types=("UpBlock2D",), attention_head_dim=4,
+    ).save_pretrained(folder)  # fmt: skip
+    diffusers.DDPMScheduler().save_pretrained(folder)
+    environment = _environment(home)
+    environment.pop("HF_HUB_DISABLE_TELEMETRY", None)
+    calls = _traced([READ_TEACHER, str(folder)], tmp_path / "calls", environment)
+    assert [path for path in home.rglob("*") if not path.is_relative_to(home / ".cache" / "edge-sdk")] == []
+    if calls is None:
+        _skip_without_strace()
+        return
+    assert len(calls) > 100
+    reached = [call for call in calls if any(word in call for word in LOOK_UP)]
+    assert [call for call in reached if not any(own in call for own in LOOPBACK)] == []
+
+
 def test_the_trace_shows_a_look_up(tmp_path: Path) -> None:
     code = "import contextlib, socket\nwith contextlib.suppress(OSError): socket.getaddrinfo('nowhere.invalid', 443)"
     calls = _traced([code], tmp_path / "calls", _environment(tmp_path))

@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from edge_sdk.errors import BadUsage
+from edge_sdk.errors import BadUsage, NotThere
 from edge_sdk.export.onestep import graph, unet
 from edge_sdk.export.onestep.distillation import OneStep
 from edge_sdk.export.onestep.edm import Denoiser
 from edge_sdk.export.onestep.unet import BlockLayout, UNet, UNetLayout
 from edge_sdk.export.tasks.generation.real import pictures_of
-from edge_sdk.runtimes import registry
+from edge_sdk.runtimes import registry, trt_confirm
 from edge_sdk.runtimes.protocol import CompileOptions
 from edge_sdk.tasks.generation.noise import noise
 
@@ -101,6 +101,17 @@ def test_no_arithmetic_of_levels_is_left(name: str) -> None:
     there = {node.op_type for node in model.graph.node}
     assert not there & {"Sin", "Cos", "Log", "Sqrt", "Pow", "Gemm", "Shape"}
     assert [one.name for one in model.graph.input] == ["noise"]
+
+
+@pytest.mark.parametrize("name", ["attention", "dhariwal classes"])
+def test_tensorrt_takes_the_graph(name: str) -> None:
+    """It refuses uint8 anywhere but as an output."""
+    net = network(name)
+    try:
+        confirmed = trt_confirm.confirm(graph.generator_graph(net, SIGMA, SIGMA_DATA))
+    except NotThere as exc:
+        pytest.skip(f"TensorRT-RTX is not here: {exc}")
+    assert (confirmed.accepted, confirmed.errors) == (True, ())
 
 
 def test_labels_are_looked_up_in_one_table() -> None:
