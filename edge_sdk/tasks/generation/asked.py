@@ -18,19 +18,21 @@ RULE = "philox4x32-10, 52 bits, AS241"
 """How a seed becomes noise (`noise`); a bundle of another rule would draw other pictures."""
 
 
-NOISE, LABEL, IMAGE = "noise", "label", "image"
-"""What graphs made here call their inputs and their output."""
+NOISE, LABEL, IMAGE, VALUES = "noise", "label", "image", "values"
+"""What graphs made here call their inputs and their outputs."""
 
 
 class GenerationSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What a bundle keeps in its manifest. labels: names of its classes by number, () = it has none. noise: the rule by
-    which a seed becomes noise. noise_input, label_input, image_output: names of the graph's tensors."""
+    which a seed becomes noise. noise_input, label_input, image_output: names of the graph's tensors. values_output: the
+    name of what the picture was rounded from, for pictures that are measurements; "" = the graph does not answer it."""
 
     labels: tuple[str, ...] = ()
     noise: str = RULE
     noise_input: str = NOISE
     label_input: str = LABEL
     image_output: str = IMAGE
+    values_output: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
