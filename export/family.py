@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
 import msgspec
 
@@ -39,8 +39,11 @@ class FamilyOptions:
     Define the subclass in a module that imports no training framework, so that `edge-sdk train FAMILY --help` is fast.
     steps and time_budget_s: of the training steps, whichever ends first; None = the family's own default. seed: of all
     random numbers. threads: None = the physical cores that this process may use. device: "auto" = a GPU if there is
-    one. Raises BadUsage for a value that its field does not allow.
+    one. Raises BadUsage for a value that its field does not allow. export_help: what `edge-sdk export FAMILY --help`
+    says, with an example; "" = that of trained weights.
     """
+
+    export_help: ClassVar[str] = ""
 
     steps: int | None = option(
         None, kind="int", least=1, training=True, help="Number of training steps. Default: the family's own."

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
 
 from edge_sdk.calibration import graphs
-from edge_sdk.calibration.graphs import Index
 from edge_sdk.calibration.ops import operator
 from edge_sdk.calibration.rewrite.clean import inlined, with_names
 from edge_sdk.counted import did_you_mean, listed
@@ -51,21 +50,25 @@ class Parts:
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Wrapped:
     """A graph of the generation task. onnx: serialized. kept: nodes that stay float in int8. shape: of a picture:
-    height, width, channels. rows: pictures of one call at the most."""
+    height, width, channels. rows: pictures of one call at the most, None = the graph draws one."""
 
     onnx: bytes
     settings: GenerationSettings
     kept: tuple[str, ...]
     noise_shape: tuple[int, ...]
     shape: tuple[int, int, int]
-    rows: int
+    rows: int | None
 
 
 def parts_of(model: UserModel, stated: Wrapping) -> Parts:
     """What the names, types and shapes of the graph's tensors tell. Raises BadUsage for names that it does not have,
     an input of which nothing is stated, a constant that does not fit; BadInput for types and shapes of no generator."""
     inputs = {spec.name: spec for spec in model.facts.inputs}
-    for option, name in (("--noise", stated.noise), ("--label", stated.label), *(("--fix", one) for one in stated.fixed)):
+    for option, name in (
+        ("--noise", stated.noise),
+        ("--label", stated.label),
+        *(("--fix", one) for one in stated.fixed),
+    ):
         if name:
             _known(name, inputs, option)
     twice = [name for name in (stated.noise, stated.label) if name and name in stated.fixed]
@@ -88,7 +91,8 @@ def parts_of(model: UserModel, stated: Wrapping) -> Parts:
         for one, text in stated.fixed.items()
     )
     return Parts(
-        noise=noise, label=label, fixed=fixed, answer=_answer(model, stated), noise_shape=_noise_shape(noise, stated, model)
+        noise=noise, label=label, fixed=fixed, answer=_answer(model, stated),
+        noise_shape=_noise_shape(noise, stated, model),
     )  # fmt: skip
 
 
@@ -113,7 +117,7 @@ def wrapped(
     made = writer.model(shape, image=image, values=values)
     return Wrapped(
         onnx=graphs.dump(made), settings=settings, kept=kept_float(made, noise),
-        noise_shape=writer.noise_shape, shape=shape, rows=most_rows if parts.batched else 1,
+        noise_shape=writer.noise_shape, shape=shape, rows=most_rows if parts.batched else None,
     )  # fmt: skip
 
 
@@ -257,11 +261,11 @@ class _Writer:
             self._constants.append(graphs.tensor(name, values))
         return name
 
-    def _before(self, op: str, inputs: list[str], output: str, **attributes: object) -> str:
+    def _before(self, op: str, inputs: list[str], output: str, **attributes: Any) -> str:
         self._front.append(helper.make_node(op, inputs, [output], self._node(output), **attributes))
         return output
 
-    def _behind(self, op: str, inputs: list[str], output: str, **attributes: object) -> str:
+    def _behind(self, op: str, inputs: list[str], output: str, **attributes: Any) -> str:
         output = self._fresh(output)
         self._back.append(helper.make_node(op, inputs, [output], self._node(output), **attributes))
         return output
@@ -310,7 +314,7 @@ def _known(name: str, inputs: Iterable[str], option: str) -> None:
     if name not in names:
         raise BadUsage(
             f"the graph has no input {shown(name)[:80]}", where=option,
-            hint=f"{did_you_mean(name, names)}Its inputs are {listed(map(shown, names[:20]), 'and')}",
+            hint=f"{did_you_mean(name, names)}Its inputs are {_names(names)}",
         )  # fmt: skip
 
 
@@ -319,7 +323,9 @@ def _only_noise(left: list[str], inputs: dict[str, TensorSpec]) -> str:
     if len(found) != 1:
         raise BadUsage(
             "nothing says which input takes the noise" if left else "no input is left for the noise",
-            hint=f"Name it with --noise: {', '.join(f'{shown(one.name)}, {_type(one)}' for one in inputs.values())}"[:400],
+            hint=f"Name it with --noise: {', '.join(f'{shown(one.name)}, {_type(one)}' for one in inputs.values())}"[
+                :400
+            ],
         )
     return found[0]
 
@@ -343,7 +349,7 @@ def _noise_shape(spec: TensorSpec, stated: Wrapping, model: UserModel) -> tuple[
             hint="State height and width: --picture-size 128x192" if len(sides) == 2 else "Export it with a fixed size",
         )  # fmt: skip
     found = dict(zip(sides, stated.size, strict=True))
-    return tuple(found.get(at, size) for at, size in enumerate(spec.shape) if at)  # type: ignore[misc]
+    return tuple(found[at] if at in found else int(size) for at, size in enumerate(spec.shape) if at)
 
 
 def _answer(model: UserModel, stated: Wrapping) -> TensorSpec:
@@ -351,12 +357,12 @@ def _answer(model: UserModel, stated: Wrapping) -> TensorSpec:
     if stated.output and stated.output not in outputs:
         raise BadUsage(
             f"the graph has no output {shown(stated.output)[:80]}", where="--output",
-            hint=f"{did_you_mean(stated.output, outputs)}Its outputs are {listed(map(shown, list(outputs)[:20]), 'and')}",
+            hint=f"{did_you_mean(stated.output, outputs)}Its outputs are {_names(outputs)}",
         )  # fmt: skip
     if not stated.output and len(outputs) > 1:
         raise BadUsage(
             f"the graph has {len(outputs)} outputs, and nothing says which is the picture", where=model.where,
-            hint=f"Name it with --output: {', '.join(map(shown, list(outputs)[:20]))}",
+            hint=f"Name it with --output: {_names(outputs)}",
         )  # fmt: skip
     spec = outputs[stated.output] if stated.output else next(iter(outputs.values()))
     if spec.dtype not in ("float32", "uint8") or len(spec.shape) != 4:
@@ -380,14 +386,16 @@ def _channels_last(answered: tuple[int, ...], parts: Parts, where: str) -> bool:
         return False
     if len(answered) == 4 and answered[3] in (1, 3):
         return True
-    raise BadInput(
-        f"its output {shown(parts.answer.name)} is no picture, {list(answered)}", where=where, hint=_PICTURE
-    )
+    raise BadInput(f"its output {shown(parts.answer.name)} is no picture, {list(answered)}", where=where, hint=_PICTURE)
 
 
 def _of_one_row(spec: TensorSpec) -> tuple[int | str, ...]:
     """The shape of a constant: one row of a batch."""
     return (1, *spec.shape[1:]) if spec.batched else spec.shape
+
+
+def _names(names: Iterable[str]) -> str:
+    return listed(map(shown, list(names)[:20]), "and")
 
 
 def _type(spec: TensorSpec) -> str:

@@ -124,9 +124,7 @@ def _range_notes(answers: Values, stated: Wrapping, where: str) -> tuple[str, ..
     return (f"{percent(cut)} of its values are cut: {words}",) if cut > WARNED_CUT else ()
 
 
-def _like_the_file(
-    model: UserModel, stated: Wrapping, parts: Parts, answers: _Answers, threads: int | None
-) -> Wrapped:
+def _like_the_file(model: UserModel, stated: Wrapping, parts: Parts, answers: _Answers, threads: int | None) -> Wrapped:
     """The wrapped graph, its constants in one row where that answers the same. Raises CheckFailed."""
     sides = sorted(answers.of_all.shape[1:])[-2:]
     most_rows = max(1, min(BATCH_ROWS, BATCH_PIXELS // (sides[0] * sides[1])))
@@ -147,12 +145,10 @@ def _like_the_file(
     )  # fmt: skip
 
 
-def _apart(
-    made: Wrapped, stated: Wrapping, parts: Parts, answers: _Answers, where: str, threads: int | None
-) -> float:
+def _apart(made: Wrapped, stated: Wrapping, parts: Parts, answers: _Answers, where: str, threads: int | None) -> float:
     """How far the wrapped graph is from the file, in units of what is allowed."""
     classes = len(stated.names)
-    asked = [Asked(seed=SEED, index=at, label=_label(at, classes)) for at in (0, 1)]
+    asked = [Asked(seed=SEED, index=at, label=_class(at, classes) if classes else None) for at in (0, 1)]
     session = _session(made.onnx, where, threads)
     try:
         batches = [asked] if parts.batched else [[one] for one in asked]
@@ -180,13 +176,13 @@ def _feeds(parts: Parts, stated: Wrapping, indices: tuple[int, ...]) -> dict[str
         feeds[spec.name] = np.repeat(value[:1], len(indices), axis=0) if spec.batched else value
     if parts.label is not None:
         rows = graph.label_rows(parts.label, stated)
-        feeds[parts.label.name] = rows[[_label(at, len(stated.names)) for at in indices]]
+        feeds[parts.label.name] = rows[[_class(at, len(stated.names)) for at in indices]]
     return feeds
 
 
-def _label(index: int, classes: int) -> int | None:
-    """The last class for the first picture: a graph of fewer classes says so."""
-    return (classes - 1 if index == 0 else 0) if classes else None
+def _class(index: int, classes: int) -> int:
+    """The last one for the first picture: a graph of fewer classes says so."""
+    return classes - 1 if index == 0 else 0
 
 
 def _session(onnx: bytes, where: str, threads: int | None) -> Session:

@@ -86,6 +86,14 @@ def label_of(given: Label | None, names: Sequence[str], *, index: int = 0) -> in
     return int(given)
 
 
+def label_among(index: int, count: int, classes: int) -> int | None:
+    """The class of picture `index` of `count` that shall show them all: in turn, or evenly spread where there are more
+    classes than pictures; None of none."""
+    if not classes:
+        return None
+    return index % classes if count >= classes else index * classes // count
+
+
 def _words(given: object) -> str:
     return shortened(repr(given))
 

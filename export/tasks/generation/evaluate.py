@@ -20,7 +20,7 @@ from edge_sdk.export.tasks.generation.measures import Paired
 from edge_sdk.export.tasks.generation.real import FRECHET, RECALL, Real
 from edge_sdk.progress import Progress, silent
 from edge_sdk.runtimes.protocol import Session
-from edge_sdk.tasks.generation.asked import Asked, GenerationSettings
+from edge_sdk.tasks.generation.asked import Asked, GenerationSettings, label_among
 from edge_sdk.tasks.generation.generator import BATCH_ROWS, feeds_of
 from edge_sdk.tensors import BATCH
 
@@ -52,12 +52,13 @@ class Row(RanOn):
 
 def rows_of(
     variants: Sequence[Variant], settings: GenerationSettings, shape: Sequence[int], real: Real | None, *, count: int,
-    threads: int | None = None, progress: Progress = silent,
+    rows: int = BATCH_ROWS, threads: int | None = None, progress: Progress = silent,
 ) -> list[Row]:  # fmt: skip
-    """Every variant on every runtime that is here; fp32 comes first in `variants`. shape: of one picture's noise."""
+    """Every variant on every runtime that is here; fp32 comes first in `variants`. shape: of one picture's noise.
+    rows: pictures of one call."""
     classes = len(settings.labels)
-    asked = [Asked(seed=SEED, index=at, label=at % classes if classes else None) for at in range(count)]
-    batches = [asked[at : at + BATCH_ROWS] for at in range(0, count, BATCH_ROWS)]
+    asked = [Asked(seed=SEED, index=at, label=label_among(at, count, classes)) for at in range(count)]
+    batches = [asked[at : at + rows] for at in range(0, count, rows)]
 
     def work(session: Session, variant: Variant, tick: Tick) -> NDArray[np.uint8]:
         parts = []
@@ -67,14 +68,14 @@ def rows_of(
         return np.concatenate(parts)
 
     each = on_each_runtime(
-        variants, len(batches), work, doing="drawing with", threads=threads, axes={BATCH: BATCH_ROWS},
+        variants, len(batches), work, doing="drawing with", threads=threads, axes={BATCH: rows},
         progress=progress,
     )  # fmt: skip
     first: NDArray[np.uint8] | None = None
-    rows: list[Row] = []
+    out: list[Row] = []
     for ran, pictures in each:
         if pictures is None:
-            rows.append(Row(**ran.facts()))
+            out.append(Row(**ran.facts()))
             continue
         row = Row(
             **ran.facts(), count=count, spread=measures.spread_of(pictures),
@@ -82,9 +83,9 @@ def rows_of(
             paired=None if first is None else measures.paired(first, pictures),
         )  # fmt: skip
         first = pictures if first is None else first
-        reference = rows[0] if rows else row
-        rows.append(_compared(row, reference, real))
-    return rows
+        reference = out[0] if out else row
+        out.append(_compared(row, reference, real))
+    return out
 
 
 def _compared(row: Row, reference: Row, real: Real | None) -> Row:

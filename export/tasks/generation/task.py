@@ -23,7 +23,8 @@ from edge_sdk.runtimes.onnx_file import read_facts
 from edge_sdk.shown import shown
 from edge_sdk.tasks.base import MODEL
 from edge_sdk.tasks.generation.asked import Asked, GenerationSettings, label_of
-from edge_sdk.tasks.generation.generator import noise_shape
+from edge_sdk.tasks.generation.generator import BATCH_ROWS, noise_shape, rows_at_once
+from edge_sdk.tensors import BATCH, TensorSpec
 from edge_sdk.verify import VerifyReport
 
 GOLDEN_SEED = 2**62
@@ -31,8 +32,9 @@ GOLDEN_SEED = 2**62
 GOLDEN = 3
 
 
-CHECKED = 512
-"""Pictures that are drawn to find a collapse where quality is not asked for."""
+CHECKED, CHECKED_PIXELS, LEAST_CHECKED = 512, 512 * 32 * 32, 64
+"""Pictures that are drawn to find a collapse where quality is not asked for; of large ones fewer, so that about so many
+pixels are drawn, but never less than the least."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,10 +105,13 @@ class GenerationExport(ExportTask):
         if data is not None and measured:
             progress(0, 0, "learning to see the pictures")
             real = real_of(data.pictures, data.labels, len(data.names), seed=made.trained.options.seed)
-        count = options.samples if measured else CHECKED
-        shape = noise_shape(read_facts(made.exported.graphs[MODEL].onnx, where=MODEL).inputs, settings)
+        graph = made.exported.graphs[MODEL]
+        facts = read_facts(graph.onnx, where=MODEL)
+        shape = noise_shape(facts.inputs, settings)
+        count = options.samples if measured else _checked(facts.outputs, settings)
+        at_once = rows_at_once(facts.inputs, settings) or graph.axes.get(BATCH, BATCH_ROWS)
         rows = evaluate.rows_of(
-            made.variants(), settings, shape, real, count=count, threads=made.threads, progress=progress
+            made.variants(), settings, shape, real, count=count, rows=at_once, threads=made.threads, progress=progress
         )
         found = GenerationEvaluation(rows=tuple(rows))
         if data is None or not measured:
@@ -136,6 +141,12 @@ class GenerationExport(ExportTask):
         words = (found.missing and f"Quality was not measured: {found.missing}") or found.against
         blocks = (Text(text=f"{words}. {_COLUMNS}"), page.quality(found.rows))
         return (Section(title="Variants and runtimes", blocks=blocks),) if found.rows else ()
+
+
+def _checked(outputs: Sequence[TensorSpec], settings: GenerationSettings) -> int:
+    """Pictures that are drawn to find a collapse."""
+    height, width = next(one.shape[1:3] for one in outputs if one.name == settings.image_output)
+    return min(CHECKED, max(LEAST_CHECKED, CHECKED_PIXELS // (int(height) * int(width))))
 
 
 _COLUMNS = (
