@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from edge_sdk import atomic
+from edge_sdk.calibration.trials import Trials
 from edge_sdk.counted import counted
 from edge_sdk.errors import BadInput, BadUsage
 from edge_sdk.export.family import Exported, FloatGraph, Trained, TrainingPlan
@@ -24,6 +25,8 @@ from edge_sdk.tasks.base import MODEL
 from edge_sdk.tasks.generation.asked import GenerationSettings
 from edge_sdk.tensors import BATCH
 
+TRIALS = Trials(range_methods=("minmax", "percentile-99.99", "mse"))
+"""Of int8: nobody has looked at these graphs, and no method is best for all."""
 GRAPH, FACTS = "wrapped.onnx", "wrapped.json"
 """In the run folder: the graph, and what a bundle says of it."""
 CODE = "wrapped/1"
@@ -90,7 +93,7 @@ def graphs(trained: Trained) -> Exported:
     """The graph in the run folder."""
     onnx, kept = read(trained.folder)
     axes = {} if kept.rows is None else {BATCH: kept.rows}
-    graph = FloatGraph(onnx=onnx, keep_fp32_in_int8=kept.kept, axes=axes)
+    graph = FloatGraph(onnx=onnx, keep_fp32_in_int8=kept.kept, axes=axes, trials=TRIALS, measured=True)
     return Exported(graphs={MODEL: graph}, settings=kept.settings)
 
 

@@ -37,7 +37,7 @@ class OneStepOptions(FamilyOptions):
     )
 
     teacher: Path | None = option(
-        None, kind="path",
+        None, kind="path", training=True,
         help="Teacher to distil: teacher.safetensors of a run folder, or the state dict of EDM's DDPM++ or ADM as "
         "safetensors. DATA then only serves to measure quality. Default: one is trained on DATA.",
     )  # fmt: skip

@@ -46,6 +46,12 @@ class Parts:
         """Whether it draws several pictures in one call."""
         return self.noise.batched
 
+    @property
+    def free_sizes(self) -> dict[str, int]:
+        """Sizes of the noise's free axes by name, the batch apart."""
+        named = zip(self.noise.shape[1:], self.noise_shape, strict=True)
+        return {name: size for name, size in named if isinstance(name, str)}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Wrapped:

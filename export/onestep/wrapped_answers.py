@@ -74,7 +74,7 @@ class _Answers:
 
 def _bare(model: UserModel, stated: Wrapping, parts: Parts, threads: int | None) -> _Answers:
     """What the file itself answers to two noises of the last class and the first."""
-    session = _session(model.onnx, model.where, threads)
+    session = _session(model.onnx, model.where, threads, parts.free_sizes)
     try:
         runs = [(0, 1)] if parts.batched else [(0,), (1,)]
         found = [_run(session, _feeds(parts, stated, rows), model.where)[parts.answer.name] for rows in (*runs, (1,))]
@@ -97,7 +97,7 @@ def _check_alone(answers: _Answers, parts: Parts, where: str) -> None:
             hint="Check --noise-scale and --fix: levels that a network was not trained for overflow it",
         )  # fmt: skip
     most = float(np.abs(answers.of_all).max())
-    if np.abs(answers.of_all[0] - answers.of_second[0]).max() <= 1e-6 * most:
+    if np.abs(answers.of_all[0] - answers.of_second[0]).max() <= ALIKE * most:
         raise BadInput(
             f"it draws one picture whatever its input {shown(parts.noise.name)} holds", where=where,
             hint="Name another input with --noise, or state the level with --noise-scale and --fix",
@@ -149,7 +149,7 @@ def _apart(made: Wrapped, stated: Wrapping, parts: Parts, answers: _Answers, whe
     """How far the wrapped graph is from the file, in units of what is allowed."""
     classes = len(stated.names)
     asked = [Asked(seed=SEED, index=at, label=_class(at, classes) if classes else None) for at in (0, 1)]
-    session = _session(made.onnx, where, threads)
+    session = _session(made.onnx, where, threads, {})
     try:
         batches = [asked] if parts.batched else [[one] for one in asked]
         found = [_run(session, feeds_of(one, made.noise_shape, made.settings), where) for one in batches]
@@ -185,8 +185,8 @@ def _class(index: int, classes: int) -> int:
     return classes - 1 if index == 0 else 0
 
 
-def _session(onnx: bytes, where: str, threads: int | None) -> Session:
-    options = CompileOptions(graph_name=where, threads=threads, axes={BATCH: 2})
+def _session(onnx: bytes, where: str, threads: int | None, sizes: Mapping[str, int]) -> Session:
+    options = CompileOptions(graph_name=where, threads=threads, axes={**sizes, BATCH: 2})
     return registry.runtime("onnxruntime").compile(onnx, options)
 
 

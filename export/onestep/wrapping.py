@@ -119,7 +119,7 @@ def constant(name: str, text: str, dtype: str, shape: Sequence[int | str]) -> Ar
     own = (1,) * (len(sizes) - given.ndim) + given.shape
     wanted = tuple(have if isinstance(want, str) else want for want, have in zip(sizes, own, strict=False))
     try:
-        return np.ascontiguousarray(np.broadcast_to(made, wanted))
+        return np.array(np.broadcast_to(made, wanted), order="C")  # not ascontiguousarray: a scalar stays one
     except ValueError as exc:
         has = "x".join(map(str, given.shape)) or "one"
         raise BadUsage(f"its {has} values do not fill the input", where=where, hint=f"Write as many: {says}") from exc
