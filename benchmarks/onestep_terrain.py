@@ -135,7 +135,7 @@ def _psnr(mean_squared: float) -> float:
     return float(10.0 * np.log10(PEAK**2 / max(mean_squared, 1e-20)))
 
 
-def figures(asked: argparse.Namespace, rows: Rows) -> dict[str, Any]:
+def metrics_of(asked: argparse.Namespace, rows: Rows) -> dict[str, Any]:
     """All of the record."""
     from edge_sdk.bundle.store import Bundle
     from edge_sdk.profiling.compare import CompareOptions
@@ -188,7 +188,7 @@ def main() -> None:
     asked.work = asked.work.resolve()
     asked.work.mkdir(parents=True, exist_ok=True)
     rows = Rows(asked.out, asked)
-    write_record(asked.out, figures(asked, rows), seeds=[SEED], samples=asked.count, notes=asked.note)
+    write_record(asked.out, metrics_of(asked, rows), seeds=[SEED], samples=asked.count, notes=asked.note)
     rows.discard()
 
 

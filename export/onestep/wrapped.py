@@ -27,6 +27,8 @@ from edge_sdk.tasks.generation.asked import IMAGE, LABEL, NOISE, VALUES, Generat
 from edge_sdk.tensors import BATCH, Array, TensorSpec
 
 LEVELS = 255.0
+LEAST_OPSET = 11
+"""From which Clip takes its ends as inputs, as the nodes here do."""
 Rows = Literal["one", "each"]
 
 
@@ -69,6 +71,11 @@ class Wrapped:
 def parts_of(model: UserModel, stated: Wrapping) -> Parts:
     """What the names, types and shapes of the graph's tensors tell. Raises BadUsage for names that it does not have,
     an input of which nothing is stated, a constant that does not fit; BadInput for types and shapes of no generator."""
+    if model.facts.opset < LEAST_OPSET:
+        raise BadInput(
+            f"it has opset {model.facts.opset}; {LEAST_OPSET} is the least that is wrapped", where=model.where,
+            hint="Export the model with opset 17, which every target reads",
+        )  # fmt: skip
     inputs = {spec.name: spec for spec in model.facts.inputs}
     for option, name in (
         ("--noise", stated.noise),

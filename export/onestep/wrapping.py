@@ -92,11 +92,16 @@ def names_in(text: str) -> tuple[str, ...]:
     else:
         found = text.split(",")
     names = tuple(one.strip() for one in found)
-    bad = [one for one in names if not 1 <= len(one) <= MOST_NAME or shown(one) != one]
-    if bad or not 1 <= len(names) <= MOST_CLASSES or len(set(names)) < len(names):
-        what = f"{shown(bad[0])[:40]!r} is no name of a class" if bad else f"these are {len(names)} names, some equal"
+    problem = ""
+    if bad := [one for one in names if not 1 <= len(one) <= MOST_NAME or shown(one) != one]:
+        problem = f"{shown(bad[0])[:40]!r} is no name of a class"
+    elif len(set(names)) < len(names):
+        problem = "some equal names stand among them"
+    elif not 1 <= len(names) <= MOST_CLASSES:
+        problem = f"these are {len(names)} classes"
+    if problem:
         raise BadUsage(
-            what if bad or len(set(names)) < len(names) else f"these are {len(names)} classes", where="--labels",
+            problem, where="--labels",
             hint=f"Write 1 to {MOST_CLASSES} different names: --labels cat,dog, --labels 0..9, or a file, one a line",
         )  # fmt: skip
     return names

@@ -88,7 +88,7 @@ def test_one_command_makes_a_bundle_that_answers_what_the_file_answers(terrain_b
     assert batch[3].values is not None
 
 
-def test_int8_runs_in_every_runtime_with_its_figures(terrain_bundle: tuple[Path, Path]) -> None:
+def test_int8_runs_in_every_runtime(terrain_bundle: tuple[Path, Path]) -> None:
     file, out = terrain_bundle
     for runtime in ("onnxruntime", "openvino"):
         with load_as(Generator, out, runtime=runtime, variant="int8-w7", threads=1) as generator:
@@ -225,7 +225,7 @@ def test_values_beyond_the_range_are_counted(tmp_path: Path) -> None:
         (["--onnx", "nowhere.onnx"], 3, "the file does not exist"),
         (["--onnx", "t.onnx", "--label", "difficulty"], 2, "--label difficulty needs the classes"),
         (["--onnx", "t.onnx", "--labels", "a,b"], 2, "Add --label"),
-        (["--onnx", "t.onnx", "--label", "difficulty", "--labels", "a,a"], 2, "some equal"),
+        (["--onnx", "t.onnx", "--label", "difficulty", "--labels", "a,a"], 2, "some equal names"),
         ([*TERRAIN_WORDS, "--labels", "a,b,c", "--label-values", "1,2"], 2, "2 values for 3 classes"),
         (["--onnx", "t.onnx", "--fix", "sigma"], 2, "is not NAME=VALUE"),
         (["--onnx", "t.onnx", "--range", "1..-1"], 2, "has no width"),
