@@ -35,7 +35,7 @@ def options_for(graph: FloatGraph, *, threads: int | None = None, force: bool = 
     return QuantizeOptions(
         variants=every if graph.variants is None else graph.variants, keep_fp32=graph.keep_fp32,
         exclude=graph.keep_fp32_in_int8, output_correction=graph.output_correction, axes=graph.axes,
-        trials=graph.trials, threads=threads, force=force,
+        trials=graph.trials, threads=threads, force=force or graph.measured,
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
 import msgspec
 
@@ -39,8 +39,11 @@ class FamilyOptions:
     Define the subclass in a module that imports no training framework, so that `edge-sdk train FAMILY --help` is fast.
     steps and time_budget_s: of the training steps, whichever ends first; None = the family's own default. seed: of all
     random numbers. threads: None = the physical cores that this process may use. device: "auto" = a GPU if there is
-    one. Raises BadUsage for a value that its field does not allow.
+    one. Raises BadUsage for a value that its field does not allow. export_help: what `edge-sdk export FAMILY --help`
+    says, with an example; "" = that of trained weights.
     """
+
+    export_help: ClassVar[str] = ""
 
     steps: int | None = option(
         None, kind="int", least=1, training=True, help="Number of training steps. Default: the family's own."
@@ -121,7 +124,8 @@ class FloatGraph:
     and one shift each. axes: largest size of each free axis; "N": MAX_BATCH unless it is stated. variants: those to
     make besides fp32, () = fp32 alone, None = all that calibration makes. trials: what is tried for int8, of
     which the best is kept. range_search: makes a search of the family's own for the ranges, one more candidate; it is
-    given `samples_of(role)`, the calibration samples of each role.
+    given `samples_of(role)`, the calibration samples of each role. measured: whether the task measures every variant
+    and refuses those that fall apart, so that one which is far from the float graph is left out and ends no build.
     """
 
     onnx: bytes
@@ -132,6 +136,7 @@ class FloatGraph:
     variants: tuple[str, ...] | None = None
     trials: Trials = ONE
     range_search: Callable[[SamplesOf], RangeSearch] | None = None
+    measured: bool = False
 
     def __post_init__(self) -> None:
         if self.variants is not None and "fp32" in self.variants:

@@ -15,11 +15,12 @@ from typing import Any, ClassVar, Literal, get_args
 from edge_sdk.counted import did_you_mean, listed
 from edge_sdk.errors import BadUsage
 
-Kind = Literal["text", "int", "float", "flag", "path", "seconds", "rate"]
+Kind = Literal["text", "texts", "int", "float", "flag", "path", "seconds", "rate"]
 """How the text of an option is read. "seconds": "90s", "10min", kept as float. "rate": "1%" or "0.01", kept as text,
-which alone is exact. "path": a file or folder, kept as Path."""
+which alone is exact. "path": a file or folder, kept as Path. "texts": may be repeated, kept as a tuple of text."""
 _VALUES: Mapping[Kind, type | tuple[type, ...]] = {
     "text": str, "rate": str, "int": int, "float": (int, float), "seconds": (int, float), "path": Path,
+    "texts": tuple,
 }  # fmt: skip
 _METADATA = "edge_sdk.option"
 
@@ -45,7 +46,8 @@ class OptionSpec:
     """One field that a command line may set. field: its name. name: of the option, "--" and all. help: one sentence.
 
     least, most: what a number may be, both included. choices: every value that there is, () = any. training: only a
-    training reads it. as_is: a flag that trains nothing, so that weights are exported as they are.
+    training reads it; exporting: only an export of what is trained already, so that no training offers it. as_is: a
+    flag that trains nothing, so that weights are exported as they are.
     """
 
     field: str = ""
@@ -56,6 +58,7 @@ class OptionSpec:
     most: float | None = None
     choices: tuple[Any, ...] = ()
     training: bool = False
+    exporting: bool = False
     as_is: bool = False
 
     def check(self, value: Any) -> None:
@@ -80,7 +83,8 @@ class OptionSpec:
 
 def option(
     default: Any, *, help: str, kind: Kind = "text", name: str = "", least: float | None = None,
-    most: float | None = None, choices: tuple[Any, ...] = (), training: bool = False, as_is: bool = False,
+    most: float | None = None, choices: tuple[Any, ...] = (), training: bool = False, exporting: bool = False,
+    as_is: bool = False,
 ) -> Any:  # fmt: skip
     """A dataclass field with what a command line needs to offer it. name: default: "--" and the field's name. The rest
     as in `OptionSpec`.
@@ -95,8 +99,9 @@ def option(
     if default is not None and choices and default not in choices:
         raise TypeError(f"the default {default!r} is none of the choices {', '.join(repr(one) for one in choices)}")
     spec = OptionSpec(
-        name=name, kind=kind, help=help, least=least, most=most, choices=choices, training=training, as_is=as_is
-    )
+        name=name, kind=kind, help=help, least=least, most=most, choices=choices, training=training,
+        exporting=exporting, as_is=as_is,
+    )  # fmt: skip
     return field(default=default, metadata={_METADATA: spec})
 
 

@@ -45,7 +45,7 @@ def write(path: Path, *, classes: bool = True) -> Bundle:
     ]
     parts = Parts(
         name="tiny", family="onestep", task="generation", exported=exported,
-        quantized=quantized(exported, lambda role: NoiseSamples((1, 8, 8), len(names), 8), 1), golden=golden,
+        quantized=quantized(exported, lambda role: NoiseSamples((1, 8, 8), exported.settings, 8), 1), golden=golden,
         tolerances=lambda role, variant: {ANY_OUTPUT: TOLERANCES[variant]}, provenance=provenance(),
     )  # fmt: skip
     return pack(parts, path)

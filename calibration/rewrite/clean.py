@@ -48,7 +48,7 @@ def clean(model: ModelProto, *, optimise: bool = True, keep: Collection[str] = (
     already, and for one that can't be sorted.
     """
     first = with_names(model)
-    plain = _converted(_inlined(first))
+    plain = _converted(inlined(first))
     check_constants(plain)
     notes: tuple[str, ...] = ()
     folded = plain
@@ -92,7 +92,8 @@ def tidy(model: ModelProto) -> ModelProto:
     return graphs.rebuilt(model, nodes, [t for t in tensors if t.name in used], inputs)
 
 
-def _inlined(model: ModelProto) -> ModelProto:
+def inlined(model: ModelProto) -> ModelProto:
+    """The model without functions of its own: their nodes stand where they were called."""
     if not model.functions:
         return model
     with vendor_errors("onnx's inliner", where="functions of the model", hint="Export the model without functions"):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from edge_sdk.export.option import OptionSpec
 
 Options = TypeVar("Options")
-_TYPES = {"int": int, "float": float, "flag": bool, "path": Path}
+_TYPES = {"int": int, "float": float, "flag": bool, "path": Path, "texts": list[str]}
 
 
 def parameters(options: type[Any], *, but: Sequence[str] = ()) -> list[inspect.Parameter]:
@@ -28,7 +28,11 @@ def parameters(options: type[Any], *, but: Sequence[str] = ()) -> list[inspect.P
 
 def _parameter(spec: OptionSpec, default: Any) -> inspect.Parameter:
     kind: Any = _TYPES.get(spec.kind, str)
-    shown = typer.Option(spec.name, help=spec.help, min=spec.least, max=spec.most, show_default=default is not None)
+    shown = typer.Option(
+        spec.name, help=spec.help, min=spec.least, max=spec.most, show_default=default not in (None, ())
+    )
+    if spec.kind == "texts":
+        default = list(default)
     if default is None:
         kind = kind | None
     return inspect.Parameter(
@@ -43,5 +47,7 @@ def made(options: type[Options], given: Mapping[str, Any]) -> Options:
     values = {}
     for name, spec in specs_of(options).items():
         value = given[name]
+        if spec.kind == "texts":
+            value = tuple(value)
         values[name] = terminal.seconds(value) if spec.kind == "seconds" and isinstance(value, str) else value
     return options(**values)

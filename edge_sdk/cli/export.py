@@ -47,7 +47,7 @@ def _family(family: str) -> Any:
     defaults = defaults_of(options)
     fixed = {name: defaults[name] for name, spec in specs_of(options).items() if spec.training}
     alone = typer.Typer(rich_markup_mode=None, add_completion=False)
-    doc = (
+    doc = options.export_help or (
         "Make a bundle from trained weights. FOLDER is used for calibration and evaluation only.\n\n"
         f"Example: edge-sdk export {family} --weights {family}.pth --out {family}.edge"
     )

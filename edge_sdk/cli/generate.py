@@ -29,6 +29,9 @@ def generate(
         typer.Option("--label", help="Class of all pictures, by name or number. Default: the classes in turn."),
     ] = None,
     grid: Annotated[bool, typer.Option("--grid", help="Also write grid.png: the first 64 in one picture.")] = False,
+    values: Annotated[
+        bool, typer.Option("--values", help="Also write a .npy file beside each picture: what it was rounded from.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Write into a folder that holds other files.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything and draw nothing.")] = False,
     runtime: Runtime = None, variant: Variant = None, device: Device = None, threads: Threads = None,
@@ -42,7 +45,7 @@ def generate(
     from edge_sdk import atomic
     from edge_sdk.loading import load_as
     from edge_sdk.tasks.generation.asked import label_of, seed_of
-    from edge_sdk.tasks.generation.folder import draw_into
+    from edge_sdk.tasks.generation.folder import draw_into, require_values
     from edge_sdk.tasks.generation.generator import Generator
     from edge_sdk.tasks.generation.result import png
 
@@ -59,14 +62,16 @@ def generate(
             int(label) if label is not None and label.isdigit() and label not in generator.labels else label
         )
         label_of(wanted, generator.labels)
+        require_values(generator, wanted=values)
         if dry_run:
             text = f"would draw {counted(count, 'picture')} of seed {number} into {shown(out)}"
             terminal.emit({"count": count, "seed": number, "out": str(out)}, as_json=json, text=text)
             return
         with terminal.progress() as progress:
             written = draw_into(
-                out, generator, count, seed=number, labels=wanted, first=first, overwrite=overwrite, progress=progress
-            )
+                out, generator, count, seed=number, labels=wanted, first=first, values=values, overwrite=overwrite,
+                progress=progress,
+            )  # fmt: skip
         if grid:
             sheet = generator.generate(min(count, 64), seed=number, labels=wanted, first=first).grid()
             atomic.write(out / "grid.png", png(sheet))

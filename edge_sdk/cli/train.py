@@ -45,7 +45,7 @@ class Families(TyperGroup):
                 f"edge-sdk train FAMILY DATA --out NAME.edge, where FAMILY is one of {names}",
             )
         alone = typer.Typer(rich_markup_mode=None, add_completion=False)
-        alone.command(name=cmd_name)(command_of(cmd_name))
+        alone.command(name=cmd_name)(command_of(cmd_name, fixed=_of_exports(cmd_name)))
         return typer.main.get_command(alone)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
@@ -64,6 +64,15 @@ GROUP = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+
+
+def _of_exports(family: str) -> dict[str, Any]:
+    """The options of a family that no training offers, as they are by default."""
+    from edge_sdk.export import registry
+    from edge_sdk.export.option import defaults_of, specs_of
+
+    options = registry.described(family).options
+    return {name: defaults_of(options)[name] for name, spec in specs_of(options).items() if spec.exporting}
 
 
 def command_of(family: str, *, fixed: Mapping[str, Any] | None = None, doc: str = "") -> Callable[..., None]:

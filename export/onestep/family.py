@@ -5,26 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
-
-import numpy as np
+from typing import ClassVar
 
 from edge_sdk.errors import BadInput, Stopped
 from edge_sdk.export.family import Demo, Exported, FloatGraph, Samples, Trained, TrainingPlan
-from edge_sdk.export.onestep import fit, kinds, saved
+from edge_sdk.export.onestep import as_is, fit, kinds, saved
+from edge_sdk.export.onestep.as_is import AsIsPlan
 from edge_sdk.export.onestep.fit import Stages
-from edge_sdk.export.onestep.options import OneStepOptions
+from edge_sdk.export.onestep.options import OneStepOptions, options_of
 from edge_sdk.export.tasks.generation.data import GenerationData
 from edge_sdk.export.training import checkpoint, launch
 from edge_sdk.export.training.device import computing
 from edge_sdk.export.training.identity import digest
 from edge_sdk.export.training.together import checked, joined
 from edge_sdk.progress import Progress
+from edge_sdk.runtimes.onnx_file import read_facts
 from edge_sdk.runtimes.probe import default_threads
 from edge_sdk.tasks.base import MODEL
-from edge_sdk.tasks.generation.asked import LABEL, NOISE, GenerationSettings
-from edge_sdk.tasks.generation.generator import BATCH_ROWS
-from edge_sdk.tasks.generation.noise import noise
+from edge_sdk.tasks.generation.asked import Asked, GenerationSettings, label_among
+from edge_sdk.tasks.generation.generator import BATCH_ROWS, feeds_of, noise_shape
 from edge_sdk.tensors import Array
 
 CALIBRATION_SEED = 2**63 + 2**62
@@ -42,7 +41,8 @@ class OneStepPlan(TrainingPlan):
 
 @dataclass(frozen=True, kw_only=True)
 class OneStepGenerators:
-    """Luo et al. 2024 (arXiv 2410.16794) on denoisers of Karras et al. 2022 (arXiv 2206.00364)."""
+    """Luo et al. 2024 (arXiv 2410.16794) on denoisers of Karras et al. 2022 (arXiv 2206.00364); or a generator that
+    others made, wrapped as it is (`as_is`)."""
 
     name: ClassVar[str] = "onestep"
     title: ClassVar[str] = "One-step generator"
@@ -50,8 +50,10 @@ class OneStepGenerators:
     options: ClassVar[type[OneStepOptions]] = OneStepOptions
     demo: ClassVar[Demo | None] = None
 
-    def plan(self, data: GenerationData | None, options: OneStepOptions, *, folder: Path) -> OneStepPlan:
+    def plan(self, data: GenerationData | None, options: OneStepOptions, *, folder: Path) -> OneStepPlan | AsIsPlan:
         """What `train` would do; whatever is wrong with its arguments is raised here."""
+        if options.as_is:
+            return as_is.plan(data, options)
         compute = checked(options.device)
         stages = fit.stages(data, options)
         stored = checkpoint.read(folder / fit.GENERATOR_FOLDER, stages.identity)
@@ -76,9 +78,15 @@ class OneStepGenerators:
         self, data: GenerationData | None, options: OneStepOptions, *, planned: TrainingPlan | None = None,
         folder: Path, progress: Progress,
     ) -> Trained:  # fmt: skip
-        """Train, or resume from the checkpoints that `folder` holds for the same data and options."""
+        """Train, or resume from the checkpoints that `folder` holds for the same data and options; or take a graph as
+        it is."""
+        if options.as_is:
+            given = planned if isinstance(planned, AsIsPlan) else as_is.plan(data, options)
+            return as_is.train(options, folder=folder, planned=given)
         if not isinstance(planned, OneStepPlan):
-            planned = self.plan(data, options, folder=folder)
+            made = self.plan(data, options, folder=folder)
+            assert isinstance(made, OneStepPlan)
+            planned = made
         threads = options.threads or max(1, default_threads() // launch.found().local)
         with computing(threads):
             try:
@@ -92,7 +100,9 @@ class OneStepGenerators:
                 ) from exc
 
     def graphs(self, trained: Trained) -> Exported:
-        """The generator in one call, its sigma folded."""
+        """The generator in one call, its sigma folded; or the graph that others made."""
+        if options_of(trained).as_is:
+            return as_is.graphs(trained)
         path = trained.folder / saved.GENERATOR
         if not path.is_file():
             raise BadInput("this folder holds no trained generator", where=str(trained.folder), hint="Train first")
@@ -105,17 +115,18 @@ class OneStepGenerators:
         self, data: GenerationData | None, trained: Trained, exported: Exported, count: int
     ) -> Callable[[str], Samples]:
         """Noise as a device makes it, labels in turn: never seeds of golden pictures."""
-        net, facts = saved.read(trained.folder / saved.GENERATOR)
-        of = net.facts
-        return lambda role: NoiseSamples((of.channels, of.side, of.side), len(facts["names"]), count)
+        settings = exported.settings
+        assert isinstance(settings, GenerationSettings)
+        shape = noise_shape(read_facts(exported.graphs[MODEL].onnx, where=MODEL).inputs, settings)
+        return lambda role: NoiseSamples(shape, settings, count)
 
 
 @dataclass(frozen=True, slots=True)
 class NoiseSamples:
-    """Feeds of a generator. classes: 0 = it takes no labels."""
+    """Feeds of a generator. shape: of one picture's noise."""
 
     shape: tuple[int, ...]
-    classes: int
+    settings: GenerationSettings
     count: int
 
     def __len__(self) -> int:
@@ -123,7 +134,6 @@ class NoiseSamples:
 
     def __iter__(self) -> Iterator[Mapping[str, Array]]:
         for index in range(self.count):
-            feeds: dict[str, Any] = {NOISE: noise(CALIBRATION_SEED, [index], self.shape)}
-            if self.classes:
-                feeds[LABEL] = np.array([index % self.classes], np.int64)
-            yield feeds
+            label = label_among(index, self.count, len(self.settings.labels))
+            asked = Asked(seed=CALIBRATION_SEED, index=index, label=label)
+            yield feeds_of([asked], self.shape, self.settings)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from edge_sdk.errors import BadInput, BadUsage
 from edge_sdk.export.family import FamilyOptions, Trained
 from edge_sdk.export.onestep.recipe import KINDS, LEVELS, DistillRecipe, Kind, Levels, Matching
+from edge_sdk.export.onestep.wrapping import wrapping_of
 from edge_sdk.export.option import option
 
 TEACHER_STEPS, STEPS = 10_000, 7_000
@@ -23,10 +25,20 @@ class OneStepOptions(FamilyOptions):
     or diffusers'. teacher_steps: of
     that training. base: channels of the first stage of a network that is trained here; multiples: of each stage,
     separated by commas; attention: sides of stages that have it. loss, c, alpha, levels, rate, batch: of the recipe;
-    None = its own."""
+    None = its own.
+
+    onnx: a generator that others made, which nothing trains; what is stated of it is `wrapping.Wrapping`, as text.
+    """
+
+    export_help: ClassVar[str] = (
+        "Make a bundle from an ONNX file that maps noise to a picture in one call. What its inputs are given, and the "
+        "range of its answer, is stated once. DATA only serves to measure quality.\n\n"
+        "Example: edge-sdk export onestep --onnx model.onnx --noise noisy --noise-scale 80 --fix sigma=80 "
+        "--label class --labels cat,dog --range -1..1 --out drawn.edge"
+    )
 
     teacher: Path | None = option(
-        None, kind="path",
+        None, kind="path", training=True,
         help="Teacher to distil: teacher.safetensors of a run folder, the state dict of EDM's DDPM++ or ADM as "
         "safetensors, or a folder of diffusers' UNet2DModel. DATA then only serves to measure quality. Default: one is "
         "trained on DATA.",
@@ -71,6 +83,46 @@ class OneStepOptions(FamilyOptions):
     batch: int | None = option(
         None, kind="int", least=1, most=65_536, training=True, help="Pictures a step, for each process. Default: 64."
     )
+    as_is: bool = option(False, kind="flag", as_is=True, exporting=True, help="Train nothing, wrap --onnx.")
+    onnx: Path | None = option(
+        None, kind="path", exporting=True, help="ONNX file of the generator; weights may lie in files beside it."
+    )
+    noise: str | None = option(
+        None, exporting=True,
+        help="Input that takes the noise. Default: the only one of which nothing else is stated.",
+    )  # fmt: skip
+    noise_scale: float = option(
+        1.0, kind="float", least=1e-6, most=1e6, exporting=True,
+        help="Factor on standard normal noise, for graphs that take sigma times noise: their sigma.",
+    )  # fmt: skip
+    fix: tuple[str, ...] = option(
+        (), kind="texts", exporting=True,
+        help="NAME=VALUE of an input that is the same for every picture: a number, numbers with commas, or a .npy "
+        "file; may be repeated.",
+    )  # fmt: skip
+    label: str | None = option(
+        None, exporting=True, help="Input that takes the class, as a number or as a row of 0 and 1."
+    )
+    labels: str | None = option(
+        None, exporting=True, help="Names of the classes: cat,dog, or 0..9, or a file with one name a line."
+    )
+    label_values: str | None = option(
+        None, exporting=True,
+        help="What --label is given for each class: LOW..HIGH, evenly from the first to the last, or numbers with "
+        "commas. Default: 0, 1, 2 and so on.",
+    )  # fmt: skip
+    output: str | None = option(None, exporting=True, help="Output that is the picture. Default: the only one.")
+    value_range: str | None = option(
+        None, name="--range", exporting=True,
+        help="Values of black and white, such as -1..1, 0..1 or 0..255. What lies beyond is cut.",
+    )  # fmt: skip
+    picture_size: str | None = option(
+        None, exporting=True, help="HEIGHTxWIDTH where the graph leaves them free, such as 128x192."
+    )
+    values: bool = option(
+        False, kind="flag", exporting=True,
+        help="Keep the graph's answer as float32 beside the picture, for pictures that are measurements.",
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -85,6 +137,8 @@ class OneStepOptions(FamilyOptions):
             raise BadUsage("--sigma-data is of a teacher that --teacher names", hint="Leave it out: it is measured")
         for name in ("multiples", "attention"):
             numbers_in(getattr(self, name), f"--{name}")
+        if self.as_is:
+            wrapping_of(self)
 
 
 _OF_TEACHERS = ("teacher_steps", "base", "multiples", "attention")

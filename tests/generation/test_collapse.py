@@ -149,7 +149,7 @@ def test_a_variant_that_falls_apart_is_not_packed(
             return Exported(graphs={MODEL: one}, settings=SETTINGS)
 
         def samples(self, data, trained, exported, count):  # type: ignore[no-untyped-def]
-            return lambda role: NoiseSamples((1, 8, 8), 3, 4)
+            return lambda role: NoiseSamples((1, 8, 8), SETTINGS, 4)
 
     monkeypatch.setattr(builder, "quantized", collapsed)
     trained = Trained(

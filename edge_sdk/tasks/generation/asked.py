@@ -18,19 +18,21 @@ RULE = "philox4x32-10, 52 bits, AS241"
 """How a seed becomes noise (`noise`); a bundle of another rule would draw other pictures."""
 
 
-NOISE, LABEL, IMAGE = "noise", "label", "image"
-"""What graphs made here call their inputs and their output."""
+NOISE, LABEL, IMAGE, VALUES = "noise", "label", "image", "values"
+"""What graphs made here call their inputs and their outputs."""
 
 
 class GenerationSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What a bundle keeps in its manifest. labels: names of its classes by number, () = it has none. noise: the rule by
-    which a seed becomes noise. noise_input, label_input, image_output: names of the graph's tensors."""
+    which a seed becomes noise. noise_input, label_input, image_output: names of the graph's tensors. values_output: the
+    name of what the picture was rounded from, for pictures that are measurements; "" = the graph does not answer it."""
 
     labels: tuple[str, ...] = ()
     noise: str = RULE
     noise_input: str = NOISE
     label_input: str = LABEL
     image_output: str = IMAGE
+    values_output: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +84,14 @@ def label_of(given: Label | None, names: Sequence[str], *, index: int = 0) -> in
     if isinstance(given, bool) or not isinstance(given, (int, np.integer)) or not 0 <= given < len(names):
         raise BadInput(f"{_words(given)} is no class", hint=known)
     return int(given)
+
+
+def label_among(index: int, count: int, classes: int) -> int | None:
+    """The class of picture `index` of `count` that shall show them all: in turn, or evenly spread where there are more
+    classes than pictures; None of none."""
+    if not classes:
+        return None
+    return index % classes if count >= classes else index * classes // count
 
 
 def _words(given: object) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,11 @@ from edge_sdk.progress import Progress, silent
 from edge_sdk.shown import shown
 from edge_sdk.tasks.generation.asked import Asked, Label
 from edge_sdk.tasks.generation.generator import BATCH_ROWS, Generator
-from edge_sdk.tasks.generation.result import png
+from edge_sdk.tasks.generation.result import Drawn, npy, png
 
 MANIFEST = "manifest.json"
 SCHEMA = "edge-sdk.generated/1"
+VALUES_SUFFIX = ".npy"
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.+-]{0,79}")
 
 
@@ -38,18 +39,21 @@ class Written:
 
 def draw_into(
     folder: Path, generator: Generator, n: int, *, seed: int = 0, labels: Label | Sequence[Label] | None = None,
-    first: int = 0, overwrite: bool = False, progress: Progress = silent,
+    first: int = 0, values: bool = False, overwrite: bool = False, progress: Progress = silent,
 ) -> Written:  # fmt: skip
-    """Draw pictures `first` to `first + n - 1` of `seed` into `folder`, as `Generator.generate` does.
+    """Draw pictures `first` to `first + n - 1` of `seed` into `folder`, as `Generator.generate` does. values: also what
+    each was rounded from, as a .npy file beside it.
 
     A folder that holds a part of the same pictures is completed. Raises BadUsage for one that holds anything else,
-    unless `overwrite`; BadInput, CantWrite (full disk, no permission), after which nothing is half written.
+    unless `overwrite`, and for values that the bundle does not keep; BadInput, CantWrite (full disk, no permission),
+    after which nothing is half written.
     """
+    require_values(generator, wanted=values)
     asked = generator.asked(n, seed=seed, labels=labels, first=first)
     places = [_place(one, generator.labels) for one in asked]
-    made = _made(generator, asked)
+    made = _made(generator, asked, values=values)
     atomic.folder(folder)
-    there = _there(folder, places, made, overwrite=overwrite)
+    there = _there(folder, places, made, values=values, overwrite=overwrite)
     atomic.write(folder / MANIFEST, _text({**made, "complete": False}))
     for name in sorted({place.parent for place in places} - {Path()}):
         atomic.folder(folder / name)
@@ -59,17 +63,38 @@ def draw_into(
         wanted = [row for row in rows if places[row] not in there]
         drawn = dict(zip(wanted, generator.draw([asked[row] for row in wanted]), strict=True)) if wanted else {}
         for row in rows:
-            place = folder / places[row]
-            data = png(drawn[row].pixels) if row in drawn else place.read_bytes()
             if row in drawn:
-                atomic.write(place, data)
-            listed.append(_entry(asked[row], places[row], generator.labels, data))
+                for place, data in _files(drawn[row], places[row], values=values).items():
+                    atomic.write(folder / place, data)
+            names = _names(places[row], values=values)
+            digests = {place: hashlib.sha256((folder / place).read_bytes()).hexdigest() for place in names}
+            listed.append(_entry(asked[row], generator.labels, digests))
         progress(rows.stop, n, "drawing")
     atomic.write(folder / MANIFEST, _text({**made, "complete": True, "pictures": listed}))
     return Written(folder=folder, count=n, already=len(there))
 
 
-def _made(generator: Generator, asked: Sequence[Asked]) -> dict[str, Any]:
+def require_values(generator: Generator, *, wanted: bool) -> None:
+    """Raises BadUsage for values that the bundle does not keep."""
+    if wanted and not generator.has_values:
+        raise BadUsage(
+            "this bundle keeps no values beside its pictures", where=shown(generator.bundle.path),
+            hint="Export the graph again with --values",
+        )  # fmt: skip
+
+
+def _names(place: Path, *, values: bool) -> tuple[Path, ...]:
+    """The files of one picture; the picture comes last, so that one that is there is complete."""
+    return (place.with_suffix(VALUES_SUFFIX), place) if values else (place,)
+
+
+def _files(drawn: Drawn, place: Path, *, values: bool) -> dict[Path, bytes]:
+    """What they hold."""
+    parts = (npy(drawn.values),) if values and drawn.values is not None else ()
+    return dict(zip(_names(place, values=values), (*parts, png(drawn.pixels)), strict=True))
+
+
+def _made(generator: Generator, asked: Sequence[Asked], *, values: bool) -> dict[str, Any]:
     """What tells these pictures from others."""
     height, width, channels = generator.shape
     labels = [one.label for one in asked]
@@ -78,11 +103,11 @@ def _made(generator: Generator, asked: Sequence[Asked]) -> dict[str, Any]:
     return {
         "schema": SCHEMA, "bundle": generator.bundle.digest, "variant": generator.variant, "ran": ran,
         "seed": asked[0].seed, "first": asked[0].index, "count": len(asked), "labels": digest, "width": width,
-        "height": height, "channels": channels,
+        "height": height, "channels": channels, **({"values": "float32"} if values else {}),
     }  # fmt: skip
 
 
-def _there(folder: Path, places: Sequence[Path], made: dict[str, Any], *, overwrite: bool) -> set[Path]:
+def _there(folder: Path, places: Sequence[Path], made: dict[str, Any], *, values: bool, overwrite: bool) -> set[Path]:
     """The pictures that an earlier call of the same kind has written. Raises BadUsage for another folder's contents."""
     kept = folder / MANIFEST
     if kept.is_file() and not overwrite:
@@ -90,8 +115,10 @@ def _there(folder: Path, places: Sequence[Path], made: dict[str, Any], *, overwr
             found = json.loads(kept.read_text("utf-8"))
         except ValueError:
             found = None
-        if isinstance(found, dict) and {name: found.get(name) for name in made} == made:
-            return {place for place in places if (folder / place).is_file()}
+        same = isinstance(found, dict) and {name: found.get(name) for name in made} == made
+        if same and ("values" in found) == values:
+            names = {place: _names(place, values=values) for place in places}
+            return {place for place, files in names.items() if all((folder / one).is_file() for one in files)}
     others = [one.name for one in folder.iterdir() if not one.name.startswith(".")]
     if others and not overwrite:
         raise BadUsage(
@@ -113,9 +140,12 @@ def class_folder(labels: Sequence[str], label: int) -> str:
     return name if alone and _PLAIN.fullmatch(name) and not name.endswith((".", " ")) else f"class-{label}"
 
 
-def _entry(asked: Asked, place: Path, labels: Sequence[str], data: bytes) -> dict[str, Any]:
+def _entry(asked: Asked, labels: Sequence[str], digests: Mapping[Path, str]) -> dict[str, Any]:
+    """digests: sha256 of each file of the picture; the picture comes last."""
     label = {} if asked.label is None else {"label": labels[asked.label]}
-    return {"file": place.as_posix(), "index": asked.index, **label, "sha256": hashlib.sha256(data).hexdigest()}
+    *values, (place, digest) = digests.items()
+    beside = {"values": values[0][0].as_posix(), "values_sha256": values[0][1]} if values else {}
+    return {"file": place.as_posix(), "index": asked.index, **label, "sha256": digest, **beside}
 
 
 def _text(values: dict[str, Any]) -> str:

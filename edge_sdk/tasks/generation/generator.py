@@ -13,7 +13,7 @@ from edge_sdk.stages import Stages
 from edge_sdk.tasks.base import MODEL, Loaded, Running, several
 from edge_sdk.tasks.generation.asked import Asked, GenerationSettings, Label, Source, label_of
 from edge_sdk.tasks.generation.noise import noise
-from edge_sdk.tasks.generation.result import Batch, Drawn
+from edge_sdk.tasks.generation.result import Batch, Drawn, Pixels, Values
 from edge_sdk.tensors import Array, TensorSpec
 
 BATCH_ROWS = 64
@@ -24,6 +24,7 @@ class Generator(Running[Source, Drawn]):
     """A loaded bundle of the task "generation". Its methods may be called from any thread.
 
     labels: names of the classes that it draws, () = it has none. shape: of a picture: height, width, channels.
+    has_values: whether it gives what its pictures were rounded from, too.
     """
 
     noun: ClassVar[str] = "generator"
@@ -36,6 +37,8 @@ class Generator(Running[Source, Drawn]):
         output = next(one for one in loaded.models[MODEL].session.outputs if one.name == settings.image_output)
         height, width, channels = (int(size) for size in output.shape[1:])
         self.shape = (height, width, channels)
+        self.has_values = bool(settings.values_output)
+        self._at_once = rows_at_once(loaded.models[MODEL].session.inputs, settings)
 
     def predict(self, source: Source, /) -> Drawn:
         """One picture: of a seed its picture 0, or what an `Asked` says. Raises BadInput, BadUsage (closed)."""
@@ -87,16 +90,33 @@ class Generator(Running[Source, Drawn]):
             raise BadUsage("no picture is asked for", hint="Pass a seed")
         clock = Stages()
         asked = tuple(complete(one, self.labels) for one in sources)
-        feeds = clock("noise", feeds_of, asked, self._noise, self._settings)
-        pixels = np.asarray(clock("draw", self.run, MODEL, feeds)[self._settings.image_output], np.uint8)
+        pixels, values = self._drawn(asked, clock)
         names = tuple(self.labels[one.label] for one in asked if one.label is not None)
-        return Batch(asked=asked, pixels=pixels, ran=self.run_info(clock), labels=names)
+        return Batch(asked=asked, pixels=pixels, values=values, ran=self.run_info(clock), labels=names)
+
+    def _drawn(self, asked: Sequence[Asked], clock: Stages) -> tuple[Pixels, Values | None]:
+        """In one call of the graph, or one by one where it takes no more."""
+        most = self._at_once or len(asked)
+        found = []
+        for at in range(0, len(asked), most):
+            feeds = clock("noise", feeds_of, asked[at : at + most], self._noise, self._settings)
+            found.append(clock("draw", self.run, MODEL, feeds))
+        pixels = np.concatenate([np.asarray(one[self._settings.image_output], np.uint8) for one in found])
+        if not self.has_values:
+            return pixels, None
+        return pixels, np.concatenate([np.asarray(one[self._settings.values_output], np.float32) for one in found])
 
 
 def complete(source: Source, labels: Sequence[str]) -> Asked:
     """What is asked for, with its class stated where there are classes. Raises BadInput."""
     asked = source if isinstance(source, Asked) else Asked(seed=source)
     return replace(asked, label=label_of(asked.label, labels, index=asked.index))
+
+
+def rows_at_once(inputs: Sequence[TensorSpec], settings: GenerationSettings) -> int | None:
+    """Pictures that the graph draws in one call: None = any number, otherwise as many as it was exported for."""
+    spec = next(one for one in inputs if one.name == settings.noise_input)
+    return None if spec.batched else int(spec.shape[0])
 
 
 def noise_shape(inputs: Sequence[TensorSpec], settings: GenerationSettings) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import ClassVar
 
@@ -19,13 +20,15 @@ from edge_sdk.tasks.base import RunInfo
 from edge_sdk.tasks.generation.asked import Asked
 
 Pixels = NDArray[np.uint8]
+Values = NDArray[np.float32]
 _GAP = 2
 """Pixels between the pictures of a grid."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Drawn:
-    """One picture. pixels: uint8 (H, W) grey, or (H, W, 3) RGB. label: the name of its class, "" = none."""
+    """One picture. pixels: uint8 (H, W) grey, or (H, W, 3) RGB. label: the name of its class, "" = none. values:
+    float32 (C, H, W), what pixels were rounded from, in the network's own range; None = the bundle does not keep it."""
 
     suffix: ClassVar[str] = ".png"
 
@@ -33,6 +36,7 @@ class Drawn:
     pixels: Pixels
     ran: RunInfo
     label: str = ""
+    values: Values | None = None
 
     @property
     def name(self) -> str:
@@ -60,12 +64,14 @@ class Drawn:
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Batch:
     """Pictures that were drawn together. pixels: uint8 (n, H, W, C), C 1 or 3 (RGB). labels: names of their classes,
-    () = none. stages_ms of `ran` are of all of them."""
+    () = none. values: float32 (n, C, H, W), what pixels were rounded from, None = the bundle does not keep it.
+    stages_ms of `ran` are of all of them."""
 
     asked: tuple[Asked, ...]
     pixels: Pixels
     ran: RunInfo
     labels: tuple[str, ...] = ()
+    values: Values | None = None
 
     def __len__(self) -> int:
         return len(self.asked)
@@ -75,7 +81,8 @@ class Batch:
 
     def __getitem__(self, at: int) -> Drawn:
         label = self.labels[at] if self.labels else ""
-        return Drawn(asked=self.asked[at], pixels=flat(self.pixels[at]), ran=self.ran, label=label)
+        values = None if self.values is None else self.values[at]
+        return Drawn(asked=self.asked[at], pixels=flat(self.pixels[at]), ran=self.ran, label=label, values=values)
 
     def grid(self, columns: int | None = None) -> Pixels:
         """All of them in one picture, uint8 (H, W) or (H, W, 3), row by row on white. columns: None = about as many as
@@ -105,3 +112,10 @@ def flat(pixels: Pixels) -> Pixels:
 def png(pixels: Pixels) -> bytes:
     """A grey or RGB picture, encoded."""
     return cv2.imencode(".png", pixels if pixels.ndim == 2 else np.ascontiguousarray(pixels[..., ::-1]))[1].tobytes()
+
+
+def npy(values: Values) -> bytes:
+    """As a .npy file, which numpy and others read."""
+    file = BytesIO()
+    np.save(file, np.ascontiguousarray(values), allow_pickle=False)
+    return file.getvalue()

@@ -23,7 +23,8 @@ MOST_OF_A_RANGE = 100_000
 
 class GenerationTask(Task):
     """One graph: "noise" float32 (N, C, H, W), and of a generator with classes "label" int64 (N,), to "image" uint8
-    (N, H, W, C), C 1 or 3. The settings say where the tensors have other names."""
+    (N, H, W, C), C 1 or 3; where the settings name one, a second output float32 (N, C, H, W), what the picture was
+    rounded from. The settings say where the tensors have other names."""
 
     name: ClassVar[str] = "generation"
     settings: ClassVar[type[msgspec.Struct]] = GenerationSettings
@@ -58,7 +59,8 @@ class GenerationTask(Task):
 
     def headline(self, bundle: Bundle, checks: Sequence[OutputCheck]) -> Headline:
         """The largest difference of a pixel."""
-        worst = max((check.worst for check in checks), default=0.0)
+        image = settings_of(bundle, GenerationSettings).image_output
+        worst = max((check.worst for check in checks if check.output == image), default=0.0)
         return Headline(
             lines=(f"pictures: pixels off by up to {worst:.0f} of 255 grey levels",), facts={"worst_grey_levels": worst}
         )
@@ -72,6 +74,7 @@ class GenerationTask(Task):
             ("pictures", " x ".join(str(size) for size in shape[1:])),
             ("classes", f"{len(settings.labels)}: {listed}" if settings.labels else "none"),
             ("noise", settings.noise),
+            *([("values", "float32, what pictures are rounded from")] if settings.values_output else []),
         ]
 
 
@@ -97,6 +100,8 @@ def tensors_problem(settings: GenerationSettings, inputs: Sequence[TensorSpec], 
     wanted: list[tuple[str, Any, int]] = [(settings.noise_input, np.float32, 4), (settings.image_output, np.uint8, 4)]
     if settings.labels:
         wanted.append((settings.label_input, np.int64, 1))
+    if settings.values_output:
+        wanted.append((settings.values_output, np.float32, 4))
     known = {settings.noise_input, *([settings.label_input] if settings.labels else [])}
     if extra := [spec.name for spec in inputs if spec.name not in known]:
         return f"its graph has an input {shown(extra[0])} that a generator does not feed"

@@ -21,7 +21,7 @@ from edge_sdk.export.tasks.generation.real import FRECHET, RECALL, Real
 from edge_sdk.progress import Progress, silent
 from edge_sdk.runtimes import registry
 from edge_sdk.runtimes.protocol import CompileOptions, Session
-from edge_sdk.tasks.generation.asked import Asked, GenerationSettings
+from edge_sdk.tasks.generation.asked import Asked, GenerationSettings, label_among
 from edge_sdk.tasks.generation.generator import BATCH_ROWS, feeds_of
 from edge_sdk.tensors import BATCH
 
@@ -31,7 +31,7 @@ SPREAD, SHARE, DISTANCE = 0.7, 0.5, 1.5
 """Limits of a collapse. Of fp32's spread between pictures, the share that has to be left, either way round; of a
 class's pictures, the share that may come or go; of fp32's Frechet distance, the factor that it may grow by."""
 CHECKED = 512
-"""Pictures that are drawn to find a collapse where nothing else is measured."""
+"""Pictures that are computed by the letter, at most."""
 LETTER = "ONNX to the letter"
 """Instead of a runtime's name, of rows that ONNX Runtime computes without optimisation."""
 Work: TypeAlias = Callable[[Session, Variant, Tick, int], NDArray[np.uint8]]
@@ -59,29 +59,30 @@ class Row(RanOn):
 
 def rows_of(
     variants: Sequence[Variant], settings: GenerationSettings, shape: Sequence[int], real: Real | None, *, count: int,
-    threads: int | None = None, progress: Progress = silent,
+    rows: int = BATCH_ROWS, threads: int | None = None, progress: Progress = silent,
 ) -> list[Row]:  # fmt: skip
-    """Every variant on every runtime that is here; fp32 comes first in `variants`. shape: of one picture's noise."""
+    """Every variant on every runtime that is here; fp32 comes first in `variants`. shape: of one picture's noise.
+    rows: pictures of one call."""
     classes = len(settings.labels)
-    asked = [Asked(seed=SEED, index=at, label=at % classes if classes else None) for at in range(count)]
-    batches = [asked[at : at + BATCH_ROWS] for at in range(0, count, BATCH_ROWS)]
+    asked = [Asked(seed=SEED, index=at, label=label_among(at, count, classes)) for at in range(count)]
+    batches = [asked[at : at + rows] for at in range(0, count, rows)]
 
     def work(session: Session, variant: Variant, tick: Tick, most: int = count) -> NDArray[np.uint8]:
         parts = []
-        for batch in batches[: -(-most // BATCH_ROWS)]:
+        for batch in batches[: -(-most // rows)]:
             parts.append(np.array(session.run(feeds_of(batch, shape, settings))[settings.image_output], np.uint8))
             tick()
         return np.concatenate(parts)[:most]
 
     each = on_each_runtime(
-        variants, len(batches), work, doing="drawing with", threads=threads, axes={BATCH: BATCH_ROWS},
+        variants, len(batches), work, doing="drawing with", threads=threads, axes={BATCH: rows},
         progress=progress,
     )  # fmt: skip
     first: NDArray[np.uint8] | None = None
-    rows: list[Row] = []
+    out: list[Row] = []
     for ran, pictures in each:
         if pictures is None:
-            rows.append(Row(**ran.facts()))
+            out.append(Row(**ran.facts()))
             continue
         row = Row(
             **ran.facts(), count=count, spread=measures.spread_of(pictures),
@@ -89,11 +90,11 @@ def rows_of(
             paired=None if first is None else measures.paired(first, pictures),
         )  # fmt: skip
         first = pictures if first is None else first
-        reference = rows[0] if rows else row
-        rows.append(_compared(row, reference, real))
+        reference = out[0] if out else row
+        out.append(_compared(row, reference, real))
     if first is not None:
-        rows += [_by_the_letter(one, first, work) for one in variants if _only_wrong_here(one, rows)]
-    return rows
+        out += [_by_the_letter(one, first, work, rows) for one in variants if _only_wrong_here(one, out)]
+    return out
 
 
 def _only_wrong_here(variant: Variant, rows: Sequence[Row]) -> bool:
@@ -102,12 +103,12 @@ def _only_wrong_here(variant: Variant, rows: Sequence[Row]) -> bool:
     return bool(mine) and all(row.unusable for row in mine)
 
 
-def _by_the_letter(variant: Variant, first: NDArray[np.uint8], work: Work) -> Row:
+def _by_the_letter(variant: Variant, first: NDArray[np.uint8], work: Work, rows: int) -> Row:
     """What a graph means by the standard, without a runtime's optimisations: slow, so on CHECKED pictures at most. They
     are held against as many of the first row's; other measures depend on how many there are."""
     wanted = first[:CHECKED]
     row = Row(variant=variant.variant, layout=variant.layout, runtime=LETTER, size_bytes=len(variant.graph))
-    options = CompileOptions(reference=True, graph_name=variant.variant, axes={BATCH: BATCH_ROWS})
+    options = CompileOptions(reference=True, graph_name=variant.variant, axes={BATCH: rows})
     session = registry.runtime("onnxruntime").compile(variant.graph, options)
     try:
         pictures = work(session, variant, lambda: None, len(wanted))

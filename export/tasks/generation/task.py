@@ -24,12 +24,18 @@ from edge_sdk.runtimes.onnx_file import read_facts
 from edge_sdk.shown import shown
 from edge_sdk.tasks.base import MODEL
 from edge_sdk.tasks.generation.asked import Asked, GenerationSettings, label_of
-from edge_sdk.tasks.generation.generator import noise_shape
+from edge_sdk.tasks.generation.generator import BATCH_ROWS, noise_shape, rows_at_once
+from edge_sdk.tensors import BATCH, TensorSpec
 from edge_sdk.verify import VerifyReport
 
 GOLDEN_SEED = 2**62
 """Of golden pictures, far from the seeds that people try first."""
 GOLDEN = 3
+
+
+CHECKED, CHECKED_PIXELS, LEAST_CHECKED = 512, 512 * 32 * 32, 32
+"""Pictures that are drawn to find a collapse where quality is not asked for; of large ones fewer, so that about so many
+pixels are drawn, but never less than the least."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,10 +114,13 @@ class GenerationExport(ExportTask):
         if data is not None and measured:
             progress(0, 0, "learning to see the pictures")
             real = real_of(data, seed=made.trained.options.seed, folder=made.trained.folder)
-        count = options.samples if measured else evaluate.CHECKED
-        shape = noise_shape(read_facts(made.exported.graphs[MODEL].onnx, where=MODEL).inputs, settings)
+        graph = made.exported.graphs[MODEL]
+        facts = read_facts(graph.onnx, where=MODEL)
+        shape = noise_shape(facts.inputs, settings)
+        count = options.samples if measured else _checked(facts.outputs, settings)
+        at_once = rows_at_once(facts.inputs, settings) or graph.axes.get(BATCH, BATCH_ROWS)
         rows = evaluate.rows_of(
-            made.variants(), settings, shape, real, count=count, threads=made.threads, progress=progress
+            made.variants(), settings, shape, real, count=count, rows=at_once, threads=made.threads, progress=progress
         )
         found = GenerationEvaluation(rows=tuple(rows))
         if data is None or not measured:
@@ -143,6 +152,12 @@ class GenerationExport(ExportTask):
         marked = [Text(text=words, marked=True) for words in (*refused, *evaluate.doubts(found.rows))]
         blocks: tuple[Block, ...] = (Text(text=f"{words}. {_COLUMNS}"), *marked, page.quality(found.rows))
         return (Section(title="Variants and runtimes", blocks=blocks),) if found.rows else ()
+
+
+def _checked(outputs: Sequence[TensorSpec], settings: GenerationSettings) -> int:
+    """Pictures that are drawn to find a collapse."""
+    height, width = next(one.shape[1:3] for one in outputs if one.name == settings.image_output)
+    return min(CHECKED, max(LEAST_CHECKED, CHECKED_PIXELS // (int(height) * int(width))))
 
 
 _COLUMNS = (
