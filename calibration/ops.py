@@ -219,7 +219,7 @@ def joined(tensor: str, index: Index) -> bool:
 
 def normalized_streams(index: Index) -> frozenset[str]:
     """The residual streams of transformers and diffusion UNets: tensors that sums of two and copies tie to each other,
-    where a norm of each sample's own (of layer, group or instance) reads one of them, through Q and DQ or not.
+    where a norm of each sample's own (of layer, group or instance) reads one of them.
 
     Convolutions may stand in such a stream, as in TinyViT, but its sums are float in every implementation: it may grow
     from block to block by any factor, and one scale for sum and block would round the block away.
@@ -235,9 +235,8 @@ def normalized_streams(index: Index) -> frozenset[str]:
     for node in index.model.graph.node:
         varying = [name for name in node.input if name and name not in index.constants]
         two = operator(node).kind == "sum" and len(varying) == 2
-        if two or copies(node, index) or node.op_type in PAIR:
-            moving = varying if two else node.input[:1] if node.op_type in PAIR else moved(node)
-            for name in (*moving, *node.output[1:]):
+        if two or copies(node, index):
+            for name in (*(varying if two else moved(node)), *node.output[1:]):
                 parent[root(name)] = root(node.output[0])
         if two:
             summed.add(node.output[0])

@@ -33,7 +33,7 @@ GOLDEN_SEED = 2**62
 GOLDEN = 3
 
 
-CHECKED, CHECKED_PIXELS, LEAST_CHECKED = 512, 512 * 32 * 32, 32
+CHECKED, CHECKED_PIXELS, LEAST_CHECKED = 512, 512 * 32 * 32, 64
 """Pictures that are drawn to find a collapse where quality is not asked for; of large ones fewer, so that about so many
 pixels are drawn, but never less than the least."""
 
