@@ -218,11 +218,10 @@ def joined(tensor: str, index: Index) -> bool:
 
 
 def normalized_streams(index: Index) -> frozenset[str]:
-    """The residual streams of transformers and diffusion UNets: tensors that sums of two and copies tie to each other,
-    where a norm of each sample's own (of layer, group or instance) reads one of them.
+    """The residual streams of transformers: tensors that sums of two and copies tie to each other, where a norm over
+    the last axis reads one of them.
 
-    Convolutions may stand in such a stream, as in TinyViT, but its sums are float in every implementation: it may grow
-    from block to block by any factor, and one scale for sum and block would round the block away.
+    Convolutions may stand in such a stream, as in TinyViT, but its sums are float in every implementation.
     """
     parent: dict[str, str] = {}
 
@@ -240,7 +239,7 @@ def normalized_streams(index: Index) -> frozenset[str]:
                 parent[root(name)] = root(node.output[0])
         if two:
             summed.add(node.output[0])
-        if operator(node).levels:
+        if operator(node).norm == "last":
             normalized.add(node.input[0])
     streams = {root(name) for name in normalized} & {root(name) for name in summed}
     return frozenset(name for name in parent if root(name) in streams)

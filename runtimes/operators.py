@@ -62,7 +62,6 @@ class Operator:
     floor: of inputs that are not negative, the constant than which no output value is smaller: "any" input, or the
     "second" one. root: its output is the square root of its input, and so is the floor.
     norm: where gamma and beta have their channels, on axis 1 or on the last one; "" for what does not normalize.
-    levels: its output has one size whatever its input's is, so that a residual stream in front of it may grow.
     transformer: a network that has it is one, to NNCF.
     openvino_chain: OpenVINO fuses int8 products through it. openvino_join: OpenVINO sees a Concat through it, "always"
     or only where no Q/DQ pair lies between ("unpaired").
@@ -91,7 +90,6 @@ class Operator:
     floor: Literal["", "any", "second"] = ""
     root: bool = False
     norm: Literal["", "axis 1", "last"] = ""
-    levels: bool = False
     transformer: bool = False
     openvino_chain: bool = False
     openvino_join: Literal["", "always", "unpaired"] = ""
@@ -227,9 +225,7 @@ _ROWS = (
     Operator(name="Max", floor="any"),
     Operator(name="Neg", elementwise=True, openvino_join="always"),
     Operator(name="BatchNormalization", norm="axis 1", openvino_join="always"),
-    Operator(name="LayerNormalization", norm="last", levels=True, transformer=True),
-    Operator(name="InstanceNormalization", levels=True),
-    Operator(name="GroupNormalization", levels=True),
+    Operator(name="LayerNormalization", norm="last", transformer=True),
     # ---- quantization itself
     Operator(name=QUANTIZE, openvino_chain=True, openvino_join="always"),
     Operator(name=DEQUANTIZE, openvino_chain=True, openvino_join="always"),

@@ -26,7 +26,7 @@ from edge_sdk.calibration.lint.pairs import (
     zero_or_default,
 )
 from edge_sdk.calibration.lint.rules import ORT, OV, TRT, Finder, Found, Rule, claim
-from edge_sdk.calibration.ops import chained, joined, loses_float_weights, normalized_streams, operator
+from edge_sdk.calibration.ops import chained, joined, loses_float_weights, operator
 from edge_sdk.calibration.statistics.weights import output_axis
 from edge_sdk.runtimes.faults import BEHIND_CONCAT, CHAINED, FLOAT_WEIGHTS
 from edge_sdk.runtimes.operators import DEQUANTIZE, PAIR, QUANTIZE, has_int8, is_product
@@ -63,11 +63,8 @@ def _joined_input(index: Index) -> Iterator[Found]:
 
 
 def _one_branch(index: Index) -> Iterator[Found]:
-    streams = normalized_streams(index)  # whose sums are float on purpose
     for node in index.model.graph.node:
         if node.op_type != "Add" or any(name in index.constants for name in node.input):
-            continue
-        if node.output[0] in streams:
             continue
         covered = sum(made_by(name, DEQUANTIZE, index) for name in node.input)
         if covered == 1 and _quantized_behind(node, index):

@@ -139,32 +139,3 @@ def test_sums_of_a_normalized_stream_stay_float(runtime: str) -> None:
         )  # fmt: skip
     # An int8 convolution's answer is rounded where it is made; the sum, and what the block adds to it, are not.
     assert counts == {True: 0, False: 2}
-
-
-def grouped_stream(norm: bool) -> ModelProto:
-    """conv into a stream of maps; twice a block (norm of groups or not, SiLU, conv, ReLU, conv), its sum."""
-    b = Builder(np.random.default_rng(0))
-    x = b.conv(b.picture(normalised=True), 3, 16, pad=1)
-    ones, zeros = b.constant(np.ones(4, np.float32)), b.constant(np.zeros(4, np.float32))
-    for _ in range(2):
-        y = x
-        if norm:
-            y = b.op("Reshape", y, b.constant(np.array([0, 4, -1], np.int64)))
-            y = b.op("InstanceNormalization", y, ones, zeros)
-            y = b.op("Reshape", y, b.constant(np.array([0, 16, 16, 16], np.int64)))
-        y = b.op("Mul", y, b.op("Sigmoid", y))
-        y = b.conv(b.op("Relu", b.conv(y, 16, 16, pad=1)), 16, 16, pad=1)
-        x = b.op("Add", x, y, name=f"sum{len(b.nodes)}")
-    return b.model({"out": b.conv(x, 16, 8, 1)}, size=16, batch=1)
-
-
-@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
-def test_sums_of_a_stream_that_groups_normalize_stay_float(runtime: str) -> None:
-    counts = {}
-    for norm in (True, False):
-        made = int8(grouped_stream(norm), runtime)
-        index = Index.of(made)
-        sums = [node for node in made.graph.node if node.op_type == "Add" and node.name.startswith("sum")]
-        counts[norm] = sum(index.producer[name].op_type == "DequantizeLinear" for name in sums[1].input)
-        assert sum(node.op_type == "Conv" for node in made.graph.node) == 6
-    assert counts[True] < counts[False] == 2
