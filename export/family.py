@@ -124,8 +124,8 @@ class FloatGraph:
     and one shift each. axes: largest size of each free axis; "N": MAX_BATCH unless it is stated. variants: those to
     make besides fp32, () = fp32 alone, None = all that calibration makes. trials: what is tried for int8, of
     which the best is kept. range_search: makes a search of the family's own for the ranges, one more candidate; it is
-    given `samples_of(role)`, the calibration samples of each role. measured: whether the task measures every variant and
-    refuses those that fall apart, so that one which is far from the float graph is left out and ends no build.
+    given `samples_of(role)`, the calibration samples of each role. measured: whether the task measures every variant
+    and refuses those that fall apart, so that one which is far from the float graph is left out and ends no build.
     """
 
     onnx: bytes

@@ -9,9 +9,10 @@ from typing import ClassVar
 
 from edge_sdk.errors import BadInput, Stopped
 from edge_sdk.export.family import Demo, Exported, FloatGraph, Samples, Trained, TrainingPlan
-from edge_sdk.export.onestep import as_is, fit, kinds, saved
+from edge_sdk.export.onestep import as_is, fit, given, kinds, saved
 from edge_sdk.export.onestep.as_is import AsIsPlan
 from edge_sdk.export.onestep.fit import Stages
+from edge_sdk.export.onestep.given import GivenPlan
 from edge_sdk.export.onestep.options import OneStepOptions, options_of
 from edge_sdk.export.tasks.generation.data import GenerationData
 from edge_sdk.export.training import checkpoint, launch
@@ -42,7 +43,7 @@ class OneStepPlan(TrainingPlan):
 @dataclass(frozen=True, kw_only=True)
 class OneStepGenerators:
     """Luo et al. 2024 (arXiv 2410.16794) on denoisers of Karras et al. 2022 (arXiv 2206.00364); or a generator that
-    others made, wrapped as it is (`as_is`)."""
+    is trained already: one of ours (`given`), or one that others made (`as_is`)."""
 
     name: ClassVar[str] = "onestep"
     title: ClassVar[str] = "One-step generator"
@@ -50,10 +51,12 @@ class OneStepGenerators:
     options: ClassVar[type[OneStepOptions]] = OneStepOptions
     demo: ClassVar[Demo | None] = None
 
-    def plan(self, data: GenerationData | None, options: OneStepOptions, *, folder: Path) -> OneStepPlan | AsIsPlan:
+    def plan(
+        self, data: GenerationData | None, options: OneStepOptions, *, folder: Path
+    ) -> OneStepPlan | AsIsPlan | GivenPlan:
         """What `train` would do; whatever is wrong with its arguments is raised here."""
         if options.as_is:
-            return as_is.plan(data, options)
+            return given.plan(data, options) if options.weights is not None else as_is.plan(data, options)
         compute = checked(options.device)
         stages = fit.stages(data, options)
         stored = checkpoint.read(folder / fit.GENERATOR_FOLDER, stages.identity)
@@ -78,15 +81,14 @@ class OneStepGenerators:
         self, data: GenerationData | None, options: OneStepOptions, *, planned: TrainingPlan | None = None,
         folder: Path, progress: Progress,
     ) -> Trained:  # fmt: skip
-        """Train, or resume from the checkpoints that `folder` holds for the same data and options; or take a graph as
-        it is."""
-        if options.as_is:
-            given = planned if isinstance(planned, AsIsPlan) else as_is.plan(data, options)
-            return as_is.train(options, folder=folder, planned=given)
-        if not isinstance(planned, OneStepPlan):
-            made = self.plan(data, options, folder=folder)
-            assert isinstance(made, OneStepPlan)
-            planned = made
+        """Train, or resume from the checkpoints that `folder` holds for the same data and options; or take weights or
+        a graph as they are."""
+        if not isinstance(planned, (OneStepPlan, AsIsPlan, GivenPlan)):
+            planned = self.plan(data, options, folder=folder)
+        if isinstance(planned, AsIsPlan):
+            return as_is.train(options, folder=folder, planned=planned)
+        if isinstance(planned, GivenPlan):
+            return given.train(options, folder=folder, planned=planned)
         threads = options.threads or max(1, default_threads() // launch.found().local)
         with computing(threads):
             try:
@@ -101,7 +103,7 @@ class OneStepGenerators:
 
     def graphs(self, trained: Trained) -> Exported:
         """The generator in one call, its sigma folded; or the graph that others made."""
-        if options_of(trained).as_is:
+        if options_of(trained).onnx is not None:
             return as_is.graphs(trained)
         path = trained.folder / saved.GENERATOR
         if not path.is_file():

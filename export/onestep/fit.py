@@ -84,7 +84,7 @@ def stages(data: GenerationData | None, options: OneStepOptions) -> Stages:
     until = _until(options)
     if options.teacher is not None:
         given = teachers.read(options.teacher, sigma_data=options.sigma_data)
-        _check_data(data, given.facts)
+        check_data(data, given.facts, stated="--teacher")
         facts, layout, made_of = given.facts, None, kinds.digest_of(given)
         parameters = sum(one.numel() for one in given.network.parameters())
         teacher, teacher_identity = None, {}
@@ -118,8 +118,8 @@ def teacher_recipe() -> TeacherRecipe:
     return TeacherRecipe()
 
 
-def _check_data(data: GenerationData | None, facts: TeacherFacts) -> None:
-    """Raises BadUsage for pictures that are not like the teacher's."""
+def check_data(data: GenerationData | None, facts: TeacherFacts, *, stated: str) -> None:
+    """Raises BadUsage for pictures that are not like those of the network that the option `stated` names."""
     if data is None:
         return
     found, wanted = (data.channels, data.side, len(data.names)), (facts.channels, facts.side, facts.classes)
@@ -127,8 +127,8 @@ def _check_data(data: GenerationData | None, facts: TeacherFacts) -> None:
         names = ("channels", "px", "classes")
         apart = [f"{a} {name} and not {b}" for a, b, name in zip(found, wanted, names, strict=True) if a != b]
         raise BadUsage(
-            f"the pictures are not like the teacher's: they have {', '.join(apart)}",
-            where="--teacher",
+            f"the pictures are not like those of {stated}: they have {', '.join(apart)}",
+            where=stated,
             hint="Name pictures of the same kind, or none; --size scales them",
         )  # fmt: skip
 

@@ -21,18 +21,20 @@ DEMO = "Draws with the generator that ships and with its teacher."
 @dataclass(frozen=True, kw_only=True)
 class OneStepOptions(FamilyOptions):
     """steps, time_budget_s: of the distillation; of the budget the teacher's training takes TEACHER_SHARE where there
-    is one. teacher: a network to distil, None = one is trained first; sigma_data: of one of EDM's
-    or diffusers'. teacher_steps: of
-    that training. base: channels of the first stage of a network that is trained here; multiples: of each stage,
-    separated by commas; attention: sides of stages that have it. loss, c, alpha, levels, rate, batch: of the recipe;
-    None = its own.
+    is one. teacher: a network to distil, None = one is trained first; sigma_data: of one of EDM's or diffusers'.
+    teacher_steps: of that training. base: channels of the first stage of a network that is trained here; multiples: of
+    each stage, separated by commas; attention: sides of stages that have it. loss, c, alpha, levels, rate, batch: of
+    the recipe; None = its own.
 
-    onnx: a generator that others made, which nothing trains; what is stated of it is `wrapping.Wrapping`, as text.
+    as_is: train nothing, take weights or onnx. weights: a generator that was trained here. onnx: one that others made;
+    what is stated of it is `wrapping.Wrapping`, as text.
     """
 
     export_help: ClassVar[str] = (
-        "Make a bundle from an ONNX file that maps noise to a picture in one call. What its inputs are given, and the "
-        "range of its answer, is stated once. DATA only serves to measure quality.\n\n"
+        "Make a bundle from a generator that is trained already: --weights of a run folder, or --onnx, a file that "
+        "maps noise to a picture in one call. What the inputs of such a file are given, and the range of its answer, "
+        "is stated once. DATA only serves to measure quality.\n\n"
+        "Example: edge-sdk export onestep --weights parts.run/generator.safetensors --out parts.edge\n\n"
         "Example: edge-sdk export onestep --onnx model.onnx --noise noisy --noise-scale 80 --fix sigma=80 "
         "--label class --labels cat,dog --range -1..1 --out drawn.edge"
     )
@@ -83,7 +85,12 @@ class OneStepOptions(FamilyOptions):
     batch: int | None = option(
         None, kind="int", least=1, most=65_536, training=True, help="Pictures a step, for each process. Default: 64."
     )
-    as_is: bool = option(False, kind="flag", as_is=True, exporting=True, help="Train nothing, wrap --onnx.")
+    as_is: bool = option(
+        False, kind="flag", as_is=True, exporting=True, help="Train nothing, take --weights or --onnx."
+    )
+    weights: Path | None = option(
+        None, kind="path", exporting=True, help="generator.safetensors of a run folder of edge-sdk train onestep."
+    )
     onnx: Path | None = option(
         None, kind="path", exporting=True, help="ONNX file of the generator; weights may lie in files beside it."
     )
@@ -137,8 +144,17 @@ class OneStepOptions(FamilyOptions):
             raise BadUsage("--sigma-data is of a teacher that --teacher names", hint="Leave it out: it is measured")
         for name in ("multiples", "attention"):
             numbers_in(getattr(self, name), f"--{name}")
-        if self.as_is:
+        if self.weights is not None:
+            self._check_weights()
+        elif self.as_is:
             wrapping_of(self)
+
+    def _check_weights(self) -> None:
+        assert self.weights is not None
+        if not self.weights.exists():
+            raise BadInput("the weights do not exist", where=f"--weights {self.weights}", hint="Check the path")
+        if self.onnx is not None:
+            raise BadUsage("--weights and --onnx name two generators", hint="Give one of the two")
 
 
 _OF_TEACHERS = ("teacher_steps", "base", "multiples", "attention")

@@ -223,10 +223,12 @@ class _Writer:
             x = self._behind("Add", [x, self._constant("grey/plus", np.array(plus, np.float32))], "grey")
             ends = [self._constant(f"grey/{end:g}", np.array(end, np.float32)) for end in (0.0, LEVELS)]
             x = self._behind("Clip", [x, *ends], "grey/held")
-            x = self._behind("Cast", [x], "grey/whole" if not last else IMAGE, to=TensorProto.UINT8)
-        elif last:
-            x = self._behind("Identity", [x], IMAGE)
-        return x if last else self._behind("Transpose", [x], IMAGE, perm=[0, 2, 3, 1])
+            if not last:
+                x = self._behind("Transpose", [x], "grey/turned", perm=[0, 2, 3, 1])
+            return self._behind("Cast", [x], IMAGE, to=TensorProto.UINT8)  # last: TensorRT has uint8 outputs alone
+        if last:
+            return self._behind("Identity", [x], IMAGE)
+        return self._behind("Transpose", [x], IMAGE, perm=[0, 2, 3, 1])
 
     def values(self, *, last: bool) -> str:
         """The answer itself, (N, C, H, W)."""

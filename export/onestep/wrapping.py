@@ -56,7 +56,8 @@ def wrapping_of(options: OneStepOptions) -> Wrapping:
     """What the options say, once it is found to make sense without the graph. Raises BadUsage, BadInput (a file)."""
     if options.onnx is None:
         raise BadUsage(
-            "no graph is named", hint="edge-sdk export onestep --onnx FILE; edge-sdk train onestep trains a generator"
+            "no generator is named",
+            hint="Give --weights (generator.safetensors of a run folder) or --onnx; edge-sdk train onestep makes one",
         )
     if not options.onnx.exists():
         raise BadInput("the file does not exist", where=f"--onnx {shown(options.onnx)}", hint="Check the path")
@@ -88,7 +89,11 @@ def names_in(text: str) -> tuple[str, ...]:
             raise BadInput("these are no labels", where=shown(text), hint="Write one label a line, as UTF-8") from exc
     elif (ends := _INTERVAL.fullmatch(text)) and all(re.fullmatch("[0-9]{1,9}", part) for part in ends.groups()):
         first, last = int(ends["low"]), int(ends["high"])
-        found = [str(number) for number in range(first, min(last, first + MOST_CLASSES) + 1)]
+        if last - first >= MOST_CLASSES:
+            raise BadUsage(
+                f"these are {last - first + 1} classes", where="--labels", hint=f"{MOST_CLASSES} are the most"
+            )  # fmt: skip
+        found = [str(number) for number in range(first, last + 1)]
     else:
         found = text.split(",")
     names = tuple(one.strip() for one in found)

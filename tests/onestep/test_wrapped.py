@@ -221,7 +221,7 @@ def test_values_beyond_the_range_are_counted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        ([], 2, "no graph is named"),
+        ([], 2, "no generator is named"),
         (["--onnx", "nowhere.onnx"], 3, "the file does not exist"),
         (["--onnx", "t.onnx", "--label", "difficulty"], 2, "--label difficulty needs the classes"),
         (["--onnx", "t.onnx", "--labels", "a,b"], 2, "Add --label"),
