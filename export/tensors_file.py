@@ -183,7 +183,8 @@ def _safetensors(path: Path) -> Mapping[str, Tensor]:
 
 
 _JUNK = (
-    RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, struct.error,
+    RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError,
+    AssertionError, struct.error,
 )  # fmt: skip
 """What an unpickler raises for bytes that are no pickle, besides its own error; and what code that takes a file apart
 raises where something else stands in it than was written."""

@@ -25,7 +25,7 @@ class ModuleOrFamily(TyperCommand):
 
         if args and args[0] in registry.names():
             family = args[0]
-            return _family(family).make_context(f"{info_name} {family}", args[1:], parent, **extra)
+            return of_family(family).make_context(f"{info_name} {family}", args[1:], parent, **extra)
         if args and not args[0].startswith("-") and ":" not in args[0]:
             raise BadUsage(
                 f"{shown(args[0])[:80]} is neither a family nor a module with its factory",
@@ -35,7 +35,7 @@ class ModuleOrFamily(TyperCommand):
         return super().make_context(info_name, args, parent, **extra)
 
 
-def _family(family: str) -> Any:
+def of_family(family: str) -> Any:
     """Its command without the options that only a training reads. Raises BadUsage where it has no trained weights."""
     from edge_sdk.export import registry
     from edge_sdk.export.option import as_is_of, defaults_of, specs_of

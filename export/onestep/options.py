@@ -15,7 +15,8 @@ from edge_sdk.export.option import option
 TEACHER_STEPS, STEPS = 10_000, 7_000
 TEACHER_SHARE = 0.4
 """Of a time budget, for the teacher."""
-DEMO = "Draws with the generator that ships and with its teacher."
+DEMO = ""
+"""No weights ship yet."""
 
 
 @dataclass(frozen=True, kw_only=True)

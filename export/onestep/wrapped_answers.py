@@ -73,7 +73,7 @@ class _Answers:
 
 
 def _bare(model: UserModel, stated: Wrapping, parts: Parts, threads: int | None) -> _Answers:
-    """What the file itself answers to two noises of the last class and the first."""
+    """What the file itself answers to two noises of the last class: a graph of fewer classes says so."""
     session = _session(model.onnx, model.where, threads, parts.free_sizes)
     try:
         runs = [(0, 1)] if parts.batched else [(0,), (1,)]
@@ -148,7 +148,7 @@ def _like_the_file(model: UserModel, stated: Wrapping, parts: Parts, answers: _A
 def _apart(made: Wrapped, stated: Wrapping, parts: Parts, answers: _Answers, where: str, threads: int | None) -> float:
     """How far the wrapped graph is from the file, in units of what is allowed."""
     classes = len(stated.names)
-    asked = [Asked(seed=SEED, index=at, label=_class(at, classes) if classes else None) for at in (0, 1)]
+    asked = [Asked(seed=SEED, index=at, label=classes - 1 if classes else None) for at in (0, 1)]
     session = _session(made.onnx, where, threads, {})
     try:
         batches = [asked] if parts.batched else [[one] for one in asked]
@@ -176,13 +176,8 @@ def _feeds(parts: Parts, stated: Wrapping, indices: tuple[int, ...]) -> dict[str
         feeds[spec.name] = np.repeat(value[:1], len(indices), axis=0) if spec.batched else value
     if parts.label is not None:
         rows = graph.label_rows(parts.label, stated)
-        feeds[parts.label.name] = rows[[_class(at, len(stated.names)) for at in indices]]
+        feeds[parts.label.name] = np.repeat(rows[-1:], len(indices), axis=0)
     return feeds
-
-
-def _class(index: int, classes: int) -> int:
-    """The last one for the first picture: a graph of fewer classes says so."""
-    return classes - 1 if index == 0 else 0
 
 
 def _session(onnx: bytes, where: str, threads: int | None, sizes: Mapping[str, int]) -> Session:

@@ -88,7 +88,19 @@ def test_what_is_known_of_a_family_before_it_is_loaded_is_what_it_says_itself() 
         assert tasks.options_of(known.task) is tasks.export_task(known.task).options
 
 
-@pytest.mark.parametrize("name", registry.names())
+WITH_DEMO = [name for name in registry.names() if registry.demo_about(name)]
+
+
+def test_a_family_without_a_demo_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert {"efficientad", "tinysam"} <= set(WITH_DEMO)
+    for name in set(registry.names()) - set(WITH_DEMO):
+        assert registry.family(name).demo is None
+        code, text = called(capsys, "demo", name, "--out", str(tmp_path / "shown"))
+        assert (code, "ships no data to show" in text) == (2, True)
+        assert not (tmp_path / "shown").exists()
+
+
+@pytest.mark.parametrize("name", WITH_DEMO)
 def test_the_help_of_a_demo_is_that_of_its_family_with_an_example(
     name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -102,7 +114,7 @@ def test_the_help_of_a_demo_is_that_of_its_family_with_an_example(
     assert f"edge-sdk demo {name} --out" in text
 
 
-@pytest.mark.parametrize("name", registry.names())
+@pytest.mark.parametrize("name", WITH_DEMO)
 def test_the_page_of_a_demo_says_how_its_pictures_were_changed_as_the_note_beside_them_does(name: str) -> None:
     demo = registry.family(name).demo
     assert demo is not None

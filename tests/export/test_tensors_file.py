@@ -6,6 +6,7 @@ import os
 import re
 import stat
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -193,6 +194,17 @@ MISFITS: dict[str, tuple[dict[str, torch.Tensor | None], str]] = {
     "NaN": ({"a": torch.full((2, 3), torch.nan)}, "a holds NaN or infinity"),
     "infinity": ({"scale": torch.tensor(-torch.inf).half()}, "scale holds NaN or infinity"),
 }
+
+
+@pytest.mark.parametrize("pickled", [b"\x80\x02K\x01Q.", b"\x80\x02)Q.", b"\x80\x02NQ."])
+def test_a_storage_that_is_named_by_no_tuple_is_refused(tmp_path: Path, pickled: bytes) -> None:
+    torch.save(TENSORS, whole := tmp_path / "a.pth")
+    path = tmp_path / "b.pth"
+    with zipfile.ZipFile(whole) as old, zipfile.ZipFile(path, "w") as new:
+        for entry in old.infolist():
+            new.writestr(entry, pickled if entry.filename.endswith("data.pkl") else old.read(entry))
+    with pytest.raises(BadInput):
+        tensors_file.weights_of(path)
 
 
 @pytest.mark.parametrize("what", MISFITS)

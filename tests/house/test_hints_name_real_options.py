@@ -9,7 +9,10 @@ from typing import Any
 
 import typer.main
 
+from edge_sdk.cli.export import of_family
 from edge_sdk.cli.main import app
+from edge_sdk.export import registry
+from edge_sdk.export.option import as_is_of
 
 ROOT = Path(__file__).resolve().parents[2]
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
@@ -18,7 +21,8 @@ OF_OTHERS = {"--index-url", "--preload", "--side", "--standalone", "--nproc-per-
 
 
 def _known() -> set[str]:
-    commands = _with_those_below(typer.main.get_command(app))
+    exported = [name for name in registry.names() if as_is_of(registry.described(name).options) is not None]
+    commands = [*_with_those_below(typer.main.get_command(app)), *map(of_family, exported)]
     return {
         name for command in commands for option in command.params for name in (*option.opts, *option.secondary_opts)
     }
