@@ -1,7 +1,6 @@
-"""Draws the metal parts that the demo's generator learns from, and those that ship with it: other parts, same kinds.
+"""Draws metal parts for a generator to learn from: a zip with a folder for each kind (dent, good, scratch, stain).
 
-Writes a zip with one folder for each kind (dent, good, scratch, stain), 32 x 32 px, grey. The generator that ships was
-trained on --count 8000 --seed 0, and is measured against the pictures that ship, --count 1200 --seed 1. Then
+Pictures are 32 x 32 px, grey. Another --seed draws other parts of the same kinds, to measure against. Then
 
     python benchmarks/onestep_parts.py --count 8000 --seed 0 --out parts.zip
     edge-sdk train onestep parts.zip --base 16 --out parts.edge

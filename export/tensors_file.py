@@ -60,6 +60,8 @@ def opened(path: Path, *, kind: str, what: str, hint: str) -> Iterator[TensorsFi
     raised as BadInput: `what` is wrong with the file, and what to `do`."""
     from safetensors import SafetensorError, safe_open
 
+    if path.is_dir():  # safetensors calls it a missing device
+        raise BadInput(f"{what}: this is a folder", where=str(path), hint=hint)
     try:
         with safe_open(path, framework="pt") as handle:
             described: dict[str, Any] = json.loads((handle.metadata() or {})[DESCRIPTION])
@@ -91,6 +93,8 @@ def weights_of(path: Path, *, mapped: bool = False, if_pickled: str = _IF_PICKLE
     mapped: leave them in the file until they are read, where its format allows. if_pickled: the hint for a file that
     holds more than tensors.
     """
+    if path.is_dir():
+        raise BadInput("this is a folder", where=str(path), hint="Name a .pth or .safetensors file")
     if path.suffix == ".safetensors":
         return _safetensors(path)
     try:

@@ -101,6 +101,15 @@ def test_a_full_disk_leaves_the_file_that_was_there(
     assert [p.name for p in tmp_path.iterdir()] == ["x.safetensors"]
 
 
+def test_a_folder_in_place_of_a_file_is_named_as_one(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="not what was trained: this is a folder"):
+        opened(tmp_path)
+    for name in ("a.safetensors", "a.pth"):
+        (folder := tmp_path / name).mkdir()
+        with pytest.raises(BadInput, match="this is a folder"):
+            tensors_file.weights_of(folder)
+
+
 def test_a_folder_that_is_not_there_is_reported(tmp_path: Path) -> None:
     with pytest.raises(CantWrite):
         tensors_file.write(tmp_path / "none" / "x.safetensors", TENSORS)
